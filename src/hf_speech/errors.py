@@ -1,0 +1,28 @@
+"""Errors that speak the user's language: one sentence that names the thing and the remedy.
+
+Everything a user can cause is an `HFSpeechError`; the command line prints its sentence without a traceback, and any
+other exception is a bug of ours. They are `ValueError`s, so that code written against the standard library catches
+them too. The code under `models/` travels to the Hub without this file and raises plain `ValueError`s.
+"""
+
+from __future__ import annotations
+
+
+class HFSpeechError(ValueError):
+    """The base of all errors a user can cause and remedy."""
+
+
+class AudioError(HFSpeechError):
+    """A sound that cannot be read or used: missing, empty, truncated, not a sound file, not finite."""
+
+
+class CorpusError(HFSpeechError):
+    """A corpus that cannot be used: not on disk, in another layout, without a column or with bad rows."""
+
+
+class RecipeError(HFSpeechError):
+    """A recipe with an unknown key, a wrong value, or sections that do not fit together."""
+
+
+class ModelError(HFSpeechError):
+    """A model folder or Hub id that cannot be loaded, or a model asked for what it cannot do."""
