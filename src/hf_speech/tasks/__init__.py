@@ -1,1 +1,26 @@
-"""TODO"""
+"""The tasks, one instance each, by the names the Hub has for them."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from hf_speech.errors import RecipeError
+from hf_speech.tasks.audio_classification import AudioClassification
+from hf_speech.tasks.base import Record, Task
+
+__all__ = ["TASKS", "AudioClassification", "Record", "Task", "get_task"]
+
+TASKS: dict[str, Task] = {task.name: task for task in (AudioClassification(),)}
+
+
+def get_task(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        RecipeError: no task has this name; the message names the nearest right one.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    near = get_close_matches(name, TASKS, n=1, cutoff=0.4)
+    remedy = f"did you mean '{near[0]}'?" if near else f"the tasks are {', '.join(TASKS)}."
+    raise RecipeError(f"There is no task '{name}': {remedy}")

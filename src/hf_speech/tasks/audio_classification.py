@@ -1,0 +1,204 @@
+"""Audio classification: one class an utterance, its metrics, and how a report names what went wrong.
+
+Classes are compared by *name* everywhere outside the training loop: a corpus may order its labels otherwise
+than the model, or have only some of them. Macro averages follow scikit-learn's default: the mean over the classes
+that occur as a reference or as a prediction, with 0 where a ratio is 0/0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict
+from transformers import AutoModelForAudioClassification, EvalPrediction, PreTrainedConfig
+
+from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.tasks.base import Record, Task
+from hf_speech.tasks.metrics import ClassificationMetrics
+
+IGNORED = -100
+"""The id that the Trainer pads with when it gathers batches of several processes."""
+
+
+class AudioClassification(Task):
+    """One class for each utterance: a spoken word, an emotion, a speaker."""
+
+    name = "audio-classification"
+    target_column = "label"
+    auto_model_class = AutoModelForAudioClassification
+    architecture_suffixes = ("ForAudioClassification", "ForSequenceClassification")
+    default_model_type = "speech_lstm"
+    best_metric = "accuracy"
+    greater_is_better = True
+    # With one label an utterance, micro-averaged F1 is accuracy (sklearn's user guide, 3.4.4.8).
+    proportions = frozenset({"accuracy", "f1_micro"})
+
+    def check_columns(self, rows: Dataset | DatasetDict) -> None:
+        """Refuse a corpus without a `label` column of named classes.
+
+        Raises:
+            RecipeError: the corpus is for another task, or its `label` column has no class names.
+        """
+        super().check_columns(rows)
+        for split in rows.values() if isinstance(rows, DatasetDict) else [rows]:
+            feature = split.features[self.target_column]
+            if not isinstance(feature, ClassLabel) or not feature.names:
+                raise RecipeError(
+                    "The column `label` of this corpus has no class names: make it a ClassLabel with "
+                    "`dataset.class_encode_column('label')`."
+                )
+
+    def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
+        """`num_labels`, `id2label` and `label2id`, from the class names of the training split."""
+        self.check_columns(dataset_dict)
+        split = dataset_dict["train"] if "train" in dataset_dict else next(iter(dataset_dict.values()))
+        names = split.features[self.target_column].names
+        return {
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: index for index, name in enumerate(names)},
+        }
+
+    def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> int:
+        """The class id of a row."""
+        return int(row[self.target_column])
+
+    def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
+        """Class ids `(batch,)` int64."""
+        return torch.as_tensor([int(target) for target in targets], dtype=torch.long)
+
+    def preprocess_logits_for_metrics(
+        self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Class ids `(batch,)` of the logits `(batch, num_labels)`."""
+        # A model that also returns hidden states or attentions gives a tuple, logits first.
+        scores = logits[0] if isinstance(logits, tuple) else logits
+        return scores.argmax(dim=-1)
+
+    def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
+        """Accuracy, F1, precision and recall of gathered class ids, both `(utterances,)`."""
+        references = np.asarray(prediction.label_ids).reshape(-1)
+        predictions = np.asarray(prediction.predictions).reshape(-1)
+        real = references != IGNORED
+        return ClassificationMetrics().compute(predictions=predictions[real], references=references[real])
+
+    def references(self, rows: Dataset, config: PreTrainedConfig) -> list[str]:
+        """The class name of every row.
+
+        Raises:
+            CorpusError: a row has no label, or a class of the split is none of the model's.
+        """
+        self.check_columns(rows)
+        names = rows.features[self.target_column].names
+        ids = list(rows[self.target_column])
+        for index, label in enumerate(ids):
+            if label is None or label < 0:
+                raise CorpusError(
+                    f"Row {index} has no label: leave the rows without one out of the evaluated split."
+                )
+        known = list(config.id2label.values())
+        unheard = sorted({names[label] for label in ids} - set(known))
+        if unheard:
+            raise CorpusError(
+                f"The model has never heard of {_listed(unheard)}: it knows {_listed(known)}, so evaluate it on a "
+                "corpus with these classes."
+            )
+        return [names[label] for label in ids]
+
+    def ranking(self, logits: np.ndarray, config: PreTrainedConfig) -> list[tuple[str, float]]:
+        """All classes with their probabilities, the softmax of the logits `(num_labels,)`, likeliest first."""
+        scores = np.asarray(logits, dtype=np.float64)
+        probabilities = np.exp(scores - scores.max())
+        probabilities /= probabilities.sum()
+        return [
+            (config.id2label[int(i)], float(probabilities[i]))
+            for i in np.argsort(-probabilities, kind="stable")
+        ]
+
+    def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
+        """The likeliest class of the logits `(num_labels,)`, and its probability."""
+        label, probability = self.ranking(logits, config)[0]
+        return {"prediction": label, "probability": probability}
+
+    def score(self, reference: str, decoded: Record) -> Record:
+        """Whether the class was right."""
+        return {"reference": reference, **decoded, "correct": decoded["prediction"] == reference}
+
+    def tally(self, records: Sequence[Record]) -> np.ndarray:
+        """Hits, references and predictions of each class, `(utterances, 3 * classes)`."""
+        names, references, predictions = _ids(records)
+        counts = np.zeros((len(records), 3, len(names)))
+        rows = np.arange(len(records))
+        counts[rows, 0, references] = references == predictions
+        counts[rows, 1, references] = 1
+        counts[rows, 2, predictions] = 1
+        return counts.reshape(len(records), -1)
+
+    def metrics_from_counts(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """The five metrics of summed counts `(..., 3 * classes)`; the same as scikit-learn's."""
+        hits, references, predictions = np.moveaxis(counts.reshape(*counts.shape[:-1], 3, -1), -2, 0)
+        occurs = references + predictions > 0
+        classes = occurs.sum(-1)
+        accuracy = _ratio(hits.sum(-1), references.sum(-1))
+        return {
+            "accuracy": accuracy,
+            "f1_micro": accuracy,
+            "f1_macro": _ratio(_ratio(2 * hits, references + predictions).sum(-1), classes),
+            "precision_macro": _ratio(_ratio(hits, predictions).sum(-1), classes),
+            "recall_macro": _ratio(_ratio(hits, references).sum(-1), classes),
+        }
+
+    def breakdowns(self, records: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
+        """`per_class`: precision, recall, F1, utterances and predictions of each class that occurs."""
+        names = _ids(records)[0]
+        hits, references, predictions = self.tally(records).sum(0).reshape(3, -1)
+        precision, recall = _ratio(hits, predictions), _ratio(hits, references)
+        f1 = _ratio(2 * hits, references + predictions)
+        return {
+            "per_class": {
+                name: {
+                    "precision": float(precision[i]),
+                    "recall": float(recall[i]),
+                    "f1": float(f1[i]),
+                    "num_utterances": int(references[i]),
+                    "num_predictions": int(predictions[i]),
+                }
+                for i, name in enumerate(names)
+            }
+        }
+
+    def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
+        """The classes that were mistaken: (reference, prediction, utterances), most frequent first."""
+        wrong = Counter((r["reference"], r["prediction"]) for r in records if not r["correct"])
+        return [(*pair, count) for pair, count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))]
+
+    def confusion_matrix(self, records: Sequence[Record]) -> tuple[list[str], np.ndarray]:
+        """Class names and how often each (row) was taken for each (column), `(classes, classes)` int64."""
+        names, references, predictions = _ids(records)
+        matrix = np.zeros((len(names), len(names)), dtype=np.int64)
+        np.add.at(matrix, (references, predictions), 1)
+        return names, matrix
+
+
+def _ids(records: Sequence[Record]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """The classes that occur, sorted, and the references and predictions as indices into them."""
+    references = [record["reference"] for record in records]
+    predictions = [record["prediction"] for record in records]
+    names, inverse = np.unique(np.asarray(references + predictions, dtype=str), return_inverse=True)
+    return names.tolist(), inverse[: len(records)], inverse[len(records) :]
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """`numerator / denominator`, 0 where that is 0/0."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator > 0)
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    """Quoted names with commas, cut after `most`."""
+    shown = ", ".join(f"'{name}'" for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

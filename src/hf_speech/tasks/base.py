@@ -1,0 +1,166 @@
+"""What a task is: all that differs between classifying an utterance and transcribing it.
+
+Training and evaluation know only this interface and contain no `if task == ...`. Decisions:
+
+* A task is stateless, one instance a task in `TASKS`. What a trained model has learned to say lives in its
+  config (class names) or in its tokenizer (characters), and is handed in.
+* Evaluation wants intervals as well as figures, so a task's metrics are functions of *counts that add up over
+  utterances* (hits per class; substitutions, deletions and insertions). A split, one speaker, and 2,000
+  bootstrap resamples are then the same computation: sum the counts, apply `metrics_from_counts`.
+* From the model to the metrics travel ids, never logits: memory stays flat while the Trainer evaluates.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from transformers import EvalPrediction, PreTrainedConfig
+
+from hf_speech.errors import RecipeError
+
+Record: TypeAlias = dict[str, Any]
+"""One evaluated utterance: `reference`, `prediction`, `correct` and what else the task knows about it."""
+
+TASK_OF_COLUMN = {"label": "audio-classification", "text": "automatic-speech-recognition"}
+
+
+class Task(ABC):
+    """All that training and evaluation must ask a task.
+
+    Attributes:
+        name: the Hub's name of the task, which is also the name of the transformers pipeline.
+        target_column: the corpus column to be predicted.
+        auto_model_class: the transformers Auto class that loads such a model.
+        architecture_suffixes: endings of the class names of such models, as `config.architectures` has them.
+        default_model_type: the model a recipe gets that names none.
+        best_metric: the metric that chooses the best checkpoint.
+        greater_is_better: whether more of `best_metric` is better.
+        proportions: the metrics that are a share of the utterances, each right or wrong, so that an interval
+            has a formula; the intervals of the others are bootstrapped.
+    """
+
+    name: ClassVar[str]
+    target_column: ClassVar[str]
+    auto_model_class: ClassVar[type]
+    architecture_suffixes: ClassVar[tuple[str, ...]]
+    default_model_type: ClassVar[str]
+    best_metric: ClassVar[str]
+    greater_is_better: ClassVar[bool]
+    proportions: ClassVar[frozenset[str]] = frozenset()
+
+    # Before training
+
+    def check_columns(self, rows: Dataset | DatasetDict) -> None:
+        """Refuse a corpus that was made for another task.
+
+        Args:
+            rows: one split or all of them, with the columns of `hf_speech.data`.
+
+        Raises:
+            RecipeError: the corpus has no column that this task can predict.
+        """
+        for split in rows.values() if isinstance(rows, DatasetDict) else [rows]:
+            if self.target_column in split.column_names:
+                continue
+            for column, task in TASK_OF_COLUMN.items():
+                if column in split.column_names:
+                    raise RecipeError(
+                        f"This corpus is for {task} (it gives `{column}`, no `{self.target_column}`), but the "
+                        f"task is {self.name}: choose another corpus, or a model for {task}."
+                    )
+            raise RecipeError(
+                f"This corpus has no column `{self.target_column}`, which {self.name} predicts; it has "
+                f"{', '.join(split.column_names)}."
+            )
+
+    @abstractmethod
+    def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
+        """What the corpus decides in the model's config: class names, or the size of the vocabulary."""
+
+    @abstractmethod
+    def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> int | torch.Tensor:
+        """The training target of a row: a class id, or character ids `(characters,)`."""
+
+    @abstractmethod
+    def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
+        """The model's `labels` of a batch: `(batch,)`, or `(batch, characters)` padded with -100."""
+
+    # While training
+
+    @abstractmethod
+    def preprocess_logits_for_metrics(
+        self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Logits to ids, a batch at a time on the device: for `Trainer(preprocess_logits_for_metrics=)`."""
+
+    @abstractmethod
+    def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
+        """The metrics of gathered ids, as `Trainer(compute_metrics=)` wants it."""
+
+    # Evaluation
+
+    def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
+        """Load what turns ids into text, for a task that needs more than the class names in the config.
+
+        Args:
+            folder: a model folder or Hub id.
+            **hub_arguments: `revision` and the like, for `from_pretrained`.
+        """
+        return None
+
+    @abstractmethod
+    def references(self, rows: Dataset, config: PreTrainedConfig) -> list[str]:
+        """The true class names or transcripts of a split, in the model's own terms.
+
+        Raises:
+            CorpusError: a row without a target, or a class the model has never heard of.
+        """
+
+    @abstractmethod
+    def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
+        """What a model says about one utterance.
+
+        Args:
+            logits: `(num_labels,)` or `(frames, vocabulary)` float32.
+            config: the model's config.
+            tokenizer: what `load_tokenizer` gave.
+
+        Returns:
+            `prediction` (text), `probability` (of the prediction, 0 to 1), and what else the task knows.
+        """
+
+    @abstractmethod
+    def score(self, reference: str, decoded: Record) -> Record:
+        """One utterance: `reference`, then what `decode` gave, then `correct` (and what the errors were)."""
+
+    @abstractmethod
+    def tally(self, records: Sequence[Record]) -> np.ndarray:
+        """The counts of each utterance, `(utterances, counts)`; their sums give the metrics."""
+
+    @abstractmethod
+    def metrics_from_counts(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Metrics of summed counts.
+
+        Args:
+            counts: `(..., counts)`, sums over utterances of the rows of one `tally`.
+
+        Returns:
+            For each metric an array `(...)`.
+        """
+
+    @abstractmethod
+    def breakdowns(self, records: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
+        """Tables beyond the split's metrics, by the name they have in a report, such as `per_class`."""
+
+    @abstractmethod
+    def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
+        """What was taken for what, most frequent first: (reference, prediction, utterances)."""
+
+    @abstractmethod
+    def confusion_matrix(self, records: Sequence[Record]) -> tuple[list[str], np.ndarray] | None:
+        """Names and counts `(names, names)`, a row for each reference, or None for a task without classes."""
