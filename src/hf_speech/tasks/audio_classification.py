@@ -1,8 +1,8 @@
 """Audio classification: one class an utterance, its metrics, and how a report names what went wrong.
 
 Classes are compared by *name* everywhere outside the training loop: a corpus may order its labels otherwise
-than the model, or have only some of them. Macro averages follow scikit-learn's default: the mean over the classes
-that occur as a reference or as a prediction, with 0 where a ratio is 0/0.
+than the model, or have only some of them. Macro averages follow scikit-learn's default: the mean over the
+classes that occur as a reference or as a prediction, with 0 where a ratio is 0/0.
 """
 
 from __future__ import annotations
@@ -104,13 +104,13 @@ class AudioClassification(Task):
         unheard = sorted({names[label] for label in ids} - set(known))
         if unheard:
             raise CorpusError(
-                f"The model has never heard of {_listed(unheard)}: it knows {_listed(known)}, so evaluate it on a "
-                "corpus with these classes."
+                f"The model has never heard of {_listed(unheard)}: it knows {_listed(known)}, so evaluate it "
+                "on a corpus with these classes."
             )
         return [names[label] for label in ids]
 
     def ranking(self, logits: np.ndarray, config: PreTrainedConfig) -> list[tuple[str, float]]:
-        """All classes with their probabilities, the softmax of the logits `(num_labels,)`, likeliest first."""
+        """All classes with their probabilities (softmax of the logits `(num_labels,)`), likeliest first."""
         scores = np.asarray(logits, dtype=np.float64)
         probabilities = np.exp(scores - scores.max())
         probabilities /= probabilities.sum()

@@ -70,8 +70,8 @@ class Task(ABC):
             for column, task in TASK_OF_COLUMN.items():
                 if column in split.column_names:
                     raise RecipeError(
-                        f"This corpus is for {task} (it gives `{column}`, no `{self.target_column}`), but the "
-                        f"task is {self.name}: choose another corpus, or a model for {task}."
+                        f"This corpus is for {task} (it gives `{column}`, no `{self.target_column}`), but "
+                        f"the task is {self.name}: choose another corpus, or a model for {task}."
                     )
             raise RecipeError(
                 f"This corpus has no column `{self.target_column}`, which {self.name} predicts; it has "

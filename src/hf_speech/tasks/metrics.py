@@ -1,7 +1,7 @@
 """Metrics of the `evaluate` library that need no network and leave nothing on the disk.
 
-`evaluate.load("accuracy")` downloads its script even where scikit-learn is installed, so these are subclasses.
-They differ from the library's defaults in two ways, both tested: predictions are kept in memory (the default is a
+`evaluate.load("accuracy")` downloads its script even where scikit-learn is installed; hence subclasses. They
+differ from the library's defaults in two ways, both tested: predictions are kept in memory (the default is a
 locked Arrow file in the user's cache, for which two processes on one machine compete), and no cache folder is
 created (the default makes one even when nothing is written, which fails in a read-only home).
 """
