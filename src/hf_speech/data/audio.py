@@ -1,0 +1,290 @@
+"""Reading sound, in one place: any row comes out as float32 mono at the wanted rate, or as one sentence.
+
+Decisions:
+- soundfile (libsndfile) decodes: its wheel reads wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg.
+  torchcodec is asked only for what libsndfile does not recognise, and only where it is installed.
+- What is not whole is refused: a file that holds fewer samples than its header promises is truncated.
+- Channels are averaged, integers are scaled by their full scale, rates are changed by soxr (high quality).
+- Nothing here knows about corpora; `inspection` turns the errors of this file into counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from ..errors import AudioError
+from .headers import check_header, describe_unknown, mp3_length_is_exact
+
+# A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
+AudioSource = str | os.PathLike | bytes | Mapping
+
+# Outside these a "sampling rate" is a mistake (a duration, a frame rate, a sample count).
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+
+MOST_CHANNELS = 64
+
+_BLOCK_FRAMES = 1 << 20
+_UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 of a flac stream that does not know its length
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a sound says.
+
+    Attributes:
+        duration: Length in seconds.
+        sampling_rate: Samples per second and channel, in Hz.
+        channels: Number of channels.
+        format: Container and coding, such as "WAV PCM_16", or "array".
+    """
+
+    duration: float
+    sampling_rate: int
+    channels: int
+    format: str
+
+
+def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
+    """Read a sound as mono samples at a given rate.
+
+    Args:
+        source: A path, the bytes of a sound file, a row `{"path", "bytes"}`, or decoded samples
+            `{"array", "sampling_rate"}` ("raw" is accepted for "array"), in which the array is `(samples,)`,
+            `(channels, samples)` or `(samples, channels)`, floating point or 8/16/32-bit integers.
+        sampling_rate: The wanted rate in Hz.
+
+    Returns:
+        Float32 array `(samples,)`, finite and not empty; integers at full scale are at -1 and 1.
+
+    Raises:
+        AudioError: If the sound is missing, empty, truncated, unreadable or not finite.
+    """
+    _check_rate(sampling_rate, "the wanted audio")
+    samples, rate, name = _decode(source)
+    if samples.size == 0:
+        raise AudioError(f"{name} holds no samples (0 s): record or download it again.")
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        bad = int(np.count_nonzero(~np.isfinite(mono)))
+        raise AudioError(f"{name} is not finite: {bad} of its {mono.size} samples are NaN or infinite.")
+    mono = resample(mono, rate, sampling_rate)
+    if mono.size == 0:
+        raise AudioError(f"{name} is too short: its {len(samples)} samples are none at {sampling_rate} Hz.")
+    return mono
+
+
+def audio_info(source: AudioSource) -> AudioInfo:
+    """Read the header of a sound, without its samples.
+
+    Args:
+        source: As for `read_audio`.
+
+    Raises:
+        AudioError: If the sound is missing, empty, truncated by its header, or of an unknown format.
+    """
+    if _is_decoded(source):
+        samples, rate, _ = _from_mapping(source)
+        return AudioInfo(len(samples) / rate, rate, samples.shape[1], "array")
+    stream, name = _open(source)
+    with stream:
+        check_header(stream, name)
+        try:
+            with soundfile.SoundFile(stream) as sound:
+                rate, channels, frames = _check_rate(sound.samplerate, name), sound.channels, sound.frames
+                if frames > _UNKNOWN_FRAMES:
+                    frames = len(_read_blocks(sound))
+                return AudioInfo(frames / rate, rate, channels, f"{sound.format} {sound.subtype}")
+        except (soundfile.SoundFileError, TypeError) as error:
+            samples, rate = _decode_unrecognised(stream, name, error)
+            return AudioInfo(len(samples) / rate, rate, samples.shape[1], "FFmpeg")
+
+
+def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Change the sampling rate with soxr's high-quality resampler.
+
+    Args:
+        samples: Float array `(samples,)`.
+        from_rate: Rate of `samples` in Hz.
+        to_rate: Wanted rate in Hz.
+
+    Returns:
+        Float32 array of about `len(samples) * to_rate / from_rate` samples.
+    """
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    return samples if from_rate == to_rate else soxr.resample(samples, from_rate, to_rate, quality="HQ")
+
+
+def source_name(source: AudioSource) -> str:
+    """What an error calls a source: its path, or what it is."""
+    if isinstance(source, Mapping):
+        if source.get("path"):
+            return str(source["path"])
+        return "the array" if _is_decoded(source) else f"a sound of {len(source.get('bytes') or b'')} bytes"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"a sound of {len(source)} bytes"
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
+
+
+def _is_decoded(source: AudioSource) -> bool:
+    return isinstance(source, Mapping) and ("array" in source or "raw" in source)
+
+
+def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
+    """Decode any source to float32 `(samples, channels)`, its rate in Hz, and its name."""
+    if _is_decoded(source):
+        return _from_mapping(source)
+    stream, name = _open(source)
+    with stream:
+        check_header(stream, name)
+        try:
+            sound = soundfile.SoundFile(stream)
+        except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless, named .raw
+            return *_decode_unrecognised(stream, name, error), name
+        with sound:
+            try:
+                samples = _read_blocks(sound)
+            except soundfile.SoundFileError as error:
+                raise AudioError(f"{name} is damaged ({_reason(error)}): get it again.") from error
+            promised, rate, is_mp3 = sound.frames, sound.samplerate, sound.format == "MP3"
+        _check_rate(rate, name)
+        # The frames of an mp3 overlap: a frame or two (2304 samples) may be missing from a whole file.
+        short = promised < _UNKNOWN_FRAMES and len(samples) < promised - (2304 if is_mp3 else 0)
+        if short and (not is_mp3 or mp3_length_is_exact(stream)):
+            raise AudioError(
+                f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; "
+                "get it again."
+            )
+        return samples, rate, name
+
+
+def _read_blocks(sound: soundfile.SoundFile) -> np.ndarray:
+    """Read all samples `(samples, channels)` by blocks, since a header's count may be unknown or a lie."""
+    if sound.frames > _UNKNOWN_FRAMES:
+        sound.seekable = lambda: False  # soundfile seeks after each read, which fails at an unknown end
+    blocks = [sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)]
+    while len(blocks[-1]) == _BLOCK_FRAMES:
+        blocks.append(sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _open(source: AudioSource) -> tuple[BinaryIO, str]:
+    """Open a path, bytes, or a row of the `audio` column for reading, and name it."""
+    name = source_name(source)
+    content: Any = source
+    if isinstance(source, Mapping):
+        content = source.get("path") if source.get("bytes") is None else source["bytes"]
+        if content is None:
+            raise AudioError(
+                f"a row of audio needs 'path', 'bytes' or 'array' with 'sampling_rate', and has "
+                f"{', '.join(map(repr, source)) or 'nothing'}."
+            )
+    if isinstance(content, bytes | bytearray | memoryview):
+        return io.BytesIO(content), name
+    if not isinstance(content, str | os.PathLike):
+        raise AudioError(
+            f"{name} is no source of audio: give a path, the bytes of a sound file, or a dictionary with "
+            "'array' and 'sampling_rate'."
+        )
+    try:
+        return Path(content).open("rb"), name
+    except FileNotFoundError:
+        raise AudioError(f"{name} does not exist: check the path.") from None
+    except IsADirectoryError:
+        raise AudioError(f"{name} is a folder: give a sound file.") from None
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{name} cannot be opened: {error}.") from error
+
+
+def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
+    """Take decoded samples out of `{"array" or "raw", "sampling_rate"}`, as float32 `(samples, channels)`."""
+    name = source_name(source)
+    rate = source.get("sampling_rate")
+    if rate is None:
+        raise AudioError(f"{name} comes without a 'sampling_rate': add it, in Hz, beside 'array'.")
+    rate = _check_rate(rate, name)
+    array = source["array"] if "array" in source else source["raw"]
+    if hasattr(array, "detach"):  # a torch tensor, perhaps with a gradient or on an accelerator
+        array = array.detach().cpu()
+    try:
+        array = np.asarray(array)
+    except ValueError as error:  # a ragged list
+        raise AudioError(f"{name} is no array of numbers: give one list of samples a channel.") from error
+    if array.ndim not in (1, 2):
+        raise AudioError(
+            f"{name} has {array.ndim} dimensions {array.shape}: give (samples,), (channels, samples) or "
+            "(samples, channels)."
+        )
+    if array.ndim == 1:
+        array = array[:, None]
+    elif array.shape[0] < array.shape[1]:  # the shorter side is the channels
+        array = array.T
+    if array.shape[1] > MOST_CHANNELS:
+        raise AudioError(f"{name} has {array.shape[1]} channels: give samples, not a spectrogram.")
+    return _to_float32(array, name), rate, name
+
+
+def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
+    """Scale integers by their full scale; refuse what is not samples."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    if array.dtype == np.uint8:  # unsigned 8-bit audio is centred on 128
+        return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
+    if array.dtype in (np.int8, np.int16, np.int32):
+        return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
+    raise AudioError(
+        f"{name} holds {array.dtype} values, whose full scale is unknown: give float32 in [-1, 1] or int16."
+    )
+
+
+def _check_rate(rate: Any, name: str) -> int:
+    """Return a sampling rate as an int, or refuse what cannot be one."""
+    number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+    if not number or rate != rate or rate in (float("inf"), float("-inf")) or int(rate) != rate:
+        raise AudioError(f"{name} has the sampling rate {rate!r}: give a whole number of Hz, such as 16000.")
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(
+            f"{name} has a sampling rate of {int(rate)} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE} Hz: "
+            "give the true one, such as 16000."
+        )
+    return int(rate)
+
+
+@functools.cache
+def _ffmpeg_decoder() -> Any:
+    """The class torchcodec.decoders.AudioDecoder, or None where torchcodec or its FFmpeg is missing."""
+    try:
+        return importlib.import_module("torchcodec.decoders").AudioDecoder
+    except (ImportError, OSError, RuntimeError):  # without FFmpeg, importing it raises RuntimeError
+        return None
+
+
+def _decode_unrecognised(stream: BinaryIO, name: str, error: Exception) -> tuple[np.ndarray, int]:
+    """Decode what libsndfile does not know with torchcodec: float32 `(samples, channels)` and rate in Hz."""
+    if "malformed" in str(error):
+        raise AudioError(f"{name} is damaged ({_reason(error)}): get it again.") from error
+    decoder = _ffmpeg_decoder()
+    if decoder is not None:
+        stream.seek(0)
+        try:
+            decoded = decoder(stream.read()).get_all_samples()
+        except (RuntimeError, ValueError):
+            pass  # FFmpeg does not know it either
+        else:
+            return decoded.data.numpy().T, _check_rate(decoded.sample_rate, name)
+    raise AudioError(f"{name} is {describe_unknown(stream)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without the name of our stream object."""
+    return str(error).rsplit(": ", 1)[-1].rstrip(". ").lower()
