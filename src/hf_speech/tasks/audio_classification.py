@@ -31,6 +31,7 @@ class AudioClassification(Task):
     target_column = "label"
     auto_model_class = AutoModelForAudioClassification
     architecture_suffixes = ("ForAudioClassification", "ForSequenceClassification")
+    model_types = ("speech_lstm",)
     default_model_type = "speech_lstm"
     best_metric = "accuracy"
     greater_is_better = True

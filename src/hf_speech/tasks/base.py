@@ -37,6 +37,7 @@ class Task(ABC):
         target_column: the corpus column to be predicted.
         auto_model_class: the transformers Auto class that loads such a model.
         architecture_suffixes: endings of the class names of such models, as `config.architectures` has them.
+        model_types: the model families that do this task, as `model_type` in their configs.
         default_model_type: the model a recipe gets that names none.
         best_metric: the metric that chooses the best checkpoint.
         greater_is_better: whether more of `best_metric` is better.
@@ -48,6 +49,7 @@ class Task(ABC):
     target_column: ClassVar[str]
     auto_model_class: ClassVar[type]
     architecture_suffixes: ClassVar[tuple[str, ...]]
+    model_types: ClassVar[tuple[str, ...]]
     default_model_type: ClassVar[str]
     best_metric: ClassVar[str]
     greater_is_better: ClassVar[bool]
