@@ -39,7 +39,7 @@ class SubsamplingStem(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shortens time: `(batch, frames, input_size)` to `(batch, ceil(frames / factor), channels)` and new lengths."""
+        """Shortens `(batch, frames, input_size)` to `(batch, ceil(frames / factor), channels)`, with new lengths."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             # Padding must be zero on the way in, as beyond the end of the batch: then its amount makes no difference.
             frames = frames * frame_mask(lengths, frames.shape[1])[:, :, None]
@@ -171,8 +171,8 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         """
         if input_features.ndim != 3 or input_features.shape[2] != self.config.input_size:
             raise ValueError(
-                f"The model was built for input_features of the shape (batch, frames, {self.config.input_size}) and got "
-                f"{tuple(input_features.shape)}: use the feature extractor saved with the model."
+                f"The model was built for input_features of the shape (batch, frames, {self.config.input_size}) and "
+                f"got {tuple(input_features.shape)}: use the feature extractor saved with the model."
             )
         lengths = lengths_from_mask(attention_mask, input_features)
         frames = self._perturb(input_features, lengths) if self.training else input_features

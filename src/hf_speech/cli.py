@@ -1,0 +1,160 @@
+"""`hf-speech VERB`: one function a verb, no logic.
+
+Heavy imports happen inside the verbs, so that `--help` answers at once. Options are written with underscores, as in
+the scripts of transformers; dashes are accepted too. What a user can cause ends in one sentence, without a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.errors import HFSpeechError
+
+CONTEXT = {
+    "token_normalize_func": lambda token: token.replace("-", "_"),
+    "help_option_names": ["--help"],
+}
+# Verbs that pass what they do not know on to the recipe.
+OPEN_CONTEXT = {**CONTEXT, "allow_extra_args": True, "ignore_unknown_options": True}
+
+app = typer.Typer(
+    help="Train, evaluate and use small speech models: a recipe goes in, a published model comes out.",
+    context_settings=CONTEXT,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+
+@app.command(context_settings=OPEN_CONTEXT)
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of the package.")] = "digits",
+    output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Run folder [runs/NAME].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
+) -> None:
+    """Train a recipe, evaluate the model, and write its run folder.
+
+    Every key of the recipe is an option too: --training.learning_rate 1e-3, --model.hidden_size 64,
+    --corpus.name fsdd; an option without a dot is a key of the corpus: --data_dir DIR, --holdout_speaker NAME.
+    """
+    if recipe.startswith("-"):  # An override that stands where the recipe was left out.
+        context.args.insert(0, recipe)
+        recipe = "digits"
+    from hf_speech.training import load_recipe
+    from hf_speech.training import train as train_recipe
+
+    loaded = load_recipe(recipe, context.args)
+    result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=_command_line())
+    if not result.metrics:  # Another process evaluates and reports.
+        return
+    split = "test" if "test" in result.metrics else "validation"
+    metric = loaded.task.best_metric
+    typer.echo(
+        f"\n{metric} on the {split} split of {loaded.corpus.name}: {result.metrics[split][metric]:.2%}"
+        f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
+        f"The model lies in {result.run_dir}. Next:\n"
+        f"  hf-speech classify {result.run_dir} SOUND_FILE\n"
+        f"  hf-speech evaluate {result.run_dir} --split test\n"
+        f"  hf-speech train {recipe} --name bigger --model.hidden_size 256"
+    )
+
+
+@app.command(context_settings=OPEN_CONTEXT)
+def evaluate(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus [the one it was trained on].")] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="JSON file [MODEL/evaluation/CORPUS-SPLIT.json].")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances in a batch.")] = 16,
+) -> None:
+    """Measure a model on a split: metrics with intervals, per class and speaker, as JSON, CSV and PNG.
+
+    Further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
+    """
+    from hf_speech.evaluation import evaluate_model, format_report, load_model
+    from hf_speech.training import load_corpus
+
+    loaded = load_model(model)
+    name, rows = load_corpus(model, corpus, split, context.args)
+    report = evaluate_model(loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size)
+    if output is None:
+        folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
+        output = folder / f"{name}-{split}.json"
+    report.save(output)
+    typer.echo(format_report(report))
+    typer.echo(f"Written: {output}")
+
+
+@app.command()
+def classify(
+    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    files: Annotated[list[str], typer.Argument(help="Sound files.")],
+    top_k: Annotated[int, typer.Option("--top_k", min=1, help="Labels to print for each file.")] = 3,
+    output_format: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
+) -> None:
+    """Print the likeliest labels of sound files with their probabilities."""
+    from hf_speech.evaluation import classify_files
+
+    if output_format not in ("text", "json"):
+        raise typer.BadParameter("choose text or json", param_hint="--format")
+    failures = 0
+    for result in classify_files(model, files, top_k=top_k):
+        if output_format == "json":
+            typer.echo(json.dumps(result, ensure_ascii=False))
+        elif "error" not in result:
+            labels = "   ".join(f"{entry['label']} {entry['score']:.1%}" for entry in result["labels"])
+            typer.echo(f"{result['file']}: {labels}")
+        if "error" in result:
+            failures += 1
+            typer.echo(f"error: {result['error']}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of this package and of what it stands on."""
+    from importlib.metadata import version as installed
+
+    for package in (
+        "hf_speech",
+        "torch",
+        "torchaudio",
+        "transformers",
+        "datasets",
+        "accelerate",
+        "huggingface_hub",
+    ):
+        typer.echo(f"{package} {installed(package)}")
+
+
+def _command_line() -> str:
+    """The command as typed, for the record in evaluation files."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; errors a user can remedy end in one sentence and exit status 2."""
+    try:
+        app(args=arguments, prog_name="hf-speech")
+    except HFSpeechError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

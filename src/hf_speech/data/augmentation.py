@@ -1,0 +1,181 @@
+"""Augmentation of training waveforms: the same words by another voice, at another pace, in another room.
+
+A recipe's `augmentation` section holds the fields of `Augmentation`. Everything is drawn from a generator that the
+caller seeds, so an epoch can be repeated exactly. What acts on features rather than sound (SpecAugment) belongs to the
+models, because only they see the features of a whole batch.
+
+The order is that of the sound's way: the voice (speed, pitch, tempo), the silence around it, the room and the
+microphone (equaliser, noise, gain).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import librosa
+import numpy as np
+
+from hf_speech.data.audio import read_audio, resample
+from hf_speech.errors import RecipeError
+
+SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+
+
+@dataclass(kw_only=True)
+class Augmentation:
+    """How training waveforms are varied; a range is `[low, high]`, and null leaves the step out.
+
+    Args:
+        probability: Probability of each step to be applied to an utterance.
+        speed: Range of the speed factor, by resampling: pitch, formants and pace move together, as between speakers
+            (Ko et al., Interspeech 2015). Drawn evenly on a logarithmic scale.
+        pitch: Range of the shift of pitch and formants in semitones, at the same pace.
+        tempo: Range of the pace factor at the same pitch (time stretching by a phase vocoder).
+        silence: Range of the silence put before and after the utterance, in seconds each; negative values cut instead.
+        equalizer: Largest gain in dB of a random smooth equaliser: another microphone and room.
+        noise_snr: Range of the signal-to-noise ratio in dB of added noise.
+        noise_folder: Folder of recordings to add as noise; without one the noise is random, of a random colour from
+            white to brown.
+        gain: Range of the gain in dB.
+    """
+
+    probability: float = 0.8
+    speed: tuple[float, float] | None = None
+    pitch: tuple[float, float] | None = None
+    tempo: tuple[float, float] | None = None
+    silence: tuple[float, float] | None = None
+    equalizer: float | None = None
+    noise_snr: tuple[float, float] | None = None
+    noise_folder: str | None = None
+    gain: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise RecipeError(f"augmentation.probability must lie between 0 and 1, and {self.probability} does not.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, tuple | list):
+                continue
+            low, high = value
+            if low > high or (field.name in ("speed", "tempo") and low <= 0):
+                raise RecipeError(
+                    f"augmentation.{field.name} must be a range [low, high], low first and factors above 0; "
+                    f"{list(value)} is not."
+                )
+        if self.noise_folder is not None and not _noise_files(self.noise_folder):
+            raise RecipeError(f"augmentation.noise_folder: there are no recordings in {self.noise_folder}.")
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any step can change a waveform."""
+        steps = (self.speed, self.pitch, self.tempo, self.silence, self.equalizer, self.noise_snr, self.gain)
+        return self.probability > 0 and any(step is not None for step in steps)
+
+    def __call__(self, samples: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+        """Varies one utterance.
+
+        Args:
+            samples: Mono waveform `(samples,)`, float32.
+            sampling_rate: Its rate in Hz.
+            rng: Where chance comes from.
+
+        Returns:
+            A new waveform, float32, of about the same loudness and possibly another length; never empty.
+        """
+
+        def drawn(step: object) -> bool:
+            return step is not None and rng.random() < self.probability
+
+        if self.speed is not None and drawn(self.speed):
+            low, high = self.speed
+            samples = change_speed(samples, sampling_rate, math.exp(rng.uniform(math.log(low), math.log(high))))
+        if self.pitch is not None and drawn(self.pitch):
+            samples = librosa.effects.pitch_shift(
+                samples,
+                sr=sampling_rate,
+                n_steps=rng.uniform(*self.pitch),
+                n_fft=_stretch_window(sampling_rate),
+            )
+        if self.tempo is not None and drawn(self.tempo):
+            samples = librosa.effects.time_stretch(
+                samples, rate=rng.uniform(*self.tempo), n_fft=_stretch_window(sampling_rate)
+            )
+        if self.silence is not None and drawn(self.silence):
+            before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
+            samples = add_silence(samples, before, after)
+        if self.equalizer is not None and drawn(self.equalizer):
+            samples = equalize(samples, self.equalizer, rng)
+        if self.noise_snr is not None and drawn(self.noise_snr):
+            if self.noise_folder is None:
+                noise = coloured_noise(len(samples), rng)
+            else:
+                noise = _recorded_noise(self.noise_folder, len(samples), sampling_rate, rng)
+            samples = add_noise(samples, noise, rng.uniform(*self.noise_snr))
+        if self.gain is not None and drawn(self.gain):
+            samples = samples * 10 ** (rng.uniform(*self.gain) / 20)
+        return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
+    """Plays `samples` `factor` times as fast, so that pitch and formants rise by the same factor."""
+    # Resampling knows integer rates: a grid of 1/1000 is finer than any ear.
+    return resample(samples, round(1000 * factor), 1000) if len(samples) > 1 else samples
+
+
+def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Puts so many zero samples before and after; negative numbers cut, but at least half of the clip remains."""
+    cut_before, cut_after = (min(max(-count, 0), len(samples) // 4) for count in (before, after))
+    kept = samples[cut_before : len(samples) - cut_after]
+    return np.pad(kept, (max(before, 0), max(after, 0)))
+
+
+def equalize(samples: np.ndarray, strongest: float, rng: np.random.Generator, order: int = 3) -> np.ndarray:
+    """Applies a random smooth frequency response: a cosine series of low order, at most `strongest` dB up or down."""
+    spectrum = np.fft.rfft(samples)
+    position = np.linspace(0.0, np.pi, len(spectrum))
+    curve = sum(rng.uniform(-1, 1) * np.cos(k * position + rng.uniform(0, 2 * np.pi)) for k in range(1, order + 1))
+    return np.fft.irfft(spectrum * 10 ** (strongest * curve / order / 20), n=len(samples))
+
+
+def coloured_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise whose power falls by 0 (white) to 6 dB (brown) an octave, at random."""
+    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    frequency = np.maximum(np.arange(len(spectrum)), 1)
+    return np.fft.irfft(spectrum * frequency ** -rng.uniform(0, 1), n=num_samples)
+
+
+def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
+    """Adds `noise`, of the same length, at a signal-to-noise ratio of `snr` dB; silence stays silence."""
+    noise_power = np.mean(noise**2)
+    if noise_power == 0:
+        return samples
+    return samples + noise * np.sqrt(np.mean(samples**2) / noise_power / 10 ** (snr / 10))
+
+
+def _stretch_window(sampling_rate: int) -> int:
+    """The phase vocoder's window in samples: the power of two nearest to 32 ms, short enough for single words."""
+    return 1 << round(math.log2(0.032 * sampling_rate))
+
+
+@lru_cache(maxsize=8)
+def _noise_files(folder: str) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SOUND_SUFFIXES))
+
+
+@lru_cache(maxsize=64)
+def _read_noise(path: Path, sampling_rate: int) -> np.ndarray:
+    return read_audio(path, sampling_rate)
+
+
+def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """A random stretch of a random recording, repeated where it is too short."""
+    files = _noise_files(folder)
+    noise = _read_noise(files[rng.integers(len(files))], sampling_rate)
+    start = rng.integers(len(noise))
+    return np.resize(np.roll(noise, -start), num_samples)
+
+
+__all__ = ["Augmentation", "add_noise", "add_silence", "change_speed", "coloured_noise", "equalize"]

@@ -1,0 +1,105 @@
+"""The recipe's `training` section: transformers' own names, with defaults that suit small recurrent models."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import TrainingArguments
+
+from hf_speech.errors import RecipeError
+
+
+@dataclass
+class TrainingOptions:
+    """How a model is trained; names and meanings are those of `transformers.TrainingArguments` unless marked *own*.
+
+    Args:
+        num_train_epochs: Passes over the training split.
+        max_steps: If positive, the number of optimiser steps, whatever num_train_epochs says.
+        per_device_train_batch_size: Utterances in a training batch on each device.
+        per_device_eval_batch_size: Utterances in an evaluation batch on each device.
+        gradient_accumulation_steps: Batches whose gradients make one optimiser step.
+        learning_rate: Peak learning rate of AdamW.
+        lr_scheduler_type: Course of the learning rate after the warm-up.
+        warmup_steps: Steps of linear warm-up; below 1, their share of all steps.
+        weight_decay: Decoupled weight decay.
+        max_grad_norm: Norm to which gradients are clipped.
+        seed: Seed of weights, order, dropout and augmentation.
+        bf16: Whether to compute in bfloat16 (GPUs).
+        group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
+        early_stopping_patience: Own: epochs without a better validation metric after which training stops, or null.
+        load_best_model_at_end: Whether the model of the best epoch is kept rather than the last one.
+        metric_for_best_model: The validation metric that decides, or null for the task's own.
+        logging_steps: Steps between two entries in the log.
+        save_total_limit: Checkpoints kept on disk.
+        dataloader_num_workers: Processes that decode, augment and compute features.
+        cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrences:
+            their many small operations spend longer waiting for each other than computing.
+        report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if it is there.
+        trainer_options: Own: any further `TrainingArguments`, by name.
+    """
+
+    num_train_epochs: float = 30
+    max_steps: int = -1
+    per_device_train_batch_size: int = 32
+    per_device_eval_batch_size: int = 64
+    gradient_accumulation_steps: int = 1
+    learning_rate: float = 2e-3
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
+    warmup_steps: float = 0.1
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    seed: int = 0
+    bf16: bool = False
+    group_by_length: bool = True
+    early_stopping_patience: int | None = None
+    load_best_model_at_end: bool = True
+    metric_for_best_model: str | None = None
+    logging_steps: int = 10
+    save_total_limit: int = 2
+    dataloader_num_workers: int = 1
+    cpu_threads: int = 1
+    report_to: Literal["auto", "tensorboard", "trackio", "none"] = "auto"
+    trainer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
+        for key in self.trainer_options:
+            if key not in names:
+                close = difflib.get_close_matches(key, names, n=1)
+                hint = f": did you mean {close[0]!r}?" if close else "."
+                raise RecipeError(f"transformers' TrainingArguments have no {key!r} (training.trainer_options){hint}")
+
+    def training_arguments(self, run_dir: Path, metric: str, greater_is_better: bool) -> TrainingArguments:
+        """Makes transformers' arguments: evaluate and save each epoch, checkpoints and logs inside the run folder."""
+        own = {
+            "group_by_length",
+            "early_stopping_patience",
+            "cpu_threads",
+            "trainer_options",
+            "report_to",
+        }
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
+        values["metric_for_best_model"] = self.metric_for_best_model or metric
+        values["greater_is_better"] = greater_is_better and values["metric_for_best_model"] != "loss"
+        values |= {
+            "output_dir": str(run_dir / "checkpoints"),
+            "eval_strategy": "epoch",
+            "save_strategy": "epoch",
+            # Rows carry more than the model's arguments (their lengths, their names).
+            "remove_unused_columns": False,
+            "label_names": ["labels"],
+            "dataloader_pin_memory": torch.cuda.is_available(),
+            "disable_tqdm": False,
+            # TensorBoard's callback is added by hand: only so can its folder be chosen.
+            "report_to": "trackio" if self.report_to == "trackio" else "none",
+        }
+        return TrainingArguments(**(values | self.trainer_options))
+
+
+__all__ = ["TrainingOptions"]

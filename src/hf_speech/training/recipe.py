@@ -1,0 +1,286 @@
+"""Recipes: one YAML file is one whole experiment.
+
+A section of a recipe is the constructor of the object it configures: `corpus` holds the fields of the corpus class,
+`features` the arguments of `SpeechFeatureExtractor`, `augmentation` those of `Augmentation`, `model` those of the
+model's configuration, `training` those of `TrainingOptions`. No parameter is declared twice: jsonargparse reads the
+signatures and docstrings, checks types, and gives every key a command-line override (`--training.learning_rate 1e-3`).
+An override without a dot is a key of the recipe itself (`--name`) or short for one of the corpus (`--data_dir`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasets import Dataset
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from transformers import CONFIG_MAPPING, PreTrainedConfig, SequenceFeatureExtractor
+
+from hf_speech.data.augmentation import Augmentation
+from hf_speech.data.corpora import CORPORA, Corpus
+from hf_speech.errors import RecipeError
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.tasks import Task, get_task
+from hf_speech.training.options import TrainingOptions
+
+DEFAULT_RECIPE = "digits"
+SECTIONS = ("corpus", "features", "augmentation", "model", "training")
+# What the trainer works out by itself: not for a recipe to say.
+DERIVED = {"input_size", "feature_size", "feature_mean", "feature_std", "padding_value"}
+
+
+@dataclass
+class Recipe:
+    """A resolved recipe: every section is ready to build its object.
+
+    Attributes:
+        name: Name of the run folder.
+        task: What the model learns to do.
+        corpus: Where its rows come from.
+        features: Arguments of `SpeechFeatureExtractor`.
+        augmentation: How training waveforms are varied.
+        model_type: The model family, as in a model's `config.json`.
+        model: Arguments of that family's configuration.
+        training: How it is trained.
+        values: All keys and values as plain data, which `to_yaml` writes.
+    """
+
+    name: str
+    task: Task
+    corpus: Corpus
+    features: dict[str, Any]
+    augmentation: Augmentation
+    model_type: str
+    model: dict[str, Any]
+    training: TrainingOptions
+    values: dict[str, Any]
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML with every default spelled out; loading it gives the same recipe."""
+        return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
+
+
+def recipes_dir() -> Path:
+    """The folder of the recipes that come with the package: in a checkout, or inside the installed package."""
+    installed = Path(__file__).resolve().parent.parent / "recipes"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
+
+
+def find_recipe(name: str | Path) -> Path:
+    """Finds a recipe by its path, or by its bare name among those that come with the package.
+
+    Raises:
+        RecipeError: If there is none, naming the nearest one.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipes_dir().rglob("*.yaml")}
+    if str(path.with_suffix("")) in known:
+        return known[str(path.with_suffix(""))]
+    raise RecipeError(f"There is no recipe {str(name)!r}{_nearest(str(path.with_suffix('')), known)}")
+
+
+def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads, checks and resolves a recipe.
+
+    Args:
+        source: A YAML file, the name of a recipe that comes with the package, or the recipe as a mapping.
+        overrides: Command-line words, `["--training.learning_rate", "1e-3", "--data_dir=digits"]`.
+
+    Returns:
+        The resolved recipe.
+
+    Raises:
+        RecipeError: On an unknown key (naming the nearest right one), a wrong value, or sections that do not fit.
+    """
+    if isinstance(source, Mapping):
+        origin, content = "The recipe", dict(source)
+    else:
+        path = find_recipe(source)
+        origin, content = f"The recipe {path}", _read_yaml(path)
+        content.setdefault("name", path.stem)
+    given = parse_overrides(overrides)
+    for key in SECTIONS:
+        if not isinstance(content.setdefault(key, {}) or {}, dict):
+            raise RecipeError(f"{origin}: the section {key!r} must be a list of `key: value` lines.")
+        content[key] = content[key] or {}
+
+    task = get_task(given.get("task", content.get("task", "audio-classification")))
+    corpus_name = given.get("corpus.name", content["corpus"].get("name", "synthetic"))
+    if corpus_name not in CORPORA:
+        raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}{_nearest(corpus_name, CORPORA)}")
+    model_type = given.get("model.model_type", content["model"].get("model_type", task.default_model_type))
+    if model_type not in task.model_types:
+        raise RecipeError(
+            f"{origin}: the task {task.name} has no model {model_type!r}{_nearest(model_type, task.model_types)}"
+        )
+
+    parser = _make_parser(task.name, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
+    valid = set(parser.get_defaults().keys())
+    given = {_full_key(key, valid): value for key, value in given.items()}
+    for where, keys in ((origin, _dotted(content)), ("The command line", given)):
+        for key in keys:
+            if key not in valid:
+                raise RecipeError(f"{where} has an unknown key {key!r}{_nearest(key, valid)}")
+    try:
+        namespace = parser.parse_object(content)
+        namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
+    except (ArgumentError, TypeError, ValueError) as error:
+        raise RecipeError(f"{origin} cannot be used: {_one_line(error)}") from error
+    return _resolve(namespace, parser, task, corpus_name, model_type)
+
+
+def load_corpus(
+    model: str | Path, corpus: str | None, split: str, overrides: Sequence[str] = ()
+) -> tuple[str, Dataset]:
+    """Loads one split of a corpus to measure a model on.
+
+    Args:
+        model: A run folder, whose recipe says which corpus it was trained on, or a Hub id.
+        corpus: The corpus's name, or `None` for the one of the run folder's recipe.
+        split: "train", "validation" or "test".
+        overrides: Command-line words with keys of the corpus.
+
+    Returns:
+        The corpus's name and the rows.
+
+    Raises:
+        RecipeError: If nothing says which corpus is meant, or it has no such split.
+    """
+    source: Path | dict[str, Any] = {"corpus": {"name": corpus}}
+    if corpus is None:
+        source = Path(model) / "recipe.yaml"
+        if not source.is_file():
+            raise RecipeError(f"{model} has no recipe.yaml that names a corpus: pass --corpus NAME.")
+    chosen = load_recipe(source, overrides).corpus
+    splits = chosen.load()
+    if split not in splits:
+        raise RecipeError(f"The corpus {chosen.name} has no split {split!r}{_nearest(split, splits)}")
+    return chosen.name, splits[split]
+
+
+def _resolve(namespace: Namespace, parser: ArgumentParser, task: Task, corpus_name: str, model_type: str) -> Recipe:
+    values: dict[str, Any] = yaml.safe_load(parser.dump(namespace, skip_none=False))
+    # Written out, so that a resolved recipe does not depend on today's defaults.
+    values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in SECTIONS}}
+    values["corpus"] = {"name": corpus_name} | values["corpus"]
+    values["model"] = {"model_type": model_type} | values["model"]
+
+    def section(key: str, without: str = "") -> dict[str, Any]:
+        arguments = namespace.get(key)
+        return {name: value for name, value in vars(arguments).items() if name != without} if arguments else {}
+
+    return Recipe(
+        name=values["name"],
+        task=task,
+        corpus=CORPORA[corpus_name](**section("corpus", without="name")),
+        features=section("features"),
+        augmentation=Augmentation(**section("augmentation")),
+        model_type=model_type,
+        model=section("model", without="model_type"),
+        training=TrainingOptions(**section("training")),
+        values=values,
+    )
+
+
+def _make_parser(task: str, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
+    """A parser whose keys are the arguments of the very classes that a recipe configures."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--name", type=str, default="run", help="Name of the run folder.")
+    parser.add_argument("--task", type=str, default=task, help="What the model learns to do.")
+    parser.add_argument("--corpus.name", type=str, default=corpus.name, help="The corpus.")
+    parser.add_class_arguments(corpus, "corpus")
+    extractor_base = inspect.signature(SequenceFeatureExtractor.__init__).parameters
+    inherited = {name for name in extractor_base if name != "sampling_rate"} - {"self", "kwargs"}
+    parser.add_class_arguments(SpeechFeatureExtractor, "features", skip=_present(SpeechFeatureExtractor, inherited))
+    parser.add_class_arguments(Augmentation, "augmentation")
+    parser.add_argument("--model.model_type", type=str, default=config.model_type, help="The model family.")
+    parser.add_class_arguments(
+        config, "model", skip=_present(config, set(inspect.signature(PreTrainedConfig).parameters))
+    )
+    parser.add_class_arguments(TrainingOptions, "training")
+    return parser
+
+
+def _present(cls: type, names: set[str]) -> set[str]:
+    """Those of `names`, and of the derived values, that are arguments of `cls`."""
+    return (names | DERIVED) & set(inspect.signature(cls).parameters)
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Reads `--key value`, `--key=value` and `--flag` (true) into a mapping; dashes inside keys become underscores.
+
+    Raises:
+        RecipeError: On a word that belongs to no key.
+    """
+    given: dict[str, str] = {}
+    pending: str | None = None
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            if pending is not None:
+                given[pending] = "true"
+            key, equals, value = word[2:].partition("=")
+            key = key.replace("-", "_")
+            pending = None if equals else key
+            if equals:
+                given[key] = value
+        elif pending is not None:
+            given[pending], pending = word, None
+        else:
+            raise RecipeError(f"{word!r} belongs to no option: write overrides as --section.key value.")
+    if pending is not None:
+        given[pending] = "true"
+    return given
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {path} is not valid YAML: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"The recipe {path} must consist of sections ({', '.join(SECTIONS)}).")
+    return content
+
+
+def _dotted(content: Mapping[str, Any]) -> list[str]:
+    keys: list[str] = []
+    for key, value in content.items():
+        keys += [f"{key}.{inner}" for inner in value] if key in SECTIONS else [str(key)]
+    return keys
+
+
+def _full_key(key: str, valid: set[str]) -> str:
+    return f"corpus.{key}" if key not in valid and f"corpus.{key}" in valid else key
+
+
+def _nearest(key: str, known: Any) -> str:
+    """The end of an error's sentence: the nearest known names, or all of a few."""
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    if not close:  # The section may be wrong and the key right.
+        close = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
+    if close:
+        return f": did you mean {close[0]!r}?"
+    return f": there are {', '.join(names)}." if len(names) <= 20 else "."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+__all__ = [
+    "DEFAULT_RECIPE",
+    "Recipe",
+    "find_recipe",
+    "load_corpus",
+    "load_recipe",
+    "parse_overrides",
+    "recipes_dir",
+]

@@ -1,0 +1,231 @@
+"""From a recipe to a run folder: the whole main job in the order in which it happens.
+
+What could go wrong after hours is tried in the first seconds: the corpus is read in full, the sections of the recipe
+are fitted together, and the run folder is claimed before the first step. The run folder is itself the model folder:
+`runs/NAME/` holds weights, configuration, feature extractor and the code that travels, and beside them the recipe as
+resolved, the evaluation, the curves and the logs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import DatasetDict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, EarlyStoppingCallback, PreTrainedModel, ProgressCallback, set_seed
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_speech.data.audio import read_audio
+from hf_speech.data.dataset import SpeechCollator, SpeechDataset
+from hf_speech.data.inspection import inspect_corpus
+from hf_speech.errors import RecipeError
+from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.recipe import Recipe
+from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
+
+
+@dataclass
+class TrainingResult:
+    """What a training left behind.
+
+    Attributes:
+        run_dir: The run folder, which is also the model folder.
+        metrics: The metrics of each evaluated split, `{"test": {"accuracy": 0.99, ...}}`.
+        num_parameters: Trainable parameters of the model.
+        seconds: Wall-clock time of the training itself.
+    """
+
+    run_dir: Path
+    num_parameters: int
+    seconds: float
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def train(
+    recipe: Recipe,
+    output_dir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "hf_speech.train(recipe)",
+) -> TrainingResult:
+    """Trains, evaluates and saves what a recipe describes.
+
+    Args:
+        recipe: A resolved recipe, from `load_recipe`.
+        output_dir: The run folder; `runs/NAME` by default.
+        resume: Continue from the last checkpoint in the run folder.
+        overwrite: Replace a run folder that exists.
+        command: The command to be named as the origin of the figures.
+
+    Returns:
+        Where the model lies and how good it is.
+
+    Raises:
+        HFSpeechError: On whatever is wrong with recipe, corpus or run folder, before training starts.
+    """
+    state = PartialState()
+    options = recipe.training
+    run_dir = Path(output_dir) if output_dir is not None else Path("runs") / recipe.name
+    checkpoint = _claim(run_dir, resume, overwrite) if state.is_main_process else None
+    state.wait_for_everyone()
+    if not state.is_main_process and resume:
+        checkpoint = get_last_checkpoint(str(run_dir / "checkpoints"))
+    if state.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(options.cpu_threads)
+    set_seed(options.seed)
+
+    # The first process builds caches, the others find them.
+    with state.main_process_first():
+        corpus = recipe.corpus.load()
+        recipe.task.check_columns(corpus)
+        extractor = make_feature_extractor(recipe)
+        corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate)
+    if state.is_main_process:
+        print(report)
+    fit_feature_extractor(extractor, corpus)
+    model = make_model(recipe, extractor, corpus)
+    datasets = make_datasets(recipe, extractor, corpus)
+
+    arguments = options.training_arguments(run_dir, recipe.task.best_metric, recipe.task.greater_is_better)
+    metric = arguments.metric_for_best_model or recipe.task.best_metric
+    trainer = SpeechTrainer(
+        model=model,
+        args=arguments,
+        group_by_length=options.group_by_length,
+        data_collator=SpeechCollator(extractor, recipe.task.collate_targets),
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["validation"],
+        processing_class=extractor,
+        compute_metrics=recipe.task.compute_metrics,
+        preprocess_logits_for_metrics=recipe.task.preprocess_logits_for_metrics,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(ProgressReporter(metric.removeprefix("eval_")))
+    if options.early_stopping_patience is not None:
+        trainer.add_callback(EarlyStoppingCallback(options.early_stopping_patience))
+    if state.is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:
+        trainer.add_callback(TensorBoardCallback(writer))
+    if state.is_main_process:
+        print(f"Training {recipe.name}: {model.num_parameters():,} parameters on {state.device}, into {run_dir}")
+        (run_dir / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    result = TrainingResult(run_dir, model.num_parameters(), time.perf_counter() - start)
+    if state.is_main_process:
+        best = trainer.accelerator.unwrap_model(trainer.model)
+        best.save_pretrained(run_dir)
+        extractor.save_pretrained(run_dir)
+        history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
+        (run_dir / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+        plot_training_curves(trainer.state.log_history, run_dir / "curves.png")
+        loaded = LoadedModel(best.eval(), extractor, recipe.task, str(run_dir))
+        for split in ("validation", "test"):
+            if split in corpus:
+                evaluation = evaluate_model(
+                    loaded, corpus[split], corpus=recipe.corpus.name, split=split, command=command
+                )
+                evaluation.save(run_dir / "evaluation" / f"{split}.json")
+                result.metrics[split] = evaluation.metrics
+    state.wait_for_everyone()
+    return result
+
+
+def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
+    """Makes the recipe's feature extractor.
+
+    Raises:
+        RecipeError: If the extractor refuses the section's values.
+    """
+    try:
+        return SpeechFeatureExtractor(**recipe.features)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"The recipe's section features: {error}") from error
+
+
+def fit_feature_extractor(extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> None:
+    """Fits global statistics, where the extractor normalises by them, on the training split alone."""
+    if extractor.normalization == "global":
+        rows = corpus["train"]["audio"]
+        extractor.fit_global_statistics(read_audio(audio, extractor.sampling_rate) for audio in rows)
+
+
+def make_model(recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> PreTrainedModel:
+    """Makes the recipe's model with fresh weights, fitted to the extractor's features and the corpus's targets.
+
+    Raises:
+        RecipeError: If the configuration refuses the section's values.
+    """
+    try:
+        config = CONFIG_MAPPING[recipe.model_type](
+            **recipe.model, **recipe.task.config_arguments(corpus), input_size=extractor.feature_size
+        )
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"The recipe's section model: {reason}") from error
+    model: PreTrainedModel = recipe.task.auto_model_class.from_config(config)  # type: ignore[attr-defined]
+    return model
+
+
+def make_datasets(recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> dict[str, SpeechDataset]:
+    """Makes the training split (augmented) and the validation split (as it is)."""
+    datasets: dict[str, SpeechDataset] = {}
+    for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
+        datasets[split] = SpeechDataset(
+            corpus[split],
+            extractor.sampling_rate,
+            recipe.task.encode_target,
+            augmentation,
+            recipe.training.seed,
+        )
+        datasets[split].keep_decoded(f"Reading {split}")
+    return datasets
+
+
+def _tensorboard_writer(report_to: str, run_dir: Path) -> Any:
+    """A TensorBoard writer into the run folder, or `None` where it is not wanted or, with "auto", not installed."""
+    if report_to not in ("auto", "tensorboard"):
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        if report_to == "auto":
+            return None
+        raise RecipeError(
+            "training.report_to is tensorboard, which is not installed: pip install 'hf_speech[tensorboard]'."
+        ) from error
+    return SummaryWriter(str(run_dir / "logs"))
+
+
+def _claim(run_dir: Path, resume: bool, overwrite: bool) -> str | None:
+    """Makes the run folder, or finds the checkpoint to continue from in the one that is there."""
+    if resume:
+        checkpoints = run_dir / "checkpoints"
+        checkpoint: Any = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        if checkpoint is None:
+            raise RecipeError(f"There is no checkpoint in {checkpoints} to resume from: train without --resume.")
+        return str(checkpoint)
+    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        if not overwrite:
+            raise RecipeError(
+                f"{run_dir} exists: pass --resume to continue it, --overwrite to replace it, or --name for another."
+            )
+        if not (run_dir / "recipe.yaml").is_file():
+            raise RecipeError(f"{run_dir} is no run folder (it has no recipe.yaml), so it is not overwritten.")
+        shutil.rmtree(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return None
+
+
+__all__ = ["TrainingResult", "train"]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
+
+from hf_speech.models import SpeechLSTMConfig
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    config = SpeechLSTMConfig(hidden_size=12, pooling="mean", head_sizes=[7], num_labels=3, class_weights=[1, 2.5, 1])
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is SpeechLSTMConfig
+    assert loaded.to_diff_dict() == config.to_diff_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hidden_size": "a"}, "hidden_size"),
+        ({"hidden_size": 0}, "between 1 and 65,536"),
+        ({"num_hidden_layers": 10**9}, "between 1 and 65,536"),
+        ({"pooling": "sum"}, "pooling"),
+        ({"subsampling": 3}, "subsampling"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"num_labels": 2, "class_weights": [1.0]}, "1 weights for 2 classes"),
+    ],
+)
+def test_impossible_values_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(StrictDataclassError, match=message):
+        SpeechLSTMConfig(**arguments)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForAudioClassification
+
+from hf_speech.models import SpeechLSTMConfig, SpeechLSTMForAudioClassification
+from hf_speech.models.recurrent import frame_mask
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"pooling": "last", "projection_size": 9, "head_sizes": [7, 5]},
+    {"pooling": "max", "bidirectional": False, "subsampling": 2},
+    {"pooling": "mean", "layer_norm": False, "subsampling": 4, "num_hidden_layers": 1},
+    {"pooling": "last", "bidirectional": False, "subsampling": 4},
+]
+LENGTHS = torch.tensor([23, 1, 40, 6])
+
+
+def make_model(**arguments: Any) -> SpeechLSTMForAudioClassification:
+    torch.manual_seed(0)
+    return SpeechLSTMForAudioClassification(
+        SpeechLSTMConfig(**({"input_size": 11, "hidden_size": 8, "num_labels": 5} | arguments))
+    ).eval()
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    mask = frame_mask(LENGTHS, 40)
+    # What stands in the padding must not matter.
+    return torch.where(mask[:, :, None], torch.randn(4, 40, 11), torch.tensor(77.0)), mask.long()
+
+
+@pytest.mark.parametrize("arguments", VARIANTS)
+def test_alone_equals_in_a_batch(arguments: dict[str, Any]) -> None:
+    model = make_model(**arguments)
+    features, mask = batch()
+    together = model(features, mask).logits
+    assert together.shape == (4, 5)
+    for index, length in enumerate(LENGTHS):
+        alone = model(features[index : index + 1, :length]).logits
+        torch.testing.assert_close(alone[0], together[index], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("arguments", VARIANTS)
+def test_every_parameter_learns(arguments: dict[str, Any]) -> None:
+    model = make_model(**arguments).train()
+    features, mask = batch()
+    model(features, mask, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
+    silent = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert not silent
+
+
+def test_clips_differ_and_order_in_time_matters() -> None:
+    model = make_model()
+    features, _ = batch()
+    alone = model(features[2:3]).logits
+    backwards = model(features[2:3].flip(1)).logits
+    assert (alone - backwards).abs().max() > 1e-3
+
+
+def test_perturbation_only_while_training() -> None:
+    model = make_model(num_time_masks=2, num_frequency_masks=2, input_dropout=0.2, feature_noise=0.1, dropout=0.0)
+    features, mask = batch()
+    torch.testing.assert_close(model(features, mask).logits, model(features, mask).logits)
+    model.train()
+    assert (model(features, mask).logits - model(features, mask).logits).abs().max() > 1e-4
+
+
+def test_loss_uses_class_weights_and_label_smoothing() -> None:
+    features, mask = batch()
+    labels = torch.tensor([0, 1, 2, 3])
+    plain = make_model()
+    logits = plain(features, mask).logits
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(plain(features, mask, labels).loss, expected)
+    weights = [1.0, 2.0, 3.0, 4.0, 5.0]
+    weighted = make_model(class_weights=weights, label_smoothing=0.1)
+    expected = torch.nn.functional.cross_entropy(logits, labels, weight=torch.tensor(weights), label_smoothing=0.1)
+    torch.testing.assert_close(weighted(features, mask, labels).loss, expected)
+
+
+def test_wrong_feature_size_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="use the feature extractor saved with the model"):
+        make_model()(torch.zeros(1, 5, 12))
+
+
+def test_saved_weights_come_back(tmp_path: Path) -> None:
+    model = make_model(subsampling=2, projection_size=6)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    assert type(loaded) is SpeechLSTMForAudioClassification
+    features, mask = batch()
+    torch.testing.assert_close(loaded(features, mask).logits, model(features, mask).logits)
+    assert dict(loaded.named_buffers()).keys() == dict(model.named_buffers()).keys()
+    assert {path.name for path in tmp_path.glob("*.py")} >= {
+        "configuration_speech_lstm.py",
+        "modeling_speech_lstm.py",
+        "recurrent.py",
+        "spec_augment.py",
+    }
+
+
+def test_fresh_weights_open_the_forget_gates() -> None:
+    model = make_model()
+    lstm = model.layers[0].forward_rnn
+    assert lstm.bias_ih_l0[8:16].tolist() == [1.0] * 8
+    gate = lstm.weight_hh_l0[:8]
+    torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from hf_speech.models.recurrent import (
+    RecurrentLayer,
+    frame_mask,
+    initialise_recurrence,
+    lengths_from_mask,
+    reverse_by_length,
+)
+
+LENGTHS = torch.tensor([7, 1, 12, 4])
+
+
+def packed_reference(layer: RecurrentLayer, cell: str, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """The same layer as torch's own bidirectional module on a packed sequence."""
+    bidirectional = layer.backward_rnn is not None
+    reference = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](
+        frames.shape[2], layer.hidden_size, batch_first=True, bidirectional=bidirectional
+    )
+    with torch.no_grad():
+        for name, parameter in layer.forward_rnn.named_parameters():
+            getattr(reference, name).copy_(parameter)
+        if layer.backward_rnn is not None:
+            for name, parameter in layer.backward_rnn.named_parameters():
+                getattr(reference, f"{name}_reverse").copy_(parameter)
+    packed = nn.utils.rnn.pack_padded_sequence(frames, lengths, batch_first=True, enforce_sorted=False)
+    output, _ = nn.utils.rnn.pad_packed_sequence(reference(packed)[0], batch_first=True)
+    return output
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_equals_packed_sequences(cell: str, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 5, 6, bidirectional)
+    frames = torch.randn(4, 12, 5)
+    output = layer(frames, LENGTHS)
+    assert output.shape == (4, 12, layer.output_size)
+    torch.testing.assert_close(output, packed_reference(layer, cell, frames, LENGTHS), atol=1e-6, rtol=0)
+
+
+def test_padding_has_no_influence_and_no_gradient() -> None:
+    torch.manual_seed(0)
+    layer = RecurrentLayer("lstm", 5, 6, bidirectional=True)
+    frames = torch.randn(4, 12, 5)
+    other = torch.where(frame_mask(LENGTHS, 12)[:, :, None], frames, torch.full_like(frames, 1e3))
+    other.requires_grad_()
+    torch.testing.assert_close(layer(other, LENGTHS), layer(frames, LENGTHS))
+    layer(other, LENGTHS).square().sum().backward()
+    assert other.grad is not None
+    assert other.grad[~frame_mask(LENGTHS, 12)].abs().max() == 0
+    assert other.grad[frame_mask(LENGTHS, 12)].abs().min() > 0
+
+
+def test_reverse_by_length_reverses_valid_frames_only() -> None:
+    frames = torch.arange(10.0).reshape(2, 5, 1)
+    reversed_frames = reverse_by_length(frames, torch.tensor([3, 5]))
+    assert reversed_frames[:, :, 0].tolist() == [[2, 1, 0, 3, 4], [9, 8, 7, 6, 5]]
+    torch.testing.assert_close(reverse_by_length(reversed_frames, torch.tensor([3, 5])), frames)
+
+
+def test_lengths_from_mask() -> None:
+    features = torch.zeros(2, 4, 3)
+    assert lengths_from_mask(None, features).tolist() == [4, 4]
+    assert lengths_from_mask(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]]), features).tolist() == [2, 4]
+    with pytest.raises(ValueError, match="attention_mask has the shape"):
+        lengths_from_mask(torch.ones(2, 5), features)
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_initialisation_is_orthogonal_and_respects_loaded_weights(cell: type[nn.LSTM] | type[nn.GRU]) -> None:
+    torch.manual_seed(0)
+    rnn = cell(5, 8)
+    rnn.weight_ih_l0._is_hf_initialized = True  # type: ignore[attr-defined]
+    loaded = rnn.weight_ih_l0.clone()
+    initialise_recurrence(rnn)
+    torch.testing.assert_close(rnn.weight_ih_l0, loaded)
+    for gate in rnn.weight_hh_l0.split(8):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
+    forget = rnn.bias_ih_l0[8:16]
+    assert forget.tolist() == [1.0 if cell is nn.LSTM else 0.0] * 8
+    assert rnn.bias_ih_l0[:8].abs().max() == 0

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import torch
+
+from hf_speech.models.recurrent import frame_mask
+from hf_speech.models.spec_augment import spec_augment
+
+LENGTHS = torch.tensor([40, 100, 3])
+
+
+def features() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randn(3, 100, 20) * frame_mask(LENGTHS, 100)[:, :, None]
+
+
+def test_without_masks_nothing_changes() -> None:
+    torch.testing.assert_close(spec_augment(features(), LENGTHS), features())
+
+
+def test_time_masks_stay_inside_valid_frames_and_the_ratio() -> None:
+    original = features()
+    widest = 0
+    for seed in range(50):
+        torch.manual_seed(seed)
+        changed = (spec_augment(original, LENGTHS, num_time_masks=1, time_mask_width=30) != original).any(dim=2)
+        assert not changed[~frame_mask(LENGTHS, 100)].any()
+        counts = changed.sum(dim=1)
+        assert (counts <= (LENGTHS * 0.2).floor()).all()
+        widest = max(widest, int(counts[1]))
+    assert widest > 10
+
+
+def test_frequency_masks_are_bands_of_the_clips_mean() -> None:
+    original = features()
+    torch.manual_seed(1)
+    masked = spec_augment(original, LENGTHS, num_frequency_masks=1, frequency_mask_width=8)
+    changed = (masked != original).any(dim=1)
+    for clip in range(3):
+        bins = changed[clip].nonzero().flatten()
+        assert len(bins) <= 8
+        assert len(bins) == 0 or bins.tolist() == list(range(int(bins[0]), int(bins[-1]) + 1))
+    clip = int(changed.sum(dim=1).argmax())
+    band = int(changed[clip].nonzero()[0])
+    valid = int(LENGTHS[clip])
+    expected = original[clip, :valid, band].mean().expand(valid)
+    torch.testing.assert_close(masked[clip, :valid, band], expected)
+    assert masked[clip, valid:].abs().sum() == 0
+
+
+def test_clips_of_a_batch_get_different_masks() -> None:
+    torch.manual_seed(2)
+    original = torch.randn(8, 50, 20)
+    lengths = torch.full((8,), 50)
+    masked = spec_augment(original, lengths, num_frequency_masks=2, frequency_mask_width=8)
+    patterns = {tuple((masked[clip] != original[clip]).any(dim=0).tolist()) for clip in range(8)}
+    assert len(patterns) > 4
