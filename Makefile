@@ -1,0 +1,57 @@
+# make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
+# make test               checks style and types and runs the fast tests; make test-slow runs the slow ones
+# make format benchmark clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= recipes/digits.yaml
+DATA ?=
+OPTIONS ?=
+
+# Small recurrences are fastest on one thread; several spin on a busy machine.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: train test test-slow lint format benchmark clean
+
+train: $(VENV)/.train
+	$(BIN)/hf-speech train $(RECIPE) --overwrite $(if $(DATA),--data_dir $(DATA)) $(OPTIONS)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(OPTIONS)
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow $(OPTIONS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.dev
+	$(BIN)/python benchmarks/features.py
+	$(BIN)/python benchmarks/recurrence.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage
+
+# A stamp file each: the environment is made once, and again when what it was made of changes.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "hf_speech needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt
+	@echo "Installing (about 3 GB the first time)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[synthetic,tensorboard]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
