@@ -1,1 +1,24 @@
-"""TODO"""
+"""Honest evaluation: a saved model on a split, figures with intervals, and the origin of every one of them."""
+
+from __future__ import annotations
+
+from hf_speech.evaluation.evaluate import evaluate_model
+from hf_speech.evaluation.inference import LoadedModel, Prediction, classify_files, load_model, predict
+from hf_speech.evaluation.intervals import bootstrap_intervals, wilson_interval
+from hf_speech.evaluation.plots import plot_confusion_matrix, plot_training_curves
+from hf_speech.evaluation.report import EvaluationReport, format_report
+
+__all__ = [
+    "EvaluationReport",
+    "LoadedModel",
+    "Prediction",
+    "bootstrap_intervals",
+    "classify_files",
+    "evaluate_model",
+    "format_report",
+    "load_model",
+    "plot_confusion_matrix",
+    "plot_training_curves",
+    "predict",
+    "wilson_interval",
+]

@@ -2,16 +2,17 @@
 
 Two methods, chosen by what the metric is:
 
-* A proportion (accuracy) gets the score interval of Wilson (1927, "Probable inference, the law of succession, and
-  statistical inference", JASA 22): right even near 100 %, where the textbook interval collapses.
-* Everything else (macro F1, WER) gets the percentile bootstrap (Efron 1979, "Bootstrap methods: another look at the
-  jackknife", Annals of Statistics 7; for WER: Bisani & Ney 2004, ICASSP): resample utterances with replacement,
-  compute the metric again. A resample is a row of integer weights, and all metrics here are functions of summed
-  counts, so that 2,000 resamples are one matrix product.
+* A proportion (accuracy) gets the score interval of Wilson (1927, "Probable inference, the law of succession,
+  and statistical inference", JASA 22): right even near 100 %, where the textbook interval collapses.
+* Everything else (macro F1, WER) gets the percentile bootstrap (Efron 1979, "Bootstrap methods: another look
+  at the jackknife", Annals of Statistics 7; for WER: Bisani & Ney 2004, ICASSP): resample utterances with
+  replacement, compute the metric again. A resample is a row of integer weights, and all metrics here are
+  functions of summed counts, so that 2,000 resamples are one matrix product.
 
-Both take utterances for independent, which the clips of one speaker are not. Drawing whole speakers (`clusters`)
-answers "how would it do on other speakers?" and gives wider, more honest intervals; with a handful of speakers it is
-rough.
+Both take utterances for independent, which the clips of one speaker are not. Drawing whole speakers
+(`clusters`) answers "how would it do on other speakers?" and gives wider, more honest intervals; with a
+handful of speakers it is rough. A split without a single error has no bootstrap interval to speak of (its
+width is 0): there Wilson's is the one to read.
 """
 
 from __future__ import annotations
@@ -67,10 +68,7 @@ def bootstrap_intervals(
     units = tally if clusters is None else _sum_by_cluster(tally, clusters)
     generator = np.random.default_rng(seed)
     sums = np.concatenate(
-        [
-            _weights(generator, min(_CHUNK, resamples - done), len(units)) @ units
-            for done in range(0, resamples, _CHUNK)
-        ]
+        [_weights(generator, min(_CHUNK, resamples - done), len(units)) @ units for done in range(0, resamples, _CHUNK)]
     )
     tail = (1 - confidence) / 2
     return {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from hf_speech.errors import RecipeError
-from hf_speech.tasks.audio_classification import AudioClassification
+from hf_speech.tasks.audio_classification import AudioClassification, rank_labels
 from hf_speech.tasks.base import Record, Task
 
-__all__ = ["TASKS", "AudioClassification", "Record", "Task", "get_task"]
+__all__ = ["TASKS", "AudioClassification", "Record", "Task", "get_task", "rank_labels"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (AudioClassification(),)}
 
@@ -17,7 +17,7 @@ def get_task(name: str) -> Task:
     """The task of a name.
 
     Raises:
-        RecipeError: no task has this name; the message names the nearest right one.
+        RecipeError: If no task has this name; the message names the nearest one.
     """
     if name in TASKS:
         return TASKS[name]

@@ -39,10 +39,10 @@ class AudioClassification(Task):
     proportions = frozenset({"accuracy", "f1_micro"})
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
-        """Refuse a corpus without a `label` column of named classes.
+        """Refuses a corpus without a `label` column of named classes.
 
         Raises:
-            RecipeError: the corpus is for another task, or its `label` column has no class names.
+            RecipeError: If the corpus is for another task, or its `label` column has no class names.
         """
         super().check_columns(rows)
         for split in rows.values() if isinstance(rows, DatasetDict) else [rows]:
@@ -91,16 +91,14 @@ class AudioClassification(Task):
         """The class name of every row.
 
         Raises:
-            CorpusError: a row has no label, or a class of the split is none of the model's.
+            CorpusError: If a row has no label, or a class of the split is none of the model's.
         """
         self.check_columns(rows)
         names = rows.features[self.target_column].names
         ids = list(rows[self.target_column])
         for index, label in enumerate(ids):
             if label is None or label < 0:
-                raise CorpusError(
-                    f"Row {index} has no label: leave the rows without one out of the evaluated split."
-                )
+                raise CorpusError(f"Row {index} has no label: leave the rows without one out of the evaluated split.")
         known = list(config.id2label.values())
         unheard = sorted({names[label] for label in ids} - set(known))
         if unheard:
@@ -110,19 +108,9 @@ class AudioClassification(Task):
             )
         return [names[label] for label in ids]
 
-    def ranking(self, logits: np.ndarray, config: PreTrainedConfig) -> list[tuple[str, float]]:
-        """All classes with their probabilities (softmax of the logits `(num_labels,)`), likeliest first."""
-        scores = np.asarray(logits, dtype=np.float64)
-        probabilities = np.exp(scores - scores.max())
-        probabilities /= probabilities.sum()
-        return [
-            (config.id2label[int(i)], float(probabilities[i]))
-            for i in np.argsort(-probabilities, kind="stable")
-        ]
-
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
         """The likeliest class of the logits `(num_labels,)`, and its probability."""
-        label, probability = self.ranking(logits, config)[0]
+        label, probability = rank_labels(logits, config.id2label)[0]
         return {"prediction": label, "probability": probability}
 
     def score(self, reference: str, decoded: Record) -> Record:
@@ -183,6 +171,14 @@ class AudioClassification(Task):
         matrix = np.zeros((len(names), len(names)), dtype=np.int64)
         np.add.at(matrix, (references, predictions), 1)
         return names, matrix
+
+
+def rank_labels(logits: np.ndarray, id2label: Mapping[int, str]) -> list[tuple[str, float]]:
+    """All classes with their probabilities (softmax of the logits `(num_labels,)`), likeliest first."""
+    scores = np.asarray(logits, dtype=np.float64)
+    probabilities = np.exp(scores - scores.max())
+    probabilities /= probabilities.sum()
+    return [(id2label[int(i)], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")]
 
 
 def _ids(records: Sequence[Record]) -> tuple[list[str], np.ndarray, np.ndarray]:

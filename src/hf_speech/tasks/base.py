@@ -33,15 +33,15 @@ class Task(ABC):
     """All that training and evaluation must ask a task.
 
     Attributes:
-        name: the Hub's name of the task, which is also the name of the transformers pipeline.
-        target_column: the corpus column to be predicted.
-        auto_model_class: the transformers Auto class that loads such a model.
-        architecture_suffixes: endings of the class names of such models, as `config.architectures` has them.
-        model_types: the model families that do this task, as `model_type` in their configs.
-        default_model_type: the model a recipe gets that names none.
-        best_metric: the metric that chooses the best checkpoint.
-        greater_is_better: whether more of `best_metric` is better.
-        proportions: the metrics that are a share of the utterances, each right or wrong, so that an interval
+        name: The Hub's name of the task, which is also the name of the transformers pipeline.
+        target_column: The corpus column to be predicted.
+        auto_model_class: The transformers Auto class that loads such a model.
+        architecture_suffixes: Endings of the class names of such models, as `config.architectures` has them.
+        model_types: The model families that do this task, as `model_type` in their configs.
+        default_model_type: The family a recipe gets that names none.
+        best_metric: The metric that chooses the best checkpoint.
+        greater_is_better: Whether more of `best_metric` is better.
+        proportions: The metrics that are a share of the utterances, each right or wrong, so that an interval
             has a formula; the intervals of the others are bootstrapped.
     """
 
@@ -58,13 +58,13 @@ class Task(ABC):
     # Before training
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
-        """Refuse a corpus that was made for another task.
+        """Refuses a corpus that was made for another task.
 
         Args:
-            rows: one split or all of them, with the columns of `hf_speech.data`.
+            rows: One split or all of them, with the columns of `hf_speech.data`.
 
         Raises:
-            RecipeError: the corpus has no column that this task can predict.
+            RecipeError: If the corpus has no column that this task can predict.
         """
         for split in rows.values() if isinstance(rows, DatasetDict) else [rows]:
             if self.target_column in split.column_names:
@@ -107,10 +107,10 @@ class Task(ABC):
     # Evaluation
 
     def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
-        """Load what turns ids into text, for a task that needs more than the class names in the config.
+        """Loads what turns ids into text, for a task that needs more than the class names in the config.
 
         Args:
-            folder: a model folder or Hub id.
+            folder: A model folder or Hub id.
             **hub_arguments: `revision` and the like, for `from_pretrained`.
         """
         return None
@@ -120,7 +120,7 @@ class Task(ABC):
         """The true class names or transcripts of a split, in the model's own terms.
 
         Raises:
-            CorpusError: a row without a target, or a class the model has never heard of.
+            CorpusError: If a row has no target, or a class the model has never heard of.
         """
 
     @abstractmethod
@@ -129,8 +129,8 @@ class Task(ABC):
 
         Args:
             logits: `(num_labels,)` or `(frames, vocabulary)` float32.
-            config: the model's config.
-            tokenizer: what `load_tokenizer` gave.
+            config: The model's config.
+            tokenizer: What `load_tokenizer` gave.
 
         Returns:
             `prediction` (text), `probability` (of the prediction, 0 to 1), and what else the task knows.
@@ -149,7 +149,7 @@ class Task(ABC):
         """Metrics of summed counts.
 
         Args:
-            counts: `(..., counts)`, sums over utterances of the rows of one `tally`.
+            counts: Sums `(..., counts)` over utterances of the rows of one `tally`.
 
         Returns:
             For each metric an array `(...)`.

@@ -1,0 +1,203 @@
+"""One model on one split: metrics with intervals, by class and by speaker, speed, and the origin of it all.
+
+What the figures mean is the task's business (`hf_speech.tasks`); here they are put together. Decisions:
+
+* Corpus and model meet by class *name*; a class the model has never heard of is an error before anything is run.
+* An unreadable sound is an error by default; skipped ones are counted in the report (`num_skipped`), for an
+  accuracy over "the files that worked" is another figure than one over the split.
+* The real-time factor is processing time over audio duration (0.01 is a hundred times faster than real time).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from datasets import Dataset
+
+from hf_speech.errors import CorpusError
+from hf_speech.evaluation.inference import LoadedModel, Prediction, predict
+from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
+from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
+from hf_speech.evaluation.report import EvaluationReport
+from hf_speech.tasks import Record, Task
+
+RESAMPLING_SEED = 0
+
+
+def evaluate_model(
+    loaded: LoadedModel,
+    rows: Dataset,
+    *,
+    corpus: str,
+    split: str,
+    command: str,
+    batch_size: int = 16,
+    corpus_revision: str | None = None,
+    bad_rows: Literal["refuse", "skip"] = "refuse",
+    intervals_over: Literal["utterances", "speakers"] = "utterances",
+    progress: bool = True,
+) -> EvaluationReport:
+    """Evaluates a model on one split of a corpus.
+
+    Args:
+        loaded: What `load_model` gave.
+        rows: The split: `audio`, the task's target column and, where known, `speaker`.
+        corpus: Name of the corpus, for the report.
+        split: Name of the split, for the report.
+        command: The command line that repeats this evaluation, for the report.
+        batch_size: Utterances in a batch.
+        corpus_revision: Version or commit of the corpus where it has one, for the report.
+        bad_rows: Whether a sound that cannot be read is an error, or is skipped and counted.
+        intervals_over: What the confidence intervals resample: utterances ("how well does it know these
+            speakers?") or whole speakers ("how well would it do on others?").
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The report, which can be saved and formatted.
+
+    Raises:
+        RecipeError: If the corpus is for another task than the model.
+        CorpusError: If the split is empty, has classes unknown to the model, or nothing in it can be read.
+        AudioError: If a sound cannot be read, and `bad_rows` is "refuse".
+        ModelError: If the model's logits are not finite.
+    """
+    task = loaded.task
+    task.check_columns(rows)
+    if len(rows) == 0:
+        raise CorpusError(f"The split {split} of {corpus} is empty: choose another split.")
+    references = task.references(rows, loaded.model.config)
+    predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows))
+    records = _records(loaded, rows, references, predictions)
+    skipped = [prediction for prediction in predictions if prediction.logits is None]
+    if not records:
+        raise CorpusError(f"No sound of the split {split} of {corpus} can be read; the first: {skipped[0].error}")
+
+    tally = task.tally(records)
+    speakers = [record["speaker"] for record in records]
+    over_speakers = intervals_over == "speakers"
+    if over_speakers and (None in speakers or len(set(speakers)) < 2):
+        raise CorpusError(
+            f"The split {split} of {corpus} does not name two speakers or more: intervals over speakers need them, "
+            "so take intervals over utterances."
+        )
+    confidence, method = _confidence(task, tally, speakers if over_speakers else None)
+    audio_seconds = sum(record["duration"] for record in records)
+    processing_seconds = sum(record["processing_seconds"] for record in records)
+    return EvaluationReport(
+        task=task.name,
+        model=loaded.name,
+        model_revision=loaded.revision,
+        num_parameters=loaded.model.num_parameters(),
+        corpus=corpus,
+        corpus_revision=corpus_revision,
+        corpus_fingerprint=split_fingerprint(rows["audio"], references),
+        split=split,
+        num_utterances=len(records),
+        num_skipped=len(skipped),
+        metrics=_floats(task.metrics_from_counts(tally.sum(axis=0))),
+        confidence=confidence,
+        confidence_method=method,
+        breakdowns={**task.breakdowns(records), "per_speaker": _per_speaker(task, tally, speakers)},
+        real_time_factor=processing_seconds / audio_seconds,
+        real_time_factor_conditions={
+            "definition": "processing time (decoding, features, model) / audio duration",
+            "processing_seconds": processing_seconds,
+            "audio_seconds": audio_seconds,
+            "batch_size": batch_size,
+            **machine(loaded.device),
+        },
+        command=command,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=versions(),
+        records=records,
+        skipped=[str(prediction.error) for prediction in skipped],
+        confusions=task.confusions(records),
+        confusion_matrix=task.confusion_matrix(records),
+    )
+
+
+def _records(
+    loaded: LoadedModel, rows: Dataset, references: Sequence[str], predictions: Sequence[Prediction]
+) -> list[Record]:
+    """One record for each utterance that was not skipped."""
+    size = len(rows)
+    ids = list(rows["id"]) if "id" in rows.column_names else list(range(size))
+    speakers = list(rows["speaker"]) if "speaker" in rows.column_names else [None] * size
+    paths = _relative([source.get("path") for source in rows["audio"]])
+    records = []
+    for i, prediction in enumerate(predictions):
+        if prediction.logits is None:
+            continue
+        decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
+        records.append(
+            {
+                "id": ids[i],
+                "path": paths[i],
+                "speaker": speakers[i] or None,
+                "duration": prediction.duration,
+                "processing_seconds": prediction.processing_seconds,
+                **loaded.task.score(references[i], decoded),
+            }
+        )
+    return records
+
+
+def _relative(paths: Sequence[str | None]) -> list[str | None]:
+    """Paths below the folder they share: where a corpus lies on this machine is nobody's business."""
+    absolute = [path for path in paths if path and os.path.isabs(path)]
+    if not absolute:
+        return list(paths)
+    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return [os.path.relpath(path, shared) if path and os.path.isabs(path) else path for path in paths]
+
+
+def _confidence(
+    task: Task, tally: np.ndarray, speakers: Sequence[str] | None
+) -> tuple[dict[str, tuple[float, float]], str]:
+    """Intervals of all metrics, and a sentence that says how they were made."""
+    intervals = bootstrap_intervals(
+        tally, task.metrics_from_counts, clusters=speakers, resamples=RESAMPLES, seed=RESAMPLING_SEED
+    )
+    exact: list[str] = []
+    if speakers is None:
+        intervals |= _wilson(task, tally)
+        exact = [name for name in intervals if name in task.proportions]
+    drawn = "utterances" if speakers is None else f"the {len(set(speakers))} speakers"
+    rest = ", ".join(name for name in intervals if name not in exact)
+    return intervals, (
+        f"{CONFIDENCE:.0%} intervals: "
+        + (f"Wilson score for {', '.join(exact)}; " if exact else "")
+        + f"percentile bootstrap over {drawn} ({RESAMPLES} resamples, seed {RESAMPLING_SEED}) for {rest}"
+    )
+
+
+def _wilson(task: Task, tally: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Wilson intervals of those metrics that are proportions of the utterances."""
+    metrics = task.metrics_from_counts(tally.sum(axis=0))
+    trials = len(tally)
+    return {
+        name: wilson_interval(round(float(value) * trials), trials)
+        for name, value in metrics.items()
+        if name in task.proportions
+    }
+
+
+def _per_speaker(task: Task, tally: np.ndarray, speakers: Sequence[str | None]) -> dict[str, dict[str, Any]]:
+    """Utterances, metrics and intervals of each speaker whose name is known."""
+    table: dict[str, dict[str, Any]] = {}
+    for speaker in sorted({speaker for speaker in speakers if speaker is not None}):
+        own = tally[[other == speaker for other in speakers]]
+        table[speaker] = {
+            "num_utterances": len(own),
+            **_floats(task.metrics_from_counts(own.sum(axis=0))),
+            "confidence": _wilson(task, own),
+        }
+    return table
+
+
+def _floats(metrics: dict[str, np.ndarray]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

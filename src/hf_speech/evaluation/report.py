@@ -1,0 +1,183 @@
+"""What an evaluation leaves: a JSON file for programs, a CSV to look into, a picture, and a text for the terminal.
+
+The JSON is the origin of every figure on a model card. The CSV beside it has a row for each utterance, so that any
+figure can be computed again, and the errors listened to.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_speech.evaluation.plots import plot_confusion_matrix
+from hf_speech.tasks import Record, Task, get_task
+
+# Rows of a table in the text; the files have them all.
+MOST_ROWS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationReport:
+    """The evaluation of one model on one split.
+
+    Attributes:
+        task: Name of the task.
+        model: The model folder or Hub id, as it was given.
+        model_revision: The Hub's commit sha, or the checksum of the weights.
+        num_parameters: Size of the model.
+        corpus: Name of the corpus.
+        corpus_revision: Its version or commit, where it has one.
+        corpus_fingerprint: Checksum over all sounds and references of the split.
+        split: Name of the split.
+        num_utterances: Utterances in the figures.
+        num_skipped: Utterances that could not be read and are not in the figures.
+        metrics: The figures, by name.
+        confidence: The low and high end of each figure's interval.
+        confidence_method: How the intervals were made.
+        breakdowns: Tables, by name (`per_class`, `per_speaker`): a row's name, then its columns.
+        real_time_factor: Processing time over audio duration.
+        real_time_factor_conditions: What was timed, on what machine.
+        command: The command line that repeats this evaluation.
+        date: When it ended (UTC, ISO 8601).
+        versions: Of Python and packages, and the commit in a checkout.
+        records: What happened to each utterance.
+        skipped: The sentence about each skipped utterance.
+        confusions: (reference, prediction, utterances), most frequent first.
+        confusion_matrix: Class names and counts `(classes, classes)`, for tasks with classes.
+    """
+
+    task: str
+    model: str
+    model_revision: str
+    num_parameters: int
+    corpus: str
+    corpus_revision: str | None
+    corpus_fingerprint: str
+    split: str
+    num_utterances: int
+    num_skipped: int
+    metrics: dict[str, float]
+    confidence: dict[str, tuple[float, float]]
+    confidence_method: str
+    breakdowns: dict[str, dict[str, dict[str, Any]]]
+    real_time_factor: float
+    real_time_factor_conditions: dict[str, Any]
+    command: str
+    date: str
+    versions: dict[str, str]
+    records: list[Record] = field(repr=False)
+    skipped: list[str] = field(repr=False)
+    confusions: list[tuple[str, str, int]] = field(repr=False)
+    confusion_matrix: tuple[list[str], np.ndarray] | None = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the JSON file: everything but the utterances, each breakdown under its own name."""
+        content: dict[str, Any] = {}
+        for name in (entry.name for entry in fields(self)):
+            if name == "breakdowns":
+                content |= self.breakdowns
+            elif name not in ("records", "confusions", "confusion_matrix"):
+                content[name] = getattr(self, name)
+        return content
+
+    def save(self, destination: str | Path) -> list[Path]:
+        """Writes the report.
+
+        Args:
+            destination: A file `NAME.json`, or a folder, in which the name is made of corpus and split.
+
+        Returns:
+            The files: `NAME.json`, `NAME.csv` (an utterance a row) and, with classes, `NAME_confusions.png`.
+        """
+        path = Path(destination)
+        if path.suffix != ".json":
+            path = path / f"{self.corpus}_{self.split}.json".replace("/", "_")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+        table = path.with_suffix(".csv")
+        with table.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(self.records[0]))
+            writer.writeheader()
+            writer.writerows(self.records)
+        written = [path, table]
+        if self.confusion_matrix is not None:
+            written.append(path.with_name(f"{path.stem}_confusions.png"))
+            names, matrix = self.confusion_matrix
+            title = f"{self.model} on {self.corpus}, {self.split} split ({self.num_utterances:,} utterances)"
+            plot_confusion_matrix(names, matrix, written[-1], title=title)
+        return written
+
+
+def format_report(report: EvaluationReport) -> str:
+    """The report as aligned text: figures with intervals, classes and speakers, confusions, speed."""
+    conditions = report.real_time_factor_conditions
+    seconds = conditions["audio_seconds"]
+    length = f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+    lines = [
+        f"{report.model} ({report.num_parameters:,} parameters) on {report.corpus}, {report.split} split: "
+        f"{report.num_utterances:,} utterances, {length}"
+    ]
+    if report.num_skipped:
+        lines.append(f"{report.num_skipped:,} more could not be read and are not in the figures: {report.skipped[0]}")
+    figures = [
+        [name, _cell(value), " - ".join(_cell(end) for end in report.confidence[name])]
+        for name, value in report.metrics.items()
+    ]
+    lines += ["", *_table(["metric (%)", "value", "95 % interval"], figures)]
+    for title, rows in report.breakdowns.items():
+        if rows:
+            lines += ["", *_breakdown(title, rows, get_task(report.task))]
+    if report.confusions:
+        shown = [[said, heard, str(count)] for said, heard, count in report.confusions[:MOST_ROWS]]
+        more = len(report.confusions) - len(shown)
+        lines += ["", *_table(["reference", "taken for", "utterances"], shown, names=2)]
+        lines += [f"... and {more} more pairs in the CSV file"] * (more > 0)
+    speed = 1 / report.real_time_factor
+    lines += [
+        "",
+        f"Real-time factor {report.real_time_factor:.2g}: {speed:,.0f} times faster than real time, decoding and "
+        f"features included ({conditions['processor']}, {conditions['threads']} threads, batches of "
+        f"{conditions['batch_size']})",
+    ]
+    return "\n".join(lines)
+
+
+def _breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> list[str]:
+    """A table of classes or speakers; of many, the worst."""
+    title = title.replace("_", " ")
+    columns = [name for name, value in next(iter(rows.values())).items() if isinstance(value, int | float)]
+    chosen = list(rows.items())
+    if len(rows) > MOST_ROWS:
+        decisive = task.best_metric if task.best_metric in columns else columns[0]
+        chosen.sort(key=lambda item: item[1][decisive], reverse=not task.greater_is_better)
+        title = f"{title} (worst {MOST_ROWS} of {len(rows)})"
+    return _table(
+        [title, *(column.removesuffix("_macro").removeprefix("num_") for column in columns)],
+        [[name, *(_cell(values[column]) for column in columns)] for name, values in chosen[:MOST_ROWS]],
+    )
+
+
+def _cell(value: float) -> str:
+    """Counts as they are, ratios in percent."""
+    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.2f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> list[str]:
+    """Aligned lines: the first `names` columns to the left, figures to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    aligned = [
+        [
+            f"{cell:<{width}}" if i < names else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in (head, *rows)
+    ]
+    aligned.insert(1, ["-" * width for width in widths])
+    return ["  ".join(line).rstrip() for line in aligned]
