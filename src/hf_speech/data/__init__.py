@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .audio import AudioInfo, AudioSource, audio_info, read_audio, resample
+from hf_speech.data.audio import AudioInfo, AudioSource, audio_info, read_audio, resample
 
 __all__ = ["AudioInfo", "AudioSource", "audio_info", "read_audio", "resample"]

@@ -23,8 +23,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..errors import AudioError
-from .headers import check_header, describe_unknown, mp3_length_is_exact
+from hf_speech.data.headers import check_header, describe_unknown, mp3_length_is_exact
+from hf_speech.errors import AudioError
 
 # A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
 AudioSource = str | os.PathLike | bytes | Mapping
@@ -162,8 +162,7 @@ def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
         short = promised < _UNKNOWN_FRAMES and len(samples) < promised - (2304 if is_mp3 else 0)
         if short and (not is_mp3 or mp3_length_is_exact(stream)):
             raise AudioError(
-                f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; "
-                "get it again."
+                f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; get it again."
             )
         return samples, rate, name
 

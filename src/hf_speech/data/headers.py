@@ -13,7 +13,7 @@ import os
 import struct
 from typing import BinaryIO
 
-from ..errors import AudioError
+from hf_speech.errors import AudioError
 
 # A wav written into a pipe does not know its length; ffmpeg writes 0xFFFFFFFF, sox about 0x7FFFFFFF.
 _LENGTH_UNKNOWN = 0x7FFF0000
@@ -62,9 +62,7 @@ def describe_unknown(stream: BinaryIO) -> str:
     head = stream.read(16)
     for offset, magic, kind in _FFMPEG_FORMATS:
         if head[offset : offset + len(magic)] == magic:
-            return (
-                f"{kind} file, which needs torchcodec and FFmpeg: install them, or convert it to wav or flac"
-            )
+            return f"{kind} file, which needs torchcodec and FFmpeg: install them, or convert it to wav or flac"
     return (
         f"not a sound file that libsndfile or FFmpeg knows (it begins with {head!r}): replace it by a wav, "
         "flac, ogg, opus, mp3 or SPHERE recording"

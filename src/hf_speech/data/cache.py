@@ -1,0 +1,62 @@
+"""Where downloaded, unpacked and synthesized corpora are kept, and how a folder there is made exactly once.
+
+A corpus is made in a `.part` folder and renamed when it is whole, so that an interrupted run leaves nothing that looks
+finished. A lock lets the processes of one `accelerate launch` wait for the first instead of all doing the work.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from hf_speech.errors import CorpusError
+
+
+def cache_dir() -> Path:
+    """The cache folder: `$HF_SPEECH_CACHE`, or else `~/.cache/hf_speech`."""
+    return Path(os.environ.get("HF_SPEECH_CACHE") or "~/.cache/hf_speech").expanduser()
+
+
+@contextmanager
+def build_once(folder: Path) -> Iterator[Path | None]:
+    """Make a folder once, whole or not at all.
+
+    Args:
+        folder: The folder wanted.
+
+    Yields:
+        A new empty folder to fill, which becomes `folder` when the block ends without an error; None if `folder` is
+        there already and nothing is to be done.
+
+    Raises:
+        CorpusError: If the cache cannot be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        lock.acquire()
+    except OSError as error:
+        raise CorpusError(
+            f"The cache folder {folder.parent} cannot be written ({error.strerror or error}): set HF_SPEECH_CACHE to a "
+            "folder that can."
+        ) from error
+    try:
+        if folder.is_dir():
+            yield None
+            return
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+        part.mkdir()
+        try:
+            yield part
+            part.rename(folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+    finally:
+        lock.release()

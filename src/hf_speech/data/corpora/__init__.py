@@ -1,0 +1,35 @@
+"""The corpora by name: where utterances come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hf_speech.data.corpora.base import Corpus, Utterance, nearest
+from hf_speech.data.corpora.folder import Folder
+from hf_speech.data.corpora.fsdd import FSDD
+from hf_speech.errors import CorpusError
+
+CORPORA: dict[str, type[Corpus]] = {corpus.name: corpus for corpus in (FSDD, Folder)}
+
+
+def make_corpus(name: str, **options: Any) -> Corpus:
+    """Make a corpus by its name.
+
+    Args:
+        name: A key of `CORPORA`.
+        **options: Fields of that class.
+
+    Raises:
+        CorpusError: If there is no such corpus, or it has no such option; it names the nearest right one.
+    """
+    if name not in CORPORA:
+        raise CorpusError(f"There is no corpus {name!r}: {nearest(name, CORPORA)}")
+    known = [field.name for field in dataclasses.fields(CORPORA[name]) if field.init]
+    for option in options:
+        if option not in known:
+            raise CorpusError(f"The corpus {name!r} has no option {option!r}: {nearest(option, known)}")
+    return CORPORA[name](**options)
+
+
+__all__ = ["CORPORA", "FSDD", "Corpus", "Folder", "Utterance", "make_corpus"]

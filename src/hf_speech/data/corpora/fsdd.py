@@ -1,0 +1,152 @@
+"""The Free Spoken Digit Dataset: ten digits, six speakers, fifty clips of each digit by each speaker, at 8 kHz.
+
+The official test split is clips 0 to 4 of every speaker and digit, so all its voices are in training. How well a model
+hears a *new* voice is what `holdout_speaker` asks; `validation_speaker` lets the choices of training (the best epoch)
+be made on an unseen voice too, neither trained nor tested on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from hf_speech.data.cache import build_once, cache_dir
+from hf_speech.data.corpora.base import Corpus, Utterance, nearest, unwrap, visible
+from hf_speech.data.download import download, unpack
+from hf_speech.errors import CorpusError
+
+REVISION = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
+URL = f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{REVISION}.tar.gz"
+# Of the names and contents of the 3,000 recordings: GitHub packs the same files into different bytes every time.
+CONTENT_SHA256 = "a2e8a660492f28d9eed6270b290d26cbc5c81d6077ce87d3c0ad5adf4d4ee696"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+_FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
+
+
+@dataclass(kw_only=True)
+class FSDD(Corpus):
+    """The Free Spoken Digit Dataset.
+
+    Args:
+        data_dir: The corpus as a folder (the repository or its `recordings`) or an archive; downloaded if not given.
+        holdout_speaker: Test on all clips of this speaker and train on the others; validation is then clips 0 to 4
+            of the others. Without it the official split holds: clips 0 to 4 of everyone are the test split, 5 to 9
+            validation.
+        validation_speaker: Validate on this speaker alone, who is then left out of training.
+    """
+
+    name: ClassVar[str] = "fsdd"
+    title: ClassVar[str] = "Free Spoken Digit Dataset"
+    homepage: ClassVar[str | None] = "https://github.com/Jakobovski/free-spoken-digit-dataset"
+    licence: ClassVar[str | None] = "cc-by-sa-4.0"
+    language: ClassVar[str | None] = "en"
+
+    holdout_speaker: str | None = None
+    validation_speaker: str | None = None
+
+    def splits(self) -> dict[str, list[Utterance]]:
+        """The official splits, or those that leave a speaker out."""
+        root = fetch() if self.data_dir is None else self.open_data_dir()
+        folder = find_recordings(root)
+        files = visible(folder.iterdir())
+        clips = [(path, match) for path in files if (match := _FILE_NAME.fullmatch(path.name))]
+        if len(clips) < len(files):
+            count = len(files) - len(clips)
+            self.notes.append(f"{count} files not named DIGIT_SPEAKER_INDEX.wav were left aside in {folder}.")
+        self._check_speakers({match["speaker"] for _, match in clips})
+
+        splits: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
+        for path, match in clips:
+            split = self._split_of(match["speaker"], int(match["index"]))
+            if split is not None:
+                utterance = Utterance(path, label=DIGITS[int(match["digit"])], speaker=match["speaker"])
+                splits[split].append(utterance)
+        return splits
+
+    def label_names(self, labels: set[str]) -> list[str]:
+        """The digits that occur, by value."""
+        return [digit for digit in DIGITS if digit in labels]
+
+    def _split_of(self, speaker: str, index: int) -> str | None:
+        """The split of a clip."""
+        if self.holdout_speaker is None:
+            if index < 5:
+                return "test"
+            in_validation = index < 10
+        else:
+            if speaker == self.holdout_speaker:
+                return "test"
+            in_validation = index < 5
+        if self.validation_speaker is not None:
+            in_validation = speaker == self.validation_speaker
+        return "validation" if in_validation else "train"
+
+    def _check_speakers(self, speakers: set[str]) -> None:
+        for option in ("holdout_speaker", "validation_speaker"):
+            wanted = getattr(self, option)
+            if wanted is not None and wanted not in speakers:
+                raise CorpusError(f"{option} {wanted!r} is no speaker of this corpus: {nearest(wanted, speakers)}")
+        if self.holdout_speaker is not None and self.holdout_speaker == self.validation_speaker:
+            raise CorpusError(
+                f"holdout_speaker and validation_speaker are both {self.holdout_speaker!r}: validate on another "
+                "speaker."
+            )
+
+
+def fetch() -> Path:
+    """Download the corpus into the cache, once, and verify it.
+
+    Returns:
+        The folder of the recordings' repository.
+
+    Raises:
+        CorpusError: If it cannot be downloaded, or is not the corpus expected.
+    """
+    folder = cache_dir() / "fsdd"
+    with build_once(folder) as part:
+        if part is not None:
+            archive = cache_dir() / "downloads" / "free-spoken-digit-dataset.tar.gz"
+            try:
+                download(URL, archive)
+            except CorpusError as error:
+                raise CorpusError(
+                    f"The Free Spoken Digit Dataset is not on this machine, and {str(error).rstrip('.')}: get it "
+                    "elsewhere, and give its folder or archive as --data_dir."
+                ) from error
+            unpack(archive, part)
+            found = content_digest(find_recordings(unwrap(part)).glob("*.wav"))
+            archive.unlink()
+            if found != CONTENT_SHA256:
+                raise CorpusError(
+                    f"{URL} no longer holds the 3,000 recordings expected (sha256 of their contents {found}): give "
+                    "another copy as --data_dir."
+                )
+    return unwrap(folder)
+
+
+def find_recordings(root: Path) -> Path:
+    """The folder with the recordings: `root` itself or a folder `recordings` in it.
+
+    Raises:
+        CorpusError: If there is none.
+    """
+    for folder in (root, root / "recordings", *sorted(root.glob("*/recordings"))):
+        if folder.is_dir() and any(_FILE_NAME.fullmatch(path.name) for path in folder.iterdir()):
+            return folder
+    raise CorpusError(
+        f"{root} has no recordings named DIGIT_SPEAKER_INDEX.wav, such as recordings/7_jackson_0.wav: give the folder "
+        "of the Free Spoken Digit Dataset as --data_dir."
+    )
+
+
+def content_digest(files: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.name):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

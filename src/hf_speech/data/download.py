@@ -1,0 +1,173 @@
+"""Fetching a corpus and unpacking it: interrupted downloads resume, what arrives is verified, archives cannot escape.
+
+Only the standard library is needed for plain files over http; data on the Hub goes through `datasets` instead. A file
+is written beside its target as `.part` and renamed when it is whole, so a target that exists is always complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+
+from tqdm.auto import tqdm
+
+from hf_speech.data.cache import build_once
+from hf_speech.errors import CorpusError
+
+ATTEMPTS = 4
+TIMEOUT_SECONDS = 30.0
+_CHUNK_BYTES = 1 << 18
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+
+class _Interrupted(Exception):
+    """The connection ended early or the server was busy: worth another attempt."""
+
+
+def download(url: str, target: Path, sha256: str | None = None, wait_seconds: float = 1.0) -> Path:
+    """Download a file, resuming what an earlier attempt left.
+
+    Args:
+        url: Where it is (http, https or file).
+        target: Where it goes; if it exists, nothing is done.
+        sha256: Its digest in hexadecimal; what differs is removed.
+        wait_seconds: Pause before the second attempt, doubled before each further one.
+
+    Returns:
+        `target`.
+
+    Raises:
+        CorpusError: If it cannot be reached, or is not what was promised.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    for attempt in range(ATTEMPTS):
+        try:
+            _fetch(url, part)
+            break
+        except _Interrupted as error:
+            if attempt + 1 == ATTEMPTS:
+                raise CorpusError(f"{url} cannot be downloaded ({error}).") from error
+            time.sleep(wait_seconds * 2**attempt)
+    if sha256 is not None and (found := _digest(part)) != sha256:
+        part.unlink()
+        raise CorpusError(f"{url} is not the file expected (sha256 {found}, not {sha256}): it was removed, try again.")
+    os.replace(part, target)
+    return target
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is named like an archive that `extract` unpacks."""
+    return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
+
+
+def extract(archive: Path, folder: Path) -> Path:
+    """Unpack a zip or tar(.gz, .bz2, .xz) archive into a new folder, whole or not at all.
+
+    Args:
+        archive: The archive.
+        folder: The folder to make; if it exists, nothing is done.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        CorpusError: If the archive is damaged, or would write outside the folder.
+    """
+    with build_once(folder) as part:
+        if part is not None:
+            unpack(archive, part)
+    return folder
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive into a folder that exists; `extract` does it whole or not at all.
+
+    Raises:
+        CorpusError: If the archive is damaged, or would write outside the folder.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            _extract_zip(archive, folder)
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise CorpusError(f"{archive} is refused, since it would write outside its folder ({error}).") from error
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, LZMAError, RuntimeError) as error:
+        raise CorpusError(f"{archive} cannot be unpacked ({error}): get it again.") from error
+
+
+def _extract_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        for name in zipped.namelist():
+            # zipfile would strip these and go on; an archive that tries is not to be trusted.
+            if ".." in PurePosixPath(name.replace("\\", "/")).parts or name.startswith(("/", "\\")) or ":" in name[:2]:
+                raise CorpusError(f"{archive} is refused, since it would write outside its folder ({name!r}).")
+        zipped.extractall(folder)
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Get the rest of a file into `part`.
+
+    Raises:
+        _Interrupted: If another attempt may help.
+        CorpusError: If none will.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+            resumes = response.status == 206 and _range_start(response) == have
+            _write(response, part, have if resumes else 0)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing after what we have: the part is whole, or longer than the file ever was
+            total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+            if total != str(have):
+                part.unlink(missing_ok=True)
+                raise _Interrupted("the server has less than was downloaded before") from error
+        elif error.code in (408, 425, 429) or error.code >= 500:
+            raise _Interrupted(f"the server answers {error.code} {error.reason}") from error
+        else:
+            raise CorpusError(f"{url} cannot be downloaded ({error.code} {error.reason}).") from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise _Interrupted(str(getattr(error, "reason", None) or error or type(error).__name__)) from error
+
+
+def _write(response: http.client.HTTPResponse, part: Path, offset: int) -> None:
+    """Append the body of a response to the first `offset` bytes of `part`, with a progress bar."""
+    length = response.headers.get("Content-Length")
+    total = offset + int(length) if length else None
+    with part.open("r+b" if offset else "wb") as file:
+        file.seek(offset)
+        file.truncate()
+        progress = tqdm(desc=part.stem, initial=offset, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+        with progress:
+            while block := response.read(_CHUNK_BYTES):
+                file.write(block)
+                progress.update(len(block))
+            written = file.tell()
+    if total is not None and written < total:  # a closed connection ends the body without an error
+        raise _Interrupted(f"the connection broke after {written} of {total} bytes")
+
+
+def _range_start(response: http.client.HTTPResponse) -> int:
+    """The first byte of a partial answer, from "bytes 100-199/200"; -1 if it does not say."""
+    start = (response.headers.get("Content-Range") or "").removeprefix("bytes ").partition("-")[0]
+    return int(start) if start.isdigit() else -1
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
