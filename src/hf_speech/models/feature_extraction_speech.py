@@ -32,7 +32,7 @@ from .spectral import (
     analysis_window,
     cosine_transform,
     limit_dynamic_range,
-    mel_filters,
+    mel_bands,
     normalize_utterances,
     pack_utterances,
     preemphasize,
@@ -376,17 +376,19 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         else:
             rows, starts = self._spectra(utterances, device)
             pieces = [rows[start : start + n] for start, n in zip(starts, counts, strict=True)]
-        features = pad_sequence(pieces, batch_first=True)
+        features = pad_sequence(pieces, batch_first=True) if len(pieces) > 1 else pieces[0][None]
         lengths = torch.tensor(counts, device=device)
         mask = (torch.arange(features.shape[1], device=device) < lengths[:, None])[..., None]
         if self.feature_type != "waveform" and self.top_db is not None:
             features = limit_dynamic_range(features, mask, self.top_db)
         if self.feature_type == "mfcc":
             features = features @ cosine_transform(self.num_mel_bins, self.num_mfcc, device)
-        orders = [features]
-        for _ in range(self.num_deltas):
-            orders.append(slopes(orders[-1], lengths, mask, self.delta_window))
-        return torch.cat(orders, dim=-1), lengths, mask
+        if self.num_deltas:
+            orders = [features]
+            for _ in range(self.num_deltas):
+                orders.append(slopes(orders[-1], lengths, mask, self.delta_window))
+            features = torch.cat(orders, dim=-1)
+        return features, lengths, mask
 
     def _spectra(self, utterances: Sequence[torch.Tensor], device: torch.device) -> tuple[torch.Tensor, list[int]]:
         """(Mel) spectra of all frames `(rows, bins)`, and the row at which each utterance begins."""
@@ -394,13 +396,13 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         # A centred frame reaches n_fft // 2 samples back, and the window is centred in it.
         lead = n_fft // 2 - (n_fft - self.win_length) // 2
         frames, starts = pack_utterances(utterances, self.win_length, self.hop_length, lead, device)
-        filters = None
+        bands = None
         if self.feature_type != "spectrogram":
-            band = (self.sampling_rate, self.min_frequency, self._upper_frequency)
-            filters = mel_filters(self.num_mel_bins, n_fft, *band, self.mel_scale, self.mel_norm, device)
+            span = (self.sampling_rate, self.min_frequency, self._upper_frequency)
+            bands = mel_bands(self.num_mel_bins, n_fft, *span, self.mel_scale, self.mel_norm, device)
         window = analysis_window(self.window_type, self.win_length, device)
         log_floor = None if self.log == "none" else self.log_floor
-        rows = spectral_features(frames, window, n_fft, self.power, filters, log_floor)
+        rows = spectral_features(frames, window, n_fft, self.power, bands, log_floor)
         if self.log == "db":
             rows *= 20 / self.power / math.log(10)  # 10 log10 of power, 20 log10 of amplitude
         return rows, starts
