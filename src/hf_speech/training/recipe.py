@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
     except (ArgumentError, TypeError, ValueError) as error:
         raise RecipeError(f"{origin} cannot be used: {_one_line(error)}") from error
-    return _resolve(namespace, parser, task, corpus_name, model_type)
+    return _resolve(namespace, task, corpus_name, model_type)
 
 
 def load_corpus(
@@ -165,8 +166,8 @@ def load_corpus(
     return chosen.name, splits[split]
 
 
-def _resolve(namespace: Namespace, parser: ArgumentParser, task: Task, corpus_name: str, model_type: str) -> Recipe:
-    values: dict[str, Any] = yaml.safe_load(parser.dump(namespace, skip_none=False))
+def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str) -> Recipe:
+    values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
     # Written out, so that a resolved recipe does not depend on today's defaults.
     values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in SECTIONS}}
     values["corpus"] = {"name": corpus_name} | values["corpus"]

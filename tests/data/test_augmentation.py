@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.data.augmentation import Augmentation, add_noise, add_silence, change_speed, coloured_noise, equalize
+from hf_speech.errors import RecipeError
+
+RATE = 16_000
+
+
+def peak_frequency(samples: np.ndarray) -> float:
+    """The strongest frequency in Hz."""
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return float(np.argmax(spectrum) * RATE / len(samples))
+
+
+def test_nothing_given_changes_nothing(make_tone: Any) -> None:
+    augmentation = Augmentation()
+    assert not augmentation.is_active
+    samples = make_tone(0.5)
+    np.testing.assert_array_equal(augmentation(samples, RATE, np.random.default_rng(0)), samples)
+
+
+def test_same_generator_same_sound_and_other_generator_another(make_tone: Any) -> None:
+    augmentation = Augmentation(
+        speed=(0.9, 1.1), tempo=(0.8, 1.2), pitch=(-2, 2), noise_snr=(5, 30), equalizer=6, gain=(-6, 6), silence=(0, 0.1)
+    )
+    assert augmentation.is_active
+    samples = make_tone(0.5)
+    one, two = (augmentation(samples, RATE, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert one.dtype == np.float32
+    assert np.isfinite(one).all()
+    other = augmentation(samples, RATE, np.random.default_rng(8))
+    assert len(other) != len(one) or np.abs(other - one).max() > 1e-3
+
+
+def test_probability_is_respected(make_tone: Any) -> None:
+    samples = make_tone(0.1)
+    changed = [
+        bool(np.any(Augmentation(probability=0.3, gain=(6, 6))(samples, RATE, np.random.default_rng(seed)) != samples))
+        for seed in range(400)
+    ]
+    assert 0.22 < np.mean(changed) < 0.38
+
+
+def test_speed_moves_pitch_and_pace(make_tone: Any) -> None:
+    faster = change_speed(make_tone(1.0, 500.0), RATE, 1.25)
+    assert abs(len(faster) - RATE / 1.25) <= 1
+    assert peak_frequency(faster) == pytest.approx(625, abs=5)
+
+
+def test_tempo_keeps_the_pitch_and_pitch_keeps_the_pace(make_tone: Any) -> None:
+    samples = make_tone(1.0, 500.0)
+    rng = np.random.default_rng(0)
+    slower = Augmentation(probability=1, tempo=(0.5, 0.5))(samples, RATE, rng)
+    assert len(slower) == pytest.approx(2 * RATE, rel=0.01)
+    assert peak_frequency(slower) == pytest.approx(500, abs=10)
+    higher = Augmentation(probability=1, pitch=(12, 12))(samples, RATE, rng)
+    assert len(higher) == len(samples)
+    assert peak_frequency(higher) == pytest.approx(1000, abs=20)
+
+
+def test_noise_has_the_given_ratio_and_silence_stays_silent(make_tone: Any) -> None:
+    rng = np.random.default_rng(0)
+    samples = make_tone(1.0)
+    noise = add_noise(samples, coloured_noise(len(samples), rng), snr=10.0) - samples
+    assert 10 * np.log10(np.mean(samples**2) / np.mean(noise**2)) == pytest.approx(10.0, abs=0.01)
+    assert not add_noise(np.zeros(100), coloured_noise(100, rng), snr=10.0).any()
+    np.testing.assert_array_equal(add_noise(samples, np.zeros(len(samples)), snr=10.0), samples)
+
+
+def test_equalizer_stays_within_its_gain(make_tone: Any) -> None:
+    samples = np.random.default_rng(0).standard_normal(4096)
+    gains = []
+    for seed in range(20):
+        filtered = equalize(samples, 6.0, np.random.default_rng(seed))
+        assert len(filtered) == len(samples)
+        ratio = np.abs(np.fft.rfft(filtered))[1:-1] / np.abs(np.fft.rfft(samples))[1:-1]
+        gains.append(20 * np.log10(ratio))
+    assert np.abs(gains).max() <= 6.001
+    assert np.abs(gains).max() > 3
+
+
+def test_silence_is_added_or_cut_but_half_remains(make_tone: Any) -> None:
+    samples = np.ones(100, dtype=np.float32)
+    assert add_silence(samples, 10, 5).tolist() == [0.0] * 10 + [1.0] * 100 + [0.0] * 5
+    assert len(add_silence(samples, -1000, -1000)) == 50
+    assert len(add_silence(np.ones(1, dtype=np.float32), -5, -5)) == 1
+
+
+def test_noise_folder(tmp_path: Path, make_tone: Any) -> None:
+    soundfile.write(tmp_path / "hum.wav", make_tone(0.2, 100.0), RATE)
+    noisy = Augmentation(probability=1, noise_snr=(0, 0), noise_folder=str(tmp_path))
+    samples = make_tone(1.0, 3000.0)
+    added = noisy(samples, RATE, np.random.default_rng(0)) - samples
+    assert peak_frequency(added) == pytest.approx(100, abs=5)
+
+
+@pytest.mark.parametrize("samples", [np.zeros(1, np.float32), np.zeros(4000, np.float32), np.ones(3, np.float32)])
+def test_strange_sounds_survive(samples: np.ndarray) -> None:
+    everything = Augmentation(
+        probability=1, speed=(0.8, 1.2), tempo=(0.8, 1.2), pitch=(-2, 2), noise_snr=(5, 30), equalizer=6, silence=(-0.1, 0)
+    )
+    varied = everything(samples, RATE, np.random.default_rng(0))
+    assert len(varied) > 0
+    assert np.isfinite(varied).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"probability": 2}, "between 0 and 1"),
+        ({"speed": (1.1, 0.9)}, "augmentation.speed must be a range"),
+        ({"tempo": (0.0, 1.0)}, "augmentation.tempo"),
+        ({"noise_folder": "nowhere"}, "no recordings in nowhere"),
+    ],
+)
+def test_impossible_values_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Augmentation(**arguments)

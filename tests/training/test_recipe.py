@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_speech.data.corpora import FSDD
+from hf_speech.errors import HFSpeechError, RecipeError
+from hf_speech.training import find_recipe, load_recipe
+from hf_speech.training.recipe import parse_overrides, recipes_dir
+
+MINIMAL = """
+task: audio-classification
+corpus: {name: fsdd, data_dir: somewhere}
+features: {sampling_rate: 8000, num_mel_bins: 32}
+augmentation: {speed: [0.9, 1.1]}
+model: {hidden_size: 24}
+training: {learning_rate: 1e-3}
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def test_sections_become_objects(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    assert recipe.name == "mine"
+    assert isinstance(recipe.corpus, FSDD)
+    assert recipe.corpus.data_dir == "somewhere"
+    assert recipe.features["num_mel_bins"] == 32
+    assert recipe.augmentation.speed == (0.9, 1.1)
+    assert recipe.model_type == "speech_lstm"
+    assert recipe.model["hidden_size"] == 24
+    assert recipe.training.learning_rate == 1e-3
+
+
+def test_overrides_win_and_may_be_short(recipe_file: Path) -> None:
+    words = "--training.learning-rate 5e-4 --model.bidirectional=false --holdout-speaker theo --name other"
+    recipe = load_recipe(recipe_file, words.split())
+    assert recipe.training.learning_rate == 5e-4
+    assert recipe.model["bidirectional"] is False
+    assert recipe.corpus.holdout_speaker == "theo"
+    assert recipe.name == "other"
+
+
+def test_corpus_can_be_exchanged_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_text("corpus: {name: synthetic}\n")
+    assert load_recipe(path, ["--corpus.name", "fsdd"]).corpus.name == "fsdd"
+
+
+def test_resolved_recipe_gives_the_same_recipe(recipe_file: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_file, ["--augmentation.noise_snr", "[5, 20]"])
+    (tmp_path / "resolved.yaml").write_text(recipe.to_yaml())
+    again = load_recipe(tmp_path / "resolved.yaml")
+    assert again == recipe
+    values = yaml.safe_load(recipe.to_yaml())
+    assert values["training"]["weight_decay"] == recipe.training.weight_decay
+    assert values["augmentation"]["noise_snr"] == [5.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("training: {learning_rat: 1}", "unknown key 'training.learning_rat': did you mean 'training.learning_rate'"),
+        ("model: {hidden: 3}", "unknown key 'model.hidden'"),
+        ("features: {hidden_size: 3}", "did you mean 'model.hidden_size'"),
+        ("modl: {}", "did you mean 'model"),
+        ("corpus: {name: fsd}", "no corpus 'fsd': did you mean 'fsdd'"),
+        ("task: audio-classificaton", "did you mean 'audio-classification'"),
+        ("model: {model_type: speech_lsmt}", "did you mean 'speech_lstm'"),
+        ("model: {hidden_size: many}", "model.hidden_size"),
+        ("model: {pooling: sum}", "model.pooling"),
+        ("training: {trainer_options: {optimm: x}}", "did you mean 'optim'"),
+        ("augmentation: {speed: [2, 1]}", "augmentation.speed"),
+        ("corpus: [1, 2]", "section 'corpus'"),
+        ("just words", "must consist of sections"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named_in_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(HFSpeechError) as caught:
+        load_recipe(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_override_names_the_nearest(recipe_file: Path) -> None:
+    with pytest.raises(RecipeError, match=r"command line has an unknown key 'trainin.seed'.*'training.seed'"):
+        load_recipe(recipe_file, ["--trainin.seed", "3"])
+    with pytest.raises(RecipeError, match="'3' belongs to no option"):
+        load_recipe(recipe_file, ["3"])
+
+
+def test_parse_overrides() -> None:
+    words = ["--a.b-c", "1", "--flag", "--x=-2", "--last"]
+    assert parse_overrides(words) == {"a.b_c": "1", "flag": "true", "x": "-2", "last": "true"}
+
+
+def test_missing_recipe_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'digits'"):
+        find_recipe("digit")
+
+
+@pytest.mark.parametrize("path", sorted(recipes_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_of_the_package_load(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.task.name in path.read_text()
+    assert recipe.name == path.stem
