@@ -101,7 +101,10 @@ def evaluate_model(
         metrics=_floats(task.metrics_from_counts(tally.sum(axis=0))),
         confidence=confidence,
         confidence_method=method,
-        breakdowns={**task.breakdowns(records), "per_speaker": _per_speaker(task, tally, speakers)},
+        breakdowns={
+            **task.breakdowns(records, loaded.model.config),
+            "per_speaker": _per_speaker(task, tally, speakers),
+        },
         real_time_factor=processing_seconds / audio_seconds,
         real_time_factor_conditions={
             "definition": "processing time (decoding, features, model) / audio duration",
@@ -116,7 +119,7 @@ def evaluate_model(
         records=records,
         skipped=[str(prediction.error) for prediction in skipped],
         confusions=task.confusions(records),
-        confusion_matrix=task.confusion_matrix(records),
+        confusion_matrix=task.confusion_matrix(records, loaded.model.config),
     )
 
 
@@ -148,11 +151,10 @@ def _records(
 
 def _relative(paths: Sequence[str | None]) -> list[str | None]:
     """Paths below the folder they share: where a corpus lies on this machine is nobody's business."""
-    absolute = [path for path in paths if path and os.path.isabs(path)]
-    if not absolute:
-        return list(paths)
-    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
-    return [os.path.relpath(path, shared) if path and os.path.isabs(path) else path for path in paths]
+    absolute = [os.path.abspath(path) if path else None for path in paths]
+    folders = [os.path.dirname(path) for path in absolute if path]
+    shared = os.path.commonpath(folders) if folders else ""
+    return [os.path.relpath(path, shared) if path else None for path in absolute]
 
 
 def _confidence(

@@ -7,6 +7,7 @@ display, safe in threads, nothing left open. Blue and vermillion are from the co
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,16 @@ def plot_confusion_matrix(
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     # Few classes have room for both numbers in a cell.
     roomy = size <= 12
-    cell = 0.68 if roomy else 0.42 if size <= 24 else 0.31
-    figure, axes = _figure(max(cell * size, 2.7), max(cell * size, 2.0))
+    cell = 0.56 if roomy else 0.36 if size <= 24 else 0.28
+    longest = max(len(name) for name in names)
+    side = max(cell * size, 2.4)
+    figure = _figure(side + 0.6 + 0.08 * longest, side + 1.1)
+    axes = figure.subplots()
     axes.imshow(_cell_colours(counts, shares))
     for row, column in zip(*np.nonzero(counts), strict=True):
         share = shares[row, column]
-        text = f"{counts[row, column]:,}" + (f"\n{share:.0%}" if roomy else "")
-        dark = share > (0.55 if row == column else 0.4)
+        text = f"{counts[row, column]:,}" + (f"\n{_percent(share)}" if roomy else "")
+        dark = share > (0.7 if row == column else 0.5)
         axes.text(
             column,
             row,
@@ -61,8 +65,7 @@ def plot_confusion_matrix(
             fontsize=9 if roomy else 7.5 if size <= 24 else 6,
             linespacing=1.15,
         )
-    longest = max(len(name) for name in names)
-    fits = longest * 0.09 < cell
+    fits = longest * 0.09 < side / size
     axes.set_xticks(range(size), names, rotation=0 if fits else 90)
     axes.set_yticks(range(size), names)
     axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
@@ -72,8 +75,8 @@ def plot_confusion_matrix(
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Predicted class", labelpad=8)
     axes.set_ylabel("Reference class", labelpad=8)
-    numbers = "utterances, % of the reference's" if roomy else "utterances"
-    _headline(axes, title, f"Blue: right, orange: wrong. Numbers: {numbers}")
+    numbers = "utterances, % of the row" if roomy else "utterances"
+    _headline(axes, side, title, f"{counts.sum():,} utterances. Blue: right, orange: wrong. Cells: {numbers}")
     _save(figure, path)
 
 
@@ -100,11 +103,11 @@ def plot_training_curves(
     values = _series(log_history, f"eval_{metric}")
     shown = [(points, height) for points, height in (((training, validation), 3), ((values,), 3), ((rate,), 1.4))]
     panels = [height for points, height in shown if any(len(series) for series in points)]
-    figure = _empty_figure(7.2, 0.55 + 0.78 * sum(panels or [3]))
+    figure = _figure(7.2, 0.55 + 0.78 * sum(panels or [3]))
     axes = figure.subplots(
         len(panels) or 1, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": panels or [3]}
     )[:, 0]
-    _headline(axes[0], title, "")
+    _headline(axes[0], 6.4, title)
     remaining = iter(axes)
     if len(training) or len(validation):
         panel = next(remaining)
@@ -112,7 +115,7 @@ def plot_training_curves(
         _line(panel, validation, VERMILLION, "validation", marker="o")
         panel.set_ylabel("Loss (nats)")
         panel.legend(frameon=False, labelcolor=INK)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.05 * max(series[:, 1].max() for series in (training, validation) if len(series)))
     if len(values):
         panel = next(remaining)
         _line(panel, values, VERMILLION, "validation", marker="o")
@@ -124,13 +127,13 @@ def plot_training_curves(
         _line(panel, rate, FAINT, "learning rate")
         panel.set_ylabel("Learning rate")
         panel.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-        panel.set_ylim(bottom=0)
     for panel in axes:
         panel.grid(color="#E5E7EB", linewidth=0.8)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
         panel.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes[-1].set_xlabel("Epoch")
+    axes[-1].set_xlim(left=0)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels()
     _save(figure, path)
@@ -174,42 +177,41 @@ def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool) -> None:
     best = points[points[:, 1].argmax() if greater_is_better else points[:, 1].argmin()]
     axes.plot(*best, marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
     axes.axvline(best[0], color=INK, linewidth=0.8, linestyle=":")
-    middle = np.mean(axes.get_xlim())
+    early = best[0] < np.mean(axes.get_xlim())
+    # The corner that a curve on its way to its best value does not cross.
     axes.annotate(
         f"best: {best[1]:.2%} in epoch {best[0]:g}",
-        best,
-        xytext=(-9 if best[0] > middle else 9, -6 if greater_is_better else 6),
+        (best[0], 0.06 if greater_is_better else 0.94),
+        xycoords=("data", "axes fraction"),
+        xytext=(6 if early else -6, 0),
         textcoords="offset points",
-        ha="right" if best[0] > middle else "left",
-        va="top" if greater_is_better else "bottom",
+        ha="left" if early else "right",
+        va="bottom" if greater_is_better else "top",
         color=INK,
     )
 
 
-def _empty_figure(width: float, height: float) -> Figure:
+def _percent(share: float) -> str:
+    """Whole per cent, unless that would make all of almost all, or nothing of a few."""
+    return f"{share:.0%}" if share in (0, 1) or 0.005 < share < 0.995 else f"{share:.1%}"
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = _empty_figure(width, height)
-    return figure, figure.subplots()
-
-
-def _headline(axes: Axes, title: str, subtitle: str) -> None:
-    """A bold title over a grey line, both flush with the axes."""
-    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", pad=24 if subtitle else 10)
-    if subtitle:
-        axes.annotate(
-            subtitle,
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 9),
-            textcoords="offset points",
-            color=FAINT,
-            fontsize=9,
-        )
+def _headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
+    """A bold title over a grey line, both flush with axes that are `width` inches wide."""
+    grey = textwrap.fill(subtitle, max(20, round(width * 13.5)))
+    above = 12 * (grey.count("\n") + 1) + 12 if subtitle else 10
+    bold = textwrap.fill(title, max(20, round(width * 10)), break_long_words=False)
+    axes.set_title(bold, loc="left", color=INK, fontsize=11, fontweight="bold", pad=above)
+    axes.annotate(
+        grey, (0, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points", color=FAINT, fontsize=9
+    )
 
 
 def _save(figure: Figure, path: str | Path) -> None:

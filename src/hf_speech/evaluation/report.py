@@ -110,7 +110,7 @@ class EvaluationReport:
         if self.confusion_matrix is not None:
             written.append(path.with_name(f"{path.stem}_confusions.png"))
             names, matrix = self.confusion_matrix
-            title = f"{self.model} on {self.corpus}, {self.split} split ({self.num_utterances:,} utterances)"
+            title = f"{self.model} on {self.corpus}, {self.split} split"
             plot_confusion_matrix(names, matrix, written[-1], title=title)
         return written
 
@@ -143,7 +143,7 @@ def format_report(report: EvaluationReport) -> str:
     lines += [
         "",
         f"Real-time factor {report.real_time_factor:.2g}: {speed:,.0f} times faster than real time, decoding and "
-        f"features included ({conditions['processor']}, {conditions['threads']} threads, batches of "
+        f"features included ({conditions['processor']}, threads: {conditions['threads']}, batch size: "
         f"{conditions['batch_size']})",
     ]
     return "\n".join(lines)

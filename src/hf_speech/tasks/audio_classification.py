@@ -141,10 +141,10 @@ class AudioClassification(Task):
             "recall_macro": _ratio(_ratio(hits, references).sum(-1), classes),
         }
 
-    def breakdowns(self, records: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
+    def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
         """`per_class`: precision, recall, F1, utterances and predictions of each class that occurs."""
-        names = _ids(records)[0]
-        hits, references, predictions = self.tally(records).sum(0).reshape(3, -1)
+        names, matrix = self.confusion_matrix(records, config)
+        hits, references, predictions = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         precision, recall = _ratio(hits, predictions), _ratio(hits, references)
         f1 = _ratio(2 * hits, references + predictions)
         return {
@@ -165,12 +165,17 @@ class AudioClassification(Task):
         wrong = Counter((r["reference"], r["prediction"]) for r in records if not r["correct"])
         return [(*pair, count) for pair, count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))]
 
-    def confusion_matrix(self, records: Sequence[Record]) -> tuple[list[str], np.ndarray]:
-        """Class names and how often each (row) was taken for each (column), `(classes, classes)` int64."""
+    def confusion_matrix(self, records: Sequence[Record], config: PreTrainedConfig) -> tuple[list[str], np.ndarray]:
+        """Class names and how often each (row) was taken for each (column), `(classes, classes)` int64.
+
+        The classes that occur as a reference or a prediction, in the order that the model has them.
+        """
         names, references, predictions = _ids(records)
         matrix = np.zeros((len(names), len(names)), dtype=np.int64)
         np.add.at(matrix, (references, predictions), 1)
-        return names, matrix
+        rank = {name: index for index, name in sorted(config.id2label.items())}
+        order = sorted(range(len(names)), key=lambda index: rank[names[index]])
+        return [names[index] for index in order], matrix[np.ix_(order, order)]
 
 
 def rank_labels(logits: np.ndarray, id2label: Mapping[int, str]) -> list[tuple[str, float]]:

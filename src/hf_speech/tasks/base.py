@@ -156,7 +156,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def breakdowns(self, records: Sequence[Record]) -> dict[str, dict[str, dict[str, float]]]:
+    def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
         """Tables beyond the split's metrics, by the name they have in a report, such as `per_class`."""
 
     @abstractmethod
@@ -164,5 +164,7 @@ class Task(ABC):
         """What was taken for what, most frequent first: (reference, prediction, utterances)."""
 
     @abstractmethod
-    def confusion_matrix(self, records: Sequence[Record]) -> tuple[list[str], np.ndarray] | None:
+    def confusion_matrix(
+        self, records: Sequence[Record], config: PreTrainedConfig
+    ) -> tuple[list[str], np.ndarray] | None:
         """Names and counts `(names, names)`, a row for each reference, or None for a task without classes."""
