@@ -295,7 +295,8 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             num_frames = max(features.shape[1], max(fixed) // self.hop_length)
             multiple = pad_to_multiple_of or 1
             extra = math.ceil(num_frames / multiple) * multiple - features.shape[1]
-            features, mask = pad(features, (0, 0, 0, extra)), pad(mask, (0, 0, 0, extra))
+            if extra:  # pad() copies in any case
+                features, mask = pad(features, (0, 0, 0, extra)), pad(mask, (0, 0, 0, extra))
 
         data: dict[str, Any] = {"input_features": features}
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
@@ -371,11 +372,14 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         """
         counts = [len(samples) // self.hop_length for samples in utterances]
         if self.feature_type == "waveform":
-            pairs = zip(utterances, counts, strict=True)
-            pieces = [samples[: n * self.hop_length].view(n, self.hop_length).to(device) for samples, n in pairs]
+            pieces = [
+                # A copy, lest somebody who masks features in place changes the sound itself.
+                samples[: count * self.hop_length].view(count, self.hop_length).to(device, copy=True)
+                for samples, count in zip(utterances, counts, strict=True)
+            ]
         else:
             rows, starts = self._spectra(utterances, device)
-            pieces = [rows[start : start + n] for start, n in zip(starts, counts, strict=True)]
+            pieces = [rows[start : start + count] for start, count in zip(starts, counts, strict=True)]
         features = pad_sequence(pieces, batch_first=True) if len(pieces) > 1 else pieces[0][None]
         lengths = torch.tensor(counts, device=device)
         mask = (torch.arange(features.shape[1], device=device) < lengths[:, None])[..., None]

@@ -1,0 +1,494 @@
+"""Features: equal to librosa's and torchaudio's, countable, blind to padding, and the same after a round trip."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import pickle
+from collections.abc import Iterator
+
+import librosa
+import numpy as np
+import pytest
+import torch
+import torchaudio
+
+from hf_speech.models.feature_extraction_speech import SpeechFeatureExtractor
+
+RATE = 16_000
+
+
+def noise(num_samples: int, seed: int = 0) -> np.ndarray:
+    """Noise whose loudness varies over time, so that utterance statistics and top_db have something to do."""
+    rng = np.random.default_rng(seed)
+    envelope = 10 ** (-2 + 1.5 * np.sin(np.arange(num_samples) / 1500))
+    return (0.3 * envelope * rng.standard_normal(num_samples)).astype(np.float32)
+
+
+def extract(extractor: SpeechFeatureExtractor, samples: object) -> np.ndarray:
+    """Features of one utterance, `(frames, features)`."""
+    return extractor(samples, sampling_rate=extractor.sampling_rate)["input_features"][0].numpy()
+
+
+# --- Agreement with the field's libraries -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"n_fft": 400, "win_length": 400, "hop_length": 160},
+        {"n_fft": 512, "win_length": 400, "hop_length": 160},
+        {"n_fft": 512, "win_length": 333, "hop_length": 100},
+    ],
+)
+@pytest.mark.parametrize(("mel_scale", "mel_norm"), [("htk", None), ("slaney", "slaney")])
+def test_log_mel_agrees_with_librosa_to_1e_4_db(geometry, mel_scale, mel_norm):
+    samples = noise(RATE)
+    extractor = SpeechFeatureExtractor(
+        num_mel_bins=40,
+        min_frequency=50,
+        max_frequency=7000,
+        mel_scale=mel_scale,
+        mel_norm=mel_norm,
+        log="db",
+        log_floor=1e-10,
+        top_db=60,
+        normalization="none",
+        **geometry,
+    )
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=RATE, n_mels=40, fmin=50, fmax=7000, htk=mel_scale == "htk", norm=mel_norm, **geometry
+    )
+    # top_db is taken over the frames that exist here: librosa's extra last one is dropped first.
+    expected = librosa.power_to_db(mel[:, : RATE // geometry["hop_length"]], top_db=60).T
+    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 1.5])
+def test_log_mel_agrees_with_torchaudio_to_1e_3(power):
+    samples = noise(RATE)
+    extractor = SpeechFeatureExtractor(num_mel_bins=40, power=power, log_floor=1e-6, normalization="none")
+    transform = torchaudio.transforms.MelSpectrogram(
+        RATE, n_fft=400, hop_length=160, n_mels=40, power=power, pad_mode="constant"
+    )
+    expected = transform(torch.from_numpy(samples)).clamp(min=1e-6).log().T[:-1]
+    # torchaudio makes its filters in float32: that is the difference.
+    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-3)
+
+
+def test_spectrogram_agrees_with_librosa():
+    samples = noise(RATE)
+    options = {"feature_type": "spectrogram", "n_fft": 512, "win_length": 400, "normalization": "none"}
+    spectrum = np.abs(librosa.stft(samples, n_fft=512, win_length=400, hop_length=160, window="hamming")).T[:-1]
+    amplitude = SpeechFeatureExtractor(log="none", power=1.0, window_type="hamming", **options)
+    assert amplitude.feature_size == 257
+    np.testing.assert_allclose(extract(amplitude, samples), spectrum, rtol=1e-4, atol=1e-5)
+    decibels = SpeechFeatureExtractor(log="db", power=1.0, log_floor=1e-5, window_type="hamming", **options)
+    expected = librosa.amplitude_to_db(spectrum, amin=1e-5, top_db=None)
+    np.testing.assert_allclose(extract(decibels, samples), expected, atol=1e-2)
+
+
+def test_mfcc_agrees_with_librosa_and_torchaudio():
+    samples = noise(RATE)[:-1]  # 99 frames either way: no extra last frame in the reckoning of top_db
+    extractor = SpeechFeatureExtractor(
+        feature_type="mfcc",
+        num_mfcc=20,
+        num_mel_bins=64,
+        n_fft=512,
+        win_length=512,
+        hop_length=160,
+        log="db",
+        log_floor=1e-10,
+        top_db=80,
+        normalization="none",
+    )
+    ours = extract(extractor, samples)
+    geometry = {"n_fft": 512, "hop_length": 160, "n_mels": 64}
+    expected = librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=20, htk=True, norm="ortho", **geometry).T[:99]
+    area_normalised = SpeechFeatureExtractor(**{**extractor.to_dict(), "mel_norm": "slaney"})
+    np.testing.assert_allclose(extract(area_normalised, samples), expected, atol=2e-3)
+    melkwargs = {"n_fft": 512, "hop_length": 160, "n_mels": 64, "pad_mode": "constant"}
+    transform = torchaudio.transforms.MFCC(RATE, n_mfcc=20, melkwargs=melkwargs)
+    np.testing.assert_allclose(ours, transform(torch.from_numpy(samples)).T[:99], atol=2e-3)
+
+
+@pytest.mark.parametrize("delta_window", [3, 5, 9])
+def test_deltas_agree_with_torchaudio(delta_window):
+    extractor = SpeechFeatureExtractor(num_mel_bins=20, num_deltas=2, delta_window=delta_window, normalization="none")
+    features = torch.from_numpy(extract(extractor, noise(RATE))).T
+    assert features.shape == (60, 100)
+    first = torchaudio.functional.compute_deltas(features[:20], win_length=delta_window)
+    second = torchaudio.functional.compute_deltas(first, win_length=delta_window)
+    torch.testing.assert_close(features[20:40], first, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(features[40:], second, atol=1e-5, rtol=1e-5)
+
+
+def test_preemphasis_is_a_first_difference():
+    samples = noise(4000)
+    emphasised = SpeechFeatureExtractor(preemphasis=0.97, normalization="none")
+    plain = SpeechFeatureExtractor(normalization="none")
+    filtered = np.append(samples[:1], samples[1:] - np.float32(0.97) * samples[:-1])
+    np.testing.assert_allclose(extract(emphasised, samples), extract(plain, filtered), atol=1e-5)
+
+
+# --- Frames are countable ---------------------------------------------------------------------------------------------
+
+
+def test_frames_are_samples_over_hop_for_200_random_lengths():
+    rng = np.random.default_rng(1)
+    samples = noise(40_000)
+    types = itertools.cycle(["log_mel", "mfcc", "spectrogram", "waveform"])
+    for feature_type in itertools.islice(types, 200):
+        hop_length = int(rng.integers(1, 400))
+        win_length = int(rng.integers(16, 500))
+        length = int(rng.integers(hop_length, 60 * hop_length))
+        extractor = SpeechFeatureExtractor(
+            feature_type=feature_type, num_mel_bins=4, num_mfcc=3, hop_length=hop_length, win_length=win_length
+        )
+        output = extractor(samples[:length], sampling_rate=RATE)
+        assert output["input_features"].shape == (1, length // hop_length, extractor.feature_size)
+        assert output["attention_mask"].sum() == length // hop_length == extractor.num_frames(length)
+
+
+def test_waveform_frames_are_the_samples():
+    samples = noise(1001)
+    frames = SpeechFeatureExtractor(feature_type="waveform", hop_length=100, normalization="none")
+    np.testing.assert_array_equal(extract(frames, samples), samples[:1000].reshape(10, 100))
+    single = SpeechFeatureExtractor(feature_type="waveform", hop_length=1, normalization="none")
+    features = extract(single, samples)
+    np.testing.assert_array_equal(features, samples[:, None])
+    assert not np.shares_memory(features, samples)  # whoever masks features in place must not silence the sound
+
+
+def test_frames_per_second():
+    assert SpeechFeatureExtractor(sampling_rate=8000, hop_length=80).frames_per_second == 100
+
+
+# --- Padding is invisible ---------------------------------------------------------------------------------------------
+
+
+def all_kinds() -> Iterator[dict]:
+    types = ["log_mel", "spectrogram", "mfcc", "waveform"]
+    for feature_type, normalization in itertools.product(types, ["none", "utterance", "global", "peak"]):
+        for num_deltas in (0, 1, 2):
+            yield {"feature_type": feature_type, "normalization": normalization, "num_deltas": num_deltas}
+
+
+@pytest.mark.parametrize("options", list(all_kinds()), ids=lambda options: "-".join(map(str, options.values())))
+def test_an_utterance_is_the_same_alone_and_in_a_batch(options):
+    extractor = SpeechFeatureExtractor(
+        num_mel_bins=20, win_length=300, n_fft=512, log="db", top_db=50, preemphasis=0.9, **options
+    )
+    # One frame only; lengths that are no multiple of the hop; and silence, which normalisation must not blow up.
+    utterances = [noise(length, seed=length) for length in (5000, 177, 3333, 9000)] + [np.zeros(2500, np.float32)]
+    if extractor.normalization == "global":
+        extractor.fit_global_statistics(utterances)
+    batch = extractor(utterances, sampling_rate=RATE)
+    for utterance, features, mask in zip(utterances, batch["input_features"], batch["attention_mask"], strict=True):
+        alone = extract(extractor, utterance)
+        assert np.isfinite(alone).all()
+        np.testing.assert_allclose(features[: len(alone)], alone, atol=1e-5)
+        assert not features[len(alone) :].any()
+        assert mask.tolist() == [1] * len(alone) + [0] * (len(mask) - len(alone))
+
+
+def test_a_silent_band_does_not_turn_into_noise_when_normalised():
+    # Sound at 8 kHz brought to 16 kHz has an upper half at the floor; its mean must be exact in any batch.
+    samples = librosa.resample(noise(16_000), orig_sr=8000, target_sr=RATE).astype(np.float32)
+    features = extract(SpeechFeatureExtractor(num_mel_bins=40, log_floor=1e-2), samples)
+    constant = features.std(0) == 0
+    assert constant.sum() >= 3
+    assert not features[:, constant].any()
+
+
+# --- What goes in -----------------------------------------------------------------------------------------------------
+
+
+def test_lists_arrays_and_tensors_give_equal_features():
+    extractor = SpeechFeatureExtractor(num_mel_bins=20)
+    samples = noise(2000)
+    expected = extract(extractor, samples)
+    read_only = np.frombuffer(samples.tobytes(), np.float32)
+    kinds = [
+        samples.tolist(),
+        tuple(samples.tolist()),
+        torch.from_numpy(samples),
+        samples.astype(np.float64),
+        samples.astype(">f4"),
+        read_only,
+        samples[::-1].copy()[::-1],
+    ]
+    for kind in kinds:
+        np.testing.assert_array_equal(extract(extractor, kind), expected)
+    batches = [
+        [samples, samples],
+        [samples.tolist()] * 2,
+        np.stack([samples] * 2),
+        torch.from_numpy(np.stack([samples] * 2)),
+    ]
+    for batch in batches:
+        features = extractor(batch, sampling_rate=RATE)["input_features"]
+        assert features.shape[0] == 2
+        np.testing.assert_array_equal(features[1], expected)
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = [samples, samples[:1000]]
+    assert extractor(ragged, sampling_rate=RATE)["attention_mask"].sum(1).tolist() == [12, 6]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int32])
+def test_integer_samples_equal_floats(dtype):
+    extractor = SpeechFeatureExtractor(num_mel_bins=20, normalization="none")
+    bits = np.dtype(dtype).itemsize * 8
+    integers = np.round(noise(2000) * 2 ** (bits - 2)).astype(np.int64)
+    floats = (integers / 2 ** (bits - 1)).astype(np.float32)
+    given = (integers + (128 if dtype is np.uint8 else 0)).astype(dtype)
+    np.testing.assert_allclose(extract(extractor, given), extract(extractor, floats), atol=1e-5)
+    np.testing.assert_allclose(extract(extractor, torch.from_numpy(given)), extract(extractor, floats), atol=1e-5)
+
+
+# --- What comes out ---------------------------------------------------------------------------------------------------
+
+
+def test_return_types():
+    extractor = SpeechFeatureExtractor(num_mel_bins=20)
+    batch = [noise(2000), noise(1000)]
+    torch_output = extractor(batch, sampling_rate=RATE)
+    assert set(torch_output) == {"input_features", "attention_mask"}
+    assert torch_output["input_features"].dtype == torch.float32
+    assert torch_output["attention_mask"].dtype == torch.int64
+    numpy_output = extractor(batch, sampling_rate=RATE, return_tensors="np")
+    assert isinstance(numpy_output["input_features"], np.ndarray)
+    np.testing.assert_array_equal(numpy_output["input_features"], torch_output["input_features"])
+    lists = extractor(batch, sampling_rate=RATE, return_tensors=None, padding=False)
+    assert [row.shape for row in lists["input_features"]] == [(12, 20), (6, 20)]
+    assert [row.tolist() for row in lists["attention_mask"]] == [[1] * 12, [1] * 6]
+    assert set(extractor(batch, sampling_rate=RATE, return_attention_mask=False)) == {"input_features"}
+    silent = SpeechFeatureExtractor(num_mel_bins=20, return_attention_mask=False)
+    assert set(silent(batch, sampling_rate=RATE)) == {"input_features"}
+    assert set(silent(batch, sampling_rate=RATE, return_attention_mask=True)) == {"input_features", "attention_mask"}
+
+
+def test_padding_and_truncation_follow_the_conventions_of_transformers():
+    extractor = SpeechFeatureExtractor(num_mel_bins=20)
+    batch = [noise(2000), noise(1000)]
+
+    def frames(**options: object) -> tuple[int, list[int]]:
+        output = extractor(batch, sampling_rate=RATE, **options)
+        return output["input_features"].shape[1], output["attention_mask"].sum(1).tolist()
+
+    assert frames() == (12, [12, 6])
+    assert frames(padding="longest", pad_to_multiple_of=8) == (16, [12, 6])
+    assert frames(padding="max_length", max_length=3200) == (20, [12, 6])
+    assert frames(max_length=1280, truncation=True) == (8, [8, 6])
+    assert frames(padding="max_length", max_length=1600, truncation=True) == (10, [10, 6])
+    with pytest.raises(ValueError, match="return_tensors=None"):
+        frames(padding=False)
+    with pytest.raises(ValueError, match="needs max_length"):
+        frames(truncation=True)
+
+
+def test_max_duration_cuts_and_pads_to_a_fixed_number_of_frames():
+    extractor = SpeechFeatureExtractor(num_mel_bins=20, max_duration=0.5, num_deltas=1)
+    long, short = noise(RATE), noise(3000)
+    output = extractor([long, short], sampling_rate=RATE)
+    assert output["input_features"].shape == (2, 50, 40)
+    assert output["attention_mask"].sum(1).tolist() == [50, 18]
+    unlimited = SpeechFeatureExtractor(num_mel_bins=20, num_deltas=1)
+    np.testing.assert_allclose(output["input_features"][0], extract(unlimited, long[: RATE // 2]), atol=1e-5)
+    np.testing.assert_allclose(output["input_features"][1, :18], extract(unlimited, short), atol=1e-5)
+    assert not output["input_features"][1, 18:].any()
+    assert (extractor.num_frames(RATE), extractor.num_frames(3000)) == (50, 18)
+    assert extractor(short, sampling_rate=RATE)["input_features"].shape == (1, 50, 40)
+
+
+def test_time_average_is_the_mean_over_valid_frames():
+    options = {"num_mel_bins": 20, "normalization": "none", "num_deltas": 1}
+    averaged = SpeechFeatureExtractor(time_average=True, max_duration=0.2, **options)
+    batch = [noise(2000), noise(1000)]
+    output = averaged(batch, sampling_rate=RATE)
+    assert output["input_features"].shape == (2, 1, 40)
+    assert output["attention_mask"].tolist() == [[1], [1]]
+    for samples, features in zip(batch, output["input_features"], strict=True):
+        expected = extract(SpeechFeatureExtractor(**options), samples).mean(0)
+        np.testing.assert_allclose(features[0], expected, atol=1e-5)
+    assert averaged.num_frames(2000) == 1
+
+
+def test_utterance_normalisation_is_cmvn():
+    plain = extract(SpeechFeatureExtractor(num_mel_bins=20, normalization="none"), noise(8000))
+    both = extract(SpeechFeatureExtractor(num_mel_bins=20), noise(8000))
+    np.testing.assert_allclose(both, (plain - plain.mean(0)) / plain.std(0), atol=1e-4)
+    mean_only = extract(SpeechFeatureExtractor(num_mel_bins=20, normalize_variance=False), noise(8000))
+    np.testing.assert_allclose(mean_only, plain - plain.mean(0), atol=1e-4)
+
+
+def test_peak_normalisation_forgets_the_loudness():
+    extractor = SpeechFeatureExtractor(num_mel_bins=20, normalization="peak")
+    np.testing.assert_allclose(extract(extractor, noise(2000)), extract(extractor, 0.01 * noise(2000)), atol=1e-4)
+    waveform = SpeechFeatureExtractor(feature_type="waveform", normalization="peak")
+    assert np.abs(extract(waveform, noise(3200))).max() == 1
+    assert not extract(waveform, np.zeros(320, np.float32)).any()
+
+
+# --- Global statistics and saving -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fitted() -> SpeechFeatureExtractor:
+    extractor = SpeechFeatureExtractor(
+        sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200, normalization="global", num_deltas=1
+    )
+    extractor.fit_global_statistics(noise(length, seed=length) for length in (900, 2500, 4111))
+    return extractor
+
+
+def test_global_statistics_equal_numpy_over_all_frames(fitted):
+    plain = SpeechFeatureExtractor(**{**fitted.to_dict(), "normalization": "none"})
+    utterances = [noise(length, seed=length) for length in (900, 2500, 4111)]
+    frames = np.concatenate([extract(plain, samples) for samples in utterances]).astype(np.float64)
+    np.testing.assert_allclose(fitted.feature_mean, frames.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(fitted.feature_std, frames.std(0), rtol=1e-6)
+    normalised = np.concatenate([extract(fitted, samples) for samples in utterances])
+    np.testing.assert_allclose(normalised.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(normalised.std(0), 1, atol=1e-4)
+
+
+def test_saved_and_loaded_gives_equal_features(fitted, tmp_path):
+    expected = extract(fitted, noise(3000))
+    fitted.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert saved["feature_size"] == 40
+    assert saved["window_type"] == "hann"
+    loaded = SpeechFeatureExtractor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == fitted.to_dict()
+    np.testing.assert_array_equal(extract(loaded, noise(3000)), expected)
+
+
+def test_copies_and_pickles_without_tensors(fitted):
+    expected = extract(fitted, noise(3000))  # the caches are filled
+    for clone in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
+        np.testing.assert_array_equal(extract(clone, noise(3000)), expected)
+    assert not any(isinstance(value, (torch.Tensor, np.ndarray)) for value in vars(fitted).values())
+
+
+def test_features_can_be_trained_on():
+    features = SpeechFeatureExtractor(num_mel_bins=20)(noise(2000), sampling_rate=RATE)["input_features"]
+    weight = torch.zeros(20, requires_grad=True)
+    (features @ weight).sum().backward()  # tensors of inference mode would refuse
+    assert weight.grad is not None
+
+
+# --- Errors, one sentence each ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sound", "sentence"),
+    [
+        (np.zeros(159, np.float32), r"Utterance 0 has 159 samples, less than one hop \(160 samples, 10 ms\)"),
+        (np.zeros(0, np.float32), "Utterance 0 has 0 samples"),
+        ([noise(400), noise(100)], "Utterance 1 has 100 samples"),
+        (np.array([0.1] * 200 + [np.nan], np.float32), "Utterance 0 has samples that are NaN or infinite"),
+        ([noise(400), np.array([0.1] * 200 + [-np.inf], np.float32)], "Utterance 1 has samples that are NaN"),
+        (np.array([np.inf, -np.inf] * 200, np.float32), "NaN or infinite"),
+        (np.zeros((2, 2, 400), np.float32), r"shape \(2, 2, 400\).*average the channels"),
+        (np.float32(1.0), r"shape \(\)|not float32"),
+        ([np.zeros((2, 400), np.float32)], r"Utterance 0 has the shape \(2, 400\) and must be mono"),
+        ([], "empty list"),
+        ([0, 1, 2] * 200, "unknown full scale"),
+        (np.zeros(400, bool), "must be numbers"),
+        ({"array": noise(400)}, "not dict"),
+        ([{"array": noise(400)}], "must be numbers"),
+        ("speech.wav", "not str"),
+    ],
+)
+def test_sound_that_cannot_be_used(sound, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        SpeechFeatureExtractor(num_mel_bins=20)(sound, sampling_rate=RATE)
+    assert "\n" not in str(error.value)
+
+
+def test_another_sampling_rate_is_refused():
+    with pytest.raises(ValueError, match=r"8000 Hz.*needs 16000 Hz"):
+        SpeechFeatureExtractor()(noise(2000), sampling_rate=8000)
+
+
+def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
+    from transformers.utils import logging
+
+    warnings = []
+    logging.get_logger("transformers").warning_once.cache_clear()
+    monkeypatch.setattr(
+        "hf_speech.models.feature_extraction_speech.logger.warning", lambda message, *_: warnings.append(message)
+    )
+    extractor = SpeechFeatureExtractor(num_mel_bins=20)
+    extractor(noise(2000))
+    extractor(noise(2000))
+    assert len(warnings) == 1
+    assert "16000 Hz" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"feature_type": "mel"}, "feature_type='mel' is unknown: take one of .*'log_mel'"),
+        ({"num_mels": 40}, "num_mels is no option.*did you mean num_mel_bins"),
+        ({"hop_length": 0}, "hop_length=0 must be above 0"),
+        ({"n_fft": 256}, "n_fft=256 must be even and at least win_length=400"),
+        ({"n_fft": 401}, "n_fft=401 must be even"),
+        ({"max_frequency": 9000}, "half the sampling rate, 8000 Hz"),
+        ({"min_frequency": 5000, "max_frequency": 4000}, "in this order"),
+        ({"feature_type": "mfcc", "num_mfcc": 90}, "num_mfcc=90 must be at most num_mel_bins=80"),
+        ({"log": "none"}, "needs a logarithm"),
+        ({"top_db": 80}, "needs log='db'"),
+        ({"delta_window": 4}, "delta_window=4 must be odd"),
+        ({"num_deltas": 3}, "num_deltas=3 is unknown"),
+        ({"time_average": True}, "gives zeros only"),
+        ({"max_duration": 0.001}, "less than one hop"),
+        ({"feature_mean": [0.0]}, "feature_mean has 1 numbers for 80 features"),
+        ({"padding_value": 1.0}, "pads with zeros"),
+    ],
+)
+def test_options_that_cannot_be_meant(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SpeechFeatureExtractor(**options)
+
+
+def test_global_normalisation_says_what_it_lacks():
+    extractor = SpeechFeatureExtractor(normalization="global")
+    with pytest.raises(ValueError, match="call fit_global_statistics"):
+        extractor(noise(2000), sampling_rate=RATE)
+    with pytest.raises(ValueError, match="need utterances"):
+        extractor.fit_global_statistics([])
+    with pytest.raises(ValueError, match="has no global statistics"):
+        SpeechFeatureExtractor(normalization="peak").fit_global_statistics([noise(2000)])
+
+
+# --- transformers' pipelines ------------------------------------------------------------------------------------------
+
+
+def test_pipelines_can_batch_features():
+    from transformers.pipelines.base import pad_collate_fn
+
+    extractor = SpeechFeatureExtractor(num_mel_bins=20)
+    batch = [noise(2000), noise(1000)]
+    items = [dict(extractor(samples, sampling_rate=RATE, return_tensors="pt")) for samples in batch]
+    collated = pad_collate_fn(None, extractor)(items)
+    expected = extractor(batch, sampling_rate=RATE)
+    for key in ("input_features", "attention_mask"):
+        torch.testing.assert_close(collated[key], expected[key], atol=1e-5, rtol=0)
+
+
+@pytest.mark.corpora
+def test_real_speech_agrees_with_librosa(fsdd_dir):
+    import soundfile
+
+    samples, rate = soundfile.read(fsdd_dir / "recordings" / "7_jackson_0.wav", dtype="float32")
+    extractor = SpeechFeatureExtractor(
+        sampling_rate=rate, num_mel_bins=40, hop_length=80, win_length=200, n_fft=256, log="db", normalization="none"
+    )
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=rate, n_mels=40, hop_length=80, win_length=200, n_fft=256, htk=True, norm=None
+    )
+    expected = librosa.power_to_db(mel, amin=1e-6, top_db=None).T[: len(samples) // 80]
+    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-2)
