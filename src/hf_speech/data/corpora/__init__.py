@@ -8,9 +8,10 @@ from typing import Any
 from hf_speech.data.corpora.base import Corpus, Utterance, nearest
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
+from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.errors import CorpusError
 
-CORPORA: dict[str, type[Corpus]] = {corpus.name: corpus for corpus in (FSDD, Folder)}
+CORPORA: dict[str, type[Corpus]] = {corpus.name: corpus for corpus in (Synthetic, FSDD, Folder)}
 
 
 def make_corpus(name: str, **options: Any) -> Corpus:
@@ -32,4 +33,4 @@ def make_corpus(name: str, **options: Any) -> Corpus:
     return CORPORA[name](**options)
 
 
-__all__ = ["CORPORA", "FSDD", "Corpus", "Folder", "Utterance", "make_corpus"]
+__all__ = ["CORPORA", "FSDD", "Corpus", "Folder", "Synthetic", "Utterance", "make_corpus"]
