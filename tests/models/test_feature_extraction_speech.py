@@ -205,6 +205,7 @@ def test_a_silent_band_does_not_turn_into_noise_when_normalised():
 # --- What goes in -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error")  # torch warns of read-only arrays, which ffmpeg_read of transformers gives
 def test_lists_arrays_and_tensors_give_equal_features():
     extractor = SpeechFeatureExtractor(num_mel_bins=20)
     samples = noise(2000)
@@ -245,6 +246,8 @@ def test_integer_samples_equal_floats(dtype):
     given = (integers + (128 if dtype is np.uint8 else 0)).astype(dtype)
     np.testing.assert_allclose(extract(extractor, given), extract(extractor, floats), atol=1e-5)
     np.testing.assert_allclose(extract(extractor, torch.from_numpy(given)), extract(extractor, floats), atol=1e-5)
+    big_endian = given.astype(given.dtype.newbyteorder(">"))
+    np.testing.assert_allclose(extract(extractor, big_endian), extract(extractor, floats), atol=1e-5)
 
 
 # --- What comes out ---------------------------------------------------------------------------------------------------
@@ -491,4 +494,4 @@ def test_real_speech_agrees_with_librosa(fsdd_dir):
         y=samples, sr=rate, n_mels=40, hop_length=80, win_length=200, n_fft=256, htk=True, norm=None
     )
     expected = librosa.power_to_db(mel, amin=1e-6, top_db=None).T[: len(samples) // 80]
-    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-2)
+    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-3)

@@ -174,7 +174,8 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         sizes = {"log_mel": num_mel_bins, "spectrogram": self._fft_length // 2 + 1, "mfcc": num_mfcc}
         feature_size = sizes.get(feature_type, hop_length) * (1 + num_deltas)
         self._check_statistics(feature_size)
-        # Passed on by name, so that tools which read this signature do not find transformers' fields among the options.
+        # Under another name than kwargs: jsonargparse, which reads recipes by this signature, follows **kwargs into the
+        # base class and would offer transformers' own fields as options.
         stored = _transformers_fields(kwargs)
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=0.0, **stored)
 
@@ -204,7 +205,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 "time_average with normalization='utterance' gives zeros only: take 'global', 'peak' or 'none'."
             )
-        if self.max_duration is not None and self.max_duration * self.sampling_rate < self.hop_length:
+        if self._max_samples is not None and self._max_samples < self.hop_length:
             raise ValueError(f"max_duration={self.max_duration} s is less than one hop ({self._hop_in_words}).")
 
     def _check_statistics(self, feature_size: int) -> None:
