@@ -48,6 +48,11 @@ def make_tone():
 @pytest.fixture
 def digit_folder(tmp_path: Path) -> Path:
     """A corpus of one sub-folder per class: 'low' and 'high' tones of three speakers, ten clips a speaker."""
+    return write_tones(tmp_path)
+
+
+def write_tones(tmp_path: Path) -> Path:
+    """Writes the corpus of `digit_folder` into a folder and returns its own."""
     rng = np.random.default_rng(0)
     for label, base in (("low", 300.0), ("high", 1200.0)):
         (tmp_path / "tones" / label).mkdir(parents=True)
@@ -58,3 +63,30 @@ def digit_folder(tmp_path: Path) -> Path:
                 noisy = samples + rng.normal(0, 0.01, samples.shape).astype(np.float32)
                 soundfile.write(tmp_path / "tones" / label / f"speaker{speaker}_{index}.wav", noisy, 8000)
     return tmp_path / "tones"
+
+
+TONES_RECIPE = """
+task: audio-classification
+corpus: {name: folder, speaker_pattern: "(speaker[0-9])_", validation_fraction: 0.3, test_fraction: 0.3}
+features: {sampling_rate: 8000, num_mel_bins: 16, hop_length: 80, win_length: 200, normalization: none}
+augmentation: {noise_snr: [20, 40]}
+model: {hidden_size: 8, num_hidden_layers: 1, dropout: 0.0}
+training: {num_train_epochs: 4, per_device_train_batch_size: 4, learning_rate: 1.0e-2, dataloader_num_workers: 0}
+"""
+
+
+@pytest.fixture(scope="session")
+def tones_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe that learns to tell 'low' from 'high' tones in a second."""
+    folder = tmp_path_factory.mktemp("tones")
+    path = folder / "tones.yaml"
+    path.write_text(TONES_RECIPE.replace("name: folder,", f"name: folder, data_dir: {write_tones(folder)},"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tones_run(tones_recipe: Path) -> Path:
+    """The run folder of that recipe; tests only read it."""
+    from hf_speech.training import load_recipe, train
+
+    return train(load_recipe(tones_recipe), tones_recipe.parent / "run").run_dir

@@ -83,6 +83,24 @@ def test_loss_uses_class_weights_and_label_smoothing() -> None:
     torch.testing.assert_close(weighted(features, mask, labels).loss, expected)
 
 
+def test_mixup_blends_features_lengths_and_losses() -> None:
+    model = make_model(mixup_alpha=0.4, mixup_probability=1.0, dropout=0.0, pooling="mean").train()
+    features, mask = batch()
+    features = features * mask[:, :, None]
+    labels = torch.tensor([0, 1, 2, 3])
+    torch.manual_seed(3)
+    blended, lengths, partner, share = model._blend(features, LENGTHS)
+    assert 0.5 <= share < 1
+    torch.testing.assert_close(blended[0], share * features[0] + (1 - share) * features[partner[0]])
+    assert lengths.tolist() == torch.maximum(LENGTHS, LENGTHS[partner]).tolist()
+    torch.manual_seed(3)
+    loss = model(features, mask, labels).loss
+    logits = model.eval()(blended, frame_mask(lengths, 40).long()).logits
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, labels[partner])
+    torch.testing.assert_close(loss, expected)
+
+
 def test_wrong_feature_size_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="use the feature extractor saved with the model"):
         make_model()(torch.zeros(1, 5, 12))

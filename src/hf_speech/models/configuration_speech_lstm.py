@@ -33,6 +33,9 @@ class SpeechLSTMConfig(PreTrainedConfig):
         head_sizes: Units of the dense ReLU layers between pooling and logits, or null for none.
         label_smoothing: Probability mass spread evenly over the classes in the loss.
         class_weights: Weight of each class in the loss, in the order of the labels, or null for equal weights.
+        mixup_alpha: Mixup while training: utterances of a batch are blended in pairs, features and labels, with a share
+            drawn from Beta(alpha, alpha) (Zhang et al., arXiv 1710.09412); 0 for none.
+        mixup_probability: Probability that a batch is blended.
         num_time_masks: SpecAugment: time masks for each utterance.
         time_mask_width: SpecAugment: largest width of a time mask in frames.
         max_time_mask_ratio: SpecAugment: largest share of an utterance that one time mask may cover.
@@ -56,6 +59,8 @@ class SpeechLSTMConfig(PreTrainedConfig):
     head_sizes: list[int] | None = None
     label_smoothing: float | int = 0.0
     class_weights: list[float | int] | None = None
+    mixup_alpha: float | int = 0.0
+    mixup_probability: float | int = 0.5
     num_time_masks: int = 0
     time_mask_width: int = 10
     max_time_mask_ratio: float | int = 0.2

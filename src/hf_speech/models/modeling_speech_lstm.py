@@ -149,6 +149,32 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
             )
         return features
 
+    def _blend(
+        self, features: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
+        """Mixup: blends each utterance with another one of the batch, which has the smaller share.
+
+        Returns the blended features `(batch, frames, features)`, their lengths, the index of each utterance's partner
+        `(batch,)`, and the share of the utterance itself.
+        """
+        partner = torch.arange(len(features), device=features.device)
+        if self.config.mixup_alpha == 0 or torch.rand(()) >= self.config.mixup_probability:
+            return features, lengths, partner, 1.0
+        share = float(torch.distributions.Beta(self.config.mixup_alpha, self.config.mixup_alpha).sample())
+        share = max(share, 1 - share)
+        partner = partner[torch.randperm(len(features))]
+        blended = share * features + (1 - share) * features[partner]
+        return blended, torch.maximum(lengths, lengths[partner]), partner, share
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        weights = self.config.class_weights
+        return F.cross_entropy(
+            logits,
+            labels,
+            weight=None if weights is None else torch.tensor(weights, device=logits.device, dtype=logits.dtype),
+            label_smoothing=self.config.label_smoothing,
+        )
+
     @can_return_tuple
     def forward(
         self,
@@ -175,7 +201,12 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
                 f"got {tuple(input_features.shape)}: use the feature extractor saved with the model."
             )
         lengths = lengths_from_mask(attention_mask, input_features)
-        frames = self._perturb(input_features, lengths) if self.training else input_features
+        frames = input_features
+        partner, share = None, 1.0
+        if self.training and labels is not None:
+            frames, lengths, partner, share = self._blend(frames, lengths)
+        if self.training:
+            frames = self._perturb(frames, lengths)
         if self.projection is not None:
             frames = self.dropout(F.relu(self.projection(frames)))
         if self.stem is not None:
@@ -191,13 +222,9 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
 
         loss = None
         if labels is not None:
-            weights = self.config.class_weights
-            loss = F.cross_entropy(
-                logits,
-                labels,
-                weight=None if weights is None else torch.tensor(weights, device=logits.device, dtype=logits.dtype),
-                label_smoothing=self.config.label_smoothing,
-            )
+            loss = self._loss(logits, labels)
+            if share < 1:
+                loss = share * loss + (1 - share) * self._loss(logits, labels[partner])
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 

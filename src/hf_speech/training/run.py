@@ -23,6 +23,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, EarlyStoppingCallback, PreTrainedModel, ProgressCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
@@ -84,6 +85,7 @@ def train(
     if state.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(options.cpu_threads)
     set_seed(options.seed)
+    logging.disable_progress_bar()  # transformers would draw a bar for each checkpoint it writes.
 
     # The first process builds caches, the others find them.
     with state.main_process_first():

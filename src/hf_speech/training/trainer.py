@@ -16,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import ProgressCallback, Trainer
 from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer_utils import has_length
 from transformers.training_args import TrainingArguments
 
 
@@ -110,6 +111,28 @@ class ProgressReporter(ProgressCallback):
         self.current_step = 0
         if state.is_world_process_zero:
             self.training_bar = tqdm(total=state.max_steps, desc="Training", unit="step", dynamic_ncols=True)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Logs the loss, however few steps the epoch had."""
+        control.should_log = True
+        return control
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Shows a second bar while the validation split is run, and takes it away afterwards."""
+        if state.is_world_process_zero and self.prediction_bar is None:
+            total = len(eval_dataloader) if has_length(eval_dataloader) else None
+            self.prediction_bar = tqdm(total=total, desc="Validating", unit="batch", leave=False, delay=1)
+        if self.prediction_bar is not None:
+            self.prediction_bar.update(1)
 
     def on_log(
         self,

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from hf_speech.errors import HFSpeechError
+from hf_speech.training import load_recipe, train
+
+
+def test_run_folder_holds_everything(tones_run: Path) -> None:
+    names = {path.relative_to(tones_run).as_posix() for path in tones_run.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "modeling_speech_lstm.py",
+        "feature_extraction_speech.py",
+        "recipe.yaml",
+        "training.json",
+        "curves.png",
+        "evaluation/test.json",
+        "evaluation/validation.json",
+        "evaluation/test.csv",
+    }
+    # Pickles stay inside the checkpoints.
+    assert not [
+        name for name in names if name.endswith((".bin", ".pt", ".pth")) and not name.startswith("checkpoints/")
+    ]
+
+
+def test_it_learned(tones_run: Path) -> None:
+    report = json.loads((tones_run / "evaluation" / "test.json").read_text())
+    assert report["metrics"]["accuracy"] == 1.0
+    assert report["num_utterances"] == 20
+    log = json.loads((tones_run / "training.json").read_text())["log"]
+    losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    assert losses[-1] < losses[0]
+
+
+def test_recipe_is_resolved(tones_run: Path, tones_recipe: Path) -> None:
+    values = yaml.safe_load((tones_run / "recipe.yaml").read_text())
+    assert values["training"]["weight_decay"] == 0.01
+    assert load_recipe(tones_run / "recipe.yaml") == load_recipe(tones_recipe)
+
+
+def test_same_seed_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    again = train(load_recipe(tones_recipe), tmp_path / "again").run_dir
+    one, two = (load_file(folder / "model.safetensors") for folder in (tones_run, again))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    other = train(load_recipe(tones_recipe, ["--training.seed", "1"]), tmp_path / "other").run_dir
+    assert any(not torch.equal(one[key], value) for key, value in load_file(other / "model.safetensors").items())
+
+
+def test_resume_continues_to_the_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    # An interrupted run: the same one, with everything gone that came after its next to last checkpoint.
+    interrupted = tmp_path / "interrupted"
+    shutil.copytree(tones_run, interrupted)
+    last = max((interrupted / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    shutil.rmtree(last)
+    (interrupted / "model.safetensors").unlink()
+    train(load_recipe(tones_recipe), interrupted, resume=True)
+    one, two = (load_file(folder / "model.safetensors") for folder in (tones_run, interrupted))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tones_recipe)
+    with pytest.raises(HFSpeechError, match="--resume to continue it, --overwrite to replace it"):
+        train(recipe, tones_run)
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(HFSpeechError, match="no run folder"):
+        train(recipe, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").exists()
+    with pytest.raises(HFSpeechError, match="no checkpoint"):
+        train(recipe, tmp_path / "nothing", resume=True)
+
+
+def test_global_statistics_are_those_of_the_training_split(tones_recipe: Path, tmp_path: Path) -> None:
+    words = ["--features.normalization", "global", "--training.max_steps", "1"]
+    run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
+    saved = json.loads((run_dir / "preprocessor_config.json").read_text())
+    assert len(saved["feature_mean"]) == len(saved["feature_std"]) == 16
+    assert max(saved["feature_std"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--features.win_length", "-1"], "win_length"),
+        (["--model.hidden_size", "0"], "hidden_size must lie between"),
+        (["--model.class_weights", "[1, 2, 3]"], "class_weights lists 3 weights for 2 classes"),
+        (["--data_dir", "nowhere"], "nowhere"),
+        (["--min_duration", "10"], "too short"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(
+    tones_recipe: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    with pytest.raises(HFSpeechError) as caught:
+        train(load_recipe(tones_recipe, words), tmp_path / "run")
+    assert message in str(caught.value)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_loss_does_not_depend_on_accumulation(tones_recipe: Path, tmp_path: Path) -> None:
+    """Four batches of 4 in one optimiser step learn what one batch of 16 learns (Trainer may forget to divide)."""
+    losses = {}
+    for batch, steps in ((16, 1), (4, 4)):
+        words = ["--training.per_device_train_batch_size", str(batch), "--training.max_steps", "3"]
+        words += ["--training.gradient_accumulation_steps", str(steps), "--training.logging_steps", "1"]
+        words += ["--training.group_by_length", "false", "--augmentation.noise_snr", "null"]
+        run_dir = train(load_recipe(tones_recipe, words), tmp_path / f"batch{batch}").run_dir
+        log = json.loads((run_dir / "training.json").read_text())["log"]
+        losses[batch] = [entry["loss"] for entry in log if "loss" in entry]
+    assert losses[4][0] == pytest.approx(losses[16][0], rel=0.02)
