@@ -23,8 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from hf_speech.data.headers import check_header, describe_unknown, mp3_length_is_exact
-from hf_speech.errors import AudioError
+from hf_speech.data.headers import BadAudio, check_header, describe_unknown, mp3_length_is_exact
 
 # A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
 AudioSource = str | os.PathLike | bytes | Mapping
@@ -68,19 +67,19 @@ def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
         Float32 array `(samples,)`, finite and not empty; integers at full scale are at -1 and 1.
 
     Raises:
-        AudioError: If the sound is missing, empty, truncated, unreadable or not finite.
+        BadAudio: If the sound is missing, empty, truncated, unreadable or not finite.
     """
     _check_rate(sampling_rate, "the wanted audio")
     samples, rate, name = _decode(source)
     if samples.size == 0:
-        raise AudioError(f"{name} holds no samples (0 s): record or download it again.")
+        raise BadAudio(f"{name} holds no samples (0 s): record or download it again.", "empty")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not np.isfinite(mono).all():
         bad = int(np.count_nonzero(~np.isfinite(mono)))
-        raise AudioError(f"{name} is not finite: {bad} of its {mono.size} samples are NaN or infinite.")
+        raise BadAudio(f"{name} is not finite: {bad} of its {mono.size} samples are NaN or infinite.", "not finite")
     mono = resample(mono, rate, sampling_rate)
     if mono.size == 0:
-        raise AudioError(f"{name} is too short: its {len(samples)} samples are none at {sampling_rate} Hz.")
+        raise BadAudio(f"{name} is too short: its {len(samples)} samples are none at {sampling_rate} Hz.", "too short")
     return mono
 
 
@@ -91,7 +90,7 @@ def audio_info(source: AudioSource) -> AudioInfo:
         source: As for `read_audio`.
 
     Raises:
-        AudioError: If the sound is missing, empty, truncated by its header, or of an unknown format.
+        BadAudio: If the sound is missing, empty, truncated by its header, or of an unknown format.
     """
     if _is_decoded(source):
         samples, rate, _ = _from_mapping(source)
@@ -155,13 +154,13 @@ def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
             try:
                 samples = _read_blocks(sound)
             except soundfile.SoundFileError as error:
-                raise AudioError(f"{name} is damaged ({_reason(error)}): get it again.") from error
+                raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
             promised, rate, is_mp3 = sound.frames, sound.samplerate, sound.format == "MP3"
         _check_rate(rate, name)
         # The frames of an mp3 overlap: a frame or two (2304 samples) may be missing from a whole file.
         short = promised < _UNKNOWN_FRAMES and len(samples) < promised - (2304 if is_mp3 else 0)
         if short and (not is_mp3 or mp3_length_is_exact(stream)):
-            raise AudioError(
+            raise BadAudio(
                 f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; get it again."
             )
         return samples, rate, name
@@ -184,25 +183,25 @@ def _open(source: AudioSource) -> tuple[BinaryIO, str]:
     if isinstance(source, Mapping):
         content = source.get("path") if source.get("bytes") is None else source["bytes"]
         if content is None:
-            raise AudioError(
+            raise BadAudio(
                 f"a row of audio needs 'path', 'bytes' or 'array' with 'sampling_rate', and has "
                 f"{', '.join(map(repr, source)) or 'nothing'}."
             )
     if isinstance(content, bytes | bytearray | memoryview):
         return io.BytesIO(content), name
     if not isinstance(content, str | os.PathLike):
-        raise AudioError(
+        raise BadAudio(
             f"{name} is no source of audio: give a path, the bytes of a sound file, or a dictionary with "
             "'array' and 'sampling_rate'."
         )
     try:
         return Path(content).open("rb"), name
     except FileNotFoundError:
-        raise AudioError(f"{name} does not exist: check the path.") from None
+        raise BadAudio(f"{name} does not exist: check the path.", "missing") from None
     except IsADirectoryError:
-        raise AudioError(f"{name} is a folder: give a sound file.") from None
+        raise BadAudio(f"{name} is a folder: give a sound file.", "missing") from None
     except (OSError, ValueError) as error:
-        raise AudioError(f"{name} cannot be opened: {error}.") from error
+        raise BadAudio(f"{name} cannot be opened: {error}.", "missing") from error
 
 
 def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
@@ -210,7 +209,7 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
     name = source_name(source)
     rate = source.get("sampling_rate")
     if rate is None:
-        raise AudioError(f"{name} comes without a 'sampling_rate': add it, in Hz, beside 'array'.")
+        raise BadAudio(f"{name} comes without a 'sampling_rate': add it, in Hz, beside 'array'.")
     rate = _check_rate(rate, name)
     array = source["array"] if "array" in source else source["raw"]
     if hasattr(array, "detach"):  # a torch tensor, perhaps with a gradient or on an accelerator
@@ -218,9 +217,9 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
     try:
         array = np.asarray(array)
     except ValueError as error:  # a ragged list
-        raise AudioError(f"{name} is no array of numbers: give one list of samples a channel.") from error
+        raise BadAudio(f"{name} is no array of numbers: give one list of samples a channel.") from error
     if array.ndim not in (1, 2):
-        raise AudioError(
+        raise BadAudio(
             f"{name} has {array.ndim} dimensions {array.shape}: give (samples,), (channels, samples) or "
             "(samples, channels)."
         )
@@ -229,7 +228,7 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
     elif array.shape[0] < array.shape[1]:  # the shorter side is the channels
         array = array.T
     if array.shape[1] > MOST_CHANNELS:
-        raise AudioError(f"{name} has {array.shape[1]} channels: give samples, not a spectrogram.")
+        raise BadAudio(f"{name} has {array.shape[1]} channels: give samples, not a spectrogram.")
     return _to_float32(array, name), rate, name
 
 
@@ -241,18 +240,16 @@ def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
         return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
     if array.dtype in (np.int8, np.int16, np.int32):
         return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
-    raise AudioError(
-        f"{name} holds {array.dtype} values, whose full scale is unknown: give float32 in [-1, 1] or int16."
-    )
+    raise BadAudio(f"{name} holds {array.dtype} values, whose full scale is unknown: give float32 in [-1, 1] or int16.")
 
 
 def _check_rate(rate: Any, name: str) -> int:
     """Return a sampling rate as an int, or refuse what cannot be one."""
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not number or rate != rate or rate in (float("inf"), float("-inf")) or int(rate) != rate:
-        raise AudioError(f"{name} has the sampling rate {rate!r}: give a whole number of Hz, such as 16000.")
+        raise BadAudio(f"{name} has the sampling rate {rate!r}: give a whole number of Hz, such as 16000.")
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise AudioError(
+        raise BadAudio(
             f"{name} has a sampling rate of {int(rate)} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE} Hz: "
             "give the true one, such as 16000."
         )
@@ -271,7 +268,7 @@ def _ffmpeg_decoder() -> Any:
 def _decode_unrecognised(stream: BinaryIO, name: str, error: Exception) -> tuple[np.ndarray, int]:
     """Decode what libsndfile does not know with torchcodec: float32 `(samples, channels)` and rate in Hz."""
     if "malformed" in str(error):
-        raise AudioError(f"{name} is damaged ({_reason(error)}): get it again.") from error
+        raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
     decoder = _ffmpeg_decoder()
     if decoder is not None:
         stream.seek(0)
@@ -281,7 +278,7 @@ def _decode_unrecognised(stream: BinaryIO, name: str, error: Exception) -> tuple
             pass  # FFmpeg does not know it either
         else:
             return decoded.data.numpy().T, _check_rate(decoded.sample_rate, name)
-    raise AudioError(f"{name} is {describe_unknown(stream)}.") from error
+    raise BadAudio(f"{name} is {describe_unknown(stream)}.") from error
 
 
 def _reason(error: Exception) -> str:

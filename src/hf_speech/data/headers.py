@@ -15,6 +15,19 @@ from typing import BinaryIO
 
 from hf_speech.errors import AudioError
 
+
+class BadAudio(AudioError):
+    """A sound that cannot be used, and what kind of defect that is.
+
+    Attributes:
+        kind: "missing", "empty", "truncated", "not finite", "too short" or "unreadable"; `inspection` counts them.
+    """
+
+    def __init__(self, message: str, kind: str = "unreadable") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 # A wav written into a pipe does not know its length; ffmpeg writes 0xFFFFFFFF, sox about 0x7FFFFFFF.
 _LENGTH_UNKNOWN = 0x7FFF0000
 
@@ -37,13 +50,13 @@ def check_header(stream: BinaryIO, name: str) -> None:
         name: What the error calls the file.
 
     Raises:
-        AudioError: If the file is empty, or is a wav or SPHERE file that is truncated, has a sampling rate of
+        BadAudio: If the file is empty, or is a wav or SPHERE file that is truncated, has a sampling rate of
             0 Hz, or is compressed with shorten.
     """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size == 0:
-        raise AudioError(f"{name} is an empty file (0 bytes): record or download it again.")
+        raise BadAudio(f"{name} is an empty file (0 bytes): record or download it again.", "empty")
     magic = stream.read(12)
     if magic[:4] in (b"RIFF", b"RIFX") and magic[8:12] == b"WAVE":
         _check_wav(stream, size, name, "<" if magic[:4] == b"RIFF" else ">")
@@ -84,7 +97,7 @@ def _check_wav(stream: BinaryIO, size: int, name: str, order: str) -> None:
         if chunk == b"data":
             present = size - stream.tell()
             if length < _LENGTH_UNKNOWN and present + frame_bytes <= length:
-                raise AudioError(_truncated(name, length, present))
+                raise BadAudio(_truncated(name, length, present), "truncated")
             return
         start = stream.tell()
         if chunk == b"fmt ":
@@ -93,9 +106,9 @@ def _check_wav(stream: BinaryIO, size: int, name: str, order: str) -> None:
                 break
             _, _, rate, _, frame_bytes, _ = struct.unpack(order + "HHIIHH", fields)
             if rate == 0:
-                raise AudioError(f"{name} says in its header that its sampling rate is 0 Hz: write it again.")
+                raise BadAudio(f"{name} says in its header that its sampling rate is 0 Hz: write it again.")
         stream.seek(start + length + length % 2)  # chunks are padded to even lengths
-    raise AudioError(f"{name} is truncated: it ends before its samples begin (no data chunk); get it again.")
+    raise BadAudio(f"{name} is truncated: it ends before its samples begin (no data chunk); get it again.", "truncated")
 
 
 def _check_sphere(stream: BinaryIO, size: int, name: str) -> None:
@@ -104,7 +117,7 @@ def _check_sphere(stream: BinaryIO, size: int, name: str) -> None:
     lines = stream.read(1024).decode("latin-1").splitlines()
     fields = {parts[0]: parts[2] for line in lines if len(parts := line.split(maxsplit=2)) == 3}
     if "shorten" in fields.get("sample_coding", ""):
-        raise AudioError(f"{name} is a SPHERE file compressed with shorten: convert it to wav with sph2pipe.")
+        raise BadAudio(f"{name} is a SPHERE file compressed with shorten: convert it to wav with sph2pipe.")
     try:
         header = int(lines[1])
         rate = int(fields.get("sample_rate", "-1"))
@@ -112,9 +125,9 @@ def _check_sphere(stream: BinaryIO, size: int, name: str) -> None:
     except (KeyError, IndexError, ValueError):
         return  # an unusual header: libsndfile is the judge
     if rate == 0:
-        raise AudioError(f"{name} says in its header that its sampling rate is 0 Hz: write it again.")
+        raise BadAudio(f"{name} says in its header that its sampling rate is 0 Hz: write it again.")
     if size - header < promised:
-        raise AudioError(_truncated(name, promised, size - header))
+        raise BadAudio(_truncated(name, promised, size - header), "truncated")
 
 
 def _truncated(name: str, promised: int, present: int) -> str:
