@@ -22,10 +22,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedModel
 
+import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
 from hf_speech.data.audio import AudioSource, read_audio, source_name
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
 from hf_speech.evaluation.provenance import weights_revision
@@ -33,6 +35,9 @@ from hf_speech.tasks import TASKS, Task, get_task, rank_labels
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
+
+# What libraries raise over files that are missing, damaged, or not meant for them.
+LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -127,18 +132,15 @@ def load_model(
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # Not ignored, but told below in a sentence.
         **hub,
     )
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"The weights of {name} lack {len(missing)} of the model's parameters ({missing[0]}, ...): "
-            "they were not saved with this configuration, so save the model again."
-        )
+    _check_weights(report, name)
     try:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model = model.eval().to(place)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): try --device cpu.") from error
+        raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): take cpu.") from error
     tokenizer = found.load_tokenizer(source, revision=revision)
     return LoadedModel(model, extractor, found, name, tokenizer)
 
@@ -302,20 +304,39 @@ def _task_of(config: PreTrainedConfig, name: str) -> Task:
     raise ModelError(f"{name} is a {what}: only models for {' and '.join(TASKS)} can be used here.")
 
 
+def _check_weights(report: dict[str, Any], name: str) -> None:
+    """Refuses weights that are not those of the configuration; transformers would fill and drop, and warn."""
+    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    mismatched = sorted(key for key, *_ in report["mismatched_keys"])
+    for keys, what in (
+        (missing, "lack {} of its parameters"),
+        (unexpected, "hold {} parameters that it does not have"),
+        (mismatched, "have {} parameters of another size"),
+    ):
+        if keys:
+            raise ModelError(
+                f"The weights of {name} do not fit its configuration: they {what.format(len(keys))} (such as "
+                f"{keys[0]}), so save model and configuration together again."
+            )
+
+
 def _from_pretrained(cls: Any, source: str, name: str, part: str, **arguments: Any) -> Any:
     """`cls.from_pretrained`, with one sentence for whatever goes wrong."""
     try:
         return cls.from_pretrained(source, **arguments)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         if not Path(source).is_dir() and part == "configuration":
             raise ModelError(
                 f"There is no folder {name} here, and no model of that name can be had from the Hub "
                 f"({_reason(error)}): check the name, the network and the login."
             ) from error
-        raise ModelError(f"The {part} of {name} cannot be loaded ({_reason(error)}): save the model again.") from error
+        foreign = "custom code" in str(error)
+        remedy = "only families of this package and of transformers are run" if foreign else "save the model again"
+        raise ModelError(f"The {part} of {name} cannot be loaded ({_reason(error)}): {remedy}.") from error
 
 
 def _reason(error: BaseException) -> str:
     """The first sentence of a library's error, in one line."""
     text = " ".join(str(error).split())
-    return re.split(r"(?<=[a-z)'\"`])[.!:;]?(?: (?=[A-Z])|$)", text)[0][:200] or type(error).__name__
+    first = re.split(r"(?<=[.!]) (?=[A-Z])", text)[0].rstrip(".!:;")
+    return first if len(first) <= 200 else f"{first[:200]}..."

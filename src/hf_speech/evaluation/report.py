@@ -152,10 +152,12 @@ def format_report(report: EvaluationReport) -> str:
 def _breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> list[str]:
     """A table of classes or speakers; of many, the worst."""
     title = title.replace("_", " ")
-    columns = [name for name, value in next(iter(rows.values())).items() if isinstance(value, int | float)]
+    first = next(iter(rows.values()))
+    columns = [name for name, value in first.items() if isinstance(value, int | float)]
     chosen = list(rows.items())
     if len(rows) > MOST_ROWS:
-        decisive = task.best_metric if task.best_metric in columns else columns[0]
+        ratios = [name for name in columns if isinstance(first[name], float)]
+        decisive = task.best_metric if task.best_metric in columns else ratios[-1]
         chosen.sort(key=lambda item: item[1][decisive], reverse=not task.greater_is_better)
         title = f"{title} (worst {MOST_ROWS} of {len(rows)})"
     return _table(

@@ -1,0 +1,103 @@
+"""The files and the text of a report."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report, load_model
+
+KEYS = {
+    "task", "model", "model_revision", "num_parameters", "corpus", "corpus_revision", "corpus_fingerprint", "split",
+    "num_utterances", "num_skipped", "metrics", "confidence", "confidence_method", "per_class", "per_speaker",
+    "real_time_factor", "real_time_factor_conditions", "command", "date", "versions", "skipped",
+}  # fmt: skip
+
+
+@pytest.fixture
+def report(saved_model: Path, tones: Dataset) -> EvaluationReport:
+    loaded = load_model(saved_model, device="cpu")
+    return evaluate_model(loaded, tones, corpus="tones", split="test", command="command", progress=False)
+
+
+def test_json_has_every_key_and_reads_back(report: EvaluationReport, tmp_path: Path):
+    written = report.save(tmp_path / "new" / "result.json")
+    assert [path.name for path in written] == ["result.json", "result.csv", "result_confusions.png"]
+    content = json.loads(written[0].read_text())
+    assert set(content) == KEYS
+    assert list(content["metrics"]) == ["accuracy", "f1_micro", "f1_macro", "precision_macro", "recall_macro"]
+    assert content["metrics"] == report.metrics
+    assert content["confidence"]["accuracy"] == list(report.confidence["accuracy"])
+    assert set(content["per_class"]) >= {"low", "high"}
+
+
+def test_a_folder_gets_names_of_corpus_and_split(report: EvaluationReport, tmp_path: Path):
+    named = replace(report, corpus="owner/tones")
+    assert named.save(tmp_path)[0] == tmp_path / "owner_tones_test.json"
+
+
+def test_the_figures_follow_from_the_csv(report: EvaluationReport, tmp_path: Path):
+    with report.save(tmp_path)[1].open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == report.num_utterances
+    right = [row["reference"] == row["prediction"] for row in rows]
+    assert [row["correct"] == "True" for row in rows] == right
+    assert np.mean(right) == pytest.approx(report.metrics["accuracy"])
+    assert all(0 < float(row["probability"]) <= 1 for row in rows)
+    assert {row["speaker"] for row in rows} == {"speaker0", "speaker1", "speaker2"}
+
+
+def test_a_figure_that_is_no_number_is_never_written(report: EvaluationReport, tmp_path: Path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        replace(report, metrics={"accuracy": float("nan")}).save(tmp_path)
+
+
+def test_the_text_names_figures_intervals_and_speed(report: EvaluationReport):
+    text = format_report(report)
+    low, high = report.confidence["accuracy"]
+    assert f"{100 * report.metrics['accuracy']:.2f}" in text
+    assert f"{100 * low:.2f} - {100 * high:.2f}" in text
+    assert "60 utterances" in text
+    assert "speaker2" in text
+    assert "Real-time factor" in text
+    said, heard, count = report.confusions[0]
+    assert any(line.split() == [said, heard, str(count)] for line in text.splitlines())
+    assert "could not be read" not in text
+    skipping = replace(report, num_skipped=2, skipped=["a.wav is empty.", "b.wav is empty."])
+    assert "2 more could not be read and are not in the figures: a.wav is empty." in format_report(skipping)
+
+
+def test_columns_are_aligned(report: EvaluationReport):
+    tables = [block.splitlines() for block in format_report(report).split("\n\n")[1:-1]]
+    assert len(tables) == 4
+    for head, rule, *rows in tables:
+        edges = [match.start() for match in re.finditer("  ", rule)]
+        assert all(line[edge : edge + 2].strip() == "" for line in (head, *rows) for edge in edges if edge < len(line))
+        assert max(map(len, rows)) <= len(rule)
+
+
+def test_of_many_classes_the_worst_are_shown(report: EvaluationReport):
+    classes = {
+        f"word{i}": {"precision": 1.0, "recall": 1.0, "f1": i / 40, "num_utterances": 9, "num_predictions": 9}
+        for i in reversed(range(40))
+    }
+    text = format_report(replace(report, breakdowns={"per_class": classes}))
+    shown = [line.split()[0] for line in text.splitlines() if line.startswith("word")]
+    assert shown == [f"word{i}" for i in range(10)]
+    assert "per class (worst 10 of 40)" in text
+
+
+def test_of_many_confusions_the_rest_is_counted(report: EvaluationReport):
+    pairs = [(f"a{i}", f"b{i}", 20 - i) for i in range(14)]
+    text = format_report(replace(report, confusions=pairs))
+    assert "a9 " in text
+    assert "a10 " not in text
+    assert "4 more pairs" in text
+    assert "taken for" not in format_report(replace(report, confusions=[]))

@@ -1,0 +1,48 @@
+"""The registry of tasks, and what every task refuses."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from hf_speech.errors import RecipeError
+from hf_speech.tasks import TASKS, get_task
+
+
+def test_tasks_are_registered_by_the_name_they_have():
+    assert all(task.name == name for name, task in TASKS.items())
+    assert get_task("audio-classification") is TASKS["audio-classification"]
+
+
+def test_a_wrong_name_gets_the_nearest_right_one():
+    with pytest.raises(RecipeError, match=r"no task 'audio_classify': did you mean 'audio-classification'\?"):
+        get_task("audio_classify")
+    with pytest.raises(RecipeError, match="the tasks are audio-classification"):
+        get_task("xyz")
+
+
+def test_transcripts_are_refused_for_classification():
+    rows = Dataset.from_dict({"text": ["one"], "speaker": ["a"]})
+    with pytest.raises(RecipeError, match=r"is for automatic-speech-recognition .* the task is audio-classification"):
+        get_task("audio-classification").check_columns(DatasetDict(train=rows))
+
+
+def test_a_corpus_without_any_target_is_refused_with_its_columns():
+    with pytest.raises(RecipeError, match=r"no column `label`.* it has speaker"):
+        get_task("audio-classification").check_columns(Dataset.from_dict({"speaker": ["a"]}))
+
+
+def test_every_split_is_checked():
+    labels = Features({"label": ClassLabel(names=["yes"])})
+    good = Dataset.from_dict({"label": [0]}, features=labels)
+    bad = Dataset.from_dict({"speaker": ["a"]})
+    get_task("audio-classification").check_columns(DatasetDict(train=good))
+    with pytest.raises(RecipeError):
+        get_task("audio-classification").check_columns(DatasetDict(train=good, test=bad))
+
+
+@pytest.mark.parametrize("feature", [Value("int64"), Value("string")])
+def test_labels_without_names_are_refused_with_the_remedy(feature: Value):
+    rows = Dataset.from_dict({"label": ["1"] if feature.dtype == "string" else [1]}, Features({"label": feature}))
+    with pytest.raises(RecipeError, match="class_encode_column"):
+        get_task("audio-classification").check_columns(rows)
