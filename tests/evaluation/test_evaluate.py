@@ -89,6 +89,19 @@ def test_intervals_contain_their_figures_and_say_how_they_were_made(loaded: Load
     assert "bootstrap over utterances" in report.confidence_method
 
 
+def test_a_faultless_split_is_not_called_certain(loaded: LoadedModel, tones: Dataset):
+    heard = [record["prediction"] for record in evaluated(loaded, tones).records]
+    names = ["high", "low", "noise"]
+    features = Features({**tones.features, "label": ClassLabel(names=names)})
+    agreed = tones.map(lambda _, index: {"label": names.index(heard[index])}, with_indices=True, features=features)
+    report = evaluated(loaded, agreed)
+    assert report.metrics["accuracy"] == 1
+    assert report.confidence["accuracy"] == pytest.approx((0.9398, 1), abs=1e-4)
+    assert report.confidence["f1_macro"] == (1, 1)
+    assert "without width only says" in report.confidence_method
+    assert "without width" not in evaluated(loaded, tones).confidence_method
+
+
 def test_intervals_over_speakers(loaded: LoadedModel, tones: Dataset):
     report = evaluated(loaded, tones, intervals_over="speakers")
     assert "over the 3 speakers" in report.confidence_method

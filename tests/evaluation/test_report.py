@@ -29,7 +29,7 @@ def report(saved_model: Path, tones: Dataset) -> EvaluationReport:
 
 def test_json_has_every_key_and_reads_back(report: EvaluationReport, tmp_path: Path):
     written = report.save(tmp_path / "new" / "result.json")
-    assert [path.name for path in written] == ["result.json", "result.csv", "result_confusions.png"]
+    assert [path.name for path in written] == ["result.json", "result.csv", "result-confusions.png"]
     content = json.loads(written[0].read_text())
     assert set(content) == KEYS
     assert list(content["metrics"]) == ["accuracy", "f1_micro", "f1_macro", "precision_macro", "recall_macro"]
@@ -40,7 +40,7 @@ def test_json_has_every_key_and_reads_back(report: EvaluationReport, tmp_path: P
 
 def test_a_folder_gets_names_of_corpus_and_split(report: EvaluationReport, tmp_path: Path):
     named = replace(report, corpus="owner/tones")
-    assert named.save(tmp_path)[0] == tmp_path / "owner_tones_test.json"
+    assert named.save(tmp_path)[0] == tmp_path / "owner_tones-test.json"
 
 
 def test_the_figures_follow_from_the_csv(report: EvaluationReport, tmp_path: Path):

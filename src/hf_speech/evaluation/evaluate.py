@@ -169,12 +169,15 @@ def _confidence(
         intervals |= _wilson(task, tally)
         exact = [name for name in intervals if name in task.proportions]
     drawn = "utterances" if speakers is None else f"the {len(set(speakers))} speakers"
-    rest = ", ".join(name for name in intervals if name not in exact)
-    return intervals, (
-        f"{CONFIDENCE:.0%} intervals: "
-        + (f"Wilson score for {', '.join(exact)}; " if exact else "")
-        + f"percentile bootstrap over {drawn} ({RESAMPLES} resamples, seed {RESAMPLING_SEED}) for {rest}"
-    )
+    rest = [name for name in intervals if name not in exact]
+    method = f"{CONFIDENCE:.0%} intervals: "
+    if exact:
+        method += f"Wilson score for {', '.join(exact)}; "
+    method += f"percentile bootstrap over {drawn} ({RESAMPLES} resamples, seed {RESAMPLING_SEED}) for "
+    method += ", ".join(rest)
+    if any(low == high for low, high in (intervals[name] for name in rest)):
+        method += "; an interval without width only says that all resamples agree, as they do where nothing is wrong"
+    return intervals, method
 
 
 def _wilson(task: Task, tally: np.ndarray) -> dict[str, tuple[float, float]]:

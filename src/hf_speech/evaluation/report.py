@@ -93,11 +93,11 @@ class EvaluationReport:
             destination: A file `NAME.json`, or a folder, in which the name is made of corpus and split.
 
         Returns:
-            The files: `NAME.json`, `NAME.csv` (an utterance a row) and, with classes, `NAME_confusions.png`.
+            The files: `NAME.json`, `NAME.csv` (an utterance a row) and, with classes, `NAME-confusions.png`.
         """
         path = Path(destination)
         if path.suffix != ".json":
-            path = path / f"{self.corpus}_{self.split}.json".replace("/", "_")
+            path = path / f"{self.corpus}-{self.split}.json".replace("/", "_")
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
@@ -108,7 +108,7 @@ class EvaluationReport:
             writer.writerows(self.records)
         written = [path, table]
         if self.confusion_matrix is not None:
-            written.append(path.with_name(f"{path.stem}_confusions.png"))
+            written.append(path.with_name(f"{path.stem}-confusions.png"))
             names, matrix = self.confusion_matrix
             title = f"{self.model} on {self.corpus}, {self.split} split"
             plot_confusion_matrix(names, matrix, written[-1], title=title)
