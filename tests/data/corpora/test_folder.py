@@ -1,0 +1,167 @@
+"""A folder of classes: layouts, splits by class and by speaker, and what is left aside is said."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hf_speech.data import inspect_corpus, make_corpus
+from hf_speech.errors import CorpusError
+
+
+def names(rows) -> list[str]:
+    return [f"{Path(audio['path']).parent.name}/{Path(audio['path']).name}" for audio in rows["audio"]]
+
+
+def load(folder: Path, **options):
+    corpus = make_corpus("folder", data_dir=str(folder), **options)
+    return corpus, corpus.load()
+
+
+def test_classes_are_split_alike(digit_folder):
+    _, rows = load(digit_folder, validation_fraction=0.25, test_fraction=0.2)
+    assert rows["train"].features["label"].names == ["high", "low"]
+    assert Counter(rows["test"]["label"]) == {0: 6, 1: 6}
+    assert Counter(rows["validation"]["label"]) == {0: 6, 1: 6}
+    everything = names(rows["train"]) + names(rows["validation"]) + names(rows["test"])
+    assert len(set(everything)) == len(everything) == 60
+    for row in rows["train"]:
+        assert rows["train"].features["label"].int2str(row["label"]) == Path(row["audio"]["path"]).parent.name
+        assert 0.29 < row["duration"] < 0.61
+
+
+def test_splits_follow_the_seed(digit_folder):
+    first = load(digit_folder)[1]
+    assert names(first["test"]) == names(load(digit_folder)[1]["test"])
+    assert names(first["test"]) != names(load(digit_folder, seed=1)[1]["test"])
+
+
+def test_known_speakers_are_never_in_two_splits(digit_folder):
+    _, rows = load(digit_folder, speaker_pattern=r"(speaker\d)_", test_fraction=0.3, validation_fraction=0.3)
+    speakers = [set(rows[split]["speaker"]) for split in ("train", "validation", "test")]
+    assert sorted(len(found) for found in speakers) == [1, 1, 1]
+    assert set.union(*speakers) == {"speaker0", "speaker1", "speaker2"}
+
+
+def test_unknown_speakers_are_none(digit_folder):
+    _, rows = load(digit_folder)
+    assert set(rows["train"]["speaker"]) == {None}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("speaker", "one .group."), ("(", "no regular"), ("(x9)", "finds no")]
+)
+def test_a_wrong_speaker_pattern_is_one_sentence(digit_folder, pattern, message):
+    with pytest.raises(CorpusError, match=message):
+        load(digit_folder, speaker_pattern=pattern)
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "valid", "dev"])
+def test_given_splits_are_kept(digit_folder, tmp_path, validation):
+    root = tmp_path / "splits"
+    for split, index in (("train", 0), (validation, 1), ("test", 2)):
+        for label in ("low", "high"):
+            for file in (digit_folder / label).glob(f"speaker{index}_*"):
+                (root / split / label / "session").mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, root / split / label / "session" / file.name)
+    _, rows = load(root)
+    for split, index in (("train", 0), ("validation", 1), ("test", 2)):
+        assert len(rows[split]) == 20
+        assert all(f"speaker{index}_" in audio["path"] for audio in rows[split]["audio"])
+    assert rows["train"].features["label"].names == ["high", "low"]
+
+
+def test_missing_splits_are_taken_out_of_training(digit_folder, tmp_path):
+    root = tmp_path / "splits"
+    shutil.copytree(digit_folder, root / "train")
+    (root / "test").mkdir()
+    for label in ("low", "high"):
+        shutil.move(root / "train" / label, tmp_path / label)
+        (root / "train" / label).mkdir()
+        (root / "test" / label).mkdir()
+        for file in (tmp_path / label).iterdir():
+            shutil.move(file, root / ("test" if "speaker2" in file.name else "train") / label)
+    _, rows = load(root, validation_fraction=0.1)
+    assert {split: len(rows[split]) for split in rows} == {"train": 36, "validation": 4, "test": 20}
+    assert all("speaker2" in audio["path"] for audio in rows["test"]["audio"])
+
+
+def test_the_lists_of_speech_commands_are_honoured(digit_folder):
+    (digit_folder / "testing_list.txt").write_text("low/speaker0_3.wav\nhigh/speaker1_4.wav\n")
+    (digit_folder / "validation_list.txt").write_text("low/speaker2_0.wav\n")
+    corpus, rows = load(digit_folder)
+    assert sorted(names(rows["test"])) == ["high/speaker1_4.wav", "low/speaker0_3.wav"]
+    assert names(rows["validation"]) == ["low/speaker2_0.wav"]
+    assert len(rows["train"]) == 57
+    assert corpus.notes == []
+
+
+def test_what_is_left_aside_is_said(digit_folder):
+    (digit_folder / "low" / ".DS_Store").write_bytes(b"x")
+    (digit_folder / ".git" / "low").mkdir(parents=True)
+    shutil.copy(digit_folder / "low" / "speaker0_0.wav", digit_folder / ".git" / "low")
+    (digit_folder / "low" / "notes.txt").write_text("x")
+    (digit_folder / "README.md").write_text("x")
+    shutil.copy(digit_folder / "low" / "speaker0_0.wav", digit_folder / "stray.wav")
+    (digit_folder / "_background_noise_").mkdir()
+    shutil.copy(digit_folder / "low" / "speaker0_0.wav", digit_folder / "_background_noise_" / "rain.wav")
+    corpus, rows = load(digit_folder)
+    assert sum(len(split) for split in rows.values()) == 60
+    assert rows["train"].features["label"].names == ["high", "low"]
+    assert sorted(note.split(" left")[0] for note in corpus.notes) == [
+        "1 sound files in folders that begin with '_'",
+        "1 sound files outside of the folders of classes",
+        "2 files that are no sound",
+    ]
+    assert inspect_corpus(rows, corpus, 8000)[1].warnings[: len(corpus.notes)] == corpus.notes
+
+
+def test_numbers_are_ordered_by_value(digit_folder, tmp_path):
+    for label in ("10", "2", "1"):
+        shutil.copytree(digit_folder / "low", tmp_path / "numbers" / label)
+    _, rows = load(tmp_path / "numbers")
+    assert rows["train"].features["label"].names == ["1", "2", "10"]
+
+
+def test_an_archive_of_a_folder_is_a_corpus(digit_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    archive = Path(shutil.make_archive(str(tmp_path / "tones"), "zip", digit_folder.parent, digit_folder.name))
+    assert {split: names(rows) for split, rows in load(archive)[1].items()} == {
+        split: names(rows) for split, rows in load(digit_folder)[1].items()
+    }
+
+
+@pytest.mark.parametrize("layout", ["empty", "flat", "text"])
+def test_a_folder_without_classes_is_one_sentence(digit_folder, tmp_path, layout):
+    root = tmp_path / "root"
+    root.mkdir()
+    if layout == "flat":
+        shutil.copy(digit_folder / "low" / "speaker0_0.wav", root)
+    if layout == "text":
+        (root / "low").mkdir()
+        (root / "low" / "a.txt").write_text("x")
+    with pytest.raises(CorpusError, match=r"has no sound files in sub-folders.*--data_dir"):
+        load(root)
+
+
+def test_without_data_dir_the_error_names_it():
+    with pytest.raises(CorpusError, match="give --data_dir, a folder with one sub-folder for each class"):
+        make_corpus("folder").load()
+
+
+def test_broken_files_load_and_are_left_to_the_inspection(digit_folder):
+    (digit_folder / "low" / "speaker0_0.wav").write_bytes(b"")
+    _, rows = load(digit_folder, test_fraction=0.0, validation_fraction=0.0)
+    durations = dict(zip(names(rows["train"]), rows["train"]["duration"], strict=True))
+    assert durations["low/speaker0_0.wav"] != durations["low/speaker0_0.wav"]
+    assert sum(duration == duration for duration in durations.values()) == 59
+
+
+@pytest.mark.corpora
+def test_real_recordings_are_split_by_speaker(corpora_dir):
+    _, rows = load(corpora_dir / "ravdess", speaker_pattern=r"Actor_(\d+)/")
+    speakers = [set(rows[split]["speaker"]) for split in ("train", "validation", "test")]
+    assert len(set.union(*speakers)) == sum(map(len, speakers)) == 24

@@ -1,0 +1,68 @@
+"""Taking a split out of a corpus: whole speakers, or a share of each class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hf_speech.data.corpora.base import Utterance
+from hf_speech.data.corpora.splitting import take_out
+from hf_speech.errors import CorpusError
+
+
+def utterances(counts: dict[str, int], speakers: int | None = None) -> list[Utterance]:
+    return [
+        Utterance(
+            Path(f"{label}/{index}.wav"), label=label, speaker=None if speakers is None else f"s{index % speakers}"
+        )
+        for label, count in counts.items()
+        for index in range(count)
+    ]
+
+
+def test_each_class_gives_its_share_and_a_rare_one_an_utterance():
+    rest, taken = take_out(utterances({"a": 100, "b": 20, "rare": 3, "pair": 2}), 0.1, seed=0)
+    assert Counter(u.label for u in taken) == {"a": 10, "b": 2, "rare": 1}
+    assert len(rest) + len(taken) == 125
+    assert not {u.audio for u in rest} & {u.audio for u in taken}
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
+def test_whole_speakers_are_taken_and_the_share_is_met(fraction):
+    rest, taken = take_out(utterances({"a": 200, "b": 200}, speakers=20), fraction, seed=3)
+    assert not {u.speaker for u in rest} & {u.speaker for u in taken}
+    assert len(taken) / 400 == pytest.approx(fraction, abs=0.05)
+
+
+def test_no_class_is_lost_to_training():
+    """Class "c" is spoken by one speaker of ten, who must therefore stay."""
+    everything = utterances({"a": 40, "b": 40}, speakers=10)
+    everything += [Utterance(Path(f"c/{index}.wav"), label="c", speaker="s4") for index in range(4)]
+    for seed in range(20):
+        rest, taken = take_out(everything, 0.2, seed)
+        assert {u.label for u in rest} == {"a", "b", "c"}
+        assert taken
+
+
+def test_one_speaker_cannot_be_split():
+    with pytest.raises(CorpusError, match="single speaker"):
+        take_out(utterances({"a": 10}, speakers=1), 0.1, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
+def test_an_impossible_fraction_is_refused(fraction):
+    with pytest.raises(CorpusError, match=f"{fraction} of the corpus is impossible"):
+        take_out(utterances({"a": 10}), fraction, seed=0)
+
+
+def test_too_few_utterances_are_refused():
+    with pytest.raises(CorpusError, match="1 utterances are too few"):
+        take_out(utterances({"a": 1}), 0.1, seed=0)
+
+
+def test_nothing_is_taken_of_nothing():
+    everything = utterances({"a": 10})
+    assert take_out(everything, 0.0, seed=0) == (everything, [])
+    assert take_out([], 0.5, seed=0) == ([], [])

@@ -1,0 +1,172 @@
+"""The synthetic corpus: the same bytes for the same options, voices that no two splits share."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_speech.data import inspect_corpus, make_corpus, read_audio
+from hf_speech.data.corpora import synthetic, voices
+from hf_speech.data.corpora.synthetic import record, synthesize
+from hf_speech.data.corpora.voices import FEMALE_TIMBRES, MALE_TIMBRES, cast_speakers
+from hf_speech.errors import CorpusError
+
+needs_espeak = pytest.mark.skipif(
+    importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak NG (espeakng_loader) is not installed"
+)
+SMALL = {"words": ["yes", "no"], "train_speakers": 4, "validation_speakers": 2, "test_speakers": 2, "repetitions": 2}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.wav")
+    }
+
+
+@needs_espeak
+def test_words_become_a_corpus_to_train_on():
+    corpus = make_corpus("synthetic", **SMALL)
+    rows = corpus.load()
+    assert {split: len(rows[split]) for split in rows} == {"train": 16, "validation": 8, "test": 8}
+    assert rows["train"].features["label"].names == ["yes", "no"]
+    good, report = inspect_corpus(rows, corpus, 16_000)
+    assert report.num_bad == 0
+    assert report.warnings == []
+    for row in good["train"]:
+        samples = read_audio(row["audio"], 16_000)
+        assert row["duration"] == len(samples) / 16_000
+        assert 0.3 < row["duration"] < 1.5
+        assert -35 < 20 * math.log10(np.sqrt(np.mean(samples**2))) < -14
+
+
+@needs_espeak
+def test_the_same_options_give_the_same_bytes(tmp_path):
+    made = [make_corpus("synthetic", data_dir=str(tmp_path / name), **SMALL).load() for name in ("a", "b")]
+    assert len(digests(tmp_path / "a")) == 32
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert made[0]["train"]["speaker"][:] == made[1]["train"]["speaker"][:]
+    make_corpus("synthetic", data_dir=str(tmp_path / "c"), seed=1, **SMALL).load()
+    assert not set(digests(tmp_path / "a").values()) & set(digests(tmp_path / "c").values())
+
+
+@needs_espeak
+def test_a_made_corpus_is_not_made_again(monkeypatch):
+    rows = make_corpus("synthetic", **SMALL).load()
+    monkeypatch.setattr(synthetic, "synthesize", None)
+    # What is bad has no part in the sounds.
+    again = make_corpus("synthetic", min_duration=0.2, bad_rows="skip", **SMALL).load()
+    assert again["test"]["audio"][:] == rows["test"]["audio"][:]
+    with pytest.raises(TypeError):
+        make_corpus("synthetic", **SMALL | {"repetitions": 3}).load()
+
+
+@needs_espeak
+def test_sentences_become_transcripts_that_no_two_splits_share():
+    sentences = [f"this is sentence {number}" for number in range(20)]
+    options = SMALL | {"sentences": sentences}
+    rows = make_corpus("synthetic", **options).load()
+    texts = [set(rows[split]["text"]) for split in ("train", "validation", "test")]
+    assert [len(found) for found in texts] == [16, 2, 2]
+    assert set.union(*texts) == set(sentences)
+    assert "label" not in rows["train"].column_names
+    assert len(rows["train"]) == 32
+
+
+@needs_espeak
+def test_other_languages_speak():
+    rows = make_corpus("synthetic", **SMALL | {"words": ["نعم", "لا"], "voices": ["ar"]}).load()
+    assert rows["train"].features["label"].names == ["نعم", "لا"]
+    assert all(speaker.startswith("ar+") for speaker in rows["train"]["speaker"])
+
+
+@needs_espeak
+def test_every_voice_exists_and_sounds_different():
+    jobs = [("seven", f"en-us+{timbre}", 50, 160) for timbre in (*MALE_TIMBRES, *FEMALE_TIMBRES)]
+    jobs += [("seven", f"{accent}+m3", 50, 160) for accent in voices.ENGLISH_ACCENTS]
+    spoken = [samples.tobytes() for samples, rate in synthesize(jobs)]
+    assert len(set(spoken)) == len(jobs)
+    assert min(map(len, spoken)) > 2 * 0.2 * 22_050
+
+
+@needs_espeak
+def test_an_unknown_voice_is_named_and_leaves_nothing_behind(cache):
+    with pytest.raises(CorpusError, match=r"stopped after 0 of 32 utterances: .* no voice 'xx-nowhere\+"):
+        make_corpus("synthetic", **SMALL | {"voices": ["xx-nowhere"]}).load()
+    assert [path for path in (cache / "synthetic").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_what_cannot_be_said_is_named_and_leaves_nothing_behind(cache, monkeypatch):
+    monkeypatch.setattr(synthetic, "synthesize", lambda jobs: ((np.zeros(99, np.int16), 22_050) for _ in jobs))
+    with pytest.raises(CorpusError, match="eSpeak NG says nothing for 'yes'"):
+        make_corpus("synthetic", **SMALL).load()
+    assert [path for path in (cache / "synthetic").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_without_espeak_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CorpusError, match=r"pip install 'hf_speech\[synthetic\]'"):
+        make_corpus("synthetic", **SMALL).load()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"words": ["one"]}, "has 1 words: give at least 2"),
+        ({"words": ["one", "two", "one"]}, "the same twice in its words"),
+        ({"words": ["one", "..."]}, "words without a letter or digit"),
+        ({"sentences": ["one", "two"]}, "has 2 sentences: give at least 3"),
+        ({"test_speakers": 0}, "test_speakers is 0"),
+        ({"repetitions": 100_000}, "repetitions is 100000"),
+        ({"voices": []}, "has no voices"),
+    ],
+)
+def test_wrong_options_are_one_sentence(options, message):
+    with pytest.raises(CorpusError, match=message):
+        make_corpus("synthetic", **SMALL | options).load()
+
+
+def test_no_timbre_is_in_two_splits():
+    counts = {"train": 48, "validation": 8, "test": 10}
+    cast = cast_speakers(counts, ["en", "en-us"], np.random.default_rng(0))
+    assert {split: len(set(speakers)) for split, speakers in cast.items()} == counts
+    timbres = [{speaker.voice.partition("+")[2] for speaker in speakers} for speakers in cast.values()]
+    assert len(set.union(*timbres)) == sum(map(len, timbres))
+    for found in timbres:
+        assert found & set(FEMALE_TIMBRES)
+        assert found & set(MALE_TIMBRES)
+    assert len(timbres[0]) >= 35
+    assert len({speaker.name for speakers in cast.values() for speaker in speakers}) == 66
+
+
+def test_a_recording_varies_in_loudness_noise_and_silence(make_tone):
+    speech = make_tone(0.5)
+    made = [record(speech, np.random.default_rng(seed)) for seed in range(50)]
+    loudness = [20 * np.log10(np.sqrt(np.mean(samples**2))) for samples in made]
+    assert max(loudness) - min(loudness) > 10
+    assert all(0 <= len(samples) - len(speech) <= 2 * 0.15 * 16_000 for samples in made)
+    assert len({len(samples) for samples in made}) > 40
+    assert all(np.abs(samples).max() <= 1 for samples in made)
+    assert all(samples[:100].std() > 0 for samples in made), "there is no digital silence"
+
+
+@needs_espeak
+def test_the_worker_complains_without_a_traceback(tmp_path):
+    worker = Path(synthetic.__file__).with_name("espeak_worker.py")
+    jobs = tmp_path / "jobs.json"
+    jobs.write_text('[["a", "no such voice", 50, 160]]')
+    done = subprocess.run([sys.executable, "-P", worker, jobs], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().strip() == "eSpeak NG has no voice 'no such voice'"

@@ -1,0 +1,218 @@
+"""Downloads against a server that misbehaves, and archives that would escape."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import shutil
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from hf_speech.data import download as module
+from hf_speech.data.download import download, extract, is_archive
+from hf_speech.errors import CorpusError
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT; the server's attributes say how it misbehaves, `requests` what it was asked."""
+
+    def do_GET(self) -> None:
+        server = self.server
+        asked = self.headers.get("Range")
+        server.requests.append(asked)
+        content = server.content
+        if server.busy:
+            server.busy -= 1
+            return self.answer(503)
+        if self.path == "/gone":
+            return self.answer(404)
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and server.knows_ranges else 0
+        if start and start >= len(content):
+            return self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
+        headers = {"Content-Length": str(len(content) - start)} if server.says_length else {}
+        if start:
+            headers["Content-Range"] = f"bytes {start + server.shift}-{len(content) - 1}/{len(content)}"
+        body = content[start:]
+        if server.breaks:
+            server.breaks -= 1
+            body = body[: len(body) // 3]
+        self.answer(206 if start else 200, headers, body)
+
+    def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.content, server.requests = CONTENT, []
+    server.knows_ranges = server.says_length = True
+    server.breaks = server.busy = server.shift = 0
+    server.url = f"http://127.0.0.1:{server.server_port}/corpus.tar.gz"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def get(server: ThreadingHTTPServer, tmp_path: Path, sha256: str | None = DIGEST) -> bytes:
+    target = download(server.url, tmp_path / "new" / "corpus.tar.gz", sha256, wait_seconds=0)
+    assert not list(target.parent.glob("*.part"))
+    return target.read_bytes()
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_file_arrives(server, tmp_path, says_length):
+    server.says_length = says_length
+    assert get(server, tmp_path) == CONTENT
+
+
+def test_what_is_there_is_not_fetched_again(server, tmp_path):
+    get(server, tmp_path)
+    get(server, tmp_path)
+    assert server.requests == [None]
+
+
+def test_a_broken_connection_is_resumed(server, tmp_path):
+    server.breaks = 2
+    assert get(server, tmp_path) == CONTENT
+    third = len(CONTENT) // 3
+    assert server.requests == [None, f"bytes={third}-", f"bytes={third + (len(CONTENT) - third) // 3}-"]
+
+
+def test_a_server_without_ranges_starts_over(server, tmp_path):
+    server.breaks, server.knows_ranges = 1, False
+    assert get(server, tmp_path) == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_a_range_other_than_asked_for_is_not_appended(server, tmp_path):
+    server.breaks, server.shift = 1, 5
+    with pytest.raises(CorpusError, match="is not the file expected"):
+        get(server, tmp_path)  # the answer is taken for a whole file, and the digest finds that it is none
+
+
+@pytest.mark.parametrize("sha256", [DIGEST, None])
+def test_an_earlier_run_is_continued(server, tmp_path, sha256):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "corpus.tar.gz.part").write_bytes(CONTENT[:1000])
+    assert get(server, tmp_path, sha256) == CONTENT
+    assert server.requests == ["bytes=1000-"]
+
+
+def test_a_part_that_is_whole_is_taken(server, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "corpus.tar.gz.part").write_bytes(CONTENT)
+    assert get(server, tmp_path) == CONTENT
+    assert server.requests == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_part_that_is_too_long_is_started_over(server, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "corpus.tar.gz.part").write_bytes(CONTENT + b"more")
+    assert get(server, tmp_path) == CONTENT
+    assert server.requests == [f"bytes={len(CONTENT) + 4}-", None]
+
+
+def test_a_corrupted_file_is_refused_and_removed(server, tmp_path):
+    server.content = CONTENT[:-1] + b"?"
+    with pytest.raises(CorpusError, match=rf"{server.url} is not the file expected"):
+        get(server, tmp_path)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_busy_server_is_asked_again(server, tmp_path):
+    server.busy = module.ATTEMPTS - 1
+    assert get(server, tmp_path) == CONTENT
+    server.busy = module.ATTEMPTS
+    with pytest.raises(CorpusError, match="the server answers 503"):
+        download(server.url, tmp_path / "other", wait_seconds=0)
+
+
+def test_a_file_that_does_not_exist_is_not_asked_for_again(server, tmp_path):
+    with pytest.raises(CorpusError, match=r"/gone cannot be downloaded \(404"):
+        download(server.url.replace("corpus.tar.gz", "gone"), tmp_path / "gone", wait_seconds=0)
+    assert len(server.requests) == 1
+
+
+def test_no_server_is_one_sentence(tmp_path):
+    with pytest.raises(CorpusError, match=r"cannot be downloaded .*refused"):
+        download("http://127.0.0.1:9/x", tmp_path / "x", wait_seconds=0)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "bztar", "xztar"])
+def test_archives_of_every_kind_are_unpacked(tmp_path, kind):
+    (tmp_path / "corpus" / "low").mkdir(parents=True)
+    (tmp_path / "corpus" / "low" / "a.wav").write_bytes(b"sound")
+    archive = Path(shutil.make_archive(str(tmp_path / "archive"), kind, tmp_path, "corpus"))
+    assert is_archive(archive)
+    folder = extract(archive, tmp_path / "out")
+    assert (folder / "corpus" / "low" / "a.wav").read_bytes() == b"sound"
+    archive.unlink()
+    assert extract(archive, folder) == folder, "what is unpacked needs its archive no more"
+
+
+@pytest.mark.parametrize("name", ["../evil.wav", "low/../../evil.wav", "/evil.wav"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_cannot_write_outside_its_folder(tmp_path, kind, name):
+    archive = tmp_path / f"evil.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as zipped:
+            zipped.writestr(name, b"evil")
+    else:
+        with tarfile.open(archive, "w") as tar:
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
+    if (kind, name) == ("tar", "/evil.wav"):  # the tar filter takes the slash away
+        assert (extract(archive, tmp_path / "out" / "in") / "evil.wav").read_bytes() == b"evil"
+    else:
+        with pytest.raises(CorpusError, match=rf"evil\.{kind} is refused"):
+            extract(archive, tmp_path / "out" / "in")
+        assert not (tmp_path / "out" / "in").exists()
+    assert not list(tmp_path.glob("evil.wav"))
+    assert not list(tmp_path.glob("out/evil.wav"))
+    assert not Path("/evil.wav").exists()
+
+
+def test_a_link_out_of_an_archive_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        member = tarfile.TarInfo("link")
+        member.type, member.linkname = tarfile.SYMTYPE, "../../secret"
+        tar.addfile(member)
+    with pytest.raises(CorpusError, match="is refused"):
+        extract(tmp_path / "evil.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.xz", "a.tar.bz2"])
+@pytest.mark.parametrize("damage", ["cut", "text"])
+def test_a_damaged_archive_is_refused_and_leaves_nothing(tmp_path, name, damage):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.wav").write_bytes(CONTENT)
+    kind = {"a.zip": "zip", "a.tar.gz": "gztar", "a.tar.xz": "xztar", "a.tar.bz2": "bztar"}[name]
+    archive = Path(shutil.make_archive(str(tmp_path / "a"), kind, tmp_path, "corpus"))
+    archive.write_bytes(b"text" if damage == "text" else archive.read_bytes()[:-200])
+    with pytest.raises(CorpusError, match=f"{re.escape(name)} cannot be unpacked"):
+        extract(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("*.part"))
