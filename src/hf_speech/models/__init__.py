@@ -7,18 +7,29 @@ this package registers the classes twice: with the Auto classes of this process,
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, AutoModelForCTC
 
+from .configuration_conv_gru import ConvGRUConfig
 from .configuration_speech_lstm import SpeechLSTMConfig
 from .feature_extraction_speech import SpeechFeatureExtractor
+from .modeling_conv_gru import ConvGRUForCTC
 from .modeling_speech_lstm import SpeechLSTMForAudioClassification
 
-AutoConfig.register(SpeechLSTMConfig.model_type, SpeechLSTMConfig)
-AutoFeatureExtractor.register(SpeechLSTMConfig, SpeechFeatureExtractor)
-AutoModelForAudioClassification.register(SpeechLSTMConfig, SpeechLSTMForAudioClassification)
+for config, auto_class, model in (
+    (SpeechLSTMConfig, AutoModelForAudioClassification, SpeechLSTMForAudioClassification),
+    (ConvGRUConfig, AutoModelForCTC, ConvGRUForCTC),
+):
+    AutoConfig.register(config.model_type, config)
+    AutoFeatureExtractor.register(config, SpeechFeatureExtractor)
+    auto_class.register(config, model)
+    config.register_for_auto_class()
+    model.register_for_auto_class(auto_class.__name__)
+SpeechFeatureExtractor.register_for_auto_class()
 
-SpeechLSTMConfig.register_for_auto_class()
-SpeechFeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
-SpeechLSTMForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
-
-__all__ = ["SpeechFeatureExtractor", "SpeechLSTMConfig", "SpeechLSTMForAudioClassification"]
+__all__ = [
+    "ConvGRUConfig",
+    "ConvGRUForCTC",
+    "SpeechFeatureExtractor",
+    "SpeechLSTMConfig",
+    "SpeechLSTMForAudioClassification",
+]
