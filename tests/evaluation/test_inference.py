@@ -197,6 +197,20 @@ def test_sources_may_be_lazy_and_are_read_a_window_at_a_time(
     assert taken == list(range(8))
 
 
+def test_batches_hold_similar_lengths(saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch):
+    run, lengths = inference._run, []
+
+    def spy(loaded: inference.LoadedModel, batch: list, bad_rows: str):
+        lengths.append([len(utterance.samples) for utterance in batch])
+        return run(loaded, batch, bad_rows)
+
+    monkeypatch.setattr(inference, "_run", spy)
+    logits_of(load_model(saved_model, device="cpu"), tones["audio"], batch_size=10)
+    assert [len(batch) for batch in lengths] == [10] * 6
+    flat = [length for batch in lengths for length in batch]
+    assert flat == sorted(flat)
+
+
 def test_durations_and_times_are_measured(saved_model: Path, tones: Dataset):
     loaded = load_model(saved_model, device="cpu")
     for prediction, source in zip(predict(loaded, tones["audio"], progress=False), tones["audio"], strict=True):
