@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from hf_speech.cli import main
+# Python puts this folder first on the path, where evaluate.py would hide the library of that name.
+sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
+from hf_speech.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

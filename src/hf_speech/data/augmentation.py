@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
-import librosa
 import numpy as np
+from librosa.effects import pitch_shift, time_stretch
 
 from hf_speech.data.audio import read_audio, resample
 from hf_speech.errors import RecipeError
@@ -93,16 +93,14 @@ class Augmentation:
             low, high = self.speed
             samples = change_speed(samples, sampling_rate, math.exp(rng.uniform(math.log(low), math.log(high))))
         if self.pitch is not None and drawn(self.pitch):
-            samples = librosa.effects.pitch_shift(
+            samples = pitch_shift(
                 samples,
                 sr=sampling_rate,
                 n_steps=rng.uniform(*self.pitch),
                 n_fft=_stretch_window(sampling_rate),
             )
         if self.tempo is not None and drawn(self.tempo):
-            samples = librosa.effects.time_stretch(
-                samples, rate=rng.uniform(*self.tempo), n_fft=_stretch_window(sampling_rate)
-            )
+            samples = time_stretch(samples, rate=rng.uniform(*self.tempo), n_fft=_stretch_window(sampling_rate))
         if self.silence is not None and drawn(self.silence):
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
             samples = add_silence(samples, before, after)

@@ -69,7 +69,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
 
     def validate_sizes(self) -> None:
         """Refuses sizes no model can have; run by `strict` whenever a configuration is made or loaded."""
-        sizes = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
+        sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
         sizes += [("num_hidden_layers", self.num_hidden_layers), ("projection_size", self.projection_size)]
         sizes += [("head_sizes", size) for size in self.head_sizes or []]
         for name, size in sizes:

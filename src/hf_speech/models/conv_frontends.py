@@ -12,6 +12,8 @@ A causal convolution ends at the last frame that its output frame spans, so it k
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -199,6 +201,10 @@ class SubsamplingFrontEnd(nn.Module):
         return mask_frames(frames, lengths), lengths
 
 
-FRONT_ENDS = {"deepspeech2": DeepSpeech2FrontEnd, "residual": ResidualFrontEnd, "subsampling": SubsamplingFrontEnd}
+FRONT_ENDS: dict[str, Any] = {
+    "deepspeech2": DeepSpeech2FrontEnd,
+    "residual": ResidualFrontEnd,
+    "subsampling": SubsamplingFrontEnd,
+}
 
 __all__ = ["FRONT_ENDS", "FrameConvolution", "MaskedBatchNorm", "mask_frames"]

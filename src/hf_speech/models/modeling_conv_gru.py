@@ -4,10 +4,12 @@ One class for the family that began with Deep Speech 2: `conv_frontends.py` has 
 `recurrent.py` the padding-blind recurrence. A clip gets the same logits alone and in any batch, frames beyond its end
 say "blank", and a causal model gives the same logits when it hears the sound in pieces (`streaming_transcriber.py`).
 
-CTC: Graves et al. 2006. Batch-normed recurrence and row convolution: Deep Speech 2 (arXiv 1512.02595), Wang et al. 2016.
+CTC: Graves et al. 2006. Batch-normed recurrence: Deep Speech 2 (arXiv 1512.02595). Row convolution: Wang et al. 2016.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +24,7 @@ from .configuration_conv_gru import ConvGRUConfig
 from .conv_frontends import FRONT_ENDS, MaskedBatchNorm, mask_frames
 from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, lengths_from_mask
 from .spec_augment import spec_augment
+from .streaming_transcriber import StreamingTranscriber
 
 # The logit of everything but the blank on a padded frame: softmax makes it 0 in float32, bfloat16 and float16 alike.
 IMPOSSIBLE = -1e4
@@ -84,12 +87,13 @@ class ConvGRUForCTC(PreTrainedModel):
 
     def __init__(self, config: ConvGRUConfig) -> None:
         super().__init__(config)
-        self.frontend = FRONT_ENDS[config.frontend](config)
-        size = self.frontend.output_size
+        self.frontend: Any = FRONT_ENDS[config.frontend](config)
+        size: int = self.frontend.output_size
         self.layers = nn.ModuleList()
         for _ in range(config.num_hidden_layers):
-            self.layers.append(RecurrentBlock(size, config))
-            size = self.layers[-1].output_size
+            layer = RecurrentBlock(size, config)
+            self.layers.append(layer)
+            size = layer.output_size
         self.lookahead = Lookahead(size, config.lookahead) if config.lookahead else None
         self.norm = nn.LayerNorm(size)
         self.classifier = nn.Linear(size, config.vocab_size)
@@ -110,6 +114,10 @@ class ConvGRUForCTC(PreTrainedModel):
     def can_stream(self) -> bool:
         """Whether the model gives the same logits when it hears the sound in pieces."""
         return self.config.causal and not self.config.bidirectional
+
+    def stream(self, feature_extractor: Any, tokenizer: Any = None) -> StreamingTranscriber:
+        """A transcriber that hears sound in pieces; see `StreamingTranscriber`."""
+        return StreamingTranscriber(self, feature_extractor, tokenizer)
 
     def num_logit_frames(self, num_frames: torch.Tensor | int) -> torch.Tensor | int:
         """Logit frames that so many feature frames give."""

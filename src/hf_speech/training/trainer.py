@@ -92,7 +92,7 @@ class SpeechTrainer(Trainer):
             if self._sampler is not None:
                 self._sampler.set_epoch(epoch)
 
-        loader.set_epoch = set_epoch  # type: ignore[attr-defined]
+        loader.set_epoch = set_epoch
         return loader
 
 
@@ -103,6 +103,7 @@ class ProgressReporter(ProgressCallback):
         super().__init__()
         self.metric = metric
         self._training_loss = float("nan")
+        self.prediction_bar: Any = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

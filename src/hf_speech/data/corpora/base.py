@@ -29,7 +29,19 @@ from hf_speech.data.cache import cache_dir
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
 
+AUDIO_FEATURE = {"path": Value("string"), "bytes": Value("binary")}
 SPLITS = ("train", "validation", "test")
+# What folders, tables and datasets call them.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 # What FFmpeg alone reads is among them, so that such a file is reported rather than overlooked.
 AUDIO_SUFFIXES = frozenset(
@@ -205,7 +217,7 @@ def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:
     ]
     features = Features(
         {
-            "audio": {"path": Value("string"), "bytes": Value("binary")},
+            "audio": AUDIO_FEATURE,
             column: feature,
             "speaker": Value("string"),
             "duration": Value("float64"),
@@ -213,7 +225,9 @@ def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:
     )
     rows = {
         "audio": audio,
-        column: [feature.str2int(value) for value in values] if column == "label" else values,
+        column: [None if value is None else feature.str2int(value) for value in values]
+        if column == "label"
+        else values,
         "speaker": [utterance.speaker for utterance in utterances],
         "duration": [utterance.duration for utterance in utterances],
     }

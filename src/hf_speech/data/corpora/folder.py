@@ -14,20 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import AUDIO_SUFFIXES, SPLITS, Corpus, Utterance, is_hidden, natural_key, visible
-from hf_speech.data.corpora.splitting import take_out
+from hf_speech.data.corpora.base import (
+    AUDIO_SUFFIXES,
+    SPLIT_NAMES,
+    SPLITS,
+    Corpus,
+    Utterance,
+    is_hidden,
+    natural_key,
+    visible,
+)
+from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.errors import CorpusError
 
-_SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 _SPLIT_LISTS = {"validation_list.txt": "validation", "testing_list.txt": "test"}
 
 
@@ -66,7 +65,7 @@ class Folder(Corpus):
             if reason := _reason_to_leave_aside(relative, class_depth):
                 aside[reason].append(relative)
                 continue
-            split = _SPLIT_FOLDERS[relative.parts[0].lower()] if class_depth else "train"
+            split = SPLIT_NAMES[relative.parts[0].lower()] if class_depth else "train"
             utterance = Utterance(path, label=relative.parts[class_depth], speaker=speaker_of(relative.as_posix()))
             splits[lists.get(relative.as_posix(), split)].append(utterance)
         self.notes += [
@@ -77,11 +76,7 @@ class Folder(Corpus):
                 f"{root} has no sound files in sub-folders: give a folder with one sub-folder for each class as "
                 "--data_dir."
             )
-        if not splits["test"]:
-            splits["train"], splits["test"] = take_out(splits["train"], self.test_fraction, self.seed)
-        if not splits["validation"]:
-            splits["train"], splits["validation"] = take_out(splits["train"], self.validation_fraction, self.seed + 1)
-        return splits
+        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed)
 
     def _speaker_finder(self) -> Callable[[str], str | None]:
         """A function from a path below data_dir to its speaker, None where speakers are not asked for."""
@@ -106,7 +101,7 @@ class Folder(Corpus):
 def _has_split_folders(root: Path) -> bool:
     """Whether the folders in `root` are splits rather than classes."""
     folders = [path for path in visible(root.iterdir()) if path.is_dir()]
-    return bool(folders) and all(path.name.lower() in _SPLIT_FOLDERS for path in folders)
+    return bool(folders) and all(path.name.lower() in SPLIT_NAMES for path in folders)
 
 
 def _reason_to_leave_aside(relative: Path, class_depth: int) -> str | None:

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import Wav2Vec2CTCTokenizer
+
+from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
+
+RATE = 8000
+
+
+def make_model(**arguments: Any) -> ConvGRUForCTC:
+    torch.manual_seed(0)
+    defaults: dict[str, Any] = {
+        "input_size": 20,
+        "hop_length": 80,
+        "channels": 8,
+        "hidden_size": 12,
+        "num_hidden_layers": 2,
+        "vocab_size": 6,
+        "bidirectional": False,
+        "causal": True,
+    }
+    model = ConvGRUForCTC(ConvGRUConfig(**(defaults | arguments)))
+    for module in model.modules():  # As after training: the statistics of batch norm are not those of the start.
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+def make_extractor(**arguments: Any) -> SpeechFeatureExtractor:
+    defaults = {"sampling_rate": RATE, "num_mel_bins": 20, "hop_length": 80, "win_length": 200, "normalization": "none"}
+    return SpeechFeatureExtractor(**(defaults | arguments))
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Any) -> Wav2Vec2CTCTokenizer:
+    path = tmp_path / "vocab.json"
+    path.write_text('{"<pad>": 0, "|": 1, "<unk>": 2, "a": 3, "b": 4, "c": 5}')
+    return Wav2Vec2CTCTokenizer(str(path), pad_token="<pad>", unk_token="<unk>", bos_token=None, eos_token=None)
+
+
+def sound(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(round(seconds * RATE)) * 0.1 * np.sin(np.arange(round(seconds * RATE)) / 900)).astype(
+        "f"
+    )
+
+
+@pytest.mark.parametrize("frontend", ["deepspeech2", "residual", "subsampling"])
+@pytest.mark.parametrize(
+    ("lookahead", "features"), [(3, {}), (0, {"preemphasis": 0.97, "n_fft": 256}), (1, {"win_length": 80})]
+)
+def test_pieces_give_the_logits_of_the_whole(frontend: str, lookahead: int, features: dict[str, Any]) -> None:
+    model = make_model(frontend=frontend, lookahead=lookahead, recurrent_norm="batch")
+    extractor = make_extractor(**features)
+    samples = sound(1.337)
+    whole = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0]
+    assert whole.shape[0] == len(samples) // model.config.inputs_to_logits_ratio
+    for seed, sizes in ((1, (300, 900)), (2, (700, 3000)), (3, (1, 3))):
+        rng = np.random.default_rng(seed)
+        stream = model.stream(extractor)
+        pieces, position = [], 0
+        end = len(samples) if sizes[1] > 3 else 700
+        while position < end:
+            size = int(rng.integers(*sizes))
+            pieces.append(stream.accept(samples[position : min(position + size, end)], RATE).logits)
+            position += size
+        pieces.append(stream.finish().logits)
+        if end < len(samples):
+            whole = model(**extractor(samples[:end], sampling_rate=RATE, return_tensors="pt")).logits[0]
+        torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=0)
+
+
+def test_text_grows_and_ends_like_the_tokenizers(tokenizer: Wav2Vec2CTCTokenizer) -> None:
+    model = make_model(lookahead=2)
+    with torch.no_grad():
+        model.classifier.weight.mul_(30)  # Untrained, the model would say one token for ever.
+    extractor = make_extractor()
+    samples = sound(4.0)
+    stream = model.stream(extractor, tokenizer)
+    texts = [stream.accept(samples[start : start + 800]).text for start in range(0, len(samples), 800)]
+    final = stream.finish().text
+    ids = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0].argmax(-1)
+    assert final == " ".join(tokenizer.decode(ids, skip_special_tokens=True).split())
+    assert len(final) > 5
+    assert len(texts[len(texts) // 2]) < len(final)
+    stream.reset()
+    stream.accept(samples)
+    assert stream.finish().text == final
+
+
+def test_memory_is_constant_and_latency_is_true() -> None:
+    model = make_model(lookahead=3)
+    extractor = make_extractor()
+    stream = model.stream(extractor)
+    sizes = []
+    for seconds in range(20):
+        stream.accept(sound(1.0, seed=seconds))
+        sizes.append(len(stream._samples) + stream._features.numel() + stream._awaiting.numel())
+    assert max(sizes) == max(sizes[:4])
+
+    # One sample before the latency of the first logit frame has passed, there is none; then there is one.
+    needed = round(stream.latency * RATE)
+    stream.reset()
+    assert len(stream.accept(sound(1.0)[: needed - 1]).logits) == 0
+    assert len(stream.accept(sound(1.0)[needed - 1 : needed]).logits) == 1
+
+
+def test_nothing_and_almost_nothing(tokenizer: Wav2Vec2CTCTokenizer) -> None:
+    stream = make_model(lookahead=2).stream(make_extractor(), tokenizer)
+    assert stream.finish().text == ""
+    stream.reset()
+    stream.accept(np.zeros(5))
+    assert len(stream.finish().logits) == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "features", "message"),
+    [
+        ({"bidirectional": True, "causal": False}, {}, "reads the whole recording"),
+        ({"causal": False}, {}, "reads the whole recording"),
+        ({}, {"normalization": "utterance"}, "normalisation measures the whole recording"),
+        ({}, {"max_duration": 1.0}, "without deltas"),
+    ],
+)
+def test_what_cannot_stream_says_so(model: dict[str, Any], features: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_model(**model).stream(make_extractor(**features))
+
+
+def test_wrong_pieces_are_refused() -> None:
+    stream = make_model().stream(make_extractor())
+    with pytest.raises(ValueError, match="hears 8000 Hz"):
+        stream.accept(np.zeros(10), sampling_rate=16_000)
+    with pytest.raises(ValueError, match="must be mono"):
+        stream.accept(np.zeros((2, 10)))
