@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from hf_speech.evaluation.evaluate import evaluate_model
-from hf_speech.evaluation.inference import LoadedModel, Prediction, classify_files, load_model, predict
+from hf_speech.evaluation.inference import Prediction, classify_files, predict
 from hf_speech.evaluation.intervals import bootstrap_intervals, wilson_interval
+from hf_speech.evaluation.loading import LoadedModel, load_model
 from hf_speech.evaluation.plots import plot_confusion_matrix, plot_training_curves
 from hf_speech.evaluation.report import EvaluationReport, format_report
 

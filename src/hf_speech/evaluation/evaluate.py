@@ -19,8 +19,9 @@ import numpy as np
 from datasets import Dataset
 
 from hf_speech.errors import CorpusError
-from hf_speech.evaluation.inference import LoadedModel, Prediction, predict
+from hf_speech.evaluation.inference import Prediction, predict
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
+from hf_speech.evaluation.loading import LoadedModel
 from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
 from hf_speech.evaluation.report import EvaluationReport
 from hf_speech.tasks import Record, Task

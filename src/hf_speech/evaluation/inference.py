@@ -1,10 +1,7 @@
-"""From a saved model and sounds to logits: loading what is there, or saying in one sentence what is not.
+"""From sounds to logits, in batches, and from logits to the names of classes.
 
 Decisions:
 
-* The task follows from the model's own config (`architectures`), never from a flag that could contradict it.
-* A model whose weights lack a parameter is refused: transformers would fill it with random numbers and warn.
-* Weights are computed in float32 whatever they are stored in, so that figures do not depend on the storage.
 * Utterances are read in windows of a few batches, sorted by length inside a window (little padding, bounded
   memory) and yielded in the order in which they came.
 * The processing time is decoding, features and model, summed over utterances; loading the model is not in it.
@@ -13,7 +10,6 @@ Decisions:
 from __future__ import annotations
 
 import itertools
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -22,58 +18,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedModel
 
-import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
 from hf_speech.data.audio import AudioSource, read_audio, source_name
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
-from hf_speech.evaluation.provenance import weights_revision
-from hf_speech.tasks import TASKS, Task, get_task, rank_labels
+from hf_speech.evaluation.loading import LoadedModel, load_model
+from hf_speech.tasks import rank_labels
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
-
-# What libraries raise over files that are missing, damaged, or not meant for them.
-LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
-
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model, ready to be asked.
-
-    Attributes:
-        model: The model, in evaluation mode.
-        feature_extractor: What makes its input of waveforms.
-        task: What it does.
-        name: The folder or Hub id it came from, as it was given.
-        tokenizer: What makes text of ids, for tasks that need it.
-    """
-
-    model: PreTrainedModel
-    feature_extractor: Any
-    task: Task
-    name: str
-    tokenizer: Any = None
-
-    @property
-    def revision(self) -> str:
-        """Which weights these are: the Hub's commit sha, or the checksum of a local folder's."""
-        return weights_revision(Path(self.name).expanduser(), self.model.config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.model.device
-
-    @property
-    def sampling_rate(self) -> int:
-        """The rate in Hz at which the model hears."""
-        return int(self.feature_extractor.sampling_rate)
 
 
 @dataclass(frozen=True)
@@ -93,56 +46,6 @@ class Prediction:
     duration: float = 0.0
     processing_seconds: float = 0.0
     error: str | None = None
-
-
-def load_model(
-    model_dir_or_id: str | Path,
-    device: str | torch.device | None = None,
-    revision: str | None = None,
-    task: str | None = None,
-) -> LoadedModel:
-    """Loads a model folder or a model of the Hub, with its feature extractor.
-
-    Args:
-        model_dir_or_id: A folder, such as a run folder, or a Hub id (`owner/name`).
-        device: Where to compute; None for a GPU if there is one, else the CPU.
-        revision: Branch, tag or commit of a Hub model.
-        task: Name of the task that the model must do; None for whichever it does.
-
-    Raises:
-        ModelError: If there is no such model, its folder lacks something, or it is a model of another task.
-    """
-    name = str(model_dir_or_id)
-    wanted = None if task is None else get_task(task)
-    _check_folder(Path(name).expanduser(), name)
-    source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
-    # The code of our own models is part of this package; a stranger's is never run unasked.
-    hub = {"revision": revision, "trust_remote_code": False}
-    config = _from_pretrained(AutoConfig, source, name, "configuration", **hub)
-    found = _task_of(config, name)
-    if wanted is not None and found is not wanted:
-        raise ModelError(f"{name} is a model for {found.name}, not for {wanted.name}: give a model for that task.")
-    extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
-    model, report = _from_pretrained(
-        found.auto_model_class,
-        source,
-        name,
-        "model",
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # Not ignored, but told below in a sentence.
-        **hub,
-    )
-    _check_weights(report, name)
-    try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model = model.eval().to(place)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): take cpu.") from error
-    tokenizer = found.load_tokenizer(source, revision=revision)
-    return LoadedModel(model, extractor, found, name, tokenizer)
 
 
 def predict(
@@ -267,76 +170,3 @@ def _skip(index: int, error: HFSpeechError, bad_rows: str) -> Prediction:
     if bad_rows == "refuse":
         raise error
     return Prediction(index, None, error=str(error))
-
-
-def _check_folder(path: Path, name: str) -> None:
-    """Refuses what can only be meant as a local folder and is not a whole model."""
-    if path.is_file():
-        raise ModelError(f"{name} is a file: give the model folder it lies in.")
-    if not path.is_dir():
-        # `runs/digits` could be a Hub id, too; where there is a folder `runs`, it is not meant as one.
-        if not HUB_ID.fullmatch(name) or ("/" in name and path.parent.is_dir()):
-            raise ModelError(
-                f"There is no folder {name}: give a run folder that `hf-speech train` wrote, or a Hub id such "
-                "as owner/name."
-            )
-        return
-    remedy = "give the model folder that `hf-speech train` or `save_pretrained` wrote."
-    if not (path / "config.json").is_file():
-        nested = sorted(file.parent for file in path.glob("*/config.json"))
-        raise ModelError(
-            f"{name} is not a model folder (it has no config.json): "
-            + (f"did you mean {nested[0]}?" if nested else remedy)
-        )
-    if not any(path.glob("*.safetensors")):
-        raise ModelError(f"{name} has no weights (model.safetensors): {remedy}")
-    if not any((path / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
-        raise ModelError(f"{name} has no feature extractor (preprocessor_config.json): {remedy}")
-
-
-def _task_of(config: PreTrainedConfig, name: str) -> Task:
-    """The task of the model class that the config names."""
-    architectures = config.architectures or []
-    for task in TASKS.values():
-        if any(architecture.endswith(task.architecture_suffixes) for architecture in architectures):
-            return task
-    what = architectures[0] if architectures else "model without a named architecture"
-    raise ModelError(f"{name} is a {what}: only models for {' and '.join(TASKS)} can be used here.")
-
-
-def _check_weights(report: dict[str, Any], name: str) -> None:
-    """Refuses weights that are not those of the configuration; transformers would fill and drop, and warn."""
-    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    mismatched = sorted(key for key, *_ in report["mismatched_keys"])
-    for keys, what in (
-        (missing, "lack {} of its parameters"),
-        (unexpected, "hold {} parameters that it does not have"),
-        (mismatched, "have {} parameters of another size"),
-    ):
-        if keys:
-            raise ModelError(
-                f"The weights of {name} do not fit its configuration: they {what.format(len(keys))} (such as "
-                f"{keys[0]}), so save model and configuration together again."
-            )
-
-
-def _from_pretrained(cls: Any, source: str, name: str, part: str, **arguments: Any) -> Any:
-    """`cls.from_pretrained`, with one sentence for whatever goes wrong."""
-    try:
-        return cls.from_pretrained(source, **arguments)
-    except LOADING_ERRORS as error:
-        if not Path(source).is_dir() and part == "configuration":
-            raise ModelError(
-                f"There is no folder {name} here, and no model of that name can be had from the Hub "
-                f"({_reason(error)}): check the name, the network and the login."
-            ) from error
-        foreign = "custom code" in str(error)
-        remedy = "only families of this package and of transformers are run" if foreign else "save the model again"
-        raise ModelError(f"The {part} of {name} cannot be loaded ({_reason(error)}): {remedy}.") from error
-
-
-def _reason(error: BaseException) -> str:
-    """The first sentence of a library's error, in one line."""
-    text = " ".join(str(error).split())
-    first = re.split(r"(?<=[.!]) (?=[A-Z])", text)[0].rstrip(".!:;")
-    return first if len(first) <= 200 else f"{first[:200]}..."
