@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCTC
+
+from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
+from hf_speech.models.conv_frontends import MaskedBatchNorm
+from hf_speech.models.recurrent import frame_mask
+
+FRONT_ENDS = ("deepspeech2", "residual", "subsampling")
+DIRECTIONS: tuple[dict[str, Any], ...] = (
+    {"bidirectional": True},
+    {"bidirectional": False, "lookahead": 3},
+    {"bidirectional": False, "causal": True},
+    {"bidirectional": False, "causal": True, "lookahead": 4},
+)
+VARIANTS = [
+    {"frontend": frontend, "recurrent_norm": norm, **direction}
+    for (frontend, norm), direction in itertools.product(
+        zip(FRONT_ENDS, ("batch", "layer", "layer"), strict=True), DIRECTIONS
+    )
+] + [{"frontend": "subsampling", "subsampling": 8, "recurrent_norm": "batch"}]
+LENGTHS = torch.tensor([7, 53, 1, 80])
+MASK = frame_mask(LENGTHS, 80)
+LABELS = torch.tensor([[1, -100, -100], [1, 2, 3], [-100, -100, -100], [4, 4, -100]])
+
+
+def make_model(**arguments: Any) -> ConvGRUForCTC:
+    torch.manual_seed(0)
+    defaults = {"input_size": 20, "channels": 8, "hidden_size": 12, "num_hidden_layers": 2, "vocab_size": 9}
+    return ConvGRUForCTC(ConvGRUConfig(**(defaults | arguments))).eval()
+
+
+def batch(padding: float = 9.0) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.where(MASK[:, :, None], torch.randn(4, 80, 20), torch.tensor(padding))
+
+
+@pytest.mark.parametrize("arguments", VARIANTS)
+def test_alone_equals_in_a_batch_and_padding_is_blank(arguments: dict[str, Any]) -> None:
+    model = make_model(**arguments)
+    together = model(batch(), MASK.long()).logits
+    assert together.shape == (4, 80 // model.config.stride, 9)
+    for index, length in enumerate(LENGTHS):
+        alone = model(batch()[index : index + 1, :length]).logits[0]
+        assert alone.shape[0] == length // model.config.stride
+        torch.testing.assert_close(alone, together[index, : alone.shape[0]], atol=1e-5, rtol=0)
+        beyond = together[index, alone.shape[0] :].softmax(dim=-1)
+        assert (beyond[:, 0] == 1).all()
+        assert (beyond[:, 1:] == 0).all()
+
+
+@pytest.mark.parametrize("arguments", VARIANTS)
+def test_padded_positions_get_no_gradient_and_all_parameters_do(arguments: dict[str, Any]) -> None:
+    model = make_model(**arguments, dropout=0.0).train()
+    features = batch().requires_grad_()
+    loss = model(features, MASK.long(), LABELS).loss
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert features.grad is not None
+    assert features.grad[~MASK].abs().max() == 0
+    assert features.grad[1, :53].abs().sum() > 0
+    assert not [name for name, parameter in model.named_parameters() if parameter.grad is None]
+
+
+@pytest.mark.parametrize("arguments", [variant for variant in VARIANTS if variant.get("causal")])
+def test_causal_models_know_nothing_of_the_future_but_the_lookahead(arguments: dict[str, Any]) -> None:
+    model = make_model(**arguments)
+    assert model.can_stream
+    features = batch()[3:]
+    changed = features.clone()
+    changed[:, 40:] += 1
+    known = 40 // model.config.stride - model.config.lookahead
+    before, after = model(features).logits, model(changed).logits
+    torch.testing.assert_close(before[:, :known], after[:, :known], atol=0, rtol=0)
+    assert (before[:, known:] - after[:, known:]).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("frontend", FRONT_ENDS)
+def test_frames_are_samples_over_the_ratio(frontend: str) -> None:
+    model = make_model(frontend=frontend, hop_length=80)
+    extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(80, 4000, (70,), generator=generator).tolist()
+    features = extractor([torch.randn(length) for length in lengths], sampling_rate=8000, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**features).logits
+    for index, length in enumerate(lengths):
+        frames = length // model.config.inputs_to_logits_ratio
+        assert (logits[index, frames:, 0] == 0).all()
+        assert (logits[index, frames:, 1:] == -1e4).all()
+        assert (logits[index, :frames, 1:] > -1e3).all()
+
+
+def test_loss_is_torchs_ctc_of_each_utterance() -> None:
+    model = make_model()
+    features = batch()
+    loss = model(features, MASK.long(), LABELS).loss
+    single = []
+    for index in (0, 1, 3):
+        labels = LABELS[index][LABELS[index] >= 0]
+        logits = model(features[index : index + 1, : LENGTHS[index]]).logits
+        single.append(
+            torch.nn.functional.ctc_loss(
+                logits.log_softmax(-1).transpose(0, 1),
+                labels[None],
+                torch.tensor([logits.shape[1]]),
+                torch.tensor([len(labels)]),
+                zero_infinity=True,
+            )
+        )
+    torch.testing.assert_close(loss, sum(single) / 4, atol=1e-5, rtol=1e-5)
+
+
+def test_transcript_longer_than_its_audio_does_not_spoil_the_batch() -> None:
+    labels = torch.tensor([[1, 2, 3, 4], [1, -100, -100, -100]])
+    features, mask = torch.randn(2, 8, 20), torch.ones(2, 8, dtype=torch.long)
+    assert torch.isfinite(make_model()(features, mask, labels).loss)
+    assert torch.isinf(make_model(ctc_zero_infinity=False)(features, mask, labels).loss)
+
+
+@pytest.mark.parametrize("frontend", FRONT_ENDS)
+def test_bfloat16_and_checkpointing(frontend: str) -> None:
+    model = make_model(frontend=frontend, dropout=0.0).train()
+    full = model(batch(), MASK.long(), LABELS).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(batch(), MASK.long(), LABELS).loss
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, full, rtol=0.1, atol=0.1)
+    full.backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    model.gradient_checkpointing_enable()
+    model(batch(), MASK.long(), LABELS).loss.backward()
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_batch_norm_takes_statistics_of_valid_frames_only() -> None:
+    frames = torch.randn(4, 80, 3) * 2 + 5
+    norm = MaskedBatchNorm(3).train()
+    output = norm(torch.where(MASK[:, :, None], frames, torch.tensor(1e6)), LENGTHS)
+    torch.testing.assert_close(output[MASK].mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(output[MASK].std(0, unbiased=False), torch.ones(3), atol=1e-3, rtol=0)
+    assert output[~MASK].abs().max() == 0
+    torch.testing.assert_close(norm.norm.running_mean, 0.1 * frames[MASK].mean(0), atol=1e-4, rtol=0)
+
+
+def test_spec_augment_only_while_training() -> None:
+    model = make_model(num_time_masks=2, num_frequency_masks=2, dropout=0.0)
+    features = batch()
+    torch.testing.assert_close(model(features).logits, model(features).logits)
+    model.train()
+    assert (model(features).logits - model(features).logits).abs().max() > 1e-4
+
+
+def test_saved_weights_come_back(tmp_path: Path) -> None:
+    model = make_model(frontend="deepspeech2", recurrent_norm="batch")
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCTC.from_pretrained(tmp_path)
+    assert type(loaded) is ConvGRUForCTC
+    assert loaded.config.inputs_to_logits_ratio == model.config.inputs_to_logits_ratio == 320
+    torch.testing.assert_close(loaded(batch(), MASK.long()).logits, model(batch(), MASK.long()).logits)
+    names = {path.name for path in tmp_path.glob("*.py")}
+    assert names >= {"conv_frontends.py", "modeling_conv_gru.py", "recurrent.py", "streaming_transcriber.py"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"causal": True}, "causal and bidirectional contradict"),
+        ({"lookahead": 3}, "lookahead"),
+        ({"frontend": "deepspeech2", "num_convolutions": 5}, "2 or 3 convolutions"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"kernel_size": 1}, "kernel_size"),
+    ],
+)
+def test_impossible_configurations_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        ConvGRUConfig(**arguments)
