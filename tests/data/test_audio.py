@@ -218,8 +218,7 @@ BAD_FILES = {
     "0 Hz SPHERE": (
         lambda tmp, wav: written(
             tmp / "a.sph",
-            b"NIST_1A\n   1024\nsample_rate -i 0\nsample_count -i 9\nchannel_count -i 1\n"
-            b"sample_n_bytes -i 2\n",
+            b"NIST_1A\n   1024\nsample_rate -i 0\nsample_count -i 9\nchannel_count -i 1\nsample_n_bytes -i 2\n",
         ),
         r"a\.sph says .* is 0 Hz",
     ),
@@ -323,9 +322,7 @@ def test_threads_read_alike(wav):
 
     expected = read_audio(wav, RATE)
     with ThreadPoolExecutor(4) as pool:
-        for samples in pool.map(
-            lambda _: read_audio(io.BytesIO(wav.read_bytes()).getvalue(), RATE), range(20)
-        ):
+        for samples in pool.map(lambda _: read_audio(io.BytesIO(wav.read_bytes()).getvalue(), RATE), range(20)):
             np.testing.assert_array_equal(samples, expected)
 
 

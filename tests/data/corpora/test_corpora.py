@@ -13,13 +13,13 @@ import pytest
 from datasets import ClassLabel, Value
 
 from hf_speech.data import CORPORA, make_corpus
-from hf_speech.data.corpora import Corpus, Utterance
+from hf_speech.data.corpora import Corpus, ListedCorpus, Utterance
 from hf_speech.data.corpora.base import natural_key, nearest
 from hf_speech.errors import CorpusError
 
 
 @dataclasses.dataclass(kw_only=True)
-class Listed(Corpus):
+class Listed(ListedCorpus):
     """A corpus of given utterances."""
 
     name = "listed"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from hf_speech.data.corpora.base import Corpus, Utterance, nearest
+from hf_speech.data.corpora.base import Corpus, ListedCorpus, Utterance, nearest
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
+from hf_speech.data.corpora.hub import Hub
+from hf_speech.data.corpora.manifest import Manifest
 from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.errors import CorpusError
 
-CORPORA: dict[str, type[Corpus]] = {corpus.name: corpus for corpus in (Synthetic, FSDD, Folder)}
+CORPORA: dict[str, type[Corpus]] = {corpus.name: corpus for corpus in (Synthetic, FSDD, Folder, Manifest, Hub)}
 
 
 def make_corpus(name: str, **options: Any) -> Corpus:
@@ -33,4 +35,15 @@ def make_corpus(name: str, **options: Any) -> Corpus:
     return CORPORA[name](**options)
 
 
-__all__ = ["CORPORA", "FSDD", "Corpus", "Folder", "Synthetic", "Utterance", "make_corpus"]
+__all__ = [
+    "CORPORA",
+    "FSDD",
+    "Corpus",
+    "Folder",
+    "Hub",
+    "ListedCorpus",
+    "Manifest",
+    "Synthetic",
+    "Utterance",
+    "make_corpus",
+]

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import audio_info
+from hf_speech.data.audio import AudioSource, audio_info
 from hf_speech.data.cache import cache_dir
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
@@ -107,13 +107,6 @@ class Corpus(ABC):
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @abstractmethod
-    def splits(self) -> dict[str, list[Utterance]]:
-        """The utterances of train, validation and test, in a fixed order.
-
-        Raises:
-            CorpusError: If the corpus is not there or not in its layout.
-        """
-
     def load(self) -> DatasetDict:
         """Load the corpus, without decoding any sound.
 
@@ -123,23 +116,6 @@ class Corpus(ABC):
         Raises:
             CorpusError: If the corpus is not there or not in its layout.
         """
-        self.notes.clear()
-        splits = self.splits()
-        everything = [utterance for split in SPLITS for utterance in splits[split]]
-        if not everything:
-            raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")
-        self._measure(everything)
-        names = self.label_names({u.label for u in everything if u.label is not None})
-        target = {"label": ClassLabel(names=names)} if names else {"text": Value("string")}
-        return DatasetDict({split: _to_dataset(splits[split], target) for split in SPLITS})
-
-    def label_names(self, labels: set[str]) -> list[str]:
-        """The classes in the order of their ids: numbers by value, words by the alphabet.
-
-        Args:
-            labels: The classes that occur in any split.
-        """
-        return sorted(labels, key=natural_key)
 
     def open_data_dir(self, hint: str = "") -> Path:
         """The folder that `data_dir` means, unpacked into the cache if it is an archive.
@@ -163,6 +139,39 @@ class Corpus(ABC):
         key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
         return unwrap(extract(path, cache_dir() / "archives" / f"{path.name.split('.')[0]}-{key}"))
 
+
+@dataclass(kw_only=True)
+class ListedCorpus(Corpus):
+    """A corpus that can list its utterances, which `load` makes into tables."""
+
+    @abstractmethod
+    def splits(self) -> dict[str, list[Utterance]]:
+        """The utterances of train, validation and test, in a fixed order.
+
+        Raises:
+            CorpusError: If the corpus is not there or not in its layout.
+        """
+
+    def load(self) -> DatasetDict:
+        """Load the corpus: the utterances of `splits`, with their durations from the headers."""
+        self.notes.clear()
+        splits = self.splits()
+        everything = [utterance for split in SPLITS for utterance in splits[split]]
+        if not everything:
+            raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")
+        self._measure(everything)
+        names = self.label_names({u.label for u in everything if u.label is not None})
+        target = {"label": ClassLabel(names=names)} if names else {"text": Value("string")}
+        return DatasetDict({split: _to_dataset(splits[split], target) for split in SPLITS})
+
+    def label_names(self, labels: set[str]) -> list[str]:
+        """The classes in the order of their ids: numbers by value, words by the alphabet.
+
+        Args:
+            labels: The classes that occur in any split.
+        """
+        return sorted(labels, key=natural_key)
+
     def _where(self) -> str:
         return "" if self.data_dir is None else f" in {self.data_dir}"
 
@@ -170,11 +179,15 @@ class Corpus(ABC):
         """Fill in the durations that are not known yet, from the headers."""
         unknown = [utterance for utterance in utterances if utterance.duration is None]
         for utterance in tqdm(unknown, desc=f"{self.name}: headers", unit="file", delay=1, leave=False):
-            try:
-                source = utterance.audio if isinstance(utterance.audio, Path) else dict(utterance.audio)
-                utterance.duration = audio_info(source).duration
-            except AudioError:
-                utterance.duration = math.nan  # inspection decodes the file and says what is wrong with it
+            utterance.duration = duration_of(utterance.audio)
+
+
+def duration_of(audio: AudioSource) -> float:
+    """The length in seconds by the header, NaN where it cannot be read: the inspection will say why."""
+    try:
+        return audio_info(audio).duration
+    except AudioError:
+        return math.nan
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

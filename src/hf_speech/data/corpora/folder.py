@@ -18,7 +18,7 @@ from hf_speech.data.corpora.base import (
     AUDIO_SUFFIXES,
     SPLIT_NAMES,
     SPLITS,
-    Corpus,
+    ListedCorpus,
     Utterance,
     is_hidden,
     natural_key,
@@ -31,7 +31,7 @@ _SPLIT_LISTS = {"validation_list.txt": "validation", "testing_list.txt": "test"}
 
 
 @dataclass(kw_only=True)
-class Folder(Corpus):
+class Folder(ListedCorpus):
     """Any folder with one sub-folder for each class.
 
     Args:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from hf_speech.data.cache import build_once, cache_dir
-from hf_speech.data.corpora.base import Corpus, Utterance, nearest, unwrap, visible
+from hf_speech.data.corpora.base import ListedCorpus, Utterance, nearest, unwrap, visible
 from hf_speech.data.download import download, unpack
 from hf_speech.errors import CorpusError
 
@@ -29,7 +29,7 @@ _FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
 
 
 @dataclass(kw_only=True)
-class FSDD(Corpus):
+class FSDD(ListedCorpus):
     """The Free Spoken Digit Dataset.
 
     Args:

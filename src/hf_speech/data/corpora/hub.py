@@ -6,32 +6,28 @@ with torchcodec. A dataset too large for the disk is streamed: `max_rows` of eve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import fsspec
-from datasets import (
-    Audio,
-    ClassLabel,
-    Dataset,
-    DatasetDict,
-    Features,
-    IterableDataset,
-    Value,
-    load_dataset,
-    load_from_disk,
-)
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, IterableDataset, Value, load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
+from datasets.utils.file_utils import xopen
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import audio_info
-from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLIT_NAMES, SPLITS, Corpus, Utterance, natural_key, nearest
+from hf_speech.data.corpora.base import (
+    AUDIO_FEATURE,
+    SPLIT_NAMES,
+    SPLITS,
+    Corpus,
+    duration_of,
+    natural_key,
+    nearest,
+)
 from hf_speech.data.corpora.splitting import choose
-from hf_speech.errors import AudioError, CorpusError
+from hf_speech.errors import CorpusError
 
 _SHUFFLE_BUFFER = 1000  # rows of a streamed split among which the next one is drawn
 
@@ -75,3 +71,175 @@ class Hub(Corpus):
     max_rows: int | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
+
+    def load(self) -> DatasetDict:
+        """Load the dataset with our columns and splits."""
+        self.notes.clear()
+        with self._explained_errors(), _encoded_recordings():
+            source = self._open()
+            parts = {split: self._read(source[name]) for split, name in self._split_names(list(source)).items()}
+        fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
+        for number, (split, fraction) in enumerate(fractions.items()):
+            if split not in parts:
+                train = parts["train"]
+                labels = [None] * len(train.targets) if self.text_column else train.targets
+                taken = choose(labels, train.speakers, fraction, self.seed + number)
+                parts["train"] = train.select(set(range(len(labels))) - taken)
+                parts[split] = train.select(taken)
+        names = parts["train"].class_names or sorted(
+            {target for part in parts.values() for target in part.targets if target is not None}, key=natural_key
+        )
+        return DatasetDict({split: self._to_rows(parts[split], names) for split in SPLITS})
+
+    @property
+    def _called(self) -> str:
+        return f"The dataset {self.repo if self.data_dir is None else self.data_dir}"
+
+    def _open(self) -> Any:
+        """The dataset as it is: its splits by name, nothing read."""
+        if self.repo is None and self.data_dir is None:
+            raise CorpusError("The corpus 'hub' needs the name of a dataset: give repo, or a copy as --data_dir.")
+        if self.streaming and self.max_rows is None:
+            raise CorpusError(f"{self._called} is to be streamed: give max_rows, the utterances of a split to fetch.")
+        path = None if self.data_dir is None else self.open_data_dir()
+        if path is not None and any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+            saved = load_from_disk(str(path))
+            return {self.train_split: saved} if isinstance(saved, Dataset) else saved
+        return load_dataset(str(path or self.repo), self.config_name, revision=self.revision, streaming=self.streaming)
+
+    @contextmanager
+    def _explained_errors(self) -> Iterator[None]:
+        """Turn what `datasets` raises into one sentence."""
+        try:
+            yield
+        except CorpusError:
+            raise
+        except (DatasetsError, OSError, ValueError) as error:
+            reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+            remedy = "check it" if self.data_dir else "check its name and the network, or give a copy as --data_dir"
+            raise CorpusError(f"{self._called} cannot be loaded ({reason}): {remedy}.") from error
+
+    def _split_names(self, available: list[str]) -> dict[str, str]:
+        """The dataset's name of each of our splits that it has."""
+        names = {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}
+        found: dict[str, str] = {}
+        for split, name in names.items():
+            usual = [other for other in available if SPLIT_NAMES.get(other.lower()) == split]
+            if name is None and usual:
+                found[split] = usual[0]
+            elif name is not None and name in available:
+                found[split] = name
+            elif name is not None:
+                raise CorpusError(f"{self._called} has no split {name!r}: {nearest(name, available)}")
+        if unused := sorted(set(available) - set(found.values())):
+            self.notes.append(f"{self._called} has splits that were left aside: {', '.join(unused)}.")
+        return found
+
+    def _read(self, rows: Dataset | IterableDataset) -> _Part:
+        """Take the columns needed out of a split."""
+        wanted = {"audio_column": self.audio_column, "speaker_column": self.speaker_column}
+        wanted |= {"text_column": self.text_column} if self.text_column else {"label_column": self.label_column}
+        available = list(rows.features or next(iter(rows), {}))
+        for option, column in wanted.items():
+            if column is not None and column not in available:
+                raise CorpusError(f"{self._called} has no column {column!r} ({option}): {nearest(column, available)}")
+        audio = (rows.features or {}).get(self.audio_column)
+        if not isinstance(audio, Audio) and not (isinstance(audio, dict) and {"path", "bytes"} <= set(audio)):
+            raise CorpusError(
+                f"{self._called} has no recordings in its column {self.audio_column!r}: give another audio_column."
+            )
+        rows = rows.select_columns(list({column for column in wanted.values() if column is not None}))
+        rows = rows.cast_column(self.audio_column, AUDIO_FEATURE)
+        if isinstance(rows, IterableDataset):
+            rows = self._fetch(rows)
+        elif self.max_rows is not None and self.max_rows < len(rows):
+            rows = rows.shuffle(seed=self.seed).select(range(self.max_rows))
+        target, speaker = self.text_column or self.label_column, self.speaker_column
+        feature = rows.features[target]
+        named = isinstance(feature, ClassLabel) and bool(feature.names)
+        return _Part(
+            audio=rows.select_columns(self.audio_column).rename_column(self.audio_column, "audio"),
+            targets=[_name(feature, value) if named else _text(value) for value in rows[target]],
+            speakers=[_text(value) for value in rows[speaker]] if speaker else [None] * len(rows),
+            class_names=list(feature.names) if named else [],
+        )
+
+    def _fetch(self, stream: IterableDataset) -> Dataset:
+        """Fetch rows of a stream with their recordings."""
+        assert self.max_rows is not None
+        rows = []
+        drawn = stream.shuffle(seed=self.seed, buffer_size=_SHUFFLE_BUFFER).take(self.max_rows)
+        for row in tqdm(drawn, desc=f"Fetching {self.repo or self.data_dir}", total=self.max_rows, unit="utterance"):
+            audio = row[self.audio_column]
+            if audio["bytes"] is None:
+                with xopen(audio["path"], "rb") as file:
+                    audio = {"path": audio["path"], "bytes": file.read()}
+            rows.append(row | {self.audio_column: audio})
+        return Dataset.from_list(rows, features=stream.features)
+
+    def _to_rows(self, part: _Part, class_names: list[str]) -> Dataset:
+        """Make the table of one split."""
+        audio = part.audio
+        durations = [
+            duration_of(row["audio"]) for row in tqdm(audio, desc="hub: headers", unit="file", delay=1, leave=False)
+        ]
+        if self.text_column is None:
+            ids = [None if target is None else class_names.index(target) for target in part.targets]
+            audio = audio.add_column("label", ids, feature=ClassLabel(names=class_names))
+        else:
+            audio = audio.add_column("text", part.targets, feature=Value("string"))
+        audio = audio.add_column("speaker", part.speakers, feature=Value("string"))
+        return audio.add_column("duration", durations, feature=Value("float64"))
+
+
+@dataclass
+class _Part:
+    """One split: encoded recordings, and what is known about each."""
+
+    audio: Dataset
+    targets: list[str | None]
+    speakers: list[str | None]
+    class_names: list[str]
+
+    def select(self, indices: set[int]) -> _Part:
+        """Some of the utterances, in order."""
+        chosen = sorted(indices)
+        return _Part(
+            self.audio.select(chosen),
+            [self.targets[index] for index in chosen],
+            [self.speakers[index] for index in chosen],
+            self.class_names,
+        )
+
+
+def _name(feature: ClassLabel, value: int | None) -> str | None:
+    """The class of an id; the Hub's -1 is "unknown"."""
+    return None if value is None or value < 0 else feature.int2str(value)
+
+
+def _text(value: Any) -> str | None:
+    """A value as text, None if it is blank."""
+    return None if value is None or not str(value).strip() else str(value).strip()
+
+
+@contextmanager
+def _encoded_recordings() -> Iterator[None]:
+    """Let `datasets` take over files and bytes of sound as they are, without torchcodec.
+
+    Its `Audio.encode_example` asks for torchcodec and FFmpeg even where there is nothing to encode, so a folder of
+    sound files (an "audiofolder", the commonest layout of small datasets) could not be loaded without them.
+    """
+    original = Audio.encode_example
+
+    def encode_example(self: Audio, value: Any) -> dict[str, Any]:
+        if isinstance(value, str | Path):
+            return {"bytes": None, "path": str(value)}
+        if isinstance(value, dict) and "array" not in value:
+            return {"bytes": value.get("bytes"), "path": value.get("path")}
+        return original(self, value)
+
+    Audio.encode_example = encode_example
+    try:
+        yield
+    finally:
+        Audio.encode_example = original

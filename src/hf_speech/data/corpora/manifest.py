@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, Corpus, Utterance, nearest
+from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, Utterance, nearest
 from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.errors import CorpusError
 
@@ -23,7 +23,7 @@ _UNQUOTED = ("\t", "|")
 
 
 @dataclass(kw_only=True)
-class Manifest(Corpus):
+class Manifest(ListedCorpus):
     r"""A table with a line for each utterance.
 
     Args:

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir
-from hf_speech.data.corpora.base import SPLITS, Corpus, Utterance
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus, Utterance
 from hf_speech.data.corpora.fsdd import DIGITS
 from hf_speech.data.corpora.voices import ENGLISH_ACCENTS, Speaker, cast_speakers
 from hf_speech.errors import CorpusError
@@ -47,7 +47,7 @@ _SENTENCE_SHARE = 0.1  # of the sentences for validation, and for test
 
 
 @dataclass(kw_only=True)
-class Synthetic(Corpus):
+class Synthetic(ListedCorpus):
     """Words or sentences spoken by eSpeak NG.
 
     Args:
