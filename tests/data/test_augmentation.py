@@ -28,7 +28,13 @@ def test_nothing_given_changes_nothing(make_tone: Any) -> None:
 
 def test_same_generator_same_sound_and_other_generator_another(make_tone: Any) -> None:
     augmentation = Augmentation(
-        speed=(0.9, 1.1), tempo=(0.8, 1.2), pitch=(-2, 2), noise_snr=(5, 30), equalizer=6, gain=(-6, 6), silence=(0, 0.1)
+        speed=(0.9, 1.1),
+        tempo=(0.8, 1.2),
+        pitch=(-2, 2),
+        noise_snr=(5, 30),
+        equalizer=6,
+        gain=(-6, 6),
+        silence=(0, 0.1),
     )
     assert augmentation.is_active
     samples = make_tone(0.5)
@@ -105,7 +111,13 @@ def test_noise_folder(tmp_path: Path, make_tone: Any) -> None:
 @pytest.mark.parametrize("samples", [np.zeros(1, np.float32), np.zeros(4000, np.float32), np.ones(3, np.float32)])
 def test_strange_sounds_survive(samples: np.ndarray) -> None:
     everything = Augmentation(
-        probability=1, speed=(0.8, 1.2), tempo=(0.8, 1.2), pitch=(-2, 2), noise_snr=(5, 30), equalizer=6, silence=(-0.1, 0)
+        probability=1,
+        speed=(0.8, 1.2),
+        tempo=(0.8, 1.2),
+        pitch=(-2, 2),
+        noise_snr=(5, 30),
+        equalizer=6,
+        silence=(-0.1, 0),
     )
     varied = everything(samples, RATE, np.random.default_rng(0))
     assert len(varied) > 0
