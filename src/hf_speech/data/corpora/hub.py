@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, IterableDataset, Value, load_dataset, load_from_disk
+from datasets import (
+    Audio,
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    IterableDataset,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
 from datasets.exceptions import DatasetsError
 from datasets.utils.file_utils import xopen
 from tqdm.auto import tqdm
@@ -143,22 +153,26 @@ class Hub(Corpus):
         for option, column in wanted.items():
             if column is not None and column not in available:
                 raise CorpusError(f"{self._called} has no column {column!r} ({option}): {nearest(column, available)}")
-        audio = (rows.features or {}).get(self.audio_column)
-        if not isinstance(audio, Audio) and not (isinstance(audio, dict) and {"path", "bytes"} <= set(audio)):
+        kind = (rows.features or {}).get(self.audio_column)
+        if not isinstance(kind, Audio) and not (isinstance(kind, dict) and {"path", "bytes"} <= set(kind)):
             raise CorpusError(
                 f"{self._called} has no recordings in its column {self.audio_column!r}: give another audio_column."
             )
         rows = rows.select_columns(list({column for column in wanted.values() if column is not None}))
-        rows = rows.cast_column(self.audio_column, AUDIO_FEATURE)
         if isinstance(rows, IterableDataset):
-            rows = self._fetch(rows)
+            # A stream still has to encode its rows, of which only an Audio feature can make a row of a path.
+            rows = self._fetch(rows.cast_column(self.audio_column, Audio(decode=False)))
         elif self.max_rows is not None and self.max_rows < len(rows):
             rows = rows.shuffle(seed=self.seed).select(range(self.max_rows))
+        rows = rows.cast_column(self.audio_column, AUDIO_FEATURE)
         target, speaker = self.text_column or self.label_column, self.speaker_column
         feature = rows.features[target]
         named = isinstance(feature, ClassLabel) and bool(feature.names)
+        audio = rows.select_columns(self.audio_column)
+        if self.audio_column != "audio":  # renaming a column to its own name is an error
+            audio = audio.rename_column(self.audio_column, "audio")
         return _Part(
-            audio=rows.select_columns(self.audio_column).rename_column(self.audio_column, "audio"),
+            audio=audio,
             targets=[_name(feature, value) if named else _text(value) for value in rows[target]],
             speakers=[_text(value) for value in rows[speaker]] if speaker else [None] * len(rows),
             class_names=list(feature.names) if named else [],
@@ -175,7 +189,7 @@ class Hub(Corpus):
                 with xopen(audio["path"], "rb") as file:
                     audio = {"path": audio["path"], "bytes": file.read()}
             rows.append(row | {self.audio_column: audio})
-        return Dataset.from_list(rows, features=stream.features)
+        return Dataset.from_list(rows, features=Features(stream.features | {self.audio_column: AUDIO_FEATURE}))
 
     def _to_rows(self, part: _Part, class_names: list[str]) -> Dataset:
         """Make the table of one split."""

@@ -1,0 +1,163 @@
+"""Tables of utterances: csv, tsv and JSON lines, splits in a column or in files, and errors that name the line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.data import inspect_corpus, make_corpus
+from hf_speech.errors import CorpusError
+
+HEADER = ("path", "label", "who", "part", "sentence")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[dict[str, str]]:
+    """Twenty utterances by five speakers, on disk under clips/."""
+    (tmp_path / "clips").mkdir()
+    rng = np.random.default_rng(0)
+    found = []
+    for index in range(20):
+        path = f"clips/{index}.wav"
+        soundfile.write(tmp_path / path, rng.normal(0, 0.1, 1600), 8000)
+        part = ("train", "train", "dev", "test")[index % 4]
+        found.append(
+            dict(zip(HEADER, (path, str(index % 2), f"s{index % 5}", part, f'he said "{index}"'), strict=True))
+        )
+    return found
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        elif path.suffix == ".tsv":
+            file.writelines("\t".join(line) + "\n" for line in [HEADER, *(row.values() for row in rows)])
+        else:
+            table = csv.DictWriter(file, HEADER)
+            table.writeheader()
+            table.writerows(rows)
+    return path.name
+
+
+def load(folder: Path, **options):
+    return make_corpus("csv", data_dir=str(folder), **options).load()
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.tsv", "all.jsonl"])
+def test_every_kind_of_table_gives_the_same_corpus(tmp_path, rows, name):
+    file = write(tmp_path / name, rows)
+    corpus = load(tmp_path, train_file=file, split_column="part", speaker_column="who")
+    assert {split: len(corpus[split]) for split in corpus} == {"train": 10, "validation": 5, "test": 5}
+    assert corpus["test"].features["label"].names == ["0", "1"]
+    for row, expected in zip(corpus["test"], rows[3::4], strict=True):
+        assert row["audio"]["path"] == str(tmp_path / expected["path"])
+        assert str(row["label"]) == expected["label"]
+        assert row["speaker"] == expected["who"]
+        assert row["duration"] == pytest.approx(0.2)
+    texts = load(tmp_path, train_file=file, split_column="part", text_column="sentence")
+    assert texts["validation"]["text"][:] == [f'he said "{index}"' for index in range(2, 20, 4)]
+    assert "label" not in texts["train"].column_names
+
+
+def test_splits_may_be_files_of_their_own(tmp_path, rows):
+    files = {
+        "train_file": write(tmp_path / "a.csv", rows[:12]),
+        "validation_file": write(tmp_path / "b.csv", rows[12:16]),
+        "test_file": write(tmp_path / "c.csv", rows[16:]),
+    }
+    assert {split: len(found) for split, found in load(tmp_path, **files).items()} == {
+        "train": 12,
+        "validation": 4,
+        "test": 4,
+    }
+
+
+def test_missing_splits_are_taken_out_of_training_by_speaker(tmp_path, rows):
+    file = write(tmp_path / "all.csv", rows)
+    corpus = load(tmp_path, train_file=file, speaker_column="who", test_fraction=0.2, validation_fraction=0.25)
+    assert {split: len(found) for split, found in corpus.items()} == {"train": 12, "validation": 4, "test": 4}
+    speakers = [set(corpus[split]["speaker"]) for split in corpus]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 5
+
+
+def test_without_data_dir_paths_start_from_the_table(tmp_path, rows, monkeypatch):
+    write(tmp_path / "all.csv", rows)
+    monkeypatch.chdir(tmp_path.parent)
+    corpus = make_corpus("csv", train_file=f"{tmp_path.name}/all.csv", split_column="part").load()
+    assert corpus["train"][0]["duration"] == pytest.approx(0.2)
+
+
+def test_a_table_without_a_header_and_with_bare_names(tmp_path, rows):
+    """As LJSpeech has it: id|text|normalized text."""
+    lines = [f'{index}|{row["sentence"]}|"{index}\n' for index, row in enumerate(rows)]
+    (tmp_path / "metadata.csv").write_text("".join(lines))
+    options = {"delimiter": "|", "column_names": ["id", "raw", "text"], "path_format": "clips/{}.wav"}
+    corpus = load(tmp_path, train_file="metadata.csv", path_column="id", text_column="text", **options)
+    assert sum(len(split) for split in corpus.values()) == 20
+    for row in corpus["train"]:
+        assert row["text"] == '"' + Path(row["audio"]["path"]).stem
+        assert row["duration"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("column", ["label", "text"])
+def test_a_blank_target_is_left_to_the_inspection(tmp_path, rows, column):
+    rows[4]["label" if column == "label" else "sentence"] = " "
+    file = write(tmp_path / "all.csv", rows)
+    text = {"text_column": "sentence"} if column == "text" else {}
+    corpus = make_corpus("csv", data_dir=str(tmp_path), train_file=file, split_column="part", **text)
+    with pytest.raises(CorpusError, match=rf"1 without {column}.*4\.wav has no {column}"):
+        inspect_corpus(corpus.load(), corpus, 8000)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_file": None}, "give train_file"),
+        ({"train_file": "gone.csv"}, r"gone\.csv does not exist: correct train_file"),
+        (
+            {"path_column": "file"},
+            r"all\.csv, line 2, has no column 'file' \(path_column\): there are label, ",
+        ),
+        ({"label_column": "labels"}, r"no column 'labels' \(label_column\): did you mean 'label'\?"),
+        ({"text_column": "sentense"}, r"no column 'sentense' \(text_column\): did you mean 'sentence'\?"),
+        ({"speaker_column": "speaker"}, r"no column 'speaker' \(speaker_column\)"),
+        ({"split_column": "who"}, r"all\.csv, line 2, has the unknown split 's0'"),
+        ({"delimiter": ";", "column_names": ["path", "label"]}, r"all\.csv, line 1, has 1 columns and not 2"),
+    ],
+)
+def test_wrong_options_are_one_sentence(tmp_path, rows, options, message):
+    file = write(tmp_path / "all.csv", rows)
+    with pytest.raises(CorpusError, match=message):
+        load(tmp_path, **{"train_file": file, **options})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"path,label\nx.wav,a\ny.wav\n", r"a\.csv, line 3, has 1 columns and not 2"),
+        ("a.csv", b"path,label\n,a\n", r"a\.csv, line 2, has no path in the column 'path'"),
+        ("a.csv", b"path,label\n\xff\xfe,a\n", r"a\.csv is no table that can be read"),
+        ("a.csv", b"", "has no utterances"),
+        ("a.jsonl", b'{"path": "x.wav", "label": 1}\n{"path"\n', r"a\.jsonl, line 2, is no JSON"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1, is no JSON object"),
+    ],
+)
+def test_a_broken_table_names_its_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=message):
+        load(tmp_path, train_file=name)
+
+
+@pytest.mark.corpora
+def test_real_tables_with_official_splits(corpora_dir):
+    options = {"train_file": "train.csv", "validation_file": "val.csv", "test_file": "test.csv"}
+    corpus = load(corpora_dir / "arabic_speech_commands", path_column="file", label_column="class", **options)
+    assert {split: len(corpus[split]) for split in corpus} == {"train": 7200, "validation": 2400, "test": 2400}
+    assert len(corpus["train"].features["label"].names) == 40
+    assert all(duration == duration for duration in corpus["test"]["duration"])
