@@ -1,12 +1,13 @@
 """`hf-speech VERB`: one function a verb, no logic.
 
-Heavy imports happen inside the verbs, so that `--help` answers at once. Options are written with underscores, as in
-the scripts of transformers; dashes are accepted too. What a user can cause ends in one sentence, without a traceback.
+Options are written with underscores, as in the scripts of transformers; dashes are accepted too. What a user can cause
+ends in one sentence, without a traceback. What only one verb needs is imported by that verb.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -85,6 +86,7 @@ def evaluate(
     from hf_speech.evaluation import evaluate_model, format_report, load_model
     from hf_speech.training import load_corpus
 
+    _prepare_inference()
     loaded = load_model(model)
     name, rows = load_corpus(model, corpus, split, context.args)
     report = evaluate_model(loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size)
@@ -108,6 +110,7 @@ def classify(
 
     if output_format not in ("text", "json"):
         raise typer.BadParameter("choose text or json", param_hint="--format")
+    _prepare_inference()
     failures = 0
     for result in classify_files(model, files, top_k=top_k):
         if output_format == "json":
@@ -137,6 +140,16 @@ def version() -> None:
         "huggingface_hub",
     ):
         typer.echo(f"{package} {installed(package)}")
+
+
+def _prepare_inference() -> None:
+    """One thread, the fastest for small recurrences, unless the user chose; no progress bar for loading a few MB."""
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _command_line() -> str:
