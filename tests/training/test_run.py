@@ -119,3 +119,13 @@ def test_loss_does_not_depend_on_accumulation(tones_recipe: Path, tmp_path: Path
         log = json.loads((run_dir / "training.json").read_text())["log"]
         losses[batch] = [entry["loss"] for entry in log if "loss" in entry]
     assert losses[4][0] == pytest.approx(losses[16][0], rel=0.02)
+
+
+def test_batches_by_duration(tones_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tones_recipe, ["--training.max_batch_seconds", "3", "--training.num_train_epochs", "3"])
+    run_dir = train(recipe, tmp_path / "run").run_dir
+    log = json.loads((run_dir / "training.json").read_text())["log"]
+    steps = max(entry["step"] for entry in log)
+    assert steps % 3 == 0
+    # 20 utterances of 0.3 to 0.6 s: between 5 and 10 fit into 3 s.
+    assert 6 <= steps <= 12

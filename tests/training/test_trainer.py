@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hf_speech.training.trainer import LengthBatchSampler
+from hf_speech.training.trainer import DurationBatchSampler, LengthBatchSampler
 
 LENGTHS = np.random.default_rng(0).uniform(0.3, 3.0, 203)
 
@@ -37,3 +37,30 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 def test_fewer_rows_than_a_batch() -> None:
     assert sorted(LengthBatchSampler(LENGTHS[:3], 8)) == [0, 1, 2]
+
+
+def test_duration_batches_fill_the_budget_and_hold_every_row_once() -> None:
+    sampler = DurationBatchSampler(LENGTHS, 12.0)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert sorted(index for batch in batches for index in batch) == list(range(203))
+    seconds = [LENGTHS[batch].max() * len(batch) for batch in batches]
+    assert max(seconds) <= 12.0
+    assert np.median(seconds) > 9.0
+
+
+def test_duration_batches_keep_their_number_and_change_their_order() -> None:
+    sampler = DurationBatchSampler(LENGTHS, 12.0, seed=1)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert sorted(DurationBatchSampler(LENGTHS, 12.0, seed=2)) != sorted(first)
+
+
+def test_duration_batches_for_several_processes_and_a_giant() -> None:
+    sampler = DurationBatchSampler(LENGTHS, 12.0, divisible_by=7)
+    assert len(sampler) % 7 == 0
+    assert sorted(index for batch in sampler for index in batch) == list(range(203))
+    assert sorted(map(sorted, DurationBatchSampler([1.0, 1.0, 60.0], 4.0))) == [[0, 1], [2]]

@@ -32,6 +32,8 @@ class TrainingOptions:
         seed: Seed of weights, order, dropout and augmentation.
         bf16: Whether to compute in bfloat16 (GPUs).
         group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
+        max_batch_seconds: Own: seconds of sound in a training batch on each device, padding included (and before
+            augmentation changes them), instead of a number of utterances; null for a number.
         early_stopping_patience: Own: epochs without a better validation metric after which training stops, or null.
         load_best_model_at_end: Whether the model of the best epoch is kept rather than the last one.
         metric_for_best_model: The validation metric that decides, or null for the task's own.
@@ -57,6 +59,7 @@ class TrainingOptions:
     seed: int = 0
     bf16: bool = False
     group_by_length: bool = True
+    max_batch_seconds: float | None = None
     early_stopping_patience: int | None = None
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = None
@@ -79,6 +82,7 @@ class TrainingOptions:
         """Makes transformers' arguments: evaluate and save each epoch, checkpoints and logs inside the run folder."""
         own = {
             "group_by_length",
+            "max_batch_seconds",
             "early_stopping_patience",
             "cpu_threads",
             "trainer_options",

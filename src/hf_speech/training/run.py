@@ -105,6 +105,7 @@ def train(
         model=model,
         args=arguments,
         group_by_length=options.group_by_length,
+        max_batch_seconds=options.max_batch_seconds,
         data_collator=SpeechCollator(extractor, recipe.task.collate_targets),
         train_dataset=datasets["train"],
         eval_dataset=datasets["validation"],

@@ -1,8 +1,9 @@
-"""transformers' Trainer, with the two things it does otherwise than short utterances need.
+"""transformers' Trainer, with what it does otherwise than utterances need.
 
 - `LengthBatchSampler`: Trainer's own grouping by length hands out each stretch of the epoch from long to short (so a
   classifier sees its short words last) and reorders evaluation too. Here batches of similar length come in random
   order, and evaluation keeps the rows' order.
+- `DurationBatchSampler`: batches of so many seconds, padding included, instead of so many utterances.
 - `ProgressReporter`: one bar for the whole training and one readable line an epoch.
 """
 
@@ -60,18 +61,66 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
         yield from order[complete:].tolist()
 
 
+class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
+    """Batches of row indices that fill a budget of seconds, in an order that changes with the epoch.
+
+    What a batch costs is its longest utterance times their number, padding included. Which utterances share a batch is
+    decided once, by seed: so the number of batches, from which the Trainer plans its steps, never changes.
+
+    Args:
+        durations: Seconds of each row.
+        max_seconds: Budget of a batch in seconds; a single utterance that exceeds it is a batch of its own.
+        seed: Seed of composition and order.
+        divisible_by: What the number of batches is made a multiple of, by halving the largest ones: the number of
+            processes, which must all have equally many.
+    """
+
+    def __init__(self, durations: Sequence[float], max_seconds: float, seed: int = 0, divisible_by: int = 1) -> None:
+        self.seed = seed
+        self.epoch = 0
+        rng = np.random.default_rng(seed)
+        # A tenth of jitter, so that it is not always the same neighbours by length that meet.
+        order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
+        self.batches: list[list[int]] = []
+        longest = 0.0
+        for index in order.tolist():
+            longest = max(longest, durations[index])
+            if not self.batches or longest * (len(self.batches[-1]) + 1) > max_seconds:
+                self.batches.append([])
+                longest = durations[index]
+            self.batches[-1].append(index)
+        while len(self.batches) % divisible_by and max(map(len, self.batches)) > 1:
+            largest = max(self.batches, key=len)
+            self.batches.append(largest[len(largest) // 2 :])
+            del largest[len(largest) // 2 :]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draws another order from here on."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for index in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.batches)):
+            yield list(self.batches[index])
+
+
 class SpeechTrainer(Trainer):
     """Trainer for a `SpeechDataset`.
 
     Args:
         group_by_length: Whether training batches hold utterances of similar length.
+        max_batch_seconds: Seconds of sound in a training batch of each process, padding included, instead of a number
+            of utterances.
         **kwargs: Arguments of `transformers.Trainer`.
     """
 
-    def __init__(self, *, group_by_length: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, group_by_length: bool = True, max_batch_seconds: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.group_by_length = group_by_length
-        self._sampler: LengthBatchSampler | None = None
+        self.max_batch_seconds = max_batch_seconds
+        self._sampler: LengthBatchSampler | DurationBatchSampler | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         dataset = train_dataset if train_dataset is not None else self.train_dataset
@@ -83,7 +132,10 @@ class SpeechTrainer(Trainer):
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """The training loader; `set_epoch` on it also reaches the sampler, however accelerate has wrapped it."""
-        loader = super().get_train_dataloader()
+        if self.max_batch_seconds is None:
+            loader = super().get_train_dataloader()
+        else:
+            loader = self._duration_loader(self.max_batch_seconds)
         forward = getattr(loader, "set_epoch", None)
 
         def set_epoch(epoch: int) -> None:
@@ -94,6 +146,23 @@ class SpeechTrainer(Trainer):
 
         loader.set_epoch = set_epoch
         return loader
+
+    def _duration_loader(self, max_seconds: float) -> torch.utils.data.DataLoader:
+        """A loader of batches that fill `max_seconds`, a share of them in each process."""
+        dataset: Any = self.train_dataset
+        seed = self.args.data_seed or self.args.seed
+        self._sampler = DurationBatchSampler(dataset.durations, max_seconds, seed, self.args.world_size)
+        # The processes have equally many batches already; accelerate evens them out by repeating utterances.
+        self.accelerator.even_batches = False
+        return self.accelerator.prepare(
+            torch.utils.data.DataLoader(
+                dataset,
+                batch_sampler=self._sampler,
+                collate_fn=self.data_collator,
+                num_workers=self.args.dataloader_num_workers,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+        )
 
 
 class ProgressReporter(ProgressCallback):
