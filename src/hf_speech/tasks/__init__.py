@@ -6,11 +6,22 @@ from difflib import get_close_matches
 
 from hf_speech.errors import RecipeError
 from hf_speech.tasks.audio_classification import AudioClassification, rank_labels
+from hf_speech.tasks.automatic_speech_recognition import AutomaticSpeechRecognition
 from hf_speech.tasks.base import Record, Task
+from hf_speech.tasks.text import TextOptions
 
-__all__ = ["TASKS", "AudioClassification", "Record", "Task", "get_task", "rank_labels"]
+__all__ = [
+    "TASKS",
+    "AudioClassification",
+    "AutomaticSpeechRecognition",
+    "Record",
+    "Task",
+    "TextOptions",
+    "get_task",
+    "rank_labels",
+]
 
-TASKS: dict[str, Task] = {task.name: task for task in (AudioClassification(),)}
+TASKS: dict[str, Task] = {task.name: task for task in (AudioClassification(), AutomaticSpeechRecognition())}
 
 
 def get_task(name: str) -> Task:

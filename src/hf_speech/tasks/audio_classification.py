@@ -87,7 +87,7 @@ class AudioClassification(Task):
         real = references != IGNORED
         return ClassificationMetrics().compute(predictions=predictions[real], references=references[real])
 
-    def references(self, rows: Dataset, config: PreTrainedConfig) -> list[str]:
+    def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
         """The class name of every row.
 
         Raises:

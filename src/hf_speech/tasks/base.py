@@ -13,14 +13,15 @@ Training and evaluation know only this interface and contain no `if task == ...`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedConfig
 
+from hf_speech.data.inspection import InspectionReport
 from hf_speech.errors import RecipeError
 
 Record: TypeAlias = dict[str, Any]
@@ -43,6 +44,7 @@ class Task(ABC):
         greater_is_better: Whether more of `best_metric` is better.
         proportions: The metrics that are a share of the utterances, each right or wrong, so that an interval
             has a formula; the intervals of the others are bootstrapped.
+        text_options: The dataclass of the recipe's section `text`, for a task that writes.
     """
 
     name: ClassVar[str]
@@ -54,6 +56,7 @@ class Task(ABC):
     best_metric: ClassVar[str]
     greater_is_better: ClassVar[bool]
     proportions: ClassVar[frozenset[str]] = frozenset()
+    text_options: ClassVar[type | None] = None
 
     # Before training
 
@@ -80,9 +83,46 @@ class Task(ABC):
                 f"{', '.join(split.column_names)}."
             )
 
+    def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
+        """Makes what turns text into ids and back, for a task that needs more than the class names in the config.
+
+        Args:
+            dataset_dict: The inspected corpus.
+            options: The recipe's section `text`, an instance of `text_options`.
+        """
+        return None
+
     @abstractmethod
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
         """What the corpus decides in the model's config: class names, or the size of the vocabulary."""
+
+    def inspect_targets(
+        self,
+        dataset_dict: DatasetDict,
+        report: InspectionReport,
+        *,
+        bad_rows: Literal["refuse", "skip"],
+        frames_of: Callable[[float], int],
+        tokenizer: Any = None,
+        options: Any = None,
+    ) -> DatasetDict:
+        """Refuses or leaves out training utterances that this task cannot learn from, and adds them to the report.
+
+        Args:
+            dataset_dict: The inspected corpus.
+            report: The report of that inspection.
+            bad_rows: What the corpus's option of that name says to do with them.
+            frames_of: The number of logit frames that the model makes of so many seconds.
+            tokenizer: What `make_tokenizer` gave.
+            options: The recipe's section `text`, an instance of `text_options`.
+
+        Returns:
+            The corpus to train on.
+
+        Raises:
+            CorpusError: If bad rows are to be refused, or nothing is left.
+        """
+        return dataset_dict
 
     @abstractmethod
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> int | torch.Tensor:
@@ -104,6 +144,16 @@ class Task(ABC):
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
         """The metrics of gathered ids, as `Trainer(compute_metrics=)` wants it."""
 
+    def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
+        """A few utterances as they were understood, for the training log; none where the metrics say it all.
+
+        Args:
+            prediction: The gathered ids that `compute_metrics` gets.
+            tokenizer: What `make_tokenizer` gave.
+            count: Number of utterances, the same ones at every evaluation.
+        """
+        return []
+
     # Evaluation
 
     def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
@@ -116,8 +166,13 @@ class Task(ABC):
         return None
 
     @abstractmethod
-    def references(self, rows: Dataset, config: PreTrainedConfig) -> list[str]:
+    def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
         """The true class names or transcripts of a split, in the model's own terms.
+
+        Args:
+            rows: The split.
+            config: The model's config.
+            tokenizer: What `load_tokenizer` gave.
 
         Raises:
             CorpusError: If a row has no target, or a class the model has never heard of.
@@ -161,7 +216,7 @@ class Task(ABC):
 
     @abstractmethod
     def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
-        """What was taken for what, most frequent first: (reference, prediction, utterances)."""
+        """What was taken for what, most frequent first: (reference, prediction, how often)."""
 
     @abstractmethod
     def confusion_matrix(

@@ -1,16 +1,23 @@
-"""Metrics of the `evaluate` library that need no network and leave nothing on the disk.
+"""Metrics of the `evaluate` library that need no network and leave nothing on the disk, and the counts behind them.
 
 `evaluate.load("accuracy")` downloads its script even where scikit-learn is installed; hence subclasses. They
 differ from the library's defaults in two ways, both tested: predictions are kept in memory (the default is a
 locked Arrow file in the user's cache, for which two processes on one machine compete), and no cache folder is
 created (the default makes one even when nothing is written, which fails in a read-only home).
+
+Transcripts are aligned by jiwer (Levenshtein distance). An error *rate* is the sum of all errors over the sum of all
+reference words, never a mean of rates: so an empty reference adds its insertions and no word, and the rate of a set
+without any reference word is its number of insertions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import evaluate
+import jiwer
+import numpy as np
 from datasets import Features, Value
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
@@ -52,3 +59,80 @@ class ClassificationMetrics(InMemoryMetric):
             "precision_macro": float(precision_score(references, predictions, **macro)),
             "recall_macro": float(recall_score(references, predictions, **macro)),
         }
+
+
+ERROR_COUNTS = (
+    *("word_substitutions", "word_deletions", "word_insertions", "words"),
+    *("character_substitutions", "character_deletions", "character_insertions", "characters"),
+)
+"""What is counted of an utterance; `words` and `characters` are those of the reference, spaces between words too."""
+
+
+class TranscriptionMetrics(InMemoryMetric):
+    """Word and character error rate with their substitutions, deletions and insertions, by jiwer.
+
+    Example:
+        >>> TranscriptionMetrics().compute(predictions=["a cat"], references=["the cat sat"])["wer"]
+        0.6666666666666666
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Word and character error rate of transcripts.",
+            citation="",
+            inputs_description="predictions and references: transcripts, one an utterance.",
+            features=Features({"predictions": Value("string"), "references": Value("string")}),
+        )
+
+    def _compute(self, *, predictions: Any, references: Any) -> dict[str, float]:
+        counts = count_errors(references, predictions).sum(axis=0)
+        rates = {name: float(rate) for name, rate in error_rates(counts).items()}
+        return rates | {name: int(count) for name, count in zip(ERROR_COUNTS, counts, strict=True)}
+
+
+def count_errors(references: Sequence[str], predictions: Sequence[str]) -> np.ndarray:
+    """The `ERROR_COUNTS` of each utterance, `(utterances, 8)` int64.
+
+    Args:
+        references: True transcripts, which may be empty.
+        predictions: What was recognised, which may be empty.
+    """
+    counts = np.zeros((len(references), len(ERROR_COUNTS)), dtype=np.int64)
+    if len(references):
+        said, heard = ([" ".join(text.split()) for text in texts] for texts in (references, predictions))
+        for first, output in ((0, jiwer.process_words(said, heard)), (4, jiwer.process_characters(said, heard))):
+            for row, (reference, chunks) in enumerate(zip(output.references, output.alignments, strict=True)):
+                counts[row, first + 3] = len(reference)
+                for chunk in chunks:
+                    if chunk.type == "substitute":
+                        counts[row, first] += chunk.ref_end_idx - chunk.ref_start_idx
+                    elif chunk.type == "delete":
+                        counts[row, first + 1] += chunk.ref_end_idx - chunk.ref_start_idx
+                    elif chunk.type == "insert":
+                        counts[row, first + 2] += chunk.hyp_end_idx - chunk.hyp_start_idx
+    return counts
+
+
+def error_rates(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """`wer` and `cer`, each `(...)`, of sums `(..., 8)` of `ERROR_COUNTS`: errors over reference words, 1 at least."""
+    errors = np.asarray(counts, dtype=np.float64)
+    return {
+        "wer": errors[..., 0:3].sum(-1) / np.maximum(errors[..., 3], 1),
+        "cer": errors[..., 4:7].sum(-1) / np.maximum(errors[..., 7], 1),
+    }
+
+
+def align_words(reference: str, prediction: str) -> list[tuple[str | None, str | None]]:
+    """The words of two transcripts in pairs: the same, a substitution, a deletion (w, None), an insertion (None, w)."""
+    output = jiwer.process_words(" ".join(reference.split()), " ".join(prediction.split()))
+    pairs: list[tuple[str | None, str | None]] = []
+    for chunk in output.alignments[0]:
+        said = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
+        heard = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
+        if chunk.type == "delete":
+            pairs += [(word, None) for word in said]
+        elif chunk.type == "insert":
+            pairs += [(None, word) for word in heard]
+        else:
+            pairs += zip(said, heard, strict=True)
+    return pairs

@@ -92,9 +92,11 @@ def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) 
         text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
         if normalizer == "english":
             text = _without_punctuation(text)
-        text = unicodedata.normalize("NFKC", case(text))
+    text = case(text)
     if spell_numbers:
         text = case(_NUMBER.sub(_spell_match, text))
+    if normalizer != "none":
+        text = unicodedata.normalize("NFKC", text)
     return " ".join(text.split())
 
 

@@ -1,0 +1,236 @@
+"""Automatic speech recognition: characters by CTC, word and character error rates, and what was taken for what.
+
+Ids become text by the model's own tokenizer, as in transformers' pipeline: repeated ids are one, blanks are dropped. A
+reference is the corpus's transcript as the model was taught to write; a character that its vocabulary lacks stays in
+it and counts as an error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from transformers import AutoModelForCTC, AutoTokenizer, EvalPrediction, PreTrainedConfig
+
+from hf_speech.data.inspection import InspectionReport
+from hf_speech.errors import CorpusError, ModelError
+from hf_speech.tasks.base import Record, Task
+from hf_speech.tasks.metrics import ERROR_COUNTS, TranscriptionMetrics, align_words, count_errors, error_rates
+from hf_speech.tasks.text import TextOptions
+from hf_speech.tasks.transcripts import build_tokenizer, encode_text, inspect_transcripts, normalize_for
+
+IGNORED = -100
+"""The id that pads labels, and with which the Trainer pads when it gathers batches."""
+
+
+class AutomaticSpeechRecognition(Task):
+    """The transcript of each utterance, a character at a time."""
+
+    name = "automatic-speech-recognition"
+    target_column = "text"
+    auto_model_class = AutoModelForCTC
+    architecture_suffixes = ("ForCTC",)
+    model_types = ("conv_gru",)
+    default_model_type = "conv_gru"
+    best_metric = "wer"
+    greater_is_better = False
+    text_options = TextOptions
+
+    def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
+        """A `Wav2Vec2CTCTokenizer` with the characters of the training transcripts, or with those given.
+
+        Raises:
+            CorpusError: If the transcripts have no characters.
+            RecipeError: If the characters given cannot be a vocabulary.
+        """
+        return build_tokenizer(list(dataset_dict["train"][self.target_column]), options or TextOptions())
+
+    def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
+        """`vocab_size`, and `pad_token_id`, which is the blank of CTC."""
+        return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+
+    def inspect_targets(
+        self,
+        dataset_dict: DatasetDict,
+        report: InspectionReport,
+        *,
+        bad_rows: Literal["refuse", "skip"],
+        frames_of: Callable[[float], int],
+        tokenizer: Any = None,
+        options: Any = None,
+    ) -> DatasetDict:
+        """Finds transcripts that are empty, cannot be written in the vocabulary, or are longer than their sound.
+
+        Raises:
+            CorpusError: If bad rows are to be refused, or nothing is left to train on.
+        """
+        unknown = (options or TextOptions()).unknown
+        return inspect_transcripts(
+            dataset_dict, report, tokenizer, unknown=unknown, bad_rows=bad_rows, frames_of=frames_of
+        )
+
+    def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> torch.Tensor:
+        """The character ids `(characters,)` of a row's transcript."""
+        return torch.tensor(encode_text(row[self.target_column], tokenizer), dtype=torch.long)
+
+    def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
+        """Character ids `(batch, characters)` int64, padded with -100."""
+        ids = [torch.as_tensor(target, dtype=torch.long) for target in targets]
+        return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORED)
+
+    def preprocess_logits_for_metrics(
+        self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The likeliest id of each frame, `(batch, frames)`.
+
+        Logits gathered from several processes are padded with -100 in every place; the first of equals is id 0, the
+        blank.
+        """
+        scores = logits[0] if isinstance(logits, tuple) else logits
+        return scores.argmax(dim=-1)
+
+    def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
+        """Error rates and counts of gathered ids: predictions `(utterances, frames)`, labels `(utterances, ids)`."""
+        references, predictions = _texts(prediction, tokenizer)
+        return TranscriptionMetrics().compute(predictions=predictions, references=references)
+
+    def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
+        """References and predictions aligned word by word; see `sample_lines`."""
+        return sample_lines(*_texts(prediction, tokenizer), count)
+
+    def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
+        """Loads the model's tokenizer.
+
+        Raises:
+            ModelError: If the folder has none that could be a recogniser's.
+        """
+        remedy = "save the tokenizer that it was trained with beside it."
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **hub_arguments)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"{folder} has no tokenizer (tokenizer_config.json, vocab.json): {remedy}") from error
+        if not hasattr(tokenizer, "word_delimiter_token_id"):
+            raise ModelError(f"The tokenizer of {folder} ({type(tokenizer).__name__}) is none for CTC: {remedy}")
+        return tokenizer
+
+    def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
+        """The transcript of every row, written as the model was taught to.
+
+        Raises:
+            CorpusError: If a row has no transcript.
+        """
+        self.check_columns(rows)
+        texts = list(rows[self.target_column])
+        for index, text in enumerate(texts):
+            if text is None:
+                raise CorpusError(
+                    f"Row {index} has no transcript: leave the rows without one out of the evaluated split."
+                )
+        return [normalize_for(text, tokenizer) for text in texts]
+
+    def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
+        """The greedy transcript of the logits `(frames, vocabulary)`.
+
+        Its `probability` is that of the likeliest path through the frames, a lower bound of the transcript's own.
+        """
+        log_probabilities = torch.from_numpy(np.asarray(logits, dtype=np.float64)).log_softmax(dim=-1)
+        best, ids = log_probabilities.max(dim=-1)
+        return {"prediction": _decode(ids.numpy(), tokenizer), "probability": float(best.sum().exp())}
+
+    def score(self, reference: str, decoded: Record) -> Record:
+        """Whether every word was right, and the `ERROR_COUNTS`."""
+        counts = count_errors([reference], [decoded["prediction"]])[0]
+        return {
+            "reference": reference,
+            **decoded,
+            "correct": not counts[0:3].any(),
+            **{name: int(count) for name, count in zip(ERROR_COUNTS, counts, strict=True)},
+        }
+
+    def tally(self, records: Sequence[Record]) -> np.ndarray:
+        """The `ERROR_COUNTS` of each utterance, `(utterances, 8)`."""
+        counts = [[record[name] for name in ERROR_COUNTS] for record in records]
+        return np.array(counts, dtype=np.float64).reshape(-1, len(ERROR_COUNTS))
+
+    def metrics_from_counts(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """`wer` and `cer` of summed counts `(..., 8)`."""
+        return error_rates(counts)
+
+    def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
+        """`errors`: substitutions, deletions, insertions and the reference's total, of words and of characters."""
+        counts = self.tally(records).sum(axis=0).astype(int).tolist()
+        columns = ("substitutions", "deletions", "insertions", "total")
+        return {
+            "errors": {
+                "words": dict(zip(columns, counts[:4], strict=True)),
+                "characters": dict(zip(columns, counts[4:], strict=True)),
+            }
+        }
+
+    def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
+        """The words that were taken for others: (reference, prediction, how often), most frequent first."""
+        wrong: Counter[tuple[str, str]] = Counter()
+        for record in records:
+            for said, heard in align_words(record["reference"], record["prediction"]):
+                if said is not None and heard is not None and said != heard:
+                    wrong[said, heard] += 1
+        return [(*pair, count) for pair, count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))]
+
+    def confusion_matrix(self, records: Sequence[Record], config: PreTrainedConfig) -> None:
+        """None: there are no classes."""
+        return None
+
+
+def sample_lines(references: Sequence[str], predictions: Sequence[str], count: int = 3, width: int = 110) -> list[str]:
+    """A few utterances with their words one above the other, wrong ones marked.
+
+    Args:
+        references: True transcripts.
+        predictions: What was recognised.
+        count: Number of utterances, spread evenly over all.
+        width: Characters after which a line is broken.
+
+    Returns:
+        For each utterance lines `said`, `heard` and, where there are errors, their kinds: S(ubstitution), D(eletion),
+        I(nsertion).
+    """
+    lines: list[str] = []
+    for index in np.linspace(0, len(references) - 1, min(count, len(references))).round().astype(int):
+        columns: list[tuple[str, str, str]] = []
+        used = 0
+        for said, heard in align_words(references[index], predictions[index]):
+            mark = "I" if said is None else "D" if heard is None else "S" if said != heard else ""
+            size = max(len(said or ""), len(heard or ""))
+            if used and used + size > width:
+                lines += _aligned(columns)
+                columns, used = [], 0
+            columns.append(((said or "*" * size).ljust(size), (heard or "*" * size).ljust(size), mark.ljust(size)))
+            used += size + 1
+        lines += _aligned(columns)
+    return lines
+
+
+def _aligned(columns: Sequence[tuple[str, str, str]]) -> list[str]:
+    said, heard, marks = (" ".join(cells).rstrip() for cells in (zip(*columns, strict=True) if columns else ("",) * 3))
+    return [f"said:  {said}".rstrip(), f"heard: {heard}".rstrip(), *([f"       {marks}"] if marks else [])]
+
+
+def _texts(prediction: EvalPrediction, tokenizer: Any) -> tuple[list[str], list[str]]:
+    """The references and predictions of gathered ids."""
+    references = [
+        tokenizer.decode(ids[ids != IGNORED].tolist(), group_tokens=False) for ids in np.asarray(prediction.label_ids)
+    ]
+    return references, [_decode(ids, tokenizer) for ids in np.asarray(prediction.predictions)]
+
+
+def _decode(ids: np.ndarray, tokenizer: Any) -> str:
+    """The text of the ids `(frames,)` of a path: repeated ids are one, blanks are dropped, spaces put in order."""
+    path = np.where(ids == IGNORED, tokenizer.pad_token_id, ids)
+    # Of a run of equal ids the first; what is left is short, and the tokenizer slow.
+    starts = np.flatnonzero(np.diff(path, prepend=IGNORED))
+    text: str = tokenizer.decode(path[starts].tolist())
+    return " ".join(text.split())
