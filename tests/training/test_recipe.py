@@ -70,7 +70,7 @@ def test_resolved_recipe_gives_the_same_recipe(recipe_file: Path, tmp_path: Path
         ("training: {learning_rat: 1}", "unknown key 'training.learning_rat': did you mean 'training.learning_rate'"),
         ("model: {hidden: 3}", "unknown key 'model.hidden'"),
         ("features: {hidden_size: 3}", "did you mean 'model.hidden_size'"),
-        ("modl: {}", "did you mean 'model"),
+        ("modl: {}", "did you mean 'model'?"),
         ("corpus: {name: fsd}", "no corpus 'fsd': did you mean 'fsdd'"),
         ("task: audio-classificaton", "did you mean 'audio-classification'"),
         ("model: {model_type: speech_lsmt}", "did you mean 'speech_lstm'"),

@@ -128,7 +128,8 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
     for where, keys in ((origin, _dotted(content)), ("The command line", given)):
         for key in keys:
             if key not in valid:
-                raise RecipeError(f"{where} has an unknown key {key!r}{_nearest(key, valid)}")
+                known = valid if "." in key else valid | set(SECTIONS)
+                raise RecipeError(f"{where} has an unknown key {key!r}{_nearest(key, known)}")
     try:
         namespace = parser.parse_object(content)
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
