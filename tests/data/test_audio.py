@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import sys
 import types
@@ -150,13 +149,22 @@ def truncated(path: Path, keep: float = 0.5) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.sph", "a.flac", "a.mp3", "a.ogg"])
+@pytest.mark.parametrize("name", ["a.wav", "a.sph", "a.aiff", "a.flac", "a.mp3", "a.ogg"])
 def test_a_truncated_file_is_refused(tmp_path, make_tone, name):
     path = tmp_path / name
     soundfile.write(path, make_tone(2.0), RATE, format="NIST" if name.endswith("sph") else None)
     assert len(read_audio(path, RATE)) == 2 * RATE
     with pytest.raises(AudioError, match=rf"a\.{name[2:]} is (truncated|damaged)"):
         read_audio(truncated(path), RATE)
+
+
+def test_chunks_of_odd_length_before_the_samples_are_stepped_over(wav, sine):
+    content = wav.read_bytes()
+    chunk = b"LIST" + struct.pack("<I", 5) + b"notes" + b"\0"  # padded to an even length
+    wav.write_bytes(content[:36] + chunk + content[36:])
+    np.testing.assert_allclose(read_audio(wav, RATE), sine, atol=1e-4)
+    with pytest.raises(AudioError, match="is truncated"):
+        read_audio(truncated(wav, 0.9), RATE)
 
 
 @pytest.mark.parametrize("length", [30, 44, 45])
@@ -322,7 +330,7 @@ def test_threads_read_alike(wav):
 
     expected = read_audio(wav, RATE)
     with ThreadPoolExecutor(4) as pool:
-        for samples in pool.map(lambda _: read_audio(io.BytesIO(wav.read_bytes()).getvalue(), RATE), range(20)):
+        for samples in pool.map(lambda _: read_audio(wav, RATE), range(20)):
             np.testing.assert_array_equal(samples, expected)
 
 

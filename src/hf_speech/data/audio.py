@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from hf_speech.data.headers import BadAudio, check_header, describe_unknown, mp3_length_is_exact
+from hf_speech.data.headers import BadAudio, check_header, describe_unknown
 
 # A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
 AudioSource = str | os.PathLike | bytes | Mapping
@@ -34,6 +34,7 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MOST_CHANNELS = 64
 
 _BLOCK_FRAMES = 1 << 20
+_MP3_OVERLAP = 2304  # the frames of an mp3 overlap: a whole file may lack one or two of 1152 samples
 _UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 of a flac stream that does not know its length
 
 
@@ -155,11 +156,9 @@ def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
                 samples = _read_blocks(sound)
             except soundfile.SoundFileError as error:
                 raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
-            promised, rate, is_mp3 = sound.frames, sound.samplerate, sound.format == "MP3"
+            promised, rate = sound.frames, sound.samplerate
         _check_rate(rate, name)
-        # The frames of an mp3 overlap: a frame or two (2304 samples) may be missing from a whole file.
-        short = promised < _UNKNOWN_FRAMES and len(samples) < promised - (2304 if is_mp3 else 0)
-        if short and (not is_mp3 or mp3_length_is_exact(stream)):
+        if promised < _UNKNOWN_FRAMES and len(samples) < promised - _MP3_OVERLAP:
             raise BadAudio(
                 f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; get it again."
             )

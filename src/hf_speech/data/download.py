@@ -129,7 +129,7 @@ def _fetch(url: str, part: Path) -> None:
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            resumes = response.status == 206 and _range_start(response) == have
+            resumes = have > 0 and _range_start(response) == have
             _write(response, part, have if resumes else 0)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing after what we have: the part is whole, or longer than the file ever was
@@ -146,12 +146,10 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _write(response: http.client.HTTPResponse, part: Path, offset: int) -> None:
-    """Append the body of a response to the first `offset` bytes of `part`, with a progress bar."""
+    """Append the body of a response to the `offset` bytes of `part`, or start it anew, with a progress bar."""
     length = response.headers.get("Content-Length")
     total = offset + int(length) if length else None
-    with part.open("r+b" if offset else "wb") as file:
-        file.seek(offset)
-        file.truncate()
+    with part.open("ab" if offset else "wb") as file:
         progress = tqdm(desc=part.stem, initial=offset, total=total, unit="B", unit_scale=True, unit_divisor=1024)
         with progress:
             while block := response.read(_CHUNK_BYTES):

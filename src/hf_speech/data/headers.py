@@ -4,7 +4,8 @@ libsndfile reads a truncated wav or SPHERE file without a word and gives the sam
 would be trained on half words. Of a text file, an empty file and an AAC recording alike it says "Format not
 recognised". So the few header fields that tell these apart are read here before decoding.
 
-References: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF/WAVE, 1991); NIST SPHERE 2.7.
+References: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF/WAVE, 1991); "Audio Interchange File
+Format" 1.3 (AIFF, 1989); NIST SPHERE 2.7.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def check_header(stream: BinaryIO, name: str) -> None:
         name: What the error calls the file.
 
     Raises:
-        BadAudio: If the file is empty, or is a wav or SPHERE file that is truncated, has a sampling rate of
+        BadAudio: If the file is empty, or is a wav, AIFF or SPHERE file that is truncated, has a sampling rate of
             0 Hz, or is compressed with shorten.
     """
     size = stream.seek(0, os.SEEK_END)
@@ -60,6 +61,10 @@ def check_header(stream: BinaryIO, name: str) -> None:
     magic = stream.read(12)
     if magic[:4] in (b"RIFF", b"RIFX") and magic[8:12] == b"WAVE":
         _check_wav(stream, size, name, "<" if magic[:4] == b"RIFF" else ">")
+    elif magic[:4] == b"FORM" and magic[8:11] == b"AIF":
+        promised = struct.unpack(">I", magic[4:8])[0]
+        if size - 8 < promised < _LENGTH_UNKNOWN:
+            raise BadAudio(_truncated(name, promised, size - 8), "truncated")
     elif magic[:7] == b"NIST_1A":
         _check_sphere(stream, size, name)
     stream.seek(0)
@@ -80,13 +85,6 @@ def describe_unknown(stream: BinaryIO) -> str:
         f"not a sound file that libsndfile or FFmpeg knows (it begins with {head!r}): replace it by a wav, "
         "flac, ogg, opus, mp3 or SPHERE recording"
     )
-
-
-def mp3_length_is_exact(stream: BinaryIO) -> bool:
-    """Whether an mp3 file has the Xing/Info header that counts its frames; without it a length is a guess."""
-    stream.seek(0)
-    head = stream.read(1 << 16)
-    return b"Xing" in head or b"Info" in head
 
 
 def _check_wav(stream: BinaryIO, size: int, name: str, order: str) -> None:
@@ -131,7 +129,4 @@ def _check_sphere(stream: BinaryIO, size: int, name: str) -> None:
 
 
 def _truncated(name: str, promised: int, present: int) -> str:
-    return (
-        f"{name} is truncated: its header promises {promised} bytes of samples, it holds {max(present, 0)}; "
-        "get it again."
-    )
+    return f"{name} is truncated: its header promises {promised} bytes, it holds {max(present, 0)}; get it again."

@@ -153,9 +153,10 @@ def test_what_save_to_disk_made_is_read(tmp_path, splits):
     assert read_audio(rows["test"][0]["audio"], RATE).size > 0
 
 
-def test_an_unknown_class_is_left_to_the_inspection(tmp_path):
+@pytest.mark.parametrize("unknown", [None, -1])
+def test_an_unknown_class_is_left_to_the_inspection(tmp_path, unknown):
     rows = table(12).to_dict()
-    rows["word"][3] = None
+    rows["word"][3] = unknown
     Dataset.from_dict(rows, features=table(1).features).save_to_disk(str(tmp_path / "saved"))
     corpus = corpus_of(tmp_path / "saved", validation_fraction=0.0, test_fraction=0.0)
     with pytest.raises(CorpusError, match=r"1 without label.*3\.wav has no label"):

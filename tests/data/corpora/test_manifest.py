@@ -86,6 +86,13 @@ def test_missing_splits_are_taken_out_of_training_by_speaker(tmp_path, rows):
     assert sum(map(len, speakers)) == len(set.union(*speakers)) == 5
 
 
+@pytest.mark.parametrize("name", ["all.csv", "all.jsonl"])
+def test_the_byte_order_mark_of_spreadsheets_is_no_part_of_a_name(tmp_path, rows, name):
+    write(tmp_path / name, rows)
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
+    assert len(load(tmp_path, train_file=name, split_column="part")["train"]) == 10
+
+
 def test_without_data_dir_paths_start_from_the_table(tmp_path, rows, monkeypatch):
     write(tmp_path / "all.csv", rows)
     monkeypatch.chdir(tmp_path.parent)

@@ -89,11 +89,11 @@ class Hub(Corpus):
             source = self._open()
             parts = {split: self._read(source[name]) for split, name in self._split_names(list(source)).items()}
         fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
-        for number, (split, fraction) in enumerate(fractions.items()):
+        for split, fraction in fractions.items():
             if split not in parts:
                 train = parts["train"]
                 labels = [None] * len(train.targets) if self.text_column else train.targets
-                taken = choose(labels, train.speakers, fraction, self.seed + number)
+                taken = choose(labels, train.speakers, fraction, self.seed)
                 parts["train"] = train.select(set(range(len(labels))) - taken)
                 parts[split] = train.select(taken)
         names = parts["train"].class_names or sorted(

@@ -37,7 +37,7 @@ def complete_splits(
     if not test:
         train, test = take_out(train, test_fraction, seed)
     if not validation:
-        train, validation = take_out(train, validation_fraction, seed + 1)
+        train, validation = take_out(train, validation_fraction, seed)
     return {"train": train, "validation": validation, "test": test}
 
 
