@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jiwer
+import numpy as np
 import pytest
 
-from hf_speech.tasks.metrics import ClassificationMetrics
+from hf_speech.tasks.metrics import ClassificationMetrics, TranscriptionMetrics, align_words, count_errors, error_rates
 
 
 def test_values_are_those_of_the_confusion_matrix():
@@ -46,3 +48,57 @@ def test_two_metrics_at_work_at_once_do_not_disturb_each_other():
     second.add_batch(predictions=[0, 0], references=[1, 1])
     assert first.compute()["accuracy"] == 1.0
     assert second.compute()["accuracy"] == 0.0
+
+
+def test_errors_of_words_and_characters_are_counted():
+    # Words: the -> a, sat deleted. Characters, spaces among them: of "the cat sat", "a cat" keeps " cat".
+    metrics = TranscriptionMetrics().compute(predictions=["a cat", "on"], references=["the cat sat", "on"])
+    assert metrics["wer"] == 2 / 4
+    assert metrics["cer"] == 7 / 13
+    assert [metrics[f"word_{name}"] for name in ("substitutions", "deletions", "insertions")] == [1, 1, 0]
+    assert metrics["words"] == 4
+    assert metrics["characters"] == 13
+    assert next(iter(metrics)) == "wer"
+
+
+def test_an_empty_reference_adds_its_insertions_and_no_words():
+    counts = count_errors(["", "yes", "", "no"], ["uh oh", "", "", "no"])
+    assert counts[:, :4].tolist() == [[0, 0, 2, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]
+    assert counts[:, 4:].tolist() == [[0, 0, 5, 0], [0, 3, 0, 3], [0, 0, 0, 0], [0, 0, 0, 2]]
+    rates = error_rates(counts.sum(axis=0))
+    assert rates["wer"] == 3 / 2
+    assert rates["cer"] == 8 / 5
+
+
+def test_without_any_reference_word_the_rate_is_the_number_of_insertions():
+    assert error_rates(count_errors([""], ["uh oh"])[0]) == {"wer": 2.0, "cer": 5.0}
+    assert error_rates(count_errors([""], [""])[0]) == {"wer": 0.0, "cer": 0.0}
+    assert count_errors([], []).shape == (0, 8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_error_rates_are_jiwers(seed: int):
+    rng = np.random.default_rng(seed)
+    references, predictions = (
+        [" ".join(rng.choice(["a", "bc", "d"], rng.integers(1, 9))) for _ in range(20)] for _ in range(2)
+    )
+    rates = error_rates(count_errors(references, predictions).sum(axis=0))
+    assert rates["wer"] == pytest.approx(jiwer.wer(references, predictions))
+    assert rates["cer"] == pytest.approx(jiwer.cer(references, predictions))
+
+
+def test_rates_of_many_sums_are_computed_at_once():
+    counts = count_errors(["a b", "c"], ["a x", "d d"])
+    rates = error_rates(np.stack([counts[0], counts[1], counts.sum(0)]))
+    assert rates["wer"].tolist() == [1 / 2, 2.0, 1.0]
+
+
+def test_words_are_paired():
+    assert align_words("the cat  sat", "a cat sat down") == [
+        ("the", "a"),
+        ("cat", "cat"),
+        ("sat", "sat"),
+        (None, "down"),
+    ]
+    assert align_words("go", "") == [("go", None)]
+    assert align_words("", "") == []

@@ -48,7 +48,7 @@ class EvaluationReport:
         versions: Of Python and packages, and the commit in a checkout.
         records: What happened to each utterance.
         skipped: The sentence about each skipped utterance.
-        confusions: (reference, prediction, utterances), most frequent first.
+        confusions: (reference, prediction, how often), most frequent first.
         confusion_matrix: Class names and counts `(classes, classes)`, for tasks with classes.
     """
 
