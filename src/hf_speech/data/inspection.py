@@ -226,8 +226,11 @@ def inspect_corpus(
         raise CorpusError(report.refusal())
     _check_splits(dataset_dict, report)
     report.warnings += _common_recordings(dataset_dict, report)
-    good = DatasetDict({name: _keep_good(rows, report.splits[name]) for name, rows in dataset_dict.items()})
-    return good, report
+    good = {
+        name: rows.select(report.splits[name].good_indices) if report.splits[name].num_bad else rows
+        for name, rows in dataset_dict.items()
+    }
+    return DatasetDict(good), report
 
 
 @dataclass
@@ -302,17 +305,6 @@ def _common_recordings(dataset_dict: DatasetDict, report: InspectionReport) -> l
         f"{finding.count:,} recordings of {split} are also in {elsewhere}, such as: {finding.examples[0]}"
         for (elsewhere, split), finding in common.items()
     ]
-
-
-def _keep_good(rows: Dataset, found: SplitReport) -> Dataset:
-    """The good rows of a split, with the durations that were decoded where the headers gave none."""
-    if len(found.good_indices) < len(rows):
-        rows = rows.select(found.good_indices)
-    durations = list(rows["duration"])
-    if any(math.isnan(duration) for duration in durations):
-        decoded = [found.durations[index] for index in found.good_indices]
-        rows = rows.remove_columns("duration").add_column("duration", decoded)
-    return rows
 
 
 def _is_blank(target: Any) -> bool:
