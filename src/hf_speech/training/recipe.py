@@ -1,10 +1,11 @@
 """Recipes: one YAML file is one whole experiment.
 
 A section of a recipe is the constructor of the object it configures: `corpus` holds the fields of the corpus class,
-`features` the arguments of `SpeechFeatureExtractor`, `augmentation` those of `Augmentation`, `model` those of the
-model's configuration, `training` those of `TrainingOptions`. No parameter is declared twice: jsonargparse reads the
-signatures and docstrings, checks types, and gives every key a command-line override (`--training.learning_rate 1e-3`).
-An override without a dot is a key of the recipe itself (`--name`) or short for one of the corpus (`--data_dir`).
+`text` (transcription only) those of `TextOptions`, `features` the arguments of `SpeechFeatureExtractor`, `augmentation`
+those of `Augmentation`, `model` those of the model's configuration, `training` those of `TrainingOptions`.
+No parameter is declared twice: jsonargparse reads the signatures and docstrings, checks types, and gives every key a
+command-line override (`--training.learning_rate 1e-3`). An override without a dot is a key of the recipe itself
+(`--name`) or short for one of the corpus (`--data_dir`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from hf_speech.tasks import Task, get_task
 from hf_speech.training.options import TrainingOptions
 
 DEFAULT_RECIPE = "digits"
-SECTIONS = ("corpus", "features", "augmentation", "model", "training")
+SECTIONS = ("corpus", "text", "features", "augmentation", "model", "training")
 # What the trainer works out by itself: not for a recipe to say.
-DERIVED = {"input_size", "feature_size", "feature_mean", "feature_std", "padding_value"}
+DERIVED_FEATURES = {"feature_size", "feature_mean", "feature_std", "padding_value"}
+DERIVED_MODEL = {"input_size", "hop_length", "vocab_size", "pad_token_id"}
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Recipe:
         name: Name of the run folder.
         task: What the model learns to do.
         corpus: Where its rows come from.
+        text: How transcripts are written, for a task that has them.
         features: Arguments of `SpeechFeatureExtractor`.
         augmentation: How training waveforms are varied.
         model_type: The model family, as in a model's `config.json`.
@@ -54,6 +57,7 @@ class Recipe:
     name: str
     task: Task
     corpus: Corpus
+    text: Any
     features: dict[str, Any]
     augmentation: Augmentation
     model_type: str
@@ -108,9 +112,9 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
         content.setdefault("name", path.stem)
     given = parse_overrides(overrides)
     for key in SECTIONS:
-        if not isinstance(content.setdefault(key, {}) or {}, dict):
+        content[key] = content.get(key) or {}
+        if not isinstance(content[key], dict):
             raise RecipeError(f"{origin}: the section {key!r} must be a list of `key: value` lines.")
-        content[key] = content[key] or {}
 
     task = get_task(given.get("task", content.get("task", "audio-classification")))
     corpus_name = given.get("corpus.name", content["corpus"].get("name", "synthetic"))
@@ -122,7 +126,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
             f"{origin}: the task {task.name} has no model {model_type!r}{_nearest(model_type, task.model_types)}"
         )
 
-    parser = _make_parser(task.name, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
+    parser = _make_parser(task, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
     valid = set(parser.get_defaults().keys())
     given = {_full_key(key, valid): value for key, value in given.items()}
     for where, keys in ((origin, _dotted(content)), ("The command line", given)):
@@ -170,7 +174,8 @@ def load_corpus(
 def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str) -> Recipe:
     values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
     # Written out, so that a resolved recipe does not depend on today's defaults.
-    values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in SECTIONS}}
+    sections = [key for key in SECTIONS if key != "text" or task.text_options is not None]
+    values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in sections}}
     values["corpus"] = {"name": corpus_name} | values["corpus"]
     values["model"] = {"model_type": model_type} | values["model"]
 
@@ -182,6 +187,7 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
         name=values["name"],
         task=task,
         corpus=CORPORA[corpus_name](**section("corpus", without="name")),
+        text=None if task.text_options is None else task.text_options(**section("text")),
         features=section("features"),
         augmentation=Augmentation(**section("augmentation")),
         model_type=model_type,
@@ -191,28 +197,28 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
     )
 
 
-def _make_parser(task: str, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
+def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
     """A parser whose keys are the arguments of the very classes that a recipe configures."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--name", type=str, default="run", help="Name of the run folder.")
-    parser.add_argument("--task", type=str, default=task, help="What the model learns to do.")
+    parser.add_argument("--task", type=str, default=task.name, help="What the model learns to do.")
     parser.add_argument("--corpus.name", type=str, default=corpus.name, help="The corpus.")
     parser.add_class_arguments(corpus, "corpus")
-    extractor_base = inspect.signature(SequenceFeatureExtractor.__init__).parameters
-    inherited = {name for name in extractor_base if name != "sampling_rate"} - {"self", "kwargs"}
-    parser.add_class_arguments(SpeechFeatureExtractor, "features", skip=_present(SpeechFeatureExtractor, inherited))
+    if task.text_options is not None:
+        parser.add_class_arguments(task.text_options, "text")
+    inherited = _parameters(SequenceFeatureExtractor.__init__) - {"self", "sampling_rate"}
+    skip = _parameters(SpeechFeatureExtractor) & (DERIVED_FEATURES | inherited)
+    parser.add_class_arguments(SpeechFeatureExtractor, "features", skip=skip)
     parser.add_class_arguments(Augmentation, "augmentation")
     parser.add_argument("--model.model_type", type=str, default=config.model_type, help="The model family.")
-    parser.add_class_arguments(
-        config, "model", skip=_present(config, set(inspect.signature(PreTrainedConfig).parameters))
-    )
+    skip = _parameters(config) & (DERIVED_MODEL | _parameters(PreTrainedConfig))
+    parser.add_class_arguments(config, "model", skip=skip)
     parser.add_class_arguments(TrainingOptions, "training")
     return parser
 
 
-def _present(cls: type, names: set[str]) -> set[str]:
-    """Those of `names`, and of the derived values, that are arguments of `cls`."""
-    return (names | DERIVED) & set(inspect.signature(cls).parameters)
+def _parameters(function: Any) -> set[str]:
+    return set(inspect.signature(function).parameters)
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:

@@ -8,6 +8,8 @@ resolved, the evaluation, the curves and the logs.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import shutil
@@ -20,7 +22,15 @@ import torch
 from accelerate import PartialState
 from datasets import DatasetDict
 from huggingface_hub.errors import StrictDataclassError
-from transformers import CONFIG_MAPPING, EarlyStoppingCallback, PreTrainedModel, ProgressCallback, set_seed
+from tqdm.auto import tqdm
+from transformers import (
+    CONFIG_MAPPING,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    ProgressCallback,
+    set_seed,
+)
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
@@ -93,14 +103,29 @@ def train(
         recipe.task.check_columns(corpus)
         extractor = make_feature_extractor(recipe)
         corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate)
+    tokenizer = recipe.task.make_tokenizer(corpus, recipe.text)
+    model = make_model(recipe, extractor, corpus, tokenizer)
+    corpus = recipe.task.inspect_targets(
+        corpus,
+        report,
+        bad_rows=recipe.corpus.bad_rows,
+        frames_of=lambda seconds: model.num_logit_frames(extractor.num_frames(int(seconds * extractor.sampling_rate))),
+        tokenizer=tokenizer,
+        options=recipe.text,
+    )
     if state.is_main_process:
         print(report)
     fit_feature_extractor(extractor, corpus)
-    model = make_model(recipe, extractor, corpus)
-    datasets = make_datasets(recipe, extractor, corpus)
+    datasets = make_datasets(recipe, extractor, corpus, tokenizer)
 
     arguments = options.training_arguments(run_dir, recipe.task.best_metric, recipe.task.greater_is_better)
     metric = arguments.metric_for_best_model or recipe.task.best_metric
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        for line in recipe.task.sample_lines(prediction, tokenizer):
+            tqdm.write(line)
+        return recipe.task.compute_metrics(prediction, tokenizer)
+
     trainer = SpeechTrainer(
         model=model,
         args=arguments,
@@ -110,7 +135,7 @@ def train(
         train_dataset=datasets["train"],
         eval_dataset=datasets["validation"],
         processing_class=extractor,
-        compute_metrics=recipe.task.compute_metrics,
+        compute_metrics=compute_metrics,
         preprocess_logits_for_metrics=recipe.task.preprocess_logits_for_metrics,
     )
     trainer.remove_callback(ProgressCallback)
@@ -130,10 +155,12 @@ def train(
         best = trainer.accelerator.unwrap_model(trainer.model)
         best.save_pretrained(run_dir)
         extractor.save_pretrained(run_dir)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(run_dir)
         history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
         (run_dir / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
         plot_training_curves(trainer.state.log_history, run_dir / "curves.png")
-        loaded = LoadedModel(best.eval(), extractor, recipe.task, str(run_dir))
+        loaded = LoadedModel(best.eval(), extractor, recipe.task, str(run_dir), tokenizer)
         for split in ("validation", "test"):
             if split in corpus:
                 evaluation = evaluate_model(
@@ -164,16 +191,19 @@ def fit_feature_extractor(extractor: SpeechFeatureExtractor, corpus: DatasetDict
         extractor.fit_global_statistics(read_audio(audio, extractor.sampling_rate) for audio in rows)
 
 
-def make_model(recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> PreTrainedModel:
+def make_model(
+    recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict, tokenizer: Any = None
+) -> PreTrainedModel:
     """Makes the recipe's model with fresh weights, fitted to the extractor's features and the corpus's targets.
 
     Raises:
         RecipeError: If the configuration refuses the section's values.
     """
+    config_class = CONFIG_MAPPING[recipe.model_type]
+    derived = {"input_size": extractor.feature_size, "hop_length": extractor.hop_length}
+    fitting = {name: value for name, value in derived.items() if name in inspect.signature(config_class).parameters}
     try:
-        config = CONFIG_MAPPING[recipe.model_type](
-            **recipe.model, **recipe.task.config_arguments(corpus), input_size=extractor.feature_size
-        )
+        config = config_class(**recipe.model, **recipe.task.config_arguments(corpus, tokenizer), **fitting)
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"The recipe's section model: {reason}") from error
@@ -181,14 +211,17 @@ def make_model(recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: Datase
     return model
 
 
-def make_datasets(recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> dict[str, SpeechDataset]:
+def make_datasets(
+    recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict, tokenizer: Any = None
+) -> dict[str, SpeechDataset]:
     """Makes the training split (augmented) and the validation split (as it is)."""
+    encode_target = functools.partial(recipe.task.encode_target, tokenizer=tokenizer)
     datasets: dict[str, SpeechDataset] = {}
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
         datasets[split] = SpeechDataset(
             corpus[split],
             extractor.sampling_rate,
-            recipe.task.encode_target,
+            encode_target,
             augmentation,
             recipe.training.seed,
         )
