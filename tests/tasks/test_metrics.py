@@ -76,6 +76,10 @@ def test_without_any_reference_word_the_rate_is_the_number_of_insertions():
     assert count_errors([], []).shape == (0, 8)
 
 
+def test_any_space_is_one_space():
+    assert count_errors(["a\tb \n c"], [" a b  c"])[0].tolist() == [0, 0, 0, 3, 0, 0, 0, 5]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_error_rates_are_jiwers(seed: int):
     rng = np.random.default_rng(seed)
