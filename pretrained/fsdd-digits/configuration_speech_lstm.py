@@ -1,0 +1,88 @@
+"""The configuration of `SpeechLSTMForAudioClassification`: everything that decides its shape and its loss.
+
+`strict` checks the type of every field when a configuration is made or loaded. It does not see annotations that are
+strings, so this file does without `from __future__ import annotations`.
+"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class SpeechLSTMConfig(PreTrainedConfig):
+    """Configuration of an LSTM that classifies utterances.
+
+    The data's way: input dropout, SpecAugment (training only), an optional linear projection, an optional
+    subsampling stem, the recurrent layers, pooling over time, dense layers, logits.
+
+    Args:
+        input_size: Features of an input frame; the feature extractor's `feature_size`.
+        projection_size: Units of a linear layer and ReLU before everything else, or null for none.
+        subsampling: Factor by which a stem of stride-2 convolutions (kernel 3) shortens time: 1 (no stem), 2 or 4.
+        hidden_size: LSTM units of each direction, and channels of the stem.
+        num_hidden_layers: LSTM layers.
+        bidirectional: Whether each layer also reads from the end to the beginning.
+        dropout: Dropout after the projection, the stem, each LSTM layer and each dense layer.
+        input_dropout: Dropout on the input features.
+        feature_noise: Standard deviation of Gaussian noise added to the input features while training.
+        layer_norm: Whether each LSTM layer's output is layer-normalised.
+        pooling: How frames become one vector: "last" (final state of each direction), "mean", "max" or "attention"
+            (a learned softmax weight for each frame).
+        head_sizes: Units of the dense ReLU layers between pooling and logits, or null for none.
+        label_smoothing: Probability mass spread evenly over the classes in the loss.
+        class_weights: Weight of each class in the loss, in the order of the labels, or null for equal weights.
+        mixup_alpha: Mixup while training: utterances of a batch are blended in pairs, features and labels, with a share
+            drawn from Beta(alpha, alpha) (Zhang et al., arXiv 1710.09412); 0 for none.
+        mixup_probability: Probability that a batch is blended.
+        num_time_masks: SpecAugment: time masks for each utterance.
+        time_mask_width: SpecAugment: largest width of a time mask in frames.
+        max_time_mask_ratio: SpecAugment: largest share of an utterance that one time mask may cover.
+        num_frequency_masks: SpecAugment: frequency masks for each utterance.
+        frequency_mask_width: SpecAugment: largest width of a frequency mask in features.
+    """
+
+    model_type = "speech_lstm"
+
+    input_size: int = 80
+    projection_size: int | None = None
+    subsampling: Literal[1, 2, 4] = 1
+    hidden_size: int = 128
+    num_hidden_layers: int = 2
+    bidirectional: bool = True
+    dropout: float | int = 0.2
+    input_dropout: float | int = 0.0
+    feature_noise: float | int = 0.0
+    layer_norm: bool = True
+    pooling: Literal["last", "mean", "max", "attention"] = "attention"
+    head_sizes: list[int] | None = None
+    label_smoothing: float | int = 0.0
+    class_weights: list[float | int] | None = None
+    mixup_alpha: float | int = 0.0
+    mixup_probability: float | int = 0.5
+    num_time_masks: int = 0
+    time_mask_width: int = 10
+    max_time_mask_ratio: float | int = 0.2
+    num_frequency_masks: int = 0
+    frequency_mask_width: int = 8
+
+    def validate_sizes(self) -> None:
+        """Refuses sizes no model can have; run by `strict` whenever a configuration is made or loaded."""
+        sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
+        sizes += [("num_hidden_layers", self.num_hidden_layers), ("projection_size", self.projection_size)]
+        sizes += [("head_sizes", size) for size in self.head_sizes or []]
+        for name, size in sizes:
+            if size is not None and not 1 <= size <= 65_536:
+                raise ValueError(f"{name} must lie between 1 and 65,536, and {size} does not.")
+        for name in ("dropout", "input_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")
+        if self.class_weights is not None and len(self.class_weights) != self.num_labels:
+            raise ValueError(
+                f"class_weights lists {len(self.class_weights)} weights "
+                f"for {self.num_labels} classes: give one for each."
+            )
+
+
+__all__ = ["SpeechLSTMConfig"]
