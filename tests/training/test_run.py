@@ -23,6 +23,7 @@ def test_run_folder_holds_everything(tones_run: Path) -> None:
         "feature_extraction_speech.py",
         "recipe.yaml",
         "training.json",
+        "inspection.json",
         "curves.png",
         "evaluation/test.json",
         "evaluation/validation.json",

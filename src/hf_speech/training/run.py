@@ -109,7 +109,7 @@ def train(
         corpus,
         report,
         bad_rows=recipe.corpus.bad_rows,
-        frames_of=lambda seconds: model.num_logit_frames(extractor.num_frames(int(seconds * extractor.sampling_rate))),
+        frames_of=lambda seconds: model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))),
         tokenizer=tokenizer,
         options=recipe.text,
     )
@@ -122,8 +122,9 @@ def train(
     metric = arguments.metric_for_best_model or recipe.task.best_metric
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        for line in recipe.task.sample_lines(prediction, tokenizer):
-            tqdm.write(line)
+        lines = recipe.task.sample_lines(prediction, tokenizer)
+        if lines and state.is_main_process:
+            tqdm.write("\n".join(lines))
         return recipe.task.compute_metrics(prediction, tokenizer)
 
     trainer = SpeechTrainer(
@@ -147,6 +148,7 @@ def train(
     if state.is_main_process:
         print(f"Training {recipe.name}: {model.num_parameters():,} parameters on {state.device}, into {run_dir}")
         (run_dir / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        _write_json(run_dir / "inspection.json", report.to_dict())
 
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -158,7 +160,7 @@ def train(
         if tokenizer is not None:
             tokenizer.save_pretrained(run_dir)
         history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
-        (run_dir / "training.json").write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+        _write_json(run_dir / "training.json", history)
         plot_training_curves(trainer.state.log_history, run_dir / "curves.png")
         loaded = LoadedModel(best.eval(), extractor, recipe.task, str(run_dir), tokenizer)
         for split in ("validation", "test"):
@@ -242,6 +244,10 @@ def _tensorboard_writer(report_to: str, run_dir: Path) -> Any:
             "training.report_to is tensorboard, which is not installed: pip install 'hf_speech[tensorboard]'."
         ) from error
     return SummaryWriter(str(run_dir / "logs"))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _claim(run_dir: Path, resume: bool, overwrite: bool) -> str | None:
