@@ -117,6 +117,17 @@ def test_loss_is_torchs_ctc_of_each_utterance() -> None:
     torch.testing.assert_close(loss, sum(single) / 4, atol=1e-5, rtol=1e-5)
 
 
+def test_intermediate_loss_is_blended_while_training() -> None:
+    model = make_model(intermediate_ctc_weight=0.3, dropout=0.0)
+    plain = model(batch(), MASK.long(), LABELS).loss
+    blended = model.train()(batch(), MASK.long(), LABELS).loss
+    frames, lengths = model.frontend(batch() * MASK[:, :, None], LENGTHS)
+    middle = model.classifier(model.intermediate_norm(model.layers[0](frames, lengths)))
+    expected = 0.7 * plain + 0.3 * model._loss(middle, lengths, LABELS)
+    torch.testing.assert_close(blended, expected)
+    assert make_model().intermediate_norm is None
+
+
 def test_transcript_longer_than_its_audio_does_not_spoil_the_batch() -> None:
     labels = torch.tensor([[1, 2, 3, 4], [1, -100, -100, -100]])
     features, mask = torch.randn(2, 8, 20), torch.ones(2, 8, dtype=torch.long)
@@ -178,6 +189,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"frontend": "deepspeech2", "num_convolutions": 5}, "2 or 3 convolutions"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"kernel_size": 1}, "kernel_size"),
+        ({"num_hidden_layers": 1, "intermediate_ctc_weight": 0.3}, "at least 2 recurrent layers"),
     ],
 )
 def test_impossible_configurations_are_refused(arguments: dict[str, Any], message: str) -> None:

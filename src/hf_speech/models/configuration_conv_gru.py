@@ -45,6 +45,8 @@ class ConvGRUConfig(PreTrainedConfig):
         max_time_mask_ratio: SpecAugment: largest share of an utterance that one time mask may cover.
         num_frequency_masks: SpecAugment: frequency masks for each utterance.
         frequency_mask_width: SpecAugment: largest width of a frequency mask in features.
+        intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer through the same
+            classifier, a regulariser for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none.
         ctc_zero_infinity: Whether an utterance too short for its transcript counts nothing instead of spoiling the
             batch with an infinite loss.
         pad_token_id: Id of the CTC blank.
@@ -76,6 +78,7 @@ class ConvGRUConfig(PreTrainedConfig):
     max_time_mask_ratio: float | int = 0.2
     num_frequency_masks: int = 0
     frequency_mask_width: int = 20
+    intermediate_ctc_weight: float | int = 0.0
     ctc_zero_infinity: bool = True
     pad_token_id: int | None = 0
 
@@ -107,8 +110,11 @@ class ConvGRUConfig(PreTrainedConfig):
             )
         if self.causal and self.bidirectional:
             raise ValueError("causal and bidirectional contradict each other: choose one.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, and {self.dropout} is not.")
+        for name in ("dropout", "intermediate_ctc_weight"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")
+        if self.intermediate_ctc_weight and self.num_hidden_layers < 2:
+            raise ValueError("intermediate_ctc_weight needs at least 2 recurrent layers: set it to 0, or add layers.")
 
 
 __all__ = ["ConvGRUConfig"]

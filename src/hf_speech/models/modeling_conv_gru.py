@@ -96,6 +96,7 @@ class ConvGRUForCTC(PreTrainedModel):
             size = layer.output_size
         self.lookahead = Lookahead(size, config.lookahead) if config.lookahead else None
         self.norm = nn.LayerNorm(size)
+        self.intermediate_norm = nn.LayerNorm(size) if config.intermediate_ctc_weight else None
         self.classifier = nn.Linear(size, config.vocab_size)
         self.post_init()
 
@@ -123,13 +124,16 @@ class ConvGRUForCTC(PreTrainedModel):
         """Logit frames that so many feature frames give."""
         return num_frames // self.config.stride
 
-    def encode(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The classifier's input, `(batch, frames, size)`, from what the front end gave."""
-        for layer in self.layers:
+    def _encode(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The outputs of all recurrent layers and of the middle one, `(batch, frames, size)`, of the front end's."""
+        middle = frames
+        for index, layer in enumerate(self.layers):
             frames = layer(frames, lengths)
+            if index + 1 == len(self.layers) // 2:
+                middle = frames
         if self.lookahead is not None:
             frames = self.lookahead(frames, lengths)
-        return self.norm(frames)
+        return frames, middle
 
     @can_return_tuple
     def forward(
@@ -173,11 +177,18 @@ class ConvGRUForCTC(PreTrainedModel):
         if num_logits == 0:  # Too short for a single logit: one frame is computed, and none returned.
             features = F.pad(features, (0, 0, 0, self.config.stride - features.shape[1]))
         frames, logit_lengths = self.frontend(features, lengths)
-        logits = self.classifier(self.encode(frames, logit_lengths))[:, :num_logits]
+        last, middle = self._encode(frames, logit_lengths)
+        logits = self.classifier(self.norm(last))[:, :num_logits]
         padding = ~frame_mask(logit_lengths, logits.shape[1])[:, :, None]
         blank = torch.arange(self.config.vocab_size, device=logits.device) == self.config.pad_token_id
         logits = torch.where(padding, torch.where(blank, 0.0, IMPOSSIBLE).to(logits.dtype), logits)
-        loss = None if labels is None else self._loss(logits, logit_lengths, labels)
+        loss = None
+        if labels is not None:
+            loss = self._loss(logits, logit_lengths, labels)
+            if self.intermediate_norm is not None and self.training:
+                weight = self.config.intermediate_ctc_weight
+                middle_logits = self.classifier(self.intermediate_norm(middle))[:, :num_logits]
+                loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, labels)
         return CausalLMOutput(loss=loss, logits=logits)
 
     def _loss(self, logits: torch.Tensor, logit_lengths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,8 @@ class TrainingOptions:
         early_stopping_patience: Own: epochs without a better validation metric after which training stops, or null.
         load_best_model_at_end: Whether the model of the best epoch is kept rather than the last one.
         metric_for_best_model: The validation metric that decides, or null for the task's own.
+        weight_averaging: Own: decay of an exponential moving average of the weights, which is what is evaluated and
+            saved (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
         logging_steps: Steps between two entries in the log.
         save_total_limit: Checkpoints kept on disk.
         dataloader_num_workers: Processes that decode, augment and compute features.
@@ -63,6 +65,7 @@ class TrainingOptions:
     early_stopping_patience: int | None = None
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = None
+    weight_averaging: float = 0.0
     logging_steps: int = 10
     save_total_limit: int = 2
     dataloader_num_workers: int = 1
@@ -84,6 +87,7 @@ class TrainingOptions:
             "group_by_length",
             "max_batch_seconds",
             "early_stopping_patience",
+            "weight_averaging",
             "cpu_threads",
             "trainer_options",
             "report_to",

@@ -41,6 +41,7 @@ from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import RecipeError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
 from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.averaging import WeightAveraging
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
 
@@ -109,7 +110,9 @@ def train(
         corpus,
         report,
         bad_rows=recipe.corpus.bad_rows,
-        frames_of=lambda seconds: model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))),
+        frames_of=lambda seconds: model.num_logit_frames(
+            extractor.num_frames(round(seconds * extractor.sampling_rate))
+        ),
         tokenizer=tokenizer,
         options=recipe.text,
     )
@@ -143,6 +146,8 @@ def train(
     trainer.add_callback(ProgressReporter(metric.removeprefix("eval_")))
     if options.early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(options.early_stopping_patience))
+    if options.weight_averaging:
+        trainer.add_callback(WeightAveraging(options.weight_averaging, checkpoint))
     if state.is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:
         trainer.add_callback(TensorBoardCallback(writer))
     if state.is_main_process:

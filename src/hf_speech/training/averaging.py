@@ -1,0 +1,85 @@
+"""An exponential moving average of the weights, trained beside them and used in their place.
+
+The average of the last steps is a better model than the last step (Polyak & Juditsky 1992), above all with little data.
+From the end of an epoch to the beginning of the next one the model holds the average: so that is what is evaluated,
+chosen as best, and saved. The weights that gradients act on wait meanwhile, and lie beside each checkpoint, so that a
+resumed training goes on exactly where it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
+
+WEIGHTS_FILE = "unaveraged.safetensors"
+
+
+class WeightAveraging(TrainerCallback):
+    """Averages a model's weights after each optimiser step.
+
+    Args:
+        decay: Share of the average that stays at each step; in the first steps it is smaller, so that the average does
+            not remember the fresh weights for long.
+        checkpoint: The checkpoint that training resumes from.
+    """
+
+    def __init__(self, decay: float, checkpoint: str | None = None) -> None:
+        self.decay = decay
+        self.checkpoint = checkpoint
+        self._average: dict[str, torch.Tensor] = {}
+        self._waiting: dict[str, torch.Tensor] | None = None
+
+    @torch.no_grad()
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Begins the average; resuming, the checkpoint's weights are the average, and the others lie beside them."""
+        self._average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        if self.checkpoint is not None and (file := Path(self.checkpoint) / WEIGHTS_FILE).is_file():
+            self._load(model, load_file(file))
+
+    @torch.no_grad()
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Moves the average towards the new weights."""
+        decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
+        for name, parameter in model.named_parameters():
+            self._average[name].lerp_(parameter.detach().to(self._average[name]), 1 - decay)
+
+    @torch.no_grad()
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Puts the average into the model, before evaluation and saving."""
+        self._waiting = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        self._load(model, self._average)
+
+    @torch.no_grad()
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Goes on training with the weights that waited; after the last epoch nothing does, and the average stays."""
+        if self._waiting is not None:
+            self._load(model, self._waiting)
+            self._waiting = None
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Writes the weights that wait beside the checkpoint that was just saved."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and self._waiting is not None and folder.is_dir():
+            save_file({name: weight.contiguous() for name, weight in self._waiting.items()}, folder / WEIGHTS_FILE)
+
+    @staticmethod
+    def _load(model: Any, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name].to(parameter))
+
+
+__all__ = ["WeightAveraging"]
