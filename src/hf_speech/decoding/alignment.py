@@ -1,0 +1,143 @@
+"""Forced alignment: when a given text is said, by the most probable path through its tokens and blanks.
+
+Viterbi over the lattice of Graves et al. (2006, "Connectionist temporal classification", ICML, section 4.1) with the
+maximum in place of the sum: the tokens interleaved with blanks make 2L + 1 states; a frame stays in its state, enters
+the next, or skips the blank between two different tokens. A step of all states is a few array operations, so that half
+a minute of speech takes milliseconds.
+
+Not `torchaudio.functional.forced_align`, which does the same: it cannot be imported beside every torch, refuses an
+empty text, and the times of words would then need it wherever text is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from hf_speech.decoding.hypothesis import (
+    BLANK,
+    WORD_DELIMITER,
+    Hypothesis,
+    LogProbs,
+    TokenSpan,
+    check_log_probs,
+    encode,
+    make_hypothesis,
+    shorten,
+)
+from hf_speech.errors import HFSpeechError
+
+# A byte for each frame and state: some ten minutes of speech.
+_MOST_BYTES = 2**30
+
+
+def min_frames(ids: Sequence[int]) -> int:
+    """The fewest frames that CTC can say these tokens in: one each, and a blank between adjacent equal ones."""
+    return len(ids) + sum(first == second for first, second in pairwise(ids))
+
+
+def align_text(
+    log_probs: LogProbs,
+    text: str,
+    tokens: Sequence[str],
+    *,
+    seconds_per_frame: float,
+    blank: int = BLANK,
+    word_delimiter: str = WORD_DELIMITER,
+) -> Hypothesis:
+    """Find when the words of a text are said.
+
+    Args:
+        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        text: What is said, written as the training transcripts are.
+        tokens: The string of each token id.
+        seconds_per_frame: Time from a frame to the next, such as 0.04.
+        blank: The id of the CTC blank.
+        word_delimiter: The token between words.
+
+    Returns:
+        The text with times; low confidences show what is not said, the score is the log-probability of the best path.
+
+    Raises:
+        HFSpeechError: If the text cannot be spelled, or does not fit into the frames.
+    """
+    log_probs = check_log_probs(log_probs, len(tokens))
+    ids = encode(text, tokens, word_delimiter)
+    if min_frames(ids) > len(log_probs):
+        raise HFSpeechError(
+            f"The text {shorten(text)!r} needs {min_frames(ids)} frames and the sound has {len(log_probs)} "
+            f"({len(log_probs) * seconds_per_frame:.2f} s): give the text of this sound, and the whole sound."
+        )
+    spans, score = align(log_probs, ids, blank)
+    return make_hypothesis(spans, score, tokens, seconds_per_frame, word_delimiter)
+
+
+def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[list[TokenSpan], float]:
+    """Find the most probable path that collapses to given tokens.
+
+    Args:
+        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        ids: The tokens, without blanks; none at all is allowed.
+        blank: The id of the CTC blank.
+
+    Returns:
+        The frames of each token, and the log-probability of the path. Of equally probable paths, the one that moves
+        on earliest.
+
+    Raises:
+        HFSpeechError: If the tokens do not fit into the frames, or there are so many of both that memory would end.
+    """
+    log_probs = check_log_probs(log_probs)
+    num_frames, num_states = len(log_probs), 2 * len(ids) + 1
+    if min_frames(ids) > num_frames:
+        raise HFSpeechError(
+            f"{len(ids)} tokens need {min_frames(ids)} frames and there are {num_frames}: give the tokens of this "
+            "sound, and the whole sound."
+        )
+    if num_frames * num_states > _MOST_BYTES:
+        raise HFSpeechError(
+            f"{len(ids)} tokens and {num_frames} frames are too many to align at once: cut the sound and its text "
+            "into shorter pieces."
+        )
+    if not num_frames:
+        return [], 0.0
+    states = np.full(num_states, blank)
+    states[1::2] = ids
+    # May a frame come from two states before? Only over a blank, and not between equal tokens.
+    skippable = np.zeros(num_states, dtype=bool)
+    skippable[3::2] = states[3::2] != states[1:-2:2]
+
+    steps = np.zeros((num_frames, num_states), dtype=np.int8)
+    # sources[k] are the best scores of paths that would move on by k states.
+    sources = np.full((3, num_states), -np.inf)
+    scores = np.full(num_states, -np.inf)
+    scores[:2] = log_probs[0, states[:2]]
+    for frame in range(1, num_frames):
+        sources[0] = scores
+        sources[1, 1:] = scores[:-1]
+        sources[2, 2:] = np.where(skippable[2:], scores[:-2], -np.inf)
+        steps[frame] = sources.argmax(axis=0)
+        scores = sources.max(axis=0) + log_probs[frame, states]
+
+    # The path ends in the last token or the blank after it.
+    state = num_states - 1 if num_states == 1 or scores[-1] >= scores[-2] else num_states - 2
+    score = float(scores[state])
+    path = np.empty(num_frames, dtype=int)
+    for frame in range(num_frames - 1, -1, -1):
+        path[frame] = state
+        state -= int(steps[frame, state])
+    return _spans(path, ids, log_probs), score
+
+
+def _spans(path: np.ndarray, ids: Sequence[int], log_probs: np.ndarray) -> list[TokenSpan]:
+    """The frames of each token along a path of states."""
+    in_token = np.flatnonzero(path % 2)
+    positions = np.arange(len(ids))
+    starts = in_token[np.searchsorted(path[in_token] // 2, positions, side="left")]
+    ends = in_token[np.searchsorted(path[in_token] // 2, positions, side="right") - 1] + 1
+    return [
+        TokenSpan(int(token), int(start), int(end), float(np.exp(log_probs[start:end, token].max())))
+        for token, start, end in zip(ids, starts, ends, strict=True)
+    ]

@@ -1,0 +1,81 @@
+"""The rules of CTC: repetitions collapse, blanks part, and nothing of it moves in time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from transformers import Wav2Vec2CTCTokenizer
+
+from hf_speech.decoding.greedy import greedy_decode
+
+TOKENS = ("<pad>", "|", "a", "b")
+
+
+def say(path: str, sure: float = 0.7) -> np.ndarray:
+    """Log-probabilities whose best path this is, `-` for the blank: `sure` in every frame, the rest shared."""
+    ids = ["-|ab".index(character) for character in path]
+    probabilities = np.full((len(path), len(TOKENS)), (1 - sure) / (len(TOKENS) - 1))
+    probabilities[np.arange(len(path)), ids] = sure
+    return np.log(probabilities)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("", ""),
+        ("----", ""),
+        ("a", "a"),
+        ("aaa", "a"),
+        ("a-a", "aa"),
+        ("aabb", "ab"),
+        ("aa--bb|-|b", "ab b"),
+        ("||-a||", "a"),
+        ("|", ""),
+    ],
+)
+def test_runs_collapse_and_blanks_part(path, text):
+    assert greedy_decode(say(path), TOKENS, seconds_per_frame=0.04).text == text
+
+
+def test_tokens_and_words_have_their_frames():
+    found = greedy_decode(say("-aa-b||--bb-"), TOKENS, seconds_per_frame=0.5)
+    assert [(span.id, span.start, span.end) for span in found.tokens] == [(2, 1, 3), (3, 4, 5), (1, 5, 7), (3, 9, 11)]
+    assert [(word.text, word.start, word.end) for word in found.words] == [("ab", 0.5, 2.5), ("b", 4.5, 5.5)]
+
+
+def test_confidence_is_the_least_certain_token_at_its_peak():
+    log_probs = np.concatenate([say("a", 0.4), say("a", 0.9), say("-", 0.3), say("b", 0.6), say("|", 0.35)])
+    found = greedy_decode(log_probs, TOKENS, seconds_per_frame=0.04)
+    assert [span.probability for span in found.tokens] == pytest.approx([0.9, 0.6, 0.35])
+    assert found.words[0].confidence == pytest.approx(0.6)
+    assert found.score == pytest.approx(np.log([0.4, 0.9, 0.3, 0.6, 0.35]).sum())
+
+
+def test_score_is_that_of_the_most_probable_path(brute_force):
+    log_probs = brute_force.draw_log_probs(5)
+    path, score = max(brute_force.every_path(log_probs), key=lambda item: item[1])
+    found = greedy_decode(log_probs, brute_force.tokens, seconds_per_frame=0.04)
+    assert tuple(span.id for span in found.tokens) == brute_force.collapse(path)
+    assert found.score == pytest.approx(score, abs=1e-5)
+
+
+def test_text_is_what_the_pipeline_of_transformers_gives(tmp_path):
+    (tmp_path / "vocab.json").write_text('{"<pad>": 0, "|": 1, "a": 2, "b": 3}')
+    tokenizer = Wav2Vec2CTCTokenizer(
+        str(tmp_path / "vocab.json"), bos_token=None, eos_token=None, unk_token="<pad>", pad_token="<pad>"
+    )
+    for seed in range(20):
+        ids = np.random.default_rng(seed).integers(0, 4, 30)
+        log_probs = say("".join("-|ab"[token] for token in ids))
+        expected = tokenizer.decode(ids.tolist())
+        # The tokenizer makes a blank of every delimiter, and these of a random path come in rows.
+        assert greedy_decode(log_probs, TOKENS, seconds_per_frame=0.04).text == " ".join(expected.split())
+
+
+def test_another_blank_and_delimiter():
+    tokens = ("a", "_", "b", "<blank>")
+    path = [3, 0, 3, 0, 1, 2, 2, 3]
+    log_probs = np.log(np.full((8, 4), 0.1))
+    log_probs[np.arange(8), path] = np.log(0.7)
+    found = greedy_decode(log_probs, tokens, seconds_per_frame=0.04, blank=3, word_delimiter="_")
+    assert found.text == "aa b"
