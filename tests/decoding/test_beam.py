@@ -1,0 +1,252 @@
+"""The beam search against all paths counted out, with and without a lexicon, a language model and hot words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_speech.decoding.beam import BeamSearchDecoder
+from hf_speech.decoding.greedy import greedy_decode
+from hf_speech.decoding.ngram import ArpaModel, build_arpa, characters
+from hf_speech.errors import HFSpeechError
+
+pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed: pip install '.[decode]'")
+
+TEXT = ["ab a", "ab bb", "a ab a", "bb", "a a", "ab a bb", "ab"]
+# Wide enough that nothing is dropped from the tiny utterances here.
+ALL = {"beam_size": 5000, "beam_threshold": 1e6}
+
+
+@pytest.fixture
+def word_model(tmp_path: Path) -> Path:
+    return build_arpa(TEXT, 3, tmp_path / "words.arpa").path
+
+
+@pytest.fixture
+def character_model(tmp_path: Path) -> Path:
+    return build_arpa(map(characters, TEXT), 4, tmp_path / "characters.arpa").path
+
+
+def decode(decoder: BeamSearchDecoder, log_probs: np.ndarray, num_best: int = 10_000) -> dict[str, float]:
+    """All texts with their scores, the best first."""
+    return {found.text: found.score for found in decoder.decode(log_probs, seconds_per_frame=0.04, num_best=num_best)}
+
+
+def assert_same(found: dict[str, float], expected: dict[Sequence[str], float]) -> None:
+    """The same texts with the same scores, in order."""
+    by_text = {" ".join(words): score for words, score in expected.items()}
+    assert found == pytest.approx(by_text, abs=2e-3)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_lexicon_a_text_has_the_probability_of_all_its_paths(brute_force, seed):
+    log_probs = brute_force.draw_log_probs(5, seed=seed)
+    expected = brute_force.add_up(log_probs, lambda path: brute_force.to_words(brute_force.collapse(path)))
+    assert_same(decode(BeamSearchDecoder(brute_force.tokens, **ALL), log_probs), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_with_a_lexicon_only_its_words_are_said(brute_force, seed):
+    """Among them one with a double letter, and one that begins another."""
+    log_probs = brute_force.draw_log_probs(6, seed=seed)
+    expected = brute_force.add_up(log_probs, lambda path: brute_force.to_words(brute_force.collapse(path)))
+    expected = {words: score for words, score in expected.items() if {"a", "ab", "bb"}.issuperset(words)}
+    assert_same(decode(BeamSearchDecoder(brute_force.tokens, lexicon=["a", "ab", "bb"], **ALL), log_probs), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_language_model_of_words(brute_force, word_model, seed):
+    log_probs = brute_force.draw_log_probs(6, seed=seed)
+    model = ArpaModel.load(word_model)
+    expected = {
+        words: score + 0.7 * model.score(" ".join(words)) + 0.3 * len(words)
+        for words, score in brute_force.add_up(
+            log_probs, lambda path: brute_force.to_words(brute_force.collapse(path))
+        ).items()
+        if model.vocabulary.issuperset(words)
+    }
+    decoder = BeamSearchDecoder(brute_force.tokens, language_model=word_model, lm_weight=0.7, word_score=0.3, **ALL)
+    assert decoder.lexicon == ("a", "ab", "bb")
+    assert_same(decode(decoder, log_probs), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_language_model_of_characters(brute_force, character_model, seed):
+    """Fails if the ids of the language model are not those of the tokens, which is how torchaudio leaves them."""
+    log_probs = brute_force.draw_log_probs(5, seed=seed)
+    model = ArpaModel.load(character_model)
+    texts: dict[tuple[str, ...], float] = {}
+    # flashlight starts in a delimiter: those that the first frames say are no news to the language model.
+    by_tokens = brute_force.add_up(log_probs, lambda path: brute_force.collapse((1, *path))[1:])
+    for tokens, score in by_tokens.items():
+        words = brute_force.to_words(tokens)
+        score += 0.7 * model.score(" ".join(brute_force.tokens[token] for token in tokens))
+        texts[words] = float(np.logaddexp(texts.get(words, -math.inf), score))
+    expected = {words: score - 0.4 * len(words) for words, score in texts.items()}
+    decoder = BeamSearchDecoder(
+        brute_force.tokens, language_model=character_model, lm_weight=0.7, word_score=-0.4, **ALL
+    )
+    assert decoder.lexicon is None
+    assert_same(decode(decoder, log_probs), expected)
+
+
+def test_hot_words_of_a_lexicon_earn_their_score_in_the_beam(brute_force, word_model):
+    log_probs = brute_force.draw_log_probs(6, seed=1)
+    options = {"language_model": word_model, "lm_weight": 0.7, "word_score": 0.2, **ALL}
+    cold = decode(BeamSearchDecoder(brute_force.tokens, **options), log_probs)
+    hot = decode(BeamSearchDecoder(brute_force.tokens, **options, hot_words=["bb"], hot_word_score=3.0), log_probs)
+    assert_same(hot, {tuple(text.split()): score + 3.0 * text.split().count("bb") for text, score in cold.items()})
+    assert list(hot) != list(cold)
+
+
+def test_a_hot_word_enters_the_lexicon_as_an_unknown_word(brute_force, word_model):
+    log_probs = brute_force.draw_log_probs(6, seed=2)
+    model = ArpaModel.load(word_model)
+    decoder = BeamSearchDecoder(
+        brute_force.tokens, language_model=word_model, lm_weight=0.7, hot_words=["ba"], hot_word_score=3.0, **ALL
+    )
+    assert decoder.lexicon == ("a", "ab", "ba", "bb")
+    expected = {
+        words: score + 0.7 * model.score(" ".join(words)) + 3.0 * words.count("ba")
+        for words, score in brute_force.add_up(
+            log_probs, lambda path: brute_force.to_words(brute_force.collapse(path))
+        ).items()
+        if {"ba", *model.vocabulary}.issuperset(words)
+    }
+    assert_same(decode(decoder, log_probs), expected)
+
+
+@pytest.mark.parametrize("lm_weight", [0.0, 0.5])
+def test_hot_words_need_no_language_model(brute_force, word_model, lm_weight):
+    """A weight of 0 turns the language model off, and not the hot words."""
+    log_probs = brute_force.draw_log_probs(6, seed=1)
+    language_model = None if lm_weight else word_model
+    options = {"lexicon": ["a", "ab", "bb"], "lm_weight": lm_weight, "language_model": language_model, **ALL}
+    cold = decode(BeamSearchDecoder(brute_force.tokens, **options), log_probs)
+    hot = decode(BeamSearchDecoder(brute_force.tokens, **options, hot_words=["ab"], hot_word_score=2.0), log_probs)
+    assert_same(hot, {tuple(text.split()): score + 2.0 * text.split().count("ab") for text, score in cold.items()})
+
+
+def test_hot_words_without_a_lexicon_order_the_survivors_again(brute_force):
+    log_probs = brute_force.draw_log_probs(5, seed=1)
+    cold = decode(BeamSearchDecoder(brute_force.tokens, **ALL), log_probs)
+    hot = decode(BeamSearchDecoder(brute_force.tokens, hot_words=["ab"], hot_word_score=2.0, **ALL), log_probs)
+    assert_same(hot, {tuple(text.split()): score + 2.0 * text.split().count("ab") for text, score in cold.items()})
+
+
+def test_texts_in_time_are_what_greedy_decoding_finds_where_nothing_is_doubtful(brute_force):
+    path = [0, 2, 2, 0, 3, 1, 1, 0, 0, 3, 0, 3]
+    log_probs = np.log(np.full((12, 4), 0.001))
+    log_probs[np.arange(12), path] = np.log(0.997)
+    greedy = greedy_decode(log_probs, brute_force.tokens, seconds_per_frame=0.04)
+    for lexicon in (None, ["ab", "bb"]):
+        best, second = BeamSearchDecoder(brute_force.tokens, lexicon=lexicon, beam_threshold=1e6).decode(
+            log_probs, seconds_per_frame=0.04, num_best=2
+        )
+        assert (best.text, best.words, best.tokens) == (greedy.text, greedy.words, greedy.tokens)
+        assert second.text != best.text
+        assert second.score < best.score
+
+
+def test_a_narrow_beam_keeps_fewer_texts(brute_force):
+    log_probs = brute_force.draw_log_probs(6, seed=0, sharpness=1.0)
+    found = {
+        size: len(decode(BeamSearchDecoder(brute_force.tokens, beam_size=size, beam_threshold=1e6), log_probs))
+        for size in (1, 10)
+    }
+    assert found[1] == 1 < found[10] <= 10
+    near = decode(BeamSearchDecoder(brute_force.tokens, beam_size=5000, beam_threshold=1.0), log_probs)
+    assert len(near) < len(decode(BeamSearchDecoder(brute_force.tokens, **ALL), log_probs))
+
+
+@pytest.mark.parametrize("lexicon", [None, ["a"]])
+def test_no_frames_and_silence(brute_force, lexicon):
+    decoder = BeamSearchDecoder(brute_force.tokens, lexicon=lexicon)
+    silence = np.log(np.array([[0.997, 0.001, 0.001, 0.001]] * 3))
+    for log_probs in (np.zeros((0, 4), np.float32), silence[:1], silence):
+        (best,) = decoder.decode(log_probs, seconds_per_frame=0.04)
+        assert (best.text, best.words) == ("", ())
+
+
+def test_tokens_of_several_characters_are_said_and_not_spelled():
+    tokens = ("<pad>", "|", "<unk>", "a")
+    log_probs = np.log(np.full((3, 4), 0.01))
+    log_probs[range(3), [3, 1, 2]] = np.log(0.97)
+    assert BeamSearchDecoder(tokens).decode(log_probs, seconds_per_frame=0.04)[0].text == "a <unk>"
+    with pytest.raises(HFSpeechError, match=r"'<unk>'\) can be spelled"):
+        BeamSearchDecoder(tokens, lexicon=["<unk>"])
+
+
+def test_a_model_without_a_delimiter_recognises_single_words():
+    tokens = ("<pad>", "a", "b")
+    log_probs = np.log(np.full((4, 3), 0.01))
+    log_probs[range(4), [1, 0, 1, 2]] = np.log(0.98)
+    assert BeamSearchDecoder(tokens).decode(log_probs, seconds_per_frame=0.04)[0].text == "aab"
+    decoder = BeamSearchDecoder(tokens, lexicon=["ab", "a"])
+    assert decoder.decode(log_probs, seconds_per_frame=0.04)[0].text == "ab"
+
+
+def test_lexicon_in_a_file(tmp_path, brute_force):
+    path = tmp_path / "words.txt"
+    path.write_text("bb\n\n a \nbb\n")
+    assert BeamSearchDecoder(brute_force.tokens, lexicon=path).lexicon == ("a", "bb")
+    with pytest.raises(HFSpeechError, match=r"missing\.txt cannot be read"):
+        BeamSearchDecoder(brute_force.tokens, lexicon=str(tmp_path / "missing.txt"))
+    path.write_text("\n")
+    with pytest.raises(HFSpeechError, match=r"words\.txt has no words"):
+        BeamSearchDecoder(brute_force.tokens, lexicon=path)
+
+
+def test_words_that_cannot_be_spelled(brute_force):
+    with pytest.warns(UserWarning, match=r"1 of 2 words of the lexicon, such as 'é'"):
+        decoder = BeamSearchDecoder(brute_force.tokens, lexicon=["a", "é"])
+    assert (decoder.lexicon, decoder.unspellable) == (("a",), ("é",))
+    with pytest.raises(HFSpeechError, match="No word of the lexicon"):
+        BeamSearchDecoder(brute_force.tokens, lexicon=["A", "B"])
+
+
+@pytest.mark.parametrize("lexicon", [None, ["a"]])
+@pytest.mark.parametrize("wrong", ["A", "a b", "a|b", ""])
+def test_hot_words_that_cannot_be_spelled(brute_force, lexicon, wrong):
+    with pytest.raises(HFSpeechError, match=re.escape(f"hot word '{wrong}'")):
+        BeamSearchDecoder(brute_force.tokens, lexicon=lexicon, hot_words=["a", wrong])
+
+
+def test_language_models_that_do_not_fit(tmp_path, brute_force, character_model):
+    single = build_arpa(TEXT, 1, tmp_path / "single.arpa").path
+    with pytest.raises(HFSpeechError, match=r"single\.arpa is a language model of order 1"):
+        BeamSearchDecoder(brute_force.tokens, language_model=single)
+    with pytest.raises(HFSpeechError, match="goes without a lexicon"):
+        BeamSearchDecoder(brute_force.tokens, language_model=character_model, lexicon=["ab", "bb"])
+    with pytest.raises(HFSpeechError, match="cannot be read"):
+        BeamSearchDecoder(brute_force.tokens, language_model=tmp_path / "missing.arpa")
+
+
+def test_what_kenlm_refuses_is_said_in_a_sentence(tmp_path, brute_force, word_model):
+    path = tmp_path / "positive.arpa"
+    path.write_text(word_model.read_text().replace("-99\t<s>", "99\t<s>"))
+    with pytest.raises(
+        HFSpeechError, match=r"positive\.arpa cannot be loaded \(Positive log probability 99 in the model\)"
+    ):
+        BeamSearchDecoder(brute_force.tokens, language_model=path)
+
+
+def test_loading_a_language_model_prints_nothing(brute_force, word_model, capfd):
+    BeamSearchDecoder(brute_force.tokens, language_model=word_model)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tokens_with_white_space_are_refused():
+    with pytest.raises(HFSpeechError, match="The token ' ' has white space"):
+        BeamSearchDecoder(("<pad>", " ", "a"))
+
+
+def test_log_probs_of_another_model_are_refused(brute_force):
+    with pytest.raises(HFSpeechError, match=r"\(frames, 4\)"):
+        BeamSearchDecoder(brute_force.tokens).decode(brute_force.draw_log_probs(3, tokens=5), seconds_per_frame=0.04)
