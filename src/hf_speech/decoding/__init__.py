@@ -1,0 +1,37 @@
+"""From log-probabilities to text: greedy, by beam search with a language model, or aligned to a given text.
+
+This room knows nothing of models: its functions take log-probabilities `(frames, tokens)` and the tokens' strings. What
+they give, `Hypothesis`, has words in time, which `make_cues` makes subtitles of. All scores are natural logarithms.
+"""
+
+from hf_speech.decoding.alignment import align, align_text, min_frames
+from hf_speech.decoding.beam import BeamSearchDecoder
+from hf_speech.decoding.greedy import best_path, greedy_decode
+from hf_speech.decoding.hypothesis import Hypothesis, TokenSpan, Word
+from hf_speech.decoding.ngram import ArpaModel, NgramSummary, build_arpa, characters
+from hf_speech.decoding.subtitles import Cue, make_cues, to_json, to_srt, to_vtt
+from hf_speech.decoding.tuning import Trial, Tuning, tune_decoder
+
+__all__ = [
+    "ArpaModel",
+    "BeamSearchDecoder",
+    "Cue",
+    "Hypothesis",
+    "NgramSummary",
+    "TokenSpan",
+    "Trial",
+    "Tuning",
+    "Word",
+    "align",
+    "align_text",
+    "best_path",
+    "build_arpa",
+    "characters",
+    "greedy_decode",
+    "make_cues",
+    "min_frames",
+    "to_json",
+    "to_srt",
+    "to_vtt",
+    "tune_decoder",
+]

@@ -1,0 +1,135 @@
+"""The weights of a beam search, found on a validation split.
+
+A grid over both weights, then steps around the best of it, ever smaller, which also leave the grid where the best lies
+at its edge. Every pair is decoded once, in a fixed order: the same data give the same weights.
+
+Word error rates of a validation split are whole errors, so that several pairs share the lowest one. Chosen is the one
+in their middle: the weights that are least on the brink of being worse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from hf_speech.errors import HFSpeechError
+
+LM_WEIGHTS = (0.0, 0.4, 0.8, 1.2, 1.6)
+WORD_SCORES = (-1.0, 0.0, 1.0, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A pair of weights and how they did.
+
+    Attributes:
+        lm_weight: Weight of the language model.
+        word_score: Added for every word.
+        error: What was measured, such as the word error rate; less is better.
+    """
+
+    lm_weight: float
+    word_score: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What `tune_decoder` found.
+
+    Attributes:
+        best: The chosen pair.
+        trials: All pairs, the chosen one first, then by error.
+    """
+
+    best: Trial
+    trials: tuple[Trial, ...]
+
+    def format_table(self, most_rows: int = 10) -> str:
+        """The best trials as aligned text, errors in per cent."""
+        lines = ["lm_weight  word_score  error (%)", "---------  ----------  ---------"]
+        lines += [
+            f"{trial.lm_weight:9.3f}  {trial.word_score:10.3f}  {100 * trial.error:9.2f}"
+            for trial in self.trials[:most_rows]
+        ]
+        more = len(self.trials) - most_rows
+        return "\n".join(lines + [f"... and {more} more"] * (more > 0))
+
+
+def tune_decoder(
+    measure: Callable[[float, float], float],
+    *,
+    lm_weights: Sequence[float] = LM_WEIGHTS,
+    word_scores: Sequence[float] = WORD_SCORES,
+    halvings: int = 2,
+    max_trials: int = 60,
+) -> Tuning:
+    """Find the weights with the lowest error.
+
+    Args:
+        measure: From `lm_weight` and `word_score` to the error on the validation split.
+        lm_weights: The grid's weights of the language model, not negative.
+        word_scores: The grid's word scores.
+        halvings: How often the grid's steps are halved around the best pair.
+        max_trials: When to stop at the latest, once the grid is measured.
+
+    Returns:
+        The chosen pair and all trials.
+
+    Raises:
+        HFSpeechError: If there is nothing to choose from, or an error is not a number.
+    """
+    if not lm_weights or not word_scores or min(lm_weights) < 0:
+        raise HFSpeechError("There are no weights to tune: give some lm_weights, 0 or more, and some word_scores.")
+    steps = (_step(lm_weights), _step(word_scores))
+    trials: dict[tuple[float, float], Trial] = {}
+
+    def run(lm_weight: float, word_score: float) -> None:
+        pair = (max(0.0, round(lm_weight, 6)), round(word_score, 6))
+        if pair not in trials:
+            error = float(measure(*pair))
+            if not math.isfinite(error):
+                raise HFSpeechError(
+                    f"lm_weight {pair[0]} and word_score {pair[1]} gave the error {error}: tune on utterances that "
+                    "have transcripts."
+                )
+            trials[pair] = Trial(*pair, error)
+
+    for lm_weight in lm_weights:
+        for word_score in word_scores:
+            run(lm_weight, word_score)
+    best = _middle_of_best(trials.values(), steps)
+    scale, smallest = 1.0, 0.5**halvings
+    while scale >= smallest:
+        for up in (-scale, 0.0, scale):
+            for right in (-scale, 0.0, scale):
+                if len(trials) < max_trials:
+                    run(best.lm_weight + up * steps[0], best.word_score + right * steps[1])
+        previous, best = best, _middle_of_best(trials.values(), steps)
+        if best == previous:
+            scale /= 2
+    others = sorted(trials.values(), key=lambda trial: (trial.error, trial.lm_weight, trial.word_score))
+    return Tuning(best, (best, *(trial for trial in others if trial is not best)))
+
+
+def _step(values: Sequence[float]) -> float:
+    """The mean distance between the values of a grid, 0 for a single one."""
+    return (max(values) - min(values)) / max(1, len(set(values)) - 1)
+
+
+def _middle_of_best(trials: Iterable[Trial], steps: tuple[float, float]) -> Trial:
+    """Of the trials with the lowest error, the one nearest to their mean, distances counted in steps."""
+    trials = list(trials)
+    lowest = min(trial.error for trial in trials)
+    equals = [trial for trial in trials if trial.error == lowest]
+    centre = (fmean(trial.lm_weight for trial in equals), fmean(trial.word_score for trial in equals))
+
+    def distance(trial: Trial) -> tuple[float, float, float]:
+        offsets = (trial.lm_weight - centre[0], trial.word_score - centre[1])
+        squares = (((offset / step) ** 2 if step else 0.0) for offset, step in zip(offsets, steps, strict=True))
+        # Rounded, so that of equally near ones the smaller weights win and not the last bit.
+        return round(sum(squares), 9), trial.lm_weight, trial.word_score
+
+    return min(equals, key=distance)
