@@ -58,11 +58,12 @@ def train(
         return
     split = "test" if "test" in result.metrics else "validation"
     metric = loaded.task.best_metric
+    use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
     typer.echo(
         f"\n{metric} on the {split} split of {loaded.corpus.name}: {result.metrics[split][metric]:.2%}"
         f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
         f"The model lies in {result.run_dir}. Next:\n"
-        f"  hf-speech classify {result.run_dir} SOUND_FILE\n"
+        f"  hf-speech {use} {result.run_dir} SOUND_FILE\n"
         f"  hf-speech evaluate {result.run_dir} --split test\n"
         f"  hf-speech train {recipe} --name bigger --model.hidden_size 256"
     )
@@ -123,6 +124,67 @@ def classify(
             typer.echo(f"error: {result['error']}", err=True)
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def transcribe(
+    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    files: Annotated[list[str], typer.Argument(help="Sound files.")],
+    output_format: Annotated[str, typer.Option("--format", help="text, srt, vtt or json.")] = "text",
+    output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Write NAME.FORMAT here.")] = None,
+    language_model: Annotated[
+        Path | None, typer.Option("--language_model", help="ARPA file: beam search instead of the best path.")
+    ] = None,
+    lm_weight: Annotated[float, typer.Option("--lm_weight", help="Weight of the language model.")] = 0.5,
+    word_score: Annotated[float, typer.Option("--word_score", help="Bonus for each word.")] = 0.0,
+    beam_size: Annotated[int, typer.Option("--beam_size", min=1, help="Hypotheses kept.")] = 50,
+) -> None:
+    """Write what is said in sound files of any length: text, subtitles, or words with times and confidences."""
+    from hf_speech.evaluation import load_model, transcribe_files
+    from hf_speech.evaluation.transcription import FORMATS, beam_decoder
+
+    if output_format not in FORMATS:
+        raise typer.BadParameter(f"choose {', '.join(FORMATS)}", param_hint="--format")
+    _prepare_inference()
+    loaded = load_model(model, task="automatic-speech-recognition")
+    decoder = None
+    if language_model is not None:
+        decoder = beam_decoder(loaded, language_model, lm_weight, word_score, beam_size)
+    failures = 0
+    for transcript in transcribe_files(loaded, files, decoder=decoder):
+        if transcript.error is not None:
+            failures += 1
+            typer.echo(f"error: {transcript.error}", err=True)
+            continue
+        content = FORMATS[output_format](transcript)
+        if output_dir is not None:
+            output_dir.mkdir(parents=True, exist_ok=True)
+            target = output_dir / f"{Path(transcript.file).stem}.{'txt' if output_format == 'text' else output_format}"
+            target.write_text(content, encoding="utf-8")
+            typer.echo(f"Written: {target}")
+        elif output_format == "text" and len(files) > 1:
+            typer.echo(f"{transcript.file}: {content}", nl=False)
+        else:
+            typer.echo(content, nl=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command(name="build-lm")
+def build_lm(
+    text: Annotated[Path, typer.Argument(help="Text file, a sentence a line.")],
+    output: Annotated[Path, typer.Option("--output", help="ARPA file to write.")] = Path("language_model.arpa"),
+    order: Annotated[int, typer.Option("--order", min=1, max=6, help="Longest n-gram.")] = 4,
+) -> None:
+    """Build an n-gram language model of a text: modified Kneser-Ney, in ARPA format."""
+    from hf_speech.decoding import build_arpa
+
+    if not text.is_file():
+        raise HFSpeechError(f"There is no text file {text}: give one with a sentence in each line.")
+    summary = build_arpa(text.read_text(encoding="utf-8").splitlines(), order, output)
+    typer.echo(
+        f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\nWritten: {output}"
+    )
 
 
 @app.command()

@@ -8,18 +8,22 @@ from hf_speech.evaluation.intervals import bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.loading import LoadedModel, load_model
 from hf_speech.evaluation.plots import plot_confusion_matrix, plot_training_curves
 from hf_speech.evaluation.report import EvaluationReport, format_report
+from hf_speech.evaluation.transcription import Transcript, log_probabilities, transcribe_files
 
 __all__ = [
     "EvaluationReport",
     "LoadedModel",
     "Prediction",
+    "Transcript",
     "bootstrap_intervals",
     "classify_files",
     "evaluate_model",
     "format_report",
     "load_model",
+    "log_probabilities",
     "plot_confusion_matrix",
     "plot_training_curves",
     "predict",
+    "transcribe_files",
     "wilson_interval",
 ]

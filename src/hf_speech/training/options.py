@@ -30,7 +30,7 @@ class TrainingOptions:
         weight_decay: Decoupled weight decay.
         max_grad_norm: Norm to which gradients are clipped.
         seed: Seed of weights, order, dropout and augmentation.
-        bf16: Whether to compute in bfloat16 (GPUs).
+        bf16: Whether to compute in bfloat16: on GPUs, and on CPUs that have instructions for it.
         group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
         max_batch_seconds: Own: seconds of sound in a training batch on each device, padding included (and before
             augmentation changes them), instead of a number of utterances; null for a number.
@@ -104,6 +104,8 @@ class TrainingOptions:
             "label_names": ["labels"],
             "dataloader_pin_memory": torch.cuda.is_available(),
             "disable_tqdm": False,
+            # transformers wants to be told, or it refuses bfloat16 on a CPU, which many can.
+            "use_cpu": not torch.accelerator.is_available(),
             # TensorBoard's callback is added by hand: only so can its folder be chosen.
             "report_to": "trackio" if self.report_to == "trackio" else "none",
         }

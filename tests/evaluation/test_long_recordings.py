@@ -1,0 +1,157 @@
+"""Transcribing files: formats, long recordings, streaming, the pipeline's modes, and sounds that say nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import pipeline
+
+from hf_speech.cli import main
+from hf_speech.errors import ModelError
+from hf_speech.evaluation import LoadedModel, load_model, log_probabilities, transcribe_files
+
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def recogniser(beeps_run: Path) -> LoadedModel:
+    return load_model(beeps_run)
+
+
+def test_words_have_times(recogniser: LoadedModel, make_beeps: Any) -> None:
+    samples = make_beeps("ab c")
+    (transcript,) = transcribe_files(recogniser, [{"array": samples, "sampling_rate": RATE}], progress=False)
+    assert transcript.hypothesis.text == "ab c"
+    first, second = transcript.hypothesis.words
+    # The tones of "ab" lie at 0.1 to 0.42 s, that of "c" at 0.75 to 0.87 s; CTC may spike anywhere near.
+    assert 0.0 <= first.start < 0.3
+    assert 0.6 < second.start < 1.1
+    assert transcript.duration == pytest.approx(len(samples) / RATE)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_rate_and_stereo(
+    recogniser: LoadedModel, make_beeps: Any, tmp_path: Path, rate: int, channels: int
+) -> None:
+    samples = make_beeps("cab b", rate)
+    soundfile.write(tmp_path / "clip.wav", np.stack([samples] * channels, axis=1), rate)
+    (transcript,) = transcribe_files(recogniser, [tmp_path / "clip.wav"], progress=False)
+    assert transcript.hypothesis.text == "cab b"
+
+
+def test_a_long_recording_in_chunks_is_the_recording_as_a_whole(recogniser: LoadedModel, make_beeps: Any) -> None:
+    rng = np.random.default_rng(3)
+    text = " ".join("".join(rng.choice(list("abc"), 3)) for _ in range(30))
+    samples = make_beeps(text)
+    whole = log_probabilities(recogniser, samples, chunk_seconds=1000)
+    assert len(whole) == len(samples) // recogniser.model.config.inputs_to_logits_ratio
+    chunked = log_probabilities(recogniser, samples, chunk_seconds=6, overlap_seconds=1.5)
+    assert chunked.shape == whole.shape
+    # A recurrence forgets: after a second and a half of surroundings the chunks agree with the whole.
+    assert np.mean(chunked.argmax(1) == whole.argmax(1)) > 0.99
+    with pytest.raises(ModelError, match="have no middle"):
+        log_probabilities(recogniser, samples, chunk_seconds=2, overlap_seconds=1)
+
+
+def test_streaming_gives_the_same_text(recogniser: LoadedModel, make_beeps: Any) -> None:
+    samples = make_beeps("abc ca b")
+    stream = recogniser.model.stream(recogniser.feature_extractor, recogniser.tokenizer)
+    partial = [stream.accept(samples[start : start + 1000]).text for start in range(0, len(samples), 1000)]
+    assert stream.finish().text == "abc ca b"
+    assert "abc" in partial[len(partial) // 2 :][0]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros(8000), np.random.default_rng(0).normal(0, 0.3, 8000), np.zeros(80), np.ones(320)],
+    ids=["silence", "noise", "one frame", "one logit"],
+)
+def test_sounds_that_say_nothing_give_text(recogniser: LoadedModel, samples: np.ndarray) -> None:
+    source = {"array": samples.astype(np.float32), "sampling_rate": RATE}
+    (transcript,) = transcribe_files(recogniser, [source], progress=False)
+    assert isinstance(transcript.hypothesis.text, str)
+
+
+def test_pipeline_in_every_mode(beeps_run: Path, make_beeps: Any) -> None:
+    recognise = pipeline("automatic-speech-recognition", model=str(beeps_run))
+    clips = {text: make_beeps(text) for text in ("ab c", "a", "cc bb abc")}
+
+    def given(text: str) -> dict[str, Any]:
+        return {"raw": clips[text].copy(), "sampling_rate": RATE}
+
+    for text in clips:
+        assert recognise(given(text))["text"] == text
+    assert [result["text"] for result in recognise([given(text) for text in clips], batch_size=3)] == list(clips)
+    words = recognise(given("cc bb abc"), return_timestamps="word")["chunks"]
+    assert [word["text"] for word in words] == ["cc", "bb", "abc"]
+    frame = 4 * 80 / RATE
+    (ours,) = transcribe_files(
+        load_model(beeps_run), [{"array": clips["cc bb abc"], "sampling_rate": RATE}], progress=False
+    )
+    for theirs, word in zip(words, ours.hypothesis.words, strict=True):
+        assert theirs["timestamp"][0] == pytest.approx(word.start, abs=frame + 1e-6)
+        assert theirs["timestamp"][1] == pytest.approx(word.end, abs=frame + 1e-6)
+    characters = recognise(given("ab c"), return_timestamps="char")["chunks"]
+    assert [character["text"] for character in characters if character["text"].strip()] == ["a", "b", "c"]
+    long = make_beeps(" ".join(["abc"] * 12))
+    chunked = recognise({"raw": long, "sampling_rate": RATE}, chunk_length_s=6, stride_length_s=1.5)
+    assert chunked["text"] == " ".join(["abc"] * 12)
+
+
+def test_bad_files_are_named_and_the_others_transcribed(
+    beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "good.wav", make_beeps("ab"), RATE)
+    (tmp_path / "bad.wav").write_text("no sound")
+    with pytest.raises(SystemExit) as exit_:
+        main(["transcribe", str(beeps_run), str(tmp_path / "bad.wav"), str(tmp_path / "good.wav")])
+    assert exit_.value.code == 1
+    printed = capsys.readouterr()
+    assert f"{tmp_path / 'good.wav'}: ab" in printed.out
+    assert "bad.wav" in printed.err
+
+
+def test_formats(beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "clip.wav", make_beeps("ab c"), RATE)
+    for output_format in ("text", "srt", "vtt", "json"):
+        with pytest.raises(SystemExit) as exit_:
+            main(["transcribe", str(beeps_run), str(tmp_path / "clip.wav"), "--format", output_format])
+        assert exit_.value.code == 0
+        printed = capsys.readouterr().out
+        if output_format == "json":
+            assert [word["text"] for word in json.loads(printed)["words"]] == ["ab", "c"]
+        else:
+            assert "ab c" in printed
+        assert ("-->" in printed) == (output_format in ("srt", "vtt"))
+        assert printed.startswith("WEBVTT") == (output_format == "vtt")
+
+
+def test_language_model_through_the_command_line(
+    beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("flashlight.lib.text")
+    (tmp_path / "text.txt").write_text("ab c\nc ab\nab ab c\nc c\n" * 5)
+    soundfile.write(tmp_path / "clip.wav", make_beeps("ab c"), RATE)
+    arpa = str(tmp_path / "lm.arpa")
+    for words in (
+        ["build-lm", str(tmp_path / "text.txt"), "--order", "2", "--output", arpa],
+        ["transcribe", str(beeps_run), str(tmp_path / "clip.wav"), "--language_model", arpa],
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(words)
+        assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    assert "2-grams of" in printed
+    assert printed.splitlines()[-1] == "ab c"
+
+
+def test_a_classifier_does_not_transcribe(tones_run: Path) -> None:
+    with pytest.raises(ModelError, match="speech recognition"):
+        next(transcribe_files(load_model(tones_run), [torch.zeros(5)]))
