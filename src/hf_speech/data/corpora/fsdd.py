@@ -7,16 +7,13 @@ be made on an unseen voice too, neither trained nor tested on.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.cache import build_once, cache_dir
-from hf_speech.data.corpora.base import ListedCorpus, Utterance, nearest, unwrap, visible
-from hf_speech.data.download import download, unpack
+from hf_speech.data.corpora.base import ListedCorpus, Utterance, nearest, visible
+from hf_speech.data.corpora.fetching import content_digest, fetch_archive
 from hf_speech.errors import CorpusError
 
 REVISION = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
@@ -51,7 +48,7 @@ class FSDD(ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official splits, or those that leave a speaker out."""
-        root = fetch() if self.data_dir is None else self.open_data_dir()
+        root = fetch_fsdd() if self.data_dir is None else self.open_data_dir()
         folder = find_recordings(root)
         files = visible(folder.iterdir())
         clips = [(path, match) for path in files if (match := _FILE_NAME.fullmatch(path.name))]
@@ -98,7 +95,7 @@ class FSDD(ListedCorpus):
             )
 
 
-def fetch() -> Path:
+def fetch_fsdd() -> Path:
     """Download the corpus into the cache, once, and verify it.
 
     Returns:
@@ -107,26 +104,16 @@ def fetch() -> Path:
     Raises:
         CorpusError: If it cannot be downloaded, or is not the corpus expected.
     """
-    folder = cache_dir() / "fsdd"
-    with build_once(folder) as part:
-        if part is not None:
-            archive = cache_dir() / "downloads" / "free-spoken-digit-dataset.tar.gz"
-            try:
-                download(URL, archive)
-            except CorpusError as error:
-                raise CorpusError(
-                    f"The Free Spoken Digit Dataset is not on this machine, and {str(error).rstrip('.')}: get it "
-                    "elsewhere, and give its folder or archive as --data_dir."
-                ) from error
-            unpack(archive, part)
-            found = content_digest(find_recordings(unwrap(part)).glob("*.wav"))
-            archive.unlink()
-            if found != CONTENT_SHA256:
-                raise CorpusError(
-                    f"{URL} no longer holds the 3,000 recordings expected (sha256 of their contents {found}): give "
-                    "another copy as --data_dir."
-                )
-    return unwrap(folder)
+    return fetch_archive("The Free Spoken Digit Dataset", "fsdd", [URL], verify=_verify)
+
+
+def _verify(folder: Path) -> None:
+    found = content_digest(find_recordings(folder).glob("*.wav"))
+    if found != CONTENT_SHA256:
+        raise CorpusError(
+            f"{URL} no longer holds the 3,000 recordings expected (sha256 of their contents {found}): give another "
+            "copy as --data_dir."
+        )
 
 
 def find_recordings(root: Path) -> Path:
@@ -142,11 +129,3 @@ def find_recordings(root: Path) -> Path:
         f"{root} has no recordings named DIGIT_SPEAKER_INDEX.wav, such as recordings/7_jackson_0.wav: give the folder "
         "of the Free Spoken Digit Dataset as --data_dir."
     )
-
-
-def content_digest(files: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

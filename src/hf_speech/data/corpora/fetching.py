@@ -1,0 +1,74 @@
+"""Corpora that can be downloaded: an archive into the cache, once, and verified before anything trains on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hf_speech.data.cache import build_once, cache_dir
+from hf_speech.data.corpora.base import unwrap
+from hf_speech.data.download import download, unpack
+from hf_speech.errors import CorpusError
+
+
+def fetch_archive(
+    title: str,
+    name: str,
+    urls: Sequence[str],
+    *,
+    sha256: str | None = None,
+    verify: Callable[[Path], None] | None = None,
+) -> Path:
+    """Download and unpack an archive into the cache, once.
+
+    Args:
+        title: What an error calls the corpus, with its article.
+        name: Name of its folder in the cache.
+        urls: Addresses of the archive, of which the first that answers is taken.
+        sha256: Digest of the archive in hexadecimal, where it is known.
+        verify: Looks at the unpacked folder and raises a CorpusError if it is not the corpus expected, where the bytes
+            of the archive are not known.
+
+    Returns:
+        The folder of the corpus.
+
+    Raises:
+        CorpusError: If it cannot be downloaded or unpacked, or is not the corpus expected.
+    """
+    folder = cache_dir() / name
+    with build_once(folder) as part:
+        if part is not None:
+            archive = _download(title, urls, sha256)
+            try:
+                unpack(archive, part)
+                if verify is not None:
+                    verify(unwrap(part))
+            except CorpusError:
+                archive.unlink()  # it would be in the way of the next attempt
+                raise
+            archive.unlink()
+    return unwrap(folder)
+
+
+def content_digest(files: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.name):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _download(title: str, urls: Sequence[str], sha256: str | None) -> Path:
+    """Download an archive from the first address that gives it."""
+    reasons: list[str] = []
+    for url in urls:
+        archive = cache_dir() / "downloads" / url.rpartition("/")[2]
+        try:
+            return download(url, archive, sha256)
+        except CorpusError as error:
+            reasons.append(str(error).rstrip("."))
+    raise CorpusError(
+        f"{title} is not on this machine, and {', and '.join(reasons)}: get it elsewhere, and give its folder or "
+        "archive as --data_dir."
+    )

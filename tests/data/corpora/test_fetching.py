@@ -1,0 +1,79 @@
+"""Downloading a corpus: once, from the first address that answers, and nothing left of what is not the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from hf_speech.data.corpora.fetching import content_digest, fetch_archive
+from hf_speech.errors import CorpusError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """An archive with one folder and one file in it."""
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.txt").write_text("a")
+    with tarfile.open(tmp_path / "corpus.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "corpus", "corpus")
+    return tmp_path / "corpus.tar.gz"
+
+
+def test_the_next_address_is_taken_where_one_does_not_answer(archive, cache):
+    urls = ["http://127.0.0.1:9/corpus.tar.gz", archive.as_uri()]  # nobody listens to the discard port
+    folder = fetch_archive("The corpus", "some/corpus", urls)
+    assert folder == cache / "some" / "corpus" / "corpus"
+    assert (folder / "a.txt").read_text() == "a"
+    archive.unlink()
+    assert fetch_archive("The corpus", "some/corpus", urls) == folder
+    assert not list((cache / "downloads").iterdir())
+
+
+def test_the_error_tells_of_every_address(archive):
+    urls = ["http://127.0.0.1:9/a.tar.gz", (archive.parent / "gone.tar.gz").as_uri()]
+    with pytest.raises(CorpusError, match=r"^The corpus is not on.*:9/a\.tar.*and file.*gone\.tar.*--data_dir\.$"):
+        fetch_archive("The corpus", "corpus", urls)
+
+
+def test_another_archive_is_refused_and_removed(archive, cache):
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    with pytest.raises(CorpusError, match="is not the file expected"):
+        fetch_archive("The corpus", "corpus", [archive.as_uri()], sha256="0" * 64)
+    assert not (cache / "corpus").exists()
+    assert fetch_archive("The corpus", "corpus", [archive.as_uri()], sha256=digest).is_dir()
+
+
+def test_other_contents_are_refused_and_removed(archive, cache):
+    def verify(folder: Path) -> None:
+        assert (folder / "a.txt").is_file()
+        raise CorpusError("not it")
+
+    with pytest.raises(CorpusError, match="not it"):
+        fetch_archive("The corpus", "corpus", [archive.as_uri()], verify=verify)
+    assert not (cache / "corpus").exists()
+    assert not list((cache / "downloads").iterdir())
+
+
+def test_the_digest_depends_on_names_and_contents_only(tmp_path):
+    files = {"a/x.wav": b"1", "b/y.wav": b"2"}
+    for folder in ("first", "second"):
+        for name, content in files.items():
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True)
+            path.write_bytes(content)
+    digest = content_digest(sorted((tmp_path / "first").rglob("*.wav")))
+    assert digest == content_digest(sorted((tmp_path / "second").rglob("*.wav"), reverse=True))
+    (tmp_path / "second" / "b" / "y.wav").rename(tmp_path / "second" / "b" / "z.wav")
+    assert digest != content_digest((tmp_path / "second").rglob("*.wav"))
+    (tmp_path / "first" / "b" / "y.wav").write_bytes(b"3")
+    assert digest != content_digest((tmp_path / "first").rglob("*.wav"))
