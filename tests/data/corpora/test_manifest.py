@@ -112,6 +112,22 @@ def test_a_table_without_a_header_and_with_bare_names(tmp_path, rows):
         assert row["duration"] == pytest.approx(0.2)
 
 
+def test_json_lines_as_nemo_writes_them(tmp_path, rows):
+    """Absolute paths, and a duration that is not believed."""
+    keys = {"train.jsonl": rows[:12], "dev.jsonl": rows[12:16], "test.jsonl": rows[16:]}
+    for name, part in keys.items():
+        entries = [
+            {"audio_filepath": str(tmp_path / row["path"]), "text": row["sentence"], "duration": 9.0} for row in part
+        ]
+        (tmp_path / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    files = {"train_file": "train.jsonl", "validation_file": "dev.jsonl", "test_file": "test.jsonl"}
+    corpus = load(tmp_path, path_column="audio_filepath", text_column="text", **files)
+    assert {split: len(found) for split, found in corpus.items()} == {"train": 12, "validation": 4, "test": 4}
+    assert corpus["test"].column_names == ["audio", "text", "speaker", "duration"]
+    assert corpus["test"]["text"][:] == [row["sentence"] for row in rows[16:]]
+    assert corpus["test"]["duration"][:] == pytest.approx([0.2] * 4)
+
+
 @pytest.mark.parametrize("column", ["label", "text"])
 def test_a_blank_target_is_left_to_the_inspection(tmp_path, rows, column):
     rows[4]["label" if column == "label" else "sentence"] = " "

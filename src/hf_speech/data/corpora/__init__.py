@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from hf_speech.data.corpora.an4 import AN4
 from hf_speech.data.corpora.base import Corpus, ListedCorpus, Utterance, nearest
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
 from hf_speech.data.corpora.hub import Hub
+from hf_speech.data.corpora.kaldi import Kaldi
+from hf_speech.data.corpora.librispeech import LibriSpeech
+from hf_speech.data.corpora.ljspeech import LJSpeech
 from hf_speech.data.corpora.manifest import Manifest
 from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.errors import CorpusError
 
-CORPORA: dict[str, type[Corpus]] = {corpus.name: corpus for corpus in (Synthetic, FSDD, Folder, Manifest, Hub)}
+CORPORA: dict[str, type[Corpus]] = {
+    corpus.name: corpus for corpus in (Synthetic, FSDD, AN4, LJSpeech, LibriSpeech, Folder, Manifest, Kaldi, Hub)
+}
 
 
 def make_corpus(name: str, **options: Any) -> Corpus:
@@ -36,11 +42,15 @@ def make_corpus(name: str, **options: Any) -> Corpus:
 
 
 __all__ = [
+    "AN4",
     "CORPORA",
     "FSDD",
     "Corpus",
     "Folder",
     "Hub",
+    "Kaldi",
+    "LJSpeech",
+    "LibriSpeech",
     "ListedCorpus",
     "Manifest",
     "Synthetic",

@@ -16,7 +16,7 @@ import hashlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -171,6 +171,24 @@ class ListedCorpus(Corpus):
             labels: The classes that occur in any split.
         """
         return sorted(labels, key=natural_key)
+
+    def reject(self, reasons: Sequence[str]) -> None:
+        """Refuse utterances that cannot even be listed, or leave them out with a note, as `bad_rows` says.
+
+        Args:
+            reasons: Why, a sentence without its full stop for each.
+
+        Raises:
+            CorpusError: If there are any and `bad_rows` is "refuse".
+        """
+        if not reasons:
+            return
+        if self.bad_rows == "refuse":
+            raise CorpusError(
+                f"{len(reasons):,} utterances of the corpus {self.name!r} are bad, such as: {reasons[0]}; correct "
+                "them, or leave them out with bad_rows: skip."
+            )
+        self.notes.append(f"{len(reasons):,} utterances were left out, such as: {reasons[0]}.")
 
     def _where(self) -> str:
         return "" if self.data_dir is None else f" in {self.data_dir}"

@@ -1,0 +1,123 @@
+"""AN4, the Census corpus of Carnegie Mellon: spelled names, addresses and numbers, at 16 kHz.
+
+948 utterances of 74 speakers to train on and 130 of 10 others to test on. It comes without a validation split, which is
+taken out of training by speaker, so that the choices of training are made on voices that it has not heard, as the test
+will be.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from hf_speech.data.corpora.base import ListedCorpus, Utterance
+from hf_speech.data.corpora.fetching import content_digest, fetch_archive
+from hf_speech.data.corpora.lines import read_lines
+from hf_speech.data.corpora.splitting import take_out
+from hf_speech.errors import CorpusError
+
+URLS = (
+    "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz",
+    # The first address has been gone for years at a time.
+    "https://huggingface.co/datasets/espnet/an4/resolve/main/an4_sphere.tar.gz",
+)
+# Of the names and contents of the 1,078 recordings: neither address publishes a digest of the archive.
+CONTENT_SHA256 = "aec29913fa1d3e4993ec571f05a11ef2ef5f8c82a938525d79fcecc7d2f08c01"
+
+_SUFFIXES = (".sph", ".wav", ".flac")
+_TRANSCRIPT = re.compile(r"(?P<text>.*?)\s*\((?P<name>[^()\s]+)\)")
+_SENTENCE_MARKS = ("<s>", "</s>")
+
+
+@dataclass(kw_only=True)
+class AN4(ListedCorpus):
+    """AN4.
+
+    Args:
+        data_dir: The corpus as a folder (with `etc` and `wav`) or an archive; downloaded if not given.
+        validation_fraction: Share of the training utterances to validate on, by speakers who are then not trained on.
+    """
+
+    name: ClassVar[str] = "an4"
+    title: ClassVar[str] = "AN4 (CMU Census)"
+    homepage: ClassVar[str | None] = "http://www.speech.cs.cmu.edu/databases/an4/"
+    licence: ClassVar[str | None] = "free for any use, under the BSD-style terms of Carnegie Mellon University"
+    language: ClassVar[str | None] = "en"
+
+    validation_fraction: float = 0.1
+
+    def splits(self) -> dict[str, list[Utterance]]:
+        """The official training and test utterances, and a validation split taken out of the first."""
+        root = _find_lists(fetch_an4() if self.data_dir is None else self.open_data_dir())
+        train, validation = take_out(self._read(root, "train"), self.validation_fraction, self.seed)
+        return {"train": train, "validation": validation, "test": self._read(root, "test")}
+
+    def _read(self, root: Path, split: str) -> list[Utterance]:
+        """The utterances of one list."""
+        transcripts = _read_transcripts(root / "etc" / f"an4_{split}.transcription")
+        utterances: dict[str, Utterance] = {}
+        for where, file in read_lines(root / "etc" / f"an4_{split}.fileids"):
+            *_, speaker, name = ("", *file.split("/"))
+            if not speaker:
+                raise CorpusError(f"{where} is not SET/SPEAKER/NAME: correct it.")
+            if name in utterances:
+                raise CorpusError(f"{where} has {name!r} a second time: leave one of the lines out.")
+            utterances[name] = Utterance(_recording(root, file), text=transcripts.get(name) or None, speaker=speaker)
+        lists = f"a transcript in an4_{split}.transcription and no line in an4_{split}.fileids"
+        self.reject([f"{name!r} has {lists}" for name in transcripts if name not in utterances])
+        return list(utterances.values())
+
+
+def fetch_an4() -> Path:
+    """Download the corpus into the cache, once, and verify it.
+
+    Raises:
+        CorpusError: If it cannot be downloaded, or is not the corpus expected.
+    """
+    return fetch_archive("AN4", "an4", URLS, verify=_verify)
+
+
+def _verify(folder: Path) -> None:
+    found = content_digest((_find_lists(folder) / "wav").rglob("*.sph"))
+    if found != CONTENT_SHA256:
+        raise CorpusError(
+            "What was downloaded as AN4 does not hold the 1,078 recordings expected (sha256 of their contents "
+            f"{found}): give another copy as --data_dir."
+        )
+
+
+def _find_lists(root: Path) -> Path:
+    """The folder with `etc` and `wav`: `root` itself or `an4` in it."""
+    for folder in (root, root / "an4"):
+        if (folder / "etc" / "an4_train.fileids").is_file():
+            return folder
+    raise CorpusError(f"{root} has no etc/an4_train.fileids: give the folder an4, with etc and wav, as --data_dir.")
+
+
+def _read_transcripts(path: Path) -> dict[str, str]:
+    """Transcripts by the names of their utterances, from lines "YES (an251-fash-b)"."""
+    transcripts: dict[str, str] = {}
+    for where, line in read_lines(path):
+        match = _TRANSCRIPT.fullmatch(line)
+        if match is None:
+            raise CorpusError(f"{where} is no transcript with its utterance, such as 'YES (an251-fash-b)': correct it.")
+        if match["name"] in transcripts:
+            raise CorpusError(f"{where} has {match['name']!r} a second time: leave one of the lines out.")
+        # Some copies mark the ends of sentences, for the language models of their time.
+        words = [word for word in match["text"].split() if word not in _SENTENCE_MARKS]
+        transcripts[match["name"]] = " ".join(words)
+    return transcripts
+
+
+def _recording(root: Path, file: str) -> Path:
+    """The recording of a line of .fileids, which lack the suffix."""
+    paths = [root / "wav" / f"{file}{suffix}" for suffix in _SUFFIXES]
+    found = next((path for path in paths if path.is_file()), paths[0])
+    if not found.is_file() and (raw := root / "wav" / f"{file}.raw").is_file():
+        raise CorpusError(
+            f"{raw} is raw samples without a header: take the corpus with SPHERE files (an4_sphere.tar.gz), or convert "
+            "them to wav."
+        )
+    return found

@@ -1,0 +1,99 @@
+"""LJSpeech: 24 hours of one woman reading non-fiction, 13,100 clips at 22.05 kHz.
+
+There is one speaker and no official split, so the splits are clips at random, by seed: a model of it is tested on a
+voice that it knows, and says nothing about others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from hf_speech.data.corpora.base import ListedCorpus, Utterance, nearest, visible
+from hf_speech.data.corpora.fetching import fetch_archive
+from hf_speech.data.corpora.lines import read_lines
+from hf_speech.data.corpora.splitting import complete_splits
+from hf_speech.errors import CorpusError
+
+URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"
+ARCHIVE_SHA256 = "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5"
+SPEAKER = "LJ"
+_COLUMNS = ("id", "raw", "normalized")
+
+
+@dataclass(kw_only=True)
+class LJSpeech(ListedCorpus):
+    """LJSpeech.
+
+    Args:
+        data_dir: The corpus as a folder (with `metadata.csv` and `wavs`) or an archive; downloaded if not given.
+        transcript: Which transcript: "normalized" has numbers and abbreviations in words, as they are spoken; "raw"
+            has them as they are written.
+        validation_fraction: Share of the training utterances to validate on.
+        test_fraction: Share of all utterances to test on.
+    """
+
+    name: ClassVar[str] = "ljspeech"
+    title: ClassVar[str] = "LJSpeech"
+    homepage: ClassVar[str | None] = "https://keithito.com/LJ-Speech-Dataset/"
+    licence: ClassVar[str | None] = "public domain"
+    language: ClassVar[str | None] = "en"
+
+    transcript: Literal["normalized", "raw"] = "normalized"
+    validation_fraction: float = 0.05
+    test_fraction: float = 0.1
+
+    def splits(self) -> dict[str, list[Utterance]]:
+        """The clips of `metadata.csv`, split at random by seed."""
+        if self.transcript not in _COLUMNS[1:]:
+            raise CorpusError(f"There is no transcript {self.transcript!r}: {nearest(self.transcript, _COLUMNS[1:])}")
+        root = _find_metadata(fetch_ljspeech() if self.data_dir is None else self.open_data_dir())
+        texts: dict[str, str] = {}
+        for where, line in read_lines(root / "metadata.csv"):
+            fields = line.split("|")  # never quoted: a quotation mark in it is one
+            if len(fields) != len(_COLUMNS):
+                raise CorpusError(
+                    f"{where} has {len(fields)} fields and not the 3 of LJSpeech (id|raw|normalized): correct it, or "
+                    "read another table with the corpus 'csv'."
+                )
+            row = dict(zip(_COLUMNS, (field.strip() for field in fields), strict=True))
+            if row["id"] in texts:
+                raise CorpusError(f"{where} has {row['id']!r} a second time: leave one of the lines out.")
+            texts[row["id"]] = row[self.transcript]
+        self._note_unlisted(root / "wavs", set(texts))
+        clips = [Utterance(root / "wavs" / f"{name}.wav", text=text or None) for name, text in texts.items()]
+        splits = complete_splits(
+            {"train": clips, "validation": [], "test": []}, self.validation_fraction, self.test_fraction, self.seed
+        )
+        for clip in clips:  # only now: a known speaker would be kept in one split
+            clip.speaker = SPEAKER
+        return splits
+
+    def _note_unlisted(self, folder: Path, listed: set[str]) -> None:
+        """Say which sounds have no transcript, and so are not used."""
+        files = visible(folder.iterdir()) if folder.is_dir() else []
+        if unlisted := [path.name for path in files if path.stem not in listed]:
+            self.notes.append(
+                f"{len(unlisted):,} files without a line in metadata.csv were left aside in {folder}, such as "
+                f"{unlisted[0]}."
+            )
+
+
+def fetch_ljspeech() -> Path:
+    """Download the corpus (2.6 GB) into the cache, once.
+
+    Raises:
+        CorpusError: If it cannot be downloaded, or is not the archive expected.
+    """
+    return fetch_archive("LJSpeech", "ljspeech", [URL], sha256=ARCHIVE_SHA256)
+
+
+def _find_metadata(root: Path) -> Path:
+    """The folder with `metadata.csv`: `root` itself or `LJSpeech-1.1` in it."""
+    for folder in (root, root / "LJSpeech-1.1"):
+        if (folder / "metadata.csv").is_file():
+            return folder
+    raise CorpusError(
+        f"{root} has no metadata.csv: give the folder LJSpeech-1.1, with metadata.csv and wavs, as --data_dir."
+    )

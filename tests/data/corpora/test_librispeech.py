@@ -1,0 +1,148 @@
+"""LibriSpeech: subsets in splits, the tree as torchaudio leaves it, and chapters that are not whole."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.data import inspect_corpus, make_corpus
+from hf_speech.data.corpora import librispeech
+from hf_speech.errors import CorpusError
+
+SUBSETS = {
+    "train-clean-100": ("19", "103"),
+    "train-other-500": ("20",),
+    "dev-clean": ("84",),
+    "dev-other": ("116",),
+    "test-clean": ("61",),
+    "test-other": ("367",),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Subsets of one or two speakers with two chapters of two utterances each."""
+    folder = tmp_path / "data" / "LibriSpeech"
+    rng = np.random.default_rng(0)
+    for subset, speakers in SUBSETS.items():
+        for speaker in speakers:
+            for chapter in ("198", "1240"):
+                place = folder / subset / speaker / chapter
+                place.mkdir(parents=True)
+                names = [f"{speaker}-{chapter}-{index:04d}" for index in range(2)]
+                (place / f"{speaker}-{chapter}.trans.txt").write_text("".join(f"{n} SAID IN {n}\n" for n in names))
+                for name in names:
+                    soundfile.write(place / f"{name}.flac", rng.normal(0, 0.1, 3200), 16_000)
+    (folder / "SPEAKERS.TXT").write_text("; speakers")
+    return folder
+
+
+def load(folder: Path, **options):
+    return make_corpus("librispeech", data_dir=str(folder), **options).load()
+
+
+def test_splits_are_lists_of_subsets(root):
+    splits = {
+        "train_subsets": ["train-clean-100", "train-other-500"],
+        "validation_subsets": ["dev-other"],
+        "test_subsets": ["test-clean", "test-other"],
+    }
+    corpus = load(root, **splits)
+    speakers = {split: list(dict.fromkeys(rows["speaker"])) for split, rows in corpus.items()}
+    assert speakers == {"train": ["19", "103", "20"], "validation": ["116"], "test": ["61", "367"]}
+    for rows in corpus.values():
+        assert len(rows) == 4 * len(set(rows["speaker"]))
+        for row in rows:
+            path = Path(row["audio"]["path"])
+            assert path.name.split("-")[0] == row["speaker"]
+            assert row["text"] == f"SAID IN {path.stem}"
+            assert row["duration"] == pytest.approx(0.2)
+
+
+def test_without_options_the_clean_subsets_are_taken(root):
+    speakers = {split: set(rows["speaker"]) for split, rows in load(root).items()}
+    assert speakers == {"train": {"19", "103"}, "validation": {"84"}, "test": {"61"}}
+
+
+def test_the_parent_folder_is_where_torchaudio_puts_it(root):
+    datasets = pytest.importorskip("torchaudio.datasets")
+    theirs = datasets.LIBRISPEECH(str(root.parent), url="dev-clean", download=False)
+    ours = load(root.parent)["validation"]
+    expected = []
+    for index in range(len(theirs)):
+        path, _, text, speaker, *_ = theirs.get_metadata(index)
+        expected.append((str(root / path), text, str(speaker)))
+    rows = [(row["audio"]["path"], row["text"], row["speaker"]) for row in ours]
+    assert len(rows) == 4
+    assert sorted(rows) == sorted((str(root.parent / "LibriSpeech" / path), *rest) for path, *rest in expected)
+
+
+def test_chapters_that_are_not_whole_are_left_to_the_inspection(root):
+    chapter = root / "test-clean" / "61" / "198"
+    (chapter / "61-198-0000.flac").unlink()
+    (chapter / "61-198.trans.txt").write_text("61-198-0000 HELLO\n")
+    (root / "test-clean" / "61" / "1240" / "61-1240.trans.txt").unlink()
+    corpus = make_corpus("librispeech", data_dir=str(root))
+    with pytest.raises(CorpusError, match=r"4 of the 16 .*1 missing, 3 without text.*61-198-0000\.flac"):
+        inspect_corpus(corpus.load(), corpus, 16_000)
+
+
+def test_a_repeated_line_is_named(root):
+    with (root / "dev-clean" / "84" / "198" / "84-198.trans.txt").open("a") as file:
+        file.write("84-198-0001 AGAIN\n")
+    with pytest.raises(CorpusError, match=r"84-198\.trans\.txt, line 3, has '84-198-0001' a second time"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_subsets": ["train-clean-360"]}, r"no subset 'train-clean-360' of LibriSpeech: did you mean"),
+        ({"test_subsets": ["dev-clean"]}, "'dev-clean' of LibriSpeech is asked for twice"),
+        ({"test_subsets": ["empty"]}, r"empty has no SPEAKER/CHAPTER folders"),
+    ],
+)
+def test_wrong_subsets_are_one_sentence(root, options, message):
+    (root / "empty").mkdir()
+    with pytest.raises(CorpusError, match=message):
+        load(root, **options)
+
+
+def test_its_longest_utterances_are_no_bad_rows(root):
+    path = root / "test-clean" / "61" / "198" / "61-198-0000.flac"
+    soundfile.write(path, np.tile([0.1, -0.1], 35 * 8000), 16_000)
+    corpus = make_corpus("librispeech", data_dir=str(root))
+    _, report = inspect_corpus(corpus.load(), corpus, 16_000)
+    assert report.num_bad == 0
+
+
+def test_without_a_data_dir_the_subsets_of_the_recipe_are_downloaded(root, tmp_path, monkeypatch):
+    digests = {}
+    for subset in ("train-clean-100", "dev-clean", "test-clean"):
+        archive = tmp_path / f"{subset}.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(root / "SPEAKERS.TXT", "LibriSpeech/SPEAKERS.TXT")
+            tar.add(root / subset, f"LibriSpeech/{subset}")
+        digests[subset] = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(librispeech, "URL", tmp_path.as_uri() + "/{}.tar.gz")
+    with pytest.raises(CorpusError, match=r"'train-clean-100' of LibriSpeech is not on .* is not the file expected"):
+        make_corpus("librispeech").load()
+    monkeypatch.setattr(librispeech, "SUBSETS", digests)
+    corpus = make_corpus("librispeech").load()
+    assert {split: len(rows) for split, rows in corpus.items()} == {"train": 8, "validation": 4, "test": 4}
+    assert corpus["test"]["duration"][:] == pytest.approx([0.2] * 4)
+    with pytest.raises(CorpusError, match=r"no subset 'test-claen' to download: did you mean 'test-clean'\?"):
+        make_corpus("librispeech", test_subsets=["test-claen"]).load()
+    archived = load(tmp_path / "dev-clean.tar.gz", train_subsets=[], validation_subsets=[], test_subsets=["dev-clean"])
+    assert {split: len(rows) for split, rows in archived.items()} == {"train": 0, "validation": 0, "test": 4}

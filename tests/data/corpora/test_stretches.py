@@ -1,0 +1,63 @@
+"""Stretches cut out of recordings: the very samples, once, and nothing of what cannot be read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.data.corpora import stretches
+from hf_speech.data.corpora.stretches import Stretch, cut
+
+RATE = 8000
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Two seconds of loud 16-bit noise."""
+    samples = np.random.default_rng(0).integers(-32768, 32768, 2 * RATE).astype(np.int16)
+    soundfile.write(tmp_path / "long.flac", samples, RATE)
+    return tmp_path / "long.flac"
+
+
+def test_the_samples_stay_bit_for_bit(recording):
+    samples, _ = soundfile.read(recording, dtype="int16")
+    files = cut([Stretch("a", recording, 0.25, 1.0), Stretch("b/c d", recording, 1.5, None)])
+    for file, expected in zip(files, (samples[2000:8000], samples[12000:]), strict=True):
+        cut_samples, rate = soundfile.read(file, dtype="int16")
+        assert rate == RATE
+        np.testing.assert_array_equal(cut_samples, expected)
+    assert [file.name for file in files] == ["000000_a.wav", "000001_b_c_d.wav"]
+
+
+def test_an_end_beyond_the_recording_is_its_end(recording):
+    (file,) = cut([Stretch("a", recording, 1.5, 2.4)])
+    assert soundfile.info(file).frames == RATE // 2
+
+
+def test_it_is_cut_once_and_anew_when_anything_changes(recording, monkeypatch):
+    wanted = [Stretch("a", recording, 0.0, 0.5)]
+    (first,) = cut(wanted)
+    with monkeypatch.context() as context:
+        context.setattr(stretches, "read_audio", lambda *_: pytest.fail("read again"))
+        assert cut(wanted) == [first]
+    assert cut([Stretch("a", recording, 0.0, 0.6)]) != [first]
+    os.utime(recording, ns=(0, 0))
+    assert cut(wanted) != [first]
+
+
+def test_of_an_unreadable_recording_the_recording_is_given(tmp_path, recording):
+    (tmp_path / "text.wav").write_text("no sound")
+    bad = [tmp_path / "gone.wav", tmp_path / "text.wav"]
+    files = cut([Stretch(path.stem, path, 0.0, 0.5) for path in (*bad, recording)])
+    assert files[:2] == bad
+    assert soundfile.info(files[2]).frames == RATE // 2
