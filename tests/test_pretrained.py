@@ -1,0 +1,57 @@
+"""The models that come with the project: they load, and are what their evaluation files say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hf_speech.evaluation import evaluate_model, load_model
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training import load_recipe
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+MODELS = sorted(path for path in PRETRAINED.iterdir() if path.is_dir())
+CORPORA = {"fsdd": "free-spoken-digit-dataset", "an4": "an4"}
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_evaluation_belongs_to_these_weights(folder: Path) -> None:
+    loaded = load_model(folder)
+    report = json.loads((folder / "evaluation" / "test.json").read_text())
+    assert report["model_revision"] == loaded.revision
+    assert report["num_parameters"] == loaded.model.num_parameters()
+    assert isinstance(loaded.feature_extractor, SpeechFeatureExtractor)
+    assert load_recipe(folder / "recipe.yaml").task is loaded.task
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_folder_holds_nothing_private_and_no_pickle(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        assert path.suffix in {"", ".json", ".safetensors", ".py", ".yaml", ".png", ".csv", ".md", ".arpa"}, path
+        if path.suffix in {".json", ".yaml", ".csv", ".md"}:
+            content = path.read_text(encoding="utf-8")
+            assert "/home/" not in content
+            assert "/root" not in content
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+@pytest.mark.parametrize("module", ["modeling", "configuration", "feature_extraction"])
+def test_travelling_code_is_that_of_the_package(folder: Path, module: str) -> None:
+    for path in folder.glob(f"{module}_*.py"):
+        ours = PRETRAINED.parent / "src" / "hf_speech" / "models" / path.name
+        assert path.read_text() == ours.read_text(), f"{path} is stale: copy the package's file"
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_figures_repeat(folder: Path, corpora_dir: Path) -> None:
+    report = json.loads((folder / "evaluation" / "test.json").read_text())
+    words = ["--data_dir", str(corpora_dir / CORPORA[report["corpus"]])]
+    rows = load_recipe(folder / "recipe.yaml", words).corpus.load()["test"]
+    again = evaluate_model(
+        load_model(folder), rows, corpus=report["corpus"], split="test", command="pytest", progress=False
+    )
+    assert again.metrics == pytest.approx(report["metrics"], abs=1e-9)
+    assert again.corpus_fingerprint == report["corpus_fingerprint"]
