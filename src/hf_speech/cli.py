@@ -33,6 +33,14 @@ app = typer.Typer(
 )
 
 
+LanguageModel = Annotated[
+    Path | None, typer.Option("--language_model", help="ARPA file: beam search instead of the best path.")
+]
+LMWeight = Annotated[float | None, typer.Option("--lm_weight", help="Weight of the language model [as tuned].")]
+WordScore = Annotated[float | None, typer.Option("--word_score", help="Bonus for each word [as tuned].")]
+BeamSize = Annotated[int | None, typer.Option("--beam_size", min=1, help="Hypotheses kept [as tuned].")]
+
+
 @app.command(context_settings=OPEN_CONTEXT)
 def train(
     context: typer.Context,
@@ -79,18 +87,26 @@ def evaluate(
         Path | None, typer.Option("--output", help="JSON file [MODEL/evaluation/CORPUS-SPLIT.json].")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances in a batch.")] = 16,
+    language_model: LanguageModel = None,
+    lm_weight: LMWeight = None,
+    word_score: WordScore = None,
+    beam_size: BeamSize = None,
 ) -> None:
     """Measure a model on a split: metrics with intervals, per class and speaker, as JSON, CSV and PNG.
 
     Further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
     """
-    from hf_speech.evaluation import evaluate_model, format_report, load_model
+    from hf_speech.evaluation import BeamOptions, evaluate_model, format_report, load_model
     from hf_speech.training import load_corpus
 
     _prepare_inference()
     loaded = load_model(model)
     name, rows = load_corpus(model, corpus, split, context.args)
-    report = evaluate_model(loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size)
+    given = {"lm_weight": lm_weight, "word_score": word_score, "beam_size": beam_size}
+    beam = None if language_model is None else BeamOptions.beside(language_model, **given)
+    report = evaluate_model(
+        loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size, beam=beam
+    )
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
         output = folder / f"{name}-{split}.json"
@@ -132,24 +148,21 @@ def transcribe(
     files: Annotated[list[str], typer.Argument(help="Sound files.")],
     output_format: Annotated[str, typer.Option("--format", help="text, srt, vtt or json.")] = "text",
     output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Write NAME.FORMAT here.")] = None,
-    language_model: Annotated[
-        Path | None, typer.Option("--language_model", help="ARPA file: beam search instead of the best path.")
-    ] = None,
-    lm_weight: Annotated[float, typer.Option("--lm_weight", help="Weight of the language model.")] = 0.5,
-    word_score: Annotated[float, typer.Option("--word_score", help="Bonus for each word.")] = 0.0,
-    beam_size: Annotated[int, typer.Option("--beam_size", min=1, help="Hypotheses kept.")] = 50,
+    language_model: LanguageModel = None,
+    lm_weight: LMWeight = None,
+    word_score: WordScore = None,
+    beam_size: BeamSize = None,
 ) -> None:
     """Write what is said in sound files of any length: text, subtitles, or words with times and confidences."""
-    from hf_speech.evaluation import load_model, transcribe_files
-    from hf_speech.evaluation.transcription import FORMATS, beam_decoder
+    from hf_speech.evaluation import BeamOptions, beam_decoder, load_model, transcribe_files
+    from hf_speech.evaluation.transcription import FORMATS
 
     if output_format not in FORMATS:
         raise typer.BadParameter(f"choose {', '.join(FORMATS)}", param_hint="--format")
     _prepare_inference()
     loaded = load_model(model, task="automatic-speech-recognition")
-    decoder = None
-    if language_model is not None:
-        decoder = beam_decoder(loaded, language_model, lm_weight, word_score, beam_size)
+    given = {"lm_weight": lm_weight, "word_score": word_score, "beam_size": beam_size}
+    decoder = None if language_model is None else beam_decoder(loaded, BeamOptions.beside(language_model, **given))
     failures = 0
     for transcript in transcribe_files(loaded, files, decoder=decoder):
         if transcript.error is not None:
@@ -170,21 +183,59 @@ def transcribe(
         raise typer.Exit(1)
 
 
-@app.command(name="build-lm")
+@app.command(name="build-lm", context_settings=OPEN_CONTEXT)
 def build_lm(
-    text: Annotated[Path, typer.Argument(help="Text file, a sentence a line.")],
+    context: typer.Context,
+    text: Annotated[Path, typer.Argument(help="Text file, a sentence a line; or a run folder: what it learned from.")],
     output: Annotated[Path, typer.Option("--output", help="ARPA file to write.")] = Path("language_model.arpa"),
     order: Annotated[int, typer.Option("--order", min=1, max=6, help="Longest n-gram.")] = 4,
 ) -> None:
-    """Build an n-gram language model of a text: modified Kneser-Ney, in ARPA format."""
+    """Build an n-gram language model of a text: modified Kneser-Ney, in ARPA format.
+
+    Of a run folder, the text is that of the training transcripts, as the model writes them; further options are keys of
+    its corpus: --data_dir DIR.
+    """
     from hf_speech.decoding import build_arpa
 
-    if not text.is_file():
-        raise HFSpeechError(f"There is no text file {text}: give one with a sentence in each line.")
-    summary = build_arpa(text.read_text(encoding="utf-8").splitlines(), order, output)
+    if text.is_dir():
+        from hf_speech.evaluation import load_model
+        from hf_speech.training import load_corpus
+
+        _prepare_inference()
+        loaded = load_model(text, task="automatic-speech-recognition")
+        _, rows = load_corpus(text, None, "train", context.args)
+        sentences = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
+    elif text.is_file():
+        sentences = text.read_text(encoding="utf-8").splitlines()
+    else:
+        raise HFSpeechError(f"There is no text {text}: give a file with a sentence in each line, or a run folder.")
+    summary = build_arpa(sentences, order, output)
     typer.echo(
         f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\nWritten: {output}"
     )
+
+
+@app.command(name="tune-decoder", context_settings=OPEN_CONTEXT)
+def tune_decoder(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    language_model: Annotated[Path, typer.Option("--language_model", help="ARPA file.")],
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus [the one it was trained on].")] = None,
+    beam_size: BeamSize = None,
+) -> None:
+    """Find the weights of a language model on the validation split, and write them beside it.
+
+    Further options are keys of the corpus: --data_dir DIR.
+    """
+    from hf_speech.evaluation import BeamOptions, load_model, tune_beam
+    from hf_speech.training import load_corpus
+
+    _prepare_inference()
+    loaded = load_model(model, task="automatic-speech-recognition")
+    name, rows = load_corpus(model, corpus, "validation", context.args)
+    best, tuning = tune_beam(loaded, rows, BeamOptions.beside(language_model, beam_size=beam_size))
+    typer.echo(tuning.format_table())
+    typer.echo(f"Written: {best.save(corpus=name, command=_command_line())}")
 
 
 @app.command()

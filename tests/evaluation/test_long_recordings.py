@@ -152,6 +152,38 @@ def test_language_model_through_the_command_line(
     assert printed.splitlines()[-1] == "ab c"
 
 
+def test_a_language_model_of_the_training_text_is_tuned_and_evaluated(
+    beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("flashlight.lib.text")
+    arpa, report = tmp_path / "lm.arpa", tmp_path / "report.json"
+    for words in (
+        ["build-lm", str(beeps_run), "--order", "2", "--output", str(arpa)],
+        ["tune-decoder", str(beeps_run), "--language_model", str(arpa), "--beam_size", "20"],
+        ["evaluate", str(beeps_run), "--language_model", str(arpa), "--output", str(report)],
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(words)
+        assert exit_.value.code == 0
+    assert "lm_weight  word_score  error (%)" in capsys.readouterr().out
+    tuned = json.loads((tmp_path / "lm.decoder.json").read_text())
+    assert tuned["beam_size"] == 20
+    assert tuned["command"]
+    content = json.loads(report.read_text())
+    assert content["decoder"]["lm_weight"] == tuned["lm_weight"]
+    assert content["decoder"]["language_model"] == "lm.arpa"
+    assert content["metrics"]["wer"] < 0.2
+
+
+def test_a_language_model_that_is_not_there_is_one_sentence(
+    beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["evaluate", str(beeps_run), "--language_model", str(tmp_path / "no.arpa")])
+    assert exit_.value.code == 2
+    assert "make one with hf-speech build-lm" in capsys.readouterr().err
+
+
 def test_a_classifier_does_not_transcribe(tones_run: Path) -> None:
     with pytest.raises(ModelError, match="speech recognition"):
         next(transcribe_files(load_model(tones_run), [torch.zeros(5)]))

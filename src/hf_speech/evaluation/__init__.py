@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hf_speech.evaluation.decoders import BeamOptions, beam_decoder, tune_beam
 from hf_speech.evaluation.evaluate import evaluate_model
 from hf_speech.evaluation.inference import Prediction, classify_files, predict
 from hf_speech.evaluation.intervals import bootstrap_intervals, wilson_interval
@@ -11,10 +12,12 @@ from hf_speech.evaluation.report import EvaluationReport, format_report
 from hf_speech.evaluation.transcription import Transcript, log_probabilities, transcribe_files
 
 __all__ = [
+    "BeamOptions",
     "EvaluationReport",
     "LoadedModel",
     "Prediction",
     "Transcript",
+    "beam_decoder",
     "bootstrap_intervals",
     "classify_files",
     "evaluate_model",
@@ -25,5 +28,6 @@ __all__ = [
     "plot_training_curves",
     "predict",
     "transcribe_files",
+    "tune_beam",
     "wilson_interval",
 ]

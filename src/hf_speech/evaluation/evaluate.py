@@ -19,6 +19,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_speech.errors import CorpusError
+from hf_speech.evaluation.decoders import BeamOptions, beam_decoder, log_softmax, seconds_per_frame
 from hf_speech.evaluation.inference import Prediction, predict
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.loading import LoadedModel
@@ -41,6 +42,7 @@ def evaluate_model(
     bad_rows: Literal["refuse", "skip"] = "refuse",
     intervals_over: Literal["utterances", "speakers"] = "utterances",
     progress: bool = True,
+    beam: BeamOptions | None = None,
 ) -> EvaluationReport:
     """Evaluates a model on one split of a corpus.
 
@@ -56,6 +58,7 @@ def evaluate_model(
         intervals_over: What the confidence intervals resample: utterances ("how well does it know these
             speakers?") or whole speakers ("how well would it do on others?").
         progress: Whether to show a progress bar.
+        beam: A beam search with a language model, for a recogniser; otherwise the task decodes by itself.
 
     Returns:
         The report, which can be saved and formatted.
@@ -72,7 +75,7 @@ def evaluate_model(
         raise CorpusError(f"The split {split} of {corpus} is empty: choose another split.")
     references = task.references(rows, loaded.model.config, loaded.tokenizer)
     predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows))
-    records = _records(loaded, rows, references, predictions)
+    records = _records(loaded, rows, references, predictions, beam)
     skipped = [prediction for prediction in predictions if prediction.logits is None]
     if not records:
         raise CorpusError(f"No sound of the split {split} of {corpus} can be read; the first: {skipped[0].error}")
@@ -114,6 +117,7 @@ def evaluate_model(
             "batch_size": batch_size,
             **machine(loaded.device),
         },
+        decoder=None if beam is None else beam.describe(),
         command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
@@ -125,9 +129,14 @@ def evaluate_model(
 
 
 def _records(
-    loaded: LoadedModel, rows: Dataset, references: Sequence[str], predictions: Sequence[Prediction]
+    loaded: LoadedModel,
+    rows: Dataset,
+    references: Sequence[str],
+    predictions: Sequence[Prediction],
+    beam: BeamOptions | None,
 ) -> list[Record]:
     """One record for each utterance that was not skipped."""
+    search = None if beam is None else beam_decoder(loaded, beam)
     size = len(rows)
     ids = list(rows["id"]) if "id" in rows.column_names else list(range(size))
     speakers = list(rows["speaker"]) if "speaker" in rows.column_names else [None] * size
@@ -136,7 +145,13 @@ def _records(
     for i, prediction in enumerate(predictions):
         if prediction.logits is None:
             continue
-        decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
+        if search is None:
+            decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
+        else:
+            hypothesis = search(log_softmax(prediction.logits), seconds_per_frame(loaded))
+            # As sure as of its least certain word.
+            confidence = min((word.confidence for word in hypothesis.words), default=1.0)
+            decoded = {"prediction": hypothesis.text, "probability": confidence}
         records.append(
             {
                 "id": ids[i],

@@ -43,6 +43,7 @@ class EvaluationReport:
         breakdowns: Tables, by name (`per_class`, `per_speaker`): a row's name, then its columns.
         real_time_factor: Processing time over audio duration.
         real_time_factor_conditions: What was timed, on what machine.
+        decoder: The beam search and its weights, or None for the task's own decoding.
         command: The command line that repeats this evaluation.
         date: When it ended (UTC, ISO 8601).
         versions: Of Python and packages, and the commit in a checkout.
@@ -68,6 +69,7 @@ class EvaluationReport:
     breakdowns: dict[str, dict[str, dict[str, Any]]]
     real_time_factor: float
     real_time_factor_conditions: dict[str, Any]
+    decoder: dict[str, Any] | None
     command: str
     date: str
     versions: dict[str, str]

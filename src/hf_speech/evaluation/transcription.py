@@ -10,27 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from hf_speech.data.audio import AudioSource, read_audio, source_name
-from hf_speech.decoding import (
-    BeamSearchDecoder,
-    Hypothesis,
-    greedy_decode,
-    make_cues,
-    to_json,
-    to_srt,
-    to_vtt,
-)
+from hf_speech.decoding import Hypothesis, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import AudioError, ModelError
+from hf_speech.evaluation.decoders import Decoder, greedy_decoder, seconds_per_frame
 from hf_speech.evaluation.loading import LoadedModel
-
-Decoder = Callable[[np.ndarray, float], Hypothesis]
-"""From log-probabilities `(frames, vocabulary)` and seconds a frame to a hypothesis."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +73,6 @@ def transcribe_files(
     Raises:
         ModelError: If the model is no recogniser.
     """
-    if loaded.tokenizer is None:
-        raise ModelError(f"{loaded.name} is a model for {loaded.task.name}: give one for speech recognition.")
     decode = decoder or greedy_decoder(loaded)
     rate = loaded.sampling_rate
     for source in sources:
@@ -97,45 +84,6 @@ def transcribe_files(
             continue
         log_probs = log_probabilities(loaded, samples, chunk_seconds, overlap_seconds, progress)
         yield Transcript(name, len(samples) / rate, decode(log_probs, seconds_per_frame(loaded)))
-
-
-def seconds_per_frame(loaded: LoadedModel) -> float:
-    """Seconds that a logit frame of the model spans."""
-    return float(loaded.model.config.inputs_to_logits_ratio / loaded.sampling_rate)
-
-
-def vocabulary(loaded: LoadedModel) -> list[str]:
-    """The model's tokens in the order of their ids."""
-    return list(loaded.tokenizer.convert_ids_to_tokens(range(loaded.model.config.vocab_size)))
-
-
-def greedy_decoder(loaded: LoadedModel) -> Decoder:
-    """Decoding along the best path, with the model's own tokens."""
-    tokens, blank = vocabulary(loaded), loaded.model.config.pad_token_id
-
-    def decode(log_probs: np.ndarray, frame: float) -> Hypothesis:
-        return greedy_decode(log_probs, tokens, seconds_per_frame=frame, blank=blank)
-
-    return decode
-
-
-def beam_decoder(
-    loaded: LoadedModel, language_model: str | Path, lm_weight: float, word_score: float, beam_size: int
-) -> Decoder:
-    """Beam search with an n-gram language model, whose words are the lexicon; see `BeamSearchDecoder`."""
-    search = BeamSearchDecoder(
-        vocabulary(loaded),
-        language_model=language_model,
-        beam_size=beam_size,
-        lm_weight=lm_weight,
-        word_score=word_score,
-        blank=loaded.model.config.pad_token_id,
-    )
-
-    def decode(log_probs: np.ndarray, frame: float) -> Hypothesis:
-        return search.decode(log_probs, seconds_per_frame=frame)[0]
-
-    return decode
 
 
 @torch.inference_mode()
@@ -195,13 +143,4 @@ def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
     return log_probs
 
 
-__all__ = [
-    "FORMATS",
-    "Transcript",
-    "beam_decoder",
-    "greedy_decoder",
-    "log_probabilities",
-    "seconds_per_frame",
-    "transcribe_files",
-    "vocabulary",
-]
+__all__ = ["FORMATS", "Transcript", "log_probabilities", "transcribe_files"]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,7 +281,13 @@ def _nearest(key: str, known: Any) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    """jsonargparse's and YAML's messages in the words of our own."""
+    text = " ".join(str(error).split())
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (\S+)", r"it must be of type \1, and \2 is not", text)
+    return re.sub(
+        r"Expected a typing\.Literal\[(.*?)\]\. Got value: (\S+)", r"it must be one of \1, and \2 is not", text
+    )
 
 
 __all__ = [
