@@ -17,7 +17,7 @@ from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report
 KEYS = {
     "task", "model", "model_revision", "num_parameters", "corpus", "corpus_revision", "corpus_fingerprint", "split",
     "num_utterances", "num_skipped", "metrics", "confidence", "confidence_method", "per_class", "per_speaker",
-    "real_time_factor", "real_time_factor_conditions", "command", "date", "versions", "skipped",
+    "real_time_factor", "real_time_factor_conditions", "command", "date", "decoder", "versions", "skipped",
 }  # fmt: skip
 
 
