@@ -15,8 +15,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_speech_lstm import SpeechLSTMConfig
-from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, lengths_from_mask
-from .spec_augment import spec_augment
+from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, valid_lengths
+from .spec_augment import spec_augment_by_config
 
 
 class SubsamplingStem(nn.Module):
@@ -136,18 +136,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         if config.feature_noise:
             noisy = features + config.feature_noise * torch.randn_like(features)
             features = noisy * frame_mask(lengths, features.shape[1])[:, :, None]
-        features = F.dropout(features, config.input_dropout)
-        if config.num_time_masks or config.num_frequency_masks:
-            features = spec_augment(
-                features,
-                lengths,
-                num_time_masks=config.num_time_masks,
-                time_mask_width=config.time_mask_width,
-                max_time_mask_ratio=config.max_time_mask_ratio,
-                num_frequency_masks=config.num_frequency_masks,
-                frequency_mask_width=config.frequency_mask_width,
-            )
-        return features
+        return spec_augment_by_config(F.dropout(features, config.input_dropout), lengths, config)
 
     def _blend(
         self, features: torch.Tensor, lengths: torch.Tensor
@@ -195,12 +184,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
         """
-        if input_features.ndim != 3 or input_features.shape[2] != self.config.input_size:
-            raise ValueError(
-                f"The model was built for input_features of the shape (batch, frames, {self.config.input_size}) and "
-                f"got {tuple(input_features.shape)}: use the feature extractor saved with the model."
-            )
-        lengths = lengths_from_mask(attention_mask, input_features)
+        lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         frames = input_features
         partner, share = None, 1.0
         if self.training and labels is not None:

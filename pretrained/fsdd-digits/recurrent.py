@@ -31,19 +31,25 @@ def frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
     return torch.arange(num_frames, device=lengths.device)[None, :] < lengths[:, None]
 
 
-def lengths_from_mask(attention_mask: torch.Tensor | None, features: torch.Tensor) -> torch.Tensor:
-    """Counts the valid frames of each clip; without a mask, every frame of `features` is valid.
+def valid_lengths(features: torch.Tensor, attention_mask: torch.Tensor | None, input_size: int) -> torch.Tensor:
+    """Checks a model's input and counts the valid frames of each clip; without a mask, every frame is valid.
 
     Args:
-        attention_mask: Ones then zeros (padding on the right), `(batch, frames)`, or `None`.
         features: `(batch, frames, features)`.
+        attention_mask: Ones then zeros (padding on the right), `(batch, frames)`, or `None`.
+        input_size: Features of a frame that the model was built for.
 
     Returns:
         Lengths in frames, `(batch,)`, int64.
 
     Raises:
-        ValueError: If mask and features disagree about batch or frames.
+        ValueError: If the features have another shape, or the mask disagrees with them about batch or frames.
     """
+    if features.ndim != 3 or features.shape[2] != input_size:
+        raise ValueError(
+            f"The model was built for input_features of the shape (batch, frames, {input_size}) and got "
+            f"{tuple(features.shape)}: use the feature extractor saved with the model."
+        )
     if attention_mask is None:
         return torch.full((features.shape[0],), features.shape[1], dtype=torch.long, device=features.device)
     if attention_mask.shape != features.shape[:2]:
@@ -129,4 +135,4 @@ def initialise_recurrence(rnn: nn.LSTM | nn.GRU) -> None:
                 init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
 
 
-__all__ = ["RecurrentLayer", "frame_mask", "initialise_recurrence", "lengths_from_mask", "reverse_by_length"]
+__all__ = ["RecurrentLayer", "frame_mask", "initialise_recurrence", "reverse_by_length", "valid_lengths"]

@@ -8,8 +8,8 @@ from hf_speech.models.recurrent import (
     RecurrentLayer,
     frame_mask,
     initialise_recurrence,
-    lengths_from_mask,
     reverse_by_length,
+    valid_lengths,
 )
 
 LENGTHS = torch.tensor([7, 1, 12, 4])
@@ -63,12 +63,14 @@ def test_reverse_by_length_reverses_valid_frames_only() -> None:
     torch.testing.assert_close(reverse_by_length(reversed_frames, torch.tensor([3, 5])), frames)
 
 
-def test_lengths_from_mask() -> None:
+def test_valid_lengths() -> None:
     features = torch.zeros(2, 4, 3)
-    assert lengths_from_mask(None, features).tolist() == [4, 4]
-    assert lengths_from_mask(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]]), features).tolist() == [2, 4]
+    assert valid_lengths(features, None, 3).tolist() == [4, 4]
+    assert valid_lengths(features, torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]]), 3).tolist() == [2, 4]
     with pytest.raises(ValueError, match="attention_mask has the shape"):
-        lengths_from_mask(torch.ones(2, 5), features)
+        valid_lengths(features, torch.ones(2, 5), 3)
+    with pytest.raises(ValueError, match="use the feature extractor saved with the model"):
+        valid_lengths(features, None, 4)
 
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])

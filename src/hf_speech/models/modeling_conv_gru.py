@@ -22,8 +22,8 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_conv_gru import ConvGRUConfig
 from .conv_frontends import FRONT_ENDS, MaskedBatchNorm, mask_frames
-from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, lengths_from_mask
-from .spec_augment import spec_augment
+from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, valid_lengths
+from .spec_augment import spec_augment_by_config
 from .streaming_transcriber import StreamingTranscriber
 
 # The logit of everything but the blank on a padded frame: softmax makes it 0 in float32, bfloat16 and float16 alike.
@@ -156,23 +156,10 @@ class ConvGRUForCTC(PreTrainedModel):
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
         """
-        if input_features.ndim != 3 or input_features.shape[2] != self.config.input_size:
-            raise ValueError(
-                f"The model was built for input_features of the shape (batch, frames, {self.config.input_size}) and "
-                f"got {tuple(input_features.shape)}: use the feature extractor saved with the model."
-            )
-        lengths = lengths_from_mask(attention_mask, input_features)
+        lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         features = mask_frames(input_features, lengths)
-        if self.training and (self.config.num_time_masks or self.config.num_frequency_masks):
-            features = spec_augment(
-                features,
-                lengths,
-                num_time_masks=self.config.num_time_masks,
-                time_mask_width=self.config.time_mask_width,
-                max_time_mask_ratio=self.config.max_time_mask_ratio,
-                num_frequency_masks=self.config.num_frequency_masks,
-                frequency_mask_width=self.config.frequency_mask_width,
-            )
+        if self.training:
+            features = spec_augment_by_config(features, lengths, self.config)
         num_logits = self.num_logit_frames(features.shape[1])
         if num_logits == 0:  # Too short for a single logit: one frame is computed, and none returned.
             features = F.pad(features, (0, 0, 0, self.config.stride - features.shape[1]))

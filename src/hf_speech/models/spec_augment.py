@@ -6,6 +6,8 @@ for the whole batch, and it must know the valid frames. Park et al. 2019, arXiv 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from .recurrent import frame_mask
@@ -23,6 +25,21 @@ def _random_spans(sizes: torch.Tensor, num_spans: int, max_width: torch.Tensor, 
     positions = torch.arange(total, device=device)[None, None, :]
     inside = (positions >= start[:, :, None]) & (positions < (start + width)[:, :, None])
     return inside.any(dim=1)
+
+
+def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config: Any) -> torch.Tensor:
+    """`spec_augment` as a model's configuration says, whose fields are named like its arguments."""
+    if not config.num_time_masks and not config.num_frequency_masks:
+        return features
+    return spec_augment(
+        features,
+        lengths,
+        num_time_masks=config.num_time_masks,
+        time_mask_width=config.time_mask_width,
+        max_time_mask_ratio=config.max_time_mask_ratio,
+        num_frequency_masks=config.num_frequency_masks,
+        frequency_mask_width=config.frequency_mask_width,
+    )
 
 
 def spec_augment(
@@ -65,4 +82,4 @@ def spec_augment(
     return torch.where(masked & valid[:, :, None], mean, features)
 
 
-__all__ = ["spec_augment"]
+__all__ = ["spec_augment", "spec_augment_by_config"]
