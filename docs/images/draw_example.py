@@ -45,7 +45,8 @@ def main() -> None:
     )
     figure.colorbar(image, ax=mel, label="log energy")
     mel.set(title="what the model sees", xlabel="time (s)", ylabel="mel band")
-    bars.barh(labels, probabilities, color=["#D55E00" if p == probabilities.max() else "#999999" for p in probabilities])
+    colors = ["#D55E00" if probability == probabilities.max() else "#999999" for probability in probabilities]
+    bars.barh(labels, probabilities, color=colors)
     bars.invert_yaxis()
     bars.set(title="what it says", xlabel="probability", xlim=(0, 1))
     for axis in (wave, bars):
