@@ -130,3 +130,21 @@ def test_batches_by_duration(tones_recipe: Path, tmp_path: Path) -> None:
     assert steps % 3 == 0
     # 20 utterances of 0.3 to 0.6 s: between 5 and 10 fit into 3 s.
     assert 6 <= steps <= 12
+
+
+def test_early_stopping(tones_recipe: Path, tmp_path: Path) -> None:
+    words = ["--training.early_stopping_patience", "2", "--training.num_train_epochs", "40"]
+    run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
+    log = json.loads((run_dir / "training.json").read_text())["log"]
+    accuracies = [entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry]
+    # It learns everything soon, and stops when nothing has become better for two epochs.
+    assert len(accuracies) < 20
+    assert accuracies[-3:] == [1.0, 1.0, 1.0]
+
+
+def test_tensorboard_logs(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert list((tones_run / "logs").glob("events.out.tfevents*"))
+    words = ["--training.report_to", "none", "--training.max_steps", "1"]
+    run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
+    assert not (run_dir / "logs").exists()
