@@ -36,16 +36,16 @@ app = typer.Typer(
 LanguageModel = Annotated[
     Path | None, typer.Option("--language_model", help="ARPA file: beam search instead of the best path.")
 ]
-LMWeight = Annotated[float | None, typer.Option("--lm_weight", help="Weight of the language model [as tuned].")]
-WordScore = Annotated[float | None, typer.Option("--word_score", help="Bonus for each word [as tuned].")]
-BeamSize = Annotated[int | None, typer.Option("--beam_size", min=1, help="Hypotheses kept [as tuned].")]
+LMWeight = Annotated[float | None, typer.Option("--lm_weight", help="Weight of the language model (as tuned).")]
+WordScore = Annotated[float | None, typer.Option("--word_score", help="Bonus for each word (as tuned).")]
+BeamSize = Annotated[int | None, typer.Option("--beam_size", min=1, help="Hypotheses kept (as tuned).")]
 
 
 @app.command(context_settings=OPEN_CONTEXT)
 def train(
     context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of the package.")] = "digits",
-    output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Run folder [runs/NAME].")] = None,
+    output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Run folder (runs/NAME).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
 ) -> None:
@@ -81,10 +81,10 @@ def train(
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
-    corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus [the one it was trained on].")] = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus (the one it was trained on).")] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
     output: Annotated[
-        Path | None, typer.Option("--output", help="JSON file [MODEL/evaluation/CORPUS-SPLIT.json].")
+        Path | None, typer.Option("--output", help="JSON file (MODEL/evaluation/CORPUS-SPLIT.json).")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances in a batch.")] = 16,
     language_model: LanguageModel = None,
@@ -220,7 +220,7 @@ def tune_decoder(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
     language_model: Annotated[Path, typer.Option("--language_model", help="ARPA file.")],
-    corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus [the one it was trained on].")] = None,
+    corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus (the one it was trained on).")] = None,
     beam_size: BeamSize = None,
 ) -> None:
     """Find the weights of a language model on the validation split, and write them beside it.
