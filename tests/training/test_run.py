@@ -82,6 +82,18 @@ def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_pat
         train(recipe, tmp_path / "nothing", resume=True)
 
 
+def test_an_old_run_makes_way_only_when_nothing_can_be_wrong_any_more(
+    tones_run: Path, tones_recipe: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(tones_run, run_dir)
+    with pytest.raises(HFSpeechError):
+        train(load_recipe(tones_recipe, ["--data_dir", "nowhere"]), run_dir, overwrite=True)
+    assert (run_dir / "model.safetensors").is_file()
+    train(load_recipe(tones_recipe, ["--training.max_steps", "1"]), run_dir, overwrite=True)
+    assert "max_steps: 1\n" in (run_dir / "recipe.yaml").read_text()
+
+
 def test_global_statistics_are_those_of_the_training_split(tones_recipe: Path, tmp_path: Path) -> None:
     words = ["--features.normalization", "global", "--training.max_steps", "1"]
     run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir

@@ -37,7 +37,7 @@ from transformers.utils import logging
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
-from hf_speech.data.inspection import inspect_corpus
+from hf_speech.data.inspection import InspectionReport, inspect_corpus
 from hf_speech.errors import RecipeError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
 from hf_speech.models import SpeechFeatureExtractor
@@ -89,15 +89,73 @@ def train(
     state = PartialState()
     options = recipe.training
     run_dir = Path(output_dir) if output_dir is not None else Path("runs") / recipe.name
-    checkpoint = _claim(run_dir, resume, overwrite) if state.is_main_process else None
-    state.wait_for_everyone()
-    if not state.is_main_process and resume:
-        checkpoint = get_last_checkpoint(str(run_dir / "checkpoints"))
+    checkpoint = _find_checkpoint(run_dir) if resume else None
+    if not resume:
+        _check_free(run_dir, overwrite)
     if state.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(options.cpu_threads)
     set_seed(options.seed)
     logging.disable_progress_bar()  # transformers would draw a bar for each checkpoint it writes.
 
+    parts, report = prepare(recipe, state)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        print(report)
+        # Only now, when nothing of the recipe can be wrong any more, does an old run make way.
+        if not resume and run_dir.exists():
+            shutil.rmtree(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        _write_json(run_dir / "inspection.json", report.to_dict())
+        print(f"Training {recipe.name}: {parts.model.num_parameters():,} parameters on {state.device}, into {run_dir}")
+    state.wait_for_everyone()
+    trainer = _make_trainer(recipe, parts, run_dir, checkpoint)
+
+    start = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    result = TrainingResult(run_dir, parts.model.num_parameters(), time.perf_counter() - start)
+    if state.is_main_process:
+        parts.model = trainer.accelerator.unwrap_model(trainer.model)
+        history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
+        _save(recipe, parts, run_dir, history)
+        result.metrics = _evaluate(recipe, parts, run_dir, command)
+    state.wait_for_everyone()
+    return result
+
+
+@dataclass
+class Parts:
+    """What a recipe is made into before training.
+
+    Attributes:
+        corpus: The inspected splits.
+        extractor: The feature extractor, fitted where it has to be.
+        tokenizer: What makes ids of text, for a task that has text.
+        model: The model, with fresh weights at first.
+        datasets: The training split (augmented) and the validation split (as it is).
+    """
+
+    corpus: DatasetDict
+    extractor: SpeechFeatureExtractor
+    tokenizer: Any
+    model: PreTrainedModel
+    datasets: dict[str, SpeechDataset]
+
+
+def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
+    """Makes everything that training needs, and with it tries all that could go wrong.
+
+    Args:
+        recipe: A resolved recipe.
+        state: This process among others.
+
+    Returns:
+        The parts, and what was found in the corpus.
+
+    Raises:
+        HFSpeechError: On whatever is wrong with recipe or corpus.
+    """
+    state = state or PartialState()
     # The first process builds caches, the others find them.
     with state.main_process_first():
         corpus = recipe.corpus.load()
@@ -106,77 +164,79 @@ def train(
         corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate)
     tokenizer = recipe.task.make_tokenizer(corpus, recipe.text)
     model = make_model(recipe, extractor, corpus, tokenizer)
+
+    def frames_of(seconds: float) -> int:
+        return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
+
     corpus = recipe.task.inspect_targets(
         corpus,
         report,
         bad_rows=recipe.corpus.bad_rows,
-        frames_of=lambda seconds: model.num_logit_frames(
-            extractor.num_frames(round(seconds * extractor.sampling_rate))
-        ),
+        frames_of=frames_of,
         tokenizer=tokenizer,
         options=recipe.text,
     )
-    if state.is_main_process:
-        print(report)
     fit_feature_extractor(extractor, corpus)
     datasets = make_datasets(recipe, extractor, corpus, tokenizer)
+    return Parts(corpus, extractor, tokenizer, model, datasets), report
 
-    arguments = options.training_arguments(run_dir, recipe.task.best_metric, recipe.task.greater_is_better)
-    metric = arguments.metric_for_best_model or recipe.task.best_metric
+
+def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str | None) -> SpeechTrainer:
+    """The Trainer with the callbacks that the recipe asks for."""
+    state, options, task = PartialState(), recipe.training, recipe.task
+    arguments = options.training_arguments(run_dir, task.best_metric, task.greater_is_better)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        lines = recipe.task.sample_lines(prediction, tokenizer)
+        lines = task.sample_lines(prediction, parts.tokenizer)
         if lines and state.is_main_process:
             tqdm.write("\n".join(lines))
-        return recipe.task.compute_metrics(prediction, tokenizer)
+        return task.compute_metrics(prediction, parts.tokenizer)
 
     trainer = SpeechTrainer(
-        model=model,
+        model=parts.model,
         args=arguments,
         group_by_length=options.group_by_length,
         max_batch_seconds=options.max_batch_seconds,
-        data_collator=SpeechCollator(extractor, recipe.task.collate_targets),
-        train_dataset=datasets["train"],
-        eval_dataset=datasets["validation"],
-        processing_class=extractor,
+        data_collator=SpeechCollator(parts.extractor, task.collate_targets),
+        train_dataset=parts.datasets["train"],
+        eval_dataset=parts.datasets["validation"],
+        processing_class=parts.extractor,
         compute_metrics=compute_metrics,
-        preprocess_logits_for_metrics=recipe.task.preprocess_logits_for_metrics,
+        preprocess_logits_for_metrics=task.preprocess_logits_for_metrics,
     )
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(ProgressReporter(metric.removeprefix("eval_")))
+    trainer.add_callback(ProgressReporter(str(arguments.metric_for_best_model).removeprefix("eval_")))
     if options.early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(options.early_stopping_patience))
     if options.weight_averaging:
         trainer.add_callback(WeightAveraging(options.weight_averaging, checkpoint))
     if state.is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:
         trainer.add_callback(TensorBoardCallback(writer))
-    if state.is_main_process:
-        print(f"Training {recipe.name}: {model.num_parameters():,} parameters on {state.device}, into {run_dir}")
-        (run_dir / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-        _write_json(run_dir / "inspection.json", report.to_dict())
+    return trainer
 
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
-    result = TrainingResult(run_dir, model.num_parameters(), time.perf_counter() - start)
-    if state.is_main_process:
-        best = trainer.accelerator.unwrap_model(trainer.model)
-        best.save_pretrained(run_dir)
-        extractor.save_pretrained(run_dir)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(run_dir)
-        history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
-        _write_json(run_dir / "training.json", history)
-        plot_training_curves(trainer.state.log_history, run_dir / "curves.png")
-        loaded = LoadedModel(best.eval(), extractor, recipe.task, str(run_dir), tokenizer)
-        for split in ("validation", "test"):
-            if split in corpus:
-                evaluation = evaluate_model(
-                    loaded, corpus[split], corpus=recipe.corpus.name, split=split, command=command
-                )
-                evaluation.save(run_dir / "evaluation" / f"{split}.json")
-                result.metrics[split] = evaluation.metrics
-    state.wait_for_everyone()
-    return result
+
+def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) -> None:
+    """Writes the model folder, and how training went."""
+    parts.model.save_pretrained(run_dir)
+    parts.extractor.save_pretrained(run_dir)
+    if parts.tokenizer is not None:
+        parts.tokenizer.save_pretrained(run_dir)
+    _write_json(run_dir / "training.json", history)
+    task = recipe.task
+    plot_training_curves(history["log"], run_dir / "curves.png", task.best_metric, task.greater_is_better)
+
+
+def _evaluate(recipe: Recipe, parts: Parts, run_dir: Path, command: str) -> dict[str, dict[str, float]]:
+    """Evaluates the model on the splits it was not trained on, and gives the metrics of each."""
+    loaded = LoadedModel(parts.model.eval(), parts.extractor, recipe.task, str(run_dir), parts.tokenizer)
+    metrics: dict[str, dict[str, float]] = {}
+    for split in ("validation", "test"):
+        if split in parts.corpus:
+            rows = parts.corpus[split]
+            report = evaluate_model(loaded, rows, corpus=recipe.corpus.name, split=split, command=command)
+            report.save(run_dir / "evaluation" / f"{split}.json")
+            metrics[split] = report.metrics
+    return metrics
 
 
 def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
@@ -255,24 +315,25 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _claim(run_dir: Path, resume: bool, overwrite: bool) -> str | None:
-    """Makes the run folder, or finds the checkpoint to continue from in the one that is there."""
-    if resume:
-        checkpoints = run_dir / "checkpoints"
-        checkpoint: Any = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-        if checkpoint is None:
-            raise RecipeError(f"There is no checkpoint in {checkpoints} to resume from: train without --resume.")
-        return str(checkpoint)
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
-        if not overwrite:
-            raise RecipeError(
-                f"{run_dir} exists: pass --resume to continue it, --overwrite to replace it, or --name for another."
-            )
-        if not (run_dir / "recipe.yaml").is_file():
-            raise RecipeError(f"{run_dir} is no run folder (it has no recipe.yaml), so it is not overwritten.")
-        shutil.rmtree(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return None
+def _find_checkpoint(run_dir: Path) -> str:
+    """The checkpoint to continue from."""
+    checkpoints = run_dir / "checkpoints"
+    checkpoint: Any = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    if checkpoint is None:
+        raise RecipeError(f"There is no checkpoint in {checkpoints} to resume from: train without --resume.")
+    return str(checkpoint)
 
 
-__all__ = ["TrainingResult", "train"]
+def _check_free(run_dir: Path, overwrite: bool) -> None:
+    """Refuses a run folder that is in use, or that is not one of ours to replace."""
+    if not run_dir.exists() or (run_dir.is_dir() and not any(run_dir.iterdir())):
+        return
+    if not overwrite:
+        raise RecipeError(
+            f"{run_dir} exists: pass --resume to continue it, --overwrite to replace it, or --name for another."
+        )
+    if not (run_dir / "recipe.yaml").is_file():
+        raise RecipeError(f"{run_dir} is no run folder (it has no recipe.yaml), so it is not overwritten.")
+
+
+__all__ = ["Parts", "TrainingResult", "prepare", "train"]
