@@ -182,11 +182,11 @@ class StreamingTranscriber:
             return frames
         if self._awaiting is not None:
             frames = torch.cat((self._awaiting, frames))
-        self._awaiting = frames[:0] if final else frames[-lookahead.lookahead :]
         if final:
             frames = F.pad(frames, (0, 0, 0, lookahead.lookahead))
-        if len(frames) <= lookahead.lookahead:
-            self._awaiting = frames if not final else frames[:0]
+        ready = max(len(frames) - lookahead.lookahead, 0)
+        self._awaiting = frames[:0] if final else frames[ready:]
+        if ready == 0:
             return frames[:0]
         return F.relu(lookahead.convolution(frames.mT[None])[0].mT)
 
