@@ -30,6 +30,8 @@ class Augmentation:
 
     Args:
         probability: Probability of each step to be applied to an utterance.
+        joining: Share of the utterances that are followed by another one of the same speaker in the same clip (for
+            transcription only): so a model cannot learn by heart how utterances go on.
         speed: Range of the speed factor, by resampling: pitch, formants and pace move together, as between speakers
             (Ko et al., Interspeech 2015). Drawn evenly on a logarithmic scale.
         pitch: Range of the shift of pitch and formants in semitones, at the same pace.
@@ -43,6 +45,7 @@ class Augmentation:
     """
 
     probability: float = 0.8
+    joining: float = 0.0
     speed: tuple[float, float] | None = None
     pitch: tuple[float, float] | None = None
     tempo: tuple[float, float] | None = None
@@ -53,8 +56,9 @@ class Augmentation:
     gain: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise RecipeError(f"augmentation.probability must lie between 0 and 1, and {self.probability} does not.")
+        for name in ("probability", "joining"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"augmentation.{name} must lie between 0 and 1, and {getattr(self, name)} does not.")
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, tuple | list):
@@ -72,7 +76,7 @@ class Augmentation:
     def is_active(self) -> bool:
         """Whether any step can change a waveform."""
         steps = (self.speed, self.pitch, self.tempo, self.silence, self.equalizer, self.noise_snr, self.gain)
-        return self.probability > 0 and any(step is not None for step in steps)
+        return self.joining > 0 or (self.probability > 0 and any(step is not None for step in steps))
 
     def __call__(self, samples: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
         """Varies one utterance.

@@ -31,9 +31,11 @@ class SpeechDataset(torch.utils.data.Dataset):
         encode_target: Makes the training target of a row (without its audio).
         augmentation: How waveforms are varied, or `None`.
         seed: Seed of the augmentation.
+        encode_phones: Makes the phone ids `(phones,)` of a row, which then has them as "phones"; `None` for no phones.
+        join_targets: Makes the target of two utterances, one after the other; needed where `augmentation` joins them.
 
     Attributes:
-        durations: Seconds of each utterance, for batches of similar length.
+        durations: Seconds of each utterance in this epoch, for batches of similar length.
     """
 
     def __init__(
@@ -43,16 +45,23 @@ class SpeechDataset(torch.utils.data.Dataset):
         encode_target: Callable[[Mapping[str, Any]], Any],
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        *,
+        encode_phones: Callable[[Mapping[str, Any]], torch.Tensor] | None = None,
+        join_targets: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         self.sampling_rate = sampling_rate
         self.augmentation = augmentation if augmentation is not None and augmentation.is_active else None
         self.seed = seed
-        self.epoch = 0
+        self.join_targets = join_targets
         # Plain lists: a column of `datasets` is read lazily, which a sampler of indices must not do a thousand times.
-        self.durations: list[float] = list(rows["duration"])
+        self._own_durations: list[float] = list(rows["duration"])
+        self._speakers: list[str | None] = list(rows["speaker"])
         self.audio: list[Any] = list(rows["audio"])
-        self.targets = [encode_target(row) for row in rows.remove_columns("audio")]
+        texts = rows.remove_columns("audio")
+        self.targets = [encode_target(row) for row in texts]
+        self.phones = None if encode_phones is None else [encode_phones(row) for row in texts]
         self._decoded: list[np.ndarray] | None = None
+        self.set_epoch(0)
 
     def __len__(self) -> int:
         return len(self.audio)
@@ -60,6 +69,28 @@ class SpeechDataset(torch.utils.data.Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Draws other augmentation from here on; the Trainer calls it at the start of each epoch."""
         self.epoch = epoch
+        self._followers = self._draw_followers()
+        self.durations = [
+            duration + (self._own_durations[self._followers[index]] if index in self._followers else 0.0)
+            for index, duration in enumerate(self._own_durations)
+        ]
+
+    def _draw_followers(self) -> dict[int, int]:
+        """Which utterance follows which in this epoch: of the same speaker, both at most as long as the longest one."""
+        if self.augmentation is None or not self.augmentation.joining:
+            return {}
+        by_speaker: dict[str | None, list[int]] = {}
+        for index, speaker in enumerate(self._speakers):
+            by_speaker.setdefault(speaker, []).append(index)
+        rng = np.random.default_rng((self.seed, self.epoch))
+        followers: dict[int, int] = {}
+        longest = max(self._own_durations)
+        for index in np.flatnonzero(rng.random(len(self)) < self.augmentation.joining).tolist():
+            same = by_speaker[self._speakers[index]]
+            follower = same[rng.integers(len(same))]
+            if self._own_durations[index] + self._own_durations[follower] <= longest:
+                followers[index] = follower
+        return followers
 
     def keep_decoded(self, description: str) -> None:
         """Decodes everything once and keeps it, if it fits; workers share this memory instead of decoding again.
@@ -67,24 +98,33 @@ class SpeechDataset(torch.utils.data.Dataset):
         Args:
             description: What the progress bar says.
         """
-        if sum(self.durations) * self.sampling_rate * 4 > KEEP_DECODED_BYTES:
+        if sum(self._own_durations) * self.sampling_rate * 4 > KEEP_DECODED_BYTES:
             return
         progress = tqdm(self.audio, desc=description, unit="utterance", leave=False)
         self._decoded = [read_audio(audio, self.sampling_rate) for audio in progress]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if self._decoded is not None:
-            waveform = self._decoded[index]
-        else:
-            waveform = read_audio(self.audio[index], self.sampling_rate)
+        waveform, target = self._waveform(index), self.targets[index]
+        phones = None if self.phones is None else self.phones[index]
+        if (follower := self._followers.get(index)) is not None:
+            assert self.join_targets is not None
+            waveform = np.concatenate((waveform, self._waveform(follower)))
+            target = self.join_targets(target, self.targets[follower])
+            phones = None if phones is None or self.phones is None else torch.cat((phones, self.phones[follower]))
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
             waveform = self.augmentation(waveform, self.sampling_rate, rng)
-        return {"waveform": waveform, "target": self.targets[index]}
+        utterance = {"waveform": waveform, "target": target}
+        return utterance if phones is None else {**utterance, "phones": phones}
+
+    def _waveform(self, index: int) -> np.ndarray:
+        if self._decoded is not None:
+            return self._decoded[index]
+        return read_audio(self.audio[index], self.sampling_rate)
 
 
 class SpeechCollator:
-    """Makes a model's batch of utterances: `input_features`, `attention_mask` and `labels`.
+    """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_labels` where there are phones.
 
     Args:
         feature_extractor: Turns waveforms into features, padded on the right.
@@ -102,7 +142,10 @@ class SpeechCollator:
             sampling_rate=self.feature_extractor.sampling_rate,
             return_tensors="pt",
         )
-        return {**features, "labels": self.collate_targets([utterance["target"] for utterance in utterances])}
+        batch = {**features, "labels": self.collate_targets([utterance["target"] for utterance in utterances])}
+        if "phones" in utterances[0]:
+            batch["phone_labels"] = self.collate_targets([utterance["phones"] for utterance in utterances])
+        return batch
 
 
 __all__ = ["SpeechCollator", "SpeechDataset"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +18,9 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModelForCTC, AutoTokenizer, EvalPrediction, PreTrainedConfig
 
 from hf_speech.data.inspection import InspectionReport
-from hf_speech.errors import CorpusError, ModelError
+from hf_speech.errors import CorpusError, ModelError, RecipeError
 from hf_speech.tasks.base import Record, Task
+from hf_speech.tasks.lexicon import Lexicon
 from hf_speech.tasks.metrics import ERROR_COUNTS, TranscriptionMetrics, align_words, count_errors, error_rates
 from hf_speech.tasks.text import TextOptions
 from hf_speech.tasks.transcripts import build_tokenizer, encode_text, inspect_transcripts, normalize_for
@@ -38,6 +40,7 @@ class AutomaticSpeechRecognition(Task):
     default_model_type = "conv_gru"
     best_metric = "wer"
     greater_is_better = False
+    can_join = True
     text_options = TextOptions
 
     def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
@@ -48,6 +51,24 @@ class AutomaticSpeechRecognition(Task):
             RecipeError: If the characters given cannot be a vocabulary.
         """
         return build_tokenizer(list(dataset_dict["train"][self.target_column]), options or TextOptions())
+
+    def load_lexicon(
+        self, dataset_dict: DatasetDict, options: Any = None, lexicon_of_corpus: Path | None = None
+    ) -> Lexicon | None:
+        """The recipe's pronouncing dictionary, if it names one.
+
+        Raises:
+            CorpusError: If the dictionary lacks words of the training transcripts.
+            RecipeError: If there is no such dictionary.
+        """
+        if options is None or options.lexicon is None:
+            return None
+        path = lexicon_of_corpus if options.lexicon == "corpus" else options.lexicon
+        if path is None:
+            raise RecipeError("No lexicon comes with this corpus: name a file as text.lexicon, or take null.")
+        lexicon = Lexicon.load(path)
+        lexicon.check(options.normalize(text) for text in dataset_dict["train"][self.target_column] if text)
+        return lexicon
 
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
         """`vocab_size`, and `pad_token_id`, which is the blank of CTC."""
@@ -76,6 +97,10 @@ class AutomaticSpeechRecognition(Task):
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> torch.Tensor:
         """The character ids `(characters,)` of a row's transcript."""
         return torch.tensor(encode_text(row[self.target_column], tokenizer), dtype=torch.long)
+
+    def join_targets(self, first: torch.Tensor, second: torch.Tensor, tokenizer: Any = None) -> torch.Tensor:
+        """The character ids of both, a space between them."""
+        return torch.cat((first, first.new_tensor([tokenizer.word_delimiter_token_id]), second))
 
     def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
         """Character ids `(batch, characters)` int64, padded with -100."""

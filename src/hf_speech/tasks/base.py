@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -45,6 +46,7 @@ class Task(ABC):
         proportions: The metrics that are a share of the utterances, each right or wrong, so that an interval
             has a formula; the intervals of the others are bootstrapped.
         text_options: The dataclass of the recipe's section `text`, for a task that writes.
+        can_join: Whether two utterances, one after the other, have a target together.
     """
 
     name: ClassVar[str]
@@ -57,6 +59,7 @@ class Task(ABC):
     greater_is_better: ClassVar[bool]
     proportions: ClassVar[frozenset[str]] = frozenset()
     text_options: ClassVar[type | None] = None
+    can_join: ClassVar[bool] = False
 
     # Before training
 
@@ -89,6 +92,21 @@ class Task(ABC):
         Args:
             dataset_dict: The inspected corpus.
             options: The recipe's section `text`, an instance of `text_options`.
+        """
+        return None
+
+    def load_lexicon(
+        self, dataset_dict: DatasetDict, options: Any = None, lexicon_of_corpus: Path | None = None
+    ) -> Any:
+        """Loads the pronunciations of the training transcripts, for a task that has transcripts.
+
+        Args:
+            dataset_dict: The inspected corpus.
+            options: The recipe's section `text`, an instance of `text_options`.
+            lexicon_of_corpus: The dictionary that comes with the corpus, if one does.
+
+        Returns:
+            A `Lexicon`, or `None` if the recipe has none.
         """
         return None
 
@@ -127,6 +145,10 @@ class Task(ABC):
     @abstractmethod
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> int | torch.Tensor:
         """The training target of a row: a class id, or character ids `(characters,)`."""
+
+    def join_targets(self, first: Any, second: Any, tokenizer: Any = None) -> Any:
+        """The target of two utterances, one after the other, for a task that `can_join` them."""
+        raise NotImplementedError
 
     @abstractmethod
     def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:

@@ -56,12 +56,15 @@ class TextOptions:
         vocabulary: The characters to learn, in one string, or null for those of the training transcripts.
         unknown: What a character that the vocabulary lacks means for a training utterance: it is a bad row
             ("bad_row", to be treated as corpus.bad_rows says), or it is learned as the token <unk> ("unk").
+        lexicon: A pronouncing dictionary (a file of lines WORD PHONE PHONE ..., or "corpus" for the one that comes with
+            the corpus), with which model.intermediate_ctc_weight makes the middle layer write phones; null for none.
     """
 
     normalizer: NormalizerName = "none"
     spell_numbers: bool = False
     vocabulary: str | None = None
     unknown: Literal["bad_row", "unk"] = "bad_row"
+    lexicon: str | None = None
 
     def __post_init__(self) -> None:
         if self.normalizer not in CASES:

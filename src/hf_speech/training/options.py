@@ -30,7 +30,8 @@ class TrainingOptions:
         weight_decay: Decoupled weight decay.
         max_grad_norm: Norm to which gradients are clipped.
         seed: Seed of weights, order, dropout and augmentation.
-        bf16: Whether to compute in bfloat16: on GPUs, and on CPUs that have instructions for it.
+        bf16: Whether to compute in bfloat16: on GPUs, and on CPUs that have instructions for it. Others would take ten
+            times as long and compute in float32 instead.
         group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
         max_batch_seconds: Own: seconds of sound in a training batch on each device, padding included (and before
             augmentation changes them), instead of a number of utterances; null for a number.
@@ -104,6 +105,7 @@ class TrainingOptions:
             "label_names": ["labels"],
             "dataloader_pin_memory": torch.cuda.is_available(),
             "disable_tqdm": False,
+            "bf16": self.bf16 and computes_bfloat16(),
             # transformers wants to be told, or it refuses bfloat16 on a CPU, which many can.
             "use_cpu": not torch.accelerator.is_available(),
             # TensorBoard's callback is added by hand: only so can its folder be chosen.
@@ -112,4 +114,13 @@ class TrainingOptions:
         return TrainingArguments(**(values | self.trainer_options))
 
 
-__all__ = ["TrainingOptions"]
+def computes_bfloat16() -> bool:
+    """Whether this machine has bfloat16 arithmetic: any accelerator, or a CPU with instructions for it."""
+    if torch.accelerator.is_available():
+        return True
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 knows less about CPUs.
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+
+
+__all__ = ["TrainingOptions", "computes_bfloat16"]

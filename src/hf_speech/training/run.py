@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from hf_speech.errors import RecipeError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.averaging import WeightAveraging
+from hf_speech.training.options import computes_bfloat16
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
 
@@ -107,6 +109,8 @@ def train(
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         _write_json(run_dir / "inspection.json", report.to_dict())
+        if options.bf16 and not computes_bfloat16():
+            print("This CPU has no instructions for bfloat16: it computes in float32.")
         print(f"Training {recipe.name}: {parts.model.num_parameters():,} parameters on {state.device}, into {run_dir}")
     state.wait_for_everyone()
     trainer = _make_trainer(recipe, parts, run_dir, checkpoint)
@@ -163,7 +167,8 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         extractor = make_feature_extractor(recipe)
         corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate)
     tokenizer = recipe.task.make_tokenizer(corpus, recipe.text)
-    model = make_model(recipe, extractor, corpus, tokenizer)
+    lexicon = recipe.task.load_lexicon(corpus, recipe.text, recipe.corpus.lexicon())
+    model = make_model(recipe, extractor, corpus, tokenizer, lexicon)
 
     def frames_of(seconds: float) -> int:
         return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
@@ -177,7 +182,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         options=recipe.text,
     )
     fit_feature_extractor(extractor, corpus)
-    datasets = make_datasets(recipe, extractor, corpus, tokenizer)
+    datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon)
     return Parts(corpus, extractor, tokenizer, model, datasets), report
 
 
@@ -259,7 +264,11 @@ def fit_feature_extractor(extractor: SpeechFeatureExtractor, corpus: DatasetDict
 
 
 def make_model(
-    recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict, tokenizer: Any = None
+    recipe: Recipe,
+    extractor: SpeechFeatureExtractor,
+    corpus: DatasetDict,
+    tokenizer: Any = None,
+    lexicon: Any = None,
 ) -> PreTrainedModel:
     """Makes the recipe's model with fresh weights, fitted to the extractor's features and the corpus's targets.
 
@@ -268,6 +277,12 @@ def make_model(
     """
     config_class = CONFIG_MAPPING[recipe.model_type]
     derived = {"input_size": extractor.feature_size, "hop_length": extractor.hop_length}
+    if lexicon is not None:
+        if not recipe.model.get("intermediate_ctc_weight"):
+            raise RecipeError(
+                "text.lexicon teaches the middle layer alone: set model.intermediate_ctc_weight, say to 0.3."
+            )
+        derived["num_phones"] = lexicon.num_ids
     fitting = {name: value for name, value in derived.items() if name in inspect.signature(config_class).parameters}
     try:
         config = config_class(**recipe.model, **recipe.task.config_arguments(corpus, tokenizer), **fitting)
@@ -279,10 +294,23 @@ def make_model(
 
 
 def make_datasets(
-    recipe: Recipe, extractor: SpeechFeatureExtractor, corpus: DatasetDict, tokenizer: Any = None
+    recipe: Recipe,
+    extractor: SpeechFeatureExtractor,
+    corpus: DatasetDict,
+    tokenizer: Any = None,
+    lexicon: Any = None,
 ) -> dict[str, SpeechDataset]:
     """Makes the training split (augmented) and the validation split (as it is)."""
+    if recipe.augmentation.joining and not recipe.task.can_join:
+        raise RecipeError(
+            f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
+        )
     encode_target = functools.partial(recipe.task.encode_target, tokenizer=tokenizer)
+    join_targets = functools.partial(recipe.task.join_targets, tokenizer=tokenizer)
+
+    def encode_phones(row: Mapping[str, Any]) -> torch.Tensor:
+        return lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
+
     datasets: dict[str, SpeechDataset] = {}
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
         datasets[split] = SpeechDataset(
@@ -291,6 +319,8 @@ def make_datasets(
             encode_target,
             augmentation,
             recipe.training.seed,
+            encode_phones=encode_phones if lexicon is not None and split == "train" else None,
+            join_targets=join_targets,
         )
         datasets[split].keep_decoded(f"Reading {split}")
     return datasets

@@ -141,6 +141,10 @@ class SpeechTrainer(Trainer):
         def set_epoch(epoch: int) -> None:
             if forward is not None:
                 forward(epoch)
+            if isinstance(self._sampler, LengthBatchSampler):
+                dataset: Any = self.train_dataset
+                dataset.set_epoch(epoch)  # The loader leaves it out where its sampler has an epoch of its own.
+                self._sampler.lengths = np.asarray(dataset.durations)
             if self._sampler is not None:
                 self._sampler.set_epoch(epoch)
 

@@ -104,6 +104,11 @@ class Corpus(ABC):
     min_duration: float = 0.1
     max_duration: float = 30.0
     bad_rows: Literal["refuse", "skip"] = "refuse"
+
+    def lexicon(self) -> Path | None:
+        """The pronouncing dictionary that comes with the corpus, if one does."""
+        return None
+
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @abstractmethod
