@@ -30,6 +30,8 @@ class ConvGRUConfig(PreTrainedConfig):
         num_convolutions: Convolutions of "deepspeech2" (2 or 3), blocks of "residual", or unstrided depthwise
             convolutions with a skip that "subsampling" adds after the strided ones.
         channels: Channels of the front end's convolutions.
+        stem_channels: Channels of the two 3 x 3 convolutions over time and frequency with which "subsampling" then
+            begins, each of which halves the frequencies; 0 for one convolution over time that mixes all features.
         kernel_size: Frames a convolution of "subsampling" spans.
         hidden_size: GRU units of each direction.
         num_hidden_layers: GRU layers.
@@ -45,8 +47,17 @@ class ConvGRUConfig(PreTrainedConfig):
         max_time_mask_ratio: SpecAugment: largest share of an utterance that one time mask may cover.
         num_frequency_masks: SpecAugment: frequency masks for each utterance.
         frequency_mask_width: SpecAugment: largest width of a frequency mask in features.
-        intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer through the same
-            classifier, a regulariser for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none.
+        frequency_warp: Each utterance's frequency axis is stretched or squeezed while training by a factor of at most
+            1 plus or minus this, as by another speaker's vocal tract (Jaitly & Hinton 2013); 0 for none. For features
+            whose order is that of frequency: mel filters and spectra.
+        consistency_weight: While training, each utterance is heard twice, under other masks and another dropout, and
+            this weighs how far the two outputs differ (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there); 0 for hearing
+            it once. Each step then costs twice as much.
+        intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer (the later of two),
+            a regulariser for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer learns to write the
+            same characters with the same classifier, or phones.
+        num_phones: Phones, blank included, that the middle layer learns to write with a classifier of its own, where
+            the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 without.
         ctc_zero_infinity: Whether an utterance too short for its transcript counts nothing instead of spoiling the
             batch with an infinite loss.
         pad_token_id: Id of the CTC blank.
@@ -65,6 +76,7 @@ class ConvGRUConfig(PreTrainedConfig):
     subsampling: Literal[2, 4, 8] = 4
     num_convolutions: int = 2
     channels: int = 256
+    stem_channels: int = 0
     kernel_size: int = 5
     hidden_size: int = 256
     num_hidden_layers: int = 3
@@ -78,7 +90,10 @@ class ConvGRUConfig(PreTrainedConfig):
     max_time_mask_ratio: float | int = 0.2
     num_frequency_masks: int = 0
     frequency_mask_width: int = 20
+    frequency_warp: float | int = 0.0
+    consistency_weight: float | int = 0.0
     intermediate_ctc_weight: float | int = 0.0
+    num_phones: int = 0
     ctc_zero_infinity: bool = True
     pad_token_id: int | None = 0
 
@@ -101,6 +116,10 @@ class ConvGRUConfig(PreTrainedConfig):
             raise ValueError(f"num_convolutions must lie between 0 and 64, and {self.num_convolutions} does not.")
         if self.frontend == "deepspeech2" and self.num_convolutions not in (2, 3):
             raise ValueError(f"deepspeech2 has 2 or 3 convolutions, not {self.num_convolutions}.")
+        if not 0 <= self.num_phones <= 65_536:
+            raise ValueError(f"num_phones must lie between 0 and 65,536, and {self.num_phones} does not.")
+        if not 0 <= self.stem_channels <= 4096:
+            raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
         if not 2 <= self.kernel_size <= 255:
             raise ValueError(f"kernel_size must be at least 2 and at most 255, and {self.kernel_size} is not.")
         if not 0 <= self.lookahead <= 1024 or (self.lookahead and self.bidirectional):
@@ -110,9 +129,11 @@ class ConvGRUConfig(PreTrainedConfig):
             )
         if self.causal and self.bidirectional:
             raise ValueError("causal and bidirectional contradict each other: choose one.")
-        for name in ("dropout", "intermediate_ctc_weight"):
+        for name in ("dropout", "intermediate_ctc_weight", "frequency_warp"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")
+        if not 0 <= self.consistency_weight <= 100:
+            raise ValueError(f"consistency_weight must lie between 0 and 100, and {self.consistency_weight} does not.")
         if self.intermediate_ctc_weight and self.num_hidden_layers < 2:
             raise ValueError("intermediate_ctc_weight needs at least 2 recurrent layers: set it to 0, or add layers.")
 

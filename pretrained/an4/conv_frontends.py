@@ -167,24 +167,57 @@ class ResidualFrontEnd(nn.Module):
         return mask_frames(self.projection(frames.flatten(2)), lengths), lengths
 
 
-class SubsamplingFrontEnd(nn.Module):
-    """Strided 1-D convolutions that shorten time early, where it is cheap, before anything expensive happens.
+class SpectralStem(nn.Module):
+    """Two 3 x 3 convolutions over time and frequency and a linear projection to the channels of what follows.
 
-    The first convolution mixes all features; the others are depthwise-separable. Then come unstrided depthwise-
-    separable convolutions with a skip. Each is followed by layer norm and SiLU.
+    What a speaker with a shorter vocal tract says looks shifted upwards: a kernel that moves over the frequencies still
+    knows it, while one that mixes all of them at once has to learn each voice anew.
+    """
+
+    def __init__(self, input_size: int, stem_channels: int, channels: int, time_strides: tuple[int, int], causal: bool):
+        super().__init__()
+        self.convolutions = nn.ModuleList()
+        for index, time_stride in enumerate(time_strides):
+            in_channels = stem_channels if index else 1
+            self.convolutions.append(FrameConvolution(in_channels, stem_channels, (3, 3), (time_stride, 2), causal))
+        self.projection = nn.Linear((input_size + 3) // 4 * stem_channels, channels)
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps `(batch, frames, features)` to `(batch, frames // strides, channels)`; gives new lengths too."""
+        frames = features[..., None]
+        for convolution in self.convolutions:
+            frames, lengths = convolution(frames, lengths)
+            frames = F.silu(frames)
+        return self.projection(frames.flatten(2)), lengths
+
+
+class SubsamplingFrontEnd(nn.Module):
+    """Strided convolutions that shorten time early, where it is cheap, before anything expensive happens.
+
+    The first one mixes all features (or is a `SpectralStem`); the others are depthwise-separable. Then come unstrided
+    depthwise-separable convolutions with a skip. Each is followed by layer norm and SiLU.
     """
 
     def __init__(self, config: ConvGRUConfig) -> None:
         super().__init__()
         channels = config.channels
-        first = FrameConvolution(config.input_size, channels, config.kernel_size, 2, config.causal)
+        halvings = config.subsampling.bit_length() - 1
+        if config.stem_channels:
+            time_strides = (2, 2 if halvings > 1 else 1)
+            first: nn.Module = SpectralStem(
+                config.input_size, config.stem_channels, channels, time_strides, config.causal
+            )
+            halvings -= sum(stride == 2 for stride in time_strides)
+        else:
+            first = FrameConvolution(config.input_size, channels, config.kernel_size, 2, config.causal)
+            halvings -= 1
         self.convolutions = nn.ModuleList([first])
-        strides = [2] * (config.subsampling.bit_length() - 2) + [1] * config.num_convolutions
-        for stride in strides:
+        self.strides = [0] + [2] * halvings + [1] * config.num_convolutions
+        for stride in self.strides[1:]:
             self.convolutions.append(
                 FrameConvolution(channels, channels, config.kernel_size, stride, config.causal, groups=channels)
             )
-        self.pointwise = nn.ModuleList([nn.Identity(), *(nn.Linear(channels, channels) for _ in strides)])
+        self.pointwise = nn.ModuleList([nn.Identity(), *(nn.Linear(channels, channels) for _ in self.strides[1:])])
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in self.convolutions)
         self.dropout = nn.Dropout(config.dropout)
         self.output_size = channels
@@ -192,8 +225,9 @@ class SubsamplingFrontEnd(nn.Module):
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(batch, frames, features)` to `(batch, frames // subsampling, output_size)`, and new lengths."""
         frames = features
-        for convolution, pointwise, norm in zip(self.convolutions, self.pointwise, self.norms, strict=True):
-            skip = frames if convolution.time_stride == 1 else None
+        layers = zip(self.strides, self.convolutions, self.pointwise, self.norms, strict=True)
+        for stride, convolution, pointwise, norm in layers:
+            skip = frames if stride == 1 else None
             frames, lengths = convolution(frames, lengths)
             frames = self.dropout(F.silu(norm(pointwise(frames))))
             if skip is not None:

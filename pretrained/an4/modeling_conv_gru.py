@@ -98,6 +98,7 @@ class ConvGRUForCTC(PreTrainedModel):
         self.norm = nn.LayerNorm(size)
         self.intermediate_norm = nn.LayerNorm(size) if config.intermediate_ctc_weight else None
         self.classifier = nn.Linear(size, config.vocab_size)
+        self.phone_classifier = nn.Linear(size, config.num_phones) if config.num_phones else None
         self.post_init()
 
     @torch.no_grad()
@@ -129,7 +130,7 @@ class ConvGRUForCTC(PreTrainedModel):
         middle = frames
         for index, layer in enumerate(self.layers):
             frames = layer(frames, lengths)
-            if index + 1 == len(self.layers) // 2:
+            if index + 1 == (len(self.layers) + 1) // 2:
                 middle = frames
         if self.lookahead is not None:
             frames = self.lookahead(frames, lengths)
@@ -141,6 +142,7 @@ class ConvGRUForCTC(PreTrainedModel):
         input_features: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        phone_labels: torch.Tensor | None = None,
     ) -> CausalLMOutput:
         """Recognises a batch of utterances.
 
@@ -148,6 +150,8 @@ class ConvGRUForCTC(PreTrainedModel):
             input_features: `(batch, frames, features)`, padded on the right.
             attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
             labels: Token ids `(batch, tokens)`, padded with -100; given, the CTC loss is computed.
+            phone_labels: Phone ids `(batch, phones)`, padded with -100, for the middle layer of a model that has them;
+                of no use but while training.
 
         Returns:
             `logits` `(batch, frames // stride, vocab_size)`, in which padded frames are certainly blank, and, with
@@ -158,6 +162,10 @@ class ConvGRUForCTC(PreTrainedModel):
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         features = mask_frames(input_features, lengths)
+        two_views = self.training and labels is not None and self.config.consistency_weight > 0
+        if two_views and labels is not None:
+            features, lengths, labels = features.repeat(2, 1, 1), lengths.repeat(2), labels.repeat(2, 1)
+            phone_labels = None if phone_labels is None else phone_labels.repeat(2, 1)
         if self.training:
             features = spec_augment_by_config(features, lengths, self.config)
         num_logits = self.num_logit_frames(features.shape[1])
@@ -174,8 +182,14 @@ class ConvGRUForCTC(PreTrainedModel):
             loss = self._loss(logits, logit_lengths, labels)
             if self.intermediate_norm is not None and self.training:
                 weight = self.config.intermediate_ctc_weight
-                middle_logits = self.classifier(self.intermediate_norm(middle))[:, :num_logits]
-                loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, labels)
+                classifier, targets = self.classifier, labels
+                if self.phone_classifier is not None and phone_labels is not None:
+                    classifier, targets = self.phone_classifier, phone_labels
+                middle_logits = classifier(self.intermediate_norm(middle))[:, :num_logits]
+                loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, targets)
+            if two_views:
+                loss = loss + self.config.consistency_weight * self._disagreement(logits, labels)
+                logits = logits[: input_features.shape[0]]
         return CausalLMOutput(loss=loss, logits=logits)
 
     def _loss(self, logits: torch.Tensor, logit_lengths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -192,6 +206,18 @@ class ConvGRUForCTC(PreTrainedModel):
                 blank=self.config.pad_token_id,
                 zero_infinity=self.config.ctc_zero_infinity,
             )
+
+    @staticmethod
+    def _disagreement(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """How far two views of the same utterances, one batch behind the other, disagree about the frames.
+
+        The Kullback-Leibler divergence of each view from the other, which is held fixed, summed over frames (padded
+        ones agree) and, as the CTC loss beside it, divided by the number of tokens (arXiv 2410.05101, equation 5).
+        """
+        log_probabilities = logits.float().log_softmax(dim=-1)
+        other = log_probabilities.detach().roll(logits.shape[0] // 2, dims=0)
+        divergence = F.kl_div(log_probabilities, other, reduction="none", log_target=True).sum(dim=(1, 2))
+        return (divergence / (labels >= 0).sum(dim=1).clamp(min=1)).mean()
 
 
 __all__ = ["ConvGRUForCTC"]

@@ -1,4 +1,4 @@
-"""SpecAugment on a padded batch: masks over time and over frequency, drawn anew at each training step.
+"""SpecAugment on a padded batch: masks over time and frequency, and a warped frequency axis, new at each step.
 
 Part of the models rather than of the data pipeline, as in transformers' own speech models: it is one vectorised step
 for the whole batch, and it must know the valid frames. Park et al. 2019, arXiv 1904.08779, policy of section 2.
@@ -27,8 +27,32 @@ def _random_spans(sizes: torch.Tensor, num_spans: int, max_width: torch.Tensor, 
     return inside.any(dim=1)
 
 
+def warp_frequencies(features: torch.Tensor, strongest: float) -> torch.Tensor:
+    """Stretches or squeezes each clip's frequency axis, as a shorter or longer vocal tract does.
+
+    Vocal tract length perturbation (Jaitly & Hinton 2013), by linear interpolation between features.
+
+    Args:
+        features: `(batch, frames, features)`, ordered by frequency.
+        strongest: Factors are drawn evenly between 1 minus and 1 plus this, one a clip.
+
+    Returns:
+        The warped features, same shape; above what is known the last feature is repeated.
+    """
+    batch, num_frames, num_features = features.shape
+    factor = 1 + strongest * (2 * torch.rand(batch, 1, device=features.device) - 1)
+    position = (torch.arange(num_features, device=features.device) * factor).clamp(max=num_features - 1)
+    below = position.floor().long()
+    above = (below + 1).clamp(max=num_features - 1)
+    share = (position - below)[:, None, :].to(features.dtype)
+    lower, upper = (features.gather(2, index[:, None, :].expand(-1, num_frames, -1)) for index in (below, above))
+    return torch.lerp(lower, upper, share)
+
+
 def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config: Any) -> torch.Tensor:
     """`spec_augment` as a model's configuration says, whose fields are named like its arguments."""
+    if getattr(config, "frequency_warp", 0.0):
+        features = warp_frequencies(features, config.frequency_warp)
     if not config.num_time_masks and not config.num_frequency_masks:
         return features
     return spec_augment(
@@ -82,4 +106,4 @@ def spec_augment(
     return torch.where(masked & valid[:, :, None], mean, features)
 
 
-__all__ = ["spec_augment", "spec_augment_by_config"]
+__all__ = ["spec_augment", "spec_augment_by_config", "warp_frequencies"]

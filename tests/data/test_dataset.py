@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from datasets import Dataset
 
@@ -75,3 +76,43 @@ def test_collator_pads_to_the_longest(rows: Dataset) -> None:
     assert batch["input_features"].shape == (4, max(frames), 20)
     assert batch["attention_mask"].sum(dim=1).tolist() == frames
     assert batch["labels"].tolist() == [item["target"] for item in items]
+
+
+def test_joined_utterances_follow_one_of_the_same_speaker(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    speakers = ["a" if index % 2 else "b" for index in range(24)]
+    for index in range(24):
+        soundfile.write(tmp_path / f"{index}.wav", rng.uniform(-0.5, 0.5, 800 * (1 + index % 8)), 8000)
+    lines = [f"{index}.wav,word{index % 5},{speaker}" for index, speaker in enumerate(speakers)]
+    (tmp_path / "rows.csv").write_text("\n".join(["path,label,speaker", *lines]) + "\n")
+    corpus = make_corpus("csv", train_file=str(tmp_path / "rows.csv"), validation_fraction=0.0, test_fraction=0.0)
+    rows = corpus.load()["train"]
+    speakers = list(rows["speaker"])
+    joining = Augmentation(probability=0, joining=1.0)
+    dataset = SpeechDataset(
+        rows,
+        8000,
+        lambda row: [row["label"]],
+        joining,
+        encode_phones=lambda row: torch.tensor([row["label"], 7]),
+        join_targets=lambda first, second: [*first, *second],
+    )
+    alone = make_dataset(rows)
+    longest = max(alone.durations)
+    joined = [index for index in range(len(rows)) if dataset.durations[index] > alone.durations[index]]
+    assert joined
+    for index in joined:
+        item = dataset[index]
+        assert len(item["waveform"]) / 8000 == pytest.approx(dataset.durations[index], abs=1e-3)
+        assert dataset.durations[index] <= longest + 1e-9
+        first, second = item["target"]
+        assert item["phones"].tolist() == [first, 7, second, 7]
+        np.testing.assert_array_equal(item["waveform"][: len(alone[index]["waveform"])], alone[index]["waveform"])
+        rest = item["waveform"][len(alone[index]["waveform"]) :]
+        matches = [other for other in range(len(rows)) if np.array_equal(alone[other]["waveform"], rest)]
+        assert any(speakers[other] == speakers[index] and rows[other]["label"] == second for other in matches)
+    before = list(dataset.durations)
+    dataset.set_epoch(1)
+    assert dataset.durations != before
+    dataset.set_epoch(0)
+    assert dataset.durations == before

@@ -24,7 +24,12 @@ VARIANTS = [
     for (frontend, norm), direction in itertools.product(
         zip(FRONT_ENDS, ("batch", "layer", "layer"), strict=True), DIRECTIONS
     )
-] + [{"frontend": "subsampling", "subsampling": 8, "recurrent_norm": "batch"}]
+] + [
+    {"frontend": "subsampling", "subsampling": 8, "recurrent_norm": "batch"},
+    {"frontend": "subsampling", "subsampling": 2, "stem_channels": 4},
+    {"frontend": "subsampling", "subsampling": 4, "stem_channels": 4, "bidirectional": False, "causal": True},
+    {"frontend": "subsampling", "subsampling": 8, "stem_channels": 4},
+]
 LENGTHS = torch.tensor([7, 53, 1, 80])
 MASK = frame_mask(LENGTHS, 80)
 LABELS = torch.tensor([[1, -100, -100], [1, 2, 3], [-100, -100, -100], [4, 4, -100]])
@@ -128,6 +133,53 @@ def test_intermediate_loss_is_blended_while_training() -> None:
     assert make_model().intermediate_norm is None
 
 
+def test_middle_layer_writes_phones_with_a_classifier_of_its_own() -> None:
+    model = make_model(intermediate_ctc_weight=0.3, dropout=0.0, num_phones=5, num_hidden_layers=3).train()
+    phones = torch.tensor([[1, -100], [4, 2], [3, -100], [2, 2]])
+    blended = model(batch(), MASK.long(), LABELS, phones).loss
+    frames, lengths = model.frontend(batch() * MASK[:, :, None], LENGTHS)
+    middle = model.layers[1](model.layers[0](frames, lengths), lengths)
+    written = model.phone_classifier(model.intermediate_norm(middle))
+    assert written.shape[2] == 5
+    expected = 0.7 * model.eval()(batch(), MASK.long(), LABELS).loss + 0.3 * model._loss(written, lengths, phones)
+    torch.testing.assert_close(blended, expected)
+
+
+def test_two_views_agree_without_chance_and_pay_for_disagreeing() -> None:
+    model = make_model(dropout=0.0, consistency_weight=0.5)
+    plain = model(batch(), MASK.long(), LABELS).loss
+    outputs = model.train()(batch(), MASK.long(), LABELS)
+    torch.testing.assert_close(outputs.loss, plain)  # Equal views, so nothing but the CTC loss is left.
+    assert outputs.logits.shape[0] == 4
+    model.config.num_frequency_masks = 2
+
+    def loss(weight: float) -> float:
+        torch.manual_seed(3)
+        model.config.consistency_weight = weight
+        return model(batch(), MASK.long(), LABELS).loss.item()
+
+    little, much, most = loss(1e-9), loss(1.0), loss(2.0)
+    assert much > little + 1e-4
+    assert most - little == pytest.approx(2 * (much - little), rel=1e-3)
+
+
+def test_disagreement_is_the_divergence_of_each_view_from_the_other() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 6, 3, requires_grad=True)  # Two views of two utterances.
+    labels = torch.tensor([[1, 2, -100], [1, -100, -100]]).repeat(2, 1)
+    found = ConvGRUForCTC._disagreement(logits, labels)
+    probabilities = logits.detach().softmax(dim=-1)
+    expected = 0.0
+    for index, tokens in ((0, 2), (1, 1)):
+        one, two = probabilities[index], probabilities[index + 2]
+        for view, other in ((one, two), (two, one)):
+            expected += float((other * (other / view).log()).sum()) / tokens / 4
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    # Each view is drawn towards the other, which stands still: the gradient is that of cross-entropy.
+    (gradient,) = torch.autograd.grad(found, logits)
+    torch.testing.assert_close(gradient[0], (probabilities[0] - probabilities[2]) / 2 / 4, atol=1e-6, rtol=1e-4)
+
+
 def test_transcript_longer_than_its_audio_does_not_spoil_the_batch() -> None:
     labels = torch.tensor([[1, 2, 3, 4], [1, -100, -100, -100]])
     features, mask = torch.randn(2, 8, 20), torch.ones(2, 8, dtype=torch.long)
@@ -189,6 +241,10 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"frontend": "deepspeech2", "num_convolutions": 5}, "2 or 3 convolutions"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"kernel_size": 1}, "kernel_size"),
+        ({"consistency_weight": -1.0}, "consistency_weight"),
+        ({"frequency_warp": 1.5}, "frequency_warp"),
+        ({"stem_channels": -1}, "stem_channels"),
+        ({"num_phones": 10**9}, "num_phones"),
         ({"num_hidden_layers": 1, "intermediate_ctc_weight": 0.3}, "at least 2 recurrent layers"),
     ],
 )

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from hf_speech.models.recurrent import frame_mask
-from hf_speech.models.spec_augment import spec_augment
+from hf_speech.models.spec_augment import spec_augment, warp_frequencies
 
 LENGTHS = torch.tensor([40, 100, 3])
 
@@ -54,3 +55,17 @@ def test_clips_of_a_batch_get_different_masks() -> None:
     masked = spec_augment(original, lengths, num_frequency_masks=2, frequency_mask_width=8)
     patterns = {tuple((masked[clip] != original[clip]).any(dim=0).tolist()) for clip in range(8)}
     assert len(patterns) > 4
+
+
+def test_warped_frequencies_move_a_peak_by_one_factor() -> None:
+    torch.manual_seed(0)
+    ramp = torch.arange(80.0).expand(64, 5, 80)  # Each feature says its own place.
+    warped = warp_frequencies(ramp, 0.2)
+    factors = warped[:, 0, 10] / 10
+    assert (factors.min(), factors.max()) == (pytest.approx(0.8, abs=0.03), pytest.approx(1.2, abs=0.03))
+    expected = (torch.arange(80.0) * factors[:, None]).clamp(max=79)[:, None].expand(-1, 5, -1)
+    torch.testing.assert_close(warped, expected, atol=1e-3, rtol=0)
+
+
+def test_warping_leaves_padded_frames_zero() -> None:
+    assert warp_frequencies(features(), 0.2)[~frame_mask(LENGTHS, 100)].abs().max() == 0

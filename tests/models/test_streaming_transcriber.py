@@ -51,12 +51,13 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("frontend", ["deepspeech2", "residual", "subsampling"])
+@pytest.mark.parametrize("frontend", ["deepspeech2", "residual", "subsampling", "stem"])
 @pytest.mark.parametrize(
     ("lookahead", "features"), [(3, {}), (0, {"preemphasis": 0.97, "n_fft": 256}), (1, {"win_length": 80})]
 )
 def test_pieces_give_the_logits_of_the_whole(frontend: str, lookahead: int, features: dict[str, Any]) -> None:
-    model = make_model(frontend=frontend, lookahead=lookahead, recurrent_norm="batch")
+    choice = {"stem_channels": 4} if frontend == "stem" else {"frontend": frontend}
+    model = make_model(**choice, lookahead=lookahead, recurrent_norm="batch")
     extractor = make_extractor(**features)
     samples = sound(1.337)
     whole = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0]

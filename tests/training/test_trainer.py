@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from hf_speech.training.trainer import DurationBatchSampler, LengthBatchSampler
+import numpy as np
+import torch
+from transformers import TrainingArguments
+
+from hf_speech.training.trainer import DurationBatchSampler, LengthBatchSampler, SpeechTrainer
 
 LENGTHS = np.random.default_rng(0).uniform(0.3, 3.0, 203)
 
@@ -64,3 +68,28 @@ def test_duration_batches_for_several_processes_and_a_giant() -> None:
     assert len(sampler) % 7 == 0
     assert sorted(index for batch in sampler for index in batch) == list(range(203))
     assert sorted(map(sorted, DurationBatchSampler([1.0, 1.0, 60.0], 4.0))) == [[0, 1], [2]]
+
+
+def test_lengths_follow_the_epoch_of_the_dataset(tmp_path: Path) -> None:
+    class Growing(torch.utils.data.Dataset):
+        def __init__(self) -> None:
+            self.durations = [1.0, 2.0, 3.0, 4.0]
+
+        def __len__(self) -> int:
+            return 4
+
+        def set_epoch(self, epoch: int) -> None:
+            self.durations = [1.0 + epoch * index for index in range(4)]
+
+        def __getitem__(self, index: int) -> dict[str, int]:
+            return {"index": index}
+
+    trainer = SpeechTrainer(
+        model=torch.nn.Linear(1, 1),
+        args=TrainingArguments(str(tmp_path), report_to="none", use_cpu=True),
+        train_dataset=Growing(),
+    )
+    loader = trainer.get_train_dataloader()
+    loader.set_epoch(5)
+    assert trainer._sampler is not None
+    np.testing.assert_array_equal(trainer._sampler.lengths, [1, 6, 11, 16])

@@ -7,6 +7,7 @@ import pytest
 
 from hf_speech.errors import HFSpeechError
 from hf_speech.training import load_recipe, train
+from hf_speech.training.run import prepare
 
 
 def test_a_recogniser_learns_and_is_saved_with_its_tokenizer(beeps_run: Path) -> None:
@@ -29,3 +30,43 @@ def test_transcripts_longer_than_their_sound_are_refused(beeps_recipe: Path, tmp
     words = ["--model.subsampling", "8", "--features.hop_length", "400", "--features.win_length", "800"]
     with pytest.raises(HFSpeechError, match="too short for their transcripts"):
         train(load_recipe(beeps_recipe, words), tmp_path / "run")
+
+
+def test_phones_teach_the_middle_layer_and_utterances_are_joined(beeps_recipe: Path, tmp_path: Path) -> None:
+    letters = [f"{word} {' '.join(word)}" for word in sorted(_words(beeps_recipe))]
+    (tmp_path / "letters.dic").write_text("\n".join(letters), encoding="utf-8")
+    words = ["--text.lexicon", str(tmp_path / "letters.dic"), "--augmentation.joining", "0.5"]
+    with pytest.raises(HFSpeechError, match=r"set model\.intermediate_ctc_weight"):
+        prepare(load_recipe(beeps_recipe, words))
+    words += ["--model.intermediate_ctc_weight", "0.3", "--model.num_hidden_layers", "2"]
+    parts, _ = prepare(load_recipe(beeps_recipe, words))
+    assert parts.model.config.num_phones == len(set("".join(_words(beeps_recipe)))) + 1
+    dataset = parts.datasets["train"]
+    index = next(index for index in range(len(dataset)) if index in dataset._followers)
+    item = dataset[index]
+    said, joined = (
+        parts.tokenizer.decode(ids.tolist(), group_tokens=False) for ids in (dataset.targets[index], item["target"])
+    )
+    assert joined.startswith(f"{said} ")
+    assert len(item["phones"]) == len(joined.replace(" ", ""))
+    assert "phones" not in parts.datasets["validation"][0]
+    result = train(load_recipe(beeps_recipe, [*words, "--training.max_steps", "2"]), tmp_path / "run")
+    assert result.metrics["test"]["wer"] >= 0
+
+
+def test_a_lexicon_has_every_word(beeps_recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters.dic").write_text("zzz z z z\n", encoding="utf-8")
+    with pytest.raises(HFSpeechError, match=r"lacks .* words of the transcripts"):
+        prepare(load_recipe(beeps_recipe, ["--text.lexicon", str(tmp_path / "letters.dic")]))
+    with pytest.raises(HFSpeechError, match=r"No lexicon comes with this corpus"):
+        prepare(load_recipe(beeps_recipe, ["--text.lexicon", "corpus"]))
+
+
+def test_classes_cannot_be_joined() -> None:
+    with pytest.raises(HFSpeechError, match=r"set augmentation\.joining to 0"):
+        prepare(load_recipe("digits", ["--augmentation.joining", "0.5", "--repetitions", "1", "--train_speakers", "1"]))
+
+
+def _words(beeps_recipe: Path) -> set[str]:
+    lines = (beeps_recipe.parent / "beeps.csv").read_text().splitlines()[1:]
+    return {word for line in lines for word in line.split(",")[1].split()}

@@ -181,3 +181,9 @@ def test_the_real_corpus_is_whole(corpora_dir):
     assert report.num_bad == 0
     assert report.warnings == []
     assert sum(good["test"]["duration"]) / 3600 == pytest.approx(0.10, abs=0.005)
+
+
+def test_the_dictionary_comes_with_the_corpus(root):
+    assert make_corpus("an4", data_dir=str(root)).lexicon() is None
+    (root / "etc" / "an4.dic").write_text("YES Y EH S\n")
+    assert make_corpus("an4", data_dir=str(root)).lexicon() == root / "etc" / "an4.dic"
