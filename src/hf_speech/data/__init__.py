@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hf_speech.data.audio import AudioInfo, AudioSource, audio_info, read_audio, resample
 from hf_speech.data.corpora import CORPORA, Corpus, make_corpus
-from hf_speech.data.inspection import InspectionReport, inspect_corpus, inspect_split
+from hf_speech.data.inspection import InspectionReport, inspect_corpus, inspect_split, survey_corpus
 
 __all__ = [
     "CORPORA",
@@ -18,4 +18,5 @@ __all__ = [
     "make_corpus",
     "read_audio",
     "resample",
+    "survey_corpus",
 ]

@@ -78,46 +78,63 @@ class Augmentation:
         steps = (self.speed, self.pitch, self.tempo, self.silence, self.equalizer, self.noise_snr, self.gain)
         return self.joining > 0 or (self.probability > 0 and any(step is not None for step in steps))
 
-    def __call__(self, samples: np.ndarray, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    def __call__(
+        self,
+        samples: np.ndarray,
+        sampling_rate: int,
+        rng: np.random.Generator,
+        applied: dict[str, tuple[float, ...]] | None = None,
+    ) -> np.ndarray:
         """Varies one utterance.
 
         Args:
             samples: Mono waveform `(samples,)`, float32.
             sampling_rate: Its rate in Hz.
             rng: Where chance comes from.
+            applied: Takes what is done: for each step, by the name of its field, the values drawn (of `silence` the
+                seconds before and after, of `equalizer` the largest gain).
 
         Returns:
             A new waveform, float32, of about the same loudness and possibly another length; never empty.
         """
+
+        applied = {} if applied is None else applied
 
         def drawn(step: object) -> bool:
             return step is not None and rng.random() < self.probability
 
         if self.speed is not None and drawn(self.speed):
             low, high = self.speed
-            samples = change_speed(samples, sampling_rate, math.exp(rng.uniform(math.log(low), math.log(high))))
+            factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+            samples = change_speed(samples, sampling_rate, factor)
+            applied["speed"] = (factor,)
         if self.pitch is not None and drawn(self.pitch):
-            samples = pitch_shift(
-                samples,
-                sr=sampling_rate,
-                n_steps=rng.uniform(*self.pitch),
-                n_fft=_stretch_window(sampling_rate),
-            )
+            semitones = rng.uniform(*self.pitch)
+            samples = pitch_shift(samples, sr=sampling_rate, n_steps=semitones, n_fft=_stretch_window(sampling_rate))
+            applied["pitch"] = (semitones,)
         if self.tempo is not None and drawn(self.tempo):
-            samples = time_stretch(samples, rate=rng.uniform(*self.tempo), n_fft=_stretch_window(sampling_rate))
+            factor = rng.uniform(*self.tempo)
+            samples = time_stretch(samples, rate=factor, n_fft=_stretch_window(sampling_rate))
+            applied["tempo"] = (factor,)
         if self.silence is not None and drawn(self.silence):
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
             samples = add_silence(samples, before, after)
+            applied["silence"] = (before / sampling_rate, after / sampling_rate)
         if self.equalizer is not None and drawn(self.equalizer):
             samples = equalize(samples, self.equalizer, rng)
+            applied["equalizer"] = (self.equalizer,)
         if self.noise_snr is not None and drawn(self.noise_snr):
             if self.noise_folder is None:
                 noise = coloured_noise(len(samples), rng)
             else:
                 noise = _recorded_noise(self.noise_folder, len(samples), sampling_rate, rng)
-            samples = add_noise(samples, noise, rng.uniform(*self.noise_snr))
+            snr = rng.uniform(*self.noise_snr)
+            samples = add_noise(samples, noise, snr)
+            applied["noise_snr"] = (snr,)
         if self.gain is not None and drawn(self.gain):
-            samples = samples * 10 ** (rng.uniform(*self.gain) / 20)
+            gain = rng.uniform(*self.gain)
+            samples = samples * 10 ** (gain / 20)
+            applied["gain"] = (gain,)
         return np.ascontiguousarray(samples, dtype=np.float32)
 
 

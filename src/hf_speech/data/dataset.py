@@ -75,6 +75,10 @@ class SpeechDataset(torch.utils.data.Dataset):
             for index, duration in enumerate(self._own_durations)
         ]
 
+    def follower(self, index: int) -> int | None:
+        """The utterance that is heard behind this one in this epoch, in the same clip, if one is."""
+        return self._followers.get(index)
+
     def _draw_followers(self) -> dict[int, int]:
         """Which utterance follows which in this epoch: of the same speaker, both at most as long as the longest one."""
         if self.augmentation is None or not self.augmentation.joining:

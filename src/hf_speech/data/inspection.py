@@ -212,6 +212,25 @@ def inspect_corpus(
     Raises:
         CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse", or if nothing is left to train on.
     """
+    report = survey_corpus(dataset_dict, corpus, sampling_rate)
+    if report.num_bad and corpus.bad_rows == "refuse":
+        raise CorpusError(report.refusal())
+    _check_train(dataset_dict, report)
+    good = {
+        name: rows.select(report.splits[name].good_indices) if report.splits[name].num_bad else rows
+        for name, rows in dataset_dict.items()
+    }
+    return DatasetDict(good), report
+
+
+def survey_corpus(dataset_dict: DatasetDict, corpus: Corpus, sampling_rate: int) -> InspectionReport:
+    """Inspect every split of a corpus, whatever is wrong with it.
+
+    Args:
+        dataset_dict: What `corpus.load()` gave.
+        corpus: The corpus, whose options say what is bad.
+        sampling_rate: Rate in Hz at which training will read the audio.
+    """
     report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes))
     for name, rows in dataset_dict.items():
         report.splits[name] = inspect_split(
@@ -222,15 +241,11 @@ def inspect_corpus(
             description=f"Inspecting {name}",
         )
     _reject_unseen_classes(dataset_dict, report)
-    if report.num_bad and corpus.bad_rows == "refuse":
-        raise CorpusError(report.refusal())
-    _check_splits(dataset_dict, report)
+    for name, found in report.splits.items():
+        if not found.good_indices:
+            report.warnings.append(f"The split {name!r} has no utterances.")
     report.warnings += _common_recordings(dataset_dict, report)
-    good = {
-        name: rows.select(report.splits[name].good_indices) if report.splits[name].num_bad else rows
-        for name, rows in dataset_dict.items()
-    }
-    return DatasetDict(good), report
+    return report
 
 
 @dataclass
@@ -273,11 +288,8 @@ def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) 
         found.reject("of a class that train lacks", reasons)
 
 
-def _check_splits(dataset_dict: DatasetDict, report: InspectionReport) -> None:
-    """Refuse what nothing can be learned from, and warn of splits that are missing."""
-    for name, found in report.splits.items():
-        if not found.good_indices:
-            report.warnings.append(f"The split {name!r} has no utterances.")
+def _check_train(dataset_dict: DatasetDict, report: InspectionReport) -> None:
+    """Refuse what nothing can be learned from."""
     train = dataset_dict.get("train")
     if train is None:
         return
