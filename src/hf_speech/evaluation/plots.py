@@ -48,7 +48,7 @@ def plot_confusion_matrix(
     cell = 0.56 if roomy else 0.36 if size <= 24 else 0.28
     longest = max(len(name) for name in names)
     side = max(cell * size, 2.4)
-    figure = _figure(side + 0.6 + 0.08 * longest, side + 1.1)
+    figure = new_figure(side + 0.6 + 0.08 * longest, side + 1.1)
     axes = figure.subplots()
     axes.imshow(_cell_colours(counts, shares))
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -76,8 +76,8 @@ def plot_confusion_matrix(
     axes.set_xlabel("Predicted class", labelpad=8)
     axes.set_ylabel("Reference class", labelpad=8)
     numbers = "utterances, % of the row" if roomy else "utterances"
-    _headline(axes, side, title, f"{counts.sum():,} utterances. Blue: right, orange: wrong. Cells: {numbers}")
-    _save(figure, path)
+    headline(axes, side, title, f"{counts.sum():,} utterances. Blue: right, orange: wrong. Cells: {numbers}")
+    save_figure(figure, path)
 
 
 def plot_training_curves(
@@ -103,11 +103,11 @@ def plot_training_curves(
     values = _series(log_history, f"eval_{metric}")
     shown = [(points, height) for points, height in (((training, validation), 3), ((values,), 3), ((rate,), 1.4))]
     panels = [height for points, height in shown if any(len(series) for series in points)]
-    figure = _figure(7.2, 0.55 + 0.78 * sum(panels or [3]))
+    figure = new_figure(7.2, 0.55 + 0.78 * sum(panels or [3]))
     axes = figure.subplots(
         len(panels) or 1, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": panels or [3]}
     )[:, 0]
-    _headline(axes[0], 6.4, title)
+    headline(axes[0], 6.4, title)
     remaining = iter(axes)
     if len(training) or len(validation):
         panel = next(remaining)
@@ -136,7 +136,7 @@ def plot_training_curves(
     axes[-1].set_xlim(left=0)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _cell_colours(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -196,14 +196,14 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share in (0, 1) or 0.005 < share < 0.995 else f"{share:.1%}"
 
 
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches."""
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in inches, for every picture of the package."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
+def headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
     """A bold title over a grey line, both flush with axes that are `width` inches wide."""
     grey = textwrap.fill(subtitle, max(20, round(width * 13.5)))
     above = 12 * (grey.count("\n") + 1) + 12 if subtitle else 10
@@ -214,7 +214,8 @@ def _headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
     )
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure as PNG, its axes in the colours of the house."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     for axes in figure.axes:
         axes.xaxis.label.set_color(INK)
