@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from hf_speech.errors import AudioError, CorpusError, HFSpeechError, ModelError, RecipeError
+from hf_speech.errors import AudioError, CorpusError, HFSpeechError, ModelError, PublishError, RecipeError
 from hf_speech.models import (
     ConvGRUConfig,
     ConvGRUForCTC,
@@ -51,6 +51,7 @@ __all__ = [
     "CorpusError",
     "HFSpeechError",
     "ModelError",
+    "PublishError",
     "RecipeError",
     "SpeechFeatureExtractor",
     "SpeechLSTMConfig",

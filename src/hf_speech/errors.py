@@ -26,3 +26,7 @@ class RecipeError(HFSpeechError):
 
 class ModelError(HFSpeechError):
     """A model folder or Hub id that cannot be loaded, or a model asked for what it cannot do."""
+
+
+class PublishError(HFSpeechError):
+    """What must not or cannot be published: a secret, a pickle, a figure without its file, a Hub that refuses."""
