@@ -42,6 +42,7 @@ Recogniser = Callable[[torch.Tensor], object]
 PRESETS = {
     "hf_speech, subsampling 4, 3 x 256 BiGRU": {},
     "hf_speech, subsampling 8, 3 x 256 BiGRU": {"subsampling": 8},
+    "hf_speech, stem, subsampling 4, 3 x 256 BiGRU": {"stem_channels": 32},
     "hf_speech, subsampling 4, 3 x 256 GRU, causal": {"bidirectional": False, "causal": True, "lookahead": 8},
     "hf_speech, residual, 3 blocks, 5 x 256 BiGRU": {
         "frontend": "residual",
