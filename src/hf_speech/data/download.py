@@ -33,7 +33,9 @@ class _Interrupted(Exception):
     """The connection ended early or the server was busy: worth another attempt."""
 
 
-def download(url: str, target: Path, sha256: str | None = None, wait_seconds: float = 1.0) -> Path:
+def download(
+    url: str, target: Path, sha256: str | None = None, wait_seconds: float = 1.0, *, md5: str | None = None
+) -> Path:
     """Download a file, resuming what an earlier attempt left.
 
     Args:
@@ -41,6 +43,7 @@ def download(url: str, target: Path, sha256: str | None = None, wait_seconds: fl
         target: Where it goes; if it exists, nothing is done.
         sha256: Its digest in hexadecimal; what differs is removed.
         wait_seconds: Pause before the second attempt, doubled before each further one.
+        md5: Its MD5 digest, where its publisher gives no better one.
 
     Returns:
         `target`.
@@ -60,9 +63,12 @@ def download(url: str, target: Path, sha256: str | None = None, wait_seconds: fl
             if attempt + 1 == ATTEMPTS:
                 raise CorpusError(f"{url} cannot be downloaded ({error}).") from error
             time.sleep(wait_seconds * 2**attempt)
-    if sha256 is not None and (found := _digest(part)) != sha256:
-        part.unlink()
-        raise CorpusError(f"{url} is not the file expected (sha256 {found}, not {sha256}): it was removed, try again.")
+    for algorithm, digest in (("sha256", sha256), ("md5", md5)):
+        if digest is not None and (found := _digest(part, algorithm)) != digest:
+            part.unlink()
+            raise CorpusError(
+                f"{url} is not the file expected ({algorithm} {found}, not {digest}): it was removed, try again."
+            )
     os.replace(part, target)
     return target
 
@@ -166,6 +172,6 @@ def _range_start(response: http.client.HTTPResponse) -> int:
     return int(start) if start.isdigit() else -1
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

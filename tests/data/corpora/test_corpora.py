@@ -92,3 +92,9 @@ def test_an_empty_corpus_is_refused():
 def test_numbers_in_names_are_ordered_by_value():
     names = ["b", "a10", "a9", "10", "9", "a"]
     assert sorted(names, key=natural_key) == ["9", "10", "a", "a9", "a10", "b"]
+
+
+@pytest.mark.parametrize("name", ["folder", "csv", "kaldi", "hub", "synthetic"])
+def test_what_has_no_archive_says_so(name):
+    with pytest.raises(CorpusError, match=f"The corpus '{name}' .* has no archive to download: .*--data_dir"):
+        make_corpus(name).fetch()

@@ -77,3 +77,26 @@ def test_the_digest_depends_on_names_and_contents_only(tmp_path):
     assert digest != content_digest((tmp_path / "second").rglob("*.wav"))
     (tmp_path / "first" / "b" / "y.wav").write_bytes(b"3")
     assert digest != content_digest((tmp_path / "first").rglob("*.wav"))
+
+
+def test_md5_does_where_a_publisher_gives_nothing_better(archive, cache):
+    digest = hashlib.md5(archive.read_bytes()).hexdigest()
+    with pytest.raises(CorpusError, match=r"is not the file expected \(md5 .*, not 0{32}\)"):
+        fetch_archive("The corpus", "corpus", [archive.as_uri()], md5="0" * 32)
+    assert not (cache / "corpus").exists()
+    assert fetch_archive("The corpus", "corpus", [archive.as_uri()], md5=digest).is_dir()
+
+
+def test_what_is_left_of_one_download_is_not_taken_for_another(archive, tmp_path):
+    """Two corpora whose archives have the same name, the first of which was interrupted before it was unpacked."""
+
+    def interrupt(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / archive.name
+    with tarfile.open(other, "w:gz") as tar:
+        tar.add(tmp_path / "corpus" / "a.txt", "corpus/b.txt")
+    with pytest.raises(KeyboardInterrupt):
+        fetch_archive("The corpus", "first", [other.as_uri()], verify=interrupt)
+    assert (fetch_archive("The corpus", "second", [archive.as_uri()]) / "a.txt").is_file()

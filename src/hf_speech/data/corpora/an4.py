@@ -54,13 +54,17 @@ class AN4(ListedCorpus):
         train, validation = take_out(self._read(root, "train"), self.validation_fraction, self.seed)
         return {"train": train, "validation": validation, "test": self._read(root, "test")}
 
+    def fetch(self) -> Path:
+        """The folder with `etc` and `wav`, in the cache."""
+        return fetch_an4()
+
     def lexicon(self) -> Path | None:
         """`etc/an4.dic`, where the copy has it."""
         path = self._root() / "etc" / "an4.dic"
         return path if path.is_file() else None
 
     def _root(self) -> Path:
-        return _find_lists(fetch_an4() if self.data_dir is None else self.open_data_dir())
+        return _find_lists(self.fetch() if self.data_dir is None else self.open_data_dir())
 
     def _read(self, root: Path, split: str) -> list[Utterance]:
         """The utterances of one list."""

@@ -122,6 +122,19 @@ class Corpus(ABC):
             CorpusError: If the corpus is not there or not in its layout.
         """
 
+    def fetch(self) -> Path:
+        """Download the corpus into the cache, once and verified; what is there already is left as it is.
+
+        Returns:
+            The folder in the cache where it lies, and where `load` finds it without a `data_dir`.
+
+        Raises:
+            CorpusError: If the corpus does not come from one address, cannot be reached, or is not what was expected.
+        """
+        raise CorpusError(
+            f"The corpus {self.name!r} ({self.title}) has no archive to download: give what you have as --data_dir."
+        )
+
     def open_data_dir(self, hint: str = "") -> Path:
         """The folder that `data_dir` means, unpacked into the cache if it is an archive.
 

@@ -18,6 +18,7 @@ def fetch_archive(
     urls: Sequence[str],
     *,
     sha256: str | None = None,
+    md5: str | None = None,
     verify: Callable[[Path], None] | None = None,
 ) -> Path:
     """Download and unpack an archive into the cache, once.
@@ -27,6 +28,7 @@ def fetch_archive(
         name: Name of its folder in the cache.
         urls: Addresses of the archive, of which the first that answers is taken.
         sha256: Digest of the archive in hexadecimal, where it is known.
+        md5: The same, where its publisher gives no better one.
         verify: Looks at the unpacked folder and raises a CorpusError if it is not the corpus expected, where the bytes
             of the archive are not known.
 
@@ -39,7 +41,7 @@ def fetch_archive(
     folder = cache_dir() / name
     with build_once(folder) as part:
         if part is not None:
-            archive = _download(title, urls, sha256)
+            archive = _download(title, name, urls, sha256, md5)
             try:
                 unpack(archive, part)
                 if verify is not None:
@@ -59,13 +61,14 @@ def content_digest(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _download(title: str, urls: Sequence[str], sha256: str | None) -> Path:
+def _download(title: str, name: str, urls: Sequence[str], sha256: str | None, md5: str | None) -> Path:
     """Download an archive from the first address that gives it."""
     reasons: list[str] = []
     for url in urls:
-        archive = cache_dir() / "downloads" / url.rpartition("/")[2]
+        # Many archives are called master.zip or download.zip: what is left of one must not be taken for another.
+        archive = cache_dir() / "downloads" / f"{name.replace('/', '-')}-{url.rpartition('/')[2]}"
         try:
-            return download(url, archive, sha256)
+            return download(url, archive, sha256, md5=md5)
         except CorpusError as error:
             reasons.append(str(error).rstrip("."))
     raise CorpusError(

@@ -48,7 +48,7 @@ class FSDD(ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official splits, or those that leave a speaker out."""
-        root = fetch_fsdd() if self.data_dir is None else self.open_data_dir()
+        root = self.fetch() if self.data_dir is None else self.open_data_dir()
         folder = find_recordings(root)
         files = visible(folder.iterdir())
         clips = [(path, match) for path in files if (match := _FILE_NAME.fullmatch(path.name))]
@@ -64,6 +64,10 @@ class FSDD(ListedCorpus):
                 utterance = Utterance(path, label=DIGITS[int(match["digit"])], speaker=match["speaker"])
                 splits[split].append(utterance)
         return splits
+
+    def fetch(self) -> Path:
+        """The repository of the recordings, in the cache."""
+        return fetch_fsdd()
 
     def label_names(self, labels: set[str]) -> list[str]:
         """The digits that occur, by value."""

@@ -55,20 +55,32 @@ class LibriSpeech(ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The subsets of each split, one after the other."""
-        subsets = dict(zip(SPLITS, (self.train_subsets, self.validation_subsets, self.test_subsets), strict=True))
+        subsets = self._subsets()
         wanted = [name for names in subsets.values() for name in names]
         if twice := [name for name in wanted if wanted.count(name) > 1]:
             raise CorpusError(f"The subset {twice[0]!r} of LibriSpeech is asked for twice: give it to one split, once.")
         folders = self._find(wanted)
         return {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
 
+    def fetch(self) -> Path:
+        """The subsets of the recipe, in the cache, each in a folder of its name."""
+        folders = [fetch_subset(name) for name in self._check([n for names in self._subsets().values() for n in names])]
+        return folders[0].parent.parent
+
+    def _subsets(self) -> dict[str, list[str]]:
+        return dict(zip(SPLITS, (self.train_subsets, self.validation_subsets, self.test_subsets), strict=True))
+
+    def _check(self, subsets: list[str]) -> list[str]:
+        """The names given, all of which can be downloaded."""
+        for name in subsets:
+            if name not in SUBSETS:
+                raise CorpusError(f"LibriSpeech has no subset {name!r} to download: {nearest(name, SUBSETS)}")
+        return subsets
+
     def _find(self, subsets: list[str]) -> dict[str, Path]:
         """The folders of subsets, all of which are known to be there before the first is read."""
         if self.data_dir is None:
-            for name in subsets:
-                if name not in SUBSETS:
-                    raise CorpusError(f"LibriSpeech has no subset {name!r} to download: {nearest(name, SUBSETS)}")
-            return {name: fetch_subset(name) / name for name in subsets}
+            return {name: fetch_subset(name) / name for name in self._check(subsets)}
         root = self.open_data_dir()
         root = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
         for name in subsets:

@@ -48,7 +48,7 @@ class LJSpeech(ListedCorpus):
         """The clips of `metadata.csv`, split at random by seed."""
         if self.transcript not in _COLUMNS[1:]:
             raise CorpusError(f"There is no transcript {self.transcript!r}: {nearest(self.transcript, _COLUMNS[1:])}")
-        root = _find_metadata(fetch_ljspeech() if self.data_dir is None else self.open_data_dir())
+        root = _find_metadata(self.fetch() if self.data_dir is None else self.open_data_dir())
         texts: dict[str, str] = {}
         for where, line in read_lines(root / "metadata.csv"):
             fields = line.split("|")  # never quoted: a quotation mark in it is one
@@ -69,6 +69,10 @@ class LJSpeech(ListedCorpus):
         for clip in clips:  # only now: a known speaker would be kept in one split
             clip.speaker = SPEAKER
         return splits
+
+    def fetch(self) -> Path:
+        """The folder with `metadata.csv`, in the cache."""
+        return fetch_ljspeech()
 
     def _note_unlisted(self, folder: Path, listed: set[str]) -> None:
         """Say which sounds have no transcript, and so are not used."""
