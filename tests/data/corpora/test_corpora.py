@@ -40,11 +40,11 @@ def test_every_corpus_is_found_by_its_name():
 @pytest.mark.parametrize("cls", CORPORA.values(), ids=list(CORPORA))
 def test_every_option_is_documented_and_simple(cls):
     """The options become keys of recipes and of the command line, with the docstring as help."""
-    documented = inspect.getdoc(cls).partition("Args:")[2]
-    inherited = inspect.getdoc(Corpus).partition("Args:")[2].partition("Attributes:")[0]
+    classes = [base for base in cls.__mro__ if issubclass(base, Corpus)]
+    documented = "".join(inspect.getdoc(base).partition("Args:")[2].partition("Attributes:")[0] for base in classes)
     for field in dataclasses.fields(cls):
         if field.init:
-            assert re.search(rf"^ +{field.name}: ", documented + inherited, re.MULTILINE), field.name
+            assert re.search(rf"^ +{field.name}: ", documented, re.MULTILINE), field.name
             json.dumps(getattr(cls(), field.name))
 
 

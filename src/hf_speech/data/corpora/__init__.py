@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_speech.data.corpora.an4 import AN4
 from hf_speech.data.corpora.base import Corpus, ListedCorpus, Utterance, nearest
+from hf_speech.data.corpora.emotion_codes import CREMAD, RAVDESS, SAVEE, TESS, EmoDB
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
 from hf_speech.data.corpora.hub import Hub
@@ -18,7 +19,12 @@ from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.errors import CorpusError
 
 CORPORA: dict[str, type[Corpus]] = {
-    corpus.name: corpus for corpus in (Synthetic, FSDD, AN4, LJSpeech, LibriSpeech, Folder, Manifest, Kaldi, Hub)
+    corpus.name: corpus
+    for corpus in (
+        *(Synthetic, FSDD, AN4, LJSpeech, LibriSpeech),
+        *(RAVDESS, TESS, EmoDB, CREMAD, SAVEE),
+        *(Folder, Manifest, Kaldi, Hub),
+    )
 }
 
 
@@ -44,8 +50,13 @@ def make_corpus(name: str, **options: Any) -> Corpus:
 __all__ = [
     "AN4",
     "CORPORA",
+    "CREMAD",
     "FSDD",
+    "RAVDESS",
+    "SAVEE",
+    "TESS",
     "Corpus",
+    "EmoDB",
     "Folder",
     "Hub",
     "Kaldi",
