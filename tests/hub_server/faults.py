@@ -1,0 +1,113 @@
+"""What the loopback Hub can be told to do wrong, a number of times or until told otherwise.
+
+A fault is looked for before a request is answered. Each names the request that it spoils by method and path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+COMMIT = r"/commit/"
+UPLOAD = r"^/large/"
+DOWNLOAD = r"^/cdn/"
+XET_WRITE = r"/xet-write-token/"
+
+
+@dataclass
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        method: Of the requests that it spoils.
+        path: Regular expression, searched in their path.
+        action: "answer" without doing anything; "cut" the connection after some of the body; "cut after" doing what
+            was asked; "no space" left for what is to be written; "corrupt" a byte of what is sent or served;
+            "first" do something else, and then what was asked.
+        times: How often; -1 for always.
+        skip: Requests to let pass before.
+        status: Of the answer.
+        headers: Of the answer.
+        message: Of the answer.
+        first: What is done first.
+    """
+
+    method: str
+    path: str
+    action: Literal["answer", "cut", "cut after", "no space", "corrupt", "first"]
+    times: int = 1
+    skip: int = 0
+    status: int = 500
+    headers: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+    first: Callable[[], object] | None = None
+    met: int = 0
+
+    def strikes(self, method: str, path: str) -> bool:
+        """Whether this request is to go wrong; counts it if so."""
+        if method != self.method or not re.search(self.path, path) or self.times == 0:
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.times -= 1 if self.times > 0 else 0
+        self.met += 1
+        return True
+
+
+def commit_unavailable(times: int = 1) -> Fault:
+    """503 on a commit."""
+    return Fault("POST", COMMIT, "answer", times, status=503, message="Service Unavailable")
+
+
+def commit_answer_lost() -> Fault:
+    """The commit is made, and the connection breaks before the answer."""
+    return Fault("POST", COMMIT, "cut after")
+
+
+def rate_limited(seconds: int, times: int = 1) -> Fault:
+    """429 on a commit, with the time to wait."""
+    headers = {"Retry-After": str(seconds)}
+    return Fault("POST", COMMIT, "answer", times, status=429, headers=headers, message="Too Many Requests")
+
+
+def somebody_commits_first(do: Callable[[], object]) -> Fault:
+    """Somebody else's commit arrives just before ours, whose parent is stale then."""
+    return Fault("POST", COMMIT, "first", first=do)
+
+
+def commit_disk_full(times: int = 1) -> Fault:
+    """No space for the files of a commit."""
+    return Fault("POST", COMMIT, "no space", times)
+
+
+def upload_error(times: int = 1, skip: int = 0) -> Fault:
+    """500 on the PUT of a large file."""
+    return Fault("PUT", UPLOAD, "answer", times, skip, status=500, message="Internal Server Error")
+
+
+def upload_cut(times: int = 1, skip: int = 0) -> Fault:
+    """The connection breaks in the middle of a large file."""
+    return Fault("PUT", UPLOAD, "cut", times, skip)
+
+
+def upload_disk_full(times: int = 1) -> Fault:
+    """No space for a large file."""
+    return Fault("PUT", UPLOAD, "no space", times)
+
+
+def upload_corrupted(times: int = 1) -> Fault:
+    """A byte of a large file is another on arrival."""
+    return Fault("PUT", UPLOAD, "corrupt", times)
+
+
+def download_corrupted(times: int = 1) -> Fault:
+    """A byte of a large file is another on its way back."""
+    return Fault("GET", DOWNLOAD, "corrupt", times)
+
+
+def xet_token_error(times: int = 1) -> Fault:
+    """500 where a client asks for the way to Xet storage."""
+    return Fault("GET", XET_WRITE, "answer", times, status=500, message="Internal Server Error")

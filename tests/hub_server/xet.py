@@ -1,0 +1,74 @@
+"""Xet storage as the loopback Hub sees it: a folder in which hf_xet itself reads and writes.
+
+Given `local:///folder` as the address of its storage, hf_xet keeps chunks and shards in that folder instead of sending
+them. A commit names a file by its sha256 alone, and hf_xet finds it by its Xet hash: the shards know both. A shard is a
+header of 48 bytes and records of 48 bytes: for each file one with its Xet hash, one a segment, one a segment again if
+it has verification data (bit 31 of its flags), and one with the sha256 (bit 30). Hashes are four little-endian words.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+RECORD = 48
+END = b"\xff" * 32
+HAS_VERIFICATION, HAS_SHA256 = 1 << 31, 1 << 30
+
+
+class XetFile(NamedTuple):
+    """A file that Xet storage holds."""
+
+    xet_hash: str
+    sha256: str
+    size: int
+
+
+class XetStorage:
+    """The folder, and what is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def url(self) -> str:
+        """The address that clients are told."""
+        return f"local://{self.folder}"
+
+    def files(self) -> dict[str, XetFile]:
+        """Every file that was ever sent, by its sha256."""
+        found = (file for shard in self.folder.rglob("shards/*.mdb") for file in parse_shard(shard.read_bytes()))
+        return {file.sha256: file for file in found}
+
+    def read(self, sha256: str) -> bytes:
+        """The content of a file, put together by hf_xet.
+
+        Raises:
+            KeyError: If it is not there.
+        """
+        import hf_xet
+
+        file = self.files()[sha256]
+        group = hf_xet.XetSession().new_download_stream_group(endpoint=self.url)
+        return b"".join(bytes(part) for part in group.download_stream(hf_xet.XetFileInfo(file.xet_hash, file.size)))
+
+
+def parse_shard(content: bytes) -> list[XetFile]:
+    """The files that a shard describes with their sha256."""
+    files, position = [], RECORD
+    while (record := content[position : position + RECORD])[:32] != END and len(record) == RECORD:
+        flags, segments = struct.unpack_from("<II", record, 32)
+        size = sum(
+            struct.unpack_from("<I", content, position + RECORD * (1 + segment) + 36)[0] for segment in range(segments)
+        )
+        position += RECORD * (1 + segments * (2 if flags & HAS_VERIFICATION else 1))
+        if flags & HAS_SHA256:
+            files.append(XetFile(_hash(record), _hash(content[position:]), size))
+            position += RECORD
+    return files
+
+
+def _hash(record: bytes) -> str:
+    return "".join(f"{word:016x}" for word in struct.unpack_from("<4Q", record))
