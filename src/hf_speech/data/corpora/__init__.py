@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from hf_speech.data.corpora.an4 import AN4
+from hf_speech.data.corpora.arabic_speech_commands import ArabicSpeechCommands
 from hf_speech.data.corpora.base import Corpus, ListedCorpus, Utterance, nearest
 from hf_speech.data.corpora.emotion_codes import CREMAD, RAVDESS, SAVEE, TESS, EmoDB
 from hf_speech.data.corpora.folder import Folder
@@ -15,6 +16,7 @@ from hf_speech.data.corpora.kaldi import Kaldi
 from hf_speech.data.corpora.librispeech import LibriSpeech
 from hf_speech.data.corpora.ljspeech import LJSpeech
 from hf_speech.data.corpora.manifest import Manifest
+from hf_speech.data.corpora.speech_commands import SpeechCommands
 from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.errors import CorpusError
 
@@ -22,6 +24,7 @@ CORPORA: dict[str, type[Corpus]] = {
     corpus.name: corpus
     for corpus in (
         *(Synthetic, FSDD, AN4, LJSpeech, LibriSpeech),
+        *(SpeechCommands, ArabicSpeechCommands),
         *(RAVDESS, TESS, EmoDB, CREMAD, SAVEE),
         *(Folder, Manifest, Kaldi, Hub),
     )
@@ -55,6 +58,7 @@ __all__ = [
     "RAVDESS",
     "SAVEE",
     "TESS",
+    "ArabicSpeechCommands",
     "Corpus",
     "EmoDB",
     "Folder",
@@ -64,6 +68,7 @@ __all__ = [
     "LibriSpeech",
     "ListedCorpus",
     "Manifest",
+    "SpeechCommands",
     "Synthetic",
     "Utterance",
     "make_corpus",
