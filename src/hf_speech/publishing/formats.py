@@ -1,0 +1,151 @@
+"""Whether a file is what its name says, found by reading it.
+
+Only kinds of files that are listed here are ever published, and each has to prove itself: JSON parses, YAML names no
+Python objects, weights are whole safetensors, pictures end where their format ends, sounds have a header. So a file of
+another kind under a harmless name has nowhere to hide.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import soundfile
+import yaml
+from safetensors import SafetensorError, safe_open
+
+TEXT_SUFFIXES = frozenset({".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".html", ".svg"})
+SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+# Files without a suffix that are text.
+TEXT_NAMES = frozenset({"LICENSE", "NOTICE", ".gitattributes"})
+
+
+def is_text(name: str) -> bool:
+    """Whether a file of this name is to be text."""
+    path = Path(name)
+    return path.suffix.lower() in TEXT_SUFFIXES or path.name in TEXT_NAMES or path.name.startswith("LICENSE")
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        ValueError: If it is not UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8 text") from error
+    if "\0" in text:
+        raise ValueError("it is binary")
+    return text
+
+
+def why_not(path: Path) -> str | None:
+    """Says why a file is not what its name says.
+
+    Args:
+        path: A file of a published kind.
+
+    Returns:
+        "it is not JSON", or None if it is what it is called.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if is_text(path.name):
+            text = read_text(path)
+            if suffix in _TEXTS:
+                _TEXTS[suffix](text)
+        elif suffix in SOUND_SUFFIXES:
+            _sound(path)
+        elif suffix in _BINARIES:
+            _BINARIES[suffix](path)
+        else:
+            return f"files of this kind ({suffix or 'without a suffix'}) are not published"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _json(text: str) -> None:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"it has {constant}, which JSON does not know")
+
+    try:
+        json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error.msg}, line {error.lineno})") from error
+
+
+def _yaml(text: str) -> None:
+    try:
+        yaml.safe_load(text)
+    except yaml.constructor.ConstructorError as error:  # `!!python/object` and its like.
+        raise ValueError(f"it makes Python objects when it is read ({error.problem})") from error
+    except yaml.YAMLError as error:
+        raise ValueError("it is not YAML") from error
+
+
+def _python(text: str) -> None:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError("it is not Python") from error
+
+
+def _svg(text: str) -> None:
+    lowered = text.lower()
+    if "<svg" not in lowered:
+        raise ValueError("it is not SVG")
+    if "<script" in lowered or "javascript:" in lowered:
+        raise ValueError("it runs a script")
+
+
+def _safetensors(path: Path) -> None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if not list(file.keys()):
+                raise ValueError("it holds no weights")
+    except SafetensorError as error:
+        raise ValueError("it is not a safetensors file") from error
+
+
+def _sound(path: Path) -> None:
+    try:
+        soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise ValueError("it is not a sound file") from error
+
+
+def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
+    """A check of a format whose files begin and end with certain bytes."""
+
+    def check(path: Path) -> None:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(len(begins))
+            stream.seek(max(0, size - len(ends)))
+            if head != begins or stream.read() != ends:
+                raise ValueError(f"it is not {what}, or something follows its end")
+
+    return check
+
+
+_TEXTS: dict[str, Callable[[str], None]] = {
+    ".json": _json,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".py": _python,
+    ".svg": _svg,
+}
+_BINARIES: dict[str, Callable[[Path], None]] = {
+    ".safetensors": _safetensors,
+    ".png": _framed("a PNG picture", b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
+    ".jpg": _framed("a JPEG picture", b"\xff\xd8\xff", b"\xff\xd9"),
+    ".gif": _framed("a GIF picture", b"GIF8", b";"),
+    ".parquet": _framed("a Parquet table", b"PAR1", b"PAR1"),
+}
+
+__all__ = ["SOUND_SUFFIXES", "TEXT_NAMES", "TEXT_SUFFIXES", "is_text", "read_text", "why_not"]
