@@ -24,6 +24,10 @@ class RecipeError(HFSpeechError):
     """A recipe with an unknown key, a wrong value, or sections that do not fit together."""
 
 
+class TrainingError(HFSpeechError):
+    """A training that cannot go on: no whole checkpoint, a loss that is no number, a full disk."""
+
+
 class ModelError(HFSpeechError):
     """A model folder or Hub id that cannot be loaded, or a model asked for what it cannot do."""
 

@@ -62,7 +62,7 @@ def test_workers_give_the_same_batches(rows: Dataset) -> None:
         for workers in (0, 2)
     )
     for one, two in zip(here, there, strict=True):
-        assert one.keys() == {"input_features", "attention_mask", "labels"}
+        assert one.keys() == {"input_features", "attention_mask", "labels", "rows"}
         for key in one:
             torch.testing.assert_close(one[key], two[key], atol=0, rtol=0)
 
@@ -76,6 +76,8 @@ def test_collator_pads_to_the_longest(rows: Dataset) -> None:
     assert batch["input_features"].shape == (4, max(frames), 20)
     assert batch["attention_mask"].sum(dim=1).tolist() == frames
     assert batch["labels"].tolist() == [item["target"] for item in items]
+    assert batch["rows"].tolist() == [0, 1, 2, 3]
+    assert dataset.files(2) == [rows[2]["audio"]["path"]]
 
 
 def test_joined_utterances_follow_one_of_the_same_speaker(tmp_path: Path) -> None:

@@ -59,3 +59,12 @@ def test_resuming_continues_both(averaged_run: Path, tones_recipe: Path, tmp_pat
     train(load_recipe(tones_recipe, WORDS), interrupted, resume=True)
     one, two = (load_file(folder / "model.safetensors") for folder in (averaged_run, interrupted))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_resuming_what_is_finished_keeps_the_average(averaged_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(averaged_run, again)
+    (again / "model.safetensors").unlink()
+    train(load_recipe(tones_recipe, WORDS), again, resume=True)
+    one, two = (load_file(folder / "model.safetensors") for folder in (averaged_run, again))
+    assert all(torch.equal(one[key], two[key]) for key in one)

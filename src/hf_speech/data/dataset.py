@@ -118,8 +118,13 @@ class SpeechDataset(torch.utils.data.Dataset):
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
             waveform = self.augmentation(waveform, self.sampling_rate, rng)
-        utterance = {"waveform": waveform, "target": target}
+        utterance = {"row": index, "waveform": waveform, "target": target}
         return utterance if phones is None else {**utterance, "phones": phones}
+
+    def files(self, index: int) -> list[str]:
+        """Where the sound of an utterance comes from in this epoch: its file, and that of the one joined to it."""
+        rows = [index, *([self._followers[index]] if index in self._followers else [])]
+        return [self.audio[row].get("path") or f"row {row}" for row in rows]
 
     def _waveform(self, index: int) -> np.ndarray:
         if self._decoded is not None:
@@ -129,6 +134,8 @@ class SpeechDataset(torch.utils.data.Dataset):
 
 class SpeechCollator:
     """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_labels` where there are phones.
+
+    `rows`, the places of the utterances in the split, are for the Trainer, which takes them out.
 
     Args:
         feature_extractor: Turns waveforms into features, padded on the right.
@@ -146,7 +153,12 @@ class SpeechCollator:
             sampling_rate=self.feature_extractor.sampling_rate,
             return_tensors="pt",
         )
-        batch = {**features, "labels": self.collate_targets([utterance["target"] for utterance in utterances])}
+        rows = torch.tensor([utterance["row"] for utterance in utterances])
+        batch = {
+            **features,
+            "rows": rows,
+            "labels": self.collate_targets([utterance["target"] for utterance in utterances]),
+        }
         if "phones" in utterances[0]:
             batch["phone_labels"] = self.collate_targets([utterance["phones"] for utterance in utterances])
         return batch

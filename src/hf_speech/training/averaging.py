@@ -39,10 +39,13 @@ class WeightAveraging(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Begins the average; resuming, the checkpoint's weights are the average, and the others lie beside them."""
+        """Begins the average; resuming, the checkpoint's weights are the average, and the others lie beside them.
+
+        Where nothing is left to train, the model keeps the average.
+        """
         self._average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        if self.checkpoint is not None and (file := Path(self.checkpoint) / WEIGHTS_FILE).is_file():
-            self._load(model, load_file(file))
+        if self.checkpoint is not None and state.global_step < state.max_steps:
+            self._load(model, load_file(Path(self.checkpoint) / WEIGHTS_FILE))
 
     @torch.no_grad()
     def on_step_end(

@@ -35,6 +35,8 @@ class TrainingOptions:
         group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
         max_batch_seconds: Own: seconds of sound in a training batch on each device, padding included (and before
             augmentation changes them), instead of a number of utterances; null for a number.
+        nonfinite_loss: Own: what happens when a loss or its gradients are NaN or infinite: training stops and names the
+            utterances ("stop"), or the step is left out ("skip"). Either way they are written to nonfinite.json.
         early_stopping_patience: Own: epochs without a better validation metric after which training stops, or null.
         load_best_model_at_end: Whether the model of the best epoch is kept rather than the last one.
         metric_for_best_model: The validation metric that decides, or null for the task's own.
@@ -63,6 +65,7 @@ class TrainingOptions:
     bf16: bool = False
     group_by_length: bool = True
     max_batch_seconds: float | None = None
+    nonfinite_loss: Literal["stop", "skip"] = "stop"
     early_stopping_patience: int | None = None
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = None
@@ -87,6 +90,7 @@ class TrainingOptions:
         own = {
             "group_by_length",
             "max_batch_seconds",
+            "nonfinite_loss",
             "early_stopping_patience",
             "weight_averaging",
             "cpu_threads",

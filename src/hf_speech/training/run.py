@@ -23,6 +23,7 @@ import torch
 from accelerate import PartialState
 from datasets import DatasetDict
 from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import (
     CONFIG_MAPPING,
@@ -33,17 +34,18 @@ from transformers import (
     set_seed,
 )
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
 from hf_speech.data.inspection import InspectionReport, inspect_corpus
-from hf_speech.errors import RecipeError
+from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.training.averaging import WeightAveraging
-from hf_speech.training.options import computes_bfloat16
+from hf_speech.training.averaging import WEIGHTS_FILE, WeightAveraging
+from hf_speech.training.checkpoints import disk_is_full, find_checkpoint
+from hf_speech.training.guard import NonFiniteGuard
+from hf_speech.training.options import TrainingOptions, computes_bfloat16
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
 
@@ -91,7 +93,7 @@ def train(
     state = PartialState()
     options = recipe.training
     run_dir = Path(output_dir) if output_dir is not None else Path("runs") / recipe.name
-    checkpoint = _find_checkpoint(run_dir) if resume else None
+    checkpoint = _find_checkpoint(run_dir, options) if resume else None
     if not resume:
         _check_free(run_dir, overwrite)
     if state.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -116,7 +118,12 @@ def train(
     trainer = _make_trainer(recipe, parts, run_dir, checkpoint)
 
     start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if disk_is_full(error, run_dir):
+            raise TrainingError(f"The disk of {run_dir} is full: make room, then go on with --resume.") from error
+        raise
     result = TrainingResult(run_dir, parts.model.num_parameters(), time.perf_counter() - start)
     if state.is_main_process:
         parts.model = trainer.accelerator.unwrap_model(trainer.model)
@@ -213,6 +220,7 @@ def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str |
     trainer.add_callback(ProgressReporter(str(arguments.metric_for_best_model).removeprefix("eval_")))
     if options.early_stopping_patience is not None:
         trainer.add_callback(EarlyStoppingCallback(options.early_stopping_patience))
+    trainer.add_callback(NonFiniteGuard(run_dir, options.nonfinite_loss, trainer.take_files))
     if options.weight_averaging:
         trainer.add_callback(WeightAveraging(options.weight_averaging, checkpoint))
     if state.is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:
@@ -345,13 +353,14 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _find_checkpoint(run_dir: Path) -> str:
-    """The checkpoint to continue from."""
-    checkpoints = run_dir / "checkpoints"
-    checkpoint: Any = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    if checkpoint is None:
-        raise RecipeError(f"There is no checkpoint in {checkpoints} to resume from: train without --resume.")
-    return str(checkpoint)
+def _find_checkpoint(run_dir: Path, options: TrainingOptions) -> str:
+    """The checkpoint to continue from; says which newer ones are not whole."""
+    found = find_checkpoint(run_dir, also=[WEIGHTS_FILE] if options.weight_averaging else [])
+    if PartialState().is_main_process:
+        for reason in found.skipped:
+            print(f"{reason}: it is skipped.")
+        print(f"Resuming from {found.folder}.")
+    return str(found.folder)
 
 
 def _check_free(run_dir: Path, overwrite: bool) -> None:

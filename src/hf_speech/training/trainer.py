@@ -121,6 +121,21 @@ class SpeechTrainer(Trainer):
         self.group_by_length = group_by_length
         self.max_batch_seconds = max_batch_seconds
         self._sampler: LengthBatchSampler | DurationBatchSampler | None = None
+        self._rows: list[int] = []
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of a batch; while training, remembers which rows of the corpus it came from."""
+        rows = inputs.pop("rows", None)
+        if rows is not None and model.training:
+            self._rows += rows.tolist()
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def take_files(self) -> list[str]:
+        """The files of the utterances since the last call, in this process."""
+        dataset: Any = self.train_dataset
+        files = [file for row in self._rows for file in dataset.files(row)]
+        self._rows = []
+        return files
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
         dataset = train_dataset if train_dataset is not None else self.train_dataset

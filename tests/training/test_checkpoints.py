@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_speech.errors import TrainingError
+from hf_speech.training import load_recipe, train
+from hf_speech.training.checkpoints import FILES, disk_is_full, find_checkpoint, what_is_missing
+
+
+@pytest.fixture
+def run(tones_run: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, whose checkpoints may be broken."""
+    shutil.copytree(tones_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def cut(path: Path, share: float = 0.6) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def test_the_newest_is_found(run: Path) -> None:
+    found = find_checkpoint(run)
+    assert found.folder == checkpoints(run)[-1]
+    assert found.skipped == ()
+
+
+@pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
+@pytest.mark.parametrize("share", [0.0, 0.6, 0.98])
+def test_what_is_cut_short_is_skipped(run: Path, name: str, share: float) -> None:
+    *_, before, last = checkpoints(run)
+    cut(last / name, share)
+    found = find_checkpoint(run)
+    assert found.folder == before
+    assert f"{last} is not whole ({name} is cut short)" in found.skipped[0]
+
+
+@pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
+def test_what_is_missing_is_skipped(run: Path, name: str) -> None:
+    *_, before, last = checkpoints(run)
+    (last / name).unlink()
+    assert find_checkpoint(run).folder == before
+
+
+def test_a_changed_byte_is_found_by_the_check_sum(run: Path) -> None:
+    last = checkpoints(run)[-1]
+    content = bytearray((last / "optimizer.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (last / "optimizer.pt").write_bytes(content)
+    assert what_is_missing(last) == "optimizer.pt is cut short"
+
+
+def test_the_state_of_another_step_and_further_files(run: Path) -> None:
+    last = checkpoints(run)[-1]
+    assert what_is_missing(last, also=["unaveraged.safetensors"]) == "unaveraged.safetensors is missing"
+    state = json.loads((last / "trainer_state.json").read_text())
+    (last / "trainer_state.json").write_text(json.dumps(state | {"global_step": 1}))
+    assert what_is_missing(last) == "trainer_state.json belongs to another step"
+
+
+def test_without_a_whole_one_training_starts_anew(run: Path, tmp_path: Path) -> None:
+    for checkpoint in checkpoints(run):
+        (checkpoint / "optimizer.pt").unlink()
+    with pytest.raises(TrainingError, match=r"optimizer\.pt is missing.*train without --resume"):
+        find_checkpoint(run)
+    with pytest.raises(TrainingError, match="no whole checkpoint"):
+        find_checkpoint(tmp_path)
+
+
+def test_a_training_goes_on_from_the_last_whole_one(
+    run: Path, tones_run: Path, tones_recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut(checkpoints(run)[-1] / "model.safetensors")
+    (run / "model.safetensors").unlink()
+    train(load_recipe(tones_recipe), run, resume=True)
+    assert "model.safetensors is cut short): it is skipped" in capsys.readouterr().out
+    one, two = (load_file(folder / "model.safetensors") for folder in (tones_run, run))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_full_disk_is_told_from_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk_is_full(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
+    assert disk_is_full(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
+    assert not disk_is_full(OSError(errno.EACCES, "Permission denied"), tmp_path)
+    writer = RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file data/0")
+    assert not disk_is_full(writer, tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(100, 100, 0))
+    assert disk_is_full(writer, tmp_path)

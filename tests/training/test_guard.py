@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hf_speech.errors import TrainingError
+from hf_speech.models import SpeechLSTMForAudioClassification
+from hf_speech.training import load_recipe, train
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
+    """Makes the loss of some training steps NaN; gives the steps as they happen."""
+    forward = SpeechLSTMForAudioClassification.forward
+    done: list[int] = []
+
+    def spoiled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = forward(self, *args, **kwargs)
+        if self.training:
+            done.append(len(done) + 1)
+            if len(done) in steps:
+                outputs.loss = outputs.loss * torch.nan
+        return outputs
+
+    monkeypatch.setattr(SpeechLSTMForAudioClassification, "forward", spoiled)
+    return done
+
+
+def test_a_loss_that_is_no_number_stops_and_names_its_utterances(
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = spoil(monkeypatch, {3})
+    with pytest.raises(TrainingError, match=r"gradients of step 3 are not finite .*nonfinite\.json"):
+        train(load_recipe(tones_recipe), tmp_path / "run")
+    assert done == [1, 2, 3]
+    (found,) = json.loads((tmp_path / "run" / "nonfinite.json").read_text())
+    assert found["step"] == 3
+    recipe = load_recipe(tones_recipe)
+    assert len(found["files"]) == recipe.training.per_device_train_batch_size
+    known = {audio["path"] for audio in recipe.corpus.load()["train"]["audio"]}
+    assert set(found["files"]) <= known
+
+
+def test_such_steps_can_be_left_out(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, {2, 5})
+    words = ["--training.nonfinite_loss", "skip", "--training.num_train_epochs", "2"]
+    run = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
+    assert [entry["step"] for entry in json.loads((run / "nonfinite.json").read_text())] == [2, 5]
+    assert all(weight.isfinite().all() for weight in load_file(run / "model.safetensors").values())
+
+
+def test_but_not_all_of_them(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = spoil(monkeypatch, set(range(2, 1000)))
+    words = ["--training.nonfinite_loss", "skip", "--training.num_train_epochs", "20"]
+    with pytest.raises(TrainingError, match=r"as in the 9 before: lower training\.learning_rate"):
+        train(load_recipe(tones_recipe, words), tmp_path / "run")
+    assert len(done) == 11
