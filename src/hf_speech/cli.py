@@ -238,6 +238,55 @@ def tune_decoder(
     typer.echo(f"Written: {best.save(corpus=name, command=_command_line())}")
 
 
+@app.command(context_settings=OPEN_CONTEXT)
+def explore(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of the package.")],
+    augmented: Annotated[bool, typer.Option("--augmented", help="Show examples as training varies them, too.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", help="Folder to write (explored/NAME).")] = None,
+    split: Annotated[str, typer.Option("--split", help="Where the examples come from.")] = "train",
+    examples: Annotated[
+        int | None, typer.Option("--examples", min=1, help="Examples of each class (2); of transcripts in all (8).")
+    ] = None,
+) -> None:
+    """Show a recipe's corpus before training: a table, pictures, examples to listen to, and a page with all of them.
+
+    Every key of the recipe is an option too, as for train: --data_dir DIR, --features.feature_type mfcc.
+    """
+    from hf_speech.exploration import explore as explore_recipe
+    from hf_speech.training import load_recipe
+
+    _prepare_inference()
+    exploration = explore_recipe(
+        load_recipe(recipe, context.args),
+        output,
+        augmented=augmented,
+        split=split,
+        examples=examples,
+        command=_command_line(),
+    )
+    typer.echo(exploration.report)
+    for note in exploration.notes:
+        typer.echo(f"  note: {note}")
+    typer.echo(f"Written: {exploration.page}")
+
+
+@app.command(context_settings=OPEN_CONTEXT)
+def download(
+    context: typer.Context,
+    corpus: Annotated[str, typer.Argument(help="A corpus, as recipes call it: fsdd, speech_commands, ravdess, ...")],
+) -> None:
+    """Download and unpack a corpus: resumed where it broke off, verified, and only once.
+
+    Further options are keys of the corpus: --version v0.01. It goes into the cache, $HF_SPEECH_CACHE or else
+    ~/.cache/hf_speech, where every recipe finds it.
+    """
+    from hf_speech.training import load_recipe
+
+    wanted = load_recipe({"corpus": {"name": corpus}}, context.args).corpus
+    typer.echo(f"{wanted.title} lies in {wanted.fetch()}; recipes find it there without --data_dir.")
+
+
 @app.command()
 def version() -> None:
     """Print the versions of this package and of what it stands on."""

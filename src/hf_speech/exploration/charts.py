@@ -1,0 +1,268 @@
+"""Pictures of a corpus as a whole: classes or transcripts, durations, speakers.
+
+A split has one colour in all of them, from the palette of Okabe & Ito: dark blue, vermillion and light blue differ in
+lightness too, so they are told apart by whoever does not see the hues. The pictures are narrow, so that their letters
+can be read on a phone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from hf_speech.evaluation.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, save_figure
+from hf_speech.exploration.table import Entry, Table
+
+WIDTH = 5.6
+SPLIT_COLOURS = {"train": BLUE, "validation": VERMILLION, "test": "#56B4E9"}
+SPLIT_LINES = {"train": "-", "validation": "--", "test": "-."}
+MOST_BARS = 50
+MOST_WORDS = 20
+
+
+def plot_labels(table: Table, path: str | Path) -> None:
+    """Draws how many utterances each class has in each split; of many classes those with the most."""
+    assert table.class_names is not None
+    counts = Counter((str(entry.target), entry.split) for entry in table.usable())
+    totals = {name: sum(counts[name, split] for split in table.splits) for name in table.class_names}
+    # The order of the ids, unless it would hide which classes are large.
+    names = list(totals) if len(totals) <= MOST_BARS else sorted(totals, key=lambda name: -totals[name])[:MOST_BARS]
+    figure, axes = _bars_figure(len(names))
+    shown = f"{sum(totals.values()):,} utterances of {len(totals):,} classes"
+    if len(names) < len(totals):
+        shown += f", of which the {len(names)} largest are drawn"
+    headline(axes, WIDTH - 1, "Utterances of each class", f"{shown}.")
+    _stacked_bars(axes, names, {split: [counts[name, split] for name in names] for split in table.splits})
+    axes.set_xlabel("Utterances")
+    _legend_below(figure, axes)
+    save_figure(figure, path)
+
+
+def plot_transcripts(table: Table, path: str | Path) -> None:
+    """Draws the characters of the transcripts, their most frequent words, and how fast is spoken."""
+    characters: Counter[tuple[str, str]] = Counter()
+    words: Counter[tuple[str, str]] = Counter()
+    for entry in table.usable():
+        spoken = table.words(entry)
+        words.update((word, entry.split) for word in spoken)
+        characters.update((character, entry.split) for word in spoken for character in word)
+    figure = new_figure(WIDTH, 10.2)
+    figure.set_layout_engine("constrained", hspace=0.06)
+    top, middle, bottom = figure.subplots(3, 1, gridspec_kw={"height_ratios": [2.2, 4.2, 2.2]})
+
+    names = _most_frequent(characters, MOST_BARS)
+    distinct = len({character for character, _ in characters})
+    hidden = f", of which the {len(names)} most frequent are drawn" if len(names) < distinct else ""
+    headline(
+        top, WIDTH - 1, "Characters", f"{characters.total():,} characters (no spaces), {distinct:,} different{hidden}."
+    )
+    _stacked_columns(top, {split: [characters[name, split] for name in names] for split in table.splits})
+    top.set_xticks(range(len(names)), [_plain(name) for name in names], fontsize=9 if len(names) <= 32 else 7)
+    top.set_xlabel("Character")
+    top.set_ylabel("Occurrences")
+    top.legend(frameon=False, labelcolor=INK, fontsize=9)
+    top.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+    names = _most_frequent(words, MOST_WORDS)
+    distinct = len({word for word, _ in words})
+    headline(middle, WIDTH - 1, "Most frequent words", f"{words.total():,} words, {distinct:,} different.")
+    _stacked_bars(middle, names, {split: [words[name, split] for name in names] for split in table.splits})
+    middle.set_xlabel("Occurrences")
+
+    headline(bottom, WIDTH - 1, "Pace", "As shares of the utterances of each split.")
+    _plot_speech_rates(bottom, table)
+    save_figure(figure, path)
+
+
+def plot_durations(table: Table, path: str | Path) -> None:
+    """Draws a histogram of the durations of each split, with its median, all on one time axis."""
+    durations = {split: _durations(table.usable(split)) for split in table.splits}
+    durations = {split: seconds for split, seconds in durations.items() if len(seconds)}
+    figure = new_figure(WIDTH, 0.9 + 1.35 * max(len(durations), 1))
+    panels = figure.subplots(max(len(durations), 1), 1, sharex=True, squeeze=False)[:, 0]
+    headline(panels[0], WIDTH - 1, "Durations")
+    edges = _edges(np.concatenate([*durations.values(), np.zeros(0)]))
+    for panel, (split, seconds) in zip(panels, durations.items(), strict=False):
+        panel.hist(seconds, edges, color=SPLIT_COLOURS.get(split, FAINT), edgecolor="white", linewidth=0.4)
+        median = float(np.median(seconds))
+        panel.axvline(median, color=INK, linewidth=1, linestyle=":")
+        panel.set_ylim(0, panel.get_ylim()[1] * 1.25)  # room for the words
+        late = median > np.mean(edges[[0, -1]])
+        panel.annotate(
+            f"{split}: {seconds.min():.2f} to {seconds.max():.2f} s, median {median:.2f} s",
+            (median, 0.97),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5 if late else 5, 0),
+            textcoords="offset points",
+            ha="right" if late else "left",
+            va="top",
+            color=INK,
+            fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
+        panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        panel.set_ylabel("Utterances")
+        _style(panel, "y")
+    panels[-1].set_xlabel("Duration (s)")
+    save_figure(figure, path)
+
+
+def plot_speakers(table: Table, path: str | Path) -> None:
+    """Draws how many utterances each speaker has in each split; many speakers without their names, split by split."""
+    counts = Counter((entry.speaker, entry.split) for entry in table.usable() if entry.speaker is not None)
+    names = _most_frequent(counts, len(counts))
+    few = len(names) <= MOST_BARS
+    if not few:
+        names.sort(key=lambda name: next(i for i, split in enumerate(table.splits) if counts[name, split]))
+    stacks = {split: [counts[name, split] for name in names] for split in table.splits}
+    figure, axes = _bars_figure(len(names)) if few else _columns_figure()
+    unknown = sum(entry.speaker is None for entry in table.usable())
+    missing = f"; of {unknown:,} utterances the speaker is not known" if unknown else ""
+    shown = f"{counts.total():,} utterances, {len(names):,} speakers{missing}."
+    headline(axes, WIDTH - 1, "Utterances of each speaker", shown)
+    if few:
+        _stacked_bars(axes, names, stacks)
+        axes.set_xlabel("Utterances")
+    else:
+        _stacked_columns(axes, stacks)
+        axes.set_xlabel("Speakers, split by split, the most talkative first")
+        axes.set_ylabel("Utterances")
+    _legend_below(figure, axes)
+    save_figure(figure, path)
+
+
+def _plot_speech_rates(axes: Axes, table: Table) -> None:
+    """Words a second of the utterances of each split, as shares of the split."""
+    rates = {
+        split: np.array([len(table.words(entry)) / entry.duration for entry in table.usable(split) if entry.duration])
+        for split in table.splits
+    }
+    edges = _edges(np.concatenate([*rates.values(), np.zeros(0)]), most=30)
+    for split, values in rates.items():
+        if len(values):
+            shares = 100 * np.histogram(values, edges)[0] / len(values)
+            colour, line = SPLIT_COLOURS.get(split, FAINT), SPLIT_LINES.get(split, "-")
+            axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.7, label=split)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.set_ylabel("Utterances (%)")
+    axes.set_xlabel("Words a second")
+    if any(len(values) for values in rates.values()):
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    _style(axes, "both")
+
+
+def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequence[int]]) -> None:
+    """Horizontal bars, a part for each split, the sum at their end; the first name on top."""
+    left = np.zeros(len(names))
+    for split, values in stacks.items():
+        axes.barh(
+            range(len(names)),
+            values,
+            left=left,
+            height=0.74,
+            color=SPLIT_COLOURS.get(split, FAINT),
+            edgecolor="white",
+            linewidth=0.5,
+            label=split,
+        )
+        left += values
+    for row, total in enumerate(left):
+        axes.annotate(
+            f"{total:,.0f}",
+            (total, row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            fontsize=8.5,
+        )
+    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, max([*left, 1]) * 1.12)  # room for the numbers
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    _style(axes, "x")
+    axes.tick_params(axis="y", length=0)
+
+
+def _stacked_columns(axes: Axes, stacks: Mapping[str, Sequence[int]]) -> None:
+    """Vertical bars, a part for each split."""
+    bottom = np.zeros(len(next(iter(stacks.values()), [])))
+    many = len(bottom) > MOST_BARS
+    for split, values in stacks.items():
+        axes.bar(
+            range(len(bottom)),
+            values,
+            bottom=bottom,
+            width=1.0 if many else 0.8,
+            color=SPLIT_COLOURS.get(split, FAINT),
+            label=split,
+        )
+        bottom += values
+    axes.set_xlim(-0.8, len(bottom) - 0.2)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    _style(axes, "y")
+
+
+def _bars_figure(count: int) -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH, 1.5 + 0.23 * max(count, 2))
+    return figure, figure.subplots()
+
+
+def _columns_figure() -> tuple[Figure, Axes]:
+    figure = new_figure(WIDTH, 3.4)
+    return figure, figure.subplots()
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, labelcolor=INK, fontsize=9
+        )
+
+
+def _style(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
+    axes.grid(axis=grid, color="#E5E7EB", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _most_frequent(counts: Counter[tuple[str, str]] | Counter[tuple[str | None, str]], most: int) -> list[str]:
+    """The names with the highest counts over all splits; equals in alphabetical order."""
+    totals: Counter[str] = Counter()
+    for (name, _), count in counts.items():
+        totals[str(name)] += count
+    return sorted(totals, key=lambda name: (-totals[name], name))[:most]
+
+
+def _durations(entries: Sequence[Entry]) -> np.ndarray:
+    return np.array([entry.duration for entry in entries])
+
+
+def _edges(values: np.ndarray, most: int = 50) -> np.ndarray:
+    """The edges of a histogram's bins: as many as the data can fill, 8 to `most`."""
+    if not len(values):
+        return np.linspace(0, 1, 9)
+    low, quarter, three_quarters, high = np.quantile(values, [0, 0.25, 0.75, 1])
+    width = 2 * (three_quarters - quarter) / len(values) ** (1 / 3)  # Freedman & Diaconis 1981
+    count = min(max(math.ceil(min((high - low) / width, most)), 8), most) if width > 0 else most
+    return np.linspace(low, high if high > low else low + 1, count + 1)
+
+
+def _plain(name: str, most: int = 28) -> str:
+    """A name as matplotlib shall draw it: not too long, and a dollar sign is a dollar sign, not mathematics."""
+    short = name if len(name) <= most else f"{name[: most - 1]}…"
+    return short.replace("$", r"\$")
+
+
+__all__ = ["plot_durations", "plot_labels", "plot_speakers", "plot_transcripts"]

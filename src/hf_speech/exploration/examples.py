@@ -1,0 +1,289 @@
+"""Utterances to look at and to listen to, as they are and as training would vary them.
+
+The sound is what the model hears: mono, at its sampling rate. The augmented versions are those of the first epochs of
+a training, drawn by the very data set that training reads from (same seed, epoch and row), so they are what a training
+of this recipe begins with. Masks over features are drawn as the model draws them, but not the same ones: in a training
+they also depend on everything that was drawn before.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+
+from hf_speech.data.audio import read_audio
+from hf_speech.data.augmentation import Augmentation
+from hf_speech.data.dataset import SpeechDataset
+from hf_speech.exploration.pictures import Scale, draw_utterance
+from hf_speech.exploration.table import Entry
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.models.spec_augment import spec_augment_by_config
+
+# Epochs whose versions are shown beside the original.
+EPOCHS = 3
+
+DONE = {
+    "speed": "{:.2f} times the speed",
+    "pitch": "pitch {:+.1f} semitones",
+    "tempo": "{:.2f} times the pace",
+    "silence": "{:+.2f} s before and {:+.2f} s after",
+    "equalizer": "equaliser of at most {:g} dB",
+    "noise_snr": "noise {:.0f} dB below the speech",
+    "gain": "gain {:+.1f} dB",
+}
+"""How each step of an `Augmentation` is told, by the name of its field."""
+
+
+@dataclass
+class Version:
+    """One utterance as the model could get it.
+
+    Attributes:
+        title: "original" or "epoch 1".
+        waveform: `(samples,)`.
+        features: What the model sees of it, `(frames, features)`.
+        done: What was done to it, a phrase each.
+        said: Class or transcript, that of a joined utterance behind it too.
+        joined: Whether another utterance is joined to it.
+        image: Name of its picture.
+        sound: Name of its sound file.
+    """
+
+    title: str
+    waveform: np.ndarray
+    features: np.ndarray
+    done: list[str]
+    said: str
+    joined: bool = False
+    image: str = ""
+    sound: str = ""
+
+
+@dataclass
+class Example:
+    """An utterance of the corpus in one or more versions, the original first.
+
+    Attributes:
+        entry: Its row.
+        versions: How the model could get it.
+        louder: By how much its sounds had to be turned down for a sound file, 1 for not at all.
+    """
+
+    entry: Entry
+    versions: list[Version] = field(default_factory=list)
+    louder: float = 1.0
+
+
+class RecordedAugmentation(Augmentation):
+    """An augmentation that remembers what it did last, in `applied`."""
+
+    applied: dict[str, tuple[float, ...]]
+
+    def __call__(
+        self,
+        samples: np.ndarray,
+        sampling_rate: int,
+        rng: np.random.Generator,
+        applied: dict[str, tuple[float, ...]] | None = None,
+    ) -> np.ndarray:
+        """Varies one utterance as its base does."""
+        self.applied = {} if applied is None else applied
+        return super().__call__(samples, sampling_rate, rng, self.applied)
+
+
+def choose_examples(
+    entries: Sequence[Entry], count: int, class_names: Sequence[str] | None = None, seed: int = 0
+) -> list[int]:
+    """Chooses utterances that stand for the others: short and long ones, of as many speakers as can be.
+
+    Args:
+        entries: The usable rows of a split.
+        count: Utterances of each class, or in all where there are no classes.
+        class_names: The classes in the order in which they are to be shown.
+        seed: Of what is left to chance.
+
+    Returns:
+        Positions in `entries`, class after class, the shorter ones first.
+    """
+    groups: dict[str | None, list[int]] = {name: [] for name in class_names} if class_names is not None else {None: []}
+    for position, entry in enumerate(entries):
+        groups[None if class_names is None else entry.target].append(position)
+    rng = np.random.default_rng(seed)
+    shown: Counter[str | None] = Counter()
+    chosen: list[int] = []
+    for group in groups.values():
+        by_length = sorted(group, key=lambda position: entries[position].duration)
+        for part in np.array_split(np.array(by_length, dtype=int), min(count, len(by_length)) or 1):
+            if len(part):
+                candidates = rng.permutation(part).tolist()
+                best = min(candidates, key=lambda position: shown[entries[position].speaker])
+                shown[entries[best].speaker] += 1
+                chosen.append(best)
+    return chosen
+
+
+def make_examples(
+    entries: Sequence[Entry], rows: Dataset, positions: Sequence[int], extractor: SpeechFeatureExtractor
+) -> tuple[list[Example], list[str]]:
+    """Reads utterances, as they are.
+
+    Args:
+        entries: The usable rows of a split as entries.
+        rows: The same rows.
+        positions: Which of them.
+        extractor: What the model sees them through.
+
+    Returns:
+        The examples, and a sentence for each utterance that no features could be made of.
+    """
+    examples, problems = [], []
+    for position in positions:
+        entry = entries[position]
+        try:
+            waveform = read_audio(rows[position]["audio"], extractor.sampling_rate)
+            features = compute_features(waveform, extractor)
+        except ValueError as error:
+            problems.append(f"{entry.path}: {error}")
+            continue
+        examples.append(Example(entry, [Version("original", waveform, features, [], entry.target or "")]))
+    return examples, problems
+
+
+def add_augmented(
+    examples: Sequence[Example],
+    entries: Sequence[Entry],
+    rows: Dataset,
+    extractor: SpeechFeatureExtractor,
+    augmentation: Augmentation,
+    config: Any,
+    seed: int,
+) -> None:
+    """Adds to each example what the first epochs of a training would make of it.
+
+    Args:
+        examples: What `make_examples` gave for the training split.
+        entries: All usable rows of that split as entries.
+        rows: The same rows.
+        extractor: What the model sees them through.
+        augmentation: The recipe's.
+        config: The model's configuration, which says how features are masked.
+        seed: The recipe's `training.seed`.
+    """
+    recorded = RecordedAugmentation(**vars(augmentation))
+    dataset = SpeechDataset(
+        rows, extractor.sampling_rate, lambda row: None, recorded, seed, join_targets=lambda first, second: None
+    )
+    # By identity: two rows may be equal.
+    position_of = {id(entry): position for position, entry in enumerate(entries)}
+    for epoch in range(EPOCHS):
+        dataset.set_epoch(epoch)
+        for example in examples:
+            position = position_of[id(example.entry)]
+            recorded.applied = {}
+            waveform = dataset[position]["waveform"]
+            done = describe(recorded.applied)
+            said = example.entry.target or ""
+            if (follower := dataset.follower(position)) is not None:
+                done.insert(0, "joined with another utterance")
+                said = f"{said} + {entries[follower].target}"
+            features, masks = mask_features(compute_features(waveform, extractor), config, (seed, epoch, position))
+            joined = follower is not None
+            example.versions.append(Version(f"epoch {epoch + 1}", waveform, features, done + masks, said, joined))
+
+
+def compute_features(waveform: np.ndarray, extractor: SpeechFeatureExtractor) -> np.ndarray:
+    """The valid frames `(frames, features)` that the model sees of a waveform `(samples,)`."""
+    batch = extractor([waveform], sampling_rate=extractor.sampling_rate, return_tensors="np")
+    features: np.ndarray = batch["input_features"][0]
+    return features[: extractor.num_frames(len(waveform))]
+
+
+def mask_features(features: np.ndarray, config: Any, seed: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
+    """Masks and warps features as a model does while it is trained.
+
+    Args:
+        features: `(frames, features)`.
+        config: The model's configuration.
+        seed: Where chance begins.
+
+    Returns:
+        The features, same shape, and phrases that say what was done.
+    """
+    batch = torch.from_numpy(features)[None]
+    lengths = torch.tensor([len(features)])
+    unmasked = copy.copy(config)
+    unmasked.num_time_masks = unmasked.num_frequency_masks = 0
+    state = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    results = []
+    for settings in (unmasked, config):  # The warp is drawn first, so it is the same in both.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(state)
+            results.append(spec_augment_by_config(batch, lengths, settings)[0])
+    warped, masked = results
+    done = [] if torch.equal(warped, batch[0]) else ["frequencies warped"]
+    changed = warped != masked
+    for share, what in ((changed.all(1), "of the time"), (changed.all(0), "of the frequencies")):
+        if share.any():
+            done.append(f"{share.float().mean():.0%} {what} masked")
+    return masked.numpy(), done
+
+
+def describe(applied: dict[str, tuple[float, ...]]) -> list[str]:
+    """What an augmentation did, a phrase for each step."""
+    return [DONE.get(name, f"{name} {{:g}}").format(*values) for name, values in applied.items()]
+
+
+def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFeatureExtractor) -> None:
+    """Writes a picture and a sound file of every version into a folder, and their names into the versions.
+
+    What is compared shares axes and loudness: if one version is too loud for 16 bits, all of them are turned down.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tqdm(
+        total=sum(len(example.versions) for example in examples), desc="Drawing examples", unit="picture", leave=False
+    ) as progress:
+        for number, example in enumerate(examples, start=1):
+            versions = example.versions
+            waveforms = [version.waveform for version in versions]
+            scale = Scale.of(waveforms, [version.features for version in versions], extractor)
+            # A joined utterance may be twice as long, which would leave the others half of their pictures.
+            single = max(len(version.waveform) for version in versions if not version.joined) / extractor.sampling_rate
+            example.louder = max(scale.amplitude, 1.0)
+            slug = re.sub(r"[^\w-]+", "-", versions[0].said).strip("-")[:32].strip("-") or "utterance"
+            for index, version in enumerate(versions):
+                stem = f"{number:02d}-{slug}" + (f"-augmented-{index}" if index else "")
+                version.image, version.sound = f"{stem}.png", f"{stem}.wav"
+                who = f" ({example.entry.speaker})" if example.entry.speaker else ""
+                heading = version.said + who if len(versions) == 1 else f"{version.title}: {version.said}{who}"
+                seconds = max(len(version.waveform) / extractor.sampling_rate, single)
+                own = replace(scale, seconds=seconds)
+                draw_utterance(version.waveform, version.features, extractor, own, folder / version.image, heading)
+                samples = version.waveform / example.louder
+                soundfile.write(folder / version.sound, samples, extractor.sampling_rate, subtype="PCM_16")
+                progress.update()
+
+
+__all__ = [
+    "DONE",
+    "Example",
+    "RecordedAugmentation",
+    "Version",
+    "add_augmented",
+    "choose_examples",
+    "compute_features",
+    "describe",
+    "make_examples",
+    "mask_features",
+    "save_examples",
+]

@@ -1,0 +1,202 @@
+"""From a recipe to a folder that shows what a training of it would learn from: tables, pictures, sounds, one page.
+
+Nothing stops for a bad file: what training would refuse is listed, and the rest is shown. All that is asked of corpus,
+features and augmentation is asked of the objects that training asks, so that what is seen is what would be learned.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+
+from hf_speech.data.inspection import InspectionReport, survey_corpus
+from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
+from hf_speech.exploration.charts import plot_durations, plot_labels, plot_speakers, plot_transcripts
+from hf_speech.exploration.examples import Example, add_augmented, choose_examples, make_examples, save_examples
+from hf_speech.exploration.page import MASKS, PAGE, is_ours, write_page, write_placeholder
+from hf_speech.exploration.table import Table, read_table
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.recipe import Recipe
+from hf_speech.training.run import fit_feature_extractor, make_feature_extractor, make_model
+
+EXAMPLES_OF_EACH_CLASS, EXAMPLES_OF_TRANSCRIPTS = 2, 8
+CHARTS = ("labels.png", "durations.png", "speakers.png")
+
+
+@dataclass
+class Exploration:
+    """What an exploration found and wrote.
+
+    Attributes:
+        folder: Where everything lies.
+        table: All rows.
+        report: What the inspection found.
+        examples: What can be looked at and listened to.
+        notes: What is to be known beyond the inspection, a sentence each.
+        charts: Names of the pictures of the whole corpus.
+    """
+
+    folder: Path
+    table: Table
+    report: InspectionReport
+    examples: list[Example] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    charts: list[str] = field(default_factory=list)
+
+    @property
+    def page(self) -> Path:
+        """The page that shows all of it."""
+        return self.folder / PAGE
+
+
+def explore(
+    recipe: Recipe,
+    output_dir: str | Path | None = None,
+    *,
+    augmented: bool = False,
+    split: str = "train",
+    examples: int | None = None,
+    command: str = "hf_speech.exploration.explore(recipe)",
+) -> Exploration:
+    """Writes down and draws what a recipe's corpus is, and what the model gets of it.
+
+    Args:
+        recipe: A resolved recipe, from `load_recipe`.
+        output_dir: The folder to write; `explored/NAME` by default. What an earlier exploration wrote is replaced.
+        augmented: Whether each example is also shown as the recipe's augmentation varies it.
+        split: Where the examples come from.
+        examples: Examples of each class, or in all where there are transcripts; None for a few.
+        command: The command to be named on the page.
+
+    Raises:
+        HFSpeechError: If the recipe cannot be used, the corpus is not there, or there is nothing to vary.
+    """
+    folder = Path(output_dir) if output_dir is not None else Path("explored") / recipe.name
+    _check_free(folder)
+    if augmented:
+        _check_augmented(recipe, split)
+    source = dataclasses.replace(recipe.corpus, bad_rows="skip")
+    loaded = source.load()
+    recipe.task.check_columns(loaded)
+    if split not in loaded:
+        raise RecipeError(f"The corpus {recipe.corpus.name} has no split {split!r}: there are {', '.join(loaded)}.")
+    extractor = make_feature_extractor(recipe)
+    report = survey_corpus(loaded, source, extractor.sampling_rate)
+    config = _survey_targets(recipe, extractor, loaded, report)
+    corpus = _good(loaded, report)
+
+    write = str if recipe.text is None else recipe.text.normalize
+    table = read_table(loaded, report, recipe.task.target_column, write)
+    exploration = Exploration(folder, table, report, notes=table.shared_speakers())
+    exploration.notes += table.other_rates(extractor.sampling_rate)
+    _clear(folder)
+    table.save(folder / "table.csv")
+    content = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    (folder / "inspection.json").write_text(content + "\n", encoding="utf-8")
+    _draw_charts(exploration)
+
+    if _fit(exploration, extractor, corpus) and len(corpus[split]):
+        entries, rows = table.usable(split), corpus[split]
+        default = EXAMPLES_OF_TRANSCRIPTS if table.class_names is None else EXAMPLES_OF_EACH_CLASS
+        positions = choose_examples(entries, examples or default, table.class_names, recipe.corpus.seed)
+        exploration.examples, problems = make_examples(entries, rows, positions, extractor)
+        exploration.notes += problems
+        if augmented:
+            add_augmented(
+                exploration.examples, entries, rows, extractor, recipe.augmentation, config, recipe.training.seed
+            )
+        save_examples(exploration.examples, folder / "examples", extractor)
+    write_page(exploration, recipe, extractor, split=split, command=command)
+    return exploration
+
+
+def _survey_targets(
+    recipe: Recipe, extractor: SpeechFeatureExtractor, loaded: DatasetDict, report: InspectionReport
+) -> Any:
+    """Adds to the report what the task finds in its targets; gives the configuration of the recipe's model.
+
+    The corpus's own refusals become warnings, and the configuration is None if there is nothing to make a model for.
+    """
+    task, corpus = recipe.task, _good(loaded, report)
+    try:
+        task.load_lexicon(corpus, recipe.text, recipe.corpus.lexicon())
+    except HFSpeechError as error:
+        report.warnings.append(str(error))
+    try:
+        tokenizer = task.make_tokenizer(corpus, recipe.text)
+        model = make_model(recipe, extractor, corpus, tokenizer)
+
+        def frames_of(seconds: float) -> int:
+            return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
+
+        task.inspect_targets(
+            corpus, report, bad_rows="skip", frames_of=frames_of, tokenizer=tokenizer, options=recipe.text
+        )
+    except CorpusError as error:
+        report.warnings.append(str(error))
+        return None
+    return model.config
+
+
+def _fit(exploration: Exploration, extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> bool:
+    """Fits global statistics where there are any; without them there are no features to show, and a note says so."""
+    try:
+        fit_feature_extractor(extractor, corpus)
+    except ValueError as error:
+        exploration.notes.append(f"No examples can be shown: {error}")
+        return False
+    return True
+
+
+def _good(loaded: DatasetDict, report: InspectionReport) -> DatasetDict:
+    """The usable rows."""
+    return DatasetDict({split: rows.select(report.splits[split].good_indices) for split, rows in loaded.items()})
+
+
+def _draw_charts(exploration: Exploration) -> None:
+    table, folder = exploration.table, exploration.folder
+    if not table.usable():
+        return
+    (plot_transcripts if table.class_names is None else plot_labels)(table, folder / "labels.png")
+    plot_durations(table, folder / "durations.png")
+    exploration.charts = list(CHARTS[:2])
+    if any(entry.speaker is not None for entry in table.usable()):
+        plot_speakers(table, folder / "speakers.png")
+        exploration.charts = list(CHARTS)
+
+
+def _check_augmented(recipe: Recipe, split: str) -> None:
+    if split != "train":
+        raise RecipeError(f"Only the train split is augmented: leave out --augmented, or --split {split}.")
+    if not recipe.augmentation.is_active and not any(recipe.model.get(name) for name in MASKS):
+        raise RecipeError(
+            "This recipe varies nothing: give it a section augmentation, such as speed: [0.9, 1.1], or masks in its "
+            "section model, such as num_time_masks: 2, or leave out --augmented."
+        )
+
+
+def _check_free(folder: Path) -> None:
+    """Refuses a folder that holds something else than an earlier exploration."""
+    if folder.exists() and not folder.is_dir():
+        raise RecipeError(f"{folder} is a file: give another folder as --output.")
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder / PAGE):
+        raise RecipeError(f"{folder} holds something else than an exploration: give another folder as --output.")
+
+
+def _clear(folder: Path) -> None:
+    """Makes an empty folder, or takes away what an earlier exploration wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # First of all, so that an interrupted exploration can be told from somebody's recordings.
+    write_placeholder(folder / PAGE)
+    shutil.rmtree(folder / "examples", ignore_errors=True)
+    for name in ("table.csv", "inspection.json", *CHARTS):
+        (folder / name).unlink(missing_ok=True)
+
+
+__all__ = ["Exploration", "explore"]

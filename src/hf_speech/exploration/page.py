@@ -1,0 +1,207 @@
+"""The page that shows an exploration: one HTML file beside the pictures and sounds it links to, no network.
+
+What it says in words is composed here; how it looks is in `page.html.j2`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hf_speech.exploration.examples import Example
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from hf_speech.exploration.explore import Exploration
+
+PAGE = "index.html"
+GENERATOR = '<meta name="generator" content="hf-speech explore">'
+CAPTIONS = {
+    "labels.png": "What is to be learned",
+    "durations.png": "How long the utterances are",
+    "speakers.png": "Who speaks",
+}
+# The settings of a model that vary features: the one that switches a way on, and all that belong to it.
+MASKS = {
+    "num_time_masks": ("num_time_masks", "time_mask_width", "max_time_mask_ratio"),
+    "num_frequency_masks": ("num_frequency_masks", "frequency_mask_width"),
+    "frequency_warp": ("frequency_warp",),
+}
+# What a model also does while it is trained, to whole batches or in its layers, which no picture of an utterance shows.
+UNSEEN = ("feature_noise", "input_dropout", "mixup_alpha", "consistency_weight")
+WORDS_OF_FEATURES = {
+    "log_mel": "log-mel features",
+    "spectrogram": "bins of a spectrum",
+    "mfcc": "cepstral coefficients (MFCC)",
+    "waveform": "raw samples",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something to be known about the corpus.
+
+    Attributes:
+        text: A sentence.
+        severity: "bad" for rows that cannot be used, "warning" for what is suspicious.
+        examples: Some of the rows, a sentence each.
+    """
+
+    text: str
+    severity: str
+    examples: Sequence[str] = ()
+
+
+def is_ours(page: Path) -> bool:
+    """Whether a file is a page that an exploration wrote."""
+    try:
+        return GENERATOR in page.read_text(encoding="utf-8")[:1000]
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def write_placeholder(page: Path) -> None:
+    """Writes what stands there until the page is made."""
+    page.write_text(f"<!doctype html><title>hf_speech</title>{GENERATOR}<p>Being made.\n", encoding="utf-8")
+
+
+def write_page(
+    exploration: Exploration, recipe: Recipe, extractor: SpeechFeatureExtractor, *, split: str, command: str
+) -> None:
+    """Writes the page.
+
+    Args:
+        exploration: What it shows.
+        recipe: Whose corpus it is.
+        extractor: What the model sees it through.
+        split: Where the examples come from.
+        command: What it was made by.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["length_of_time"] = length_of_time
+    table = exploration.table
+    summaries = table.summaries()
+    content = environment.get_template("page.html.j2").render(
+        generator=GENERATOR,
+        recipe=recipe,
+        corpus=recipe.corpus,
+        command=command,
+        figures=_figures(exploration),
+        summaries=summaries,
+        kinds="classes" if table.class_names is not None else "different words",
+        has_new_words=any(summary.new_words is not None for summary in summaries),
+        findings=findings(exploration),
+        bad_rows=recipe.corpus.bad_rows,
+        charts=[(name, CAPTIONS[name]) for name in exploration.charts],
+        features=features_in_words(extractor),
+        augmentation=_augmentation(recipe),
+        unseen={name: recipe.model[name] for name in UNSEEN if recipe.model.get(name)},
+        groups=_groups(exploration),
+        augmented=any(len(example.versions) > 1 for example in exploration.examples),
+        split=split,
+    )
+    exploration.page.write_text(content, encoding="utf-8")
+
+
+def findings(exploration: Exploration) -> list[Finding]:
+    """All that is to be known about the corpus: first what cannot be used, then what is suspicious."""
+    report = exploration.report
+    bad, suspicious = [], []
+    for split, found in report.splits.items():
+        for kind, finding in found.bad.items():
+            verb = "is" if finding.count == 1 else "are"
+            bad.append(Finding(f"{finding.count:,} of {split} {verb} {kind}.", "bad", finding.examples))
+        for kind, finding in found.warnings.items():
+            suspicious.append(Finding(f"{finding.count:,} of {split}: {kind}.", "warning", finding.examples))
+    return bad + suspicious + [Finding(text, "warning") for text in [*report.warnings, *exploration.notes]]
+
+
+def features_in_words(extractor: SpeechFeatureExtractor) -> str:
+    """What the model sees of a sound, as a phrase."""
+    count = extractor.feature_size // (1 + extractor.num_deltas)
+    deltas = ("", " and their slopes", " and their slopes of two orders")[extractor.num_deltas]
+    step = 1000 * extractor.hop_length / extractor.sampling_rate
+    normalization = {
+        "none": "",
+        "peak": ", of sound scaled to a peak of 1",
+        "utterance": ", each normalised over the utterance",
+        "global": ", each normalised over the training split",
+    }[extractor.normalization]
+    return (
+        f"{count} {WORDS_OF_FEATURES[extractor.feature_type]}{deltas} every {step:g} ms of sound at "
+        f"{extractor.sampling_rate:,} Hz{normalization}"
+    )
+
+
+def length_of_time(seconds: float) -> str:
+    """Seconds as people say them: "0.43 s", "12.5 min", "3.2 h"."""
+    if seconds != seconds:
+        return "unknown"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _figures(exploration: Exploration) -> list[tuple[str, str]]:
+    """The numbers on top: what, and how much."""
+    table = exploration.table
+    usable = table.usable()
+    speakers = {entry.speaker for entry in usable} - {None}
+    kinds = {word for entry in usable for word in table.words(entry)} if table.class_names is None else None
+    rates = sorted(table.sampling_rates())
+    figures = [
+        (f"{len(usable):,}", "utterances"),
+        (length_of_time(sum(entry.duration for entry in usable)), "of speech"),
+        (f"{len(table.class_names or kinds or ()):,}", "classes" if kinds is None else "different words"),
+    ]
+    if speakers:
+        figures.append((f"{len(speakers):,}", "speakers"))
+    if rates:
+        figures.append((" · ".join(f"{rate:,}" for rate in rates[:3]) + (" …" if rates[3:] else ""), "Hz"))
+    return [*figures, (f"{len(table.entries) - len(usable):,}", "unusable")]
+
+
+def _augmentation(recipe: Recipe) -> list[tuple[str, str]]:
+    """What the recipe does to training utterances: the keys that are set, and their values."""
+    set_keys = {name: value for name, value in vars(recipe.augmentation).items() if value is not None and value != 0}
+    lines = [(f"augmentation.{name}", _value(value)) for name, value in set_keys.items()]
+    for switch, names in MASKS.items():
+        if recipe.model.get(switch):
+            lines += [(f"model.{name}", _value(recipe.model[name])) for name in names]
+    return lines
+
+
+def _value(value: Any) -> str:
+    return f"{value[0]:g} to {value[1]:g}" if isinstance(value, tuple | list) else str(value)
+
+
+def _groups(exploration: Exploration) -> list[tuple[str, list[Example]]]:
+    """The examples by class, in the order in which they were chosen; one nameless group of transcripts."""
+    if exploration.table.class_names is None:
+        return [("", exploration.examples)] if exploration.examples else []
+    return [(str(name), list(group)) for name, group in groupby(exploration.examples, lambda item: item.entry.target)]
+
+
+__all__ = [
+    "GENERATOR",
+    "PAGE",
+    "Finding",
+    "features_in_words",
+    "findings",
+    "is_ours",
+    "length_of_time",
+    "write_page",
+    "write_placeholder",
+]

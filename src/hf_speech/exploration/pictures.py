@@ -1,0 +1,235 @@
+"""The picture of an utterance: its waveform, and below it the features as the model sees them.
+
+Both share the time axis in seconds. The features stand on the axis they mean: Hz on the scale of the mel filters, Hz,
+or the number of the coefficient; deltas have a panel of their own, since their values do. Viridis is read alike with
+and without colour vision, and in grey.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from transformers.audio_utils import hertz_to_mel
+
+from hf_speech.evaluation.plots import BLUE, FAINT, INK, new_figure, save_figure
+from hf_speech.models import SpeechFeatureExtractor
+
+WIDTH = 4.4
+COLOURS = "viridis"
+ORDERS = ("", "Slope of ", "Slope of the slope of ")
+# Frequencies in Hz that a mel axis may name; those that have room are taken.
+NICE_FREQUENCIES = (100, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 20000)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The limits that pictures to be compared have in common.
+
+    Attributes:
+        seconds: End of the time axis.
+        amplitude: End of the amplitude axis, both ways.
+        ranges: Lowest and highest colour for the features and for each order of deltas.
+    """
+
+    seconds: float
+    amplitude: float
+    ranges: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, waveforms: list[np.ndarray], features: list[np.ndarray], extractor: SpeechFeatureExtractor) -> Scale:
+        """The limits that fit all of these utterances.
+
+        Args:
+            waveforms: Samples of each, `(samples,)`.
+            features: Features of each, `(frames, features)`.
+            extractor: What made them.
+        """
+        # A few extreme values would leave one colour to all others.
+        orders = [
+            np.concatenate([_order(values, index, extractor).ravel() for values in features])
+            for index in range(1 + extractor.num_deltas)
+        ]
+        ranges = []
+        for values in orders:
+            low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+            ranges.append((low, high if high > low else low + 1))
+        return cls(
+            seconds=max(len(samples) for samples in waveforms) / extractor.sampling_rate,
+            amplitude=max(float(np.abs(samples).max()) for samples in waveforms) or 1.0,
+            ranges=tuple(ranges),
+        )
+
+
+def draw_utterance(
+    samples: np.ndarray,
+    features: np.ndarray,
+    extractor: SpeechFeatureExtractor,
+    scale: Scale,
+    path: str | Path,
+    title: str,
+) -> None:
+    """Draws one utterance.
+
+    Args:
+        samples: Waveform `(samples,)` at the extractor's rate.
+        features: What the model sees of it, `(frames, features)`.
+        extractor: What made the features of the waveform.
+        scale: The limits of the axes.
+        path: The PNG file to write.
+        title: What stands above, in one line.
+    """
+    panels = 1 + extractor.num_deltas
+    heights = [1.0, *[1.9] * panels]
+    figure = new_figure(WIDTH, 0.75 + 0.98 * sum(heights))
+    first, *others = figure.subplots(1 + panels, 1, height_ratios=heights)
+    first.set_title(_one_line(title), loc="left", color=INK, fontsize=10, fontweight="bold")
+    _draw_waveform(first, samples, extractor, scale)
+    for index, axes in enumerate(others):
+        values = _order(features, index, extractor)
+        if extractor.time_average:
+            _draw_average(axes, values[0], index, extractor)
+            continue
+        axes.sharex(first)
+        low, high = scale.ranges[index]
+        hop, rate = extractor.hop_length, extractor.sampling_rate
+        # A frame stands around its own moment; only raw samples begin there.
+        start = 0.0 if extractor.feature_type == "waveform" else -hop / 2 / rate
+        extent = (start, start + len(values) * hop / rate, -0.5, values.shape[1] - 0.5)
+        image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap=COLOURS, vmin=low, vmax=high)
+        axes.set_xlim(0, scale.seconds)
+        _label_features(axes, values.shape[1], extractor)
+        bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=16, extend="both")
+        bar.set_label(feature_unit(extractor, index), color=INK, fontsize=8.5)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
+    for axes in others[:-1] if not extractor.time_average else []:
+        axes.tick_params(labelbottom=False)
+        axes.set_xlabel("")
+    for axes in (first, *others):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8.5)
+        axes.xaxis.label.set_fontsize(9)
+        axes.yaxis.label.set_fontsize(9)
+    figure.align_ylabels([first, *others])
+    save_figure(figure, path)
+
+
+def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
+    """What the numbers of the features are, for a colour bar.
+
+    Args:
+        extractor: What makes them.
+        order: 0 for the features, 1 for their slopes, 2 for the slopes of these.
+    """
+    quantity = "power" if extractor.power == 2 else "amplitude" if extractor.power == 1 else "spectrum"
+    unit = {"ln": f"ln {quantity}", "db": "dB", "none": quantity}[extractor.log]
+    if extractor.feature_type == "waveform":
+        unit = "amplitude"
+    if extractor.normalization in ("utterance", "global"):
+        of = "utterance" if extractor.normalization == "utterance" else "corpus"
+        if extractor.normalize_variance:
+            return f"standard deviations\nfrom the mean of the {of}"
+        unit = f"{unit},\nless the mean of the {of}"
+    return unit + ("", "\na frame", "\na frame, a frame")[order]
+
+
+def mel_positions(extractor: SpeechFeatureExtractor) -> tuple[list[float], list[int]]:
+    """Where on an axis of mel filters which frequencies are.
+
+    Returns:
+        Positions in filters (0 is the centre of the first), and frequencies in Hz.
+    """
+    low = extractor.min_frequency
+    high = extractor.sampling_rate / 2 if extractor.max_frequency is None else extractor.max_frequency
+    # The filters' centres are as far from each other on the mel scale as the first is from the lower end.
+    edges = hertz_to_mel(np.array([low, high, *NICE_FREQUENCIES], dtype=float), mel_scale=extractor.mel_scale)
+    step = (edges[1] - edges[0]) / (extractor.num_mel_bins + 1)
+    positions = (edges[2:] - edges[0]) / step - 1
+    apart = extractor.num_mel_bins / 9  # room for a number
+    kept: list[tuple[float, int]] = []
+    for position, frequency in zip(positions.tolist(), NICE_FREQUENCIES, strict=True):
+        inside = -0.5 <= position <= extractor.num_mel_bins - 0.5
+        if inside and (not kept or position - kept[-1][0] >= apart):
+            kept.append((position, frequency))
+    return [position for position, _ in kept], [frequency for _, frequency in kept]
+
+
+def _draw_waveform(axes: Axes, samples: np.ndarray, extractor: SpeechFeatureExtractor, scale: Scale) -> None:
+    time = np.arange(len(samples)) / extractor.sampling_rate
+    axes.plot(time, samples, color=BLUE, linewidth=0.6)
+    axes.axhline(0, color=FAINT, linewidth=0.4)
+    axes.set_ylim(-1.05 * scale.amplitude, 1.05 * scale.amplitude)
+    axes.set_xlim(0, scale.seconds)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, symmetric=True))
+    axes.set_ylabel("Amplitude\n(full scale 1)")
+    if extractor.time_average:
+        axes.set_xlabel("Time (s)")
+    else:  # The features below have the same axis.
+        axes.tick_params(labelbottom=False)
+    limit = extractor.max_duration
+    if limit is not None and scale.seconds > limit:
+        axes.axvspan(limit, scale.seconds, color=FAINT, alpha=0.2, linewidth=0)
+        axes.annotate(
+            "not seen",
+            (limit, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -3),
+            textcoords="offset points",
+            va="top",
+            color=INK,
+            fontsize=8,
+        )
+
+
+def _label_features(axes: Axes, count: int, extractor: SpeechFeatureExtractor) -> None:
+    """Names the axis of the features by what they are."""
+    axes.set_xlabel("Time (s)")
+    axes.set_ylim(-0.5, count - 0.5)
+    if extractor.feature_type == "log_mel":
+        positions, frequencies = mel_positions(extractor)
+        axes.set_yticks(positions, [f"{frequency:,}" for frequency in frequencies])
+        axes.set_ylabel("Frequency\n(Hz, mel scale)")
+    elif extractor.feature_type == "spectrogram":
+        per_bin = extractor.sampling_rate / 2 / (count - 1)
+        locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
+        ticks = np.asarray(locator.tick_values(0, extractor.sampling_rate / 2))
+        ticks = ticks[ticks <= extractor.sampling_rate / 2]
+        axes.set_yticks(ticks / per_bin, [f"{tick:,.0f}" for tick in ticks])
+        axes.set_ylabel("Frequency (Hz)")
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axes.set_ylabel("Coefficient" if extractor.feature_type == "mfcc" else "Sample of the frame")
+
+
+def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechFeatureExtractor) -> None:
+    """One vector for the whole utterance: a line over the features."""
+    axes.plot(values, color=BLUE, marker="o", markersize=2.5, linewidth=1)
+    axes.set_ylabel(f"Mean over time\n({feature_unit(extractor, order)})")
+    axes.grid(color="#E5E7EB", linewidth=0.8)
+    if extractor.feature_type == "log_mel":
+        positions, frequencies = mel_positions(extractor)
+        axes.set_xticks(positions, [f"{frequency:,}" for frequency in frequencies])
+        axes.set_xlabel("Frequency (Hz, mel scale)")
+    else:
+        axes.set_xlabel(
+            {"mfcc": "Coefficient", "spectrogram": "Bin of the spectrum"}.get(
+                extractor.feature_type, "Sample of the frame"
+            )
+        )
+
+
+def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) -> np.ndarray:
+    """The features themselves (0), their slopes (1) or the slopes of these (2): `(frames, features)`."""
+    return np.split(features, 1 + extractor.num_deltas, axis=1)[index]
+
+
+def _one_line(title: str, most: int = 46) -> str:
+    short = title if len(title) <= most else f"{title[: most - 1]}…"
+    return short.replace("$", r"\$")
+
+
+__all__ = ["Scale", "draw_utterance", "feature_unit", "mel_positions"]
