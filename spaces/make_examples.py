@@ -1,0 +1,40 @@
+"""Speaks the examples that ship with the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
+
+The voices are eSpeak NG's and the quiet room is that of the synthetic corpus, so that nobody's recording is passed on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from hf_speech.data.audio import resample
+from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record, synthesize
+
+HERE = Path(__file__).resolve().parent
+# File: text, voice, pitch, words per minute.
+EXAMPLES = {
+    "transcribe/examples/five one two eight six three.flac": ("five one two eight six three", "en-us+steph", 50, 135),
+    "transcribe/examples/enter four five eight two one.flac": ("enter four five eight two one", "en-us+linda", 50, 135),
+    "transcribe/examples/j o h n s m i t h.flac": ("j o h n s m i t h", "en-us+max", 50, 135),
+    "classify/examples/seven.flac": ("seven", "en-us+Michael", 50, 150),
+    "classify/examples/two.flac": ("two", "en-us+f2", 50, 150),
+    "classify/examples/zero.flac": ("zero", "en-us+m1", 50, 150),
+}
+
+
+def main() -> None:
+    """Writes the files beside the Spaces, the same bytes every time."""
+    rng = np.random.default_rng(0)
+    for (file, job), (samples, rate) in zip(EXAMPLES.items(), synthesize(list(EXAMPLES.values())), strict=True):
+        recording = record(resample(samples / 32768, rate, SAMPLING_RATE), rng)
+        path = HERE / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, recording, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+        print(f"{file}: {job[0]} ({len(recording) / SAMPLING_RATE:.1f} s, {path.stat().st_size / 1000:.0f} kB)")
+
+
+if __name__ == "__main__":
+    main()

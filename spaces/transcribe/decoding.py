@@ -1,0 +1,158 @@
+"""From log-probabilities to words with times and confidences: along the best path, or with a language model.
+
+A word begins with its first token's first frame and ends with its last token's last one. Its confidence is the
+probability of its least certain token, and a token's is the highest that any of its frames gives it: one wrong letter
+makes a wrong word, and CTC shares the frames around a spike with the blank without any doubt about the token.
+
+The search is torchaudio's `ctc_decoder` over flashlight-text, the alignment of what it finds torchaudio's
+`forced_align`. Both give what hf_speech's own decoders give; a test there compares them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+DELIMITER = "|"
+UNKNOWN = "<unk>"
+# What a model calls impossible stays finite, so that impossible paths can still be compared.
+_FLOOR = -1e4
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word in time.
+
+    Attributes:
+        text: The word.
+        start: Its beginning in seconds.
+        end: Its end in seconds.
+        confidence: How sure the model is of it, between 0 and 1.
+    """
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+def best_path(log_probs: np.ndarray, tokens: Sequence[str], blank: int, seconds_per_frame: float) -> list[Word]:
+    """The words along the most probable token of every frame, repeats merged and blanks dropped (Graves et al. 2006).
+
+    Args:
+        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        tokens: The string of each token id.
+        blank: The id of the CTC blank.
+        seconds_per_frame: Time from a frame to the next.
+    """
+    return _words(log_probs.argmax(axis=1), log_probs, tokens, blank, seconds_per_frame)
+
+
+def _words(
+    path: np.ndarray, log_probs: np.ndarray, tokens: Sequence[str], blank: int, seconds_per_frame: float
+) -> list[Word]:
+    """The words along a path of one token id a frame."""
+    groups = groupby(_spans(path, log_probs, blank), key=lambda span: tokens[span[0]] == DELIMITER)
+    words = []
+    for spans in (list(group) for is_delimiter, group in groups if not is_delimiter):
+        text = "".join(tokens[token] for token, *_ in spans)
+        confidence = min(probability for *_, probability in spans)
+        words.append(Word(text, spans[0][1] * seconds_per_frame, spans[-1][2] * seconds_per_frame, confidence))
+    return words
+
+
+def _spans(path: np.ndarray, log_probs: np.ndarray, blank: int) -> Iterator[tuple[int, int, int, float]]:
+    """Token, first frame, frame after the last, and probability of each run of a token along a path."""
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(path)) + 1, [len(path)]]) if len(path) else np.zeros(1, int)
+    for start, end in pairwise(starts.tolist()):
+        token = int(path[start])
+        if token != blank:
+            yield token, start, end, float(np.exp(log_probs[start:end, token].max()))
+
+
+class BeamSearch:
+    """Decoding with an n-gram model of words, whose words are then all that can be recognised.
+
+    Args:
+        arpa: The language model; its weights, as hf_speech tuned them, in `NAME.decoder.json` beside it.
+        tokens: The string of each token id.
+        blank: The id of the CTC blank.
+
+    Raises:
+        ImportError, OSError, RuntimeError: If flashlight-text or torchaudio cannot be used here.
+        ValueError: If the model's words cannot be spelled with the tokens.
+    """
+
+    def __init__(self, arpa: Path, tokens: Sequence[str], blank: int) -> None:
+        from torchaudio.functional import forced_align
+        from torchaudio.models.decoder import ctc_decoder
+
+        self._align = forced_align
+        self._tokens, self._blank, self._ids = tokens, blank, {token: index for index, token in enumerate(tokens)}
+        letters = {token for token in tokens if len(token) == 1} - {tokens[blank], DELIMITER}
+        words = sorted(word for word in _unigrams(arpa) if letters.issuperset(word))
+        if DELIMITER not in tokens or all(len(word) == 1 for word in words):
+            raise ValueError(f"{arpa.name} is no model of words that {''.join(sorted(letters))!r} can spell")
+        weights: dict[str, Any] = {"lm_weight": 0.5, "word_score": 0.0, "beam_size": 100}
+        tuned = arpa.with_suffix(".decoder.json")
+        if tuned.is_file():
+            weights |= json.loads(tuned.read_text(encoding="utf-8"))
+        with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lexicon:
+            lexicon.writelines(f"{word}\t{' '.join(word)} {DELIMITER}\n" for word in words)
+            lexicon.flush()
+            self._search = ctc_decoder(
+                lexicon=lexicon.name,
+                tokens=list(tokens),
+                lm=str(arpa),
+                nbest=int(weights["beam_size"]),
+                beam_size=int(weights["beam_size"]),
+                beam_threshold=50.0,
+                lm_weight=float(weights["lm_weight"]) * math.log(10),  # KenLM gives logarithms to base 10.
+                word_score=float(weights["word_score"]),
+                log_add=True,
+                blank_token=tokens[blank],
+                sil_token=DELIMITER,
+                unk_word=UNKNOWN,
+            )
+        self._lock = threading.Lock()  # The search keeps its hypotheses in itself.
+
+    def decode(self, log_probs: np.ndarray, seconds_per_frame: float) -> list[Word]:
+        """The words that are most probable by sound and language together; arguments as for `best_path`."""
+        # A word is complete only at a delimiter, but sounds end without one: a last frame is certainly a delimiter.
+        emissions = np.full((len(log_probs) + 1, len(self._tokens)), _FLOOR, dtype=np.float32)
+        emissions[:-1] = np.maximum(log_probs, _FLOOR)
+        emissions[-1, self._ids[DELIMITER]] = 0.0
+        scores: dict[tuple[str, ...], float] = {}
+        with self._lock:
+            for found in self._search(torch.from_numpy(emissions)[None])[0]:
+                words = tuple(found.words)
+                scores[words] = float(np.logaddexp(scores.get(words, -math.inf), found.score))
+        text = DELIMITER.join(max(scores, key=lambda words: scores[words], default=()))
+        if not text:
+            return []
+        targets = torch.tensor([[self._ids[token] for token in text]])
+        path = self._align(torch.from_numpy(emissions[None, :-1]), targets, blank=self._blank)[0]
+        return _words(path[0].numpy(), log_probs, self._tokens, self._blank, seconds_per_frame)
+
+
+def _unigrams(arpa: Path) -> Iterator[str]:
+    """The words of a language model in ARPA format."""
+    inside = False
+    with arpa.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("\\"):
+                if inside:
+                    return
+                inside = line.strip() == "\\1-grams:"
+            elif inside and len(fields := line.split()) > 1 and fields[1] not in ("<s>", "</s>", UNKNOWN):
+                yield fields[1]

@@ -1,0 +1,144 @@
+"""The model of the Space: whole recordings to words, and a microphone to text while it is heard.
+
+A recording longer than a chunk is heard in chunks that overlap, of which only the middle is believed, as hf_speech does.
+A causal model also listens live, exactly: what it says of the pieces is what it says of the whole (`model.stream`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+from decoding import BeamSearch, Word, best_path
+from sound import is_silent, to_mono
+from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+from transformers.utils import logging
+
+CHUNK_SECONDS, OVERLAP_SECONDS = 20.0, 3.0
+
+
+class Recogniser:
+    """A CTC model with its feature extractor, tokenizer and, if its folder has one, language model.
+
+    Args:
+        folder: The model's folder; the code in it is run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        logging.disable_progress_bar()
+        torch.set_num_threads(1)
+        options: dict[str, Any] = {"trust_remote_code": True}
+        self.model = AutoModelForCTC.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, **options
+        ).eval()
+        self.extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        self.rate = int(self.extractor.sampling_rate)
+        self._ratio = int(self.model.config.inputs_to_logits_ratio)
+        self._tokens = list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
+        self._blank = int(self.model.config.pad_token_id)
+        self._search = self._open_language_model(folder / "language_model.arpa")
+        self.words(np.zeros(self.rate, dtype=np.float32), False)  # The first visitor should not wait longer.
+
+    @property
+    def has_language_model(self) -> bool:
+        """Whether decoding with a language model can be chosen."""
+        return self._search is not None
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the model can listen live."""
+        return bool(getattr(self.model, "can_stream", False))
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        """What the model sees of `samples`: `(frames, features)`."""
+        inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
+        features: np.ndarray = inputs[self.model.main_input_name][0]
+        return features
+
+    def words(self, samples: np.ndarray, language_model: bool) -> list[Word]:
+        """What is said in `samples` `(samples,)` at the model's rate."""
+        if is_silent(samples):
+            return []
+        log_probs, frame = self._log_probs(samples), self._ratio / self.rate
+        if language_model and self._search is not None:
+            return self._search.decode(log_probs, frame)
+        return best_path(log_probs, self._tokens, self._blank, frame)
+
+    def listen(self) -> Listener:
+        """Begins to listen live."""
+        return Listener(self.model.stream(self.extractor, self.tokenizer), self.rate)
+
+    @torch.inference_mode()
+    def _log_probs(self, samples: np.ndarray) -> np.ndarray:
+        """Log-probabilities `(frames, tokens)` of a recording of any length; chunks begin and end between frames."""
+        total = len(samples) // self._ratio
+        chunk, overlap = (round(seconds * self.rate / self._ratio) for seconds in (CHUNK_SECONDS, OVERLAP_SECONDS))
+        pieces = [np.zeros((0, len(self._tokens)), dtype=np.float32)]
+        known = 0
+        while known < total:
+            first = max(known - overlap, 0) if total > chunk else 0
+            last = total if first + chunk >= total else first + chunk
+            # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
+            heard = samples[first * self._ratio : len(samples) if last == total else last * self._ratio]
+            inputs = self.extractor(heard, sampling_rate=self.rate, return_tensors="pt")
+            log_probs = self.model(**inputs).logits[0].float().log_softmax(dim=-1).numpy()
+            believed = last if last == total else last - overlap
+            pieces.append(log_probs[known - first : believed - first])
+            known = believed
+        return np.concatenate(pieces)
+
+    def _open_language_model(self, arpa: Path) -> BeamSearch | None:
+        if not arpa.is_file():
+            return None
+        try:
+            return BeamSearch(arpa, self._tokens, self._blank)
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            print(f"The language model cannot be used, and only the best path can be chosen: {error}")
+            return None
+
+
+class Listener:
+    """Hears one microphone. All it keeps is the stream's state, which does not grow, and the text.
+
+    Args:
+        stream: The model's stream.
+        rate: The rate in Hz at which the model hears.
+    """
+
+    def __init__(self, stream: Any, rate: int) -> None:
+        self._stream, self._rate = stream, rate
+        self._resampler: soxr.ResampleStream | None = None
+        self._heard_rate = rate
+        self.seconds = 0.0
+        self.text = ""
+
+    def accept(self, samples: np.ndarray, rate: int) -> str:
+        """Hears a piece, as a browser gives it, and returns the text so far.
+
+        Args:
+            samples: `(samples,)` or `(samples, channels)`, floats or integers.
+            rate: Their rate in Hz, which stays the same.
+
+        Raises:
+            SoundError: If they are no samples.
+        """
+        mono = to_mono(samples)
+        if rate != self._rate:
+            if self._resampler is None:
+                # One that remembers: resampled piece by piece, the seams would be heard.
+                self._resampler = soxr.ResampleStream(rate, self._rate, 1, dtype="float32")
+            mono = self._resampler.resample_chunk(mono)
+        self.seconds += len(mono) / self._rate
+        self.text = self._stream.accept(mono).text
+        return self.text
+
+    def finish(self) -> str:
+        """Ends the recording and returns the whole text."""
+        if self._resampler is not None:
+            self._stream.accept(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
+        self.text = self._stream.finish().text
+        return self.text
