@@ -78,7 +78,7 @@ def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_pat
     with pytest.raises(HFSpeechError, match="no run folder"):
         train(recipe, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").exists()
-    with pytest.raises(HFSpeechError, match="no checkpoint"):
+    with pytest.raises(HFSpeechError, match="no whole checkpoint"):
         train(recipe, tmp_path / "nothing", resume=True)
 
 
