@@ -104,7 +104,7 @@ def test_mistakes_end_in_one_sentence(
 
 
 def test_scripts_run_beside_the_library_of_their_name(tmp_path: Path) -> None:
-    for script in ("train.py", "evaluate.py"):
+    for script, word in (("train.py", "--output"), ("evaluate.py", "--output"), ("download_data.py", "ravdess")):
         finished = subprocess.run(
             [sys.executable, REPOSITORY / "scripts" / script, "--help"],
             capture_output=True,
@@ -113,7 +113,7 @@ def test_scripts_run_beside_the_library_of_their_name(tmp_path: Path) -> None:
             env=os.environ | {"COLUMNS": "200"},
         )
         assert finished.returncode == 0, finished.stderr
-        assert "--output" in finished.stdout
+        assert word in finished.stdout
 
 
 def test_script_trains(tones_recipe: Path, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""A server that breaks connections, is busy, or knows no ranges, as downloads must expect."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves `server.content`; the server's attributes say how it misbehaves, `requests` what it was asked."""
+
+    def do_GET(self) -> None:
+        server = self.server
+        asked = self.headers.get("Range")
+        server.requests.append(asked)
+        content = server.content
+        if server.busy:
+            server.busy -= 1
+            return self.answer(503)
+        if self.path == "/gone":
+            return self.answer(404)
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and server.knows_ranges else 0
+        if start and start >= len(content):
+            return self.answer(416, {"Content-Range": f"bytes */{len(content)}"})
+        headers = {"Content-Length": str(len(content) - start)} if server.says_length else {}
+        if start:
+            headers["Content-Range"] = f"bytes {start + server.shift}-{len(content) - 1}/{len(content)}"
+        body = content[start:]
+        if server.breaks:
+            server.breaks -= 1
+            body = body[: len(body) // 3]
+        self.answer(206 if start else 200, headers, body)
+
+    def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    """A server on this machine; whoever asks for it says what it serves, and how it misbehaves."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.content, server.requests = b"", []
+    server.knows_ranges = server.says_length = True
+    server.breaks = server.busy = server.shift = 0
+    server.url = f"http://127.0.0.1:{server.server_port}/corpus.tar.gz"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
