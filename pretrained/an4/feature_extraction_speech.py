@@ -96,6 +96,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         normalization: "utterance" is CMVN (each feature to mean 0 and variance 1 over the utterance), "global" the
             same with statistics of the training split, "peak" scales the samples to a maximum of 1.
         normalize_variance: False lets "utterance" and "global" subtract the mean only.
+        offset: Seconds at the beginning of every utterance that are left out.
         max_duration: Every utterance is cut, or padded with masked frames, to this many seconds; None for no limit.
         time_average: Give the mean over the valid frames, one vector an utterance.
         feature_mean: Mean of each feature for "global"; `fit_global_statistics` sets it.
@@ -139,6 +140,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         delta_window: int = 5,
         normalization: Normalization = "utterance",
         normalize_variance: bool = True,
+        offset: float = 0.0,
         max_duration: float | None = None,
         time_average: bool = False,
         feature_mean: list[float] | None = None,
@@ -165,6 +167,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         self.delta_window = delta_window
         self.normalization = normalization
         self.normalize_variance = normalize_variance
+        self.offset = offset
         self.max_duration = max_duration
         self.time_average = time_average
         self.feature_mean = feature_mean
@@ -205,6 +208,8 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 "time_average with normalization='utterance' gives zeros only: take 'global', 'peak' or 'none'."
             )
+        if not 0 <= self.offset < math.inf:
+            raise ValueError(f"offset={self.offset} must be at least 0, in seconds.")
         if self._max_samples is not None and self._max_samples < self.hop_length:
             raise ValueError(f"max_duration={self.max_duration} s is less than one hop ({self._hop_in_words}).")
 
@@ -224,6 +229,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     def num_frames(self, num_samples: int) -> int:
         """Valid frames of an utterance of that many samples: the sum of its attention mask."""
+        num_samples = max(num_samples - self._first_sample, 0)
         frames = min(num_samples, self._max_samples or num_samples) // self.hop_length
         return min(frames, 1) if self.time_average else frames
 
@@ -234,6 +240,10 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
     @property
     def _upper_frequency(self) -> float:
         return self.sampling_rate / 2 if self.max_frequency is None else self.max_frequency
+
+    @property
+    def _first_sample(self) -> int:
+        return round(self.offset * self.sampling_rate)
 
     @property
     def _max_samples(self) -> int | None:
@@ -352,10 +362,11 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         utterances = []
         for index, utterance in enumerate(split_utterances(raw_speech)):
             name = f"Utterance {index}"
-            samples = to_samples(utterance, name)[:max_samples]
+            samples = to_samples(utterance, name)[self._first_sample :][:max_samples]
             if len(samples) < self.hop_length:
+                after = f" after the first {self.offset:g} s" if self.offset else ""
                 raise ValueError(
-                    f"{name} has {len(samples)} samples, less than one hop ({self._hop_in_words}): leave it out."
+                    f"{name} has {len(samples)} samples{after}, less than one hop ({self._hop_in_words}): leave it out."
                 )
             if self.normalization == "peak":
                 peak = samples.abs().max()

@@ -59,8 +59,11 @@ class StreamingTranscriber:
                 "This feature extractor cannot stream, because its normalisation measures the whole recording: use "
                 "normalization none or global, without top_db."
             )
-        if feature_extractor.num_deltas or feature_extractor.max_duration or feature_extractor.time_average:
-            raise ValueError("This feature extractor cannot stream: use it without deltas, max_duration, time_average.")
+        limits = (feature_extractor.offset, feature_extractor.max_duration, feature_extractor.time_average)
+        if feature_extractor.num_deltas or any(limits):
+            raise ValueError(
+                "This feature extractor cannot stream: use it without deltas, offset, max_duration, time_average."
+            )
         self.model = model.eval()
         self.feature_extractor = feature_extractor
         self.tokenizer = tokenizer

@@ -19,6 +19,8 @@ class SpeechLSTMConfig(PreTrainedConfig):
 
     Args:
         input_size: Features of an input frame; the feature extractor's `feature_size`.
+        features_as_steps: Whether the LSTM walks through the features of a time average, a number a step, instead of
+            through time.
         projection_size: Units of a linear layer and ReLU before everything else, or null for none.
         subsampling: Factor by which a stem of stride-2 convolutions (kernel 3) shortens time: 1 (no stem), 2 or 4.
         hidden_size: LSTM units of each direction, and channels of the stem.
@@ -46,6 +48,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
     model_type = "speech_lstm"
 
     input_size: int = 80
+    features_as_steps: bool = False
     projection_size: int | None = None
     subsampling: Literal[1, 2, 4] = 1
     hidden_size: int = 128

@@ -318,6 +318,19 @@ def test_time_average_is_the_mean_over_valid_frames():
     assert averaged.num_frames(2000) == 1
 
 
+def test_the_offset_is_left_out_before_anything_is_computed():
+    options = {"num_mel_bins": 20, "normalization": "utterance", "num_deltas": 1}
+    late = SpeechFeatureExtractor(offset=0.1, max_duration=0.2, **options)
+    long, short = noise(8000), noise(3000)
+    output = late([long, short], sampling_rate=RATE)["input_features"]
+    plain = SpeechFeatureExtractor(**options)
+    np.testing.assert_allclose(output[0], extract(plain, long[1600:4800]), atol=1e-5)
+    np.testing.assert_allclose(output[1, :8], extract(plain, short[1600:]), atol=1e-5)
+    assert [late.num_frames(samples) for samples in (8000, 3000, 1000)] == [20, 8, 0]
+    with pytest.raises(ValueError, match=r"has 100 samples after the first 0.1 s, less than one hop"):
+        late(noise(1700), sampling_rate=RATE)
+
+
 def test_utterance_normalisation_is_cmvn():
     plain = extract(SpeechFeatureExtractor(num_mel_bins=20, normalization="none"), noise(8000))
     both = extract(SpeechFeatureExtractor(num_mel_bins=20), noise(8000))
@@ -448,6 +461,7 @@ def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
         ({"num_deltas": 3}, "num_deltas=3 is unknown"),
         ({"time_average": True}, "gives zeros only"),
         ({"max_duration": 0.001}, "less than one hop"),
+        ({"offset": -0.1}, "offset=-0.1 must be at least 0"),
         ({"feature_mean": [0.0]}, "feature_mean has 1 numbers for 80 features"),
         ({"padding_value": 1.0}, "pads with zeros"),
     ],

@@ -128,3 +128,15 @@ def test_fresh_weights_open_the_forget_gates() -> None:
     assert lstm.bias_ih_l0[8:16].tolist() == [1.0] * 8
     gate = lstm.weight_hh_l0[:8]
     torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
+
+
+def test_averages_can_be_walked_through_feature_by_feature() -> None:
+    """As published with Keras: mean MFCCs of the shape (40, 1), forty steps of one number."""
+    model = make_model(features_as_steps=True, bidirectional=False, pooling="last", num_hidden_layers=1)
+    assert model.layers[0].forward_rnn.input_size == 1
+    averages = torch.randn(3, 1, 11)
+    logits = model(averages, torch.ones(3, 1, dtype=torch.long)).logits
+    steps, _ = model.layers[0].forward_rnn(averages.mT)
+    torch.testing.assert_close(logits, model.classifier(model.norms[0](steps[:, -1])), atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="got 2 frames: set time_average"):
+        model(torch.randn(3, 2, 11))

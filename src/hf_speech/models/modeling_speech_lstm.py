@@ -94,7 +94,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
 
     def __init__(self, config: SpeechLSTMConfig) -> None:
         super().__init__(config)
-        size = config.input_size
+        size = 1 if config.features_as_steps else config.input_size
         self.projection: nn.Linear | None = None
         if config.projection_size is not None:
             self.projection = nn.Linear(size, config.projection_size)
@@ -129,6 +129,15 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
                 init.zeros_(module.bias)
         else:
             super()._init_weights(module)
+
+    def _features_as_steps(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Turns time averages `(batch, 1, features)` into sequences `(batch, features, 1)`, with their lengths."""
+        if features.shape[1] != 1:
+            raise ValueError(
+                f"features_as_steps reads the average over time, one frame, and got {features.shape[1]} frames: set "
+                "time_average in the feature extractor."
+            )
+        return features.mT, torch.full((len(features),), features.shape[2], device=features.device)
 
     def _perturb(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Noise, dropout and SpecAugment on the input features while training."""
@@ -186,6 +195,8 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         frames = input_features
+        if self.config.features_as_steps:
+            frames, lengths = self._features_as_steps(frames)
         partner, share = None, 1.0
         if self.training and labels is not None:
             frames, lengths, partner, share = self._blend(frames, lengths)
