@@ -12,6 +12,7 @@ nothing new is published where nothing changed. A card that people edited is che
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections import defaultdict
@@ -100,15 +101,6 @@ def _render(
     facts: RunFacts, repo_id: str, revision: str | None, licence: Licence, previous: str, metadata: dict[str, Any]
 ) -> str:
     folder = templates_dir()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML.
-    )
-    environment.filters |= FILTERS
     if not (folder / f"{facts.task}.md.jinja").is_file():
         raise PublishError(f"There is no card for the task {facts.task}: write {facts.task}.md.jinja in model_cards.")
     written = hand_written(previous)
@@ -134,7 +126,7 @@ def _render(
         "corpus_template": template_of("corpora", trained_on(facts).name),
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
     }
-    template = environment.get_template(f"{facts.task}.md.jinja")
+    template = _environment(folder).get_template(f"{facts.task}.md.jinja")
     body = template.render(context)
     further = {name: text for name, text in written.items() if name not in used}
     if further:  # Sections that somebody added by hand, wherever they stood.
@@ -142,6 +134,20 @@ def _render(
     card = card_data(facts, repo_id, licence, metadata)
     body = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
     return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
+
+
+@functools.cache
+def _environment(folder: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, not HTML.
+    )
+    environment.filters |= FILTERS
+    return environment
 
 
 def _check_claims(text: str, facts: RunFacts) -> None:

@@ -16,7 +16,9 @@ import soundfile
 import yaml
 from safetensors import SafetensorError, safe_open
 
-TEXT_SUFFIXES = frozenset({".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".html", ".svg"})
+TEXT_SUFFIXES = frozenset(
+    {".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".js", ".html", ".svg"}
+)
 SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 # Files without a suffix that are text.
 TEXT_NAMES = frozenset({"LICENSE", "NOTICE", ".gitattributes"})

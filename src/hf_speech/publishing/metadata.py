@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_speech.errors import PublishError
@@ -72,6 +73,8 @@ def read_metadata(card: str) -> dict[str, Any]:
     Raises:
         PublishError: If it is not valid.
     """
+    if not REGEX_YAML_BLOCK.match(card):
+        return {}
     try:
         return dict(ModelCard(card).data.to_dict())
     except Exception as error:  # yaml's errors, and the client's own.

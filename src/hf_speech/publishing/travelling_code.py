@@ -9,11 +9,12 @@ imports with a regular expression, which takes examples in docstrings for code; 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -98,7 +99,7 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
                     f"{name} imports its sibling {top} as if it were installed (line {node.lineno}): write "
                     f"`from .{top} import ...`."
                 )
-            if not _is_optional(tree, node) and not _provided(top, listed):
+            if not _provided(top, listed) and not _is_optional(tree, node):
                 raise PublishError(
                     f"{name} imports {top} (line {node.lineno}), which the card's requirements do not list: name it in "
                     "a `pip install` line of the card, or do without it."
@@ -112,15 +113,42 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
                 )
 
 
+def check_listed(folder: Path, listed: str, given: frozenset[str] = frozenset()) -> None:
+    """Refuses Python files, in any sub-folder, that import what a list of requirements does not have.
+
+    Args:
+        folder: The folder of a program, such as a Space.
+        listed: The content of its requirements.txt.
+        given: Packages that are there without being asked for.
+
+    Raises:
+        PublishError: On the first such import.
+    """
+    names = {
+        canonicalize_name(requirement.name) for line in listed.splitlines() if (requirement := _requirement(line))
+    } | given
+    files = sorted(folder.rglob("*.py"))
+    own = {path.stem for path in files} | {path.parent.name for path in files if path.parent != folder}
+    for path in files:
+        tree = _parse(path)
+        for node, imported in _imports(tree):
+            top = imported.partition(".")[0]
+            if _level(node) or top in sys.stdlib_module_names or top in own:
+                continue
+            if not _provided(top, names) and not _is_optional(tree, node):
+                raise PublishError(
+                    f"{path.relative_to(folder)} imports {top} (line {node.lineno}), which requirements.txt does not "
+                    "list: add it."
+                )
+
+
 def requirements_of(text: str) -> set[str]:
     """The packages that the `pip install` lines of a text name, in canonical spelling."""
     found: set[str] = set()
     for line in _PIP_INSTALL.findall(text):
         for word in re.findall(r"'[^']*'|\"[^\"]*\"|\S+", line):
-            try:
-                found.add(canonicalize_name(Requirement(word.strip("'\"")).name))
-            except InvalidRequirement:
-                continue  # An option, or a path.
+            if requirement := _requirement(word.strip("'\"")):
+                found.add(canonicalize_name(requirement.name))
     return found
 
 
@@ -143,6 +171,14 @@ def _check_flat(name: str, node: ast.Import | ast.ImportFrom, folder: Path) -> N
 def _level(node: ast.Import | ast.ImportFrom) -> int:
     """The dots before the module of an import."""
     return node.level if isinstance(node, ast.ImportFrom) else 0
+
+
+def _requirement(text: str) -> Requirement | None:
+    """A requirement, or None for an option, a comment or a path."""
+    try:
+        return Requirement(text.partition(" #")[0].strip())
+    except InvalidRequirement:
+        return None
 
 
 def _references(auto_map: dict[str, object]) -> Iterator[str]:
@@ -176,9 +212,14 @@ def _siblings(path: Path) -> list[str]:
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return _tree(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
         raise PublishError(f"{path.name} is not Python ({error}): correct it.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(code: str) -> ast.Module:
+    return ast.parse(code)
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:
@@ -196,10 +237,17 @@ def _is_optional(tree: ast.Module, wanted: ast.AST) -> bool:
     return any(child is wanted for node in tries for child in ast.walk(node))
 
 
+@functools.cache
+def _packages_of_modules() -> Mapping[str, list[str]]:
+    """The packages installed here by the modules that they bring: it takes a while to look through them all."""
+    return importlib.metadata.packages_distributions()
+
+
 def _provided(module: str, listed: set[str]) -> bool:
     """Whether one of the listed packages is the one that has this module."""
-    packages = importlib.metadata.packages_distributions().get(module, [module])
-    return any(canonicalize_name(package) in listed for package in [*packages, module])
+    if canonicalize_name(module) in listed:
+        return True
+    return any(canonicalize_name(package) in listed for package in _packages_of_modules().get(module, []))
 
 
-__all__ = ["check_code", "requirements_of", "travelling_files"]
+__all__ = ["check_code", "check_listed", "requirements_of", "travelling_files"]
