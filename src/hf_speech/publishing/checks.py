@@ -80,14 +80,14 @@ def check_leaks(name: str, path: Path) -> None:
     """
     for text, where in _texts(path):
         if (secret := find_secret(text)) is not None:
-            line = f", line {secret[1]}" if where == "line" else where
+            place = f", line {secret[1]}" if where == "line" else where
             raise PublishError(
-                f"{name}{line}, has {secret[0]}: take it out, and have it revoked if others could read it."
+                f"{name}{place}, has {secret[0]}: take it out, and have it revoked if others could read it."
             )
         if (location := find_path(text)) is not None:
-            line = f", line {location[1]}" if where == "line" else where
+            place = f", line {location[1]}" if where == "line" else where
             raise PublishError(
-                f"{name}{line}, names {location[0]}, a place on this machine: write a relative path instead."
+                f"{name}{place}, names {location[0]}, a place on this machine: write a relative path instead."
             )
 
 
@@ -156,8 +156,8 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
     if is_text(path.name):
         text = path.read_text(encoding="utf-8")
         yield text, "line"
-        if path.suffix == ".json" and "\\u" in text:  # Letters may be written as escapes.
-            yield json.dumps(json.loads(text), ensure_ascii=False), ""
+        if path.suffix == ".json" and "\\" in text:  # Quotes, and perhaps letters, are written as escapes.
+            yield "\n".join(_values(json.loads(text))), " (a value)"
     elif path.suffix == ".safetensors":
         with safe_open(path, framework="numpy") as file:
             yield json.dumps([file.metadata(), list(file.keys())]), " (its header)"
@@ -169,6 +169,19 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
             for start in range(0, size, _BLOCK):
                 stream.seek(max(0, start - _OVERLAP))
                 yield stream.read(_BLOCK + _OVERLAP).decode("latin-1"), ""
+
+
+def _values(content: Any) -> Iterator[str]:
+    """The keys and strings of a JSON file."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from _values(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _values(value)
+    elif isinstance(content, str):
+        yield content
 
 
 def _strings(path: Path) -> Iterator[str]:
