@@ -137,7 +137,8 @@ class BeamSearch:
             for found in self._search(torch.from_numpy(emissions)[None])[0]:
                 words = tuple(found.words)
                 scores[words] = float(np.logaddexp(scores.get(words, -math.inf), found.score))
-        text = DELIMITER.join(max(scores, key=lambda words: scores[words], default=()))
+        best, _ = max(scores.items(), key=lambda item: item[1], default=((), 0.0))
+        text = DELIMITER.join(best)
         if not text:
             return []
         targets = torch.tensor([[self._ids[token] for token in text]])

@@ -1,8 +1,8 @@
 """What the page shows of a sound, as plain data that page.js draws: player, waveform, features, words or labels.
 
-The sound travels inside the answer, as FLAC at the model's rate: the server keeps no copy, and every browser can play it,
-whatever format came in. Pictures are drawn by the browser, in the colours of its theme and sharp on any screen; only the
-features are an image.
+The sound travels inside the answer, as FLAC at the model's rate: the server keeps no copy, and every browser can play
+it, whatever format came in. Pictures are drawn by the browser, in the colours of its theme and sharp on any screen;
+only the features are an image.
 
 This file is the same in every Space of hf_speech; a test holds the copies equal.
 """
@@ -18,6 +18,8 @@ import gradio as gr
 import numpy as np
 import soundfile
 from PIL import Image
+
+from sound import readable
 
 _WAVE_COLUMNS = 1200
 _MOST_IMAGE_COLUMNS = 3000
@@ -74,6 +76,14 @@ def describe_features(extractor: Any) -> str:
     size, hop = getattr(extractor, "feature_size", None), getattr(extractor, "hop_length", None)
     every = f", a frame every {1000 * hop / extractor.sampling_rate:g} ms" if hop else ""
     return f"{f'{size} ' if size else ''}{kind}{every}"
+
+
+def fine_print(max_seconds: float, max_megabytes: float, keep_seconds: float) -> str:
+    """What a visitor should know about the limits, and about what becomes of the sounds."""
+    return (
+        f"Sounds of up to {readable(max_seconds)} and {max_megabytes:g} MB: wav, flac, ogg, opus, mp3, aiff. They are "
+        f"erased when you close the page, and after {readable(keep_seconds)} at the latest; nothing else is kept."
+    )
 
 
 def _base64(content: bytes) -> str:

@@ -1,7 +1,7 @@
 """The model of the Space: whole recordings to words, and a microphone to text while it is heard.
 
-A recording longer than a chunk is heard in chunks that overlap, of which only the middle is believed, as hf_speech does.
-A causal model also listens live, exactly: what it says of the pieces is what it says of the whole (`model.stream`).
+A recording longer than a chunk is heard in chunks that overlap, of which only the middle is believed, as hf_speech
+does. A causal model also listens live, exactly: what it says of the pieces is what it says of the whole.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import soxr
 import torch
-from decoding import BeamSearch, Word, best_path
-from sound import is_silent, to_mono
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from transformers.utils import logging
+
+from decoding import BeamSearch, Word, best_path
+from sound import SoundError, is_silent, to_mono
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 20.0, 3.0
 
@@ -54,8 +55,17 @@ class Recogniser:
         return bool(getattr(self.model, "can_stream", False))
 
     def features(self, samples: np.ndarray) -> np.ndarray:
-        """What the model sees of `samples`: `(frames, features)`."""
-        inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
+        """What the model sees of `samples`: `(frames, features)`.
+
+        Raises:
+            SoundError: If they are too short for it to see anything.
+        """
+        try:
+            inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
+        except ValueError as error:
+            raise SoundError(
+                f"This sound has only {len(samples) / self.rate:.3f} seconds: give a longer one."
+            ) from error
         features: np.ndarray = inputs[self.model.main_input_name][0]
         return features
 

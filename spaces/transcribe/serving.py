@@ -35,8 +35,9 @@ os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="hf-speech-demo
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import gradio as gr  # noqa: E402
-from sound import SoundError  # noqa: E402
+import gradio as gr
+
+from sound import SoundError
 
 HERE = Path(__file__).resolve().parent
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -115,6 +116,11 @@ class Settings:
                 f"{self.model_id} cannot be had from the Hub ({str(error).splitlines()[0]}): check name, commit and "
                 "network."
             ) from error
+
+    @property
+    def erasing(self) -> tuple[int, int]:
+        """How often gradio looks for uploads to erase, and how old these are, in seconds."""
+        return max(self.keep_seconds // 10, 1), self.keep_seconds
 
     @property
     def model_name(self) -> str:

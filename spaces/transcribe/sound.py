@@ -1,7 +1,8 @@
 """Any sound a visitor brings becomes mono float32 samples at the model's rate, or one sentence.
 
-soundfile (libsndfile) decodes files: wav, flac, ogg, opus, mp3, aiff, au, caf and more, without FFmpeg. What is too large
-or too long is refused by its size and header, before it is decoded; as headers can lie, decoding also stops at the limit.
+soundfile (libsndfile) decodes files: wav, flac, ogg, opus, mp3, aiff, au, caf and more, without FFmpeg. What is too
+large or too long is refused by its size and header, before it is decoded; as headers can lie, decoding stops at the
+limit, too.
 
 This file is the same in every Space of hf_speech; a test holds the copies equal.
 """

@@ -1,0 +1,127 @@
+"""The model of the Space, and what the page and the end points ask of it: sounds in, labels with probabilities out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers.utils import logging
+
+import page
+from serving import Settings
+from sound import SoundError, is_silent, read_sound
+
+MOST_FILES = 50
+_SHOWN_LABELS = 10
+
+
+class Classifier:
+    """A classifier behind limits; the docstrings of its public end points are their documentation.
+
+    Args:
+        folder: The model's folder; the code in it is run.
+        settings: The limits.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        logging.disable_progress_bar()
+        torch.set_num_threads(1)
+        self.settings = settings
+        self.model = AutoModelForAudioClassification.from_pretrained(
+            folder, trust_remote_code=True, dtype=torch.float32, use_safetensors=True
+        ).eval()
+        self.extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
+        self.rate = int(self.extractor.sampling_rate)
+        self.labels = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
+        noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
+        self._answer(noise)  # The first visitor should not wait longer.
+
+    def view(self, sound: str | None) -> dict[str, Any]:
+        """What the page shows of a file."""
+        samples = self._read(sound)
+        ranking, features = self._answer(samples)
+        label = page.describe_features(self.extractor)
+        return page.view(Path(str(sound)).name, samples, self.rate, features, label) | {
+            "labels": [[name, round(probability, 4)] for name, probability in ranking[:_SHOWN_LABELS]]
+        }
+
+    def classify(self, sound: str, top_k: int = 5) -> dict[str, Any]:
+        """Says which of its labels a sound file belongs to.
+
+        Args:
+            sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels.
+            top_k: How many labels to name.
+
+        Returns:
+            label (the likeliest), duration in seconds, and labels with label and score (0 to 1), the likeliest first.
+        """
+        samples = self._read(sound)
+        ranking, _ = self._answer(samples)
+        labels = [{"label": name, "score": probability} for name, probability in ranking[: max(int(top_k), 1)]]
+        return {"label": ranking[0][0], "duration": round(len(samples) / self.rate, 3), "labels": labels}
+
+    def classify_files(self, sounds: list[str], top_k: int = 5) -> list[dict[str, Any]]:
+        """Says which labels several sound files belong to; one that cannot be read does not keep the others from it.
+
+        Args:
+            sounds: The sound files.
+            top_k: How many labels to name for each.
+
+        Returns:
+            For each file its name and what `classify` gives, or its name and an error.
+        """
+        if not sounds:
+            raise SoundError("There is no sound yet: upload some.")
+        if len(sounds) > MOST_FILES:
+            raise SoundError(f"These are {len(sounds)} files, and {MOST_FILES} are the most at a time: give fewer.")
+        answers = []
+        for sound in sounds:
+            try:
+                answer = self.classify(sound, top_k)
+            except SoundError as error:
+                answer = {"error": str(error)}
+            answers.append({"file": Path(sound).name, **answer})
+        return answers
+
+    def describe(self) -> dict[str, Any]:
+        """Says which model answers here, its labels, and the limits.
+
+        Returns:
+            model, revision, task, sampling rate, labels and limits.
+        """
+        return {
+            "model": self.settings.model_name,
+            "revision": self.settings.revision,
+            "task": "audio-classification",
+            "sampling_rate": self.rate,
+            "labels": self.labels,
+            "max_seconds": self.settings.max_seconds,
+            "max_megabytes": self.settings.max_megabytes,
+            "max_files": MOST_FILES,
+        }
+
+    def _read(self, sound: str | None) -> np.ndarray:
+        """The samples of an uploaded file, which must not be silent: a classifier would name a label all the same."""
+        if not sound:
+            raise SoundError("There is no sound yet: upload one, or record it.")
+        samples = read_sound(sound, self.rate, self.settings.max_seconds, self.settings.max_megabytes)
+        if is_silent(samples):
+            raise SoundError(f"{Path(sound).name} is silent: check the microphone.")
+        return samples
+
+    @torch.inference_mode()
+    def _answer(self, samples: np.ndarray) -> tuple[list[tuple[str, float]], np.ndarray]:
+        """Labels with probabilities, the likeliest first, and what the model has seen, `(frames, features)`."""
+        try:
+            inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="pt")
+        except ValueError as error:
+            raise SoundError(
+                f"This sound has only {len(samples) / self.rate:.3f} seconds: give a longer one."
+            ) from error
+        probabilities = self.model(**inputs).logits[0].float().softmax(dim=-1).tolist()
+        ranking = sorted(zip(self.labels, probabilities, strict=True), key=lambda pair: -pair[1])
+        features: np.ndarray = inputs[self.model.main_input_name][0].numpy()
+        return ranking, features

@@ -1,0 +1,207 @@
+// Draws an answer: player, words or labels, waveform and features, downloads. Runs inside gr.HTML (page.py `result`),
+// which provides element, props and watch. All text goes through textContent, so that no answer can become markup.
+// This file is the same in every Space of hf_speech; a test holds the copies equal.
+
+const SVG = "http://www.w3.org/2000/svg";
+let stop = () => {};
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "style") Object.assign(node.style, value);
+    else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+const percent = (fraction) => `${Math.round(100 * fraction)} %`;
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+
+function render() {
+  stop();
+  const answer = element.querySelector(".answer");
+  if (!answer) return;
+  answer.replaceChildren();
+  const value = props.value;
+  if (!value || typeof value !== "object") return;
+  if (value.error) {
+    answer.append(make("p", { class: "answer-error", role: "alert" }, value.error));
+    return;
+  }
+  const audio = make("audio", { controls: true, src: value.audio, preload: "auto", "aria-label": `Play ${value.name}` });
+  const playFrom = (seconds) => {
+    audio.currentTime = seconds;
+    audio.play();
+  };
+  const words = value.words ? makeWords(value.words, playFrom) : null;
+  const picture = makePicture(value, playFrom);
+  if (value.note) answer.append(make("p", { class: "answer-note", role: "status" }, value.note));
+  if (value.labels) answer.append(makeBars(value.labels));
+  if (words) answer.append(words.node);
+  answer.append(audio);
+  if (value.files) answer.append(makeFiles(value));
+  answer.append(picture.node);
+  follow(audio, (time) => {
+    words?.show(time);
+    picture.show(time);
+  });
+}
+
+// The words: buttons, one stop of the Tab key; arrows go from word to word, Enter plays from there.
+function makeWords(words, playFrom) {
+  const node = make("div", { class: "words", role: "group", "aria-label": "Words, in time: press one to play from there" });
+  const buttons = words.map(([text, start, end, confidence], index) =>
+    make(
+      "button",
+      {
+        type: "button",
+        class: "word",
+        tabindex: index ? -1 : 0,
+        title: `${clock(start)}, ${percent(confidence)} sure`,
+        "data-start": start,
+        style: { "--doubt": (1 - confidence).toFixed(3) },
+        onclick: () => playFrom(start),
+      },
+      text,
+    ),
+  );
+  buttons.forEach((button, index) => node.append(index ? " " : "", button));
+  node.addEventListener("keydown", (event) => {
+    const here = buttons.indexOf(document.activeElement);
+    const last = buttons.length - 1;
+    const there = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
+    if (there === undefined || !buttons[there]) return;
+    event.preventDefault();
+    buttons.forEach((button, index) => (button.tabIndex = index === there ? 0 : -1));
+    buttons[there].focus();
+  });
+  let current = null;
+  const show = (time) => {
+    // A word lights up until the next one, if that is near.
+    const index = time === null ? -1 : words.findLastIndex(([, start]) => start <= time + 0.02);
+    const found = index >= 0 && time < words[index][2] + 0.25 ? buttons[index] : null;
+    if (found === current) return;
+    current?.classList.remove("now");
+    found?.classList.add("now");
+    current = found;
+  };
+  const block = make("div", {}, node);
+  if (words.length) block.append(make("p", { class: "legend" }, make("span", { class: "word unsure" }, "shaded"), " where the model is less sure"));
+  return { node: block, show };
+}
+
+function makeBars(labels) {
+  const list = make("ol", { class: "bars", "aria-label": "Labels and their probabilities" });
+  for (const [label, probability] of labels) {
+    const bar = make("span", { class: "bar", style: { width: `${(100 * probability).toFixed(1)}%` } });
+    const percentage = `${(100 * probability).toFixed(1)} %`;
+    list.append(make("li", {}, make("span", { class: "label" }, label), make("span", { class: "track", "aria-hidden": "true" }, bar), make("span", { class: "share" }, percentage)));
+  }
+  return list;
+}
+
+// Waveform, features and words over the same time; wide recordings scroll. A click plays from there.
+function makePicture(value, playFrom) {
+  const { wave, duration, words } = value;
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", `0 -100 ${wave.length} 200`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("class", "wave");
+  const path = document.createElementNS(SVG, "path");
+  const top = wave.map(([, high], x) => `${x ? "L" : "M"}${x + 0.5} ${-high}`);
+  const bottom = wave.map(([low], x) => `L${x + 0.5} ${-low}`).reverse();
+  path.setAttribute("d", `${top.join("")}${bottom.join("")}Z`);
+  svg.append(path);
+  const head = make("div", { class: "head" });
+  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${Math.min(80 * duration, 16000)}px)` } }, svg);
+  canvas.append(make("img", { class: "features", src: value.features, alt: "" }));
+  if (words?.length) {
+    const lane = make("div", { class: "lane" });
+    for (const [text, start, end, confidence] of words) {
+      const style = { left: `${(100 * start) / duration}%`, width: `${(100 * (end - start)) / duration}%`, "--doubt": (1 - confidence).toFixed(3) };
+      lane.append(make("span", { class: "mark", title: text, style }, text));
+    }
+    canvas.append(lane);
+  }
+  canvas.append(head);
+  canvas.addEventListener("click", (event) => {
+    const box = canvas.getBoundingClientRect();
+    playFrom((duration * (event.clientX - box.left)) / box.width);
+  });
+  const parts = `waveform, ${value.features_label}${words ? ", words" : ""}`;
+  const scroller = make("div", { class: "picture", role: "img", tabindex: 0, "aria-label": `${value.name}: ${parts} over ${duration.toFixed(1)} seconds` }, canvas);
+  const node = make("figure", {}, scroller, make("figcaption", {}, `${duration.toFixed(1)} s: ${parts}`));
+  const show = (time) => {
+    head.style.display = time === null ? "none" : "block";
+    if (time === null) return;
+    const x = (time / duration) * canvas.clientWidth;
+    head.style.left = `${x}px`;
+    if (x < scroller.scrollLeft || x > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = x - 20;
+  };
+  return { node, show };
+}
+
+function makeFiles(value) {
+  const said = make("span", { class: "said", role: "status" });
+  const copy = make("button", { type: "button", onclick: () => copyText(value.files.txt.trim()).then((done) => (said.textContent = done ? "Copied." : "The browser does not let this page copy.")) }, "Copy");
+  const row = make("div", { class: "files" }, copy);
+  for (const [extension, content] of Object.entries(value.files)) {
+    row.append(make("button", { type: "button", "aria-label": `Download as ${extension}`, onclick: () => download(`${value.stem}.${extension}`, content) }, `↓ ${extension}`));
+  }
+  row.append(said);
+  return row;
+}
+
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = make("textarea", { style: { position: "fixed", opacity: 0 } });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
+
+function download(name, content) {
+  const url = URL.createObjectURL(new Blob([content], { type: "text/plain;charset=utf-8" }));
+  const link = make("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+// Calls show(time) for every picture while the sound plays, and show(null) when nothing is being listened to.
+function follow(audio, show) {
+  let frame = 0;
+  const tick = () => {
+    show(audio.currentTime);
+    frame = requestAnimationFrame(tick);
+  };
+  const rest = () => cancelAnimationFrame(frame);
+  audio.addEventListener("play", () => {
+    rest();
+    tick();
+  });
+  audio.addEventListener("pause", rest);
+  audio.addEventListener("seeked", () => show(audio.currentTime));
+  audio.addEventListener("ended", () => {
+    rest();
+    show(null);
+  });
+  show(null);
+  stop = () => {
+    rest();
+    audio.pause();
+  };
+}
+
+watch("value", render);
+render();

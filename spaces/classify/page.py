@@ -1,0 +1,125 @@
+"""What the page shows of a sound, as plain data that page.js draws: player, waveform, features, words or labels.
+
+The sound travels inside the answer, as FLAC at the model's rate: the server keeps no copy, and every browser can play
+it, whatever format came in. Pictures are drawn by the browser, in the colours of its theme and sharp on any screen;
+only the features are an image.
+
+This file is the same in every Space of hf_speech; a test holds the copies equal.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import soundfile
+from PIL import Image
+
+from sound import readable
+
+_WAVE_COLUMNS = 1200
+_MOST_IMAGE_COLUMNS = 3000
+# The colour map "cividis", which colour-blind people see alike, at eight equal steps.
+_CIVIDIS = (
+    (0, 34, 78),
+    (42, 63, 109),
+    (76, 85, 108),
+    (104, 108, 113),
+    (134, 131, 119),
+    (166, 156, 117),
+    (204, 184, 103),
+    (254, 232, 56),
+)
+
+
+def result(label: str) -> gr.HTML:
+    """The component that shows an answer; its value is the data, or `{"error": sentence}`."""
+    return gr.HTML(
+        value=None,
+        label=label,
+        html_template='<div class="answer"></div>',
+        js_on_load=(Path(__file__).parent / "page.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        elem_classes="answer-block",
+    )
+
+
+def view(name: str, samples: np.ndarray, rate: int, features: np.ndarray, features_label: str) -> dict[str, Any]:
+    """The data of a sound.
+
+    Args:
+        name: What it is called.
+        samples: `(samples,)` in [-1, 1].
+        rate: Its sampling rate in Hz.
+        features: What the model sees of it, `(frames, features)`.
+        features_label: What these are.
+    """
+    return {
+        "name": name,
+        "stem": Path(name).stem or "sound",
+        "duration": round(len(samples) / rate, 3),
+        "audio": f"data:audio/flac;base64,{_base64(_flac(samples, rate))}",
+        "wave": _envelope(samples),
+        "features": f"data:image/png;base64,{_base64(_image(features))}",
+        "features_label": features_label,
+    }
+
+
+def describe_features(extractor: Any) -> str:
+    """What a feature extractor makes of a sound, in words: "80 log-mel bands, a frame every 10 ms"."""
+    kinds = {"log_mel": "log-mel bands", "mfcc": "MFCCs", "waveform": "samples", "spectrogram": "frequency bins"}
+    kind = kinds.get(getattr(extractor, "feature_type", ""), "features")
+    size, hop = getattr(extractor, "feature_size", None), getattr(extractor, "hop_length", None)
+    every = f", a frame every {1000 * hop / extractor.sampling_rate:g} ms" if hop else ""
+    return f"{f'{size} ' if size else ''}{kind}{every}"
+
+
+def fine_print(max_seconds: float, max_megabytes: float, keep_seconds: float) -> str:
+    """What a visitor should know about the limits, and about what becomes of the sounds."""
+    return (
+        f"Sounds of up to {readable(max_seconds)} and {max_megabytes:g} MB: wav, flac, ogg, opus, mp3, aiff. They are "
+        f"erased when you close the page, and after {readable(keep_seconds)} at the latest; nothing else is kept."
+    )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _flac(samples: np.ndarray, rate: int) -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.clip(samples, -1, 1), rate, format="FLAC", subtype="PCM_16")
+    return stream.getvalue()
+
+
+def _envelope(samples: np.ndarray) -> list[list[int]]:
+    """The lowest and highest samples of equal stretches, in percent of the loudest."""
+    columns = np.array_split(samples, min(_WAVE_COLUMNS, len(samples)))
+    loudest = max(float(np.abs(samples).max()), 1e-3)
+    return [
+        [round(100 * float(column.min()) / loudest), round(100 * float(column.max()) / loudest)] for column in columns
+    ]
+
+
+def _image(features: np.ndarray) -> bytes:
+    """Features `(frames, features)` as a PNG, time to the right, the first feature below, in 256 colours."""
+    features = np.asarray(features, dtype=np.float32).reshape(len(features), -1)
+    if len(features) > _MOST_IMAGE_COLUMNS:
+        edges = np.linspace(0, len(features), _MOST_IMAGE_COLUMNS, endpoint=False).astype(int)
+        features = np.add.reduceat(features, edges) / np.diff([*edges, len(features)])[:, None]
+    if not features.size:
+        features = np.zeros((1, 1), dtype=np.float32)
+    # Silence and clicks must not use up the colours.
+    low, high = np.percentile(features, (2, 99.5))
+    levels = np.clip((features - low) / max(high - low, 1e-6), 0, 1)
+    image = Image.fromarray(np.ascontiguousarray((255 * levels).astype(np.uint8).T[::-1]), mode="P")
+    steps = np.linspace(0, 255, len(_CIVIDIS))
+    palette = np.stack([np.interp(np.arange(256), steps, channel) for channel in zip(*_CIVIDIS, strict=True)], axis=1)
+    image.putpalette(palette.round().astype(np.uint8).tobytes())
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
