@@ -98,7 +98,7 @@ _KINDS = (
             r"(?i)(?:api[_-]?key|access[_-]?key|secret[_-]?key|client[_-]?secret|auth[_-]?token|"
             r"access[_-]?token|passw(?:or)?d)[\"']?\s*[:=]\s*"
             r"(?:([\"'])(?=[^\"'\s]*\d)(?=[^\"'\s]*[A-Za-z])[^\"'\s]{12,}\1|"
-            r"(?=[\w+/.-]*\d)(?=[\w+/.-]*[A-Za-z])[\w+/=.-]{12,}\s*$)",
+            r"(?=[\w+/.-]*\d)(?=[\w+/.-]*[A-Za-z])[\w+/=.-]{12,}(?:\s*$|[\"']))",
             re.MULTILINE,
         ),
     ),
