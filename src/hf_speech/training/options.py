@@ -48,6 +48,7 @@ class TrainingOptions:
         cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrences:
             their many small operations spend longer waiting for each other than computing.
         report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if it is there.
+        gradient_histograms: Own: whether TensorBoard gets a histogram of each parameter's gradients every epoch.
         trainer_options: Own: any further `TrainingArguments`, by name.
     """
 
@@ -75,9 +76,14 @@ class TrainingOptions:
     dataloader_num_workers: int = 1
     cpu_threads: int = 1
     report_to: Literal["auto", "tensorboard", "trackio", "none"] = "auto"
+    gradient_histograms: bool = False
     trainer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.gradient_histograms and self.report_to not in ("auto", "tensorboard"):
+            raise RecipeError(
+                "training.gradient_histograms are for TensorBoard: set training.report_to to tensorboard."
+            )
         names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
         for key in self.trainer_options:
             if key not in names:
@@ -96,6 +102,7 @@ class TrainingOptions:
             "cpu_threads",
             "trainer_options",
             "report_to",
+            "gradient_histograms",
         }
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
         values["metric_for_best_model"] = self.metric_for_best_model or metric
@@ -107,6 +114,8 @@ class TrainingOptions:
             # Rows carry more than the model's arguments (their lengths, their names).
             "remove_unused_columns": False,
             "label_names": ["labels"],
+            # Every parameter takes part in every step, so no process need look for those that do not.
+            "ddp_find_unused_parameters": False,
             "dataloader_pin_memory": torch.cuda.is_available(),
             "disable_tqdm": False,
             "bf16": self.bf16 and computes_bfloat16(),

@@ -13,8 +13,7 @@ import inspect
 import json
 import os
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     ProgressCallback,
+    TrainerCallback,
     set_seed,
 )
 from transformers.integrations import TensorBoardCallback
@@ -45,6 +45,7 @@ from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.averaging import WEIGHTS_FILE, WeightAveraging
 from hf_speech.training.checkpoints import disk_is_full, find_checkpoint
 from hf_speech.training.guard import NonFiniteGuard
+from hf_speech.training.monitoring import GradientHistograms, Stopwatch
 from hf_speech.training.options import TrainingOptions, computes_bfloat16
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
@@ -58,7 +59,7 @@ class TrainingResult:
         run_dir: The run folder, which is also the model folder.
         metrics: The metrics of each evaluated split, `{"test": {"accuracy": 0.99, ...}}`.
         num_parameters: Trainable parameters of the model.
-        seconds: Wall-clock time of the training itself.
+        seconds: Wall-clock time of the training itself, that of the runs it continued included.
     """
 
     run_dir: Path
@@ -74,6 +75,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "hf_speech.train(recipe)",
+    splits: Sequence[str] = ("validation", "test"),
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
     """Trains, evaluates and saves what a recipe describes.
 
@@ -83,6 +86,8 @@ def train(
         resume: Continue from the last checkpoint in the run folder.
         overwrite: Replace a run folder that exists.
         command: The command to be named as the origin of the figures.
+        splits: Which splits to evaluate in the end; whoever compares many trainings to choose one leaves the test out.
+        callbacks: Further callbacks for the Trainer.
 
     Returns:
         Where the model lies and how good it is.
@@ -116,20 +121,22 @@ def train(
         print(f"Training {recipe.name}: {parts.model.num_parameters():,} parameters on {state.device}, into {run_dir}")
     state.wait_for_everyone()
     trainer = _make_trainer(recipe, parts, run_dir, checkpoint)
+    stopwatch = Stopwatch(checkpoint)
+    for callback in (stopwatch, *callbacks):
+        trainer.add_callback(callback)
 
-    start = time.perf_counter()
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except (OSError, RuntimeError, SafetensorError) as error:
         if disk_is_full(error, run_dir):
             raise TrainingError(f"The disk of {run_dir} is full: make room, then go on with --resume.") from error
         raise
-    result = TrainingResult(run_dir, parts.model.num_parameters(), time.perf_counter() - start)
+    result = TrainingResult(run_dir, parts.model.num_parameters(), stopwatch.seconds)
     if state.is_main_process:
         parts.model = trainer.accelerator.unwrap_model(trainer.model)
         history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
         _save(recipe, parts, run_dir, history)
-        result.metrics = _evaluate(recipe, parts, run_dir, command)
+        result.metrics = _evaluate(recipe, parts, run_dir, command, splits)
     state.wait_for_everyone()
     return result
 
@@ -225,6 +232,8 @@ def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str |
         trainer.add_callback(WeightAveraging(options.weight_averaging, checkpoint))
     if state.is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:
         trainer.add_callback(TensorBoardCallback(writer))
+        if options.gradient_histograms:
+            trainer.add_callback(GradientHistograms(writer))
     return trainer
 
 
@@ -239,13 +248,14 @@ def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) 
     plot_training_curves(history["log"], run_dir / "curves.png", task.best_metric, task.greater_is_better)
 
 
-def _evaluate(recipe: Recipe, parts: Parts, run_dir: Path, command: str) -> dict[str, dict[str, float]]:
-    """Evaluates the model on the splits it was not trained on, and gives the metrics of each."""
+def _evaluate(
+    recipe: Recipe, parts: Parts, run_dir: Path, command: str, splits: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Evaluates the model on splits that have utterances, and gives the metrics of each."""
     loaded = LoadedModel(parts.model.eval(), parts.extractor, recipe.task, str(run_dir), parts.tokenizer)
     metrics: dict[str, dict[str, float]] = {}
-    for split in ("validation", "test"):
-        if split in parts.corpus:
-            rows = parts.corpus[split]
+    for split in splits:
+        if len(rows := parts.corpus.get(split, ())):
             report = evaluate_model(loaded, rows, corpus=recipe.corpus.name, split=split, command=command)
             report.save(run_dir / "evaluation" / f"{split}.json")
             metrics[split] = report.metrics

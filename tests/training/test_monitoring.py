@@ -1,0 +1,69 @@
+"""What a training writes down beside its log, and which splits it looks at in the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import TrainerCallback
+
+from hf_speech.errors import RecipeError
+from hf_speech.training import load_recipe, train
+from hf_speech.training.monitoring import SECONDS_FILE
+
+
+def test_tensorboard_gets_the_gradients_of_every_parameter_each_epoch(tones_recipe: Path, tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = ["--training.gradient_histograms", "true", "--training.num_train_epochs", "2"]
+    run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run", splits=()).run_dir
+    events = event_accumulator.EventAccumulator(str(run_dir / "logs"), {"histograms": 0}).Reload()
+    tags = events.Tags()["histograms"]
+    assert "gradients/classifier.weight" in tags
+    assert "gradients/layers.0.forward_rnn.weight_hh_l0" in tags
+    shown = events.Histograms("gradients/classifier.weight")
+    steps = [histogram.step for histogram in shown]
+    last = max(int(path.name.rpartition("-")[2]) for path in (run_dir / "checkpoints").iterdir())
+    assert steps == [0, last // 2], "the first step of each epoch"
+    assert all(histogram.histogram_value.num == 32 for histogram in shown), "2 classes, 8 units of each direction"
+    assert any(histogram.histogram_value.max > 0 for histogram in shown)
+
+
+def test_histograms_need_tensorboard(tones_recipe: Path) -> None:
+    words = ["--training.gradient_histograms", "true", "--training.report_to", "none"]
+    with pytest.raises(RecipeError, match="gradient_histograms are for TensorBoard"):
+        load_recipe(tones_recipe, words)
+
+
+def test_the_time_before_an_interruption_counts(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    interrupted = tmp_path / "interrupted"
+    shutil.copytree(tones_run, interrupted)
+    checkpoints = sorted((interrupted / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    took = [json.loads((checkpoint / SECONDS_FILE).read_text()) for checkpoint in checkpoints]
+    assert 0 < took[0] < took[-1] <= json.loads((tones_run / "training.json").read_text())["seconds"]
+    shutil.rmtree(checkpoints[-1])
+    (checkpoints[-2] / SECONDS_FILE).write_text("1000.0")
+    result = train(load_recipe(tones_recipe), interrupted, resume=True, splits=())
+    assert 1000 < result.seconds < 1100
+    assert json.loads((interrupted / "training.json").read_text())["seconds"] == result.seconds
+
+
+def test_the_test_split_is_left_alone_where_it_is_not_asked_for(tones_recipe: Path, tmp_path: Path) -> None:
+    class Counter(TrainerCallback):
+        evaluations = 0
+
+        def on_evaluate(self, *args: object, **kwargs: object) -> None:
+            self.evaluations += 1
+
+    counter = Counter()
+    recipe = load_recipe(tones_recipe, ["--training.num_train_epochs", "2"])
+    result = train(recipe, tmp_path / "run", splits=["validation"], callbacks=[counter])
+    assert list(result.metrics) == ["validation"]
+    assert not (tmp_path / "run" / "evaluation" / "test.json").exists()
+    assert counter.evaluations == 2
+
+
+def test_a_corpus_without_a_test_split_is_trained_on_all_the_same(tones_recipe: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(tones_recipe, ["--training.max_steps", "1", "--corpus.test_fraction", "0"])
+    assert list(train(recipe, tmp_path / "run").metrics) == ["validation"]
