@@ -81,6 +81,9 @@ class HubServer:
             "HF_HUB_DISABLE_XET": "0" if self.app.xet is not None else "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            # hf_xet would wait for minutes.
+            "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms",
+            "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
             "NO_PROXY": "127.0.0.1,localhost",
             **({"HF_TOKEN": token} if token is not None else {}),
         }

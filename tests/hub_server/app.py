@@ -136,6 +136,8 @@ class HubApp:
         try:
             for of_method, pattern, handler in ROUTES:
                 if of_method == method and (match := pattern.fullmatch(path)):
+                    if call.account is None and entry.authorization:
+                        raise Refused(401, "Invalid credentials in Authorization header")
                     with self.storage.lock:
                         return handler(self, call, **{k: unquote(v) for k, v in match.groupdict("").items()})
             entry.known = False

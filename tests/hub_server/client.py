@@ -167,3 +167,5 @@ def _command_line(words: list[str]) -> Finished:
 if __name__ == "__main__":
     with os.fdopen(int(sys.argv[1])) as _questions, os.fdopen(int(sys.argv[2]), "w") as _answers:
         _serve(_questions, _answers)
+    sys.stdout.flush()
+    os._exit(0)  # Libraries' threads would take seconds to end.

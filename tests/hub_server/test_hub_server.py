@@ -133,7 +133,7 @@ def test_a_pull_request_is_merged(hub: HubServer, client: Client) -> None:
         (READ_TOKEN, "ann/rights", "403"),
         (OTHER_TOKEN, "ann/rights", "RepositoryNotFoundError"),
         (None, "ann/rights", "RepositoryNotFoundError"),
-        ("hf_wrong", "ann/rights", "RepositoryNotFoundError"),
+        ("hf_wrong", "ann/rights", "Invalid credentials"),
         (OTHER_TOKEN, "band/rights", ""),
     ],
 )

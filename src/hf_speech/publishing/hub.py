@@ -1,0 +1,245 @@
+"""A repository of the Hub as it is right now, and one sentence for whatever the Hub or the way to it refuses.
+
+Files are compared by the checksums that the Hub lists, so nothing has to be downloaded to know what has changed: git's
+SHA-1 of a regular file, the SHA-256 of a large one. The token comes from where huggingface_hub finds it (`hf auth
+login`, `HF_TOKEN`); nothing here keeps or shows it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import HfApi, RepoFile, constants, get_token, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from hf_speech.errors import PublishError
+
+Kind = Literal["model", "space", "dataset"]
+
+# The bases of the Hub's errors are those of the HTTP library, whichever this version stands on, and of the system.
+_ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError, ValueError)
+_WORDS = {"model": "model", "space": "Space", "dataset": "data set"}
+
+
+@dataclass(frozen=True)
+class State:
+    """A repository at one moment.
+
+    Attributes:
+        commit: The sha that the revision points to.
+        private: Whether only its owners see it.
+        files: Checksum of each file, as `Checksums` has them.
+        tags: The commit of each tag.
+    """
+
+    commit: str
+    private: bool
+    files: dict[str, str]
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Checksums:
+    """Both checksums under which the Hub may list a file."""
+
+    sha1: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Checksums:
+        """Reads a file once for both."""
+        sha1, sha256 = hashlib.sha1(b"blob %d\0" % path.stat().st_size), hashlib.sha256()
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                sha1.update(block)
+                sha256.update(block)
+        return cls(sha1.hexdigest(), sha256.hexdigest())
+
+    def match(self, listed: str | None) -> bool:
+        """Whether the Hub's checksum is that of this file."""
+        return listed in (self.sha1, self.sha256)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of the Hub.
+
+    Attributes:
+        name: `NAME/REPO`.
+        kind: model, space or dataset.
+    """
+
+    name: str
+    kind: Kind = "model"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
+            raise PublishError(f"'{self.name}' is no name of a repository: give --repo_id NAME/REPO, with your login.")
+
+    @property
+    def url(self) -> str:
+        """Its page."""
+        prefix = {"model": "", "space": "spaces/", "dataset": "datasets/"}[self.kind]
+        return f"{constants.ENDPOINT}/{prefix}{self.name}"
+
+    @property
+    def words(self) -> str:
+        """What messages call it."""
+        return f"the {_WORDS[self.kind]} {self.name}"
+
+    def look(self, revision: str | None = None) -> State | None:
+        """What is there now; None if there is no such repository, or none that this login may see.
+
+        Args:
+            revision: Branch, tag or commit; None for the main branch.
+
+        Raises:
+            PublishError: If the Hub cannot be asked, or the repository has no such revision.
+        """
+        api = HfApi()
+        with self.explained(revision):
+            try:
+                info = api.repo_info(self.name, repo_type=self.kind, revision=revision)
+            except GatedRepoError:
+                raise
+            except RepositoryNotFoundError:
+                return None
+            entries = api.list_repo_tree(self.name, recursive=True, revision=info.sha, repo_type=self.kind)
+            files = {
+                entry.path: entry.blob_id if entry.lfs is None else entry.lfs.sha256
+                for entry in entries
+                if isinstance(entry, RepoFile)
+            }
+            refs = api.list_repo_refs(self.name, repo_type=self.kind)
+            return State(info.sha, bool(info.private), files, {tag.name: tag.target_commit for tag in refs.tags})
+
+    def read(self, path: str, state: State) -> bytes | None:
+        """The content of a small file; None if there is no such file."""
+        if path not in state.files:
+            return None
+        with self.explained():
+            try:
+                file = hf_hub_download(self.name, path, repo_type=self.kind, revision=state.commit)
+            except EntryNotFoundError:
+                return None
+        return Path(file).read_bytes()
+
+    @contextmanager
+    def explained(self, revision: str | None = None) -> Iterator[None]:
+        """Turns what huggingface_hub raises into one sentence with its remedy."""
+        try:
+            yield
+        except PublishError:
+            raise
+        except _ERRORS as error:
+            raise PublishError(self._sentence(error, revision)) from error
+
+    def _sentence(self, error: Exception, revision: str | None) -> str:
+        chain = list(_causes(error))
+        if isinstance(error, ValueError) and "Invalid metadata" in str(error):
+            problems = " ".join(str(error).partition("\n")[2].split())[:200].lstrip("- ").rstrip(".")
+            return f"The Hub refuses the metadata in the README.md of {self.words} ({problems}): correct it."
+        for cause in chain:
+            if isinstance(cause, RevisionNotFoundError):
+                return f"{self.name} has no revision {revision}: give a branch, a tag or a commit that it has."
+            if isinstance(cause, HfHubHTTPError):
+                return self._http_sentence(cause)
+        for cause in chain:
+            if isinstance(cause, LocalTokenNotFoundError):
+                return NOT_LOGGED_IN
+            if isinstance(cause, OfflineModeIsEnabled):
+                return "HF_HUB_OFFLINE forbids to ask the Hub: unset it and run the command again."
+            if isinstance(cause, HFValidationError):
+                return f"{_first_sentence(cause)}: give --repo_id NAME/REPO."
+            if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+                return "There is no space left on this machine's disk: free some, and run the command again."
+        return (
+            f"The connection to the Hub broke ({_first_sentence(chain[-1])}): check the network and run the same "
+            "command again, which sends only what is missing."
+        )
+
+    def _http_sentence(self, error: HfHubHTTPError) -> str:
+        status = error.response.status_code
+        said = _first_sentence(error.server_message or error)
+        again = "run the same command again, which sends only what is missing"
+        if isinstance(error, GatedRepoError):
+            return f"{self.name} is gated: ask for access at {self.url}, and log in with hf auth login."
+        if isinstance(error, RepositoryNotFoundError) and get_token() is not None:
+            return f"There is no {_WORDS[self.kind]} {self.name} that this login may see: check the name and the login."
+        if status == 401 or isinstance(error, RepositoryNotFoundError):
+            return "The Hub does not know this login: run hf auth login, or set HF_TOKEN to a token that is valid."
+        sentences = {
+            403: f"This login may not write to {self.name} ({said}): take a token with write access to it, which "
+            f"{constants.ENDPOINT}/settings/tokens makes, and run the command again.",
+            409: f"The Hub is busy with {self.name} or has it already ({said}): {again}.",
+            412: f"Somebody else has changed {self.name} meanwhile, and nothing was written over it: run the same "
+            "command again, which starts from what is there now.",
+            413: f"The Hub has no space for this in {self.name} ({said}): send less, or get more space, and {again}.",
+            422: f"A file arrived at the Hub damaged ({said}): {again}.",
+            429: f"The Hub has been asked too much: wait {_seconds(error)} and {again}.",
+            507: f"The Hub has no space left for {self.name} ({said}): free or get some, and {again}.",
+        }
+        if status in sentences:
+            return sentences[status]
+        if status >= 500:
+            return f"The Hub is not available now ({status}, {said}): wait a minute and {again}."
+        return f"The Hub refuses this for {self.name} ({status}, {said}): correct it and run the command again."
+
+
+NOT_LOGGED_IN = "You are not logged in to the Hub: run hf auth login, or set HF_TOKEN."
+
+
+def require_login() -> None:
+    """Refuses to go on without a token.
+
+    Raises:
+        PublishError: If huggingface_hub finds none, or is told to stay offline.
+    """
+    if constants.is_offline_mode():
+        raise PublishError("HF_HUB_OFFLINE forbids to ask the Hub: unset it and run the command again.")
+    if get_token() is None:
+        raise PublishError(NOT_LOGGED_IN)
+
+
+def local_files(folder: Path) -> dict[str, Checksums]:
+    """The checksums of all files of a folder, by their names with slashes."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): Checksums.of(path) for path in paths}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what it came of, outermost first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+
+
+def _seconds(error: HfHubHTTPError) -> str:
+    seconds = error.response.headers.get("Retry-After", "")
+    return f"{seconds} seconds" if seconds.isdecimal() else "some minutes"
+
+
+def _first_sentence(error: object) -> str:
+    """The first line or sentence of a library's message, without request ids."""
+    text = re.sub(r"\(Request ID: [^)]*\)", "", str(error)).strip() or type(error).__name__
+    first = re.split(r"(?<=[.!?])\s|\n", text)[0].rstrip(".!: ")
+    return first if len(first) <= 160 else f"{first[:160]}..."
+
+
+__all__ = ["NOT_LOGGED_IN", "Checksums", "Kind", "Repository", "State", "local_files", "require_login"]

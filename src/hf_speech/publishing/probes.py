@@ -1,0 +1,188 @@
+"""Probe clips: a few short sounds that travel with a model, and the logits that it gives for them where it was trained.
+
+Whoever loads the published model anywhere can tell by them whether it still computes the same. The sounds are made by
+the formulas below (voiced vowels, a sweep, noise, a click in silence), so they are nobody's recordings. They are kept
+beside the logits, as 16-bit samples in a safetensors file: nothing needs to be made again, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from transformers import AutoFeatureExtractor
+
+import hf_speech.models
+from hf_speech.errors import PublishError
+
+PROBE_FILE = "verification/probes.safetensors"
+# Machines round float32 differently; a wrong weight or file shows in the first digits.
+TOLERANCE = 1e-4
+_CLIP, _LOGITS = "clip.", "logits."
+_VOWELS = ((730.0, 1090.0, 2440.0), (270.0, 2290.0, 3010.0), (300.0, 870.0, 2240.0))  # Peterson & Barney 1952
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Clips and the logits expected of them.
+
+    Attributes:
+        sampling_rate: Of the clips, in Hz.
+        clips: 16-bit samples `(samples,)` by name.
+        logits: Float32 logits `(classes,)` or `(frames, vocabulary)` by the clip's name.
+    """
+
+    sampling_rate: int
+    clips: dict[str, np.ndarray]
+    logits: dict[str, np.ndarray]
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        tensors = {_CLIP + name: clip for name, clip in self.clips.items()}
+        tensors |= {_LOGITS + name: logits for name, logits in self.logits.items()}
+        # One entry: the order of several is not fixed, and the same probes are to be the same bytes.
+        return save(tensors, {"probes": json.dumps({"sampling_rate": self.sampling_rate, "clips": list(self.clips)})})
+
+    @classmethod
+    def load(cls, path: Path) -> Probes:
+        """Reads the file.
+
+        Raises:
+            PublishError: If it is damaged.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                about = json.loads(file.metadata()["probes"])
+                return cls(
+                    int(about["sampling_rate"]),
+                    {name: file.get_tensor(_CLIP + name) for name in about["clips"]},
+                    {name: file.get_tensor(_LOGITS + name) for name in about["clips"]},
+                )
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise PublishError(f"{path.name} holds no probe clips ({error}): publish the model again.") from error
+
+    def differences(self, logits: dict[str, np.ndarray]) -> Iterator[str]:
+        """What of other logits is not as expected, a clause for each clip."""
+        for name, expected in self.logits.items():
+            found = logits.get(name)
+            if found is None or found.shape != expected.shape:
+                shape = "none" if found is None else f"logits {found.shape}"
+                yield f"the clip '{name}' gives {shape} for {expected.shape}"
+            elif not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
+                yield f"the logits of the clip '{name}' differ by up to {np.abs(found - expected).max():.2g}"
+
+    def largest_difference(self, logits: dict[str, np.ndarray]) -> float:
+        """The largest difference of any logit."""
+        return max(float(np.abs(logits[name] - expected).max()) for name, expected in self.logits.items())
+
+
+def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
+    """The sounds, 16-bit, by name."""
+
+    def time(seconds: float) -> np.ndarray:
+        return np.arange(round(seconds * sampling_rate)) / sampling_rate
+
+    nyquist = sampling_rate / 2
+    clips = {}
+    t = time(0.4)
+    pitch = 110 + 40 * t
+    phase = 2 * np.pi * np.cumsum(pitch) / sampling_rate
+    vowels = []
+    for formants in _VOWELS:
+        voice = np.zeros_like(t)
+        for harmonic in range(1, int(min(nyquist, 4000) / 130)):
+            strength = sum(np.exp(-(((harmonic * 125 - formant) / 120) ** 2)) for formant in formants)
+            voice += strength * np.sin(harmonic * phase)
+        vowels.append(voice * np.hanning(len(t)))
+    clips["vowels"] = np.concatenate(vowels)
+    t = time(0.8)
+    clips["sweep"] = np.sin(2 * np.pi * (100 * t + (0.9 * nyquist - 100) * t**2 / (2 * 0.8)))
+    # A linear congruential generator: the same numbers on every machine and with every version of numpy.
+    state, noise = 1, np.empty(len(time(0.5)))
+    for index in range(len(noise)):
+        state = (1664525 * state + 1013904223) % 2**32
+        noise[index] = state / 2**31 - 1
+    clips["noise"] = noise
+    click = np.zeros(len(time(0.3)))
+    click[len(click) // 2] = 1
+    clips["click"] = click
+    return {name: np.round(clip / np.abs(clip).max() * 12_000).astype(np.int16) for name, clip in clips.items()}
+
+
+def make_probes(run_dir: Path) -> Probes:
+    """Runs the clips through a model folder with the classes of this package.
+
+    Args:
+        run_dir: A run folder.
+
+    Raises:
+        PublishError: If the model cannot be loaded or run.
+    """
+    model_class = _model_class(run_dir)
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(run_dir)
+        model = model_class.from_pretrained(run_dir, dtype=torch.float32, use_safetensors=True).eval()
+        clips = make_clips(int(extractor.sampling_rate))
+        logits = {}
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # So that the same folder always gives the same bytes.
+        try:
+            for name, clip in clips.items():
+                sound = clip.astype(np.float32) / 32768
+                inputs = extractor(sound, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+                with torch.inference_mode():
+                    logits[name] = model(**inputs).logits[0].float().numpy()
+        finally:
+            torch.set_num_threads(threads)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise PublishError(f"The model in {run_dir} cannot be run ({reason}): train or save it again.") from error
+    return Probes(int(extractor.sampling_rate), clips, logits)
+
+
+def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes:
+    """The published probes where the model still gives them, or fresh ones.
+
+    Another machine rounds otherwise, and a model that has not changed must not be published again for that.
+
+    Args:
+        fresh: Of the model in hand.
+        published: The file on the Hub, if there is one.
+        scratch: A folder to write in.
+    """
+    if published is not None:
+        path = scratch / "published.safetensors"
+        path.write_bytes(published)
+        try:
+            there = Probes.load(path)
+        except PublishError:
+            return fresh.to_bytes()
+        same_clips = list(there.clips) == list(fresh.clips) and all(
+            np.array_equal(there.clips[name], clip) for name, clip in fresh.clips.items()
+        )
+        if same_clips and there.sampling_rate == fresh.sampling_rate and not list(there.differences(fresh.logits)):
+            return published
+    return fresh.to_bytes()
+
+
+def _model_class(run_dir: Path) -> Any:
+    """The class that the configuration names: one of this package's or of transformers' own."""
+    try:
+        name = str(json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["architectures"][0])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise PublishError(f"{run_dir} is no model folder: give the run folder that hf-speech train wrote.") from error
+    found = getattr(hf_speech.models, name, None) or getattr(transformers, name, None)
+    if found is None:
+        raise PublishError(f"{run_dir} holds a {name}, which neither hf_speech nor transformers knows: publish others.")
+    return found
+
+
+__all__ = ["PROBE_FILE", "TOLERANCE", "Probes", "keep_if_same", "make_clips", "make_probes"]

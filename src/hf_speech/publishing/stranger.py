@@ -1,0 +1,63 @@
+"""A program, not a module: loads a published model where hf_speech does not exist, and runs probe clips through it.
+
+    python -P stranger.py REQUEST.json
+
+It imports torch, transformers and safetensors, nothing of this package: it stands for the machine of a stranger. What
+comes out is written beside the request: `logits.safetensors`, and `answers.json` with what `pipeline(...)` says.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(request_file: Path) -> None:
+    """Does what a request asks for: `{"model", "revision", "task", "probes"}`."""
+    sys.modules["hf_speech"] = None  # type: ignore[assignment]  # From here on, importing it raises ImportError.
+    import numpy as np
+    import torch
+    from safetensors.numpy import load_file, save_file
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    request: dict[str, Any] = json.loads(request_file.read_text(encoding="utf-8"))
+    use = pipeline(request["task"], model=request["model"], revision=request["revision"], trust_remote_code=True)
+    extractor, model = use.feature_extractor, use.model.eval()
+    rate = int(extractor.sampling_rate)
+    prefix = "clip."
+    clips = {
+        name.removeprefix(prefix): tensor.astype(np.float32) / 32768
+        for name, tensor in load_file(request["probes"]).items()
+        if name.startswith(prefix)
+    }
+
+    def run(sounds: Any) -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = model(**extractor(sounds, sampling_rate=rate, return_tensors="pt")).logits
+        return logits.float()
+
+    logits = {name: run(clip)[0].numpy() for name, clip in clips.items()}
+    together = run(list(clips.values())).numpy()
+    padding = max(
+        float(np.abs(batched[: len(alone)] - alone).max())
+        for batched, alone in zip(together, logits.values(), strict=True)
+    )
+    said = {name: use({"raw": clip.copy(), "sampling_rate": rate}) for name, clip in clips.items()}
+    save_file({name: np.ascontiguousarray(values) for name, values in logits.items()}, "logits.safetensors")
+    answers = {
+        "pipeline": {
+            name: answer[0]["label"] if isinstance(answer, list) else answer["text"] for name, answer in said.items()
+        },
+        "padding": padding,
+        "code": [type(model).__module__, type(extractor).__module__],
+    }
+    Path("answers.json").write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
