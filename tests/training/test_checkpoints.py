@@ -35,7 +35,7 @@ def test_the_newest_is_found(run: Path) -> None:
     assert found.skipped == ()
 
 
-@pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
+@pytest.mark.parametrize("name", [*FILES, "rng_state.pth", "config.json"])
 @pytest.mark.parametrize("share", [0.0, 0.6, 0.98])
 def test_what_is_cut_short_is_skipped(run: Path, name: str, share: float) -> None:
     *_, before, last = checkpoints(run)

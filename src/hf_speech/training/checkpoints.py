@@ -69,7 +69,8 @@ def what_is_missing(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
         also: Names of further files that must be there.
     """
     random_states = sorted(path.name for path in checkpoint.glob(_RANDOM_STATES)) or [_RANDOM_STATES]
-    for name in (*FILES, *random_states, *also):
+    others = sorted(path.name for path in checkpoint.glob("*.json") if path.name not in FILES)
+    for name in (*FILES, *random_states, *also, *others):
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"

@@ -37,6 +37,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging
 
 from hf_speech.data.audio import read_audio
+from hf_speech.data.copies import multiply
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
 from hf_speech.data.inspection import InspectionReport, inspect_corpus
 from hf_speech.errors import RecipeError, TrainingError
@@ -95,7 +96,7 @@ def train(
     Raises:
         HFSpeechError: On whatever is wrong with recipe, corpus or run folder, before training starts.
     """
-    state = PartialState()
+    state = process_state()
     options = recipe.training
     run_dir = Path(output_dir) if output_dir is not None else Path("runs") / recipe.name
     checkpoint = _find_checkpoint(run_dir, options) if resume else None
@@ -141,6 +142,12 @@ def train(
     return result
 
 
+def process_state() -> PartialState:
+    """This process among those that were launched together; without accelerators they talk through gloo."""
+    # Left to itself, accelerate takes processes without accelerators for strangers who each train alone.
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 @dataclass
 class Parts:
     """What a recipe is made into before training.
@@ -173,7 +180,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
     Raises:
         HFSpeechError: On whatever is wrong with recipe or corpus.
     """
-    state = state or PartialState()
+    state = state or process_state()
     # The first process builds caches, the others find them.
     with state.main_process_first():
         corpus = recipe.corpus.load()
@@ -202,7 +209,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
 
 def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str | None) -> SpeechTrainer:
     """The Trainer with the callbacks that the recipe asks for."""
-    state, options, task = PartialState(), recipe.training, recipe.task
+    state, options, task = process_state(), recipe.training, recipe.task
     arguments = options.training_arguments(run_dir, task.best_metric, task.greater_is_better)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -318,7 +325,7 @@ def make_datasets(
     tokenizer: Any = None,
     lexicon: Any = None,
 ) -> dict[str, SpeechDataset]:
-    """Makes the training split (augmented) and the validation split (as it is)."""
+    """Makes the training split (with its copies, augmented) and the validation split (as it is)."""
     if recipe.augmentation.joining and not recipe.task.can_join:
         raise RecipeError(
             f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
@@ -329,10 +336,14 @@ def make_datasets(
     def encode_phones(row: Mapping[str, Any]) -> torch.Tensor:
         return lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
 
+    rows = {split: corpus[split] for split in ("train", "validation")}
+    if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
+        pitches = recipe.augmentation.pitch_copies or [0.0]
+        rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches)
     datasets: dict[str, SpeechDataset] = {}
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
         datasets[split] = SpeechDataset(
-            corpus[split],
+            rows[split],
             extractor.sampling_rate,
             encode_target,
             augmentation,
@@ -366,7 +377,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _find_checkpoint(run_dir: Path, options: TrainingOptions) -> str:
     """The checkpoint to continue from; says which newer ones are not whole."""
     found = find_checkpoint(run_dir, also=[WEIGHTS_FILE] if options.weight_averaging else [])
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         for reason in found.skipped:
             print(f"{reason}: it is skipped.")
         print(f"Resuming from {found.folder}.")

@@ -1,0 +1,82 @@
+"""Trains a recipe and kills its own process, as `kill -9` does, at a moment named on the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+import hf_speech.training.run as run
+from hf_speech.training import load_recipe, train
+from hf_speech.training.trainer import SpeechTrainer
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_call(owner: Any, name: str, count: int) -> None:
+    """Replaces a function by one that kills the process when it is called for the `count`th time."""
+    original, calls = getattr(owner, name), 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            die()
+        return original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def die_halfway(file_name: str, count: int) -> None:
+    """Kills the process when the `count`th file of that name is written to its half."""
+    calls = 0
+
+    def written(path: Any) -> None:
+        nonlocal calls
+        if Path(str(path)).name != file_name:
+            return
+        calls += 1
+        if calls == count:
+            content = Path(path).read_bytes()
+            Path(path).write_bytes(content[: len(content) // 2])
+            die()
+
+    save, save_file = torch.save, safetensors.torch.save_file
+
+    def torch_save(content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        save(content, file, *args, **kwargs)
+        written(file)
+
+    def safetensors_save(tensors: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        save_file(tensors, file, *args, **kwargs)
+        written(file)
+
+    torch.save = torch_save
+    safetensors.torch.save_file = safetensors_save
+    import transformers.modeling_utils
+
+    if hasattr(transformers.modeling_utils, "safe_save_file"):
+        transformers.modeling_utils.safe_save_file = safetensors_save
+
+
+MOMENTS = {
+    "in a step": lambda: die_at_call(SpeechTrainer, "training_step", 13),
+    "writing the weights of a checkpoint": lambda: die_halfway("model.safetensors", 3),
+    "writing the optimiser of a checkpoint": lambda: die_halfway("optimizer.pt", 3),
+    "after an epoch, evaluating": lambda: die_at_call(SpeechTrainer, "evaluate", 3),
+    "at the end, writing the model": lambda: die_at_call(run, "_save", 1),
+    "at the end, evaluating": lambda: die_at_call(run, "_evaluate", 1),
+}
+
+
+if __name__ == "__main__":
+    recipe, run_dir, moment = sys.argv[1:]
+    MOMENTS[moment]()
+    train(load_recipe(recipe), run_dir)
