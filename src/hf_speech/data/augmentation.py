@@ -42,6 +42,9 @@ class Augmentation:
         noise_folder: Folder of recordings to add as noise; without one the noise is random, of a random colour from
             white to brown.
         gain: Range of the gain in dB.
+        tempo_copies: Pace factors at which every training utterance is copied, once and for all epochs, such as
+            [0.7, 1.0, 1.3]; with pitch_copies, at each combination.
+        pitch_copies: Shifts in semitones at which every training utterance is copied, such as [-1, 0, 1].
     """
 
     probability: float = 0.8
@@ -54,6 +57,8 @@ class Augmentation:
     noise_snr: tuple[float, float] | None = None
     noise_folder: str | None = None
     gain: tuple[float, float] | None = None
+    tempo_copies: list[float] | None = None
+    pitch_copies: list[float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("probability", "joining"):
@@ -61,7 +66,7 @@ class Augmentation:
                 raise RecipeError(f"augmentation.{name} must lie between 0 and 1, and {getattr(self, name)} does not.")
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, tuple | list):
+            if not isinstance(value, tuple | list) or field.name.endswith("_copies"):
                 continue
             low, high = value
             if low > high or (field.name in ("speed", "tempo") and low <= 0):
@@ -69,6 +74,10 @@ class Augmentation:
                     f"augmentation.{field.name} must be a range [low, high], low first and factors above 0; "
                     f"{list(value)} is not."
                 )
+        if min(self.tempo_copies or [1.0]) <= 0 or [] in (self.tempo_copies, self.pitch_copies):
+            raise RecipeError(
+                "augmentation.tempo_copies must be factors above 0, and pitch_copies shifts, one or more."
+            )
         if self.noise_folder is not None and not _noise_files(self.noise_folder):
             raise RecipeError(f"augmentation.noise_folder: there are no recordings in {self.noise_folder}.")
 
@@ -110,11 +119,11 @@ class Augmentation:
             applied["speed"] = (factor,)
         if self.pitch is not None and drawn(self.pitch):
             semitones = rng.uniform(*self.pitch)
-            samples = pitch_shift(samples, sr=sampling_rate, n_steps=semitones, n_fft=_stretch_window(sampling_rate))
+            samples = pitch_shift(samples, sr=sampling_rate, n_steps=semitones, n_fft=stretch_window(sampling_rate))
             applied["pitch"] = (semitones,)
         if self.tempo is not None and drawn(self.tempo):
             factor = rng.uniform(*self.tempo)
-            samples = time_stretch(samples, rate=factor, n_fft=_stretch_window(sampling_rate))
+            samples = time_stretch(samples, rate=factor, n_fft=stretch_window(sampling_rate))
             applied["tempo"] = (factor,)
         if self.silence is not None and drawn(self.silence):
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
@@ -174,7 +183,7 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     return samples + noise * np.sqrt(np.mean(samples**2) / noise_power / 10 ** (snr / 10))
 
 
-def _stretch_window(sampling_rate: int) -> int:
+def stretch_window(sampling_rate: int) -> int:
     """The phase vocoder's window in samples: the power of two nearest to 32 ms, short enough for single words."""
     return 1 << round(math.log2(0.032 * sampling_rate))
 

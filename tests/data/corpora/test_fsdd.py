@@ -174,3 +174,17 @@ def test_the_real_corpus_is_whole(fsdd_dir):
     good, report = inspect_corpus(rows, corpus, 8000)
     assert report.num_bad == 0
     assert sum(len(split) for split in good.values()) == 3000
+
+
+def test_a_random_split_of_some_speakers(repository):
+    options = {"speakers": ["theo", "george"], "split": "random", "validation_fraction": 0.25, "test_fraction": 0.0}
+    corpus = make_corpus("fsdd", data_dir=str(repository), **options).load()
+    assert {split: len(rows) for split, rows in corpus.items()} == {"train": 36, "validation": 12, "test": 0}
+    assert clips(corpus["train"]) | clips(corpus["validation"]) == expected(range(12), ("george", "theo"))
+    assert sorted(corpus["validation"]["label"]) == [0] * 6 + [1] * 6
+    other = make_corpus("fsdd", data_dir=str(repository), **options, seed=1).load()
+    assert clips(other["validation"]) != clips(corpus["validation"])
+    with pytest.raises(CorpusError, match=r"speakers 'tho' is no speaker.*'theo'"):
+        make_corpus("fsdd", data_dir=str(repository), speakers=["tho"]).load()
+    with pytest.raises(CorpusError, match="random split holds out no speaker"):
+        make_corpus("fsdd", data_dir=str(repository), split="random", holdout_speaker="theo").load()

@@ -1,0 +1,106 @@
+"""Copies of the training utterances at other paces and pitches, made once and kept on the disk.
+
+Augmentation draws anew in every epoch and is never the same twice. Here is the older way: a fixed set, each utterance
+once for every pace and pitch of a grid. What is on the disk needs neither memory nor another minute of the phase
+vocoder; the digest of everything that went in names the folder, so that another grid or a changed recording gives
+another set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from datasets import Dataset
+from librosa.effects import pitch_shift, time_stretch
+from tqdm.auto import tqdm
+
+from hf_speech.data.audio import AudioSource, read_audio
+from hf_speech.data.augmentation import stretch_window
+from hf_speech.data.cache import build_once, cache_dir
+
+# Part of the digest: to be raised whenever the same grid gives other copies.
+FORMAT_VERSION = 1
+
+
+def multiply(rows: Dataset, sampling_rate: int, tempos: Sequence[float], pitches: Sequence[float]) -> Dataset:
+    """Every utterance once for each pace and pitch.
+
+    Args:
+        rows: The training split, with the columns `audio` and `duration`.
+        sampling_rate: Rate of the copies in Hz.
+        tempos: Factors of the pace at the same pitch: 0.7 is slower, and longer.
+        pitches: Shifts of the pitch in semitones at the same pace.
+
+    Returns:
+        The rows of all copies, those of one utterance together. Its copy of factor 1 and shift 0 is the utterance
+        itself, and is missing where the grid does not have it.
+
+    Raises:
+        CorpusError: If the cache cannot be written.
+        AudioError: If an utterance cannot be read.
+    """
+    grid = list(itertools.product(tempos, pitches))
+    sources = list(rows["audio"])
+    folder = cache_dir() / "copies" / _digest(sources, sampling_rate, grid)
+    with build_once(folder) as part:
+        if part is not None:
+            for index, source in enumerate(tqdm(sources, desc="Making copies", unit="utterance")):
+                _write_copies(read_audio(source, sampling_rate), sampling_rate, grid, part, index)
+    indices, audio, durations = [], [], []
+    for index, (source, duration) in enumerate(zip(sources, rows["duration"], strict=True)):
+        for place, copy in enumerate(grid):
+            indices.append(index)
+            itself = copy == (1.0, 0.0)
+            path = folder / _name(index, place)
+            audio.append(source if itself else {"path": str(path), "bytes": None})
+            durations.append(duration if itself else soundfile.info(path).duration)
+    columns = {"audio": audio, "duration": durations}
+    multiplied = rows.select(indices).remove_columns(list(columns))
+    for name, values in columns.items():
+        multiplied = multiplied.add_column(name, values, feature=rows.features[name])
+    return multiplied
+
+
+def _name(index: int, place: int) -> str:
+    return f"{index:06d}-{place:02d}.wav"
+
+
+def _write_copies(
+    samples: np.ndarray, sampling_rate: int, grid: Sequence[tuple[float, float]], folder: Path, index: int
+) -> None:
+    """Writes the copies of one utterance, 16-bit, what is louder than full scale brought down to it."""
+    window = stretch_window(sampling_rate)
+    for place, (tempo, pitch) in enumerate(grid):
+        if (tempo, pitch) == (1.0, 0.0):
+            continue
+        copy = samples if pitch == 0 else pitch_shift(samples, sr=sampling_rate, n_steps=pitch, n_fft=window)
+        copy = copy if tempo == 1 else time_stretch(copy, rate=tempo, n_fft=window)
+        copy = copy / max(1.0, float(np.abs(copy).max()))
+        scaled = np.clip(np.rint(copy * 32768), -32768, 32767).astype(np.int16)
+        soundfile.write(folder / _name(index, place), scaled, sampling_rate)
+
+
+def _digest(sources: Sequence[AudioSource], sampling_rate: int, grid: Sequence[tuple[float, float]]) -> str:
+    """Names the set by its grid and by the state of every recording."""
+    wanted = hashlib.sha256(json.dumps([FORMAT_VERSION, sampling_rate, grid]).encode())
+    for source in sources:
+        wanted.update(repr(_state(source)).encode())
+    return wanted.hexdigest()[:16]
+
+
+def _state(source: Any) -> tuple[Any, ...]:
+    if source.get("bytes") is not None:
+        return (hashlib.sha256(source["bytes"]).hexdigest(),)
+    path = Path(source["path"]).absolute()
+    state = path.stat()
+    return str(path), state.st_size, state.st_mtime_ns
+
+
+__all__ = ["multiply"]
