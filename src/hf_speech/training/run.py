@@ -96,7 +96,7 @@ def train(
     Raises:
         HFSpeechError: On whatever is wrong with recipe, corpus or run folder, before training starts.
     """
-    state = PartialState()
+    state = process_state()
     options = recipe.training
     run_dir = Path(output_dir) if output_dir is not None else Path("runs") / recipe.name
     checkpoint = _find_checkpoint(run_dir, options) if resume else None
@@ -142,6 +142,12 @@ def train(
     return result
 
 
+def process_state() -> PartialState:
+    """This process among those that were launched together; without accelerators they talk through gloo."""
+    # Left to itself, accelerate takes processes without accelerators for strangers who each train alone.
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 @dataclass
 class Parts:
     """What a recipe is made into before training.
@@ -174,7 +180,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
     Raises:
         HFSpeechError: On whatever is wrong with recipe or corpus.
     """
-    state = state or PartialState()
+    state = state or process_state()
     # The first process builds caches, the others find them.
     with state.main_process_first():
         corpus = recipe.corpus.load()
@@ -203,7 +209,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
 
 def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str | None) -> SpeechTrainer:
     """The Trainer with the callbacks that the recipe asks for."""
-    state, options, task = PartialState(), recipe.training, recipe.task
+    state, options, task = process_state(), recipe.training, recipe.task
     arguments = options.training_arguments(run_dir, task.best_metric, task.greater_is_better)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -371,7 +377,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _find_checkpoint(run_dir: Path, options: TrainingOptions) -> str:
     """The checkpoint to continue from; says which newer ones are not whole."""
     found = find_checkpoint(run_dir, also=[WEIGHTS_FILE] if options.weight_averaging else [])
-    if PartialState().is_main_process:
+    if process_state().is_main_process:
         for reason in found.skipped:
             print(f"{reason}: it is skipped.")
         print(f"Resuming from {found.folder}.")
