@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hub_server.fixtures import client, hub, place, xet_client, xet_hub  # noqa: F401
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 

@@ -27,6 +27,19 @@ result = {**vars(pushed), "repository": pushed.repository.name}
 """
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as `stage` leaves it, with large files and regular ones."""
+    path = tmp_path / "staged"
+    (path / "evaluation").mkdir(parents=True)
+    (path / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    (path / "config.json").write_text('{"architectures": ["SpeechLSTM"]}\n')
+    (path / "model.safetensors").write_bytes(bytes(range(256)) * 40 + str(tmp_path).encode())
+    (path / "evaluation" / "probes.safetensors").write_bytes(bytes(100) + str(tmp_path).encode())
+    (path / "evaluation" / "test.json").write_text("{}\n")
+    return path
+
+
 def push(client: Client, folder: Path, repo: str, *, token: str | None = WRITE_TOKEN, **options: Any) -> dict[str, Any]:
     values = {
         name: options.pop(name, default) for name, default in (("public", False), ("tag", None), ("kind", "model"))

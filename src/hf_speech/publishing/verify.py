@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,24 +62,20 @@ class Verification:
     Attributes:
         repository: What was verified.
         commit: At which commit.
-        num_files: Files that were downloaded and compared.
-        num_clips: Probe clips that were run.
-        largest_difference: Of any logit of them from the expected one.
-        answers: What `pipeline(...)` says of each clip.
-        differences: What differs, a clause each; empty if all is well.
+        found: What is as it should be, a clause each.
+        differences: What is not, a clause each; empty if all is well.
+        answers: What `pipeline(...)` says of each probe clip, of a model.
     """
 
     repository: Repository
     commit: str
-    num_files: int
-    num_clips: int
-    largest_difference: float
-    answers: dict[str, str]
+    found: tuple[str, ...]
     differences: tuple[str, ...] = ()
+    answers: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it was published."""
+        """Whether everything is as it should be."""
         return not self.differences
 
     def summary(self) -> str:
@@ -87,10 +83,7 @@ class Verification:
         name = f"{self.repository.name}@{self.commit}"
         if not self.ok:
             return "\n".join([f"DIFFERS {name}:", *(f"  {difference}" for difference in self.differences)])
-        return (
-            f"OK {name}: {self.num_files} files as they were sent; loads without hf_speech; {self.num_clips} probe "
-            f"clips give the same logits (largest difference {self.largest_difference:.1g})"
-        )
+        return f"OK {name}: {'; '.join(self.found)}"
 
 
 @contextmanager
@@ -154,20 +147,16 @@ def verify_model(copy: Copy, *, trust_code: bool = False, against: Probes | None
     except PublishError as error:
         raise PublishError(str(error).replace(str(copy.folder), copy.repository.name)) from error
     logits, answers = run_stranger(copy, probes)
+    found = [f"{len(copy.state.files)} files as the Hub lists them", "loads without hf_speech"]
     differences = list(probes.differences(logits))
-    if not differences and answers["padding"] > TOLERANCE:
+    if not differences:
+        largest = probes.largest_difference(logits)
+        found.append(f"{len(probes.clips)} probe clips give the same logits (largest difference {largest:.1g})")
+    if answers["padding"] > TOLERANCE:
         differences.append(f"a clip in a batch differs from the clip alone by up to {answers['padding']:.2g}")
-    if strangers := [module for module in answers["code"] if module.startswith("hf_speech")]:
-        differences.append(f"the code that ran was this package's ({strangers[0]})")
-    return Verification(
-        copy.repository,
-        copy.state.commit,
-        len(copy.state.files),
-        len(probes.clips),
-        math.nan if differences else probes.largest_difference(logits),
-        answers["pipeline"],
-        tuple(differences),
-    )
+    if own := [module for module in answers["code"] if module.startswith("hf_speech")]:
+        differences.append(f"the code that ran was this package's ({own[0]})")
+    return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences), answers["pipeline"])
 
 
 def foreign_code(folder: Path) -> list[str]:
