@@ -19,7 +19,7 @@ from hf_speech.publishing.facts import Evaluation
 _NUMBER = r"(?<![\w.,/])(?<![A-Za-z_]-)\d[\d,]*(?:\.\d+)?(?!\w|[.,]\d|/\d)"
 _PERCENT = re.compile(r"(?<![\d.])(\d[\d,]*(?:\.\d+)?)\s*\**\s*(?:%|per ?cent\b|percentage points?\b)")
 _SPEED = re.compile(
-    rf"({_NUMBER})\s*\**\s*(?:times|\u00d7|x)\s+(?:as\s+)?(?:faster|slower|fast|real[- ]time)|"
+    r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*\**\s*(?:times|\u00d7|x)\s+(?:as\s+)?(?:faster|slower|fast|real[- ]time)|"
     rf"real[- ]time factor[^\d\n]{{0,40}}({_NUMBER})|\bRTFx?\b[^\d\n]{{0,20}}({_NUMBER})",
     re.IGNORECASE,
 )
