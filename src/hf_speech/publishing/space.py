@@ -1,0 +1,309 @@
+"""Spaces: any folder with a program and a README.md whose front matter is complete goes up as one commit.
+
+Decisions:
+
+- The Space is told its model by the variables `MODEL_ID` and `MODEL_REVISION`, the latter a commit: a Space runs the
+  model's code, so a branch that moves could change it. The front matter names the model too, and the Hub links both.
+- Values of secrets come from environment variables of the same names, never from the command line, which histories and
+  process lists show. The Hub does not give them back.
+- Code comes first and variables after it: when the commit fails, the old Space still runs as it was.
+- Verified is what can be without building it: each file by its checksum, the front matter, every program's syntax,
+  requirements pinned, and the variables as the Hub has them.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, RepoCard
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.hub import Repository
+from hf_speech.publishing.metadata import read_metadata
+from hf_speech.publishing.publish import Published, Tell, describe, published_state
+from hf_speech.publishing.push import Pushed, finish, push
+from hf_speech.publishing.staging import CARD, stage
+from hf_speech.publishing.verify import Copy, Verification, downloaded
+
+SDKS = ("gradio", "docker", "static")
+COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
+LONGEST_DESCRIPTION = 60
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RUNS = frozenset({"RUNNING", "SLEEPING", "PAUSED", "STOPPED"})
+_FAILED = frozenset({"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR"})
+
+
+def publish_space(
+    folder: Path,
+    repo_id: str,
+    *,
+    model: str,
+    variables: Mapping[str, str] | None = None,
+    secrets: Iterable[str] = (),
+    hardware: str | None = None,
+    public: bool = False,
+    tag: str | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    dry_run: bool = False,
+    verify: bool = True,
+    wait: float = 0,
+    tell: Tell = print,
+) -> Published:
+    """Publishes a folder as a Space that shows a model.
+
+    Args:
+        folder: The Space: README.md with front matter, a program, requirements.txt.
+        repo_id: `NAME/SPACE`.
+        model: `NAME/MODEL`, or `NAME/MODEL@REVISION`.
+        variables: Further variables of the Space, by name.
+        secrets: Names of secrets, whose values are those of this process's environment variables of the same names.
+        hardware: What the Space is to run on, as the Hub calls it.
+        public: Whether everybody is to see it.
+        tag: Name of a tag for the commit.
+        create_pr: Open a pull request; variables and secrets stay as they are then.
+        message: Title of the commit.
+        dry_run: Stop before anything is sent.
+        verify: Whether to download the commit again and look at it.
+        wait: Seconds to wait for the Hub to have built it.
+        tell: Is called with a line for the user after each step.
+
+    Raises:
+        PublishError: If anything must not or cannot be published.
+    """
+    repository = Repository(repo_id, "space")
+    values = secret_values(secrets)
+    settings = _settings(model, variables or {}, values, tell, dry_run=dry_run)
+    text = with_model(folder, settings["MODEL_ID"])
+    with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
+        staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=text)
+        check_space(staged.folder)
+        for note in staged.notes:
+            tell(note)
+        if dry_run:
+            published_state(repository, tell, dry_run=True)
+            return Published(None, None, text, staged.tree())
+        sdk = str(read_metadata(text)["sdk"])
+        pushed = push(staged, repository, public=public, tag=tag, create_pr=create_pr, message=message, space_sdk=sdk)
+    tell(describe(pushed))
+    if not create_pr:
+        configure(pushed, settings, values, hardware)
+        names = [*settings, *(f"{name} (secret)" for name in values)]
+        tell(f"Variables of the Space: {', '.join(names)}.")
+    verification = None
+    if verify:
+        with downloaded(repo_id, pushed.commit, "space") as copy:
+            verification = verify_space(copy, settings=None if create_pr else settings, secrets=values)
+        if not verification.ok:
+            raise PublishError(
+                f"{repo_id}@{pushed.commit[:8]} is not what was sent ({verification.differences[0]}), so it was "
+                "neither tagged nor opened: run the same command again."
+            )
+    if not create_pr:
+        pushed = finish(pushed, public=public, tag=tag)
+        tell(_stage_of(repository, wait))
+    return Published(pushed, verification, text, staged.tree())
+
+
+def secret_values(names: Iterable[str]) -> dict[str, str]:
+    """The values of secrets, from the environment variables of their names.
+
+    Raises:
+        PublishError: If one is not set or cannot be a name.
+    """
+    values = {}
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise PublishError(
+                "A secret is given by its name alone, such as --secret HF_TOKEN: its value is taken from the "
+                "environment variable of that name, so that it stands in no history of commands."
+            )
+        value = os.environ.get(name)
+        if not value:
+            raise PublishError(f"The secret {name} has no value here: set the environment variable {name}.")
+        values[name] = value
+    return values
+
+
+def with_model(folder: Path, model: str) -> str:
+    """The README.md of a Space, with the model in its front matter.
+
+    Raises:
+        PublishError: If there is none, or its metadata cannot be read.
+    """
+    try:
+        text = (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PublishError(
+            f"{folder} has no README.md with the front matter of a Space: give a folder such as spaces/transcribe."
+        ) from error
+    if read_metadata(text).get("models") == [model]:
+        return text
+    card = RepoCard(text)
+    card.data.models = [model]
+    return str(card)
+
+
+def check_space(folder: Path) -> None:
+    """Refuses a Space that the Hub would not build, or not the same way tomorrow.
+
+    Args:
+        folder: The Space.
+
+    Raises:
+        PublishError: For the first key of the front matter that is missing or wrong, the first program that cannot be
+            parsed, the first requirement without a version.
+    """
+    metadata = read_metadata((folder / CARD).read_text(encoding="utf-8"))
+    for problem in _front_matter_problems(metadata, folder):
+        raise PublishError(f"The front matter of the Space's README.md {problem}")
+    for path in sorted(folder.rglob("*.py")):
+        try:
+            ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError) as error:
+            name = path.relative_to(folder).as_posix()
+            raise PublishError(f"{name} of the Space is no Python ({error}): correct it.") from error
+    requirements = folder / "requirements.txt"
+    lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
+    for line in (line.partition("#")[0].strip() for line in lines):
+        if line and not re.match(r"[\w.-]+(\[[\w.,\s-]+\])?\s*==\s*[\w.!+]+\s*(;.*)?$", line):
+            raise PublishError(
+                f"requirements.txt of the Space asks for '{line}' without saying which version: write NAME==VERSION, "
+                "so that it is built the same way tomorrow."
+            )
+        sdk = re.match(r"gradio(?:\[.*\])?\s*==\s*([\w.]+)", line)
+        if sdk and metadata["sdk"] == "gradio" and sdk[1] != str(metadata["sdk_version"]):
+            raise PublishError(
+                f"requirements.txt of the Space asks for gradio {sdk[1]} and its sdk_version is "
+                f"{metadata['sdk_version']}: make them the same."
+            )
+
+
+def _front_matter_problems(metadata: Mapping[str, Any], folder: Path) -> Iterable[str]:
+    """What is missing or wrong, each as the end of a sentence."""
+    sdk = metadata.get("sdk")
+    if sdk not in SDKS:
+        yield f"has sdk: {sdk}: take one of {', '.join(SDKS)}."
+    needed = ["title", "license", "short_description", "models"]
+    needed += ["sdk_version", "python_version", "app_file"] if sdk == "gradio" else []
+    for key in needed:
+        if not metadata.get(key):
+            yield f"has no {key}: add it."
+    if len(str(metadata.get("short_description"))) > LONGEST_DESCRIPTION:
+        length = len(str(metadata["short_description"]))
+        yield f"has a short_description of {length} characters: the Hub takes {LONGEST_DESCRIPTION} at most."
+    if isinstance(metadata.get("python_version"), float):
+        yield "has a python_version without quotation marks, which YAML reads as a number: write '3.11'."
+    app_file = str(metadata.get("app_file") or "app.py")
+    if sdk == "gradio" and not (folder / app_file).is_file():
+        yield f"names the app_file {app_file}, which is not there: correct it."
+    for key in ("colorFrom", "colorTo"):
+        if metadata.get(key) is not None and metadata[key] not in COLOURS:
+            yield f"has {key}: {metadata[key]}: take one of {', '.join(COLOURS)}."
+
+
+def configure(pushed: Pushed, variables: Mapping[str, str], secrets: Mapping[str, str], hardware: str | None) -> None:
+    """Sets variables that differ, secrets, and hardware; the Hub starts the Space again for each of them.
+
+    Raises:
+        PublishError: If the Hub refuses.
+    """
+    repository, api = pushed.repository, HfApi()
+    with repository.explained():
+        there = api.get_space_variables(repository.name)
+        for name, value in variables.items():
+            if name not in there or there[name].value != value:
+                api.add_space_variable(repository.name, name, value)
+        for name, value in secrets.items():
+            api.add_space_secret(repository.name, name, value)
+        if hardware is not None:
+            api.request_space_hardware(repository.name, hardware)
+
+
+def verify_space(copy: Copy, *, settings: Mapping[str, str] | None = None, secrets: Iterable[str] = ()) -> Verification:
+    """Looks at a Space that was downloaded whole.
+
+    Args:
+        copy: What `downloaded` gave.
+        settings: The variables that it is to have; None for any.
+        secrets: Names of the secrets that it is to have.
+    """
+    found, differences = [f"{len(copy.state.files)} files as the Hub lists them"], []
+    try:
+        check_space(copy.folder)
+        found.append("front matter complete, requirements pinned")
+    except PublishError as error:
+        differences.append(str(error).rstrip("."))
+    if settings is not None:
+        api, repository, secrets = HfApi(), copy.repository, list(secrets)
+        with repository.explained():
+            variables = api.get_space_variables(repository.name)
+            there = set(api.get_space_secrets(repository.name)) if secrets else set()
+        for name, value in settings.items():
+            if name not in variables or variables[name].value != value:
+                differences.append(f"the variable {name} is not {value}")
+        differences += [f"the secret {name} is missing" for name in secrets if name not in there]
+        found.append(f"{len(settings)} variables and {len(secrets)} secrets as they were set")
+    return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences))
+
+
+def _settings(
+    model: str, variables: Mapping[str, str], secrets: Mapping[str, str], tell: Tell, *, dry_run: bool
+) -> dict[str, str]:
+    """The variables of the Space, with the model pinned to its commit."""
+    for name in variables:
+        if not _NAME.fullmatch(name):
+            raise PublishError(f"'{name}' cannot be the name of a variable: write --variable NAME=VALUE.")
+        if name in secrets:
+            raise PublishError(f"{name} cannot be a variable and a secret: leave out one of them.")
+    name, _, revision = model.partition("@")
+    repository = Repository(name)
+    if dry_run:
+        state = published_state(repository, tell, dry_run=True)
+        return {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
+    state = repository.look(revision or None)
+    if state is None:
+        raise PublishError(f"There is no model {name} that this login may see: publish it first.")
+    if state.private and "HF_TOKEN" not in secrets:
+        raise PublishError(
+            f"{name} is private, and the Space could not load it: set HF_TOKEN to a token that may read it and pass "
+            "--secret HF_TOKEN, or make the model public."
+        )
+    return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}
+
+
+def _stage_of(repository: Repository, wait: float) -> str:
+    """One line about whether the Space runs, after waiting for it."""
+    api, until = HfApi(), time.monotonic() + wait
+    while True:
+        with repository.explained():
+            runtime = api.get_space_runtime(repository.name)
+        stage_now = str(getattr(runtime.stage, "value", runtime.stage))
+        if stage_now in _RUNS | _FAILED or time.monotonic() >= until:
+            break
+        time.sleep(5)
+    if wait and stage_now in _FAILED:  # At once, it could still be the stage of what was there before.
+        raise PublishError(f"The Space {repository.name} does not run ({stage_now}): read its log at {repository.url}.")
+    return f"The Space is {stage_now.lower()}: {repository.url}"
+
+
+def parse_variables(assignments: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE` words as a dictionary.
+
+    Raises:
+        PublishError: If one has no equals sign.
+    """
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise PublishError(f"'{assignment}' sets no variable: write --variable NAME=VALUE.")
+    return dict(assignment.split("=", 1) for assignment in assignments)
+
+
+__all__ = ["check_space", "parse_variables", "publish_space", "secret_values", "verify_space", "with_model"]
