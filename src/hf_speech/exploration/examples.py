@@ -37,12 +37,11 @@ DONE = {
     "speed": "{:.2f} times the speed",
     "pitch": "pitch {:+.1f} semitones",
     "tempo": "{:.2f} times the pace",
-    "silence": "{:+.2f} s before and {:+.2f} s after",
     "equalizer": "equaliser of at most {:g} dB",
     "noise_snr": "noise {:.0f} dB below the speech",
     "gain": "gain {:+.1f} dB",
 }
-"""How each step of an `Augmentation` is told, by the name of its field."""
+"""How each step of an `Augmentation` is told, by the name of its field; `silence` takes more words."""
 
 
 @dataclass
@@ -241,7 +240,14 @@ def mask_features(features: np.ndarray, config: Any, seed: tuple[int, ...]) -> t
 
 def describe(applied: dict[str, tuple[float, ...]]) -> list[str]:
     """What an augmentation did, a phrase for each step."""
-    return [DONE.get(name, f"{name} {{:g}}").format(*values) for name, values in applied.items()]
+    done = []
+    for name, values in applied.items():
+        if name == "silence":
+            ends = [(value, side) for value, side in zip(values, ("before", "after"), strict=True) if round(value, 2)]
+            done += [f"{abs(value):.2f} s {'of silence' if value > 0 else 'cut'} {side}" for value, side in ends]
+        else:
+            done.append(DONE.get(name, f"{name} {{:g}}").format(*values))
+    return done
 
 
 def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFeatureExtractor) -> None:

@@ -139,10 +139,8 @@ def features_in_words(extractor: SpeechFeatureExtractor) -> str:
         "utterance": ", each normalised over the utterance",
         "global": ", each normalised over the training split",
     }[extractor.normalization]
-    return (
-        f"{count} {WORDS_OF_FEATURES[extractor.feature_type]}{deltas} every {step:g} ms of sound at "
-        f"{extractor.sampling_rate:,} Hz{normalization}"
-    )
+    kind = WORDS_OF_FEATURES.get(extractor.feature_type, extractor.feature_type)
+    return f"{count} {kind}{deltas} every {step:g} ms of sound at {extractor.sampling_rate:,} Hz{normalization}"
 
 
 def length_of_time(seconds: float) -> str:

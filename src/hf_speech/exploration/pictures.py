@@ -18,9 +18,8 @@ from transformers.audio_utils import hertz_to_mel
 from hf_speech.evaluation.plots import BLUE, FAINT, INK, new_figure, save_figure
 from hf_speech.models import SpeechFeatureExtractor
 
-WIDTH = 4.4
+WIDTH = 3.6
 COLOURS = "viridis"
-ORDERS = ("", "Slope of ", "Slope of the slope of ")
 # Frequencies in Hz that a mel axis may name; those that have room are taken.
 NICE_FREQUENCIES = (100, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 20000)
 
@@ -83,10 +82,10 @@ def draw_utterance(
         title: What stands above, in one line.
     """
     panels = 1 + extractor.num_deltas
-    heights = [1.0, *[1.9] * panels]
-    figure = new_figure(WIDTH, 0.75 + 0.98 * sum(heights))
+    heights = [1.05, *[1.9] * panels]
+    figure = new_figure(WIDTH, 0.6 + sum(heights))
     first, *others = figure.subplots(1 + panels, 1, height_ratios=heights)
-    first.set_title(_one_line(title), loc="left", color=INK, fontsize=10, fontweight="bold")
+    figure.suptitle(_one_line(title), x=0.02, ha="left", color=INK, fontsize=10, fontweight="bold")
     _draw_waveform(first, samples, extractor, scale)
     for index, axes in enumerate(others):
         values = _order(features, index, extractor)
@@ -102,10 +101,11 @@ def draw_utterance(
         image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap=COLOURS, vmin=low, vmax=high)
         axes.set_xlim(0, scale.seconds)
         _label_features(axes, values.shape[1], extractor)
-        bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=16, extend="both")
+        bar = figure.colorbar(image, ax=axes, location="bottom", pad=0.02, aspect=36, extend="both")
         bar.set_label(feature_unit(extractor, index), color=INK, fontsize=8.5)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=8, color=FAINT, labelcolor=INK)
+        bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=6))
     for axes in others[:-1] if not extractor.time_average else []:
         axes.tick_params(labelbottom=False)
         axes.set_xlabel("")
@@ -131,10 +131,11 @@ def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
         unit = "amplitude"
     if extractor.normalization in ("utterance", "global"):
         of = "utterance" if extractor.normalization == "utterance" else "corpus"
-        if extractor.normalize_variance:
-            return f"standard deviations\nfrom the mean of the {of}"
-        unit = f"{unit},\nless the mean of the {of}"
-    return unit + ("", "\na frame", "\na frame, a frame")[order]
+        mean = f"the mean of the {of}"
+        unit = f"standard deviations from {mean}" if extractor.normalize_variance else f"{unit}, less {mean}"
+    elif order:
+        unit += " a frame" * order
+    return ("", "slope: ", "slope of the slope: ")[order] + unit
 
 
 def mel_positions(extractor: SpeechFeatureExtractor) -> tuple[list[float], list[int]]:
@@ -165,7 +166,7 @@ def _draw_waveform(axes: Axes, samples: np.ndarray, extractor: SpeechFeatureExtr
     axes.set_ylim(-1.05 * scale.amplitude, 1.05 * scale.amplitude)
     axes.set_xlim(0, scale.seconds)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, symmetric=True))
-    axes.set_ylabel("Amplitude\n(full scale 1)")
+    axes.set_ylabel("Amplitude\n(1 = full)")
     if extractor.time_average:
         axes.set_xlabel("Time (s)")
     else:  # The features below have the same axis.
@@ -227,7 +228,7 @@ def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) 
     return np.split(features, 1 + extractor.num_deltas, axis=1)[index]
 
 
-def _one_line(title: str, most: int = 46) -> str:
+def _one_line(title: str, most: int = 38) -> str:
     short = title if len(title) <= most else f"{title[: most - 1]}…"
     return short.replace("$", r"\$")
 

@@ -1,0 +1,122 @@
+"""Pictures of a corpus: that they say what the table says, with names, units, and nothing on top of another."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from hf_speech.exploration.charts import MOST_BARS, plot_durations, plot_labels, plot_speakers, plot_transcripts
+from hf_speech.exploration.table import Entry, Table
+
+
+def table_of(targets: list[str], classes: list[str] | None = None, speakers: int = 3, seed: int = 0) -> Table:
+    """Utterances of these targets, of 0.5 to 2 s, in all three splits."""
+    rng = np.random.default_rng(seed)
+    splits = ["train", "train", "train", "validation", "test"]
+    entries = [
+        Entry(splits[i % 5], f"{i}.wav", target, f"s{i % speakers}", float(rng.uniform(0.5, 2)), 8000, True)
+        for i, target in enumerate(targets)
+    ]
+    entries.sort(key=lambda entry: ["train", "validation", "test"].index(entry.split))
+    entries.append(Entry("train", "bad.wav", targets[0], "s0", float("nan"), None, False))
+    return Table("text" if classes is None else "label", entries, classes)
+
+
+def apart(axes, side: str) -> bool:
+    """Whether the names of an axis stand clear of each other."""
+    labels = axes.get_xticklabels() if side == "x" else axes.get_yticklabels()
+    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+    spans = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
+    return all(first[1] <= second[0] + 1 for first, second in itertools.pairwise(spans))
+
+
+def lengths_of_bars(axes) -> np.ndarray:
+    """Widths of horizontal bars `(splits, names)`."""
+    return np.array([[bar.get_width() for bar in container] for container in axes.containers])
+
+
+def test_every_class_has_its_bar_in_the_order_of_the_ids(tmp_path: Path, drawn: list[Figure]):
+    classes = ["zero", "a name that is much too long to be drawn", "$5 to $7"]
+    table = table_of([classes[i % 2] for i in range(20)], classes)
+    plot_labels(table, tmp_path / "labels.png")
+    axes = drawn[0].axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[0] == "zero"
+    assert names[1] == "a name that is much too lon…"
+    assert names[2] == r"\$5 to \$7"  # matplotlib draws it without the backslash
+    assert lengths_of_bars(axes).tolist() == [[6, 6, 0], [2, 2, 0], [2, 2, 0]]
+    assert [text.get_text() for text in axes.texts if text.get_text().isdigit()] == ["10", "10", "0"]
+    assert axes.get_xlabel() == "Utterances"
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["train", "validation", "test"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first class is on top
+
+
+@pytest.mark.parametrize("count", [1, 12, 50, 300])
+def test_names_of_classes_do_not_overlap(count: int, tmp_path: Path, drawn: list[Figure]):
+    classes = [f"class {i}" for i in range(count)]
+    table = table_of([name for i, name in enumerate(classes) for _ in range(1 + i % 7)], classes)
+    plot_labels(table, tmp_path / "labels.png")
+    axes = drawn[0].axes[0]
+    assert len(axes.get_yticklabels()) == min(count, MOST_BARS)
+    assert apart(axes, "y")
+    assert apart(axes, "x")
+    subtitle = " ".join(text.get_text() for text in axes.texts).replace("\n", " ")
+    assert f"of {count:,} classes" in subtitle
+    assert (f"the {MOST_BARS} largest are drawn" in subtitle) == (count > MOST_BARS)
+
+
+def test_transcripts_show_characters_words_and_pace(tmp_path: Path, drawn: list[Figure]):
+    table = table_of(["ab b", "b", "c ab", "b b b", "ab"] * 8)
+    plot_transcripts(table, tmp_path / "labels.png")
+    characters, words, pace = drawn[0].axes
+    assert [label.get_text() for label in characters.get_xticklabels()] == ["b", "a", "c"]
+    heights = np.array([[bar.get_height() for bar in container] for container in characters.containers])
+    assert heights.sum(0).tolist() == [64, 24, 8]
+    assert [label.get_text() for label in words.get_yticklabels()] == ["b", "ab", "c"]
+    assert lengths_of_bars(words).sum(0).tolist() == [40, 24, 8]
+    assert (characters.get_xlabel(), words.get_xlabel()) == ("Character", "Occurrences")
+    assert (pace.get_xlabel(), pace.get_ylabel()) == ("Words a second", "Utterances (%)")
+    for stairs in pace.patches:  # Each split adds up to all of its utterances.
+        assert stairs.get_data().values.sum() == pytest.approx(100)
+    boxes = [axes.get_tightbbox() for axes in drawn[0].axes]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
+
+
+def test_durations_have_a_panel_for_each_split_on_one_axis(tmp_path: Path, drawn: list[Figure]):
+    table = table_of(["a"] * 50, ["a", "b"])
+    plot_durations(table, tmp_path / "durations.png")
+    panels = drawn[0].axes
+    assert [sum(bar.get_height() for bar in panel.patches) for panel in panels] == [30, 10, 10]
+    assert len({panel.get_xlim() for panel in panels}) == 1
+    assert panels[-1].get_xlabel() == "Duration (s)"
+    durations = [entry.duration for entry in table.usable("test")]
+    words = f"test: {min(durations):.2f} to {max(durations):.2f} s, median {np.median(durations):.2f} s"
+    assert words in [text.get_text() for text in panels[2].texts]
+    for panel in panels:
+        box = panel.get_window_extent()
+        assert all(text.get_window_extent().x1 < box.x1 for text in panel.texts)
+
+
+@pytest.mark.parametrize("seconds", [[1.0], [0.5, 0.5, 0.5], [0.3, 0.31, 0.32, 0.33, 3000.0]])
+def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: list[Figure]):
+    entries = [Entry("train", f"{i}.wav", "a", None, value, 8000, True) for i, value in enumerate(seconds)]
+    plot_durations(Table("label", entries, ["a"]), tmp_path / "durations.png")
+    assert sum(bar.get_height() for bar in drawn[0].axes[0].patches) == len(seconds)
+
+
+def test_few_speakers_have_names_and_many_are_grouped_by_split(tmp_path: Path, drawn: list[Figure]):
+    plot_speakers(table_of(["a"] * 40, ["a"], speakers=2), tmp_path / "few.png")
+    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["s0", "s1"]
+    many = table_of(["a"] * 400, ["a"], speakers=200)
+    plot_speakers(many, tmp_path / "many.png")
+    axes = drawn[1].axes[0]
+    heights = np.array([[bar.get_height() for bar in container] for container in axes.containers])
+    assert heights.shape == (3, 200)
+    assert heights.sum() == 400
+    first_split = heights.argmax(0)
+    assert (np.diff(first_split) >= 0).all()
+    assert axes.get_ylabel() == "Utterances"

@@ -1,0 +1,96 @@
+"""The table of a corpus: every row, what is counted of it, and what there is to say about it."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from hf_speech.data import make_corpus, survey_corpus
+from hf_speech.data.corpora.base import AUDIO_FEATURE
+from hf_speech.exploration.table import Table, read_table
+
+
+def rows(paths: list[Path], targets: list, speakers: list[str | None], target: object = Value("string")) -> Dataset:
+    column = "label" if isinstance(target, ClassLabel) else "text"
+    features = {"audio": AUDIO_FEATURE, column: target, "speaker": Value("string"), "duration": Value("float64")}
+    audio = [{"path": str(path), "bytes": None} for path in paths]
+    values = {"audio": audio, column: targets, "speaker": speakers, "duration": [0.5] * len(paths)}
+    return Dataset.from_dict(values, features=Features(features))
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> list[Path]:
+    """Noises of 0.25, 0.5, 0.75, 1.0 s at 8 kHz and one of 0.5 s at 16 kHz."""
+    rng = np.random.default_rng(0)
+    lengths = [(2000, 8000), (4000, 8000), (6000, 8000), (8000, 8000), (8000, 16000)]
+    for index, (length, rate) in enumerate(lengths):
+        soundfile.write(tmp_path / f"{index}.wav", rng.normal(0, 0.1, length), rate)
+    return [tmp_path / f"{index}.wav" for index in range(5)]
+
+
+def table_of(corpus: DatasetDict, column: str, **options) -> Table:
+    report = survey_corpus(corpus, make_corpus("folder", data_dir="."), 8000)
+    return read_table(corpus, report, column, **options)
+
+
+def test_transcripts_are_counted_as_the_model_learns_them(sounds: list[Path]):
+    train = rows(sounds[:2], ["One two", "two TWO"], ["ann", "bob"])
+    test = rows(sounds[2:4], ["two three", "one Four"], ["ann", None])
+    table = table_of(DatasetDict(train=train, test=test), "text", write=str.lower)
+    first, second = table.summaries()
+    assert (first.name, first.utterances, first.kinds, first.speakers, first.new_words) == ("train", 2, 2, 2, None)
+    assert (first.shortest, first.longest, first.seconds) == pytest.approx((0.25, 0.5, 0.75))
+    assert (second.kinds, second.speakers, second.median) == (4, 1, pytest.approx(0.875))
+    assert second.new_words == pytest.approx(2 / 4)
+    assert table.entries[0].target == "One two"
+    assert table.words(table.entries[1]) == ["two", "two"]
+
+
+def test_splits_that_share_speakers_are_named(sounds: list[Path]):
+    train = rows(sounds[:2], ["a", "b"], ["ann", "bob"])
+    shared = table_of(DatasetDict(train=train, test=rows(sounds[2:4], ["a", "b"], ["ann", "cid"])), "text")
+    (sentence,) = shared.shared_speakers()
+    assert sentence.startswith("1 of the 2 speakers of test are also in train")
+    apart = table_of(DatasetDict(train=train, test=rows(sounds[2:4], ["a", "b"], [None, "cid"])), "text")
+    assert apart.shared_speakers() == []
+
+
+def test_sounds_of_a_lower_rate_are_named(sounds: list[Path]):
+    table = table_of(DatasetDict(train=rows(sounds, list("abcde"), ["ann"] * 5)), "text")
+    assert table.sampling_rates() == {8000: 4, 16000: 1}
+    (sentence,) = table.other_rates(16000)
+    assert "4 recordings have 8,000 Hz" in sentence
+    assert "above 4,000 Hz" in sentence
+    assert table.other_rates(8000) == []
+
+
+def test_a_csv_of_every_row_the_unusable_ones_too(sounds: list[Path], tmp_path: Path):
+    sounds[1].write_bytes(b"no sound")
+    sounds[2].unlink()
+    label = ClassLabel(names=["low", "high, or so"])
+    table = table_of(DatasetDict(train=rows(sounds, [1, 0, 1, -1, 0], ["ann"] * 4 + [None], label)), "label")
+    table.save(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    assert [row["path"] for row in read] == [str(path) for path in sounds]
+    assert [row["label"] for row in read] == ["high, or so", "low", "high, or so", "", "low"]
+    assert [row["usable"] for row in read] == ["yes", "no", "no", "no", "yes"]
+    assert [row["duration"] for row in read] == ["0.2500", "", "", "1.0000", "0.5000"]
+    assert [row["sampling_rate"] for row in read] == ["8000", "", "", "8000", "16000"]
+    assert [row["speaker"] for row in read] == ["ann"] * 4 + [""]
+    (summary,) = table.summaries()
+    assert (summary.utterances, summary.unusable, summary.kinds) == (2, 3, 2)
+
+
+def test_a_split_without_usable_rows_has_no_durations(sounds: list[Path]):
+    sounds[0].write_bytes(b"")
+    corpus = DatasetDict(train=rows(sounds[1:2], ["a"], ["ann"]), test=rows(sounds[:1], ["a"], ["bob"]))
+    test = table_of(corpus, "text").summaries()[1]
+    assert (test.utterances, test.unusable, test.seconds) == (0, 1, 0)
+    assert math.isnan(test.median)
