@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import html
+import operator
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -158,7 +159,8 @@ def _check_claims(text: str, facts: RunFacts) -> None:
     for number, line, context, in_table in _lines_in_context(text):
         for claim in claims_of(line, in_table_of_metrics=in_table):
             if not is_backed(claim, line, context, figures, levels):
-                shown = f"{claim.number} %" if claim.percent else claim.number
+                shown = f"{claim.number} to {claim.other_end}" if claim.other_end else claim.number
+                shown += " %" if claim.percent else ""
                 raise PublishError(
                     f"The card's line {number} claims {shown}, which no evaluation file has for it "
                     f"({_excerpt(line)}): take the figure from the files in evaluation/, or leave it out."
@@ -197,11 +199,16 @@ def _check_numbers(text: str, rendered: str) -> None:
         if line is None or not (found := _NUMBER.findall(line)):
             continue
         known = expected.get(_NUMBER.sub("#", line))
-        if known is None:
-            known = [found] if set(found) <= everywhere else []
-        if found not in known:
-            wrong = next((word for word in found if not any(word in other for other in known)), found[0])
-            files = f"the files say {', '.join(known[0])}" if len(known) == 1 else "the files do not say so"
+        if known is None:  # Other words; the numbers must be among those that the files say somewhere.
+            wrong = next((word for word in found if word not in everywhere), None)
+            files = "the files do not say so"
+        else:
+            nearest = max(known, key=lambda other: sum(map(operator.eq, found, other)))
+            wrong, right = next(
+                ((ours, theirs) for ours, theirs in zip(found, nearest, strict=True) if ours != theirs), (None, "")
+            )
+            files = f"the files say {right}"
+        if wrong is not None:
             raise PublishError(
                 f"The card's line {number} has {wrong}, and {files} ({_excerpt(line)}): correct it, or write what is "
                 "your own between the comments that say hand-written."

@@ -37,7 +37,9 @@ def check_files(folder: Path, max_file_bytes: int) -> None:
     Raises:
         PublishError: On the first such file.
     """
-    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+    paths = [path for path in folder.rglob("*") if not path.is_dir()]
+    # The card comes last: it repeats what other files say, and those are to be corrected.
+    for path in sorted(paths, key=lambda path: (path.name == "README.md", path)):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not path.is_file():
             raise PublishError(f"{name} is a link or no file at all: put the file itself there.")

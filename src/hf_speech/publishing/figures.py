@@ -3,8 +3,8 @@
 A text claims a figure wherever it writes a percentage, a speed ("318 times real time", a real-time factor), or a number
 that belongs to the name of a metric. Such a number must be one of the files', rounded as it is written. Whatever the
 line, the head of its table or the heading above it say narrows down which: the file, the split, the metric, the class
-or speaker. An end of a confidence interval backs nothing without the other end. And what rounds to a perfect score
-without being one is not perfect.
+or speaker. The ends of a confidence interval back nothing but an interval ("98.1 to 99.9 %"). What rounds to a perfect
+score without being one is not perfect.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ _SPEED = re.compile(
     rf"real[- ]time factor[^\d\n]{{0,40}}({_NUMBER})|\bRTFx?\b[^\d\n]{{0,20}}({_NUMBER})",
     re.IGNORECASE,
 )
+# The two ends of an interval.
+_ENDS = re.compile(
+    r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*%?\s*(?:to|-|\u2013|\u2014|\u2026)\s*(\d[\d,]*(?:\.\d+)?)(?![\w.]\d)|"
+    r"\bbetween\s+(\d[\d,]*(?:\.\d+)?)\s*%?\s+and\s+(\d[\d,]*(?:\.\d+)?)"
+)
 _METRIC_WORDS = {
     "accuracy": r"accura",
     "f1": r"f1\b|f-?score",
@@ -38,7 +43,7 @@ _NAMED = re.compile(
     rf"(?:{_ANY_METRIC})[^\d.;!?|]{{0,40}}?(?:\b(?:of|is|was|at|to|by)\b|[:=(*~\u2248])\s*\**({_NUMBER})",
     re.IGNORECASE,
 )
-_RATIO = re.compile(rf"({_NUMBER})")
+_ANY_NUMBER = re.compile(rf"({_NUMBER})")
 _SPLIT = re.compile(r"\b(test|validation|train)\b", re.IGNORECASE)
 _TOLERANCE = 1e-9
 
@@ -72,11 +77,13 @@ class Claim:
         number: As it is written.
         percent: Whether it stands for hundredths.
         speed: Whether it is a speed.
+        other_end: The other number, if it is one of two ends ("98.1 to 99.9 %").
     """
 
     number: str
     percent: bool = False
     speed: bool = False
+    other_end: str | None = None
 
 
 def figures_of(evaluations: Iterable[Evaluation]) -> list[Figure]:
@@ -102,16 +109,31 @@ def claims_of(line: str, *, in_table_of_metrics: bool = False) -> list[Claim]:
         line: A line of Markdown without link targets.
         in_table_of_metrics: Whether it is a row of a table whose head names metrics.
     """
-    percents = [Claim(match.group(1), percent=True) for match in _PERCENT.finditer(line)]
-    speeds = [Claim(next(filter(None, match.groups())), speed=True) for match in _SPEED.finditer(line)]
-    taken = {claim.number for claim in [*percents, *speeds]}
-    decimals = [number for number in _RATIO.findall(line) if "." in number]
-    named = [match.group(1) for match in _NAMED.finditer(line)]
+    ends = [(match.span(), *filter(None, match.groups())) for match in _ENDS.finditer(line)]
+    claims: list[Claim] = []
+
+    def claim(number: str, position: int, *, percent: bool = False) -> None:
+        for (start, stop), low, high in ends:
+            if start <= position < stop:
+                claims.extend((Claim(low, percent, other_end=high), Claim(high, percent, other_end=low)))
+                return
+        claims.append(Claim(number, percent))
+
+    for match in _PERCENT.finditer(line):
+        claim(match.group(1), match.start(1), percent=True)
+    for match in _SPEED.finditer(line):
+        claims.append(Claim(next(filter(None, match.groups())), speed=True))
+    taken = {found.number for found in claims}
+    decimals = [match for match in _ANY_NUMBER.finditer(line) if "." in match.group(1)]
+    named = list(_NAMED.finditer(line))
     if in_table_of_metrics:
         named += decimals
     elif re.search(_ANY_METRIC, line, re.IGNORECASE):
-        named += [number for number in decimals if 0 <= _float(number) <= 1]
-    return [*percents, *speeds, *(Claim(number) for number in dict.fromkeys(named) if number not in taken)]
+        named += [match for match in decimals if 0 <= _float(match.group(1)) <= 1]
+    for match in named:
+        if match.group(1) not in taken:
+            claim(match.group(1), match.start(1))
+    return list(dict.fromkeys(claims))
 
 
 def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], levels: Iterable[str] = ()) -> bool:
@@ -126,13 +148,14 @@ def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], 
     """
     if claim.percent and claim.number in levels and _INTERVAL_WORDS.search(f"{line} {context}"):
         return True
-    written = [match.group() for match in re.finditer(r"\d[\d,]*(?:\.\d+)?", line)]
     scales = (1.0,) if claim.speed else (100.0,) if claim.percent else (1.0, 100.0)
     for figure in _relevant(figures, claim, line, context):
+        if (figure.partner is None) != (claim.other_end is None):
+            continue
         for scale in scales:
-            if not _agrees(claim.number, figure.value, scale):
-                continue
-            if figure.partner is None or any(_agrees(other, figure.partner, scale) for other in written):
+            if _agrees(claim.number, figure.value, scale) and (
+                figure.partner is None or _agrees(str(claim.other_end), figure.partner, scale)
+            ):
                 return True
     return False
 
