@@ -81,7 +81,7 @@ def publish(
             repo_id=repo_id,
             card=None if card is None else _read_card(card),
             revision=tag,
-            previous=_published_text(repository, state, "README.md"),
+            previous=published_text(repository, state, "README.md"),
             licence=licence,
             extra={PROBE_FILE: keep_if_same(probes, _published(repository, state, PROBE_FILE), scratch)},
         )
@@ -134,7 +134,8 @@ def _published(repository: Repository, state: State | None, path: str) -> bytes 
     return None if state is None else repository.read(path, state)
 
 
-def _published_text(repository: Repository, state: State | None, path: str) -> str | None:
+def published_text(repository: Repository, state: State | None, path: str) -> str | None:
+    """A text that is on the Hub now; None if there is none."""
     content = _published(repository, state, path)
     return None if content is None else content.decode("utf-8", errors="replace")
 
@@ -146,4 +147,4 @@ def _read_card(path: Path) -> str:
         raise PublishError(f"The card {path} cannot be read ({type(error).__name__}): give a Markdown file.") from error
 
 
-__all__ = ["Published", "describe", "publish", "published_state"]
+__all__ = ["Published", "describe", "publish", "published_state", "published_text"]
