@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving import HERE, Settings, Visits, for_page, for_programs, serve  # Sets what gradio reads when imported.
+from serving import Settings, Visits, examples, for_page, for_programs, serve  # Sets what gradio reads when imported.
 
 # isort: split
 import gradio as gr
@@ -32,15 +32,15 @@ def make(settings: Settings) -> gr.Blocks:
 
 def _page(classifier: Classifier, visits: Visits) -> None:
     def show(
-        sound: str | None, history: list[list[str]], request: gr.Request
+        sound: str | None, rows: list[list[str]], request: gr.Request
     ) -> tuple[dict[str, Any], list[list[str]], list[list[str]]]:
         visits.remember(request, sound)
         answer = for_page(classifier.view, sound)
         if "labels" in answer:
             label, probability = answer["labels"][0]
-            row = [answer["name"], f"{answer['duration']:.1f}", label, f"{probability:.1%}"]
-            history = [row, *history][:100]
-        return answer, history, history
+            row = [answer["name"], f"{answer['duration']:.1f} s", label, f"{100 * probability:.1f} %"]
+            rows = [row, *rows][:100]
+        return answer, rows, rows
 
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
@@ -53,27 +53,33 @@ def _page(classifier: Classifier, visits: Visits) -> None:
                 elem_id="sound",
             )
             button = gr.Button("Classify", variant="primary")
-            gr.Examples([[str(path)] for path in sorted((HERE / "examples").glob("*.flac"))], [sound], label="Examples")
+            examples(sound)
         with gr.Column(scale=3, min_width=320):
             answer = page.result("Labels")
     history = gr.State([])
     table = gr.Dataframe(
-        headers=["file", "seconds", "label", "probability"],
+        headers=["file", "length", "label", "sure"],
         interactive=False,
         wrap=True,
         label="This session",
         elem_id="history",
     )
     clear = gr.Button("Forget the session", size="sm")
-    gr.on(
-        [button.click, sound.input],
-        show,
-        [sound, history],
-        [answer, history, table],
-        api_visibility="private",
-        concurrency_id="model",
-        show_progress="minimal",
-    )
+
+    def refresh(
+        sound: str | None, rows: list[list[str]], request: gr.Request
+    ) -> tuple[dict[str, Any] | None, list[list[str]], list[list[str]]]:
+        return show(sound, rows, request) if sound else (None, rows, rows)
+
+    asked: dict[str, Any] = {
+        "inputs": [sound, history],
+        "outputs": [answer, history, table],
+        "api_visibility": "private",
+        "concurrency_id": "model",
+        "show_progress": "minimal",
+    }
+    button.click(show, **asked)
+    sound.change(refresh, **asked)
     clear.click(lambda: ([], []), None, [history, table], api_visibility="private", queue=False)
 
 

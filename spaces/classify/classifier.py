@@ -45,7 +45,7 @@ class Classifier:
         ranking, features = self._answer(samples)
         label = page.describe_features(self.extractor)
         return page.view(Path(str(sound)).name, samples, self.rate, features, label) | {
-            "labels": [[name, round(probability, 4)] for name, probability in ranking[:_SHOWN_LABELS]]
+            "labels": [[name, probability] for name, probability in ranking[:_SHOWN_LABELS]]
         }
 
     def classify(self, sound: str, top_k: int = 5) -> dict[str, Any]:

@@ -9,7 +9,7 @@ function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "style") Object.assign(node.style, value);
+    else if (name === "style") for (const [property, setting] of Object.entries(value)) node.style.setProperty(property, setting);
     else if (value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children);
@@ -115,7 +115,7 @@ function makePicture(value, playFrom) {
   path.setAttribute("d", `${top.join("")}${bottom.join("")}Z`);
   svg.append(path);
   const head = make("div", { class: "head" });
-  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${Math.min(80 * duration, 16000)}px)` } }, svg);
+  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${Math.min(150 * duration, 16000)}px)` } }, svg);
   canvas.append(make("img", { class: "features", src: value.features, alt: "" }));
   if (words?.length) {
     const lane = make("div", { class: "lane" });

@@ -10,6 +10,7 @@ from serving import (  # Sets what gradio reads when imported.
     HERE,
     Settings,
     Visits,
+    examples,
     for_page,
     for_programs,
     serve,
@@ -21,7 +22,8 @@ import gradio as gr
 import page
 from recogniser import Listener, Recogniser
 from sound import SoundError
-from transcriber import MOST_FILES, WRITERS, Transcriber
+from subtitles import WRITERS
+from transcriber import MOST_FILES, Transcriber
 
 
 def make(settings: Settings) -> gr.Blocks:
@@ -71,18 +73,22 @@ def _recording_tab(transcriber: Transcriber, visits: Visits) -> None:
             )
             language_model = _language_model_switch(transcriber)
             button = gr.Button("Transcribe", variant="primary")
-            gr.Examples([[str(path)] for path in sorted((HERE / "examples").glob("*.flac"))], [sound], label="Examples")
+            examples(sound)
         with gr.Column(scale=3, min_width=320):
             answer = page.result("Transcript")
-    gr.on(
-        [button.click, sound.input, language_model.input],
-        show,
-        [sound, language_model],
-        answer,
-        api_visibility="private",
-        concurrency_id="model",
-        show_progress="minimal",
-    )
+
+    def refresh(sound: str | None, language_model: bool, request: gr.Request) -> dict[str, Any] | None:
+        return show(sound, language_model, request) if sound else None
+
+    asked: dict[str, Any] = {
+        "inputs": [sound, language_model],
+        "outputs": answer,
+        "api_visibility": "private",
+        "concurrency_id": "model",
+        "show_progress": "minimal",
+    }
+    button.click(show, **asked)
+    gr.on([sound.change, language_model.input], refresh, **asked)
 
 
 def _live_tab(transcriber: Transcriber) -> None:
@@ -133,7 +139,7 @@ def _files_tab(transcriber: Transcriber, visits: Visits) -> None:
         return [
             [
                 answer["file"],
-                f"{answer['duration']:.1f}" if "duration" in answer else "",
+                f"{answer['duration']:.1f} s" if "duration" in answer else "",
                 answer.get("error", answer.get("text", "")),
             ]
             for answer in answers
@@ -143,7 +149,7 @@ def _files_tab(transcriber: Transcriber, visits: Visits) -> None:
     language_model = _language_model_switch(transcriber)
     button = gr.Button("Transcribe all", variant="primary")
     rows = gr.Dataframe(
-        headers=["file", "seconds", "text"], interactive=False, wrap=True, label="Transcripts", elem_id="transcripts"
+        headers=["file", "length", "text"], interactive=False, wrap=True, label="Transcripts", elem_id="transcripts"
     )
     button.click(table, [sounds, language_model], rows, api_visibility="private", concurrency_id="model")
 

@@ -153,9 +153,18 @@ class Visits:
         with self._lock:
             mine = self._files.pop(request.session_hash or "", set())
             others = set().union(*self._files.values())
-        examples = set().union(*(block.keep_in_cache for block in self._interface.blocks.values()))
-        for path in mine - others - examples:
+        kept = set().union(*(block.keep_in_cache for block in self._interface.blocks.values()))
+        for path in mine - others - kept:
             shutil.rmtree(Path(path).parent, ignore_errors=True)
+
+
+def examples(sound: gr.Audio) -> None:
+    """The sounds that ship with the Space, to be clicked."""
+    paths = sorted((HERE / "examples").glob("*.flac"))
+    if paths:
+        gr.Examples([[str(path)] for path in paths], [sound], example_labels=[path.stem for path in paths])
+        # gradio would erase its copies of them as if they were uploads.
+        sound.keep_in_cache.update(sound.temp_files)
 
 
 def for_programs(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,7 @@
-"""Words in time as subtitles: SubRip (SRT), WebVTT, and JSON for programs.
+"""Words in time as files to take along: plain text, SubRip (srt), WebVTT (vtt), and JSON for programs.
 
-A cue is what is on the screen at once. It holds as many words as fit into its lines and its time, ends where the
-speaker pauses, stays long enough to be read, and never overlaps the next one. Times are whole milliseconds from the
-start, so that rounding cannot make cues overlap afterwards.
+A cue is what is on the screen at once: as many words as fit into its lines and its time, up to a pause. It stays long
+enough to be read and never overlaps the next one. The files are those of `hf-speech transcribe`; a test compares them.
 """
 
 from __future__ import annotations
@@ -10,16 +9,18 @@ from __future__ import annotations
 import html
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from decoding import Word
-from sound import SoundError as HFSpeechError
+
+MAX_LINE_LENGTH, MAX_LINES = 42, 2
+MAX_DURATION, MIN_DURATION, MAX_PAUSE = 7.0, 0.8, 1.5  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cue:
-    """Lines of text and when they are shown.
+    """Lines of text, and when they are shown.
 
     Attributes:
         start: Milliseconds from the start of the sound.
@@ -32,78 +33,43 @@ class Cue:
     lines: tuple[str, ...]
 
 
-def make_cues(
-    words: Iterable[Word],
-    *,
-    max_line_length: int = 42,
-    max_lines: int = 2,
-    max_duration: float = 7.0,
-    min_duration: float = 0.8,
-    max_pause: float = 1.5,
-) -> list[Cue]:
-    """Share words out among cues.
-
-    Args:
-        words: The words, in time.
-        max_line_length: Characters of a line; only a single word that is longer exceeds it.
-        max_lines: Lines of a cue.
-        max_duration: Seconds that a cue is shown at most.
-        min_duration: Seconds that a cue is shown at least, if the next one leaves it that long.
-        max_pause: Seconds of silence between two words that end a cue.
-
-    Raises:
-        HFSpeechError: If the limits leave no room for a word.
-    """
-    if min(max_line_length, max_lines) < 1 or not 0.001 <= max_duration >= min_duration:
-        raise HFSpeechError(
-            f"No subtitle fits into {max_lines} lines of {max_line_length} characters shown for {min_duration} to "
-            f"{max_duration} s: allow at least a line, a character and a millisecond."
-        )
-
-    def wrap(group: Sequence[Word]) -> list[str]:
-        text = " ".join(word.text for word in group)
-        return textwrap.wrap(text, max_line_length, break_long_words=False, break_on_hyphens=False)
-
+def make_cues(words: Sequence[Word]) -> list[Cue]:
+    """Shares words out among cues."""
     groups: list[list[Word]] = []
     for word in words:
-        if not word.text.strip():
-            continue
-        fits = (
-            bool(groups)
-            and word.end - groups[-1][0].start <= max_duration
-            and word.start - groups[-1][-1].end <= max_pause
-            and len(wrap([*groups[-1], word])) <= max_lines
-        )
-        if fits:
+        if groups and _fits(word, groups[-1]):
             groups[-1].append(word)
         else:
             groups.append([word])
-
     starts: list[int] = []
     for group in groups:
         starts.append(max(_milliseconds(group[0].start), starts[-1] + 1 if starts else 0))
     cues = []
     for index, (start, group) in enumerate(zip(starts, groups, strict=True)):
-        end = max(_milliseconds(group[-1].end), start + _milliseconds(min_duration), start + 1)
+        end = max(_milliseconds(group[-1].end), start + _milliseconds(MIN_DURATION))
         latest = starts[index + 1] if index + 1 < len(starts) else end
-        cues.append(Cue(start, min(end, start + _milliseconds(max_duration), latest), tuple(wrap(group))))
+        cues.append(Cue(start, min(end, start + _milliseconds(MAX_DURATION), latest), tuple(_wrap(group))))
     return cues
 
 
-def to_srt(cues: Sequence[Cue]) -> str:
-    """Cues as a SubRip file; the format has no way to escape, so the text is as it is."""
-    blocks = (
+def to_txt(words: Sequence[Word]) -> str:
+    """The text alone."""
+    return " ".join(word.text for word in words) + "\n"
+
+
+def to_srt(words: Sequence[Word]) -> str:
+    """A SubRip file; the format has no way to escape, so the text is as it is."""
+    return "\n".join(
         f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
-        for number, cue in enumerate(cues, start=1)
+        for number, cue in enumerate(make_cues(words), start=1)
     )
-    return "\n".join(blocks)
 
 
-def to_vtt(cues: Sequence[Cue]) -> str:
-    """Cues as a WebVTT file; `&`, `<` and `>` are escaped, since it reads them as markup."""
+def to_vtt(words: Sequence[Word]) -> str:
+    """A WebVTT file; `&`, `<` and `>` are escaped, since it reads them as markup."""
     blocks = (
         f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n" + html.escape("\n".join(cue.lines), quote=False) + "\n"
-        for cue in cues
+        for cue in make_cues(words)
     )
     return "\n".join(["WEBVTT\n", *blocks])
 
@@ -121,6 +87,22 @@ def to_json(words: Sequence[Word]) -> str:
     ]
     content = {"text": " ".join(word.text for word in words), "words": rows}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+WRITERS: dict[str, Callable[[Sequence[Word]], str]] = {"txt": to_txt, "srt": to_srt, "vtt": to_vtt, "json": to_json}
+
+
+def _fits(word: Word, group: list[Word]) -> bool:
+    return (
+        word.end - group[0].start <= MAX_DURATION
+        and word.start - group[-1].end <= MAX_PAUSE
+        and len(_wrap([*group, word])) <= MAX_LINES
+    )
+
+
+def _wrap(group: Sequence[Word]) -> list[str]:
+    text = " ".join(word.text for word in group)
+    return textwrap.wrap(text, MAX_LINE_LENGTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _milliseconds(seconds: float) -> int:

@@ -14,14 +14,8 @@ from decoding import Word
 from recogniser import Listener, Recogniser
 from serving import Settings
 from sound import SoundError, is_silent, read_sound, readable
-from subtitles import make_cues, to_json, to_srt, to_vtt
+from subtitles import WRITERS, to_json
 
-WRITERS = {
-    "txt": lambda words: " ".join(word.text for word in words) + "\n",
-    "srt": lambda words: to_srt(make_cues(words)),
-    "vtt": lambda words: to_vtt(make_cues(words)),
-    "json": to_json,
-}
 MOST_FILES = 20
 
 
