@@ -1,0 +1,232 @@
+"""Any folder with a program and a complete front matter becomes a Space that is pinned to a model's commit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import WRITE_TOKEN, HubServer, faults
+from hub_server.client import Client, ClientError
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.metadata import read_metadata
+from hf_speech.publishing.space import check_space, parse_variables, secret_values, with_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = """---
+title: A demonstration
+sdk: gradio
+sdk_version: 6.31.0
+python_version: "3.11"
+app_file: app.py
+models:
+- somebody/else
+license: apache-2.0
+short_description: What a small model hears
+---
+
+# A demonstration
+"""
+PUBLISH = """
+from hf_speech.publishing.space import publish_space
+lines = []
+done = publish_space(Path(folder), repo, tell=lines.append, **arguments)
+result = {
+    "lines": lines, "card": done.card, "tree": done.tree,
+    "changed": done.pushed and done.pushed.changed, "commit": done.pushed and done.pushed.commit,
+    "summary": done.verification and done.verification.summary(),
+}
+"""
+SESAME = "open-sesame-4711-and-more"
+
+
+@pytest.fixture
+def demonstration(tmp_path: Path) -> Path:
+    """A tiny Space."""
+    folder = tmp_path / "demonstration"
+    folder.mkdir()
+    (folder / "README.md").write_text(README)
+    (folder / "app.py").write_text("import gradio\n\nfrom page import TITLE\n\nprint(gradio.__version__, TITLE)\n")
+    (folder / "page.py").write_text('TITLE = "A demonstration"\n')
+    (folder / "requirements.txt").write_text("# what it needs\ngradio[mcp]==6.31.0\nnumpy==2.4.6  # arrays\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(client: Client) -> str:
+    """A model on the Hub, private and with a tag, and its commit."""
+    client.run("api.create_repo('ann/heard', private=True)")
+    source = "result = api.upload_file(path_or_fileobj=content, path_in_repo='config.json', repo_id='ann/heard').oid"
+    commit = client.run(source.replace("content", "b'{}'"))
+    client.run("api.create_tag('ann/heard', tag='v1')")
+    client.run(source.replace("content", "b'{ }'"))
+    return str(commit)
+
+
+def publish(client: Client, folder: Path, repo: str, **arguments: Any) -> dict[str, Any]:
+    arguments = {"model": "ann/heard", "secrets": ["HF_TOKEN"], **arguments}
+    return client.run(PUBLISH, folder=str(folder), repo=repo, arguments=arguments, environment={"SESAME": SESAME})
+
+
+def refused(client: Client, folder: Path, repo: str, **arguments: Any) -> str:
+    with pytest.raises(ClientError) as error:
+        publish(client, folder, repo, **arguments)
+    assert error.value.kind == "PublishError", error.value
+    assert SESAME not in str(error.value)
+    return error.value.message
+
+
+def test_a_space_goes_up_whole_with_its_model_and_secrets(
+    hub: HubServer, client: Client, demonstration: Path, model: str
+) -> None:
+    arguments = {"model": "ann/heard@v1", "secrets": ["HF_TOKEN", "SESAME"], "variables": {"CONCURRENCY": "3"}}
+    done = publish(client, demonstration, "ann/demo", tag="v1", **arguments)
+    space = hub.storage.repository("space", "ann/demo")
+    assert space.private
+    assert space.state["sdk"] == "gradio"
+    assert {name: item["value"] for name, item in space.state["variables"].items()} == {
+        "MODEL_ID": "ann/heard",
+        "MODEL_REVISION": model,
+        "CONCURRENCY": "3",
+    }
+    assert space.state["secrets"]["SESAME"]["value"] == SESAME
+    files = hub.files("space", "ann/demo", "v1")
+    assert set(files) == {".gitattributes", "LICENSE", "README.md", "app.py", "page.py", "requirements.txt"}
+    assert read_metadata(files["README.md"].decode())["models"] == ["ann/heard"]
+    assert read_metadata(files["README.md"].decode())["python_version"] == "3.11"
+    assert done["summary"].startswith(f"OK ann/demo@{done['commit']}: ")
+    assert "3 variables and 2 secrets as they were set" in done["summary"]
+    assert any("The Space is building" in line for line in done["lines"])
+    assert len(hub.requests("POST", "/api/spaces/ann/demo/commit/")) == 1
+    # Neither secret stands in a file, in what was printed, or in an address.
+    assert not any(secret.encode() in content for content in files.values() for secret in (SESAME, WRITE_TOKEN))
+    assert SESAME not in client.printed.read_text() + str(done)
+    assert not any(SESAME in entry.path + entry.query for entry in hub.log)
+    # The same again: no commit, and no variable is set anew.
+    before = len(hub.requests("POST", "/api/spaces/ann/demo/variables"))
+    assert publish(client, demonstration, "ann/demo", tag="v1", **arguments)["changed"] is False
+    assert len(hub.requests("POST", "/api/spaces/ann/demo/variables")) == before
+    # A new revision of the model changes the variable alone.
+    publish(client, demonstration, "ann/demo", **{**arguments, "model": "ann/heard"})
+    assert hub.storage.repository("space", "ann/demo").state["variables"]["MODEL_REVISION"]["value"] != model
+    assert len(hub.history("space", "ann/demo")) == 2
+    assert hub.unknown() == []
+
+
+def test_a_commit_that_fails_leaves_the_old_space_with_its_variables(
+    hub: HubServer, client: Client, demonstration: Path, model: str
+) -> None:
+    publish(client, demonstration, "ann/steady", model="ann/heard@v1", verify=False)
+    (demonstration / "page.py").write_text('TITLE = "Another"\n')
+    old = hub.files("space", "ann/steady"), hub.storage.repository("space", "ann/steady").state["variables"]
+    with hub.failing(faults.commit_unavailable()):
+        assert "not available now (503" in refused(client, demonstration, "ann/steady")
+    assert (hub.files("space", "ann/steady"), hub.storage.repository("space", "ann/steady").state["variables"]) == old
+    publish(client, demonstration, "ann/steady", verify=False)
+    assert hub.files("space", "ann/steady")["page.py"] == b'TITLE = "Another"\n'
+
+
+def test_a_model_must_be_there_and_be_readable_for_the_space(
+    client: Client, hub: HubServer, demonstration: Path, model: str
+) -> None:
+    assert "ann/heard is private" in refused(client, demonstration, "ann/blind", secrets=[])
+    assert "There is no model ann/nowhere" in refused(client, demonstration, "ann/blind", model="ann/nowhere")
+    assert "no revision v9" in refused(client, demonstration, "ann/blind", model="ann/heard@v9")
+    assert "The secret NOWHERE_SET has no value here" in refused(
+        client, demonstration, "ann/blind", secrets=["HF_TOKEN", "NOWHERE_SET"]
+    )
+    assert not hub.exists("space", "ann/blind")
+
+
+def test_a_pull_request_changes_no_variable(hub: HubServer, client: Client, demonstration: Path, model: str) -> None:
+    publish(client, demonstration, "ann/asked", model="ann/heard@v1", verify=False)
+    (demonstration / "page.py").write_text('TITLE = "Another"\n')
+    done = publish(client, demonstration, "ann/asked", create_pr=True)
+    assert "Proposed as" in done["lines"][-1]
+    state = hub.storage.repository("space", "ann/asked").state
+    assert state["variables"]["MODEL_REVISION"]["value"] == model
+    assert b"Another" not in hub.files("space", "ann/asked")["page.py"]
+
+
+def test_a_dry_run_sends_nothing(hub: HubServer, client: Client, demonstration: Path) -> None:
+    before = len([entry for entry in hub.log if entry.method in ("POST", "PUT", "DELETE")])
+    done = publish(client, demonstration, "ann/dry", dry_run=True)
+    assert "app.py" in done["tree"]
+    assert "ann/heard" in done["card"]
+    assert len([entry for entry in hub.log if entry.method in ("POST", "PUT", "DELETE")]) == before
+
+
+@pytest.mark.parametrize("name", ["transcribe", "classify"])
+def test_our_own_spaces_go_up(hub: HubServer, client: Client, model: str, name: str) -> None:
+    folder = REPOSITORY / "spaces" / name
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"there is no Space {name} yet")
+    done = publish(client, folder, f"ann/{name}")
+    assert done["summary"].startswith("OK ")
+    assert {"app.py", "README.md", "requirements.txt", "LICENSE"} <= set(hub.files("space", f"ann/{name}"))
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "message"),
+    [
+        ("title: A demonstration\n", "", "has no title"),
+        ("license: apache-2.0\n", "", "has no license"),
+        ("sdk_version: 6.31.0\n", "", "has no sdk_version"),
+        ('python_version: "3.11"\n', "", "has no python_version"),
+        ('"3.11"', "3.11", "reads as a number: write '3.11'"),
+        ("app_file: app.py\n", "", "has no app_file"),
+        ("app.py", "main.py", "names the app_file main.py, which is not there"),
+        ("short_description: What a small model hears\n", "", "has no short_description"),
+        ("What a small model hears", "x" * 61, "short_description of 61 characters: the Hub takes 60"),
+        ("models:\n- somebody/else\n", "", "has no models"),
+        ("sdk: gradio", "sdk: streamlit", "has sdk: streamlit: take one of gradio, docker, static"),
+        ("license:", "colorFrom: mauve\nlicense:", "has colorFrom: mauve: take one of red"),
+        ("6.31.0", "6.30.0", "asks for gradio 6.31.0 and its sdk_version is 6.30.0"),
+    ],
+)
+def test_a_front_matter_must_be_complete(demonstration: Path, line: str, replacement: str, message: str) -> None:
+    check_space(demonstration)
+    text = (demonstration / "README.md").read_text()
+    assert line in text
+    (demonstration / "README.md").write_text(text.replace(line, replacement, 1))
+    with pytest.raises(PublishError, match=re.escape(message)):
+        check_space(demonstration)
+
+
+@pytest.mark.parametrize("line", ["torch", "torch>=2.11", "torch==2.*", "git+https://example.org/torch", "-r more.txt"])
+def test_requirements_must_be_pinned(demonstration: Path, line: str) -> None:
+    with (demonstration / "requirements.txt").open("a") as stream:
+        stream.write(f"{line}\n")
+    with pytest.raises(PublishError, match="without saying which version: write NAME==VERSION"):
+        check_space(demonstration)
+
+
+def test_programs_must_be_programs(demonstration: Path) -> None:
+    (demonstration / "page.py").write_text("TITLE = \n")
+    with pytest.raises(PublishError, match=r"page\.py of the Space is no Python"):
+        check_space(demonstration)
+
+
+def test_the_model_is_named_in_the_front_matter(demonstration: Path, tmp_path: Path) -> None:
+    text = with_model(demonstration, "ann/heard")
+    assert read_metadata(text)["models"] == ["ann/heard"]
+    assert text.endswith("\n# A demonstration\n")
+    assert with_model(demonstration, "somebody/else") == README
+    with pytest.raises(PublishError, match=r"has no README\.md with the front matter of a Space"):
+        with_model(tmp_path, "ann/heard")
+
+
+def test_secrets_come_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESAME", SESAME)
+    assert secret_values(["SESAME"]) == {"SESAME": SESAME}
+    with pytest.raises(PublishError, match="given by its name alone") as refusal:
+        secret_values([f"SESAME={SESAME}"])
+    assert SESAME not in str(refusal.value)
+
+
+def test_variables_are_assignments() -> None:
+    assert parse_variables(["A=1", "B=x=y"]) == {"A": "1", "B": "x=y"}
+    with pytest.raises(PublishError, match="write --variable NAME=VALUE"):
+        parse_variables(["A"])
