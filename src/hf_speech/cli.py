@@ -148,35 +148,52 @@ def transcribe(
     files: Annotated[list[str], typer.Argument(help="Sound files.")],
     output_format: Annotated[str, typer.Option("--format", help="text, srt, vtt or json.")] = "text",
     output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Write NAME.FORMAT here.")] = None,
-    language_model: LanguageModel = None,
+    language_model: Annotated[
+        Path | None,
+        typer.Option("--language_model", help="ARPA file: beam search; 'auto' for the one that the model brings."),
+    ] = None,
     lm_weight: LMWeight = None,
     word_score: WordScore = None,
     beam_size: BeamSize = None,
+    hot_words: Annotated[
+        str | None, typer.Option("--hot_words", help="Words to prefer, such as names: 'MARY,ZIP'.")
+    ] = None,
+    hot_word_weight: Annotated[
+        float | None, typer.Option("--hot_word_weight", help="Bonus for each hot word (5).")
+    ] = None,
+    nbest: Annotated[int, typer.Option("--nbest", min=1, help="Texts to write with their scores (text and json).")] = 1,
 ) -> None:
     """Write what is said in sound files of any length: text, subtitles, or words with times and confidences."""
-    from hf_speech.evaluation import BeamOptions, beam_decoder, load_model, transcribe_files
+    from hf_speech.evaluation import choose_decoder, find_language_model, load_model, transcribe_files
     from hf_speech.evaluation.transcription import FORMATS
 
     if output_format not in FORMATS:
         raise typer.BadParameter(f"choose {', '.join(FORMATS)}", param_hint="--format")
+    if nbest > 1 and output_format in ("srt", "vtt"):
+        raise typer.BadParameter("subtitles hold one text: take --format text or json", param_hint="--nbest")
     _prepare_inference()
     loaded = load_model(model, task="automatic-speech-recognition")
     given = {"lm_weight": lm_weight, "word_score": word_score, "beam_size": beam_size}
-    decoder = None if language_model is None else beam_decoder(loaded, BeamOptions.beside(language_model, **given))
+    decoder = choose_decoder(
+        loaded, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
+    )
+    if language_model is None and Path(model).is_dir() and find_language_model(loaded):
+        typer.echo(f"note: {model} brings a language model, which --language_model auto would use.", err=True)
     failures = 0
-    for transcript in transcribe_files(loaded, files, decoder=decoder):
+    for transcript in transcribe_files(loaded, files, decoder=decoder, num_best=nbest):
         if transcript.error is not None:
             failures += 1
             typer.echo(f"error: {transcript.error}", err=True)
             continue
-        content = FORMATS[output_format](transcript)
+        content = transcript.format(output_format, scores=nbest > 1)
         if output_dir is not None:
             output_dir.mkdir(parents=True, exist_ok=True)
             target = output_dir / f"{Path(transcript.file).stem}.{'txt' if output_format == 'text' else output_format}"
             target.write_text(content, encoding="utf-8")
             typer.echo(f"Written: {target}")
         elif output_format == "text" and len(files) > 1:
-            typer.echo(f"{transcript.file}: {content}", nl=False)
+            for line in content.splitlines():
+                typer.echo(f"{transcript.file}: {line}")
         else:
             typer.echo(content, nl=False)
     if failures:
@@ -285,6 +302,22 @@ def download(
 
     wanted = load_recipe({"corpus": {"name": corpus}}, context.args).corpus
     typer.echo(f"{wanted.title} lies in {wanted.fetch()}; recipes find it there without --data_dir.")
+
+
+@app.command()
+def demo(
+    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a Hub model.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port (the first free one from 7860).")] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no_browser", help="Open the browser.")] = True,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Be an MCP server, too.")] = False,
+) -> None:
+    """Try a model in the browser: upload, record, or speak live. The code that comes with the model is run."""
+    from hf_speech.demo import run_demo
+
+    _prepare_inference()
+    typer.echo(f"Loading {model}")
+    run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)
 
 
 @app.command()

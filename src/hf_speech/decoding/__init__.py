@@ -1,7 +1,8 @@
 """From log-probabilities to text: greedy, by beam search with a language model, or aligned to a given text.
 
 This room knows nothing of models: its functions take log-probabilities `(frames, tokens)` and the tokens' strings. What
-they give, `Hypothesis`, has words in time, which `make_cues` makes subtitles of. All scores are natural logarithms.
+they give, `Hypothesis`, has words in time, which `make_cues` makes subtitles of. A long recording is cut at its pauses.
+All scores are natural logarithms.
 """
 
 from hf_speech.decoding.alignment import align, align_text, min_frames
@@ -9,6 +10,7 @@ from hf_speech.decoding.beam import BeamSearchDecoder
 from hf_speech.decoding.greedy import best_path, greedy_decode
 from hf_speech.decoding.hypothesis import Hypothesis, TokenSpan, Word
 from hf_speech.decoding.ngram import ArpaModel, NgramSummary, build_arpa, characters
+from hf_speech.decoding.pauses import cut_at_pauses, join_pieces
 from hf_speech.decoding.subtitles import Cue, make_cues, to_json, to_srt, to_vtt
 from hf_speech.decoding.tuning import Trial, Tuning, tune_decoder
 
@@ -27,7 +29,9 @@ __all__ = [
     "best_path",
     "build_arpa",
     "characters",
+    "cut_at_pauses",
     "greedy_decode",
+    "join_pieces",
     "make_cues",
     "min_frames",
     "to_json",

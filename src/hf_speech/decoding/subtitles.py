@@ -12,8 +12,9 @@ import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from hf_speech.decoding.hypothesis import Word
+from hf_speech.decoding.hypothesis import Hypothesis, Word
 from hf_speech.errors import HFSpeechError
 
 
@@ -108,8 +109,22 @@ def to_vtt(cues: Sequence[Cue]) -> str:
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def to_json(words: Sequence[Word]) -> str:
-    """The text, and the words with their times in seconds (to the millisecond) and confidences, as JSON."""
+def to_json(words: Sequence[Word], *, file: str | None = None, nbest: Iterable[Hypothesis] = ()) -> str:
+    """The text, and the words with their times in seconds (to the millisecond) and confidences, as JSON.
+
+    Args:
+        words: The words, in time.
+        file: The name of the sound, to be written, too.
+        nbest: Hypotheses to be written as a list with their scores, the words in each as above.
+    """
+    content: dict[str, Any] = {} if file is None else {"file": file}
+    content |= _describe(words)
+    if rows := [{"score": round(other.score, 4), **_describe(other.words)} for other in nbest]:
+        content["nbest"] = rows
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _describe(words: Sequence[Word]) -> dict[str, Any]:
     rows = [
         {
             "text": word.text,
@@ -119,8 +134,7 @@ def to_json(words: Sequence[Word]) -> str:
         }
         for word in words
     ]
-    content = {"text": " ".join(word.text for word in words), "words": rows}
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return {"text": " ".join(word.text for word in words), "words": rows}
 
 
 def _milliseconds(seconds: float) -> int:

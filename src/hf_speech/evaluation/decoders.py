@@ -1,47 +1,62 @@
 """Ways from a recogniser's log-probabilities to text, as `transcribe` and `evaluate` use them.
 
-The best path needs nothing but the model. Beam search needs a language model, an ARPA file, and two weights, which
-`hf-speech tune-decoder` finds on the validation split and writes beside it: `lm.arpa` has them in `lm.decoder.json`.
+The best path needs nothing but the model. Beam search prefers what a language model, an ARPA file, and hot words make
+likely. Its two weights are those that `hf-speech tune-decoder` finds on the validation split and writes beside the
+language model: `lm.arpa` has them in `lm.decoder.json`. Without a language model it is still the way to hot words and
+to more than one hypothesis.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
+from transformers.utils import cached_file
 
 from hf_speech.decoding import BeamSearchDecoder, Hypothesis, Tuning, greedy_decode, tune_decoder
 from hf_speech.errors import ModelError
 from hf_speech.evaluation.inference import predict
 from hf_speech.evaluation.loading import LoadedModel
+from hf_speech.tasks.transcripts import normalize_for
 
-Decoder = Callable[[np.ndarray, float], Hypothesis]
-"""From log-probabilities `(frames, vocabulary)` and seconds a frame to a hypothesis."""
+LANGUAGE_MODEL = "language_model.arpa"
+"""The name under which a model folder holds its language model."""
+
+
+class Decoder(Protocol):
+    """From log-probabilities `(frames, vocabulary)` and seconds a frame to at least one hypothesis, the best first."""
+
+    def __call__(self, log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
+        """Decodes the log-probabilities of one utterance."""
+        ...
 
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """A beam search with a language model.
+    """A beam search.
 
     Attributes:
-        language_model: The ARPA file; its words are the lexicon.
+        language_model: The ARPA file; its words are the lexicon. Without one any sequence of characters is.
         lm_weight: Weight of the language model's log-probability.
         word_score: Added for every word.
         beam_size: Hypotheses kept at every frame.
+        hot_words: Words to prefer, in upper or lower case.
+        hot_word_weight: Added for every hot word, a natural logarithm: 5 makes one 150 times as likely.
     """
 
-    language_model: Path
+    language_model: Path | None = None
     lm_weight: float = 0.5
     word_score: float = 0.0
     beam_size: int = 100
+    hot_words: tuple[str, ...] = ()
+    hot_word_weight: float = 5.0
 
     @staticmethod
     def file(language_model: Path) -> Path:
@@ -49,12 +64,21 @@ class BeamOptions:
         return language_model.with_suffix(".decoder.json")
 
     @classmethod
-    def beside(cls, language_model: Path, **given: Any) -> BeamOptions:
+    def beside(cls, language_model: Path | None, **given: Any) -> BeamOptions:
         """The options tuned for a language model, where they lie beside it, and those that are given instead.
+
+        Args:
+            language_model: The ARPA file, or None for a search without one.
+            given: Options by their names; those that are None are not given.
 
         Raises:
             ModelError: If the language model does not exist, or what lies beside it are no options.
         """
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if language_model is None:
+            if "lm_weight" in chosen:
+                raise ModelError("There is no language model that lm_weight could weigh: give one as language_model.")
+            return cls(None, **chosen)
         if not language_model.is_file():
             raise ModelError(f"There is no language model {language_model}: make one with hf-speech build-lm.")
         tuned: dict[str, Any] = {}
@@ -66,18 +90,78 @@ class BeamOptions:
                 raise ModelError(
                     f"{path} has no weights of a beam search: run hf-speech tune-decoder again."
                 ) from error
-        chosen = {name: value for name, value in given.items() if value is not None}
         return cls(language_model, **(tuned | chosen))
 
     def save(self, **origin: str) -> Path:
         """Writes the options beside the language model, with what they come from, and returns the file."""
+        if self.language_model is None:
+            raise ModelError("A search without a language model has no place to be saved: give a language model.")
         path = self.file(self.language_model)
         path.write_text(json.dumps(self.describe() | origin, indent=2) + "\n", encoding="utf-8")
         return path
 
     def describe(self) -> dict[str, Any]:
-        """The options as plain data, with the language model's name for its path."""
-        return dataclasses.asdict(self) | {"language_model": self.language_model.name}
+        """The options as plain data, with the language model's name for its path, hot words if there are any."""
+        options = dataclasses.asdict(self)
+        if not self.hot_words:
+            del options["hot_words"], options["hot_word_weight"]
+        return options | {"language_model": None if self.language_model is None else self.language_model.name}
+
+
+def find_language_model(loaded: LoadedModel) -> Path | None:
+    """The language model that a model brings, if there is one: in its folder, or in its repository on the Hub.
+
+    The weights tuned for it are fetched along with it.
+    """
+    revision = getattr(loaded.model.config, "_commit_hash", None)
+    found = [
+        cached_file(
+            str(Path(loaded.name).expanduser()) if Path(loaded.name).expanduser().is_dir() else loaded.name,
+            name,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        for name in (LANGUAGE_MODEL, BeamOptions.file(Path(LANGUAGE_MODEL)).name)
+    ]
+    return None if found[0] is None else Path(found[0])
+
+
+def choose_decoder(
+    loaded: LoadedModel,
+    language_model: Path | None = None,
+    hot_words: str | None = None,
+    num_best: int = 1,
+    **given: Any,
+) -> Decoder:
+    """The decoder that the options of a command line ask for: the best path if there are none.
+
+    Args:
+        loaded: A recogniser.
+        language_model: An ARPA file, or `auto` for the one that the model brings.
+        hot_words: Words to prefer, separated by commas.
+        num_best: How many hypotheses are wanted: more than one takes a search.
+        given: Further `BeamOptions`; those that are None are not given.
+
+    Raises:
+        ModelError: If the model brings no language model, or the options contradict each other.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if language_model is not None and str(language_model) == "auto":
+        language_model = find_language_model(loaded)
+        if language_model is None:
+            raise ModelError(
+                f"{loaded.name} brings no {LANGUAGE_MODEL}: make one with hf-speech build-lm, and give its path."
+            )
+    if hot_words is not None:
+        given["hot_words"] = tuple(word.strip() for word in hot_words.split(",") if word.strip())
+        if not given["hot_words"]:
+            raise ModelError("There is no word among the hot words: separate them by commas, as in 'MARY,ZIP'.")
+    elif "hot_word_weight" in given:
+        raise ModelError("There are no hot words for the hot_word_weight: give some as hot_words.")
+    if language_model is None and not given and num_best == 1:
+        return greedy_decoder(loaded)
+    return beam_decoder(loaded, BeamOptions.beside(language_model, **given))
 
 
 def seconds_per_frame(loaded: LoadedModel) -> float:
@@ -100,27 +184,37 @@ def greedy_decoder(loaded: LoadedModel) -> Decoder:
     """Decoding along the best path, with the model's own tokens."""
     tokens, blank = vocabulary(loaded), loaded.model.config.pad_token_id
 
-    def decode(log_probs: np.ndarray, frame: float) -> Hypothesis:
-        return greedy_decode(log_probs, tokens, seconds_per_frame=frame, blank=blank)
+    def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
+        return [greedy_decode(log_probs, tokens, seconds_per_frame=frame, blank=blank)]
 
     return decode
 
 
 def beam_decoder(loaded: LoadedModel, options: BeamOptions) -> Decoder:
-    """Beam search with an n-gram language model; see `BeamSearchDecoder`."""
+    """Beam search; see `BeamSearchDecoder`."""
+    tokens = vocabulary(loaded)
     search = BeamSearchDecoder(
-        vocabulary(loaded),
+        tokens,
         language_model=options.language_model,
         beam_size=options.beam_size,
         lm_weight=options.lm_weight,
         word_score=options.word_score,
+        hot_words=[_as_written(word, tokens, loaded.tokenizer) for word in options.hot_words],
+        hot_word_score=options.hot_word_weight,
         blank=loaded.model.config.pad_token_id,
     )
 
-    def decode(log_probs: np.ndarray, frame: float) -> Hypothesis:
-        return search.decode(log_probs, seconds_per_frame=frame)[0]
+    def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
+        return search.decode(log_probs, seconds_per_frame=frame, num_best=num_best)
 
     return decode
+
+
+def _as_written(word: str, tokens: list[str], tokenizer: Any) -> str:
+    """A word as the model writes it: by its normaliser, and in the case of its letters."""
+    written = normalize_for(word, tokenizer)
+    cases = (written, written.upper(), written.lower())
+    return next((case for case in cases if set(case) <= set(tokens)), written)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -152,7 +246,7 @@ def tune_beam(
     def measure(lm_weight: float, word_score: float) -> float:
         decode = beam_decoder(loaded, dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score))
         records = [
-            loaded.task.score(reference, {"prediction": decode(log_probs, frame).text, "probability": 1.0})
+            loaded.task.score(reference, {"prediction": decode(log_probs, frame)[0].text, "probability": 1.0})
             for reference, log_probs in zip(references, heard, strict=True)
         ]
         error = float(loaded.task.metrics_from_counts(loaded.task.tally(records).sum(axis=0))["wer"])
@@ -167,9 +261,12 @@ def tune_beam(
 
 
 __all__ = [
+    "LANGUAGE_MODEL",
     "BeamOptions",
     "Decoder",
     "beam_decoder",
+    "choose_decoder",
+    "find_language_model",
     "greedy_decoder",
     "log_softmax",
     "seconds_per_frame",

@@ -148,7 +148,7 @@ def _records(
         if search is None:
             decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
         else:
-            hypothesis = search(log_softmax(prediction.logits), seconds_per_frame(loaded))
+            hypothesis = search(log_softmax(prediction.logits), seconds_per_frame(loaded))[0]
             # As sure as of its least certain word.
             confidence = min((word.confidence for word in hypothesis.words), default=1.0)
             decoded = {"prediction": hypothesis.text, "probability": confidence}

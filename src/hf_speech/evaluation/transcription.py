@@ -1,25 +1,26 @@
 """From sound files to text with times: what `hf-speech transcribe` does.
 
-A long recording is heard in chunks that overlap, and of each chunk only the middle is believed, so that every frame has
-been heard with its surroundings. Chunks begin and end between logit frames, so their log-probabilities join without a
-seam, and whatever decodes them (best path or beam search) sees one recording. Memory is that of the waveform and of one
-batch of chunks.
+A recording of any length becomes log-probabilities without a seam (`recordings`), and a long one is decoded from pause
+to pause. So all that grows with it is its text and its log-probabilities, some 10 MB an hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import AudioSource, read_audio, source_name
-from hf_speech.decoding import Hypothesis, make_cues, to_json, to_srt, to_vtt
-from hf_speech.errors import AudioError, ModelError
+from hf_speech.data.audio import AudioSource, source_name
+from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
+from hf_speech.errors import AudioError
 from hf_speech.evaluation.decoders import Decoder, greedy_decoder, seconds_per_frame
 from hf_speech.evaluation.loading import LoadedModel
+from hf_speech.evaluation.recordings import LONG_SECONDS, Recording, log_probabilities
+
+FORMATS = ("text", "srt", "vtt", "json")
+"""What a transcript can be written as."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,38 @@ class Transcript:
     Attributes:
         file: The file's name.
         duration: Its length in seconds.
-        hypothesis: Text, words with times and confidences; empty when there is an error.
+        hypotheses: Texts, words with times and confidences, the best first: at least one if there is no error, and
+            more where the decoder gives more.
         error: Why it could not be read.
     """
 
     file: str
     duration: float
-    hypothesis: Hypothesis
+    hypotheses: tuple[Hypothesis, ...]
     error: str | None = None
 
+    @property
+    def hypothesis(self) -> Hypothesis:
+        """The best one."""
+        return self.hypotheses[0] if self.hypotheses else Hypothesis("", 0.0, (), ())
 
-FORMATS: dict[str, Callable[[Transcript], str]] = {
-    "text": lambda transcript: transcript.hypothesis.text + "\n",
-    "srt": lambda transcript: to_srt(make_cues(transcript.hypothesis.words)),
-    "vtt": lambda transcript: to_vtt(make_cues(transcript.hypothesis.words)),
-    "json": lambda transcript: to_json(transcript.hypothesis.words),
-}
-"""What a transcript can be written as."""
+    def format(self, output_format: str = "text", scores: bool = False) -> str:
+        """The transcript as the content of a file.
+
+        Args:
+            output_format: One of `FORMATS`.
+            scores: Whether all hypotheses are to be written, with their scores, and not only the best: a line
+                `SCORE<tab>TEXT` each, or the list `nbest` of the JSON. Subtitles are always of the best.
+        """
+        if output_format == "srt":
+            return to_srt(make_cues(self.hypothesis.words))
+        if output_format == "vtt":
+            return to_vtt(make_cues(self.hypothesis.words))
+        if output_format == "json":
+            return to_json(self.hypothesis.words, file=self.file, nbest=self.hypotheses if scores else ())
+        if scores:
+            return "".join(f"{hypothesis.score:.2f}\t{hypothesis.text}\n" for hypothesis in self.hypotheses)
+        return f"{self.hypothesis.text}\n"
 
 
 def transcribe_files(
@@ -53,6 +69,7 @@ def transcribe_files(
     sources: Iterable[AudioSource],
     *,
     decoder: Decoder | None = None,
+    num_best: int = 1,
     chunk_seconds: float = 20.0,
     overlap_seconds: float = 3.0,
     progress: bool = True,
@@ -63,6 +80,7 @@ def transcribe_files(
         loaded: A recogniser, from `load_model`.
         sources: Files, or other sounds that `read_audio` reads.
         decoder: What makes text of log-probabilities; the best path if not given.
+        num_best: How many hypotheses to give of each sound at most; the best path is only one.
         chunk_seconds: Length of the chunks in which a long recording is heard.
         overlap_seconds: How much of a chunk's either end is only heard as surroundings.
         progress: Whether to show a progress bar over the seconds of each recording.
@@ -74,73 +92,35 @@ def transcribe_files(
         ModelError: If the model is no recogniser.
     """
     decode = decoder or greedy_decoder(loaded)
-    rate = loaded.sampling_rate
+    frame = seconds_per_frame(loaded)
     for source in sources:
-        name = source_name(source)
         try:
-            samples = read_audio(source, rate)
+            recording = Recording.open(source, loaded.sampling_rate)
+            log_probs = log_probabilities(loaded, recording, chunk_seconds, overlap_seconds, progress)
         except AudioError as error:
-            yield Transcript(name, 0.0, Hypothesis("", 0.0, (), ()), str(error))
+            yield Transcript(source_name(source), 0.0, (), str(error))
             continue
-        log_probs = log_probabilities(loaded, samples, chunk_seconds, overlap_seconds, progress)
-        yield Transcript(name, len(samples) / rate, decode(log_probs, seconds_per_frame(loaded)))
+        if recording.seconds > LONG_SECONDS:
+            found = _decode_long(loaded, log_probs, decode, num_best, progress)
+        else:
+            found = decode(log_probs, frame, num_best)
+        yield Transcript(recording.name, recording.seconds, tuple(found))
 
 
-@torch.inference_mode()
-def log_probabilities(
-    loaded: LoadedModel,
-    samples: np.ndarray,
-    chunk_seconds: float = 20.0,
-    overlap_seconds: float = 3.0,
-    progress: bool = False,
-) -> np.ndarray:
-    """Log-probabilities of a recording of any length.
-
-    Args:
-        loaded: A recogniser.
-        samples: Mono waveform `(samples,)` at the model's rate.
-        chunk_seconds: Length of a chunk; a recording up to this long is heard as a whole.
-        overlap_seconds: How much of a chunk's either end is only heard as surroundings.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        Float32 `(samples // inputs_to_logits_ratio, vocabulary)`.
-
-    Raises:
-        ModelError: If the overlap leaves nothing of a chunk.
-    """
-    ratio, rate = loaded.model.config.inputs_to_logits_ratio, loaded.sampling_rate
-    total = len(samples) // ratio
-    chunk, overlap = (round(seconds * rate / ratio) for seconds in (chunk_seconds, overlap_seconds))
-    if chunk <= 2 * overlap:
-        raise ModelError(
-            f"Chunks of {chunk_seconds} s with {overlap_seconds} s of surroundings at either end have no middle: "
-            "give longer chunks or less overlap."
-        )
-    pieces: list[np.ndarray] = []
-    with tqdm(total=round(len(samples) / rate), unit="s", disable=not progress, leave=False) as bar:
-        known = 0
-        while known < total:
-            first = max(known - overlap, 0) if total > chunk else 0
-            last = total if first + chunk >= total else first + chunk
-            # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
-            end = len(samples) if last == total else last * ratio
-            logits = _logits(loaded, samples[first * ratio : end])
-            believed = last if last == total else last - overlap
-            pieces.append(logits[known - first : believed - first])
-            bar.update(round((believed - known) * ratio / rate))
-            known = believed
-    if not pieces:
-        return np.zeros((0, loaded.model.config.vocab_size), dtype=np.float32)
-    return np.concatenate(pieces)
-
-
-def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
-    inputs = loaded.feature_extractor(samples, sampling_rate=loaded.sampling_rate, return_tensors="pt").to(
-        loaded.device
+def _decode_long(
+    loaded: LoadedModel, log_probs: np.ndarray, decode: Decoder, num_best: int, progress: bool
+) -> list[Hypothesis]:
+    """The hypotheses of a long recording, from pause to pause."""
+    frame = seconds_per_frame(loaded)
+    pieces = cut_at_pauses(
+        log_probs,
+        seconds_per_frame=frame,
+        blank=loaded.model.config.pad_token_id,
+        delimiter=loaded.tokenizer.word_delimiter_token_id,
     )
-    log_probs: np.ndarray = loaded.model(**inputs).logits[0].float().log_softmax(dim=-1).cpu().numpy()
-    return log_probs
+    bar = tqdm(pieces, desc="Decoding", unit="piece", disable=not progress, leave=False)
+    found = [decode(log_probs[first:last], frame, num_best) for first, last in bar]
+    return join_pieces(found, [first for first, _ in pieces], seconds_per_frame=frame, num_best=num_best)
 
 
-__all__ = ["FORMATS", "Transcript", "log_probabilities", "transcribe_files"]
+__all__ = ["FORMATS", "Transcript", "transcribe_files"]

@@ -1,0 +1,126 @@
+"""Long recordings a piece at a time: cut where nobody speaks, decoded apart, put together again.
+
+Beam search keeps every hypothesis of every frame, and alignment a byte for each frame and letter: an hour at once is
+gigabytes of both. So a recording is cut in the middle of every pause of a second, and what is still too long in its
+longest gap. This also separates words that no delimiter does: models of short utterances have never seen a pause end,
+and say none in it. A language model takes each piece for a sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from hf_speech.decoding.hypothesis import BLANK, Hypothesis
+
+PAUSE_SECONDS = 1.0
+"""No word has so long a silence in it."""
+MOST_SECONDS = 60.0
+"""Length of the longest piece."""
+
+
+def cut_at_pauses(
+    log_probs: np.ndarray,
+    *,
+    seconds_per_frame: float,
+    blank: int = BLANK,
+    delimiter: int | None = None,
+    pause_seconds: float = PAUSE_SECONDS,
+    most_seconds: float = MOST_SECONDS,
+) -> list[tuple[int, int]]:
+    """Cut a recording where its best path is silent.
+
+    Args:
+        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        seconds_per_frame: Time from a frame to the next, such as 0.04.
+        blank: The id of the CTC blank.
+        delimiter: The id of the token between words, if there is one.
+        pause_seconds: Silence that is always cut.
+        most_seconds: Length of the longest piece; what has no pause is cut in the longest silence of its second half,
+            between two words if a delimiter says that there are two.
+
+    Returns:
+        The first frame of each piece and the one after its last. Together they are all frames.
+    """
+    total = len(log_probs)
+    if total == 0:
+        return []
+    ids = log_probs.argmax(axis=1)
+    delimiters = ids == delimiter if delimiter is not None else np.zeros(total, dtype=bool)
+    silent = (ids == blank) | delimiters
+    edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    # The silence before the first word and behind the last is cut from nothing.
+    inner = (starts > 0) & (ends < total)
+    starts, ends = starts[inner], ends[inner]
+    middles, lengths = (starts + ends) // 2, ends - starts
+    counted = np.cumsum(delimiters)
+    # Any silence between words before any within one.
+    merit = lengths + total * (counted[ends - 1] > counted[starts - 1])
+    cuts = [0, *middles[lengths * seconds_per_frame >= pause_seconds].tolist(), total]
+    most = max(2, int(most_seconds / seconds_per_frame))
+    pieces: list[tuple[int, int]] = []
+    for first, last in pairwise(cuts):
+        while last - first > most:
+            near = np.flatnonzero((middles > first + most // 2) & (middles <= first + most))
+            # Of equally good ones the last, so that pieces are long.
+            cut = int(middles[near[::-1][merit[near[::-1]].argmax()]]) if len(near) else first + most
+            pieces.append((first, cut))
+            first = cut
+        pieces.append((first, last))
+    return pieces
+
+
+def join_pieces(
+    found: Sequence[Sequence[Hypothesis]], starts: Sequence[int], *, seconds_per_frame: float, num_best: int = 1
+) -> list[Hypothesis]:
+    """Put together what was decoded of each piece.
+
+    Args:
+        found: For each piece the hypotheses, at least one, the best first.
+        starts: The first frame of each piece in the recording.
+        seconds_per_frame: Time from a frame to the next.
+        num_best: How many different texts of the recording to give at most.
+
+    Returns:
+        At least one hypothesis, the best first; a score is the sum of the pieces' scores.
+    """
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    for hypotheses in found:
+        longer = (
+            (score + hypothesis.score, (*chosen, index))
+            for score, chosen in best
+            for index, hypothesis in enumerate(hypotheses[:num_best])
+        )
+        best = sorted(longer, key=lambda item: (-item[0], item[1]))[:num_best]
+    joined: dict[str, Hypothesis] = {}
+    for score, chosen in best:
+        parts = [
+            _shift(hypotheses[index], start, seconds_per_frame)
+            for hypotheses, index, start in zip(found, chosen, starts, strict=True)
+        ]
+        text = " ".join(part.text for part in parts if part.text)
+        # The same words may be shared out among the pieces in two ways: the first is the better one.
+        joined.setdefault(
+            text,
+            Hypothesis(
+                text,
+                score,
+                tuple(word for part in parts for word in part.words),
+                tuple(span for part in parts for span in part.tokens),
+            ),
+        )
+    return list(joined.values())
+
+
+def _shift(hypothesis: Hypothesis, frames: int, seconds_per_frame: float) -> Hypothesis:
+    """A hypothesis so many frames later."""
+    seconds = frames * seconds_per_frame
+    return replace(
+        hypothesis,
+        words=tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words),
+        tokens=tuple(replace(span, start=span.start + frames, end=span.end + frames) for span in hypothesis.tokens),
+    )
