@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from hf_speech.errors import HFSpeechError, PublishError
 from hf_speech.publishing import Staged, stage
+from hf_speech.publishing.presentation import percent
 from hf_speech.publishing.travelling_code import check_code, check_listed, requirements_of, travelling_files
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
@@ -36,6 +37,12 @@ def refused(run: Path, tmp_path: Path, message: str, **options: object) -> None:
     assert str(error.value).endswith(".")
     assert TOKEN not in str(error.value)
     assert not any((tmp_path / "staged").iterdir()) if (tmp_path / "staged").exists() else True
+
+
+def headline(run: Path) -> str:
+    """How the card writes the first figure."""
+    accuracy = json.loads((run / "evaluation" / "test.json").read_text())["metrics"]["accuracy"]
+    return f"**{percent(accuracy)} %**"
 
 
 # What goes along
@@ -61,10 +68,13 @@ def test_models_of_the_project_stage_cleanly(name: str, tmp_path: Path) -> None:
 def test_tree_shows_every_file_with_its_size(digits: Path, tmp_path: Path) -> None:
     lines = staged(digits, tmp_path).tree().splitlines()
     assert lines[0] == "anna/x/"
-    assert re.fullmatch(r"    config\.json +1\.2 kB", next(line for line in lines if "config.json" in line))
+    for name, depth in (("config.json", 1), ("evaluation/test.json", 2)):
+        size = (digits / name).stat().st_size / 1000
+        line = f"{'    ' * depth}{name.rpartition('/')[2]}"
+        assert any(re.fullmatch(rf"{re.escape(line)} +{size:.1f} kB", other) for other in lines), line
     assert lines.count("    evaluation/") == 1
-    assert re.fullmatch(r"        test\.json +5\.7 kB", next(line for line in lines if "test.json" in line))
-    assert re.fullmatch(r"21 files +1\.8 MB", lines[-1])
+    kept = sum(path.is_file() for path in digits.rglob("*"))
+    assert re.fullmatch(rf"{kept + 2} files +\d\.\d MB", lines[-1])
 
 
 @pytest.mark.parametrize("run", ["tones_run", "beeps_run"])
@@ -147,8 +157,8 @@ def test_card_of_the_folder_is_taken_and_checked(digits: Path, tmp_path: Path) -
     result = staged(digits, tmp_path)
     assert (result.folder / "README.md").read_text() == mine
     shutil.rmtree(result.folder)
-    (digits / "README.md").write_text(mine.replace("**99.7 %**", "**99.9 %**"))
-    refused(digits, tmp_path, r"claims 99\.9 %, which no evaluation file has")
+    (digits / "README.md").write_text(mine.replace(headline(digits), "**12.3 %**"))
+    refused(digits, tmp_path, r"claims 12\.3 %, which no evaluation file has")
 
 
 # What stops everything: one culprit each
@@ -209,7 +219,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     "key file": (plant_text("id_rsa", "x"), "id_rsa is called as files of passwords"),
     "token in the recipe": (add("recipe.yaml", f"# {TOKEN}\n"), r"recipe\.yaml, line \d+, has a Hugging Face token"),
     "token in the code": (add("recurrent.py", f"# {TOKEN}\n"), r"recurrent\.py, line \d+, has a Hugging Face token"),
-    "token in a table": (add("evaluation/test.csv", f"{TOKEN}\n"), r"evaluation/test\.csv, line 302, has a Hugging"),
+    "token in a table": (add("evaluation/test.csv", f"{TOKEN}\n"), r"evaluation/test\.csv, line \d+, has a Hugging"),
     "token in a command": (
         edit("training.json", '"command": "', f'"command": "HF_TOKEN={TOKEN} '),
         r"training\.json, line 3, has a Hugging Face token",
@@ -221,7 +231,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     # places, links, licence, sizes
     "place in the code": (add("recurrent.py", "# /home/anna/x\n"), r"recurrent\.py, line \d+, names /home/anna/x"),
     "place in a configuration": (
-        edit("config.json", '"dtype": "float32"', '"dtype": "float32", "_name_or_path": "/home/anna/run"'),
+        edit("config.json", '"dtype"', '"_name_or_path": "/home/anna/run", "dtype"'),
         r"config\.json, line \d+, names /home/anna/run",
     ),
     "place in a table": (
@@ -260,11 +270,11 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     "code gone": (lambda run: (run / "recurrent.py").unlink(), r"needs recurrent\.py, which .* does not have"),
     # what does not fit
     "extractor of another size": (
-        edit("preprocessor_config.json", '"num_mel_bins": 40', '"num_mel_bins": 64'),
-        "expects 40 features a frame and the feature extractor gives 64",
+        edit("preprocessor_config.json", '"num_mel_bins": ', '"num_mel_bins": 1'),  # 40 becomes 140.
+        r"expects (\d+) features a frame and the feature extractor gives 1\1",
     ),
     "figures of other weights": (
-        edit("evaluation/test.json", '"model_revision": "sha256:d', '"model_revision": "sha256:e'),
+        edit("evaluation/test.json", '"model_revision": "sha256:', '"model_revision": "sha256:0'),
         "measured other weights",
     ),
     "no weights": (lambda run: (run / "model.safetensors").unlink(), "has no weights as safetensors"),
@@ -283,7 +293,7 @@ def test_a_culprit_stops_everything(culprit: str, digits: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_file_bytes": 1_000_000}, r"model\.safetensors has 1,328,620 bytes, more than 1,000,000"),
+        ({"max_file_bytes": 1_000_000}, r"model\.safetensors has [\d,]+ bytes, more than 1,000,000"),
         ({"licence": "mit"}, "text of the licence mit is missing"),
         ({"licence": "apache2"}, "no licence 'apache2'"),
         ({"repo_id": "digits"}, "is no name of a repository"),
@@ -298,7 +308,7 @@ def test_options_can_be_wrong(digits: Path, tmp_path: Path, options: dict[str, o
 def test_a_changed_number_in_the_card_is_refused(digits: Path, tmp_path: Path) -> None:
     card = (staged(digits, tmp_path).folder / "README.md").read_text()
     shutil.rmtree(tmp_path / "staged")
-    refused(digits, tmp_path, r"claims 99\.9 %", card=card.replace("**99.7 %**", "**99.9 %**"))
+    refused(digits, tmp_path, r"claims 12\.3 %", card=card.replace(headline(digits), "**12.3 %**"))
     (digits / "LICENSE").write_text(MIT)
     refused(digits, tmp_path, r"card says apache-2\.0 and the licence is mit", card=card)
     (digits / "LICENSE").unlink()

@@ -32,6 +32,13 @@ ERROR_RATES = frozenset({"wer", "cer"})
 HUB_DATASETS = {"an4": "espnet/an4", "ljspeech": "keithito/lj_speech", "librispeech": "openslr/librispeech_asr"}
 # What the card's example and the code that travels import.
 REQUIREMENTS = ("torch", "transformers", "huggingface_hub", "numpy", "librosa")
+# Options of the models that only matter while they are trained.
+REGULARISERS = frozenset(
+    {
+        *("dropout", "input_dropout", "feature_noise", "label_smoothing", "mixup_alpha", "consistency_weight"),
+        *("num_time_masks", "num_frequency_masks", "frequency_warp", "intermediate_ctc_weight"),
+    }
+)
 MOST_GROUPS = 20
 
 
@@ -89,6 +96,16 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
     """All that the templates are given, apart from metadata and hand-written sections."""
     main = facts.main
     trained = trained_on(facts)
+    results: list[dict[str, Any]] = [
+        {
+            "file": entry.file,
+            "table": _existing(facts.folder, f"{Path(entry.file).with_suffix('.csv')}"),
+            "evaluation": entry,
+            "corpus": measured_on(facts, entry),
+            "rows": _rows(entry),
+        }
+        for entry in facts.evaluations
+    ]
     return {
         "repo_id": repo_id,
         "name": repo_id.rpartition("/")[2],
@@ -102,16 +119,16 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "splits": _splits(facts),
         "recipe": facts.recipe,
         "augmentation": _augmentation(facts.recipe.get("augmentation") or {}),
+        "regularisation": {
+            name: value for name, value in (facts.recipe.get("model") or {}).items() if name in REGULARISERS and value
+        },
         "main": main,
         "main_corpus": measured_on(facts, main),
-        "headline": _rows(main)[0],
-        "results": [
-            {"file": entry.file, "evaluation": entry, "corpus": measured_on(facts, entry), "rows": _rows(entry)}
-            for entry in facts.evaluations
-        ],
+        "results": results,
+        "headlines": [result for result in results if result["evaluation"].split == main.split],
         "groups": [_group_table(name, rows) for name, rows in main.breakdowns.items() if rows],
-        "confusions": _picture(facts.folder, f"{Path(main.file).with_suffix('')}-confusions.png"),
-        "curves": _picture(facts.folder, "curves.png"),
+        "confusions": _existing(facts.folder, f"{Path(main.file).with_suffix('')}-confusions.png"),
+        "curves": _existing(facts.folder, "curves.png"),
         "language_model": _language_model(facts),
         "parameters": main.num_parameters,
         "weight_bytes": facts.weight_bytes,
@@ -283,7 +300,7 @@ def _language_model(facts: RunFacts) -> str | None:
     return None
 
 
-def _picture(folder: Path, name: str) -> str | None:
+def _existing(folder: Path, name: str) -> str | None:
     return name if (folder / name).is_file() else None
 
 

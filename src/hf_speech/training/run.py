@@ -42,6 +42,7 @@ from hf_speech.data.dataset import SpeechCollator, SpeechDataset
 from hf_speech.data.inspection import InspectionReport, inspect_corpus
 from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
+from hf_speech.evaluation.provenance import machine, versions
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.averaging import WEIGHTS_FILE, WeightAveraging
 from hf_speech.training.checkpoints import disk_is_full, find_checkpoint
@@ -135,7 +136,8 @@ def train(
     result = TrainingResult(run_dir, parts.model.num_parameters(), stopwatch.seconds)
     if state.is_main_process:
         parts.model = trainer.accelerator.unwrap_model(trainer.model)
-        history = {"seconds": result.seconds, "command": command, "log": trainer.state.log_history}
+        made_by = {"command": command, "machine": machine(state.device), "versions": versions()}
+        history = {"seconds": result.seconds, **made_by, "log": trainer.state.log_history}
         _save(recipe, parts, run_dir, history)
         result.metrics = _evaluate(recipe, parts, run_dir, command, splits)
     state.wait_for_everyone()
