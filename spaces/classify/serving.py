@@ -31,7 +31,9 @@ from typing import Any
 
 # Read when gradio and torch are imported. Uploads lie in a folder of their own, which ends with the server; nothing is
 # told to anybody; and small recurrences are fastest on one thread.
-os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="hf-speech-demo-"))
+if "GRADIO_TEMP_DIR" not in os.environ:
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="hf-speech-demo-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -214,9 +216,8 @@ def serve(make: Callable[[Settings], gr.Blocks], settings: Settings | None = Non
     parser.add_argument("--open", action="store_true", help="open the browser")
     parser.add_argument("--port", type=int, help="port (the first free one from 7860)")
     options = parser.parse_args()
-    # A service that is stopped erases, as one that is interrupted does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    # A service that is stopped closes and erases, as one that is interrupted does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = settings or Settings.from_environment()
         interface = make(settings)
