@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from hf_speech import cli_publishing
 from hf_speech.errors import HFSpeechError
 
 CONTEXT = {
@@ -318,6 +319,9 @@ def demo(
     _prepare_inference()
     typer.echo(f"Loading {model}")
     run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)
+
+
+cli_publishing.register(app, OPEN_CONTEXT)
 
 
 @app.command()

@@ -99,6 +99,7 @@ def test_a_space_goes_up_whole_with_its_model_and_secrets(
     assert done["summary"].startswith(f"OK ann/demo@{done['commit']}: ")
     assert "3 variables and 2 secrets as they were set" in done["summary"]
     assert any("The Space is building" in line for line in done["lines"])
+    assert any("the very token you publish with" in line for line in done["lines"])
     assert len(hub.requests("POST", "/api/spaces/ann/demo/commit/")) == 1
     # Neither secret stands in a file, in what was printed, or in an address.
     assert not any(secret.encode() in content for content in files.values() for secret in (SESAME, WRITE_TOKEN))
@@ -221,7 +222,8 @@ def test_the_model_is_named_in_the_front_matter(demonstration: Path, tmp_path: P
 def test_secrets_come_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME", SESAME)
     assert secret_values(["SESAME"]) == {"SESAME": SESAME}
-    with pytest.raises(PublishError, match="given by its name alone") as refusal:
+    assert secret_values(["KEY=SESAME"]) == {"KEY": SESAME}
+    with pytest.raises(PublishError, match="never the value itself") as refusal:
         secret_values([f"SESAME={SESAME}"])
     assert SESAME not in str(refusal.value)
 

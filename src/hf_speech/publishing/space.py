@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, RepoCard
+from huggingface_hub import HfApi, RepoCard, get_token
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing.hub import Repository
@@ -64,7 +64,7 @@ def publish_space(
         repo_id: `NAME/SPACE`.
         model: `NAME/MODEL`, or `NAME/MODEL@REVISION`.
         variables: Further variables of the Space, by name.
-        secrets: Names of secrets, whose values are those of this process's environment variables of the same names.
+        secrets: Names of secrets, as `secret_values` takes them.
         hardware: What the Space is to run on, as the Hub calls it.
         public: Whether everybody is to see it.
         tag: Name of a tag for the commit.
@@ -113,21 +113,24 @@ def publish_space(
 
 
 def secret_values(names: Iterable[str]) -> dict[str, str]:
-    """The values of secrets, from the environment variables of their names.
+    """The values of secrets, from environment variables.
+
+    Args:
+        names: `NAME`, or `NAME=VARIABLE` where the variable is called otherwise.
 
     Raises:
         PublishError: If one is not set or cannot be a name.
     """
     values = {}
-    for name in names:
-        if not _NAME.fullmatch(name):
+    for assignment in names:
+        name, _, variable = assignment.partition("=")
+        value = os.environ.get(variable or name)
+        if not _NAME.fullmatch(name) or not _NAME.fullmatch(variable or name) or not value:
             raise PublishError(
-                "A secret is given by its name alone, such as --secret HF_TOKEN: its value is taken from the "
-                "environment variable of that name, so that it stands in no history of commands."
+                f"The secret {name[:40]} has no value here: set an environment variable, and write --secret NAME, or "
+                "--secret NAME=VARIABLE where it is called otherwise; never the value itself, which would stay in the "
+                "history of commands."
             )
-        value = os.environ.get(name)
-        if not value:
-            raise PublishError(f"The secret {name} has no value here: set the environment variable {name}.")
         values[name] = value
     return values
 
@@ -273,9 +276,11 @@ def _settings(
         raise PublishError(f"There is no model {name} that this login may see: publish it first.")
     if state.private and "HF_TOKEN" not in secrets:
         raise PublishError(
-            f"{name} is private, and the Space could not load it: set HF_TOKEN to a token that may read it and pass "
-            "--secret HF_TOKEN, or make the model public."
+            f"{name} is private, and the Space could not load it: set READ_TOKEN to a token that may read it and pass "
+            "--secret HF_TOKEN=READ_TOKEN, or make the model public."
         )
+    if secrets.get("HF_TOKEN") == get_token():
+        tell("The Space gets the very token you publish with: better give it one that can only read.")
     return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}
 
 

@@ -30,6 +30,7 @@ from huggingface_hub import ModelCard, constants, snapshot_download
 from safetensors.numpy import load_file
 
 from hf_speech.errors import PublishError
+from hf_speech.publishing.card import check_card
 from hf_speech.publishing.hub import Kind, Repository, State, local_files
 from hf_speech.publishing.probes import PROBE_FILE, TOLERANCE, Probes
 from hf_speech.publishing.travelling_code import travelling_files
@@ -213,6 +214,39 @@ def run_stranger(copy: Copy, probes: Probes) -> tuple[dict[str, np.ndarray], dic
     return load_file(work / "logits.safetensors"), answers
 
 
+def verify_figures(copy: Copy, measured: Mapping[str, Any]) -> Verification:
+    """Compares an evaluation made again with the files that travel with a model, and those with its card.
+
+    Args:
+        copy: The model.
+        measured: The evaluation made now, as its file would have it.
+
+    Raises:
+        PublishError: If the model brings no evaluation of this corpus and split.
+    """
+    name = f"{measured.get('corpus')}, {measured.get('split')}"
+    files = {
+        path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(copy.folder.glob("evaluation/*.json"))
+    }
+    same = [
+        path
+        for path, content in files.items()
+        if not content.get("decoder") and all(content.get(key) == measured.get(key) for key in ("corpus", "split"))
+    ]
+    if not same:
+        raise PublishError(
+            f"{copy.repository.name} has no evaluation of {name}: choose a corpus and split that it has."
+        )
+    differences = compare_figures(files[same[0]], measured)
+    try:
+        check_card((copy.folder / "README.md").read_text(encoding="utf-8"), copy.folder)
+    except PublishError as error:
+        differences.append(str(error).rstrip("."))
+    metrics = ", ".join(f"{metric} {value:.4g}" for metric, value in measured["metrics"].items())
+    found = (f"evaluated again on {name}: {metrics}", f"as in evaluation/{same[0]} and on the card")
+    return Verification(copy.repository, copy.state.commit, found, tuple(differences))
+
+
 def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
     """What of an evaluation made again is not as it was published, a clause each.
 
@@ -257,4 +291,4 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-__all__ = ["Copy", "Verification", "compare_figures", "downloaded", "verify_model"]
+__all__ = ["Copy", "Verification", "compare_figures", "downloaded", "verify_figures", "verify_model"]
