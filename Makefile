@@ -1,5 +1,6 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones
+# make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
 # make format benchmark clean
 
 PYTHON ?= python3
@@ -8,11 +9,13 @@ BIN := $(VENV)/bin
 RECIPE ?= recipes/digits.yaml
 DATA ?=
 OPTIONS ?=
+CORPORA ?=
+EXPERIMENT ?=
 
 # Small recurrences are fastest on one thread; several spin on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-slow lint format benchmark clean
+.PHONY: train test test-slow lint format benchmark experiments clean
 
 train: $(VENV)/.train
 	$(BIN)/hf-speech train $(RECIPE) --overwrite $(if $(DATA),--data_dir $(DATA)) $(OPTIONS)
@@ -36,6 +39,9 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/recurrence.py
 	$(BIN)/python benchmarks/inference.py
+
+experiments: $(VENV)/.dev
+	$(BIN)/hf-speech experiments $(EXPERIMENT) $(if $(CORPORA),--corpora $(CORPORA)) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from hf_speech import cli_publishing
+from hf_speech import cli_experiments, cli_publishing
 from hf_speech.errors import HFSpeechError
 
 CONTEXT = {
@@ -321,6 +321,7 @@ def demo(
     run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)
 
 
+cli_experiments.register(app, OPEN_CONTEXT)
 cli_publishing.register(app, OPEN_CONTEXT)
 
 

@@ -1,0 +1,37 @@
+"""Many trainings with one question: comparisons, searches, and the experiments that made this package.
+
+A floor above training and evaluation: everything here trains recipes into run folders and reads their files. Whatever
+takes hours goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from hf_speech.experiments.carry_out import choose_items, run_experiments
+from hf_speech.experiments.compare import Comparison, compare
+from hf_speech.experiments.page import render, write_page
+from hf_speech.experiments.published import EXPERIMENTS
+from hf_speech.experiments.runs import RunRecord, finish_run, read_run
+from hf_speech.experiments.search import SearchResult, search
+from hf_speech.experiments.suite import Experiment, Place
+from hf_speech.experiments.variants import Variant, parse_axis, parse_range, variants_of
+
+__all__ = [
+    "EXPERIMENTS",
+    "Comparison",
+    "Experiment",
+    "Place",
+    "RunRecord",
+    "SearchResult",
+    "Variant",
+    "choose_items",
+    "compare",
+    "finish_run",
+    "parse_axis",
+    "parse_range",
+    "read_run",
+    "render",
+    "run_experiments",
+    "search",
+    "variants_of",
+    "write_page",
+]

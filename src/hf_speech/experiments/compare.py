@@ -1,0 +1,158 @@
+"""One recipe in several variants, side by side: what does this option do?
+
+Each variant is trained into a folder of its own, and the table is made of their files. Which one is best is decided on
+the validation split; the test figures stand beside it, and are not what to choose by.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_speech.experiments.runs import RunRecord, finish_run
+from hf_speech.experiments.tables import format_csv, format_markdown, format_text
+from hf_speech.experiments.variants import Axis, Variant, variants_of
+from hf_speech.tasks import get_task
+from hf_speech.training import load_recipe
+from hf_speech.training.run import make_feature_extractor
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs of all variants.
+
+    Attributes:
+        recipe: Name of the recipe.
+        command: The command that makes the whole comparison.
+        variants: What was varied.
+        records: The run of each.
+    """
+
+    recipe: str
+    command: str
+    variants: list[Variant]
+    records: list[RunRecord]
+
+    @property
+    def best(self) -> int:
+        """Place of the variant that is best on the validation split, of equals the first."""
+        sign = 1 if get_task(self.records[0].task).greater_is_better else -1
+        values = [sign * (record.value("validation") or 0.0) for record in self.records]
+        return values.index(max(values))
+
+    def head(self) -> list[str]:
+        """Names of the columns."""
+        keys = [key.removeprefix("features.") for key in self.variants[0].settings]
+        metric = self.records[0].metric
+        return [*keys, f"validation {metric} (%)", f"test {metric} (%)", "95 % interval", "parameters", "minutes"]
+
+    def rows(self) -> list[list[str]]:
+        """The cells of each variant; the best on validation is marked with a star."""
+        rows = []
+        for place, (variant, record) in enumerate(zip(self.variants, self.records, strict=True)):
+            validation, test = (record.value(split) for split in ("validation", "test"))
+            between = "" if test is None else "{:.1f} to {:.1f}".format(*(100 * end for end in record.interval("test")))
+            rows.append(
+                [
+                    *variant.settings.values(),
+                    ("* " if place == self.best else "") + percent(validation),
+                    percent(test),
+                    between,
+                    f"{record.num_parameters:,}",
+                    f"{record.seconds / 60:.1f}",
+                ]
+            )
+        return rows
+
+    def text(self) -> str:
+        """The table for a terminal."""
+        return format_text(self.head(), self.rows(), len(self.variants[0].settings)) + "\n* best on validation"
+
+    def markdown(self) -> str:
+        """The table in markdown, with the command that makes it."""
+        table = format_markdown(self.head(), self.rows(), len(self.variants[0].settings))
+        return f"`{self.command}`\n\n{table}\n\n\\* best on validation\n"
+
+    def csv(self) -> str:
+        """The table with figures in full, between 0 and 1."""
+        metric = self.records[0].metric
+        keys = list(self.variants[0].settings)
+        head = [*keys, f"validation_{metric}", f"test_{metric}", "test_low", "test_high", "parameters", "seconds"]
+        rows = []
+        for variant, record in zip(self.variants, self.records, strict=True):
+            low, high = record.interval("test") if record.value("test") is not None else ("", "")
+            figures = [record.value("validation"), record.value("test"), low, high]
+            rows.append([*variant.settings.values(), *figures, record.num_parameters, record.seconds])
+        return format_csv(head, rows)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Writes comparison.csv, comparison.md and comparison.json."""
+        contents = {"csv": self.csv(), "md": self.markdown(), "json": json.dumps(self.to_dict(), indent=2) + "\n"}
+        files = []
+        for suffix, content in contents.items():
+            files.append(folder / f"comparison.{suffix}")
+            files[-1].write_text(content, encoding="utf-8")
+        return files
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, from which `from_dict` makes an equal comparison."""
+        return {
+            "recipe": self.recipe,
+            "command": self.command,
+            "variants": [vars(variant) for variant in self.variants],
+            "records": [record.to_dict() for record in self.records],
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Comparison:
+        """The comparison of `to_dict`."""
+        variants = [Variant(**variant) for variant in content["variants"]]
+        records = [RunRecord.from_dict(record) for record in content["records"]]
+        return cls(content["recipe"], content["command"], variants, records)
+
+
+def compare(
+    recipe: str,
+    axes: Sequence[Axis],
+    overrides: Sequence[str] = (),
+    output_dir: Path | None = None,
+    command: str = "hf_speech.experiments.compare(recipe, axes)",
+) -> Comparison:
+    """Trains every variant of a recipe that is not trained yet.
+
+    Args:
+        recipe: A YAML file, or the name of a recipe of the package.
+        axes: What varies.
+        overrides: Command-line words for all variants.
+        output_dir: Where the run folders and the table go; runs/compare-NAME by default.
+        command: The command that makes the whole comparison.
+
+    Returns:
+        The comparison, whose table has been written too.
+
+    Raises:
+        HFSpeechError: If a variant cannot be trained; what can be known before training is, for all of them.
+    """
+    variants = variants_of(axes)
+    recipes = [load_recipe(recipe, [*overrides, *variant.overrides]) for variant in variants]
+    for resolved in recipes:
+        make_feature_extractor(resolved)
+    folder = output_dir or Path("runs") / f"compare-{recipes[0].name}"
+    records = []
+    for place, (variant, resolved) in enumerate(zip(variants, recipes, strict=True), start=1):
+        print(f"[{place}/{len(variants)}] {variant.name}")
+        run_dir = folder / variant.name
+        words = ["hf-speech", "train", recipe, *overrides, *variant.overrides, "--output_dir", str(run_dir)]
+        records.append(finish_run(resolved, run_dir, shlex.join(words)))
+    comparison = Comparison(recipes[0].name, command, variants, records)
+    comparison.save(folder)
+    return comparison
+
+
+def percent(value: float | None) -> str:
+    """A share in percent with two places; "-" where there is none."""
+    return "-" if value is None else f"{100 * value:.2f}"

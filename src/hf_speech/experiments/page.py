@@ -1,0 +1,145 @@
+"""The page of results, made of the records: for each experiment what was published, and what came out here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_speech.evaluation import wilson_interval
+from hf_speech.experiments.compare import Comparison, percent
+from hf_speech.experiments.published import EXPERIMENTS
+from hf_speech.experiments.runs import RunRecord
+from hf_speech.experiments.suite import CORPORA, Experiment, Item, Search, Table
+from hf_speech.experiments.tables import format_markdown
+from hf_speech.tasks import get_task
+
+HEAD = f"""# Results
+
+Made by `make experiments` of the evaluation files of the runs ([results/](results)); no figure here has been typed,
+except those published elsewhere. Nothing was chosen on a test split. Intervals are 95 %. `{CORPORA}` is the folder in
+which the corpora lie.
+"""
+NOT_YET = "not run yet"
+
+
+def write_page(page: Path, records: Path) -> None:
+    """Writes the page of all records in a folder."""
+    page.write_text(render(records), encoding="utf-8")
+
+
+def render(records: Path) -> str:
+    """The page in markdown.
+
+    Args:
+        records: The folder of records, `NAME.json`.
+    """
+    found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(records.glob("*.json"))}
+    parts = [HEAD, *(_section(experiment, found) for experiment in EXPERIMENTS)]
+    if machines := _machines(found):
+        parts.append(f"Run on: {'; '.join(machines)}.\n")
+    return "\n".join(parts)
+
+
+def _section(experiment: Experiment, found: dict[str, Any]) -> str:
+    """One experiment: the published figure, a table of runs, and the tables of comparisons and searches."""
+    runs = [item for item in experiment.items if not isinstance(item, Table | Search)]
+    lines = [f"## {experiment.title}", "", f"Published: {experiment.published}", ""]
+    train = any(item.train_split for item in runs)
+    head = [
+        "",
+        "split",
+        "figure",
+        "95 % interval",
+        *(["on train"] if train else []),
+        "parameters",
+        "minutes",
+        "command",
+    ]
+    lines += [format_markdown(head, [_row(item, found.get(item.name), train) for item in runs]), ""]
+    for item in experiment.items:
+        if isinstance(item, Table | Search):
+            lines += [f"### {item.what[0].upper()}{item.what[1:]}", "", _own_table(item, found.get(item.name)), ""]
+    return "\n".join(lines)
+
+
+def _row(item: Item, record: dict[str, Any] | None, train: bool) -> list[str]:
+    """The cells of a run, or of several that make one figure."""
+    what = f"{item.what} ({item.note[0].lower()}{item.note[1:].rstrip('.')})" if item.note else item.what
+    if record is None:
+        command = f"`make experiments EXPERIMENT={item.name}`"
+        return [what, item.split, NOT_YET, "", *([""] if train else []), "", "", command]
+    runs = [RunRecord.from_dict(content) for content in record["records"]]
+    value, low, high = pooled(runs, item.split)
+    command = runs[0].command if len(runs) == 1 else f"make experiments EXPERIMENT={item.name}"
+    on_train = [percent(pooled(runs, "train")[0])] if "train" in runs[0].evaluations else ["-"]
+    return [
+        what,
+        f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
+        f"**{100 * value:.2f} %** {'accuracy' if runs[0].metric == 'accuracy' else runs[0].metric.upper()}",
+        f"{100 * low:.1f} to {100 * high:.1f}",
+        *(on_train if train else []),
+        f"{runs[0].num_parameters:,}",
+        f"{sum(run.seconds for run in runs) / 60:.1f}",
+        f"`{command}`",
+    ]
+
+
+def pooled(runs: Sequence[RunRecord], split: str) -> tuple[float, float, float]:
+    """One figure and its interval over the utterances of several runs.
+
+    Raises:
+        ValueError: For several runs of a metric that is no share of the utterances.
+    """
+    if len(runs) == 1:
+        value = runs[0].value(split)
+        if value is None:
+            raise ValueError(f"The run was not evaluated on {split}.")
+        return value, *runs[0].interval(split)
+    metric = runs[0].metric
+    if metric not in get_task(runs[0].task).proportions:
+        raise ValueError(f"{metric} of several runs cannot be pooled.")
+    counts = [int(run.evaluations[split]["num_utterances"]) for run in runs]
+    right = sum(round((run.value(split) or 0.0) * count) for run, count in zip(runs, counts, strict=True))
+    low, high = wilson_interval(right, sum(counts))
+    return right / sum(counts), low, high
+
+
+def _own_table(item: Item, record: dict[str, Any] | None) -> str:
+    if record is None:
+        return f"{NOT_YET}: `make experiments EXPERIMENT={item.name}`"
+    content = {key: value for key, value in record.items() if key not in ("name", "kind")}
+    if record["kind"] == "comparison":
+        return Comparison.from_dict(content).markdown()
+    run = RunRecord.from_dict(content["record"])
+    settings = content["trials"][0]["settings"]
+    head = ["trial", *settings, f"validation {content['metric']} (%)"]
+    rows = [
+        [
+            f"{'**' if trial['number'] == content['best'] else ''}{trial['number']}"
+            f"{'**' if trial['number'] == content['best'] else ''}",
+            *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial["settings"].values()),
+            percent(trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
+        ]
+        for trial in content["trials"]
+    ]
+    said = ""
+    if run.value("test") is not None:
+        low, high = run.interval("test")
+        said = (
+            f"\n\nThe best trial on the test split, looked at once: **{percent(run.value('test'))} %** "
+            f"({100 * low:.1f} to {100 * high:.1f})."
+        )
+    return f"`{content['command']}`\n\n{format_markdown(head, rows)}{said}"
+
+
+def _machines(found: dict[str, Any]) -> list[str]:
+    """What the runs were made on, each once."""
+    machines: dict[str, None] = {}
+    for record in found.values():
+        for run in record.get("records", []) + ([record["record"]] if "record" in record else []):
+            for evaluation in run["evaluations"].values():
+                machine = evaluation.get("machine") or {}
+                machines[f"{machine.get('processor')}, {machine.get('threads')} thread(s)"] = None
+    return list(machines)

@@ -1,0 +1,208 @@
+"""The five published experiments: what was published, and what is run here for each."""
+
+from __future__ import annotations
+
+from hf_speech.experiments.suite import Experiment, Item, Search, Table
+
+ARABIC, RAVDESS, FSDD = "arabic_speech_commands", "ravdess", "free-spoken-digit-dataset"
+AN4, SPEECHOCEAN = "an4", "speechocean762"
+ON_AN4 = ("--corpus.name", "an4", "--features.sampling_rate", "16000", "--corpus.validation_fraction", "0.1")
+ON_SPEECHOCEAN = ("--corpus.name", "kaldi", "--features.sampling_rate", "16000")
+
+COMMANDS = Experiment(
+    name="commands",
+    title="Spoken commands with MFCC and an LSTM",
+    published=(
+        "Arabic Speech Commands, official split: 99.59 % with synthetic extra data "
+        "([AraSpot, 2024](https://doi.org/10.1145/3674968))."
+    ),
+    items=(
+        Item(
+            "commands-published",
+            "as published: MFCC of a fixed size, an LSTM",
+            "published/mfcc_lstm_commands",
+            ARABIC,
+            minutes=7,
+        ),
+        Item("commands-improved", "log-mel, bidirectional LSTM, augmentation", "arabic_commands", ARABIC, minutes=30),
+        Table(
+            "commands-normalizations",
+            "the published recipe, normalised otherwise",
+            "published/mfcc_lstm_commands",
+            ARABIC,
+            minutes=28,
+            over=("features.normalization=none,utterance,global,peak",),
+        ),
+        Table(
+            "commands-features",
+            "the published recipe, on other features",
+            "published/mfcc_lstm_commands",
+            ARABIC,
+            ("--features.normalization", "global"),
+            minutes=45,
+            over=("features.feature_type+features.num_deltas=mfcc+0,mfcc+2,log_mel+0,spectrogram+0",),
+        ),
+    ),
+)
+
+UNHEARD = ("--split", "speakers", "--test_fraction", "0.1")
+EMOTION = Experiment(
+    name="emotion",
+    title="Emotion from speech",
+    published=(
+        "RAVDESS, eight classes, actors never heard: 62 to 76 % with frozen self-supervised models of 100 to 300 "
+        "million parameters. Figures of random splits are higher and say less: every voice and sentence of the test is "
+        "in training."
+    ),
+    items=(
+        Item(
+            "emotion-published",
+            "as published: mean MFCCs, an LSTM, 7 classes, random split",
+            "published/mfcc_lstm_emotion",
+            RAVDESS,
+            minutes=5,
+            split="validation",
+        ),
+        Item(
+            "emotion-published-unheard",
+            "the same, actors never heard (23, 24)",
+            "published/mfcc_lstm_emotion",
+            RAVDESS,
+            UNHEARD,
+            minutes=5,
+        ),
+        Item(
+            "emotion-improved-random",
+            "log-mel, bidirectional LSTM, 8 classes, random split",
+            "emotion",
+            RAVDESS,
+            ("--split", "random"),
+            minutes=15,
+        ),
+        Item("emotion-improved", "the same, actors never heard (23, 24)", "emotion", RAVDESS, minutes=15),
+        Item("emotion-improved-folds", "the same, five folds by actor", "emotion", RAVDESS, minutes=75, folds=5),
+        Table(
+            "emotion-features",
+            "the same on other features, actors never heard",
+            "emotion",
+            RAVDESS,
+            minutes=60,
+            over=("features.feature_type+features.num_deltas=log_mel+0,log_mel+1,log_mel+2,mfcc+1",),
+        ),
+        Search(
+            "emotion-search",
+            "epochs, units and dropout, chosen on actors 21 and 22",
+            "emotion",
+            RAVDESS,
+            minutes=150,
+            over=("training.num_train_epochs=20..60", "model.hidden_size=64,96,128,192", "model.dropout=0.2..0.6"),
+            trials=12,
+        ),
+    ),
+)
+
+DEEP_SPEECH = Experiment(
+    name="deepspeech2",
+    title="Deep Speech 2 on LJSpeech",
+    published=(
+        "The full LJSpeech is for a GPU; measured here on AN4, on which Kaldi's tri3 has 9.06 % of words wrong and "
+        "deepspeech.pytorch 9.57 %."
+    ),
+    items=(
+        Item(
+            "deepspeech2-published",
+            "as published, on AN4",
+            "published/deepspeech2_ljspeech",
+            AN4,
+            (*ON_AN4, "--training.num_train_epochs", "10"),
+            minutes=140,
+            note="10 of the 50 published epochs.",
+        ),
+        Item("deepspeech2-improved", "strided depthwise convolutions, on AN4", "an4", AN4, minutes=60),
+    ),
+)
+
+RESIDUAL = Experiment(
+    name="residual",
+    title="Residual CNN and bidirectional GRU on LibriSpeech",
+    published="LibriSpeech's 100 hours are for a GPU; measured here on AN4 and on speechocean762.",
+    items=(
+        Item(
+            "residual-published-an4",
+            "as published, on AN4",
+            "published/residual_librispeech",
+            AN4,
+            ON_AN4,
+            minutes=110,
+        ),
+        Item(
+            "residual-published-speechocean762",
+            "as published, on speechocean762",
+            "published/residual_librispeech",
+            SPEECHOCEAN,
+            (*ON_SPEECHOCEAN, "--training.num_train_epochs", "3"),
+            minutes=140,
+            note="3 of the 10 published epochs.",
+        ),
+        Item(
+            "residual-improved-speechocean762",
+            "strided depthwise convolutions, on speechocean762",
+            "speechocean762",
+            SPEECHOCEAN,
+            minutes=90,
+        ),
+    ),
+)
+
+DIGITS = Experiment(
+    name="digits",
+    title="Spoken digits, four ways",
+    published=(
+        "FSDD, 2,000 recordings, 80 % to train on at random; the metric is micro-F1, which is accuracy where each clip "
+        "has one label."
+    ),
+    items=(
+        Item(
+            "digits-raw",
+            "(a) raw samples, an LSTM with the mask",
+            "published/digits_raw",
+            FSDD,
+            minutes=30,
+            split="validation",
+            train_split=True,
+            note="5 epochs.",
+        ),
+        Item(
+            "digits-mel",
+            "(b) 64 x 35 log-mel, LSTM steps averaged",
+            "published/digits_mel",
+            FSDD,
+            minutes=3,
+            split="validation",
+            train_split=True,
+        ),
+        Item(
+            "digits-raw-augmented",
+            "(c) raw samples, nine-fold augmentation",
+            "published/digits_raw_augmented",
+            FSDD,
+            minutes=60,
+            split="validation",
+            train_split=True,
+            note="1 epoch of 14,400 clips.",
+        ),
+        Item(
+            "digits-mel-augmented",
+            "(d) log-mel, nine-fold augmentation",
+            "published/digits_mel_augmented",
+            FSDD,
+            minutes=10,
+            split="validation",
+            train_split=True,
+        ),
+        Item("digits-frames", "raw samples in frames of 20 ms, official split", "fsdd_raw", FSDD, minutes=5),
+        Item("digits-improved", "log-mel, bidirectional LSTM, official split", "fsdd", FSDD, minutes=5),
+    ),
+)
+
+EXPERIMENTS = (COMMANDS, EMOTION, DEEP_SPEECH, RESIDUAL, DIGITS)

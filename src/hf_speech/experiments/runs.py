@@ -1,0 +1,171 @@
+"""One run of many: trained if it is not, continued if it was interrupted, left alone if it is done; then read.
+
+What is known of a run is read from its files and nowhere else, so that no figure of a table has been typed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import TrainerCallback
+
+from hf_speech.errors import ModelError, RecipeError
+from hf_speech.tasks import get_task
+from hf_speech.training import Recipe, train
+
+SPLITS = ("validation", "test")
+READABLE = ("train", *SPLITS)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the files of a run say.
+
+    Attributes:
+        task: Name of the task.
+        evaluations: The content of the evaluation file of each split, without its tables.
+        seconds: Wall-clock time of the training.
+        command: The command that trains it.
+    """
+
+    task: str
+    evaluations: dict[str, dict[str, Any]]
+    seconds: float
+    command: str
+
+    @property
+    def metric(self) -> str:
+        """The metric that matters most for the task."""
+        return get_task(self.task).best_metric
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model."""
+        return int(next(iter(self.evaluations.values()))["num_parameters"])
+
+    def value(self, split: str) -> float | None:
+        """The main metric on a split, None where it was not evaluated."""
+        return self.evaluations[split]["metrics"][self.metric] if split in self.evaluations else None
+
+    def interval(self, split: str) -> tuple[float, float]:
+        """The 95 % interval of the main metric."""
+        low, high = self.evaluations[split]["confidence"][self.metric]
+        return low, high
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, from which `from_dict` makes an equal record."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> RunRecord:
+        """The record of `to_dict`."""
+        return cls(**content)
+
+
+# Of an evaluation file, what says how good, on what, and where it comes from.
+KEPT = (
+    *("model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances", "num_skipped"),
+    *("metrics", "confidence", "confidence_method", "decoder", "command", "date", "versions"),
+)
+
+
+def read_run(run_dir: Path) -> RunRecord:
+    """Reads the files of a run.
+
+    Raises:
+        ModelError: If it is not finished.
+    """
+    try:
+        training = json.loads((run_dir / "training.json").read_text(encoding="utf-8"))
+        reports = {
+            split: json.loads(file.read_text(encoding="utf-8"))
+            for split in READABLE
+            if (file := run_dir / "evaluation" / f"{split}.json").is_file()
+        }
+    except FileNotFoundError as error:
+        raise ModelError(f"{run_dir} is no finished run: train it first.") from error
+    if not reports:
+        raise ModelError(f"{run_dir} has not been evaluated: run `hf-speech evaluate {run_dir}`.")
+    evaluations = {split: {key: report.get(key) for key in KEPT} for split, report in reports.items()}
+    for split, report in reports.items():
+        conditions = report["real_time_factor_conditions"]
+        evaluations[split]["machine"] = {key: conditions.get(key) for key in ("processor", "threads", "device")}
+    task = next(iter(reports.values()))["task"]
+    return RunRecord(task, evaluations, training["seconds"], training["command"])
+
+
+def finish_run(
+    recipe: Recipe,
+    run_dir: Path,
+    command: str,
+    splits: Sequence[str] = SPLITS,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> RunRecord:
+    """Trains a run, or what is missing of it.
+
+    Args:
+        recipe: The resolved recipe.
+        run_dir: Its run folder.
+        command: The command that makes this run alone.
+        splits: Which splits to evaluate.
+        callbacks: Further callbacks for the Trainer.
+
+    Returns:
+        What its files say.
+
+    Raises:
+        RecipeError: If the folder was made by another recipe.
+        HFSpeechError: On whatever is wrong with recipe or corpus.
+    """
+    written = run_dir / "recipe.yaml"
+    if written.is_file():
+        _check_same(recipe, written)
+    if not is_finished(run_dir, splits):
+        resume = any((run_dir / "checkpoints").glob("checkpoint-*/trainer_state.json"))
+        train(
+            recipe,
+            run_dir,
+            resume=resume,
+            overwrite=written.is_file() and not resume,
+            command=command,
+            splits=splits,
+            callbacks=callbacks,
+        )
+    return read_run(run_dir)
+
+
+def is_finished(run_dir: Path, splits: Sequence[str] = SPLITS) -> bool:
+    """Whether a run has been trained and evaluated on those of the splits that have utterances."""
+    inspection = run_dir / "inspection.json"
+    if not inspection.is_file() or not (run_dir / "training.json").is_file():
+        return False
+    there = json.loads(inspection.read_text(encoding="utf-8"))["splits"]
+    wanted = [split for split in splits if there.get(split, {}).get("num_good")]
+    return all((run_dir / "evaluation" / f"{split}.json").is_file() for split in wanted)
+
+
+def _check_same(recipe: Recipe, written: Path) -> None:
+    """Refuses to take a run of another recipe for this one's."""
+    here = _flat(yaml.safe_load(recipe.to_yaml()))
+    there = _flat(yaml.safe_load(written.read_text(encoding="utf-8")))
+    for key in sorted(here | there):
+        if here.get(key) != there.get(key):
+            raise RecipeError(
+                f"{written.parent} was made by another recipe ({key} is {there.get(key)!r} there and {here.get(key)!r} "
+                "here): remove it, or give another --output_dir."
+            )
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": content for inner, content in value.items()}
+        else:
+            flat[key] = value
+    return flat

@@ -1,0 +1,181 @@
+"""What an experiment consists of: single runs, folds, comparisons, searches.
+
+Whatever is run gives one small record: the figures of its evaluation files, and where they come from.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_speech.errors import CorpusError
+from hf_speech.evaluation import evaluate_model, load_model
+from hf_speech.experiments.compare import compare
+from hf_speech.experiments.runs import RunRecord, finish_run, is_finished
+from hf_speech.experiments.search import search
+from hf_speech.experiments.variants import parse_axis
+from hf_speech.training import load_recipe
+
+# What commands call the folder of all corpora, wherever it was on the machine that ran them.
+CORPORA = "CORPORA"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something to be run.
+
+    Attributes:
+        name: Name of its run folder and of its record.
+        what: What it is, in a few words.
+        recipe: The recipe.
+        folder: Folder of its corpus among all corpora.
+        overrides: Command-line words.
+        minutes: Roughly how long it takes on one CPU core, to plan by.
+        split: The split whose figure counts.
+        folds: Of a corpus in folds: how many trainings make this one figure.
+        train_split: Whether the training split is measured too, to see how much is learned by heart.
+        note: What is to be known about the figure.
+    """
+
+    name: str
+    what: str
+    recipe: str
+    folder: str
+    overrides: tuple[str, ...] = ()
+    minutes: float = 0
+    split: str = "test"
+    folds: int = 0
+    train_split: bool = False
+    note: str = ""
+
+    def run(self, place: Place) -> dict[str, Any]:
+        """Runs it, or what is missing of it, and gives its record."""
+        numbers: Iterable[int | None] = range(self.folds) if self.folds else [None]
+        records = [self._train(place, fold).to_dict() for fold in numbers]
+        return {"kind": "run", "records": records}
+
+    def _train(self, place: Place, fold: int | None) -> RunRecord:
+        words = [*self.overrides, *(["--fold", str(fold)] if fold is not None else [])]
+        run_dir = place.runs / (self.name if fold is None else f"{self.name}-{fold}")
+        command = shlex.join(["hf-speech", "train", self.recipe, *place.quoted(self.folder), *words])
+        recipe = load_recipe(self.recipe, [*place.data_dir(self.folder), *words])
+        record = finish_run(recipe, run_dir, command)
+        if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
+            rows = recipe.corpus.load()["train"]
+            command = f"hf-speech evaluate {run_dir} --split train"
+            report = evaluate_model(
+                load_model(run_dir), rows, corpus=recipe.corpus.name, split="train", command=command
+            )
+            report.save(run_dir / "evaluation" / "train.json")
+            record = finish_run(recipe, run_dir, command)
+        return record
+
+    def is_done(self, place: Place) -> bool:
+        """Whether nothing of it is left to be run."""
+        names = [f"{self.name}-{fold}" for fold in range(self.folds)] or [self.name]
+        return all(is_finished(place.runs / name) for name in names)
+
+
+@dataclass(frozen=True)
+class Table(Item):
+    """A comparison of variants.
+
+    Attributes:
+        over: What varies, as `--over` takes it.
+    """
+
+    over: tuple[str, ...] = ()
+
+    def run(self, place: Place) -> dict[str, Any]:
+        """Runs the variants that are missing."""
+        words = [self.recipe, *self.overrides, *(word for axis in self.over for word in ("--over", axis))]
+        command = shlex.join(["hf-speech", "compare", *words, *place.quoted(self.folder)])
+        axes = [parse_axis(axis) for axis in self.over]
+        overrides = [*place.data_dir(self.folder), *self.overrides]
+        made = compare(self.recipe, axes, overrides, place.runs / self.name, command).to_dict()
+        return {"kind": "comparison", **place.without_folders(made)}
+
+    def is_done(self, place: Place) -> bool:
+        """Whether the table is there."""
+        return (place.runs / self.name / "comparison.json").is_file()
+
+
+@dataclass(frozen=True)
+class Search(Item):
+    """A search for hyper-parameters.
+
+    Attributes:
+        over: What is searched, as `--over` takes it.
+        trials: Number of trials.
+    """
+
+    over: tuple[str, ...] = ()
+    trials: int = 12
+
+    def run(self, place: Place) -> dict[str, Any]:
+        """Runs the trials that are missing."""
+        words = [self.recipe, *self.overrides, *(word for axis in self.over for word in ("--over", axis))]
+        command = shlex.join(["hf-speech", "search", *words, "--trials", str(self.trials), *place.quoted(self.folder)])
+        axes = [parse_axis(axis) for axis in self.over]
+        overrides = [*place.data_dir(self.folder), *self.overrides]
+        folder = place.runs / self.name
+        made = search(self.recipe, axes, overrides, trials=self.trials, output_dir=folder, command=command)
+        return {"kind": "search", **place.without_folders(made.to_dict())}
+
+    def is_done(self, place: Place) -> bool:
+        """Whether the table is there."""
+        return (place.runs / self.name / "search.json").is_file()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One of the published experiments.
+
+    Attributes:
+        name: What the command line calls it.
+        title: Its heading.
+        published: What was published, with its source.
+        items: What is run for it.
+    """
+
+    name: str
+    title: str
+    published: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things are.
+
+    Attributes:
+        corpora: Folder of all corpora, None to download what can be.
+        runs: Folder of the run folders.
+        records: Folder of the records.
+    """
+
+    corpora: Path | None
+    runs: Path
+    records: Path
+
+    def data_dir(self, folder: str) -> list[str]:
+        """The words that say where a corpus is."""
+        if self.corpora is None:
+            return []
+        if not (self.corpora / folder).exists():
+            raise CorpusError(f"{self.corpora} has no {folder}: put the corpus there, or leave the experiment out.")
+        return ["--data_dir", str(self.corpora / folder)]
+
+    def quoted(self, folder: str) -> list[str]:
+        """The same as commands are recorded: where corpora lie on this machine is nobody's business."""
+        return [] if self.corpora is None else ["--data_dir", f"{CORPORA}/{folder}"]
+
+    def without_folders(self, record: Any) -> Any:
+        """A record whose commands do not name the folders of this machine."""
+        if self.corpora is None:
+            return record
+        return json.loads(json.dumps(record).replace(json.dumps(str(self.corpora))[1:-1], CORPORA))
