@@ -16,6 +16,8 @@ import pytest
 import soundfile
 from huggingface_hub import ModelCard
 
+from hf_speech.data.corpora import CORPORA
+from hf_speech.data.corpora.emotions import EmotionCorpus
 from hf_speech.errors import PublishError
 from hf_speech.publishing import card as card_module
 from hf_speech.publishing import check_card, render_card
@@ -143,6 +145,21 @@ def test_without_a_revision_the_card_says_how_to_pin() -> None:
     assert 'revision="main"' in card
     assert "put a commit in the place of `main`" in card
     check_card(card, DIGITS)
+
+
+@pytest.mark.parametrize("name", sorted(CORPORA))
+def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
+    recipe = re.sub(r"(corpus:\n  name: )fsdd", rf"\g<1>{name}", (digits / "recipe.yaml").read_text())
+    (digits / "recipe.yaml").write_text(recipe)
+    for path in (digits / "evaluation").glob("*.json"):
+        path.write_text(path.read_text().replace('"corpus": "fsdd"', f'"corpus": "{name}"'))
+    card = render_card(digits, repo_id="anna/digits")
+    check_card(card, digits)
+    assert CORPORA[name].title in card
+    assert (CORPORA[name].licence or "not recorded" if name != "synthetic" else "none: the sounds") in card
+    assert ("It knows how actors play emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
+    language = CORPORA[name].language
+    assert ModelCard(card).data.language == (None if language is None else [language])
 
 
 def test_held_out_voice(digits: Path) -> None:

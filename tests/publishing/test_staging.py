@@ -54,7 +54,7 @@ def test_models_of_the_project_stage_cleanly(name: str, tmp_path: Path) -> None:
     kept = {path.relative_to(PRETRAINED / name).as_posix() for path in (PRETRAINED / name).rglob("*.*")}
     assert set(result.files) == kept | {"README.md", "LICENSE"}
     assert result.left_out == ()
-    assert result.notes == ()
+    assert result.notes == ("No licence was named: the model goes out under apache-2.0, as its code does.",)
     for file, size in result.files.items():
         path = result.folder / file
         assert path.stat().st_size == size
@@ -144,6 +144,7 @@ def test_sharded_weights(digits: Path, tmp_path: Path) -> None:
 def test_licence_of_ones_own(digits: Path, tmp_path: Path) -> None:
     (digits / "LICENSE").write_text(MIT)
     result = staged(digits, tmp_path)
+    assert result.notes == ()
     assert (result.folder / "LICENSE").read_text() == MIT
     assert "Apache License" in (result.folder / "LICENSE-CODE").read_text()
     assert "\nlicense: mit\n" in (result.folder / "README.md").read_text()

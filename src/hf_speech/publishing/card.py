@@ -29,7 +29,7 @@ from hf_speech.publishing.facts import RunFacts, read_facts
 from hf_speech.publishing.figures import claims_of, figures_of, is_backed
 from hf_speech.publishing.licences import OF_THE_CODE, Licence, find_licence
 from hf_speech.publishing.metadata import card_data, check_metadata, read_metadata
-from hf_speech.publishing.presentation import FILTERS, card_context, trained_on
+from hf_speech.publishing.presentation import FILTERS, card_context, corpus_template, trained_on
 from hf_speech.publishing.sections import hand_written, rendered_lines, section
 
 REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -124,7 +124,7 @@ def _render(
         "level": level.group(1) if level else None,
         "hand_written": place,
         "further": {},
-        "corpus_template": template_of("corpora", trained_on(facts).name),
+        "corpus_template": template_of("corpora", corpus_template(trained_on(facts).name)),
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
     }
     template = _environment(folder).get_template(f"{facts.task}.md.jinja")

@@ -29,7 +29,12 @@ METRICS = {
 }
 ERROR_RATES = frozenset({"wer", "cer"})
 # Where the corpora of this package lie on the Hub, of those that do.
-HUB_DATASETS = {"an4": "espnet/an4", "ljspeech": "keithito/lj_speech", "librispeech": "openslr/librispeech_asr"}
+HUB_DATASETS = {
+    "an4": "espnet/an4",
+    "librispeech": "openslr/librispeech_asr",
+    "ljspeech": "keithito/lj_speech",
+    "speech_commands": "google/speech_commands",
+}
 # What the card's example and the code that travels import.
 REQUIREMENTS = ("torch", "transformers", "huggingface_hub", "numpy", "librosa")
 # Options of the models that only matter while they are trained.
@@ -78,6 +83,11 @@ def corpus_facts(name: str, options: dict[str, Any]) -> CorpusFacts:
     if not languages and options.get("voices"):  # eSpeak NG's names: en-us, en-gb-scotland
         languages = sorted({str(voice).partition("-")[0] for voice in options["voices"]})
     return CorpusFacts(name, title, homepage, getattr(known, "licence", None), languages, dataset, options)
+
+
+def corpus_template(name: str) -> str:
+    """Which template of `corpora/` speaks of a corpus, if it is there: its own, or that of its kind."""
+    return "acted_emotions" if hasattr(CORPORA.get(name), "emotions") else name
 
 
 def trained_on(facts: RunFacts) -> CorpusFacts:
@@ -314,4 +324,13 @@ FILTERS = {
     "shorten_paths": shorten_paths,
 }
 
-__all__ = ["FILTERS", "CorpusFacts", "card_context", "measured_on", "metric_name", "requirements", "trained_on"]
+__all__ = [
+    "FILTERS",
+    "CorpusFacts",
+    "card_context",
+    "corpus_template",
+    "measured_on",
+    "metric_name",
+    "requirements",
+    "trained_on",
+]

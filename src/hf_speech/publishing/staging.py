@@ -145,7 +145,7 @@ def stage(
         for name, content in (extra or {}).items():
             _write(destination, name, content)
         if kind == "model":
-            _finish_model(run_dir, destination, repo_id, card, revision, previous, licence)
+            notes += _finish_model(run_dir, destination, repo_id, card, revision, previous, licence)
         else:
             _finish_folder(run_dir, destination, kind, card, licence)
         check_files(destination, max_file_bytes)
@@ -238,8 +238,8 @@ def _finish_model(
     revision: str | None,
     previous: str | None,
     licence: str | None,
-) -> None:
-    """Adds licence and card."""
+) -> list[str]:
+    """Adds licence and card; says so where nobody chose the licence."""
     own = run_dir / CARD
     if card is None and own.is_file():
         card = _text(own)
@@ -253,6 +253,9 @@ def _finish_model(
     elif said is not None and said != terms.name:
         raise PublishError(f"The card says {said} and the licence is {terms.name}: correct one of them.")
     _write(destination, CARD, card.encode())
+    if licence is None and said is None and not (run_dir / licences.FILE).is_file():
+        return [f"No licence was named: the model goes out under {terms.name}, as its code does."]
+    return []
 
 
 def _finish_folder(run_dir: Path, destination: Path, kind: Kind, card: str | None, licence: str | None) -> None:
