@@ -1,0 +1,260 @@
+"""`ConvGRUForCTC` as an ONNX graph, for whole recordings and for streams.
+
+It is `modeling_conv_gru.py` and `conv_frontends.py` written once more, with two differences. A batch has a multiple of
+`stride` frames, so that no convolution has to cut or to count. And in a stream each causal convolution is handed the
+frames that it needs of the past, where for a whole recording there are zeros: the same graph otherwise, so both give
+the same logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hf_speech.export.features import FeatureGraph
+from hf_speech.export.graph import Graph, Value
+from hf_speech.export.layers import Builder, Masks, State
+from hf_speech.models.conv_frontends import (
+    DeepSpeech2FrontEnd,
+    ResidualBlock,
+    ResidualFrontEnd,
+    SpectralStem,
+    SubsamplingFrontEnd,
+)
+from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
+
+# Parts of the model that only training needs.
+TRAINING_ONLY = ("intermediate_norm.", "phone_classifier.")
+
+
+def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name: str) -> Graph:
+    """The model for whole recordings.
+
+    Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. Outputs are `logits`
+    `(batch, frames, vocabulary)`, in which padded frames are certainly blank, and `logit_lengths` `(batch,)`, int64.
+
+    If features are normalised by utterance, there are two more for those who hear a recording in chunks: the input
+    `statistics` `(2, features)`, mean and standard deviation to normalise by, which need not be given, and the output
+    `features` `(batch, frames, features)`, before normalisation, to take them of.
+
+    Args:
+        model: The model.
+        features: Its feature extractor.
+        loops: Whether GRUs become loops over matrix products, to be quantised.
+        name: What errors call the model.
+
+    Raises:
+        ModelError: If the model has parts that cannot be exported.
+    """
+    config = model.config
+    graph = Graph("recogniser")
+    waveform = graph.input("waveform", "float32", ("batch", "samples"))
+    lengths = graph.input("lengths", "int64", ("batch",))
+    statistics = None
+    if features.extractor.normalization == "utterance":
+        shape = (2, config.input_size)
+        statistics = graph.input("statistics", "float32", shape, default=np.zeros(shape, dtype=np.float32))
+    with graph.scope("features"):
+        heard = features.whole(waveform, lengths, config.stride, statistics)
+    builder = Builder(graph, loops=loops)
+    encoded, masks = _encode(builder, model, heard.features, Masks(heard.counts, heard.features.size(1)))
+    if model.lookahead is not None:
+        with graph.scope("lookahead"):
+            x = masks.apply(encoded).transpose(0, 2, 1)
+            encoded = _look_ahead(builder, model, x, after=model.lookahead.lookahead).transpose(0, 2, 1)
+    logits = _classify(builder, model, encoded)
+    with graph.scope("padding"):
+        padding = np.full(config.vocab_size, IMPOSSIBLE, dtype=np.float32)
+        padding[config.pad_token_id] = 0.0
+        logits = graph.where(masks.valid(), logits, padding).slice(1, 0, heard.longest // config.stride)
+    assert masks.lengths is not None
+    graph.output(logits, "logits", "float32", ("batch", "frames", config.vocab_size))
+    graph.output(masks.lengths, "logit_lengths", "int64", ("batch",))
+    if statistics is not None:
+        raw = heard.raw.slice(1, 0, heard.longest)
+        graph.output(raw, "features", "float32", ("batch", "feature_frames", config.input_size))
+    builder.check_all_used(model, TRAINING_ONLY, name)
+    return graph
+
+
+def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name: str) -> tuple[Graph, list[State]]:
+    """The model for recordings that arrive in pieces of any length.
+
+    Inputs are `waveform` `(batch, samples)`, float32, the piece; `final` `(1,)`, bool, whether it is the last one; and
+    the states. Outputs are `logits` `(batch, frames, vocabulary)`, those that have become known, perhaps none, and for
+    each state `next_` and its name. The recordings of a batch advance together.
+
+    Args:
+        model: A causal model.
+        features: Its feature extractor.
+        loops: Whether GRUs become loops over matrix products, to be quantised.
+        name: What errors call the model.
+
+    Returns:
+        The graph, and its states.
+
+    Raises:
+        ModelError: If the model has parts that cannot be exported.
+    """
+    config = model.config
+    graph = Graph("stream")
+    waveform = graph.input("waveform", "float32", ("batch", "samples"))
+    final = graph.input("final", "bool", (1,)).cast("int64")
+    builder = Builder(graph, loops=loops)
+    with graph.scope("features"):
+        new = _new_features(builder, features, waveform, final)
+        shape = ("batch", "waiting_frames", config.input_size)
+        waiting = graph.concat(1, builder.remember("waiting", shape, ("batch", 0, config.input_size)), new)
+        usable = waiting.size(1) // config.stride * config.stride
+        builder.leave("waiting", waiting.slice(1, usable), shape)
+        # onnxruntime knows no recurrence without frames and ends the process over it: where there is nothing to hear,
+        # it hears a frame of silence, which is forgotten.
+        silence = graph.concat(
+            0, np.zeros(4, dtype=np.int64), usable.clip(highest=config.stride) * -1 + config.stride, np.array([0])
+        )
+        x = graph.op("Pad", waiting.slice(1, 0, usable), silence)
+    builder.heard = usable > 0
+    encoded, _ = _encode(builder, model, x, Masks(None, x.size(1)))
+    encoded = encoded.slice(1, 0, usable // config.stride)
+    if model.lookahead is not None:
+        with graph.scope("lookahead"):
+            encoded = _look_ahead_in_stream(builder, model, encoded, final)
+    graph.output(_classify(builder, model, encoded), "logits", "float32", ("batch", "frames", config.vocab_size))
+    builder.check_all_used(model, TRAINING_ONLY, name)
+    return graph, builder.states
+
+
+def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, final: Value) -> Value:
+    """Features of the frames whose windows are complete; `StreamingTranscriber` says when they are."""
+    graph, hop = builder.graph, features.hop
+    preemphasis = float(features.extractor.preemphasis)
+    # What is kept begins where the window of the next frame does, or a sample before.
+    kept = features.lead + (1 if preemphasis else 0)
+    samples = graph.concat(1, builder.remember("samples", ("batch", "kept_samples"), ("batch", kept)), waveform)
+    heard = samples
+    if preemphasis:
+        heard = samples.slice(1, 1) - samples.slice(1, 0, -1) * preemphasis
+    length = heard.size(1)
+    # Behind the end there is silence; a frame counts only if its whole hop was heard.
+    silence = final * (features.blocks * hop)
+    complete = (length + silence + (hop - features.window)).clip(lowest=0) // hop
+    num_frames = graph.minimum(complete, (length - features.lead).clip(lowest=0) // hop)
+    builder.leave("samples", samples.slice(1, num_frames * hop), ("batch", "kept_samples"))
+    padded = graph.op("Pad", heard, np.array([0, 0, 0, features.blocks * hop]))
+    return features.stream(features.spectra(padded, num_frames))
+
+
+def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> tuple[Value, Masks]:
+    """Front end and recurrent layers: `(batch, frames, features)` to `(batch, frames / stride, size)`."""
+    with builder.graph.scope("frontend"):
+        x, masks = _FRONT_ENDS[type(model.frontend)](builder, model.frontend, x, masks, model.config.input_size)
+        x = masks.apply(x)
+    x = x.transpose(1, 0, 2)
+    lengths = None if masks.lengths is None else masks.lengths.clip(lowest=1)
+    for index, layer in enumerate(model.layers):
+        assert isinstance(layer, RecurrentBlock)
+        with builder.graph.scope(f"layer{index}"):
+            norm: Any = layer.norm
+            x = builder.layer_norm(x, norm) if model.config.recurrent_norm == "layer" else builder.batch_norm(x, norm)
+            x = builder.recurrence(x, layer.recurrence, lengths, f"hidden_{index}")
+    return x.transpose(1, 0, 2), masks
+
+
+def _classify(builder: Builder, model: ConvGRUForCTC, x: Value) -> Value:
+    with builder.graph.scope("classifier"):
+        return builder.linear(builder.layer_norm(x, model.norm), model.classifier)
+
+
+def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) -> Value:
+    """The lookahead convolution of `(batch, size, frames)`, with so many frames of silence behind."""
+    assert model.lookahead is not None
+    inner = model.lookahead.convolution
+    assert inner.bias is not None
+    weight, bias = builder.array(inner.weight), builder.array(inner.bias)
+    return builder.relu(builder.graph.op("Conv", x, weight, bias, pads=[0, after], group=inner.groups))
+
+
+def _look_ahead_in_stream(builder: Builder, model: ConvGRUForCTC, encoded: Value, final: Value) -> Value:
+    """Those of the frames whose future is known, or over: `(batch, frames, size)`."""
+    assert model.lookahead is not None
+    future, size = model.lookahead.lookahead, model.norm.normalized_shape[0]
+    shape = ("batch", "awaiting_frames", size)
+    known = builder.graph.concat(1, builder.remember("awaiting", shape, ("batch", 0, size)), encoded)
+    ready = (known.size(1) - future + final * future).clip(lowest=0)
+    builder.leave("awaiting", known.slice(1, ready), shape)
+    # Frames whose future is not known get silence for it and are cut off; one more, so that there is always one.
+    output = _look_ahead(builder, model, known.transpose(0, 2, 1), after=future + 1)
+    return output.transpose(0, 2, 1).slice(1, 0, ready)
+
+
+def _deepspeech2(
+    builder: Builder, frontend: DeepSpeech2FrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    x = x.unsqueeze(1)
+    for index, (convolution, norm) in enumerate(zip(frontend.convolutions, frontend.norms, strict=True)):
+        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_{index}", frequencies)
+        if convolution.time_stride == 2:
+            masks = masks.halve()
+        x = builder.batch_norm(x, norm, dimensions_behind=2).clip(np.float32(0), np.float32(20))
+        frequencies = (frequencies + 1) // 2
+    return _flatten(x, frontend.output_size), masks
+
+
+def _residual(
+    builder: Builder, frontend: ResidualFrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    x = builder.convolution(masks.apply(x.unsqueeze(1), 1, 1), frontend.stem, "convolution_stem", frequencies)
+    masks, frequencies = masks.halve(), (frequencies + 1) // 2
+    for number, block in enumerate(frontend.blocks):
+        assert isinstance(block, ResidualBlock)
+        skip = x
+        for index, (norm, convolution) in enumerate(zip(block.norms, block.convolutions, strict=True)):
+            x = masks.apply(builder.gelu(builder.layer_norm(x, norm)), 1, 1)
+            x = builder.convolution(x, convolution, f"convolution_{number}_{index}", frequencies)
+        x = x + skip
+    return builder.linear(_flatten(x, frontend.projection.in_features), frontend.projection), masks
+
+
+def _subsampling(
+    builder: Builder, frontend: SubsamplingFrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    layers = zip(frontend.strides, frontend.convolutions, frontend.pointwise, frontend.norms, strict=True)
+    for index, (stride, convolution, pointwise, norm) in enumerate(layers):
+        skip = x
+        if isinstance(convolution, SpectralStem):
+            x, masks = _spectral_stem(builder, convolution, x, masks, frequencies)
+        else:
+            x = builder.convolution(masks.apply(x).transpose(0, 2, 1), convolution, f"convolution_{index}")
+            x = x.transpose(0, 2, 1)
+            masks = masks.halve() if convolution.time_stride == 2 else masks
+        if isinstance(pointwise, nn.Linear):
+            x = builder.linear(x, pointwise)
+        x = builder.silu(builder.layer_norm(x, norm))
+        if stride == 1:
+            x = x + skip
+    return x, masks
+
+
+def _spectral_stem(
+    builder: Builder, stem: SpectralStem, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    x = x.unsqueeze(1)
+    for index, convolution in enumerate(stem.convolutions):
+        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_stem_{index}", frequencies)
+        x = builder.silu(x)
+        masks, frequencies = masks.halve() if convolution.time_stride == 2 else masks, (frequencies + 1) // 2
+    return builder.linear(_flatten(x, stem.projection.in_features), stem.projection), masks
+
+
+def _flatten(x: Value, size: int) -> Value:
+    """`(batch, channels, frames, frequencies)` to `(batch, frames, frequencies * channels)`."""
+    return x.transpose(0, 2, 3, 1).reshape(0, 0, size)
+
+
+_FRONT_ENDS: dict[type, Any] = {
+    DeepSpeech2FrontEnd: _deepspeech2,
+    ResidualFrontEnd: _residual,
+    SubsamplingFrontEnd: _subsampling,
+}

@@ -1,0 +1,269 @@
+"""From a model of PyTorch to a folder of ONNX files that run without it.
+
+A folder holds `model.onnx`, from the waveform to the logits; for causal recognisers `stream.onnx`, which hears pieces;
+of both an int8 variant, a quarter of the size; and `export.json`, what the model says of itself.
+
+Nothing is believed: what was written is run by onnxruntime and compared with PyTorch, and a float32 file that says
+something else is refused. The difference is in `export.json`. For int8, onnxruntime's own dynamic quantisation is asked
+for matrix products and LSTMs. Weights get 7 bits and a scale for each unit: processors without VNNI add pairs of 8-bit
+products in 16 bits, which overflow (onnxruntime calls this `reduce_range`). Features stay float32.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_speech.errors import ModelError
+from hf_speech.evaluation.decoders import vocabulary
+from hf_speech.evaluation.loading import LoadedModel
+from hf_speech.export.description import FILE, INT8, KEY, STREAM, WHOLE, Description
+from hf_speech.export.features import FeatureGraph
+from hf_speech.export.runtime import ExportedModel, ExportedStream
+from hf_speech.models.modeling_conv_gru import ConvGRUForCTC
+from hf_speech.models.modeling_speech_lstm import SpeechLSTMForAudioClassification
+
+# Of the largest logit: what differs more is another model. Rounding makes a thousandth of that.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that was written.
+
+    Attributes:
+        path: Where it lies.
+        precision: "float32" or "int8".
+        size: Its bytes.
+        max_difference: The largest difference of its logits from PyTorch's, over a few artificial sounds.
+        largest_logit: The largest of those logits, to compare with.
+    """
+
+    path: Path
+    precision: str
+    size: int
+    max_difference: float
+    largest_logit: float
+
+
+def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> list[ExportedFile]:
+    """Writes a model as ONNX files.
+
+    Args:
+        loaded: A model on the CPU.
+        output: The folder; it is made, and files of an earlier export are replaced.
+        int8: Whether to write int8 files as well.
+
+    Returns:
+        The ONNX files, the float32 one first.
+
+    Raises:
+        ModelError: If onnx or onnxruntime is missing, the model is of a family that cannot be exported, has parts that
+            the export does not know, or the output is a model folder.
+    """
+    _check_libraries()
+    output = Path(output).expanduser()
+    if output.is_file() or (output / "config.json").exists():
+        raise ModelError(f"{output} is a file, or a model folder already: give another folder, such as {output}/onnx.")
+    graphs = _graphs(loaded)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".export-") as staging:
+        files = []
+        for kind, (make, description) in graphs.items():
+            for precision in ("float32", "int8") if int8 else ("float32",):
+                path = Path(staging) / f"{kind}{INT8 if precision == 'int8' else ''}.onnx"
+                _write(make, dataclasses.replace(description, precision=precision), path)
+                files.append(_compare(loaded, path, precision))
+        _write_description(Path(staging) / FILE, graphs[WHOLE][1], graphs.get(STREAM), files)
+        for stale in (f"{kind}{suffix}.onnx" for kind in (WHOLE, STREAM) for suffix in ("", INT8)):
+            (output / stale).unlink(missing_ok=True)
+        for path in sorted(Path(staging).iterdir(), key=lambda path: path.name == FILE):
+            os.replace(path, output / path.name)
+    return [dataclasses.replace(file, path=output / file.path.name) for file in files]
+
+
+Maker = Callable[[bool], Any]
+"""Makes a `Graph`, given whether GRUs become loops."""
+
+
+def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
+    """What is to be written, by kind."""
+    from hf_speech.export import conv_gru, speech_lstm
+
+    model, name = loaded.model, loaded.name
+    features = FeatureGraph(loaded.feature_extractor, name)
+    description = Description(
+        task=loaded.task.name,
+        name=Path(name).name if Path(name).expanduser().is_dir() else name,
+        revision=loaded.revision,
+        sampling_rate=loaded.sampling_rate,
+        min_samples=features.hop + features.extractor._first_sample,
+        labels=(),
+    )
+    if isinstance(model, SpeechLSTMForAudioClassification):
+        labels = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
+        description = dataclasses.replace(description, labels=labels)
+        return {WHOLE: (lambda loops: speech_lstm.whole_graph(model, features, loops, name), description)}
+    if not isinstance(model, ConvGRUForCTC):
+        raise ModelError(
+            f"{name} is a {type(model).__name__}, which cannot be exported: only models of the families of this "
+            "package can."
+        )
+    description = dataclasses.replace(
+        description,
+        labels=tuple(vocabulary(loaded)),
+        samples_per_frame=model.config.inputs_to_logits_ratio,
+        blank=model.config.pad_token_id,
+        word_delimiter=loaded.tokenizer.word_delimiter_token,
+        unknown=loaded.tokenizer.unk_token,
+    )
+    graphs: dict[str, tuple[Maker, Description]] = {
+        WHOLE: (lambda loops: conv_gru.whole_graph(model, features, loops, name), description)
+    }
+    try:
+        stream = model.stream(loaded.feature_extractor)
+    except ValueError:  # It hears whole recordings only, and says so.
+        return graphs
+    _, states = conv_gru.stream_graph(model, features, False, name)
+    shapes = {state.name: state.shape for state in states}
+    description = dataclasses.replace(description, states=shapes, latency=stream.latency)
+    return graphs | {STREAM: (lambda loops: conv_gru.stream_graph(model, features, loops, name)[0], description)}
+
+
+def _write(make: Maker, description: Description, path: Path) -> None:
+    """Writes one file, quantised if its description says so."""
+    import onnx
+
+    metadata = {KEY: description.to_json()}
+    if description.precision == "float32":
+        onnx.save(make(False).model(**metadata), path)
+        return
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = make(True).model()
+    with _without_advice():
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=["MatMul", "LSTM"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith("features/")],
+            extra_options={"EnableSubgraph": True},
+        )
+    quantised = onnx.load(path)
+    onnx.helper.set_model_props(quantised, metadata)
+    onnx.save(quantised, path)
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Without the quantiser's advice to optimise the graph first, which these graphs gain nothing by."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _check_libraries() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ModelError(
+            f"The export needs onnx and onnxruntime, and importing them failed ({error}): pip install "
+            "'hf_speech[export]'."
+        ) from error
+
+
+def _compare(loaded: LoadedModel, path: Path, precision: str) -> ExportedFile:
+    """Runs a file and PyTorch over the same sounds.
+
+    Raises:
+        ModelError: If they differ by more than rounding, or the int8 file's logits are not finite.
+    """
+    sounds = _sounds(loaded)
+    expected = [_logits(loaded, samples) for samples in sounds]
+    if path.name.startswith(STREAM):
+        got = [_logits_of_stream(ExportedStream(path), samples) for samples in sounds]
+    else:
+        logits, counts = ExportedModel(path)(sounds)
+        got = list(logits) if counts is None else [row[:count] for row, count in zip(logits, counts, strict=True)]
+    largest = max(float(np.abs(logits).max(initial=0.0)) for logits in expected)
+    same_shape = all(one.shape == other.shape for one, other in zip(got, expected, strict=True))
+    difference = np.inf
+    if same_shape:
+        difference = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(got, expected, strict=True))
+    if not difference <= (TOLERANCE * max(largest, 1.0) if precision == "float32" else np.finfo(np.float32).max):
+        raise ModelError(
+            f"The exported {loaded.name} does not say what PyTorch says (its logits differ by {difference:.3g}): "
+            "nothing was written; please report it with the model's config.json and preprocessor_config.json."
+        )
+    return ExportedFile(path, precision, path.stat().st_size, difference, largest)
+
+
+def _sounds(loaded: LoadedModel) -> list[np.ndarray]:
+    """Artificial sounds of several lengths, as loud as speech, with tones that rise and pauses."""
+    rng = np.random.default_rng(0)
+    rate = loaded.sampling_rate
+    offset = float(loaded.feature_extractor.offset)
+    sounds = []
+    for seconds in (2.03, 1.31, 0.57):
+        time = np.arange(round((seconds + offset) * rate)) / rate
+        tone = np.sin(2 * np.pi * (200 + 300 * time) * time) * (np.sin(2 * np.pi * 2.5 * time) > -0.5)
+        sounds.append((0.1 * tone + rng.normal(0.0, 0.01, len(time))).astype(np.float32))
+    return sounds
+
+
+@torch.inference_mode()
+def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
+    """PyTorch's logits of one clip, without the padding that an extractor's `max_duration` adds."""
+    inputs = loaded.feature_extractor(samples, sampling_rate=loaded.sampling_rate, return_tensors="pt")
+    logits: np.ndarray = loaded.model(**inputs).logits[0].numpy()
+    if logits.ndim == 1:
+        return logits
+    return logits[: int(inputs["attention_mask"].sum()) // loaded.model.config.stride]
+
+
+def _logits_of_stream(stream: ExportedStream, samples: np.ndarray) -> np.ndarray:
+    """The logits of a recording that comes in pieces of uneven lengths, some of them without a frame."""
+    pieces = np.split(samples, [7, 1000, 1001, len(samples) // 2])
+    return np.concatenate([stream.accept(piece) for piece in pieces] + [stream.finish()])
+
+
+def _write_description(
+    path: Path, whole: Description, stream: tuple[Maker, Description] | None, files: list[ExportedFile]
+) -> None:
+    from importlib.metadata import version
+
+    content = json.loads(whole.to_json())
+    del content["precision"]
+    if stream is not None:
+        content |= {"states": stream[1].states, "latency": stream[1].latency}
+    content["files"] = {
+        file.path.name: {
+            "precision": file.precision,
+            "bytes": file.size,
+            "max_difference": float(f"{file.max_difference:.3g}"),
+            "largest_logit": float(f"{file.largest_logit:.3g}"),
+        }
+        for file in files
+    }
+    content["versions"] = {name: version(name) for name in ("hf_speech", "torch", "onnx", "onnxruntime")}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+__all__ = ["ExportedFile", "export_model"]

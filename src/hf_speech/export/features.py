@@ -1,0 +1,263 @@
+"""`SpeechFeatureExtractor` as part of an ONNX graph: the same numbers as `models/spectral.py`, by other means.
+
+- The Fourier transform is a product with matrices of windowed cosines and sines: exact, and the same in every runtime,
+  while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter hears are left out of it.
+- Frames are made of blocks of a hop each: a window of 2.5 hops is three neighbouring blocks, cut. That takes three
+  slices whatever the length, and no index of samples.
+- The mean over an utterance is taken of the differences from its first frame. So it is exact for a feature that does
+  not change (a band without sound), as the extractor's float64 is, but in float32, which runs everywhere.
+- Padding is invisible here as there: samples beyond a clip's end are set to zero first, frames beyond it at last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_speech.errors import ModelError
+from hf_speech.export.graph import END, Value
+from hf_speech.models.spectral import VARIANCE_FLOOR, analysis_window, cosine_transform, mel_bands
+
+CPU = torch.device("cpu")
+LOWEST = float(np.finfo(np.float32).min)
+SMALLEST_DEVIATION = np.float32(math.sqrt(VARIANCE_FLOOR))
+
+
+@dataclass(frozen=True)
+class WholeFeatures:
+    """The features of a batch of clips.
+
+    Attributes:
+        features: `(batch, frames, features)`, zero on padded frames.
+        counts: Valid frames of each clip, `(batch,)`.
+        longest: Frames of the longest clip, without what was padded to a multiple, `(1,)`.
+        raw: The features before normalisation.
+    """
+
+    features: Value
+    counts: Value
+    longest: Value
+    raw: Value
+
+
+class FeatureGraph:
+    """Writes an extractor into graphs.
+
+    Args:
+        extractor: A `SpeechFeatureExtractor`.
+        name: What errors call the model.
+
+    Attributes:
+        hop: Samples from one frame to the next.
+        lead: How many samples before `t * hop` the window of frame `t` begins.
+        window: Samples under the window.
+        blocks: Blocks of a hop that a window touches.
+
+    Raises:
+        ModelError: If the extractor is another one, or lacks its statistics.
+    """
+
+    def __init__(self, extractor: Any, name: str) -> None:
+        if type(extractor).__name__ != "SpeechFeatureExtractor":
+            raise ModelError(
+                f"{name} has a {type(extractor).__name__}, which cannot be put into an ONNX graph: export a model with "
+                "a SpeechFeatureExtractor."
+            )
+        if extractor.normalization == "global" and (extractor.feature_mean is None or extractor.feature_std is None):
+            raise ModelError(
+                f"The feature extractor of {name} has normalization global without statistics: save it again after "
+                "fit_global_statistics."
+            )
+        self.extractor = extractor
+        self.hop = int(extractor.hop_length)
+        waveform = extractor.feature_type == "waveform"
+        self.window = self.hop if waveform else int(extractor.win_length)
+        self.n_fft = int(extractor._fft_length)
+        self.lead = 0 if waveform else self.n_fft // 2 - (self.n_fft - self.window) // 2
+        self.blocks = -(-self.window // self.hop)
+
+    def whole(self, waveform: Value, lengths: Value, multiple: int, statistics: Value | None = None) -> WholeFeatures:
+        """Features of whole clips.
+
+        Args:
+            waveform: `(batch, samples)`; what lies beyond a clip's end is not looked at.
+            lengths: Samples of each clip, `(batch,)`.
+            multiple: Frames are padded to a multiple of this, and at least to one of it.
+            statistics: For normalisation by utterance: mean and standard deviation of each feature `(2, features)` to
+                be taken instead of the utterance's own, where the deviation is above 0.
+        """
+        graph = waveform.graph
+        if first := self.extractor._first_sample:
+            waveform, lengths = waveform.slice(1, first), lengths - first
+        if (most := self.extractor._max_samples) is not None:
+            waveform, lengths = waveform.slice(1, 0, most), lengths.clip(highest=most)
+        num_samples = waveform.size(1)
+        lengths = graph.minimum(lengths.clip(lowest=0), num_samples)
+        valid = graph.arange(num_samples).unsqueeze(0) < lengths.unsqueeze(1)
+        samples = graph.where(valid, waveform, np.float32(0))
+        if self.extractor.normalization == "peak":
+            peak = graph.op("Abs", samples).max(1)
+            samples = samples / graph.where(peak > 0.0, peak, 1.0)
+        if self.extractor.preemphasis:
+            before = graph.op("Pad", samples, np.array([0, 1, 0, -1]))
+            samples = graph.where(valid, samples - before * float(self.extractor.preemphasis), np.float32(0))
+        counts = lengths // self.hop
+        longest = num_samples // self.hop
+        num_frames = ((longest + (multiple - 1)) // multiple).clip(lowest=1) * multiple
+        padded = graph.op("Pad", samples, np.array([0, self.lead, 0, (self.blocks + multiple) * self.hop]))
+        mask = (graph.arange(num_frames).unsqueeze(0) < counts.unsqueeze(1)).unsqueeze(2)
+        raw = self._cepstra(self._limited(self.spectra(padded, num_frames), mask))
+        raw = self._with_slopes(raw, counts, mask)
+        if self.extractor.normalization == "utterance":
+            features = self._normalise_utterances(raw, counts, mask, statistics)
+        else:
+            features = self._normalise(raw) * mask.cast("float32")
+        if self.extractor.time_average:
+            count = counts.clip(lowest=1).cast("float32").unsqueeze(1, 2)
+            features, counts, longest = features.sum(1) / count, counts.clip(highest=1), longest.clip(highest=1)
+        return WholeFeatures(features, counts, longest, raw)
+
+    def spectra(self, samples: Value, num_frames: Value) -> Value:
+        """(Mel) spectra, or raw samples.
+
+        Args:
+            samples: `(batch, samples)`, the first of which is the first under the first window; at least
+                `(num_frames + blocks - 1) * hop`.
+            num_frames: `(1,)`.
+
+        Returns:
+            `(batch, num_frames, features)`.
+        """
+        frames = self._frames(samples, num_frames)
+        extractor = self.extractor
+        if extractor.feature_type == "waveform":
+            return frames
+        graph = samples.graph
+        filters = None if extractor.feature_type == "spectrogram" else self._filters()
+        heard = np.arange(self.n_fft // 2 + 1)
+        if filters is not None:
+            heard = np.flatnonzero(filters.any(axis=1))
+            filters = filters[heard]
+        spectrum = self._power(frames, heard)
+        if extractor.power == 1:
+            spectrum = graph.op("Sqrt", spectrum)
+        elif extractor.power != 2:
+            spectrum = graph.op("Pow", spectrum, extractor.power / 2)
+        if filters is not None:
+            spectrum = spectrum @ filters
+        if extractor.log == "none":
+            return spectrum
+        spectrum = graph.op("Log", spectrum.clip(lowest=np.float32(extractor.log_floor)))
+        return spectrum * (20 / extractor.power / math.log(10)) if extractor.log == "db" else spectrum
+
+    def stream(self, spectra: Value) -> Value:
+        """What remains to be done to the spectra of a stream, all of whose frames are valid."""
+        return self._normalise(self._cepstra(spectra))
+
+    def _frames(self, samples: Value, num_frames: Value) -> Value:
+        """Windows `(batch, num_frames, window)` of `(batch, samples)`."""
+        total = num_frames + (self.blocks - 1)
+        blocks = samples.slice(1, 0, total * self.hop).reshape(samples.size(0), total, self.hop)
+        parts = [blocks.slice(1, first, first + 1 - self.blocks or END) for first in range(self.blocks)]
+        parts[-1] = parts[-1].slice(2, 0, self.window - (self.blocks - 1) * self.hop)
+        return parts[0] if len(parts) == 1 else samples.graph.concat(2, *parts)
+
+    def _power(self, frames: Value, frequencies: np.ndarray) -> Value:
+        """Power of `frequencies` `(batch, frames, frequencies)` of windows `(batch, frames, window)`."""
+        window = analysis_window(self.extractor.window_type, self.window, CPU).double().numpy()
+        centre = self.window // 2
+        # Power does not depend on where time begins: at the centre of the window, whose halves mirror each other.
+        times = np.arange(self.window) - self.window / 2
+        phases = np.outer(times, frequencies) * (2 * math.pi / self.n_fft)
+        cosines = (window[:, None] * np.cos(phases)).astype(np.float32)
+        sines = (window[:, None] * np.sin(phases)).astype(np.float32)
+        if window[0] == 0.0 and self.window % 2 == 0:
+            # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
+            before, after = frames.slice(2, 1, centre + 1), frames.slice(2, -1, centre - self.window - 1, step=-1)
+            cosines, sines = cosines[1 : centre + 1].copy(), sines[1 : centre + 1]
+            cosines[-1] /= 2  # The centre is in both halves.
+            real, imaginary = (before + after) @ cosines, (before - after) @ sines
+        else:
+            real, imaginary = frames @ cosines, frames @ sines
+        return real * real + imaginary * imaginary
+
+    def _filters(self) -> np.ndarray:
+        """Mel filters `(frequencies, filters)`."""
+        extractor = self.extractor
+        filters = np.zeros((self.n_fft // 2 + 1, extractor.num_mel_bins), dtype=np.float32)
+        span = (extractor.sampling_rate, extractor.min_frequency, extractor._upper_frequency)
+        for band in mel_bands(extractor.num_mel_bins, self.n_fft, *span, extractor.mel_scale, extractor.mel_norm, CPU):
+            rows, columns = band.filters.shape
+            rows_here = slice(band.first_frequency, band.first_frequency + rows)
+            filters[rows_here, band.first_filter : band.first_filter + columns] = band.filters.numpy()
+        return filters
+
+    def _limited(self, features: Value, mask: Value) -> Value:
+        """Padded frames zero, and the dynamic range limited if wished."""
+        graph = features.graph
+        if self.extractor.feature_type != "waveform" and self.extractor.top_db is not None:
+            peak = graph.where(mask, features, np.float32(LOWEST)).max(1, 2)
+            features = graph.maximum(features, peak - float(self.extractor.top_db))
+        return graph.where(mask, features, np.float32(0))
+
+    def _cepstra(self, features: Value) -> Value:
+        if self.extractor.feature_type != "mfcc":
+            return features
+        return features @ cosine_transform(self.extractor.num_mel_bins, self.extractor.num_mfcc, CPU).numpy()
+
+    def _with_slopes(self, features: Value, counts: Value, mask: Value) -> Value:
+        """Deltas: see `slopes` in `spectral.py`."""
+        graph, reach = features.graph, self.extractor.delta_window // 2
+        positions = graph.arange(features.size(1)).unsqueeze(0)
+        last = (counts - 1).clip(lowest=0).unsqueeze(1)
+        orders = [features]
+        for _ in range(self.extractor.num_deltas):
+            slope: Value | None = None
+            for n in range(1, reach + 1):
+                later, earlier = (
+                    self._frames_at(orders[-1], graph.minimum((positions + step).clip(lowest=0), last))
+                    for step in (n, -n)
+                )
+                term = (later - earlier) * (n / sum(2 * m * m for m in range(1, reach + 1)))
+                slope = term if slope is None else slope + term
+            assert slope is not None
+            orders.append(graph.where(mask, slope, np.float32(0)))
+        return orders[0] if len(orders) == 1 else graph.concat(2, *orders)
+
+    @staticmethod
+    def _frames_at(features: Value, positions: Value) -> Value:
+        """The frames at `positions` `(batch, frames)`."""
+        shape = features.graph.op("Shape", features)
+        index = features.graph.op("Expand", positions.unsqueeze(2), shape)
+        return features.graph.op("GatherElements", features, index, axis=1)
+
+    def _normalise(self, features: Value) -> Value:
+        """Normalisation by the statistics of training, if there is any."""
+        extractor = self.extractor
+        if extractor.normalization != "global":
+            return features
+        features = features - np.array(extractor.feature_mean, dtype=np.float32)
+        if extractor.normalize_variance:
+            features = features / np.maximum(np.array(extractor.feature_std, dtype=np.float32), SMALLEST_DEVIATION)
+        return features
+
+    def _normalise_utterances(self, features: Value, counts: Value, mask: Value, statistics: Value | None) -> Value:
+        graph = features.graph
+        valid, count = mask.cast("float32"), counts.clip(lowest=1).cast("float32").unsqueeze(1, 2)
+        first = features.slice(1, 0, 1)
+        differences = (features - first) * valid
+        mean = differences.sum(1) / count  # From the first frame on.
+        if statistics is not None:
+            given_mean, given_deviation = statistics.split(0, [1, 1])
+            mean = graph.where(given_deviation > 0.0, given_mean - first, mean)
+        centred = (differences - mean) * valid
+        if not self.extractor.normalize_variance:
+            return centred
+        deviation = graph.op("Sqrt", (centred * centred).sum(1) / count)
+        if statistics is not None:
+            deviation = graph.where(given_deviation > 0.0, given_deviation, deviation)
+        return centred / deviation.clip(lowest=SMALLEST_DEVIATION)

@@ -1,0 +1,326 @@
+"""The layers that both model families are made of, as parts of an ONNX graph.
+
+`Builder` reads PyTorch's modules and remembers which parameters it used: what is left over at the end is a part of the
+model that the export does not know, and is refused.
+
+- Recurrences are ONNX's own GRU and LSTM nodes. They know the length of each clip, so a bidirectional layer is one
+  node, and neither masks nor reversals are needed.
+- For int8, a GRU is written out as a loop (`Scan`) over matrix products instead, because no runtime has an int8 GRU
+  while onnxruntime's quantisation knows products, and because that is faster: the weights fit into the cache. Both
+  directions take a step together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from hf_speech.errors import ModelError
+from hf_speech.export.graph import Graph, Value
+from hf_speech.models.conv_frontends import FrameConvolution, MaskedBatchNorm
+from hf_speech.models.recurrent import RecurrentLayer
+
+# Where PyTorch's gates stand in ONNX's order: of a GRU (reset, update, new) and an LSTM (input, forget, cell, output).
+GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+
+Shape = tuple[int | str, ...]
+"""Sizes; those that are free are names."""
+
+
+@dataclass
+class State:
+    """What a stream remembers from one piece of sound to the next.
+
+    Attributes:
+        name: Name of the input; the output is called `next_` and this.
+        shape: Its shape at the beginning of a recording, when it is all zeros.
+    """
+
+    name: str
+    shape: Shape
+
+
+@dataclass
+class Builder:
+    """Writes modules into a graph.
+
+    Attributes:
+        graph: The graph.
+        loops: Whether GRUs become loops over matrix products, to be quantised.
+        heard: In a stream: whether a piece has brought frames, bool `(1,)`; None for whole recordings.
+        states: What a stream remembers between pieces, in the order of the inputs.
+    """
+
+    graph: Graph
+    loops: bool = False
+    heard: Value | None = None
+    states: list[State] = field(default_factory=list)
+    _used: set[int] = field(default_factory=set)
+
+    def array(self, parameter: torch.Tensor) -> np.ndarray:
+        """The numbers of a parameter, which is noted as used."""
+        self._used.add(id(parameter))
+        return parameter.detach().float().cpu().numpy()
+
+    def check_all_used(self, model: nn.Module, unneeded: Iterable[str], name: str) -> None:
+        """Refuses a model with parameters that nobody asked for.
+
+        Args:
+            model: The model.
+            unneeded: Beginnings of the names of those that only training needs.
+            name: What errors call the model.
+
+        Raises:
+            ModelError: If parameters or buffers were not used.
+        """
+        everything = [*model.named_parameters(), *model.named_buffers()]
+        left = [key for key, value in everything if id(value) not in self._used and not key.startswith(tuple(unneeded))]
+        left = [key for key in left if not key.endswith("num_batches_tracked")]
+        if left:
+            raise ModelError(
+                f"{name} has parts that cannot be exported yet, such as {left[0]}: update hf_speech, or use the model "
+                "with PyTorch."
+            )
+
+    def remember(self, name: str, shape: Shape, initial: Shape | None = None) -> Value:
+        """An input with what the piece before left behind.
+
+        Args:
+            name: Its name.
+            shape: Its shape; free dimensions have names.
+            initial: Its shape at the beginning of a recording, if another one.
+        """
+        self.states.append(State(name, initial or shape))
+        return self.graph.input(name, "float32", shape)
+
+    def leave(self, state: str, value: Value, shape: Shape, previous: Value | None = None) -> None:
+        """An output for the next piece.
+
+        Args:
+            state: Name of the state.
+            value: What it becomes.
+            shape: Its shape.
+            previous: What it remains if there was nothing to hear.
+        """
+        if previous is not None:
+            assert self.heard is not None
+            value = self.graph.where(self.heard, value, previous)
+        self.graph.output(value, f"next_{state}", "float32", shape)
+
+    def linear(self, x: Value, module: nn.Module) -> Value:
+        """`(..., features)` through a linear layer."""
+        assert isinstance(module, nn.Linear)
+        return x @ self.array(module.weight).T + self.array(module.bias)
+
+    def layer_norm(self, x: Value, module: nn.Module) -> Value:
+        """Layer norm over the last dimension."""
+        assert isinstance(module, nn.LayerNorm)
+        scale, bias = self.array(module.weight), self.array(module.bias)
+        return self.graph.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=module.eps)
+
+    def batch_norm(self, x: Value, module: nn.Module, dimensions_behind: int = 0) -> Value:
+        """Batch norm with the statistics of training; the channels stand before `dimensions_behind` others."""
+        assert isinstance(module, MaskedBatchNorm)
+        norm = module.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = self.array(norm.weight) / np.sqrt(self.array(norm.running_var) + norm.eps)
+        shift = self.array(norm.bias) - self.array(norm.running_mean) * scale
+        shape = (-1, *[1] * dimensions_behind)
+        return x * scale.reshape(shape) + shift.reshape(shape)
+
+    def silu(self, x: Value) -> Value:
+        """Also called swish."""
+        return x * self.graph.op("Sigmoid", x)
+
+    def relu(self, x: Value) -> Value:
+        """Rectified linear units."""
+        return self.graph.op("Relu", x)
+
+    def gelu(self, x: Value) -> Value:
+        """The exact GELU."""
+        return x * (self.graph.op("Erf", x * float(np.sqrt(0.5))) + 1.0) * 0.5
+
+    def convolution(self, x: Value, module: nn.Module, name: str, frequencies: int = 0) -> Value:
+        """A convolution over time, and perhaps frequency.
+
+        Args:
+            x: `(batch, channels, frames)` or `(batch, channels, frames, frequencies)`, zero on padded frames; the
+                frames are a multiple of the stride.
+            module: The convolution.
+            name: What its state is called.
+            frequencies: Frequencies of the input of a 2-D convolution.
+
+        Returns:
+            As many frames as the input has, divided by the stride.
+        """
+        assert isinstance(module, FrameConvolution)
+        inner = module.convolution
+        assert isinstance(inner, nn.Conv1d | nn.Conv2d)
+        assert inner.bias is not None
+        before, after = module.left, max(module.time_kernel - module.left - module.time_stride, 0)
+        across = int(inner.padding[1]) if isinstance(inner, nn.Conv2d) else 0
+        if self.heard is not None and before:
+            shape: Shape = ("batch", inner.in_channels, before)
+            shape = (*shape, frequencies) if frequencies else shape
+            previous = self.remember(name, shape)
+            x = self.graph.concat(2, previous, x)
+            self.leave(name, x.slice(2, -before), shape, previous)
+            before = 0
+        pads = [before, after] if isinstance(inner, nn.Conv1d) else [before, across, after, across]
+        return self.graph.op(
+            "Conv",
+            x,
+            self.array(inner.weight),
+            self.array(inner.bias),
+            strides=list(inner.stride),
+            pads=pads,
+            group=inner.groups,
+        )
+
+    def recurrence(self, x: Value, layer: nn.Module, lengths: Value | None, name: str) -> Value:
+        """A recurrent layer in one direction or two.
+
+        Args:
+            x: `(frames, batch, features)`.
+            layer: The layer.
+            lengths: Frames of each clip, int64, at least 1, `(batch,)`; None in a stream.
+            name: What its state is called.
+
+        Returns:
+            `(frames, batch, output_size)`; padded frames are finite, and no more.
+        """
+        assert isinstance(layer, RecurrentLayer)
+        rnns = [layer.forward_rnn] + ([layer.backward_rnn] if layer.backward_rnn is not None else [])
+        kind = "GRU" if isinstance(layer.forward_rnn, nn.GRU) else "LSTM"
+        size = layer.hidden_size
+        weights = [[self._gates(kind, parameter, size) for parameter in rnn._flat_weights] for rnn in rnns]
+        initial = None if self.heard is None else self.remember(name, (1, "batch", size))
+        if self.loops and kind == "GRU":
+            output, final = self._gru_loop(x, weights, size, lengths, initial)
+        else:
+            output, final = self._recurrence_node(kind, x, weights, size, lengths, initial)
+        if initial is not None:
+            self.leave(name, final, (1, "batch", size), initial)
+        if len(rnns) == 1:
+            return output.squeeze(1)
+        return output.transpose(0, 2, 1, 3).reshape(0, 0, 2 * size)
+
+    def _recurrence_node(
+        self,
+        kind: str,
+        x: Value,
+        weights: list[list[np.ndarray]],
+        size: int,
+        lengths: Value | None,
+        initial: Value | None,
+    ) -> tuple[Value, Value]:
+        """A GRU or LSTM node: `(frames, directions, batch, size)` and the last state, of `recurrence`'s input."""
+        inputs, recurrent, *biases = (np.stack(parts) for parts in zip(*weights, strict=True))
+        output, final = self.graph.ops(
+            kind,
+            x,
+            inputs,
+            recurrent,
+            np.concatenate(biases, axis=1),
+            lengths.cast("int32") if lengths is not None else "",
+            initial if initial is not None else "",
+            outputs=2,
+            hidden_size=size,
+            direction="bidirectional" if len(weights) == 2 else "forward",
+            **({"linear_before_reset": 1} if kind == "GRU" else {}),
+        )
+        return output, final
+
+    def _gates(self, kind: str, parameter: torch.Tensor, size: int) -> np.ndarray:
+        """A parameter with the gates in ONNX's order."""
+        array = self.array(parameter)
+        return np.concatenate([array[gate * size : (gate + 1) * size] for gate in GATES[kind]])
+
+    def _gru_loop(
+        self,
+        x: Value,
+        weights: list[list[np.ndarray]],
+        size: int,
+        lengths: Value | None,
+        initial: Value | None,
+    ) -> tuple[Value, Value]:
+        """A GRU of matrix products: `(frames, directions, batch, size)` and the last state, of `recurrence`'s input."""
+        graph, directions = self.graph, len(weights)
+        # The bias of the recurrent product of the new gate is inside the reset gate; the others may be added outside.
+        inside = np.arange(3 * size) >= 2 * size
+        biases = [input_bias + np.where(inside, 0, bias) for _, _, input_bias, bias in weights]
+        projected = x @ np.concatenate([part[0] for part in weights]).T + np.concatenate(biases)
+        parts = list(projected.split(2, [3 * size] * directions))
+        if directions == 2:
+            parts[1] = self._reverse(parts[1], lengths)
+        stacked = parts[0].unsqueeze(1) if directions == 1 else graph.concat(1, *(part.unsqueeze(1) for part in parts))
+        gates, new = stacked.split(3, [2 * size, size])
+
+        body = Graph("step", graph)
+        state = body.input("state", "float32", (directions, "batch", size))
+        step_gates = body.input("gates", "float32", (directions, "batch", 2 * size))
+        step_new = body.input("new", "float32", (directions, "batch", size))
+        states = [state] if directions == 1 else state.split(0, [1, 1])
+        products = [
+            part @ recurrent.T + np.where(inside, bias, 0).astype(np.float32)
+            for part, (_, recurrent, _, bias) in zip(states, weights, strict=True)
+        ]
+        product = products[0] if directions == 1 else body.concat(0, *products)
+        product_gates, product_new = product.split(2, [2 * size, size])
+        update, reset = body.op("Sigmoid", step_gates + product_gates).split(2, [size, size])
+        candidate = body.op("Tanh", step_new + reset * product_new)
+        next_state = candidate + update * (state - candidate)
+        body.output(next_state, "next_state", "float32", (directions, "batch", size))
+        body.output(next_state, "heard", "float32", (directions, "batch", size))
+
+        first = graph.zeros(directions, x.size(1), size) if initial is None else initial
+        final, output = graph.ops("Scan", first, gates, new, outputs=2, body=body.body(), num_scan_inputs=2)
+        if directions == 2:
+            ahead, back = output.split(1, [1, 1])
+            output = graph.concat(1, ahead, self._reverse(back.squeeze(1), lengths).unsqueeze(1))
+        return output, final
+
+    def _reverse(self, x: Value, lengths: Value | None) -> Value:
+        """`(frames, batch, features)` with the valid frames of each clip from the last to the first."""
+        assert lengths is not None
+        return self.graph.op("ReverseSequence", x, lengths, time_axis=0, batch_axis=1)
+
+
+class Masks:
+    """Which frames of a batch are valid.
+
+    Args:
+        lengths: Valid frames of each clip `(batch,)`; None in a stream, where all are, and nothing is masked.
+        num_frames: Frames of the batch, `(1,)`.
+    """
+
+    def __init__(self, lengths: Value | None, num_frames: Value) -> None:
+        self.lengths = lengths
+        self.num_frames = num_frames
+        self._factors: dict[tuple[int, int], Value] = {}
+
+    def halve(self, round_up: bool = False) -> Masks:
+        """Those of half as many frames."""
+        more = 1 if round_up else 0
+        lengths = None if self.lengths is None else (self.lengths + more) // 2
+        return Masks(lengths, (self.num_frames + more) // 2)
+
+    def valid(self, before: int = 0, behind: int = 1) -> Value:
+        """Booleans `(batch, 1, ..., frames, 1, ...)`, with so many dimensions before and behind the frames."""
+        assert self.lengths is not None
+        valid = self.lengths.graph.arange(self.num_frames).unsqueeze(0) < self.lengths.unsqueeze(1)
+        axes = [*range(1, 1 + before), *range(2 + before, 2 + before + behind)]
+        return valid.unsqueeze(*axes) if axes else valid
+
+    def apply(self, x: Value, before: int = 0, behind: int = 1) -> Value:
+        """`x` with padded frames zero; between the batch and the frames it has `before` dimensions, `behind` after."""
+        if self.lengths is None:
+            return x
+        if (before, behind) not in self._factors:
+            self._factors[before, behind] = self.valid(before, behind).cast("float32")
+        return x * self._factors[before, behind]
