@@ -77,7 +77,7 @@ def what_is_missing(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
         if not _is_whole(path):
             return f"{name} is cut short"
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    if checkpoint.name != f"checkpoint-{state.get('global_step')}":
+    if not isinstance(state, dict) or checkpoint.name != f"checkpoint-{state.get('global_step')}":
         return "trainer_state.json belongs to another step"
     return None
 
@@ -89,7 +89,8 @@ def _is_whole(path: Path) -> bool:
             with safe_open(path, framework="pt"):  # Compares the lengths in the header with the file's.
                 return True
         if path.suffix == ".json":
-            return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+            json.loads(path.read_text(encoding="utf-8"))
+            return True
         with zipfile.ZipFile(path) as archive:  # torch.save writes zip archives, which hold check sums.
             return archive.testzip() is None
     except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
