@@ -106,6 +106,15 @@ def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: l
     entries = [Entry("train", f"{i}.wav", "a", None, value, 8000, True) for i, value in enumerate(seconds)]
     plot_durations(Table("label", entries, ["a"]), tmp_path / "durations.png")
     assert sum(bar.get_height() for bar in drawn[0].axes[0].patches) == len(seconds)
+    words = drawn[0].axes[0].texts[-1].get_text()
+    assert words == (
+        f"train: all of {seconds[0]:.2f} s" if len(set(seconds)) == 1 else "train: 0.30 to 3000.00 s, median 0.32 s"
+    )
+
+
+def test_transcripts_without_words_have_a_picture(tmp_path: Path, drawn: list[Figure]):
+    plot_transcripts(Table("text", table_of(["?"] * 10).entries, None, lambda text: ""), tmp_path / "labels.png")
+    assert "0 words, 0 different." in " ".join(text.get_text() for text in drawn[0].axes[1].texts)
 
 
 def test_few_speakers_have_names_and_many_are_grouped_by_split(tmp_path: Path, drawn: list[Figure]):

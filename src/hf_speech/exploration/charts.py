@@ -69,7 +69,6 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
     top.set_xlabel("Character")
     top.set_ylabel("Occurrences")
     top.legend(frameon=False, labelcolor=INK, fontsize=9)
-    top.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
     names = _most_frequent(words, MOST_WORDS)
     distinct = len({word for word, _ in words})
@@ -97,7 +96,7 @@ def plot_durations(table: Table, path: str | Path) -> None:
         panel.set_ylim(0, panel.get_ylim()[1] * 1.25)  # room for the words
         late = median > np.mean(edges[[0, -1]])
         panel.annotate(
-            f"{split}: {seconds.min():.2f} to {seconds.max():.2f} s, median {median:.2f} s",
+            f"{split}: {_range_in_words(seconds)}",
             (median, 0.97),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if late else 5, 0),
@@ -109,6 +108,7 @@ def plot_durations(table: Table, path: str | Path) -> None:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
         panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         panel.set_ylabel("Utterances")
         _style(panel, "y")
     panels[-1].set_xlabel("Duration (s)")
@@ -210,6 +210,7 @@ def _stacked_columns(axes: Axes, stacks: Mapping[str, Sequence[int]]) -> None:
         bottom += values
     axes.set_xlim(-0.8, len(bottom) - 0.2)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     _style(axes, "y")
 
 
@@ -256,7 +257,15 @@ def _edges(values: np.ndarray, most: int = 50) -> np.ndarray:
     low, quarter, three_quarters, high = np.quantile(values, [0, 0.25, 0.75, 1])
     width = 2 * (three_quarters - quarter) / len(values) ** (1 / 3)  # Freedman & Diaconis 1981
     count = min(max(math.ceil(min((high - low) / width, most)), 8), most) if width > 0 else most
-    return np.linspace(low, high if high > low else low + 1, count + 1)
+    if high - low <= 1e-3 * high:  # All alike: one bar in the middle.
+        half = 0.5 * high or 0.5
+        return np.linspace(high - half, high + half, 10)
+    return np.linspace(low, high, count + 1)
+
+
+def _range_in_words(seconds: np.ndarray) -> str:
+    low, high = (f"{value:.2f}" for value in (seconds.min(), seconds.max()))
+    return f"{low} to {high} s, median {np.median(seconds):.2f} s" if low != high else f"all of {low} s"
 
 
 def _plain(name: str, most: int = 28) -> str:
