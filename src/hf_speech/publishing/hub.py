@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,10 +217,11 @@ def require_login() -> None:
         raise PublishError(NOT_LOGGED_IN)
 
 
-def local_files(folder: Path) -> dict[str, Checksums]:
-    """The checksums of all files of a folder, by their names with slashes."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): Checksums.of(path) for path in paths}
+def local_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, Checksums]:
+    """The checksums of files of a folder, by their names with slashes; of all of them without `names`."""
+    if names is None:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return {name: Checksums.of(folder / name) for name in sorted(names)}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import ProgressCallback, Trainer
+from transformers import ProgressCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import has_length
 from transformers.training_args import TrainingArguments
+
+from hf_speech.training.pushing import SnapshotPushes
 
 
 class LengthBatchSampler(torch.utils.data.Sampler[int]):
@@ -106,7 +108,7 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
             yield list(self.batches[index])
 
 
-class SpeechTrainer(Trainer):
+class SpeechTrainer(SnapshotPushes):
     """Trainer for a `SpeechDataset`.
 
     Args:

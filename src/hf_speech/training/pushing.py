@@ -1,0 +1,150 @@
+"""What becomes of `push_to_hub: true` in a training: snapshots on a branch of their own, never a publication.
+
+transformers' Trainer pushes into the main branch after every checkpoint: a public repository by default, a card written
+anew, weights that the card's figures are not of, and `training_args.bin`, a pickle. Here a snapshot goes to the branch
+`training` (or `hub_revision`) of a private repository, in one commit of weights, configurations and the code they need.
+What is published, card and all, stays as it is until `hf-speech publish` replaces it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi
+from tqdm.auto import tqdm
+from transformers import Trainer
+from transformers.utils.hub import PushInProgress
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.hub import Repository, local_files
+from hf_speech.publishing.travelling_code import travelling_files
+
+BRANCH = "training"
+SNAPSHOT = (
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "processor_config.json"),
+    *("vocab.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+)
+
+
+class SnapshotPushes(Trainer):
+    """A Trainer whose pushes are snapshots on a branch."""
+
+    push_in_progress: Any = None
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Makes the repository, privately unless `hub_private_repo` or `private` says otherwise.
+
+        Raises:
+            PublishError: If the Hub refuses or cannot be reached.
+        """
+        if private is None:
+            private = self.args.hub_private_repo is not False
+        if self.args.hub_model_id is None and Path(self.args.output_dir).name == "checkpoints":
+            self.args.hub_model_id = Path(self.args.output_dir).absolute().parent.name
+        name = self.args.hub_model_id or ""
+        with Repository(name if "/" in name else f"you/{name or 'model'}").explained():
+            super().init_hf_repo(token=token, private=private)
+        if self.hub_model_id is None:  # Another process made it.
+            return
+        state = Repository(str(self.hub_model_id)).look()
+        if state is not None and private and not state.private:
+            raise PublishError(
+                f"{self.hub_model_id} is public: set training.trainer_options.hub_private_repo to false if everybody "
+                "may see the snapshots, or take another hub_model_id."
+            )
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: cards are made of evaluation files, by `hf-speech publish`."""
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Saves the model and pushes it as a snapshot; the arguments are those of `Trainer.push_to_hub`.
+
+        Returns:
+            The sha of the commit, or a `Future` of it if `blocking` is False; None in other processes than the first.
+
+        Raises:
+            PublishError: If the Hub refuses or cannot be reached.
+        """
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        self._finish_current_push()
+        title = commit_message or "End of training"
+        branch = revision or self.args.hub_revision or BRANCH
+        arguments = (Path(self.args.output_dir), str(self.hub_model_id), branch, title, token or self.args.hub_token)
+        return push_snapshot(*arguments) if blocking else HfApi().run_as_future(push_snapshot, *arguments)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Pushes a checkpoint in the background, unless the last one is still on its way."""
+        if not self.is_world_process_zero() or self.args.hub_strategy == "end":
+            return
+        if self.push_in_progress is not None and not self.push_in_progress.is_done() and not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        job = HfApi().run_as_future(
+            push_snapshot,
+            Path(checkpoint_folder),
+            str(self.hub_model_id),
+            self.args.hub_revision or BRANCH,
+            f"Training in progress, step {self.state.global_step}",
+            self.args.hub_token,
+        )
+        job.add_done_callback(_tell_failure)
+        self.push_in_progress = PushInProgress([job])
+
+
+def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str | None = None) -> str:
+    """Pushes the model in a folder to a branch, in one commit.
+
+    Args:
+        folder: A checkpoint or another folder that `save_pretrained` wrote.
+        name: `NAME/REPO`, which exists.
+        branch: The branch, made if it is not there.
+        title: Title of the commit.
+        token: A token; None for the login's.
+
+    Returns:
+        The sha of the branch now.
+
+    Raises:
+        PublishError: If the folder lacks code, or the Hub refuses or cannot be reached.
+    """
+    repository, api = Repository(name), HfApi(token=token)
+    wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)} | set(travelling_files(folder))
+    if branch != "main":
+        with repository.explained():
+            api.create_branch(name, branch=branch, exist_ok=True)
+    state = repository.look(branch)
+    if state is None:
+        raise PublishError(f"There is no model {name} that this login may see: check hub_model_id.")
+    changed = [
+        file for file, checksums in local_files(folder, wanted).items() if not checksums.match(state.files.get(file))
+    ]
+    if not changed:
+        return state.commit
+    operations = [CommitOperationAdd(file, str(folder / file)) for file in changed]
+    with repository.explained():
+        commit = api.create_commit(name, operations, commit_message=title, revision=branch, parent_commit=state.commit)
+    return str(commit.oid)
+
+
+def _tell_failure(job: Future[str]) -> None:
+    """A snapshot that could not be pushed is said, and no reason to stop a training."""
+    error = job.exception()
+    if error is not None:
+        tqdm.write(f"This checkpoint was not pushed: {error}")
+
+
+__all__ = ["BRANCH", "SnapshotPushes", "push_snapshot"]
