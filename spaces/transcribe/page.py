@@ -98,21 +98,20 @@ def _flac(samples: np.ndarray, rate: int) -> bytes:
 
 def _envelope(samples: np.ndarray) -> list[list[int]]:
     """The lowest and highest samples of equal stretches, in percent of the loudest."""
-    columns = np.array_split(samples, min(_WAVE_COLUMNS, len(samples)))
-    loudest = max(float(np.abs(samples).max()), 1e-3)
-    return [
-        [round(100 * float(column.min()) / loudest), round(100 * float(column.max()) / loudest)] for column in columns
-    ]
+    starts = np.linspace(0, len(samples), min(_WAVE_COLUMNS, len(samples)), endpoint=False).astype(int)
+    lowest, highest = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
+    scale = 100 / max(float(np.abs(samples).max()), 1e-3)
+    envelope: list[list[int]] = (scale * np.stack([lowest, highest], axis=1)).round().astype(int).tolist()
+    return envelope
 
 
 def _image(features: np.ndarray) -> bytes:
     """Features `(frames, features)` as a PNG, time to the right, the first feature below, in 256 colours."""
-    features = np.asarray(features, dtype=np.float32).reshape(len(features), -1)
+    features = np.asarray(features, dtype=np.float32)
+    features = features.reshape(len(features), -1) if features.size else np.zeros((1, 1), dtype=np.float32)
     if len(features) > _MOST_IMAGE_COLUMNS:
         edges = np.linspace(0, len(features), _MOST_IMAGE_COLUMNS, endpoint=False).astype(int)
         features = np.add.reduceat(features, edges) / np.diff([*edges, len(features)])[:, None]
-    if not features.size:
-        features = np.zeros((1, 1), dtype=np.float32)
     # Silence and clicks must not use up the colours.
     low, high = np.percentile(features, (2, 99.5))
     levels = np.clip((features - low) / max(high - low, 1e-6), 0, 1)

@@ -122,7 +122,6 @@ class Listener:
     def __init__(self, stream: Any, rate: int) -> None:
         self._stream, self._rate = stream, rate
         self._resampler: soxr.ResampleStream | None = None
-        self._heard_rate = rate
         self.seconds = 0.0
         self.text = ""
 
@@ -137,12 +136,12 @@ class Listener:
             SoundError: If they are no samples.
         """
         mono = to_mono(samples)
+        self.seconds += len(mono) / rate
         if rate != self._rate:
             if self._resampler is None:
                 # One that remembers: resampled piece by piece, the seams would be heard.
                 self._resampler = soxr.ResampleStream(rate, self._rate, 1, dtype="float32")
             mono = self._resampler.resample_chunk(mono)
-        self.seconds += len(mono) / self._rate
         self.text = self._stream.accept(mono).text
         return self.text
 

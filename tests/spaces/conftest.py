@@ -1,0 +1,224 @@
+"""The Spaces as they are used: started as programs, and asked by a browser or by gradio_client.
+
+Each Space is a folder of its own, and both have modules of the same names: `space_module` imports them with the folder
+first on the path, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SPACES = REPOSITORY / "spaces"
+PRETRAINED = REPOSITORY / "pretrained"
+# Shown where a test fails, and kept by CI.
+SCREENSHOTS = REPOSITORY / "build" / "screenshots"
+# A busy machine is slow; nothing here measures speed.
+PATIENCE = 120.0
+
+
+@pytest.fixture
+def space_module() -> Iterator[Callable[[str, str], Any]]:
+    """The function `(space, module)` that imports a module of a Space."""
+    before, path, environment = set(sys.modules), list(sys.path), dict(os.environ)
+
+    def load(space: str, module: str) -> Any:
+        folder = str(SPACES / space)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        return importlib.import_module(module)
+
+    yield load
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(SPACES)):
+            del sys.modules[name]
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+
+
+@dataclass
+class RunningSpace:
+    """A Space that is served.
+
+    Attributes:
+        url: Its address.
+        uploads: The folder in which uploads lie.
+        process: The program.
+        log: Its output so far.
+    """
+
+    url: str
+    uploads: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self) -> None:
+        """Stops it as a service is stopped."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def launch(
+    folder: Path, model: Path | None, scratch: Path, *arguments: str, python: str = sys.executable, **environment: str
+) -> RunningSpace:
+    """Starts a Space without waiting for it; its uploads and its output go to `scratch`."""
+    port = free_port()
+    scratch.mkdir(parents=True, exist_ok=True)
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "MODEL_"))},
+        "GRADIO_TEMP_DIR": str(scratch / "uploads"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        **({} if model is None else {"MODEL_ID": str(model)}),
+        **environment,
+    }
+    log = scratch / "log.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, str(folder / "app.py"), "--port", str(port), *arguments],
+            env=variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=scratch,
+        )
+    return RunningSpace(f"http://127.0.0.1:{port}", scratch / "uploads", process, log)
+
+
+def wait_until_served(space: RunningSpace) -> RunningSpace:
+    """Waits until a Space answers, or fails with what it said."""
+    end = time.monotonic() + 2 * PATIENCE
+    while time.monotonic() < end and space.process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{space.url}/gradio_api/info", timeout=PATIENCE):
+            return space
+        time.sleep(0.2)
+    space.stop()
+    raise AssertionError(f"The Space did not start:\n{space.log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def start_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningSpace]]:
+    """The function `(space, model, *arguments, **environment)` that serves a Space until the tests end."""
+    pytest.importorskip("gradio", reason="the Spaces need gradio: pip install 'hf_speech[demo]'")
+    started: list[RunningSpace] = []
+
+    def start(space: str, model: Path | None, *arguments: str, **environment: str) -> RunningSpace:
+        scratch = tmp_path_factory.mktemp(space)
+        started.append(launch(SPACES / space, model, scratch, *arguments, **environment))
+        return wait_until_served(started[-1])
+
+    yield start
+    for space in started:
+        space.stop()
+
+
+@pytest.fixture(scope="session")
+def transcribing(start_space: Callable[..., RunningSpace]) -> RunningSpace:
+    """The Space `transcribe` with a bidirectional recogniser that has a language model, and small limits."""
+    return start_space("transcribe", PRETRAINED / "an4", "--mcp", MAX_MEGABYTES="3")
+
+
+@pytest.fixture(scope="session")
+def listening(start_space: Callable[..., RunningSpace], beeps_run: Path) -> RunningSpace:
+    """The Space `transcribe` with a causal recogniser, which writes tones as letters."""
+    return start_space("transcribe", beeps_run)
+
+
+@pytest.fixture(scope="session")
+def classifying(start_space: Callable[..., RunningSpace]) -> RunningSpace:
+    """The Space `classify` with the digits of the Free Spoken Digit Dataset; uploads are kept for a few seconds."""
+    return start_space("classify", PRETRAINED / "fsdd-digits", KEEP_SECONDS="5", GRADIO_HEARTBEAT_INTERVAL="1")
+
+
+def find_chromium() -> str | None:
+    """The browser of the machine."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def open_browser() -> Iterator[Callable[..., Any]]:
+    """The function `(*arguments)` that starts a headless Chromium; skips where there is none."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the browser is driven by playwright, which is missing"
+    )
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium (make test does, where it may)")
+    with playwright.sync_playwright() as driver:
+        opened: list[Any] = []
+
+        def start(*arguments: str) -> Any:
+            flags = ["--no-sandbox", "--mute-audio", "--autoplay-policy=no-user-gesture-required", *arguments]
+            opened.append(driver.chromium.launch(executable_path=executable, args=flags))
+            return opened[-1]
+
+        yield start
+        for browser in opened:
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser(open_browser: Callable[..., Any]) -> Any:
+    """A headless Chromium that all tests share."""
+    return open_browser()
+
+
+@pytest.fixture
+def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """The function `(url, **context options)` that opens a page in a session of its own.
+
+    What the page writes to its console as an error, and requests to other machines, fail the test; so do tracebacks.
+    """
+    contexts, complaints = [], []
+
+    def open_page(url: str, *, using: Any = None, **options: Any) -> Any:
+        context = (using or browser).new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        context.set_default_timeout(1000 * PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
+        page.on("request", lambda sent: complaints.append(f"asked {sent.url[:80]}") if _leaves(sent.url) else None)
+        page.goto(url)
+        page.get_by_role("heading", level=1).wait_for()
+        return page
+
+    yield open_page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for number, context in enumerate(contexts):
+        for page in context.pages:
+            assert "Traceback" not in page.content()
+            if not page.is_closed():
+                page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png", full_page=True)
+        context.close()
+    assert not complaints, complaints
+
+
+def _leaves(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1", "data:", "blob:"))

@@ -1,0 +1,98 @@
+"""The model as the Space holds it: whole recordings as hf_speech hears them, live as the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+
+from hf_speech import load_model
+from hf_speech.evaluation import transcribe_files
+
+TEXT = "abc cab bba ca b ac"
+
+
+@pytest.fixture
+def module(space_module: Callable[[str, str], Any]) -> ModuleType:
+    return space_module("transcribe", "recogniser")
+
+
+@pytest.fixture
+def recogniser(module: ModuleType, beeps_run: Path) -> Any:
+    return module.Recogniser(beeps_run)
+
+
+def test_words_are_those_of_hf_speech(recogniser: Any, module: ModuleType, beeps_run: Path, make_beeps) -> None:
+    long = np.concatenate([make_beeps(TEXT, seed=seed) for seed in range(12)])
+    assert len(long) / recogniser.rate > 2 * module.CHUNK_SECONDS
+    sources = [{"array": sound, "sampling_rate": 8000} for sound in (make_beeps(TEXT), long)]
+    for source, transcript in zip(
+        sources, transcribe_files(load_model(beeps_run, "cpu"), sources, progress=False), strict=True
+    ):
+        words = recogniser.words(source["array"], False)
+        assert [word.text for word in words] == [word.text for word in transcript.hypothesis.words]
+        for word, expected in zip(words, transcript.hypothesis.words, strict=True):
+            assert word.start == pytest.approx(expected.start)
+            assert word.end == pytest.approx(expected.end)
+            assert word.confidence == pytest.approx(expected.confidence, abs=1e-4)
+    assert " ".join(word.text for word in recogniser.words(sources[0]["array"], False)) == TEXT
+
+
+def test_hears_nothing_in_silence(recogniser: Any) -> None:
+    assert recogniser.words(np.zeros(8000, np.float32), False) == []
+    assert recogniser.words(np.zeros(0, np.float32), False) == []
+
+
+def test_too_short_a_sound_is_refused_in_a_sentence(recogniser: Any) -> None:
+    sound = np.full(20, 0.5, np.float32)
+    assert recogniser.words(sound, False) == []
+    with pytest.raises(ValueError, match=r"only 0\.00\d seconds: give a longer one\."):
+        recogniser.features(sound)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+@pytest.mark.parametrize("piece_seconds", [0.05, 0.37, 10.0])
+def test_live_is_the_whole(recogniser: Any, make_beeps, rate: int, piece_seconds: float) -> None:
+    """As a browser sends it: int16, stereo, channels last, at its own rate, in pieces."""
+    sound = make_beeps(TEXT, rate)
+    stereo = np.round(32767 * np.stack([sound, sound], axis=1)).astype(np.int16)
+    listener, texts = recogniser.listen(), []
+    size = round(piece_seconds * rate)
+    for first in range(0, len(stereo), size):
+        texts.append(listener.accept(stereo[first : first + size], rate))
+    assert listener.finish() == TEXT
+    assert listener.seconds == pytest.approx(len(sound) / rate, abs=1e-6)
+    if piece_seconds < 1:
+        assert texts[len(texts) // 2]  # words came before the end
+        assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+
+
+def test_what_a_session_keeps_does_not_grow(recogniser: Any) -> None:
+    listener = recogniser.listen()
+    rng, sizes = np.random.default_rng(0), []
+    for _ in range(60):
+        listener.accept(rng.normal(0, 0.1, 24_000).astype(np.float32), 48_000)
+        stream = listener._stream
+        sizes.append(stream._samples.nbytes + stream._features.nbytes)
+    assert max(sizes[30:]) <= max(sizes[:30])
+    assert max(sizes) < 100_000
+
+
+def test_resampling_in_pieces_is_resampling(make_tone) -> None:
+    """Why the listener keeps its resampler: without one, every seam would click."""
+    tone = make_tone(1.0, 440.0, 48_000)
+    stream = soxr.ResampleStream(48_000, 8_000, 1, dtype="float32")
+    pieces = [stream.resample_chunk(tone[first : first + 4_799]) for first in range(0, len(tone), 4_799)]
+    joined = np.concatenate([*pieces, stream.resample_chunk(tone[:0], last=True)])
+    np.testing.assert_allclose(joined, soxr.resample(tone, 48_000, 8_000), atol=1e-3)
+
+
+def test_a_bidirectional_model_says_that_it_cannot(module: ModuleType) -> None:
+    recogniser = module.Recogniser(Path(__file__).resolve().parents[2] / "pretrained" / "an4")
+    assert not recogniser.can_stream

@@ -1,0 +1,169 @@
+"""What visitors bring, and what becomes of it; the limits hold even where headers lie."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE = 16_000
+
+
+@pytest.fixture
+def sound(space_module: Callable[[str, str], Any]) -> ModuleType:
+    return space_module("transcribe", "sound")
+
+
+def read(sound: ModuleType, path: Path, seconds: float = 10, megabytes: float = 1) -> np.ndarray:
+    return sound.read_sound(path, RATE, seconds, megabytes)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_U8"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.wav", "MS_ADPCM"),
+        ("a.flac", "PCM_16"),
+        ("a.ogg", "VORBIS"),
+        ("a.mp3", "MPEG_LAYER_III"),
+        ("a.aiff", "PCM_16"),
+        ("a.au", "PCM_16"),
+        ("a.caf", "PCM_16"),
+    ],
+)
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+def test_reads_formats_and_rates(sound: ModuleType, tmp_path: Path, make_tone, name: str, subtype: str, rate) -> None:
+    soundfile.write(tmp_path / name, make_tone(1.0, 440.0, rate, 0.5), rate, subtype=subtype)
+    samples = read(sound, tmp_path / name)
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert len(samples) == pytest.approx(RATE, rel=0.06)  # mp3 and ADPCM add a little
+    spectrum = np.abs(np.fft.rfft(samples[: RATE // 2]))
+    assert spectrum.argmax() * 2 == pytest.approx(440, abs=4)
+    assert np.abs(samples[RATE // 4 : RATE // 2]).max() == pytest.approx(0.5, abs=0.05)
+
+
+def test_channels_are_averaged(sound: ModuleType, tmp_path: Path, make_tone) -> None:
+    left, right = make_tone(0.5, 300.0), make_tone(0.5, 900.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read(sound, tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
+
+
+def refusal(sound: ModuleType, path: Path, **limits: float) -> str:
+    with pytest.raises(sound.SoundError) as error:
+        read(sound, path, **limits)
+    message = str(error.value)
+    assert message.endswith(".")
+    assert str(path.parent) not in message  # visitors learn nothing of the server
+    assert path.name in message
+    return message
+
+
+def test_refuses_what_is_too_long_by_its_header(sound: ModuleType, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.flac", np.zeros(2 * 3600 * 1000, np.int16), 1000)  # two hours in a few kilobytes
+    assert "2 hours long, and 10 seconds is the most" in refusal(sound, tmp_path / "long.flac")
+
+
+def test_refuses_what_is_too_long_although_its_header_lies(sound: ModuleType, tmp_path: Path, make_tone) -> None:
+    path = tmp_path / "lie.flac"
+    soundfile.write(path, make_tone(20.0, 440.0, 8000), 8000)
+    content = bytearray(path.read_bytes())
+    # STREAMINFO: 20 bits rate, 3 channels, 5 bits a sample, 36 samples; the last say "unknown".
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert "too long" in refusal(sound, path)
+
+
+def test_refuses_what_is_too_large(sound: ModuleType, tmp_path: Path, make_tone) -> None:
+    soundfile.write(tmp_path / "large.wav", make_tone(5.0, 440.0, 48_000), 48_000, subtype="DOUBLE")
+    assert "2 MB large, and 1 MB is the most" in refusal(sound, tmp_path / "large.wav")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"these are words", "not a sound"),
+        (b"RIFF\x00\x00\x00\x00WAVE", "not a sound"),
+        (b"\x00\x00\x00\x20ftypM4A " + bytes(64), "not a sound"),
+    ],
+)
+def test_refuses_what_is_no_sound(sound: ModuleType, tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    assert reason in refusal(sound, tmp_path / "a.wav")
+
+
+def test_refuses_what_holds_nothing(sound: ModuleType, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE)
+    assert "no sound (0 s)" in refusal(sound, tmp_path / "none.wav")
+    assert "no longer here" in refusal(sound, tmp_path / "gone.wav")
+
+
+def test_refuses_what_is_not_finite(sound: ModuleType, tmp_path: Path) -> None:
+    samples = np.zeros(1000, np.float32)
+    samples[10] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    assert "not numbers" in refusal(sound, tmp_path / "nan.wav")
+
+
+def test_refuses_absurd_rates(sound: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100), RATE)
+    content = bytearray(path.read_bytes())
+    content[24:28] = struct.pack("<I", 3)
+    path.write_bytes(content)
+    assert "3 Hz" in refusal(sound, path)
+
+
+def test_silence(sound: ModuleType, make_tone) -> None:
+    rng = np.random.default_rng(0)
+    assert sound.is_silent(np.zeros(RATE, np.float32))
+    assert sound.is_silent(np.zeros(0, np.float32))
+    assert sound.is_silent(np.full(RATE, 0.3, np.float32))  # a microphone's constant
+    assert sound.is_silent(rng.normal(0, 1e-4, RATE).astype(np.float32))
+    assert not sound.is_silent(make_tone(0.1, 440.0, RATE, 0.01))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int8, np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["mono", "channels last", "channels first"])
+def test_decoded_samples_become_mono_floats(sound: ModuleType, make_tone, dtype: Any, layout: str) -> None:
+    tone = make_tone(0.2, 440.0)
+    array: Any = tone
+    if np.issubdtype(dtype, np.integer):
+        info = np.iinfo(dtype)
+        middle, scale = (128, 128) if dtype == np.uint8 else (0, -float(info.min))
+        array = np.clip(np.round(tone * scale + middle), info.min, info.max)
+    array = array.astype(dtype)
+    if layout != "mono":
+        array = np.stack([array, array], axis=1 if layout == "channels last" else 0)
+    mono = sound.to_mono(array)
+    assert mono.dtype == np.float32
+    np.testing.assert_allclose(mono, tone, atol=0.01)
+
+
+def test_what_is_no_samples_is_refused(sound: ModuleType) -> None:
+    for array in (np.zeros((2, 2, 2)), np.zeros(5, np.int64), np.zeros(3, bool)):
+        with pytest.raises(sound.SoundError):
+            sound.to_mono(array)
+
+
+def test_durations_are_readable(sound: ModuleType) -> None:
+    assert [sound.readable(x) for x in (4.25, 5, 60, 90, 300, 3600, 7200)] == [
+        "4.2 seconds",
+        "5 seconds",
+        "1 minute",
+        "1.5 minutes",
+        "5 minutes",
+        "1 hour",
+        "2 hours",
+    ]
