@@ -90,6 +90,8 @@ class TrainingOptions:
                 close = difflib.get_close_matches(key, names, n=1)
                 hint = f": did you mean {close[0]!r}?" if close else "."
                 raise RecipeError(f"transformers' TrainingArguments have no {key!r} (training.trainer_options){hint}")
+        if "hub_token" in self.trainer_options:  # The recipe is written into the run folder, and published.
+            raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
 
     def training_arguments(self, run_dir: Path, metric: str, greater_is_better: bool) -> TrainingArguments:
         """Makes transformers' arguments: evaluate and save each epoch, checkpoints and logs inside the run folder."""
