@@ -57,7 +57,7 @@ def _section(experiment: Experiment, found: dict[str, Any]) -> str:
         "minutes",
         "command",
     ]
-    lines += [format_markdown(head, [_row(item, found.get(item.name), train) for item in runs]), ""]
+    lines += [format_markdown(head, [_row(item, found.get(item.name), train) for item in runs], names=2), ""]
     for item in experiment.items:
         if isinstance(item, Table | Search):
             lines += [f"### {item.what[0].upper()}{item.what[1:]}", "", _own_table(item, found.get(item.name)), ""]

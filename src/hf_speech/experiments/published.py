@@ -83,7 +83,7 @@ EMOTION = Experiment(
         Item("emotion-improved-folds", "the same, five folds by actor", "emotion", RAVDESS, minutes=75, folds=5),
         Table(
             "emotion-features",
-            "the same on other features, actors never heard",
+            "the recipe of today on other features, actors never heard",
             "emotion",
             RAVDESS,
             minutes=60,
@@ -91,7 +91,7 @@ EMOTION = Experiment(
         ),
         Search(
             "emotion-search",
-            "epochs, units and dropout, chosen on actors 21 and 22",
+            "search over epochs, units and dropout, decided by actors 21 and 22",
             "emotion",
             RAVDESS,
             minutes=150,
