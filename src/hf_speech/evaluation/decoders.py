@@ -12,19 +12,19 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from datasets import Dataset
 from tqdm.auto import tqdm
-from transformers.utils import cached_file
 
 from hf_speech.decoding import BeamSearchDecoder, Hypothesis, Tuning, greedy_decode, tune_decoder
 from hf_speech.errors import ModelError
-from hf_speech.evaluation.inference import predict
-from hf_speech.evaluation.loading import LoadedModel
-from hf_speech.tasks.transcripts import normalize_for
+from hf_speech.evaluation.recogniser import Recogniser
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from hf_speech.evaluation.loading import LoadedModel
 
 LANGUAGE_MODEL = "language_model.arpa"
 """The name under which a model folder holds its language model."""
@@ -108,27 +108,17 @@ class BeamOptions:
         return options | {"language_model": None if self.language_model is None else self.language_model.name}
 
 
-def find_language_model(loaded: LoadedModel) -> Path | None:
+def find_language_model(recogniser: Recogniser) -> Path | None:
     """The language model that a model brings, if there is one: in its folder, or in its repository on the Hub.
 
     The weights tuned for it are fetched along with it.
     """
-    revision = getattr(loaded.model.config, "_commit_hash", None)
-    found = [
-        cached_file(
-            str(Path(loaded.name).expanduser()) if Path(loaded.name).expanduser().is_dir() else loaded.name,
-            name,
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        for name in (LANGUAGE_MODEL, BeamOptions.file(Path(LANGUAGE_MODEL)).name)
-    ]
-    return None if found[0] is None else Path(found[0])
+    found = [recogniser.find_file(name) for name in (LANGUAGE_MODEL, BeamOptions.file(Path(LANGUAGE_MODEL)).name)]
+    return found[0]
 
 
 def choose_decoder(
-    loaded: LoadedModel,
+    recogniser: Recogniser,
     language_model: Path | None = None,
     hot_words: str | None = None,
     num_best: int = 1,
@@ -137,7 +127,7 @@ def choose_decoder(
     """The decoder that the options of a command line ask for: the best path if there are none.
 
     Args:
-        loaded: A recogniser.
+        recogniser: A recogniser.
         language_model: An ARPA file, or `auto` for the one that the model brings.
         hot_words: Words to prefer, separated by commas.
         num_best: How many hypotheses are wanted: more than one takes a search.
@@ -148,10 +138,10 @@ def choose_decoder(
     """
     given = {name: value for name, value in given.items() if value is not None}
     if language_model is not None and str(language_model) == "auto":
-        language_model = find_language_model(loaded)
+        language_model = find_language_model(recogniser)
         if language_model is None:
             raise ModelError(
-                f"{loaded.name} brings no {LANGUAGE_MODEL}: make one with hf-speech build-lm, and give its path."
+                f"{recogniser.name} brings no {LANGUAGE_MODEL}: make one with hf-speech build-lm, and give its path."
             )
     if hot_words is not None:
         given["hot_words"] = tuple(word.strip() for word in hot_words.split(",") if word.strip())
@@ -160,29 +150,27 @@ def choose_decoder(
     elif "hot_word_weight" in given:
         raise ModelError("There are no hot words for the hot_word_weight: give some as hot_words.")
     if language_model is None and not given and num_best == 1:
-        return greedy_decoder(loaded)
-    return beam_decoder(loaded, BeamOptions.beside(language_model, **given))
+        return greedy_decoder(recogniser)
+    return beam_decoder(recogniser, BeamOptions.beside(language_model, **given))
 
 
-def seconds_per_frame(loaded: LoadedModel) -> float:
+def seconds_per_frame(recogniser: Recogniser) -> float:
     """Seconds that a logit frame of the model spans."""
-    return float(loaded.model.config.inputs_to_logits_ratio / loaded.sampling_rate)
+    return recogniser.samples_per_frame / recogniser.sampling_rate
 
 
-def vocabulary(loaded: LoadedModel) -> list[str]:
+def vocabulary(recogniser: Recogniser) -> list[str]:
     """The model's tokens in the order of their ids.
 
     Raises:
         ModelError: If the model is no recogniser.
     """
-    if loaded.tokenizer is None:
-        raise ModelError(f"{loaded.name} is a model for {loaded.task.name}: give one for speech recognition.")
-    return list(loaded.tokenizer.convert_ids_to_tokens(range(loaded.model.config.vocab_size)))
+    return recogniser.tokens
 
 
-def greedy_decoder(loaded: LoadedModel) -> Decoder:
+def greedy_decoder(recogniser: Recogniser) -> Decoder:
     """Decoding along the best path, with the model's own tokens."""
-    tokens, blank = vocabulary(loaded), loaded.model.config.pad_token_id
+    tokens, blank = recogniser.tokens, recogniser.blank
 
     def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
         return [greedy_decode(log_probs, tokens, seconds_per_frame=frame, blank=blank)]
@@ -190,18 +178,18 @@ def greedy_decoder(loaded: LoadedModel) -> Decoder:
     return decode
 
 
-def beam_decoder(loaded: LoadedModel, options: BeamOptions) -> Decoder:
+def beam_decoder(recogniser: Recogniser, options: BeamOptions) -> Decoder:
     """Beam search; see `BeamSearchDecoder`."""
-    tokens = vocabulary(loaded)
+    tokens = recogniser.tokens
     search = BeamSearchDecoder(
         tokens,
         language_model=options.language_model,
         beam_size=options.beam_size,
         lm_weight=options.lm_weight,
         word_score=options.word_score,
-        hot_words=[_as_written(word, tokens, loaded.tokenizer) for word in options.hot_words],
+        hot_words=[_as_written(word, tokens, recogniser) for word in options.hot_words],
         hot_word_score=options.hot_word_weight,
-        blank=loaded.model.config.pad_token_id,
+        blank=recogniser.blank,
     )
 
     def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
@@ -210,16 +198,17 @@ def beam_decoder(loaded: LoadedModel, options: BeamOptions) -> Decoder:
     return decode
 
 
-def _as_written(word: str, tokens: list[str], tokenizer: Any) -> str:
+def _as_written(word: str, tokens: list[str], recogniser: Recogniser) -> str:
     """A word as the model writes it: by its normaliser, and in the case of its letters."""
-    written = normalize_for(word, tokenizer)
+    written = recogniser.normalize(word)
     cases = (written, written.upper(), written.lower())
     return next((case for case in cases if set(case) <= set(tokens)), written)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Logits to log-probabilities, float32."""
-    log_probs: np.ndarray = torch.from_numpy(logits).float().log_softmax(dim=-1).numpy()
+    shifted = logits.astype(np.float32) - logits.max(axis=-1, keepdims=True)
+    log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probs
 
 
@@ -237,6 +226,8 @@ def tune_beam(
     Returns:
         The options with the best weights, and all that were tried.
     """
+    from hf_speech.evaluation.inference import predict
+
     references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
     frame = seconds_per_frame(loaded)
     predictions = predict(loaded, rows["audio"], progress=progress)
