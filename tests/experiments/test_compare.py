@@ -1,0 +1,130 @@
+"""Comparisons: trained once, continued, and the table made of the runs' files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hf_speech.cli import main
+from hf_speech.errors import RecipeError
+from hf_speech.experiments import compare, parse_axis
+from hf_speech.experiments.compare import Comparison
+from hf_speech.training import run as training_run
+
+QUICK = ["--training.num_train_epochs", "2", "--training.report_to", "none"]
+AXES = [parse_axis("features.normalization=none,peak")]
+
+
+@pytest.fixture(scope="module")
+def compared(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a comparison of two variants; tests only read it."""
+    folder = tmp_path_factory.mktemp("compare") / "out"
+    compare(str(tones_recipe), AXES, QUICK, folder, "hf-speech compare tones --over features.normalization=none,peak")
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The run folders that are trained from here on."""
+    folders: list[str] = []
+    evaluate = training_run._evaluate
+
+    def note(*arguments, **options):
+        folders.append(arguments[2].name)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(training_run, "_evaluate", note)
+    return folders
+
+
+def test_the_table_has_the_figures_of_the_files(compared: Path) -> None:
+    rows = list(csv.DictReader((compared / "comparison.csv").open()))
+    assert [row["features.normalization"] for row in rows] == ["none", "peak"]
+    for row in rows:
+        folder = compared / f"normalization={row['features.normalization']}"
+        for split in ("validation", "test"):
+            report = json.loads((folder / "evaluation" / f"{split}.json").read_text())
+            assert float(row[f"{split}_accuracy"]) == report["metrics"]["accuracy"]
+        assert int(row["parameters"]) == report["num_parameters"]
+        assert [float(row["test_low"]), float(row["test_high"])] == report["confidence"]["accuracy"]
+        assert float(row["seconds"]) == json.loads((folder / "training.json").read_text())["seconds"]
+        assert report["command"].startswith("hf-speech train ")
+        assert report["command"].endswith(
+            f"--features.normalization {row['features.normalization']} --output_dir {folder}"
+        )
+
+
+def test_text_and_markdown_say_the_same(compared: Path) -> None:
+    comparison = Comparison.from_dict(json.loads((compared / "comparison.json").read_text()))
+    best = comparison.records[comparison.best]
+    assert best.value("validation") == max(record.value("validation") for record in comparison.records)
+    text = comparison.text().splitlines()
+    assert text[0].split() == [
+        *("normalization", "validation", "accuracy", "(%)", "test", "accuracy", "(%)", "95", "%", "interval"),
+        *("parameters", "minutes"),
+    ]
+    assert sum("* " in line for line in text[:-1]) == 1
+    assert f"* {100 * best.value('validation'):.2f}" in comparison.text()
+    markdown = (compared / "comparison.md").read_text()
+    assert markdown == comparison.markdown()
+    assert markdown.startswith("`hf-speech compare tones --over features.normalization=none,peak`\n\n| normalization |")
+    assert markdown.count("\n| ") == 4
+
+
+def test_it_goes_on_where_it_was_interrupted(
+    compared: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(compared, folder)
+    compare(str(tones_recipe), AXES, QUICK, folder)
+    assert trained == [], "what is done is left alone"
+    # Interrupted in the middle of the second: a checkpoint is there, the model is not.
+    second = folder / "normalization=peak"
+    for name in ("training.json", "model.safetensors", "evaluation"):
+        shutil.rmtree(second / name) if (second / name).is_dir() else (second / name).unlink()
+    last = max((second / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+    shutil.rmtree(last)
+    again = compare(str(tones_recipe), AXES, QUICK, folder)
+    assert trained == ["normalization=peak"]
+    before = Comparison.from_dict(json.loads((compared / "comparison.json").read_text()))
+    assert [record.value("test") for record in again.records] == [record.value("test") for record in before.records]
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_this_one(compared: Path, tones_recipe: Path) -> None:
+    with pytest.raises(RecipeError, match=r"made by another recipe \(model.dropout is 0.0 there and 0.5 here\)"):
+        compare(str(tones_recipe), AXES, [*QUICK, "--model.dropout", "0.5"], compared)
+
+
+def test_a_wrong_variant_is_refused_before_the_first_is_trained(
+    tones_recipe: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    for axis, message in (
+        ("features.normalization=none,loud", "features.normalization"),
+        ("features.normalisation=none", "did you mean 'features.normalization'"),
+        ("features.win_length=200,-1", "win_length"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            compare(str(tones_recipe), [parse_axis(axis)], QUICK, tmp_path / "out")
+    assert trained == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_from_the_command_line(
+    compared: Path, tones_recipe: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(tones_recipe), "--over", "features.normalization=none,peak", *QUICK]
+    with pytest.raises(SystemExit) as exit_:
+        main([*words, "--output-dir", str(compared)])
+    assert not exit_.value.code
+    assert trained == []
+    printed = capsys.readouterr().out
+    assert "[2/2] normalization=peak" in printed
+    assert printed.rstrip().endswith("* best on validation")
+    with pytest.raises(SystemExit) as exit_:
+        main([*words, "--over", "features.normalization=none"])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,172 @@
+"""Searches: what is proposed, what decides, and how an interrupted one goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hf_speech.cli import main
+from hf_speech.errors import RecipeError
+from hf_speech.experiments import parse_axis, read_run, search
+from hf_speech.training import run as training_run
+
+optuna = pytest.importorskip("optuna")
+
+QUICK = ["--training.report_to", "none", "--training.per_device_train_batch_size", "20"]
+AXES = [
+    parse_axis("training.num_train_epochs=1..3"),
+    parse_axis("model.hidden_size=4,8"),
+    parse_axis("training.learning_rate=1e-3..1e-1:log"),
+]
+COMMAND = "hf-speech search tones"
+
+
+@pytest.fixture(scope="module")
+def searched(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search of three trials; tests only read it."""
+    folder = tmp_path_factory.mktemp("search") / "out"
+    search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=folder, command=COMMAND)
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The run folders that are trained from here on."""
+    folders: list[str] = []
+    evaluate = training_run._evaluate
+
+    def note(*arguments, **options):
+        folders.append(arguments[2].name)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(training_run, "_evaluate", note)
+    return folders
+
+
+def test_values_are_drawn_from_what_was_asked_for(searched: Path) -> None:
+    rows = list(csv.DictReader((searched / "search.csv").open()))
+    assert [row["trial"] for row in rows] == ["0", "1", "2"]
+    for row in rows:
+        assert row["training.num_train_epochs"] in ("1", "2", "3")
+        assert row["model.hidden_size"] in ("4", "8")
+        assert 1e-3 <= float(row["training.learning_rate"]) <= 1e-1
+        record = read_run(searched / f"trial-00{row['trial']}")
+        assert float(row["validation_accuracy"]) == record.value("validation")
+        recipe = (searched / f"trial-00{row['trial']}" / "recipe.yaml").read_text()
+        assert f"hidden_size: {row['model.hidden_size']}\n" in recipe
+    assert len({row["training.learning_rate"] for row in rows}) == 3
+
+
+def test_validation_decides_and_the_best_alone_is_tested(searched: Path) -> None:
+    content = json.loads((searched / "search.json").read_text())
+    values = [trial["value"] for trial in content["trials"]]
+    assert values[content["best"]] == max(values)
+    tested = [trial for trial in range(3) if (searched / f"trial-00{trial}" / "evaluation" / "test.json").is_file()]
+    assert tested == [content["best"]]
+    assert content["record"]["evaluations"]["test"]["metrics"]
+    assert content["command"] == COMMAND
+
+
+def test_a_finished_search_is_left_alone_and_more_trials_are_added(
+    searched: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(searched, folder)
+    search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=folder)
+    assert trained == []
+    result = search(str(tones_recipe), AXES, QUICK, trials=4, output_dir=folder)
+    assert trained == ["trial-003"]
+    settings = [trial["settings"]["training.learning_rate"] for trial in result.trials]
+    assert len(set(settings)) == 4, "going on does not propose the same again"
+
+
+def test_an_interrupted_trial_is_finished_first(
+    searched: Path, tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
+) -> None:
+    folder = tmp_path / "out"
+    save = training_run._save
+
+    def interrupt(recipe, parts, run_dir, history):
+        if run_dir.name == "trial-001":
+            raise KeyboardInterrupt
+        save(recipe, parts, run_dir, history)
+
+    monkeypatch.setattr(training_run, "_save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        search(str(tones_recipe), AXES, QUICK, trials=2, output_dir=folder)
+    assert trained == ["trial-000"]
+    monkeypatch.setattr(training_run, "_save", save)
+    result = search(str(tones_recipe), AXES, QUICK, trials=2, output_dir=folder)
+    assert trained == ["trial-000", "trial-001"]
+    assert [trial["outcome"] for trial in result.trials] == ["complete", "complete"]
+
+
+@pytest.mark.slow
+def test_a_trial_that_cannot_be_trained_is_reported_and_left(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    axes = [parse_axis("model.hidden_size=8,0")]
+    result = search(str(tones_recipe), axes, [*QUICK, "--training.max_steps", "1"], trials=4, output_dir=tmp_path / "o")
+    outcomes = {trial["settings"]["model.hidden_size"]: trial["outcome"] for trial in result.trials}
+    assert outcomes == {"8": "complete", "0": "fail"}
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "failed: The recipe's section model: " in printed
+    assert "hidden_size must lie between 1 and 65,536, and 0 does not." in printed
+    with pytest.raises(RecipeError, match=r"No trial of .* could be trained"):
+        search(str(tones_recipe), [parse_axis("model.hidden_size=0,-1")], QUICK, trials=1, output_dir=tmp_path / "p")
+
+
+@pytest.mark.slow
+def test_lagging_trials_are_broken_off(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a pruner that finds every second trial too bad after its first epoch."""
+    monkeypatch.setattr(
+        optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number % 2 == 1, raising=True
+    )
+    axes = [parse_axis("training.learning_rate=1e-3..1e-2")]
+    words = [*QUICK, "--training.num_train_epochs", "3"]
+    result = search(str(tones_recipe), axes, words, trials=2, output_dir=tmp_path / "out", prune=True)
+    assert [trial["outcome"] for trial in result.trials] == ["complete", "pruned"]
+    for trial, epochs in ((0, 3), (1, 1)):
+        log = json.loads((tmp_path / "out" / f"trial-00{trial}" / "training.json").read_text())["log"]
+        assert len([entry for entry in log if "eval_loss" in entry]) == epochs
+    assert result.rows()[1][-1] == "pruned"
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (["model.hidden_siz=4,8"], "did you mean 'model.hidden_size'"),
+        (["features.win_length=-1,200"], "win_length"),
+        (["model.hidden_size+model.dropout=4+0.1,8+0.2"], "a search varies each key by itself".capitalize()),
+    ],
+)
+def test_a_wrong_key_is_refused_before_the_first_trial(
+    tones_recipe: Path, tmp_path: Path, trained: list[str], axes: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        search(str(tones_recipe), [parse_axis(axis) for axis in axes], QUICK, trials=1, output_dir=tmp_path / "out")
+    assert trained == []
+
+
+def test_another_search_is_not_taken_for_this_one(searched: Path, tones_recipe: Path) -> None:
+    with pytest.raises(RecipeError, match="has a search over something else"):
+        search(str(tones_recipe), AXES[:2], QUICK, trials=3, output_dir=searched)
+
+
+def test_from_the_command_line(
+    searched: Path, tones_recipe: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["search", str(tones_recipe), "--over", "training.num_train_epochs=1..3", "--over", "model.hidden_size=4,8"]
+    words += ["--over", "training.learning_rate=1e-3..1e-1:log", "--trials", "3", "--output_dir", str(searched), *QUICK]
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert not exit_.value.code
+    assert trained == []
+    printed = capsys.readouterr().out
+    assert "validation accuracy (%)" in printed
+    assert f"The best trial lies in {searched / 'trial-00'}" in printed
+    assert "on the test split. Train it again with\n  hf-speech train" in printed

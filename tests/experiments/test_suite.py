@@ -1,0 +1,167 @@
+"""The experiments and their page: run once, recorded without the folders of this machine, every figure from a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hf_speech.cli import main
+from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.evaluation import wilson_interval
+from hf_speech.experiments import EXPERIMENTS, Experiment, Place, carry_out, page, read_run, render, run_experiments
+from hf_speech.experiments.page import NOT_YET
+from hf_speech.experiments.suite import CORPORA, Item, Search, Table
+from hf_speech.training import run as training_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STEP = ("--training.max_steps", "1", "--training.report_to", "none", "--training.dataloader_num_workers", "0")
+SMALL = (
+    Experiment(
+        "small",
+        "A small experiment",
+        "nothing at all.",
+        (
+            Item(
+                "small-plain",
+                "plain",
+                "published/mfcc_lstm_emotion",
+                "ravdess",
+                STEP,
+                split="validation",
+                train_split=True,
+                note="One step.",
+            ),
+            Item("small-folds", "in folds", "emotion", "ravdess", (*STEP, "--num_folds", "2"), folds=2),
+            Table("small-table", "in two ways", "emotion", "ravdess", STEP, over=("model.hidden_size=4,8",)),
+            Search("small-search", "searched", "emotion", "ravdess", STEP, over=("model.dropout=0.1..0.5",), trials=2),
+            Item("small-later", "for another day", "emotion", "ravdess", STEP),
+        ),
+    ),
+)
+NAMES = [item.name for item in SMALL[0].items]
+
+
+@pytest.fixture(autouse=True)
+def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carry_out, "EXPERIMENTS", SMALL)
+    monkeypatch.setattr(page, "EXPERIMENTS", SMALL)
+
+
+@pytest.fixture(scope="module")
+def done(small_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Path]:
+    """Where all but the last were run, and the page; tests only read them."""
+    root = tmp_path_factory.mktemp("experiments")
+    place = Place(small_corpora, root / "runs", root / "docs" / "results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(carry_out, "EXPERIMENTS", SMALL)
+        patch.setattr(page, "EXPERIMENTS", SMALL)
+        run_experiments(NAMES[:-1], place, root / "docs" / "results.md", lambda line: None)
+    return place, root / "docs" / "results.md"
+
+
+def test_every_figure_is_that_of_an_evaluation_file(done: tuple[Place, Path]) -> None:
+    place, path = done
+    text = path.read_text()
+    run = json.loads((place.runs / "small-plain" / "evaluation" / "validation.json").read_text())
+    low, high = run["confidence"]["accuracy"]
+    row = next(line for line in text.splitlines() if line.startswith("| plain (one step) |"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == f"validation ({run['num_utterances']})"
+    assert cells[2] == f"**{100 * run['metrics']['accuracy']:.2f} %** accuracy"
+    assert cells[3] == f"{100 * low:.1f} to {100 * high:.1f}"
+    train = json.loads((place.runs / "small-plain" / "evaluation" / "train.json").read_text())
+    assert cells[4] == f"{100 * train['metrics']['accuracy']:.2f}"
+    assert cells[5] == f"{run['num_parameters']:,}"
+    assert cells[7].startswith(f"`hf-speech train published/mfcc_lstm_emotion --data_dir {CORPORA}/ravdess --training.")
+
+
+def test_folds_make_one_figure(done: tuple[Place, Path]) -> None:
+    place, path = done
+    reports = [
+        json.loads((place.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text()) for fold in (0, 1)
+    ]
+    tested = [set(report["per_speaker"]) for report in reports]
+    assert tested[0] | tested[1] == {"01", "05", "09", "13", "21", "23"}
+    assert not tested[0] & tested[1]
+    right = sum(round(report["metrics"]["accuracy"] * report["num_utterances"]) for report in reports)
+    low, high = wilson_interval(right, 36)
+    row = next(line for line in path.read_text().splitlines() if line.startswith("| in folds |"))
+    assert f"| test (36) | **{100 * right / 36:.2f} %** accuracy | {100 * low:.1f} to {100 * high:.1f} |" in row
+
+
+def test_tables_and_searches_are_on_the_page(done: tuple[Place, Path]) -> None:
+    place, path = done
+    text = path.read_text()
+    assert (
+        f"### In two ways\n\n`hf-speech compare emotion {' '.join(STEP)} --over model.hidden_size=4,8 --data_dir"
+        in text
+    )
+    assert "### Searched\n\n`hf-speech search emotion" in text
+    assert "The best trial on the test split, looked at once: **" in text
+    best = json.loads((place.runs / "small-search" / "search.json").read_text())["best"]
+    tested = read_run(place.runs / "small-search" / f"trial-00{best}").value("test")
+    assert f"**{100 * tested:.2f} %**" in text
+
+
+def test_what_was_not_run_says_so(done: tuple[Place, Path]) -> None:
+    row = next(line for line in done[1].read_text().splitlines() if line.startswith("| for another day |"))
+    assert NOT_YET in row
+    assert "`make experiments EXPERIMENT=small-later`" in row
+
+
+def test_nothing_names_the_folders_of_this_machine(done: tuple[Place, Path]) -> None:
+    place, path = done
+    for file in (path, *place.records.iterdir()):
+        assert str(place.corpora) not in file.read_text(), file
+
+
+def test_the_page_can_be_made_anywhere_of_the_records(
+    done: tuple[Place, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, path = done
+    assert render(place.records) == path.read_text()
+    (tmp_path / "docs").mkdir()
+    shutil.copytree(place.records, tmp_path / "docs" / "results")
+    with pytest.raises(SystemExit) as exit_:
+        main(["experiments", "--only_page", "--page", str(tmp_path / "docs" / "results.md")])
+    assert not exit_.value.code
+    assert (tmp_path / "docs" / "results.md").read_text() == path.read_text()
+
+
+def test_what_is_done_is_not_trained_again(done: tuple[Place, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    place, path = done
+    before = path.read_text()
+    monkeypatch.setattr(training_run, "_make_trainer", lambda *arguments: pytest.fail("trained again"))
+    lines: list[str] = []
+    run_experiments(NAMES[:-1], place, path, lines.append)
+    assert path.read_text() == before
+    assert lines[0] == "[1/4] small-plain: plain (already there)"
+
+
+def test_names_and_corpora_that_are_not_there(done: tuple[Place, Path], tmp_path: Path) -> None:
+    place, path = done
+    with pytest.raises(RecipeError, match="There is no experiment 'smal': there are small, small-plain"):
+        run_experiments(["smal"], place, path)
+    nowhere = Place(tmp_path, tmp_path / "runs", tmp_path / "results")
+    with pytest.raises(CorpusError, match="has no ravdess: put the corpus there"):
+        run_experiments(["small-later"], nowhere, tmp_path / "page.md")
+    assert [item.name for item in carry_out.choose_items(["small-later", "small"])] == ["small-later", *NAMES[:-1]]
+
+
+def test_the_list_says_what_there_is(done: tuple[Place, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    place, path = done
+    with pytest.raises(SystemExit) as exit_:
+        main(["experiments", "--list", "--runs", str(place.runs), "--page", str(path)])
+    assert not exit_.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == NAMES
+    assert "done" in lines[0]
+    assert "about" in lines[-1]
+
+
+def test_the_page_of_this_project_is_what_its_records_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "EXPERIMENTS", EXPERIMENTS)
+    assert (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8") == render(REPOSITORY / "docs" / "results")
