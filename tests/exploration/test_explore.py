@@ -138,7 +138,7 @@ def test_the_page_of_a_classification_in_words(explored_tones: Exploration):
 
 def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration):
     text = Page(explored_beeps.page).text
-    for words in ("180 utterances", "different words", "words that train lacks", "Beside each original"):
+    for words in ("180 utterances", "different words", "New words are those", "Beside each original"):
         assert words in text
     for example in explored_beeps.examples:
         for version in example.versions:
@@ -174,6 +174,27 @@ def test_a_corpus_that_training_would_refuse_can_be_looked_at(digit_folder: Path
     exploration = explore(tones(digit_folder), tmp_path / "out", examples=1)
     assert "30 unusable" in Page(exploration.page).text
     assert [example.entry.target for example in exploration.examples] == ["low"]
+
+
+def test_rows_that_cannot_even_be_listed_are_reported(tmp_path: Path, make_beeps):
+    """A line of `text` without a recording, for which loading the corpus would stop a training."""
+    for folder, count in (("train", 8), ("test", 2)):
+        (tmp_path / folder).mkdir()
+        names = [f"{folder}{index}" for index in range(count)]
+        for name in names:
+            soundfile.write(tmp_path / folder / f"{name}.wav", make_beeps("ab"), 8000)
+        (tmp_path / folder / "wav.scp").write_text("".join(f"{name} {name}.wav\n" for name in names))
+        (tmp_path / folder / "text").write_text("".join(f"{name} ab\n" for name in [*names, "ghost"]))
+        (tmp_path / folder / "utt2spk").write_text("".join(f"{name} {name}\n" for name in names))
+    recipe = {
+        "task": "automatic-speech-recognition",
+        "corpus": {"name": "kaldi", "data_dir": str(tmp_path)},
+        "features": {"sampling_rate": 8000, "num_mel_bins": 16, "hop_length": 80, "win_length": 200},
+        "model": {"channels": 16, "hidden_size": 8, "num_hidden_layers": 1},
+    }
+    exploration = explore(load_recipe(recipe), tmp_path / "out", examples=1)
+    assert "'ghost' is in" in Page(exploration.page).text
+    assert len(exploration.table.usable()) == 10
 
 
 def test_nothing_that_can_be_read_is_still_a_report(digit_folder: Path, tmp_path: Path):

@@ -41,13 +41,13 @@ def table_of(corpus: DatasetDict, column: str, **options) -> Table:
 
 def test_transcripts_are_counted_as_the_model_learns_them(sounds: list[Path]):
     train = rows(sounds[:2], ["One two", "two TWO"], ["ann", "bob"])
-    test = rows(sounds[2:4], ["two three", "one Four"], ["ann", None])
+    test = rows(sounds[2:4], ["two three", "one Four five"], ["ann", None])
     table = table_of(DatasetDict(train=train, test=test), "text", write=str.lower)
     first, second = table.summaries()
     assert (first.name, first.utterances, first.kinds, first.speakers, first.new_words) == ("train", 2, 2, 2, None)
     assert (first.shortest, first.longest, first.seconds) == pytest.approx((0.25, 0.5, 0.75))
-    assert (second.kinds, second.speakers, second.median) == (4, 1, pytest.approx(0.875))
-    assert second.new_words == pytest.approx(2 / 4)
+    assert (second.kinds, second.speakers, second.median) == (5, 1, pytest.approx(0.875))
+    assert second.new_words == pytest.approx(3 / 5)
     assert table.entries[0].target == "One two"
     assert table.words(table.entries[1]) == ["two", "two"]
 
