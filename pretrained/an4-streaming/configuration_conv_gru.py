@@ -1,0 +1,141 @@
+"""The configuration of `ConvGRUForCTC`: front end, recurrence, direction and loss.
+
+`strict` checks the type of every field when a configuration is made or loaded. It does not see annotations that are
+strings, so this file does without `from __future__ import annotations`.
+"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+# By how much each front end shortens time, where the configuration has no say in it.
+FIXED_STRIDES = {"deepspeech2": 2, "residual": 2}
+
+
+@strict
+class ConvGRUConfig(PreTrainedConfig):
+    """Configuration of a convolutional-recurrent speech recogniser with character output and CTC.
+
+    The data's way: SpecAugment (training only), the convolutional front end, the recurrent layers, a lookahead
+    convolution (causal models), a linear classifier.
+
+    Args:
+        input_size: Features of an input frame; the feature extractor's `feature_size`.
+        hop_length: Samples from one input frame to the next; the feature extractor's.
+        vocab_size: Tokens, the blank among them.
+        frontend: "deepspeech2" (2-D convolutions, batch norm, clipped ReLU: arXiv 1512.02595), "residual" (2-D
+            convolution stem and residual blocks) or "subsampling" (strided depthwise-separable 1-D convolutions).
+        subsampling: By how much "subsampling" shortens time, a power of two; "deepspeech2" and "residual" halve it.
+        num_convolutions: Convolutions of "deepspeech2" (2 or 3), blocks of "residual", or unstrided depthwise
+            convolutions with a skip that "subsampling" adds after the strided ones.
+        channels: Channels of the front end's convolutions.
+        stem_channels: Channels of the two 3 x 3 convolutions over time and frequency with which "subsampling" then
+            begins, each of which halves the frequencies; 0 for one convolution over time that mixes all features.
+        kernel_size: Frames a convolution of "subsampling" spans.
+        hidden_size: GRU units of each direction.
+        num_hidden_layers: GRU layers.
+        bidirectional: Whether each layer also reads from the end to the beginning; such a model cannot stream.
+        causal: Whether the front end sees no frame of the future; only a causal one-directional model can stream.
+        lookahead: Frames of the future that a lookahead convolution (Wang et al. 2016) behind one-directional layers
+            sees; 0 for none. It sets the latency of streaming.
+        recurrent_norm: What normalises the input of each GRU layer: "batch" (over all valid frames, as in Deep Speech
+            2) or "layer".
+        dropout: Dropout after each convolution block and GRU layer.
+        num_time_masks: SpecAugment: time masks for each utterance.
+        time_mask_width: SpecAugment: largest width of a time mask in frames.
+        max_time_mask_ratio: SpecAugment: largest share of an utterance that one time mask may cover.
+        num_frequency_masks: SpecAugment: frequency masks for each utterance.
+        frequency_mask_width: SpecAugment: largest width of a frequency mask in features.
+        frequency_warp: Each utterance's frequency axis is stretched or squeezed while training by a factor of at most
+            1 plus or minus this, as by another speaker's vocal tract (Jaitly & Hinton 2013); 0 for none. For features
+            whose order is that of frequency: mel filters and spectra.
+        consistency_weight: While training, each utterance is heard twice, under other masks and another dropout, and
+            this weighs how far the two outputs differ (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there); 0 for hearing
+            it once. Each step then costs twice as much.
+        intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer (the later of two),
+            a regulariser for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer learns to write the
+            same characters with the same classifier, or phones.
+        num_phones: Phones, blank included, that the middle layer learns to write with a classifier of its own, where
+            the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 without.
+        ctc_zero_infinity: Whether an utterance too short for its transcript counts nothing instead of spoiling the
+            batch with an infinite loss.
+        pad_token_id: Id of the CTC blank.
+
+    Attributes:
+        stride: Input frames a logit frame spans.
+        inputs_to_logits_ratio: Samples a logit frame spans, as transformers' pipeline wants to know.
+    """
+
+    model_type = "conv_gru"
+
+    input_size: int = 80
+    hop_length: int = 160
+    vocab_size: int = 32
+    frontend: Literal["deepspeech2", "residual", "subsampling"] = "subsampling"
+    subsampling: Literal[2, 4, 8] = 4
+    num_convolutions: int = 2
+    channels: int = 256
+    stem_channels: int = 0
+    kernel_size: int = 5
+    hidden_size: int = 256
+    num_hidden_layers: int = 3
+    bidirectional: bool = True
+    causal: bool = False
+    lookahead: int = 0
+    recurrent_norm: Literal["batch", "layer"] = "layer"
+    dropout: float | int = 0.1
+    num_time_masks: int = 0
+    time_mask_width: int = 40
+    max_time_mask_ratio: float | int = 0.2
+    num_frequency_masks: int = 0
+    frequency_mask_width: int = 20
+    frequency_warp: float | int = 0.0
+    consistency_weight: float | int = 0.0
+    intermediate_ctc_weight: float | int = 0.0
+    num_phones: int = 0
+    ctc_zero_infinity: bool = True
+    pad_token_id: int | None = 0
+
+    @property
+    def stride(self) -> int:
+        """Input frames a logit frame spans."""
+        return FIXED_STRIDES.get(self.frontend, self.subsampling)
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Samples a logit frame spans."""
+        return self.hop_length * self.stride
+
+    def validate_sizes(self) -> None:
+        """Refuses what no model can be; run by `strict` whenever a configuration is made or loaded."""
+        for name in ("input_size", "hop_length", "vocab_size", "channels", "hidden_size", "num_hidden_layers"):
+            if not 1 <= getattr(self, name) <= 65_536:
+                raise ValueError(f"{name} must lie between 1 and 65,536, and {getattr(self, name)} does not.")
+        if not 0 <= self.num_convolutions <= 64:
+            raise ValueError(f"num_convolutions must lie between 0 and 64, and {self.num_convolutions} does not.")
+        if self.frontend == "deepspeech2" and self.num_convolutions not in (2, 3):
+            raise ValueError(f"deepspeech2 has 2 or 3 convolutions, not {self.num_convolutions}.")
+        if not 0 <= self.num_phones <= 65_536:
+            raise ValueError(f"num_phones must lie between 0 and 65,536, and {self.num_phones} does not.")
+        if not 0 <= self.stem_channels <= 4096:
+            raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
+        if not 2 <= self.kernel_size <= 255:
+            raise ValueError(f"kernel_size must be at least 2 and at most 255, and {self.kernel_size} is not.")
+        if not 0 <= self.lookahead <= 1024 or (self.lookahead and self.bidirectional):
+            raise ValueError(
+                f"lookahead ({self.lookahead}) must be at least 0, and 0 for a bidirectional model, which sees "
+                "everything anyway."
+            )
+        if self.causal and self.bidirectional:
+            raise ValueError("causal and bidirectional contradict each other: choose one.")
+        for name in ("dropout", "intermediate_ctc_weight", "frequency_warp"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")
+        if not 0 <= self.consistency_weight <= 100:
+            raise ValueError(f"consistency_weight must lie between 0 and 100, and {self.consistency_weight} does not.")
+        if self.intermediate_ctc_weight and self.num_hidden_layers < 2:
+            raise ValueError("intermediate_ctc_weight needs at least 2 recurrent layers: set it to 0, or add layers.")
+
+
+__all__ = ["ConvGRUConfig"]

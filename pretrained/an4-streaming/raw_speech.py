@@ -1,0 +1,85 @@
+"""What may be given as sound, and how it becomes float32 samples.
+
+Feature extractors of transformers are handed numpy arrays, tensors and lists, one utterance or several, floats or the
+integers of a wav file. All of it is settled here, before any mathematics: the rest of the code sees a list of finite
+mono float32 tensors. What cannot be understood without guessing is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+# Full scale of the integer samples of sound files; 64-bit integers are none of them, and their scale is unknown.
+FULL_SCALES = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
+
+
+def split_utterances(raw_speech: Any) -> Sequence[Any]:
+    """The utterances of whatever was given.
+
+    A 1-D array, tensor or list of numbers is one utterance. A list of those, an array of objects, or a 2-D array or
+    tensor `(batch, samples)` is a batch.
+
+    Raises:
+        ValueError: For an empty list, more than two dimensions, or something that is no sequence of samples.
+    """
+    if isinstance(raw_speech, (np.ndarray, torch.Tensor)):
+        if raw_speech.ndim == 2 or (raw_speech.ndim == 1 and raw_speech.dtype == np.dtype(object)):
+            return list(raw_speech)
+        if raw_speech.ndim == 1:
+            return [raw_speech]
+        raise ValueError(
+            f"An array of shape {tuple(raw_speech.shape)} is neither an utterance (samples,) nor a batch "
+            "(batch, samples): average the channels to get mono sound."
+        )
+    if not isinstance(raw_speech, (list, tuple)):
+        raise ValueError(
+            f"Sound must be an array, a tensor or a list of samples, not {type(raw_speech).__name__}: decode it first."
+        )
+    if not raw_speech:
+        raise ValueError("An empty list has no utterance: give at least one.")
+    return [raw_speech] if np.ndim(raw_speech[0]) == 0 else raw_speech
+
+
+def to_samples(utterance: Any, name: str) -> torch.Tensor:
+    """One utterance as float32 `(samples,)`, finite; integers are scaled to [-1, 1], floats are taken as they are.
+
+    Args:
+        utterance: 1-D array, tensor or sequence of numbers.
+        name: What errors call it.
+
+    Raises:
+        ValueError: For more than one dimension, samples of a type without a known full scale, NaN or infinity.
+    """
+    samples = utterance.detach() if isinstance(utterance, torch.Tensor) else _from_numpy(np.asarray(utterance), name)
+    if samples.ndim != 1:
+        raise ValueError(
+            f"{name} has the shape {tuple(samples.shape)} and must be mono (samples,): average its channels."
+        )
+    if samples.is_floating_point():
+        samples = samples.float()
+    elif samples.dtype in FULL_SCALES:
+        silence = 2.0**7 if samples.dtype == torch.uint8 else 0.0  # 8-bit wav files are unsigned
+        samples = (samples.float() - silence) / FULL_SCALES[samples.dtype]
+    else:
+        raise ValueError(
+            f"{name} has samples of type {samples.dtype}, of unknown full scale: give floats in [-1, 1], or integers "
+            "of 8, 16 or 32 bits."
+        )
+    # One pass instead of two: a sum is finite unless some sample is not, or is so large that the spectrum would not be.
+    if not math.isfinite(samples.sum().item()):
+        raise ValueError(f"{name} has samples that are NaN or infinite: repair it or leave it out.")
+    return samples
+
+
+def _from_numpy(array: np.ndarray, name: str) -> torch.Tensor:
+    """A tensor of any numeric array: read-only, reversed and big-endian ones included, which torch does not take."""
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must be numbers, and its type is {array.dtype}: give the array of its samples.")
+    dtype = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    native = np.ascontiguousarray(array, dtype=dtype)
+    return torch.from_numpy(native if native.flags.writeable else native.copy())

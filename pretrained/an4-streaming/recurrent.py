@@ -1,0 +1,138 @@
+"""Recurrence that never sees padding, without packed sequences.
+
+Both model families stand on this file. `pack_padded_sequence` gives the right answer, but on a CPU it falls back to a
+slow path (`benchmarks/recurrence.py` measures it). Here a direction is one dense call over the padded batch:
+
+- left to right, the padding comes after the valid frames and so cannot reach them;
+- right to left, each clip is first reversed *by its own length* with a gather, so its padding again comes last.
+
+Padded frames of the output are zero, so whatever stands on top sees the same values alone and in any batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import initialization as init
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """Tells valid frames from padding.
+
+    Args:
+        lengths: Valid frames of each clip, `(batch,)`.
+        num_frames: Frames of the padded batch.
+
+    Returns:
+        Booleans `(batch, num_frames)`, true where a frame is valid.
+    """
+    return torch.arange(num_frames, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def valid_lengths(features: torch.Tensor, attention_mask: torch.Tensor | None, input_size: int) -> torch.Tensor:
+    """Checks a model's input and counts the valid frames of each clip; without a mask, every frame is valid.
+
+    Args:
+        features: `(batch, frames, features)`.
+        attention_mask: Ones then zeros (padding on the right), `(batch, frames)`, or `None`.
+        input_size: Features of a frame that the model was built for.
+
+    Returns:
+        Lengths in frames, `(batch,)`, int64.
+
+    Raises:
+        ValueError: If the features have another shape, or the mask disagrees with them about batch or frames.
+    """
+    if features.ndim != 3 or features.shape[2] != input_size:
+        raise ValueError(
+            f"The model was built for input_features of the shape (batch, frames, {input_size}) and got "
+            f"{tuple(features.shape)}: use the feature extractor saved with the model."
+        )
+    if attention_mask is None:
+        return torch.full((features.shape[0],), features.shape[1], dtype=torch.long, device=features.device)
+    if attention_mask.shape != features.shape[:2]:
+        raise ValueError(
+            f"attention_mask has the shape {tuple(attention_mask.shape)} but input_features have "
+            f"{tuple(features.shape[:2])} (batch, frames): take both from one call of the feature extractor."
+        )
+    return attention_mask.sum(dim=1).to(torch.long)
+
+
+def reverse_by_length(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Reverses the valid frames of each clip in time and leaves the padding where it is.
+
+    Args:
+        frames: `(batch, frames, features)`.
+        lengths: Valid frames of each clip, `(batch,)`.
+
+    Returns:
+        A tensor of the same shape. Applied twice it is the identity.
+    """
+    positions = torch.arange(frames.shape[1], device=frames.device)[None, :]
+    index = torch.where(positions < lengths[:, None], lengths[:, None] - 1 - positions, positions)
+    return frames.gather(1, index[:, :, None].expand(-1, -1, frames.shape[2]))
+
+
+class RecurrentLayer(nn.Module):
+    """One recurrent layer over padded clips, in one direction or two.
+
+    Args:
+        cell: `"lstm"` or `"gru"`.
+        input_size: Features of an input frame.
+        hidden_size: Units of each direction.
+        bidirectional: Whether a second recurrence reads from the end to the beginning.
+
+    Attributes:
+        output_size: Features of an output frame: `hidden_size`, twice that with two directions.
+    """
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = False) -> None:
+        super().__init__()
+        self.forward_rnn = CELLS[cell](input_size, hidden_size, batch_first=True)
+        self.backward_rnn = CELLS[cell](input_size, hidden_size, batch_first=True) if bidirectional else None
+        self.hidden_size = hidden_size
+        self.output_size = hidden_size * (2 if bidirectional else 1)
+
+    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Runs the layer.
+
+        Args:
+            frames: `(batch, frames, input_size)`, padded on the right.
+            lengths: Valid frames of each clip, `(batch,)`.
+
+        Returns:
+            `(batch, frames, output_size)`; padded frames are zero. The forward direction comes first.
+        """
+        output, _ = self.forward_rnn(frames)
+        if self.backward_rnn is not None:
+            backward, _ = self.backward_rnn(reverse_by_length(frames, lengths))
+            output = torch.cat((output, reverse_by_length(backward, lengths)), dim=-1)
+        return output * frame_mask(lengths, frames.shape[1])[:, :, None]
+
+
+@torch.no_grad()
+def initialise_recurrence(rnn: nn.LSTM | nn.GRU) -> None:
+    """Initialises a recurrence: Glorot input weights, one orthogonal matrix a gate, forget gates open.
+
+    Orthogonal recurrent weights keep gradients alive over time (Saxe et al., arXiv 1312.6120); a forget-gate bias of 1
+    lets an LSTM remember from the first step on (Jozefowicz et al., 2015). transformers' own initialisation covers LSTM
+    in another way and GRU not at all. Parameters that were loaded from a checkpoint are left alone.
+    """
+    for name, parameter in rnn.named_parameters():
+        if getattr(parameter, "_is_hf_initialized", False):
+            continue
+        if name.startswith("weight_ih"):
+            init.xavier_uniform_(parameter)
+        elif name.startswith("weight_hh"):
+            for gate in parameter.split(rnn.hidden_size):
+                init.orthogonal_(gate)
+        else:
+            init.zeros_(parameter)
+            if isinstance(rnn, nn.LSTM) and name.startswith("bias_ih"):
+                # torch orders the gates input, forget, cell, output.
+                init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
+
+
+__all__ = ["RecurrentLayer", "frame_mask", "initialise_recurrence", "reverse_by_length", "valid_lengths"]

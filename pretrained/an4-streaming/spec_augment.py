@@ -1,0 +1,109 @@
+"""SpecAugment on a padded batch: masks over time and frequency, and a warped frequency axis, new at each step.
+
+Part of the models rather than of the data pipeline, as in transformers' own speech models: it is one vectorised step
+for the whole batch, and it must know the valid frames. Park et al. 2019, arXiv 1904.08779, policy of section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .recurrent import frame_mask
+
+
+def _random_spans(sizes: torch.Tensor, num_spans: int, max_width: torch.Tensor, total: int) -> torch.Tensor:
+    """Draws spans: widths uniform in `0..max_width`, starts uniform where they fit inside `sizes`.
+
+    Returns booleans `(batch, total)`, true inside a span.
+    """
+    batch = sizes.shape[0]
+    device = sizes.device
+    width = (torch.rand(batch, num_spans, device=device) * (max_width[:, None] + 1)).floor()
+    start = (torch.rand(batch, num_spans, device=device) * (sizes[:, None] - width + 1)).floor()
+    positions = torch.arange(total, device=device)[None, None, :]
+    inside = (positions >= start[:, :, None]) & (positions < (start + width)[:, :, None])
+    return inside.any(dim=1)
+
+
+def warp_frequencies(features: torch.Tensor, strongest: float) -> torch.Tensor:
+    """Stretches or squeezes each clip's frequency axis, as a shorter or longer vocal tract does.
+
+    Vocal tract length perturbation (Jaitly & Hinton 2013), by linear interpolation between features.
+
+    Args:
+        features: `(batch, frames, features)`, ordered by frequency.
+        strongest: Factors are drawn evenly between 1 minus and 1 plus this, one a clip.
+
+    Returns:
+        The warped features, same shape; above what is known the last feature is repeated.
+    """
+    batch, num_frames, num_features = features.shape
+    factor = 1 + strongest * (2 * torch.rand(batch, 1, device=features.device) - 1)
+    position = (torch.arange(num_features, device=features.device) * factor).clamp(max=num_features - 1)
+    below = position.floor().long()
+    above = (below + 1).clamp(max=num_features - 1)
+    share = (position - below)[:, None, :].to(features.dtype)
+    lower, upper = (features.gather(2, index[:, None, :].expand(-1, num_frames, -1)) for index in (below, above))
+    return torch.lerp(lower, upper, share)
+
+
+def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config: Any) -> torch.Tensor:
+    """`spec_augment` as a model's configuration says, whose fields are named like its arguments."""
+    if getattr(config, "frequency_warp", 0.0):
+        features = warp_frequencies(features, config.frequency_warp)
+    if not config.num_time_masks and not config.num_frequency_masks:
+        return features
+    return spec_augment(
+        features,
+        lengths,
+        num_time_masks=config.num_time_masks,
+        time_mask_width=config.time_mask_width,
+        max_time_mask_ratio=config.max_time_mask_ratio,
+        num_frequency_masks=config.num_frequency_masks,
+        frequency_mask_width=config.frequency_mask_width,
+    )
+
+
+def spec_augment(
+    features: torch.Tensor,
+    lengths: torch.Tensor,
+    num_time_masks: int = 0,
+    time_mask_width: int = 0,
+    max_time_mask_ratio: float = 0.2,
+    num_frequency_masks: int = 0,
+    frequency_mask_width: int = 0,
+) -> torch.Tensor:
+    """Masks random stretches of time and bands of frequency.
+
+    A masked value becomes the clip's own mean of that feature over its valid frames: zero after mean normalisation, and
+    an unremarkable value without one.
+
+    Args:
+        features: `(batch, frames, features)`; padded frames are zero.
+        lengths: Valid frames of each clip, `(batch,)`.
+        num_time_masks: Time masks a clip.
+        time_mask_width: Largest width of a time mask, in frames.
+        max_time_mask_ratio: A time mask covers at most this share of the clip's valid frames.
+        num_frequency_masks: Frequency masks a clip.
+        frequency_mask_width: Largest width of a frequency mask, in features.
+
+    Returns:
+        The masked features, same shape; padded frames stay zero.
+    """
+    valid = frame_mask(lengths, features.shape[1])
+    masked = torch.zeros_like(features, dtype=torch.bool)
+    if num_time_masks and time_mask_width:
+        widest = (lengths * max_time_mask_ratio).floor().clamp(max=time_mask_width)
+        masked |= _random_spans(lengths, num_time_masks, widest, features.shape[1])[:, :, None]
+    if num_frequency_masks and frequency_mask_width:
+        num_features = features.shape[2]
+        sizes = torch.full_like(lengths, num_features)
+        widest = torch.full_like(lengths, min(frequency_mask_width, num_features))
+        masked |= _random_spans(sizes, num_frequency_masks, widest, num_features)[:, None, :]
+    mean = features.sum(dim=1, keepdim=True) / lengths.clamp(min=1)[:, None, None]
+    return torch.where(masked & valid[:, :, None], mean, features)
+
+
+__all__ = ["spec_augment", "spec_augment_by_config", "warp_frequencies"]

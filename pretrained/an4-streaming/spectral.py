@@ -1,0 +1,236 @@
+"""The signal mathematics of the feature extractor: framing, spectra, mel filters, cepstra, deltas, CMVN.
+
+Decided here:
+
+* Utterances are *packed*: laid one behind the other in one buffer, each beginning on a multiple of the hop, so that
+  one strided view holds every frame of the batch. Ragged batches cost no padding; one loop serves CPU and GPU.
+* That loop goes over blocks of frames small enough for the processor's cache: a block is windowed, transformed,
+  squared, projected and logged before the next one is touched. Together with squaring real and imaginary parts
+  instead of abs() and power, this is what `benchmarks/features.py` measures.
+* Whatever looks at a whole utterance (top_db, deltas, CMVN) sees its valid frames only, and leaves padded frames 0.
+* Windows and matrices are cached by their parameters, device included, and belong to no object: extractors stay
+  small, picklable and free of tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from transformers.audio_utils import mel_filter_bank
+
+# Frames a block: 256 frames of 400 samples are 400 kB and stay in the second-level cache of a CPU core; an accelerator
+# wants large blocks, of about 100 MB.
+CPU_BLOCK = 256
+ACCELERATOR_BLOCK = 2**16
+# A feature of less variance counts as constant: dividing by its deviation would only amplify rounding errors.
+VARIANCE_FLOOR = 1e-5
+# Mel filters multiplied at a time on a CPU. Most of a mel matrix is zeros: 80 filters over 201 frequencies, taken by
+# 16, need a quarter of the multiplications and half the time.
+CPU_MEL_BAND = 16
+
+
+class MelBand(NamedTuple):
+    """Neighbouring mel filters and where they belong."""
+
+    first_filter: int
+    first_frequency: int
+    filters: torch.Tensor
+    """`(frequencies, filters)`"""
+
+
+@lru_cache(maxsize=64)
+def analysis_window(window_type: str, length: int, device: torch.device) -> torch.Tensor:
+    """The periodic "hann" or "hamming" window of `length` samples."""
+    make = {"hann": torch.hann_window, "hamming": torch.hamming_window}[window_type]
+    return make(length, periodic=True, dtype=torch.float64).to(device, torch.float32)
+
+
+@lru_cache(maxsize=64)
+def mel_bands(
+    num_mel_bins: int,
+    n_fft: int,
+    sampling_rate: int,
+    min_frequency: float,
+    max_frequency: float,
+    mel_scale: str,
+    mel_norm: str | None,
+    device: torch.device,
+) -> list[MelBand]:
+    """Triangular mel filters, a few neighbours at a time with only the frequencies they cover; `n_fft` is even."""
+    filters = torch.from_numpy(
+        mel_filter_bank(
+            num_frequency_bins=n_fft // 2 + 1,
+            num_mel_filters=num_mel_bins,
+            min_frequency=min_frequency,
+            max_frequency=max_frequency,
+            sampling_rate=sampling_rate,
+            norm=mel_norm,
+            mel_scale=mel_scale,
+        )
+    ).float()
+    size = CPU_MEL_BAND if device.type == "cpu" else num_mel_bins
+    bands = []
+    for first_filter in range(0, num_mel_bins, size):
+        band = filters[:, first_filter : first_filter + size]
+        covered = band.any(1).nonzero().flatten().tolist() or [0]
+        band = band[covered[0] : covered[-1] + 1].contiguous().to(device)
+        bands.append(MelBand(first_filter, covered[0], band))
+    return bands
+
+
+@lru_cache(maxsize=64)
+def cosine_transform(num_inputs: int, num_outputs: int, device: torch.device) -> torch.Tensor:
+    """The orthonormal DCT-II, as scipy's `dct(type=2, norm="ortho")`, as a matrix `(num_inputs, num_outputs)`."""
+    inputs = torch.arange(num_inputs, dtype=torch.float64)[:, None]
+    outputs = torch.arange(num_outputs, dtype=torch.float64)
+    matrix = math.sqrt(2 / num_inputs) * torch.cos(math.pi / num_inputs * (inputs + 0.5) * outputs)
+    matrix[:, 0] /= math.sqrt(2)
+    return matrix.to(device, torch.float32)
+
+
+def preemphasize(samples: torch.Tensor, coefficient: float) -> torch.Tensor:
+    """`y[t] = x[t] - coefficient · x[t - 1]`, with silence before the first sample; `(samples,)` in and out."""
+    return torch.cat([samples[:1], samples[1:] - coefficient * samples[:-1]])
+
+
+def pack_utterances(
+    utterances: Sequence[torch.Tensor], win_length: int, hop_length: int, lead: int, device: torch.device
+) -> tuple[torch.Tensor, list[int]]:
+    """Lay utterances one behind the other, so that one strided view holds the frames of all.
+
+    Args:
+        utterances: Samples of each, `(samples,)`, at least `hop_length`.
+        win_length: Samples a frame.
+        hop_length: Samples from one frame to the next.
+        lead: How many samples before `t · hop_length` the frame `t` begins; before the first sample there are zeros.
+        device: Where the frames shall be.
+
+    Returns:
+        The frames as a view `(rows, win_length)`, and the row at which each utterance begins. An utterance has
+        `samples // hop_length` frames; the few rows between two utterances belong to none.
+    """
+    gap = math.ceil(win_length / hop_length) - 1  # rows that would reach from one utterance into the next
+    starts = [0]
+    for utterance in utterances:
+        starts.append(starts[-1] + len(utterance) // hop_length + gap)
+    rows = starts.pop()
+    buffer = torch.zeros((rows - 1) * hop_length + win_length, device=utterances[0].device)
+    for start, end, utterance in zip(starts, [*starts[1:], rows], utterances, strict=True):
+        region = buffer[start * hop_length + lead : end * hop_length]
+        # Samples beyond the last window are in no frame; they must not stand in the next utterance's lead either.
+        used = utterance[: len(region)]
+        region[: len(used)] = used
+    return buffer.to(device).unfold(0, win_length, hop_length), starts
+
+
+def spectral_features(
+    frames: torch.Tensor,
+    window: torch.Tensor,
+    n_fft: int,
+    power: float,
+    bands: Sequence[MelBand] | None,
+    log_floor: float | None,
+) -> torch.Tensor:
+    """Windowed spectra of `frames`, optionally through mel filters and the natural logarithm.
+
+    Args:
+        frames: `(rows, win_length)`, any strides.
+        window: `(win_length,)`.
+        n_fft: Length of the Fourier transform, at least `win_length`. Frames get their zeros behind, not on both
+            sides; that turns phases, and magnitudes stay those of a window centred in `n_fft` samples.
+        power: Exponent of the magnitude: 2 for power, 1 for amplitude.
+        bands: The mel filters, or None for the spectrum itself.
+        log_floor: Smaller values are raised to it before the logarithm; None for no logarithm.
+
+    Returns:
+        `(rows, features)`, float32.
+    """
+    rows, win_length = frames.shape
+    block = CPU_BLOCK if frames.device.type == "cpu" else ACCELERATOR_BLOCK
+    num_features = n_fft // 2 + 1 if bands is None else sum(band.filters.shape[1] for band in bands)
+    output = frames.new_empty(rows, num_features)
+    windowed = frames.new_zeros(min(rows, block), n_fft)
+    for start in range(0, rows, block):
+        target = output[start : start + block]
+        count = len(target)
+        torch.mul(frames[start : start + block], window, out=windowed[:count, :win_length])
+        squares = torch.view_as_real(torch.fft.rfft(windowed[:count])).square_()
+        spectrum = squares[..., 0] + squares[..., 1]
+        if power == 1:
+            spectrum.sqrt_()
+        elif power != 2:
+            spectrum.pow_(power / 2)
+        if bands is None:
+            target.copy_(spectrum)
+        else:
+            for column, frequency, filters in bands:
+                covered = spectrum[:, frequency : frequency + filters.shape[0]]
+                torch.mm(covered, filters, out=target[:, column : column + filters.shape[1]])
+        if log_floor is not None:
+            target.clamp_(min=log_floor).log_()
+    return output
+
+
+def limit_dynamic_range(features: torch.Tensor, mask: torch.Tensor, span: float) -> torch.Tensor:
+    """Raise values more than `span` below their utterance's maximum, as librosa's and torchaudio's `top_db`.
+
+    Args:
+        features: `(batch, frames, features)`.
+        mask: `(batch, frames, 1)`, true on valid frames.
+        span: In the unit of the features.
+    """
+    peak = features.masked_fill(~mask, -math.inf).amax(dim=(1, 2), keepdim=True)
+    return torch.maximum(features, peak - span).masked_fill_(~mask, 0.0)
+
+
+def slopes(features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, window: int) -> torch.Tensor:
+    """Deltas: the slope of a regression line through `window` frames around each frame.
+
+    `d[t] = Σ n · (x[t + n] - x[t - n]) / Σ 2 n²` for n = 1 … window // 2 (The HTK Book, section 5.9). At its ends
+    an utterance goes on with its own first and last valid frame.
+
+    Args:
+        features: `(batch, frames, features)`.
+        lengths: Valid frames of each utterance, `(batch,)`.
+        mask: `(batch, frames, 1)`, true on valid frames.
+        window: Frames the line is fitted to, odd and at least 3.
+    """
+    reach = window // 2
+    num_frames = features.shape[1]
+    positions = torch.arange(-reach, num_frames + reach, device=features.device).clamp_(min=0)
+    positions = torch.minimum(positions, lengths[:, None] - 1)
+    extended = features.gather(1, positions[..., None].expand(-1, -1, features.shape[2]))
+    slope = torch.zeros_like(features)
+    for n in range(1, reach + 1):
+        later = extended[:, reach + n : reach + n + num_frames]
+        earlier = extended[:, reach - n : reach - n + num_frames]
+        slope.add_(later - earlier, alpha=n)
+    slope /= sum(2 * n * n for n in range(1, reach + 1))
+    return slope.masked_fill_(~mask, 0.0)
+
+
+def normalize_utterances(
+    features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, normalize_variance: bool
+) -> torch.Tensor:
+    """CMVN: each feature to mean 0 and, if wished, variance 1 over the valid frames of its utterance.
+
+    Sums are taken in float64. The mean of a constant feature (a band without sound) is then exactly that constant;
+    in float32 it would be a rounding error away, by another one in another batch, and the division blows it up.
+
+    Args:
+        features: `(batch, frames, features)`, 0 on padded frames.
+        lengths: Valid frames of each utterance, `(batch,)`.
+        mask: `(batch, frames, 1)`, true on valid frames.
+        normalize_variance: Whether to divide by the deviation.
+    """
+    count = lengths[:, None, None]
+    mean = features.sum(1, keepdim=True, dtype=torch.float64) / count
+    centred = (features - mean.float()).mul_(mask)
+    if normalize_variance:
+        variance = centred.square().sum(1, keepdim=True, dtype=torch.float64) / count
+        centred *= variance.float().clamp_(min=VARIANCE_FLOOR).rsqrt_()
+    return centred

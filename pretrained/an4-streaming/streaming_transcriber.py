@@ -1,0 +1,210 @@
+"""Live transcription: the logits of the whole recording, while it is still being recorded.
+
+Streaming is not an approximation here. Each stage remembers exactly what it needs of the past and waits for exactly
+what it needs of the future:
+
+- features: the samples under the analysis windows that reach beyond the last frame;
+- front end: the frames of its receptive field, run again with what is new (the outputs they spoil are dropped);
+- recurrence: the state of each layer;
+- lookahead: the frames whose future has not come yet.
+
+So memory does not grow with the recording, apart from its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from .conv_frontends import FrameConvolution
+
+
+@dataclass(frozen=True)
+class StreamingUpdate:
+    """What a piece of sound added.
+
+    Attributes:
+        text: The text so far.
+        logits: The new logit frames, `(frames, vocab_size)`.
+    """
+
+    text: str
+    logits: torch.Tensor
+
+
+class StreamingTranscriber:
+    """Transcribes sound that arrives in pieces of any length, with a causal `ConvGRUForCTC`.
+
+    Args:
+        model: A causal model.
+        feature_extractor: Its feature extractor.
+        tokenizer: Its tokenizer; without one the text stays empty.
+
+    Raises:
+        ValueError: If model or extractor need the future of the recording.
+    """
+
+    def __init__(self, model: Any, feature_extractor: Any, tokenizer: Any = None) -> None:
+        if not model.can_stream:
+            raise ValueError(
+                "This model cannot stream, because it reads the whole recording before it answers: train one with "
+                "bidirectional: false and causal: true."
+            )
+        if feature_extractor.normalization not in ("none", "global") or feature_extractor.top_db is not None:
+            raise ValueError(
+                "This feature extractor cannot stream, because its normalisation measures the whole recording: use "
+                "normalization none or global, without top_db."
+            )
+        limits = (feature_extractor.offset, feature_extractor.max_duration, feature_extractor.time_average)
+        if feature_extractor.num_deltas or any(limits):
+            raise ValueError(
+                "This feature extractor cannot stream: use it without deltas, offset, max_duration, time_average."
+            )
+        self.model = model.eval()
+        self.feature_extractor = feature_extractor
+        self.tokenizer = tokenizer
+        self._hop = int(feature_extractor.hop_length)
+        window = feature_extractor.n_fft or feature_extractor.win_length
+        self._reach = 0 if feature_extractor.feature_type == "waveform" else (window + 1) // 2
+        # One frame more than windows reach back, for the sample before that pre-emphasis needs.
+        self._context_frames = -(-self._reach // self._hop) + 1
+        stride = model.config.stride
+        field, step = 0, 1
+        for module in model.frontend.modules():
+            if isinstance(module, FrameConvolution):
+                field += module.left * step
+                step *= module.time_stride
+        self._receptive_frames = -(-field // stride) * stride
+        self.reset()
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the beginning of a logit frame until its logits are known."""
+        config = self.model.config
+        last_feature = (config.lookahead + 1) * config.stride - 1
+        return (last_feature * self._hop + self._reach) / self.feature_extractor.sampling_rate
+
+    def reset(self) -> None:
+        """Forgets everything, ready for another recording."""
+        self._samples = np.zeros(0, dtype=np.float32)
+        self._first_sample = 0
+        self._num_samples = 0
+        self._num_features = 0
+        self._features = torch.zeros(0, self.model.config.input_size, device=self.model.device)
+        self._first_feature = 0
+        self._num_encoded = 0
+        self._states: list[torch.Tensor | None] = [None] * len(self.model.layers)
+        self._awaiting: torch.Tensor | None = None
+        self._last_id = self.model.config.pad_token_id
+        self._text = ""
+
+    def accept(self, samples: np.ndarray | torch.Tensor, sampling_rate: int | None = None) -> StreamingUpdate:
+        """Hears a piece of sound.
+
+        Args:
+            samples: Mono float samples `(samples,)`, of any number.
+            sampling_rate: Their rate in Hz, to be checked against the feature extractor's.
+
+        Returns:
+            The text so far and the logits that have become known.
+
+        Raises:
+            ValueError: If the samples are not one-dimensional or have another rate.
+        """
+        expected = self.feature_extractor.sampling_rate
+        if sampling_rate is not None and sampling_rate != expected:
+            raise ValueError(f"The model hears {expected} Hz and the piece has {sampling_rate} Hz: resample it.")
+        piece = np.asarray(samples, dtype=np.float32)
+        if piece.ndim != 1:
+            raise ValueError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
+        self._samples = np.concatenate((self._samples, piece))
+        self._num_samples += len(piece)
+        # A frame is known when the window centred on its first sample is.
+        return self._advance(max((self._num_samples - self._reach) // self._hop + 1, 0), final=False)
+
+    def finish(self) -> StreamingUpdate:
+        """Ends the recording; `reset` starts another one.
+
+        Returns:
+            The whole text and the last logits.
+        """
+        update = self._advance(self._num_samples // self._hop, final=True)
+        return StreamingUpdate(self._text.strip(), update.logits)
+
+    @torch.inference_mode()
+    def _advance(self, num_features: int, final: bool) -> StreamingUpdate:
+        num_features = min(num_features, self._num_samples // self._hop)
+        if num_features > self._num_features:
+            self._extract(num_features)
+        logits = self.model.classifier(self.model.norm(self._look_ahead(self._encode(), final)))
+        self._read(logits)
+        return StreamingUpdate(" ".join(self._text.split()), logits)
+
+    def _extract(self, num_features: int) -> None:
+        """Features of the frames up to `num_features`, appended to what the front end has to see."""
+        first = self._first_sample // self._hop
+        computed = self.feature_extractor(
+            self._samples, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt"
+        )["input_features"][0].to(self.model.device)
+        new = computed[self._num_features - first : num_features - first]
+        self._features = torch.cat((self._features, new))
+        self._num_features = num_features
+        keep_from = max(num_features - self._context_frames, first)
+        self._samples = self._samples[(keep_from - first) * self._hop :]
+        self._first_sample = keep_from * self._hop
+
+    def _encode(self) -> torch.Tensor:
+        """Front end and recurrence of the features that are new, `(frames, size)`."""
+        stride = self.model.config.stride
+        total = self._num_features // stride
+        empty = torch.zeros(0, self.model.norm.normalized_shape[0], device=self.model.device)
+        if total <= self._num_encoded:
+            return empty
+        usable = self._features[: total * stride - self._first_feature][None]
+        lengths = torch.tensor([usable.shape[1]], device=usable.device)
+        frames, _ = self.model.frontend(usable, lengths)
+        frames = frames[:, self._num_encoded - self._first_feature // stride :]
+        lengths = torch.tensor([frames.shape[1]], device=frames.device)
+        for index, layer in enumerate(self.model.layers):
+            inputs = layer.normalise(frames, lengths)
+            frames, self._states[index] = layer.recurrence.forward_rnn(inputs, self._states[index])
+        self._num_encoded = total
+        keep_from = max(total * stride - self._receptive_frames, 0)
+        self._features = self._features[keep_from - self._first_feature :]
+        self._first_feature = keep_from
+        return frames[0]
+
+    def _look_ahead(self, frames: torch.Tensor, final: bool) -> torch.Tensor:
+        """Those of the frames whose future is known, or over."""
+        lookahead = self.model.lookahead
+        if lookahead is None:
+            return frames
+        if self._awaiting is not None:
+            frames = torch.cat((self._awaiting, frames))
+        if final:
+            frames = F.pad(frames, (0, 0, 0, lookahead.lookahead))
+        ready = max(len(frames) - lookahead.lookahead, 0)
+        self._awaiting = frames[:0] if final else frames[ready:]
+        if ready == 0:
+            return frames[:0]
+        return F.relu(lookahead.convolution(frames.mT[None])[0].mT)
+
+    def _read(self, logits: torch.Tensor) -> None:
+        """Appends the new tokens of the best path: repeats merged, blanks dropped (Graves et al. 2006)."""
+        if self.tokenizer is None:
+            return
+        blank = self.model.config.pad_token_id
+        for token_id in logits.argmax(dim=-1).tolist():
+            token = self.tokenizer.convert_ids_to_tokens(token_id)
+            if token == self.tokenizer.unk_token:
+                continue  # The tokenizer drops unknown tokens, too, before it merges repeats.
+            if token_id not in (self._last_id, blank):
+                self._text += " " if token == self.tokenizer.word_delimiter_token else token
+            self._last_id = token_id
+
+
+__all__ = ["StreamingTranscriber", "StreamingUpdate"]
