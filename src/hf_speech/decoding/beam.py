@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hf_speech.decoding.alignment import align
 from hf_speech.decoding.flashlight import boost, import_library, load_kenlm
@@ -131,6 +130,8 @@ class BeamSearchDecoder:
         Raises:
             HFSpeechError: If they are not log-probabilities of these tokens.
         """
+        import torch  # Not before it is needed: other decoders do without.
+
         log_probs = check_log_probs(log_probs, self._num_tokens)
         scores: dict[tuple[int, ...], float] = {}
         for result in self._search(torch.from_numpy(self._emissions(log_probs))[None])[0]:

@@ -10,10 +10,9 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from hf_speech.errors import HFSpeechError
 
@@ -49,7 +48,7 @@ def import_library() -> Library:
         )
     except (ImportError, OSError, RuntimeError) as error:
         raise HFSpeechError(
-            f"Beam search needs a torchaudio that fits torch {torch.__version__}, and importing it failed "
+            f"Beam search needs a torchaudio that fits torch {version('torch')}, and importing it failed "
             f"({str(error).splitlines()[0]}): pip install 'torch>=2.11,<2.15' 'torchaudio==2.11.*'."
         ) from error
 

@@ -15,18 +15,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 
 from hf_speech.errors import HFSpeechError
+
+if TYPE_CHECKING:
+    import torch
 
 BLANK = 0
 WORD_DELIMITER = "|"
 # What a model calls impossible stays finite, so that impossible paths can still be compared.
 FLOOR = -1e4
 
-LogProbs = np.ndarray | torch.Tensor
+LogProbs: TypeAlias = "np.ndarray | torch.Tensor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
     Raises:
         HFSpeechError: If they have another shape, are not numbers, or not logarithms of probabilities.
     """
-    if isinstance(log_probs, torch.Tensor):
+    if not isinstance(log_probs, np.ndarray) and hasattr(log_probs, "detach"):
         log_probs = log_probs.detach().float().cpu().numpy()
     array = np.asarray(log_probs, dtype=np.float32)
     if array.ndim != 2 or array.shape[1] != (num_tokens or array.shape[1]):

@@ -12,19 +12,24 @@ Decisions:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
 
 import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
 from hf_speech.errors import ModelError
 from hf_speech.evaluation.provenance import weights_revision
+from hf_speech.evaluation.recordings import Recording, fit_extractor
 from hf_speech.tasks import TASKS, Task, get_task
+from hf_speech.tasks.transcripts import normalize_for
 
 # What libraries raise over files that are missing, damaged, or not meant for them.
 LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
@@ -64,6 +69,62 @@ class LoadedModel:
     def sampling_rate(self) -> int:
         """The rate in Hz at which the model hears."""
         return int(self.feature_extractor.sampling_rate)
+
+    # What follows makes it a `Recogniser`, if it is one.
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples that a logit frame spans."""
+        return int(self.model.config.inputs_to_logits_ratio)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their ids.
+
+        Raises:
+            ModelError: If the model is no recogniser.
+        """
+        if self.tokenizer is None:
+            raise ModelError(f"{self.name} is a model for {self.task.name}: give one for speech recognition.")
+        return list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
+
+    @property
+    def blank(self) -> int:
+        """Id of the CTC blank."""
+        return int(self.model.config.pad_token_id)
+
+    @property
+    def word_delimiter(self) -> str:
+        """The token between words."""
+        return str(self.tokenizer.word_delimiter_token)
+
+    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """How the model hears parts of a recording; see `Recogniser`."""
+        extractor = fit_extractor(self.feature_extractor, recording)
+
+        @torch.inference_mode()
+        def log_probs(samples: np.ndarray) -> np.ndarray:
+            inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.device)
+            heard: np.ndarray = self.model(**inputs).logits[0].float().log_softmax(dim=-1).cpu().numpy()
+            return heard
+
+        return log_probs
+
+    def normalize(self, text: str) -> str:
+        """A text as the recogniser was taught to write."""
+        return normalize_for(text, self.tokenizer)
+
+    def find_file(self, name: str) -> Path | None:
+        """A file of the model's folder, or of its repository on the Hub; None if there is none."""
+        folder = Path(self.name).expanduser()
+        found = cached_file(
+            str(folder) if folder.is_dir() else self.name,
+            name,
+            revision=getattr(self.model.config, "_commit_hash", None),
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return None if found is None else Path(found)
 
 
 def load_model(

@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-import torch
 from tqdm.auto import tqdm
 
 from hf_speech.data.audio import AudioSource, BadAudio, audio_info, read_audio, source_name
 from hf_speech.errors import ModelError
-from hf_speech.evaluation.loading import LoadedModel
+from hf_speech.evaluation.recogniser import Recogniser
 
 LONG_SECONDS = 20.0
 """What is longer is normalised as a recording, and not as an utterance."""
@@ -126,13 +125,17 @@ def fit_extractor(feature_extractor: Any, recording: Recording) -> Any:
     """
     if feature_extractor.normalization != "utterance" or recording.seconds <= LONG_SECONDS:
         return feature_extractor
-    levels = np.array([20 * np.log10(second.std() + 1e-7) for second in _seconds(recording)])
-    loudest = np.sort(levels)[-min(_MEASURE, len(levels))]
-    loud = levels > loudest - _LOUD_DECIBELS
     fitted = copy.deepcopy(feature_extractor)
     fitted.normalization = "global"
-    fitted.fit_global_statistics(itertools.compress(_seconds(recording), loud))
+    fitted.fit_global_statistics(loud_seconds(recording))
     return fitted
+
+
+def loud_seconds(recording: Recording) -> Iterator[np.ndarray]:
+    """The whole seconds of a recording that are at most 20 dB quieter than the loudest, `(sampling_rate,)` each."""
+    levels = np.array([20 * np.log10(second.std() + 1e-7) for second in _seconds(recording)])
+    loudest = np.sort(levels)[-min(_MEASURE, len(levels))]
+    return itertools.compress(_seconds(recording), levels > loudest - _LOUD_DECIBELS)
 
 
 def _seconds(recording: Recording) -> Iterator[np.ndarray]:
@@ -145,9 +148,8 @@ def _seconds(recording: Recording) -> Iterator[np.ndarray]:
         rest = rest[whole * recording.sampling_rate :]
 
 
-@torch.inference_mode()
 def log_probabilities(
-    loaded: LoadedModel,
+    recogniser: Recogniser,
     sound: np.ndarray | Recording,
     chunk_seconds: float = 20.0,
     overlap_seconds: float = 3.0,
@@ -156,20 +158,20 @@ def log_probabilities(
     """Log-probabilities of a recording of any length.
 
     Args:
-        loaded: A recogniser.
+        recogniser: A recogniser.
         sound: A recording, or a mono waveform `(samples,)` at the model's rate.
         chunk_seconds: Length of a chunk; a recording up to this long is heard as a whole.
         overlap_seconds: How much of a chunk's either end is only heard as surroundings.
         progress: Whether to show a progress bar.
 
     Returns:
-        Float32 `(samples // inputs_to_logits_ratio, vocabulary)`.
+        Float32 `(samples // samples_per_frame, vocabulary)`.
 
     Raises:
         AudioError: If the recording turns out to be damaged.
         ModelError: If the overlap leaves nothing of a chunk.
     """
-    ratio, rate = loaded.model.config.inputs_to_logits_ratio, loaded.sampling_rate
+    ratio, rate = recogniser.samples_per_frame, recogniser.sampling_rate
     chunk, overlap = (round(seconds * rate / ratio) for seconds in (chunk_seconds, overlap_seconds))
     if chunk <= 2 * overlap:
         raise ModelError(
@@ -178,7 +180,7 @@ def log_probabilities(
         )
     if isinstance(sound, np.ndarray):
         sound = Recording("the waveform", rate, len(sound) / rate, sound)
-    extractor = fit_extractor(loaded.feature_extractor, sound)
+    hear = recogniser.hear(sound)
     blocks = sound.blocks()
     # The samples from logit frame `first` on, as many as a chunk needs, and a frame to see whether there are more.
     samples = np.zeros(0, dtype=np.float32)
@@ -194,20 +196,14 @@ def log_probabilities(
                 # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
                 heard = samples if is_last else samples[: chunk * ratio]
                 believed = last if is_last else last - overlap
-                pieces.append(_log_probs(loaded, extractor, heard)[known - first : believed - first])
+                pieces.append(hear(heard)[known - first : believed - first])
                 bar.update(round((believed - known) * ratio / rate))
                 known = believed
             if is_last:
                 break
             samples = samples[(known - overlap - first) * ratio :]
             first = known - overlap
-    return np.concatenate([np.zeros((0, loaded.model.config.vocab_size), dtype=np.float32), *pieces])
+    return np.concatenate([np.zeros((0, len(recogniser.tokens)), dtype=np.float32), *pieces])
 
 
-def _log_probs(loaded: LoadedModel, extractor: Any, samples: np.ndarray) -> np.ndarray:
-    inputs = extractor(samples, sampling_rate=loaded.sampling_rate, return_tensors="pt").to(loaded.device)
-    log_probs: np.ndarray = loaded.model(**inputs).logits[0].float().log_softmax(dim=-1).cpu().numpy()
-    return log_probs
-
-
-__all__ = ["LONG_SECONDS", "Recording", "fit_extractor", "log_probabilities"]
+__all__ = ["LONG_SECONDS", "Recording", "fit_extractor", "log_probabilities", "loud_seconds"]

@@ -16,7 +16,7 @@ from hf_speech.data.audio import AudioSource, source_name
 from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import AudioError
 from hf_speech.evaluation.decoders import Decoder, greedy_decoder, seconds_per_frame
-from hf_speech.evaluation.loading import LoadedModel
+from hf_speech.evaluation.recogniser import Recogniser
 from hf_speech.evaluation.recordings import LONG_SECONDS, Recording, log_probabilities
 
 FORMATS = ("text", "srt", "vtt", "json")
@@ -65,7 +65,7 @@ class Transcript:
 
 
 def transcribe_files(
-    loaded: LoadedModel,
+    recogniser: Recogniser,
     sources: Iterable[AudioSource],
     *,
     decoder: Decoder | None = None,
@@ -77,7 +77,7 @@ def transcribe_files(
     """Transcribes sounds one after the other.
 
     Args:
-        loaded: A recogniser, from `load_model`.
+        recogniser: A recogniser, from `load_model`, or an exported one.
         sources: Files, or other sounds that `read_audio` reads.
         decoder: What makes text of log-probabilities; the best path if not given.
         num_best: How many hypotheses to give of each sound at most; the best path is only one.
@@ -91,32 +91,32 @@ def transcribe_files(
     Raises:
         ModelError: If the model is no recogniser.
     """
-    decode = decoder or greedy_decoder(loaded)
-    frame = seconds_per_frame(loaded)
+    decode = decoder or greedy_decoder(recogniser)
+    frame = seconds_per_frame(recogniser)
     for source in sources:
         try:
-            recording = Recording.open(source, loaded.sampling_rate)
-            log_probs = log_probabilities(loaded, recording, chunk_seconds, overlap_seconds, progress)
+            recording = Recording.open(source, recogniser.sampling_rate)
+            log_probs = log_probabilities(recogniser, recording, chunk_seconds, overlap_seconds, progress)
         except AudioError as error:
             yield Transcript(source_name(source), 0.0, (), str(error))
             continue
         if recording.seconds > LONG_SECONDS:
-            found = _decode_long(loaded, log_probs, decode, num_best, progress)
+            found = _decode_long(recogniser, log_probs, decode, num_best, progress)
         else:
             found = decode(log_probs, frame, num_best)
         yield Transcript(recording.name, recording.seconds, tuple(found))
 
 
 def _decode_long(
-    loaded: LoadedModel, log_probs: np.ndarray, decode: Decoder, num_best: int, progress: bool
+    recogniser: Recogniser, log_probs: np.ndarray, decode: Decoder, num_best: int, progress: bool
 ) -> list[Hypothesis]:
     """The hypotheses of a long recording, from pause to pause."""
-    frame = seconds_per_frame(loaded)
+    frame = seconds_per_frame(recogniser)
     pieces = cut_at_pauses(
         log_probs,
         seconds_per_frame=frame,
-        blank=loaded.model.config.pad_token_id,
-        delimiter=loaded.tokenizer.word_delimiter_token_id,
+        blank=recogniser.blank,
+        delimiter=recogniser.tokens.index(recogniser.word_delimiter),
     )
     bar = tqdm(pieces, desc="Decoding", unit="piece", disable=not progress, leave=False)
     found = [decode(log_probs[first:last], frame, num_best) for first, last in bar]
