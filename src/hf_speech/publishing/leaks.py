@@ -149,7 +149,7 @@ def find_path(text: str) -> tuple[str, int] | None:
     Returns:
         The path and its line, counted from 1; None if there is none.
     """
-    match = _paths().search(text)
+    match = _paths().search(text) if _may_name_a_path(text) else None
     return None if match is None else (match.group(), _line(text, match.start()))
 
 
@@ -159,7 +159,12 @@ def shorten_paths(text: str) -> str:
     def shorten(match: re.Match[str]) -> str:
         return "path/to/" + re.split(r"[\\/]+", match.group().rstrip("\\/"))[-1]
 
-    return _paths().sub(shorten, text)
+    return _paths().sub(shorten, text) if _may_name_a_path(text) else text
+
+
+def _may_name_a_path(text: str) -> bool:
+    """A look that costs nothing: language models are long, and have no paths."""
+    return "/" in text or ":\\" in text
 
 
 def _line(text: str, position: int) -> int:
