@@ -23,7 +23,7 @@ from hf_speech.publishing import card as card_module
 from hf_speech.publishing import check_card, render_card
 from hf_speech.publishing.facts import read_facts
 from hf_speech.publishing.metadata import eval_results
-from hf_speech.publishing.presentation import percent
+from hf_speech.publishing.presentation import corpus_facts, percent
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 DIGITS, AN4 = PRETRAINED / "fsdd-digits", PRETRAINED / "an4"
@@ -160,6 +160,15 @@ def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
     assert ("It knows how actors play emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
     language = CORPORA[name].language
     assert ModelCard(card).data.language == (None if language is None else [language])
+
+
+def test_what_is_known_of_a_corpus_by_its_options() -> None:
+    assert corpus_facts("synthetic", {"voices": ["en-us", "en-gb-scotland", "de"]}).languages == ["de", "en"]
+    hub = corpus_facts("hub", {"repo": "google/fleurs"})
+    assert (hub.title, hub.dataset) == ("google/fleurs", "google/fleurs")
+    assert hub.homepage == "https://huggingface.co/datasets/google/fleurs"
+    own = corpus_facts("folder", {"data_dir": "path/to/mine"})
+    assert (own.dataset, own.licence, own.languages) == (None, None, [])
 
 
 def test_held_out_voice(digits: Path) -> None:
