@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Pack a run folder into a small model folder that can be kept and published: weights stored in float16, no checkpoints.
+"""Pack a run folder into a small model folder to keep and publish: weights stored in float16, no checkpoints.
 
 The weights are computed with in float32 as ever: config.json says so, and loading widens them. What was measured on the
 run's own weights is left behind, so evaluate the packed model: every figure belongs to exactly these bytes.
@@ -19,6 +19,7 @@ HISTORY = ("recipe.yaml", "inspection.json", "training.json", "curves.png", "lan
 
 
 def main() -> None:
+    """Copies what belongs to the model and its history, and halves the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="Run folder.")
     parser.add_argument("destination", type=Path, help="Folder to be made anew.")

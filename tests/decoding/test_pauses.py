@@ -121,7 +121,7 @@ def test_a_search_of_the_pieces_is_one_of_the_whole():
     parts = []
     for _ in range(4):
         # One word each, so that a text of the whole comes about in one way only.
-        logits = rng.normal(size=(5, 4)) + [-20, -20, 0, 0]
+        logits = rng.normal(size=(5, 4)) + np.array([-20, -20, 0, 0])
         parts += [(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32), silence]
     log_probs = np.concatenate(parts)
     decoder = BeamSearchDecoder(".|ab", lexicon=["a", "ab", "ba", "bab"], beam_size=3000, beam_threshold=1e6)
