@@ -5,6 +5,7 @@ Each process that imports transformers costs seconds, so the steps stand in one 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -190,28 +191,58 @@ def test_with_xet_storage_too(xet_hub: HubServer, xet_client: Client, runs: dict
     assert not xet_hub.requests("PUT", "^/large/")
 
 
-CULPRITS = {
-    ".env": "API_KEY=planted-culprit-4711",
-    "optimizer.pt": "planted-culprit-4711",
-    "training_args.bin": "planted-culprit-4711",
-    "notes.txt": "planted-culprit-4711",
-    "checkpoints/checkpoint-5/optimizer.pt": "planted-culprit-4711",
-    "logs/events.out": "planted-culprit-4711",
-    "id_rsa": "planted-culprit-4711",
-    "evaluation/secret.json": '{"token": "hf_plantedculprit4711plantedculprit4711"}',
-    "modeling_speech_lstm.py": "import os  # /home/somebody/planted-culprit-4711\n",
-}
+def kinds_of_culprits() -> dict[str, bytes]:
+    """Every kind of secret, pickle and program that test_checks.py plants."""
+    spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("test_checks.py"))
+    planted = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(planted)
+    secrets = {kind: f"first line\n{secret}\n".encode() for kind, secret in planted.SECRETS.items()}
+    return secrets | planted.PICKLES | planted.PROGRAMS
 
 
-@pytest.mark.parametrize("name", CULPRITS)
-def test_no_culprit_is_ever_sent(hub: HubServer, client: Client, runs: dict[str, Path], name: str) -> None:
-    """Refused or left out, whichever: the server's log has nothing of it."""
-    path = runs["tones"] / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = CULPRITS[name]
-    path.write_text(path.read_text() + content if path.suffix == ".py" else content)
-    done = client.cli("publish", runs["tones"], "--repo-id", f"ann/culprit-{list(CULPRITS).index(name)}", "--no-verify")
-    assert done.status in (0, 2)
-    assert done.err.count("\n") == (done.status == 2)
-    assert "planted" not in done.out
-    assert not any(hub.was_sent(word) for word in (b"planted-culprit-4711", b"plantedculprit4711"))
+PUSH_EACH = """
+import shutil
+from hf_speech.errors import PublishError
+from hf_speech.publishing.hub import Repository
+from hf_speech.publishing.push import push
+from hf_speech.publishing.staging import stage
+result = []
+for number, (run, name, content) in enumerate(culprits):
+    folder, staged = Path(scratch) / f"run{number}", Path(scratch) / f"staged{number}"
+    shutil.copytree(run, folder)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content.encode("latin-1"))
+    try:
+        push(stage(folder, staged, repo_id="ann/culprits"), Repository("ann/culprits"))
+        result.append("")
+    except PublishError as error:
+        result.append(str(error))
+"""
+
+
+def test_no_culprit_is_ever_sent(hub: HubServer, client: Client, runs: dict[str, Path], tmp_path: Path) -> None:
+    """Each kind once, under the name of a file that goes along: all are refused, and the server's log has none."""
+    kinds = kinds_of_culprits()
+    assert len(kinds) > 50
+    names = ["recipe.yaml", "evaluation/test.csv", "recurrent.py", "README.md", "curves.png"]
+    plan = [
+        (str(runs["tones"]), names[number % len(names)], content.decode("latin-1"))
+        for number, content in enumerate(kinds.values())
+    ]
+    before = len(hub.log)
+    messages = client.run(PUSH_EACH, culprits=plan, scratch=str(tmp_path))
+    for kind, content, (_, name, _), message in zip(kinds, kinds.values(), plan, messages, strict=True):
+        assert message, f"{kind} as {name} went through"
+        planted = content.strip().splitlines()[-1] if content.startswith(b"first line") else content
+        assert not any(planted in entry.body for entry in hub.log[before:])
+        assert not hub.was_sent(planted)
+
+
+def test_a_culprit_by_the_command_line(hub: HubServer, client: Client, runs: dict[str, Path]) -> None:
+    (runs["tones"] / ".env").write_text("API_KEY=planted-culprit-4711")
+    done = client.cli("publish", runs["tones"], "--repo-id", "ann/culprit")
+    assert done.status == 2
+    assert done.err.startswith("error: .env is called as files of passwords")
+    assert done.err.count("\n") == 1
+    assert not hub.exists("model", "ann/culprit")
+    assert not hub.was_sent(b"planted-culprit-4711")
