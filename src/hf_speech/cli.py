@@ -118,19 +118,27 @@ def evaluate(
 
 @app.command()
 def classify(
-    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    model: Annotated[str, typer.Argument(help="A run folder, a Hub id, or an exported folder.")],
     files: Annotated[list[str], typer.Argument(help="Sound files.")],
     top_k: Annotated[int, typer.Option("--top_k", min=1, help="Labels to print for each file.")] = 3,
     output_format: Annotated[str, typer.Option("--format", help="text or json.")] = "text",
 ) -> None:
     """Print the likeliest labels of sound files with their probabilities."""
-    from hf_speech.evaluation import classify_files
+    from hf_speech.export.description import is_exported
 
     if output_format not in ("text", "json"):
         raise typer.BadParameter("choose text or json", param_hint="--format")
-    _prepare_inference()
+    if is_exported(model):
+        from hf_speech.export.runtime import classify_files as classify_exported
+
+        results = classify_exported(model, files, top_k=top_k)
+    else:
+        from hf_speech.evaluation import classify_files
+
+        _prepare_inference()
+        results = classify_files(model, files, top_k=top_k)
     failures = 0
-    for result in classify_files(model, files, top_k=top_k):
+    for result in results:
         if output_format == "json":
             typer.echo(json.dumps(result, ensure_ascii=False))
         elif "error" not in result:
@@ -145,7 +153,7 @@ def classify(
 
 @app.command()
 def transcribe(
-    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    model: Annotated[str, typer.Argument(help="A run folder, a Hub id, or an exported folder.")],
     files: Annotated[list[str], typer.Argument(help="Sound files.")],
     output_format: Annotated[str, typer.Option("--format", help="text, srt, vtt or json.")] = "text",
     output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Write NAME.FORMAT here.")] = None,
@@ -165,23 +173,32 @@ def transcribe(
     nbest: Annotated[int, typer.Option("--nbest", min=1, help="Texts to write with their scores (text and json).")] = 1,
 ) -> None:
     """Write what is said in sound files of any length: text, subtitles, or words with times and confidences."""
-    from hf_speech.evaluation import choose_decoder, find_language_model, load_model, transcribe_files
+    from hf_speech.evaluation import Recogniser, choose_decoder, find_language_model, transcribe_files
     from hf_speech.evaluation.transcription import FORMATS
+    from hf_speech.export.description import is_exported
 
     if output_format not in FORMATS:
         raise typer.BadParameter(f"choose {', '.join(FORMATS)}", param_hint="--format")
     if nbest > 1 and output_format in ("srt", "vtt"):
         raise typer.BadParameter("subtitles hold one text: take --format text or json", param_hint="--nbest")
-    _prepare_inference()
-    loaded = load_model(model, task="automatic-speech-recognition")
+    recogniser: Recogniser
+    if is_exported(model):
+        from hf_speech.export.runtime import ExportedModel
+
+        recogniser = ExportedModel(model, task="automatic-speech-recognition")
+    else:
+        from hf_speech.evaluation import load_model
+
+        _prepare_inference()
+        recogniser = load_model(model, task="automatic-speech-recognition")
     given = {"lm_weight": lm_weight, "word_score": word_score, "beam_size": beam_size}
     decoder = choose_decoder(
-        loaded, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
+        recogniser, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
     )
-    if language_model is None and Path(model).is_dir() and find_language_model(loaded):
+    if language_model is None and Path(model).is_dir() and find_language_model(recogniser):
         typer.echo(f"note: {model} brings a language model, which --language_model auto would use.", err=True)
     failures = 0
-    for transcript in transcribe_files(loaded, files, decoder=decoder, num_best=nbest):
+    for transcript in transcribe_files(recogniser, files, decoder=decoder, num_best=nbest):
         if transcript.error is not None:
             failures += 1
             typer.echo(f"error: {transcript.error}", err=True)
@@ -199,6 +216,27 @@ def transcribe(
             typer.echo(content, nl=False)
     if failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A run folder or a Hub id.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder to write.")],
+    int8: Annotated[bool, typer.Option("--int8/--no_int8", help="Write quantised files, too.")] = True,
+) -> None:
+    """Write a model as ONNX files, features inside: they run without PyTorch, in browsers and on servers too."""
+    from hf_speech.evaluation import load_model
+    from hf_speech.export.exporting import export_model
+
+    _prepare_inference()
+    loaded = load_model(model, device="cpu")
+    for file in export_model(loaded, output, int8=int8):
+        typer.echo(
+            f"Written: {file.path}   {file.precision}, {file.size / 1e6:.1f} MB, logits within "
+            f"{file.max_difference:.2g} of PyTorch's, which go up to {file.largest_logit:.3g}"
+        )
+    use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
+    typer.echo(f"Next:\n  hf-speech {use} {output} SOUND_FILE")
 
 
 @app.command(name="build-lm", context_settings=OPEN_CONTEXT)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hf_speech.evaluation.intervals import bootstrap_intervals, wilson_interval
     from hf_speech.evaluation.loading import LoadedModel, load_model
     from hf_speech.evaluation.plots import plot_confusion_matrix, plot_training_curves
+    from hf_speech.evaluation.recogniser import Recogniser
     from hf_speech.evaluation.recordings import Recording, fit_extractor, log_probabilities
     from hf_speech.evaluation.report import EvaluationReport, format_report
     from hf_speech.evaluation.transcription import Transcript, transcribe_files
@@ -24,6 +25,7 @@ _MODULES = {
     "EvaluationReport": "report",
     "LoadedModel": "loading",
     "Prediction": "inference",
+    "Recogniser": "recogniser",
     "Recording": "recordings",
     "Transcript": "transcription",
     "beam_decoder": "decoders",
@@ -56,6 +58,7 @@ __all__ = [
     "EvaluationReport",
     "LoadedModel",
     "Prediction",
+    "Recogniser",
     "Recording",
     "Transcript",
     "beam_decoder",

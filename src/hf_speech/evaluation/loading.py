@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, Pre
 from transformers.utils import cached_file
 
 import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
-from hf_speech.errors import ModelError
+from hf_speech.errors import AudioError, ModelError
 from hf_speech.evaluation.provenance import weights_revision
 from hf_speech.evaluation.recordings import Recording, fit_extractor
 from hf_speech.tasks import TASKS, Task, get_task
@@ -104,7 +104,10 @@ class LoadedModel:
 
         @torch.inference_mode()
         def log_probs(samples: np.ndarray) -> np.ndarray:
-            inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.device)
+            try:
+                inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.device)
+            except ValueError as error:  # Too short for a frame.
+                raise AudioError(f"{recording.name} cannot be used: {error}") from error
             heard: np.ndarray = self.model(**inputs).logits[0].float().log_softmax(dim=-1).cpu().numpy()
             return heard
 

@@ -30,7 +30,8 @@ from hf_speech.evaluation.decoders import vocabulary
 from hf_speech.evaluation.loading import LoadedModel
 from hf_speech.export.description import FILE, INT8, KEY, STREAM, WHOLE, Description
 from hf_speech.export.features import FeatureGraph
-from hf_speech.export.runtime import ExportedModel, ExportedStream
+from hf_speech.export.runtime import ExportedModel
+from hf_speech.export.streaming import ExportedStream
 from hf_speech.models.modeling_conv_gru import ConvGRUForCTC
 from hf_speech.models.modeling_speech_lstm import SpeechLSTMForAudioClassification
 

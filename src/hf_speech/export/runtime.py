@@ -7,14 +7,17 @@ that has neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hf_speech.data.audio import read_audio
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.export.description import CLASSIFICATION, KEY, STREAM, WHOLE, Description
+from hf_speech.evaluation.decoders import log_softmax
+from hf_speech.evaluation.recordings import LONG_SECONDS, Recording, loud_seconds
+from hf_speech.export.description import CLASSIFICATION, KEY, WHOLE, Description
 
 
 class ExportedModel:
@@ -41,11 +44,6 @@ class ExportedModel:
             )
         if self.description.states:
             raise ModelError(f"{self.name} hears pieces of a recording: give {WHOLE}.onnx, or the folder.")
-
-    @property
-    def sampling_rate(self) -> int:
-        """The rate in Hz at which the model hears."""
-        return self.description.sampling_rate
 
     def __call__(
         self, waveforms: Sequence[np.ndarray], statistics: np.ndarray | None = None
@@ -94,93 +92,109 @@ class ExportedModel:
         least = self.description.min_samples
         if not len(lengths) or lengths.min() < least:
             raise AudioError(
-                f"A sound of {lengths.min(initial=0)} samples is too short for {self.name}, which needs {least}: leave "
-                "it out."
+                f"{min(lengths, default=0)} samples are too few for {self.name}, which needs {least}: leave it out."
             )
         batch = np.zeros((len(lengths), lengths.max()), dtype=np.float32)
         for row, samples in zip(batch, waveforms, strict=True):
             row[: len(samples)] = samples
         return {"waveform": batch, "lengths": lengths}
 
+    # What follows makes it a `Recogniser` (see `evaluation.recogniser`), if it is one.
 
-class ExportedStream:
-    """A recogniser that was exported for recordings that arrive in pieces; it gives what the whole recording would.
+    @property
+    def sampling_rate(self) -> int:
+        """The rate in Hz at which the model hears."""
+        return self.description.sampling_rate
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples that a logit frame spans."""
+        return self.description.samples_per_frame
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their ids."""
+        return list(self.description.labels)
+
+    @property
+    def blank(self) -> int:
+        """Id of the CTC blank."""
+        return self.description.blank
+
+    @property
+    def word_delimiter(self) -> str:
+        """The token between words."""
+        return self.description.word_delimiter
+
+    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """How the model hears parts of a recording; see `Recogniser`."""
+        statistics = self._statistics(recording) if recording.seconds > LONG_SECONDS else None
+
+        def log_probs(samples: np.ndarray) -> np.ndarray:
+            try:
+                return log_softmax(self([samples], statistics)[0][0])
+            except AudioError as error:
+                raise AudioError(f"{recording.name} cannot be used: {error}") from error
+
+        return log_probs
+
+    def _statistics(self, recording: Recording) -> np.ndarray | None:
+        """Mean and deviation of the features where people speak, as `fit_extractor` takes them with PyTorch."""
+        count, total, squares = 0, np.float64(0), np.float64(0)
+        for second in loud_seconds(recording):
+            features = self.features([second])
+            if features is None:
+                return None
+            count += features.shape[1]
+            total = total + features[0].sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(features[0].astype(np.float64)).sum(axis=0)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+        # Of 0, the graph would take the utterance's own; it divides by more than this anyway.
+        return np.stack([mean, np.maximum(deviation, 1e-6)])
+
+    def normalize(self, text: str) -> str:
+        """A text with its spaces in order; how else the model was taught to write is not known here."""
+        return " ".join(text.split())
+
+    def find_file(self, name: str) -> Path | None:
+        """A file that lies beside the model."""
+        path = Path(self.name).expanduser()
+        file = (path if path.is_dir() else path.parent) / name
+        return file if file.is_file() else None
+
+
+def classify_files(path: str | Path, files: Sequence[str | Path], top_k: int = 3) -> Iterator[dict[str, Any]]:
+    """Names the likeliest classes of sound files, as `evaluation.classify_files` does.
 
     Args:
-        path: An exported folder, for its float32 stream; or one file of it, such as `stream_int8.onnx`.
+        path: An exported folder, or a file of it, of an audio classifier.
+        files: The sound files.
+        top_k: Classes to name for each.
 
-    Attributes:
-        name: The path as it was given.
-        description: What the model says of itself.
-        text: What was said so far.
+    Yields:
+        For each file `{"file", "labels": [{"label", "score"}, ...]}`, the likeliest first, the scores being
+        probabilities; or `{"file", "error"}` for one that cannot be read.
 
     Raises:
-        ModelError: If onnxruntime is missing, or this is no exported stream.
+        ModelError: If this is no exported classifier.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.name = str(path)
-        self._session, self.description = open_file(path, STREAM)
-        if not self.description.states:
-            raise ModelError(f"{self.name} hears whole recordings: give a file for streams, {STREAM}.onnx.")
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self.reset()
-
-    @property
-    def latency(self) -> float:
-        """Seconds from the beginning of a logit frame until its logits are known."""
-        return self.description.latency
-
-    def reset(self) -> None:
-        """Forgets everything, ready for another recording."""
-        self._states = {
-            name: np.zeros([1 if isinstance(size, str) else size for size in shape], dtype=np.float32)
-            for name, shape in self.description.states.items()
-        }
-        self._last_id = self.description.blank
-        self._text = ""
-
-    @property
-    def text(self) -> str:
-        """What was said so far."""
-        return " ".join(self._text.split())
-
-    def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Hears a piece of sound.
-
-        Args:
-            samples: Mono float samples `(samples,)` at the model's rate, of any number.
-            final: Whether the recording ends with it; `reset` begins another one.
-
-        Returns:
-            The logits that have become known, `(frames, tokens)`, float32.
-
-        Raises:
-            AudioError: If the piece is not mono.
-        """
-        piece = np.asarray(samples, dtype=np.float32)
-        if piece.ndim != 1:
-            raise AudioError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
-        feeds = {"waveform": piece[None], "final": np.array([final]), **self._states}
-        outputs = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
-        self._states = {name: outputs[f"next_{name}"] for name in self._states}
-        logits: np.ndarray = outputs["logits"][0]
-        self._read(logits)
-        return logits
-
-    def finish(self) -> np.ndarray:
-        """Ends the recording; see `accept`."""
-        return self.accept(np.zeros(0, dtype=np.float32), final=True)
-
-    def _read(self, logits: np.ndarray) -> None:
-        """Appends the new tokens of the best path: repeats merged, blanks and unknown tokens dropped."""
-        for token_id in logits.argmax(axis=-1).tolist():
-            token = self.description.labels[token_id]
-            if token == self.description.unknown:
-                continue
-            if token_id not in (self._last_id, self.description.blank):
-                self._text += " " if token == self.description.word_delimiter else token
-            self._last_id = token_id
+    model = ExportedModel(path, CLASSIFICATION)
+    for file in files:
+        try:
+            samples = read_audio(file, model.sampling_rate)
+        except AudioError as error:
+            yield {"file": str(file), "error": str(error)}
+            continue
+        try:
+            logits = model([samples])[0][0]
+        except AudioError as error:
+            yield {"file": str(file), "error": f"{file} cannot be used: {error}"}
+            continue
+        scores = np.exp(log_softmax(logits))
+        best = np.argsort(-scores, kind="stable")[:top_k]
+        labels = [{"label": model.description.labels[index], "score": float(scores[index])} for index in best]
+        yield {"file": str(file), "labels": labels}
 
 
 def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
@@ -218,4 +232,4 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
     return session, Description.from_json(text, str(file))
 
 
-__all__ = ["ExportedModel", "ExportedStream", "open_file"]
+__all__ = ["ExportedModel", "classify_files", "open_file"]
