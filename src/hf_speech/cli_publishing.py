@@ -59,7 +59,8 @@ def publish(
 
 def verify(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="NAME/REPO@REVISION; without @ the main branch.")],
+    repo: Annotated[str, typer.Argument(help="NAME/REPO@REVISION; without @ the main branch.")],
+    kind: Annotated[str, typer.Option("--kind", help="model, space or dataset.")] = "model",
     run_dir: Annotated[
         Path | None, typer.Option("--run_dir", help="Compare with the logits of this folder (those it brings).")
     ] = None,
@@ -74,7 +75,8 @@ def verify(
 ) -> None:
     """Download a published model, load it without hf_speech, and compare what it computes.
 
-    Further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
+    Of a Space, the front matter and requirements are looked at; of a data set, every row is compared with its checksum.
+    With --evaluate, further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
     """
     from hf_speech.cli import _command_line, _prepare_inference
     from hf_speech.errors import HFSpeechError
@@ -83,7 +85,12 @@ def verify(
 
     if context.args and not evaluate:
         raise HFSpeechError(f"{context.args[0]} is an option of the corpus: pass --evaluate too, or leave it out.")
-    name, _, revision = model.partition("@")
+    if kind not in ("model", "space", "dataset"):
+        raise typer.BadParameter("choose model, space or dataset", param_hint="--kind")
+    name, _, revision = repo.partition("@")
+    if kind != "model":
+        _verify_other(name, revision or None, kind)
+        return
     against = None if run_dir is None else make_probes(run_dir)
     with downloaded(name, revision or None) as copy:
         found = [verify_model(copy, trust_code=trust_remote_code, against=against)]
@@ -99,6 +106,19 @@ def verify(
             found.append(verify_figures(copy, report.to_dict()))
             typer.echo(found[1].summary())
     if not all(verification.ok for verification in found):
+        raise typer.Exit(1)
+
+
+def _verify_other(name: str, revision: str | None, kind: str) -> None:
+    """Verifies a Space or a data set."""
+    from hf_speech.publishing.corpus import verify_corpus
+    from hf_speech.publishing.space import verify_space
+    from hf_speech.publishing.verify import downloaded
+
+    with downloaded(name, revision, "space" if kind == "space" else "dataset") as copy:
+        found = verify_space(copy) if kind == "space" else verify_corpus(copy)
+    typer.echo(found.summary())
+    if not found.ok:
         raise typer.Exit(1)
 
 

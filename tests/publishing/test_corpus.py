@@ -14,8 +14,9 @@ from hub_server import WRITE_TOKEN, HubServer
 from hub_server.client import Client, ClientError
 
 from hf_speech.data.corpora import make_corpus
-from hf_speech.publishing.corpus import Fingerprint, render_dataset_card, verify_corpus, write_parquet
+from hf_speech.publishing.corpus import FINGERPRINTS, render_dataset_card, verify_corpus
 from hf_speech.publishing.metadata import read_metadata
+from hf_speech.publishing.rows import Fingerprint, write_parquet
 
 PUBLISH = """
 from hf_speech.data.corpora import make_corpus
@@ -158,6 +159,19 @@ result = {name: [len(split), sorted(set(split["speaker"]))] for name, split in r
     again = client.run(source, repo="ann/tones", commit=first["commit"])
     assert {name: count for name, (count, _) in again.items()} == counts
     assert hub.unknown() == []
+    # Anybody can compare it later; other rows are found out.
+    checked = client.cli("verify", "ann/tones@v1", "--kind", "dataset")
+    assert checked.status == 0, checked.err
+    assert "20 rows of test as they were" in checked.out
+    changed = hub.files("dataset", "ann/tones")[FINGERPRINTS].decode().replace('"test": "', '"test": "0')
+    client.run(
+        "api.upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id='ann/tones', repo_type='dataset')",
+        text=changed,
+        path=FINGERPRINTS,
+    )
+    checked = client.cli("verify", "ann/tones", "--kind", "dataset")
+    assert checked.status == 1
+    assert "the rows of its split test are others" in checked.out
 
 
 def test_pushing_rows_with_datasets_leaves_our_card_alone(
@@ -194,7 +208,7 @@ def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
     other = DatasetDict({**rows, "test": rows["test"].select(range(1, len(rows["test"])))})
     write_parquet(other, tmp_path / "other")
     copy = Copy(Repository("ann/x", "dataset"), State("0" * 40, True, {}, {}), tmp_path / "other", tmp_path / "home")
-    assert verify_corpus(copy, written).differences == ("the rows of its split test are others",)
+    assert verify_corpus(copy, written.fingerprints).differences == ("the rows of its split test are others",)
 
 
 def test_what_must_not_or_cannot_be_published(client: Client, hub: HubServer, digit_folder: Path) -> None:

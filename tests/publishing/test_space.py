@@ -11,8 +11,9 @@ from hub_server import WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
 
 from hf_speech.errors import PublishError
+from hf_speech.publishing.front_matter import check_space
 from hf_speech.publishing.metadata import read_metadata
-from hf_speech.publishing.space import check_space, parse_variables, secret_values, with_model
+from hf_speech.publishing.space import parse_variables, secret_values, with_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = """---
@@ -114,6 +115,9 @@ def test_a_space_goes_up_whole_with_its_model_and_secrets(
     assert hub.storage.repository("space", "ann/demo").state["variables"]["MODEL_REVISION"]["value"] != model
     assert len(hub.history("space", "ann/demo")) == 2
     assert hub.unknown() == []
+    checked = client.cli("verify", "ann/demo@v1", "--kind", "space")
+    assert checked.status == 0, checked.err
+    assert "front matter complete, requirements pinned" in checked.out
 
 
 def test_a_commit_that_fails_leaves_the_old_space_with_its_variables(

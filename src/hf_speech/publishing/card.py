@@ -127,14 +127,24 @@ def _render(
         "corpus_template": template_of("corpora", corpus_template(trained_on(facts).name)),
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
     }
-    template = _environment(folder).get_template(f"{facts.task}.md.jinja")
-    body = template.render(context)
+    template = f"{facts.task}.md.jinja"
+    body = render_template(template, context)
     further = {name: text for name, text in written.items() if name not in used}
     if further:  # Sections that somebody added by hand, wherever they stood.
-        body = template.render(context | {"further": further})
+        body = render_template(template, context | {"further": further})
     card = card_data(facts, repo_id, licence, metadata)
-    body = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
     return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
+
+
+def render_template(name: str, context: dict[str, Any]) -> str:
+    """Renders a template of `model_cards/` as Markdown, without superfluous empty lines.
+
+    Args:
+        name: The template's file.
+        context: What it is given.
+    """
+    body = _environment(templates_dir()).get_template(name).render(context)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
 
 
 @functools.cache
@@ -226,4 +236,4 @@ def _excerpt(line: str) -> str:
     return line if len(line) <= 80 else f"{line[:80]}..."
 
 
-__all__ = ["check_card", "render_card", "templates_dir"]
+__all__ = ["check_card", "render_card", "render_template", "templates_dir"]

@@ -1,69 +1,41 @@
 """Corpora: rows become Parquet files with a card, in a data set that `datasets.load_dataset` reads.
 
-Decisions:
-
-- Recordings travel as they are, byte for byte, if browsers play them; others (NIST SPHERE, decoded samples) are written
-  as 16-bit FLAC. Of their paths only the file's name goes along.
-- Every recording is inspected before anything is written, as before a training.
-- A Parquet file holds so many recordings that it stays below a size, and the same rows always give the same bytes.
-- Verified is that the downloaded files, read by `load_dataset`, have every recording and target of the corpus.
+Every recording is inspected before anything is written, as before a training. A checksum of the rows of each split goes
+along: verified is that the downloaded files, read by `load_dataset`, have every recording, target and speaker of the
+corpus, and anybody can do so later.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import re
+import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import soundfile
 import yaml
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
+from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_dataset
+from datasets.exceptions import DatasetsError
 
-from hf_speech.data.audio import audio_info, read_audio
+from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora import Corpus
-from hf_speech.data.corpora.base import AUDIO_FEATURE
 from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import AudioError, PublishError
-from hf_speech.publishing.card import _environment, templates_dir
+from hf_speech.publishing.card import render_template, templates_dir
 from hf_speech.publishing.hub import Repository
 from hf_speech.publishing.licences import check_name
 from hf_speech.publishing.presentation import corpus_facts
-from hf_speech.publishing.presentation import duration as format_duration
 from hf_speech.publishing.publish import Published, Tell, describe, published_state, published_text
 from hf_speech.publishing.push import finish, push
+from hf_speech.publishing.rows import Written, fingerprints_of, write_parquet
 from hf_speech.publishing.sections import hand_written, section
 from hf_speech.publishing.staging import stage
 from hf_speech.publishing.verify import Copy, Verification, downloaded
 
-PLAYABLE = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus"})
-SHARD_BYTES = 200_000_000
+FINGERPRINTS = "verification/rows.json"
 # The Hub's classes of size.
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _TASKS = {"label": "audio-classification", "text": "automatic-speech-recognition"}
-
-
-@dataclass(frozen=True)
-class Written:
-    """What was written of a corpus.
-
-    Attributes:
-        target: `label` or `text`.
-        classes: Names of the classes, in the order of their ids.
-        sampling_rate: Of all recordings in Hz, None if they differ.
-        splits: For each split its name, utterances, seconds, speakers, classes and bytes.
-        fingerprints: For each split a checksum over all recordings and their targets.
-    """
-
-    target: str
-    classes: tuple[str, ...]
-    sampling_rate: int | None
-    splits: tuple[dict[str, Any], ...]
-    fingerprints: dict[str, str]
 
 
 def publish_corpus(
@@ -123,7 +95,15 @@ def publish_corpus(
             revision=tag,
             previous=published_text(repository, state, "README.md"),
         )
-        staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="dataset", card=text)
+        sums = json.dumps(written.fingerprints, indent=2).encode() + b"\n"
+        staged = stage(
+            folder,
+            Path(temporary) / "staged",
+            repo_id=repo_id,
+            kind="dataset",
+            card=text,
+            extra={FINGERPRINTS: sums},
+        )
         for note in staged.notes:
             tell(note)
         if dry_run:
@@ -134,7 +114,7 @@ def publish_corpus(
     if verify:
         tell("Verifying: downloading the commit and reading all of it.")
         with downloaded(repo_id, pushed.commit, "dataset") as copy:
-            verification = verify_corpus(copy, written)
+            verification = verify_corpus(copy, written.fingerprints)
         if not verification.ok:
             raise PublishError(
                 f"{repo_id}@{pushed.commit[:8]} is not what was sent ({verification.differences[0]}), so it was "
@@ -143,70 +123,6 @@ def publish_corpus(
     if not create_pr:
         pushed = finish(pushed, public=public, tag=tag)
     return Published(pushed, verification, text, staged.tree())
-
-
-def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTES) -> Written:
-    """Writes the splits of a corpus as `data/SPLIT-00000-of-00001.parquet`.
-
-    Args:
-        rows: The splits, with the columns of every corpus of this package.
-        folder: Where to write.
-        shard_bytes: Size of its recordings at which another file is begun.
-    """
-    data = folder / "data"
-    data.mkdir(parents=True)
-    target = next(column for column in _TASKS if column in next(iter(rows.values())).column_names)
-    rates: set[int] = set()
-    splits, fingerprints = [], {}
-    classes: tuple[str, ...] = ()
-    for name, split in rows.items():
-        feature = split.features[target]
-        classes = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
-        features = Features(
-            {"audio": AUDIO_FEATURE, target: feature, "speaker": Value("string"), "duration": Value("float64")}
-        )
-        digest = Fingerprint()
-        shards: list[Path] = []
-        for shard in _shards(_encoded(split, name, rates), shard_bytes):
-            for row in shard:
-                digest.add(row, target)
-            shards.append(data / f"{name}-{len(shards):05d}.parquet")
-            columns = {column: [row[column] for row in shard] for column in features}
-            table = Dataset.from_dict(columns, features=features)
-            # Not decoded: that would need torchcodec. The card declares what it is.
-            table.cast_column("audio", Audio(decode=False)).to_parquet(shards[-1])
-        for index, path in enumerate(shards):
-            path.rename(data / f"{name}-{index:05d}-of-{len(shards):05d}.parquet")
-        fingerprints[name] = digest.hexdigest()
-        splits.append(
-            {
-                "name": name,
-                "utterances": len(split),
-                "length": format_duration(sum(split["duration"])),
-                "speakers": len(set(split["speaker"]) - {None}),
-                "classes": len(set(split[target])) if classes else 0,
-                "bytes": sum(path.stat().st_size for path in data.glob(f"{name}-*")),
-            }
-        )
-    return Written(target, classes, rates.pop() if len(rates) == 1 else None, tuple(splits), fingerprints)
-
-
-class Fingerprint:
-    """A checksum over rows in their order: recordings, names, targets and speakers."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def add(self, row: Mapping[str, Any], target: str) -> None:
-        """Takes in one row."""
-        audio = row["audio"]
-        for part in (audio["bytes"], audio["path"], row[target], row["speaker"]):
-            content = part if isinstance(part, bytes) else repr(part).encode()
-            self._digest.update(hashlib.sha256(content).digest())
-
-    def hexdigest(self) -> str:
-        """The checksum of all rows so far."""
-        return self._digest.hexdigest()
 
 
 def render_dataset_card(
@@ -274,47 +190,53 @@ def render_dataset_card(
     if not metadata["language"]:
         del metadata["language"]
     template = f"corpora/{corpus.name}.md.jinja"
-    body = (
-        _environment(templates_dir())
-        .get_template("dataset.md.jinja")
-        .render(
-            repo_id=repo_id,
-            revision=revision,
-            title=name,
-            corpus=facts,
-            corpus_template=template if (templates_dir() / template).is_file() else "corpora/other.md.jinja",
-            splits=written.splits,
-            classes=written.classes,
-            sampling_rate=written.sampling_rate,
-            licence=licence,
-            hand_written=lambda name: section(name, kept.get(name, "")),
-        )
-    )
+    context = {
+        "repo_id": repo_id,
+        "revision": revision,
+        "title": name,
+        "corpus": facts,
+        "corpus_template": template if (templates_dir() / template).is_file() else "corpora/other.md.jinja",
+        "splits": written.splits,
+        "classes": written.classes,
+        "sampling_rate": written.sampling_rate,
+        "licence": licence,
+        "hand_written": lambda name: section(name, kept.get(name, "")),
+    }
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
-    body = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
-    return f"---\n{front}---\n\n{body}\n"
+    return f"---\n{front}---\n\n{render_template('dataset.md.jinja', context)}\n"
 
 
-def verify_corpus(copy: Copy, written: Written) -> Verification:
+def verify_corpus(copy: Copy, expected: Mapping[str, str] | None = None) -> Verification:
     """Reads a downloaded data set as `load_dataset` does, and compares it with what was written.
 
     Args:
         copy: What `downloaded` gave.
-        written: What was sent.
+        expected: The checksum of each split; None for those that travel with it.
+
+    Raises:
+        PublishError: If none travel with it, or it cannot be read.
     """
-    rows = load_dataset(str(copy.folder), cache_dir=str(copy.home / "datasets"))
+    if expected is None:
+        if FINGERPRINTS not in copy.state.files:
+            raise PublishError(
+                f"{copy.repository.name} has no checksums of its rows ({FINGERPRINTS}): publish it with hf-speech "
+                "publish-corpus."
+            )
+        expected = json.loads((copy.folder / FINGERPRINTS).read_text(encoding="utf-8"))
+    try:
+        rows = load_dataset(str(copy.folder), cache_dir=str(copy.home / "datasets"))
+    except (DatasetsError, OSError, ValueError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200].rstrip(".")
+        raise PublishError(f"{copy.repository.name} cannot be read ({reason}): publish it again.") from error
     found = [f"{len(copy.state.files)} files as the Hub lists them"]
     differences = []
-    if list(rows) != [split["name"] for split in written.splits]:
+    if set(rows) != set(expected):
         differences.append(f"its splits are {', '.join(rows)}")
-    for name, split in rows.items():
-        digest = Fingerprint()
-        for row in split.cast_column("audio", Audio(decode=False)):
-            digest.add(row, written.target)
-        if digest.hexdigest() != written.fingerprints.get(name):
+    for name, checksum in fingerprints_of(rows).items():
+        if checksum != expected.get(name):
             differences.append(f"the rows of its split {name} are others")
         else:
-            found.append(f"{len(split):,} rows of {name} as they were")
+            found.append(f"{len(rows[name]):,} rows of {name} as they were")
     return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences))
 
 
@@ -329,34 +251,4 @@ def _usual_rate(rows: DatasetDict) -> int:
     return 16_000
 
 
-def _encoded(split: Dataset, name: str, rates: set[int]) -> Iterator[dict[str, Any]]:
-    """The rows with the recordings as bytes of a format that browsers play, and no path but a file's name."""
-    for index, row in enumerate(split):
-        audio = row["audio"]
-        rates.add(rate := audio_info(audio).sampling_rate)
-        path = PurePath(audio.get("path") or f"{name}-{index:06d}")
-        if path.suffix.lower() in PLAYABLE:
-            content = audio["bytes"] if audio.get("bytes") is not None else Path(audio["path"]).read_bytes()
-            file = path.name
-        else:
-            buffer = io.BytesIO()
-            soundfile.write(buffer, read_audio(audio, rate), rate, format="FLAC", subtype="PCM_16")
-            content, file = buffer.getvalue(), f"{path.stem}.flac"
-        yield {**row, "audio": {"path": file, "bytes": content}}
-
-
-def _shards(rows: Iterator[dict[str, Any]], shard_bytes: int) -> Iterator[list[dict[str, Any]]]:
-    """Rows in groups whose recordings reach a size."""
-    shard: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        shard.append(row)
-        size += len(row["audio"]["bytes"])
-        if size >= shard_bytes:
-            yield shard
-            shard, size = [], 0
-    if shard:
-        yield shard
-
-
-__all__ = ["Written", "publish_corpus", "render_dataset_card", "verify_corpus", "write_parquet"]
+__all__ = ["publish_corpus", "render_dataset_card", "verify_corpus"]

@@ -232,8 +232,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _seconds(error: HfHubHTTPError) -> str:
-    seconds = error.response.headers.get("Retry-After", "")
-    return f"{seconds} seconds" if seconds.isdecimal() else "some minutes"
+    headers = error.response.headers
+    match = re.match(r"(\d+)$", headers.get("Retry-After", "")) or re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
+    return f"{match[1]} seconds" if match else "some minutes"
 
 
 def _first_sentence(error: object) -> str:

@@ -1,0 +1,154 @@
+"""Rows of a corpus as Parquet files, and the checksum by which they are known again.
+
+Recordings travel as they are, byte for byte, if browsers play them; others (NIST SPHERE, decoded samples) are written
+as 16-bit FLAC. Of their paths only the file's name goes along. A file holds so many recordings that it stays below a
+size, and the same rows always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
+
+from hf_speech.data.audio import audio_info, read_audio
+from hf_speech.data.corpora.base import AUDIO_FEATURE
+from hf_speech.publishing.presentation import duration
+
+PLAYABLE = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus"})
+SHARD_BYTES = 200_000_000
+TARGETS = ("label", "text")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of a corpus.
+
+    Attributes:
+        target: `label` or `text`.
+        classes: Names of the classes, in the order of their ids.
+        sampling_rate: Of all recordings in Hz, None if they differ.
+        splits: For each split its name, utterances, seconds, speakers, classes and bytes.
+        fingerprints: For each split a checksum over all recordings and their targets.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    sampling_rate: int | None
+    splits: tuple[dict[str, Any], ...]
+    fingerprints: dict[str, str]
+
+
+def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTES) -> Written:
+    """Writes the splits of a corpus as `data/SPLIT-00000-of-00001.parquet`.
+
+    Args:
+        rows: The splits, with the columns of every corpus of this package.
+        folder: Where to write.
+        shard_bytes: Size of its recordings at which another file is begun.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True)
+    target = next(column for column in TARGETS if column in next(iter(rows.values())).column_names)
+    rates: set[int] = set()
+    splits, fingerprints = [], {}
+    classes: tuple[str, ...] = ()
+    for name, split in rows.items():
+        feature = split.features[target]
+        classes = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
+        features = Features(
+            {"audio": AUDIO_FEATURE, target: feature, "speaker": Value("string"), "duration": Value("float64")}
+        )
+        digest = Fingerprint()
+        shards: list[Path] = []
+        for shard in _shards(_encoded(split, name, rates), shard_bytes):
+            for row in shard:
+                digest.add(row, target)
+            shards.append(data / f"{name}-{len(shards):05d}.parquet")
+            columns = {column: [row[column] for row in shard] for column in features}
+            table = Dataset.from_dict(columns, features=features)
+            # Not decoded: that would need torchcodec. The card declares what it is.
+            table.cast_column("audio", Audio(decode=False)).to_parquet(shards[-1])
+        for index, path in enumerate(shards):
+            path.rename(data / f"{name}-{index:05d}-of-{len(shards):05d}.parquet")
+        fingerprints[name] = digest.hexdigest()
+        splits.append(
+            {
+                "name": name,
+                "utterances": len(split),
+                "length": duration(sum(split["duration"])),
+                "speakers": len(set(split["speaker"]) - {None}),
+                "classes": len(set(split[target])) if classes else 0,
+                "bytes": sum(path.stat().st_size for path in data.glob(f"{name}-*")),
+            }
+        )
+    return Written(target, classes, rates.pop() if len(rates) == 1 else None, tuple(splits), fingerprints)
+
+
+class Fingerprint:
+    """A checksum over rows in their order: recordings, names, targets and speakers."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, row: Mapping[str, Any], target: str) -> None:
+        """Takes in one row."""
+        audio = row["audio"]
+        for part in (audio["bytes"], audio["path"], row[target], row["speaker"]):
+            content = part if isinstance(part, bytes) else repr(part).encode()
+            self._digest.update(hashlib.sha256(content).digest())
+
+    def hexdigest(self) -> str:
+        """The checksum of all rows so far."""
+        return self._digest.hexdigest()
+
+
+def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
+    """The checksum of each split of a data set, as `Written` has them."""
+    found = {}
+    for name, split in rows.items():
+        target = next(column for column in TARGETS if column in split.column_names)
+        digest = Fingerprint()
+        for row in split.cast_column("audio", Audio(decode=False)):
+            digest.add(row, target)
+        found[name] = digest.hexdigest()
+    return found
+
+
+def _encoded(split: Dataset, name: str, rates: set[int]) -> Iterator[dict[str, Any]]:
+    """The rows with the recordings as bytes of a format that browsers play, and no path but a file's name."""
+    for index, row in enumerate(split):
+        audio = row["audio"]
+        rates.add(rate := audio_info(audio).sampling_rate)
+        path = PurePath(audio.get("path") or f"{name}-{index:06d}")
+        if path.suffix.lower() in PLAYABLE:
+            content = audio["bytes"] if audio.get("bytes") is not None else Path(audio["path"]).read_bytes()
+            file = path.name
+        else:
+            buffer = io.BytesIO()
+            soundfile.write(buffer, read_audio(audio, rate), rate, format="FLAC", subtype="PCM_16")
+            content, file = buffer.getvalue(), f"{path.stem}.flac"
+        yield {**row, "audio": {"path": file, "bytes": content}}
+
+
+def _shards(rows: Iterator[dict[str, Any]], shard_bytes: int) -> Iterator[list[dict[str, Any]]]:
+    """Rows in groups whose recordings reach a size."""
+    shard: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        shard.append(row)
+        size += len(row["audio"]["bytes"])
+        if size >= shard_bytes:
+            yield shard
+            shard, size = [], 0
+    if shard:
+        yield shard
+
+
+__all__ = ["TARGETS", "Fingerprint", "Written", "fingerprints_of", "write_parquet"]
