@@ -26,7 +26,13 @@ def main(request_file: Path) -> None:
     logging.disable_progress_bar()
     torch.set_num_threads(1)
     request: dict[str, Any] = json.loads(request_file.read_text(encoding="utf-8"))
-    use = pipeline(request["task"], model=request["model"], revision=request["revision"], trust_remote_code=True)
+    use = pipeline(
+        request["task"],
+        model=request["model"],
+        revision=request["revision"],
+        trust_remote_code=True,
+        device="cpu",
+    )
     extractor, model = use.feature_extractor, use.model.eval()
     rate = int(extractor.sampling_rate)
     prefix = "clip."
