@@ -40,3 +40,10 @@ def explored_beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory)
     varied = ["--augmentation.speed", "[0.8,1.2]", "--augmentation.noise_snr", "[10,20]", "--augmentation.joining"]
     varied += ["0.7", "--augmentation.gain", "[12,14]", "--model.num_time_masks", "2", "--model.time_mask_width", "20"]
     return explore(load_recipe(beeps_recipe, varied), folder, augmented=True, examples=3)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files instead of pictures, which take most of the time, for tests that look at other things."""
+    for module in (charts, pictures):
+        monkeypatch.setattr(module, "save_figure", lambda figure, path: Path(path).write_bytes(b""))

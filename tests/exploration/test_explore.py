@@ -150,6 +150,7 @@ def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration
     assert not (explored_beeps.folder / "speakers.png").exists()  # nobody knows who beeps
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_bad_files_are_reported_and_stop_nothing(digit_folder: Path, tmp_path: Path):
     bad = digit_folder / "low" / "speaker0_<b>.wav"
     bad.write_bytes(b"no sound at all")
@@ -168,6 +169,7 @@ def test_bad_files_are_reported_and_stop_nothing(digit_folder: Path, tmp_path: P
     assert {row["duration"] for row in unusable} == {""}
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_corpus_that_training_would_refuse_can_be_looked_at(digit_folder: Path, tmp_path: Path):
     for file in (digit_folder / "high").iterdir():
         file.write_bytes(b"")
@@ -176,6 +178,7 @@ def test_a_corpus_that_training_would_refuse_can_be_looked_at(digit_folder: Path
     assert [example.entry.target for example in exploration.examples] == ["low"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_rows_that_cannot_even_be_listed_are_reported(tmp_path: Path, make_beeps):
     """A line of `text` without a recording, for which loading the corpus would stop a training."""
     for folder, count in (("train", 8), ("test", 2)):
@@ -197,6 +200,7 @@ def test_rows_that_cannot_even_be_listed_are_reported(tmp_path: Path, make_beeps
     assert len(exploration.table.usable()) == 10
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_nothing_that_can_be_read_is_still_a_report(digit_folder: Path, tmp_path: Path):
     for file in digit_folder.rglob("*.wav"):
         file.write_bytes(b"")
@@ -208,6 +212,7 @@ def test_nothing_that_can_be_read_is_still_a_report(digit_folder: Path, tmp_path
     assert "Global statistics need utterances" in page.text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_transcripts_longer_than_their_sound_are_unusable(beeps_recipe: Path, tmp_path: Path):
     recipe = load_recipe(beeps_recipe, ["--model.subsampling", "8", "--features.hop_length", "800"])
     exploration = explore(recipe, tmp_path / "out", examples=1)
@@ -215,11 +220,13 @@ def test_transcripts_longer_than_their_sound_are_unusable(beeps_recipe: Path, tm
     assert 0 < sum(not entry.usable for entry in exploration.table.entries) < 180
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_examples_come_from_the_split_asked_for(digit_folder: Path, tmp_path: Path):
     exploration = explore(tones(digit_folder), tmp_path / "out", split="test", examples=1)
     assert [example.entry.split for example in exploration.examples] == ["test", "test"]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_earlier_exploration_makes_way_and_nothing_else_does(
     explored_tones: Exploration, digit_folder: Path, tmp_path: Path
 ):
