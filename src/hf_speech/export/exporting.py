@@ -165,6 +165,9 @@ def _write(make: Maker, description: Description, path: Path) -> None:
             extra_options={"EnableSubgraph": True},
         )
     quantised = onnx.load(path)
+    # onnx infers wrong shapes inside loops, for it does not see constants outside; some runtimes refuse them.
+    for graph in (quantised.graph, *(a.g for node in quantised.graph.node for a in node.attribute if a.HasField("g"))):
+        graph.ClearField("value_info")
     onnx.helper.set_model_props(quantised, metadata)
     onnx.save(quantised, path)
 
