@@ -118,6 +118,18 @@ def test_silence_is_no_part_of_the_normalisation() -> None:
     assert extractor.feature_mean is None
 
 
+@pytest.mark.parametrize("seconds", [30, 30.5, 39.99, 40, 40.01])
+def test_seconds_are_counted_across_blocks(tmp_path: Path, seconds: float) -> None:
+    """Also where the last block is shorter than one."""
+    samples = noise(seconds)[:, 0]
+    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
+    recording = Recording.open(str(tmp_path / "long.wav"), RATE)
+    assert recording.samples is None
+    found = list(recordings.loud_seconds(recording))
+    assert len(found) == int(seconds)
+    np.testing.assert_array_equal(np.concatenate(found), samples[: int(seconds) * RATE])
+
+
 def test_what_need_not_be_fitted_is_left_alone() -> None:
     options = {"sampling_rate": RATE, "num_mel_bins": 8, "hop_length": 80, "win_length": 200}
     sound = noise(30)[:, 0]
@@ -143,7 +155,7 @@ def test_nothing_is_heard_in_long_silence(corpora_dir: Path) -> None:
         (file,) = (corpora_dir / "an4" / "wav").rglob(f"{name.strip('()')}.sph")
         pieces += [read_audio(file, 16_000), noise(25, 16_000, level=3e-4, seed=index)[:, 0]]
     source = {"array": np.concatenate(pieces), "sampling_rate": 16_000}
-    (transcript,) = transcribe_files(loaded, [source], progress=False)
+    (transcript,) = transcribe_files(loaded, [source], chunk_seconds=20, overlap_seconds=3, progress=False)
     insertions = count_errors([" ".join(said).lower()], [transcript.hypothesis.text.lower()])[0][2]
     assert insertions <= 2
     assert len(transcript.hypothesis.words) > 5

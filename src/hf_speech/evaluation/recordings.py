@@ -32,6 +32,9 @@ from hf_speech.evaluation.recogniser import Recogniser
 LONG_SECONDS = 20.0
 """What is longer is normalised as a recording, and not as an utterance."""
 
+CHUNK_SECONDS, OVERLAP_SECONDS = 60.0, 10.0
+"""Recurrences remember for longer than one would think: with less, a word in a hundred depends on where chunks end."""
+
 # Of the fifth loudest second, lest a slammed door be the measure.
 _MEASURE = 5
 _LOUD_DECIBELS = 20.0
@@ -144,15 +147,15 @@ def _seconds(recording: Recording) -> Iterator[np.ndarray]:
     for block in recording.blocks():
         rest = np.concatenate((rest, block)) if len(rest) else block
         whole = len(rest) // recording.sampling_rate
-        yield from rest[: whole * recording.sampling_rate].reshape(whole, -1)
+        yield from rest[: whole * recording.sampling_rate].reshape(-1, recording.sampling_rate)
         rest = rest[whole * recording.sampling_rate :]
 
 
 def log_probabilities(
     recogniser: Recogniser,
     sound: np.ndarray | Recording,
-    chunk_seconds: float = 20.0,
-    overlap_seconds: float = 3.0,
+    chunk_seconds: float = CHUNK_SECONDS,
+    overlap_seconds: float = OVERLAP_SECONDS,
     progress: bool = False,
 ) -> np.ndarray:
     """Log-probabilities of a recording of any length.
@@ -206,4 +209,12 @@ def log_probabilities(
     return np.concatenate([np.zeros((0, len(recogniser.tokens)), dtype=np.float32), *pieces])
 
 
-__all__ = ["LONG_SECONDS", "Recording", "fit_extractor", "log_probabilities", "loud_seconds"]
+__all__ = [
+    "CHUNK_SECONDS",
+    "LONG_SECONDS",
+    "OVERLAP_SECONDS",
+    "Recording",
+    "fit_extractor",
+    "log_probabilities",
+    "loud_seconds",
+]

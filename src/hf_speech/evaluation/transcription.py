@@ -17,7 +17,13 @@ from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues
 from hf_speech.errors import AudioError
 from hf_speech.evaluation.decoders import Decoder, greedy_decoder, seconds_per_frame
 from hf_speech.evaluation.recogniser import Recogniser
-from hf_speech.evaluation.recordings import LONG_SECONDS, Recording, log_probabilities
+from hf_speech.evaluation.recordings import (
+    CHUNK_SECONDS,
+    LONG_SECONDS,
+    OVERLAP_SECONDS,
+    Recording,
+    log_probabilities,
+)
 
 FORMATS = ("text", "srt", "vtt", "json")
 """What a transcript can be written as."""
@@ -70,8 +76,8 @@ def transcribe_files(
     *,
     decoder: Decoder | None = None,
     num_best: int = 1,
-    chunk_seconds: float = 20.0,
-    overlap_seconds: float = 3.0,
+    chunk_seconds: float = CHUNK_SECONDS,
+    overlap_seconds: float = OVERLAP_SECONDS,
     progress: bool = True,
 ) -> Iterator[Transcript]:
     """Transcribes sounds one after the other.
