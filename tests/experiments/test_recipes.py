@@ -12,7 +12,7 @@ import pytest
 from hf_speech.experiments import EXPERIMENTS, read_run
 from hf_speech.experiments.suite import Search, Table
 from hf_speech.training import load_recipe, train
-from hf_speech.training.recipe import recipes_dir
+from hf_speech.training.recipe import recipe_files, recipes_dir
 from hf_speech.training.run import make_feature_extractor, prepare
 
 # Layers as they are, of fewer units: what is checked is that everything fits together.
@@ -53,7 +53,7 @@ def words(small_corpora: Path, name: str) -> list[str]:
 
 
 def test_every_recipe_has_a_quick_version() -> None:
-    there = {str(path.relative_to(recipes_dir()).with_suffix("")) for path in recipes_dir().rglob("*.yaml")}
+    there = {str(path.relative_to(recipes_dir()).with_suffix("")) for path in recipe_files()}
     # digits.yaml is run by test_main_job.py, the settings of accelerate are no recipes.
     assert {name for name in there if not name.startswith("accelerate/")} == set(QUICK) | {"digits"}
 

@@ -8,7 +8,7 @@ import yaml
 from hf_speech.data.corpora import FSDD
 from hf_speech.errors import HFSpeechError, RecipeError
 from hf_speech.training import find_recipe, load_recipe
-from hf_speech.training.recipe import parse_overrides, recipes_dir
+from hf_speech.training.recipe import parse_overrides, recipe_files
 
 MINIMAL = """
 task: audio-classification
@@ -109,7 +109,7 @@ def test_missing_recipe_names_the_nearest() -> None:
         find_recipe("digit")
 
 
-@pytest.mark.parametrize("path", sorted(recipes_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", recipe_files(), ids=lambda path: path.stem)
 def test_recipes_of_the_package_load(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.task.name in path.read_text()

@@ -77,6 +77,11 @@ def recipes_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
+def recipe_files() -> list[Path]:
+    """The recipes that come with the package; what is for `accelerate launch` lies beside them and is none."""
+    return sorted(path for path in recipes_dir().rglob("*.yaml") if path.parent.name != "accelerate")
+
+
 def find_recipe(name: str | Path) -> Path:
     """Finds a recipe by its path, or by its bare name among those that come with the package.
 
@@ -86,7 +91,7 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipes_dir().rglob("*.yaml")}
+    known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipe_files()}
     if str(path.with_suffix("")) in known:
         return known[str(path.with_suffix(""))]
     raise RecipeError(f"There is no recipe {str(name)!r}{_nearest(str(path.with_suffix('')), known)}")
@@ -297,5 +302,6 @@ __all__ = [
     "load_corpus",
     "load_recipe",
     "parse_overrides",
+    "recipe_files",
     "recipes_dir",
 ]
