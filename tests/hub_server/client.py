@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from hub_server import HubServer
+
+
+# On a busy machine hf_xet closes what a failed upload had open a moment after the failure is told.
+_STILL_OPEN = "Database already open"
+_PATIENCE = 20  # tries, half a second apart
 
 
 class Finished(NamedTuple):
@@ -91,7 +97,15 @@ class Client:
         Raises:
             ClientError: If it raises anything.
         """
-        return self._ask({"source": source, "values": values, "environment": environment or {}})
+        question = {"source": source, "values": values, "environment": environment or {}}
+        for _ in range(_PATIENCE):
+            try:
+                return self._ask(question)
+            except ClientError as error:
+                if _STILL_OPEN not in str(error):
+                    raise
+                time.sleep(0.5)
+        return self._ask(question)
 
     def cli(self, *words: object, environment: dict[str, str | None] | None = None) -> Finished:
         """Runs `hf-speech WORDS` and gives exit status and what it printed."""
