@@ -13,10 +13,21 @@ import torch
 from transformers import pipeline
 
 from hf_speech.cli import main
+from hf_speech.data.audio import read_audio
 from hf_speech.errors import ModelError
-from hf_speech.evaluation import LoadedModel, load_model, log_probabilities, transcribe_files
+from hf_speech.evaluation import (
+    LoadedModel,
+    Recording,
+    fit_extractor,
+    load_model,
+    log_probabilities,
+    transcribe_files,
+)
+from hf_speech.evaluation.decoders import greedy_decoder, seconds_per_frame
+from hf_speech.tasks.metrics import count_errors
 
 RATE = 8000
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +69,57 @@ def test_a_long_recording_in_chunks_is_the_recording_as_a_whole(recogniser: Load
     assert np.mean(chunked.argmax(1) == whole.argmax(1)) > 0.99
     with pytest.raises(ModelError, match="have no middle"):
         log_probabilities(recogniser, samples, chunk_seconds=2, overlap_seconds=1)
+
+
+@pytest.mark.parametrize("chunks", [(20, 3), (30, (4, 1)), (7.5, 1.7)], ids=str)
+def test_the_pipelines_chunks_of_a_causal_model_say_what_the_whole_says(
+    beeps_run: Path, make_beeps: Any, chunks: tuple[float, Any]
+) -> None:
+    """Five minutes: a causal model needs some seconds of the past, and no more of the future than its lookahead."""
+    rng = np.random.default_rng(7)
+    text = " ".join("".join(rng.choice(list("abc"), rng.integers(1, 5))) for _ in range(420))
+    samples = make_beeps(text)[: 300 * RATE]
+    assert len(samples) == 300 * RATE
+    recognise = pipeline("automatic-speech-recognition", model=str(beeps_run), device="cpu")
+    whole = recognise({"raw": samples.copy(), "sampling_rate": RATE})["text"]
+    seconds, stride = chunks
+    found = recognise({"raw": samples.copy(), "sampling_rate": RATE}, chunk_length_s=seconds, stride_length_s=stride)
+    assert found["text"] == whole
+    errors = count_errors([" ".join(text.split()[: len(whole.split())])], [whole])[0]
+    assert errors[:3].sum() < 0.05 * errors[3] > 10  # What it says is what was said, not a constant.
+
+
+@pytest.mark.slow
+@pytest.mark.corpora
+def test_chunks_of_a_bidirectional_model_differ_in_less_than_a_word_in_a_hundred(corpora_dir: Path) -> None:
+    """Five minutes of AN4: in our own chunks, and in the pipeline's, with features normalised as the recording."""
+    recogniser = load_model(REPOSITORY / "pretrained" / "an4", device="cpu")
+    assert recogniser.model.config.bidirectional
+    lines = (corpora_dir / "an4" / "etc" / "an4_test.fileids").read_text().split()
+    pieces = [read_audio(corpora_dir / "an4" / "wav" / f"{line}.sph", 16_000) for line in lines]
+    samples = np.concatenate(pieces)[: 300 * 16_000]
+    assert len(samples) == 300 * 16_000
+    extractor = fit_extractor(recogniser.feature_extractor, Recording("", 16_000, 300, samples))
+    recognise = pipeline(
+        "automatic-speech-recognition",
+        model=recogniser.model,
+        feature_extractor=extractor,
+        tokenizer=recogniser.tokenizer,
+        device="cpu",
+    )
+
+    def given() -> dict[str, Any]:
+        return {"raw": samples.copy(), "sampling_rate": 16_000}
+
+    whole = " ".join(recognise(given())["text"].split())
+    assert len(whole.split()) > 500
+    theirs = " ".join(recognise(given(), chunk_length_s=60, stride_length_s=10)["text"].split())
+    # Best paths alike: not cut at pauses, as transcribing does.
+    log_probs = log_probabilities(recogniser, samples)
+    ours = greedy_decoder(recogniser)(log_probs, seconds_per_frame(recogniser))[0].text
+    for chunked in (theirs, ours):
+        errors = count_errors([whole], [chunked])[0]
+        assert errors[:3].sum() < 0.01 * errors[3]
 
 
 def test_streaming_gives_the_same_text(recogniser: LoadedModel, make_beeps: Any) -> None:
