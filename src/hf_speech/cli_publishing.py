@@ -37,8 +37,10 @@ def publish(
 
     The token is the one of `hf auth login` or HF_TOKEN. Running the command again finishes what was interrupted.
     """
+    from hf_speech.cli import _prepare_inference
     from hf_speech.publishing.publish import publish as publish_run
 
+    _prepare_inference()
     done = publish_run(
         run_dir,
         repo_id,

@@ -98,7 +98,9 @@ def test_a_space_goes_up_whole_with_its_model_and_secrets(
     assert read_metadata(files["README.md"].decode())["models"] == ["ann/heard"]
     assert read_metadata(files["README.md"].decode())["python_version"] == "3.11"
     assert done["summary"].startswith(f"OK ann/demo@{done['commit']}: ")
-    assert "3 variables and 2 secrets as they were set" in done["summary"]
+    assert (
+        "MODEL_ID, MODEL_REVISION, CONCURRENCY, HF_TOKEN (secret), SESAME (secret) as they were set" in done["summary"]
+    )
     assert any("The Space is building" in line for line in done["lines"])
     assert any("the very token you publish with" in line for line in done["lines"])
     assert len(hub.requests("POST", "/api/spaces/ann/demo/commit/")) == 1

@@ -191,7 +191,8 @@ def verify_space(copy: Copy, *, settings: Mapping[str, str] | None = None, secre
             if name not in variables or variables[name].value != value:
                 differences.append(f"the variable {name} is not {value}")
         differences += [f"the secret {name} is missing" for name in secrets if name not in there]
-        found.append(f"{len(settings)} variables and {len(secrets)} secrets as they were set")
+        set_names = [*settings, *(f"{name} (secret)" for name in secrets)]
+        found.append(f"{', '.join(set_names)} as they were set")
     return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences))
 
 

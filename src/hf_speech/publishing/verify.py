@@ -225,19 +225,16 @@ def verify_figures(copy: Copy, measured: Mapping[str, Any]) -> Verification:
         PublishError: If the model brings no evaluation of this corpus and split.
     """
     name = f"{measured.get('corpus')}, {measured.get('split')}"
-    files = {
-        path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(copy.folder.glob("evaluation/*.json"))
-    }
+    files = sorted(copy.folder.glob("evaluation/*.json"))
+    contents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
     same = [
-        path
-        for path, content in files.items()
+        file
+        for file, content in contents.items()
         if not content.get("decoder") and all(content.get(key) == measured.get(key) for key in ("corpus", "split"))
     ]
     if not same:
-        raise PublishError(
-            f"{copy.repository.name} has no evaluation of {name}: choose a corpus and split that it has."
-        )
-    differences = compare_figures(files[same[0]], measured)
+        raise PublishError(f"{copy.repository.name} has no evaluation of {name}: choose a corpus and split it has.")
+    differences = compare_figures(contents[same[0]], measured)
     try:
         check_card((copy.folder / "README.md").read_text(encoding="utf-8"), copy.folder)
     except PublishError as error:
