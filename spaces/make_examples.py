@@ -16,9 +16,14 @@ from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record, synthesize
 HERE = Path(__file__).resolve().parent
 # File: text, voice, pitch, words per minute.
 EXAMPLES = {
-    "transcribe/examples/five one two eight six three.flac": ("five one two eight six three", "en-us+steph", 50, 135),
-    "transcribe/examples/enter four five eight two one.flac": ("enter four five eight two one", "en-us+linda", 50, 135),
-    "transcribe/examples/j o h n s m i t h.flac": ("j o h n s m i t h", "en-us+max", 50, 135),
+    "transcribe/examples/five one two eight six three.flac": ("five one two eight six three", "en-us+max", 50, 135),
+    "transcribe/examples/enter four five eight two one.flac": (
+        "enter four five eight two one",
+        "en-us+quincy",
+        50,
+        135,
+    ),
+    "transcribe/examples/p i t t s b u r g h.flac": ("p i t t s b u r g h", "en-us+f2", 50, 135),
     "classify/examples/seven.flac": ("seven", "en-us+Michael", 50, 150),
     "classify/examples/two.flac": ("two", "en-us+f2", 50, 150),
     "classify/examples/zero.flac": ("zero", "en-us+m1", 50, 150),

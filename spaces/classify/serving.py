@@ -228,7 +228,7 @@ def serve(make: Callable[[Settings], gr.Blocks], settings: Settings | None = Non
         server_port=options.port,
         inbrowser=options.open,
         mcp_server=options.mcp or None,
-        max_file_size=f"{round(settings.max_megabytes * 1000)}kb",
+        max_file_size=int(settings.max_megabytes * 2**20),
         show_error=False,
         ssr_mode=False,
         run_history=False,
@@ -237,3 +237,7 @@ def serve(make: Callable[[Settings], gr.Blocks], settings: Settings | None = Non
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         footer_links=["api", "gradio"],
     )
+    # Pages that are still open would hold the program back.
+    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    sys.stdout.flush()
+    os._exit(0)

@@ -49,9 +49,9 @@ def read_sound(path: str | Path, rate: int, max_seconds: float, max_megabytes: f
     size = path.stat().st_size
     if size == 0:
         raise SoundError(f"{name} is an empty file: record it again.")
-    if size > max_megabytes * 1e6:
+    if size > max_megabytes * 2**20:
         raise SoundError(
-            f"{name} is {size / 1e6:.0f} MB large, and {max_megabytes:g} MB is the most: give a part of it."
+            f"{name} is {size / 2**20:.1f} MB large, and {max_megabytes:g} MB is the most: give a part of it."
         )
     try:
         with soundfile.SoundFile(path) as sound:

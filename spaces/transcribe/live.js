@@ -6,7 +6,7 @@
 // was said meanwhile: nothing is lost, nothing overtakes, and no file is written.
 
 const SHORTEST_PIECE = 0.3; // seconds
-const PATIENCE = 30000; // milliseconds until a server that does not answer is given up
+const PATIENCE = 30000; // milliseconds until a server that does not answer is given up; tests wait less
 
 const WORKLET = `
 registerProcessor("tap", class extends AudioWorkletProcessor {
@@ -28,6 +28,11 @@ const notice = element.querySelector(".live-notice");
 
 let recording = null; // { stream, context, blocks, piece, waiting, ending, timer } while there is one
 
+function become(other) {
+  recording = other;
+  element.querySelector(".live").dataset.state = other ? "busy" : "idle";
+}
+
 function say(sentence) {
   notice.textContent = sentence;
   notice.hidden = !sentence;
@@ -42,7 +47,7 @@ async function begin() {
     return;
   }
   const now = { blocks: [], piece: 0, waiting: false, ending: false };
-  recording = now;
+  become(now);
   try {
     // What telephony does to a voice, a recogniser has not learned.
     const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -81,7 +86,7 @@ function pass(now) {
   for (const block of now.blocks) for (const sample of block) samples[at++] = Math.max(-32768, Math.min(32767, Math.round(32768 * sample)));
   now.blocks = [];
   now.waiting = true;
-  now.timer = setTimeout(() => fail(now, "The server does not answer: try again."), PATIENCE);
+  now.timer = setTimeout(() => fail(now, "The server does not answer: try again."), window.livePatience ?? PATIENCE);
   trigger("submit", { piece: now.piece++, rate: now.context.sampleRate, samples: base64(samples), last: now.ending });
 }
 
@@ -105,7 +110,7 @@ function answered() {
   text.textContent = answer.text;
   clock.textContent = `${answer.seconds.toFixed(1)} s`;
   if (answer.last) {
-    recording = null;
+    become(null);
     if (!answer.text) say("No words were heard.");
   } else {
     pass(now);
@@ -115,7 +120,7 @@ function answered() {
 function end(now) {
   now.ending = true;
   close(now);
-  recording = now; // until the last piece has been answered
+  become(now); // until the last piece has been answered
   pass(now);
 }
 
@@ -129,7 +134,7 @@ function fail(now, sentence) {
 function close(now) {
   now.stream?.getTracks().forEach((track) => track.stop());
   if (now.context && now.context.state !== "closed") now.context.close();
-  if (recording === now) recording = null;
+  if (recording === now) become(null);
   button.textContent = "Record";
   button.setAttribute("aria-pressed", "false");
   level.style.width = "0";

@@ -23,6 +23,8 @@ from typing import Any
 
 import pytest
 
+from hf_speech.errors import HFSpeechError
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPACES = REPOSITORY / "spaces"
 PRETRAINED = REPOSITORY / "pretrained"
@@ -142,7 +144,7 @@ def start_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 @pytest.fixture(scope="session")
 def transcribing(start_space: Callable[..., RunningSpace]) -> RunningSpace:
     """The Space `transcribe` with a bidirectional recogniser that has a language model, and small limits."""
-    return start_space("transcribe", PRETRAINED / "an4", "--mcp", MAX_MEGABYTES="3")
+    return start_space("transcribe", PRETRAINED / "an4", "--mcp", MAX_MEGABYTES="3", GRADIO_HEARTBEAT_INTERVAL="1")
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +157,27 @@ def listening(start_space: Callable[..., RunningSpace], beeps_run: Path) -> Runn
 def classifying(start_space: Callable[..., RunningSpace]) -> RunningSpace:
     """The Space `classify` with the digits of the Free Spoken Digit Dataset; uploads are kept for a few seconds."""
     return start_space("classify", PRETRAINED / "fsdd-digits", KEEP_SECONDS="5", GRADIO_HEARTBEAT_INTERVAL="1")
+
+
+@pytest.fixture(scope="session")
+def transcripts() -> dict[str, dict[str, str]]:
+    """What hf_speech itself says of the examples: file name, "best path" or "language model", text."""
+    from hf_speech import load_model
+    from hf_speech.evaluation import BeamOptions, beam_decoder, transcribe_files
+
+    loaded = load_model(PRETRAINED / "an4", "cpu")
+    files = sorted((SPACES / "transcribe" / "examples").iterdir())
+    decoders: dict[str, Any] = {"best path": None}
+    with contextlib.suppress(HFSpeechError):  # flashlight-text is an extra
+        options = BeamOptions.beside(PRETRAINED / "an4" / "language_model.arpa")
+        decoders["language model"] = beam_decoder(loaded, options)
+    said: dict[str, dict[str, str]] = {file.name: {} for file in files}
+    for name, decoder in decoders.items():
+        for file, transcript in zip(
+            files, transcribe_files(loaded, files, decoder=decoder, progress=False), strict=True
+        ):
+            said[file.name][name] = transcript.hypothesis.text
+    return said
 
 
 def find_chromium() -> str | None:

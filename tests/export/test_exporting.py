@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from hf_speech.cli import main
+from hf_speech.errors import ModelError
+from hf_speech.evaluation import load_model
+from hf_speech.export import conv_gru, exporting, layers
+from hf_speech.export.description import Description, is_exported
+from hf_speech.export.exporting import export_model
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(words))
+    return int(exit_.value.code or 0)
+
+
+def test_a_causal_recogniser_becomes_four_files(exported_beeps: Path, beeps_run: Path) -> None:
+    names = {"model.onnx", "model_int8.onnx", "stream.onnx", "stream_int8.onnx"}
+    assert {path.name for path in exported_beeps.iterdir()} == names | {"export.json"}
+    content = json.loads((exported_beeps / "export.json").read_text())
+    loaded = load_model(beeps_run, device="cpu")
+    assert content["labels"] == loaded.tokens
+    assert content["revision"] == loaded.revision
+    assert content["samples_per_frame"] == 320
+    assert content["latency"] == loaded.model.stream(loaded.feature_extractor).latency
+    assert set(content["files"]) == names
+    for name, facts in content["files"].items():
+        assert facts["bytes"] == (exported_beeps / name).stat().st_size
+        # That int8 is another model than float32, but not quite another.
+        low, high = (0.001, 1.0) if "int8" in name else (0.0, 1e-4)
+        assert low <= facts["max_difference"] <= high
+        model = onnx.load(exported_beeps / name)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        description = Description.from_json(metadata["hf_speech"], name)
+        assert description.precision == facts["precision"] == ("int8" if "int8" in name else "float32")
+        assert bool(description.states) == name.startswith("stream")
+        assert {kind.domain for kind in model.opset_import} <= {"", "com.microsoft", "ai.onnx.ml"}
+
+
+def test_int8_is_int8(exported_beeps: Path, exported_tones: Path) -> None:
+    """Recurrent weights, too, of which ONNX's GRU and the quantiser's list of operations know nothing."""
+    for file, loop in ((exported_beeps / "model_int8.onnx", "Scan"), (exported_tones / "model_int8.onnx", None)):
+        graph = onnx.load(file).graph
+        kinds = {node.op_type for node in graph.node}
+        assert (loop or "DynamicQuantizeLSTM") in kinds
+        assert not kinds & {"GRU", "LSTM"}
+        floats = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+        matrices = [tensor.name for tensor in floats if len(tensor.dims) > 1 and np.prod(tensor.dims) > 3000]
+        assert all(name.startswith(("features/", "frontend/")) for name in matrices), matrices
+
+
+def test_the_same_model_gives_the_same_files(exported_beeps: Path, beeps_run: Path, tmp_path: Path) -> None:
+    export_model(load_model(beeps_run, device="cpu"), tmp_path / "again")
+    for path in exported_beeps.iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_command_says_what_it_wrote(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "tones"
+    assert run("export", str(tones_run), "--output", str(folder), "--no-int8") == 0
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "export.json"}
+    printed = capsys.readouterr().out
+    assert f"Written: {folder / 'model.onnx'}   float32, 0.1 MB, logits within" in printed
+    assert f"hf-speech classify {folder} SOUND_FILE" in printed
+    assert is_exported(folder)
+    assert is_exported(folder / "model.onnx")
+    assert not is_exported(tones_run)
+
+
+def test_an_earlier_export_makes_way(exported_beeps: Path, tones_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported_beeps, tmp_path / "folder"))
+    (folder / "README.md").write_text("mine")
+    export_model(load_model(tones_run, device="cpu"), folder, int8=False)
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "export.json", "README.md"}
+
+
+def test_a_bidirectional_recogniser_has_no_stream(saved_recogniser: Path, tmp_path: Path) -> None:
+    files = export_model(load_model(saved_recogniser, device="cpu"), tmp_path / "folder")
+    assert [file.path.name for file in files] == ["model.onnx", "model_int8.onnx"]
+    assert json.loads((tmp_path / "folder" / "export.json").read_text())["states"] == {}
+
+
+def test_model_folders_and_files_are_left_alone(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tones_run.iterdir())
+    (tmp_path / "file").write_text("")
+    for output in (tones_run, tmp_path / "file"):
+        assert run("export", str(tones_run), "--output", str(output)) == 2
+        assert "give another folder" in capsys.readouterr().err
+    assert sorted(tones_run.iterdir()) == before
+
+
+def test_a_wrong_graph_is_found_out_and_nothing_written(
+    saved_recogniser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(layers.GATES, "GRU", (0, 1, 2))
+    with pytest.raises(ModelError, match="does not say what PyTorch says") as error:
+        export_model(load_model(saved_recogniser, device="cpu"), tmp_path / "folder")
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_wrong_stream_is_found_out(beeps_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv_gru, "_look_ahead_in_stream", lambda builder, model, encoded, final: encoded)
+    with pytest.raises(ModelError, match="has parts that cannot be exported yet, such as lookahead"):
+        export_model(load_model(beeps_run, device="cpu"), tmp_path / "folder")
+
+
+def test_missing_libraries_are_named(
+    tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert run("export", str(tones_run), "--output", str(tmp_path / "folder")) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'hf_speech[export]'" in error
+    assert error.count("\n") == 1
+
+
+def test_other_families_are_refused(tones_run: Path, tmp_path: Path) -> None:
+    class Wav2Vec2ForCTC:
+        pass
+
+    import dataclasses
+
+    loaded = load_model(tones_run, device="cpu")
+    foreign = dataclasses.replace(loaded, model=Wav2Vec2ForCTC())
+    object.__setattr__(foreign.model, "config", loaded.model.config)
+    with pytest.raises(ModelError, match="is a Wav2Vec2ForCTC, which cannot be exported"):
+        exporting.export_model(foreign, tmp_path / "folder")
