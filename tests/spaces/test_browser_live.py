@@ -1,0 +1,137 @@
+"""The live microphone as a person uses it: a real browser whose microphone is a wav file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from .conftest import PATIENCE, RunningSpace
+
+# To be measured on a quiet machine before it belongs to the fast part.
+pytestmark = pytest.mark.slow
+
+TEXT = "abc cab bba ca b ac"
+REPEATS = 10
+
+
+@pytest.fixture(scope="module")
+def speaking(open_browser: Callable[..., Any], make_beeps, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A browser that hears `TEXT` `REPEATS` times, from the moment a page listens."""
+    path: Path = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    sound = np.concatenate([make_beeps(TEXT, 48_000, seed=seed) for seed in range(REPEATS)])
+    soundfile.write(path, sound, 48_000, subtype="PCM_16")
+    return open_browser(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={path}%noloop",
+    )
+
+
+def listen(page: Any) -> None:
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Stop").wait_for()
+
+
+def stop(page: Any) -> str:
+    """Ends the recording and returns what was heard in all of it."""
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_function("document.querySelector('.live').dataset.state === 'idle'")
+    return str(page.locator(".live-words").inner_text()).strip()
+
+
+def seconds(page: Any) -> float:
+    return float(page.locator(".live-clock").inner_text().split()[0])
+
+
+def assert_heard(text: str, at_least: int) -> None:
+    """All that was said from the beginning, up to where it was stopped."""
+    heard, said = text.split(), " ".join([TEXT] * REPEATS).split()
+    assert len(heard) >= at_least
+    assert heard[:-1] == said[: len(heard) - 1]
+    assert said[len(heard) - 1].startswith(heard[-1])
+
+
+def test_words_arrive_while_somebody_speaks(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+    page = visit(listening.url, using=speaking)
+    began = time.monotonic()
+    listen(page)
+    texts = []
+    while len(texts) < 4:
+        page.wait_for_function(
+            "text => document.querySelector('.live-words').textContent !== text", arg=(texts or [""])[-1]
+        )
+        texts.append(page.locator(".live-words").inner_text())
+    assert time.monotonic() - began < 4.25 * REPEATS  # the file has not ended
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
+    assert page.locator(".live-words").get_attribute("aria-live") == "polite"
+    text = stop(page)
+    assert text.startswith(texts[-1])
+    assert_heard(text, 2)
+    # And again: a new recording begins empty.
+    listen(page)
+    assert seconds(page) < 4.25 * REPEATS
+    page.wait_for_function("document.querySelector('.live-words').textContent")
+    stop(page)
+
+
+def test_a_slow_line_loses_nothing(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+    """Why the Space has its own way of sending: gr.Audio(streaming=True) replaces what has not been answered."""
+    page = visit(listening.url, using=speaking)
+    sent = []
+
+    def delay(route: Any) -> None:
+        sent.append(time.monotonic())
+        time.sleep(1.0)
+        route.continue_()
+
+    page.route("**/queue/join*", delay)
+    listen(page)
+    page.wait_for_function("parseFloat(document.querySelector('.live-clock').textContent) > 5")
+    text = stop(page)
+    assert_heard(text, 6)
+    assert len(sent) < seconds(page) / 0.3  # pieces have become longer, instead of being lost
+
+
+def test_two_speak_at_once(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+    pages = [visit(listening.url, using=speaking) for _ in range(2)]
+    for page in pages:
+        listen(page)
+    for page in pages:
+        page.wait_for_function("document.querySelector('.live-words').textContent.split(' ').length > 1")
+    for page in pages:
+        assert_heard(stop(page), 2)
+
+
+def test_nothing_of_it_is_written_to_a_file(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+    before = set(listening.uploads.rglob("*"))
+    page = visit(listening.url, using=speaking)
+    listen(page)
+    page.wait_for_function("document.querySelector('.live-words').textContent")
+    assert set(listening.uploads.rglob("*")) == before
+    stop(page)
+
+
+def test_without_a_microphone_it_says_so(visit: Callable[..., Any], listening: RunningSpace) -> None:
+    page = visit(listening.url)
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_role("button", name="Record").click()
+    page.wait_for_function("document.querySelector('.live-notice').textContent.endsWith('.')")
+    assert "microphone" in page.locator(".live-notice").inner_text()
+    assert page.get_by_role("button", name="Record").is_visible()
+
+
+def test_a_server_that_goes_away_is_noticed(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+    page = visit(listening.url, using=speaking)
+    page.evaluate("window.livePatience = 1500")
+    page.route("**/queue/join*", lambda route: None)  # never answered
+    listen(page)
+    page.get_by_text("The server does not answer").wait_for(timeout=1000 * PATIENCE)
+    assert page.get_by_role("button", name="Record").is_visible()

@@ -1,0 +1,260 @@
+"""The Space `transcribe` as a person uses it, in a real browser."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from .conftest import PATIENCE, SCREENSHOTS, SPACES, RunningSpace
+
+# To be measured on a quiet machine before it belongs to the fast part.
+pytestmark = pytest.mark.slow
+
+Transcripts = dict[str, dict[str, str]]
+EXAMPLES = SPACES / "transcribe" / "examples"
+DIGITS = EXAMPLES / "five one two eight six three.flac"
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, transcribing: RunningSpace) -> Iterator[Any]:
+    """A page that the tests of this file use one after the other, as a patient visitor does."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    context.set_default_timeout(1000 * PATIENCE)
+    page = context.new_page()
+    page.goto(transcribing.url)
+    page.get_by_role("button", name="Transcribe", exact=True).wait_for()
+    yield page
+    context.close()
+
+
+def upload(page: Any, path: Path) -> None:
+    """Chooses a file, in the place of the one before it."""
+    with contextlib.suppress(Exception):
+        page.locator("#sound").get_by_role("button", name="Clear").click(timeout=1000)
+    page.locator("#sound input[type=file]").set_input_files(path)
+
+
+def words(page: Any) -> list[str]:
+    return [text.strip() for text in page.locator("button.word").all_inner_texts()]
+
+
+def wait_for_words(page: Any, text: str) -> None:
+    page.wait_for_function(
+        "text => [...document.querySelectorAll('button.word')].map(b => b.textContent).join(' ') === text", arg=text
+    )
+
+
+def is_playing(page: Any) -> bool:
+    return bool(page.evaluate("!document.querySelector('.answer audio').paused"))
+
+
+def test_an_upload_becomes_words(page: Any, transcripts: Transcripts) -> None:
+    upload(page, DIGITS)
+    wait_for_words(page, transcripts[DIGITS.name]["best path"])
+    doubts = page.eval_on_selector_all(
+        "button.word", "all => all.map(b => Number(b.style.getPropertyValue('--doubt')))"
+    )
+    assert all(0 <= doubt < 1 for doubt in doubts)
+    assert max(doubts) > 0
+    assert page.locator("button.word").first.get_attribute("title").endswith("% sure")
+    # The picture: waveform, features as an image, and the words where they lie.
+    assert page.evaluate("document.querySelector('.features').naturalHeight") == 80
+    lane = page.eval_on_selector_all(".lane .mark", "all => all.map(m => parseFloat(m.style.left))")
+    assert lane == sorted(lane)
+    assert len(lane) == len(words(page))
+    assert lane[-1] < 100
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "transcribe-light.png", full_page=True)
+
+
+def test_a_click_on_a_word_plays_from_there(page: Any) -> None:
+    third = page.locator("button.word").nth(2)
+    start = float(third.get_attribute("data-start"))
+    third.click()
+    page.wait_for_function("start => document.querySelector('.answer audio').currentTime >= start", arg=start)
+    assert is_playing(page)
+    # The word that is heard is lit, and then the next one.
+    page.wait_for_function("document.querySelectorAll('button.word')[3].classList.contains('now')")
+    assert page.locator("button.word.now").count() <= 1
+    page.wait_for_function("document.querySelector('.answer audio').ended")
+    page.wait_for_function("!document.querySelector('button.word.now')")
+
+
+def test_the_words_are_reached_with_the_keyboard(page: Any) -> None:
+    page.locator("button.word").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.textContent") == words(page)[2]
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.textContent") == words(page)[-1]
+    # One stop of the Tab key for all of them.
+    assert page.eval_on_selector_all("button.word", "all => all.filter(b => b.tabIndex === 0).length") == 1
+    page.keyboard.press("Enter")
+    start = float(page.locator("button.word").last.get_attribute("data-start"))
+    page.wait_for_function("start => document.querySelector('.answer audio').currentTime >= start", arg=start)
+
+
+def test_the_files_are_downloaded(page: Any, tmp_path: Path) -> None:
+    text = " ".join(words(page))
+    for extension, beginning in (("txt", text), ("srt", "1\n00:00:0"), ("vtt", "WEBVTT"), ("json", "{")):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=f"Download as {extension}").click()
+        assert waiting.value.suggested_filename == f"{DIGITS.stem}.{extension}"
+        waiting.value.save_as(tmp_path / extension)
+        content = (tmp_path / extension).read_text()
+        assert content.startswith(beginning)
+        assert text in content
+
+
+def test_the_text_is_copied(page: Any) -> None:
+    page.get_by_role("button", name="Copy", exact=True).click()
+    page.get_by_text("Copied.").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == " ".join(words(page))
+
+
+def test_an_example_is_clicked_and_the_language_model_switched_on(page: Any, transcripts: Transcripts) -> None:
+    name = "enter four five eight two one"
+    page.get_by_role("button", name=name).click()
+    said = transcripts[f"{name}.flac"]
+    wait_for_words(page, said["best path"])
+    if "language model" not in said:
+        pytest.skip("beam search needs flashlight-text and a torchaudio that fits torch")
+    page.get_by_label("With the language model").first.check()
+    wait_for_words(page, said["language model"])
+    page.get_by_label("With the language model").first.uncheck()
+    wait_for_words(page, said["best path"])
+
+
+@pytest.fixture(scope="module")
+def misfits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files that must be refused, or hold nothing."""
+    folder = tmp_path_factory.mktemp("misfits")
+    soundfile.write(folder / "two hours.flac", np.zeros(2 * 3600 * 1000, np.int16), 1000)
+    (folder / "text.wav").write_text("these are words, and no sound")
+    (folder / "empty.wav").write_bytes(b"")
+    soundfile.write(folder / "silence.wav", np.zeros(16_000), 16_000)
+    soundfile.write(folder / "large.wav", np.zeros(2_000_000), 16_000)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("two hours.flac", "two hours.flac is 2 hours long, and 5 minutes is the most: give a part of it."),
+        ("text.wav", "text.wav is not a sound that can be read here: give wav, flac, ogg, opus, mp3 or aiff."),
+        ("silence.wav", "The recording is silent: check the microphone."),
+    ],
+)
+def test_refusals_are_sentences_in_the_page(page: Any, misfits: dict[str, Path], name: str, sentence: str) -> None:
+    upload(page, misfits[name])
+    page.get_by_text(sentence).wait_for()
+    assert words(page) == []
+    assert page.locator(".answer-error[role=alert], .answer-note[role=status]").count() == 1
+
+
+def test_a_large_file_is_refused_before_it_is_sent(page: Any, misfits: dict[str, Path]) -> None:
+    upload(page, misfits["large.wav"])
+    page.get_by_text('exceed the maximum allowed size of 3.0 Mb: "large.wav"').first.wait_for()
+
+
+def test_after_a_refusal_all_is_well(page: Any, transcripts: Transcripts) -> None:
+    upload(page, DIGITS)
+    wait_for_words(page, transcripts[DIGITS.name]["best path"])
+    assert page.locator(".answer-error").count() == 0
+
+
+def test_several_files_at_once(page: Any, misfits: dict[str, Path], transcripts: Transcripts) -> None:
+    page.get_by_role("tab", name="Several files").click()
+    page.locator("#sounds input[type=file]").set_input_files([DIGITS, misfits["text.wav"]])
+    page.locator("#sounds").get_by_text("text", exact=True).first.wait_for()
+    page.get_by_role("button", name="Transcribe all").click()
+    page.locator("#transcripts").get_by_text(transcripts[DIGITS.name]["best path"]).first.wait_for()
+    page.locator("#transcripts").get_by_text("not a sound that can be read").first.wait_for()
+
+
+def test_a_bidirectional_model_says_why_it_does_not_listen_live(page: Any) -> None:
+    page.get_by_role("tab", name="Live").click()
+    page.get_by_text("so it cannot listen live").wait_for()
+    assert page.get_by_role("button", name="Record").count() == 0
+    assert "Traceback" not in page.content()
+
+
+def test_two_at_once(visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts) -> None:
+    """Each has the words of their own sound."""
+    names = sorted(transcripts)[:2]
+    pages = [visit(transcribing.url) for _ in names]
+    for page, name in zip(pages, names, strict=True):
+        upload(page, EXAMPLES / name)
+    for page, name in zip(pages, names, strict=True):
+        wait_for_words(page, transcripts[name]["best path"])
+
+
+def test_on_a_phone(visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts) -> None:
+    page = visit(transcribing.url, **PHONE)
+    page.get_by_role("button", name="p i t t s b u r g h").tap()
+    wait_for_words(page, transcripts["p i t t s b u r g h.flac"]["best path"])
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for word in page.locator("button.word").all():
+        box = word.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert box["height"] >= 24  # a finger's
+    page.screenshot(path=SCREENSHOTS / "transcribe-phone.png", full_page=True)
+
+
+def test_in_the_dark_and_with_the_keyboard_alone(
+    visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts
+) -> None:
+    page = visit(transcribing.url, color_scheme="dark")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent").strip() == DIGITS.stem:
+            break
+    page.keyboard.press("Enter")
+    wait_for_words(page, transcripts[DIGITS.name]["best path"])
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.classList.contains('word')"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('button.word.now')")
+    # Light letters on a dark ground.
+    shades = page.evaluate(
+        "['color', 'backgroundColor'].map(name => getComputedStyle(name === 'color' ?"
+        " document.querySelector('.legend').parentElement : document.body)[name].match(/[0-9.]+/g).slice(0, 3)"
+        ".reduce((sum, part) => sum + Number(part), 0))"
+    )
+    assert shades[0] > 500 > 200 > shades[1]
+    page.screenshot(path=SCREENSHOTS / "transcribe-dark.png", full_page=True)
+
+
+def test_uploads_are_erased_with_their_page(
+    visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts, tmp_path: Path
+) -> None:
+    path = tmp_path / "my secret.flac"
+    path.write_bytes(DIGITS.read_bytes())
+    page = visit(transcribing.url)
+    upload(page, path)
+    wait_for_words(page, transcripts[DIGITS.name]["best path"])
+    assert list(transcribing.uploads.rglob("my secret.flac"))
+    page.close()
+    wait_until(lambda: not list(transcribing.uploads.rglob("my secret.flac")))
+    assert len(list(transcribing.uploads.rglob("p i t t s b u r g h.flac"))) == 1  # the example stays
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    import time
+
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.2)
