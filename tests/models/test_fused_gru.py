@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hf_speech.models.fused_gru import FusedGRU
+from hf_speech.models.recurrent import RecurrentLayer
+
+LENGTHS = torch.tensor([7, 1, 12, 4])
+
+
+def outputs_and_gradients(layer: RecurrentLayer, fused: bool) -> list[torch.Tensor]:
+    """What a layer computes and how everything that went in changes a weighted sum of it."""
+    layer.train(fused)
+    layer.zero_grad()
+    torch.manual_seed(1)
+    frames = torch.randn(4, 12, 5, requires_grad=True)
+    output = layer(frames, LENGTHS)
+    (output * torch.randn(output.shape)).sum().backward()
+    gradients = [parameter.grad for parameter in (frames, *layer.parameters())]
+    return [output, *(gradient for gradient in gradients if gradient is not None)]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_equals_torch_forwards_and_backwards(bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    layer = RecurrentLayer("gru", 5, 6, bidirectional)
+    for parameter in layer.parameters():  # The initial biases are zero, which would hide what they do.
+        torch.nn.init.normal_(parameter, std=0.5)
+    fused, plain = outputs_and_gradients(layer, True), outputs_and_gradients(layer, False)
+    assert len(fused) == len(plain) == 2 + 4 * (1 + bidirectional)
+    for ours, theirs in zip(fused, plain, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 4, 3, 15, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, 15, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(FusedGRU.apply, (inputs, weights, bias), atol=1e-5)
+
+
+def test_training_takes_the_fast_way_and_listening_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = RecurrentLayer("gru", 5, 6, bidirectional=True)
+    calls: list[torch.dtype] = []
+    apply = FusedGRU.apply
+    monkeypatch.setattr(FusedGRU, "apply", lambda *given: calls.append(given[1].dtype) or apply(*given))
+    frames = torch.randn(4, 12, 5)
+    layer.eval()(frames, LENGTHS)
+    with torch.no_grad():
+        layer.train()(frames, LENGTHS)
+    assert calls == []
+    layer(frames, LENGTHS)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(frames, LENGTHS)
+    assert calls == [torch.float32, torch.bfloat16]
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), layer(frames, LENGTHS), atol=0.05, rtol=0)
