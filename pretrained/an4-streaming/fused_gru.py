@@ -44,7 +44,7 @@ class FusedGRU(torch.autograd.Function):
         size = weights.shape[2]
         # float32 is multiplied faster by what lies in order, bfloat16 as it is.
         transposed = weights.mT.contiguous() if weights.dtype == inputs.dtype else weights.mT
-        bias = torch.cat((inputs.new_zeros(directions, 2 * size), new_bias), dim=1)[:, None]
+        bias = new_bias[:, None]
         # What of a step the way back needs: the state before it as it was multiplied, the reset and update gates, the
         # recurrent part of the new gate, the new gate.
         before = weights.new_zeros(directions, frames + 1, batch, size)
@@ -68,8 +68,9 @@ class FusedGRU(torch.autograd.Function):
         )
         state = inputs.new_zeros(directions, batch, size)
         for multiplied, gate, sigmoids, reset, update, product, to_gates, to_new, fresh, following, kept in steps:
-            torch.add(torch.bmm(multiplied, transposed), bias, out=gate)
+            gate.copy_(torch.bmm(multiplied, transposed))
             sigmoids.add_(to_gates).sigmoid_()
+            product.add_(bias)
             torch.addcmul(to_new, reset, product, out=fresh).tanh_()
             state = torch.lerp(fresh, state, update, out=following)
             kept.copy_(state)
@@ -99,10 +100,9 @@ class FusedGRU(torch.autograd.Function):
             )
         )
         total, carried, part = (torch.zeros_like(states[:, 0]) for _ in range(3))
-        at_gates = torch.empty_like(gates[:, 0])
-        at_reset, at_update, at_new = at_gates.split(size, dim=-1)
         for index in range(len(steps) - 1, -1, -1):
             from_above, reset, update, product, fresh, previous, at_input, at_product = steps[index]
+            at_reset, at_update, at_new = at_input.split(size, dim=-1)
             torch.add(from_above, carried, out=total)
             torch.mul(total, update, out=carried)
             torch.sub(previous, fresh, out=part).mul_(total)
@@ -111,9 +111,8 @@ class FusedGRU(torch.autograd.Function):
             tanh_backward.grad_input(part, fresh, grad_input=at_new)
             torch.mul(at_new, product, out=part)
             sigmoid_backward.grad_input(part, reset, grad_input=at_reset)
-            at_input.copy_(at_gates)
-            at_new.mul_(reset)
-            at_product.copy_(at_gates)
+            at_product.copy_(at_input)
+            at_product[..., 2 * size :] = torch.mul(at_new, reset, out=part)
             if index:
                 carried.add_(torch.bmm(at_product, weights))
         rows = at_products.flatten(1, 2)
