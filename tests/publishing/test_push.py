@@ -299,6 +299,27 @@ def test_nobody_is_overwritten(place: Place, folder: Path) -> None:
     assert published(hub, "ann/shared") == contents(folder)
 
 
+SINCE = """
+from hf_speech.publishing.hub import Repository
+from hf_speech.publishing.push import push
+from hf_speech.publishing.staging import Staged
+repository = Repository("ann/older")
+seen = repository.look()
+api.upload_file(path_or_fileobj=b"by hand", path_in_repo="README.md", repo_id="ann/older")
+push(Staged(Path(folder), {}, "ann/older"), repository, since=seen)
+"""
+
+
+def test_a_folder_made_before_somebodys_change_is_not_written_over_it(
+    hub: HubServer, client: Client, folder: Path
+) -> None:
+    """The card is rendered of the one on the Hub: what was written there since then would be lost."""
+    push(client, folder, "ann/older")
+    with pytest.raises(ClientError, match="Somebody else has changed ann/older meanwhile"):
+        client.run(SINCE, folder=str(folder))
+    assert published(hub, "ann/older")["README.md"] == b"by hand"
+
+
 def test_a_commit_that_is_not_what_was_sent_is_noticed(hub: HubServer, client: Client, folder: Path) -> None:
     """Somebody's commit straight after ours would show in the main branch, but ours is looked at by its sha."""
     push(client, folder, "ann/checked")

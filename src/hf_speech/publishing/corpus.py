@@ -11,7 +11,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import yaml
 from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_dataset
@@ -25,12 +25,11 @@ from hf_speech.publishing.card import render_template, templates_dir
 from hf_speech.publishing.hub import Repository
 from hf_speech.publishing.licences import check_name
 from hf_speech.publishing.presentation import corpus_facts
-from hf_speech.publishing.publish import Published, Tell, describe, published_state, published_text
-from hf_speech.publishing.push import finish, push
+from hf_speech.publishing.publish import How, Published, deliver, published_card, published_state
 from hf_speech.publishing.rows import Written, fingerprints_of, write_parquet
 from hf_speech.publishing.sections import hand_written, section
 from hf_speech.publishing.staging import stage
-from hf_speech.publishing.verify import Copy, Verification, downloaded
+from hf_speech.publishing.verify import Copy, Verification
 
 FINGERPRINTS = "verification/rows.json"
 # The Hub's classes of size.
@@ -46,13 +45,7 @@ def publish_corpus(
     languages: Sequence[str] = (),
     title: str | None = None,
     options: Mapping[str, Any] | None = None,
-    public: bool = False,
-    tag: str | None = None,
-    create_pr: bool = False,
-    message: str | None = None,
-    dry_run: bool = False,
-    verify: bool = True,
-    tell: Tell = print,
+    **how: Unpack[How],
 ) -> Published:
     """Publishes a corpus as a data set.
 
@@ -63,13 +56,7 @@ def publish_corpus(
         languages: BCP-47 codes of what is spoken; by default what the corpus itself says.
         title: What the card calls it.
         options: The corpus's own options, for the card.
-        public: Whether everybody is to see it.
-        tag: Name of a tag for the commit.
-        create_pr: Open a pull request instead of committing.
-        message: Title of the commit.
-        dry_run: Stop before anything is sent.
-        verify: Whether to download the commit again and compare all rows.
-        tell: Is called with a line for the user after each step.
+        **how: See `How`.
 
     Raises:
         PublishError: If anything must not or cannot be published.
@@ -77,14 +64,14 @@ def publish_corpus(
     """
     check_name(licence)
     repository = Repository(repo_id, "dataset")
-    state = published_state(repository, tell, dry_run=dry_run)
+    state = published_state(repository, **how)
     rows = corpus.load()
     rows, report = inspect_corpus(rows, corpus, _usual_rate(rows))
-    tell(str(report))
+    how.get("tell", print)(str(report))
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         folder = Path(temporary) / "corpus"
         written = write_parquet(rows, folder)
-        text = render_dataset_card(
+        card = render_dataset_card(
             written,
             repo_id=repo_id,
             corpus=corpus,
@@ -92,8 +79,8 @@ def publish_corpus(
             licence=licence,
             languages=languages,
             title=title,
-            revision=tag,
-            previous=published_text(repository, state, "README.md"),
+            revision=how.get("tag"),
+            previous=published_card(repository, state),
         )
         sums = json.dumps(written.fingerprints, indent=2).encode() + b"\n"
         staged = stage(
@@ -101,28 +88,10 @@ def publish_corpus(
             Path(temporary) / "staged",
             repo_id=repo_id,
             kind="dataset",
-            card=text,
+            card=card,
             extra={FINGERPRINTS: sums},
         )
-        for note in staged.notes:
-            tell(note)
-        if dry_run:
-            return Published(None, None, text, staged.tree())
-        pushed = push(staged, repository, public=public, tag=tag, create_pr=create_pr, message=message)
-    tell(describe(pushed))
-    verification = None
-    if verify:
-        tell("Verifying: downloading the commit and reading all of it.")
-        with downloaded(repo_id, pushed.commit, "dataset") as copy:
-            verification = verify_corpus(copy, written.fingerprints)
-        if not verification.ok:
-            raise PublishError(
-                f"{repo_id}@{pushed.commit[:8]} is not what was sent ({verification.differences[0]}), so it was "
-                "neither tagged nor opened: run the same command again."
-            )
-    if not create_pr:
-        pushed = finish(pushed, public=public, tag=tag)
-    return Published(pushed, verification, text, staged.tree())
+        return deliver(staged, repository, lambda copy: verify_corpus(copy, written.fingerprints), since=state, **how)
 
 
 def render_dataset_card(

@@ -60,6 +60,7 @@ def push(
     create_pr: bool = False,
     message: str | None = None,
     space_sdk: str | None = None,
+    since: State | None = None,
 ) -> Pushed:
     """Sends a staged folder to the Hub in one commit.
 
@@ -71,6 +72,7 @@ def push(
         create_pr: Open a pull request instead of committing.
         message: Title of the commit.
         space_sdk: What a Space that has to be made runs on.
+        since: The repository as it was when the folder was made, if that depends on it.
 
     Raises:
         PublishError: If the Hub refuses or cannot be reached; nothing has changed there then.
@@ -89,6 +91,11 @@ def push(
         raise PublishError(
             f"{repository.name} is public: pass --public if this is to be seen by everybody, or make it private at "
             f"{repository.url}/settings."
+        )
+    if since is not None and since.commit != state.commit:
+        raise PublishError(
+            f"Somebody else has changed {repository.name} meanwhile, and nothing was written over it: run the same "
+            "command again, which starts from what is there now."
         )
     added = [path for path, checksums in local.items() if not checksums.match(state.files.get(path))]
     removed = sorted(set(state.files) - set(local) - KEPT)

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 from huggingface_hub import HfApi, RepoCard, get_token
 
@@ -26,10 +27,9 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.front_matter import check_space
 from hf_speech.publishing.hub import Repository
 from hf_speech.publishing.metadata import read_metadata
-from hf_speech.publishing.publish import Published, Tell, describe, published_state
-from hf_speech.publishing.push import Pushed, finish, push
+from hf_speech.publishing.publish import How, Published, deliver, published_state
 from hf_speech.publishing.staging import CARD, stage
-from hf_speech.publishing.verify import Copy, Verification, downloaded
+from hf_speech.publishing.verify import Copy, Verification
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNS = frozenset({"RUNNING", "SLEEPING", "PAUSED", "STOPPED"})
@@ -44,14 +44,8 @@ def publish_space(
     variables: Mapping[str, str] | None = None,
     secrets: Iterable[str] = (),
     hardware: str | None = None,
-    public: bool = False,
-    tag: str | None = None,
-    create_pr: bool = False,
-    message: str | None = None,
-    dry_run: bool = False,
-    verify: bool = True,
     wait: float = 0,
-    tell: Tell = print,
+    **how: Unpack[How],
 ) -> Published:
     """Publishes a folder as a Space that shows a model.
 
@@ -62,50 +56,35 @@ def publish_space(
         variables: Further variables of the Space, by name.
         secrets: Names of secrets, as `secret_values` takes them.
         hardware: What the Space is to run on, as the Hub calls it.
-        public: Whether everybody is to see it.
-        tag: Name of a tag for the commit.
-        create_pr: Open a pull request; variables and secrets stay as they are then.
-        message: Title of the commit.
-        dry_run: Stop before anything is sent.
-        verify: Whether to download the commit again and look at it.
         wait: Seconds to wait for the Hub to have built it.
-        tell: Is called with a line for the user after each step.
+        **how: See `How`; a pull request leaves variables and secrets as they are.
 
     Raises:
         PublishError: If anything must not or cannot be published.
     """
     repository = Repository(repo_id, "space")
     values = secret_values(secrets)
-    settings = _settings(model, variables or {}, values, tell, dry_run=dry_run)
-    text = with_model(folder, settings["MODEL_ID"])
+    settings = _settings(model, variables or {}, values, **how)
+    card = with_model(folder, settings["MODEL_ID"])
+    proposed = how.get("create_pr", False)
+
+    def check(copy: Copy) -> Verification:
+        return verify_space(copy, settings=None if proposed else settings, secrets=values)
+
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
-        staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=text)
+        staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=card)
         check_space(staged.folder)
-        for note in staged.notes:
-            tell(note)
-        if dry_run:
-            published_state(repository, tell, dry_run=True)
-            return Published(None, None, text, staged.tree())
-        sdk = str(read_metadata(text)["sdk"])
-        pushed = push(staged, repository, public=public, tag=tag, create_pr=create_pr, message=message, space_sdk=sdk)
-    tell(describe(pushed))
-    if not create_pr:
-        configure(pushed, settings, values, hardware)
-        names = [*settings, *(f"{name} (secret)" for name in values)]
-        tell(f"Variables of the Space: {', '.join(names)}.")
-    verification = None
-    if verify:
-        with downloaded(repo_id, pushed.commit, "space") as copy:
-            verification = verify_space(copy, settings=None if create_pr else settings, secrets=values)
-        if not verification.ok:
-            raise PublishError(
-                f"{repo_id}@{pushed.commit[:8]} is not what was sent ({verification.differences[0]}), so it was "
-                "neither tagged nor opened: run the same command again."
-            )
-    if not create_pr:
-        pushed = finish(pushed, public=public, tag=tag)
-        tell(_stage_of(repository, wait))
-    return Published(pushed, verification, text, staged.tree())
+        done = deliver(
+            staged,
+            repository,
+            check,
+            space_sdk=str(read_metadata(card)["sdk"]),
+            configure=lambda pushed: set_values(pushed.repository, settings, values, hardware),
+            **how,
+        )
+    if done.pushed is not None and not proposed:
+        how.get("tell", print)(_stage_of(repository, wait))
+    return done
 
 
 def secret_values(names: Iterable[str]) -> dict[str, str]:
@@ -150,13 +129,15 @@ def with_model(folder: Path, model: str) -> str:
     return str(card)
 
 
-def configure(pushed: Pushed, variables: Mapping[str, str], secrets: Mapping[str, str], hardware: str | None) -> None:
+def set_values(
+    repository: Repository, variables: Mapping[str, str], secrets: Mapping[str, str], hardware: str | None = None
+) -> None:
     """Sets variables that differ, secrets, and hardware; the Hub starts the Space again for each of them.
 
     Raises:
         PublishError: If the Hub refuses.
     """
-    repository, api = pushed.repository, HfApi()
+    api = HfApi()
     with repository.explained():
         there = api.get_space_variables(repository.name)
         for name, value in variables.items():
@@ -197,7 +178,7 @@ def verify_space(copy: Copy, *, settings: Mapping[str, str] | None = None, secre
 
 
 def _settings(
-    model: str, variables: Mapping[str, str], secrets: Mapping[str, str], tell: Tell, *, dry_run: bool
+    model: str, variables: Mapping[str, str], secrets: Mapping[str, str], **how: Unpack[How]
 ) -> dict[str, str]:
     """The variables of the Space, with the model pinned to its commit."""
     for name in variables:
@@ -207,8 +188,8 @@ def _settings(
             raise PublishError(f"{name} cannot be a variable and a secret: leave out one of them.")
     name, _, revision = model.partition("@")
     repository = Repository(name)
-    if dry_run:
-        state = published_state(repository, tell, dry_run=True)
+    if how.get("dry_run"):
+        state = published_state(repository, **how)
         return {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
     state = repository.look(revision or None)
     if state is None:
@@ -219,7 +200,7 @@ def _settings(
             "--secret HF_TOKEN=READ_TOKEN, or make the model public."
         )
     if secrets.get("HF_TOKEN") == get_token():
-        tell("The Space gets the very token you publish with: better give it one that can only read.")
+        how.get("tell", print)("The Space gets the very token you publish with: better give it one that can only read.")
     return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}
 
 
