@@ -64,7 +64,8 @@ def _page(classifier: Classifier, visits: Visits) -> None:
         label="This session",
         elem_id="history",
     )
-    clear = gr.Button("Forget the session", size="sm")
+    with gr.Row():
+        clear = gr.Button("Forget the session", size="sm", scale=0, min_width=180)
 
     def refresh(
         sound: str | None, rows: list[list[str]], request: gr.Request

@@ -197,10 +197,15 @@ def for_page(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, A
 
 
 def theme() -> gr.themes.Base:
-    """A theme that loads no fonts from elsewhere."""
+    """A theme that loads no fonts from elsewhere, in shades that are read easily (4.5:1 or more)."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
-    return gr.themes.Default(
+    default = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"]
+    )
+    return default.set(
+        body_text_color_subdued="*neutral_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
     )
 
 

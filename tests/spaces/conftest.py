@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -207,6 +208,15 @@ def open_browser() -> Iterator[Callable[..., Any]]:
             browser.close()
 
 
+def speak_into(path: Path) -> tuple[str, ...]:
+    """The flags of a Chromium whose microphone hears a wav file once, from the moment a page listens."""
+    return (
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={path}%noloop",
+    )
+
+
 @pytest.fixture(scope="session")
 def browser(open_browser: Callable[..., Any]) -> Any:
     """A headless Chromium that all tests share."""
@@ -220,6 +230,7 @@ def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[...
     What the page writes to its console as an error, and requests to other machines, fail the test; so do tracebacks.
     """
     contexts, complaints = [], []
+    name = re.sub(r"\W+", "-", request.node.name)[:60].strip("-")
 
     def open_page(url: str, *, using: Any = None, **options: Any) -> Any:
         context = (using or browser).new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
@@ -238,7 +249,7 @@ def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[...
         for page in context.pages:
             assert "Traceback" not in page.content()
             if not page.is_closed():
-                page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png", full_page=True)
+                page.screenshot(path=SCREENSHOTS / f"{name}-{number}.png", full_page=True, animations="disabled")
         context.close()
     assert not complaints, complaints
 

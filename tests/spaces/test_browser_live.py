@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from .conftest import PATIENCE, RunningSpace
+from .conftest import PATIENCE, RunningSpace, speak_into
 
 # To be measured on a quiet machine before it belongs to the fast part.
 pytestmark = pytest.mark.slow
@@ -27,11 +27,7 @@ def speaking(open_browser: Callable[..., Any], make_beeps, tmp_path_factory: pyt
     path: Path = tmp_path_factory.mktemp("microphone") / "speech.wav"
     sound = np.concatenate([make_beeps(TEXT, 48_000, seed=seed) for seed in range(REPEATS)])
     soundfile.write(path, sound, 48_000, subtype="PCM_16")
-    return open_browser(
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={path}%noloop",
-    )
+    return open_browser(*speak_into(path))
 
 
 def listen(page: Any) -> None:
