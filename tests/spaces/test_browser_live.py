@@ -8,11 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
 import pytest
 import soundfile
 
-from .conftest import PATIENCE, RunningSpace, speak_into
+from hf_speech import load_model
+from hf_speech.data.audio import read_audio
+from hf_speech.evaluation import transcribe_files
+
+from .conftest import PATIENCE, PRETRAINED, RunningSpace, speak_into
 
 # To be measured on a quiet machine before it belongs to the fast part.
 pytestmark = pytest.mark.slow
@@ -76,6 +81,38 @@ def test_words_arrive_while_somebody_speaks(visit: Callable[..., Any], listening
     assert seconds(page) < 4.25 * REPEATS
     page.wait_for_function("document.querySelector('.live-words').textContent")
     stop(page)
+
+
+@pytest.mark.corpora
+def test_what_people_say_is_read_before_they_end(
+    visit: Callable[..., Any],
+    start_space: Callable[..., RunningSpace],
+    open_browser: Callable[..., Any],
+    corpora_dir: Path,
+    tmp_path: Path,
+) -> None:
+    """Eight utterances of AN4 and the model that ships with hf_speech; what is heard is what it says of the file."""
+    folder = corpora_dir / "an4"
+    files = (folder / "etc" / "an4_test.fileids").read_text().split()[:8]
+    speech = np.concatenate([read_audio(folder / "wav" / f"{file}.sph", 48_000) for file in files])
+    length = len(speech) / 48_000
+    soundfile.write(tmp_path / "speech.wav", speech, 48_000, subtype="PCM_16")
+    model = load_model(PRETRAINED / "an4-streaming", "cpu")
+    (whole,) = transcribe_files(model, [tmp_path / "speech.wav"], progress=False)
+
+    space = start_space("transcribe", PRETRAINED / "an4-streaming")
+    page = visit(space.url, using=open_browser(*speak_into(tmp_path / "speech.wav")))
+    listen(page)
+    page.wait_for_function("document.querySelector('.live-words').textContent.split(' ').length > 4")
+    early, when = page.locator(".live-words").inner_text(), seconds(page)
+    assert when < length / 2
+    page.wait_for_function(
+        "length => parseFloat(document.querySelector('.live-clock').textContent) > length", arg=length + 1
+    )
+    text = stop(page)
+    assert text.startswith(early)
+    # The browser resamples in its own way, so a letter may differ.
+    assert jiwer.wer(whole.hypothesis.text, text) < 0.15
 
 
 def test_a_slow_line_loses_nothing(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
