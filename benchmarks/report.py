@@ -1,0 +1,92 @@
+"""Runs the benchmarks of speed, one after the other, and writes what they print into results.md.
+
+Each has a section there between two comments; the rest of the page stays as it is. A benchmark that fails leaves its
+section alone, and the exit status says so.
+
+    python benchmarks/report.py [NAME ...]        # by default all; or some of: features recurrence training ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results.md"
+# Rounds enough for medians that hold, and all of it in twenty minutes on two cores.
+BENCHMARKS = {
+    "features": [],
+    "recurrence": ["--rounds", "9"],
+    "training": ["--rounds", "3"],
+    "inference": ["--rounds", "2"],
+    "onnx": [],
+}
+
+
+def processor() -> str:
+    """The processor as Linux calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {len(names)} logical CPUs"
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """The page with a new section of that name, in its place or behind all others.
+
+    Raises:
+        ValueError: If a section begins and does not end.
+    """
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    section = f"{begin}\n{text.strip()}\n{end}"
+    if begin not in page:
+        return f"{page.rstrip()}\n\n{section}\n"
+    if not re.search(f"{begin}.*?{end}", page, flags=re.DOTALL):
+        raise ValueError(f"The section {name} of the page begins and does not end: put {end!r} behind it.")
+    return re.sub(f"{begin}.*?{end}", lambda _: section, page, flags=re.DOTALL)
+
+
+def run(name: str) -> str | None:
+    """What a benchmark prints; None if it failed."""
+    command = [sys.executable, str(HERE / f"{name}.py"), *BENCHMARKS[name]]
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
+    return finished.stdout if finished.returncode == 0 else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"Some of: {', '.join(BENCHMARKS)}.")
+    names = parser.parse_args().names or list(BENCHMARKS)
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]!r}: choose from {', '.join(BENCHMARKS)}")
+    failed = []
+    for index, name in enumerate(names):
+        print(f"[{index + 1} of {len(names)}] {name}", file=sys.stderr, flush=True)
+        start, load = time.monotonic(), os.getloadavg()[0]
+        printed = run(name)
+        if printed is None:
+            failed.append(name)
+            continue
+        print(printed, flush=True)
+        command = " ".join(["python", f"benchmarks/{name}.py", *BENCHMARKS[name]])
+        when = f"{datetime.date.today()}, in {(time.monotonic() - start) / 60:.1f} minutes"
+        origin = f"`{command}`, {when}, on {processor()}, load before it {load:.1f}:"
+        page = insert(RESULTS.read_text(encoding="utf-8"), name, f"{origin}\n\n{printed}")
+        RESULTS.write_text(page, encoding="utf-8")
+    if failed:
+        sys.exit(f"Failed, and left as they were in {RESULTS.name}: {', '.join(failed)}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""How fast is a training step? The recognisers' front ends and recurrences side by side, and the loader that feeds them.
+
+A step is forward, loss, backward and the optimiser's update on a batch of sound of several lengths, of three layers of
+256 units in each direction behind each front end: the recurrence is the same, what differs is the way there. "torch's
+GRU" is the fast recogniser with `nn.GRU` on packed sequences in place of our recurrence. All take turns in one process;
+printed are medians. On a CUDA machine the same is measured there, with the share of the time in which a kernel ran.
+
+The loader reads and augments files for recipes/an4.yaml with worker processes while the model trains: printed is the
+share of the time in which training waited for it.
+
+    python benchmarks/training.py [--batch 12] [--seconds 6] [--rounds 5] [--workers 2] [--compile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import soundfile
+import torch
+import transformers
+from torch import nn
+from torch.utils.data import DataLoader
+
+from hf_speech.data.dataset import SpeechCollator, SpeechDataset
+from hf_speech.models import ConvGRUConfig, ConvGRUForCTC
+from hf_speech.models.recurrent import RecurrentLayer
+from hf_speech.training import load_recipe
+from hf_speech.training.options import computes_bfloat16
+from hf_speech.training.run import prepare
+
+RATE, FRAMES_PER_SECOND, LETTERS = 16_000, 100, 32
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+FRONT_ENDS = {
+    "subsampling 8": {"subsampling": 8},
+    "subsampling 4": {},
+    "subsampling 4, 2-D stem": {"stem_channels": 32},
+    "residual, 3 blocks": {"frontend": "residual", "channels": 32, "num_convolutions": 3},
+    "deepspeech2": {"frontend": "deepspeech2", "recurrent_norm": "batch"},
+}
+FAST, SLOW, PACKED = "subsampling 8", "deepspeech2", "subsampling 8, torch's GRU"
+
+Step = Callable[[], None]
+
+
+class PackedGRU(nn.Module):
+    """torch's own bidirectional layer on packed sequences, with the weights of ours."""
+
+    def __init__(self, ours: RecurrentLayer) -> None:
+        super().__init__()
+        inputs = ours.forward_rnn.input_size
+        self.rnn = nn.GRU(inputs, ours.hidden_size, batch_first=True, bidirectional=True)
+        with torch.no_grad():
+            for suffix, cell in (("", ours.forward_rnn), ("_reverse", ours.backward_rnn)):
+                assert cell is not None
+                for name, parameter in cell.named_parameters():
+                    getattr(self.rnn, name + suffix).copy_(parameter)
+
+    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(frames, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = nn.utils.rnn.pad_packed_sequence(
+            self.rnn(packed)[0], batch_first=True, total_length=frames.shape[1]
+        )
+        return output
+
+
+def recogniser(**arguments: object) -> ConvGRUForCTC:
+    torch.manual_seed(0)
+    return ConvGRUForCTC(ConvGRUConfig(vocab_size=LETTERS, num_hidden_layers=3, **arguments)).train()
+
+
+def with_packed_sequences(model: ConvGRUForCTC) -> ConvGRUForCTC:
+    for layer in model.layers:
+        layer.recurrence = PackedGRU(layer.recurrence)
+    return model
+
+
+def batch_of(size: int, seconds: float, device: torch.device) -> dict[str, torch.Tensor]:
+    """Features of clips between half as long and as long as that, with 3 letters a second."""
+    torch.manual_seed(0)
+    frames = round(seconds * FRAMES_PER_SECOND)
+    lengths = torch.linspace(frames // 2, frames, size).long()
+    letters = torch.randint(1, LETTERS, (size, round(3 * seconds)))
+    batch = {
+        "input_features": torch.randn(size, frames, 80),
+        "attention_mask": (torch.arange(frames)[None, :] < lengths[:, None]).long(),
+        "labels": torch.where(torch.arange(letters.shape[1])[None, :] < 3 * lengths[:, None] / 100, letters, -100),
+    }
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+def step_of(model: nn.Module, batch: dict[str, torch.Tensor], in_bfloat16: bool) -> Step:
+    """One training step of a model."""
+    device = batch["labels"].device
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
+            loss = model(**batch).loss
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
+    """Seconds of a step of each, all taking turns; the first two rounds warm up."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 2):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds[2:]) for name, seconds in times.items()}
+
+
+def kernel_share(step: Step, seconds: float) -> float:
+    """Share of a step's time in which the GPU ran a kernel."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
+
+
+def loader_share(workers: int, batches: int) -> tuple[float, float]:
+    """Training recipes/an4.yaml on files: the share of the time spent waiting for the loader, and seconds of a step."""
+    with tempfile.TemporaryDirectory() as folder:
+        generator = np.random.default_rng(0)
+        lines = ["path,text,speaker"]
+        for index in range(160):
+            sound = 0.1 * generator.standard_normal(generator.integers(2 * RATE, 4 * RATE))
+            soundfile.write(Path(folder, f"{index}.wav"), sound, RATE)
+            lines.append(f"{index}.wav,ONE TWO THREE,speaker{index % 20}")
+        Path(folder, "table.csv").write_text("\n".join(lines))
+        words = [
+            "--corpus.name",
+            "csv",
+            "--train_file",
+            str(Path(folder, "table.csv")),
+            "--text_column",
+            "text",
+            "--speaker_column",
+            "speaker",
+        ]
+        recipe = load_recipe(RECIPES / "an4.yaml", [*words, "--text.lexicon", "null", "--data_dir", folder])
+        parts, _ = prepare(recipe)
+        dataset = parts.datasets["train"]
+        assert isinstance(dataset, SpeechDataset)
+        size = recipe.training.per_device_train_batch_size
+        loader = DataLoader(
+            dataset,
+            batch_size=size,
+            num_workers=workers,
+            collate_fn=SpeechCollator(parts.extractor, recipe.task.collate_targets),
+            persistent_workers=workers > 0,
+        )
+        model = parts.model.train()
+        in_bfloat16 = computes_bfloat16()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        waited = worked = 0.0
+        iterator, done = iter(loader), 0
+        while done < batches:
+            start = time.perf_counter()
+            batch = next(iterator, None)
+            if batch is None:
+                iterator = iter(loader)
+                continue
+            ready = time.perf_counter()
+            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                loss = model(**{name: tensor for name, tensor in batch.items() if name != "rows"}).loss
+            loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+            done += 1
+            if done > 4:  # The first batches wait for the workers to be started.
+                waited, worked = waited + ready - start, worked + time.perf_counter() - ready
+    return waited / (waited + worked), worked / (batches - 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="Measure the fast recogniser compiled, too.")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = batch_of(options.batch, options.seconds, device)
+    models: dict[str, nn.Module] = {name: recogniser(**given) for name, given in FRONT_ENDS.items()}
+    models[PACKED] = with_packed_sequences(recogniser(**FRONT_ENDS[FAST]))
+    if options.compile:
+        models[f"{FAST}, compiled"] = torch.compile(recogniser(**FRONT_ENDS[FAST]))  # type: ignore[assignment]
+    for model in models.values():
+        model.to(device)
+    types = {"float32": False} | ({"bfloat16": True} if device.type == "cuda" or computes_bfloat16() else {})
+    times: dict[str, dict[str, float]] = {}
+    steps: dict[str, dict[str, Step]] = {}
+    for label, in_bfloat16 in types.items():
+        # Packed sequences have no bfloat16 on CPUs.
+        able = {name: model for name, model in models.items() if not in_bfloat16 or name != PACKED}
+        steps[label] = {name: step_of(model, batch, in_bfloat16) for name, model in able.items()}
+        times[label] = medians(steps[label], options.rounds)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()}, 1 thread"
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {where}: ", end="")
+    print(f"{options.batch} clips of up to {options.seconds:g} s, medians of {options.rounds} rounds.\n")
+    sound = float(batch["attention_mask"].sum()) / FRAMES_PER_SECOND
+    heads = [head for label in types for head in (f"ms a step, {label}", f"minutes of sound a minute, {label}")]
+    heads += ["time in kernels"] if device.type == "cuda" else []
+    print(f"| recogniser | parameters | {' | '.join(heads)} |\n|---|--:|{'--:|' * len(heads)}")
+    for name, model in models.items():
+        cells = [f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M"]
+        for label in types:
+            seconds = times[label].get(name)
+            cells += ["-", "-"] if seconds is None else [f"{1000 * seconds:.0f}", f"{sound / seconds:.0f}"]
+        if device.type == "cuda":
+            label = list(types)[-1] if name in steps[list(types)[-1]] else "float32"
+            cells.append(f"{100 * kernel_share(steps[label][name], times[label][name]):.0f} %")
+        print(f"| {name} | {' | '.join(cells)} |")
+    for label in types:
+        print(
+            f"\nA step of {FAST} against {SLOW}, {label}: {times[label][SLOW] / times[label][FAST]:.1f} times as fast."
+        )
+    ratio = times["float32"][PACKED] / times["float32"][FAST]
+    print(f"\nOur recurrence against torch's packed sequences, the whole step: {ratio:.1f} times as fast.")
+    if device.type == "cpu":
+        share, seconds = loader_share(options.workers, 40)
+        print(f"\nrecipes/an4.yaml, {options.workers} worker(s): waiting for the loader ", end="")
+        print(f"{100 * share:.1f} % of the time, a step {1000 * seconds:.0f} ms.")
+
+
+if __name__ == "__main__":
+    main()
