@@ -26,7 +26,7 @@ BENCHMARKS = {
     "recurrence": ["--rounds", "9"],
     "training": ["--rounds", "3"],
     "inference": ["--rounds", "2"],
-    "onnx": [],
+    "exported": ["--rounds", "9"],
 }
 
 

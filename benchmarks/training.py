@@ -1,4 +1,4 @@
-"""How fast is a training step? The recognisers' front ends and recurrences side by side, and the loader that feeds them.
+"""How fast is a training step? Front ends and recurrences side by side, and the loader that feeds them.
 
 A step is forward, loss, backward and the optimiser's update on a batch of sound of several lengths, of three layers of
 256 units in each direction behind each front end: the recurrence is the same, what differs is the way there. "torch's
@@ -68,6 +68,7 @@ class PackedGRU(nn.Module):
                     getattr(self.rnn, name + suffix).copy_(parameter)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Maps `(batch, frames, features)` to `(batch, frames, 2 units)`, as `RecurrentLayer` does."""
         packed = nn.utils.rnn.pack_padded_sequence(frames, lengths.cpu(), batch_first=True, enforce_sorted=False)
         output, _ = nn.utils.rnn.pad_packed_sequence(
             self.rnn(packed)[0], batch_first=True, total_length=frames.shape[1]
