@@ -1,7 +1,8 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones
 # make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
-# make format benchmark clean
+# make benchmark          every speed beside its peers, into benchmarks/results.md; OPTIONS="features training"
+# make format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,9 +37,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 benchmark: $(VENV)/.dev
-	$(BIN)/python benchmarks/features.py
-	$(BIN)/python benchmarks/recurrence.py
-	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/report.py $(OPTIONS)
 
 experiments: $(VENV)/.dev
 	$(BIN)/hf-speech experiments $(EXPERIMENT) $(if $(CORPORA),--corpora $(CORPORA)) $(OPTIONS)

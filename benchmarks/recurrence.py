@@ -1,4 +1,4 @@
-"""Our bidirectional LSTM layer beside `pack_padded_sequence`: one training step (forward and backward) on the CPU.
+"""Our bidirectional LSTM and GRU layers beside `pack_padded_sequence`: one training step (forward and backward) on the CPU.
 
 Both run in one process, in turn, with the same weights on the same batches, whose clips differ in length by up to a
 tenth as in batches grouped by length. Printed are medians over the rounds, their ratio, and the largest difference
@@ -18,17 +18,20 @@ from torch import nn
 
 from hf_speech.models.recurrent import RecurrentLayer
 
-# name: batch, frames, features, units
+CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+# name: cell, batch, frames, features, units
 SHAPES = {
-    "digits": (64, 50, 40, 96),
-    "commands": (32, 100, 80, 128),
-    "sentences": (16, 400, 256, 256),
+    "digits": ("lstm", 64, 50, 40, 96),
+    "commands": ("lstm", 32, 100, 80, 128),
+    "sentences": ("lstm", 16, 400, 256, 256),
+    "utterances": ("gru", 20, 100, 512, 256),
+    "long sentences": ("gru", 16, 400, 256, 256),
 }
 
 
-def packed_twin(layer: RecurrentLayer, cell: type[nn.LSTM], features: int) -> nn.LSTM:
+def packed_twin(layer: RecurrentLayer, cell: str, features: int) -> nn.LSTM | nn.GRU:
     """torch's own bidirectional layer with the weights of ours."""
-    twin = cell(features, layer.hidden_size, batch_first=True, bidirectional=True)
+    twin = CELLS[cell](features, layer.hidden_size, batch_first=True, bidirectional=True)
     with torch.no_grad():
         for suffix, rnn in (("", layer.forward_rnn), ("_reverse", layer.backward_rnn)):
             assert rnn is not None
@@ -44,11 +47,11 @@ def seconds(step: Callable[[], torch.Tensor]) -> float:
     return time.perf_counter() - start
 
 
-def compare(batch: int, frames: int, features: int, units: int, rounds: int) -> tuple[float, float, float]:
+def compare(cell: str, batch: int, frames: int, features: int, units: int, rounds: int) -> tuple[float, float, float]:
     """Medians of ours and of packed sequences in seconds, and the largest difference between their outputs."""
     torch.manual_seed(0)
-    layer = RecurrentLayer("lstm", features, units, bidirectional=True)
-    twin = packed_twin(layer, nn.LSTM, features)
+    layer = RecurrentLayer(cell, features, units, bidirectional=True)
+    twin = packed_twin(layer, cell, features)
     inputs = torch.randn(batch, frames, features, requires_grad=True)
     lengths = torch.randint(round(0.9 * frames), frames + 1, (batch,))
     lengths[0] = frames
@@ -77,11 +80,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {platform.machine()}, {options.threads} thread(s), {options.rounds} rounds\n")
-    print("| batch x frames x features -> units | ours, ms | packed, ms | packed / ours | largest difference |")
+    print("| cell, batch x frames x features -> units | ours, ms | packed, ms | packed / ours | largest difference |")
     print("|---|---|---|---|---|")
     for name, shape in SHAPES.items():
         ours, packed, difference = compare(*shape, options.rounds)
-        size = "{} x {} x {} -> 2 x {}".format(*shape)
+        size = "{}, {} x {} x {} -> 2 x {}".format(shape[0].upper(), *shape[1:])
         print(
             f"| {name}: {size} | {1000 * ours:.1f} | {1000 * packed:.1f} | **{packed / ours:.2f}** | {difference:.1e} |"
         )

@@ -1,0 +1,62 @@
+"""The programs in benchmarks/ that others rely on; their speeds are never tested."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("report", BENCHMARKS / "report.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_section_is_replaced_where_it_stands(report: ModuleType) -> None:
+    page = "# Page\n\n<!-- begin a -->\nold\n<!-- end a -->\n\ntext\n\n<!-- begin b -->\nb\n<!-- end b -->\n"
+    changed = report.insert(page, "a", r"new \1 text")
+    assert changed == page.replace("old", r"new \1 text")
+    assert report.insert(changed, "a", "old") == page
+
+
+def test_a_new_section_stands_behind_the_others(report: ModuleType) -> None:
+    assert report.insert("# Page\n", "a", "text\n") == "# Page\n\n<!-- begin a -->\ntext\n<!-- end a -->\n"
+
+
+def test_a_section_without_an_end_is_named(report: ModuleType) -> None:
+    with pytest.raises(ValueError, match="'<!-- end a -->'"):
+        report.insert("<!-- begin a -->\n# Page\n", "a", "text")
+
+
+def test_every_section_of_the_page_has_its_program(report: ModuleType) -> None:
+    page = report.RESULTS.read_text(encoding="utf-8")
+    for name in report.BENCHMARKS:
+        assert (BENCHMARKS / f"{name}.py").is_file()
+        report.insert(page, name, "")
+
+
+def test_only_what_was_printed_to_the_end_is_kept(
+    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results.md")
+    monkeypatch.setattr(report, "BENCHMARKS", {"good": ["--rounds", "2"], "bad": []})
+    monkeypatch.setattr("sys.argv", ["report.py"])
+    (tmp_path / "good.py").write_text("import sys; print(sys.argv[1:])")
+    (tmp_path / "bad.py").write_text("print('half'); raise SystemExit(3)")
+    (tmp_path / "results.md").write_text("# Page\n")
+    with pytest.raises(SystemExit, match="Failed, and left as they were in results.md: bad"):
+        report.main()
+    page = (tmp_path / "results.md").read_text()
+    assert "`python benchmarks/good.py --rounds 2`" in page
+    assert "['--rounds', '2']" in page
+    assert "half" not in page
