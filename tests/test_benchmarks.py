@@ -54,7 +54,7 @@ def test_only_what_was_printed_to_the_end_is_kept(
     (tmp_path / "good.py").write_text("import sys; print(sys.argv[1:])")
     (tmp_path / "bad.py").write_text("print('half'); raise SystemExit(3)")
     (tmp_path / "results.md").write_text("# Page\n")
-    with pytest.raises(SystemExit, match="Failed, and left as they were in results.md: bad"):
+    with pytest.raises(SystemExit, match=r"Failed, and left as they were in results\.md: bad"):
         report.main()
     page = (tmp_path / "results.md").read_text()
     assert "`python benchmarks/good.py --rounds 2`" in page
