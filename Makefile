@@ -1,5 +1,6 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
-# make test               checks style and types and runs the fast tests; make test-slow runs the slow ones
+# make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
+#                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
 # make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
 # make benchmark          every speed beside its peers, into benchmarks/results.md; OPTIONS="features training"
 # make format clean
@@ -16,7 +17,7 @@ EXPERIMENT ?=
 # Small recurrences are fastest on one thread; several spin on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-slow lint format benchmark experiments clean
+.PHONY: train test test-slow test-browser chromium lint format benchmark experiments clean
 
 train: $(VENV)/.train
 	$(BIN)/hf-speech train $(RECIPE) --overwrite $(if $(DATA),--data_dir $(DATA)) $(OPTIONS)
@@ -24,8 +25,17 @@ train: $(VENV)/.train
 test: lint
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(OPTIONS)
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.dev chromium
 	$(BIN)/python -m pytest -m slow $(OPTIONS)
+
+test-browser: $(VENV)/.dev chromium
+	$(BIN)/python -m pytest tests/spaces/test_browser_*.py $(OPTIONS)
+
+# Without it the tests in a browser are skipped.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
+	  || echo "There is no Chromium, and apt-get cannot install it here: tests in a browser are skipped."
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

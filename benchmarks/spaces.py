@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import platform
 import signal
 import socket
 import statistics
@@ -63,8 +62,8 @@ def main() -> None:
             for space in SPACES:
                 for what, times in measure(space, Path(folder)).items():
                     found.setdefault(f"{space}: {what}", []).append(times)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, medians of {rounds} rounds")
-    print("| what | clock, s | processors, s |\n|---|---|---|")
+    print(f"Medians of {rounds} rounds, in seconds; the sound has {SECONDS}.\n")
+    print("| what | by the clock | of the processors |\n|---|--:|--:|")
     for what, times in found.items():
         clock, processors = (statistics.median(column) for column in zip(*times, strict=True))
         print(f"| {what} | {clock:.2f} | {processors:.2f} |")
