@@ -5,7 +5,7 @@ probability of its least certain token, and a token's is the highest that any of
 makes a wrong word, and CTC shares the frames around a spike with the blank without any doubt about the token.
 
 The search is torchaudio's `ctc_decoder` over flashlight-text, the alignment of what it finds torchaudio's
-`forced_align`. Both give what hf_speech's own decoders give; a test there compares them.
+`forced_align`. All here gives what hf_speech's own decoders give; a test there compares them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ import torch
 
 DELIMITER = "|"
 UNKNOWN = "<unk>"
+# No word has so long a silence in it, and no piece of a long recording is longer than this.
+PAUSE_SECONDS, MOST_SECONDS = 1.0, 60.0
 # What a model calls impossible stays finite, so that impossible paths can still be compared.
 _FLOOR = -1e4
 
@@ -56,6 +58,47 @@ def best_path(log_probs: np.ndarray, tokens: Sequence[str], blank: int, seconds_
         seconds_per_frame: Time from a frame to the next.
     """
     return _words(log_probs.argmax(axis=1), log_probs, tokens, blank, seconds_per_frame)
+
+
+def cut_at_pauses(
+    log_probs: np.ndarray, blank: int, delimiter: int | None, seconds_per_frame: float
+) -> list[tuple[int, int]]:
+    """Cuts a long recording in the middle of every pause of a second, and what is still too long in its longest gap.
+
+    Models of short utterances have never seen a pause end, and say no delimiter in it: the words would run together.
+
+    Args:
+        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        blank: The id of the CTC blank.
+        delimiter: The id of the token between words, if there is one.
+        seconds_per_frame: Time from a frame to the next.
+
+    Returns:
+        The first frame of each piece and the one after its last. Together they are all frames.
+    """
+    total, ids = len(log_probs), log_probs.argmax(axis=1)
+    delimiters = ids == delimiter if delimiter is not None else np.zeros(total, dtype=bool)
+    silent = (ids == blank) | delimiters
+    edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    # The silence before the first word and behind the last is cut from nothing.
+    inner = (starts > 0) & (ends < total)
+    starts, ends = starts[inner], ends[inner]
+    middles, lengths = (starts + ends) // 2, ends - starts
+    counted = np.cumsum(delimiters)
+    # Any silence between words before any within one.
+    merit = lengths + total * (counted[ends - 1] > counted[starts - 1])
+    most = max(2, int(MOST_SECONDS / seconds_per_frame))
+    pieces: list[tuple[int, int]] = []
+    for first, last in pairwise([0, *middles[lengths * seconds_per_frame >= PAUSE_SECONDS].tolist(), total]):
+        while last - first > most:
+            near = np.flatnonzero((middles > first + most // 2) & (middles <= first + most))
+            # Of equally good ones the last, so that pieces are long.
+            cut = int(middles[near[::-1][merit[near[::-1]].argmax()]]) if len(near) else first + most
+            pieces.append((first, cut))
+            first = cut
+        pieces.append((first, last))
+    return pieces
 
 
 def _words(

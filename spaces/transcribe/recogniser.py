@@ -1,11 +1,14 @@
 """The model of the Space: whole recordings to words, and a microphone to text while it is heard.
 
-A recording longer than a chunk is heard in chunks that overlap, of which only the middle is believed, as hf_speech
-does. A causal model also listens live, exactly: what it says of the pieces is what it says of the whole.
+A long recording is heard as hf_speech does: in chunks that overlap, of which only the middle is believed, normalised by
+what is loud in all of it, and decoded from pause to pause. A causal model also listens live, exactly: what it says of
+the pieces is what it says of the whole.
 """
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,14 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from transformers.utils import logging
 
-from decoding import BeamSearch, Word, best_path
+from decoding import DELIMITER, BeamSearch, Word, best_path, cut_at_pauses
 from sound import SoundError, is_silent, to_mono
 
-CHUNK_SECONDS, OVERLAP_SECONDS = 20.0, 3.0
+# What is longer is normalised as a recording, not as an utterance, and cut at its pauses.
+LONG_SECONDS = 20.0
+CHUNK_SECONDS, OVERLAP_SECONDS = 60.0, 10.0
+# A second is loud if it is at most so much quieter than the fifth loudest; the loudest may be a slammed door.
+_LOUD_DECIBELS, _MEASURE = 20.0, 5
 
 
 class Recogniser:
@@ -74,18 +81,46 @@ class Recogniser:
         if is_silent(samples):
             return []
         log_probs, frame = self._log_probs(samples), self._ratio / self.rate
-        if language_model and self._search is not None:
-            return self._search.decode(log_probs, frame)
-        return best_path(log_probs, self._tokens, self._blank, frame)
+        pieces = [(0, len(log_probs))]
+        if len(samples) > LONG_SECONDS * self.rate:
+            delimiter = self._tokens.index(DELIMITER) if DELIMITER in self._tokens else None
+            pieces = cut_at_pauses(log_probs, self._blank, delimiter, frame)
+        words = []
+        for first, last in pieces:
+            for word in self._decode(log_probs[first:last], language_model):
+                words.append(replace(word, start=word.start + first * frame, end=word.end + first * frame))
+        return words
 
     def listen(self) -> Listener:
         """Begins to listen live."""
         return Listener(self.model.stream(self.extractor, self.tokenizer), self.rate)
 
+    def _decode(self, log_probs: np.ndarray, language_model: bool) -> list[Word]:
+        """The words of log-probabilities `(frames, tokens)`."""
+        frame = self._ratio / self.rate
+        if language_model and self._search is not None:
+            return self._search.decode(log_probs, frame)
+        return best_path(log_probs, self._tokens, self._blank, frame)
+
+    def _extractor_for(self, samples: np.ndarray) -> Any:
+        """One that normalises any part of a recording as the recording.
+
+        A model that normalises by utterance would blow up the hiss of a chunk in which nobody speaks until it hears
+        words in it.
+        """
+        if getattr(self.extractor, "normalization", "") != "utterance" or len(samples) <= LONG_SECONDS * self.rate:
+            return self.extractor
+        seconds = samples[: len(samples) // self.rate * self.rate].reshape(-1, self.rate)
+        levels = 20 * np.log10(seconds.std(axis=1) + 1e-7)
+        fitted = copy.deepcopy(self.extractor)
+        fitted.normalization = "global"
+        fitted.fit_global_statistics(seconds[levels > np.sort(levels)[-_MEASURE] - _LOUD_DECIBELS])
+        return fitted
+
     @torch.inference_mode()
     def _log_probs(self, samples: np.ndarray) -> np.ndarray:
         """Log-probabilities `(frames, tokens)` of a recording of any length; chunks begin and end between frames."""
-        total = len(samples) // self._ratio
+        total, extractor = len(samples) // self._ratio, self._extractor_for(samples)
         chunk, overlap = (round(seconds * self.rate / self._ratio) for seconds in (CHUNK_SECONDS, OVERLAP_SECONDS))
         pieces = [np.zeros((0, len(self._tokens)), dtype=np.float32)]
         known = 0
@@ -94,7 +129,7 @@ class Recogniser:
             last = total if first + chunk >= total else first + chunk
             # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
             heard = samples[first * self._ratio : len(samples) if last == total else last * self._ratio]
-            inputs = self.extractor(heard, sampling_rate=self.rate, return_tensors="pt")
+            inputs = extractor(heard, sampling_rate=self.rate, return_tensors="pt")
             log_probs = self.model(**inputs).logits[0].float().log_softmax(dim=-1).numpy()
             believed = last if last == total else last - overlap
             pieces.append(log_probs[known - first : believed - first])

@@ -117,7 +117,7 @@ def launch(
 
 def wait_until_served(space: RunningSpace) -> RunningSpace:
     """Waits until a Space answers, or fails with what it said."""
-    end = time.monotonic() + 2 * PATIENCE
+    end = time.monotonic() + 4 * PATIENCE
     while time.monotonic() < end and space.process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{space.url}/gradio_api/info", timeout=PATIENCE):
             return space

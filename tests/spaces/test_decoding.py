@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_speech.decoding import BeamSearchDecoder, build_arpa, greedy_decode, make_cues, to_json, to_srt, to_vtt
+from hf_speech.decoding import (
+    BeamSearchDecoder,
+    build_arpa,
+    cut_at_pauses,
+    greedy_decode,
+    make_cues,
+    to_json,
+    to_srt,
+    to_vtt,
+)
 from hf_speech.decoding.hypothesis import Word
 
 TOKENS = ["<pad>", "|", "a", "b", "c"]
@@ -38,6 +47,19 @@ def test_best_path_is_the_packages(decoding: ModuleType, frames: int, seed: int)
     log_probs = random_log_probs(frames, seed)
     expected = greedy_decode(log_probs, TOKENS, seconds_per_frame=FRAME)
     assert as_tuples(decoding.best_path(log_probs, TOKENS, 0, FRAME)) == as_tuples(expected.words)
+
+
+@pytest.mark.parametrize("delimiter", [None, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_long_recordings_are_cut_where_the_package_cuts_them(
+    decoding: ModuleType, seed: int, delimiter: int | None
+) -> None:
+    log_probs = random_log_probs(20_000, seed)
+    log_probs[:, 0] += 4.0  # silences of all lengths
+    for frame in (0.04, 0.16):
+        cuts = decoding.cut_at_pauses(log_probs, 0, delimiter, frame)
+        assert cuts == cut_at_pauses(log_probs, seconds_per_frame=frame, blank=0, delimiter=delimiter)
+        assert len(cuts) > 10
 
 
 @pytest.fixture

@@ -13,7 +13,11 @@ import pytest
 import soxr
 
 from hf_speech import load_model
-from hf_speech.evaluation import transcribe_files
+from hf_speech.data.audio import read_audio
+from hf_speech.evaluation import BeamOptions, beam_decoder, transcribe_files
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+AN4 = REPOSITORY / "pretrained" / "an4"
 
 TEXT = "abc cab bba ca b ac"
 
@@ -29,19 +33,40 @@ def recogniser(module: ModuleType, beeps_run: Path) -> Any:
 
 
 def test_words_are_those_of_hf_speech(recogniser: Any, module: ModuleType, beeps_run: Path, make_beeps) -> None:
-    long = np.concatenate([make_beeps(TEXT, seed=seed) for seed in range(12)])
+    long = np.concatenate([make_beeps(TEXT, seed=seed) for seed in range(30)])
     assert len(long) / recogniser.rate > 2 * module.CHUNK_SECONDS
-    sources = [{"array": sound, "sampling_rate": 8000} for sound in (make_beeps(TEXT), long)]
-    for source, transcript in zip(
-        sources, transcribe_files(load_model(beeps_run, "cpu"), sources, progress=False), strict=True
-    ):
-        words = recogniser.words(source["array"], False)
-        assert [word.text for word in words] == [word.text for word in transcript.hypothesis.words]
-        for word, expected in zip(words, transcript.hypothesis.words, strict=True):
-            assert word.start == pytest.approx(expected.start)
-            assert word.end == pytest.approx(expected.end)
-            assert word.confidence == pytest.approx(expected.confidence, abs=1e-4)
-    assert " ".join(word.text for word in recogniser.words(sources[0]["array"], False)) == TEXT
+    for sound in (make_beeps(TEXT), long):
+        assert_same(recogniser.words(sound, False), load_model(beeps_run, "cpu"), sound, 8000)
+    assert " ".join(word.text for word in recogniser.words(make_beeps(TEXT), False)) == TEXT
+
+
+@pytest.mark.parametrize("language_model", [False, True])
+def test_long_recordings_are_normalised_and_cut_as_by_hf_speech(module: ModuleType, language_model: bool) -> None:
+    """Two minutes with pauses, and a model that normalises by utterance."""
+    recogniser, loaded, decoder = module.Recogniser(AN4), load_model(AN4, "cpu"), None
+    if language_model:
+        if not recogniser.has_language_model:
+            pytest.skip("beam search needs flashlight-text and a torchaudio that fits torch")
+        decoder = beam_decoder(loaded, BeamOptions.beside(AN4 / "language_model.arpa"))
+    rng = np.random.default_rng(0)
+    pieces = []
+    for _ in range(9):
+        for example in sorted((REPOSITORY / "spaces" / "transcribe" / "examples").iterdir()):
+            pieces += [read_audio(example, 16_000), np.zeros(round(rng.uniform(0, 5) * 16_000), np.float32)]
+    sound = np.concatenate(pieces) + rng.normal(0, 1e-3, sum(map(len, pieces))).astype(np.float32)
+    assert len(sound) > 2 * module.CHUNK_SECONDS * 16_000
+    assert_same(recogniser.words(sound, language_model), loaded, sound, 16_000, decoder)
+
+
+def assert_same(words: list[Any], loaded: Any, sound: np.ndarray, rate: int, decoder: Any = None) -> None:
+    """That these are the words that hf_speech hears, with their times and confidences."""
+    source = {"array": sound, "sampling_rate": rate}
+    (transcript,) = transcribe_files(loaded, [source], decoder=decoder, progress=False)
+    assert [word.text for word in words] == [word.text for word in transcript.hypothesis.words]
+    for word, expected in zip(words, transcript.hypothesis.words, strict=True):
+        assert word.start == pytest.approx(expected.start)
+        assert word.end == pytest.approx(expected.end)
+        assert word.confidence == pytest.approx(expected.confidence, abs=1e-4)
 
 
 def test_hears_nothing_in_silence(recogniser: Any) -> None:
@@ -94,5 +119,4 @@ def test_resampling_in_pieces_is_resampling(make_tone) -> None:
 
 
 def test_a_bidirectional_model_says_that_it_cannot(module: ModuleType) -> None:
-    recogniser = module.Recogniser(Path(__file__).resolve().parents[2] / "pretrained" / "an4")
-    assert not recogniser.can_stream
+    assert not module.Recogniser(AN4).can_stream
