@@ -1,6 +1,7 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
 #                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
+# make fuzz               damaged sounds and model folders, 10,000 of each; CASES=1000 KINDS=audio
 # make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
 # make benchmark          every speed beside its peers, into benchmarks/results.md; OPTIONS="features training"
 # make format clean
@@ -13,11 +14,13 @@ DATA ?=
 OPTIONS ?=
 CORPORA ?=
 EXPERIMENT ?=
+CASES ?= 10000
+KINDS ?=
 
 # Small recurrences are fastest on one thread; several spin on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-slow test-browser chromium lint format benchmark experiments clean
+.PHONY: train test test-slow fuzz test-browser chromium lint format benchmark experiments clean
 
 train: $(VENV)/.train
 	$(BIN)/hf-speech train $(RECIPE) --overwrite $(if $(DATA),--data_dir $(DATA)) $(OPTIONS)
@@ -36,6 +39,9 @@ chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
 	  || echo "There is no Chromium, and apt-get cannot install it here: tests in a browser are skipped."
+
+fuzz: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(KINDS) --cases $(CASES) $(OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

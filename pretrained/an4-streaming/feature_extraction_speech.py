@@ -58,6 +58,22 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "normalization": get_args(Normalization),
 }
 POSITIVE = ("sampling_rate", "num_mel_bins", "num_mfcc", "hop_length", "win_length", "power", "log_floor")
+# Whole numbers and the most they may be. A saved extractor may be a stranger's: what it asks for is made.
+LARGEST = {
+    "sampling_rate": 768_000,
+    "num_mel_bins": 1024,
+    "num_mfcc": 1024,
+    "hop_length": 65_536,
+    "win_length": 16_384,
+    "n_fft": 16_384,
+    "num_deltas": 2,
+    "delta_window": 1_001,
+}
+OPTIONAL = ("n_fft", "max_frequency", "top_db", "max_duration")
+REAL = ("min_frequency", "max_frequency", "preemphasis", "power", "log_floor", "top_db", "offset", "max_duration")
+HUGE = 1e30  # Far from the end of float32.
+# The numbers to which `max_duration` may pad an utterance: two hours of 80 features, 100 times a second.
+MOST_PADDED = 1 << 26
 # What transformers writes into a saved extractor beside its options.
 TRANSFORMERS_FIELDS = (
     "feature_size",
@@ -177,6 +193,8 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         sizes = {"log_mel": num_mel_bins, "spectrogram": self._fft_length // 2 + 1, "mfcc": num_mfcc}
         feature_size = sizes.get(feature_type, hop_length) * (1 + num_deltas)
         self._check_statistics(feature_size)
+        if (self._max_samples or 0) // hop_length * feature_size > MOST_PADDED:
+            raise ValueError(f"max_duration={max_duration} s is too much to pad each utterance to: take less.")
         # Under another name than kwargs: jsonargparse, which reads recipes by this signature, follows **kwargs into the
         # base class and would offer transformers' own fields as options.
         stored = _transformers_fields(kwargs)
@@ -186,6 +204,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown: take one of {choices}.")
+        self._check_numbers()
         for name in POSITIVE:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0.")
@@ -213,10 +232,25 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         if self._max_samples is not None and self._max_samples < self.hop_length:
             raise ValueError(f"max_duration={self.max_duration} s is less than one hop ({self._hop_in_words}).")
 
+    def _check_numbers(self) -> None:
+        for name in (*LARGEST, *REAL):
+            value: Any = getattr(self, name)
+            if value is None and name in OPTIONAL:
+                continue
+            if not _is_number(value, whole=name in LARGEST):
+                what = "a whole number" if name in LARGEST else "a finite number"
+                raise ValueError(f"{name}={value!r:.80} must be {what}.")
+            if value > LARGEST.get(name, math.inf):
+                raise ValueError(f"{name}={value} must be at most {LARGEST[name]}.")
+
     def _check_statistics(self, feature_size: int) -> None:
         for name in ("feature_mean", "feature_std"):
             values = getattr(self, name)
-            if values is not None and len(values) != feature_size:
+            if values is None:
+                continue
+            if not isinstance(values, list | tuple | np.ndarray) or not all(map(_is_number, values)):
+                raise ValueError(f"{name} must be a list of finite numbers: call fit_global_statistics again.")
+            if len(values) != feature_size:
                 raise ValueError(
                     f"{name} has {len(values)} numbers for {feature_size} features: fit_global_statistics has to be "
                     "called again after the features were changed."
@@ -437,6 +471,12 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         if self.normalize_variance:
             features /= torch.tensor(self.feature_std, device=features.device).clamp_(min=math.sqrt(VARIANCE_FLOOR))
         return features.mul_(mask)
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    """Whether this is a number, perhaps a whole one, that float32 can be calculated with."""
+    kinds: Any = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < HUGE
 
 
 def _as_type(data: dict[str, Any], return_tensors: str | TensorType | None) -> BatchFeature:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import struct
 import sys
 import types
@@ -13,7 +16,7 @@ import soundfile
 import torch
 
 from hf_speech.data import audio
-from hf_speech.data.audio import audio_info, read_audio, resample
+from hf_speech.data.audio import SteadyStream, audio_info, read_audio, resample
 from hf_speech.errors import AudioError
 
 RATE = 16_000
@@ -139,8 +142,66 @@ def test_streams_that_do_not_know_their_length_are_read(tmp_path, wav, sine):
 
 
 def test_a_sound_longer_than_a_block_is_read_whole(monkeypatch, wav, sine):
-    monkeypatch.setattr(audio, "_BLOCK_FRAMES", 1000)  # 8 whole blocks: the last read is empty
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)  # 8 whole blocks: the last read is empty
     np.testing.assert_allclose(read_audio(wav, RATE), sine, atol=1e-4)
+
+
+def test_a_header_that_claims_gigabytes_is_refused_and_an_unknown_length_lasts_to_the_end(wav, sine):
+    content = wav.read_bytes()
+    for claimed in (0xC0000000, 0x80000001, 0x7FFEFFFF, 1_000_000):
+        with pytest.raises(AudioError, match=f"its header promises {claimed} bytes"):
+            audio_info(patched(wav, 40, struct.pack("<I", claimed)))
+    for unknown in (0xFFFFFFFF, 0x7FFFF000, 0x80000000):  # As ffmpeg, sox and arecord write into a pipe.
+        wav.write_bytes(content)
+        np.testing.assert_allclose(read_audio(patched(wav, 40, struct.pack("<I", unknown)), RATE), sine, atol=1e-4)
+
+
+def test_thousands_of_chunks_are_not_walked_through(tmp_path):
+    chunks = b"RIFF\0\0\0\0WAVE" + (b"junk" + bytes(4)) * 1_000_000
+    with pytest.raises(AudioError, match="none of its first 1000 chunks holds samples"):
+        read_audio(written(tmp_path / "a.wav", chunks), RATE)
+
+
+@pytest.mark.parametrize("read", [audio_info, lambda path: read_audio(path, RATE)])
+def test_hundreds_of_channels_are_refused(tmp_path, read):
+    soundfile.write(tmp_path / "a.wav", np.zeros((10, 200), np.float32), RATE)
+    with pytest.raises(AudioError, match="has 200 channels: give at most 64"):
+        read(tmp_path / "a.wav")
+
+
+def test_more_samples_than_fit_into_memory_are_refused(tmp_path, monkeypatch, make_tone):
+    soundfile.write(tmp_path / "a.flac", np.stack([make_tone(0.1)] * 2, axis=1), RATE)
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 3200)
+    assert len(read_audio(tmp_path / "a.flac", RATE)) == 1600
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 3199)
+    with pytest.raises(AudioError, match="holds more than 3,199 samples: cut it"):
+        read_audio(tmp_path / "a.flac", RATE)
+
+
+def test_an_unknown_length_is_counted_without_keeping_the_samples(tmp_path, monkeypatch, sine):
+    soundfile.write(tmp_path / "a.flac", sine, RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr(audio, "_read_whole", None)
+    assert audio_info(bytes(content)).duration == pytest.approx(0.5)
+
+
+def test_a_header_that_points_before_the_file_prints_no_traceback(tmp_path, capfd):
+    stream = SteadyStream(io.BytesIO(b"abcdef"))
+    assert stream.seek(2) == 2
+    assert stream.seek(-1) == 2
+    assert stream.seek(1, os.SEEK_CUR) == 3
+    soundfile.write(tmp_path / "a.caf", np.zeros(100, np.float32), RATE)
+    content = (tmp_path / "a.caf").read_bytes()
+    for place in range(8, 64):  # Whichever field of the header it is.
+        for value in (-1, -800_001, 1 << 62):
+            damaged = content[:place] + struct.pack(">q", value) + content[place + 8 :]
+            with contextlib.suppress(AudioError):
+                read_audio(damaged, RATE)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def truncated(path: Path, keep: float = 0.5) -> Path:
@@ -218,6 +279,10 @@ BAD_FILES = {
     "inf": (
         lambda tmp, wav: sound(tmp / "inf.wav", [np.inf, 0], subtype="FLOAT"),
         r"inf\.wav is not finite: 1 of its 2",
+    ),
+    "huge": (
+        lambda tmp, wav: sound(tmp / "huge.wav", [1e30, 0], subtype="FLOAT"),
+        r"huge\.wav is not finite: 1 of its 2 samples are NaN, infinite or absurdly large",
     ),
     "shorten": (
         lambda tmp, wav: written(tmp / "a.sph", b"NIST_1A\n 1024\nsample_coding -s26 pcm,embedded-shorten\n"),

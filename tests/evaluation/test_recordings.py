@@ -73,6 +73,13 @@ def test_long_files_that_are_damaged_are_named(tmp_path: Path, beeps_run: Path) 
         list(Recording.open(files[0], RATE).blocks())
 
 
+def test_a_long_file_is_known_by_its_header_and_not_by_its_name(tmp_path: Path) -> None:
+    samples = noise(30)
+    soundfile.write(tmp_path / "long.raw", samples, RATE, format="WAV", subtype="FLOAT")
+    blocks = list(Recording.open(tmp_path / "long.raw", RATE).blocks())
+    np.testing.assert_allclose(np.concatenate(blocks), samples.ravel(), atol=1e-6)
+
+
 def test_a_file_read_by_blocks_is_its_waveform_in_chunks(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

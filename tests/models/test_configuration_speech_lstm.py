@@ -22,7 +22,8 @@ def test_round_trip(tmp_path: Path) -> None:
     [
         ({"hidden_size": "a"}, "hidden_size"),
         ({"hidden_size": 0}, "between 1 and 65,536"),
-        ({"num_hidden_layers": 10**9}, "between 1 and 65,536"),
+        ({"num_hidden_layers": 10**9}, "between 1 and 256"),
+        ({"head_sizes": [8] * 257}, "at most 256 layers, and 257 are listed"),
         ({"pooling": "sum"}, "pooling"),
         ({"subsampling": 3}, "subsampling"),
         ({"dropout": 1.5}, "dropout"),

@@ -464,6 +464,16 @@ def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
         ({"offset": -0.1}, "offset=-0.1 must be at least 0"),
         ({"feature_mean": [0.0]}, "feature_mean has 1 numbers for 80 features"),
         ({"padding_value": 1.0}, "pads with zeros"),
+        ({"sampling_rate": "16000"}, "sampling_rate='16000' must be a whole number"),
+        ({"sampling_rate": 10**9}, "sampling_rate=1000000000 must be at most 768000"),
+        ({"win_length": 400.5}, "win_length=400.5 must be a whole number"),
+        ({"n_fft": 10**9}, "n_fft=1000000000 must be at most 16384"),
+        ({"hop_length": True}, "hop_length=True must be a whole number"),
+        ({"power": float("nan")}, "power=nan must be a finite number"),
+        ({"preemphasis": [0.97]}, r"preemphasis=\[0.97\] must be a finite number"),
+        ({"max_duration": 10**9}, "is too much to pad each utterance to"),
+        ({"feature_std": ["1"] * 80}, "feature_std must be a list of finite numbers"),
+        ({"feature_mean": [10**400] * 80}, "feature_mean must be a list of finite numbers"),
     ],
 )
 def test_options_that_cannot_be_meant(options, sentence):

@@ -245,6 +245,8 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"frequency_warp": 1.5}, "frequency_warp"),
         ({"stem_channels": -1}, "stem_channels"),
         ({"num_phones": 10**9}, "num_phones"),
+        ({"pad_token_id": 99}, "pad_token_id, the blank"),
+        ({"pad_token_id": None}, "pad_token_id, the blank"),
         ({"num_hidden_layers": 1, "intermediate_ctc_weight": 0.3}, "at least 2 recurrent layers"),
     ],
 )

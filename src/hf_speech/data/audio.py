@@ -4,6 +4,7 @@ Decisions:
 - soundfile (libsndfile) decodes: its wheel reads wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg.
   torchcodec is asked only for what libsndfile does not recognise, and only where it is installed.
 - What is not whole is refused: a file that holds fewer samples than its header promises is truncated.
+- Memory is taken for samples that were decoded, never for those that a header announces.
 - Channels are averaged, integers are scaled by their full scale, rates are changed by soxr (high quality).
 - Nothing here knows about corpora; `inspection` turns the errors of this file into counts.
 """
@@ -14,7 +15,7 @@ import functools
 import importlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +34,13 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 
 MOST_CHANNELS = 64
 
-_BLOCK_FRAMES = 1 << 20
+# Full scale is 1, or 2**31 in a file that holds integers as floats. The spectrum of more could be infinite.
+HIGHEST_SAMPLE = 1e10
+
+# Of all channels, 4 GiB: 18 hours at 16 kHz. A megabyte of compressed silence can hold as much.
+MOST_SAMPLES = 1 << 30
+
+BLOCK_SAMPLES = 1 << 20
 _MP3_OVERLAP = 2304  # the frames of an mp3 overlap: a whole file may lack one or two of 1152 samples
 _UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 of a flac stream that does not know its length
 
@@ -75,9 +82,7 @@ def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
     if samples.size == 0:
         raise BadAudio(f"{name} holds no samples (0 s): record or download it again.", "empty")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        bad = int(np.count_nonzero(~np.isfinite(mono)))
-        raise BadAudio(f"{name} is not finite: {bad} of its {mono.size} samples are NaN or infinite.", "not finite")
+    check_finite(mono, name)
     mono = resample(mono, rate, sampling_rate)
     if mono.size == 0:
         raise BadAudio(f"{name} is too short: its {len(samples)} samples are none at {sampling_rate} Hz.", "too short")
@@ -100,11 +105,12 @@ def audio_info(source: AudioSource) -> AudioInfo:
     with stream:
         check_header(stream, name)
         try:
-            with soundfile.SoundFile(stream) as sound:
-                rate, channels, frames = _check_rate(sound.samplerate, name), sound.channels, sound.frames
+            with soundfile.SoundFile(SteadyStream(stream)) as sound:
+                check_sound(sound, name)
+                rate, frames = sound.samplerate, sound.frames
                 if frames > _UNKNOWN_FRAMES:
-                    frames = len(_read_blocks(sound))
-                return AudioInfo(frames / rate, rate, channels, f"{sound.format} {sound.subtype}")
+                    frames = sum(len(block) for block in _blocks(sound))
+                return AudioInfo(frames / rate, rate, sound.channels, f"{sound.format} {sound.subtype}")
         except (soundfile.SoundFileError, TypeError) as error:
             samples, rate = _decode_unrecognised(stream, name, error)
             return AudioInfo(len(samples) / rate, rate, samples.shape[1], "FFmpeg")
@@ -148,16 +154,16 @@ def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
     with stream:
         check_header(stream, name)
         try:
-            sound = soundfile.SoundFile(stream)
+            sound = soundfile.SoundFile(SteadyStream(stream))
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless, named .raw
             return *_decode_unrecognised(stream, name, error), name
         with sound:
+            check_sound(sound, name)
             try:
-                samples = _read_blocks(sound)
+                samples = _read_whole(sound, name)
             except soundfile.SoundFileError as error:
                 raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
             promised, rate = sound.frames, sound.samplerate
-        _check_rate(rate, name)
         if promised < _UNKNOWN_FRAMES and len(samples) < promised - _MP3_OVERLAP:
             raise BadAudio(
                 f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; get it again."
@@ -165,14 +171,84 @@ def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
         return samples, rate, name
 
 
-def _read_blocks(sound: soundfile.SoundFile) -> np.ndarray:
-    """Read all samples `(samples, channels)` by blocks, since a header's count may be unknown or a lie."""
+def check_sound(sound: soundfile.SoundFile, name: str) -> None:
+    """Refuses a sound of an impossible rate or number of channels, before memory is taken for it.
+
+    Args:
+        sound: An open sound file.
+        name: What the error calls it.
+
+    Raises:
+        BadAudio: If its rate or the number of its channels is out of range.
+    """
+    _check_rate(sound.samplerate, name)
+    if sound.channels > MOST_CHANNELS:
+        raise BadAudio(f"{name} has {sound.channels} channels: give at most {MOST_CHANNELS}.")
+
+
+def check_finite(samples: np.ndarray, name: str) -> None:
+    """Refuses samples that are no sound.
+
+    Args:
+        samples: `(samples,)`.
+        name: What the error calls them.
+
+    Raises:
+        BadAudio: If some are NaN, infinite, or so large that their spectrum would be.
+    """
+    # NaN is not smaller than anything, and whatever is compared with it becomes NaN.
+    if samples.size and not max(samples.max(), -samples.min()) < HIGHEST_SAMPLE:
+        bad = int(np.count_nonzero(~(np.abs(samples) < HIGHEST_SAMPLE)))
+        raise BadAudio(
+            f"{name} is not finite: {bad} of its {samples.size} samples are NaN, infinite or absurdly large; "
+            "write it again.",
+            "not finite",
+        )
+
+
+def _read_whole(sound: soundfile.SoundFile, name: str) -> np.ndarray:
+    """Read all samples `(samples, channels)`."""
+    blocks, count = [], 0
+    for block in _blocks(sound):
+        blocks.append(block)
+        count += block.size
+        if count > MOST_SAMPLES:
+            raise BadAudio(f"{name} holds more than {MOST_SAMPLES:,} samples: cut it into shorter recordings.")
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Read by blocks `(samples, channels)`, since a header's count may be unknown or a lie."""
     if sound.frames > _UNKNOWN_FRAMES:
         sound.seekable = lambda: False  # soundfile seeks after each read, which fails at an unknown end
-    blocks = [sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)]
-    while len(blocks[-1]) == _BLOCK_FRAMES:
-        blocks.append(sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True))
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    size = BLOCK_SAMPLES // sound.channels
+    while True:
+        block = sound.read(size, dtype="float32", always_2d=True)
+        yield block
+        if len(block) < size:
+            return
+
+
+class SteadyStream:
+    """A stream that stays where it is when a damaged header sends the decoder to before its beginning.
+
+    Python's own streams raise an error then, which cannot pass through libsndfile: it would be printed as a traceback.
+
+    Args:
+        stream: A seekable stream.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.tell = stream.tell
+        self.readinto = stream.readinto  # type: ignore[attr-defined]
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a place, if there is such a place; returns where the stream is."""
+        try:
+            return self._stream.seek(offset, whence)
+        except (OSError, ValueError, OverflowError):
+            return self._stream.tell()
 
 
 def _open(source: AudioSource) -> tuple[BinaryIO, str]:

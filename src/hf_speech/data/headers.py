@@ -29,8 +29,12 @@ class BadAudio(AudioError):
         self.kind = kind
 
 
-# A wav written into a pipe does not know its length; ffmpeg writes 0xFFFFFFFF, sox about 0x7FFFFFFF.
-_LENGTH_UNKNOWN = 0x7FFF0000
+# A wav written into a pipe does not know its length. ffmpeg writes 0xFFFFFFFF; sox, arecord and others nearly or just
+# 2 GiB. It then lasts to the end of the file. Any other length is a promise, and 3 GB in a small file a broken one.
+_LENGTHS_UNKNOWN = (range(0x7FFF0000, 0x80000001), range(0xFFFFFF00, 0x100000000))
+
+# Chunks that may stand before the samples; in a gigabyte of zeros one would find a hundred million.
+_MOST_CHUNKS = 1_000
 
 # Beginnings of formats that FFmpeg reads and libsndfile does not.
 _FFMPEG_FORMATS = (
@@ -63,7 +67,7 @@ def check_header(stream: BinaryIO, name: str) -> None:
         _check_wav(stream, size, name, "<" if magic[:4] == b"RIFF" else ">")
     elif magic[:4] == b"FORM" and magic[8:11] == b"AIF":
         promised = struct.unpack(">I", magic[4:8])[0]
-        if size - 8 < promised < _LENGTH_UNKNOWN:
+        if size - 8 < promised and not _is_unknown(promised):
             raise BadAudio(_truncated(name, promised, size - 8), "truncated")
     elif magic[:7] == b"NIST_1A":
         _check_sphere(stream, size, name)
@@ -90,11 +94,13 @@ def describe_unknown(stream: BinaryIO) -> str:
 def _check_wav(stream: BinaryIO, size: int, name: str, order: str) -> None:
     """Walk the chunks of a RIFF file up to its samples."""
     frame_bytes = 1
-    while len(header := stream.read(8)) == 8:
+    for _ in range(_MOST_CHUNKS):
+        if len(header := stream.read(8)) < 8:
+            break
         chunk, length = struct.unpack(order + "4sI", header)
         if chunk == b"data":
             present = size - stream.tell()
-            if length < _LENGTH_UNKNOWN and present + frame_bytes <= length:
+            if present + frame_bytes <= length and not _is_unknown(length):
                 raise BadAudio(_truncated(name, length, present), "truncated")
             return
         start = stream.tell()
@@ -106,6 +112,8 @@ def _check_wav(stream: BinaryIO, size: int, name: str, order: str) -> None:
             if rate == 0:
                 raise BadAudio(f"{name} says in its header that its sampling rate is 0 Hz: write it again.")
         stream.seek(start + length + length % 2)  # chunks are padded to even lengths
+    else:
+        raise BadAudio(f"{name} is damaged: none of its first {_MOST_CHUNKS} chunks holds samples; get it again.")
     raise BadAudio(f"{name} is truncated: it ends before its samples begin (no data chunk); get it again.", "truncated")
 
 
@@ -126,6 +134,10 @@ def _check_sphere(stream: BinaryIO, size: int, name: str) -> None:
         raise BadAudio(f"{name} says in its header that its sampling rate is 0 Hz: write it again.")
     if size - header < promised:
         raise BadAudio(_truncated(name, promised, size - header), "truncated")
+
+
+def _is_unknown(length: int) -> bool:
+    return any(length in lengths for lengths in _LENGTHS_UNKNOWN)
 
 
 def _truncated(name: str, promised: int, present: int) -> str:

@@ -6,13 +6,16 @@ Decisions:
 * Weights that do not fit the configuration are refused: transformers would fill what is lacking with random
   numbers, drop what is too much, and warn.
 * The model computes in float32 whatever its weights are stored in, so that figures do not depend on the storage.
+* What a folder declares is checked before anything is built of it (`declarations`).
 * No code that came with a model is run: our families are part of this package.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +24,22 @@ import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
 from hf_speech.errors import AudioError, ModelError
+from hf_speech.evaluation.declarations import check_declarations, check_size
 from hf_speech.evaluation.provenance import weights_revision
 from hf_speech.evaluation.recordings import Recording, fit_extractor
 from hf_speech.tasks import TASKS, Task, get_task
 from hf_speech.tasks.transcripts import normalize_for
 
-# What libraries raise over files that are missing, damaged, or not meant for them.
-LOADING_ERRORS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
+# What libraries raise over files that are missing, damaged, or not meant for them: they hardly look at what they read.
+LOADING_ERRORS = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, ImportError),
+    *(RuntimeError, SafetensorError, StrictDataclassError),
+)
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -119,15 +126,7 @@ class LoadedModel:
 
     def find_file(self, name: str) -> Path | None:
         """A file of the model's folder, or of its repository on the Hub; None if there is none."""
-        folder = Path(self.name).expanduser()
-        found = cached_file(
-            str(folder) if folder.is_dir() else self.name,
-            name,
-            revision=getattr(self.model.config, "_commit_hash", None),
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        return None if found is None else Path(found)
+        return _find_file(_source(self.name), name, getattr(self.model.config, "_commit_hash", None))
 
 
 def load_model(
@@ -150,13 +149,18 @@ def load_model(
     name = str(model_dir_or_id)
     wanted = None if task is None else get_task(task)
     _check_folder(Path(name).expanduser(), name)
-    source = str(Path(name).expanduser()) if Path(name).expanduser().is_dir() else name
+    source = _source(name)
+    find_file = functools.partial(_find_file, source, revision=revision)
+    check_declarations(find_file, name)
     hub = {"revision": revision, "trust_remote_code": False}
     config = _from_pretrained(AutoConfig, source, name, "configuration", **hub)
     found = _task_of(config, name)
     if wanted is not None and found is not wanted:
         raise ModelError(f"{name} is a model for {found.name}, not for {wanted.name}: give a model for that task.")
     extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
+    _check_features(config, extractor, name)
+    with _told(source, name, "model"):
+        check_size(found.auto_model_class, config, _weights(source, find_file), name)
     model, report = _from_pretrained(
         found.auto_model_class,
         source,
@@ -176,7 +180,36 @@ def load_model(
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): take cpu.") from error
     tokenizer = found.load_tokenizer(source, revision=revision)
-    return LoadedModel(model, extractor, found, name, tokenizer)
+    loaded = LoadedModel(model, extractor, found, name, tokenizer)
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        _check_tokens(loaded)
+    return loaded
+
+
+def _source(name: str) -> str:
+    """The folder that is meant, or the Hub id."""
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name
+
+
+def _find_file(source: str, file_name: str, revision: str | None) -> Path | None:
+    """A file of a folder or of a repository on the Hub; None if there is none, or no way to it."""
+    found = cached_file(
+        source,
+        file_name,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+def _weights(source: str, find_file: Callable[[str], Path | None]) -> list[Path]:
+    """The files of the weights."""
+    if Path(source).is_dir():
+        return sorted(Path(source).glob("*.safetensors"))
+    single = find_file("model.safetensors")
+    return [] if single is None else [single]
 
 
 def _check_folder(path: Path, name: str) -> None:
@@ -230,10 +263,40 @@ def _check_weights(report: dict[str, Any], name: str) -> None:
             )
 
 
+def _check_features(config: PreTrainedConfig, extractor: Any, name: str) -> None:
+    """Refuses an extractor that is another model's."""
+    for of_model, of_extractor in (("input_size", "feature_size"), ("hop_length", "hop_length")):
+        wanted, given = getattr(config, of_model, None), getattr(extractor, of_extractor, None)
+        if wanted is not None and given != wanted:
+            raise ModelError(
+                f"The feature extractor of {name} has {of_extractor}={given} and its model {of_model}={wanted}: save "
+                "both together again."
+            )
+
+
+def _check_tokens(loaded: LoadedModel) -> None:
+    """Refuses a tokenizer that is another model's."""
+    tokens = loaded.tokens
+    if len(loaded.tokenizer) < len(tokens) or loaded.word_delimiter not in tokens:
+        raise ModelError(
+            f"The tokenizer of {loaded.name} lacks some of the {len(tokens)} tokens that its model writes, or what "
+            "stands between words: save both together again."
+        )
+
+
 def _from_pretrained(cls: Any, source: str, name: str, part: str, **arguments: Any) -> Any:
     """`cls.from_pretrained`, with one sentence for whatever goes wrong."""
-    try:
+    with _told(source, name, part):
         return cls.from_pretrained(source, **arguments)
+
+
+@contextmanager
+def _told(source: str, name: str, part: str) -> Iterator[None]:
+    """Tells in one sentence what goes wrong when a part of a model is loaded."""
+    try:
+        yield
+    except ModelError:
+        raise
     except LOADING_ERRORS as error:
         if not Path(source).is_dir() and part == "configuration":
             raise ModelError(

@@ -25,7 +25,17 @@ import soundfile
 import soxr
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import AudioSource, BadAudio, audio_info, read_audio, source_name
+from hf_speech.data.audio import (
+    BLOCK_SAMPLES,
+    AudioSource,
+    BadAudio,
+    SteadyStream,
+    audio_info,
+    check_finite,
+    check_sound,
+    read_audio,
+    source_name,
+)
 from hf_speech.errors import ModelError
 from hf_speech.evaluation.recogniser import Recogniser
 
@@ -86,15 +96,16 @@ class Recording:
         """
         if self.samples is not None:
             yield self.samples
-            return
-        try:
-            with soundfile.SoundFile(self.path) as sound:
-                yield from self._decoded(sound)
-        except soundfile.SoundFileError as error:
-            raise BadAudio(f"{self.name} is damaged ({error}): get it again.") from error
+        elif self.path is not None:
+            try:
+                with self.path.open("rb") as stream, soundfile.SoundFile(SteadyStream(stream)) as sound:
+                    yield from self._decoded(sound)
+            except soundfile.SoundFileError as error:
+                raise BadAudio(f"{self.name} is damaged ({error}): get it again.") from error
 
     def _decoded(self, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
-        rate, size = sound.samplerate, _BLOCK_SECONDS * sound.samplerate
+        check_sound(sound, self.name)
+        rate, size = sound.samplerate, min(_BLOCK_SECONDS * sound.samplerate, BLOCK_SAMPLES // sound.channels)
         stream = soxr.ResampleStream(rate, self.sampling_rate, 1, dtype="float32", quality="HQ")
         count, promised = 0, round(self.seconds * rate)
         if sound.frames != promised:
@@ -102,8 +113,7 @@ class Recording:
         while True:
             block = sound.read(size, dtype="float32", always_2d=True).mean(axis=1)
             count += len(block)
-            if not np.isfinite(block).all():
-                raise BadAudio(f"{self.name} is not finite: it has samples that are NaN or infinite.", "not finite")
+            check_finite(block, self.name)
             last = len(block) < size
             piece = block if rate == self.sampling_rate else stream.resample_chunk(block, last=last)
             if len(piece):

@@ -109,9 +109,15 @@ class ConvGRUConfig(PreTrainedConfig):
 
     def validate_sizes(self) -> None:
         """Refuses what no model can be; run by `strict` whenever a configuration is made or loaded."""
-        for name in ("input_size", "hop_length", "vocab_size", "channels", "hidden_size", "num_hidden_layers"):
+        for name in ("input_size", "hop_length", "vocab_size", "channels", "hidden_size"):
             if not 1 <= getattr(self, name) <= 65_536:
                 raise ValueError(f"{name} must lie between 1 and 65,536, and {getattr(self, name)} does not.")
+        if not 1 <= self.num_hidden_layers <= 256:
+            raise ValueError(f"num_hidden_layers must lie between 1 and 256, and {self.num_hidden_layers} does not.")
+        if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id, the blank, must be one of the {self.vocab_size} tokens, and {self.pad_token_id} is not."
+            )
         if not 0 <= self.num_convolutions <= 64:
             raise ValueError(f"num_convolutions must lie between 0 and 64, and {self.num_convolutions} does not.")
         if self.frontend == "deepspeech2" and self.num_convolutions not in (2, 3):

@@ -73,11 +73,15 @@ class SpeechLSTMConfig(PreTrainedConfig):
     def validate_sizes(self) -> None:
         """Refuses sizes no model can have; run by `strict` whenever a configuration is made or loaded."""
         sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
-        sizes += [("num_hidden_layers", self.num_hidden_layers), ("projection_size", self.projection_size)]
+        sizes += [("projection_size", self.projection_size)]
         sizes += [("head_sizes", size) for size in self.head_sizes or []]
         for name, size in sizes:
             if size is not None and not 1 <= size <= 65_536:
                 raise ValueError(f"{name} must lie between 1 and 65,536, and {size} does not.")
+        if not 1 <= self.num_hidden_layers <= 256:
+            raise ValueError(f"num_hidden_layers must lie between 1 and 256, and {self.num_hidden_layers} does not.")
+        if len(self.head_sizes or []) > 256:
+            raise ValueError(f"head_sizes must be at most 256 layers, and {len(self.head_sizes or [])} are listed.")
         for name in ("dropout", "input_dropout", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")

@@ -136,7 +136,7 @@ class AutomaticSpeechRecognition(Task):
         remedy = "save the tokenizer that it was trained with beside it."
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **hub_arguments)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ImportError) as error:
             raise ModelError(f"{folder} has no tokenizer (tokenizer_config.json, vocab.json): {remedy}") from error
         if not hasattr(tokenizer, "word_delimiter_token_id"):
             raise ModelError(f"The tokenizer of {folder} ({type(tokenizer).__name__}) is none for CTC: {remedy}")

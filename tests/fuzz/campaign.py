@@ -1,0 +1,227 @@
+"""Runs cases in a process of limited memory, watches it from outside, and says of each case what became of it.
+
+A case is "used", "refused" with a declared error of one sentence, or a defect: another exception, memory beyond the
+limit, more time than the limit, a traceback on the error stream, or the end of the process. A process that ends or
+hangs is replaced, and the cases go on behind the one that did it.
+
+The limits are those of Linux, as are the files in which it says what a process takes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from typing import Any
+
+MEMORY = 512 << 20
+"""Bytes that a case may add to what the process has taken when everything is loaded."""
+
+CPU_SECONDS, WALL_SECONDS = 5.0, 120.0
+"""What a case may take: of the processor, and altogether, lest one that waits for something wait forever."""
+
+WARM_UP = 20
+"""Cases that are run beforehand."""
+
+KINDS = {"audio": "fuzz.audio:Audio", "folders": "fuzz.folders:Folders"}
+"""Where the cases of a kind are: a class that is made with the folder of `make_models` and has `run` and `declared`."""
+
+USED, REFUSED, OUT_OF_MEMORY = "used", "refused", "is out of memory"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a case.
+
+    Attributes:
+        case: Its number.
+        outcome: "used", "refused", or what kind of defect it found.
+        detail: The error's type and words, or its traceback.
+        seconds: Time of the processor that it took.
+        bytes: By how much it raised the peak of the process's memory above what it had before.
+    """
+
+    case: int
+    outcome: str
+    detail: str
+    seconds: float = 0.0
+    bytes: int = 0
+
+    @property
+    def is_defect(self) -> bool:
+        """Whether it is anything else than used or refused."""
+        return self.outcome not in (USED, REFUSED)
+
+
+@dataclass
+class Summary:
+    """What became of many cases."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    defects: list[Result] = field(default_factory=list)
+    slowest: Result = Result(-1, USED, "")
+    largest: Result = Result(-1, USED, "")
+
+    def add(self, result: Result) -> None:
+        """Counts a case."""
+        self.outcomes[result.outcome] += 1
+        if result.is_defect:
+            self.defects.append(result)
+        elif result.outcome == REFUSED:
+            self.errors[result.detail.partition(":")[0]] += 1
+        self.slowest = max(self.slowest, result, key=lambda one: one.seconds)
+        self.largest = max(self.largest, result, key=lambda one: one.bytes)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.most_common())
+        return (
+            f"{self.outcomes.total():,} cases: {counts} ({dict(self.errors)}); slowest {self.slowest.seconds:.2f} s "
+            f"of the processor (case {self.slowest.case}), largest {self.largest.bytes / 2**20:.0f} MiB "
+            f"(case {self.largest.case})"
+        )
+
+
+def run_cases(kind: str, first: int, count: int, folder: Path, wall_seconds: float = WALL_SECONDS) -> Iterator[Result]:
+    """Runs cases in a process of their own.
+
+    Args:
+        kind: One of `KINDS`, or a class as they name it.
+        first: Number of the first case.
+        count: How many.
+        folder: Where they may write.
+        wall_seconds: After how long a case hangs.
+    """
+    context = multiprocessing.get_context("spawn")
+    while count > 0:
+        connection, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(kind, first, count, folder, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            if error := connection.recv():
+                raise RuntimeError(f"The process does not start: {error}")
+            while count > 0:
+                if not connection.poll(wall_seconds):
+                    yield Result(first, "hangs", f"no answer for {wall_seconds:g} s", wall_seconds)
+                    break
+                yield connection.recv()
+                first, count = first + 1, count - 1
+        except EOFError:
+            process.join()
+            yield Result(first, "ends the process", f"exit code {process.exitcode}")
+        finally:
+            if count > 0:
+                process.kill()
+            process.join()
+        first, count = first + 1, count - 1
+
+
+def _work(kind: str, first: int, count: int, folder: Path, connection: Connection) -> None:
+    """The process."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        cases = load_cases(kind, folder)
+    except Exception:
+        connection.send(traceback.format_exc())
+        return
+    connection.send(None)
+    for result in run_here(kind, cases, first, count):
+        connection.send(result)
+
+
+def run_here(kind: str, cases: Any, first: int, count: int) -> Iterator[Result]:
+    """Runs cases in this process, whose memory is limited and whose error stream is read while it does.
+
+    Args:
+        kind: The kind, of which chance is drawn.
+        cases: What `load_cases` gave.
+        first: Number of the first case.
+        count: How many.
+    """
+    screen = os.dup(2)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    with tempfile.TemporaryFile() as errors:
+        os.dup2(errors.fileno(), 2)
+        resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY, limits[1]))
+        try:
+            for case in range(first, first + count):
+                errors.seek(0)
+                errors.truncate()
+                before = _peak_memory(reset=True)
+                started = time.process_time()
+                outcome, detail = _outcome(cases, Random(f"{kind} {case}"))
+                seconds = time.process_time() - started
+                errors.seek(0)
+                noise = errors.read().decode(errors="replace")
+                if "Traceback" in noise and outcome in (USED, REFUSED):
+                    outcome, detail = "prints a traceback", noise[-3000:]
+                elif seconds > CPU_SECONDS:
+                    outcome, detail = "is slow", f"{outcome} {detail}"
+                yield Result(case, outcome, detail, seconds, _peak_memory() - before)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+            os.dup2(screen, 2)
+            os.close(screen)
+
+
+def load_cases(kind: str, folder: Path) -> Any:
+    """The cases of a kind. Some are run, so that whatever is loaded late is loaded before memory is limited."""
+    import torch
+    from transformers.utils import logging
+
+    from fuzz.folders import make_models
+
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+    make_models(folder)
+    module, _, name = KINDS.get(kind, kind).partition(":")
+    cases = getattr(import_module(module), name)(folder)
+    for number in range(WARM_UP):
+        _outcome(cases, Random(f"warm up {number}"))
+    return cases
+
+
+def _outcome(cases: Any, rng: Random) -> tuple[str, str]:
+    try:
+        cases.run(rng)
+    except cases.declared as error:
+        text = str(error)
+        detail = f"{type(error).__name__}: {text}"
+        # Somebody took an exhausted memory for a damaged file.
+        if "allocate" in text or isinstance(error.__cause__, MemoryError):
+            return OUT_OF_MEMORY, detail
+        return (REFUSED if "\n" not in text and text.endswith((".", "?")) else "is refused without a sentence"), detail
+    except Exception as error:
+        what = OUT_OF_MEMORY if isinstance(error, MemoryError) else type(error).__name__
+        return what, traceback.format_exc()[-3000:]
+    return USED, ""
+
+
+def _address_space() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _peak_memory(reset: bool = False) -> int:
+    """The peak of the process's resident memory in bytes; after a reset, what it is now."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) << 10
+
+
+__all__ = ["KINDS", "Result", "Summary", "load_cases", "run_cases", "run_here"]
