@@ -1,10 +1,13 @@
-"""Two processes train as one does, with the same global batch."""
+"""Two processes train as one does, with the same global batch, on one machine or on two."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from hf_speech.training import load_recipe, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+ACCELERATE = REPOSITORY / "recipes" / "accelerate"
+EPOCHS = ["--training.num_train_epochs", "3", "--training.load_best_model_at_end", "false"]
+ADDRESSES = ("10.77.46.1", "10.77.46.2")
 
 
 def log(run: Path) -> list[dict[str, float]]:
@@ -20,31 +26,95 @@ def log(run: Path) -> list[dict[str, float]]:
     return json.loads((Path(last) / "trainer_state.json").read_text())["log_history"]
 
 
+def launch(recipe: Path, output: Path, *options: str) -> list[str]:
+    """The command that trains with `accelerate launch`, each process with half of the recipe's batch."""
+    half = str(load_recipe(recipe).training.per_device_train_batch_size // 2)
+    job = [str(REPOSITORY / "scripts" / "train.py"), str(recipe), "--output_dir", str(output), *EPOCHS]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    return [*launcher, *job, "--training.per_device_train_batch_size", half]
+
+
+def assert_trained_alike(recipe: Path, one: Path, two: Path) -> None:
+    """Compares the losses, the metrics of each epoch, and those of the test split."""
+    losses, others = ([entry["loss"] for entry in log(run) if "loss" in entry] for run in (one, two))
+    assert others == pytest.approx(losses, abs=1e-4)
+    metric = load_recipe(recipe).task.best_metric
+    metrics, others = (
+        [entry[f"eval_{metric}"] for entry in log(run) if f"eval_{metric}" in entry] for run in (one, two)
+    )
+    assert len(metrics) == 3
+    assert others == pytest.approx(metrics, abs=1e-9)
+    reports = [json.loads((run / "evaluation" / "test.json").read_text()) for run in (one, two)]
+    assert reports[1]["metrics"] == pytest.approx(reports[0]["metrics"], abs=1e-9)
+
+
+@pytest.fixture(params=["tones", "beeps"])
+def recipe(request: pytest.FixtureRequest) -> Path:
+    """A recipe of each task."""
+    return request.getfixturevalue(f"{request.param}_recipe")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["tones", "beeps"])
-def test_two_processes_give_the_losses_and_metrics_of_one(
-    task: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    recipe: Path = request.getfixturevalue(f"{task}_recipe")
-    words = ["--training.num_train_epochs", "3", "--training.load_best_model_at_end", "false"]
-    loaded = load_recipe(recipe, words)
-    batch = loaded.training.per_device_train_batch_size
-    one = train(loaded, tmp_path / "one").run_dir
-    launcher = [
-        *(sys.executable, "-m", "accelerate.commands.launch"),
-        *("--config_file", str(REPOSITORY / "recipes" / "accelerate" / "cpu.yaml"), "--main_process_port", "0"),
-    ]
-    job = [str(REPOSITORY / "scripts" / "train.py"), str(recipe), "--output_dir", str(tmp_path / "two"), *words]
-    command = [*launcher, *job, "--training.per_device_train_batch_size", str(batch // 2)]
+def test_two_processes_give_the_losses_and_metrics_of_one(recipe: Path, tmp_path: Path) -> None:
+    one = train(load_recipe(recipe, EPOCHS), tmp_path / "one").run_dir
+    options = ["--config_file", str(ACCELERATE / "cpu.yaml"), "--main_process_port", "0"]
+    command = launch(recipe, tmp_path / "two", *options)
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("utterances inspected") == 1  # Only the first process speaks.
-    losses, others = ([entry["loss"] for entry in log(run) if "loss" in entry] for run in (one, tmp_path / "two"))
-    assert others == pytest.approx(losses, abs=1e-4)
-    metric = loaded.task.best_metric
-    metrics, others = (
-        [entry[f"eval_{metric}"] for entry in log(run) if f"eval_{metric}" in entry] for run in (one, tmp_path / "two")
-    )
-    assert others == pytest.approx(metrics, abs=1e-9)
-    reports = [json.loads((run / "evaluation" / "test.json").read_text()) for run in (one, tmp_path / "two")]
-    assert reports[1]["metrics"] == pytest.approx(reports[0]["metrics"], abs=1e-9)
+    assert_trained_alike(recipe, one, tmp_path / "two")
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[list[str]]]:
+    """Two hosts as two network namespaces with an address each, joined by a cable: what to write before a command."""
+    names, cables = [f"hosts{os.getpid()}-{index}" for index in (0, 1)], [f"c{os.getpid()}-{index}" for index in (0, 1)]
+
+    def ip(*words: str) -> None:
+        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"network namespaces cannot be made here: {done.stderr.strip()}")
+
+    if shutil.which("ip") is None:
+        pytest.skip("network namespaces are made with ip (iproute2), which is not installed")
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", cables[0], "type", "veth", "peer", "name", cables[1])
+        for name, cable, address in zip(names, cables, ADDRESSES, strict=True):
+            ip("link", "set", cable, "netns", name)
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", cable)
+            ip("-n", name, "link", "set", cable, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield [
+            ["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={cable}"]
+            for name, cable in zip(names, cables, strict=True)
+        ]
+    finally:
+        for name in names:  # With it goes its end of the cable, and with that the other end.
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
+
+
+@pytest.mark.slow
+def test_two_hosts_give_the_losses_and_metrics_of_one(hosts: list[list[str]], recipe: Path, tmp_path: Path) -> None:
+    one = train(load_recipe(recipe, EPOCHS), tmp_path / "one").run_dir
+    options = ["--config_file", str(ACCELERATE / "cpu.yaml"), "--num_machines", "2", "--num_processes", "2"]
+    options += ["--main_process_ip", ADDRESSES[0], "--main_process_port", "29461", "--machine_rank"]
+    processes = [
+        subprocess.Popen(
+            [*host, *launch(recipe, tmp_path / "two", *options, str(rank))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=REPOSITORY,
+        )
+        for rank, host in enumerate(hosts)
+    ]
+    try:
+        printed = [process.communicate(timeout=600)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(text[-2000:] for text in printed)
+    assert [text.count("utterances inspected") for text in printed] == [1, 0]  # Only the first process speaks.
+    assert_trained_alike(recipe, one, tmp_path / "two")
