@@ -63,7 +63,12 @@ def dies() -> None:
 
 
 def sleeps() -> None:
-    time.sleep(60)
+    time.sleep(600)
+
+
+def spins() -> None:
+    while True:
+        pass
 
 
 class Broken:
@@ -88,7 +93,7 @@ class Broken:
 class Deadly(Broken):
     """What only another process can find out."""
 
-    defects = (dies, sleeps, works)
+    defects = (dies, sleeps, spins, works)
 
 
 __all__ = ["Broken", "Deadly"]
