@@ -27,7 +27,6 @@ BENCHMARKS = {
     "training": ["--rounds", "3"],
     "inference": ["--rounds", "2"],
     "exported": ["--rounds", "9"],
-    "spaces": ["--rounds", "3"],
 }
 
 
