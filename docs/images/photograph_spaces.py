@@ -1,0 +1,68 @@
+"""Takes the README's pictures of the Spaces: `python docs/images/photograph_spaces.py` (needs Chromium, playwright)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+WIDTH, HEIGHT = 1100, 1100
+PATIENCE = 120_000  # milliseconds
+
+
+def transcribe(page: Any) -> None:
+    """A transcript while it is played."""
+    page.get_by_role("button", name="five one two eight six three").click()
+    page.locator("button.word").nth(2).click()
+    page.wait_for_function("document.querySelectorAll('button.word')[3].classList.contains('now')")
+    page.evaluate("document.querySelector('.answer audio').pause()")
+
+
+def classify(page: Any) -> None:
+    """The last of three answers, and the table of all."""
+    for rows, word in enumerate(("zero", "two", "seven"), start=1):
+        page.get_by_role("button", name=word, exact=True).click()
+        page.locator(f"#history [role=grid][aria-rowcount='{rows + 1}']").wait_for()
+
+
+def photograph(space: str, model: str, act: Any, scheme: str, port: int) -> None:
+    """Starts a Space, does something in it, and takes the picture."""
+    program = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "spaces" / space / "app.py"), "--port", str(port)],
+        env={**os.environ, "MODEL_ID": str(REPOSITORY / "pretrained" / model), "HF_HUB_OFFLINE": "1"},
+    )
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/config")
+                break
+            except OSError:
+                sleep(0.5)
+        with sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--mute-audio"])
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
+            page.set_default_timeout(PATIENCE)
+            page.goto(f"http://127.0.0.1:{port}")
+            act(page)
+            below = page.locator(".fine-print").first.bounding_box()["y"]
+            clip = {"x": 0, "y": 0, "width": WIDTH, "height": below}
+            page.mouse.move(0, 0)
+            page.screenshot(path=HERE / f"{space}.png", clip=clip, animations="disabled")
+            browser.close()
+    finally:
+        program.send_signal(signal.SIGTERM)
+        program.wait()
+
+
+if __name__ == "__main__":
+    photograph("transcribe", "an4", transcribe, "dark", 7931)
+    photograph("classify", "fsdd-digits", classify, "light", 7932)
