@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import platform
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from hf_speech.evaluation.provenance import processor_name
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.md"
@@ -28,16 +29,6 @@ BENCHMARKS = {
     "inference": ["--rounds", "2"],
     "exported": ["--rounds", "9"],
 }
-
-
-def processor() -> str:
-    """The processor as Linux calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {len(names)} logical CPUs"
 
 
 def insert(page: str, name: str, text: str) -> str:
@@ -81,7 +72,9 @@ def main() -> None:
         print(printed, flush=True)
         command = " ".join(["python", f"benchmarks/{name}.py", *BENCHMARKS[name]])
         when = f"{datetime.date.today()}, in {(time.monotonic() - start) / 60:.1f} minutes"
-        origin = f"`{command}`, {when}, on {processor()}, load before it {load:.1f}:"
+        origin = (
+            f"`{command}`, {when}, on {processor_name()}, {os.cpu_count()} logical CPUs, load before it {load:.1f}:"
+        )
         page = insert(RESULTS.read_text(encoding="utf-8"), name, f"{origin}\n\n{printed}")
         RESULTS.write_text(page, encoding="utf-8")
     if failed:

@@ -29,6 +29,7 @@ import numpy as np
 import soundfile
 import torch
 import transformers
+from recurrence import packed_twin
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -59,13 +60,7 @@ class PackedGRU(nn.Module):
 
     def __init__(self, ours: RecurrentLayer) -> None:
         super().__init__()
-        inputs = ours.forward_rnn.input_size
-        self.rnn = nn.GRU(inputs, ours.hidden_size, batch_first=True, bidirectional=True)
-        with torch.no_grad():
-            for suffix, cell in (("", ours.forward_rnn), ("_reverse", ours.backward_rnn)):
-                assert cell is not None
-                for name, parameter in cell.named_parameters():
-                    getattr(self.rnn, name + suffix).copy_(parameter)
+        self.rnn = packed_twin(ours, "gru", ours.forward_rnn.input_size)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Maps `(batch, frames, features)` to `(batch, frames, 2 units)`, as `RecurrentLayer` does."""
@@ -103,10 +98,16 @@ def batch_of(size: int, seconds: float, device: torch.device) -> dict[str, torch
 
 def step_of(model: nn.Module, batch: dict[str, torch.Tensor], in_bfloat16: bool) -> Step:
     """One training step of a model."""
-    device = batch["labels"].device
+    train = trainer_of(model, in_bfloat16)
+    return lambda: train(batch)
+
+
+def trainer_of(model: nn.Module, in_bfloat16: bool) -> Callable[[dict[str, torch.Tensor]], None]:
+    """What trains a model on a batch: forward, backward, and the update."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-    def step() -> None:
+    def train(batch: dict[str, torch.Tensor]) -> None:
+        device = batch["labels"].device
         with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
             loss = model(**batch).loss
         loss.backward()
@@ -115,7 +116,7 @@ def step_of(model: nn.Module, batch: dict[str, torch.Tensor], in_bfloat16: bool)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return step
+    return train
 
 
 def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
@@ -168,9 +169,7 @@ def loader_share(workers: int, batches: int) -> tuple[float, float]:
             collate_fn=SpeechCollator(parts.extractor, recipe.task.collate_targets),
             persistent_workers=workers > 0,
         )
-        model = parts.model.train()
-        in_bfloat16 = computes_bfloat16()
-        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        train = trainer_of(parts.model.train(), computes_bfloat16())
         waited = worked = 0.0
         iterator, done = iter(loader), 0
         while done < batches:
@@ -180,11 +179,7 @@ def loader_share(workers: int, batches: int) -> tuple[float, float]:
                 iterator = iter(loader)
                 continue
             ready = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
-                loss = model(**{name: tensor for name, tensor in batch.items() if name != "rows"}).loss
-            loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
+            train({name: tensor for name, tensor in batch.items() if name != "rows"})
             done += 1
             if done > 4:  # The first batches wait for the workers to be started.
                 waited, worked = waited + ready - start, worked + time.perf_counter() - ready
