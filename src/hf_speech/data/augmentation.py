@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from librosa.effects import pitch_shift, time_stretch
+from scipy.fft import irfft, next_fast_len, rfft
 
 from hf_speech.data.audio import read_audio, resample
 from hf_speech.errors import RecipeError
@@ -162,17 +163,19 @@ def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:
 
 def equalize(samples: np.ndarray, strongest: float, rng: np.random.Generator, order: int = 3) -> np.ndarray:
     """Applies a random smooth frequency response: a cosine series of low order, at most `strongest` dB up or down."""
-    spectrum = np.fft.rfft(samples)
+    size = next_fast_len(len(samples), real=True)  # A length that is a prime number takes twenty times as long.
+    spectrum = rfft(samples, size)
     position = np.linspace(0.0, np.pi, len(spectrum))
     curve = sum(rng.uniform(-1, 1) * np.cos(k * position + rng.uniform(0, 2 * np.pi)) for k in range(1, order + 1))
-    return np.fft.irfft(spectrum * 10 ** (strongest * curve / order / 20), n=len(samples))
+    return irfft(spectrum * 10 ** (strongest * curve / order / 20), size)[: len(samples)]
 
 
 def coloured_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise whose power falls by 0 (white) to 6 dB (brown) an octave, at random."""
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    size = next_fast_len(num_samples, real=True)
+    spectrum = rfft(rng.standard_normal(size))
     frequency = np.maximum(np.arange(len(spectrum)), 1)
-    return np.fft.irfft(spectrum * frequency ** -rng.uniform(0, 1), n=num_samples)
+    return irfft(spectrum * frequency ** -rng.uniform(0, 1), size)[:num_samples]
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
