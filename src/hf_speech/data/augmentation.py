@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
+import librosa  # Loads its parts when they are called: numba costs a second.
 import numpy as np
-from librosa.effects import pitch_shift, time_stretch
 from scipy.fft import irfft, next_fast_len, rfft
 
 from hf_speech.data.audio import read_audio, resample
@@ -120,11 +120,13 @@ class Augmentation:
             applied["speed"] = (factor,)
         if self.pitch is not None and drawn(self.pitch):
             semitones = rng.uniform(*self.pitch)
-            samples = pitch_shift(samples, sr=sampling_rate, n_steps=semitones, n_fft=stretch_window(sampling_rate))
+            samples = librosa.effects.pitch_shift(
+                samples, sr=sampling_rate, n_steps=semitones, n_fft=stretch_window(sampling_rate)
+            )
             applied["pitch"] = (semitones,)
         if self.tempo is not None and drawn(self.tempo):
             factor = rng.uniform(*self.tempo)
-            samples = time_stretch(samples, rate=factor, n_fft=stretch_window(sampling_rate))
+            samples = librosa.effects.time_stretch(samples, rate=factor, n_fft=stretch_window(sampling_rate))
             applied["tempo"] = (factor,)
         if self.silence is not None and drawn(self.silence):
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))

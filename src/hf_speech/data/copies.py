@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
 import soundfile
 from datasets import Dataset
-from librosa.effects import pitch_shift, time_stretch
 from tqdm.auto import tqdm
 
 from hf_speech.data.audio import AudioSource, read_audio
@@ -80,8 +80,11 @@ def _write_copies(
     for place, (tempo, pitch) in enumerate(grid):
         if (tempo, pitch) == (1.0, 0.0):
             continue
-        copy = samples if pitch == 0 else pitch_shift(samples, sr=sampling_rate, n_steps=pitch, n_fft=window)
-        copy = copy if tempo == 1 else time_stretch(copy, rate=tempo, n_fft=window)
+        copy = samples
+        if pitch != 0:
+            copy = librosa.effects.pitch_shift(copy, sr=sampling_rate, n_steps=pitch, n_fft=window)
+        if tempo != 1:
+            copy = librosa.effects.time_stretch(copy, rate=tempo, n_fft=window)
         copy = copy / max(1.0, float(np.abs(copy).max()))
         scaled = np.clip(np.rint(copy * 32768), -32768, 32767).astype(np.int16)
         soundfile.write(folder / _name(index, place), scaled, sampling_rate)
