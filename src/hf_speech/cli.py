@@ -49,6 +49,7 @@ def train(
     output_dir: Annotated[Path | None, typer.Option("--output_dir", help="Run folder (runs/NAME).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
 ) -> None:
     """Train a recipe, evaluate the model, and write its run folder.
 
@@ -61,7 +62,7 @@ def train(
     from hf_speech.training import load_recipe
     from hf_speech.training import train as train_recipe
 
-    loaded = load_recipe(recipe, context.args)
+    loaded = load_recipe(recipe, [*context.args, *(["--training.profile", "true"] if profile else [])])
     result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=_command_line())
     if not result.metrics:  # Another process evaluates and reports.
         return

@@ -62,8 +62,8 @@ def test_workers_give_the_same_batches(rows: Dataset) -> None:
         for workers in (0, 2)
     )
     for one, two in zip(here, there, strict=True):
-        assert one.keys() == {"input_features", "attention_mask", "labels", "rows"}
-        for key in one:
+        assert one.keys() == {"input_features", "attention_mask", "labels", "rows", "loader_seconds"}
+        for key in one.keys() - {"loader_seconds"}:
             torch.testing.assert_close(one[key], two[key], atol=0, rtol=0)
 
 
@@ -77,6 +77,8 @@ def test_collator_pads_to_the_longest(rows: Dataset) -> None:
     assert batch["attention_mask"].sum(dim=1).tolist() == frames
     assert batch["labels"].tolist() == [item["target"] for item in items]
     assert batch["rows"].tolist() == [0, 1, 2, 3]
+    read, augment, features = batch["loader_seconds"].tolist()
+    assert read > 0 and features > 0 and 0 <= augment < read
     assert dataset.files(2) == [rows[2]["audio"]["path"]]
 
 

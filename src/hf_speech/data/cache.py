@@ -6,11 +6,14 @@ finished. A lock lets the processes of one `accelerate launch` wait for the firs
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -20,6 +23,30 @@ from hf_speech.errors import CorpusError
 def cache_dir() -> Path:
     """The cache folder: `$HF_SPEECH_CACHE`, or else `~/.cache/hf_speech`."""
     return Path(os.environ.get("HF_SPEECH_CACHE") or "~/.cache/hf_speech").expanduser()
+
+
+def digest(sources: Sequence[Mapping[str, Any]], *settings: Any) -> str:
+    """Names what is made of recordings: by the settings of its making and by the state of every recording.
+
+    Args:
+        sources: Recordings as rows of a corpus have them, in their order: a path, or the bytes of a file.
+        *settings: Whatever else decides about the result, as JSON can write it.
+
+    Returns:
+        Sixteen hexadecimal digits; others for another size or time of change of any file.
+    """
+    wanted = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for source in sources:
+        wanted.update(repr(_state(source)).encode())
+    return wanted.hexdigest()[:16]
+
+
+def _state(source: Mapping[str, Any]) -> tuple[Any, ...]:
+    if source.get("bytes") is not None:
+        return (hashlib.sha256(source["bytes"]).hexdigest(),)
+    path = Path(source["path"]).absolute()
+    state = path.stat()
+    return str(path), state.st_size, state.st_mtime_ns
 
 
 @contextmanager

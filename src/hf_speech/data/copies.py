@@ -8,12 +8,9 @@ another set.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import librosa
 import numpy as np
@@ -21,9 +18,9 @@ import soundfile
 from datasets import Dataset
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import AudioSource, read_audio
+from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import stretch_window
-from hf_speech.data.cache import build_once, cache_dir
+from hf_speech.data.cache import build_once, cache_dir, digest
 
 # Part of the digest: to be raised whenever the same grid gives other copies.
 FORMAT_VERSION = 1
@@ -48,7 +45,7 @@ def multiply(rows: Dataset, sampling_rate: int, tempos: Sequence[float], pitches
     """
     grid = list(itertools.product(tempos, pitches))
     sources = list(rows["audio"])
-    folder = cache_dir() / "copies" / _digest(sources, sampling_rate, grid)
+    folder = cache_dir() / "copies" / digest(sources, FORMAT_VERSION, sampling_rate, grid)
     with build_once(folder) as part:
         if part is not None:
             for index, source in enumerate(tqdm(sources, desc="Making copies", unit="utterance")):
@@ -88,22 +85,6 @@ def _write_copies(
         copy = copy / max(1.0, float(np.abs(copy).max()))
         scaled = np.clip(np.rint(copy * 32768), -32768, 32767).astype(np.int16)
         soundfile.write(folder / _name(index, place), scaled, sampling_rate)
-
-
-def _digest(sources: Sequence[AudioSource], sampling_rate: int, grid: Sequence[tuple[float, float]]) -> str:
-    """Names the set by its grid and by the state of every recording."""
-    wanted = hashlib.sha256(json.dumps([FORMAT_VERSION, sampling_rate, grid]).encode())
-    for source in sources:
-        wanted.update(repr(_state(source)).encode())
-    return wanted.hexdigest()[:16]
-
-
-def _state(source: Any) -> tuple[Any, ...]:
-    if source.get("bytes") is not None:
-        return (hashlib.sha256(source["bytes"]).hexdigest(),)
-    path = Path(source["path"]).absolute()
-    state = path.stat()
-    return str(path), state.st_size, state.st_mtime_ns
 
 
 __all__ = ["multiply"]

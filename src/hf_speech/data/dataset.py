@@ -7,16 +7,20 @@ depends on seed, epoch and row alone, not on the order or the number of workers:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import Augmentation
+from hf_speech.data.features import CachedFeatures
+from hf_speech.errors import RecipeError
 
 # Decoded audio up to this size stays in memory, where every epoch finds it: 2 GiB are 9 hours at 16 kHz.
 KEEP_DECODED_BYTES = 2 << 30
@@ -61,6 +65,7 @@ class SpeechDataset(torch.utils.data.Dataset):
         self.targets = [encode_target(row) for row in texts]
         self.phones = None if encode_phones is None else [encode_phones(row) for row in texts]
         self._decoded: list[np.ndarray] | None = None
+        self._features: CachedFeatures | None = None
         self.set_epoch(0)
 
     def __len__(self) -> int:
@@ -107,19 +112,43 @@ class SpeechDataset(torch.utils.data.Dataset):
         progress = tqdm(self.audio, desc=description, unit="utterance", leave=False)
         self._decoded = [read_audio(audio, self.sampling_rate) for audio in progress]
 
+    def cache_features(self, extractor: Any, description: str) -> None:
+        """Computes all features once and keeps them on the disk; items have them in place of the waveform.
+
+        Args:
+            extractor: The feature extractor, fitted.
+            description: What the progress bar says.
+
+        Raises:
+            RecipeError: If the sound changes from epoch to epoch.
+        """
+        if self.augmentation is not None:
+            raise RecipeError(
+                "training.cache_features keeps features that augmentation would change in every epoch: leave one of "
+                "them out."
+            )
+        self._features = CachedFeatures(self.audio, extractor, description)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        waveform, target = self._waveform(index), self.targets[index]
-        phones = None if self.phones is None else self.phones[index]
+        start = time.perf_counter()
+        utterance = {"row": index, "target": self.targets[index]}
+        if self.phones is not None:
+            utterance["phones"] = self.phones[index]
+        if self._features is not None:
+            utterance["features"] = self._features[index]
+            return {**utterance, "seconds": (time.perf_counter() - start, 0.0)}
+        waveform = self._waveform(index)
         if (follower := self._followers.get(index)) is not None:
             assert self.join_targets is not None
             waveform = np.concatenate((waveform, self._waveform(follower)))
-            target = self.join_targets(target, self.targets[follower])
-            phones = None if phones is None or self.phones is None else torch.cat((phones, self.phones[follower]))
+            utterance["target"] = self.join_targets(utterance["target"], self.targets[follower])
+            if self.phones is not None:
+                utterance["phones"] = torch.cat((utterance["phones"], self.phones[follower]))
+        read = time.perf_counter()
         if self.augmentation is not None:
             rng = np.random.default_rng((self.seed, self.epoch, index))
             waveform = self.augmentation(waveform, self.sampling_rate, rng)
-        utterance = {"row": index, "waveform": waveform, "target": target}
-        return utterance if phones is None else {**utterance, "phones": phones}
+        return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
 
     def files(self, index: int) -> list[str]:
         """Where the sound of an utterance comes from in this epoch: its file, and that of the one joined to it."""
@@ -135,7 +164,8 @@ class SpeechDataset(torch.utils.data.Dataset):
 class SpeechCollator:
     """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_labels` where there are phones.
 
-    `rows`, the places of the utterances in the split, are for the Trainer, which takes them out.
+    `rows`, the places of the utterances in the split, and `loader_seconds`, the time it took to read, to augment and to
+    compute features, are for the Trainer, which takes them out.
 
     Args:
         feature_extractor: Turns waveforms into features, padded on the right.
@@ -148,20 +178,35 @@ class SpeechCollator:
 
     def __call__(self, utterances: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Collates utterances of a `SpeechDataset`."""
-        features = self.feature_extractor(
-            [utterance["waveform"] for utterance in utterances],
-            sampling_rate=self.feature_extractor.sampling_rate,
-            return_tensors="pt",
-        )
-        rows = torch.tensor([utterance["row"] for utterance in utterances])
-        batch = {
-            **features,
-            "rows": rows,
+        start = time.perf_counter()
+        if "features" in utterances[0]:
+            batch = self._pad([utterance["features"] for utterance in utterances])
+        else:
+            batch = self.feature_extractor(
+                [utterance["waveform"] for utterance in utterances],
+                sampling_rate=self.feature_extractor.sampling_rate,
+                return_tensors="pt",
+            )
+        read, augment = np.sum([utterance["seconds"] for utterance in utterances], axis=0)
+        seconds = (read, augment, time.perf_counter() - start)
+        collated = {
+            **batch,
+            "rows": torch.tensor([utterance["row"] for utterance in utterances]),
+            "loader_seconds": torch.tensor(seconds, dtype=torch.float32),
             "labels": self.collate_targets([utterance["target"] for utterance in utterances]),
         }
         if "phones" in utterances[0]:
-            batch["phone_labels"] = self.collate_targets([utterance["phones"] for utterance in utterances])
-        return batch
+            collated["phone_labels"] = self.collate_targets([utterance["phones"] for utterance in utterances])
+        return collated
+
+    def _pad(self, utterances: Sequence[tuple[torch.Tensor, int]]) -> dict[str, torch.Tensor]:
+        """What the extractor gives for the waveforms: features padded to the longest, and the mask if it has one."""
+        features = pad_sequence([frames for frames, _ in utterances], batch_first=True)
+        if not self.feature_extractor.return_attention_mask:
+            return {"input_features": features}
+        lengths = torch.tensor([valid for _, valid in utterances])
+        mask = torch.arange(features.shape[1]) < lengths[:, None]
+        return {"input_features": features, "attention_mask": mask.long()}
 
 
 __all__ = ["SpeechCollator", "SpeechDataset"]

@@ -45,10 +45,14 @@ class TrainingOptions:
         logging_steps: Steps between two entries in the log.
         save_total_limit: Checkpoints kept on disk.
         dataloader_num_workers: Processes that decode, augment and compute features.
+        cache_features: Own: whether features are computed once and kept on the disk, for this training and later ones,
+            instead of anew for every batch; only where the sound is not augmented.
         cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrences:
             their many small operations spend longer waiting for each other than computing.
         report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if it is there.
         gradient_histograms: Own: whether TensorBoard gets a histogram of each parameter's gradients every epoch.
+        profile: Own: whether it is measured, printed and written to training.json where the time goes: reading,
+            augmenting and computing features in the loader, waiting for it, and the steps themselves.
         trainer_options: Own: any further `TrainingArguments`, by name.
     """
 
@@ -74,9 +78,11 @@ class TrainingOptions:
     logging_steps: int = 10
     save_total_limit: int = 2
     dataloader_num_workers: int = 1
+    cache_features: bool = False
     cpu_threads: int = 1
     report_to: Literal["auto", "tensorboard", "trackio", "none"] = "auto"
     gradient_histograms: bool = False
+    profile: bool = False
     trainer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,6 +111,8 @@ class TrainingOptions:
             "trainer_options",
             "report_to",
             "gradient_histograms",
+            "cache_features",
+            "profile",
         }
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
         values["metric_for_best_model"] = self.metric_for_best_model or metric

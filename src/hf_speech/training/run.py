@@ -49,6 +49,7 @@ from hf_speech.training.checkpoints import disk_is_full, find_checkpoint
 from hf_speech.training.guard import NonFiniteGuard
 from hf_speech.training.monitoring import GradientHistograms, Stopwatch
 from hf_speech.training.options import TrainingOptions, computes_bfloat16
+from hf_speech.training.profile import Profile
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
 
@@ -138,6 +139,9 @@ def train(
         parts.model = trainer.accelerator.unwrap_model(trainer.model)
         made_by = {"command": command, "machine": machine(state.device), "versions": versions()}
         history = {"seconds": result.seconds, **made_by, "log": trainer.state.log_history}
+        if trainer.profile is not None:
+            print(trainer.profile)
+            history["profile"] = trainer.profile.to_dict()
         _save(recipe, parts, run_dir, history)
         result.metrics = _evaluate(recipe, parts, run_dir, command, splits)
     state.wait_for_everyone()
@@ -225,6 +229,7 @@ def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str |
         args=arguments,
         group_by_length=options.group_by_length,
         max_batch_seconds=options.max_batch_seconds,
+        profile=Profile(options.dataloader_num_workers) if options.profile else None,
         data_collator=SpeechCollator(parts.extractor, task.collate_targets),
         train_dataset=parts.datasets["train"],
         eval_dataset=parts.datasets["validation"],
@@ -353,7 +358,10 @@ def make_datasets(
             encode_phones=encode_phones if lexicon is not None and split == "train" else None,
             join_targets=join_targets,
         )
-        datasets[split].keep_decoded(f"Reading {split}")
+        if recipe.training.cache_features:
+            datasets[split].cache_features(extractor, f"Computing the features of {split}")
+        else:
+            datasets[split].keep_decoded(f"Reading {split}")
     return datasets
 
 

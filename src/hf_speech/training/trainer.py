@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import has_length
 from transformers.training_args import TrainingArguments
 
+from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
 
 
@@ -115,11 +117,22 @@ class SpeechTrainer(SnapshotPushes):
         group_by_length: Whether training batches hold utterances of similar length.
         max_batch_seconds: Seconds of sound in a training batch of each process, padding included, instead of a number
             of utterances.
+        profile: Takes where the time goes, if anybody wants to know.
         **kwargs: Arguments of `transformers.Trainer`.
     """
 
-    def __init__(self, *, group_by_length: bool = True, max_batch_seconds: float | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        group_by_length: bool = True,
+        max_batch_seconds: float | None = None,
+        profile: Profile | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.profile = profile
+        if profile is not None:
+            self.add_callback(profile)
         self.group_by_length = group_by_length
         self.max_batch_seconds = max_batch_seconds
         self._sampler: LengthBatchSampler | DurationBatchSampler | None = None
@@ -127,10 +140,20 @@ class SpeechTrainer(SnapshotPushes):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss of a batch; while training, remembers which rows of the corpus it came from."""
-        rows = inputs.pop("rows", None)
+        rows, seconds = inputs.pop("rows", None), inputs.pop("loader_seconds", None)
         if rows is not None and model.training:
             self._rows += rows.tolist()
+            if self.profile is not None:
+                self.profile.add_batch(seconds)
         return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of a step; how long they were waited for goes into the profile."""
+        start = time.perf_counter()
+        batches = super().get_batch_samples(*args, **kwargs)
+        if self.profile is not None:
+            self.profile.add_wait(time.perf_counter() - start)
+        return batches
 
     def take_files(self) -> list[str]:
         """The files of the utterances since the last call, in this process."""

@@ -1,0 +1,127 @@
+"""How long does a Space take to start, and then to answer for the first time? Beside importing what it stands on.
+
+Each is started as a program of its own, in turn, with a model of pretrained/. It has started when it answers requests.
+Then gradio_client, as anybody would use it, uploads a sound of 5 s: once, and ten times more. Printed are medians over
+the rounds, in seconds of the clock and of the processors; the latter hardly depend on what else the machine does.
+
+    python benchmarks/spaces.py [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import gradio_client
+import numpy as np
+import psutil
+import soundfile
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SPACES = {"transcribe": ("an4", False), "classify": ("fsdd-digits", 5)}
+IMPORTS = "import gradio, torch, transformers"
+SECONDS, REPEATS = 5, 10
+
+Times = dict[str, tuple[float, float]]
+
+
+class Watch:
+    """The clock, and the processors' time of a program."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process, self._clock = process, time.perf_counter()
+        self._processors = self._spent()
+
+    def read(self) -> tuple[float, float]:
+        """Seconds of the clock and of the processors since the beginning."""
+        return time.perf_counter() - self._clock, self._spent() - self._processors
+
+    def _spent(self) -> float:
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    found: dict[str, list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds):
+            found.setdefault(IMPORTS, []).append(import_libraries())
+            for space in SPACES:
+                for what, times in measure(space, Path(folder)).items():
+                    found.setdefault(f"{space}: {what}", []).append(times)
+    print(f"Medians of {rounds} rounds, in seconds; the sound has {SECONDS}.\n")
+    print("| what | by the clock | of the processors |\n|---|--:|--:|")
+    for what, times in found.items():
+        clock, processors = (statistics.median(column) for column in zip(*times, strict=True))
+        print(f"| {what} | {clock:.2f} | {processors:.2f} |")
+
+
+def import_libraries() -> tuple[float, float]:
+    """What a Space cannot start without."""
+    before, begin = psutil.Process().cpu_times(), time.perf_counter()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    clock, after = time.perf_counter() - begin, psutil.Process().cpu_times()
+    return clock, sum(after[2:4]) - sum(before[2:4])  # of children: user, system
+
+
+def measure(space: str, folder: Path) -> Times:
+    """Starts a Space and asks it."""
+    model, option = SPACES[space]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    program = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "spaces" / space / "app.py"), "--port", str(port)],
+        env={**os.environ, "MODEL_ID": str(REPOSITORY / "pretrained" / model), "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    process, url, times = psutil.Process(program.pid), f"http://127.0.0.1:{port}", {}
+    watch = Watch(process)
+    try:
+        while program.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/config"):
+                break
+            time.sleep(0.05)
+        times["start"] = watch.read()
+        client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
+        sound = five_seconds(space, folder)
+
+        def ask() -> tuple[float, float]:
+            watch = Watch(process)
+            client.predict(gradio_client.handle_file(str(sound)), option, api_name=f"/{space}")
+            return watch.read()
+
+        times["first answer"] = ask()
+        answers = [ask() for _ in range(REPEATS)]
+        times["later answers"] = tuple(statistics.median(column) for column in zip(*answers, strict=True))
+        return times
+    finally:
+        program.send_signal(signal.SIGTERM)
+        program.wait()
+
+
+def five_seconds(space: str, folder: Path) -> Path:
+    """The examples of a Space, one behind the other, cut to five seconds."""
+    sounds = [soundfile.read(path) for path in sorted((REPOSITORY / "spaces" / space / "examples").iterdir())]
+    rate = sounds[0][1]
+    samples = np.resize(np.concatenate([samples for samples, _ in sounds]), SECONDS * rate)
+    soundfile.write(folder / f"{space}.wav", samples, rate)
+    return folder / f"{space}.wav"
+
+
+if __name__ == "__main__":
+    main()

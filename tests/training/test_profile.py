@@ -1,0 +1,77 @@
+"""Where the time of a training goes: measured, printed, written down; and features that are computed once."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_speech.data.augmentation import Augmentation
+from hf_speech.errors import RecipeError
+from hf_speech.training import load_recipe, train
+from hf_speech.training.profile import Profile
+
+SHORT = ["--training.num_train_epochs", "2", "--training.profile", "true"]
+
+
+def test_a_slow_loader_is_found_out(
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dawdle(self: Augmentation, samples, *args):
+        time.sleep(0.02)
+        return samples
+
+    monkeypatch.setattr(Augmentation, "__call__", dawdle)
+    words = [*SHORT, "--augmentation.gain", "[-1, 1]", "--training.dataloader_num_workers", "0"]
+    run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run", splits=()).run_dir
+    profile = json.loads((run_dir / "training.json").read_text())["profile"]
+    printed = capsys.readouterr().out
+    seconds, steps = profile["seconds"], profile["steps"]
+    assert steps == max(int(path.name.rpartition("-")[2]) for path in (run_dir / "checkpoints").iterdir())
+    utterances = 2 * json.loads((run_dir / "inspection.json").read_text())["splits"]["train"]["num_good"]
+    assert 0.02 * utterances < seconds["augment"] < seconds["wait"], "nobody else makes the batches"
+    assert min(seconds.values()) > 0
+    assert f"milliseconds a step ({steps} steps, no loader process" in printed
+    assert "raise training.dataloader_num_workers" in printed
+
+
+def test_a_loader_that_keeps_up_is_left_in_peace() -> None:
+    profile = Profile(num_workers=2)
+    profile.add_batch(torch.tensor([0.1, 0.2, 0.3]))
+    profile.add_wait(0.001)
+    profile.seconds["step"], profile.steps = 0.5, 2
+    assert str(profile) == (
+        "Where the time went, milliseconds a step (2 steps, 2 loader processes):\n"
+        "  loader     read 50.0   augment 100.0   features 150.0\n"
+        "  training   wait 0.5 (0.2%)   step 250.0"
+    )
+
+
+def test_cached_features_train_the_same_model(
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    losses = []
+    for cached in ("false", "true"):
+        words = [
+            "--training.num_train_epochs",
+            "2",
+            "--training.cache_features",
+            cached,
+            "--augmentation.noise_snr",
+            "null",
+        ]
+        run_dir = train(load_recipe(tones_recipe, words), tmp_path / cached, splits=()).run_dir
+        log = json.loads((run_dir / "training.json").read_text())["log"]
+        losses.append([entry["loss"] for entry in log if "loss" in entry])
+    assert (tmp_path / "cache" / "features").is_dir()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_cached_features_and_augmentation_exclude_each_other(tones_recipe: Path, tmp_path: Path) -> None:
+    words = ["--training.cache_features", "true", "--augmentation.gain", "[-6, 6]"]
+    with pytest.raises(RecipeError, match="cache_features keeps features that augmentation would change"):
+        train(load_recipe(tones_recipe, words), tmp_path / "run")
