@@ -1,7 +1,7 @@
 """How long does a Space take to start, and then to answer for the first time? Beside importing what it stands on.
 
 Each is started as a program of its own, in turn, with a model of pretrained/. It has started when it answers requests.
-Then gradio_client, as anybody would use it, uploads a sound of 5 s: once, and ten times more. Printed are medians over
+A second later, which anybody needs to find the button, gradio_client uploads a sound of 5 s: once, and ten times more. Printed are medians over
 the rounds, in seconds of the clock and of the processors; the latter hardly depend on what else the machine does.
 
     python benchmarks/spaces.py [--rounds 3]
@@ -97,6 +97,7 @@ def measure(space: str, folder: Path) -> Times:
                 break
             time.sleep(0.05)
         times["start"] = watch.read()
+        time.sleep(1)
         client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
         sound = five_seconds(space, folder)
 

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import functools
+import importlib
 import os
 import re
 import shutil
@@ -228,6 +230,7 @@ def serve(make: Callable[[Settings], gr.Blocks], settings: Settings | None = Non
         interface = make(settings)
     except SettingsError as error:
         sys.exit(f"error: {error}")
+    threading.Thread(target=_import_beforehand, daemon=True).start()
     interface.queue(max_size=200, default_concurrency_limit=settings.concurrency)
     interface.launch(
         server_port=options.port,
@@ -246,3 +249,9 @@ def serve(make: Callable[[Settings], gr.Blocks], settings: Settings | None = Non
     shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)
+
+
+def _import_beforehand() -> None:
+    """gradio imports matplotlib before its first answer, where it is installed: nobody should wait for that."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("matplotlib.pyplot")

@@ -49,7 +49,8 @@ class Recogniser:
         self._tokens = list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
         self._blank = int(self.model.config.pad_token_id)
         self._search = self._open_language_model(folder / "language_model.arpa")
-        self.words(np.zeros(self.rate, dtype=np.float32), False)  # The first visitor should not wait longer.
+        noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
+        self.words(noise, False)  # The first visitor should not wait longer.
 
     @property
     def has_language_model(self) -> bool:

@@ -78,7 +78,8 @@ def test_collator_pads_to_the_longest(rows: Dataset) -> None:
     assert batch["labels"].tolist() == [item["target"] for item in items]
     assert batch["rows"].tolist() == [0, 1, 2, 3]
     read, augment, features = batch["loader_seconds"].tolist()
-    assert read > 0 and features > 0 and 0 <= augment < read
+    assert min(read, features) > 0
+    assert 0 <= augment < read
     assert dataset.files(2) == [rows[2]["audio"]["path"]]
 
 
