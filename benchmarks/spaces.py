@@ -1,8 +1,9 @@
 """How long does a Space take to start, and then to answer for the first time? Beside importing what it stands on.
 
 Each is started as a program of its own, in turn, with a model of pretrained/. It has started when it answers requests.
-A second later, which anybody needs to find the button, gradio_client uploads a sound of 5 s: once, and ten times more. Printed are medians over
-the rounds, in seconds of the clock and of the processors; the latter hardly depend on what else the machine does.
+A second later, which anybody needs to find the button, gradio_client uploads a sound of 5 s: once, and ten times more.
+Printed are medians over the rounds, in seconds of the clock and of the processors; the latter hardly depend on what
+else the machine does.
 
     python benchmarks/spaces.py [--rounds 3]
 """
