@@ -11,6 +11,8 @@ Padded frames of the output are zero, so whatever stands on top sees the same va
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -108,38 +110,37 @@ class RecurrentLayer(nn.Module):
         Returns:
             `(batch, frames, output_size)`; padded frames are zero. The forward direction comes first.
         """
-        if self._fuse(frames):
-            return self._fused(frames, lengths)
-        output, _ = self.forward_rnn(frames)
+        cells: list[Any] = [self.forward_rnn]
+        clips = [frames]
         if self.backward_rnn is not None:
-            backward, _ = self.backward_rnn(reverse_by_length(frames, lengths))
-            output = torch.cat((output, reverse_by_length(backward, lengths)), dim=-1)
-        return output * frame_mask(lengths, frames.shape[1])[:, :, None]
+            cells.append(self.backward_rnn)
+            clips.append(reverse_by_length(frames, lengths))
+        if self._fuse(frames):
+            outputs = self._fused(cells, clips)
+        else:
+            outputs = [rnn(clip)[0] for rnn, clip in zip(cells, clips, strict=True)]
+        if self.backward_rnn is not None:
+            outputs[1] = reverse_by_length(outputs[1], lengths)
+        return torch.cat(outputs, dim=-1) * frame_mask(lengths, frames.shape[1])[:, :, None]
 
     def _fuse(self, frames: torch.Tensor) -> bool:
         """Whether the layer is being trained where there is no faster kernel for it."""
         training = self.training and torch.is_grad_enabled() and frames.device.type == "cpu" and frames.shape[1] > 0
         return training and isinstance(self.forward_rnn, nn.GRU) and not torch.compiler.is_compiling()
 
-    def _fused(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The same as `forward`, by `FusedGRU`."""
-        cells = [rnn for rnn in (self.forward_rnn, self.backward_rnn) if rnn is not None]
+    def _fused(self, cells: list[Any], clips: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The outputs of `cells` over their `clips`, by `FusedGRU`."""
         inputs = []
-        for index, rnn in enumerate(cells):
-            clips = reverse_by_length(frames, lengths) if index else frames
+        for rnn, clip in zip(cells, clips, strict=True):
             # The reset and update gates' two biases can be added beforehand, the new gate's only one of them.
             bias = rnn.bias_ih_l0 + F.pad(rnn.bias_hh_l0[: 2 * self.hidden_size], (0, self.hidden_size))
-            inputs.append(F.linear(clips, rnn.weight_ih_l0, bias).transpose(0, 1))
+            inputs.append(F.linear(clip, rnn.weight_ih_l0, bias).transpose(0, 1))
         weights = torch.stack([rnn.weight_hh_l0 for rnn in cells])
         if torch.is_autocast_enabled("cpu"):
             weights = weights.to(torch.get_autocast_dtype("cpu"))
         new_bias = torch.stack([rnn.bias_hh_l0[2 * self.hidden_size :] for rnn in cells])
         states = FusedGRU.apply(torch.stack(inputs).float(), weights, new_bias.float())
-        outputs = [direction.transpose(0, 1) for direction in states]
-        if self.backward_rnn is not None:
-            outputs[1] = reverse_by_length(outputs[1], lengths)
-        output = torch.cat(outputs, dim=-1)
-        return (output * frame_mask(lengths, frames.shape[1])[:, :, None]).to(inputs[0].dtype)
+        return [direction.transpose(0, 1).to(inputs[0].dtype) for direction in states]
 
 
 @torch.no_grad()
