@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -137,3 +138,22 @@ def test_other_families_are_refused(tones_run: Path, tmp_path: Path) -> None:
     object.__setattr__(foreign.model, "config", loaded.model.config)
     with pytest.raises(ModelError, match="is a Wav2Vec2ForCTC, which cannot be exported"):
         exporting.export_model(foreign, tmp_path / "folder")
+
+
+def test_the_server_configuration_of_the_documents_fits_the_graph(exported_beeps: Path) -> None:
+    """Triton refuses a folder whose config.pbtxt names another tensor, type or number of dimensions."""
+    page = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    entry = re.compile(r'name: "(\w+)" data_type: TYPE_(\w+) dims: \[ (.+?) \]')
+    graph = onnx.load(exported_beeps / "model.onnx").graph
+    given = {tensor.name for tensor in graph.initializer}
+    for section, tensors in (("input", graph.input), ("output", graph.output)):
+        block = re.search(rf"^{section} \[(.+?)^\]", page, re.DOTALL | re.MULTILINE)
+        assert block is not None
+        documented = {name: (kind, sizes.count(",") + 1) for name, kind, sizes in entry.findall(block[1])}
+        types = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
+        there = {
+            tensor.name: (types[tensor.type.tensor_type.elem_type], len(tensor.type.tensor_type.shape.dim))
+            for tensor in tensors
+        }
+        assert documented.items() <= there.items()
+        assert section == "output" or there.keys() - documented.keys() <= given, "what is left out has a default"
