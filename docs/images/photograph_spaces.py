@@ -42,6 +42,8 @@ def photograph(space: str, model: str, act: Any, scheme: str, port: int) -> None
     )
     try:
         while True:
+            if program.poll() is not None:
+                sys.exit(f"error: the Space {space} ended by itself; what it printed says why.")
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/config")
                 break
