@@ -16,6 +16,8 @@ CORPORA ?=
 EXPERIMENT ?=
 CASES ?= 10000
 KINDS ?=
+# As many processes as the machine has cores, each with a test file at a time; more than four only wait for the disk.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 # Small recurrences are fastest on one thread; several spin on a busy machine.
 export OMP_NUM_THREADS ?= 1
@@ -26,7 +28,7 @@ train: $(VENV)/.train
 	$(BIN)/hf-speech train $(RECIPE) --overwrite $(if $(DATA),--data_dir $(DATA)) $(OPTIONS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term $(OPTIONS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --cov --cov-report=term $(OPTIONS)
 
 test-slow: $(VENV)/.dev chromium
 	$(BIN)/python -m pytest -m slow $(OPTIONS)
