@@ -131,7 +131,8 @@ def _mutate_value(holder: list[Any], rng: Random, more_keys: tuple[str, ...]) ->
     if chance < 0.5:
         container[key] = _extreme(rng)
     elif chance < 0.65 and isinstance(value, int | float):
-        container[key] = rng.choice((value + 1, value - 1, value * 2, value // 2, -value, value * 1000, float(value)))
+        real = float(value) if abs(value) < 10**300 else value  # Another mutation may have made it huge.
+        container[key] = rng.choice((value + 1, value - 1, value * 2, value // 2, -value, value * 1000, real))
     elif chance < 0.8:
         container[key] = rng.choice((str(value), [value], {str(key): value}, [value, value]))
     elif chance < 0.9:
