@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -92,6 +93,18 @@ def test_it_goes_on_where_it_was_interrupted(
     assert trained == ["normalization=peak"]
     before = Comparison.from_dict(json.loads((compared / "comparison.json").read_text()))
     assert [record.value("test") for record in again.records] == [record.value("test") for record in before.records]
+
+
+def test_a_run_older_than_an_option_had_its_default(
+    compared: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(compared, folder)
+    for written in folder.glob("*/recipe.yaml"):
+        written.write_text(re.sub(r"\n  cache_features: .*", "", written.read_text()))
+        assert "cache_features" not in written.read_text()
+    compare(str(tones_recipe), AXES, QUICK, folder)
+    assert trained == []
 
 
 def test_a_run_of_another_recipe_is_not_taken_for_this_one(compared: Path, tones_recipe: Path) -> None:

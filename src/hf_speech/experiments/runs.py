@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from hf_speech.errors import ModelError, RecipeError
 from hf_speech.tasks import get_task
-from hf_speech.training import Recipe, train
+from hf_speech.training import Recipe, load_recipe, train
 
 SPLITS = ("validation", "test")
 READABLE = ("train", *SPLITS)
@@ -152,7 +152,8 @@ def is_finished(run_dir: Path, splits: Sequence[str] = SPLITS) -> bool:
 def _check_same(recipe: Recipe, written: Path) -> None:
     """Refuses to take a run of another recipe for this one's."""
     here = _flat(yaml.safe_load(recipe.to_yaml()))
-    there = _flat(yaml.safe_load(written.read_text(encoding="utf-8")))
+    # Resolved again: an option that has come since had its default in a run that knew nothing of it.
+    there = _flat(yaml.safe_load(load_recipe(written).to_yaml()))
     for key in sorted(here | there):
         if here.get(key) != there.get(key):
             raise RecipeError(
