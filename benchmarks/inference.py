@@ -148,16 +148,18 @@ def main() -> None:
     columns = [(seconds, batch) for seconds in options.seconds for batch in options.batches]
     speeds: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.inference_mode():
+        for recognise, _ in candidates.values():  # What is slow only once.
+            recognise(0.1 * torch.randn(1, 2 * RATE))
         for seconds, batch in columns:
             sound = 0.1 * torch.randn(batch, seconds * RATE)
             times: dict[str, list[float]] = {name: [] for name in candidates}
-            for _ in range(options.rounds + 1):
+            for _ in range(options.rounds):
                 for name, (recognise, _) in candidates.items():
                     start = time.perf_counter()
                     recognise(sound)
                     times[name].append(time.perf_counter() - start)
-            for name in candidates:  # The first round warms up.
-                speeds[name].append(batch * seconds / statistics.median(times[name][1:]))
+            for name in candidates:
+                speeds[name].append(batch * seconds / statistics.median(times[name]))
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}, ", end="")
     print(f"{options.threads} thread(s), medians of {options.rounds} rounds, times real time\n")
     heads = [f"{seconds} s, batch {batch}" for seconds, batch in columns]

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "training": ["--rounds", "3"],
     "inference": ["--rounds", "2"],
     "exported": ["--rounds", "9"],
+    "spaces": ["--rounds", "3"],
 }
 
 
