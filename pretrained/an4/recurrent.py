@@ -119,9 +119,10 @@ class RecurrentLayer(nn.Module):
             outputs = self._fused(cells, clips)
         else:
             outputs = [rnn(clip)[0] for rnn, clip in zip(cells, clips, strict=True)]
+        output = outputs[0]
         if self.backward_rnn is not None:
-            outputs[1] = reverse_by_length(outputs[1], lengths)
-        return torch.cat(outputs, dim=-1) * frame_mask(lengths, frames.shape[1])[:, :, None]
+            output = torch.cat((output, reverse_by_length(outputs[1], lengths)), dim=-1)
+        return output * frame_mask(lengths, frames.shape[1])[:, :, None]
 
     def _fuse(self, frames: torch.Tensor) -> bool:
         """Whether the layer is being trained where there is no faster kernel for it."""

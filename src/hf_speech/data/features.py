@@ -46,9 +46,6 @@ class CachedFeatures:
         # Copied where it is written to, which nobody does: PyTorch warns of arrays that cannot be written.
         self._features = np.memmap(folder / FEATURES_FILE, np.float32, "c").reshape(-1, extractor.feature_size)
 
-    def __len__(self) -> int:
-        return len(self._ends)
-
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Features `(frames, features)`, float32, padded if the extractor pads to a fixed length; valid frames."""
         start = 0 if index == 0 else self._ends[index - 1]
