@@ -47,7 +47,7 @@ def test_the_average_is_exponential_and_makes_way_for_training() -> None:
         callback.on_step_end(**event)
     callback.on_epoch_end(**event)
     assert model.weight.item() == 0.5 * (0.5 * (0.5 * 0 + 0.5 * 1) + 0.5 * 2) + 0.5 * 4
-    callback.on_epoch_begin(**event)
+    callback.on_step_begin(**event)
     assert model.weight.item() == 4.0
 
 

@@ -131,7 +131,7 @@ class SpeechDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = time.perf_counter()
-        utterance = {"row": index, "target": self.targets[index]}
+        utterance = {"files": self.files(index), "target": self.targets[index]}
         if self.phones is not None:
             utterance["phones"] = self.phones[index]
         if self._features is not None:
@@ -164,8 +164,9 @@ class SpeechDataset(torch.utils.data.Dataset):
 class SpeechCollator:
     """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_labels` where there are phones.
 
-    `rows`, the places of the utterances in the split, and `loader_seconds`, the time it took to read, to augment and to
-    compute features, are for the Trainer, which takes them out.
+    `files`, where the sound comes from, `left_out`, why utterances of a stream are not among them, and
+    `loader_seconds`, the time it took to read, to augment and to compute features, are for the Trainer, which takes
+    them out.
 
     Args:
         feature_extractor: Turns waveforms into features, padded on the right.
@@ -176,8 +177,8 @@ class SpeechCollator:
         self.feature_extractor = feature_extractor
         self.collate_targets = collate_targets
 
-    def __call__(self, utterances: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Collates utterances of a `SpeechDataset`."""
+    def __call__(self, utterances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Collates utterances of a `SpeechDataset` or of a `SpeechStream`."""
         start = time.perf_counter()
         if "features" in utterances[0]:
             batch = self._pad([utterance["features"] for utterance in utterances])
@@ -191,7 +192,8 @@ class SpeechCollator:
         seconds = (read, augment, time.perf_counter() - start)
         collated = {
             **batch,
-            "rows": torch.tensor([utterance["row"] for utterance in utterances]),
+            "files": [file for utterance in utterances for file in utterance["files"]],
+            "left_out": [reason for utterance in utterances for reason in utterance.get("left_out", ())],
             "loader_seconds": torch.tensor(seconds, dtype=torch.float32),
             "labels": self.collate_targets([utterance["target"] for utterance in utterances]),
         }

@@ -182,10 +182,8 @@ def inspect_split(
             report.digests.append(sound.digest)
             if sound.error is not None:
                 report.bad[sound.error.kind].add(str(sound.error))
-            elif sound.duration < min_duration:
-                report.bad["too short"].add(f"{sound.name} lasts {sound.duration:.3g} s, under {min_duration:g} s.")
-            elif sound.duration > max_duration:
-                report.bad["too long"].add(f"{sound.name} lasts {sound.duration:.3g} s, over {max_duration:g} s.")
+            elif fault := duration_fault(sound.name, sound.duration, min_duration, max_duration):
+                report.bad[fault[0]].add(fault[1])
             elif targets and _is_blank(target[index]):
                 report.bad[f"without {targets[0]}"].add(f"{sound.name} has no {targets[0]}.")
             else:
@@ -194,6 +192,15 @@ def inspect_split(
                 if sound.is_silent:
                     report.warnings["silent"].add(f"{sound.name} is nothing but zeros.")
     return report
+
+
+def duration_fault(name: str, seconds: float, shortest: float, longest: float) -> tuple[str, str] | None:
+    """What is wrong with the length of an utterance: of which kind it is bad, and a sentence; None if nothing is."""
+    if seconds < shortest:
+        return "too short", f"{name} lasts {seconds:.3g} s, under {shortest:g} s."
+    if seconds > longest:
+        return "too long", f"{name} lasts {seconds:.3g} s, over {longest:g} s."
+    return None
 
 
 def inspect_corpus(

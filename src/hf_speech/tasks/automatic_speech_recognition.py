@@ -17,13 +17,21 @@ import torch
 from datasets import Dataset, DatasetDict
 from transformers import AutoModelForCTC, AutoTokenizer, EvalPrediction, PreTrainedConfig
 
+from hf_speech.data.audio import source_name
 from hf_speech.data.inspection import InspectionReport
 from hf_speech.errors import CorpusError, ModelError, RecipeError
 from hf_speech.tasks.base import Record, Task
 from hf_speech.tasks.lexicon import Lexicon
 from hf_speech.tasks.metrics import ERROR_COUNTS, TranscriptionMetrics, align_words, count_errors, error_rates
 from hf_speech.tasks.text import TextOptions
-from hf_speech.tasks.transcripts import build_tokenizer, encode_text, inspect_transcripts, normalize_for
+from hf_speech.tasks.transcripts import (
+    build_tokenizer,
+    encode_text,
+    inspect_transcripts,
+    is_harmless,
+    normalize_for,
+    transcript_fault,
+)
 
 IGNORED = -100
 """The id that pads labels, and with which the Trainer pads when it gathers batches."""
@@ -93,6 +101,21 @@ class AutomaticSpeechRecognition(Task):
         return inspect_transcripts(
             dataset_dict, report, tokenizer, unknown=unknown, bad_rows=bad_rows, frames_of=frames_of
         )
+
+    def examine_target(
+        self,
+        row: Mapping[str, Any],
+        seconds: float,
+        *,
+        frames_of: Callable[[float], int],
+        tokenizer: Any = None,
+        options: Any = None,
+    ) -> str | None:
+        """Why a transcript cannot be learned: it is empty, cannot be written in the vocabulary, or is too long."""
+        fault = transcript_fault(row[self.target_column] or "", seconds, tokenizer, frames_of)
+        if fault is None or is_harmless(fault[0], (options or TextOptions()).unknown):
+            return None
+        return f"{source_name(row['audio'])}: {fault[1]}."
 
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> torch.Tensor:
         """The character ids `(characters,)` of a row's transcript."""

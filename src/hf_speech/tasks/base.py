@@ -22,6 +22,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedConfig
 
+from hf_speech.data.audio import source_name
 from hf_speech.data.inspection import InspectionReport
 from hf_speech.errors import RecipeError
 
@@ -141,6 +142,31 @@ class Task(ABC):
             CorpusError: If bad rows are to be refused, or nothing is left.
         """
         return dataset_dict
+
+    def examine_target(
+        self,
+        row: Mapping[str, Any],
+        seconds: float,
+        *,
+        frames_of: Callable[[float], int],
+        tokenizer: Any = None,
+        options: Any = None,
+    ) -> str | None:
+        """Looks at the target of one training utterance, where there is no whole corpus to inspect.
+
+        Args:
+            row: The utterance.
+            seconds: How long it lasts.
+            frames_of: The number of logit frames that the model makes of so many seconds.
+            tokenizer: What `make_tokenizer` gave.
+            options: The recipe's section `text`, an instance of `text_options`.
+
+        Returns:
+            Why it cannot be learned from, in a sentence; None if it can.
+        """
+        if row[self.target_column] is None:
+            return f"{source_name(row['audio'])} has no {self.target_column} that the corpus's sample has."
+        return None
 
     @abstractmethod
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> int | torch.Tensor:

@@ -110,6 +110,49 @@ def frames_needed(ids: Sequence[int]) -> int:
     return len(ids) + sum(left == right for left, right in pairwise(ids))
 
 
+def transcript_fault(
+    text: str, seconds: float, tokenizer: Any, frames_of: Callable[[float], int]
+) -> tuple[str, str] | None:
+    """What would stop or spoil learning a transcript.
+
+    Args:
+        text: The transcript, normalised or not.
+        seconds: How long its sound lasts.
+        tokenizer: The model's tokenizer.
+        frames_of: The number of logit frames of so many seconds of sound.
+
+    Returns:
+        The kind of fault and the end of a sentence about it, or None.
+    """
+    written = normalize_for(text, tokenizer)
+    missing = sorted(set(written) - set(_character_ids(tokenizer)))
+    needed, frames = frames_needed(encode_text(written, tokenizer)), frames_of(seconds)
+    numbers = [word for word in written.split() if any(character.isdecimal() for character in word)]
+    if not written:
+        return EMPTY, f"of the transcript {text!r} nothing is left after normalisation"
+    if needed > frames:
+        return UNALIGNABLE, (
+            f"{seconds:.3g} s of sound make {frames} logit frames, and the transcript {_shortened(written)!r} "
+            f"needs {needed}"
+        )
+    if missing:
+        listed = ", ".join(repr(character) for character in missing)
+        return UNWRITABLE, f"the transcript {_shortened(written)!r} has {listed}"
+    if tokenizer.init_kwargs.get("spell_numbers", False) and numbers:
+        return UNSPELLED, f"the transcript {_shortened(written)!r} keeps {numbers[0]!r}"
+    return None
+
+
+def is_harmless(kind: str, unknown: Literal["bad_row", "unk"]) -> bool:
+    """Whether a training utterance can be learned from despite a fault of this kind.
+
+    Args:
+        kind: What `transcript_fault` gave.
+        unknown: `TextOptions.unknown`.
+    """
+    return kind == UNSPELLED or (kind == UNWRITABLE and unknown == "unk")
+
+
 def inspect_transcripts(
     dataset_dict: DatasetDict,
     report: InspectionReport,
@@ -140,8 +183,7 @@ def inspect_transcripts(
         found = report.splits[split]
         before = list(found.good_indices)
         for kind, reasons in _inspect_split(rows, tokenizer, frames_of).items():
-            harmless = split != "train" or kind == UNSPELLED or (kind == UNWRITABLE and unknown == "unk")
-            if harmless:
+            if split != "train" or is_harmless(kind, unknown):
                 for reason in reasons.values():
                     found.warnings[kind].add(reason)
             else:
@@ -171,30 +213,10 @@ def _character_ids(tokenizer: Any) -> dict[str, int]:
 def _inspect_split(rows: Dataset, tokenizer: Any, frames_of: Callable[[float], int]) -> dict[str, dict[int, str]]:
     """What is wrong with the transcripts of a split: by kind, a sentence by the position of the row."""
     findings: dict[str, dict[int, str]] = defaultdict(dict)
-    known = _character_ids(tokenizer)
-    spelled = tokenizer.init_kwargs.get("spell_numbers", False)
     audio = rows.select_columns("audio")
     for index, (text, duration) in enumerate(zip(list(rows["text"]), list(rows["duration"]), strict=True)):
-        written = normalize_for(text, tokenizer)
-        missing = sorted(set(written) - set(known))
-        needed, frames = frames_needed(encode_text(written, tokenizer)), frames_of(duration)
-        numbers = [word for word in written.split() if any(character.isdecimal() for character in word)]
-        if not written:
-            kind, reason = EMPTY, f"of the transcript {text!r} nothing is left after normalisation"
-        elif needed > frames:
-            kind = UNALIGNABLE
-            reason = (
-                f"{duration:.3g} s of sound make {frames} logit frames, and the transcript {_shortened(written)!r} "
-                f"needs {needed}"
-            )
-        elif missing:
-            listed = ", ".join(repr(character) for character in missing)
-            kind, reason = UNWRITABLE, f"the transcript {_shortened(written)!r} has {listed}"
-        elif spelled and numbers:
-            kind, reason = UNSPELLED, f"the transcript {_shortened(written)!r} keeps {numbers[0]!r}"
-        else:
-            continue
-        findings[kind][index] = f"{source_name(audio[index]['audio'])}: {reason}."
+        if (fault := transcript_fault(text, duration, tokenizer, frames_of)) is not None:
+            findings[fault[0]][index] = f"{source_name(audio[index]['audio'])}: {fault[1]}."
     return findings
 
 
@@ -214,4 +236,12 @@ def _shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-__all__ = ["build_tokenizer", "encode_text", "frames_needed", "inspect_transcripts", "normalize_for"]
+__all__ = [
+    "build_tokenizer",
+    "encode_text",
+    "frames_needed",
+    "inspect_transcripts",
+    "is_harmless",
+    "normalize_for",
+    "transcript_fault",
+]

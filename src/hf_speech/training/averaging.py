@@ -1,9 +1,9 @@
 """An exponential moving average of the weights, trained beside them and used in their place.
 
 The average of the last steps is a better model than the last step (Polyak & Juditsky 1992), above all with little data.
-From the end of an epoch to the beginning of the next one the model holds the average: so that is what is evaluated,
-chosen as best, and saved. The weights that gradients act on wait meanwhile, and lie beside each checkpoint, so that a
-resumed training goes on exactly where it stopped.
+Whenever the model is evaluated or saved, and from the end of an epoch to the beginning of the next one, it holds the
+average: so that is what is evaluated, chosen as best, and saved. The weights that gradients act on wait meanwhile, and
+lie beside each checkpoint, so that a resumed training goes on exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -51,24 +51,27 @@ class WeightAveraging(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Moves the average towards the new weights."""
+        """Moves the average towards the new weights, and puts it into the model if this step is evaluated or saved."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
         for name, parameter in model.named_parameters():
             self._average[name].lerp_(parameter.detach().to(self._average[name]), 1 - decay)
+        if control.should_evaluate or control.should_save:
+            self.on_epoch_end(args, state, control, model)
 
     @torch.no_grad()
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Puts the average into the model, before evaluation and saving."""
-        self._waiting = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        self._load(model, self._average)
+        if self._waiting is None:
+            self._waiting = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+            self._load(model, self._average)
 
     @torch.no_grad()
-    def on_epoch_begin(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Goes on training with the weights that waited; after the last epoch nothing does, and the average stays."""
+        """Goes on training with the weights that waited; after the last step nothing does, and the average stays."""
         if self._waiting is not None:
             self._load(model, self._waiting)
             self._waiting = None

@@ -15,7 +15,7 @@ SECONDS_FILE = "seconds.json"
 
 
 class GradientHistograms(TrainerCallback):
-    """Shows TensorBoard the gradients of each parameter, those of the first step of every epoch, as they are clipped.
+    """Shows TensorBoard the gradients of each parameter, of the first step and of that after each evaluation.
 
     Vanishing and exploding gradients are seen here before they are seen in the loss.
 
@@ -27,9 +27,7 @@ class GradientHistograms(TrainerCallback):
         self.writer = writer
         self._due = True
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Asks for the next step's gradients."""
         self._due = True
 

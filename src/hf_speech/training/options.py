@@ -23,6 +23,8 @@ class TrainingOptions:
         max_steps: If positive, the number of optimiser steps, whatever num_train_epochs says.
         per_device_train_batch_size: Utterances in a training batch on each device.
         per_device_eval_batch_size: Utterances in an evaluation batch on each device.
+        eval_steps: Steps between two evaluations, and checkpoints; below 1, their share of all steps; null for each end
+            of an epoch (of a stream, which has none, a twentieth of all steps).
         gradient_accumulation_steps: Batches whose gradients make one optimiser step.
         learning_rate: Peak learning rate of AdamW.
         lr_scheduler_type: Course of the learning rate after the warm-up.
@@ -60,6 +62,7 @@ class TrainingOptions:
     max_steps: int = -1
     per_device_train_batch_size: int = 32
     per_device_eval_batch_size: int = 64
+    eval_steps: float | None = None
     gradient_accumulation_steps: int = 1
     learning_rate: float = 2e-3
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
@@ -100,7 +103,7 @@ class TrainingOptions:
             raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
 
     def training_arguments(self, run_dir: Path, metric: str, greater_is_better: bool) -> TrainingArguments:
-        """Makes transformers' arguments: evaluate and save each epoch, checkpoints and logs inside the run folder."""
+        """Makes transformers' arguments: evaluate and save together, checkpoints and logs inside the run folder."""
         own = {
             "group_by_length",
             "max_batch_seconds",
@@ -119,8 +122,9 @@ class TrainingOptions:
         values["greater_is_better"] = greater_is_better and values["metric_for_best_model"] != "loss"
         values |= {
             "output_dir": str(run_dir / "checkpoints"),
-            "eval_strategy": "epoch",
-            "save_strategy": "epoch",
+            "eval_strategy": "epoch" if self.eval_steps is None else "steps",
+            "save_strategy": "epoch" if self.eval_steps is None else "steps",
+            "save_steps": 500 if self.eval_steps is None else self.eval_steps,
             # Rows carry more than the model's arguments (their lengths, their names).
             "remove_unused_columns": False,
             "label_names": ["labels"],

@@ -8,12 +8,13 @@ resolved, the evaluation, the curves and the logs.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,10 @@ from transformers.utils import logging
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.copies import multiply
+from hf_speech.data.corpora import RowStream
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
 from hf_speech.data.inspection import InspectionReport, inspect_corpus
+from hf_speech.data.stream import Admission, SpeechStream
 from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
 from hf_speech.evaluation.provenance import machine, versions
@@ -52,6 +55,9 @@ from hf_speech.training.options import TrainingOptions, computes_bfloat16
 from hf_speech.training.profile import Profile
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import ProgressReporter, SpeechTrainer
+
+# A stream has no epochs to evaluate after: share of all steps between two evaluations.
+EVALUATIONS_OF_A_STREAM = 0.05
 
 
 @dataclass
@@ -139,6 +145,9 @@ def train(
         parts.model = trainer.accelerator.unwrap_model(trainer.model)
         made_by = {"command": command, "machine": machine(state.device), "versions": versions()}
         history = {"seconds": result.seconds, **made_by, "log": trainer.state.log_history}
+        if trainer.left_out.count:
+            left_out = trainer.left_out
+            print(f"{left_out.count:,} utterances of the stream were left out, such as: {left_out.examples[0]}")
         if trainer.profile is not None:
             print(trainer.profile)
             history["profile"] = trainer.profile.to_dict()
@@ -163,14 +172,14 @@ class Parts:
         extractor: The feature extractor, fitted where it has to be.
         tokenizer: What makes ids of text, for a task that has text.
         model: The model, with fresh weights at first.
-        datasets: The training split (augmented) and the validation split (as it is).
+        datasets: The training split (augmented; maybe a stream) and the validation split (as it is).
     """
 
     corpus: DatasetDict
     extractor: SpeechFeatureExtractor
     tokenizer: Any
     model: PreTrainedModel
-    datasets: dict[str, SpeechDataset]
+    datasets: dict[str, SpeechDataset | SpeechStream]
 
 
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
@@ -197,9 +206,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
     lexicon = recipe.task.load_lexicon(corpus, recipe.text, recipe.corpus.lexicon())
     model = make_model(recipe, extractor, corpus, tokenizer, lexicon)
 
-    def frames_of(seconds: float) -> int:
-        return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
-
+    frames_of = functools.partial(_logit_frames, model, extractor)
     corpus = recipe.task.inspect_targets(
         corpus,
         report,
@@ -209,13 +216,28 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         options=recipe.text,
     )
     fit_feature_extractor(extractor, corpus)
-    datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon)
+    class_names = getattr(corpus["train"].features.get("label"), "names", None)
+    stream: SpeechStream | None = None
+    if (source := recipe.corpus.train_stream(class_names)) is not None:
+        stream = make_stream(recipe, source, extractor.sampling_rate, state, frames_of, tokenizer, lexicon)
+        report.warnings.append(
+            f"Training reads the whole split train from the stream, of which these {len(corpus['train']):,} utterances "
+            "are a sample."
+        )
+    datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream)
     return Parts(corpus, extractor, tokenizer, model, datasets), report
+
+
+def _logit_frames(model: PreTrainedModel, extractor: SpeechFeatureExtractor, seconds: float) -> int:
+    """The number of logit frames of so many seconds of sound."""
+    return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
 
 
 def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str | None) -> SpeechTrainer:
     """The Trainer with the callbacks that the recipe asks for."""
     state, options, task = process_state(), recipe.training, recipe.task
+    if options.eval_steps is None and isinstance(parts.datasets["train"], SpeechStream):
+        options = dataclasses.replace(options, eval_steps=EVALUATIONS_OF_A_STREAM)
     arguments = options.training_arguments(run_dir, task.best_metric, task.greater_is_better)
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -331,8 +353,9 @@ def make_datasets(
     corpus: DatasetDict,
     tokenizer: Any = None,
     lexicon: Any = None,
-) -> dict[str, SpeechDataset]:
-    """Makes the training split (with its copies, augmented) and the validation split (as it is)."""
+    stream: SpeechStream | None = None,
+) -> dict[str, SpeechDataset | SpeechStream]:
+    """Makes the training split (with its copies, augmented; or a stream) and the validation split (as it is)."""
     if recipe.augmentation.joining and not recipe.task.can_join:
         raise RecipeError(
             f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
@@ -340,29 +363,80 @@ def make_datasets(
     encode_target = functools.partial(recipe.task.encode_target, tokenizer=tokenizer)
     join_targets = functools.partial(recipe.task.join_targets, tokenizer=tokenizer)
 
-    def encode_phones(row: Mapping[str, Any]) -> torch.Tensor:
-        return lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
-
     rows = {split: corpus[split] for split in ("train", "validation")}
     if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
         pitches = recipe.augmentation.pitch_copies or [0.0]
         rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches)
-    datasets: dict[str, SpeechDataset] = {}
+    datasets: dict[str, SpeechDataset | SpeechStream] = {}
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
-        datasets[split] = SpeechDataset(
+        if split == "train" and stream is not None:
+            datasets[split] = stream
+            continue
+        datasets[split] = dataset = SpeechDataset(
             rows[split],
             extractor.sampling_rate,
             encode_target,
             augmentation,
             recipe.training.seed,
-            encode_phones=encode_phones if lexicon is not None and split == "train" else None,
+            encode_phones=(
+                functools.partial(_encode_phones, recipe, lexicon) if lexicon is not None and split == "train" else None
+            ),
             join_targets=join_targets,
         )
         if recipe.training.cache_features:
-            datasets[split].cache_features(extractor, f"Computing the features of {split}")
+            dataset.cache_features(extractor, f"Computing the features of {split}")
         else:
-            datasets[split].keep_decoded(f"Reading {split}")
+            dataset.keep_decoded(f"Reading {split}")
     return datasets
+
+
+def make_stream(
+    recipe: Recipe,
+    source: RowStream,
+    sampling_rate: int,
+    state: PartialState,
+    frames_of: Callable[[float], int],
+    tokenizer: Any = None,
+    lexicon: Any = None,
+) -> SpeechStream:
+    """Makes this process's part of a training split that is read while training.
+
+    Raises:
+        RecipeError: If the recipe asks for what needs the whole split beforehand, or does not say when training ends.
+    """
+    options, corpus, augmentation = recipe.training, recipe.corpus, recipe.augmentation
+    if options.max_steps <= 0:
+        raise RecipeError("A stream has no last epoch: say after how many steps training ends, as training.max_steps.")
+    for key, wanted in (
+        ("augmentation.joining", augmentation.joining),
+        ("augmentation.tempo_copies", augmentation.tempo_copies),
+        ("augmentation.pitch_copies", augmentation.pitch_copies),
+        ("training.cache_features", options.cache_features),
+        ("training.max_batch_seconds", options.max_batch_seconds),
+    ):
+        if wanted:
+            raise RecipeError(f"{key} needs all utterances beforehand, and a stream does not have them: leave it out.")
+    task = recipe.task
+    examine = functools.partial(task.examine_target, frames_of=frames_of, tokenizer=tokenizer, options=recipe.text)
+    encode_phones = None if lexicon is None else functools.partial(_encode_phones, recipe, lexicon)
+    return SpeechStream(
+        source,
+        sampling_rate,
+        functools.partial(task.encode_target, tokenizer=tokenizer),
+        Admission(corpus.min_duration, corpus.max_duration, corpus.bad_rows, examine),
+        augmentation,
+        options.seed,
+        batch_size=options.per_device_train_batch_size,
+        **({} if options.group_by_length else {"window": 1}),
+        process=(state.process_index, state.num_processes),
+        encode_phones=encode_phones,
+    )
+
+
+def _encode_phones(recipe: Recipe, lexicon: Any, row: Mapping[str, Any]) -> torch.Tensor:
+    """The phone ids of a row's transcript."""
+    phones: torch.Tensor = lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
+    return phones
 
 
 def _tensorboard_writer(report_to: str, run_dir: Path) -> Any:

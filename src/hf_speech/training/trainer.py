@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from tqdm.auto import tqdm
 from transformers import ProgressCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
-from transformers.trainer_utils import has_length
+from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
 
+from hf_speech.data.inspection import Finding
+from hf_speech.data.stream import SpeechStream
+from hf_speech.errors import CorpusError
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
 
@@ -111,7 +115,10 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
 
 
 class SpeechTrainer(SnapshotPushes):
-    """Trainer for a `SpeechDataset`.
+    """Trainer for a `SpeechDataset` or a `SpeechStream`.
+
+    Attributes:
+        left_out: The utterances of a stream that could not be learned from, in this process.
 
     Args:
         group_by_length: Whether training batches hold utterances of similar length.
@@ -136,13 +143,16 @@ class SpeechTrainer(SnapshotPushes):
         self.group_by_length = group_by_length
         self.max_batch_seconds = max_batch_seconds
         self._sampler: LengthBatchSampler | DurationBatchSampler | None = None
-        self._rows: list[int] = []
+        self._files: list[str] = []
+        self.left_out = Finding()
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The loss of a batch; while training, remembers which rows of the corpus it came from."""
-        rows, seconds = inputs.pop("rows", None), inputs.pop("loader_seconds", None)
-        if rows is not None and model.training:
-            self._rows += rows.tolist()
+        """The loss of a batch; while training, remembers which files it came from."""
+        files, left_out, seconds = (inputs.pop(name, None) for name in ("files", "left_out", "loader_seconds"))
+        if files is not None and model.training:
+            self._files += files
+            for reason in left_out:
+                self.left_out.add(reason)
             if self.profile is not None:
                 self.profile.add_batch(seconds)
         return super().compute_loss(model, inputs, *args, **kwargs)
@@ -150,16 +160,18 @@ class SpeechTrainer(SnapshotPushes):
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The batches of a step; how long they were waited for goes into the profile."""
         start = time.perf_counter()
-        batches = super().get_batch_samples(*args, **kwargs)
+        try:
+            batches = super().get_batch_samples(*args, **kwargs)
+        except CorpusError as error:
+            # Of a loader's process, an error arrives with the traceback it had there.
+            raise CorpusError(str(error).strip().rpartition(f"{CorpusError.__name__}: ")[2]) from error
         if self.profile is not None:
             self.profile.add_wait(time.perf_counter() - start)
         return batches
 
     def take_files(self) -> list[str]:
         """The files of the utterances since the last call, in this process."""
-        dataset: Any = self.train_dataset
-        files = [file for row in self._rows for file in dataset.files(row)]
-        self._rows = []
+        files, self._files = self._files, []
         return files
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
@@ -172,6 +184,8 @@ class SpeechTrainer(SnapshotPushes):
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         """The training loader; `set_epoch` on it also reaches the sampler, however accelerate has wrapped it."""
+        if isinstance(self.train_dataset, SpeechStream):
+            return self._stream_loader(self.train_dataset)
         if self.max_batch_seconds is None:
             loader = super().get_train_dataloader()
         else:
@@ -208,9 +222,22 @@ class SpeechTrainer(SnapshotPushes):
             )
         )
 
+    def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader:
+        """A loader of a stream, of which each process has its own part already."""
+        loader = torch.utils.data.DataLoader(
+            stream,
+            batch_size=stream.batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        # Left to itself, accelerate would read everything in the first process and hand it out.
+        alone = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
+        return prepare_data_loader(loader, self.args.device, put_on_device=True, **alone)
+
 
 class ProgressReporter(ProgressCallback):
-    """A progress bar over all steps, and a line of words after each epoch instead of a dictionary."""
+    """A progress bar over all steps, and a line of words after each evaluation instead of a dictionary."""
 
     def __init__(self, metric: str) -> None:
         super().__init__()
@@ -263,10 +290,9 @@ class ProgressReporter(ProgressCallback):
             self._training_loss = float(logs["loss"])
             self.training_bar.set_postfix(loss=f"{self._training_loss:.3f}")
         if "eval_loss" in logs:
-            line = (
-                f"epoch {state.epoch or 0:5.1f}   loss {self._training_loss:6.3f}   "
-                f"validation loss {logs['eval_loss']:6.3f}"
-            )
+            by_steps = args.eval_strategy == IntervalStrategy.STEPS
+            when = f"step {state.global_step:7,}" if by_steps else f"epoch {state.epoch or 0:5.1f}"
+            line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
             value = logs.get(f"eval_{self.metric}")
             self.training_bar.write(line if value is None else f"{line}   {self.metric} {value:7.2%}")
 

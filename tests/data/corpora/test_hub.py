@@ -14,7 +14,7 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_speech.data import inspect_corpus, make_corpus, read_audio
-from hf_speech.data.corpora import hub
+from hf_speech.data.corpora import hub, hub_stream
 from hf_speech.errors import CorpusError
 
 RATE = 8000
@@ -200,7 +200,7 @@ def test_streamed_files_of_another_machine_are_fetched(tmp_path, monkeypatch):
         opened.append(path)
         return io.BytesIO(sound(1))
 
-    monkeypatch.setattr(hub, "xopen", xopen)
+    monkeypatch.setattr(hub_stream, "xopen", xopen)
     features = Features({"audio": hub.AUDIO_FEATURE, "label": ClassLabel(names=["a", "b"])})
     rows = {"audio": [{"path": f"hf://x/{i}.wav", "bytes": None} for i in range(4)], "label": [0, 1, 0, 1]}
     stream = Dataset.from_dict(rows, features=features).to_iterable_dataset()
@@ -208,3 +208,41 @@ def test_streamed_files_of_another_machine_are_fetched(tmp_path, monkeypatch):
     loaded = make_corpus("hub", repo="a/b", streaming=True, max_rows=2).load()
     assert len(opened) == 6
     assert loaded["validation"][0]["audio"]["bytes"] == sound(1)
+
+
+def test_training_may_read_the_stream_of_a_corpus_whose_sample_is_loaded(repository):
+    options = {"streaming": True, "max_rows": 5, "validation_split": "other", "stream_train": True}
+    corpus = corpus_of(repository, **options)
+    rows = corpus.load()
+    assert {split: len(rows[split]) for split in rows} == {"train": 5, "validation": 3, "test": 5}
+    streamed = list(corpus.train_stream(rows["train"].features["label"].names).rows(0, (0, 1)))
+    assert sorted(row["audio"]["path"] for row in streamed) == sorted(f"{index}.wav" for index in range(12))
+    for row in streamed:
+        index = int(Path(row["audio"]["path"]).stem)
+        assert row == {"audio": {"path": f"{index}.wav", "bytes": sound(index)}, "label": index % 2}
+    texts = corpus_of(repository, text_column="said", **options).train_stream()
+    assert {row["text"] for row in texts.rows(1, (0, 2))} | {row["text"] for row in texts.rows(1, (1, 2))} == {
+        f"text {index}" for index in range(12)
+    }
+    assert corpus_of(repository, streaming=True, max_rows=5).train_stream() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"streaming": False, "validation_split": "other"}, "stream_train has no stream: set streaming too"),
+        ({"streaming": True}, "has no validation split, .* name one of its splits as validation_split"),
+    ],
+)
+def test_a_stream_to_train_on_needs_splits_of_its_own(repository, options, message):
+    with pytest.raises(CorpusError, match=message):
+        corpus_of(repository, max_rows=5, stream_train=True, **options).load()
+
+
+def test_sound_files_are_streamed_without_torchcodec(digit_folder):
+    corpus = make_corpus("hub", data_dir=str(digit_folder), streaming=True, max_rows=4, stream_train=True)
+    original = Audio.encode_example
+    row = next(corpus.train_stream(["high", "low"]).rows(0, (0, 1)))
+    assert Audio.encode_example is original
+    assert row["label"] == ["high", "low"].index(Path(row["audio"]["path"]).parent.name)
+    assert len(read_audio(row["audio"], RATE)) > 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_speech.data.corpora.an4 import AN4
 from hf_speech.data.corpora.arabic_speech_commands import ArabicSpeechCommands
-from hf_speech.data.corpora.base import Corpus, ListedCorpus, Utterance, nearest
+from hf_speech.data.corpora.base import Corpus, ListedCorpus, RowStream, Utterance, nearest
 from hf_speech.data.corpora.emotion_codes import CREMAD, RAVDESS, SAVEE, TESS, EmoDB
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
@@ -68,6 +68,7 @@ __all__ = [
     "LibriSpeech",
     "ListedCorpus",
     "Manifest",
+    "RowStream",
     "SpeechCommands",
     "Synthetic",
     "Utterance",

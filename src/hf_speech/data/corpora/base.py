@@ -16,10 +16,10 @@ import hashlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tqdm.auto import tqdm
@@ -72,6 +72,21 @@ class Utterance:
     duration: float | None = None
 
 
+class RowStream(Protocol):
+    """A split that is read while training."""
+
+    def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
+        """One pass over the split: each row in one worker of one process, in an order of this pass.
+
+        Args:
+            pass_number: Number of the pass, from 0.
+            process: Number of this process, and of all of them.
+
+        Yields:
+            Rows with `audio` (path and bytes), and `label` or `text`.
+        """
+
+
 @dataclass(kw_only=True)
 class Corpus(ABC):
     """A collection of recorded (or synthesized) utterances in three splits.
@@ -121,6 +136,17 @@ class Corpus(ABC):
         Raises:
             CorpusError: If the corpus is not there or not in its layout.
         """
+
+    def train_stream(self, class_names: list[str] | None = None) -> RowStream | None:
+        """The training split as a stream, for a corpus too large for the disk whose `load` gives a sample of it.
+
+        Args:
+            class_names: The classes in the order of their ids, in a corpus for classification.
+
+        Returns:
+            The stream, or None if training is to hear what `load` gives.
+        """
+        return None
 
     def fetch(self) -> Path:
         """Download the corpus into the cache, once and verified; what is there already is left as it is.

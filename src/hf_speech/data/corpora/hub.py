@@ -1,7 +1,8 @@
 """Any dataset of the Hugging Face Hub, or a local copy of one, with its columns renamed to ours.
 
 The audio column becomes the plain struct of all our corpora before anything is read: an `Audio` feature would decode
-with torchcodec. A dataset too large for the disk is streamed: `max_rows` of every split are fetched and kept in memory.
+with torchcodec. A dataset too large for the disk is streamed: `max_rows` of every split are fetched and kept in memory,
+and if training is to hear more than these, it reads the stream itself.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import (
@@ -24,7 +24,6 @@ from datasets import (
     load_from_disk,
 )
 from datasets.exceptions import DatasetsError
-from datasets.utils.file_utils import xopen
 from tqdm.auto import tqdm
 
 from hf_speech.data.corpora.base import (
@@ -36,10 +35,16 @@ from hf_speech.data.corpora.base import (
     natural_key,
     nearest,
 )
+from hf_speech.data.corpora.hub_stream import (
+    SHUFFLE_BUFFER,
+    HubStream,
+    class_name,
+    encoded_recordings,
+    fetch_sound,
+    text_of,
+)
 from hf_speech.data.corpora.splitting import choose
 from hf_speech.errors import CorpusError
-
-_SHUFFLE_BUFFER = 1000  # rows of a streamed split among which the next one is drawn
 
 
 @dataclass(kw_only=True)
@@ -60,6 +65,8 @@ class Hub(Corpus):
         speaker_column: Column with the speaker.
         streaming: Whether to fetch max_rows of each split instead of the whole dataset.
         max_rows: Most utterances of each split, drawn by seed.
+        stream_train: Whether training reads the whole training split from the stream. Vocabulary, class names and
+            statistics are then those of the max_rows that are fetched of it, which are also what is inspected.
         validation_fraction: Share of the training utterances to validate on, where there is no such split.
         test_fraction: Share of all utterances to test on, where there is no such split.
     """
@@ -79,17 +86,23 @@ class Hub(Corpus):
     speaker_column: str | None = None
     streaming: bool = False
     max_rows: int | None = None
+    stream_train: bool = False
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
 
     def load(self) -> DatasetDict:
         """Load the dataset with our columns and splits."""
         self.notes.clear()
-        with self._explained_errors(), _encoded_recordings():
+        with self._explained_errors(), encoded_recordings():
             source = self._open()
             parts = {split: self._read(source[name]) for split, name in self._split_names(list(source)).items()}
         fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
         for split, fraction in fractions.items():
+            if split not in parts and self.stream_train:
+                raise CorpusError(
+                    f"{self._called} has no {split} split, and what is taken out of a stream would be in training too: "
+                    f"name one of its splits as {split}_split."
+                )
             if split not in parts:
                 train = parts["train"]
                 labels = [None] * len(train.targets) if self.text_column else train.targets
@@ -101,6 +114,24 @@ class Hub(Corpus):
         )
         return DatasetDict({split: self._to_rows(parts[split], names) for split in SPLITS})
 
+    def train_stream(self, class_names: list[str] | None = None) -> HubStream | None:
+        """The whole training split as a stream, if training is to read it so."""
+        if not self.stream_train:
+            return None
+        with self._explained_errors():
+            rows = self._open()[self.train_split]
+        target = self.text_column or self.label_column
+        feature = (rows.features or {}).get(target)
+        return HubStream(
+            # A stream still has to encode its rows, of which only an Audio feature can make a row of a path.
+            rows.select_columns([self.audio_column, target]).cast_column(self.audio_column, Audio(decode=False)),
+            audio_column=self.audio_column,
+            target_column=target,
+            own_feature=feature if isinstance(feature, ClassLabel) and feature.names else None,
+            class_names=class_names or [],
+            seed=self.seed,
+        )
+
     @property
     def _called(self) -> str:
         return f"The dataset {self.repo if self.data_dir is None else self.data_dir}"
@@ -111,6 +142,8 @@ class Hub(Corpus):
             raise CorpusError("The corpus 'hub' needs the name of a dataset: give repo, or a copy as --data_dir.")
         if self.streaming and self.max_rows is None:
             raise CorpusError(f"{self._called} is to be streamed: give max_rows, the utterances of a split to fetch.")
+        if self.stream_train and not self.streaming:
+            raise CorpusError(f"{self._called} is not streamed, so that stream_train has no stream: set streaming too.")
         path = None if self.data_dir is None else self.open_data_dir()
         if path is not None and any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
             saved = load_from_disk(str(path))
@@ -173,8 +206,8 @@ class Hub(Corpus):
             audio = audio.rename_column(self.audio_column, "audio")
         return _Part(
             audio=audio,
-            targets=[_name(feature, value) if named else _text(value) for value in rows[target]],
-            speakers=[_text(value) for value in rows[speaker]] if speaker else [None] * len(rows),
+            targets=[class_name(feature, value) if named else text_of(value) for value in rows[target]],
+            speakers=[text_of(value) for value in rows[speaker]] if speaker else [None] * len(rows),
             class_names=list(feature.names) if named else [],
         )
 
@@ -182,13 +215,9 @@ class Hub(Corpus):
         """Fetch rows of a stream with their recordings."""
         assert self.max_rows is not None
         rows = []
-        drawn = stream.shuffle(seed=self.seed, buffer_size=_SHUFFLE_BUFFER).take(self.max_rows)
+        drawn = stream.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER).take(self.max_rows)
         for row in tqdm(drawn, desc=f"Fetching {self.repo or self.data_dir}", total=self.max_rows, unit="utterance"):
-            audio = row[self.audio_column]
-            if audio["bytes"] is None:
-                with xopen(audio["path"], "rb") as file:
-                    audio = {"path": audio["path"], "bytes": file.read()}
-            rows.append(row | {self.audio_column: audio})
+            rows.append(row | {self.audio_column: fetch_sound(row[self.audio_column])})
         return Dataset.from_list(rows, features=Features(stream.features | {self.audio_column: AUDIO_FEATURE}))
 
     def _to_rows(self, part: _Part, class_names: list[str]) -> Dataset:
@@ -224,36 +253,3 @@ class _Part:
             [self.speakers[index] for index in chosen],
             self.class_names,
         )
-
-
-def _name(feature: ClassLabel, value: int | None) -> str | None:
-    """The class of an id; the Hub's -1 is "unknown"."""
-    return None if value is None or value < 0 else feature.int2str(value)
-
-
-def _text(value: Any) -> str | None:
-    """A value as text, None if it is blank."""
-    return None if value is None or not str(value).strip() else str(value).strip()
-
-
-@contextmanager
-def _encoded_recordings() -> Iterator[None]:
-    """Let `datasets` take over files and bytes of sound as they are, without torchcodec.
-
-    Its `Audio.encode_example` asks for torchcodec and FFmpeg even where there is nothing to encode, so a folder of
-    sound files (an "audiofolder", the commonest layout of small datasets) could not be loaded without them.
-    """
-    original = Audio.encode_example
-
-    def encode_example(self: Audio, value: Any) -> dict[str, Any]:
-        if isinstance(value, str | Path):
-            return {"bytes": None, "path": str(value)}
-        if isinstance(value, dict) and "array" not in value:
-            return {"bytes": value.get("bytes"), "path": value.get("path")}
-        return original(self, value)
-
-    Audio.encode_example = encode_example
-    try:
-        yield
-    finally:
-        Audio.encode_example = original

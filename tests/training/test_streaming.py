@@ -1,0 +1,149 @@
+"""Training on a split that is read from a stream, by one process and by two."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.training import load_recipe, train
+from hf_speech.training.run import prepare
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STEPS = 40
+STREAM = ["--corpus.name", "hub", "--corpus.streaming", "true", "--corpus.stream_train", "true"]
+STREAM += ["--corpus.max_rows", "30", "--corpus.text_column", "text"]
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.01)  # 5 s a stream
+
+
+@pytest.fixture(scope="module")
+def beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The beeps as a repository of the Hub has them: two parquet files of training sounds, one for each other split."""
+    folder = tmp_path_factory.mktemp("repository")
+    for split, rows in load_recipe(beeps_recipe).corpus.load().items():
+        content = [
+            {"audio": {"path": Path(row["audio"]["path"]).name, "bytes": Path(row["audio"]["path"]).read_bytes()}}
+            | {"text": row["text"]}
+            for row in rows
+        ]
+        shards = 2 if split == "train" else 1
+        for index in range(shards):
+            Dataset.from_list(content[index::shards]).to_parquet(
+                str(folder / f"{split}-{index:05}-of-{shards:05}.parquet")
+            )
+    return folder
+
+
+@pytest.fixture
+def recipe(beeps_recipe: Path, tmp_path: Path) -> Path:
+    """The recipe of the beeps without its corpus, which the stream replaces."""
+    path = tmp_path / "streamed.yaml"
+    lines = beeps_recipe.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("corpus:")) + "\n")
+    return path
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    return [*STREAM, "--corpus.data_dir", str(folder), "--training.max_steps", str(STEPS), *more]
+
+
+def log(run: Path) -> list[dict[str, float]]:
+    last = get_last_checkpoint(str(run / "checkpoints"))
+    return json.loads((Path(last) / "trainer_state.json").read_text())["log_history"]
+
+
+@pytest.mark.parametrize("averaging", ["0", "0.9"])
+def test_a_streamed_training_learns_and_resumes_exactly(
+    beeps: Path, recipe: Path, tmp_path: Path, averaging: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = words(beeps, "--training.eval_steps", "10", "--training.weight_averaging", averaging)
+    options += ["--augmentation.noise_snr", "[20,30]", "--training.load_best_model_at_end", "false"]
+    whole = train(load_recipe(recipe, options), tmp_path / "whole")
+    assert (
+        "Training reads the whole split train from the stream, of which these 30 utterances" in capsys.readouterr().out
+    )
+    evaluations = [entry for entry in log(whole.run_dir) if "eval_wer" in entry]
+    assert [entry["step"] for entry in evaluations] == [10, 20, 30, 40]
+    assert evaluations[-1]["eval_cer"] < evaluations[0]["eval_cer"]
+    assert whole.metrics["test"]["cer"] == pytest.approx(evaluations[-1]["eval_cer"], abs=0.3)
+
+    broken = tmp_path / "broken"
+    shutil.copytree(whole.run_dir, broken)
+    for name in (f"checkpoint-{STEPS}", "evaluation", "model.safetensors"):
+        path = broken / name if name != f"checkpoint-{STEPS}" else broken / "checkpoints" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    train(load_recipe(recipe, options), broken, resume=True)
+    weights, again = (load_file(run / "model.safetensors") for run in (whole.run_dir, broken))
+    for name, weight in weights.items():
+        torch.testing.assert_close(again[name], weight, atol=0, rtol=0)
+
+
+def test_the_average_is_what_is_saved_between_epochs(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+    options = words(beeps, "--training.eval_steps", "20", "--training.weight_averaging", "0.9")
+    run = train(load_recipe(recipe, options), tmp_path / "run").run_dir
+    folder = run / "checkpoints" / "checkpoint-20"
+    average, waiting = load_file(folder / "model.safetensors"), load_file(folder / "unaveraged.safetensors")
+    assert average.keys() >= waiting.keys()
+    assert max(float((average[name] - waiting[name]).abs().max()) for name in waiting) > 1e-3
+
+
+def test_what_a_stream_cannot_give_is_refused(beeps: Path, recipe: Path) -> None:
+    with pytest.raises(RecipeError, match=r"say after how many steps training ends, as training\.max_steps"):
+        prepare(load_recipe(recipe, [*STREAM, "--corpus.data_dir", str(beeps)]))
+    for key, value in (
+        ("augmentation.joining", "0.5"),
+        ("augmentation.tempo_copies", "[0.9]"),
+        ("training.cache_features", "true"),
+        ("training.max_batch_seconds", "20"),
+    ):
+        with pytest.raises((RecipeError, CorpusError), match=f"{key} needs all utterances beforehand"):
+            prepare(load_recipe(recipe, words(beeps, f"--{key}", value)))
+
+
+def test_a_bad_utterance_stops_training_in_one_sentence(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+    """From a process of the loader, whose tracebacks are nobody's concern; or it is left out, and told."""
+    # The sample that is inspected is drawn first: of so few rows it would hold the bad one.
+    options = words(
+        beeps, "--training.dataloader_num_workers", "1", "--corpus.max_rows", "5", "--text.vocabulary", "ab "
+    )
+    with pytest.raises(CorpusError) as caught:
+        train(load_recipe(recipe, options), tmp_path / "refused")
+    assert "\n" not in str(caught.value)
+    assert "has 'c'" in str(caught.value)
+
+
+def test_left_out_utterances_are_told(
+    beeps: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = words(beeps, "--text.vocabulary", "ab ", "--corpus.bad_rows", "skip", "--training.max_steps", "4")
+    train(load_recipe(recipe, options), tmp_path / "run")
+    assert "utterances of the stream were left out, such as:" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_stream(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+    """Each reads its own part, with batches of other lengths than the other's, and one model learns from both."""
+    options = words(beeps, "--training.eval_steps", "20", "--training.per_device_train_batch_size", "4")
+    job = [str(REPOSITORY / "scripts" / "train.py"), str(recipe), "--output_dir", str(tmp_path / "two"), *options]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
+    launcher += ["--config_file", str(REPOSITORY / "recipes" / "accelerate" / "cpu.yaml"), "--main_process_port", "0"]
+    done = subprocess.run([*launcher, *job], capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("utterances inspected") == 1  # Only the first process speaks.
+    losses = [entry["eval_loss"] for entry in log(tmp_path / "two") if "eval_loss" in entry]
+    assert len(losses) == 2
+    assert losses[1] < 0.8 * losses[0]
