@@ -9,6 +9,7 @@ import torch
 from hf_speech.errors import ModelError
 from hf_speech.export.conv_gru import stream_graph, whole_graph
 from hf_speech.export.features import FeatureGraph
+from hf_speech.export.layers import Builder
 from hf_speech.models import ConvGRUForCTC, SpeechFeatureExtractor
 
 FRONT_ENDS: list[dict[str, Any]] = [
@@ -25,6 +26,12 @@ DIRECTIONS: list[dict[str, Any]] = [
     {"bidirectional": False, "causal": True, "lookahead": 2},
     {"bidirectional": False, "causal": True},
 ]
+
+
+@pytest.fixture(autouse=True)
+def _exact_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops with float32 products: what is compared here is how they go; `test_layers` has the int8 ones."""
+    monkeypatch.setattr(Builder, "_int8_product", staticmethod(lambda graph, x, weight: x @ weight.T))
 
 
 @torch.inference_mode()

@@ -5,8 +5,9 @@ of both an int8 variant, a quarter of the size; and `export.json`, what the mode
 
 Nothing is believed: what was written is run by onnxruntime and compared with PyTorch, and a float32 file that says
 something else is refused. The difference is in `export.json`. For int8, onnxruntime's own dynamic quantisation is asked
-for matrix products and LSTMs. Weights get 7 bits and a scale for each unit: processors without VNNI add pairs of 8-bit
-products in 16 bits, which overflow (onnxruntime calls this `reduce_range`). Features stay float32.
+for matrix products and LSTMs; GRUs are loops of int8 products already (`layers.py`). Weights get 7 bits and a scale for
+each unit: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls this
+`reduce_range`). Features stay float32.
 """
 
 from __future__ import annotations

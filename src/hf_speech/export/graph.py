@@ -23,6 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 # LayerNormalization came with 17; every runtime of the last years knows it.
 OPSET = 17
 IR_VERSION = 8
+# The domain of operations that onnxruntime adds to ONNX's own.
+MICROSOFT = "com.microsoft"
 # "To the end" of a dimension, for Slice.
 END = np.iinfo(np.int64).max
 
@@ -173,7 +175,7 @@ class Graph:
         return self.ops(kind, *operands, outputs=1, **attributes)[0]
 
     def ops(self, kind: str, *operands: Operand, outputs: int, **attributes: Any) -> tuple[Value, ...]:
-        """An operation with several outputs. An operand "" is one that is left out."""
+        """An operation with several outputs. An operand "" is one that is left out; `domain` is an attribute."""
         names = [
             operand.name
             if isinstance(operand, Value)
@@ -231,7 +233,7 @@ class Graph:
         """
         model = helper.make_model(
             self.body(),
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
             ir_version=IR_VERSION,
             producer_name="hf_speech",
         )

@@ -5,9 +5,10 @@ model that the export does not know, and is refused.
 
 - Recurrences are ONNX's own GRU and LSTM nodes. They know the length of each clip, so a bidirectional layer is one
   node, and neither masks nor reversals are needed.
-- For int8, a GRU is written out as a loop (`Scan`) over matrix products instead, because no runtime has an int8 GRU
-  while onnxruntime's quantisation knows products, and because that is faster: the weights fit into the cache. Both
-  directions take a step together.
+- For int8, a GRU is written out as a loop (`Scan`) over products with int8 weights instead, because no runtime has an
+  int8 GRU, and because that is faster: the weights fit into the cache. Both directions take a step together. The
+  product is onnxruntime's own (`MatMulNBits`), made for a single row: it takes two thirds of the time of the one that
+  its dynamic quantisation would put there.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ import torch
 from torch import nn
 
 from hf_speech.errors import ModelError
-from hf_speech.export.graph import Graph, Value
+from hf_speech.export.graph import MICROSOFT, Graph, Value
 from hf_speech.models.conv_frontends import FrameConvolution, MaskedBatchNorm
 from hf_speech.models.recurrent import RecurrentLayer
 
 # Where PyTorch's gates stand in ONNX's order: of a GRU (reset, update, new) and an LSTM (input, forget, cell, output).
 GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+
+# Most inputs of a unit that share a scale in an int8 product of the loop.
+LARGEST_BLOCK, SMALLEST_BLOCK = 256, 16
 
 Shape = tuple[int | str, ...]
 """Sizes; those that are free are names."""
@@ -267,7 +271,7 @@ class Builder:
         step_new = body.input("new", "float32", (directions, "batch", size))
         states = [state] if directions == 1 else state.split(0, [1, 1])
         products = [
-            part @ recurrent.T + np.where(inside, bias, 0).astype(np.float32)
+            self._int8_product(body, part, recurrent) + np.where(inside, bias, 0).astype(np.float32)
             for part, (_, recurrent, _, bias) in zip(states, weights, strict=True)
         ]
         product = products[0] if directions == 1 else body.concat(0, *products)
@@ -284,6 +288,27 @@ class Builder:
             ahead, back = output.split(1, [1, 1])
             output = graph.concat(1, ahead, self._reverse(back.squeeze(1), lengths).unsqueeze(1))
         return output, final
+
+    @staticmethod
+    def _int8_product(graph: Graph, x: Value, weight: np.ndarray) -> Value:
+        """`(..., inputs)` times the transpose of a weight `(outputs, inputs)`, of 8 bits, with a scale a block."""
+        outputs, inputs = weight.shape
+        block = min(max(inputs & -inputs, SMALLEST_BLOCK), LARGEST_BLOCK)  # the largest power of two that divides it
+        blocks = np.pad(weight, ((0, 0), (0, -inputs % block))).reshape(outputs, -1, block)
+        scales = np.maximum(np.abs(blocks).max(axis=2), np.finfo(np.float32).tiny) / 127
+        whole = (np.round(blocks / scales[:, :, None]) + 128).astype(np.uint8)  # 128 is zero
+        return graph.op(
+            "MatMulNBits",
+            x,
+            whole,
+            scales.reshape(-1).astype(np.float32),
+            domain=MICROSOFT,
+            K=inputs,
+            N=outputs,
+            bits=8,
+            block_size=block,
+            accuracy_level=4,  # the row becomes int8 as well, by its own scale
+        )
 
     def _reverse(self, x: Value, lengths: Value | None) -> Value:
         """`(frames, batch, features)` with the valid frames of each clip from the last to the first."""

@@ -1,0 +1,32 @@
+"""The int8 products of a GRU's loop; the layers themselves are tested as parts of whole models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hf_speech.export.graph import Graph
+from hf_speech.export.layers import Builder
+
+
+@pytest.mark.parametrize("inputs", [48, 256, 96, 512, 20])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_int8_product_is_the_product_within_half_a_step(inputs: int, batch: int, run_graph) -> None:
+    """Of weights with a scale a block, and of a row with its own: whatever divides the inputs, or does not."""
+    rng = np.random.default_rng(inputs)
+    weight = rng.normal(0.0, 1.0, (40, inputs)).astype(np.float32)
+    weight[3] *= 100.0  # The scale of a unit is no other unit's business.
+    weight[5] = 0.0
+    x = rng.normal(0.0, 1.0, (batch, inputs)).astype(np.float32)
+    graph = Graph("product")
+    graph.output(
+        Builder._int8_product(graph, graph.input("x", "float32", ("batch", inputs)), weight),
+        "y",
+        "float32",
+        ("batch", 40),
+    )
+    product, expected = run_graph(graph, x=x)["y"], x @ weight.T
+    # Each of the two factors is off by half a step at most, at random: their sum grows with the root of the inputs.
+    steps = np.abs(weight).max(axis=1) * np.abs(x).max(axis=1, keepdims=True) / 127
+    assert (np.abs(product - expected) <= np.sqrt(inputs) * steps + 1e-6).all()
+    assert np.abs(product[:, 5]).max() < 1e-6
