@@ -38,7 +38,7 @@ from hf_speech.models import ConvGRUConfig, ConvGRUForCTC
 from hf_speech.models.recurrent import RecurrentLayer
 from hf_speech.training import load_recipe
 from hf_speech.training.options import computes_bfloat16
-from hf_speech.training.run import prepare
+from hf_speech.training.preparation import prepare
 
 RATE, FRAMES_PER_SECOND, LETTERS = 16_000, 100, 32
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"

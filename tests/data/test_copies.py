@@ -12,7 +12,7 @@ from hf_speech.data import copies, make_corpus, read_audio
 from hf_speech.data.copies import multiply
 from hf_speech.errors import RecipeError
 from hf_speech.training import load_recipe
-from hf_speech.training.run import prepare
+from hf_speech.training.preparation import prepare
 
 RATE = 8000
 TEMPOS, PITCHES = [0.7, 1.0, 1.3], [-1.0, 0.0, 1.0]

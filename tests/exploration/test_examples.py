@@ -25,7 +25,7 @@ from hf_speech.exploration.examples import (
 from hf_speech.exploration.table import Entry
 from hf_speech.models import ConvGRUConfig, SpeechFeatureExtractor
 from hf_speech.training import load_recipe
-from hf_speech.training.run import prepare
+from hf_speech.training.preparation import prepare
 
 
 def entry(target: str, speaker: str | None, duration: float) -> Entry:

@@ -17,7 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.training import load_recipe, train
-from hf_speech.training.run import prepare
+from hf_speech.training.preparation import prepare
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 40

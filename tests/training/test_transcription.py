@@ -7,7 +7,7 @@ import pytest
 
 from hf_speech.errors import HFSpeechError
 from hf_speech.training import load_recipe, train
-from hf_speech.training.run import prepare
+from hf_speech.training.preparation import prepare
 
 
 def test_a_recogniser_learns_and_is_saved_with_its_tokenizer(beeps_run: Path) -> None:

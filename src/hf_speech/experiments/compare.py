@@ -18,7 +18,7 @@ from hf_speech.experiments.tables import format_csv, format_markdown, format_tex
 from hf_speech.experiments.variants import Axis, Variant, variants_of
 from hf_speech.tasks import get_task
 from hf_speech.training import load_recipe
-from hf_speech.training.run import make_feature_extractor
+from hf_speech.training.preparation import make_feature_extractor
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from hf_speech.experiments.tables import format_csv, format_markdown, format_tex
 from hf_speech.experiments.variants import Axis, overrides_of, parse_range
 from hf_speech.tasks import Task
 from hf_speech.training import load_recipe
-from hf_speech.training.run import make_feature_extractor
+from hf_speech.training.preparation import make_feature_extractor
 
 JOURNAL = "study.log"
 

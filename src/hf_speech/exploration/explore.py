@@ -22,8 +22,8 @@ from hf_speech.exploration.examples import Example, add_augmented, choose_exampl
 from hf_speech.exploration.page import MASKS, PAGE, is_ours, write_page, write_placeholder
 from hf_speech.exploration.table import Table, read_table
 from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.preparation import fit_feature_extractor, make_feature_extractor, make_model
 from hf_speech.training.recipe import Recipe
-from hf_speech.training.run import fit_feature_extractor, make_feature_extractor, make_model
 
 EXAMPLES_OF_EACH_CLASS, EXAMPLES_OF_TRANSCRIPTS = 2, 8
 CHARTS = ("labels.png", "durations.png", "speakers.png")
