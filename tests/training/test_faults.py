@@ -53,7 +53,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(
     not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("mount") is None,
     reason="needs root to mount a disk",
 )
-@pytest.mark.parametrize("kibibytes", [90, 200, 330])
+@pytest.mark.parametrize("kibibytes", [90, 150, 200, 260, 330])
 def test_a_full_disk_is_one_sentence_and_training_goes_on_when_there_is_room(
     kibibytes: int, tones_run: Path, tones_recipe: Path, tmp_path: Path
 ) -> None:

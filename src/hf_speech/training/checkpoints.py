@@ -106,7 +106,8 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
         return True
     if "no space left" in str(error).lower():
         return True
-    writer_failed = "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error)
+    # Which of them it says depends on how much of the file was written.
+    writer_failed = any(words in str(error) for words in ("PytorchStreamWriter", "unexpected pos", "iostream error"))
     return writer_failed and shutil.disk_usage(folder).free < _ALMOST_NOTHING
 
 
