@@ -7,6 +7,12 @@ them too. The code under `models/` travels to the Hub without this file and rais
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
+# So many names are listed where none of them is like the one that was given.
+MOST_LISTED = 30
+
 
 class HFSpeechError(ValueError):
     """The base of all errors a user can cause and remedy."""
@@ -34,3 +40,20 @@ class ModelError(HFSpeechError):
 
 class PublishError(HFSpeechError):
     """What must not or cannot be published: a secret, a pickle, a figure without its file, a Hub that refuses."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error's sentence about a wrong name: the nearest right one, or all of them if they are few.
+
+    Args:
+        name: What was given; with dots, it may be right but for its section.
+        known: The right names.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if not close:
+        last_parts = {full.rpartition(".")[2]: full for full in reversed(names)}
+        close = [last_parts[part] for part in difflib.get_close_matches(name.rpartition(".")[2], last_parts, n=1)]
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"there are {', '.join(names) if len(names) <= MOST_LISTED else f'{len(names)}, and none is like it'}."

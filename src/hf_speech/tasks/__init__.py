@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from hf_speech.errors import RecipeError
+from hf_speech.errors import RecipeError, nearest
 from hf_speech.tasks.audio_classification import AudioClassification, rank_labels
 from hf_speech.tasks.automatic_speech_recognition import AutomaticSpeechRecognition
 from hf_speech.tasks.base import Record, Task
@@ -32,6 +30,4 @@ def get_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    near = get_close_matches(name, TASKS, n=1, cutoff=0.4)
-    remedy = f"did you mean '{near[0]}'?" if near else f"the tasks are {', '.join(TASKS)}."
-    raise RecipeError(f"There is no task '{name}': {remedy}")
+    raise RecipeError(f"There is no task {name!r}: {nearest(name, TASKS)}")

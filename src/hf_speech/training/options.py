@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import torch
 from transformers import TrainingArguments
 
-from hf_speech.errors import RecipeError
+from hf_speech.errors import RecipeError, nearest
 
 
 @dataclass
@@ -96,9 +95,9 @@ class TrainingOptions:
         names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
         for key in self.trainer_options:
             if key not in names:
-                close = difflib.get_close_matches(key, names, n=1)
-                hint = f": did you mean {close[0]!r}?" if close else "."
-                raise RecipeError(f"transformers' TrainingArguments have no {key!r} (training.trainer_options){hint}")
+                raise RecipeError(
+                    f"transformers' TrainingArguments have no {key!r} (training.trainer_options): {nearest(key, names)}"
+                )
         if "hub_token" in self.trainer_options:  # The recipe is written into the run folder, and published.
             raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
 

@@ -10,7 +10,6 @@ command-line override (`--training.learning_rate 1e-3`). An override without a d
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import re
@@ -26,7 +25,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, SequenceFeatureExtrac
 
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import CORPORA, Corpus
-from hf_speech.errors import RecipeError
+from hf_speech.errors import RecipeError, nearest
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import Task, get_task
 from hf_speech.training.options import TrainingOptions
@@ -94,7 +93,7 @@ def find_recipe(name: str | Path) -> Path:
     known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipe_files()}
     if str(path.with_suffix("")) in known:
         return known[str(path.with_suffix(""))]
-    raise RecipeError(f"There is no recipe {str(name)!r}{_nearest(str(path.with_suffix('')), known)}")
+    raise RecipeError(f"There is no recipe {str(name)!r}: {nearest(str(path.with_suffix('')), known)}")
 
 
 def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrides: Sequence[str] = ()) -> Recipe:
@@ -125,11 +124,11 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
     task = get_task(given.get("task", content.get("task", "audio-classification")))
     corpus_name = given.get("corpus.name", content["corpus"].get("name", "synthetic"))
     if corpus_name not in CORPORA:
-        raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}{_nearest(corpus_name, CORPORA)}")
+        raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}: {nearest(corpus_name, CORPORA)}")
     model_type = given.get("model.model_type", content["model"].get("model_type", task.default_model_type))
     if model_type not in task.model_types:
         raise RecipeError(
-            f"{origin}: the task {task.name} has no model {model_type!r}{_nearest(model_type, task.model_types)}"
+            f"{origin}: the task {task.name} has no model {model_type!r}: {nearest(model_type, task.model_types)}"
         )
 
     parser = _make_parser(task, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
@@ -138,8 +137,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
     for where, keys in ((origin, _dotted(content)), ("The command line", given)):
         for key in keys:
             if key not in valid:
-                known = valid if "." in key else valid | set(SECTIONS)
-                raise RecipeError(f"{where} has an unknown key {key!r}{_nearest(key, known)}")
+                raise RecipeError(f"{where} has an unknown key {key!r}: {nearest(key, valid | set(SECTIONS))}")
     try:
         namespace = parser.parse_object(content)
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
@@ -173,7 +171,7 @@ def load_corpus(
     chosen = load_recipe(source, overrides).corpus
     splits = chosen.load()
     if split not in splits:
-        raise RecipeError(f"The corpus {chosen.name} has no split {split!r}{_nearest(split, splits)}")
+        raise RecipeError(f"The corpus {chosen.name} has no split {split!r}: {nearest(split, splits)}")
     return chosen.name, splits[split]
 
 
@@ -272,17 +270,6 @@ def _dotted(content: Mapping[str, Any]) -> list[str]:
 
 def _full_key(key: str, valid: set[str]) -> str:
     return f"corpus.{key}" if key not in valid and f"corpus.{key}" in valid else key
-
-
-def _nearest(key: str, known: Any) -> str:
-    """The end of an error's sentence: the nearest known names, or all of a few."""
-    names = sorted(known)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    if not close:  # The section may be wrong and the key right.
-        close = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]][:1]
-    if close:
-        return f": did you mean {close[0]!r}?"
-    return f": there are {', '.join(names)}." if len(names) <= 20 else "."
 
 
 def _one_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from datasets import ClassLabel, Value
 
 from hf_speech.data import CORPORA, make_corpus
 from hf_speech.data.corpora import Corpus, ListedCorpus, Utterance
-from hf_speech.data.corpora.base import natural_key, nearest
+from hf_speech.data.corpora.base import natural_key
 from hf_speech.errors import CorpusError
 
 
@@ -53,7 +53,6 @@ def test_a_wrong_name_or_option_names_the_nearest():
         make_corpus("fsd")
     with pytest.raises(CorpusError, match=r"no option 'holdout_speakers': did you mean 'holdout_speaker'\?"):
         make_corpus("fsdd", holdout_speakers="theo")
-    assert nearest("xyz", {"b", "a"}) == "there are a, b."
 
 
 def test_the_columns_are_the_same_everywhere():

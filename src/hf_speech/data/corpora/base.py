@@ -11,7 +11,6 @@ The fields of a corpus class are the keys of a recipe's section `corpus`, and it
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import re
@@ -255,13 +254,6 @@ def duration_of(audio: AudioSource) -> float:
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """A sorting key that puts "2" before "10" and leaves everything else to the alphabet."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error's sentence: the nearest right name, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}."
 
 
 def is_hidden(relative: Path) -> bool:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hf_speech.data.corpora.base import AUDIO_SUFFIXES, ListedCorpus, Utterance, is_hidden, natural_key, nearest
+from hf_speech.data.corpora.base import AUDIO_SUFFIXES, ListedCorpus, Utterance, is_hidden, natural_key
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.splitting import choose
-from hf_speech.errors import CorpusError
+from hf_speech.errors import CorpusError, nearest
 
 
 @dataclass(kw_only=True)

@@ -33,7 +33,6 @@ from hf_speech.data.corpora.base import (
     Corpus,
     duration_of,
     natural_key,
-    nearest,
 )
 from hf_speech.data.corpora.hub_stream import (
     SHUFFLE_BUFFER,
@@ -44,7 +43,7 @@ from hf_speech.data.corpora.hub_stream import (
     text_of,
 )
 from hf_speech.data.corpora.splitting import choose
-from hf_speech.errors import CorpusError
+from hf_speech.errors import CorpusError, nearest
 
 
 @dataclass(kw_only=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import SPLITS, ListedCorpus, Utterance, duration_of, nearest, visible
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus, Utterance, duration_of, visible
 from hf_speech.data.corpora.lines import read_lines, read_pairs
 from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.data.corpora.stretches import Stretch, cut
-from hf_speech.errors import CorpusError
+from hf_speech.errors import CorpusError, nearest
 
 # Seconds that a segment may reach beyond its recording and is then shortened, as in Kaldi's extract-segments.
 _TOLERANCE = 0.5

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hf_speech.data.corpora.base import ListedCorpus, Utterance, nearest, visible
+from hf_speech.data.corpora.base import ListedCorpus, Utterance, visible
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.lines import read_lines
 from hf_speech.data.corpora.splitting import complete_splits
-from hf_speech.errors import CorpusError
+from hf_speech.errors import CorpusError, nearest
 
 URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"
 ARCHIVE_SHA256 = "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5"

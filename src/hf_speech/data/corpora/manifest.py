@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, Utterance, nearest
+from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, Utterance
 from hf_speech.data.corpora.splitting import complete_splits
-from hf_speech.errors import CorpusError
+from hf_speech.errors import CorpusError, nearest
 
 # Tables with these delimiters are written without quoting: a quotation mark in them is a quotation mark.
 _UNQUOTED = ("\t", "|")

@@ -1,0 +1,27 @@
+"""What all errors about wrong names end with."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf_speech.errors import MOST_LISTED, nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("learning_rat", "did you mean 'training.learning_rate'?"),
+        ("profil", "did you mean 'training.profile'?"),
+        ("model.profile", "did you mean 'training.profile'?"),
+        ("an5", "did you mean 'an4'?"),
+        ("xyz", "there are an4, training.learning_rate, training.profile."),
+    ],
+)
+def test_the_nearest_name_is_named_whatever_its_section(name: str, end: str) -> None:
+    assert nearest(name, {"training.learning_rate", "training.profile", "an4"}) == end
+
+
+def test_many_names_are_not_listed() -> None:
+    many = [f"name{index}" for index in range(MOST_LISTED + 1)]
+    assert nearest("xyz", many) == "there are 31, and none is like it."
+    assert nearest("xyz", many[1:]).count("name") == MOST_LISTED
