@@ -137,6 +137,10 @@ def kernel_share(step: Step, seconds: float) -> float:
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
 
 
+# What a batch carries for the Trainer, and a model does not know.
+TRAINERS_OWN = {"files", "left_out", "loader_seconds"}
+
+
 def loader_share(workers: int, batches: int) -> tuple[float, float]:
     """Training recipes/an4.yaml on files: the share of the time spent waiting for the loader, and seconds of a step."""
     with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +183,7 @@ def loader_share(workers: int, batches: int) -> tuple[float, float]:
                 iterator = iter(loader)
                 continue
             ready = time.perf_counter()
-            train({name: tensor for name, tensor in batch.items() if name not in ("rows", "loader_seconds")})
+            train({name: batch[name] for name in batch.keys() - TRAINERS_OWN})
             done += 1
             if done > 4:  # The first batches wait for the workers to be started.
                 waited, worked = waited + ready - start, worked + time.perf_counter() - ready

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from hf_speech.data import make_corpus
+from hf_speech.data.dataset import SpeechCollator, SpeechDataset
+from hf_speech.models import ConvGRUForCTC, SpeechFeatureExtractor
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def report() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report", BENCHMARKS / "report.py")
+def program(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def report() -> ModuleType:
+    return program("report")
 
 
 def test_a_section_is_replaced_where_it_stands(report: ModuleType) -> None:
@@ -60,3 +70,12 @@ def test_only_what_was_printed_to_the_end_is_kept(
     assert "`python benchmarks/good.py --rounds 2`" in page
     assert "['--rounds', '2']" in page
     assert "half" not in page
+
+
+def test_the_timed_steps_get_what_a_model_knows(digit_folder: Path) -> None:
+    rows = make_corpus("folder", data_dir=str(digit_folder)).load()["train"]
+    dataset = SpeechDataset(rows, 8000, lambda row: torch.tensor([1, 2]))
+    extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
+    batch = SpeechCollator(extractor, torch.stack)([dataset[0]])
+    known = inspect.signature(ConvGRUForCTC.forward).parameters
+    assert batch.keys() - program("training").TRAINERS_OWN <= known.keys()
