@@ -72,7 +72,8 @@ def test_only_what_was_printed_to_the_end_is_kept(
     assert "half" not in page
 
 
-def test_the_timed_steps_get_what_a_model_knows(digit_folder: Path) -> None:
+def test_the_timed_steps_get_what_a_model_knows(digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
     rows = make_corpus("folder", data_dir=str(digit_folder)).load()["train"]
     dataset = SpeechDataset(rows, 8000, lambda row: torch.tensor([1, 2]))
     extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
