@@ -1,4 +1,9 @@
-"""Trains a recipe and kills its own process, as `kill -9` does, at a moment named on the command line."""
+"""Trains a recipe and kills its own process, as `kill -9` does, at a moment named on the command line.
+
+    python faults_driver.py RECIPE RUN_DIR MOMENT [RANK] [--resume]
+
+Of several processes only the one with that rank is killed; no moment, "never", is one of a training left alone.
+"""
 
 from __future__ import annotations
 
@@ -71,12 +76,18 @@ MOMENTS = {
     "writing the weights of a checkpoint": lambda: die_halfway("model.safetensors", 3),
     "writing the optimiser of a checkpoint": lambda: die_halfway("optimizer.pt", 3),
     "after an epoch, evaluating": lambda: die_at_call(SpeechTrainer, "evaluate", 3),
+    "in an evaluation": lambda: die_at_call(SpeechTrainer, "prediction_step", 3),
     "at the end, writing the model": lambda: die_at_call(run, "_save", 1),
     "at the end, evaluating": lambda: die_at_call(run, "_evaluate", 1),
 }
 
 
 if __name__ == "__main__":
-    recipe, run_dir, moment = sys.argv[1:]
-    MOMENTS[moment]()
-    train(load_recipe(recipe), run_dir)
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    recipe, run_dir, moment, *rank = words
+    if moment != "never" and (not rank or os.environ["RANK"] == rank[0]):
+        MOMENTS[moment]()
+    # Together the processes have the recipe's batch.
+    share = load_recipe(recipe).training.per_device_train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))
+    options = ["--training.per_device_train_batch_size", str(share)]
+    train(load_recipe(recipe, options), run_dir, resume="--resume" in sys.argv)
