@@ -64,7 +64,8 @@ def test_batches_are_those_computed_anew(rows: Dataset, options: dict) -> None:
     collator = SpeechCollator(extractor, torch.tensor)
     expected, batch = (collator([dataset[index] for index in (4, 0, 5)]) for dataset in (anew, cached))
     assert batch.keys() == expected.keys()
-    for name in expected.keys() - {"loader_seconds"}:
+    assert batch["files"] == expected["files"]
+    for name in expected.keys() - {"files", "left_out", "loader_seconds"}:
         torch.testing.assert_close(batch[name], expected[name], atol=1e-5, rtol=1e-5)
 
 
