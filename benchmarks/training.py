@@ -33,7 +33,7 @@ from recurrence import packed_twin
 from torch import nn
 from torch.utils.data import DataLoader
 
-from hf_speech.data.dataset import SpeechCollator, SpeechDataset
+from hf_speech.data.dataset import TRAINERS_OWN, SpeechCollator, SpeechDataset
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC
 from hf_speech.models.recurrent import RecurrentLayer
 from hf_speech.training import load_recipe
@@ -135,10 +135,6 @@ def kernel_share(step: Step, seconds: float) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
-
-
-# What a batch carries for the Trainer, and a model does not know.
-TRAINERS_OWN = {"files", "left_out", "loader_seconds"}
 
 
 def loader_share(workers: int, batches: int) -> tuple[float, float]:

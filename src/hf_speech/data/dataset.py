@@ -24,6 +24,8 @@ from hf_speech.errors import RecipeError
 
 # Decoded audio up to this size stays in memory, where every epoch finds it: 2 GiB are 9 hours at 16 kHz.
 KEEP_DECODED_BYTES = 2 << 30
+# What a batch carries for the Trainer, and a model does not know.
+TRAINERS_OWN = ("files", "left_out", "loader_seconds")
 
 
 class SpeechDataset(torch.utils.data.Dataset):

@@ -125,8 +125,10 @@ def transcript_fault(
         The kind of fault and the end of a sentence about it, or None.
     """
     written = normalize_for(text, tokenizer)
-    missing = sorted(set(written) - set(_character_ids(tokenizer)))
-    needed, frames = frames_needed(encode_text(written, tokenizer)), frames_of(seconds)
+    known = _character_ids(tokenizer)
+    missing = sorted(set(written) - set(known))
+    needed = frames_needed([known.get(character, tokenizer.unk_token_id) for character in written])
+    frames = frames_of(seconds)
     numbers = [word for word in written.split() if any(character.isdecimal() for character in word)]
     if not written:
         return EMPTY, f"of the transcript {text!r} nothing is left after normalisation"

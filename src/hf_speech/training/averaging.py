@@ -56,13 +56,17 @@ class WeightAveraging(TrainerCallback):
         for name, parameter in model.named_parameters():
             self._average[name].lerp_(parameter.detach().to(self._average[name]), 1 - decay)
         if control.should_evaluate or control.should_save:
-            self.on_epoch_end(args, state, control, model)
+            self._average_into(model)
 
     @torch.no_grad()
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
         """Puts the average into the model, before evaluation and saving."""
+        self._average_into(model)
+
+    def _average_into(self, model: Any) -> None:
+        """Puts the average into the model, unless it is there already."""
         if self._waiting is None:
             self._waiting = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
             self._load(model, self._average)

@@ -119,11 +119,13 @@ class TrainingOptions:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
         values["metric_for_best_model"] = self.metric_for_best_model or metric
         values["greater_is_better"] = greater_is_better and values["metric_for_best_model"] != "loss"
+        strategy = "epoch" if self.eval_steps is None else "steps"
+        if self.eval_steps is not None:
+            values["save_steps"] = self.eval_steps
         values |= {
             "output_dir": str(run_dir / "checkpoints"),
-            "eval_strategy": "epoch" if self.eval_steps is None else "steps",
-            "save_strategy": "epoch" if self.eval_steps is None else "steps",
-            "save_steps": 500 if self.eval_steps is None else self.eval_steps,
+            "eval_strategy": strategy,
+            "save_strategy": strategy,
             # Rows carry more than the model's arguments (their lengths, their names).
             "remove_unused_columns": False,
             "label_names": ["labels"],

@@ -22,6 +22,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
 
+from hf_speech.data.dataset import TRAINERS_OWN
 from hf_speech.data.inspection import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError
@@ -148,7 +149,7 @@ class SpeechTrainer(SnapshotPushes):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss of a batch; while training, remembers which files it came from."""
-        files, left_out, seconds = (inputs.pop(name, None) for name in ("files", "left_out", "loader_seconds"))
+        files, left_out, seconds = (inputs.pop(name, None) for name in TRAINERS_OWN)
         if files is not None and model.training:
             self._files += files
             for reason in left_out:
@@ -212,28 +213,24 @@ class SpeechTrainer(SnapshotPushes):
         self._sampler = DurationBatchSampler(dataset.durations, max_seconds, seed, self.args.world_size)
         # The processes have equally many batches already; accelerate evens them out by repeating utterances.
         self.accelerator.even_batches = False
-        return self.accelerator.prepare(
-            torch.utils.data.DataLoader(
-                dataset,
-                batch_sampler=self._sampler,
-                collate_fn=self.data_collator,
-                num_workers=self.args.dataloader_num_workers,
-                pin_memory=self.args.dataloader_pin_memory,
-            )
-        )
+        return self.accelerator.prepare(self._plain_loader(batch_sampler=self._sampler))
 
     def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader:
         """A loader of a stream, of which each process has its own part already."""
-        loader = torch.utils.data.DataLoader(
-            stream,
-            batch_size=stream.batch_size,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
+        loader = self._plain_loader(batch_size=stream.batch_size)
         # Left to itself, accelerate would read everything in the first process and hand it out.
         alone = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
         return prepare_data_loader(loader, self.args.device, put_on_device=True, **alone)
+
+    def _plain_loader(self, **batches: Any) -> torch.utils.data.DataLoader:
+        """A loader of the training split that accelerate has not seen yet."""
+        return torch.utils.data.DataLoader(
+            self.train_dataset,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            **batches,
+        )
 
 
 class ProgressReporter(ProgressCallback):

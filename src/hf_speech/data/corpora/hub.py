@@ -37,10 +37,11 @@ from hf_speech.data.corpora.base import (
 from hf_speech.data.corpora.hub_stream import (
     SHUFFLE_BUFFER,
     HubStream,
-    class_name,
     encoded_recordings,
     fetch_sound,
+    target_of,
     text_of,
+    undecoded,
 )
 from hf_speech.data.corpora.splitting import choose
 from hf_speech.errors import CorpusError, nearest
@@ -120,13 +121,11 @@ class Hub(Corpus):
         with self._explained_errors():
             rows = self._open()[self.train_split]
         target = self.text_column or self.label_column
-        feature = (rows.features or {}).get(target)
         return HubStream(
-            # A stream still has to encode its rows, of which only an Audio feature can make a row of a path.
-            rows.select_columns([self.audio_column, target]).cast_column(self.audio_column, Audio(decode=False)),
+            undecoded(rows.select_columns([self.audio_column, target]), self.audio_column),
             audio_column=self.audio_column,
             target_column=target,
-            own_feature=feature if isinstance(feature, ClassLabel) and feature.names else None,
+            feature=(rows.features or {}).get(target),
             class_names=class_names or [],
             seed=self.seed,
         )
@@ -192,22 +191,20 @@ class Hub(Corpus):
             )
         rows = rows.select_columns(list({column for column in wanted.values() if column is not None}))
         if isinstance(rows, IterableDataset):
-            # A stream still has to encode its rows, of which only an Audio feature can make a row of a path.
-            rows = self._fetch(rows.cast_column(self.audio_column, Audio(decode=False)))
+            rows = self._fetch(undecoded(rows, self.audio_column))
         elif self.max_rows is not None and self.max_rows < len(rows):
             rows = rows.shuffle(seed=self.seed).select(range(self.max_rows))
         rows = rows.cast_column(self.audio_column, AUDIO_FEATURE)
         target, speaker = self.text_column or self.label_column, self.speaker_column
         feature = rows.features[target]
-        named = isinstance(feature, ClassLabel) and bool(feature.names)
         audio = rows.select_columns(self.audio_column)
         if self.audio_column != "audio":  # renaming a column to its own name is an error
             audio = audio.rename_column(self.audio_column, "audio")
         return _Part(
             audio=audio,
-            targets=[class_name(feature, value) if named else text_of(value) for value in rows[target]],
+            targets=[target_of(feature, value) for value in rows[target]],
             speakers=[text_of(value) for value in rows[speaker]] if speaker else [None] * len(rows),
-            class_names=list(feature.names) if named else [],
+            class_names=list(feature.names or []) if isinstance(feature, ClassLabel) else [],
         )
 
     def _fetch(self, stream: IterableDataset) -> Dataset:

@@ -23,7 +23,7 @@ class HubStream:
         stream: The split, with the two columns needed.
         audio_column: Column with the recording.
         target_column: Column with the class or the transcript.
-        own_feature: Names of its classes, if the dataset has ids of them.
+        feature: What the dataset says the target is, such as its names of the classes, whose ids its rows have.
         class_names: Names of our classes; empty for transcripts.
         seed: Seed of the order.
     """
@@ -31,7 +31,7 @@ class HubStream:
     stream: IterableDataset
     audio_column: str
     target_column: str
-    own_feature: ClassLabel | None = None
+    feature: Any = None
     class_names: list[str] = field(default_factory=list)
     seed: int = 0
 
@@ -57,9 +57,9 @@ class HubStream:
             yield {"audio": fetch_sound(row[self.audio_column]), **self._target(row[self.target_column])}
 
     def _target(self, value: Any) -> dict[str, Any]:
+        name = target_of(self.feature, value)
         if not self.class_names:
-            return {"text": text_of(value)}
-        name = text_of(value) if self.own_feature is None else class_name(self.own_feature, value)
+            return {"text": name}
         return {"label": self.class_names.index(name) if name in self.class_names else None}
 
 
@@ -71,9 +71,19 @@ def fetch_sound(audio: Mapping[str, Any]) -> dict[str, Any]:
         return {"path": audio["path"], "bytes": file.read()}
 
 
-def class_name(feature: ClassLabel, value: int | None) -> str | None:
-    """The class of an id; the Hub's -1 is "unknown"."""
-    return None if value is None or value < 0 else feature.int2str(value)
+def undecoded(stream: IterableDataset, audio_column: str) -> IterableDataset:
+    """A stream whose recordings stay as they are.
+
+    It still has to encode its rows, of which only an Audio feature can make a row of a path.
+    """
+    return stream.cast_column(audio_column, Audio(decode=False))
+
+
+def target_of(feature: Any, value: Any) -> str | None:
+    """The name of a class or a transcript, None if there is none; of class ids, the Hub's -1 is "unknown"."""
+    if isinstance(feature, ClassLabel) and feature.names:
+        return None if value is None or value < 0 else feature.int2str(value)
+    return text_of(value)
 
 
 def text_of(value: Any) -> str | None:
