@@ -6,7 +6,6 @@ import itertools
 import pickle
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
@@ -153,19 +152,11 @@ def test_collated_batches_carry_files_and_what_was_left_out() -> None:
     assert [reason[:5] for batch in batches for reason in batch["left_out"]] == ["0.wav"]
 
 
-@dataclass
-class Classes:
-    """A stream of class ids of another dataset."""
-
-    values: list[Any]
-    passes: list[int] = field(default_factory=list)
-
-    def stream(self, feature: Any, names: list[str]) -> HubStream:
-        rows = [{"recording": {"bytes": sound(0), "path": "x.wav"}, "said": value} for value in self.values]
-        features = Features({**FEATURES, "said": feature})
-        stream = Dataset.from_list(rows, features=features).to_iterable_dataset()
-        own = feature if isinstance(feature, datasets.ClassLabel) else None
-        return HubStream(stream, "recording", "said", own, names)
+def classes(values: list[Any], feature: Any, names: list[str]) -> HubStream:
+    """A stream of class ids, or names, of another dataset."""
+    rows = [{"recording": {"bytes": sound(0), "path": "x.wav"}, "said": value} for value in values]
+    stream = Dataset.from_list(rows, features=Features({**FEATURES, "said": feature})).to_iterable_dataset()
+    return HubStream(stream, "recording", "said", feature, names)
 
 
 def labels(source: HubStream) -> Iterator[Any]:
@@ -175,8 +166,8 @@ def labels(source: HubStream) -> Iterator[Any]:
 def test_classes_become_ours_by_name() -> None:
     names = ["a", "b"]
     own = datasets.ClassLabel(names=["b", "c", "a"])
-    assert Counter(labels(Classes([0, 1, 2, -1]).stream(own, names))) == Counter([1, None, 0, None])
-    assert Counter(labels(Classes(["b", "a", "z", " "]).stream(Value("string"), names))) == Counter([1, 0, None, None])
+    assert Counter(labels(classes([0, 1, 2, -1], own, names))) == Counter([1, None, 0, None])
+    assert Counter(labels(classes(["b", "a", "z", " "], Value("string"), names))) == Counter([1, 0, None, None])
 
 
 def test_a_stream_can_be_sent_to_workers_that_are_spawned() -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.launching import launch_two
 
 from hf_speech.errors import TrainingError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.averaging import WEIGHTS_FILE
 from hf_speech.training.checkpoints import what_is_missing
 
-ACCELERATE = Path(__file__).resolve().parents[2] / "recipes" / "accelerate"
 DRIVER = Path(__file__).with_name("faults_driver.py")
 MOMENTS = (
     "in a step",
@@ -50,18 +50,11 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(
         assert (tmp_path / "run" / "evaluation" / f"{split}.json").is_file()
 
 
-def launch(recipe: Path, run_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Trains in two processes, and waits for both."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ACCELERATE / "cpu.yaml")]
-    command = [*launcher, "--main_process_port", "0", str(DRIVER), str(recipe), str(run_dir), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
 @pytest.fixture(scope="module")
 def run_of_two(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of two processes that nothing happens to."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    done = launch(tones_recipe, folder, "never")
+    done = launch_two(DRIVER, str(tones_recipe), str(folder), "never")
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -72,10 +65,10 @@ def run_of_two(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_when_one_of_two_processes_is_killed_the_other_ends_too_and_both_can_go_on(
     rank: str, moment: str, run_of_two: Path, tones_recipe: Path, tmp_path: Path
 ) -> None:
-    killed = launch(tones_recipe, tmp_path / "run", moment, rank)
+    killed = launch_two(DRIVER, str(tones_recipe), str(tmp_path / "run"), moment, rank)
     assert killed.returncode != 0
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    resumed = launch(tones_recipe, tmp_path / "run", "never", "--resume")
+    resumed = launch_two(DRIVER, str(tones_recipe), str(tmp_path / "run"), "never", "--resume")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert "Resuming from" in resumed.stdout
     first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", run_of_two))

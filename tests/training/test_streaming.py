@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -13,6 +11,7 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
+from tests.training.launching import launch_two
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_speech.errors import CorpusError, RecipeError
@@ -138,10 +137,8 @@ def test_left_out_utterances_are_told(
 def test_two_processes_share_a_stream(beeps: Path, recipe: Path, tmp_path: Path) -> None:
     """Each reads its own part, with batches of other lengths than the other's, and one model learns from both."""
     options = words(beeps, "--training.eval_steps", "20", "--training.per_device_train_batch_size", "4")
-    job = [str(REPOSITORY / "scripts" / "train.py"), str(recipe), "--output_dir", str(tmp_path / "two"), *options]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch"]
-    launcher += ["--config_file", str(REPOSITORY / "recipes" / "accelerate" / "cpu.yaml"), "--main_process_port", "0"]
-    done = subprocess.run([*launcher, *job], capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)
+    script = REPOSITORY / "scripts" / "train.py"
+    done = launch_two(script, str(recipe), "--output_dir", str(tmp_path / "two"), *options)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("utterances inspected") == 1  # Only the first process speaks.
     losses = [entry["eval_loss"] for entry in log(tmp_path / "two") if "eval_loss" in entry]
