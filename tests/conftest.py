@@ -40,6 +40,14 @@ def fsdd_dir(corpora_dir: Path) -> Path:
     return corpora_dir / "free-spoken-digit-dataset"
 
 
+@pytest.fixture
+def impatient_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of `datasets` that are left before their end, without the 5 s for which each waits for its threads."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.01)
+
+
 def tone(seconds: float, frequency: float = 440.0, sampling_rate: int = 16_000, amplitude: float = 0.5) -> np.ndarray:
     """A sine of `frequency` Hz as float32 samples."""
     time = np.arange(round(seconds * sampling_rate)) / sampling_rate

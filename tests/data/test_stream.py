@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Value
 from tests.data.corpora.test_hub import RATE, sound
 
 from hf_speech.data.augmentation import Augmentation
@@ -22,13 +21,10 @@ from hf_speech.data.stream import Admission, SpeechStream
 from hf_speech.errors import CorpusError
 from hf_speech.models import SpeechFeatureExtractor
 
+pytestmark = pytest.mark.usefixtures("impatient_streams")
+
 COUNT = 40
 FEATURES = Features({"recording": {"bytes": Value("binary"), "path": Value("string")}, "said": Value("string")})
-
-
-@pytest.fixture(autouse=True)
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.01)  # 5 s a stream
 
 
 def source_of(num_shards: int, count: int = COUNT, **damaged: bytes) -> HubStream:
@@ -165,7 +161,7 @@ def labels(source: HubStream) -> Iterator[Any]:
 
 def test_classes_become_ours_by_name() -> None:
     names = ["a", "b"]
-    own = datasets.ClassLabel(names=["b", "c", "a"])
+    own = ClassLabel(names=["b", "c", "a"])
     assert Counter(labels(classes([0, 1, 2, -1], own, names))) == Counter([1, None, 0, None])
     assert Counter(labels(classes(["b", "a", "z", " "], Value("string"), names))) == Counter([1, 0, None, None])
 

@@ -6,17 +6,15 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.training.launching import CONFIGURATION, REPOSITORY, launch_command, launch_two
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_speech.training import load_recipe, train
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-ACCELERATE = REPOSITORY / "recipes" / "accelerate"
 EPOCHS = ["--training.num_train_epochs", "3", "--training.load_best_model_at_end", "false"]
 ADDRESSES = ("10.77.46.1", "10.77.46.2")
 
@@ -26,12 +24,11 @@ def log(run: Path) -> list[dict[str, float]]:
     return json.loads((Path(last) / "trainer_state.json").read_text())["log_history"]
 
 
-def launch(recipe: Path, output: Path, *options: str) -> list[str]:
-    """The command that trains with `accelerate launch`, each process with half of the recipe's batch."""
+def training(recipe: Path, output: Path) -> tuple[Path, *tuple[str, ...]]:
+    """The script and its words with which each of two processes trains on half of the recipe's batch."""
     half = str(load_recipe(recipe).training.per_device_train_batch_size // 2)
-    job = [str(REPOSITORY / "scripts" / "train.py"), str(recipe), "--output_dir", str(output), *EPOCHS]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
-    return [*launcher, *job, "--training.per_device_train_batch_size", half]
+    words = (str(recipe), "--output_dir", str(output), *EPOCHS, "--training.per_device_train_batch_size", half)
+    return (REPOSITORY / "scripts" / "train.py", *words)
 
 
 def assert_trained_alike(recipe: Path, one: Path, two: Path) -> None:
@@ -57,9 +54,7 @@ def recipe(request: pytest.FixtureRequest) -> Path:
 @pytest.mark.slow
 def test_two_processes_give_the_losses_and_metrics_of_one(recipe: Path, tmp_path: Path) -> None:
     one = train(load_recipe(recipe, EPOCHS), tmp_path / "one").run_dir
-    options = ["--config_file", str(ACCELERATE / "cpu.yaml"), "--main_process_port", "0"]
-    command = launch(recipe, tmp_path / "two", *options)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)
+    done = launch_two(*training(recipe, tmp_path / "two"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("utterances inspected") == 1  # Only the first process speaks.
     assert_trained_alike(recipe, one, tmp_path / "two")
@@ -98,11 +93,11 @@ def hosts() -> Iterator[list[list[str]]]:
 @pytest.mark.slow
 def test_two_hosts_give_the_losses_and_metrics_of_one(hosts: list[list[str]], recipe: Path, tmp_path: Path) -> None:
     one = train(load_recipe(recipe, EPOCHS), tmp_path / "one").run_dir
-    options = ["--config_file", str(ACCELERATE / "cpu.yaml"), "--num_machines", "2", "--num_processes", "2"]
-    options += ["--main_process_ip", ADDRESSES[0], "--main_process_port", "29461", "--machine_rank"]
+    options = (*CONFIGURATION, "--num_machines", "2", "--num_processes", "2")
+    options += ("--main_process_ip", ADDRESSES[0], "--main_process_port", "29461", "--machine_rank")
     processes = [
         subprocess.Popen(
-            [*host, *launch(recipe, tmp_path / "two", *options, str(rank))],
+            [*host, *launch_command((*options, str(rank)), *training(recipe, tmp_path / "two"))],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -6,7 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import datasets
 import pytest
 import torch
 from datasets import Dataset
@@ -18,15 +17,12 @@ from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.preparation import prepare
 
+pytestmark = pytest.mark.usefixtures("impatient_streams")
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS = 40
 STREAM = ["--corpus.name", "hub", "--corpus.streaming", "true", "--corpus.stream_train", "true"]
 STREAM += ["--corpus.max_rows", "30", "--corpus.text_column", "text"]
-
-
-@pytest.fixture(autouse=True)
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.01)  # 5 s a stream
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,14 @@ from hf_speech.data import inspect_corpus, make_corpus, read_audio
 from hf_speech.data.corpora import hub, hub_stream
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("impatient_streams")
+
 RATE = 8000
 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets_cache")
-    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.01)  # 5 s a stream
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
 
 
