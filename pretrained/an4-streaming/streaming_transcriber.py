@@ -140,7 +140,7 @@ class StreamingTranscriber:
         num_features = min(num_features, self._num_samples // self._hop)
         if num_features > self._num_features:
             self._extract(num_features)
-        logits = self.model.classify(self._look_ahead(self._encode(), final))
+        logits = self.model.classifier(self.model.norm(self._look_ahead(self._encode(), final)))
         self._read(logits)
         return StreamingUpdate(" ".join(self._text.split()), logits)
 

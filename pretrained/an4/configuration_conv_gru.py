@@ -33,9 +33,6 @@ class ConvGRUConfig(PreTrainedConfig):
         stem_channels: Channels of the two 3 x 3 convolutions over time and frequency with which "subsampling" then
             begins, each of which halves the frequencies; 0 for one convolution over time that mixes all features.
         kernel_size: Frames a convolution of "subsampling" spans.
-        logits_per_frame: Logit frames that each frame of the recurrence gives. Letters come faster than sounds: the
-            fifteen of a hurried speaker takes 0.3 s and needs 8 logit frames, a blank between the e's among them, of
-            which there are 7 where each spans 40 ms. Two of 20 ms cost no more than a wider classifier.
         hidden_size: GRU units of each direction.
         num_hidden_layers: GRU layers.
         bidirectional: Whether each layer also reads from the end to the beginning; such a model cannot stream.
@@ -66,7 +63,7 @@ class ConvGRUConfig(PreTrainedConfig):
         pad_token_id: Id of the CTC blank.
 
     Attributes:
-        stride: Input frames a frame of the recurrence spans.
+        stride: Input frames a logit frame spans.
         inputs_to_logits_ratio: Samples a logit frame spans, as transformers' pipeline wants to know.
     """
 
@@ -81,7 +78,6 @@ class ConvGRUConfig(PreTrainedConfig):
     channels: int = 256
     stem_channels: int = 0
     kernel_size: int = 5
-    logits_per_frame: int = 1
     hidden_size: int = 256
     num_hidden_layers: int = 3
     bidirectional: bool = True
@@ -103,13 +99,13 @@ class ConvGRUConfig(PreTrainedConfig):
 
     @property
     def stride(self) -> int:
-        """Input frames a frame of the recurrence spans."""
+        """Input frames a logit frame spans."""
         return FIXED_STRIDES.get(self.frontend, self.subsampling)
 
     @property
     def inputs_to_logits_ratio(self) -> int:
         """Samples a logit frame spans."""
-        return self.hop_length * self.stride // self.logits_per_frame
+        return self.hop_length * self.stride
 
     def validate_sizes(self) -> None:
         """Refuses what no model can be; run by `strict` whenever a configuration is made or loaded."""
@@ -132,11 +128,6 @@ class ConvGRUConfig(PreTrainedConfig):
             raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
         if not 2 <= self.kernel_size <= 255:
             raise ValueError(f"kernel_size must be at least 2 and at most 255, and {self.kernel_size} is not.")
-        if not 1 <= self.logits_per_frame <= 64 or self.hop_length * self.stride % self.logits_per_frame:
-            raise ValueError(
-                f"logits_per_frame must divide the {self.hop_length * self.stride} samples that a frame spans, and be "
-                f"at most 64; {self.logits_per_frame} is not."
-            )
         if not 0 <= self.lookahead <= 1024 or (self.lookahead and self.bidirectional):
             raise ValueError(
                 f"lookahead ({self.lookahead}) must be at least 0, and 0 for a bidirectional model, which sees "

@@ -36,7 +36,6 @@ FRONT_ENDS: dict[str, dict[str, Any]] = {
     "subsampling": {"frontend": "subsampling"},
     "subsampling 8": {"frontend": "subsampling", "subsampling": 8, "recurrent_norm": "batch"},
     "subsampling with a stem": {"frontend": "subsampling", "stem_channels": 4},
-    "two logits a frame": {"frontend": "subsampling", "logits_per_frame": 2},
 }
 DIRECTIONS: dict[str, dict[str, Any]] = {
     "bidirectional": {},
@@ -72,17 +71,10 @@ def make_recogniser(frontend: str, direction: str = "bidirectional") -> Automati
     # Random logits hardly differ from frame to frame; larger ones that are around zero make text.
     with torch.no_grad():
         model.classifier.weight *= 50
-        logits = model(**extractor(babble(16_000, 99), sampling_rate=RATE)).logits[0]
-        model.classifier.bias -= logits.unflatten(0, (-1, config.logits_per_frame)).mean(dim=0).flatten()
+        model.classifier.bias -= model(**extractor(babble(16_000, 99), sampling_rate=RATE)).logits[0].mean(dim=0)
     return pipeline(
         "automatic-speech-recognition", model=model, feature_extractor=extractor, tokenizer=tokenizer, device="cpu"
     )
-
-
-def num_logits(num_samples: int, config: ConvGRUConfig) -> int:
-    """One for each `inputs_to_logits_ratio` samples; but a frame of the recurrence that is not whole has none."""
-    each = config.logits_per_frame
-    return num_samples // (config.inputs_to_logits_ratio * each) * each
 
 
 def given(samples: np.ndarray, rate: int = RATE) -> dict[str, Any]:
@@ -101,7 +93,7 @@ def test_alone_and_in_a_batch_the_same_logits_and_text(frontend: str, direction:
         together = recogniser.model(**inputs).logits
         for sound, logits in zip(sounds, together, strict=True):
             alone = recogniser.model(**recogniser.feature_extractor(sound, sampling_rate=RATE)).logits[0]
-            assert len(alone) == num_logits(len(sound), recogniser.model.config)
+            assert len(alone) == len(sound) // recogniser.model.config.inputs_to_logits_ratio
             # Of logits that were made fifty times as large.
             torch.testing.assert_close(logits[: len(alone)], alone, atol=5e-4, rtol=0)
             assert (logits[len(alone) :].argmax(-1) == 0).all()
@@ -116,17 +108,15 @@ def test_alone_and_in_a_batch_the_same_logits_and_text(frontend: str, direction:
 def test_frames_are_samples_over_the_ratio_for_every_length(frontend: str) -> None:
     recogniser = make_recogniser(frontend)
     model, ratio = recogniser.model, recogniser.model.config.inputs_to_logits_ratio
-    assert ratio * model.config.logits_per_frame == 80 * model.config.stride
+    assert ratio == 80 * model.config.stride
     lengths = np.random.default_rng(0).integers(80, 3000, 200)
     for length in lengths.tolist():
         inputs = recogniser.feature_extractor(babble(length), sampling_rate=RATE)
         assert inputs["attention_mask"].sum() == length // 80
         with torch.inference_mode():
             logits = model(**inputs).logits
-        assert logits.shape == (1, num_logits(length, model.config), model.config.vocab_size), length
-        assert model.num_logit_frames(inputs["attention_mask"].sum()) == logits.shape[1]
-        if model.config.logits_per_frame == 1:
-            assert logits.shape[1] == length // ratio
+        assert logits.shape == (1, length // ratio, model.config.vocab_size), length
+        assert model.num_logit_frames(inputs["attention_mask"].sum()) == length // ratio
 
 
 @every_front_end

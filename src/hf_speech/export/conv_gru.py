@@ -16,7 +16,6 @@ from torch import nn
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.graph import Graph, Value
 from hf_speech.export.layers import Builder, Masks, State
-from hf_speech.models.configuration_conv_gru import ConvGRUConfig
 from hf_speech.models.conv_frontends import (
     DeepSpeech2FrontEnd,
     ResidualBlock,
@@ -67,12 +66,12 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
             encoded = _look_ahead(builder, model, x, after=model.lookahead.lookahead).transpose(0, 2, 1)
     logits = _classify(builder, model, encoded)
     with graph.scope("padding"):
-        padding = np.full((config.logits_per_frame, config.vocab_size), IMPOSSIBLE, dtype=np.float32)
-        padding[:, config.pad_token_id] = 0.0
-        logits = graph.where(masks.valid(), logits, padding.reshape(-1)).slice(1, 0, heard.longest // config.stride)
+        padding = np.full(config.vocab_size, IMPOSSIBLE, dtype=np.float32)
+        padding[config.pad_token_id] = 0.0
+        logits = graph.where(masks.valid(), logits, padding).slice(1, 0, heard.longest // config.stride)
     assert masks.lengths is not None
-    graph.output(_in_time(logits, config), "logits", "float32", ("batch", "frames", config.vocab_size))
-    graph.output(masks.lengths * config.logits_per_frame, "logit_lengths", "int64", ("batch",))
+    graph.output(logits, "logits", "float32", ("batch", "frames", config.vocab_size))
+    graph.output(masks.lengths, "logit_lengths", "int64", ("batch",))
     if statistics is not None:
         raw = heard.raw.slice(1, 0, heard.longest)
         graph.output(raw, "features", "float32", ("batch", "feature_frames", config.input_size))
@@ -122,8 +121,7 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     if model.lookahead is not None:
         with graph.scope("lookahead"):
             encoded = _look_ahead_in_stream(builder, model, encoded, final)
-    logits = _in_time(_classify(builder, model, encoded), config)
-    graph.output(logits, "logits", "float32", ("batch", "frames", config.vocab_size))
+    graph.output(_classify(builder, model, encoded), "logits", "float32", ("batch", "frames", config.vocab_size))
     builder.check_all_used(model, TRAINING_ONLY, name)
     return graph, builder.states
 
@@ -165,14 +163,8 @@ def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> t
 
 
 def _classify(builder: Builder, model: ConvGRUForCTC, x: Value) -> Value:
-    """`(batch, frames, size)` to `(batch, frames, logits_per_frame * vocabulary)`."""
     with builder.graph.scope("classifier"):
         return builder.linear(builder.layer_norm(x, model.norm), model.classifier)
-
-
-def _in_time(logits: Value, config: ConvGRUConfig) -> Value:
-    """What was said of each frame, one logit frame after the other: `(batch, logit frames, vocabulary)`."""
-    return logits if config.logits_per_frame == 1 else logits.reshape(0, -1, config.vocab_size)
 
 
 def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) -> Value:

@@ -240,7 +240,7 @@ def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
     logits: np.ndarray = loaded.model(**inputs).logits[0].numpy()
     if logits.ndim == 1:
         return logits
-    return logits[: loaded.model.num_logit_frames(int(inputs["attention_mask"].sum()))]
+    return logits[: int(inputs["attention_mask"].sum()) // loaded.model.config.stride]
 
 
 def _logits_of_stream(stream: ExportedStream, samples: np.ndarray) -> np.ndarray:

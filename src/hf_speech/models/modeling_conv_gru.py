@@ -97,9 +97,8 @@ class ConvGRUForCTC(PreTrainedModel):
         self.lookahead = Lookahead(size, config.lookahead) if config.lookahead else None
         self.norm = nn.LayerNorm(size)
         self.intermediate_norm = nn.LayerNorm(size) if config.intermediate_ctc_weight else None
-        each = config.logits_per_frame
-        self.classifier = nn.Linear(size, each * config.vocab_size)
-        self.phone_classifier = nn.Linear(size, each * config.num_phones) if config.num_phones else None
+        self.classifier = nn.Linear(size, config.vocab_size)
+        self.phone_classifier = nn.Linear(size, config.num_phones) if config.num_phones else None
         self.post_init()
 
     @torch.no_grad()
@@ -124,15 +123,7 @@ class ConvGRUForCTC(PreTrainedModel):
 
     def num_logit_frames(self, num_frames: torch.Tensor | int) -> torch.Tensor | int:
         """Logit frames that so many feature frames give."""
-        return num_frames // self.config.stride * self.config.logits_per_frame
-
-    def classify(self, frames: torch.Tensor) -> torch.Tensor:
-        """Logits `(..., frames * logits_per_frame, vocab_size)` of the last layer's output `(..., frames, size)`."""
-        return self._in_time(self.classifier(self.norm(frames)))
-
-    def _in_time(self, logits: torch.Tensor) -> torch.Tensor:
-        """What a classifier says of each frame, one logit frame after the other."""
-        return logits.unflatten(-1, (self.config.logits_per_frame, -1)).flatten(-3, -2)
+        return num_frames // self.config.stride
 
     def _encode(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The outputs of all recurrent layers and of the middle one, `(batch, frames, size)`, of the front end's."""
@@ -163,9 +154,8 @@ class ConvGRUForCTC(PreTrainedModel):
                 of no use but while training.
 
         Returns:
-            `logits` `(batch, frames // stride * logits_per_frame, vocab_size)`, in which padded frames are certainly
-            blank, and, with labels, the scalar `loss`: the mean over utterances of the negative log-likelihood of a
-            token.
+            `logits` `(batch, frames // stride, vocab_size)`, in which padded frames are certainly blank, and, with
+            labels, the scalar `loss`: the mean over utterances of the negative log-likelihood of a token.
 
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
@@ -183,8 +173,7 @@ class ConvGRUForCTC(PreTrainedModel):
             features = F.pad(features, (0, 0, 0, self.config.stride - features.shape[1]))
         frames, logit_lengths = self.frontend(features, lengths)
         last, middle = self._encode(frames, logit_lengths)
-        logit_lengths = logit_lengths * self.config.logits_per_frame
-        logits = self.classify(last)[:, :num_logits]
+        logits = self.classifier(self.norm(last))[:, :num_logits]
         padding = ~frame_mask(logit_lengths, logits.shape[1])[:, :, None]
         blank = torch.arange(self.config.vocab_size, device=logits.device) == self.config.pad_token_id
         logits = torch.where(padding, torch.where(blank, 0.0, IMPOSSIBLE).to(logits.dtype), logits)
@@ -196,7 +185,7 @@ class ConvGRUForCTC(PreTrainedModel):
                 classifier, targets = self.classifier, labels
                 if self.phone_classifier is not None and phone_labels is not None:
                     classifier, targets = self.phone_classifier, phone_labels
-                middle_logits = self._in_time(classifier(self.intermediate_norm(middle)))[:, :num_logits]
+                middle_logits = classifier(self.intermediate_norm(middle))[:, :num_logits]
                 loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, targets)
             if two_views:
                 loss = loss + self.config.consistency_weight * self._disagreement(logits, labels)
