@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-HISTORY = ("recipe.yaml", "inspection.json", "training.json", "curves.png", "language_model.arpa")
+HISTORY = ("recipe.yaml", "inspection.json", "training.json", "curves.png", "language_model.arpa", "lexicon.txt")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ probability of its least certain token, and a token's is the highest that any of
 makes a wrong word, and CTC shares the frames around a spike with the blank without any doubt about the token.
 
 The search is torchaudio's `ctc_decoder` over flashlight-text, the alignment of what it finds torchaudio's
-`forced_align`. All here gives what hf_speech's own decoders give; a test there compares them.
+`forced_align`. A model that also writes phones is asked which of the texts that survive the search sounds most like
+what it heard. All here gives what hf_speech's own decoders give; a test there compares them.
 """
 
 from __future__ import annotations
@@ -130,13 +131,14 @@ class BeamSearch:
         arpa: The language model; its weights, as hf_speech tuned them, in `NAME.decoder.json` beside it.
         tokens: The string of each token id.
         blank: The id of the CTC blank.
+        lexicon: The phones of each word, lines `WORD PHONE PHONE ...`, if the model writes phones.
 
     Raises:
         ImportError, OSError, RuntimeError: If flashlight-text or torchaudio cannot be used here.
         ValueError: If the model's words cannot be spelled with the tokens.
     """
 
-    def __init__(self, arpa: Path, tokens: Sequence[str], blank: int) -> None:
+    def __init__(self, arpa: Path, tokens: Sequence[str], blank: int, lexicon: Path | None = None) -> None:
         from torchaudio.functional import forced_align
         from torchaudio.models.decoder import ctc_decoder
 
@@ -150,6 +152,8 @@ class BeamSearch:
         tuned = arpa.with_suffix(".decoder.json")
         if tuned.is_file():
             weights |= json.loads(tuned.read_text(encoding="utf-8"))
+        self._phone_weight = float(weights.get("phone_weight", 0.0))
+        self._phones = {} if lexicon is None else _pronunciations(lexicon)
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lexicon:
             lexicon.writelines(f"{word}\t{' '.join(word)} {DELIMITER}\n" for word in words)
             lexicon.flush()
@@ -170,7 +174,14 @@ class BeamSearch:
         self._lock = threading.Lock()  # The search keeps its hypotheses in itself.
 
     def decode(self, log_probs: np.ndarray, seconds_per_frame: float) -> list[Word]:
-        """The words that are most probable by sound and language together; arguments as for `best_path`."""
+        """The words that are most probable by sound and language together.
+
+        Args:
+            log_probs: Logarithms of the probabilities of tokens, and, behind them, of phones if the model writes some,
+                `(frames, tokens + phones)`.
+            seconds_per_frame: Time from a frame to the next.
+        """
+        log_probs, phones = np.split(log_probs, [len(self._tokens)], axis=1)
         # A word is complete only at a delimiter, but sounds end without one: a last frame is certainly a delimiter.
         emissions = np.full((len(log_probs) + 1, len(self._tokens)), _FLOOR, dtype=np.float32)
         emissions[:-1] = np.maximum(log_probs, _FLOOR)
@@ -180,6 +191,9 @@ class BeamSearch:
             for found in self._search(torch.from_numpy(emissions)[None])[0]:
                 words = tuple(found.words)
                 scores[words] = float(np.logaddexp(scores.get(words, -math.inf), found.score))
+        if self._phone_weight and all(word.casefold() in self._phones for words in scores for word in words):
+            heard = self._pronounced(phones, list(scores))
+            scores = {words: scores[words] + self._phone_weight * score for words, score in heard.items()}
         best, _ = max(scores.items(), key=lambda item: item[1], default=((), 0.0))
         text = DELIMITER.join(best)
         if not text:
@@ -187,6 +201,27 @@ class BeamSearch:
         targets = torch.tensor([[self._ids[token] for token in text]])
         path = self._align(torch.from_numpy(emissions[None, :-1]), targets, blank=self._blank)[0]
         return _words(path[0].numpy(), log_probs, self._tokens, self._blank, seconds_per_frame)
+
+    def _pronounced(self, phones: np.ndarray, texts: list[tuple[str, ...]]) -> dict[tuple[str, ...], float]:
+        """How probable the phones of each text are, over all alignments; a text longer than the sound is impossible."""
+        ids = [[phone for word in words for phone in self._phones[word.casefold()]] for words in texts]
+        if not phones.size:
+            return dict.fromkeys(texts, 0.0)
+        losses = torch.nn.functional.ctc_loss(
+            torch.from_numpy(np.maximum(phones, _FLOOR))[:, None].expand(-1, len(texts), -1),
+            torch.tensor([phone for text in ids for phone in text], dtype=torch.long),
+            torch.full((len(texts),), len(phones)),
+            torch.tensor([len(text) for text in ids]),
+            reduction="none",
+        )
+        return dict(zip(texts, (-losses).clamp(min=_FLOOR).tolist(), strict=True))
+
+
+def _pronunciations(lexicon: Path) -> dict[str, list[int]]:
+    """The phone ids of each word; phones are numbered in alphabetical order from 1 on, and 0 is the blank."""
+    lines = [line.split() for line in lexicon.read_text(encoding="utf-8").splitlines()]
+    ids = {phone: index for index, phone in enumerate(sorted({phone for _, *phones in lines for phone in phones}), 1)}
+    return {word.casefold(): [ids[phone] for phone in phones] for word, *phones in lines}
 
 
 def _unigrams(arpa: Path) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Recogniser:
         self._ratio = int(self.model.config.inputs_to_logits_ratio)
         self._tokens = list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
         self._blank = int(self.model.config.pad_token_id)
-        self._search = self._open_language_model(folder / "language_model.arpa")
+        self._search = self._open_language_model(folder / "language_model.arpa", folder / "lexicon.txt")
         noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
         self.words(noise, False)  # The first visitor should not wait longer.
 
@@ -85,7 +85,7 @@ class Recogniser:
         pieces = [(0, len(log_probs))]
         if len(samples) > LONG_SECONDS * self.rate:
             delimiter = self._tokens.index(DELIMITER) if DELIMITER in self._tokens else None
-            pieces = cut_at_pauses(log_probs, self._blank, delimiter, frame)
+            pieces = cut_at_pauses(log_probs[:, : len(self._tokens)], self._blank, delimiter, frame)
         words = []
         for first, last in pieces:
             for word in self._decode(log_probs[first:last], language_model):
@@ -97,11 +97,11 @@ class Recogniser:
         return Listener(self.model.stream(self.extractor, self.tokenizer), self.rate)
 
     def _decode(self, log_probs: np.ndarray, language_model: bool) -> list[Word]:
-        """The words of log-probabilities `(frames, tokens)`."""
+        """The words of log-probabilities `(frames, tokens + phones)`."""
         frame = self._ratio / self.rate
         if language_model and self._search is not None:
             return self._search.decode(log_probs, frame)
-        return best_path(log_probs, self._tokens, self._blank, frame)
+        return best_path(log_probs[:, : len(self._tokens)], self._tokens, self._blank, frame)
 
     def _extractor_for(self, samples: np.ndarray) -> Any:
         """One that normalises any part of a recording as the recording.
@@ -120,10 +120,13 @@ class Recogniser:
 
     @torch.inference_mode()
     def _log_probs(self, samples: np.ndarray) -> np.ndarray:
-        """Log-probabilities `(frames, tokens)` of a recording of any length; chunks begin and end between frames."""
+        """Log-probabilities `(frames, tokens + phones)` of a recording of any length, the phones if the model has some.
+
+        Chunks begin and end between frames.
+        """
         total, extractor = len(samples) // self._ratio, self._extractor_for(samples)
         chunk, overlap = (round(seconds * self.rate / self._ratio) for seconds in (CHUNK_SECONDS, OVERLAP_SECONDS))
-        pieces = [np.zeros((0, len(self._tokens)), dtype=np.float32)]
+        pieces = []
         known = 0
         while known < total:
             first = max(known - overlap, 0) if total > chunk else 0
@@ -131,17 +134,19 @@ class Recogniser:
             # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
             heard = samples[first * self._ratio : len(samples) if last == total else last * self._ratio]
             inputs = extractor(heard, sampling_rate=self.rate, return_tensors="pt")
-            log_probs = self.model(**inputs).logits[0].float().log_softmax(dim=-1).numpy()
+            output = self.model(**inputs)
+            both = [logits for logits in (output.logits, getattr(output, "phone_logits", None)) if logits is not None]
+            log_probs = torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).numpy()
             believed = last if last == total else last - overlap
             pieces.append(log_probs[known - first : believed - first])
             known = believed
-        return np.concatenate(pieces)
+        return np.concatenate(pieces) if pieces else np.zeros((0, len(self._tokens)), dtype=np.float32)
 
-    def _open_language_model(self, arpa: Path) -> BeamSearch | None:
+    def _open_language_model(self, arpa: Path, lexicon: Path) -> BeamSearch | None:
         if not arpa.is_file():
             return None
         try:
-            return BeamSearch(arpa, self._tokens, self._blank)
+            return BeamSearch(arpa, self._tokens, self._blank, lexicon if lexicon.is_file() else None)
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             print(f"The language model cannot be used, and only the best path can be chosen: {error}")
             return None

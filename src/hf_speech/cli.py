@@ -39,6 +39,9 @@ LanguageModel = Annotated[
 ]
 LMWeight = Annotated[float | None, typer.Option("--lm_weight", help="Weight of the language model (as tuned).")]
 WordScore = Annotated[float | None, typer.Option("--word_score", help="Bonus for each word (as tuned).")]
+PhoneWeight = Annotated[
+    float | None, typer.Option("--phone_weight", help="Weight of the model's phones, if it writes some (as tuned).")
+]
 BeamSize = Annotated[int | None, typer.Option("--beam_size", min=1, help="Hypotheses kept (as tuned).")]
 
 
@@ -92,6 +95,7 @@ def evaluate(
     language_model: LanguageModel = None,
     lm_weight: LMWeight = None,
     word_score: WordScore = None,
+    phone_weight: PhoneWeight = None,
     beam_size: BeamSize = None,
 ) -> None:
     """Measure a model on a split: metrics with intervals, per class and speaker, as JSON, CSV and PNG.
@@ -104,7 +108,12 @@ def evaluate(
     _prepare_inference()
     loaded = load_model(model)
     name, rows = load_corpus(model, corpus, split, context.args)
-    given = {"lm_weight": lm_weight, "word_score": word_score, "beam_size": beam_size}
+    given = {
+        "lm_weight": lm_weight,
+        "word_score": word_score,
+        "phone_weight": phone_weight,
+        "beam_size": beam_size,
+    }
     beam = None if language_model is None else BeamOptions.beside(language_model, **given)
     report = evaluate_model(
         loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size, beam=beam
@@ -164,6 +173,7 @@ def transcribe(
     ] = None,
     lm_weight: LMWeight = None,
     word_score: WordScore = None,
+    phone_weight: PhoneWeight = None,
     beam_size: BeamSize = None,
     hot_words: Annotated[
         str | None, typer.Option("--hot_words", help="Words to prefer, such as names: 'MARY,ZIP'.")
@@ -192,7 +202,12 @@ def transcribe(
 
         _prepare_inference()
         recogniser = load_model(model, task="automatic-speech-recognition")
-    given = {"lm_weight": lm_weight, "word_score": word_score, "beam_size": beam_size}
+    given = {
+        "lm_weight": lm_weight,
+        "word_score": word_score,
+        "phone_weight": phone_weight,
+        "beam_size": beam_size,
+    }
     decoder = choose_decoder(
         recogniser, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
     )
@@ -292,6 +307,8 @@ def tune_decoder(
     name, rows = load_corpus(model, corpus, "validation", context.args)
     best, tuning = tune_beam(loaded, rows, BeamOptions.beside(language_model, beam_size=beam_size))
     typer.echo(tuning.format_table())
+    if best.phone_weight:
+        typer.echo(f"These with phone_weight {best.phone_weight:g}.")
     typer.echo(f"Written: {best.save(corpus=name, command=_command_line())}")
 
 

@@ -51,6 +51,22 @@ def test_without_lexicon_a_text_has_the_probability_of_all_its_paths(brute_force
     assert_same(decode(BeamSearchDecoder(brute_force.tokens, **ALL), log_probs), expected)
 
 
+@pytest.mark.parametrize("lexicon", [None, ["a", "ab", "bb"]])
+def test_a_second_opinion_counts_before_the_best_are_chosen(brute_force, lexicon) -> None:
+    log_probs = brute_force.draw_log_probs(5, seed=1)
+    decoder = BeamSearchDecoder(brute_force.tokens, lexicon=lexicon, **ALL)
+    alone = decode(decoder, log_probs)
+    assert decoder.candidates(log_probs) == pytest.approx(alone)
+    last = list(alone)[-1]
+
+    def opinion(texts: Sequence[str]) -> list[float]:
+        return [100.0 if text == last else -1.0 for text in texts]
+
+    (best,) = decoder.decode(log_probs, seconds_per_frame=0.04, second_opinion=opinion)
+    assert (best.text, best.score) == (last, pytest.approx(alone[last] + 100))
+    assert [word.text for word in best.words] == last.split()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_with_a_lexicon_only_its_words_are_said(brute_force, seed):
     """Among them one with a double letter, and one that begins another."""

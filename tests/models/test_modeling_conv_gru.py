@@ -133,6 +133,24 @@ def test_intermediate_loss_is_blended_while_training() -> None:
     assert make_model().intermediate_norm is None
 
 
+def test_phones_are_said_beside_the_tokens() -> None:
+    model = make_model(intermediate_ctc_weight=0.3, num_phones=5, num_hidden_layers=3)
+    together = model(batch(), MASK.long())
+    assert together.phone_logits.shape == (4, 20, 5)
+    for index, length in enumerate(LENGTHS):
+        alone = model(batch()[index : index + 1, :length]).phone_logits[0]
+        assert len(alone) == length // 4
+        torch.testing.assert_close(alone, together.phone_logits[index, : len(alone)], atol=1e-5, rtol=0)
+        assert (together.phone_logits[index, len(alone) :].softmax(-1)[:, 0] == 1).all()
+    middle = model.layers[1](model.layers[0](*model.frontend(batch() * MASK[:, :, None], LENGTHS)), LENGTHS // 4)
+    expected = model.phone_classifier(model.intermediate_norm(middle))
+    torch.testing.assert_close(together.phone_logits[3], expected[3])
+    # Trainer scores tokens, and gathers what it scores.
+    assert set(model.config.keys_to_ignore_at_inference) == {"phone_logits"}
+    assert model.train()(batch(), MASK.long(), LABELS).phone_logits is None
+    assert make_model()(batch(), MASK.long()).phone_logits is None
+
+
 def test_middle_layer_writes_phones_with_a_classifier_of_its_own() -> None:
     model = make_model(intermediate_ctc_weight=0.3, dropout=0.0, num_phones=5, num_hidden_layers=3).train()
     phones = torch.tensor([[1, -100], [4, 2], [3, -100], [2, 2]])

@@ -23,6 +23,17 @@ def test_words_become_phones(dictionary: Path) -> None:
     assert lexicon.encode("").tolist() == []
 
 
+def test_what_is_saved_is_read_again(dictionary: Path, tmp_path: Path) -> None:
+    lexicon = Lexicon.load(dictionary)
+    lexicon.save(tmp_path / "again.txt")
+    again = Lexicon.load(tmp_path / "again.txt")
+    assert again.phones == lexicon.phones
+    assert again.encode("may to").tolist() == lexicon.encode("may to").tolist()
+    assert again.knows("TO may")
+    assert again.knows("")
+    assert not again.knows("to june")
+
+
 def test_missing_words_are_named(dictionary: Path) -> None:
     lexicon = Lexicon.load(dictionary)
     lexicon.check(["TWO MAY", ""])

@@ -52,6 +52,7 @@ def test_phones_teach_the_middle_layer_and_utterances_are_joined(beeps_recipe: P
     assert "phones" not in parts.datasets["validation"][0]
     result = train(load_recipe(beeps_recipe, [*words, "--training.max_steps", "2"]), tmp_path / "run")
     assert result.metrics["test"]["wer"] >= 0
+    assert (tmp_path / "run" / "lexicon.txt").read_text().split("\n")[0] == "A\ta"
 
 
 def test_a_lexicon_has_every_word(beeps_recipe: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hf_speech.decoding.greedy import best_path, greedy_decode
 from hf_speech.decoding.hypothesis import Hypothesis, TokenSpan, Word
 from hf_speech.decoding.ngram import ArpaModel, NgramSummary, build_arpa, characters
 from hf_speech.decoding.pauses import cut_at_pauses, join_pieces
+from hf_speech.decoding.phones import phone_scores
 from hf_speech.decoding.subtitles import Cue, make_cues, to_json, to_srt, to_vtt
 from hf_speech.decoding.tuning import Trial, Tuning, tune_decoder
 
@@ -34,6 +35,7 @@ __all__ = [
     "join_pieces",
     "make_cues",
     "min_frames",
+    "phone_scores",
     "to_json",
     "to_srt",
     "to_vtt",

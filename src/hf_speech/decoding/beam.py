@@ -5,6 +5,8 @@ is maximised, in natural logarithms, so that no weight hides a change of base:
 
     log P(text | sound) + lm_weight * log P(text) + word_score * words + hot_word_score * hot words
 
+to which a second opinion may add something once the search is over.
+
 Four things it does not do by itself, done here, each with a test:
 
 * Given the path of a language model, it ties the ids of its words to the order of a hash table. With a lexicon that is
@@ -26,7 +28,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ from hf_speech.decoding.ngram import UNKNOWN, ArpaModel
 from hf_speech.errors import HFSpeechError
 
 PathLike = str | os.PathLike[str]
+SecondOpinion = Callable[[Sequence[str]], Iterable[float]]
 
 
 class BeamSearchDecoder:
@@ -115,13 +118,22 @@ class BeamSearchDecoder:
             self.lexicon, self.unspellable = self._spellable(words)
         self._search = self._build_search(language_model, beam_size, beam_threshold, lm_weight)
 
-    def decode(self, log_probs: LogProbs, *, seconds_per_frame: float, num_best: int = 1) -> list[Hypothesis]:
+    def decode(
+        self,
+        log_probs: LogProbs,
+        *,
+        seconds_per_frame: float,
+        num_best: int = 1,
+        second_opinion: SecondOpinion | None = None,
+    ) -> list[Hypothesis]:
         """Decode one utterance.
 
         Args:
             log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
             seconds_per_frame: Time from a frame to the next, such as 0.04.
             num_best: How many different texts to give at most.
+            second_opinion: Adds to the scores of all texts that survived the search, before the best are chosen: from
+                texts to what to add to each.
 
         Returns:
             At least one text, the best first; their score is what this module maximises, summed over the alignments
@@ -130,17 +142,29 @@ class BeamSearchDecoder:
         Raises:
             HFSpeechError: If they are not log-probabilities of these tokens.
         """
+        log_probs = check_log_probs(log_probs, self._num_tokens)
+        scores = self._candidates(log_probs)
+        if second_opinion is not None:
+            added = second_opinion([self._text(ids) for ids in scores])
+            scores = {ids: score + float(more) for (ids, score), more in zip(scores.items(), added, strict=True)}
+        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:num_best]
+        return [self._in_time(log_probs, ids, score, seconds_per_frame) for ids, score in best]
+
+    def candidates(self, log_probs: LogProbs) -> dict[str, float]:
+        """The texts that survive the search, and their scores; what `decode` chooses from."""
+        found = self._candidates(check_log_probs(log_probs, self._num_tokens))
+        return {self._text(ids): score for ids, score in found.items()}
+
+    def _candidates(self, log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
         import torch  # Not before it is needed: other decoders do without.
 
-        log_probs = check_log_probs(log_probs, self._num_tokens)
         scores: dict[tuple[int, ...], float] = {}
         for result in self._search(torch.from_numpy(self._emissions(log_probs))[None])[0]:
             ids = self._ids(result)
             scores[ids] = float(np.logaddexp(scores.get(ids, -math.inf), result.score))
         if self.lexicon is None:
             scores = {ids: score + self._bonus(ids) for ids, score in scores.items()}
-        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:num_best]
-        return [self._in_time(log_probs, ids, score, seconds_per_frame) for ids, score in best]
+        return scores
 
     def _emissions(self, log_probs: np.ndarray) -> np.ndarray:
         """What flashlight is given `(frames, tokens)`: a column for a delimiter, a frame to complete the last word."""
@@ -161,6 +185,9 @@ class BeamSearchDecoder:
     def _split(self, ids: Iterable[int]) -> list[list[int]]:
         groups = groupby(ids, key=lambda token: token == self._delimiter)
         return [list(group) for is_delimiter, group in groups if not is_delimiter]
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return " ".join("".join(self._tokens[token] for token in word) for word in self._split(ids))
 
     def _bonus(self, ids: Sequence[int]) -> float:
         """What the words of a text earn in a search that knows no words."""

@@ -1,15 +1,16 @@
 """Ways from a recogniser's log-probabilities to text, as `transcribe` and `evaluate` use them.
 
 The best path needs nothing but the model. Beam search prefers what a language model, an ARPA file, and hot words make
-likely. Its two weights are those that `hf-speech tune-decoder` finds on the validation split and writes beside the
-language model: `lm.arpa` has them in `lm.decoder.json`. Without a language model it is still the way to hot words and
-to more than one hypothesis.
+likely, and asks the phones of a recogniser that writes them. Its weights are those that `hf-speech tune-decoder` finds
+on the validation split and writes beside the language model: `lm.arpa` has them in `lm.decoder.json`. Without a
+language model it is still the way to hot words and to more than one hypothesis.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,24 +18,30 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from tqdm.auto import tqdm
 
-from hf_speech.decoding import BeamSearchDecoder, Hypothesis, Tuning, greedy_decode, tune_decoder
+from hf_speech.decoding import BeamSearchDecoder, Hypothesis, Tuning, greedy_decode, phone_scores, tune_decoder
 from hf_speech.errors import ModelError
 from hf_speech.evaluation.recogniser import Recogniser
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from hf_speech.evaluation.inference import Prediction
     from hf_speech.evaluation.loading import LoadedModel
+    from hf_speech.tasks.lexicon import Lexicon
 
 LANGUAGE_MODEL = "language_model.arpa"
 """The name under which a model folder holds its language model."""
 
 
+PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
+"""Those that are tried with every pair of the other weights, which costs next to nothing."""
+
+
 class Decoder(Protocol):
-    """From log-probabilities `(frames, vocabulary)` and seconds a frame to at least one hypothesis, the best first."""
+    """From log-probabilities and seconds a frame to at least one hypothesis, the best first."""
 
     def __call__(self, log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
-        """Decodes the log-probabilities of one utterance."""
+        """Decodes what a recogniser heard of one utterance, `(frames, tokens + phones)`; the phones may be missing."""
         ...
 
 
@@ -46,6 +53,8 @@ class BeamOptions:
         language_model: The ARPA file; its words are the lexicon. Without one any sequence of characters is.
         lm_weight: Weight of the language model's log-probability.
         word_score: Added for every word.
+        phone_weight: Weight of the log-probability of a text's phones, by which hypotheses are ordered anew where the
+            recogniser writes phones and brings its dictionary.
         beam_size: Hypotheses kept at every frame.
         hot_words: Words to prefer, in upper or lower case.
         hot_word_weight: Added for every hot word, a natural logarithm: 5 makes one 150 times as likely.
@@ -54,6 +63,7 @@ class BeamOptions:
     language_model: Path | None = None
     lm_weight: float = 0.5
     word_score: float = 0.0
+    phone_weight: float = 0.0
     beam_size: int = 100
     hot_words: tuple[str, ...] = ()
     hot_word_weight: float = 5.0
@@ -86,6 +96,7 @@ class BeamOptions:
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
                 tuned = {name: content[name] for name in ("lm_weight", "word_score", "beam_size")}
+                tuned["phone_weight"] = content.get("phone_weight", 0.0)
             except (ValueError, KeyError, TypeError) as error:
                 raise ModelError(
                     f"{path} has no weights of a beam search: run hf-speech tune-decoder again."
@@ -105,6 +116,8 @@ class BeamOptions:
         options = dataclasses.asdict(self)
         if not self.hot_words:
             del options["hot_words"], options["hot_word_weight"]
+        if not self.phone_weight:
+            del options["phone_weight"]
         return options | {"language_model": None if self.language_model is None else self.language_model.name}
 
 
@@ -173,15 +186,64 @@ def greedy_decoder(recogniser: Recogniser) -> Decoder:
     tokens, blank = recogniser.tokens, recogniser.blank
 
     def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
-        return [greedy_decode(log_probs, tokens, seconds_per_frame=frame, blank=blank)]
+        return [greedy_decode(log_probs[:, : len(tokens)], tokens, seconds_per_frame=frame, blank=blank)]
 
     return decode
 
 
 def beam_decoder(recogniser: Recogniser, options: BeamOptions) -> Decoder:
     """Beam search; see `BeamSearchDecoder`."""
+    search, num_tokens = _beam_search(recogniser, options), len(recogniser.tokens)
+    lexicon = load_lexicon(recogniser) if options.phone_weight else None
+
+    def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
+        letters, phones = np.split(log_probs, [num_tokens], axis=1)
+        opinion: Callable[[Sequence[str]], np.ndarray] | None = None
+        if lexicon is not None and phones.shape[1]:
+
+            def opinion(texts: Sequence[str]) -> np.ndarray:
+                return options.phone_weight * pronounced(lexicon, phones, texts)
+
+        return search.decode(letters, seconds_per_frame=frame, num_best=num_best, second_opinion=opinion)
+
+    return decode
+
+
+def load_lexicon(recogniser: Recogniser) -> Lexicon | None:
+    """The dictionary of the phones that a recogniser writes, or None if it writes none or has lost it.
+
+    Raises:
+        ModelError: If it has other phones than the recogniser.
+    """
+    if not recogniser.num_phones:
+        return None
+    from hf_speech.tasks.lexicon import LEXICON, Lexicon  # They need PyTorch, and transcribing does not.
+
+    path = recogniser.find_file(LEXICON)
+    if path is None:
+        return None
+    lexicon = Lexicon.load(path)
+    if lexicon.num_ids != recogniser.num_phones:
+        raise ModelError(
+            f"{path} has {lexicon.num_ids - 1} phones and {recogniser.name} writes {recogniser.num_phones - 1}: put "
+            "the dictionary there with which it was trained."
+        )
+    return lexicon
+
+
+def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """How probable the pronunciations of some texts are, `(texts,)`: what can be added to the scores of a search.
+
+    Where one has a word of unknown pronunciation, such as a hot word, nothing can be compared, and all get 0.
+    """
+    if not all(lexicon.knows(text) for text in texts):
+        return np.zeros(len(texts))
+    return phone_scores(log_probs, [lexicon.encode(text).tolist() for text in texts])
+
+
+def _beam_search(recogniser: Recogniser, options: BeamOptions) -> BeamSearchDecoder:
     tokens = recogniser.tokens
-    search = BeamSearchDecoder(
+    return BeamSearchDecoder(
         tokens,
         language_model=options.language_model,
         beam_size=options.beam_size,
@@ -191,11 +253,6 @@ def beam_decoder(recogniser: Recogniser, options: BeamOptions) -> Decoder:
         hot_word_score=options.hot_word_weight,
         blank=recogniser.blank,
     )
-
-    def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
-        return search.decode(log_probs, seconds_per_frame=frame, num_best=num_best)
-
-    return decode
 
 
 def _as_written(word: str, tokens: list[str], recogniser: Recogniser) -> str:
@@ -210,6 +267,12 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float32) - logits.max(axis=-1, keepdims=True)
     log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probs
+
+
+def heard_in(prediction: Prediction) -> np.ndarray:
+    """What a recogniser heard of an utterance that was not skipped, as `Recogniser.hear` gives it."""
+    heard = (prediction.logits, prediction.phone_logits)
+    return np.concatenate([log_softmax(logits) for logits in heard if logits is not None], axis=1)
 
 
 def tune_beam(
@@ -229,25 +292,39 @@ def tune_beam(
     from hf_speech.evaluation.inference import predict
 
     references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
-    frame = seconds_per_frame(loaded)
-    predictions = predict(loaded, rows["audio"], progress=progress)
-    heard = [log_softmax(prediction.logits) for prediction in predictions if prediction.logits is not None]
+    num_tokens, lexicon = len(loaded.tokens), load_lexicon(loaded)
+    heard = [
+        np.split(heard_in(prediction), [num_tokens], axis=1)
+        for prediction in predict(loaded, rows["audio"], progress=progress)
+    ]
+    phone_weights = PHONE_WEIGHTS if lexicon is not None else (0.0,)
+    chosen: dict[tuple[float, float], float] = {}  # the best phone weight of each pair of the others
     bar = tqdm(desc="Tuning", unit="pair of weights", disable=not progress, leave=False)
 
     def measure(lm_weight: float, word_score: float) -> float:
-        decode = beam_decoder(loaded, dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score))
-        records = [
-            loaded.task.score(reference, {"prediction": decode(log_probs, frame)[0].text, "probability": 1.0})
-            for reference, log_probs in zip(references, heard, strict=True)
+        search = _beam_search(loaded, dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score))
+        records: dict[float, list[Any]] = {weight: [] for weight in phone_weights}
+        for reference, (letters, phones) in zip(references, heard, strict=True):
+            candidates = search.candidates(letters)
+            texts, scores = list(candidates), np.array(list(candidates.values()))
+            second = pronounced(lexicon, phones, texts) if lexicon is not None else 0.0
+            for weight in phone_weights:
+                text = texts[int(np.argmax(scores + weight * second))]
+                records[weight].append(loaded.task.score(reference, {"prediction": text, "probability": 1.0}))
+        errors = [
+            float(loaded.task.metrics_from_counts(loaded.task.tally(records[weight]).sum(axis=0))["wer"])
+            for weight in phone_weights
         ]
-        error = float(loaded.task.metrics_from_counts(loaded.task.tally(records).sum(axis=0))["wer"])
+        lowest = [weight for weight, error in zip(phone_weights, errors, strict=True) if error == min(errors)]
+        chosen[lm_weight, word_score] = lowest[len(lowest) // 2]
         bar.update()
-        bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{error:.2%}")
-        return error
+        bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{min(errors):.2%}")
+        return min(errors)
 
     with bar:
         tuning = tune_decoder(measure)
-    best = dataclasses.replace(options, lm_weight=tuning.best.lm_weight, word_score=tuning.best.word_score)
+    pair = (tuning.best.lm_weight, tuning.best.word_score)
+    best = dataclasses.replace(options, lm_weight=pair[0], word_score=pair[1], phone_weight=chosen[pair])
     return best, tuning
 
 

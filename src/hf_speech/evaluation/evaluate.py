@@ -19,7 +19,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_speech.errors import CorpusError
-from hf_speech.evaluation.decoders import BeamOptions, beam_decoder, log_softmax, seconds_per_frame
+from hf_speech.evaluation.decoders import BeamOptions, beam_decoder, heard_in, seconds_per_frame
 from hf_speech.evaluation.inference import Prediction, predict
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.loading import LoadedModel
@@ -148,7 +148,7 @@ def _records(
         if search is None:
             decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
         else:
-            hypothesis = search(log_softmax(prediction.logits), seconds_per_frame(loaded))[0]
+            hypothesis = search(heard_in(prediction), seconds_per_frame(loaded))[0]
             # As sure as of its least certain word.
             confidence = min((word.confidence for word in hypothesis.words), default=1.0)
             decoded = {"prediction": hypothesis.text, "probability": confidence}

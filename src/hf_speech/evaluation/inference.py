@@ -36,6 +36,7 @@ class Prediction:
     Attributes:
         index: Position of the utterance in what was given to `predict`.
         logits: `(num_labels,)` or `(frames, vocabulary)` float32, or None for an utterance that was skipped.
+        phone_logits: `(frames, phones)` float32, of a recogniser that writes phones, too.
         duration: Length of the sound in seconds.
         processing_seconds: Time for decoding, features and model; in a batch, its share by duration.
         error: Why the utterance was skipped.
@@ -46,6 +47,7 @@ class Prediction:
     duration: float = 0.0
     processing_seconds: float = 0.0
     error: str | None = None
+    phone_logits: np.ndarray | None = None
 
 
 def predict(
@@ -154,16 +156,24 @@ def _run(loaded: LoadedModel, batch: Sequence[_Utterance], bad_rows: str) -> Ite
     with torch.inference_mode():
         outputs = loaded.model(**{key: value.to(loaded.device) for key, value in inputs.items()})
         logits = outputs.logits.float().cpu().numpy()
+        phone_logits = getattr(outputs, "phone_logits", None)
+        phones = itertools.repeat(None) if phone_logits is None else phone_logits.float().cpu().numpy()
     seconds = time.perf_counter() - started
     total_samples = sum(len(utterance.samples) for utterance in batch)
-    for utterance, utterance_logits in zip(batch, logits, strict=True):
+    for utterance, utterance_logits, utterance_phones in zip(batch, logits, phones, strict=False):
         if not np.isfinite(utterance_logits).all():
             raise ModelError(
                 f"{loaded.name} gives logits that are not finite for {utterance.name}: its training diverged, "
                 "so train it again with a lower learning rate."
             )
         share = seconds * len(utterance.samples) / total_samples
-        yield Prediction(utterance.index, utterance_logits, len(utterance.samples) / rate, utterance.seconds + share)
+        yield Prediction(
+            utterance.index,
+            utterance_logits,
+            len(utterance.samples) / rate,
+            utterance.seconds + share,
+            phone_logits=utterance_phones,
+        )
 
 
 def _skip(index: int, error: HFSpeechError, bad_rows: str) -> Prediction:

@@ -96,6 +96,11 @@ class LoadedModel:
         return list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
 
     @property
+    def num_phones(self) -> int:
+        """Phones that the model writes besides the tokens; see `Recogniser`."""
+        return int(getattr(self.model.config, "num_phones", 0))
+
+    @property
     def blank(self) -> int:
         """Id of the CTC blank."""
         return int(self.model.config.pad_token_id)
@@ -115,8 +120,9 @@ class LoadedModel:
                 inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.device)
             except ValueError as error:  # Too short for a frame.
                 raise AudioError(f"{recording.name} cannot be used: {error}") from error
-            heard: np.ndarray = self.model(**inputs).logits[0].float().log_softmax(dim=-1).cpu().numpy()
-            return heard
+            output = self.model(**inputs)
+            heard = [output.logits[0]] if output.phone_logits is None else [output.logits[0], output.phone_logits[0]]
+            return torch.cat([logits.float().log_softmax(dim=-1) for logits in heard], dim=1).cpu().numpy()
 
         return log_probs
 

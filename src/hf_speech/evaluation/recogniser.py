@@ -43,6 +43,11 @@ class Recogniser(Protocol):
         ...
 
     @property
+    def num_phones(self) -> int:
+        """Phones that it writes besides the tokens, the blank (0) among them; 0 if it knows none."""
+        ...
+
+    @property
     def blank(self) -> int:
         """Id of the CTC blank."""
         ...
@@ -56,7 +61,8 @@ class Recogniser(Protocol):
         """How it hears parts of a recording.
 
         Returns:
-            A function from samples `(samples,)` to log-probabilities `(samples // samples_per_frame, tokens)`, float32.
+            A function from samples `(samples,)` to log-probabilities `(samples // samples_per_frame, tokens + phones)`,
+            float32: first those of the tokens, then those of the phones.
         """
         ...
 

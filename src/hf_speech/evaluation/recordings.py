@@ -178,7 +178,7 @@ def log_probabilities(
         progress: Whether to show a progress bar.
 
     Returns:
-        Float32 `(samples // samples_per_frame, vocabulary)`.
+        Float32 `(samples // samples_per_frame, tokens + phones)`.
 
     Raises:
         AudioError: If the recording turns out to be damaged.
@@ -216,7 +216,8 @@ def log_probabilities(
                 break
             samples = samples[(known - overlap - first) * ratio :]
             first = known - overlap
-    return np.concatenate([np.zeros((0, len(recogniser.tokens)), dtype=np.float32), *pieces])
+    width = len(recogniser.tokens) + recogniser.num_phones
+    return np.concatenate([np.zeros((0, width), dtype=np.float32), *pieces])
 
 
 __all__ = [

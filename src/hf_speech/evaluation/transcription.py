@@ -119,7 +119,7 @@ def _decode_long(
     """The hypotheses of a long recording, from pause to pause."""
     frame = seconds_per_frame(recogniser)
     pieces = cut_at_pauses(
-        log_probs,
+        log_probs[:, : len(recogniser.tokens)],
         seconds_per_frame=frame,
         blank=recogniser.blank,
         delimiter=recogniser.tokens.index(recogniser.word_delimiter),

@@ -25,8 +25,8 @@ from hf_speech.models.conv_frontends import (
 )
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
-# Parts of the model that only training needs.
-TRAINING_ONLY = ("intermediate_norm.", "phone_classifier.")
+# What writes phones, which training needs, and a second opinion on a beam search's hypotheses, but no letters do.
+PHONES = ("intermediate_norm.", "phone_classifier.")
 
 
 def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name: str) -> Graph:
@@ -75,7 +75,7 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     if statistics is not None:
         raw = heard.raw.slice(1, 0, heard.longest)
         graph.output(raw, "features", "float32", ("batch", "feature_frames", config.input_size))
-    builder.check_all_used(model, TRAINING_ONLY, name)
+    builder.check_all_used(model, PHONES, name)
     return graph
 
 
@@ -122,7 +122,7 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
         with graph.scope("lookahead"):
             encoded = _look_ahead_in_stream(builder, model, encoded, final)
     graph.output(_classify(builder, model, encoded), "logits", "float32", ("batch", "frames", config.vocab_size))
-    builder.check_all_used(model, TRAINING_ONLY, name)
+    builder.check_all_used(model, PHONES, name)
     return graph, builder.states
 
 

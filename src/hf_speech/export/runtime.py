@@ -117,6 +117,11 @@ class ExportedModel:
         return list(self.description.labels)
 
     @property
+    def num_phones(self) -> int:
+        """None: what writes phones is not exported."""
+        return 0
+
+    @property
     def blank(self) -> int:
         """Id of the CTC blank."""
         return self.description.blank

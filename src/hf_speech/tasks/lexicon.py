@@ -2,7 +2,8 @@
 
 With one, the middle layer of a recogniser learns to write phones on the way to the letters. English spells "two", "to"
 and "too" in three ways and "ough" is said in six: phones are nearer to the sound, and a rare word is made of phones
-that are not rare (Toshniwal et al., arXiv 1704.01631; Sanabria & Metze, arXiv 1807.07104). Recognition needs none.
+that are not rare (Toshniwal et al., arXiv 1704.01631; Sanabria & Metze, arXiv 1807.07104). Recognition needs none, but
+a beam search can ask the phones for a second opinion.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from pathlib import Path
 import torch
 
 from hf_speech.errors import CorpusError, RecipeError
+
+LEXICON = "lexicon.txt"
+"""The name under which a model folder holds the dictionary that the model learned from."""
 
 _COMMENT = ";;;"
 _VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of a further pronunciation: AUGUST(2)
@@ -65,6 +69,15 @@ class Lexicon:
         """Phones and the blank."""
         return len(self.phones) + 1
 
+    def knows(self, text: str) -> bool:
+        """Whether every word of a text has a pronunciation."""
+        return all(word.casefold() in self._pronunciations for word in text.split())
+
+    def save(self, path: str | Path) -> None:
+        """Writes the pronunciations as `load` reads them, with the same ids."""
+        lines = (f"{word.upper()}\t{' '.join(phones)}\n" for word, phones in sorted(self._pronunciations.items()))
+        Path(path).write_text("".join(lines), encoding="utf-8")
+
     def check(self, texts: Iterable[str]) -> None:
         """Makes sure that every word has a pronunciation.
 
@@ -84,4 +97,4 @@ class Lexicon:
         return torch.tensor(ids, dtype=torch.long)
 
 
-__all__ = ["Lexicon"]
+__all__ = ["LEXICON", "Lexicon"]

@@ -39,6 +39,7 @@ class Parts:
         corpus: The inspected splits.
         extractor: The feature extractor, fitted where it has to be.
         tokenizer: What makes ids of text, for a task that has text.
+        lexicon: How words are pronounced, where the recipe has a dictionary.
         model: The model, with fresh weights at first.
         datasets: The training split (augmented; maybe a stream) and the validation split (as it is).
     """
@@ -46,6 +47,7 @@ class Parts:
     corpus: DatasetDict
     extractor: SpeechFeatureExtractor
     tokenizer: Any
+    lexicon: Any
     model: PreTrainedModel
     datasets: dict[str, SpeechDataset | SpeechStream]
 
@@ -93,7 +95,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
             "are a sample."
         )
     datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream)
-    return Parts(corpus, extractor, tokenizer, model, datasets), report
+    return Parts(corpus, extractor, tokenizer, lexicon, model, datasets), report
 
 
 def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:

@@ -35,6 +35,7 @@ from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
 from hf_speech.evaluation.provenance import machine, versions
+from hf_speech.tasks.lexicon import LEXICON
 from hf_speech.training.averaging import WEIGHTS_FILE, WeightAveraging
 from hf_speech.training.checkpoints import disk_is_full, find_checkpoint
 from hf_speech.training.guard import NonFiniteGuard
@@ -192,6 +193,8 @@ def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) 
     parts.extractor.save_pretrained(run_dir)
     if parts.tokenizer is not None:
         parts.tokenizer.save_pretrained(run_dir)
+    if parts.lexicon is not None:
+        parts.lexicon.save(run_dir / LEXICON)
     _write_json(run_dir / "training.json", history)
     task = recipe.task
     plot_training_curves(history["log"], run_dir / "curves.png", task.best_metric, task.greater_is_better)

@@ -1,0 +1,50 @@
+"""How well texts fit what was heard as phones: a second opinion on the hypotheses of a beam search.
+
+A recogniser that was trained with a pronouncing dictionary writes phones in its middle layer and letters in its last.
+Both are heard from the same sound and err in different places, and the dictionary knows what the phones of a text would
+have to be. So the n-best texts are ordered anew by both, as one combines the scores of several acoustic models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hf_speech.decoding.hypothesis import BLANK, FLOOR, check_log_probs
+
+
+def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]], blank: int = BLANK) -> np.ndarray:
+    """How probable each of some pronunciations is, over all its alignments (CTC: Graves et al. 2006, section 4.1).
+
+    Args:
+        log_probs: Logarithms of the phones' probabilities `(frames, phones)`.
+        pronunciations: The phone ids of each text, at least one text.
+        blank: The id of the CTC blank.
+
+    Returns:
+        Natural logarithms `(pronunciations,)`, float64; -10,000 for one that is longer than the sound.
+
+    Raises:
+        HFSpeechError: If they are not log-probabilities.
+    """
+    import torch  # Not before it is needed: other decoders do without.
+
+    log_probs = check_log_probs(log_probs, log_probs.shape[1])
+    frames, count = len(log_probs), len(pronunciations)
+    if frames == 0:
+        return np.array([FLOOR if ids else 0.0 for ids in pronunciations])
+    lengths = torch.tensor([len(ids) for ids in pronunciations])
+    losses = torch.nn.functional.ctc_loss(
+        torch.from_numpy(log_probs)[:, None].expand(-1, count, -1),
+        torch.tensor([phone for ids in pronunciations for phone in ids], dtype=torch.long),
+        torch.full((count,), frames),
+        lengths,
+        blank=blank,
+        reduction="none",
+    )
+    scores: np.ndarray = np.maximum(-losses.double().numpy(), FLOOR)
+    return scores
+
+
+__all__ = ["phone_scores"]
