@@ -4,7 +4,7 @@
 strings, so this file does without `from __future__ import annotations`.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -57,7 +57,8 @@ class ConvGRUConfig(PreTrainedConfig):
             a regulariser for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer learns to write the
             same characters with the same classifier, or phones.
         num_phones: Phones, blank included, that the middle layer learns to write with a classifier of its own, where
-            the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 without.
+            the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 without. A decoder that knows how words are
+            pronounced can ask them, too.
         ctc_zero_infinity: Whether an utterance too short for its transcript counts nothing instead of spoiling the
             batch with an infinite loss.
         pad_token_id: Id of the CTC blank.
@@ -68,6 +69,7 @@ class ConvGRUConfig(PreTrainedConfig):
     """
 
     model_type = "conv_gru"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["phone_logits"]  # by Trainer, which scores letters
 
     input_size: int = 80
     hop_length: int = 160

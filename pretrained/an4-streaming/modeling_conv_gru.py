@@ -9,6 +9,7 @@ CTC: Graves et al. 2006. Batch-normed recurrence: Deep Speech 2 (arXiv 1512.0259
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,19 @@ from .streaming_transcriber import StreamingTranscriber
 
 # The logit of everything but the blank on a padded frame: softmax makes it 0 in float32, bfloat16 and float16 alike.
 IMPOSSIBLE = -1e4
+
+
+@dataclass
+class RecogniserOutput(CausalLMOutput):
+    """What a recogniser says.
+
+    Attributes:
+        loss: The loss, if there were labels.
+        logits: Of the tokens, `(batch, frames, vocab_size)`.
+        phone_logits: Of the phones, `(batch, frames, num_phones)`, by a model that learned them, while not in training.
+    """
+
+    phone_logits: torch.Tensor | None = None
 
 
 class RecurrentBlock(GradientCheckpointingLayer):
@@ -143,7 +157,7 @@ class ConvGRUForCTC(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         phone_labels: torch.Tensor | None = None,
-    ) -> CausalLMOutput:
+    ) -> RecogniserOutput:
         """Recognises a batch of utterances.
 
         Args:
@@ -154,8 +168,9 @@ class ConvGRUForCTC(PreTrainedModel):
                 of no use but while training.
 
         Returns:
-            `logits` `(batch, frames // stride, vocab_size)`, in which padded frames are certainly blank, and, with
-            labels, the scalar `loss`: the mean over utterances of the negative log-likelihood of a token.
+            `logits` `(batch, frames // stride, vocab_size)`, and of a model with phones `phone_logits` `(batch,
+            frames // stride, num_phones)`, in which padded frames are certainly blank, and, with labels, the scalar
+            `loss`: the mean over utterances of the negative log-likelihood of a token.
 
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
@@ -174,23 +189,26 @@ class ConvGRUForCTC(PreTrainedModel):
         frames, logit_lengths = self.frontend(features, lengths)
         last, middle = self._encode(frames, logit_lengths)
         logits = self.classifier(self.norm(last))[:, :num_logits]
-        padding = ~frame_mask(logit_lengths, logits.shape[1])[:, :, None]
-        blank = torch.arange(self.config.vocab_size, device=logits.device) == self.config.pad_token_id
-        logits = torch.where(padding, torch.where(blank, 0.0, IMPOSSIBLE).to(logits.dtype), logits)
+        logits = _blank_beyond(logits, logit_lengths, int(self.config.pad_token_id or 0))
+        phone_logits = None
+        if self.phone_classifier is not None and self.intermediate_norm is not None:
+            phone_logits = self.phone_classifier(self.intermediate_norm(middle))[:, :num_logits]
         loss = None
         if labels is not None:
             loss = self._loss(logits, logit_lengths, labels)
             if self.intermediate_norm is not None and self.training:
                 weight = self.config.intermediate_ctc_weight
-                classifier, targets = self.classifier, labels
-                if self.phone_classifier is not None and phone_labels is not None:
-                    classifier, targets = self.phone_classifier, phone_labels
-                middle_logits = classifier(self.intermediate_norm(middle))[:, :num_logits]
+                if phone_logits is not None and phone_labels is not None:
+                    middle_logits, targets = phone_logits, phone_labels
+                else:
+                    middle_logits, targets = self.classifier(self.intermediate_norm(middle))[:, :num_logits], labels
                 loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, targets)
             if two_views:
                 loss = loss + self.config.consistency_weight * self._disagreement(logits, labels)
                 logits = logits[: input_features.shape[0]]
-        return CausalLMOutput(loss=loss, logits=logits)
+        if phone_logits is not None:
+            phone_logits = None if self.training else _blank_beyond(phone_logits, logit_lengths, 0)
+        return RecogniserOutput(loss=loss, logits=logits, phone_logits=phone_logits)
 
     def _loss(self, logits: torch.Tensor, logit_lengths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """CTC in float32, whatever the model computes in."""
@@ -218,6 +236,13 @@ class ConvGRUForCTC(PreTrainedModel):
         other = log_probabilities.detach().roll(logits.shape[0] // 2, dims=0)
         divergence = F.kl_div(log_probabilities, other, reduction="none", log_target=True).sum(dim=(1, 2))
         return (divergence / (labels >= 0).sum(dim=1).clamp(min=1)).mean()
+
+
+def _blank_beyond(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> torch.Tensor:
+    """Logits `(batch, frames, classes)` that say nothing but blank beyond the end of each clip."""
+    padding = ~frame_mask(lengths, logits.shape[1])[:, :, None]
+    is_blank = torch.arange(logits.shape[2], device=logits.device) == blank
+    return torch.where(padding, torch.where(is_blank, 0.0, IMPOSSIBLE).to(logits.dtype), logits)
 
 
 __all__ = ["ConvGRUForCTC"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -12,9 +13,21 @@ import pytest
 import soundfile
 
 from hf_speech.cli import main
-from hf_speech.decoding import build_arpa
+from hf_speech.data import read_audio
+from hf_speech.decoding import BeamSearchDecoder, build_arpa, phone_scores
 from hf_speech.errors import ModelError
-from hf_speech.evaluation import BeamOptions, choose_decoder, find_language_model, load_model, transcribe_files
+from hf_speech.evaluation import (
+    BeamOptions,
+    choose_decoder,
+    evaluate_model,
+    find_language_model,
+    load_model,
+    transcribe_files,
+    tune_beam,
+)
+from hf_speech.evaluation.decoders import PHONE_WEIGHTS
+from hf_speech.evaluation.recordings import log_probabilities
+from hf_speech.training import load_recipe, train
 
 pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed: pip install '.[decode]'")
 
@@ -190,6 +203,85 @@ def test_options_as_plain_data(tmp_path: Path) -> None:
     assert (described["language_model"], described["hot_words"], described["hot_word_weight"]) == (None, ("ab",), 5.0)
     with pytest.raises(ModelError, match="no place to be saved"):
         BeamOptions().save()
+
+
+@pytest.fixture(scope="module")
+def phones_run(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recogniser that also writes the phones x, y and z, one for each letter."""
+    folder = tmp_path_factory.mktemp("phones")
+    spellings = ["".join(word) for length in (1, 2, 3) for word in itertools.product("abc", repeat=length)]
+    sounds = str.maketrans("abc", "xyz")
+    (folder / "words.dic").write_text("".join(f"{word} {' '.join(word.translate(sounds))}\n" for word in spellings))
+    words = ["--text.lexicon", str(folder / "words.dic"), "--model.intermediate_ctc_weight", "0.3"]
+    words += ["--model.num_hidden_layers", "2", "--training.num_train_epochs", "9"]
+    return train(load_recipe(beeps_recipe, words), folder / "run").run_dir
+
+
+def test_phones_order_the_hypotheses_anew(transcribe: Any, phones_run: Path, clip: str, arpa: str) -> None:
+    scores, asked = (
+        read_scores(transcribe("--language_model", arpa, "--nbest", "9", *words, model=phones_run)[1])
+        for words in ([], ["--phone_weight", "0.4"])
+    )
+    loaded = load_model(phones_run)
+    heard = log_probabilities(loaded, read_audio(clip, RATE))
+    assert heard.shape[1] == len(loaded.tokens) + 4
+    ids = {"a": 1, "b": 2, "c": 3}
+    for text in scores.keys() & asked.keys():
+        (phones,) = phone_scores(heard[:, -4:], [[ids[letter] for letter in text if letter != " "]])
+        assert asked[text] == pytest.approx(scores[text] + 0.4 * phones, abs=0.02)
+    assert asked != scores
+    assert len(scores.keys() & asked.keys()) > 3
+    # Nothing can be compared with a word that nobody knows how to say.
+    hot = ["--language_model", arpa, "--nbest", "9", "--hot_words", "cccc", "--hot_word_weight", "40"]
+    assert transcribe(*hot, "--phone_weight", "0.4", model=phones_run) == transcribe(*hot, model=phones_run)
+
+
+def test_the_weight_of_phones_is_tuned_saved_and_used(
+    beeps_recipe: Path, phones_run: Path, arpa: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
+    language_model = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
+
+    def only_phones(self: BeamSearchDecoder, log_probs: np.ndarray) -> dict[str, float]:
+        """A search whose scores say nothing, so that it is the phones which find the right one among its texts."""
+        return dict.fromkeys(["a", "b", "c", *map(str, rows["text"])], 0.0)
+
+    monkeypatch.setattr(BeamSearchDecoder, "candidates", only_phones)
+    best, tuning = tune_beam(loaded, rows, BeamOptions(language_model), progress=False)
+    assert tuning.best.error < 0.2
+    assert best.phone_weight in PHONE_WEIGHTS[1:]
+    best.save(corpus="beeps", command="")
+    assert BeamOptions.beside(language_model).phone_weight == best.phone_weight
+    assert best.describe()["phone_weight"] == best.phone_weight
+
+
+def test_evaluation_asks_the_phones_as_transcribing_does(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
+    loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
+
+    def evaluated(options: BeamOptions) -> list[str]:
+        report = evaluate_model(
+            loaded, rows, corpus="beeps", split="validation", command="", progress=False, beam=options
+        )
+        return [record["prediction"] for record in report.records]
+
+    # Below 0, the worst of the texts is wanted, which nothing else would want.
+    options = BeamOptions(Path(arpa), phone_weight=-20.0)
+    decoder = choose_decoder(loaded, Path(arpa), phone_weight=-20.0)
+    transcripts = transcribe_files(loaded, rows["audio"], decoder=decoder, progress=False)
+    assert [transcript.hypothesis.text for transcript in transcripts] == evaluated(options)
+    assert evaluated(options) != evaluated(BeamOptions(Path(arpa)))
+
+
+def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tmp_path: Path, transcribe: Any) -> None:
+    model = Path(shutil.copytree(phones_run, tmp_path / "model"))
+    (model / "lexicon.txt").write_text("AB x y\n")
+    status, _, error = transcribe("--language_model", arpa, "--phone_weight", "0.3", model=model)
+    assert status == 2
+    assert "lexicon.txt has 2 phones and" in error
+    assert "writes 3: put the dictionary there with which it was trained." in error
+    (model / "lexicon.txt").unlink()
+    words = ["--language_model", arpa, "--nbest", "5"]
+    assert transcribe(*words, "--phone_weight", "0.3", model=model) == transcribe(*words, model=model)
 
 
 def test_a_classifier_brings_no_language_model(tones_run: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,8 @@ from hf_speech.decoding import (
     to_vtt,
 )
 from hf_speech.decoding.hypothesis import Word
+from hf_speech.evaluation.decoders import pronounced
+from hf_speech.tasks.lexicon import Lexicon
 
 TOKENS = ["<pad>", "|", "a", "b", "c"]
 FRAME = 0.04
@@ -83,6 +85,34 @@ def test_beam_search_is_the_packages(decoding: ModuleType, arpa: Path, seed: int
     assert as_tuples(words) == as_tuples(expected.decode(log_probs, seconds_per_frame=FRAME)[0].words)
     # What it knows, and nothing else.
     assert {word.text for word in words} <= {"ab", "ca", "bb", "aab"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_phones_order_its_texts_as_the_packages(decoding: ModuleType, arpa: Path, tmp_path: Path, seed: int) -> None:
+    weights = {"lm_weight": 0.4, "word_score": 0.9, "beam_size": 40}
+    (tmp_path / "lexicon.txt").write_text("AB\tq x\nCA\tz z\nBB\tx\nAAB\ty q\n")
+    lexicon = Lexicon.load(tmp_path / "lexicon.txt")
+    letters = random_log_probs(30, seed)
+    phones = random_log_probs(30, seed + 100)  # as many phones, blank included, as there are tokens
+    expected = BeamSearchDecoder(TOKENS, language_model=arpa, **weights)
+
+    def opinion(texts: Sequence[str]) -> np.ndarray:
+        return 4.0 * pronounced(lexicon, phones, texts)
+
+    texts = []
+    for phone_weight, second_opinion in ((0.0, None), (4.0, opinion)):
+        arpa.with_suffix(".decoder.json").write_text(json.dumps(weights | {"phone_weight": phone_weight}))
+        search = decoding.BeamSearch(arpa, TOKENS, 0, tmp_path / "lexicon.txt")
+        words = search.decode(np.concatenate([letters, phones], axis=1), FRAME)
+        (best,) = expected.decode(letters, seconds_per_frame=FRAME, second_opinion=second_opinion)
+        assert as_tuples(words) == as_tuples(best.words)
+        texts.append(best.text)
+    assert len(set(texts)) == 2
+    # A word that nobody knows how to say: nothing can be compared.
+    (tmp_path / "lexicon.txt").write_text("ZZ\tz\n")
+    search = decoding.BeamSearch(arpa, TOKENS, 0, tmp_path / "lexicon.txt")
+    found = search.decode(np.concatenate([letters, phones], axis=1), FRAME)
+    assert " ".join(word.text for word in found) == texts[0]
 
 
 def test_beam_search_hears_nothing_in_nothing(decoding: ModuleType, arpa: Path) -> None:
