@@ -33,7 +33,7 @@ LANGUAGE_MODEL = "language_model.arpa"
 """The name under which a model folder holds its language model."""
 
 
-PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5)
+PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """Those that are tried with every pair of the other weights, which costs next to nothing."""
 
 
