@@ -103,6 +103,7 @@ def evaluate(
     Further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
     """
     from hf_speech.evaluation import BeamOptions, evaluate_model, format_report, load_model
+    from hf_speech.evaluation.decoders import check_phones
     from hf_speech.training import load_corpus
 
     _prepare_inference()
@@ -114,6 +115,8 @@ def evaluate(
         "phone_weight": phone_weight,
         "beam_size": beam_size,
     }
+    if phone_weight:
+        check_phones(loaded)
     beam = None if language_model is None else BeamOptions.beside(language_model, **given)
     report = evaluate_model(
         loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size, beam=beam

@@ -280,8 +280,16 @@ def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tm
     assert "lexicon.txt has 2 phones and" in error
     assert "writes 3: put the dictionary there with which it was trained." in error
     (model / "lexicon.txt").unlink()
-    words = ["--language_model", arpa, "--nbest", "5"]
-    assert transcribe(*words, "--phone_weight", "0.3", model=model) == transcribe(*words, model=model)
+    words = ["--language_model", arpa]
+    assert "has lost its lexicon.txt" in transcribe(*words, "--phone_weight", "0.3", model=model)[2]
+    assert "writes no phones, so that phone_weight weighs nothing" in transcribe("--phone_weight", "0.3")[2]
+    # A weight that was tuned is no order: what cannot be asked is not.
+    tuned = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
+    content = {"lm_weight": 0.5, "word_score": 0.0, "phone_weight": 2.0, "beam_size": 100}
+    tuned.with_suffix(".decoder.json").write_text(json.dumps(content))
+    found = transcribe("--language_model", str(tuned), model=model)
+    assert found == transcribe(*words, model=model)
+    assert found[0] == 0
 
 
 def test_a_classifier_brings_no_language_model(tones_run: Path) -> None:

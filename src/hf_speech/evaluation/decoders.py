@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LANGUAGE_MODEL = "language_model.arpa"
 """The name under which a model folder holds its language model."""
 
+LEXICON = "lexicon.txt"
+"""The name under which a model folder holds the dictionary of the phones that it writes."""
+
 
 PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """Those that are tried with every pair of the other weights, which costs next to nothing."""
@@ -162,6 +165,8 @@ def choose_decoder(
             raise ModelError("There is no word among the hot words: separate them by commas, as in 'MARY,ZIP'.")
     elif "hot_word_weight" in given:
         raise ModelError("There are no hot words for the hot_word_weight: give some as hot_words.")
+    if given.get("phone_weight"):
+        check_phones(recogniser)
     if language_model is None and not given and num_best == 1:
         return greedy_decoder(recogniser)
     return beam_decoder(recogniser, BeamOptions.beside(language_model, **given))
@@ -217,7 +222,7 @@ def load_lexicon(recogniser: Recogniser) -> Lexicon | None:
     """
     if not recogniser.num_phones:
         return None
-    from hf_speech.tasks.lexicon import LEXICON, Lexicon  # They need PyTorch, and transcribing does not.
+    from hf_speech.tasks.lexicon import Lexicon  # It needs PyTorch, and transcribing does not.
 
     path = recogniser.find_file(LEXICON)
     if path is None:
@@ -229,6 +234,20 @@ def load_lexicon(recogniser: Recogniser) -> Lexicon | None:
             "the dictionary there with which it was trained."
         )
     return lexicon
+
+
+def check_phones(recogniser: Recogniser) -> None:
+    """Makes sure that a weight of phones has something to weigh.
+
+    Raises:
+        ModelError: If the recogniser writes none, or its dictionary is lost.
+    """
+    if load_lexicon(recogniser) is None:
+        lacks = f"has lost its {LEXICON}" if recogniser.num_phones else "writes no phones"
+        raise ModelError(
+            f"{recogniser.name} {lacks}, so that phone_weight weighs nothing: leave it out, or take a model trained "
+            "with text.lexicon, as training left it."
+        )
 
 
 def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """From sound files to text with times: what `hf-speech transcribe` does.
 
 A recording of any length becomes log-probabilities without a seam (`recordings`), and a long one is decoded from pause
-to pause. So all that grows with it is its text and its log-probabilities, some 10 MB an hour.
+to pause. So all that grows with it is its text and its log-probabilities, 10 to 20 MB an hour.
 """
 
 from __future__ import annotations

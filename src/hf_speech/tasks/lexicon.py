@@ -16,9 +16,6 @@ import torch
 
 from hf_speech.errors import CorpusError, RecipeError
 
-LEXICON = "lexicon.txt"
-"""The name under which a model folder holds the dictionary that the model learned from."""
-
 _COMMENT = ";;;"
 _VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of a further pronunciation: AUGUST(2)
 _STRESS = re.compile(r"(?<=[A-Z])[012]$")  # and of stress: AH0
@@ -97,4 +94,4 @@ class Lexicon:
         return torch.tensor(ids, dtype=torch.long)
 
 
-__all__ = ["LEXICON", "Lexicon"]
+__all__ = ["Lexicon"]
