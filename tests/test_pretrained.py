@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.evaluation import evaluate_model, load_model
+from hf_speech.evaluation import BeamOptions, evaluate_model, load_model
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training import load_recipe
 
@@ -49,12 +49,20 @@ def test_travelling_code_is_that_of_the_package(folder: Path) -> None:
 
 @pytest.mark.corpora
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_figures_repeat(folder: Path, corpora_dir: Path) -> None:
-    report = json.loads((folder / "evaluation" / "test.json").read_text())
+@pytest.mark.parametrize("name", ["test", "test-lm"])
+def test_figures_repeat(folder: Path, name: str, corpora_dir: Path) -> None:
+    if not (folder / "evaluation" / f"{name}.json").is_file():
+        pytest.skip("it has no language model")
+    report = json.loads((folder / "evaluation" / f"{name}.json").read_text())
+    beam = None
+    if report.get("decoder") is not None:
+        pytest.importorskip("flashlight.lib.text.decoder", reason="needs flashlight-text")
+        beam = BeamOptions.beside(folder / report["decoder"]["language_model"])
+        assert beam.describe() == report["decoder"]
     words = ["--data_dir", str(corpora_dir / CORPORA[report["corpus"]])]
     rows = load_recipe(folder / "recipe.yaml", words).corpus.load()["test"]
     again = evaluate_model(
-        load_model(folder), rows, corpus=report["corpus"], split="test", command="pytest", progress=False
+        load_model(folder), rows, corpus=report["corpus"], split="test", command="pytest", progress=False, beam=beam
     )
     assert again.metrics == pytest.approx(report["metrics"], abs=1e-9)
     assert again.corpus_fingerprint == report["corpus_fingerprint"]
