@@ -111,8 +111,8 @@ def test_what_people_say_is_read_before_they_end(
     )
     text = stop(page)
     assert text.startswith(early)
-    # The browser resamples in its own way, so a letter may differ.
-    assert jiwer.wer(whole.hypothesis.text, text) < 0.15
+    # The browser resamples in its own way, so a letter may differ; of spelled names each is a word.
+    assert jiwer.cer(whole.hypothesis.text, text) < 0.1
 
 
 def test_a_slow_line_loses_nothing(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
