@@ -11,7 +11,7 @@ import soundfile
 import torch
 from datasets import Dataset
 
-from hf_speech.data import features
+from hf_speech.data import dataset as dataset_module
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import make_corpus
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
@@ -76,8 +76,8 @@ def test_made_once_and_again_when_anything_changes(rows: Dataset, cache: Path, m
         read.append(audio["path"])
         return read_audio(audio, sampling_rate)
 
-    read_audio = features.read_audio
-    monkeypatch.setattr(features, "read_audio", counting)
+    read_audio = dataset_module.read_audio
+    monkeypatch.setattr(dataset_module, "read_audio", counting)
     extractor = SpeechFeatureExtractor(**GEOMETRY)
     make_dataset(rows).cache_features(extractor, "Computing")
     assert len(read) == len(rows)
@@ -91,7 +91,43 @@ def test_made_once_and_again_when_anything_changes(rows: Dataset, cache: Path, m
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 3
 
 
-def test_sound_that_changes_is_refused(rows: Dataset) -> None:
+def test_sound_that_is_new_in_every_epoch_is_refused(rows: Dataset) -> None:
     dataset = make_dataset(rows, Augmentation(gain=(-6, 6)))
     with pytest.raises(RecipeError, match="augmentation would change"):
         dataset.cache_features(SpeechFeatureExtractor(**GEOMETRY), "Computing")
+
+
+def test_variants_take_turns_and_are_those_computed_anew(rows: Dataset, cache: Path) -> None:
+    augmentation = Augmentation(probability=1, speed=(0.8, 1.25), gain=(-6, 6), variants=2)
+    extractor = SpeechFeatureExtractor(**GEOMETRY)
+    anew, cached = make_dataset(rows, augmentation), make_dataset(rows, augmentation)
+    cached.cache_features(extractor, "Computing")
+    collator = SpeechCollator(extractor, torch.tensor)
+    epochs = []
+    for epoch in range(3):
+        anew.set_epoch(epoch)
+        cached.set_epoch(epoch)
+        expected, batch = (collator([dataset[index] for index in (4, 0, 5)]) for dataset in (anew, cached))
+        torch.testing.assert_close(batch["input_features"], expected["input_features"], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(batch["attention_mask"], expected["attention_mask"])
+        epochs.append(batch["input_features"])
+    torch.testing.assert_close(epochs[2], epochs[0], atol=0, rtol=0)
+    assert epochs[1].shape != epochs[0].shape or not torch.equal(epochs[1], epochs[0])
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
+
+
+def test_variants_are_made_of_one_reading_and_kept_for_the_next_training(
+    rows: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    read_audio = dataset_module.read_audio
+    monkeypatch.setattr(
+        dataset_module, "read_audio", lambda audio, rate: read.append(audio["path"]) or read_audio(audio, rate)
+    )
+    extractor = SpeechFeatureExtractor(**GEOMETRY)
+    make_dataset(rows, Augmentation(gain=(-6, 6), variants=3)).cache_features(extractor, "Computing")
+    assert len(read) == len(rows)
+    make_dataset(rows, Augmentation(gain=(-6, 6), variants=2)).cache_features(extractor, "Computing")
+    assert len(read) == len(rows), "two of the three variants"
+    make_dataset(rows, Augmentation(gain=(-3, 3), variants=1)).cache_features(extractor, "Computing")
+    assert len(read) == 2 * len(rows), "others than before"

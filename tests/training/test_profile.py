@@ -11,7 +11,7 @@ import torch
 
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.errors import RecipeError
-from hf_speech.training import load_recipe, train
+from hf_speech.training import load_recipe, preparation, train
 from hf_speech.training.profile import Profile
 
 SHORT = ["--training.num_train_epochs", "2", "--training.profile", "true"]
@@ -50,19 +50,21 @@ def test_a_loader_that_keeps_up_is_left_in_peace() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "augmentation", [["--augmentation.noise_snr", "null"], ["--augmentation.variants", "2"]], ids=["as-it-is", "varied"]
+)
 def test_cached_features_train_the_same_model(
-    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, augmentation: list[str]
 ) -> None:
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     losses = []
     for cached in ("false", "true"):
         words = [
             "--training.num_train_epochs",
-            "2",
+            "3",
             "--training.cache_features",
             cached,
-            "--augmentation.noise_snr",
-            "null",
+            *augmentation,
         ]
         run_dir = train(load_recipe(tones_recipe, words), tmp_path / cached, splits=()).run_dir
         log = json.loads((run_dir / "training.json").read_text())["log"]
@@ -71,7 +73,11 @@ def test_cached_features_train_the_same_model(
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_cached_features_and_augmentation_exclude_each_other(tones_recipe: Path, tmp_path: Path) -> None:
-    words = ["--training.cache_features", "true", "--augmentation.gain", "[-6, 6]"]
+def test_features_that_are_new_in_every_epoch_are_refused_before_copies_are_made(
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "multiply", lambda *args: pytest.fail("copies were made"))
+    words = ["--training.cache_features", "true"]
+    words += ["--augmentation.gain", "[-6, 6]", "--augmentation.tempo_copies", "[1]"]
     with pytest.raises(RecipeError, match="cache_features keeps features that augmentation would change"):
         train(load_recipe(tones_recipe, words), tmp_path / "run")

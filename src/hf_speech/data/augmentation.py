@@ -46,6 +46,8 @@ class Augmentation:
         tempo_copies: Pace factors at which every training utterance is copied, once and for all epochs, such as
             [0.7, 1.0, 1.3]; with pitch_copies, at each combination.
         pitch_copies: Shifts in semitones at which every training utterance is copied, such as [-1, 0, 1].
+        variants: How many epochs are drawn before the first one's sounds come again, so that training.cache_features
+            can keep them; null for new sounds in every epoch.
     """
 
     probability: float = 0.8
@@ -60,6 +62,7 @@ class Augmentation:
     gain: tuple[float, float] | None = None
     tempo_copies: list[float] | None = None
     pitch_copies: list[float] | None = None
+    variants: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("probability", "joining"):
@@ -79,6 +82,8 @@ class Augmentation:
             raise RecipeError(
                 "augmentation.tempo_copies must be factors above 0, and pitch_copies shifts, one or more."
             )
+        if self.variants is not None and self.variants < 1:
+            raise RecipeError(f"augmentation.variants must be at least 1, or null, and {self.variants} is not.")
         if self.noise_folder is not None and not _noise_files(self.noise_folder):
             raise RecipeError(f"augmentation.noise_folder: there are no recordings in {self.noise_folder}.")
 
@@ -87,6 +92,10 @@ class Augmentation:
         """Whether any step can change a waveform."""
         steps = (self.speed, self.pitch, self.tempo, self.silence, self.equalizer, self.noise_snr, self.gain)
         return self.joining > 0 or (self.probability > 0 and any(step is not None for step in steps))
+
+    def draw(self, epoch: int) -> int:
+        """What to seed an epoch's chance with: its number, counted among the variants where they are limited."""
+        return epoch if self.variants is None else epoch % self.variants
 
     def __call__(
         self,

@@ -7,8 +7,9 @@ depends on seed, epoch and row alone, not on the order or the number of workers:
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class SpeechDataset(torch.utils.data.Dataset):
         self.targets = [encode_target(row) for row in texts]
         self.phones = None if encode_phones is None else [encode_phones(row) for row in texts]
         self._decoded: list[np.ndarray] | None = None
-        self._features: CachedFeatures | None = None
+        self._features: list[CachedFeatures] = []
         self.set_epoch(0)
 
     def __len__(self) -> int:
@@ -75,7 +76,7 @@ class SpeechDataset(torch.utils.data.Dataset):
 
     def set_epoch(self, epoch: int) -> None:
         """Draws other augmentation from here on; the Trainer calls it at the start of each epoch."""
-        self.epoch = epoch
+        self._draw = epoch if self.augmentation is None else self.augmentation.draw(epoch)
         self._followers = self._draw_followers()
         self.durations = [
             duration + (self._own_durations[self._followers[index]] if index in self._followers else 0.0)
@@ -93,7 +94,7 @@ class SpeechDataset(torch.utils.data.Dataset):
         by_speaker: dict[str | None, list[int]] = {}
         for index, speaker in enumerate(self._speakers):
             by_speaker.setdefault(speaker, []).append(index)
-        rng = np.random.default_rng((self.seed, self.epoch))
+        rng = np.random.default_rng((self.seed, self._draw))
         followers: dict[int, int] = {}
         longest = max(self._own_durations)
         for index in np.flatnonzero(rng.random(len(self)) < self.augmentation.joining).tolist():
@@ -122,35 +123,60 @@ class SpeechDataset(torch.utils.data.Dataset):
             description: What the progress bar says.
 
         Raises:
-            RecipeError: If the sound changes from epoch to epoch.
+            RecipeError: If the sounds of each epoch are new.
         """
-        if self.augmentation is not None:
-            raise RecipeError(
-                "training.cache_features keeps features that augmentation would change in every epoch: leave one of "
-                "them out."
-            )
-        self._features = CachedFeatures(self.audio, extractor, description)
+        variants = count_variants(self.augmentation)
+        for variant in range(variants):
+            self.set_epoch(variant)
+            said = description if variants == 1 else f"{description}, variant {variant + 1} of {variants}"
+            settings = self._settings()
+            self._features.append(CachedFeatures(self.audio, extractor, self._all_heard, said, settings))
+        self._decoded = None  # Served to make the variants of one reading.
+        self.set_epoch(0)
+
+    def _settings(self) -> list[Any]:
+        """What makes this epoch's sounds differ from the recordings, as JSON can write it."""
+        if self.augmentation is None:
+            return []
+        steps = {key: value for key, value in dataclasses.asdict(self.augmentation).items() if key != "variants"}
+        return [steps, self.seed, self._draw, sorted(self._followers.items())]
+
+    def _all_heard(self) -> Iterator[np.ndarray]:
+        """Every utterance as it is heard in this epoch."""
+        if self.augmentation is not None and self._decoded is None:
+            self.keep_decoded("Reading")
+        return (self._vary(self._read(index), index) for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = time.perf_counter()
         utterance = {"files": self.files(index), "target": self.targets[index]}
         if self.phones is not None:
             utterance["phones"] = self.phones[index]
-        if self._features is not None:
-            utterance["features"] = self._features[index]
-            return {**utterance, "seconds": (time.perf_counter() - start, 0.0)}
-        waveform = self._waveform(index)
         if (follower := self._followers.get(index)) is not None:
             assert self.join_targets is not None
-            waveform = np.concatenate((waveform, self._waveform(follower)))
             utterance["target"] = self.join_targets(utterance["target"], self.targets[follower])
             if self.phones is not None:
                 utterance["phones"] = torch.cat((utterance["phones"], self.phones[follower]))
+        if self._features:
+            utterance["features"] = self._features[self._draw % len(self._features)][index]
+            return {**utterance, "seconds": (time.perf_counter() - start, 0.0)}
+        waveform = self._read(index)
         read = time.perf_counter()
-        if self.augmentation is not None:
-            rng = np.random.default_rng((self.seed, self.epoch, index))
-            waveform = self.augmentation(waveform, self.sampling_rate, rng)
+        waveform = self._vary(waveform, index)
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
+
+    def _read(self, index: int) -> np.ndarray:
+        """An utterance, and what follows it in this epoch."""
+        waveform = self._waveform(index)
+        follower = self._followers.get(index)
+        return waveform if follower is None else np.concatenate((waveform, self._waveform(follower)))
+
+    def _vary(self, waveform: np.ndarray, index: int) -> np.ndarray:
+        """A waveform with this epoch's augmentation."""
+        if self.augmentation is None:
+            return waveform
+        rng = np.random.default_rng((self.seed, self._draw, index))
+        return self.augmentation(waveform, self.sampling_rate, rng)
 
     def files(self, index: int) -> list[str]:
         """Where the sound of an utterance comes from in this epoch: its file, and that of the one joined to it."""
@@ -161,6 +187,22 @@ class SpeechDataset(torch.utils.data.Dataset):
         if self._decoded is not None:
             return self._decoded[index]
         return read_audio(self.audio[index], self.sampling_rate)
+
+
+def count_variants(augmentation: Augmentation | None) -> int:
+    """How many epochs pass before the same sounds come again, so that their features can be kept.
+
+    Raises:
+        RecipeError: If they never do.
+    """
+    if augmentation is None or not augmentation.is_active:
+        return 1
+    if augmentation.variants is None:
+        raise RecipeError(
+            "training.cache_features keeps features that augmentation would change in every epoch: set "
+            "augmentation.variants, such as 6, or leave one of them out."
+        )
+    return augmentation.variants
 
 
 class SpeechCollator:
@@ -213,4 +255,4 @@ class SpeechCollator:
         return {"input_features": features, "attention_mask": mask.long()}
 
 
-__all__ = ["SpeechCollator", "SpeechDataset"]
+__all__ = ["SpeechCollator", "SpeechDataset", "count_variants"]

@@ -1,4 +1,4 @@
-"""Features computed once and kept on the disk, for recipes whose sound is the same in every epoch.
+"""Features computed once and kept on the disk, for recipes whose sounds come again in later epochs.
 
 The cache keeps one array for a split, mapped into memory: every process of a node reads the same pages, and a second
 training with the same features (a search, a comparison of models) does not compute them again.
@@ -6,7 +6,7 @@ training with the same features (a search, a comparison of models) does not comp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import read_audio
 from hf_speech.data.cache import build_once, cache_dir, digest
 
 # Part of the digest: to be raised whenever the same settings give other features.
@@ -29,18 +28,28 @@ class CachedFeatures:
     Args:
         audio: The column of the split.
         extractor: Computes them; with global normalisation, after its statistics were fitted.
+        waveforms: Gives the waveform of each utterance, in order, where they are not in the cache.
         description: What the progress bar says.
+        settings: Whatever makes the waveforms differ from the recordings, as JSON can write it.
 
     Raises:
         CorpusError: If the cache cannot be written.
         AudioError: If an utterance cannot be read.
     """
 
-    def __init__(self, audio: Sequence[Mapping[str, Any]], extractor: Any, description: str) -> None:
-        folder = cache_dir() / "features" / digest(audio, FORMAT_VERSION, extractor.to_dict())
+    def __init__(
+        self,
+        audio: Sequence[Mapping[str, Any]],
+        extractor: Any,
+        waveforms: Callable[[], Iterable[np.ndarray]],
+        description: str,
+        settings: Sequence[Any] = (),
+    ) -> None:
+        folder = cache_dir() / "features" / digest(audio, FORMAT_VERSION, extractor.to_dict(), *settings)
         with build_once(folder) as part:
             if part is not None:
-                _write(audio, extractor, description, part)
+                progress = tqdm(waveforms(), desc=description, total=len(audio), unit="utterance", leave=False)
+                _write(progress, extractor, part)
         self._valid, frames = np.load(folder / LENGTHS_FILE).T
         self._ends = np.cumsum(frames)
         # Copied where it is written to, which nobody does: PyTorch warns of arrays that cannot be written.
@@ -52,11 +61,10 @@ class CachedFeatures:
         return torch.from_numpy(self._features[start : self._ends[index]]), int(self._valid[index])
 
 
-def _write(audio: Sequence[Mapping[str, Any]], extractor: Any, description: str, folder: Path) -> None:
+def _write(waveforms: Iterable[np.ndarray], extractor: Any, folder: Path) -> None:
     lengths = []
     with (folder / FEATURES_FILE).open("wb") as file:
-        for source in tqdm(audio, desc=description, unit="utterance", leave=False):
-            waveform = read_audio(source, extractor.sampling_rate)
+        for waveform in waveforms:
             frames = extractor(waveform, extractor.sampling_rate, return_tensors="np")["input_features"][0]
             file.write(np.ascontiguousarray(frames, np.float32).tobytes())
             lengths.append((extractor.num_frames(len(waveform)), len(frames)))

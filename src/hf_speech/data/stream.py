@@ -150,7 +150,8 @@ class SpeechStream(torch.utils.data.IterableDataset):
         read = time.perf_counter()
         if self.augmentation is not None:
             # Rows of a stream have no numbers: of seed, pass and recording, whoever reads it makes the same sound.
-            rng = np.random.default_rng((self.seed, number, zlib.crc32(row["audio"]["bytes"])))
+            draw = self.augmentation.draw(number)
+            rng = np.random.default_rng((self.seed, draw, zlib.crc32(row["audio"]["bytes"])))
             waveform = self.augmentation(waveform, self.sampling_rate, rng)
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
 

@@ -47,7 +47,8 @@ class TrainingOptions:
         save_total_limit: Checkpoints kept on disk.
         dataloader_num_workers: Processes that decode, augment and compute features.
         cache_features: Own: whether features are computed once and kept on the disk, for this training and later ones,
-            instead of anew for every batch; only where the sound is not augmented.
+            instead of anew for every batch; where the sound is augmented, so many variants of it as
+            augmentation.variants says.
         cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrences:
             their many small operations spend longer waiting for each other than computing.
         report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if it is there.

@@ -17,7 +17,7 @@ from transformers import CONFIG_MAPPING, PreTrainedModel
 from hf_speech.data.audio import read_audio
 from hf_speech.data.copies import multiply
 from hf_speech.data.corpora import RowStream
-from hf_speech.data.dataset import SpeechDataset
+from hf_speech.data.dataset import SpeechDataset, count_variants
 from hf_speech.data.inspection import InspectionReport, inspect_corpus
 from hf_speech.data.stream import Admission, SpeechStream
 from hf_speech.errors import RecipeError
@@ -160,6 +160,8 @@ def make_datasets(
         raise RecipeError(
             f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
         )
+    if recipe.training.cache_features:
+        count_variants(recipe.augmentation)  # Refuses what cannot be kept, before copies are made.
     encode_target = functools.partial(recipe.task.encode_target, tokenizer=tokenizer)
     join_targets = functools.partial(recipe.task.join_targets, tokenizer=tokenizer)
 
