@@ -86,6 +86,16 @@ def test_splits_may_be_named_or_taken_out(root):
     assert set(corpus["validation"]["speaker"]) == set(SPEAKERS["train"])
 
 
+def test_the_dictionary_lies_where_recipes_prepare_it(root):
+    corpus = make_corpus("kaldi", data_dir=str(root))
+    assert corpus.lexicon() is None
+    for folder in ("dict_nosp", "dict"):
+        path = root / "local" / folder / "lexicon.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text("SAID S EH D\n")
+        assert corpus.lexicon() == path
+
+
 def test_paths_start_from_any_folder_above_or_are_absolute(root, monkeypatch):
     nested = root / "data" / "deep"
     nested.mkdir(parents=True)

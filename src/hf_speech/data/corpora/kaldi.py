@@ -53,9 +53,16 @@ class Kaldi(ListedCorpus):
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
 
+    def lexicon(self) -> Path | None:
+        """`local/dict*/lexicon.txt`, where Kaldi's recipes prepare the dictionary, beside the data folders."""
+        return next(iter(sorted(self._root().glob("local/dict*/lexicon.txt"))), None)
+
+    def _root(self) -> Path:
+        return self.open_data_dir(", the folder with the data folders")
+
     def splits(self) -> dict[str, list[Utterance]]:
         """The utterances of the data folders, completed from the training split."""
-        root = self.open_data_dir(", the folder with the data folders")
+        root = self._root()
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
         for split in SPLITS:
             option = f"{split}_dir"
