@@ -131,8 +131,14 @@ def test_strange_sounds_survive(samples: np.ndarray) -> None:
         ({"speed": (1.1, 0.9)}, "augmentation.speed must be a range"),
         ({"tempo": (0.0, 1.0)}, "augmentation.tempo"),
         ({"noise_folder": "nowhere"}, "no recordings in nowhere"),
+        ({"variants": 0}, "augmentation.variants must be at least 1"),
     ],
 )
 def test_impossible_values_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Augmentation(**arguments)
+
+
+def test_variants_take_turns() -> None:
+    assert [Augmentation(variants=3).draw(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
+    assert [Augmentation().draw(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
