@@ -13,7 +13,7 @@ from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments import EXPERIMENTS, Experiment, Place, carry_out, page, read_run, render, run_experiments
 from hf_speech.experiments.page import NOT_YET
-from hf_speech.experiments.suite import CORPORA, Item, Search, Table
+from hf_speech.experiments.suite import CORPORA, RUNS, Item, Search, Table
 from hf_speech.training import run as training_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -115,7 +115,10 @@ def test_what_was_not_run_says_so(done: tuple[Place, Path]) -> None:
 def test_nothing_names_the_folders_of_this_machine(done: tuple[Place, Path]) -> None:
     place, path = done
     for file in (path, *place.records.iterdir()):
-        assert str(place.corpora) not in file.read_text(), file
+        for folder in (place.corpora, place.runs):
+            assert str(folder) not in file.read_text(), file
+    record = json.loads((place.records / "small-table.json").read_text())["records"][0]
+    assert record["command"].endswith(f" --output_dir {RUNS}/small-table/hidden_size=4")
 
 
 def test_the_page_can_be_made_anywhere_of_the_records(

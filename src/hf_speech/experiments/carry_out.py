@@ -37,7 +37,7 @@ def run_experiments(names: Sequence[str], place: Place, page: Path, report: Call
     for count, item in enumerate(items, start=1):
         done = " (already there)" if item.is_done(place) else f" (about {item.minutes:.0f} minutes)"
         report(f"[{count}/{len(items)}] {item.name}: {item.what}{done}")
-        record = {"name": item.name, **item.run(place)}
+        record = {"name": item.name, **place.without_folders(item.run(place))}
         file = place.records / f"{item.name}.json"
         file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_page(page, place.records)

@@ -20,8 +20,9 @@ from hf_speech.experiments.search import search
 from hf_speech.experiments.variants import parse_axis
 from hf_speech.training import load_recipe
 
-# What commands call the folder of all corpora, wherever it was on the machine that ran them.
+# What commands call the folder of all corpora, and that of the runs, wherever they were on the machine that ran them.
 CORPORA = "CORPORA"
+RUNS = "runs/experiments"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Table(Item):
         axes = [parse_axis(axis) for axis in self.over]
         overrides = [*place.data_dir(self.folder), *self.overrides]
         made = compare(self.recipe, axes, overrides, place.runs / self.name, command).to_dict()
-        return {"kind": "comparison", **place.without_folders(made)}
+        return {"kind": "comparison", **made}
 
     def is_done(self, place: Place) -> bool:
         """Whether the table is there."""
@@ -124,7 +125,7 @@ class Search(Item):
         overrides = [*place.data_dir(self.folder), *self.overrides]
         folder = place.runs / self.name
         made = search(self.recipe, axes, overrides, trials=self.trials, output_dir=folder, command=command)
-        return {"kind": "search", **place.without_folders(made.to_dict())}
+        return {"kind": "search", **made.to_dict()}
 
     def is_done(self, place: Place) -> bool:
         """Whether the table is there."""
@@ -176,6 +177,8 @@ class Place:
 
     def without_folders(self, record: Any) -> Any:
         """A record whose commands do not name the folders of this machine."""
-        if self.corpora is None:
-            return record
-        return json.loads(json.dumps(record).replace(json.dumps(str(self.corpora))[1:-1], CORPORA))
+        text = json.dumps(record)
+        for folder, name in ((self.runs, RUNS), (self.corpora, CORPORA)):
+            if folder is not None:
+                text = text.replace(json.dumps(str(folder))[1:-1], name)
+        return json.loads(text)
