@@ -8,8 +8,8 @@ ARABIC, RAVDESS, FSDD = "arabic_speech_commands", "ravdess", "free-spoken-digit-
 AN4, SPEECHOCEAN = "an4", "speechocean762"
 ON_AN4 = ("--corpus.name", "an4", "--features.sampling_rate", "16000", "--corpus.validation_fraction", "0.1")
 ON_SPEECHOCEAN = ("--corpus.name", "kaldi", "--features.sampling_rate", "16000")
-# What was made for a GPU takes half as long on a CPU that computes in bfloat16, and an LSTM over 17,640 samples a quarter;
-# what is computed stays the same.
+# What was made for a GPU takes half as long on a CPU that computes in bfloat16, and an LSTM over 17,640 samples a
+# quarter; what is computed stays the same.
 HALF = ("--training.bf16", "true")
 
 COMMANDS = Experiment(
