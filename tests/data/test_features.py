@@ -131,3 +131,19 @@ def test_variants_are_made_of_one_reading_and_kept_for_the_next_training(
     assert len(read) == len(rows), "two of the three variants"
     make_dataset(rows, Augmentation(gain=(-3, 3), variants=1)).cache_features(extractor, "Computing")
     assert len(read) == 2 * len(rows), "others than before"
+
+
+def test_other_noise_makes_other_features(rows: Dataset, cache: Path, tmp_path: Path) -> None:
+    noise = tmp_path / "noise" / "hum.wav"
+    noise.parent.mkdir()
+    soundfile.write(noise, np.random.default_rng(1).uniform(-0.5, 0.5, 4000), 8000)
+    augmentation = Augmentation(noise_snr=(0, 10), noise_folder=str(noise.parent), variants=1)
+    extractor = SpeechFeatureExtractor(**GEOMETRY)
+
+    def made() -> int:
+        make_dataset(rows, augmentation).cache_features(extractor, "Computing")
+        return len([path for path in cache.iterdir() if path.is_dir()])
+
+    assert [made(), made()] == [1, 1]
+    os.utime(noise, (1, 1))
+    assert made() == 2

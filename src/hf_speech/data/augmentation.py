@@ -84,7 +84,7 @@ class Augmentation:
             )
         if self.variants is not None and self.variants < 1:
             raise RecipeError(f"augmentation.variants must be at least 1, or null, and {self.variants} is not.")
-        if self.noise_folder is not None and not _noise_files(self.noise_folder):
+        if self.noise_folder is not None and not self.noise_files:
             raise RecipeError(f"augmentation.noise_folder: there are no recordings in {self.noise_folder}.")
 
     @property
@@ -92,6 +92,11 @@ class Augmentation:
         """Whether any step can change a waveform."""
         steps = (self.speed, self.pitch, self.tempo, self.silence, self.equalizer, self.noise_snr, self.gain)
         return self.joining > 0 or (self.probability > 0 and any(step is not None for step in steps))
+
+    @property
+    def noise_files(self) -> tuple[Path, ...]:
+        """The recordings of noise_folder."""
+        return () if self.noise_folder is None else _noise_files(self.noise_folder)
 
     def draw(self, epoch: int) -> int:
         """What to seed an epoch's chance with: its number, counted among the variants where they are limited."""

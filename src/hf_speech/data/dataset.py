@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import Augmentation
+from hf_speech.data.cache import digest
 from hf_speech.data.features import CachedFeatures
 from hf_speech.errors import RecipeError
 
@@ -139,7 +140,8 @@ class SpeechDataset(torch.utils.data.Dataset):
         if self.augmentation is None:
             return []
         steps = {key: value for key, value in dataclasses.asdict(self.augmentation).items() if key != "variants"}
-        return [steps, self.seed, self._draw, sorted(self._followers.items())]
+        noise = digest([{"path": file} for file in self.augmentation.noise_files])
+        return [steps, noise, self.seed, self._draw, sorted(self._followers.items())]
 
     def _all_heard(self) -> Iterator[np.ndarray]:
         """Every utterance as it is heard in this epoch."""

@@ -79,7 +79,7 @@ class Profile(TrainerCallback):
         if self.waiting > TOLERATED_WAIT:
             lines.append(
                 "The model waits for the loader: raise training.dataloader_num_workers, or set training.cache_features "
-                "where nothing is augmented."
+                "(and augmentation.variants where the sound is augmented)."
             )
         return "\n".join(lines)
 

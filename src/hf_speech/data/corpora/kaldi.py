@@ -55,7 +55,7 @@ class Kaldi(ListedCorpus):
 
     def lexicon(self) -> Path | None:
         """`local/dict*/lexicon.txt`, where Kaldi's recipes prepare the dictionary, beside the data folders."""
-        return next(iter(sorted(self._root().glob("local/dict*/lexicon.txt"))), None)
+        return min(self._root().glob("local/dict*/lexicon.txt"), default=None)
 
     def _root(self) -> Path:
         return self.open_data_dir(", the folder with the data folders")
