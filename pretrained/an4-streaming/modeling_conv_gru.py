@@ -22,7 +22,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_conv_gru import ConvGRUConfig
-from .conv_frontends import FRONT_ENDS, MaskedBatchNorm, mask_frames
+from .conv_frontends import FRONT_ENDS
+from .convolutions import MaskedBatchNorm, mask_frames
 from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
 from .streaming_transcriber import StreamingTranscriber

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from .conv_frontends import FrameConvolution
+from .convolutions import FrameConvolution
 
 
 @dataclass(frozen=True)

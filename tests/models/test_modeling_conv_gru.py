@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCTC
 
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
-from hf_speech.models.conv_frontends import MaskedBatchNorm
+from hf_speech.models.convolutions import MaskedBatchNorm
 from hf_speech.models.recurrent import frame_mask
 
 FRONT_ENDS = ("deepspeech2", "residual", "subsampling")

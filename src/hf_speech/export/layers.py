@@ -22,7 +22,7 @@ from torch import nn
 
 from hf_speech.errors import ModelError
 from hf_speech.export.graph import MICROSOFT, Graph, Value
-from hf_speech.models.conv_frontends import FrameConvolution, MaskedBatchNorm
+from hf_speech.models.convolutions import FrameConvolution, MaskedBatchNorm
 from hf_speech.models.recurrent import RecurrentLayer
 
 # Where PyTorch's gates stand in ONNX's order: of a GRU (reset, update, new) and an LSTM (input, forget, cell, output).
