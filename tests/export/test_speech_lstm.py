@@ -17,6 +17,8 @@ MODELS: list[dict[str, Any]] = [
     {"pooling": "last", "subsampling": 2, "bidirectional": False},
     {"subsampling": 4, "projection_size": 7, "head_sizes": [9, 5]},
     {"pooling": "max", "subsampling": 2, "projection_size": 7},
+    {"stem_channels": 3, "subsampling": 2},
+    {"stem_channels": 2, "subsampling": 4, "pooling": "mean"},
 ]
 
 
@@ -31,6 +33,15 @@ def test_classifiers_get_pytorchs_logits(options, make_extractor, make_classifie
     np.testing.assert_allclose(run_graph(graph, sounds)["logits"], expected, atol=1e-4)
     for row, clip in zip(expected, sounds, strict=True):
         np.testing.assert_allclose(run_graph(graph, [clip])["logits"][0], row, atol=1e-4)
+
+
+def test_slopes_are_channels(make_extractor, make_classifier, sounds, run_graph) -> None:
+    extractor = make_extractor(num_deltas=1)
+    model = make_classifier(extractor, stem_channels=3, subsampling=2, num_deltas=1)
+    graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")
+    with torch.inference_mode():
+        expected = model(**extractor(sounds, sampling_rate=8000, return_tensors="pt")).logits.numpy()
+    np.testing.assert_allclose(run_graph(graph, sounds)["logits"], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("features_as_steps", [False, True])

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from hf_speech.models import SpeechLSTMConfig, SpeechLSTMForAudioClassification
+from hf_speech.models.modeling_speech_lstm import TimeFrequencyStem
 from hf_speech.models.recurrent import frame_mask
 
 VARIANTS: list[dict[str, Any]] = [
@@ -16,6 +17,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"pooling": "max", "bidirectional": False, "subsampling": 2},
     {"pooling": "mean", "layer_norm": False, "subsampling": 4, "num_hidden_layers": 1},
     {"pooling": "last", "bidirectional": False, "subsampling": 4},
+    {"stem_channels": 3, "subsampling": 4},
+    {"stem_channels": 2, "input_size": 33, "num_deltas": 2, "pooling": "last"},
 ]
 LENGTHS = torch.tensor([23, 1, 40, 6])
 
@@ -27,17 +30,17 @@ def make_model(**arguments: Any) -> SpeechLSTMForAudioClassification:
     ).eval()
 
 
-def batch() -> tuple[torch.Tensor, torch.Tensor]:
+def batch(input_size: int = 11) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(1)
     mask = frame_mask(LENGTHS, 40)
     # What stands in the padding must not matter.
-    return torch.where(mask[:, :, None], torch.randn(4, 40, 11), torch.tensor(77.0)), mask.long()
+    return torch.where(mask[:, :, None], torch.randn(4, 40, input_size), torch.tensor(77.0)), mask.long()
 
 
 @pytest.mark.parametrize("arguments", VARIANTS)
 def test_alone_equals_in_a_batch(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments)
-    features, mask = batch()
+    features, mask = batch(model.config.input_size)
     together = model(features, mask).logits
     assert together.shape == (4, 5)
     for index, length in enumerate(LENGTHS):
@@ -48,10 +51,38 @@ def test_alone_equals_in_a_batch(arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize("arguments", VARIANTS)
 def test_every_parameter_learns(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments).train()
-    features, mask = batch()
+    features, mask = batch(model.config.input_size)
     model(features, mask, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
     silent = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not silent
+
+
+def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> None:
+    model = make_model(stem_channels=2, subsampling=2, input_size=22, num_deltas=1)
+    frames, lengths = torch.randn(1, 8, 22), torch.tensor([8])
+    assert isinstance(model.stem, TimeFrequencyStem)
+    first = model.stem.convolutions[0](torch.stack(frames.chunk(2, dim=2), dim=1))
+    seen: list[torch.Tensor] = []
+    model.stem.norms[0].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    shortened, new_lengths = model.stem(frames, lengths)
+    torch.testing.assert_close(seen[0], first.movedim(1, 3))
+    assert shortened.shape == (1, 4, 8)
+    assert new_lengths.tolist() == [4]
+
+
+def test_convolutions_over_frequency_know_a_shifted_voice_again() -> None:
+    """What lies eight features higher makes the same frames, eight features of the stem's output further up."""
+    model = make_model(stem_channels=3, input_size=40)
+    stem = model.stem
+    assert isinstance(stem, TimeFrequencyStem)
+    low = torch.zeros(1, 12, 40)
+    low[:, :, 16:20] = torch.randn(1, 12, 4)
+    stem.projection = torch.nn.Identity()
+    stem.norm.forward = lambda frames, lengths: frames  # type: ignore[method-assign]
+    maps = stem(low, torch.tensor([12]))[0].unflatten(2, (5, 6))
+    shifted = stem(low.roll(8, dims=2), torch.tensor([12]))[0].unflatten(2, (5, 6))
+    torch.testing.assert_close(shifted[:, :, 2:4], maps[:, :, 1:3])
+    assert (shifted - maps).abs().max() > 1e-3
 
 
 def test_clips_differ_and_order_in_time_matters() -> None:

@@ -8,7 +8,12 @@ from torch import nn
 from hf_speech.export.features import LOWEST, FeatureGraph
 from hf_speech.export.graph import Graph, Value
 from hf_speech.export.layers import Builder, Masks
-from hf_speech.models.modeling_speech_lstm import Pooling, SpeechLSTMForAudioClassification, SubsamplingStem
+from hf_speech.models.modeling_speech_lstm import (
+    Pooling,
+    SpeechLSTMForAudioClassification,
+    SubsamplingStem,
+    TimeFrequencyStem,
+)
 
 
 def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph, loops: bool, name: str) -> Graph:
@@ -39,7 +44,9 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     with graph.scope("frontend"):
         if model.projection is not None:
             x = builder.relu(builder.linear(x, model.projection))
-        if model.stem is not None:
+        if isinstance(model.stem, TimeFrequencyStem):
+            x, masks = _time_frequency_stem(builder, model.stem, x, masks)
+        elif model.stem is not None:
             x, masks = _stem(builder, model.stem, x, masks)
     assert masks.lengths is not None
     x, valid_lengths = x.transpose(1, 0, 2), masks.lengths.clip(lowest=1)
@@ -69,6 +76,22 @@ def _stem(builder: Builder, stem: SubsamplingStem, x: Value, masks: Masks) -> tu
         x = builder.gelu(builder.layer_norm(x.transpose(0, 2, 1), norm))
         masks = masks.halve(round_up=True)
     return x, masks
+
+
+def _time_frequency_stem(builder: Builder, stem: TimeFrequencyStem, x: Value, masks: Masks) -> tuple[Value, Masks]:
+    graph = builder.graph
+    x = masks.apply(x).reshape(0, 0, stem.num_maps, -1).transpose(0, 2, 1, 3)
+    for convolution, norm, stride in zip(stem.convolutions, stem.norms, stem.time_strides, strict=True):
+        assert isinstance(convolution, nn.Conv2d)
+        assert convolution.bias is not None
+        weight, bias = builder.array(convolution.weight), builder.array(convolution.bias)
+        across = int(convolution.padding[0])
+        x = graph.op("Conv", x, weight, bias, strides=list(convolution.stride), pads=[across] * 4)
+        if stride == 2:
+            masks = masks.halve(round_up=True)
+        x = masks.apply(builder.relu(builder.batch_norm(x, norm, dimensions_behind=2)), 1, 1)
+    x = builder.linear(x.transpose(0, 2, 3, 1).reshape(0, 0, stem.projection.in_features), stem.projection)
+    return builder.relu(builder.batch_norm(x, stem.norm)), masks
 
 
 def _pool(builder: Builder, pooling: Pooling, frames: Value, masks: Masks, lengths: Value) -> Value:

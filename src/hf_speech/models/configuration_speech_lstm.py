@@ -22,7 +22,12 @@ class SpeechLSTMConfig(PreTrainedConfig):
         features_as_steps: Whether the LSTM walks through the features of a time average, a number a step, instead of
             through time.
         projection_size: Units of a linear layer and ReLU before everything else, or null for none.
-        subsampling: Factor by which a stem of stride-2 convolutions (kernel 3) shortens time: 1 (no stem), 2 or 4.
+        subsampling: Factor by which a stem of stride-2 convolutions (kernel 3) shortens time: 1 (no such stem), 2 or 4.
+        stem_channels: Channels of three convolutions over time and frequency, with batch norm, of which the stem then
+            consists, for features whose order is that of frequency; 0 for the stem above, which mixes all features at
+            once.
+        num_deltas: Slopes among the features (1, or 2 with the slopes of the slopes), which are channels of their own
+            to the convolutions over time and frequency; the feature extractor's `num_deltas`.
         hidden_size: LSTM units of each direction, and channels of the stem.
         num_hidden_layers: LSTM layers.
         bidirectional: Whether each layer also reads from the end to the beginning.
@@ -51,6 +56,8 @@ class SpeechLSTMConfig(PreTrainedConfig):
     features_as_steps: bool = False
     projection_size: int | None = None
     subsampling: Literal[1, 2, 4] = 1
+    stem_channels: int = 0
+    num_deltas: Literal[0, 1, 2] = 0
     hidden_size: int = 128
     num_hidden_layers: int = 2
     bidirectional: bool = True
@@ -78,6 +85,18 @@ class SpeechLSTMConfig(PreTrainedConfig):
         for name, size in sizes:
             if size is not None and not 1 <= size <= 65_536:
                 raise ValueError(f"{name} must lie between 1 and 65,536, and {size} does not.")
+        if not 0 <= self.stem_channels <= 4096:
+            raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
+        if self.stem_channels and (self.projection_size is not None or self.features_as_steps):
+            raise ValueError(
+                "stem_channels convolves over frequencies, which features_as_steps and projection_size do not leave: "
+                "set one or the other."
+            )
+        if self.stem_channels and self.input_size % (self.num_deltas + 1):
+            raise ValueError(
+                f"input_size must be a multiple of {self.num_deltas + 1} for features with {self.num_deltas} deltas, "
+                f"and {self.input_size} is not."
+            )
         if not 1 <= self.num_hidden_layers <= 256:
             raise ValueError(f"num_hidden_layers must lie between 1 and 256, and {self.num_hidden_layers} does not.")
         if len(self.head_sizes or []) > 256:

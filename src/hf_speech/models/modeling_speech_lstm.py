@@ -15,6 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_speech_lstm import SpeechLSTMConfig
+from .convolutions import MaskedBatchNorm, mask_frames
 from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
 
@@ -46,6 +47,56 @@ class SubsamplingStem(nn.Module):
             frames = self.dropout(F.gelu(norm(convolution(frames.mT).mT)))
             lengths = (lengths + 1) // 2
         return frames * frame_mask(lengths, frames.shape[1])[:, :, None], lengths
+
+
+class TimeFrequencyStem(nn.Module):
+    """Three convolutions over time and frequency, with batch norm, and a linear projection.
+
+    Each halves the frequencies; time is halved by as many of them as `factor` asks for. What a higher voice says looks
+    shifted upwards: a kernel that moves over the frequencies still knows it, while one that mixes all of them at once
+    has to learn each voice anew.
+
+    Args:
+        input_size: Features of an input frame.
+        num_maps: Parts of as many features each that they consist of (mel bins and their slopes): channels of the
+            first convolution.
+        stem_channels: Channels of the first two convolutions; the third has twice as many.
+        channels: Features of an output frame.
+        factor: By how much time is shortened, a power of two up to 8.
+        dropout: Dropout before and after the projection.
+    """
+
+    KERNELS = (5, 3, 3)
+
+    def __init__(
+        self, input_size: int, num_maps: int, stem_channels: int, channels: int, factor: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.num_maps = num_maps
+        halvings = factor.bit_length() - 1
+        self.time_strides = [2] * halvings + [1] * (len(self.KERNELS) - halvings)
+        sizes = (num_maps, stem_channels, stem_channels, 2 * stem_channels)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(sizes[index], sizes[index + 1], kernel, stride=(stride, 2), padding=kernel // 2)
+            for index, (kernel, stride) in enumerate(zip(self.KERNELS, self.time_strides, strict=True))
+        )
+        self.norms = nn.ModuleList(MaskedBatchNorm(size) for size in sizes[1:])
+        frequencies = -(-input_size // num_maps // 2**3)
+        self.projection = nn.Linear(frequencies * sizes[-1], channels)
+        self.norm = MaskedBatchNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shortens `(batch, frames, input_size)` to `(batch, ceil(frames / factor), channels)`, with new lengths."""
+        frames = mask_frames(frames, lengths).unflatten(2, (self.num_maps, -1)).movedim(2, 3)
+        for convolution, norm, stride in zip(self.convolutions, self.norms, self.time_strides, strict=True):
+            # Batch norm leaves zeros where padding is, and so does ReLU.
+            frames = convolution(frames.movedim(3, 1)).movedim(1, 3)
+            if stride == 2:
+                lengths = (lengths + 1) // 2
+            frames = F.relu(norm(frames, lengths))
+        frames = self.projection(self.dropout(frames.flatten(2)))
+        return self.dropout(F.relu(self.norm(frames, lengths))), lengths
 
 
 class Pooling(nn.Module):
@@ -99,8 +150,18 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         if config.projection_size is not None:
             self.projection = nn.Linear(size, config.projection_size)
             size = config.projection_size
-        self.stem: SubsamplingStem | None = None
-        if config.subsampling > 1:
+        self.stem: SubsamplingStem | TimeFrequencyStem | None = None
+        if config.stem_channels:
+            self.stem = TimeFrequencyStem(
+                size,
+                config.num_deltas + 1,
+                config.stem_channels,
+                config.hidden_size,
+                config.subsampling,
+                config.dropout,
+            )
+            size = config.hidden_size
+        elif config.subsampling > 1:
             self.stem = SubsamplingStem(size, config.hidden_size, config.subsampling, config.dropout)
             size = config.hidden_size
         self.layers = nn.ModuleList()
@@ -123,7 +184,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.LSTM):
             initialise_recurrence(module)
-        elif isinstance(module, nn.Linear | nn.Conv1d):
+        elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)

@@ -130,7 +130,11 @@ def make_model(
         RecipeError: If the configuration refuses the section's values.
     """
     config_class = CONFIG_MAPPING[recipe.model_type]
-    derived = {"input_size": extractor.feature_size, "hop_length": extractor.hop_length}
+    derived = {
+        "input_size": extractor.feature_size,
+        "hop_length": extractor.hop_length,
+        "num_deltas": extractor.num_deltas,
+    }
     if lexicon is not None:
         if not recipe.model.get("intermediate_ctc_weight"):
             raise RecipeError(

@@ -34,7 +34,7 @@ DEFAULT_RECIPE = "digits"
 SECTIONS = ("corpus", "text", "features", "augmentation", "model", "training")
 # What the trainer works out by itself: not for a recipe to say.
 DERIVED_FEATURES = {"feature_size", "feature_mean", "feature_std", "padding_value"}
-DERIVED_MODEL = {"input_size", "hop_length", "vocab_size", "pad_token_id", "num_phones"}
+DERIVED_MODEL = {"input_size", "hop_length", "num_deltas", "vocab_size", "pad_token_id", "num_phones"}
 
 
 @dataclass
