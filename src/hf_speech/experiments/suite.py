@@ -36,7 +36,7 @@ class Item:
         folder: Folder of its corpus among all corpora.
         overrides: Command-line words.
         minutes: Roughly how long it takes on one CPU core, to plan by.
-        split: The split whose figure counts.
+        split: The split whose figure counts; the test split is left alone if that is "validation".
         folds: Of a corpus in folds: how many trainings make this one figure.
         train_split: Whether the training split is measured too, to see how much is learned by heart.
         note: What is to be known about the figure.
@@ -53,6 +53,11 @@ class Item:
     train_split: bool = False
     note: str = ""
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are evaluated."""
+        return tuple(dict.fromkeys(("validation", self.split)))
+
     def run(self, place: Place) -> dict[str, Any]:
         """Runs it, or what is missing of it, and gives its record."""
         numbers: Iterable[int | None] = range(self.folds) if self.folds else [None]
@@ -64,7 +69,7 @@ class Item:
         run_dir = place.runs / (self.name if fold is None else f"{self.name}-{fold}")
         command = shlex.join(["hf-speech", "train", self.recipe, *place.quoted(self.folder), *words])
         recipe = load_recipe(self.recipe, [*place.data_dir(self.folder), *words])
-        record = finish_run(recipe, run_dir, command)
+        record = finish_run(recipe, run_dir, command, self.splits)
         if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
             rows = recipe.corpus.load()["train"]
             command = f"hf-speech evaluate {run_dir} --split train"
@@ -72,13 +77,13 @@ class Item:
                 load_model(run_dir), rows, corpus=recipe.corpus.name, split="train", command=command
             )
             report.save(run_dir / "evaluation" / "train.json")
-            record = finish_run(recipe, run_dir, command)
+            record = finish_run(recipe, run_dir, command, self.splits)
         return record
 
     def is_done(self, place: Place) -> bool:
         """Whether nothing of it is left to be run."""
         names = [f"{self.name}-{fold}" for fold in range(self.folds)] or [self.name]
-        return all(is_finished(place.runs / name) for name in names)
+        return all(is_finished(place.runs / name, self.splits) for name in names)
 
 
 @dataclass(frozen=True)
