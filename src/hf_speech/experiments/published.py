@@ -100,7 +100,7 @@ EMOTION = Experiment(
             RAVDESS,
             minutes=30,
             over=("training.num_train_epochs=10..30", "model.hidden_size=64,96,128,192", "model.dropout=0.2..0.6"),
-            trials=5,
+            trials=6,
         ),
     ),
 )
