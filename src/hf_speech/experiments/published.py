@@ -27,7 +27,9 @@ COMMANDS = Experiment(
             ARABIC,
             minutes=7,
         ),
-        Item("commands-improved", "log-mel, bidirectional LSTM, augmentation", "arabic_commands", ARABIC, minutes=30),
+        Item(
+            "commands-improved", "convolutions, bidirectional LSTM, augmentation", "arabic_commands", ARABIC, minutes=20
+        ),
         Table(
             "commands-normalizations",
             "the published recipe, normalised otherwise",
