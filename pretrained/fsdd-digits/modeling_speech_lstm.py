@@ -43,10 +43,10 @@ class SubsamplingStem(nn.Module):
         """Shortens `(batch, frames, input_size)` to `(batch, ceil(frames / factor), channels)`, with new lengths."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             # Padding must be zero on the way in, as beyond the end of the batch: then its amount makes no difference.
-            frames = frames * frame_mask(lengths, frames.shape[1])[:, :, None]
+            frames = mask_frames(frames, lengths)
             frames = self.dropout(F.gelu(norm(convolution(frames.mT).mT)))
             lengths = (lengths + 1) // 2
-        return frames * frame_mask(lengths, frames.shape[1])[:, :, None], lengths
+        return mask_frames(frames, lengths), lengths
 
 
 class TimeFrequencyStem(nn.Module):
@@ -205,7 +205,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         config = self.config
         if config.feature_noise:
             noisy = features + config.feature_noise * torch.randn_like(features)
-            features = noisy * frame_mask(lengths, features.shape[1])[:, :, None]
+            features = mask_frames(noisy, lengths)
         return spec_augment_by_config(F.dropout(features, config.input_dropout), lengths, config)
 
     def _blend(
@@ -270,7 +270,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             frames = self.dropout(norm(layer(frames, lengths)))
         # Layer norm has given the padding its bias; pooling expects zeros there.
-        frames = frames * frame_mask(lengths, frames.shape[1])[:, :, None]
+        frames = mask_frames(frames, lengths)
         pooled = self.pooling(frames, lengths)
         for dense in self.head:
             pooled = self.dropout(F.relu(dense(pooled)))
