@@ -51,6 +51,20 @@ def test_the_average_is_exponential_and_makes_way_for_training() -> None:
     assert model.weight.item() == 4.0
 
 
+def test_the_statistics_of_batch_norm_are_averaged_like_weights() -> None:
+    model = torch.nn.BatchNorm1d(1)
+    callback = WeightAveraging(0.5)
+    event = {"args": None, "state": TrainerState(global_step=100), "control": TrainerControl(), "model": model}
+    callback.on_train_begin(**event)
+    model.running_mean.fill_(8.0)
+    model.num_batches_tracked.fill_(7)
+    callback.on_step_end(**event)
+    callback.on_epoch_end(**event)
+    assert (model.running_mean.item(), model.num_batches_tracked.item()) == (4.0, 7)
+    callback.on_step_begin(**event)
+    assert model.running_mean.item() == 8.0
+
+
 def test_resuming_continues_both(averaged_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     interrupted = tmp_path / "interrupted"
     shutil.copytree(averaged_run, interrupted)

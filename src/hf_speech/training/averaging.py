@@ -1,6 +1,7 @@
 """An exponential moving average of the weights, trained beside them and used in their place.
 
 The average of the last steps is a better model than the last step (Polyak & Juditsky 1992), above all with little data.
+The running statistics of batch norm are averaged too: they belong to the weights of their steps.
 Whenever the model is evaluated or saved, and from the end of an epoch to the beginning of the next one, it holds the
 average: so that is what is evaluated, chosen as best, and saved. The weights that gradients act on wait meanwhile, and
 lie beside each checkpoint, so that a resumed training goes on exactly where it stopped.
@@ -8,6 +9,8 @@ lie beside each checkpoint, so that a resumed training goes on exactly where it 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,7 @@ class WeightAveraging(TrainerCallback):
 
         Where nothing is left to train, the model keeps the average.
         """
-        self._average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        self._average = _copy(model)
         if self.checkpoint is not None and state.global_step < state.max_steps:
             self._load(model, load_file(Path(self.checkpoint) / WEIGHTS_FILE))
 
@@ -53,8 +56,8 @@ class WeightAveraging(TrainerCallback):
     ) -> None:
         """Moves the average towards the new weights, and puts it into the model if this step is evaluated or saved."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
-        for name, parameter in model.named_parameters():
-            self._average[name].lerp_(parameter.detach().to(self._average[name]), 1 - decay)
+        for name, tensor in _averaged(model):
+            self._average[name].lerp_(tensor.to(self._average[name]), 1 - decay)
         if control.should_evaluate or control.should_save:
             self._average_into(model)
 
@@ -68,7 +71,7 @@ class WeightAveraging(TrainerCallback):
     def _average_into(self, model: Any) -> None:
         """Puts the average into the model, unless it is there already."""
         if self._waiting is None:
-            self._waiting = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+            self._waiting = _copy(model)
             self._load(model, self._average)
 
     @torch.no_grad()
@@ -88,8 +91,20 @@ class WeightAveraging(TrainerCallback):
 
     @staticmethod
     def _load(model: Any, weights: dict[str, torch.Tensor]) -> None:
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name].to(parameter))
+        for name, tensor in _averaged(model):
+            if name in weights:  # Older checkpoints hold no statistics.
+                tensor.copy_(weights[name].to(tensor))
+
+
+def _averaged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights of a model and its statistics in floating point, without their gradients."""
+    for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_floating_point():
+            yield name, tensor.detach()
+
+
+def _copy(model: Any) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in _averaged(model)}
 
 
 __all__ = ["WeightAveraging"]
