@@ -27,7 +27,7 @@ def _random_spans(sizes: torch.Tensor, num_spans: int, max_width: torch.Tensor, 
     return inside.any(dim=1)
 
 
-def warp_frequencies(features: torch.Tensor, strongest: float) -> torch.Tensor:
+def warp_frequencies(features: torch.Tensor, strongest: float, num_maps: int = 1) -> torch.Tensor:
     """Stretches or squeezes each clip's frequency axis, as a shorter or longer vocal tract does.
 
     Vocal tract length perturbation (Jaitly & Hinton 2013), by linear interpolation between features.
@@ -35,24 +35,29 @@ def warp_frequencies(features: torch.Tensor, strongest: float) -> torch.Tensor:
     Args:
         features: `(batch, frames, features)`, ordered by frequency.
         strongest: Factors are drawn evenly between 1 minus and 1 plus this, one a clip.
+        num_maps: Parts of a frame with the same frequencies (mel bins and their slopes): all are warped alike.
 
     Returns:
         The warped features, same shape; above what is known the last feature is repeated.
     """
-    batch, num_frames, num_features = features.shape
-    factor = 1 + strongest * (2 * torch.rand(batch, 1, device=features.device) - 1)
-    position = (torch.arange(num_features, device=features.device) * factor).clamp(max=num_features - 1)
+    num_bins = features.shape[2] // num_maps
+    maps = features.unflatten(2, (num_maps, num_bins))
+    factor = 1 + strongest * (2 * torch.rand(len(features), 1, device=features.device) - 1)
+    position = (torch.arange(num_bins, device=features.device) * factor).clamp(max=num_bins - 1)
     below = position.floor().long()
-    above = (below + 1).clamp(max=num_features - 1)
-    share = (position - below)[:, None, :].to(features.dtype)
-    lower, upper = (features.gather(2, index[:, None, :].expand(-1, num_frames, -1)) for index in (below, above))
-    return torch.lerp(lower, upper, share)
+    above = (below + 1).clamp(max=num_bins - 1)
+    share = (position - below)[:, None, None, :].to(features.dtype)
+    lower, upper = (maps.gather(3, index[:, None, None, :].expand_as(maps)) for index in (below, above))
+    return torch.lerp(lower, upper, share).flatten(2)
 
 
 def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config: Any) -> torch.Tensor:
     """`spec_augment` as a model's configuration says, whose fields are named like its arguments."""
+    num_maps = getattr(config, "num_deltas", 0) + 1
+    if features.shape[2] % num_maps:  # No spectra: features read as steps.
+        num_maps = 1
     if getattr(config, "frequency_warp", 0.0):
-        features = warp_frequencies(features, config.frequency_warp)
+        features = warp_frequencies(features, config.frequency_warp, num_maps)
     if not config.num_time_masks and not config.num_frequency_masks:
         return features
     return spec_augment(
@@ -63,6 +68,7 @@ def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config
         max_time_mask_ratio=config.max_time_mask_ratio,
         num_frequency_masks=config.num_frequency_masks,
         frequency_mask_width=config.frequency_mask_width,
+        num_maps=num_maps,
     )
 
 
@@ -74,6 +80,7 @@ def spec_augment(
     max_time_mask_ratio: float = 0.2,
     num_frequency_masks: int = 0,
     frequency_mask_width: int = 0,
+    num_maps: int = 1,
 ) -> torch.Tensor:
     """Masks random stretches of time and bands of frequency.
 
@@ -87,7 +94,9 @@ def spec_augment(
         time_mask_width: Largest width of a time mask, in frames.
         max_time_mask_ratio: A time mask covers at most this share of the clip's valid frames.
         num_frequency_masks: Frequency masks a clip.
-        frequency_mask_width: Largest width of a frequency mask, in features.
+        frequency_mask_width: Largest width of a frequency mask, in features of one map.
+        num_maps: Parts of a frame with the same frequencies (mel bins and their slopes): a band is masked in all of
+            them, or the slopes would tell what is behind the mask.
 
     Returns:
         The masked features, same shape; padded frames stay zero.
@@ -98,10 +107,11 @@ def spec_augment(
         widest = (lengths * max_time_mask_ratio).floor().clamp(max=time_mask_width)
         masked |= _random_spans(lengths, num_time_masks, widest, features.shape[1])[:, :, None]
     if num_frequency_masks and frequency_mask_width:
-        num_features = features.shape[2]
-        sizes = torch.full_like(lengths, num_features)
-        widest = torch.full_like(lengths, min(frequency_mask_width, num_features))
-        masked |= _random_spans(sizes, num_frequency_masks, widest, num_features)[:, None, :]
+        num_bins = features.shape[2] // num_maps
+        sizes = torch.full_like(lengths, num_bins)
+        widest = torch.full_like(lengths, min(frequency_mask_width, num_bins))
+        bands = _random_spans(sizes, num_frequency_masks, widest, num_bins)
+        masked |= bands.repeat(1, num_maps)[:, None, :]
     mean = features.sum(dim=1, keepdim=True) / lengths.clamp(min=1)[:, None, None]
     return torch.where(masked & valid[:, :, None], mean, features)
 

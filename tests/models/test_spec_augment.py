@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hf_speech.models.configuration_speech_lstm import SpeechLSTMConfig
 from hf_speech.models.recurrent import frame_mask
-from hf_speech.models.spec_augment import spec_augment, warp_frequencies
+from hf_speech.models.spec_augment import spec_augment, spec_augment_by_config, warp_frequencies
 
 LENGTHS = torch.tensor([40, 100, 3])
 
@@ -65,6 +66,23 @@ def test_warped_frequencies_move_a_peak_by_one_factor() -> None:
     assert (factors.min(), factors.max()) == (pytest.approx(0.8, abs=0.03), pytest.approx(1.2, abs=0.03))
     expected = (torch.arange(80.0) * factors[:, None]).clamp(max=79)[:, None].expand(-1, 5, -1)
     torch.testing.assert_close(warped, expected, atol=1e-3, rtol=0)
+
+
+def test_slopes_are_masked_and_warped_like_what_they_are_slopes_of() -> None:
+    original = features()
+    twice = torch.cat((original, -original), dim=2)
+    masked = spec_augment(twice, LENGTHS, num_frequency_masks=2, frequency_mask_width=8, num_maps=2)
+    assert (masked != twice).any()
+    torch.testing.assert_close(masked[:, :, 20:], -masked[:, :, :20])
+    warped = warp_frequencies(twice, 0.2, num_maps=2)
+    assert (warped != twice).any()
+    torch.testing.assert_close(warped[:, :, 20:], -warped[:, :, :20])
+
+
+def test_a_configuration_with_deltas_says_how_many_maps_there_are() -> None:
+    config = SpeechLSTMConfig(input_size=40, num_deltas=1, num_frequency_masks=2, frequency_mask_width=8)
+    masked = spec_augment_by_config(torch.cat((features(), -features()), dim=2), LENGTHS, config)
+    torch.testing.assert_close(masked[:, :, 20:], -masked[:, :, :20])
 
 
 def test_warping_leaves_padded_frames_zero() -> None:
