@@ -50,39 +50,38 @@ class SubsamplingStem(nn.Module):
 
 
 class TimeFrequencyStem(nn.Module):
-    """Three convolutions over time and frequency, with batch norm, and a linear projection.
+    """Convolutions over time and frequency, with batch norm, and a linear projection.
 
-    Each halves the frequencies; time is halved by as many of them as `factor` asks for. What a higher voice says looks
-    shifted upwards: a kernel that moves over the frequencies still knows it, while one that mixes all of them at once
-    has to learn each voice anew.
+    Each halves the frequencies; time is halved by as many, from the first, as `factor` asks for. What a higher voice
+    says looks shifted upwards: a kernel that moves over the frequencies still knows it, while one that mixes all of
+    them at once has to learn each voice anew.
 
     Args:
         input_size: Features of an input frame.
         num_maps: Parts of as many features each that they consist of (mel bins and their slopes): channels of the
             first convolution.
-        stem_channels: Channels of the first two convolutions; the third has twice as many.
+        stem_channels: Channels of each convolution. The first has a kernel of 5 by 5, the others of 3 by 3.
         channels: Features of an output frame.
-        factor: By how much time is shortened, a power of two up to 8.
+        factor: By how much time is shortened, a power of two that the convolutions suffice for.
         dropout: Dropout before and after the projection.
     """
 
-    KERNELS = (5, 3, 3)
-
     def __init__(
-        self, input_size: int, num_maps: int, stem_channels: int, channels: int, factor: int, dropout: float
+        self, input_size: int, num_maps: int, stem_channels: list[int], channels: int, factor: int, dropout: float
     ) -> None:
         super().__init__()
         self.num_maps = num_maps
         halvings = factor.bit_length() - 1
-        self.time_strides = [2] * halvings + [1] * (len(self.KERNELS) - halvings)
-        sizes = (num_maps, stem_channels, stem_channels, 2 * stem_channels)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(sizes[index], sizes[index + 1], kernel, stride=(stride, 2), padding=kernel // 2)
-            for index, (kernel, stride) in enumerate(zip(self.KERNELS, self.time_strides, strict=True))
-        )
-        self.norms = nn.ModuleList(MaskedBatchNorm(size) for size in sizes[1:])
-        frequencies = -(-input_size // num_maps // 2**3)
-        self.projection = nn.Linear(frequencies * sizes[-1], channels)
+        self.time_strides = [2 if index < halvings else 1 for index in range(len(stem_channels))]
+        self.convolutions = nn.ModuleList()
+        size = num_maps
+        for index, (out_channels, stride) in enumerate(zip(stem_channels, self.time_strides, strict=True)):
+            kernel = 3 if index else 5
+            self.convolutions.append(nn.Conv2d(size, out_channels, kernel, stride=(stride, 2), padding=kernel // 2))
+            size = out_channels
+        self.norms = nn.ModuleList(MaskedBatchNorm(out_channels) for out_channels in stem_channels)
+        frequencies = -(-input_size // num_maps // 2 ** len(stem_channels))
+        self.projection = nn.Linear(frequencies * size, channels)
         self.norm = MaskedBatchNorm(channels)
         self.dropout = nn.Dropout(dropout)
 

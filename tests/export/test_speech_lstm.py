@@ -17,8 +17,8 @@ MODELS: list[dict[str, Any]] = [
     {"pooling": "last", "subsampling": 2, "bidirectional": False},
     {"subsampling": 4, "projection_size": 7, "head_sizes": [9, 5]},
     {"pooling": "max", "subsampling": 2, "projection_size": 7},
-    {"stem_channels": 3, "subsampling": 2},
-    {"stem_channels": 2, "subsampling": 4, "pooling": "mean"},
+    {"stem_channels": [3, 4], "subsampling": 2},
+    {"stem_channels": [2, 2, 3], "subsampling": 4, "pooling": "mean"},
 ]
 
 
@@ -37,7 +37,7 @@ def test_classifiers_get_pytorchs_logits(options, make_extractor, make_classifie
 
 def test_slopes_are_channels(make_extractor, make_classifier, sounds, run_graph) -> None:
     extractor = make_extractor(num_deltas=1)
-    model = make_classifier(extractor, stem_channels=3, subsampling=2, num_deltas=1)
+    model = make_classifier(extractor, stem_channels=[3, 3, 6], subsampling=2, num_deltas=1)
     graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")
     with torch.inference_mode():
         expected = model(**extractor(sounds, sampling_rate=8000, return_tensors="pt")).logits.numpy()

@@ -17,8 +17,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"pooling": "max", "bidirectional": False, "subsampling": 2},
     {"pooling": "mean", "layer_norm": False, "subsampling": 4, "num_hidden_layers": 1},
     {"pooling": "last", "bidirectional": False, "subsampling": 4},
-    {"stem_channels": 3, "subsampling": 4},
-    {"stem_channels": 2, "input_size": 33, "num_deltas": 2, "pooling": "last"},
+    {"stem_channels": [3, 4, 5], "subsampling": 4},
+    {"stem_channels": [2], "input_size": 33, "num_deltas": 2, "pooling": "last"},
 ]
 LENGTHS = torch.tensor([23, 1, 40, 6])
 
@@ -58,7 +58,7 @@ def test_every_parameter_learns(arguments: dict[str, Any]) -> None:
 
 
 def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> None:
-    model = make_model(stem_channels=2, subsampling=2, input_size=22, num_deltas=1)
+    model = make_model(stem_channels=[2, 3], subsampling=2, input_size=22, num_deltas=1)
     frames, lengths = torch.randn(1, 8, 22), torch.tensor([8])
     assert isinstance(model.stem, TimeFrequencyStem)
     first = model.stem.convolutions[0](torch.stack(frames.chunk(2, dim=2), dim=1))
@@ -72,7 +72,7 @@ def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> No
 
 def test_convolutions_over_frequency_know_a_shifted_voice_again() -> None:
     """What lies eight features higher makes the same frames, eight features of the stem's output further up."""
-    model = make_model(stem_channels=3, input_size=40)
+    model = make_model(stem_channels=[3, 3, 6], input_size=40)
     stem = model.stem
     assert isinstance(stem, TimeFrequencyStem)
     low = torch.zeros(1, 12, 40)

@@ -23,9 +23,9 @@ class SpeechLSTMConfig(PreTrainedConfig):
             through time.
         projection_size: Units of a linear layer and ReLU before everything else, or null for none.
         subsampling: Factor by which a stem of stride-2 convolutions (kernel 3) shortens time: 1 (no such stem), 2 or 4.
-        stem_channels: Channels of three convolutions over time and frequency, with batch norm, of which the stem then
-            consists, for features whose order is that of frequency; 0 for the stem above, which mixes all features at
-            once.
+        stem_channels: Channels of each of the convolutions over time and frequency, with batch norm, of which the stem
+            then consists, for features whose order is that of frequency; null for the stem above, which mixes all
+            features at once.
         num_deltas: Slopes among the features (1, or 2 with the slopes of the slopes), which are channels of their own
             to the convolutions over time and frequency; the feature extractor's `num_deltas`.
         hidden_size: LSTM units of each direction, and channels of the stem.
@@ -56,7 +56,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
     features_as_steps: bool = False
     projection_size: int | None = None
     subsampling: Literal[1, 2, 4] = 1
-    stem_channels: int = 0
+    stem_channels: list[int] | None = None
     num_deltas: Literal[0, 1, 2] = 0
     hidden_size: int = 128
     num_hidden_layers: int = 2
@@ -81,12 +81,16 @@ class SpeechLSTMConfig(PreTrainedConfig):
         """Refuses sizes no model can have; run by `strict` whenever a configuration is made or loaded."""
         sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
         sizes += [("projection_size", self.projection_size)]
-        sizes += [("head_sizes", size) for size in self.head_sizes or []]
+        for field in ("head_sizes", "stem_channels"):
+            sizes += [(field, size) for size in getattr(self, field) or []]
         for name, size in sizes:
             if size is not None and not 1 <= size <= 65_536:
                 raise ValueError(f"{name} must lie between 1 and 65,536, and {size} does not.")
-        if not 0 <= self.stem_channels <= 4096:
-            raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
+        if self.stem_channels and not self.subsampling.bit_length() - 1 <= len(self.stem_channels) <= 16:
+            raise ValueError(
+                f"stem_channels must list 1 to 16 convolutions, and at least {self.subsampling.bit_length() - 1} to "
+                f"shorten time by {self.subsampling}: it lists {len(self.stem_channels)}."
+            )
         if self.stem_channels and (self.projection_size is not None or self.features_as_steps):
             raise ValueError(
                 "stem_channels convolves over frequencies, which features_as_steps and projection_size do not leave: "
