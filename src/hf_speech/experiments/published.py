@@ -85,7 +85,7 @@ EMOTION = Experiment(
             minutes=10,
         ),
         Item("emotion-improved", "the same, actors never heard (23, 24)", "emotion", RAVDESS, minutes=10),
-        Item("emotion-improved-folds", "the same, five folds by actor", "emotion", RAVDESS, minutes=40, folds=5),
+        Item("emotion-improved-folds", "the same, five folds by actor", "emotion", RAVDESS, minutes=55, folds=5),
         Table(
             "emotion-features",
             "the recipe of today on other features, 20 epochs, actors never heard",
@@ -101,7 +101,7 @@ EMOTION = Experiment(
             "emotion",
             RAVDESS,
             minutes=30,
-            over=("training.num_train_epochs=15..30", "model.hidden_size=64,96,128,192", "model.dropout=0.2..0.6"),
+            over=("training.num_train_epochs=10..30", "model.hidden_size=64,96,128,192", "model.dropout=0.2..0.6"),
             trials=6,
         ),
     ),
