@@ -81,11 +81,13 @@ class SpeechLSTMConfig(PreTrainedConfig):
         """Refuses sizes no model can have; run by `strict` whenever a configuration is made or loaded."""
         sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
         sizes += [("projection_size", self.projection_size)]
-        for field in ("head_sizes", "stem_channels"):
-            sizes += [(field, size) for size in getattr(self, field) or []]
+        sizes += [("head_sizes", size) for size in self.head_sizes or []]
         for name, size in sizes:
             if size is not None and not 1 <= size <= 65_536:
                 raise ValueError(f"{name} must lie between 1 and 65,536, and {size} does not.")
+        for size in self.stem_channels or []:
+            if not 1 <= size <= 4096:
+                raise ValueError(f"stem_channels must lie between 1 and 4,096, and {size} does not.")
         if self.stem_channels and not self.subsampling.bit_length() - 1 <= len(self.stem_channels) <= 16:
             raise ValueError(
                 f"stem_channels must list 1 to 16 convolutions, and at least {self.subsampling.bit_length() - 1} to "

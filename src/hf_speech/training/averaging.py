@@ -92,8 +92,7 @@ class WeightAveraging(TrainerCallback):
     @staticmethod
     def _load(model: Any, weights: dict[str, torch.Tensor]) -> None:
         for name, tensor in _averaged(model):
-            if name in weights:  # Older checkpoints hold no statistics.
-                tensor.copy_(weights[name].to(tensor))
+            tensor.copy_(weights[name].to(tensor))
 
 
 def _averaged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
