@@ -102,8 +102,30 @@ class TrainingOptions:
         if "hub_token" in self.trainer_options:  # The recipe is written into the run folder, and published.
             raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
 
-    def training_arguments(self, run_dir: Path, metric: str, greater_is_better: bool) -> TrainingArguments:
-        """Makes transformers' arguments: evaluate and save together, checkpoints and logs inside the run folder."""
+    def check_without_validation(self) -> None:
+        """Refuses, for a corpus without a validation split, what such a split decides.
+
+        Raises:
+            RecipeError: If the best epoch is to be chosen, or training to be stopped by it.
+        """
+        for key, without in (("load_best_model_at_end", False), ("early_stopping_patience", None)):
+            if getattr(self, key) != without:
+                raise RecipeError(
+                    f"There is no validation split for training.{key} to decide by: set it to "
+                    f"{'false' if without is False else 'null'}, or give the corpus such a split."
+                )
+
+    def training_arguments(
+        self, run_dir: Path, metric: str, greater_is_better: bool, validates: bool = True
+    ) -> TrainingArguments:
+        """Makes transformers' arguments: evaluate and save together, checkpoints and logs inside the run folder.
+
+        Args:
+            run_dir: The run folder.
+            metric: The metric that decides, where the recipe names none.
+            greater_is_better: Whether it is the better the higher it is.
+            validates: Whether there is a validation split to evaluate on while training.
+        """
         own = {
             "group_by_length",
             "max_batch_seconds",
@@ -125,7 +147,7 @@ class TrainingOptions:
             values["save_steps"] = self.eval_steps
         values |= {
             "output_dir": str(run_dir / "checkpoints"),
-            "eval_strategy": strategy,
+            "eval_strategy": strategy if validates else "no",
             "save_strategy": strategy,
             # Rows carry more than the model's arguments (their lengths, their names).
             "remove_unused_columns": False,

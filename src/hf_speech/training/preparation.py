@@ -41,7 +41,7 @@ class Parts:
         tokenizer: What makes ids of text, for a task that has text.
         lexicon: How words are pronounced, where the recipe has a dictionary.
         model: The model, with fresh weights at first.
-        datasets: The training split (augmented; maybe a stream) and the validation split (as it is).
+        datasets: The training split (augmented; maybe a stream) and, if there is one, the validation split (as it is).
     """
 
     corpus: DatasetDict
@@ -72,6 +72,8 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         recipe.task.check_columns(corpus)
         extractor = make_feature_extractor(recipe)
         corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate)
+    if not corpus["validation"]:
+        recipe.training.check_without_validation()
     tokenizer = recipe.task.make_tokenizer(corpus, recipe.text)
     lexicon = recipe.task.load_lexicon(corpus, recipe.text, recipe.corpus.lexicon())
     model = make_model(recipe, extractor, corpus, tokenizer, lexicon)
@@ -159,7 +161,7 @@ def make_datasets(
     lexicon: Any = None,
     stream: SpeechStream | None = None,
 ) -> dict[str, SpeechDataset | SpeechStream]:
-    """Makes the training split (with its copies, augmented; or a stream) and the validation split (as it is)."""
+    """Makes the training split (with its copies, augmented; or a stream) and the validation split (as it is), if any."""
     if recipe.augmentation.joining and not recipe.task.can_join:
         raise RecipeError(
             f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
@@ -177,6 +179,8 @@ def make_datasets(
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
         if split == "train" and stream is not None:
             datasets[split] = stream
+            continue
+        if not rows[split]:
             continue
         datasets[split] = dataset = SpeechDataset(
             rows[split],

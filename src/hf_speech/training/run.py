@@ -152,7 +152,10 @@ def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str |
     state, options, task = process_state(), recipe.training, recipe.task
     if options.eval_steps is None and isinstance(parts.datasets["train"], SpeechStream):
         options = dataclasses.replace(options, eval_steps=EVALUATIONS_OF_A_STREAM)
-    arguments = options.training_arguments(run_dir, task.best_metric, task.greater_is_better)
+    validation = parts.datasets.get("validation")
+    arguments = options.training_arguments(
+        run_dir, task.best_metric, task.greater_is_better, validates=validation is not None
+    )
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         lines = task.sample_lines(prediction, parts.tokenizer)
@@ -168,7 +171,7 @@ def _make_trainer(recipe: Recipe, parts: Parts, run_dir: Path, checkpoint: str |
         profile=Profile(options.dataloader_num_workers) if options.profile else None,
         data_collator=SpeechCollator(parts.extractor, task.collate_targets),
         train_dataset=parts.datasets["train"],
-        eval_dataset=parts.datasets["validation"],
+        eval_dataset=validation,
         processing_class=parts.extractor,
         compute_metrics=compute_metrics,
         preprocess_logits_for_metrics=task.preprocess_logits_for_metrics,

@@ -234,7 +234,10 @@ class SpeechTrainer(SnapshotPushes):
 
 
 class ProgressReporter(ProgressCallback):
-    """A progress bar over all steps, and a line of words after each evaluation instead of a dictionary."""
+    """A progress bar over all steps, and a line of words after each evaluation instead of a dictionary.
+
+    Without a validation split there is a line after each epoch.
+    """
 
     def __init__(self, metric: str) -> None:
         super().__init__()
@@ -280,12 +283,15 @@ class ProgressReporter(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Shows the loss on the bar; writes a line when an evaluation is logged."""
+        """Shows the loss on the bar; writes a line when an evaluation is logged, or an epoch without one has ended."""
         if not state.is_world_process_zero or self.training_bar is None or logs is None:
             return
         if "loss" in logs:
             self._training_loss = float(logs["loss"])
             self.training_bar.set_postfix(loss=f"{self._training_loss:.3f}")
+            epoch = state.epoch or 0.0
+            if args.eval_strategy == IntervalStrategy.NO and epoch.is_integer():
+                self.training_bar.write(f"epoch {epoch:5.1f}   loss {self._training_loss:6.3f}")
         if "eval_loss" in logs:
             by_steps = args.eval_strategy == IntervalStrategy.STEPS
             when = f"step {state.global_step:7,}" if by_steps else f"epoch {state.epoch or 0:5.1f}"
