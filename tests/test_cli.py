@@ -40,6 +40,17 @@ def test_train_says_where_and_how_good_and_what_next(
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
+def test_train_says_that_there_is_nothing_to_evaluate_on(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--validation_fraction", "0", "--test_fraction", "0", "--training.load_best_model_at_end", "false"]
+    words += ["--training.max_steps", "1", "--output_dir", str(tmp_path / "run")]
+    assert run("train", str(tones_recipe), *words) == 0
+    printed = capsys.readouterr().out
+    assert "Not evaluated: folder has neither a test nor a validation split." in printed
+    assert f"The model lies in {tmp_path / 'run'}" in printed
+
+
 def test_evaluate_takes_the_corpus_of_the_run(
     tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,16 +64,15 @@ def train(
         recipe = "digits"
     from hf_speech.training import load_recipe
     from hf_speech.training import train as train_recipe
+    from hf_speech.training.preparation import process_state
 
     loaded = load_recipe(recipe, [*context.args, *(["--training.profile", "true"] if profile else [])])
     result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=_command_line())
-    if not result.metrics:  # Another process evaluates and reports.
+    if not process_state().is_main_process:  # Another process evaluates and reports.
         return
-    split = "test" if "test" in result.metrics else "validation"
-    metric = loaded.task.best_metric
     use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
     typer.echo(
-        f"\n{metric} on the {split} split of {loaded.corpus.name}: {result.metrics[split][metric]:.2%}"
+        f"\n{_reached(result.metrics, loaded.task.best_metric, loaded.corpus.name)}"
         f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
         f"The model lies in {result.run_dir}. Next:\n"
         f"  hf-speech {use} {result.run_dir} SOUND_FILE\n"
@@ -409,6 +408,14 @@ def _prepare_inference() -> None:
     logging.disable_progress_bar()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+
+
+def _reached(metrics: dict[str, dict[str, float]], metric: str, corpus: str) -> str:
+    """How good a trained model is, on the test split if there is one."""
+    split = next((name for name in ("test", "validation") if name in metrics), None)
+    if split is None:
+        return f"Not evaluated: {corpus} has neither a test nor a validation split."
+    return f"{metric} on the {split} split of {corpus}: {metrics[split][metric]:.2%}"
 
 
 def _command_line() -> str:

@@ -76,6 +76,16 @@ def test_text_and_markdown_say_the_same(compared: Path) -> None:
     assert markdown.count("\n| ") == 4
 
 
+def test_without_validation_nothing_is_best(compared: Path) -> None:
+    content = json.loads((compared / "comparison.json").read_text())
+    del content["records"][0]["evaluations"]["validation"]
+    comparison = Comparison.from_dict(content)
+    assert comparison.best is None
+    assert "*" not in comparison.text()
+    assert "*" not in comparison.markdown()
+    assert comparison.rows()[0][1] == "-"
+
+
 def test_it_goes_on_where_it_was_interrupted(
     compared: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
 ) -> None:

@@ -61,6 +61,12 @@ def test_values_are_drawn_from_what_was_asked_for(searched: Path) -> None:
     assert len({row["training.learning_rate"] for row in rows}) == 3
 
 
+def test_without_validation_nothing_is_searched(tones_recipe: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no validation split to decide between the trials"):
+        search(str(tones_recipe), AXES, [*QUICK, "--validation_fraction", "0"], trials=3, output_dir=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_validation_decides_and_the_best_alone_is_tested(searched: Path) -> None:
     content = json.loads((searched / "search.json").read_text())
     values = [trial["value"] for trial in content["trials"]]

@@ -144,6 +144,34 @@ def test_batches_by_duration(tones_recipe: Path, tmp_path: Path) -> None:
     assert 6 <= steps <= 12
 
 
+def test_everything_is_trained_on_where_nothing_validates(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--validation_fraction", "0", "--training.load_best_model_at_end", "false"]
+    words += ["--training.num_train_epochs", "3", "--training.weight_averaging", "0.9"]
+    run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
+    splits = json.loads((run_dir / "inspection.json").read_text())["splits"]
+    assert splits["train"]["num_good"] + splits["test"]["num_good"] == 60
+    assert sorted(file.name for file in (run_dir / "evaluation").glob("*.json")) == ["test.json"]
+    log = json.loads((run_dir / "training.json").read_text())["log"]
+    assert any("loss" in entry for entry in log)
+    assert not [key for entry in log for key in entry if key.startswith("eval_")]
+    assert (run_dir / "curves.png").is_file()
+    lines = capsys.readouterr()
+    for epoch in (1, 2, 3):
+        assert f"epoch   {epoch}.0   loss" in lines.out + lines.err
+
+
+@pytest.mark.parametrize("key", ["load_best_model_at_end", "early_stopping_patience"])
+def test_without_validation_nothing_can_be_decided_by_it(tones_recipe: Path, tmp_path: Path, key: str) -> None:
+    decides = {"load_best_model_at_end": "false", "early_stopping_patience": "null"}
+    decides[key] = "true" if key == "load_best_model_at_end" else "2"
+    words = [word for name, value in decides.items() for word in (f"--training.{name}", value)]
+    with pytest.raises(HFSpeechError, match=rf"no validation split for training\.{key} .* give the corpus such"):
+        train(load_recipe(tones_recipe, ["--validation_fraction", "0", *words]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_early_stopping(tones_recipe: Path, tmp_path: Path) -> None:
     words = ["--training.early_stopping_patience", "2", "--training.num_train_epochs", "40"]
     run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir

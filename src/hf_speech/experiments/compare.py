@@ -38,11 +38,12 @@ class Comparison:
     records: list[RunRecord]
 
     @property
-    def best(self) -> int:
-        """Place of the variant that is best on the validation split, of equals the first."""
+    def best(self) -> int | None:
+        """Place of the variant that is best on the validation split, of equals the first; None without such a split."""
         sign = 1 if get_task(self.records[0].task).greater_is_better else -1
-        values = [sign * (record.value("validation") or 0.0) for record in self.records]
-        return values.index(max(values))
+        figures = [record.value("validation") for record in self.records]
+        known = [sign * figure for figure in figures if figure is not None]
+        return known.index(max(known)) if len(known) == len(figures) else None
 
     def head(self) -> list[str]:
         """Names of the columns."""
@@ -70,12 +71,13 @@ class Comparison:
 
     def text(self) -> str:
         """The table for a terminal."""
-        return format_text(self.head(), self.rows(), len(self.variants[0].settings)) + "\n* best on validation"
+        table = format_text(self.head(), self.rows(), len(self.variants[0].settings))
+        return table if self.best is None else f"{table}\n* best on validation"
 
     def markdown(self) -> str:
         """The table in markdown, with the command that makes it."""
         table = format_markdown(self.head(), self.rows(), len(self.variants[0].settings))
-        return f"`{self.command}`\n\n{table}\n\n\\* best on validation\n"
+        return f"`{self.command}`\n\n{table}\n" + ("" if self.best is None else "\n\\* best on validation\n")
 
     def csv(self) -> str:
         """The table with figures in full, between 0 and 1."""

@@ -123,6 +123,11 @@ def search(
     # Tried before the first trial, so that a wrong key costs no hours.
     first = load_recipe(recipe, [*overrides, *overrides_of({axis.keys[0]: _an_example(axis) for axis in axes})])
     make_feature_extractor(first)
+    if not first.corpus.load()["validation"]:
+        raise RecipeError(
+            "There is no validation split to decide between the trials by: give the corpus one, such as by "
+            "--validation_fraction 0.1."
+        )
     folder = output_dir or Path("runs") / f"search-{first.name}"
     folder.mkdir(parents=True, exist_ok=True)
     study = _open_study(optuna, folder, first.task, seed)

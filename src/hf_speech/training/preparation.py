@@ -161,7 +161,7 @@ def make_datasets(
     lexicon: Any = None,
     stream: SpeechStream | None = None,
 ) -> dict[str, SpeechDataset | SpeechStream]:
-    """Makes the training split (with its copies, augmented; or a stream) and the validation split (as it is), if any."""
+    """Makes the training split (with its copies, augmented; or a stream), and a validation split (as it is) if any."""
     if recipe.augmentation.joining and not recipe.task.can_join:
         raise RecipeError(
             f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
