@@ -190,15 +190,15 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         self.feature_std = feature_std
         self.sampling_rate = sampling_rate
         self._check_options()
-        sizes = {"log_mel": num_mel_bins, "spectrogram": self._fft_length // 2 + 1, "mfcc": num_mfcc}
-        feature_size = sizes.get(feature_type, hop_length) * (1 + num_deltas)
+        sizes = {"log_mel": self.num_mel_bins, "spectrogram": self._fft_length // 2 + 1, "mfcc": self.num_mfcc}
+        feature_size = sizes.get(feature_type, self.hop_length) * (1 + self.num_deltas)
         self._check_statistics(feature_size)
-        if (self._max_samples or 0) // hop_length * feature_size > MOST_PADDED:
+        if (self._max_samples or 0) // self.hop_length * feature_size > MOST_PADDED:
             raise ValueError(f"max_duration={max_duration} s is too much to pad each utterance to: take less.")
         # Under another name than kwargs: jsonargparse, which reads recipes by this signature, follows **kwargs into the
         # base class and would offer transformers' own fields as options.
         stored = _transformers_fields(kwargs)
-        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=0.0, **stored)
+        super().__init__(feature_size=feature_size, sampling_rate=self.sampling_rate, padding_value=0.0, **stored)
 
     def _check_options(self) -> None:
         for name, choices in CHOICES.items():
@@ -242,6 +242,8 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
                 raise ValueError(f"{name}={value!r:.80} must be {what}.")
             if value > LARGEST.get(name, math.inf):
                 raise ValueError(f"{name}={value} must be at most {LARGEST[name]}.")
+            if isinstance(value, np.generic):  # Of NumPy's numbers, JSON knows next to none.
+                setattr(self, name, value.item())
 
     def _check_statistics(self, feature_size: int) -> None:
         for name in ("feature_mean", "feature_std"):
@@ -255,6 +257,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
                     f"{name} has {len(values)} numbers for {feature_size} features: fit_global_statistics has to be "
                     "called again after the features were changed."
                 )
+            setattr(self, name, [float(value) for value in values])
 
     @property
     def frames_per_second(self) -> float:

@@ -7,7 +7,6 @@ mono float32 tensors. What cannot be understood without guessing is refused in o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,12 @@ import torch
 # Full scale of the integer samples of sound files; 64-bit integers are none of them, and their scale is unknown.
 FULL_SCALES = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
 
+# Full scale is 1, or 2**31 of integers kept as floats. The spectrum of more could be infinite.
+HIGHEST_SAMPLE = 1e10
+
+# An array of more rows, and of no more columns than this, is a recording with channels and no batch.
+MOST_CHANNELS = 8
+
 
 def split_utterances(raw_speech: Any) -> Sequence[Any]:
     """The utterances of whatever was given.
@@ -25,10 +30,17 @@ def split_utterances(raw_speech: Any) -> Sequence[Any]:
     tensor `(batch, samples)` is a batch.
 
     Raises:
-        ValueError: For an empty list, more than two dimensions, or something that is no sequence of samples.
+        ValueError: For a batch of none, several channels, or something that is no sequence of samples.
     """
     if isinstance(raw_speech, (np.ndarray, torch.Tensor)):
+        if raw_speech.ndim == 2 and 0 < raw_speech.shape[1] <= MOST_CHANNELS < raw_speech.shape[0]:
+            raise ValueError(
+                f"An array of shape {tuple(raw_speech.shape)} seems to be (samples, channels), and a batch is "
+                "(batch, samples): average the channels to get mono sound."
+            )
         if raw_speech.ndim == 2 or (raw_speech.ndim == 1 and raw_speech.dtype == np.dtype(object)):
+            if len(raw_speech) == 0:
+                raise ValueError("An empty batch has no utterance: give at least one.")
             return list(raw_speech)
         if raw_speech.ndim == 1:
             return [raw_speech]
@@ -53,7 +65,8 @@ def to_samples(utterance: Any, name: str) -> torch.Tensor:
         name: What errors call it.
 
     Raises:
-        ValueError: For more than one dimension, samples of a type without a known full scale, NaN or infinity.
+        ValueError: For more than one dimension, samples of a type without a known full scale, NaN, infinity, or samples
+            so large that their spectrum would be infinite.
     """
     samples = utterance.detach() if isinstance(utterance, torch.Tensor) else _from_numpy(np.asarray(utterance), name)
     if samples.ndim != 1:
@@ -70,9 +83,11 @@ def to_samples(utterance: Any, name: str) -> torch.Tensor:
             f"{name} has samples of type {samples.dtype}, of unknown full scale: give floats in [-1, 1], or integers "
             "of 8, 16 or 32 bits."
         )
-    # One pass instead of two: a sum is finite unless some sample is not, or is so large that the spectrum would not be.
-    if not math.isfinite(samples.sum().item()):
-        raise ValueError(f"{name} has samples that are NaN or infinite: repair it or leave it out.")
+    if samples.numel():
+        # One pass for all: extremes are NaN if a sample is, and NaN is not smaller than anything.
+        lowest, highest = samples.aminmax()
+        if not torch.maximum(highest, -lowest).item() < HIGHEST_SAMPLE:
+            raise ValueError(f"{name} has samples that are NaN, infinite or absurdly large: repair it or leave it out.")
     return samples
 
 

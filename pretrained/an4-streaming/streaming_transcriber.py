@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from .convolutions import FrameConvolution
+from .raw_speech import to_samples
 
 
 @dataclass(frozen=True)
@@ -94,33 +95,35 @@ class StreamingTranscriber:
         self._first_sample = 0
         self._num_samples = 0
         self._num_features = 0
-        self._features = torch.zeros(0, self.model.config.input_size, device=self.model.device)
+        self._features = torch.zeros(0, self.model.config.input_size, device=self.model.device, dtype=self.model.dtype)
         self._first_feature = 0
         self._num_encoded = 0
         self._states: list[torch.Tensor | None] = [None] * len(self.model.layers)
         self._awaiting: torch.Tensor | None = None
         self._last_id = self.model.config.pad_token_id
         self._text = ""
+        self._finished = False
 
     def accept(self, samples: np.ndarray | torch.Tensor, sampling_rate: int | None = None) -> StreamingUpdate:
-        """Hears a piece of sound.
+        """Hears a piece of sound; one that is refused leaves the stream as it was.
 
         Args:
-            samples: Mono float samples `(samples,)`, of any number.
+            samples: Mono samples `(samples,)`, of any number; floats, or integers as the feature extractor takes them.
             sampling_rate: Their rate in Hz, to be checked against the feature extractor's.
 
         Returns:
             The text so far and the logits that have become known.
 
         Raises:
-            ValueError: If the samples are not one-dimensional or have another rate.
+            ValueError: If the samples are not one-dimensional, not finite or have another rate, or the recording was
+                ended.
         """
         expected = self.feature_extractor.sampling_rate
         if sampling_rate is not None and sampling_rate != expected:
             raise ValueError(f"The model hears {expected} Hz and the piece has {sampling_rate} Hz: resample it.")
-        piece = np.asarray(samples, dtype=np.float32)
-        if piece.ndim != 1:
-            raise ValueError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
+        if self._finished:
+            raise ValueError("This recording was ended by finish(): call reset() before the next one.")
+        piece = to_samples(samples, "The piece of sound").cpu().numpy()
         self._samples = np.concatenate((self._samples, piece))
         self._num_samples += len(piece)
         # A frame is known when the window centred on its first sample is.
@@ -132,8 +135,8 @@ class StreamingTranscriber:
         Returns:
             The whole text and the last logits.
         """
-        update = self._advance(self._num_samples // self._hop, final=True)
-        return StreamingUpdate(self._text.strip(), update.logits)
+        self._finished = True
+        return self._advance(self._num_samples // self._hop, final=True)
 
     @torch.inference_mode()
     def _advance(self, num_features: int, final: bool) -> StreamingUpdate:
@@ -149,7 +152,7 @@ class StreamingTranscriber:
         first = self._first_sample // self._hop
         computed = self.feature_extractor(
             self._samples, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt"
-        )["input_features"][0].to(self.model.device)
+        )["input_features"][0].to(self.model.device, self.model.dtype)
         new = computed[self._num_features - first : num_features - first]
         self._features = torch.cat((self._features, new))
         self._num_features = num_features
@@ -161,9 +164,8 @@ class StreamingTranscriber:
         """Front end and recurrence of the features that are new, `(frames, size)`."""
         stride = self.model.config.stride
         total = self._num_features // stride
-        empty = torch.zeros(0, self.model.norm.normalized_shape[0], device=self.model.device)
         if total <= self._num_encoded:
-            return empty
+            return self._features.new_zeros(0, self.model.norm.normalized_shape[0])
         usable = self._features[: total * stride - self._first_feature][None]
         lengths = torch.tensor([usable.shape[1]], device=usable.device)
         frames, _ = self.model.frontend(usable, lengths)
@@ -194,15 +196,16 @@ class StreamingTranscriber:
         return F.relu(lookahead.convolution(frames.mT[None])[0].mT)
 
     def _read(self, logits: torch.Tensor) -> None:
-        """Appends the new tokens of the best path: repeats merged, blanks dropped (Graves et al. 2006)."""
+        """Appends the new tokens of the best path: repeats merged, blanks dropped (Graves et al. 2006).
+
+        Unknown tokens stay, as in the tokenizer's own `decode`: one between two equal letters keeps them apart.
+        """
         if self.tokenizer is None:
             return
         blank = self.model.config.pad_token_id
         for token_id in logits.argmax(dim=-1).tolist():
-            token = self.tokenizer.convert_ids_to_tokens(token_id)
-            if token == self.tokenizer.unk_token:
-                continue  # The tokenizer drops unknown tokens, too, before it merges repeats.
             if token_id not in (self._last_id, blank):
+                token = self.tokenizer.convert_ids_to_tokens(token_id)
                 self._text += " " if token == self.tokenizer.word_delimiter_token else token
             self._last_id = token_id
 

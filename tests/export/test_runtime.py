@@ -14,8 +14,10 @@ import pytest
 import soundfile
 
 from hf_speech.cli import main
+from hf_speech.decoding.greedy import greedy_decode
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.evaluation import classify_files, load_model, log_probabilities, transcribe_files
+from hf_speech.evaluation.decoders import log_softmax
 from hf_speech.export.exporting import export_model
 from hf_speech.export.runtime import ExportedModel
 from hf_speech.export.streaming import ExportedStream
@@ -83,6 +85,39 @@ def test_streams_write_what_whole_files_say(exported_beeps: Path, make_beeps: An
         assert seen[-2] != ""
     with pytest.raises(AudioError, match="must be mono"):
         stream.accept(np.zeros((2, 100)))
+
+
+@pytest.fixture
+def stream(exported_beeps: Path) -> ExportedStream:
+    return ExportedStream(exported_beeps)
+
+
+def test_streams_keep_unknown_tokens_as_whole_files_do(stream: ExportedStream) -> None:
+    labels = stream.description.labels
+    path = [labels.index(token) for token in ("a", "<unk>", "a", "|", "<pad>", "|", "<unk>", "<unk>", "b")]
+    logits = np.log(np.full((len(path), len(labels)), 1e-3) + np.eye(len(labels))[path]).astype(np.float32)
+    for piece in np.split(logits, [1, 3, 4]):
+        stream._read(piece)
+    whole = greedy_decode(log_softmax(logits), labels, seconds_per_frame=0.02, blank=stream.description.blank)
+    assert stream.text == whole.text == "a<unk>a <unk>b"
+
+
+def test_streams_take_pieces_as_whole_files_are_read(stream: ExportedStream, make_beeps: Any) -> None:
+    """Integers are scaled; what is refused leaves no trace; after the end, only another recording can begin."""
+    samples = (make_beeps("abc a", seed=7) * 2**15).astype(np.int16)
+    heard = []
+    for piece in (samples, samples / np.float32(2**15)):
+        stream.reset()
+        logits = [stream.accept(piece[:2000])]
+        for bad in (np.nan, 1e20):
+            with pytest.raises(AudioError, match="not finite"):
+                stream.accept(np.array([0.1, bad], np.float32))
+        logits += [stream.accept(piece[2000:]), stream.finish()]
+        assert stream.text == "abc a"
+        heard.append(np.concatenate(logits))
+    np.testing.assert_allclose(*heard, atol=1e-4)
+    with pytest.raises(AudioError, match=r"call reset\(\)"):
+        stream.accept(samples)
 
 
 def test_classes_are_pytorchs(exported_tones: Path, tones_run: Path, tmp_path: Path, make_tone: Any) -> None:

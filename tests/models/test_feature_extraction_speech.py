@@ -381,6 +381,23 @@ def test_saved_and_loaded_gives_equal_features(fitted, tmp_path):
     np.testing.assert_array_equal(extract(loaded, noise(3000)), expected)
 
 
+def test_options_of_numpy_can_be_saved(tmp_path):
+    numbers = {
+        "sampling_rate": np.int64(8000),
+        "num_mel_bins": np.int64(40),
+        "hop_length": np.uint16(80),
+        "num_deltas": np.int8(1),
+        "preemphasis": np.float32(0.5),
+        "feature_mean": [np.float32(1.5)] * 80,
+    }
+    extractor = SpeechFeatureExtractor(**numbers)
+    assert json.loads(extractor.to_json_string())["feature_size"] == 80
+    extractor.save_pretrained(tmp_path)
+    loaded = SpeechFeatureExtractor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == extractor.to_dict()
+    assert (loaded.sampling_rate, loaded.preemphasis, loaded.feature_mean) == (8000, 0.5, [1.5] * 80)
+
+
 def test_copies_and_pickles_without_tensors(fitted):
     expected = extract(fitted, noise(3000))  # the caches are filled
     for clone in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
@@ -404,9 +421,17 @@ def test_features_can_be_trained_on():
         (np.zeros(159, np.float32), r"Utterance 0 has 159 samples, less than one hop \(160 samples, 10 ms\)"),
         (np.zeros(0, np.float32), "Utterance 0 has 0 samples"),
         ([noise(400), noise(100)], "Utterance 1 has 100 samples"),
-        (np.array([0.1] * 200 + [np.nan], np.float32), "Utterance 0 has samples that are NaN or infinite"),
+        (np.array([0.1] * 200 + [np.nan], np.float32), "Utterance 0 has samples that are NaN, infinite"),
         ([noise(400), np.array([0.1] * 200 + [-np.inf], np.float32)], "Utterance 1 has samples that are NaN"),
-        (np.array([np.inf, -np.inf] * 200, np.float32), "NaN or infinite"),
+        (np.array([np.inf, -np.inf] * 200, np.float32), "NaN, infinite"),
+        (np.array([0.1] * 400 + [-1e20], np.float32), "Utterance 0 has samples that are .* absurdly large"),
+        (
+            np.zeros((16_000, 2), np.float32),
+            r"shape \(16000, 2\) seems to be \(samples, channels\).*average the channels",
+        ),
+        (torch.zeros(400, 8), "average the channels"),
+        (np.zeros((0, 16_000), np.float32), "empty batch has no utterance: give at least one"),
+        (torch.zeros(0, 400), "empty batch"),
         (np.zeros((2, 2, 400), np.float32), r"shape \(2, 2, 400\).*average the channels"),
         (np.float32(1.0), r"shape \(\)|not float32"),
         ([np.zeros((2, 400), np.float32)], r"Utterance 0 has the shape \(2, 400\) and must be mono"),

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from hf_speech.models import SpeechLSTMConfig, SpeechLSTMForAudioClassification
-from hf_speech.models.modeling_speech_lstm import TimeFrequencyStem
+from hf_speech.models.modeling_speech_lstm import Pooling, TimeFrequencyStem
 from hf_speech.models.recurrent import frame_mask
 
 VARIANTS: list[dict[str, Any]] = [
@@ -55,6 +55,13 @@ def test_every_parameter_learns(arguments: dict[str, Any]) -> None:
     model(features, mask, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
     silent = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert not silent
+
+
+def test_the_mean_over_minutes_is_finite_in_float16() -> None:
+    frames = torch.full((2, 30_000, 4), 3.0, dtype=torch.float16)
+    pooled = Pooling("mean", 4, 4)(frames, torch.tensor([30_000, 30_000]))
+    assert pooled.dtype == torch.float16
+    assert (pooled == 3).all()
 
 
 def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> None:

@@ -87,12 +87,44 @@ def test_text_grows_and_ends_like_the_tokenizers(tokenizer: Wav2Vec2CTCTokenizer
     texts = [stream.accept(samples[start : start + 800]).text for start in range(0, len(samples), 800)]
     final = stream.finish().text
     ids = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0].argmax(-1)
-    assert final == " ".join(tokenizer.decode(ids, skip_special_tokens=True).split())
+    assert final == " ".join(tokenizer.decode(ids).split())
     assert len(final) > 5
     assert len(texts[len(texts) // 2]) < len(final)
     stream.reset()
     stream.accept(samples)
     assert stream.finish().text == final
+
+
+class Script(torch.nn.Module):
+    """A classifier that says the tokens of a path one after the other, whatever it hears."""
+
+    def __init__(self, path: list[int], vocab_size: int) -> None:
+        super().__init__()
+        self.logits = torch.nn.functional.one_hot(torch.tensor(path), vocab_size).float()
+        self.said = 0
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        self.said += len(frames)
+        return self.logits[self.said - len(frames) : self.said]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ([3, 2, 3, 2, 2, 0, 2, 4, 4], "a<unk>a<unk><unk>b"),
+        ([1, 3, 1, 0, 1, 4, 0, 4, 1], "a bb"),
+    ],
+    ids=["unknown tokens", "spaces"],
+)
+def test_text_is_that_of_the_whole_best_path(tokenizer: Wav2Vec2CTCTokenizer, path: list[int], text: str) -> None:
+    model = make_model(lookahead=0)
+    model.classifier = Script(path, 6)
+    stream = model.stream(make_extractor(), tokenizer)
+    for piece in np.array_split(sound(1.0)[: len(path) * model.config.inputs_to_logits_ratio], 4):
+        so_far = stream.accept(piece).text
+        assert text.startswith(so_far)
+    assert stream.finish().text == text == " ".join(tokenizer.decode(path).split())
+    assert model.classifier.said == len(path)
 
 
 def test_memory_is_constant_and_latency_is_true() -> None:
@@ -140,3 +172,51 @@ def test_wrong_pieces_are_refused() -> None:
         stream.accept(np.zeros(10), sampling_rate=16_000)
     with pytest.raises(ValueError, match="must be mono"):
         stream.accept(np.zeros((2, 10)))
+    with pytest.raises(ValueError, match="unknown full scale"):
+        stream.accept(np.zeros(10, np.int64))
+
+
+def test_a_refused_piece_leaves_the_stream_as_it_was() -> None:
+    samples = sound(1.0)
+    model, extractor = make_model(), make_extractor()
+    whole = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0]
+    stream = model.stream(extractor)
+    pieces = [stream.accept(samples[:3000]).logits]
+    for bad in (np.nan, np.inf, 1e20):
+        with pytest.raises(ValueError, match="piece of sound has samples that are NaN, infinite or absurdly large"):
+            stream.accept(np.array([0.1, bad, 0.1], np.float32))
+    pieces += [stream.accept(samples[3000:]).logits, stream.finish().logits]
+    torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=0)
+
+
+def test_integers_are_scaled_as_the_extractor_scales_them() -> None:
+    samples = (sound(1.0) * 2**15).astype(np.int16)
+    model, extractor = make_model(), make_extractor()
+    whole = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0]
+    stream = model.stream(extractor)
+    pieces = [stream.accept(samples[:3000]).logits, stream.accept(torch.from_numpy(samples[3000:])).logits]
+    torch.testing.assert_close(torch.cat([*pieces, stream.finish().logits]), whole, atol=1e-4, rtol=0)
+
+
+def test_an_ended_recording_hears_nothing_more() -> None:
+    stream = make_model().stream(make_extractor())
+    stream.accept(sound(0.5))
+    stream.finish()
+    with pytest.raises(ValueError, match=r"ended by finish\(\): call reset\(\)"):
+        stream.accept(sound(0.5))
+    stream.reset()
+    assert len(stream.accept(sound(0.5)).logits)
+
+
+@pytest.mark.parametrize("lookahead", [0, 2])
+def test_half_precision(tokenizer: Wav2Vec2CTCTokenizer, lookahead: int) -> None:
+    model = make_model(lookahead=lookahead).to(torch.bfloat16)
+    extractor, samples = make_extractor(), sound(1.0)
+    features = extractor(samples, sampling_rate=RATE, return_tensors="pt")["input_features"].to(torch.bfloat16)
+    with torch.no_grad():
+        whole = model(features).logits[0]
+    stream = model.stream(extractor, tokenizer)
+    pieces = [stream.accept(piece).logits for piece in np.array_split(samples, 7)]
+    logits = torch.cat([*pieces, stream.finish().logits])
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits, whole, atol=0.05, rtol=0)

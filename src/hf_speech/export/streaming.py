@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_speech.data.audio import read_audio
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.export.description import STREAM
 from hf_speech.export.runtime import open_file
@@ -47,6 +48,7 @@ class ExportedStream:
         }
         self._last_id = self.description.blank
         self._text = ""
+        self._finished = False
 
     @property
     def text(self) -> str:
@@ -54,24 +56,32 @@ class ExportedStream:
         return " ".join(self._text.split())
 
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Hears a piece of sound.
+        """Hears a piece of sound; one that is refused leaves the stream as it was.
 
         Args:
-            samples: Mono float samples `(samples,)` at the model's rate, of any number.
+            samples: Mono samples `(samples,)` at the model's rate, of any number; floats, or integers of 8, 16 or 32
+                bits, which are scaled to [-1, 1].
             final: Whether the recording ends with it; `reset` begins another one.
 
         Returns:
             The logits that have become known, `(frames, tokens)`, float32.
 
         Raises:
-            AudioError: If the piece is not mono.
+            AudioError: If the piece is not mono or not finite, or the recording was ended.
         """
-        piece = np.asarray(samples, dtype=np.float32)
+        piece = np.asarray(samples)
         if piece.ndim != 1:
             raise AudioError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
+        if self._finished:
+            raise AudioError("This recording was ended: call reset() before the next one.")
+        if piece.size:  # As whole recordings are read: integers are scaled, and what is not finite is refused.
+            rate = self.description.sampling_rate
+            piece = read_audio({"array": piece, "sampling_rate": rate}, rate)
+        piece = piece.astype(np.float32, copy=False)
         feeds = {"waveform": piece[None], "final": np.array([final]), **self._states}
         outputs = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
         self._states = {name: outputs[f"next_{name}"] for name in self._states}
+        self._finished = final
         logits: np.ndarray = outputs["logits"][0]
         self._read(logits)
         return logits
@@ -81,12 +91,10 @@ class ExportedStream:
         return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
     def _read(self, logits: np.ndarray) -> None:
-        """Appends the new tokens of the best path: repeats merged, blanks and unknown tokens dropped."""
+        """Appends the new tokens of the best path, as for whole recordings: repeats merged, blanks dropped."""
         for token_id in logits.argmax(axis=-1).tolist():
-            token = self.description.labels[token_id]
-            if token == self.description.unknown:
-                continue
             if token_id not in (self._last_id, self.description.blank):
+                token = self.description.labels[token_id]
                 self._text += " " if token == self.description.word_delimiter else token
             self._last_id = token_id
 

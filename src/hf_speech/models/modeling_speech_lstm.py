@@ -122,7 +122,9 @@ class Pooling(nn.Module):
             return torch.cat((forward, frames[:, 0, self.hidden_size :]), dim=-1)
         valid = frame_mask(lengths, frames.shape[1])[:, :, None]
         if self.kind == "mean":
-            return frames.sum(dim=1) / lengths.clamp(min=1)[:, None]
+            # In float16, the sum over minutes of sound would be infinite.
+            total = frames.sum(dim=1, dtype=torch.promote_types(frames.dtype, torch.float32))
+            return (total / lengths.clamp(min=1)[:, None]).to(frames.dtype)
         lowest = torch.finfo(frames.dtype).min
         if self.scorer is None:
             return frames.masked_fill(~valid, lowest).amax(dim=1)
