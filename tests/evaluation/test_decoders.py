@@ -15,7 +15,7 @@ import soundfile
 from hf_speech.cli import main
 from hf_speech.data import read_audio
 from hf_speech.decoding import BeamSearchDecoder, build_arpa, phone_scores
-from hf_speech.errors import ModelError
+from hf_speech.errors import CorpusError, ModelError
 from hf_speech.evaluation import (
     BeamOptions,
     choose_decoder,
@@ -297,3 +297,9 @@ def test_a_classifier_brings_no_language_model(tones_run: Path) -> None:
     assert find_language_model(loaded) is None
     with pytest.raises(ModelError, match="speech recognition"):
         choose_decoder(loaded, num_best=2)
+
+
+def test_weights_are_not_tuned_on_nothing(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
+    rows = load_recipe(beeps_recipe).corpus.load()["validation"].select([])
+    with pytest.raises(CorpusError, match="no validation split to find the weights on"):
+        tune_beam(load_model(phones_run), rows, BeamOptions(Path(arpa)), progress=False)

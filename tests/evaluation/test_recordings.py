@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from hf_speech.data.audio import read_audio
-from hf_speech.errors import AudioError
+from hf_speech.errors import AudioError, ModelError
 from hf_speech.evaluation import Recording, fit_extractor, load_model, log_probabilities, recordings, transcribe_files
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks.metrics import count_errors
@@ -166,3 +166,10 @@ def test_nothing_is_heard_in_long_silence(corpora_dir: Path) -> None:
     insertions = count_errors([" ".join(said).lower()], [transcript.hypothesis.text.lower()])[0][2]
     assert insertions <= 2
     assert len(transcript.hypothesis.words) > 5
+
+
+def test_a_recogniser_that_leaves_sound_out_is_refused(beeps_run: Path) -> None:
+    loaded = load_model(beeps_run)
+    loaded.feature_extractor.max_duration = 5.0
+    with pytest.raises(ModelError, match="does not hear all of a recording"):
+        log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))

@@ -17,6 +17,7 @@ from hf_speech.models import ConvGRUConfig, SpeechFeatureExtractor
 from hf_speech.tasks import TextOptions, get_task
 from hf_speech.tasks.automatic_speech_recognition import sample_lines
 from hf_speech.tasks.metrics import ERROR_COUNTS
+from hf_speech.training import load_recipe
 
 TASK = get_task("automatic-speech-recognition")
 CONFIG = PreTrainedConfig()
@@ -218,3 +219,10 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path):
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     with pytest.raises(ModelError, match="is none for CTC"):
         TASK.load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("word", ["offset=0.5", "max_duration=5", "time_average=true"])
+def test_a_recogniser_hears_all_of_the_sound(word: str):
+    with pytest.raises(RecipeError, match=rf"is about all of the sound: leave out features\.{word.partition('=')[0]}"):
+        load_recipe("an4", [f"--features.{word}"])
+    load_recipe("digits", [f"--features.{word}"])

@@ -52,6 +52,16 @@ def recipe(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.slow
+def test_two_processes_that_fill_batches_with_seconds_evaluate_equally_often(
+    tones_recipe: Path, tmp_path: Path
+) -> None:
+    # 20 utterances for validation in batches of 4 are three for one process, and two for the other.
+    words = ("--training.max_batch_seconds", "3", "--training.per_device_eval_batch_size", "4")
+    done = launch_two(*training(tones_recipe, tmp_path / "two"), *words)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
 def test_two_processes_give_the_losses_and_metrics_of_one(recipe: Path, tmp_path: Path) -> None:
     one = train(load_recipe(recipe, EPOCHS), tmp_path / "one").run_dir
     done = launch_two(*training(recipe, tmp_path / "two"))

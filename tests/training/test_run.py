@@ -70,6 +70,33 @@ def test_resume_continues_to_the_same_weights(tones_run: Path, tones_recipe: Pat
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_resume_in_the_middle_of_an_epoch_continues_to_the_same_weights(tones_recipe: Path, tmp_path: Path) -> None:
+    words = ["--training.eval_steps", "3", "--training.save_total_limit", "20"]
+    recipe = load_recipe(tones_recipe, [*words, "--training.load_best_model_at_end", "false"])
+    whole = train(recipe, tmp_path / "whole", splits=()).run_dir
+    shutil.copytree(whole, tmp_path / "cut")
+    # 20 utterances in batches of 4: of the second epoch, a batch is left, and its augmentation is the second one's.
+    for checkpoint in (tmp_path / "cut" / "checkpoints").iterdir():
+        if int(checkpoint.name.rpartition("-")[2]) > 9:
+            shutil.rmtree(checkpoint)
+    train(recipe, tmp_path / "cut", resume=True, splits=())
+    one, two = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "cut"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_resumed_training_knows_for_how_long_nothing_got_better(tones_recipe: Path, tmp_path: Path) -> None:
+    words = ["--training.early_stopping_patience", "2", "--training.num_train_epochs", "12"]
+    recipe = load_recipe(tones_recipe, [*words, "--training.save_total_limit", "20"])
+    whole = train(recipe, tmp_path / "whole", splits=()).run_dir
+    shutil.copytree(whole, tmp_path / "cut")
+    steps = sorted(int(path.name.rpartition("-")[2]) for path in (tmp_path / "cut" / "checkpoints").iterdir())
+    assert len(steps) < 12
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / f"checkpoint-{steps[-1]}")
+    train(recipe, tmp_path / "cut", resume=True, splits=())
+    log, again = (json.loads((run / "training.json").read_text())["log"] for run in (whole, tmp_path / "cut"))
+    assert again[-1]["step"] == log[-1]["step"] == steps[-1]
+
+
 def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tones_recipe)
     with pytest.raises(HFSpeechError, match="--resume to continue it, --overwrite to replace it"):

@@ -89,7 +89,27 @@ def test_lengths_follow_the_epoch_of_the_dataset(tmp_path: Path) -> None:
         args=TrainingArguments(str(tmp_path), report_to="none", use_cpu=True),
         train_dataset=Growing(),
     )
-    loader = trainer.get_train_dataloader()
-    loader.set_epoch(5)
+    trainer.get_train_dataloader()
+    trainer.set_epoch(5)
     assert trainer._sampler is not None
     np.testing.assert_array_equal(trainer._sampler.lengths, [1, 6, 11, 16])
+
+
+def test_batches_of_seconds_leave_evaluation_even(tmp_path: Path) -> None:
+    class Rows(torch.utils.data.Dataset):
+        durations = (1.0, 2.0, 3.0, 4.0)
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> dict[str, int]:
+            return {"index": index}
+
+    trainer = SpeechTrainer(
+        model=torch.nn.Linear(1, 1),
+        args=TrainingArguments(str(tmp_path), report_to="none", use_cpu=True),
+        train_dataset=Rows(),
+        max_batch_seconds=4.0,
+    )
+    assert len(list(trainer.get_train_dataloader().batch_sampler)) == 3
+    assert trainer.accelerator.even_batches

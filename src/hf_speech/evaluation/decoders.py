@@ -19,7 +19,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from hf_speech.decoding import BeamSearchDecoder, Hypothesis, Tuning, greedy_decode, phone_scores, tune_decoder
-from hf_speech.errors import ModelError
+from hf_speech.errors import CorpusError, ModelError
 from hf_speech.evaluation.recogniser import Recogniser
 
 if TYPE_CHECKING:
@@ -307,9 +307,17 @@ def tune_beam(
 
     Returns:
         The options with the best weights, and all that were tried.
+
+    Raises:
+        CorpusError: If the split is empty.
     """
     from hf_speech.evaluation.inference import predict
 
+    if not rows:
+        raise CorpusError(
+            "There is no validation split to find the weights on: give the corpus one, such as by "
+            "--validation_fraction 0.1, or give the weights yourself."
+        )
     references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
     num_tokens, lexicon = len(loaded.tokens), load_lexicon(loaded)
     heard = [

@@ -33,6 +33,7 @@ from hf_speech.evaluation.declarations import check_declarations, check_size
 from hf_speech.evaluation.provenance import weights_revision
 from hf_speech.evaluation.recordings import Recording, fit_extractor
 from hf_speech.tasks import TASKS, Task, get_task
+from hf_speech.tasks.base import WHOLE_SOUND
 from hf_speech.tasks.transcripts import normalize_for
 
 # What libraries raise over files that are missing, damaged, or not meant for them: they hardly look at what they read.
@@ -111,7 +112,16 @@ class LoadedModel:
         return str(self.tokenizer.word_delimiter_token)
 
     def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """How the model hears parts of a recording; see `Recogniser`."""
+        """How the model hears parts of a recording; see `Recogniser`.
+
+        Raises:
+            ModelError: If its feature extractor leaves something out.
+        """
+        if any(getattr(self.feature_extractor, key, whole) != whole for key, whole in WHOLE_SOUND.items()):
+            raise ModelError(
+                f"{self.name} does not hear all of a recording (its feature extractor has one of "
+                f"{', '.join(WHOLE_SOUND)}): train it without."
+            )
         extractor = fit_extractor(self.feature_extractor, recording)
 
         @torch.inference_mode()

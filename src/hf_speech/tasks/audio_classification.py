@@ -34,6 +34,7 @@ class AudioClassification(Task):
     model_types = ("speech_lstm",)
     default_model_type = "speech_lstm"
     best_metric = "accuracy"
+    metrics = ("accuracy", "f1_micro", "f1_macro", "precision_macro", "recall_macro")
     greater_is_better = True
     # With one label an utterance, micro-averaged F1 is accuracy (sklearn's user guide, 3.4.4.8).
     proportions = frozenset({"accuracy", "f1_micro"})

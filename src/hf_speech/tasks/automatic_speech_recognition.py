@@ -47,8 +47,10 @@ class AutomaticSpeechRecognition(Task):
     model_types = ("conv_gru",)
     default_model_type = "conv_gru"
     best_metric = "wer"
+    metrics = ("wer", "cer")
     greater_is_better = False
     can_join = True
+    hears_everything = True
     text_options = TextOptions
 
     def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:

@@ -29,6 +29,8 @@ from hf_speech.errors import RecipeError
 Record: TypeAlias = dict[str, Any]
 """One evaluated utterance: `reference`, `prediction`, `correct` and what else the task knows about it."""
 
+# What the feature extractor has that leaves nothing out.
+WHOLE_SOUND: Mapping[str, Any] = {"offset": 0.0, "max_duration": None, "time_average": False}
 TASK_OF_COLUMN = {"label": "audio-classification", "text": "automatic-speech-recognition"}
 
 
@@ -43,11 +45,13 @@ class Task(ABC):
         model_types: The model families that do this task, as `model_type` in their configs.
         default_model_type: The family a recipe gets that names none.
         best_metric: The metric that chooses the best checkpoint.
-        greater_is_better: Whether more of `best_metric` is better.
+        metrics: The metrics that may choose it in its place.
+        greater_is_better: Whether more of these metrics is better.
         proportions: The metrics that are a share of the utterances, each right or wrong, so that an interval
             has a formula; the intervals of the others are bootstrapped.
         text_options: The dataclass of the recipe's section `text`, for a task that writes.
         can_join: Whether two utterances, one after the other, have a target together.
+        hears_everything: Whether the target is about all of the sound, so that no part of it can be left out.
     """
 
     name: ClassVar[str]
@@ -57,12 +61,27 @@ class Task(ABC):
     model_types: ClassVar[tuple[str, ...]]
     default_model_type: ClassVar[str]
     best_metric: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
     greater_is_better: ClassVar[bool]
     proportions: ClassVar[frozenset[str]] = frozenset()
     text_options: ClassVar[type | None] = None
     can_join: ClassVar[bool] = False
+    hears_everything: ClassVar[bool] = False
 
     # Before training
+
+    def check_features(self, features: Mapping[str, Any]) -> None:
+        """Refuses features that leave out sound which this task needs.
+
+        Args:
+            features: Arguments of `SpeechFeatureExtractor`.
+
+        Raises:
+            RecipeError: If sound is cut off, or frames are averaged, and the task is about all of them.
+        """
+        for key, whole in WHOLE_SOUND.items():
+            if self.hears_everything and features.get(key, whole) != whole:
+                raise RecipeError(f"{self.name} is about all of the sound: leave out features.{key}.")
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
         """Refuses a corpus that was made for another task.

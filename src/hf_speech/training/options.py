@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +103,17 @@ class TrainingOptions:
         if "hub_token" in self.trainer_options:  # The recipe is written into the run folder, and published.
             raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
 
+    def check_metric(self, known: Sequence[str]) -> None:
+        """Refuses a metric that the task does not measure.
+
+        Raises:
+            RecipeError: If `metric_for_best_model` is neither the loss nor one of `known`.
+        """
+        if (name := self.metric_for_best_model) and name.removeprefix("eval_") not in {"loss", *known}:
+            raise RecipeError(
+                f"There is no metric {name!r} (training.metric_for_best_model): {nearest(name, {'loss', *known})}"
+            )
+
     def check_without_validation(self) -> None:
         """Refuses, for a corpus without a validation split, what such a split decides.
 
@@ -140,7 +152,7 @@ class TrainingOptions:
             "profile",
         }
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
-        values["metric_for_best_model"] = self.metric_for_best_model or metric
+        values["metric_for_best_model"] = (self.metric_for_best_model or metric).removeprefix("eval_")
         values["greater_is_better"] = greater_is_better and values["metric_for_best_model"] != "loss"
         strategy = "epoch" if self.eval_steps is None else "steps"
         if self.eval_steps is not None:
@@ -159,6 +171,8 @@ class TrainingOptions:
             "bf16": self.bf16 and computes_bfloat16(),
             # transformers wants to be told, or it refuses bfloat16 on a CPU, which many can.
             "use_cpu": not torch.accelerator.is_available(),
+            # Only so does a resumed training know for how long nothing has got better.
+            "restore_callback_states_from_checkpoint": self.early_stopping_patience is not None,
             # TensorBoard's callback is added by hand: only so can its folder be chosen.
             "report_to": "trackio" if self.report_to == "trackio" else "none",
         }

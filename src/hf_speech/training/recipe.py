@@ -187,16 +187,19 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
         arguments = namespace.get(key)
         return {name: value for name, value in vars(arguments).items() if name != without} if arguments else {}
 
+    features, training = section("features"), TrainingOptions(**section("training"))
+    task.check_features(features)
+    training.check_metric(task.metrics)
     return Recipe(
         name=values["name"],
         task=task,
         corpus=CORPORA[corpus_name](**section("corpus", without="name")),
         text=None if task.text_options is None else task.text_options(**section("text")),
-        features=section("features"),
+        features=features,
         augmentation=Augmentation(**section("augmentation")),
         model_type=model_type,
         model=section("model", without="model_type"),
-        training=TrainingOptions(**section("training")),
+        training=training,
         values=values,
     )
 

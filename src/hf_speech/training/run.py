@@ -199,8 +199,9 @@ def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) 
     if parts.lexicon is not None:
         parts.lexicon.save(run_dir / LEXICON)
     _write_json(run_dir / "training.json", history)
-    task = recipe.task
-    plot_training_curves(history["log"], run_dir / "curves.png", task.best_metric, task.greater_is_better)
+    task, chosen_by = recipe.task, str(recipe.training.metric_for_best_model).removeprefix("eval_")
+    metric = chosen_by if chosen_by in task.metrics else task.best_metric
+    plot_training_curves(history["log"], run_dir / "curves.png", metric, task.greater_is_better)
 
 
 def _evaluate(

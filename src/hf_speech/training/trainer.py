@@ -4,20 +4,21 @@
   classifier sees its short words last) and reorders evaluation too. Here batches of similar length come in random
   order, and evaluation keeps the rows' order.
 - `DurationBatchSampler`: batches of so many seconds, padding included, instead of so many utterances.
+- `EpochBegin`: augmentation and batches of an epoch, also of one that is resumed in its middle.
 - `ProgressReporter`: one bar for the whole training and one readable line an epoch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.data_loader import prepare_data_loader
 from tqdm.auto import tqdm
-from transformers import ProgressCallback
+from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
@@ -146,6 +147,7 @@ class SpeechTrainer(SnapshotPushes):
         self._sampler: LengthBatchSampler | DurationBatchSampler | None = None
         self._files: list[str] = []
         self.left_out = Finding()
+        self.add_callback(EpochBegin(self.set_epoch))
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss of a batch; while training, remembers which files it came from."""
@@ -184,36 +186,35 @@ class SpeechTrainer(SnapshotPushes):
         return self._sampler
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """The training loader; `set_epoch` on it also reaches the sampler, however accelerate has wrapped it."""
+        """The training loader: of utterances, of seconds, or of a stream."""
         if isinstance(self.train_dataset, SpeechStream):
             return self._stream_loader(self.train_dataset)
         if self.max_batch_seconds is None:
-            loader = super().get_train_dataloader()
-        else:
-            loader = self._duration_loader(self.max_batch_seconds)
-        forward = getattr(loader, "set_epoch", None)
+            return super().get_train_dataloader()
+        return self._duration_loader(self.max_batch_seconds)
 
-        def set_epoch(epoch: int) -> None:
-            if forward is not None:
-                forward(epoch)
-            if isinstance(self._sampler, LengthBatchSampler):
-                dataset: Any = self.train_dataset
-                dataset.set_epoch(epoch)  # The loader leaves it out where its sampler has an epoch of its own.
-                self._sampler.lengths = np.asarray(dataset.durations)
-            if self._sampler is not None:
-                self._sampler.set_epoch(epoch)
-
-        loader.set_epoch = set_epoch
-        return loader
+    def set_epoch(self, epoch: int) -> None:
+        """Draws augmentation and batches of an epoch; `EpochBegin` calls it."""
+        dataset: Any = self.train_dataset
+        if not hasattr(dataset, "durations"):  # The loader tells a stream.
+            return
+        dataset.set_epoch(epoch)
+        if isinstance(self._sampler, LengthBatchSampler):
+            self._sampler.lengths = np.asarray(dataset.durations)
+        if self._sampler is not None:
+            self._sampler.set_epoch(epoch)
 
     def _duration_loader(self, max_seconds: float) -> torch.utils.data.DataLoader:
         """A loader of batches that fill `max_seconds`, a share of them in each process."""
         dataset: Any = self.train_dataset
         seed = self.args.data_seed or self.args.seed
         self._sampler = DurationBatchSampler(dataset.durations, max_seconds, seed, self.args.world_size)
-        # The processes have equally many batches already; accelerate evens them out by repeating utterances.
-        self.accelerator.even_batches = False
-        return self.accelerator.prepare(self._plain_loader(batch_sampler=self._sampler))
+        # The processes have equally many batches already; accelerate evens them out by repeating utterances, which
+        # evaluation needs.
+        evens, self.accelerator.even_batches = self.accelerator.even_batches, False
+        loader = self.accelerator.prepare(self._plain_loader(batch_sampler=self._sampler))
+        self.accelerator.even_batches = evens
+        return loader
 
     def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader:
         """A loader of a stream, of which each process has its own part already."""
@@ -231,6 +232,26 @@ class SpeechTrainer(SnapshotPushes):
             pin_memory=self.args.dataloader_pin_memory,
             **batches,
         )
+
+
+class EpochBegin(TrainerCallback):
+    """Tells which epoch begins, also when a training goes on in the middle of one.
+
+    The Trainer tells its loader alone. Of the loader that skips what has been seen, accelerate does not hand it on to
+    dataset and samplers in all cases; and then the rest of that epoch would be another than it was.
+
+    Args:
+        set_epoch: Takes the number of the epoch, from 0.
+    """
+
+    def __init__(self, set_epoch: Callable[[int], None]) -> None:
+        self._set_epoch = set_epoch
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hands it on."""
+        self._set_epoch(int((state.epoch or 0.0) + 1e-6))
 
 
 class ProgressReporter(ProgressCallback):
