@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from huggingface_hub import ModelCard
 
 from hf_speech.data.corpora import CORPORA
@@ -177,6 +178,89 @@ def test_held_out_voice(digits: Path) -> None:
     card = render_card(digits, repo_id="anna/digits")
     assert "The test split is all there is of the speaker theo" in card
     assert "All voices of the test split" not in card
+
+
+# The corpus, its options, and what the card must and must not say of them.
+SPLITS = (
+    ("fsdd", {"split": "official"}, ["5 to 9 for validation", "All voices of the test split were"], []),
+    ("fsdd", {"split": "random"}, ["They were split at random.", "All voices of the test split were"], ["official"]),
+    (
+        "fsdd",
+        {"split": "official", "validation_speaker": "theo"},
+        ["The other clips of the speaker theo are for validation", "All voices of the test split but that of theo"],
+        ["5 to 9 for validation"],
+    ),
+    (
+        "fsdd",
+        {"holdout_speaker": "theo", "validation_speaker": "lucas"},
+        ["all there is of the speaker theo", "The validation split is all there is of the speaker lucas"],
+        ["official"],
+    ),
+    ("an4", {}, ["; the validation split was taken out of the training utterances"], []),
+    ("crema_d", {"split": "speakers"}, ["Training and test have no speaker in common."], []),
+    ("crema_d", {"split": "random"}, ["every sentence of the test split was also trained on"], ["in common"]),
+    ("speech_commands", {"classes": "12"}, ["other words are `unknown`; stretches of noise are `silence`"], []),
+    (
+        "speech_commands",
+        {"classes": "12", "unknown_fraction": 0.0, "silence_fraction": 0.0},
+        ["Ten commands are classes of their own."],
+        ["no official split"],
+    ),
+)
+
+
+def with_corpus(folder: Path, name: str, options: dict[str, Any]) -> None:
+    """Makes a run one of another corpus."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["corpus"] = {"name": name, **options}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for path in (folder / "evaluation").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus": name}))
+
+
+def without_split(folder: Path, split: str) -> None:
+    """Makes a run one whose corpus had no such split."""
+    inspection = json.loads((folder / "inspection.json").read_text())
+    inspection["splits"][split] |= {"num_rows": 0, "num_good": 0, "hours": 0.0}
+    (folder / "inspection.json").write_text(json.dumps(inspection))
+    for path in (folder / "evaluation").glob(f"{split}*.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(("name", "options", "said", "unsaid"), SPLITS)
+def test_splits_are_those_of_the_recipe(
+    digits: Path, name: str, options: dict[str, Any], said: list[str], unsaid: list[str]
+) -> None:
+    with_corpus(digits, name, options)
+    card = render_card(digits, repo_id="anna/x")
+    check_card(card, digits)
+    assert [words for words in said if words not in card] == []
+    assert [words for words in unsaid if words in card] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "said", "unsaid"),
+    [
+        ("an4", "validation", "The official test split has voices of its own.", "validation split"),
+        ("fsdd", "test", "All voices of the validation split were also trained on", "test split"),
+        ("crema_d", "test", "It was split at random, which flatters", "test split"),
+    ],
+)
+def test_splits_without_utterances_are_not_spoken_of(
+    digits: Path, name: str, split: str, said: str, unsaid: str
+) -> None:
+    with_corpus(digits, name, {"split": "random"})
+    without_split(digits, split)
+    training = json.loads((digits / "training.json").read_text())
+    if split == "validation":
+        training["log"] = [entry for entry in training["log"] if "eval_loss" not in entry]
+    (digits / "training.json").write_text(json.dumps(training))
+    card = render_card(digits, repo_id="anna/x")
+    check_card(card, digits)
+    assert said in card
+    assert unsaid not in card
+    curves = "Loss and learning rate" if split == "validation" else "Loss and figures on the validation split"
+    assert f"![{curves}, over the epochs](curves.png)" in card
 
 
 @pytest.mark.parametrize("run", ["tones_run", "beeps_run"])

@@ -16,7 +16,7 @@ from hub_server.client import Client, ClientError
 from hf_speech.data.corpora import make_corpus
 from hf_speech.publishing.corpus import FINGERPRINTS, render_dataset_card, verify_corpus
 from hf_speech.publishing.metadata import read_metadata
-from hf_speech.publishing.rows import Fingerprint, write_parquet
+from hf_speech.publishing.rows import Fingerprint, fingerprints_of, write_parquet
 
 PUBLISH = """
 from hf_speech.data.corpora import make_corpus
@@ -119,6 +119,17 @@ def test_a_card_says_what_is_in_it_and_keeps_what_people_wrote(digit_folder: Pat
     assert "2 classes: high, low" in card
     edited = card.replace("<!-- hand-written: about -->\n", "<!-- hand-written: about -->\nRecorded in my kitchen.\n")
     assert "Recorded in my kitchen." in render_dataset_card(written, previous=edited, **about)
+
+
+def test_a_split_without_utterances_is_not_spoken_of(digit_folder: Path, tmp_path: Path) -> None:
+    corpus = make_corpus("folder", data_dir=str(digit_folder), validation_fraction=0.0)
+    written = write_parquet(corpus.load(), tmp_path / "written")
+    assert set(written.fingerprints) == {"train", "test"}
+    card = render_dataset_card(written, repo_id="ann/tones", corpus=corpus, options={}, licence="cc-by-4.0")
+    assert "validation" not in card
+    (tmp_path / "written" / "README.md").write_text(card)
+    back = load_dataset(str(tmp_path / "written"), cache_dir=str(tmp_path / "cache"))
+    assert fingerprints_of(back) == written.fingerprints
 
 
 def test_a_corpus_is_published_verified_and_left_alone_when_unchanged(

@@ -14,9 +14,14 @@ from hf_speech.training import load_recipe, train
 from hf_speech.training.monitoring import SECONDS_FILE
 
 
-def test_tensorboard_gets_the_gradients_of_every_parameter_each_epoch(tones_recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("validates", [True, False])
+def test_tensorboard_gets_the_gradients_of_every_parameter_each_epoch(
+    tones_recipe: Path, tmp_path: Path, validates: bool
+) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     words = ["--training.gradient_histograms", "true", "--training.num_train_epochs", "2"]
+    if not validates:
+        words += ["--corpus.validation_fraction", "0", "--training.load_best_model_at_end", "false"]
     run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run", splits=()).run_dir
     events = event_accumulator.EventAccumulator(str(run_dir / "logs"), {"histograms": 0}).Reload()
     tags = events.Tags()["histograms"]

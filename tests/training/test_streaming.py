@@ -96,6 +96,19 @@ def test_the_average_is_what_is_saved_between_epochs(beeps: Path, recipe: Path, 
     assert max(float((average[name] - waiting[name]).abs().max()) for name in waiting) > 1e-3
 
 
+def test_a_stream_may_be_all_there_is(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+    """Neither validated nor tested on anything."""
+    folder = tmp_path / "train_only"
+    folder.mkdir()
+    for path in beeps.glob("train-*"):
+        shutil.copy(path, folder)
+    options = words(folder, "--corpus.validation_fraction", "0", "--corpus.test_fraction", "0")
+    options += ["--training.load_best_model_at_end", "false", "--training.max_steps", "2"]
+    result = train(load_recipe(recipe, options), tmp_path / "run")
+    assert result.metrics == {}
+    assert (result.run_dir / "model.safetensors").is_file()
+
+
 def test_what_a_stream_cannot_give_is_refused(beeps: Path, recipe: Path) -> None:
     with pytest.raises(RecipeError, match=r"say after how many steps training ends, as training\.max_steps"):
         prepare(load_recipe(recipe, [*STREAM, "--corpus.data_dir", str(beeps)]))

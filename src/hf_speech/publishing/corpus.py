@@ -166,6 +166,7 @@ def render_dataset_card(
         "corpus": facts,
         "corpus_template": template if (templates_dir() / template).is_file() else "corpora/other.md.jinja",
         "splits": written.splits,
+        "split_names": [split["name"] for split in written.splits],
         "classes": written.classes,
         "sampling_rate": written.sampling_rate,
         "licence": licence,

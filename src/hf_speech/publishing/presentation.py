@@ -106,6 +106,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
     """All that the templates are given, apart from metadata and hand-written sections."""
     main = facts.main
     trained = trained_on(facts)
+    splits = _splits(facts)
     results: list[dict[str, Any]] = [
         {
             "file": entry.file,
@@ -126,7 +127,8 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "labels": _labels(facts.config),
         "characters": _characters(facts),
         "corpus": trained,
-        "splits": _splits(facts),
+        "splits": splits,
+        "split_names": [row["split"] for row in splits],
         "recipe": facts.recipe,
         "augmentation": _augmentation(facts.recipe.get("augmentation") or {}),
         "regularisation": {
@@ -139,6 +141,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "groups": [_group_table(name, rows) for name, rows in main.breakdowns.items() if rows],
         "confusions": _existing(facts.folder, f"{Path(main.file).with_suffix('')}-confusions.png"),
         "curves": _existing(facts.folder, "curves.png"),
+        "validated": any("eval_loss" in entry for entry in facts.training.get("log", ())),
         "language_model": _language_model(facts),
         "parameters": main.num_parameters,
         "weight_bytes": facts.weight_bytes,
@@ -269,11 +272,12 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _splits(facts: RunFacts) -> list[dict[str, str]]:
-    """Utterances and hours of each split, as far as the files say."""
+    """Utterances and hours of each split that has any, as far as the files say."""
     inspected = facts.inspection.get("splits") or {}
     rows = [
         {"split": split, "utterances": f"{found['num_good']:,}", "hours": f"{found['hours']:.2f}"}
         for split, found in inspected.items()
+        if found["num_good"]
     ]
     own = trained_on(facts).name
     for evaluation in facts.evaluations:

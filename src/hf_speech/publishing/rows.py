@@ -34,8 +34,8 @@ class Written:
         target: `label` or `text`.
         classes: Names of the classes, in the order of their ids.
         sampling_rate: Of all recordings in Hz, None if they differ.
-        splits: For each split its name, utterances, seconds, speakers, classes and bytes.
-        fingerprints: For each split a checksum over all recordings and their targets.
+        splits: For each split that has utterances its name, their number, length, speakers, classes and bytes.
+        fingerprints: For each of these a checksum over all recordings and their targets.
     """
 
     target: str
@@ -46,7 +46,7 @@ class Written:
 
 
 def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTES) -> Written:
-    """Writes the splits of a corpus as `data/SPLIT-00000-of-00001.parquet`.
+    """Writes the splits of a corpus that have utterances as `data/SPLIT-00000-of-00001.parquet`.
 
     Args:
         rows: The splits, with the columns of every corpus of this package.
@@ -60,6 +60,8 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
     splits, fingerprints = [], {}
     classes: tuple[str, ...] = ()
     for name, split in rows.items():
+        if not len(split):  # `load_dataset` fails on a split without a file.
+            continue
         feature = split.features[target]
         classes = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
         features = Features(

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
 SECONDS_FILE = "seconds.json"
@@ -17,7 +18,8 @@ SECONDS_FILE = "seconds.json"
 class GradientHistograms(TrainerCallback):
     """Shows TensorBoard the gradients of each parameter, of the first step and of that after each evaluation.
 
-    Vanishing and exploding gradients are seen here before they are seen in the loss.
+    Where nothing is evaluated while training, the end of an epoch counts as an evaluation. Vanishing and exploding
+    gradients are seen here before they are seen in the loss.
 
     Args:
         writer: A `SummaryWriter`.
@@ -30,6 +32,12 @@ class GradientHistograms(TrainerCallback):
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Asks for the next step's gradients."""
         self._due = True
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Asks for the next step's gradients where no evaluation will."""
+        self._due = self._due or args.eval_strategy == IntervalStrategy.NO
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any

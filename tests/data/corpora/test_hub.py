@@ -240,6 +240,16 @@ def test_a_stream_to_train_on_needs_splits_of_its_own(repository, options, messa
         corpus_of(repository, max_rows=5, stream_train=True, **options).load()
 
 
+def test_a_stream_to_train_on_may_be_all_there_is(repository):
+    (repository / "data" / "test-00000-of-00001.parquet").unlink()
+    options = {"streaming": True, "max_rows": 5, "stream_train": True}
+    corpus = corpus_of(repository, validation_fraction=0.0, test_fraction=0.0, **options)
+    rows = corpus.load()
+    assert {split: len(rows[split]) for split in rows} == {"train": 5, "validation": 0, "test": 0}
+    with pytest.raises(CorpusError, match=r"has no validation split, .*, or do without by validation_fraction: 0"):
+        corpus_of(repository, test_fraction=0.0, **options).load()
+
+
 def test_sound_files_are_streamed_without_torchcodec(digit_folder):
     corpus = make_corpus("hub", data_dir=str(digit_folder), streaming=True, max_rows=4, stream_train=True)
     original = Audio.encode_example

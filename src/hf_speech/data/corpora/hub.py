@@ -98,10 +98,10 @@ class Hub(Corpus):
             parts = {split: self._read(source[name]) for split, name in self._split_names(list(source)).items()}
         fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
         for split, fraction in fractions.items():
-            if split not in parts and self.stream_train:
+            if split not in parts and self.stream_train and fraction > 0:
                 raise CorpusError(
                     f"{self._called} has no {split} split, and what is taken out of a stream would be in training too: "
-                    f"name one of its splits as {split}_split."
+                    f"name one of its splits as {split}_split, or do without by {split}_fraction: 0."
                 )
             if split not in parts:
                 train = parts["train"]
