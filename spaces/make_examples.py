@@ -5,6 +5,7 @@ The voices are eSpeak NG's and the quiet room is that of the synthetic corpus, s
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -42,4 +43,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # --help is no reason to write.
     main()

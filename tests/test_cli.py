@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,36 @@ def test_evaluate_takes_the_corpus_of_the_run(
     assert report["corpus"] == "folder"
     assert report["split"] == "test"
     assert "accuracy" in capsys.readouterr().out
+
+
+def test_an_evaluation_lies_where_training_puts_its_own(tones_run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tones_run, model)
+    (model / "evaluation" / "test.json").unlink()
+    before = {path.name for path in (model / "evaluation").glob("*.json")}
+    assert run("evaluate", str(model)) == 0
+    assert {path.name for path in (model / "evaluation").glob("*.json")} - before == {"test.json"}
+    assert run("evaluate", str(model), "--corpus", "folder", "--data_dir", str(tones_run.parent / "tones")) == 0
+    assert (model / "evaluation" / "folder-test.json").is_file()
+
+
+def test_evaluate_leaves_out_what_training_left_out(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tones = tmp_path / "tones"
+    shutil.copytree(tones_recipe.parent / "tones", tones)
+    # Whichever speaker is in the test split, one of the clips of each is damaged.
+    for speaker in range(3):
+        (tones / "low" / f"speaker{speaker}_0.wav").write_text("no sound")
+    words = ["--data_dir", str(tones), "--bad_rows", "skip", "--training.max_steps", "1"]
+    assert run("train", str(tones_recipe), *words, "--output_dir", str(tmp_path / "run")) == 0
+    trained = json.loads((tmp_path / "run" / "evaluation" / "test.json").read_text())
+    assert (trained["num_utterances"], trained["num_skipped"]) == (19, 1)
+    assert "_0.wav" in trained["skipped"][0]
+    assert run("evaluate", str(tmp_path / "run")) == 0
+    again = json.loads((tmp_path / "run" / "evaluation" / "test.json").read_text())
+    assert (again["num_utterances"], again["num_skipped"]) == (19, 1)
+    assert "1 more were left out of the figures" in capsys.readouterr().out
 
 
 def test_evaluate_on_another_corpus(tones_run: Path, digit_folder: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def train(
         f"The model lies in {result.run_dir}. Next:\n"
         f"  hf-speech {use} {result.run_dir} SOUND_FILE\n"
         f"  hf-speech evaluate {result.run_dir} --split test\n"
-        f"  hf-speech train {recipe} --name bigger --model.hidden_size 256"
+        f"  hf-speech train {result.run_dir / 'recipe.yaml'} --name bigger --model.hidden_size 256"
     )
 
 
@@ -88,7 +88,7 @@ def evaluate(
     corpus: Annotated[str | None, typer.Option("--corpus", help="Corpus (the one it was trained on).")] = None,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.")] = "test",
     output: Annotated[
-        Path | None, typer.Option("--output", help="JSON file (MODEL/evaluation/CORPUS-SPLIT.json).")
+        Path | None, typer.Option("--output", help="JSON file (in MODEL/evaluation, named by the split).")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances in a batch.")] = 16,
     language_model: LanguageModel = None,
@@ -107,7 +107,7 @@ def evaluate(
 
     _prepare_inference()
     loaded = load_model(model)
-    name, rows = load_corpus(model, corpus, split, context.args)
+    source, rows = load_corpus(model, corpus, split, context.args)
     given = {
         "lm_weight": lm_weight,
         "word_score": word_score,
@@ -118,11 +118,20 @@ def evaluate(
         check_phones(loaded)
     beam = None if language_model is None else BeamOptions.beside(language_model, **given)
     report = evaluate_model(
-        loaded, rows, corpus=name, split=split, command=_command_line(), batch_size=batch_size, beam=beam
+        loaded,
+        rows,
+        corpus=source.name,
+        split=split,
+        command=_command_line(),
+        batch_size=batch_size,
+        bad_rows=source.bad_rows,
+        beam=beam,
     )
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
-        output = folder / f"{name}-{split}.json"
+        # Named as training names them, so that what was measured twice is on the model card once.
+        name = split if corpus is None else f"{source.name}-{split}"
+        output = folder / (f"{name}.json" if beam is None else f"{name}-lm.json")
     report.save(output)
     typer.echo(format_report(report))
     typer.echo(f"Written: {output}")
@@ -306,12 +315,12 @@ def tune_decoder(
 
     _prepare_inference()
     loaded = load_model(model, task="automatic-speech-recognition")
-    name, rows = load_corpus(model, corpus, "validation", context.args)
+    source, rows = load_corpus(model, corpus, "validation", context.args)
     best, tuning = tune_beam(loaded, rows, BeamOptions.beside(language_model, beam_size=beam_size))
     typer.echo(tuning.format_table())
     if best.phone_weight:
         typer.echo(f"These with phone_weight {best.phone_weight:g}.")
-    typer.echo(f"Written: {best.save(corpus=name, command=_command_line())}")
+    typer.echo(f"Written: {best.save(corpus=source.name, command=_command_line())}")
 
 
 @app.command(context_settings=OPEN_CONTEXT)

@@ -102,9 +102,11 @@ def verify(
             from hf_speech.training import load_corpus
 
             _prepare_inference()
-            corpus_name, rows = load_corpus(copy.folder, corpus, split, context.args)
+            source, rows = load_corpus(copy.folder, corpus, split, context.args)
             loaded = load_model(copy.folder)
-            report = evaluate_model(loaded, rows, corpus=corpus_name, split=split, command=_command_line())
+            report = evaluate_model(
+                loaded, rows, corpus=source.name, split=split, command=_command_line(), bad_rows=source.bad_rows
+            )
             found.append(verify_figures(copy, report.to_dict()))
             typer.echo(found[1].summary())
     if not all(verification.ok for verification in found):

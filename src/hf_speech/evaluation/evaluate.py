@@ -11,6 +11,7 @@ What the figures mean is the task's business (`hf_speech.tasks`); here they are 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from datasets import Dataset
 
+from hf_speech.data.inspection import Finding
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation.decoders import BeamOptions, beam_decoder, heard_in, seconds_per_frame
 from hf_speech.evaluation.inference import Prediction, predict
@@ -43,6 +45,7 @@ def evaluate_model(
     intervals_over: Literal["utterances", "speakers"] = "utterances",
     progress: bool = True,
     beam: BeamOptions | None = None,
+    left_out: Sequence[Finding] = (),
 ) -> EvaluationReport:
     """Evaluates a model on one split of a corpus.
 
@@ -59,6 +62,7 @@ def evaluate_model(
             speakers?") or whole speakers ("how well would it do on others?").
         progress: Whether to show a progress bar.
         beam: A beam search with a language model, for a recogniser; otherwise the task decodes by itself.
+        left_out: Why utterances of the split are not among the rows, for the report.
 
     Returns:
         The report, which can be saved and formatted.
@@ -101,7 +105,7 @@ def evaluate_model(
         corpus_fingerprint=split_fingerprint(rows["audio"], references),
         split=split,
         num_utterances=len(records),
-        num_skipped=len(skipped),
+        num_skipped=len(skipped) + sum(finding.count for finding in left_out),
         metrics=_floats(task.metrics_from_counts(tally.sum(axis=0))),
         confidence=confidence,
         confidence_method=method,
@@ -111,7 +115,7 @@ def evaluate_model(
         },
         real_time_factor=processing_seconds / audio_seconds,
         real_time_factor_conditions={
-            "definition": "processing time (decoding, features, model) / audio duration",
+            "definition": "processing time (reading the sound, features, model, text or class) / audio duration",
             "processing_seconds": processing_seconds,
             "audio_seconds": audio_seconds,
             "batch_size": batch_size,
@@ -122,7 +126,10 @@ def evaluate_model(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
         records=records,
-        skipped=[str(prediction.error) for prediction in skipped],
+        skipped=[
+            *(str(prediction.error) for prediction in skipped),
+            *(example for finding in left_out for example in finding.examples),
+        ],
         confusions=task.confusions(records),
         confusion_matrix=task.confusion_matrix(records, loaded.model.config),
     )
@@ -145,6 +152,7 @@ def _records(
     for i, prediction in enumerate(predictions):
         if prediction.logits is None:
             continue
+        started = time.perf_counter()
         if search is None:
             decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
         else:
@@ -152,13 +160,14 @@ def _records(
             # As sure as of its least certain word.
             confidence = min((word.confidence for word in hypothesis.words), default=1.0)
             decoded = {"prediction": hypothesis.text, "probability": confidence}
+        seconds = prediction.processing_seconds + time.perf_counter() - started
         records.append(
             {
                 "id": ids[i],
                 "path": paths[i],
                 "speaker": speakers[i] or None,
                 "duration": prediction.duration,
-                "processing_seconds": prediction.processing_seconds,
+                "processing_seconds": seconds,
                 **loaded.task.score(references[i], decoded),
             }
         )

@@ -36,7 +36,7 @@ class EvaluationReport:
         corpus_fingerprint: Checksum over all sounds and references of the split.
         split: Name of the split.
         num_utterances: Utterances in the figures.
-        num_skipped: Utterances that could not be read and are not in the figures.
+        num_skipped: Utterances that could not be read, or were left out before, and are not in the figures.
         metrics: The figures, by name.
         confidence: The low and high end of each figure's interval.
         confidence_method: How the intervals were made.
@@ -48,7 +48,7 @@ class EvaluationReport:
         date: When it ended (UTC, ISO 8601).
         versions: Of Python and packages, and the commit in a checkout.
         records: What happened to each utterance.
-        skipped: The sentence about each skipped utterance.
+        skipped: A sentence about each utterance that could not be read, and examples of those left out before.
         confusions: (reference, prediction, how often), most frequent first.
         confusion_matrix: Class names and counts `(classes, classes)`, for tasks with classes.
     """
@@ -127,7 +127,7 @@ def format_report(report: EvaluationReport) -> str:
         f"{report.num_utterances:,} utterances, {length}"
     ]
     if report.num_skipped:
-        lines.append(f"{report.num_skipped:,} more could not be read and are not in the figures: {report.skipped[0]}")
+        lines.append(f"{report.num_skipped:,} more were left out of the figures, such as: {report.skipped[0]}")
     figures = [
         [name, _cell(value), " - ".join(_cell(end) for end in report.confidence[name])]
         for name, value in report.metrics.items()

@@ -18,7 +18,8 @@ from hf_speech.tasks import get_task
 HEAD = f"""# Results
 
 Made by `make experiments` of the evaluation files of the runs ([results/](results)); no figure here has been typed,
-except those published elsewhere. Nothing was chosen on a test split. Intervals are 95 %. `{CORPORA}` is the folder in
+except those published elsewhere. Nothing was chosen on a test split, except where a row says
+so. Intervals are 95 %. `{CORPORA}` is the folder in
 which the corpora lie.
 """
 NOT_YET = "not run yet"

@@ -137,7 +137,10 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
     for where, keys in ((origin, _dotted(content)), ("The command line", given)):
         for key in keys:
             if key not in valid:
-                raise RecipeError(f"{where} has an unknown key {key!r}: {nearest(key, valid | set(SECTIONS))}")
+                end = nearest(key, valid | set(SECTIONS))
+                if given is keys and "did you mean" not in end:  # It may have been meant for the command itself.
+                    end = "no recipe has one like it, and --help lists what else the command takes."
+                raise RecipeError(f"{where} has an unknown key {key!r}: {end}")
     try:
         namespace = parser.parse_object(content)
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
@@ -148,7 +151,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
 
 def load_corpus(
     model: str | Path, corpus: str | None, split: str, overrides: Sequence[str] = ()
-) -> tuple[str, Dataset]:
+) -> tuple[Corpus, Dataset]:
     """Loads one split of a corpus to measure a model on.
 
     Args:
@@ -158,7 +161,7 @@ def load_corpus(
         overrides: Command-line words with keys of the corpus.
 
     Returns:
-        The corpus's name and the rows.
+        The corpus and the rows.
 
     Raises:
         RecipeError: If nothing says which corpus is meant, or it has no such split.
@@ -172,7 +175,7 @@ def load_corpus(
     splits = chosen.load()
     if split not in splits:
         raise RecipeError(f"The corpus {chosen.name} has no split {split!r}: {nearest(split, splits)}")
-    return chosen.name, splits[split]
+    return chosen, splits[split]
 
 
 def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str) -> Recipe:

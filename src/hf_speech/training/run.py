@@ -31,6 +31,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging
 
 from hf_speech.data.dataset import SpeechCollator
+from hf_speech.data.inspection import InspectionReport
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
@@ -142,7 +143,7 @@ def train(
             print(trainer.profile)
             history["profile"] = trainer.profile.to_dict()
         _save(recipe, parts, run_dir, history)
-        result.metrics = _evaluate(recipe, parts, run_dir, command, splits)
+        result.metrics = _evaluate(recipe, parts, report, run_dir, command, splits)
     state.wait_for_everyone()
     return result
 
@@ -205,14 +206,17 @@ def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) 
 
 
 def _evaluate(
-    recipe: Recipe, parts: Parts, run_dir: Path, command: str, splits: Sequence[str]
+    recipe: Recipe, parts: Parts, inspection: InspectionReport, run_dir: Path, command: str, splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Evaluates the model on splits that have utterances, and gives the metrics of each."""
     loaded = LoadedModel(parts.model.eval(), parts.extractor, recipe.task, str(run_dir), parts.tokenizer)
     metrics: dict[str, dict[str, float]] = {}
     for split in splits:
         if len(rows := parts.corpus.get(split, ())):
-            report = evaluate_model(loaded, rows, corpus=recipe.corpus.name, split=split, command=command)
+            left_out = list(inspection.splits[split].bad.values())
+            report = evaluate_model(
+                loaded, rows, corpus=recipe.corpus.name, split=split, command=command, left_out=left_out
+            )
             report.save(run_dir / "evaluation" / f"{split}.json")
             metrics[split] = report.metrics
     return metrics
