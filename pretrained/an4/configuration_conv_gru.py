@@ -23,6 +23,8 @@ class ConvGRUConfig(PreTrainedConfig):
     Args:
         input_size: Features of an input frame; the feature extractor's `feature_size`.
         hop_length: Samples from one input frame to the next; the feature extractor's.
+        num_deltas: Slopes among the features (1, or 2 with the slopes of the slopes), which SpecAugment masks and warps
+            like the features themselves; the feature extractor's `num_deltas`.
         vocab_size: Tokens, the blank among them.
         frontend: "deepspeech2" (2-D convolutions, batch norm, clipped ReLU: arXiv 1512.02595), "residual" (2-D
             convolution stem and residual blocks) or "subsampling" (strided depthwise-separable 1-D convolutions).
@@ -73,6 +75,7 @@ class ConvGRUConfig(PreTrainedConfig):
 
     input_size: int = 80
     hop_length: int = 160
+    num_deltas: Literal[0, 1, 2] = 0
     vocab_size: int = 32
     frontend: Literal["deepspeech2", "residual", "subsampling"] = "subsampling"
     subsampling: Literal[2, 4, 8] = 4
@@ -128,6 +131,16 @@ class ConvGRUConfig(PreTrainedConfig):
             raise ValueError(f"num_phones must lie between 0 and 65,536, and {self.num_phones} does not.")
         if not 0 <= self.stem_channels <= 4096:
             raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
+        if self.input_size % (self.num_deltas + 1):
+            raise ValueError(
+                f"input_size must be a multiple of {self.num_deltas + 1} for features with {self.num_deltas} deltas, "
+                f"and {self.input_size} is none."
+            )
+        if self.stem_channels and self.num_deltas:
+            raise ValueError(
+                "The convolutions of stem_channels move over frequencies, and slopes are none: take features without "
+                "deltas, or stem_channels 0."
+            )
         if not 2 <= self.kernel_size <= 255:
             raise ValueError(f"kernel_size must be at least 2 and at most 255, and {self.kernel_size} is not.")
         if not 0 <= self.lookahead <= 1024 or (self.lookahead and self.bidirectional):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from transformers import Wav2Vec2FeatureExtractor
 
 from hf_speech.data.audio import read_audio
 from hf_speech.errors import AudioError, ModelError
@@ -172,4 +174,10 @@ def test_a_recogniser_that_leaves_sound_out_is_refused(beeps_run: Path) -> None:
     loaded = load_model(beeps_run)
     loaded.feature_extractor.max_duration = 5.0
     with pytest.raises(ModelError, match="does not hear all of a recording"):
+        log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))
+
+
+def test_another_packages_recogniser_is_left_to_the_pipeline(beeps_run: Path) -> None:
+    loaded = dataclasses.replace(load_model(beeps_run), feature_extractor=Wav2Vec2FeatureExtractor(sampling_rate=RATE))
+    with pytest.raises(ModelError, match="use transformers' pipeline"):
         log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))

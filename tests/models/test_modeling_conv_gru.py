@@ -262,6 +262,8 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"consistency_weight": -1.0}, "consistency_weight"),
         ({"frequency_warp": 1.5}, "frequency_warp"),
         ({"stem_channels": -1}, "stem_channels"),
+        ({"stem_channels": 4, "num_deltas": 1}, "take features without deltas"),
+        ({"input_size": 81, "num_deltas": 1}, "multiple of 2"),
         ({"num_phones": 10**9}, "num_phones"),
         ({"pad_token_id": 99}, "pad_token_id, the blank"),
         ({"pad_token_id": None}, "pad_token_id, the blank"),

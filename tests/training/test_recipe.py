@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from datasets import Dataset, DatasetDict
 
 from hf_speech.data.corpora import FSDD
 from hf_speech.errors import HFSpeechError, RecipeError
 from hf_speech.training import find_recipe, load_recipe
+from hf_speech.training.preparation import make_feature_extractor, make_model
 from hf_speech.training.recipe import parse_overrides, recipe_files
 
 MINIMAL = """
@@ -114,3 +116,11 @@ def test_recipes_of_the_package_load(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.task.name in path.read_text()
     assert recipe.name == path.stem
+
+
+def test_a_recogniser_knows_of_its_deltas() -> None:
+    recipe = load_recipe("an4", ["--features.num_deltas", "1", "--model.stem_channels", "0"])
+    extractor = make_feature_extractor(recipe)
+    corpus = DatasetDict(train=Dataset.from_dict({"text": ["a b"]}))
+    model = make_model(recipe, extractor, corpus, recipe.task.make_tokenizer(corpus, recipe.text))
+    assert (model.config.num_deltas, model.config.input_size) == (1, extractor.feature_size)

@@ -32,6 +32,7 @@ from hf_speech.errors import AudioError, ModelError
 from hf_speech.evaluation.declarations import check_declarations, check_size
 from hf_speech.evaluation.provenance import weights_revision
 from hf_speech.evaluation.recordings import Recording, fit_extractor
+from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import TASKS, Task, get_task
 from hf_speech.tasks.base import WHOLE_SOUND
 from hf_speech.tasks.transcripts import normalize_for
@@ -115,8 +116,13 @@ class LoadedModel:
         """How the model hears parts of a recording; see `Recogniser`.
 
         Raises:
-            ModelError: If its feature extractor leaves something out.
+            ModelError: If it is none of this package's, or its feature extractor leaves something out.
         """
+        if not isinstance(self.feature_extractor, SpeechFeatureExtractor):
+            raise ModelError(
+                f"{self.name} is none of this package's recognisers, whose frames are counted otherwise: use "
+                "transformers' pipeline."
+            )
         if any(getattr(self.feature_extractor, key, whole) != whole for key, whole in WHOLE_SOUND.items()):
             raise ModelError(
                 f"{self.name} does not hear all of a recording (its feature extractor has one of "
