@@ -34,7 +34,15 @@ SMALL = (
                 train_split=True,
                 note="One step.",
             ),
-            Item("small-folds", "in folds", "emotion", "ravdess", (*STEP, "--num_folds", "2"), folds=2),
+            Item(
+                "small-folds",
+                "in folds",
+                "emotion",
+                "ravdess",
+                (*STEP, "--num_folds", "2"),
+                folds=2,
+                chosen_on=("05", "21"),
+            ),
             Table("small-table", "in two ways", "emotion", "ravdess", STEP, over=("model.hidden_size=4,8",)),
             Search("small-search", "searched", "emotion", "ravdess", STEP, over=("model.dropout=0.1..0.5",), trials=2),
             Item("small-later", "for another day", "emotion", "ravdess", STEP),
@@ -89,8 +97,23 @@ def test_folds_make_one_figure(done: tuple[Place, Path]) -> None:
     assert not tested[0] & tested[1]
     right = sum(round(report["metrics"]["accuracy"] * report["num_utterances"]) for report in reports)
     low, high = wilson_interval(right, 36)
-    row = next(line for line in path.read_text().splitlines() if line.startswith("| in folds |"))
+    row = next(line for line in path.read_text().splitlines() if line.startswith("| in folds ("))
     assert f"| test (36) | **{100 * right / 36:.2f} %** accuracy | {100 * low:.1f} to {100 * high:.1f} |" in row
+
+
+def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: tuple[Place, Path]) -> None:
+    place, path = done
+    speakers = {
+        name: row
+        for fold in (0, 1)
+        for name, row in json.loads((place.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text())[
+            "per_speaker"
+        ].items()
+    }
+    right = sum(round(6 * speakers[name]["accuracy"]) for name in ("01", "09", "13", "23"))
+    low, high = wilson_interval(right, 24)
+    expected = f"of the 4 other speakers, {100 * right / 24:.2f} % come out right, {100 * low:.1f} to {100 * high:.1f}"
+    assert f"| in folds ({expected}) |" in path.read_text()
 
 
 def test_tables_and_searches_are_on_the_page(done: tuple[Place, Path]) -> None:

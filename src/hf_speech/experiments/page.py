@@ -67,7 +67,14 @@ def _section(experiment: Experiment, found: dict[str, Any]) -> str:
 
 def _row(item: Item, record: dict[str, Any] | None, train: bool) -> list[str]:
     """The cells of a run, or of several that make one figure."""
-    what = f"{item.what} ({item.note[0].lower()}{item.note[1:].rstrip('.')})" if item.note else item.what
+    notes = [item.note[0].lower() + item.note[1:].rstrip(".")] if item.note else []
+    if record is not None and (others := record.get("others")):
+        low, high = wilson_interval(others["right"], others["utterances"])
+        notes.append(
+            f"of the {others['speakers']} other speakers, {100 * others['right'] / others['utterances']:.2f} % come "
+            f"out right, {100 * low:.1f} to {100 * high:.1f}"
+        )
+    what = f"{item.what} ({'; '.join(notes)})" if notes else item.what
     if record is None:
         command = f"`make experiments EXPERIMENT={item.name}`"
         return [what, item.split, NOT_YET, "", *([""] if train else []), "", "", command]

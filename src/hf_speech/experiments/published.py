@@ -95,6 +95,7 @@ EMOTION = Experiment(
             minutes=55,
             folds=5,
             note="The settings were chosen on actors 5, 6, 11, 12, 17 and 18, who are six of these 24.",
+            chosen_on=("05", "06", "11", "12", "17", "18"),
         ),
         Table(
             "emotion-features",

@@ -40,6 +40,7 @@ class Item:
         folds: Of a corpus in folds: how many trainings make this one figure.
         train_split: Whether the training split is measured too, to see how much is learned by heart.
         note: What is to be known about the figure.
+        chosen_on: Those of its speakers that settings were chosen on; the figure of all others is given beside it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Item:
     folds: int = 0
     train_split: bool = False
     note: str = ""
+    chosen_on: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -62,7 +64,22 @@ class Item:
         """Runs it, or what is missing of it, and gives its record."""
         numbers: Iterable[int | None] = range(self.folds) if self.folds else [None]
         records = [self._train(place, fold).to_dict() for fold in numbers]
-        return {"kind": "run", "records": records}
+        made: dict[str, Any] = {"kind": "run", "records": records}
+        if self.chosen_on:
+            made["others"] = self._others(place)
+        return made
+
+    def _others(self, place: Place) -> dict[str, int]:
+        """How many utterances of speakers that nothing was chosen on there are, and how many came out right."""
+        counts = {"speakers": 0, "utterances": 0, "right": 0}
+        for run_dir in self._run_dirs(place):
+            report = json.loads((run_dir / "evaluation" / f"{self.split}.json").read_text(encoding="utf-8"))
+            for speaker, row in report["per_speaker"].items():
+                if speaker not in self.chosen_on:
+                    counts["speakers"] += 1
+                    counts["utterances"] += row["num_utterances"]
+                    counts["right"] += round(row["accuracy"] * row["num_utterances"])
+        return counts
 
     def _train(self, place: Place, fold: int | None) -> RunRecord:
         words = [*self.overrides, *(["--fold", str(fold)] if fold is not None else [])]
@@ -82,8 +99,12 @@ class Item:
 
     def is_done(self, place: Place) -> bool:
         """Whether nothing of it is left to be run."""
+        return all(is_finished(run_dir, self.splits) for run_dir in self._run_dirs(place))
+
+    def _run_dirs(self, place: Place) -> list[Path]:
+        """Its run folder, or that of each fold."""
         names = [f"{self.name}-{fold}" for fold in range(self.folds)] or [self.name]
-        return all(is_finished(place.runs / name, self.splits) for name in names)
+        return [place.runs / name for name in names]
 
 
 @dataclass(frozen=True)
