@@ -143,7 +143,7 @@ def train(
             print(trainer.profile)
             history["profile"] = trainer.profile.to_dict()
         _save(recipe, parts, run_dir, history)
-        result.metrics = _evaluate(recipe, parts, report, run_dir, command, splits)
+        result.metrics = _evaluate(recipe, parts, run_dir, command, splits, report)
     state.wait_for_everyone()
     return result
 
@@ -206,7 +206,7 @@ def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) 
 
 
 def _evaluate(
-    recipe: Recipe, parts: Parts, inspection: InspectionReport, run_dir: Path, command: str, splits: Sequence[str]
+    recipe: Recipe, parts: Parts, run_dir: Path, command: str, splits: Sequence[str], inspection: InspectionReport
 ) -> dict[str, dict[str, float]]:
     """Evaluates the model on splits that have utterances, and gives the metrics of each."""
     loaded = LoadedModel(parts.model.eval(), parts.extractor, recipe.task, str(run_dir), parts.tokenizer)
