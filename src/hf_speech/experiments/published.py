@@ -108,12 +108,12 @@ EMOTION = Experiment(
         ),
         Search(
             "emotion-search",
-            "search over epochs, units and dropout, decided by actors 21 and 22",
+            "search over epochs (at most half of the recipe's 50), units and dropout, decided by actors 21 and 22",
             "emotion",
             RAVDESS,
             minutes=50,
-            over=("training.num_train_epochs=20..50", "model.hidden_size=64,96,128,192", "model.dropout=0.1..0.5"),
-            trials=6,
+            over=("training.num_train_epochs=10..25", "model.hidden_size=64,96,128,192", "model.dropout=0.1..0.5"),
+            trials=5,
         ),
     ),
 )
