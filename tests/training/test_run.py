@@ -58,13 +58,23 @@ def test_same_seed_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: P
     assert any(not torch.equal(one[key], value) for key, value in load_file(other / "model.safetensors").items())
 
 
+def cut_off(run: Path, folder: Path, step: int) -> Path:
+    """The same run, interrupted: with everything gone that came after the checkpoint of a step."""
+    shutil.copytree(run, folder)
+    for checkpoint in (folder / "checkpoints").iterdir():
+        if step_of(checkpoint) > step:
+            shutil.rmtree(checkpoint)
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
 def test_resume_continues_to_the_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
-    # An interrupted run: the same one, with everything gone that came after its next to last checkpoint.
-    interrupted = tmp_path / "interrupted"
-    shutil.copytree(tones_run, interrupted)
-    last = max((interrupted / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
-    shutil.rmtree(last)
-    (interrupted / "model.safetensors").unlink()
+    *_, before, _ = sorted(map(step_of, (tones_run / "checkpoints").iterdir()))
+    interrupted = cut_off(tones_run, tmp_path / "interrupted", before)
     train(load_recipe(tones_recipe), interrupted, resume=True)
     one, two = (load_file(folder / "model.safetensors") for folder in (tones_run, interrupted))
     assert all(torch.equal(one[key], two[key]) for key in one)
@@ -74,13 +84,10 @@ def test_resume_in_the_middle_of_an_epoch_continues_to_the_same_weights(tones_re
     words = ["--training.eval_steps", "3", "--training.save_total_limit", "20"]
     recipe = load_recipe(tones_recipe, [*words, "--training.load_best_model_at_end", "false"])
     whole = train(recipe, tmp_path / "whole", splits=()).run_dir
-    shutil.copytree(whole, tmp_path / "cut")
     # 20 utterances in batches of 4: of the second epoch, a batch is left, and its augmentation is the second one's.
-    for checkpoint in (tmp_path / "cut" / "checkpoints").iterdir():
-        if int(checkpoint.name.rpartition("-")[2]) > 9:
-            shutil.rmtree(checkpoint)
-    train(recipe, tmp_path / "cut", resume=True, splits=())
-    one, two = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "cut"))
+    interrupted = cut_off(whole, tmp_path / "interrupted", 9)
+    train(recipe, interrupted, resume=True, splits=())
+    one, two = (load_file(folder / "model.safetensors") for folder in (whole, interrupted))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -88,12 +95,11 @@ def test_a_resumed_training_knows_for_how_long_nothing_got_better(tones_recipe: 
     words = ["--training.early_stopping_patience", "2", "--training.num_train_epochs", "12"]
     recipe = load_recipe(tones_recipe, [*words, "--training.save_total_limit", "20"])
     whole = train(recipe, tmp_path / "whole", splits=()).run_dir
-    shutil.copytree(whole, tmp_path / "cut")
-    steps = sorted(int(path.name.rpartition("-")[2]) for path in (tmp_path / "cut" / "checkpoints").iterdir())
+    steps = sorted(map(step_of, (whole / "checkpoints").iterdir()))
     assert len(steps) < 12
-    shutil.rmtree(tmp_path / "cut" / "checkpoints" / f"checkpoint-{steps[-1]}")
-    train(recipe, tmp_path / "cut", resume=True, splits=())
-    log, again = (json.loads((run / "training.json").read_text())["log"] for run in (whole, tmp_path / "cut"))
+    interrupted = cut_off(whole, tmp_path / "interrupted", steps[-2])
+    train(recipe, interrupted, resume=True, splits=())
+    log, again = (json.loads((run / "training.json").read_text())["log"] for run in (whole, interrupted))
     assert again[-1]["step"] == log[-1]["step"] == steps[-1]
 
 
