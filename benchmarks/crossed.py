@@ -1,4 +1,4 @@
-"""How much of a recogniser's figure does it owe to its own corpus? New sentences, and another corpus.
+"""How much of a recognizer's figure does it owe to its own corpus? New sentences, and another corpus.
 
 The word error rate of a model on the test split of the corpus it was trained on, on the part of that split whose
 sentences nobody says in train, and on the test split of another corpus. Nothing is chosen by these figures.
@@ -15,7 +15,8 @@ import argparse
 from datasets import Dataset
 
 from hf_speech.data import make_corpus
-from hf_speech.evaluation import EvaluationReport, evaluate_model, load_model
+from hf_speech.evaluation import EvaluationReport, evaluate_model
+from hf_speech.inference import load_model
 
 
 def main() -> None:

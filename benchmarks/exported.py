@@ -24,9 +24,9 @@ import numpy as np
 import onnxruntime
 import torch
 
-from hf_speech.evaluation import load_model
 from hf_speech.export.exporting import export_model
-from hf_speech.export.runtime import ExportedModel
+from hf_speech.inference import load_model
+from hf_speech.inference.onnx import ExportedModel
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 MODELS = [str(PRETRAINED / name) for name in ("an4", "an4-streaming", "fsdd-digits")]

@@ -3,8 +3,8 @@
 Compared: one utterance of noise (30 s at 16 kHz) as a float32 numpy array in, log-mel features out: 80 mel bins, Hann
 window of 400 samples, hop of 160, Fourier transform of 400. torchaudio, librosa and transformers.audio_utils are set to
 the very same features (HTK mel scale, zeros outside, natural logarithm), and the table says by how much they differ.
-WhisperFeatureExtractor and ParakeetFeatureExtractor have their own mel scale, logarithm and normalisation, which cannot
-be switched off; so the last line is ours with normalisation over the utterance, the like of Parakeet's.
+WhisperFeatureExtractor and ParakeetFeatureExtractor have their own mel scale, logarithm and normalization, which cannot
+be switched off; so the last line is ours with normalization over the utterance, the like of Parakeet's.
 
 How: one thread; objects, windows and filters are made beforehand for all. The candidates take turns in every round, so
 that a busy machine slows all of them; medians over the rounds. "times real time": seconds of sound a second of work.
@@ -118,7 +118,7 @@ def main() -> None:
         "transformers.audio_utils.spectrogram": audio_utils_features(),
         "WhisperFeatureExtractor": whisper_features(arguments.seconds),
         "ParakeetFeatureExtractor": parakeet_features(),
-        "hf_speech, normalised over the utterance": ours("utterance"),
+        "hf_speech, normalized over the utterance": ours("utterance"),
     }
     same_features = list(candidates)[1:4]
     rng = np.random.default_rng(0)

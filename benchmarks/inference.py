@@ -1,4 +1,4 @@
-"""How fast do recognisers run? Ours beside wav2vec2-base, whisper-tiny, moonshine-tiny and torchaudio's DeepSpeech.
+"""How fast do recognizers run? Ours beside wav2vec2-base, whisper-tiny, moonshine-tiny and torchaudio's DeepSpeech.
 
 All have random weights, which costs what trained ones cost, and run on one thread in one process, in turn. Timed is the
 way from the waveform to what is decoded: features, encoder, and for the sequence-to-sequence models the generation of
@@ -37,7 +37,7 @@ from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtracto
 RATE = 16_000
 TOKENS_PER_SECOND = 4
 
-Recogniser = Callable[[torch.Tensor], object]
+Recognizer = Callable[[torch.Tensor], object]
 
 PRESETS = {
     "hf_speech, subsampling 4, 3 x 256 BiGRU": {},
@@ -60,18 +60,18 @@ PRESETS = {
 FAST = "hf_speech, subsampling 8, 3 x 256 BiGRU"
 
 
-def ours(**arguments: object) -> tuple[Recogniser, int]:
+def ours(**arguments: object) -> tuple[Recognizer, int]:
     model = ConvGRUForCTC(ConvGRUConfig(**arguments)).eval()
     extractor = SpeechFeatureExtractor()
     return lambda sound: model(**extractor(sound, sampling_rate=RATE)).logits.argmax(-1), model.num_parameters()
 
 
-def wav2vec2() -> tuple[Recogniser, int]:
+def wav2vec2() -> tuple[Recognizer, int]:
     model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=32)).eval()
     return lambda sound: model(sound).logits.argmax(-1), model.num_parameters()
 
 
-def whisper() -> tuple[Recogniser, int]:
+def whisper() -> tuple[Recognizer, int]:
     config = WhisperConfig(
         d_model=384,
         encoder_layers=4,
@@ -86,7 +86,7 @@ def whisper() -> tuple[Recogniser, int]:
     model.generation_config.eos_token_id = None
     extractor = WhisperFeatureExtractor()
 
-    def recognise(sound: torch.Tensor) -> object:
+    def recognize(sound: torch.Tensor) -> object:
         # It hears windows of 30 s, full or not.
         results = []
         for window in sound.split(30 * RATE, dim=1):
@@ -96,17 +96,17 @@ def whisper() -> tuple[Recogniser, int]:
             results.append(greedy(model, {"encoder_outputs": encoded}, len(sound), tokens))
         return results
 
-    return recognise, model.num_parameters()
+    return recognize, model.num_parameters()
 
 
-def moonshine() -> tuple[Recogniser, int]:
+def moonshine() -> tuple[Recognizer, int]:
     model = MoonshineForConditionalGeneration(MoonshineConfig()).eval()
 
-    def recognise(sound: torch.Tensor) -> object:
+    def recognize(sound: torch.Tensor) -> object:
         encoded = model.model.encoder(sound)
         return greedy(model, {"encoder_outputs": encoded}, len(sound), TOKENS_PER_SECOND * sound.shape[1] // RATE)
 
-    return recognise, model.num_parameters()
+    return recognize, model.num_parameters()
 
 
 def greedy(model: torch.nn.Module, encoded: dict[str, object], batch: int, tokens: int) -> torch.Tensor:
@@ -119,14 +119,14 @@ def greedy(model: torch.nn.Module, encoded: dict[str, object], batch: int, token
     return ids
 
 
-def deepspeech() -> tuple[Recogniser, int]:
+def deepspeech() -> tuple[Recognizer, int]:
     model = torchaudio.models.DeepSpeech(n_feature=80).eval()
     extractor = SpeechFeatureExtractor()
 
-    def recognise(sound: torch.Tensor) -> object:
+    def recognize(sound: torch.Tensor) -> object:
         return model(extractor(sound, sampling_rate=RATE)["input_features"][:, None]).argmax(-1)
 
-    return recognise, sum(parameter.numel() for parameter in model.parameters())
+    return recognize, sum(parameter.numel() for parameter in model.parameters())
 
 
 def main() -> None:
@@ -148,22 +148,22 @@ def main() -> None:
     columns = [(seconds, batch) for seconds in options.seconds for batch in options.batches]
     speeds: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.inference_mode():
-        for recognise, _ in candidates.values():  # What is slow only once.
-            recognise(0.1 * torch.randn(1, 2 * RATE))
+        for recognize, _ in candidates.values():  # What is slow only once.
+            recognize(0.1 * torch.randn(1, 2 * RATE))
         for seconds, batch in columns:
             sound = 0.1 * torch.randn(batch, seconds * RATE)
             times: dict[str, list[float]] = {name: [] for name in candidates}
             for _ in range(options.rounds):
-                for name, (recognise, _) in candidates.items():
+                for name, (recognize, _) in candidates.items():
                     start = time.perf_counter()
-                    recognise(sound)
+                    recognize(sound)
                     times[name].append(time.perf_counter() - start)
             for name in candidates:
                 speeds[name].append(batch * seconds / statistics.median(times[name]))
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {platform.machine()}, ", end="")
     print(f"{options.threads} thread(s), medians of {options.rounds} rounds, times real time\n")
     heads = [f"{seconds} s, batch {batch}" for seconds, batch in columns]
-    print(f"| recogniser | parameters | {' | '.join(heads)} |\n|---|--:|{'--:|' * len(heads)}")
+    print(f"| recognizer | parameters | {' | '.join(heads)} |\n|---|--:|{'--:|' * len(heads)}")
     for name, (_, size) in candidates.items():
         print(f"| {name} | {size / 1e6:.1f} M | {' | '.join(f'{speed:.1f}' for speed in speeds[name])} |")
     for peer in ("wav2vec2-base", "moonshine-tiny"):

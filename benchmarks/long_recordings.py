@@ -118,7 +118,7 @@ def build(data_dir: str, minutes: str, sound: str) -> dict[str, Any]:
 
 def transcribe_file(model: str, sound: str, language_model: str | None = None) -> dict[str, Any]:
     """From a file, as `hf-speech transcribe` does."""
-    from hf_speech.evaluation import choose_decoder, load_model, transcribe_files
+    from hf_speech.inference import choose_decoder, load_model, transcribe_files
 
     loaded = load_model(model, "cpu")
     decoder = choose_decoder(loaded, None if language_model is None else Path(language_model))
@@ -136,7 +136,7 @@ def stream(model: str, sound: str) -> dict[str, Any]:
     import numpy as np
     import soundfile
 
-    from hf_speech.evaluation import load_model
+    from hf_speech.inference import load_model
 
     loaded = load_model(model, "cpu")
     transcriber = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)

@@ -1,8 +1,8 @@
 """How fast is a training step? Front ends and recurrences side by side, and the loader that feeds them.
 
-A step is forward, loss, backward and the optimiser's update on a batch of sound of several lengths, of three layers of
+A step is forward, loss, backward and the optimizer's update on a batch of sound of several lengths, of three layers of
 256 units in each direction behind each front end: the recurrence is the same, what differs is the way there. "torch's
-GRU" is the fast recogniser with `nn.GRU` on packed sequences in place of our recurrence. All take turns in one process;
+GRU" is the fast recognizer with `nn.GRU` on packed sequences in place of our recurrence. All take turns in one process;
 printed are medians. On a CUDA machine the same is measured there, with the share of the time in which a kernel ran.
 
 The loader reads and augments files for recipes/an4.yaml with worker processes while the model trains: printed is the
@@ -71,7 +71,7 @@ class PackedGRU(nn.Module):
         return output
 
 
-def recogniser(**arguments: object) -> ConvGRUForCTC:
+def recognizer(**arguments: object) -> ConvGRUForCTC:
     torch.manual_seed(0)
     return ConvGRUForCTC(ConvGRUConfig(vocab_size=LETTERS, num_hidden_layers=3, **arguments)).train()
 
@@ -104,15 +104,15 @@ def step_of(model: nn.Module, batch: dict[str, torch.Tensor], in_bfloat16: bool)
 
 def trainer_of(model: nn.Module, in_bfloat16: bool) -> Callable[[dict[str, torch.Tensor]], None]:
     """What trains a model on a batch: forward, backward, and the update."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def train(batch: dict[str, torch.Tensor]) -> None:
         device = batch["labels"].device
         with torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16):
             loss = model(**batch).loss
         loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -192,15 +192,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="Measure the fast recogniser compiled, too.")
+    parser.add_argument("--compile", action="store_true", help="Measure the fast recognizer compiled, too.")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch = batch_of(options.batch, options.seconds, device)
-    models: dict[str, nn.Module] = {name: recogniser(**given) for name, given in FRONT_ENDS.items()}
-    models[PACKED] = with_packed_sequences(recogniser(**FRONT_ENDS[FAST]))
+    models: dict[str, nn.Module] = {name: recognizer(**given) for name, given in FRONT_ENDS.items()}
+    models[PACKED] = with_packed_sequences(recognizer(**FRONT_ENDS[FAST]))
     if options.compile:
-        models[f"{FAST}, compiled"] = torch.compile(recogniser(**FRONT_ENDS[FAST]))  # type: ignore[assignment]
+        models[f"{FAST}, compiled"] = torch.compile(recognizer(**FRONT_ENDS[FAST]))  # type: ignore[assignment]
     for model in models.values():
         model.to(device)
     types = {"float32": False} | ({"bfloat16": True} if device.type == "cuda" or computes_bfloat16() else {})
@@ -217,7 +217,7 @@ def main() -> None:
     sound = float(batch["attention_mask"].sum()) / FRAMES_PER_SECOND
     heads = [head for label in types for head in (f"ms a step, {label}", f"minutes of sound a minute, {label}")]
     heads += ["time in kernels"] if device.type == "cuda" else []
-    print(f"| recogniser | parameters | {' | '.join(heads)} |\n|---|--:|{'--:|' * len(heads)}")
+    print(f"| recognizer | parameters | {' | '.join(heads)} |\n|---|--:|{'--:|' * len(heads)}")
     for name, model in models.items():
         cells = [f"{sum(parameter.numel() for parameter in model.parameters()) / 1e6:.1f} M"]
         for label in types:

@@ -8,7 +8,7 @@ from pathlib import Path
 # Python puts this folder first on the path, where evaluate.py would hide the library of that name.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
-from hf_speech.cli import main  # noqa: E402
+from hf_speech.cli.app import main  # noqa: E402
 
 if __name__ == "__main__":
     main(["train", *sys.argv[1:]])

@@ -161,7 +161,7 @@ def beeps_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def beeps_run(beeps_recipe: Path) -> Path:
-    """The run folder of that recipe, a causal recogniser; tests only read it."""
+    """The run folder of that recipe, a causal recognizer; tests only read it."""
     from hf_speech.training import load_recipe, train
 
     return train(load_recipe(beeps_recipe), beeps_recipe.parent / "run").run_dir

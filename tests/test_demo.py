@@ -64,7 +64,7 @@ def test_it_opens_the_browser_and_says_where(tmp_path: Path) -> None:
     log, model = tmp_path / "log", REPOSITORY / "pretrained" / "fsdd-digits"
     variables = {**os.environ, "BROWSER": str(browser), "TMPDIR": str(tmp_path)}
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "hf_speech.cli", "demo", str(model)]
+        command = [sys.executable, "-m", "hf_speech.cli.app", "demo", str(model)]
         program = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT)
     try:
         end = time.monotonic() + PATIENCE

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.evaluation import BeamOptions, evaluate_model, load_model
+from hf_speech.evaluation import evaluate_model
+from hf_speech.inference import BeamOptions, load_model
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training import load_recipe
 
@@ -39,7 +40,7 @@ def test_folder_holds_nothing_private_and_no_pickle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_travelling_code_is_that_of_the_package(folder: Path) -> None:
+def test_remote_code_is_that_of_the_package(folder: Path) -> None:
     copies = list(folder.glob("*.py"))
     assert any(path.name.startswith("modeling_") for path in copies)
     for path in copies:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from hf_speech import load_model, read_audio
 from hf_speech.data import make_corpus
-from hf_speech.evaluation import predict
+from hf_speech.inference import predict
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parents[1] / "pretrained" / "fsdd-digits"

@@ -1,4 +1,4 @@
-"""A speech recogniser of convolutions and gated recurrent units, trained with CTC.
+"""A speech recognizer of convolutions and gated recurrent units, trained with CTC.
 
 One class for the family that began with Deep Speech 2: `conv_frontends.py` has the three ways from features to frames,
 `recurrent.py` the padding-blind recurrence. A clip gets the same logits alone and in any batch, frames beyond its end
@@ -24,7 +24,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_conv_gru import ConvGRUConfig
 from .conv_frontends import FRONT_ENDS
 from .convolutions import MaskedBatchNorm, mask_frames
-from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, valid_lengths
+from .recurrent import RecurrentLayer, frame_mask, initialize_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
 from .streaming_transcriber import StreamingTranscriber
 
@@ -34,7 +34,7 @@ IMPOSSIBLE = -1e4
 
 @dataclass
 class RecogniserOutput(CausalLMOutput):
-    """What a recogniser says.
+    """What a recognizer says.
 
     Attributes:
         loss: The loss, if there were labels.
@@ -46,9 +46,9 @@ class RecogniserOutput(CausalLMOutput):
 
 
 class RecurrentBlock(GradientCheckpointingLayer):
-    """Normalisation, a GRU layer, dropout.
+    """Normalization, a GRU layer, dropout.
 
-    The normalisation stands before the recurrence's input only, never inside its loop (Deep Speech 2, equation 8, with
+    The normalization stands before the recurrence's input only, never inside its loop (Deep Speech 2, equation 8, with
     the norm moved before the input weights, so that the recurrence stays one fused call).
     """
 
@@ -59,13 +59,13 @@ class RecurrentBlock(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.dropout)
         self.output_size = self.recurrence.output_size
 
-    def normalise(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Normalises `(batch, frames, input_size)`."""
+    def normalize(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Normalizes `(batch, frames, input_size)`."""
         return self.norm(frames, lengths) if isinstance(self.norm, MaskedBatchNorm) else self.norm(frames)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Maps `(batch, frames, input_size)` to `(batch, frames, output_size)`; padded frames are zero."""
-        return self.dropout(self.recurrence(self.normalise(frames, lengths), lengths))
+        return self.dropout(self.recurrence(self.normalize(frames, lengths), lengths))
 
 
 class Lookahead(nn.Module):
@@ -119,7 +119,7 @@ class ConvGRUForCTC(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.GRU):
-            initialise_recurrence(module)
+            initialize_recurrence(module)
         elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             init.kaiming_uniform_(module.weight, nonlinearity="relu")
             if module.bias is not None:
@@ -159,7 +159,7 @@ class ConvGRUForCTC(PreTrainedModel):
         labels: torch.Tensor | None = None,
         phone_labels: torch.Tensor | None = None,
     ) -> RecogniserOutput:
-        """Recognises a batch of utterances.
+        """Recognizes a batch of utterances.
 
         Args:
             input_features: `(batch, frames, features)`, padded on the right.

@@ -34,7 +34,7 @@ CPU_MEL_BAND = 16
 
 
 class MelBand(NamedTuple):
-    """Neighbouring mel filters and where they belong."""
+    """Neighboring mel filters and where they belong."""
 
     first_filter: int
     first_frequency: int
@@ -60,7 +60,7 @@ def mel_bands(
     mel_norm: str | None,
     device: torch.device,
 ) -> list[MelBand]:
-    """Triangular mel filters, a few neighbours at a time with only the frequencies they cover; `n_fft` is even."""
+    """Triangular mel filters, a few neighbors at a time with only the frequencies they cover; `n_fft` is even."""
     filters = torch.from_numpy(
         mel_filter_bank(
             num_frequency_bins=n_fft // 2 + 1,
@@ -141,7 +141,7 @@ def spectral_features(
         frames: `(rows, win_length)`, any strides.
         window: `(win_length,)`.
         n_fft: Length of the Fourier transform, at least `win_length`. Frames get their zeros behind, not on both
-            sides; that turns phases, and magnitudes stay those of a window centred in `n_fft` samples.
+            sides; that turns phases, and magnitudes stay those of a window centered in `n_fft` samples.
         power: Exponent of the magnitude: 2 for power, 1 for amplitude.
         bands: The mel filters, or None for the spectrum itself.
         log_floor: Smaller values are raised to it before the logarithm; None for no logarithm.
@@ -229,8 +229,8 @@ def normalize_utterances(
     """
     count = lengths[:, None, None]
     mean = features.sum(1, keepdim=True, dtype=torch.float64) / count
-    centred = (features - mean.float()).mul_(mask)
+    centered = (features - mean.float()).mul_(mask)
     if normalize_variance:
-        variance = centred.square().sum(1, keepdim=True, dtype=torch.float64) / count
-        centred *= variance.float().clamp_(min=VARIANCE_FLOOR).rsqrt_()
-    return centred
+        variance = centered.square().sum(1, keepdim=True, dtype=torch.float64) / count
+        centered *= variance.float().clamp_(min=VARIANCE_FLOOR).rsqrt_()
+    return centered

@@ -15,7 +15,7 @@ FIXED_STRIDES = {"deepspeech2": 2, "residual": 2}
 
 @strict
 class ConvGRUConfig(PreTrainedConfig):
-    """Configuration of a convolutional-recurrent speech recogniser with character output and CTC.
+    """Configuration of a convolutional-recurrent speech recognizer with character output and CTC.
 
     The data's way: SpecAugment (training only), the convolutional front end, the recurrent layers, a lookahead
     convolution (causal models), a linear classifier.
@@ -41,7 +41,7 @@ class ConvGRUConfig(PreTrainedConfig):
         causal: Whether the front end sees no frame of the future; only a causal one-directional model can stream.
         lookahead: Frames of the future that a lookahead convolution (Wang et al. 2016) behind one-directional layers
             sees; 0 for none. It sets the latency of streaming.
-        recurrent_norm: What normalises the input of each GRU layer: "batch" (over all valid frames, as in Deep Speech
+        recurrent_norm: What normalizes the input of each GRU layer: "batch" (over all valid frames, as in Deep Speech
             2) or "layer".
         dropout: Dropout after each convolution block and GRU layer.
         num_time_masks: SpecAugment: time masks for each utterance.
@@ -56,7 +56,7 @@ class ConvGRUConfig(PreTrainedConfig):
             this weighs how far the two outputs differ (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there); 0 for hearing
             it once. Each step then costs twice as much.
         intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer (the later of two),
-            a regulariser for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer learns to write the
+            a regularizer for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer learns to write the
             same characters with the same classifier, or phones.
         num_phones: Phones, blank included, that the middle layer learns to write with a classifier of its own, where
             the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 without. A decoder that knows how words are

@@ -2,8 +2,8 @@
 
 Decided here:
 
-* `frames == samples // hop_length`, exactly, for every feature type. Frames are centred as librosa's (`center=True`,
-  zeros outside the utterance), and the extra last frame of a centred transform is dropped.
+* `frames == samples // hop_length`, exactly, for every feature type. Frames are centered as librosa's (`center=True`,
+  zeros outside the utterance), and the extra last frame of a centered transform is dropped.
 * Padding is invisible: an utterance has the same features alone and in any batch, and padded frames are exactly 0.
 * All is torch, on the CPU or an accelerator (`device=`), a whole batch at once; the mathematics is in `spectral.py`.
   The object holds plain numbers only: its JSON file is the whole extractor, global statistics included.
@@ -87,7 +87,7 @@ TRANSFORMERS_FIELDS = (
 
 
 class SpeechFeatureExtractor(SequenceFeatureExtractor):
-    """Log-mel, spectrogram, MFCC or waveform features of speech, with deltas and normalisation.
+    """Log-mel, spectrogram, MFCC or waveform features of speech, with deltas and normalization.
 
     Args:
         sampling_rate: Samples a second (Hz) of the sound.
@@ -363,7 +363,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             waveforms: The utterances of the training split, one at a time, `(samples,)` at `sampling_rate`.
 
         Raises:
-            ValueError: Without utterances, for one that cannot be used, or if the normalisation is another.
+            ValueError: Without utterances, for one that cannot be used, or if the normalization is another.
         """
         if self.normalization != "global":
             raise ValueError(f"normalization={self.normalization!r} has no global statistics: set it to 'global'.")
@@ -395,7 +395,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             )
 
     def _read_utterances(self, raw_speech: Any, max_samples: int | None) -> list[torch.Tensor]:
-        """Float32 samples of each utterance: checked, cut, peak-normalised, preemphasised."""
+        """Float32 samples of each utterance: checked, cut, peak-normalized, preemphasized."""
         utterances = []
         for index, utterance in enumerate(split_utterances(raw_speech)):
             name = f"Utterance {index}"
@@ -414,7 +414,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
     def _extract(
         self, utterances: Sequence[torch.Tensor], device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features before normalisation.
+        """Features before normalization.
 
         Returns:
             Features `(batch, frames, features)`, 0 on padded frames; lengths `(batch,)`; mask `(batch, frames, 1)`.
@@ -446,7 +446,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
     def _spectra(self, utterances: Sequence[torch.Tensor], device: torch.device) -> tuple[torch.Tensor, list[int]]:
         """(Mel) spectra of all frames `(rows, bins)`, and the row at which each utterance begins."""
         n_fft = self._fft_length
-        # A centred frame reaches n_fft // 2 samples back, and the window is centred in it.
+        # A centered frame reaches n_fft // 2 samples back, and the window is centered in it.
         lead = n_fft // 2 - (n_fft - self.win_length) // 2
         frames, starts = pack_utterances(utterances, self.win_length, self.hop_length, lead, device)
         bands = None

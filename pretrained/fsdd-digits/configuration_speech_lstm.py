@@ -34,7 +34,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
         dropout: Dropout after the projection, the stem, each LSTM layer and each dense layer.
         input_dropout: Dropout on the input features.
         feature_noise: Standard deviation of Gaussian noise added to the input features while training.
-        layer_norm: Whether each LSTM layer's output is layer-normalised.
+        layer_norm: Whether each LSTM layer's output is layer-normalized.
         pooling: How frames become one vector: "last" (final state of each direction), "mean", "max" or "attention"
             (a learned softmax weight for each frame).
         head_sizes: Units of the dense ReLU layers between pooling and logits, or null for none.

@@ -27,7 +27,7 @@ class FrameConvolution(nn.Module):
         out_channels: Channels of the output.
         kernel: Frames, or frames and frequencies, that it spans.
         stride: Step in frames, or in frames and frequencies.
-        causal: Whether it ends at the last frame its output frame spans instead of being centred.
+        causal: Whether it ends at the last frame its output frame spans instead of being centered.
         groups: Groups of channels that do not mix; as many as channels for a depthwise convolution.
     """
 
@@ -70,14 +70,14 @@ class MaskedBatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Normalises each channel."""
+        """Normalizes each channel."""
         mask = frame_mask(lengths, frames.shape[1])
         if not mask.any():  # Nothing to take statistics of.
             return torch.zeros_like(frames)
         valid = frames[mask]
-        normalised = self.norm(valid.reshape(-1, valid.shape[-1])).reshape(valid.shape)
-        output = torch.zeros(frames.shape, dtype=normalised.dtype, device=frames.device)
-        output[mask] = normalised
+        normalized = self.norm(valid.reshape(-1, valid.shape[-1])).reshape(valid.shape)
+        output = torch.zeros(frames.shape, dtype=normalized.dtype, device=frames.device)
+        output[mask] = normalized
         return output
 
 

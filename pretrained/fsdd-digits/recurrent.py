@@ -145,11 +145,11 @@ class RecurrentLayer(nn.Module):
 
 
 @torch.no_grad()
-def initialise_recurrence(rnn: nn.LSTM | nn.GRU) -> None:
-    """Initialises a recurrence: Glorot input weights, one orthogonal matrix a gate, forget gates open.
+def initialize_recurrence(rnn: nn.LSTM | nn.GRU) -> None:
+    """Initializes a recurrence: Glorot input weights, one orthogonal matrix a gate, forget gates open.
 
     Orthogonal recurrent weights keep gradients alive over time (Saxe et al., arXiv 1312.6120); a forget-gate bias of 1
-    lets an LSTM remember from the first step on (Jozefowicz et al., 2015). transformers' own initialisation covers LSTM
+    lets an LSTM remember from the first step on (Jozefowicz et al., 2015). transformers' own initialization covers LSTM
     in another way and GRU not at all. Parameters that were loaded from a checkpoint are left alone.
     """
     for name, parameter in rnn.named_parameters():
@@ -167,4 +167,4 @@ def initialise_recurrence(rnn: nn.LSTM | nn.GRU) -> None:
                 init.ones_(parameter[rnn.hidden_size : 2 * rnn.hidden_size])
 
 
-__all__ = ["RecurrentLayer", "frame_mask", "initialise_recurrence", "reverse_by_length", "valid_lengths"]
+__all__ = ["RecurrentLayer", "frame_mask", "initialize_recurrence", "reverse_by_length", "valid_lengths"]

@@ -1,7 +1,7 @@
 """What the page shows of a sound, as plain data that page.js draws: player, waveform, features, words or labels.
 
 The sound travels inside the answer, as FLAC at the model's rate: the server keeps no copy, and every browser can play
-it, whatever format came in. Pictures are drawn by the browser, in the colours of its theme and sharp on any screen;
+it, whatever format came in. Pictures are drawn by the browser, in the colors of its theme and sharp on any screen;
 only the features are an image.
 
 This file is the same in every Space of hf_speech; a test holds the copies equal.
@@ -23,7 +23,7 @@ from sound import readable
 
 _WAVE_COLUMNS = 1200
 _MOST_IMAGE_COLUMNS = 3000
-# The colour map "cividis", which colour-blind people see alike, at eight equal steps.
+# The color map "cividis", which color-blind people see alike, at eight equal steps.
 _CIVIDIS = (
     (0, 34, 78),
     (42, 63, 109),
@@ -106,13 +106,13 @@ def _envelope(samples: np.ndarray) -> list[list[int]]:
 
 
 def _image(features: np.ndarray) -> bytes:
-    """Features `(frames, features)` as a PNG, time to the right, the first feature below, in 256 colours."""
+    """Features `(frames, features)` as a PNG, time to the right, the first feature below, in 256 colors."""
     features = np.asarray(features, dtype=np.float32)
     features = features.reshape(len(features), -1) if features.size else np.zeros((1, 1), dtype=np.float32)
     if len(features) > _MOST_IMAGE_COLUMNS:
         edges = np.linspace(0, len(features), _MOST_IMAGE_COLUMNS, endpoint=False).astype(int)
         features = np.add.reduceat(features, edges) / np.diff([*edges, len(features)])[:, None]
-    # Silence and clicks must not use up the colours.
+    # Silence and clicks must not use up the colors.
     low, high = np.percentile(features, (2, 99.5))
     levels = np.clip((features - low) / max(high - low, 1e-6), 0, 1)
     image = Image.fromarray(np.ascontiguousarray((255 * levels).astype(np.uint8).T[::-1]), mode="P")

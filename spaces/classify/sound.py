@@ -18,7 +18,7 @@ import soxr
 # Outside these a "sampling rate" is a mistake.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MOST_CHANNELS = 64
-# Quieter than this (-60 dB of full scale) at its loudest, a recording holds nothing to be recognised.
+# Quieter than this (-60 dB of full scale) at its loudest, a recording holds nothing to be recognized.
 SILENCE = 1e-3
 _BLOCK_FRAMES = 1 << 18
 
@@ -71,7 +71,7 @@ def read_sound(path: str | Path, rate: int, max_seconds: float, max_megabytes: f
 
 
 def is_silent(samples: np.ndarray) -> bool:
-    """Whether samples `(samples,)` hold nothing to be recognised, as of a microphone that is switched off."""
+    """Whether samples `(samples,)` hold nothing to be recognized, as of a microphone that is switched off."""
     # Around their mean: a cheap microphone adds a constant.
     return not len(samples) or float(np.abs(samples - samples.mean()).max()) < SILENCE
 
@@ -97,7 +97,7 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
 
 
 def _to_float(array: np.ndarray) -> np.ndarray:
-    """Integers scaled by their full scale; 8-bit samples are centred on 128."""
+    """Integers scaled by their full scale; 8-bit samples are centered on 128."""
     if array.dtype.kind == "f":
         return array
     if array.dtype == np.uint8:

@@ -20,7 +20,7 @@ from serving import (  # Sets what gradio reads when imported.
 import gradio as gr
 
 import page
-from recogniser import Listener, Recogniser
+from recognizer import Listener, Recognizer
 from sound import SoundError
 from subtitles import WRITERS
 from transcriber import MOST_FILES, Transcriber
@@ -28,8 +28,8 @@ from transcriber import MOST_FILES, Transcriber
 
 def make(settings: Settings) -> gr.Blocks:
     """The interface of the model that the settings name."""
-    recogniser = Recogniser(settings.model_folder())
-    transcriber = Transcriber(recogniser, settings)
+    recognizer = Recognizer(settings.model_folder())
+    transcriber = Transcriber(recognizer, settings)
     with gr.Blocks(title="Speech to text", analytics_enabled=False, delete_cache=settings.erasing) as interface:
         visits = Visits(interface)
         gr.Markdown(f"# Speech to text\n`{settings.model_name}` writes what is said, word by word, with times.")
@@ -52,7 +52,7 @@ def _language_model_switch(transcriber: Transcriber) -> gr.Checkbox:
     return gr.Checkbox(
         label="With the language model",
         info="Prefers likely words, and knows only those of its training text.",
-        visible=transcriber.recogniser.has_language_model,
+        visible=transcriber.recognizer.has_language_model,
     )
 
 
@@ -92,7 +92,7 @@ def _recording_tab(transcriber: Transcriber, visits: Visits) -> None:
 
 
 def _live_tab(transcriber: Transcriber) -> None:
-    if not transcriber.recogniser.can_stream:
+    if not transcriber.recognizer.can_stream:
         gr.Markdown(
             "This model reads a recording to its end before it answers, so it cannot listen live. "
             "One that is trained with `bidirectional: false` and `causal: true` can."

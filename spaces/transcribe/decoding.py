@@ -125,7 +125,7 @@ def _spans(path: np.ndarray, log_probs: np.ndarray, blank: int) -> Iterator[tupl
 
 
 class BeamSearch:
-    """Decoding with an n-gram model of words, whose words are then all that can be recognised.
+    """Decoding with an n-gram model of words, whose words are then all that can be recognized.
 
     Args:
         arpa: The language model; its weights, as hf_speech tuned them, in `NAME.decoder.json` beside it.

@@ -49,7 +49,7 @@ async function begin() {
   const now = { blocks: [], piece: 0, waiting: false, ending: false };
   become(now);
   try {
-    // What telephony does to a voice, a recogniser has not learned.
+    // What telephony does to a voice, a recognizer has not learned.
     const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     now.stream = await navigator.mediaDevices.getUserMedia({ audio });
     now.context = new AudioContext();

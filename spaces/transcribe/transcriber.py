@@ -11,7 +11,7 @@ import numpy as np
 
 import page
 from decoding import Word
-from recogniser import Listener, Recogniser
+from recognizer import Listener, Recognizer
 from serving import Settings
 from sound import SoundError, is_silent, read_sound, readable
 from subtitles import WRITERS, to_json
@@ -20,29 +20,29 @@ MOST_FILES = 20
 
 
 class Transcriber:
-    """A recogniser behind limits; the docstrings of its public end points are their documentation.
+    """A recognizer behind limits; the docstrings of its public end points are their documentation.
 
     Args:
-        recogniser: The model.
+        recognizer: The model.
         settings: The limits.
     """
 
-    def __init__(self, recogniser: Recogniser, settings: Settings) -> None:
-        self.recogniser, self.settings = recogniser, settings
+    def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
+        self.recognizer, self.settings = recognizer, settings
 
     def read(self, sound: str | None) -> Any:
         """The samples of an uploaded file."""
         if not sound:
             raise SoundError("There is no sound yet: upload one, or record it.")
-        return read_sound(sound, self.recogniser.rate, self.settings.max_seconds, self.settings.max_megabytes)
+        return read_sound(sound, self.recognizer.rate, self.settings.max_seconds, self.settings.max_megabytes)
 
     def view(self, sound: str | None, language_model: bool) -> dict[str, Any]:
         """What the page shows of a file."""
         samples = self.read(sound)
-        words = self.recogniser.words(samples, language_model)
-        recogniser, name = self.recogniser, Path(str(sound)).name
-        features = recogniser.features(samples)
-        answer = page.view(name, samples, recogniser.rate, features, page.describe_features(recogniser.extractor))
+        words = self.recognizer.words(samples, language_model)
+        recognizer, name = self.recognizer, Path(str(sound)).name
+        features = recognizer.features(samples)
+        answer = page.view(name, samples, recognizer.rate, features, page.describe_features(recognizer.extractor))
         answer["words"] = [
             [word.text, round(word.start, 3), round(word.end, 3), round(word.confidence, 3)] for word in words
         ]
@@ -65,7 +65,7 @@ class Transcriber:
         """
         number, last = int(piece["piece"]), bool(piece["last"])
         if number == 0:
-            listener = self.recogniser.listen()
+            listener = self.recognizer.listen()
         elif listener is None:
             raise SoundError("The recording has ended: begin a new one.")
         rate, samples = int(piece["rate"]), np.frombuffer(base64.b64decode(piece["samples"]), dtype="<i2")
@@ -88,7 +88,7 @@ class Transcriber:
             text, duration in seconds, and words with text, start, end (seconds) and confidence (0 to 1).
         """
         samples = self.read(sound)
-        return _as_data(self.recogniser.words(samples, language_model), len(samples) / self.recogniser.rate)
+        return _as_data(self.recognizer.words(samples, language_model), len(samples) / self.recognizer.rate)
 
     def subtitles(self, sound: str, format: str = "srt", language_model: bool = False) -> str:
         """Writes what is said in a sound file as subtitles.
@@ -103,7 +103,7 @@ class Transcriber:
         """
         if format not in WRITERS:
             raise SoundError(f"There is no format {format!r}: choose {', '.join(WRITERS)}.")
-        return WRITERS[format](self.recogniser.words(self.read(sound), language_model))
+        return WRITERS[format](self.recognizer.words(self.read(sound), language_model))
 
     def transcribe_files(self, sounds: list[str], language_model: bool = False) -> list[dict[str, Any]]:
         """Writes what is said in several sound files; one that cannot be read does not keep the others from it.
@@ -138,9 +138,9 @@ class Transcriber:
             "model": self.settings.model_name,
             "revision": self.settings.revision,
             "task": "automatic-speech-recognition",
-            "sampling_rate": self.recogniser.rate,
-            "streams": self.recogniser.can_stream,
-            "language_model": self.recogniser.has_language_model,
+            "sampling_rate": self.recognizer.rate,
+            "streams": self.recognizer.can_stream,
+            "language_model": self.recognizer.has_language_model,
             "max_seconds": self.settings.max_seconds,
             "max_megabytes": self.settings.max_megabytes,
             "max_files": MOST_FILES,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hf_speech.errors import HFSpeechError
-from hf_speech.evaluation import load_model
+from hf_speech.inference import load_model
 
 SPACES = {"audio-classification": "classify", "automatic-speech-recognition": "transcribe"}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_speech.data.augmentation import Augmentation, add_noise, add_silence, change_speed, coloured_noise, equalize
+from hf_speech.data.augmentation import Augmentation, add_noise, add_silence, change_speed, colored_noise, equalize
 from hf_speech.errors import RecipeError
 
 RATE = 16_000
@@ -75,9 +75,9 @@ def test_tempo_keeps_the_pitch_and_pitch_keeps_the_pace(make_tone: Any) -> None:
 def test_noise_has_the_given_ratio_and_silence_stays_silent(make_tone: Any) -> None:
     rng = np.random.default_rng(0)
     samples = make_tone(1.0)
-    noise = add_noise(samples, coloured_noise(len(samples), rng), snr=10.0) - samples
+    noise = add_noise(samples, colored_noise(len(samples), rng), snr=10.0) - samples
     assert 10 * np.log10(np.mean(samples**2) / np.mean(noise**2)) == pytest.approx(10.0, abs=0.01)
-    assert not add_noise(np.zeros(100), coloured_noise(100, rng), snr=10.0).any()
+    assert not add_noise(np.zeros(100), colored_noise(100, rng), snr=10.0).any()
     np.testing.assert_array_equal(add_noise(samples, np.zeros(len(samples)), snr=10.0), samples)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_speech.cli import main
+from hf_speech.cli.app import main
 from hf_speech.data import make_corpus
 from hf_speech.data.corpora import speech_commands
 

@@ -88,7 +88,7 @@ def test_batches_hold_utterances_of_similar_length_in_random_order() -> None:
     items = list(stream_of(source_of(2), window=100))
     lengths = np.array([len(item["waveform"]) for item in items]).reshape(-1, 4)
     spread = np.ptp(lengths, axis=1)
-    assert spread.max() <= 3 * 40, "four neighbours by length"
+    assert spread.max() <= 3 * 40, "four neighbors by length"
     steps = np.diff(lengths[:, 0])
     assert steps.min() < 0 < steps.max(), "not from short to long"
     unsorted = np.array([len(item["waveform"]) for item in stream_of(source_of(2), window=1)]).reshape(-1, 4)

@@ -25,7 +25,7 @@ def every_path(log_probs: np.ndarray) -> Iterator[tuple[tuple[int, ...], float]]
 
 
 def collapse(path: tuple[int, ...], blank: int = 0) -> tuple[int, ...]:
-    """The tokens of a path: of equal neighbours one, without blanks."""
+    """The tokens of a path: of equal neighbors one, without blanks."""
     return tuple(token for token, _ in groupby(path) if token != blank)
 
 

@@ -199,7 +199,7 @@ def test_tokens_of_several_characters_are_said_and_not_spelled():
         BeamSearchDecoder(tokens, lexicon=["<unk>"])
 
 
-def test_a_model_without_a_delimiter_recognises_single_words():
+def test_a_model_without_a_delimiter_recognizes_single_words():
     tokens = ("<pad>", "a", "b")
     log_probs = np.log(np.full((4, 3), 0.01))
     log_probs[range(4), [1, 0, 1, 2]] = np.log(0.98)

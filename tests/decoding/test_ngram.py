@@ -31,7 +31,7 @@ def test_two_words_computed_by_hand(tmp_path):
 
     Bigrams: <s> a 3 times, a b and b </s> twice, a </s> once: n1 = 1, n2 = 2, n3 = 1, n4 = 0, Y = 1 / (1 + 2*2) = 0.2,
     D1 = 1 - 2 Y n2/n1 = 0.2, D2 = 2 - 3 Y n3/n2 = 1.7, D3 = 3 - 4 Y n4/n3 = 3.
-    Unigrams by left neighbours: a 1, b 1, </s> 2, in all 4; without n3 the discounts are 0.5, 1, 1.5. Discounting
+    Unigrams by left neighbors: a 1, b 1, </s> 2, in all 4; without n3 the discounts are 0.5, 1, 1.5. Discounting
     leaves (0.5 + 0.5 + 1) / 4 = 0.5, spread over a, b, </s>, <unk>.
     """
     summary = build_arpa(["a b", "a b", "", "  a\n"], 2, tmp_path / "model.arpa")

@@ -11,7 +11,8 @@ from datasets import ClassLabel, Dataset, Features
 from sklearn.metrics import accuracy_score, f1_score
 
 from hf_speech.errors import AudioError, CorpusError, RecipeError
-from hf_speech.evaluation import EvaluationReport, LoadedModel, evaluate_model, load_model, predict
+from hf_speech.evaluation import EvaluationReport, evaluate_model
+from hf_speech.inference import LoadedModel, load_model, predict
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report, load_model
+from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report
+from hf_speech.inference import load_model
 
 KEYS = {
     "task", "model", "model_revision", "num_parameters", "corpus", "corpus_revision", "corpus_fingerprint", "split",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.cli import main
+from hf_speech.cli.app import main
 from hf_speech.errors import RecipeError
 from hf_speech.experiments import parse_axis, read_run, search
 from hf_speech.training import run as training_run

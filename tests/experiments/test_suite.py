@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.cli import main
+from hf_speech.cli.app import main
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments import EXPERIMENTS, Experiment, Place, carry_out, page, read_run, render, run_experiments

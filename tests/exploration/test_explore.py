@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 import soundfile
 
-from hf_speech.cli import main
+from hf_speech.cli.app import main
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.exploration import Exploration, explore
 from hf_speech.exploration.page import features_in_words, length_of_time
@@ -294,7 +294,7 @@ def test_the_script_is_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     [
         (
             {"num_mel_bins": 40},
-            "40 log-mel features every 10 ms of sound at 16,000 Hz, each normalised over the utterance",
+            "40 log-mel features every 10 ms of sound at 16,000 Hz, each normalized over the utterance",
         ),
         (
             {"feature_type": "mfcc", "num_deltas": 1, "normalization": "peak"},

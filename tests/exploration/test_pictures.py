@@ -73,11 +73,11 @@ def test_the_image_is_what_the_model_sees(tmp_path: Path, drawn: list[Figure], m
     shown = np.concatenate([image.get_array().T for image in images], axis=1)
     np.testing.assert_array_equal(shown, compute_features(samples, extractor))
     left, right, bottom, top = images[0].get_extent()
-    assert (left, right) == pytest.approx((-0.005, 0.695))  # a frame is centred on its moment
+    assert (left, right) == pytest.approx((-0.005, 0.695))  # a frame is centered on its moment
     assert (bottom, top) == (-0.5, 12.5)
 
 
-def test_what_the_model_does_not_see_is_grey(tmp_path: Path, drawn: list[Figure], make_tone):
+def test_what_the_model_does_not_see_is_gray(tmp_path: Path, drawn: list[Figure], make_tone):
     draw(make_tone(0.7), OPTIONS["cut"], tmp_path / "cut.png")
     waveform = drawn[0].axes[0]
     assert [text.get_text() for text in waveform.texts] == ["not seen"]

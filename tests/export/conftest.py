@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from hf_speech.evaluation import load_model
 from hf_speech.export.exporting import export_model
+from hf_speech.inference import load_model
 from hf_speech.models import (
     ConvGRUConfig,
     ConvGRUForCTC,
@@ -48,7 +48,7 @@ def as_trained(model: Any) -> Any:
 
 
 @pytest.fixture
-def make_recogniser() -> Callable[..., ConvGRUForCTC]:
+def make_recognizer() -> Callable[..., ConvGRUForCTC]:
     def make(extractor: SpeechFeatureExtractor, **options: Any) -> ConvGRUForCTC:
         torch.manual_seed(0)
         defaults: dict[str, Any] = {
@@ -112,7 +112,7 @@ def run_graph() -> Callable[..., dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="session")
 def exported_beeps(beeps_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The causal recogniser of `beeps_run`, exported; tests only read it."""
+    """The causal recognizer of `beeps_run`, exported; tests only read it."""
     folder = tmp_path_factory.mktemp("exported") / "beeps"
     export_model(load_model(beeps_run, device="cpu"), folder)
     return folder
@@ -127,11 +127,11 @@ def exported_tones(tones_run: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def saved_recogniser(tmp_path: Path, make_extractor: Any, make_recogniser: Any) -> Path:
-    """A model folder of a bidirectional recogniser with random weights that normalises by utterance."""
-    folder = tmp_path / "recogniser"
+def saved_recognizer(tmp_path: Path, make_extractor: Any, make_recognizer: Any) -> Path:
+    """A model folder of a bidirectional recognizer with random weights that normalizes by utterance."""
+    folder = tmp_path / "recognizer"
     extractor = make_extractor()
     tokenizer = build_tokenizer(["ab", "c"], TextOptions("lower"))
-    for part in (make_recogniser(extractor, vocab_size=len(tokenizer)), extractor, tokenizer):
+    for part in (make_recognizer(extractor, vocab_size=len(tokenizer)), extractor, tokenizer):
         part.save_pretrained(folder)
     return folder

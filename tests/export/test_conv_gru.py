@@ -43,10 +43,10 @@ def logits_of(model: ConvGRUForCTC, extractor: SpeechFeatureExtractor, sound: An
 @pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
 @pytest.mark.parametrize("frontend", FRONT_ENDS, ids=str)
 def test_whole_clips_get_pytorchs_logits(
-    frontend, direction, loops, make_extractor, make_recogniser, sounds, run_graph
+    frontend, direction, loops, make_extractor, make_recognizer, sounds, run_graph
 ) -> None:
     extractor = make_extractor()
-    model = make_recogniser(extractor, **frontend, **direction)
+    model = make_recognizer(extractor, **frontend, **direction)
     graph = whole_graph(model, FeatureGraph(extractor, ""), loops, "")
     expected = logits_of(model, extractor, sounds)
     assert np.abs(expected).max() > 1
@@ -73,10 +73,10 @@ def test_whole_clips_get_pytorchs_logits(
 )
 @pytest.mark.parametrize("frontend", FRONT_ENDS, ids=str)
 def test_streams_get_the_logits_of_the_whole(
-    frontend, features, loops, make_extractor, make_recogniser, sounds, run_graph
+    frontend, features, loops, make_extractor, make_recognizer, sounds, run_graph
 ) -> None:
     extractor = make_extractor(**features)
-    model = make_recogniser(extractor, **frontend, bidirectional=False, causal=True, lookahead=len(features))
+    model = make_recognizer(extractor, **frontend, bidirectional=False, causal=True, lookahead=len(features))
     graph, states = stream_graph(model, FeatureGraph(extractor, ""), loops, "")
     clip = sounds[0]
     expected = logits_of(model, extractor, clip)[0]
@@ -93,9 +93,9 @@ def test_streams_get_the_logits_of_the_whole(
         np.testing.assert_allclose(np.concatenate(heard), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_streams_advance_together(make_extractor, make_recogniser, sounds, run_graph) -> None:
+def test_streams_advance_together(make_extractor, make_recognizer, sounds, run_graph) -> None:
     extractor = make_extractor(normalization="none")
-    model = make_recogniser(extractor, bidirectional=False, causal=True, lookahead=2)
+    model = make_recognizer(extractor, bidirectional=False, causal=True, lookahead=2)
     graph, states = stream_graph(model, FeatureGraph(extractor, ""), False, "")
     both = np.stack([sounds[0][:4000], sounds[0][4000:8000]])
     remembered = {s.name: np.zeros([2 if size == "batch" else size for size in s.shape], "f") for s in states}
@@ -106,18 +106,18 @@ def test_streams_advance_together(make_extractor, make_recogniser, sounds, run_g
     np.testing.assert_allclose(got, logits_of(model, extractor, list(both)), atol=1e-4, rtol=1e-4)
 
 
-def test_what_only_training_needs_is_left_out(make_extractor, make_recogniser, sounds, run_graph) -> None:
+def test_what_only_training_needs_is_left_out(make_extractor, make_recognizer, sounds, run_graph) -> None:
     extractor = make_extractor()
-    model = make_recogniser(extractor, intermediate_ctc_weight=0.3, num_phones=9)
+    model = make_recognizer(extractor, intermediate_ctc_weight=0.3, num_phones=9)
     graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")
     np.testing.assert_allclose(
         run_graph(graph, sounds)["logits"], logits_of(model, extractor, sounds), atol=1e-4, rtol=1e-4
     )
 
 
-def test_parts_that_nobody_reads_are_refused(make_extractor, make_recogniser) -> None:
+def test_parts_that_nobody_reads_are_refused(make_extractor, make_recognizer) -> None:
     extractor = make_extractor()
-    model = make_recogniser(extractor)
+    model = make_recognizer(extractor)
     model.adapter = torch.nn.Linear(3, 3)
     with pytest.raises(ModelError, match=r"runs/x has parts that cannot be exported yet, such as adapter\.weight"):
         whole_graph(model, FeatureGraph(extractor, ""), False, "runs/x")

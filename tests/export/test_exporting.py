@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 
-from hf_speech.cli import main
+from hf_speech.cli.app import main
 from hf_speech.errors import ModelError
-from hf_speech.evaluation import load_model
 from hf_speech.export import conv_gru, exporting, layers
-from hf_speech.export.description import Description, is_exported
 from hf_speech.export.exporting import export_model
+from hf_speech.inference import load_model
+from hf_speech.inference.onnx_description import Description, is_exported
 
 
 def run(*words: str) -> int:
@@ -24,7 +24,7 @@ def run(*words: str) -> int:
     return int(exit_.value.code or 0)
 
 
-def test_a_causal_recogniser_becomes_four_files(exported_beeps: Path, beeps_run: Path) -> None:
+def test_a_causal_recognizer_becomes_four_files(exported_beeps: Path, beeps_run: Path) -> None:
     names = {"model.onnx", "model_int8.onnx", "stream.onnx", "stream_int8.onnx"}
     assert {path.name for path in exported_beeps.iterdir()} == names | {"export.json"}
     content = json.loads((exported_beeps / "export.json").read_text())
@@ -48,7 +48,7 @@ def test_a_causal_recogniser_becomes_four_files(exported_beeps: Path, beeps_run:
 
 
 def test_int8_is_int8(exported_beeps: Path, exported_tones: Path) -> None:
-    """Recurrent weights, too, of which ONNX's GRU and the quantiser's list of operations know nothing."""
+    """Recurrent weights, too, of which ONNX's GRU and the quantizer's list of operations know nothing."""
     for file, loop in ((exported_beeps / "model_int8.onnx", "Scan"), (exported_tones / "model_int8.onnx", None)):
         graph = onnx.load(file).graph
         kinds = {node.op_type for node in graph.node}
@@ -84,8 +84,8 @@ def test_an_earlier_export_makes_way(exported_beeps: Path, tones_run: Path, tmp_
     assert {path.name for path in folder.iterdir()} == {"model.onnx", "export.json", "README.md"}
 
 
-def test_a_bidirectional_recogniser_has_no_stream(saved_recogniser: Path, tmp_path: Path) -> None:
-    files = export_model(load_model(saved_recogniser, device="cpu"), tmp_path / "folder")
+def test_a_bidirectional_recognizer_has_no_stream(saved_recognizer: Path, tmp_path: Path) -> None:
+    files = export_model(load_model(saved_recognizer, device="cpu"), tmp_path / "folder")
     assert [file.path.name for file in files] == ["model.onnx", "model_int8.onnx"]
     assert json.loads((tmp_path / "folder" / "export.json").read_text())["states"] == {}
 
@@ -102,11 +102,11 @@ def test_model_folders_and_files_are_left_alone(
 
 
 def test_a_wrong_graph_is_found_out_and_nothing_written(
-    saved_recogniser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    saved_recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(layers.GATES, "GRU", (0, 1, 2))
     with pytest.raises(ModelError, match="does not say what PyTorch says") as error:
-        export_model(load_model(saved_recogniser, device="cpu"), tmp_path / "folder")
+        export_model(load_model(saved_recognizer, device="cpu"), tmp_path / "folder")
     assert "\n" not in str(error.value)
     assert list((tmp_path / "folder").iterdir()) == []
 

@@ -72,7 +72,7 @@ def test_features_over_time_are_averaged(make_extractor, sounds, run_graph) -> N
     assert batch["counts"].tolist() == [1, 1, 1, 1]
 
 
-def test_a_band_without_sound_stays_silent_when_normalised(make_extractor, run_graph) -> None:
+def test_a_band_without_sound_stays_silent_when_normalized(make_extractor, run_graph) -> None:
     """Rounding errors of a mean would be blown up a few hundred times; silence has to come out as zero."""
     extractor = make_extractor(log_floor=0.37)
     clip = np.zeros(16_000, np.float32)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_speech.export.runtime import ExportedModel
-from hf_speech.export.streaming import ExportedStream
+from hf_speech.inference.onnx import ExportedModel
+from hf_speech.inference.onnx_stream import ExportedStream
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("onnxruntime-web", "onnxruntime-node")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from hf_speech.data import read_audio
-from hf_speech.evaluation import load_model, predict
-from hf_speech.evaluation.decoders import greedy_decoder, log_softmax, seconds_per_frame
 from hf_speech.export.exporting import export_model
-from hf_speech.export.runtime import ExportedModel
-from hf_speech.export.streaming import ExportedStream
+from hf_speech.inference import load_model, predict
+from hf_speech.inference.decoders import greedy_decoder, log_softmax, seconds_per_frame
+from hf_speech.inference.onnx import ExportedModel
+from hf_speech.inference.onnx_stream import ExportedStream
 from hf_speech.tasks.metrics import count_errors
 from hf_speech.training import load_recipe
 
@@ -40,8 +40,8 @@ def test_an4(corpora_dir: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(got, wanted, atol=1e-4)
     assert [decode(log_softmax(logits), frame)[0].text for logits in found] == texts
 
-    quantised = ExportedModel(tmp_path / "model_int8.onnx")
-    heard = [decode(log_softmax(quantised([samples])[0][0]), frame)[0].text for samples in sounds]
+    quantized = ExportedModel(tmp_path / "model_int8.onnx")
+    heard = [decode(log_softmax(quantized([samples])[0][0]), frame)[0].text for samples in sounds]
     words = sum(len(reference.split()) for reference in references)
     errors, errors_int8 = (count_errors(references, written)[:, :3].sum() for written in (texts, heard))
     assert errors / words < 0.2
@@ -58,8 +58,8 @@ def test_fsdd(fsdd_dir: Path, tmp_path: Path) -> None:
     exported = ExportedModel(tmp_path)
     found = [exported([samples])[0][0] for samples in sounds]
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    quantised = ExportedModel(tmp_path / "model_int8.onnx")
-    heard = np.array([quantised([samples])[0][0].argmax() for samples in sounds])
+    quantized = ExportedModel(tmp_path / "model_int8.onnx")
+    heard = np.array([quantized([samples])[0][0].argmax() for samples in sounds])
     accuracy = np.mean(np.argmax(expected, axis=1) == labels)
     assert np.mean(heard == labels) == pytest.approx(accuracy, abs=POINT)
 
@@ -71,13 +71,13 @@ def test_an4_as_it_is_spoken(corpora_dir: Path, tmp_path: Path) -> None:
     rows = recipe.corpus.load()["test"]
     exported = ExportedModel(tmp_path)
     decode, frame = greedy_decoder(exported), seconds_per_frame(exported)
-    stream, quantised = ExportedStream(tmp_path), ExportedStream(tmp_path / "stream_int8.onnx")
+    stream, quantized = ExportedStream(tmp_path), ExportedStream(tmp_path / "stream_int8.onnx")
     edits, words = 0, 0
     for row in rows.select(range(40)):
         samples = read_audio(row["audio"], exported.sampling_rate)
         logits = exported([samples])[0][0]
         pieces = np.split(samples, range(1600, len(samples), 1600))
-        for live in (stream, quantised):
+        for live in (stream, quantized):
             live.reset()
             heard = np.concatenate([live.accept(piece) for piece in pieces] + [live.finish()])
             assert heard.shape == logits.shape
@@ -85,6 +85,6 @@ def test_an4_as_it_is_spoken(corpora_dir: Path, tmp_path: Path) -> None:
                 np.testing.assert_allclose(heard, logits, atol=1e-4)
         text = decode(log_softmax(logits), frame)[0].text
         assert stream.text == text
-        edits += count_errors([text], [quantised.text])[0, :3].sum()
+        edits += count_errors([text], [quantized.text])[0, :3].sum()
         words += len(text.split())
     assert edits / words < 0.05  # int8 writes other words than float32 here and there.

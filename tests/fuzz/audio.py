@@ -13,7 +13,7 @@ import soundfile
 from fuzz.mutations import EXTREME_INTEGERS, integer_bytes, mutate_bytes
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.errors import AudioError
-from hf_speech.evaluation import load_model, transcribe_files
+from hf_speech.inference import load_model, transcribe_files
 
 LONG_SECONDS, SHORT_SECONDS = 21.0, 0.4
 """What is longer than 20 s is read by blocks."""
@@ -41,7 +41,7 @@ class Audio:
     """The cases of damaged sounds.
 
     Args:
-        models: A folder with the model folder `recogniser` of `folders.make_models`.
+        models: A folder with the model folder `recognizer` of `folders.make_models`.
 
     Attributes:
         declared: The only errors with which a sound may be refused.
@@ -51,7 +51,7 @@ class Audio:
 
     def __init__(self, models: Path) -> None:
         self.folder = models
-        self.recogniser = load_model(models / "recogniser", device="cpu")
+        self.recognizer = load_model(models / "recognizer", device="cpu")
         self.short = [make_sound(*kind, SHORT_SECONDS, channels) for kind in FORMATS for channels in (1, 2)]
         self.long = [make_sound(*kind, LONG_SECONDS, 1) for kind in LONG_FORMATS]
 
@@ -72,14 +72,14 @@ class Audio:
         except AudioError as error:
             refusals.append(error)
         try:
-            samples = read_audio({"bytes": content, "path": None}, self.recogniser.sampling_rate)
+            samples = read_audio({"bytes": content, "path": None}, self.recognizer.sampling_rate)
             assert samples.ndim == 1
             assert samples.dtype == np.float32
             assert samples.size
             assert np.isfinite(samples).all()
         except AudioError as error:
             refusals.append(error)
-        (transcript,) = transcribe_files(self.recogniser, [str(path)], progress=False)
+        (transcript,) = transcribe_files(self.recognizer, [str(path)], progress=False)
         if transcript.error is not None:
             refusals.append(AudioError(transcript.error))
         else:

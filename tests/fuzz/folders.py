@@ -14,7 +14,7 @@ import torch
 from fuzz.mutations import EXTREME_INTEGERS, integer_bytes, mutate_bytes, mutate_json
 from hf_speech.data.audio import read_audio
 from hf_speech.errors import HFSpeechError
-from hf_speech.evaluation import load_model, predict, transcribe_files
+from hf_speech.inference import load_model, predict, transcribe_files
 from hf_speech.models import (
     ConvGRUConfig,
     ConvGRUForCTC,
@@ -113,13 +113,13 @@ class Folders:
 
 
 def make_models(folder: Path) -> None:
-    """Writes small models with random weights: `recogniser`, `streaming`, `classifier`."""
+    """Writes small models with random weights: `recognizer`, `streaming`, `classifier`."""
     torch.manual_seed(0)
     sizes = {"sampling_rate": SAMPLING_RATE, "num_mel_bins": 16, "hop_length": 80, "win_length": 200}
     tokenizer = build_tokenizer(["ABC"], TextOptions())
     shape = {"input_size": 16, "hop_length": 80, "vocab_size": len(tokenizer), "channels": 8, "hidden_size": 8}
     for name, more in (
-        ("recogniser", {"stem_channels": 4, "num_hidden_layers": 2}),
+        ("recognizer", {"stem_channels": 4, "num_hidden_layers": 2}),
         ("streaming", {"bidirectional": False, "causal": True, "lookahead": 4, "num_hidden_layers": 1}),
         ("deep", {"frontend": "deepspeech2", "recurrent_norm": "batch", "num_hidden_layers": 1}),
     ):

@@ -89,7 +89,7 @@ class HubApp:
         multipart_bytes: Large files beyond this size are asked for in parts of this size.
         faults: What is to go wrong.
         log: Every request, in order.
-        ignores_privacy: Whether new repositories are public whatever is asked for, as an organisation can decide.
+        ignores_privacy: Whether new repositories are public whatever is asked for, as an organization can decide.
     """
 
     storage: Storage

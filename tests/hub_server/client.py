@@ -163,7 +163,7 @@ def _prepared() -> dict[str, Any]:
 
 
 def _command_line(words: list[str]) -> Finished:
-    from hf_speech.cli import main
+    from hf_speech.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
     status = 0

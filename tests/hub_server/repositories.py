@@ -86,8 +86,8 @@ def card_problems(content: str, kind: str) -> list[str]:
     if kind == "space":
         if metadata.get("sdk") not in ("gradio", "docker", "static"):
             problems.append('"sdk" must be one of [gradio, docker, static]')
-        if metadata.get("colorFrom") and metadata["colorFrom"] not in COLOURS:
-            problems.append(f'"colorFrom" must be one of {COLOURS}')
+        if metadata.get("colorFrom") and metadata["colorFrom"] not in COLORS:
+            problems.append(f'"colorFrom" must be one of {COLORS}')
         if len(metadata.get("short_description") or "") > 60:
             problems.append('"short_description" length must be less than or equal to 60 characters long')
     for model in metadata.get("model-index") or []:
@@ -97,7 +97,7 @@ def card_problems(content: str, kind: str) -> list[str]:
     return problems
 
 
-COLOURS = ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"]
+COLORS = ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"]
 
 
 @route("GET", REPO + r"/refs")

@@ -1,4 +1,4 @@
-"""What recognisers promise, from the waveform to the text: for every front end and direction, and for odd sounds.
+"""What recognizers promise, from the waveform to the text: for every front end and direction, and for odd sounds.
 
 `test_modeling_conv_gru.py` has the model alone; here it stands between its feature extractor and its tokenizer, as in
 transformers' pipeline, on the command line, and on a machine that has never heard of this package.
@@ -20,11 +20,11 @@ import soundfile
 import torch
 from transformers import AutomaticSpeechRecognitionPipeline, pipeline
 
-from hf_speech.cli import main
+from hf_speech.cli.app import main
 from hf_speech.decoding import align_text, greedy_decode
 from hf_speech.errors import HFSpeechError
-from hf_speech.evaluation import load_model, transcribe_files
-from hf_speech.evaluation.decoders import vocabulary
+from hf_speech.inference import load_model, transcribe_files
+from hf_speech.inference.decoders import vocabulary
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
 from hf_speech.tasks import TextOptions
 from hf_speech.tasks.transcripts import build_tokenizer, encode_text
@@ -56,7 +56,7 @@ def babble(num_samples: int, seed: int = 0) -> np.ndarray:
     return (tones + 0.01 * rng.standard_normal(num_samples)).astype(np.float32)
 
 
-def make_recogniser(frontend: str, direction: str = "bidirectional") -> AutomaticSpeechRecognitionPipeline:
+def make_recognizer(frontend: str, direction: str = "bidirectional") -> AutomaticSpeechRecognitionPipeline:
     """A model with random weights that writes words of a, b and c, with what it needs to do so."""
     torch.manual_seed(0)
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=20, hop_length=80, win_length=200)
@@ -85,33 +85,33 @@ def given(samples: np.ndarray, rate: int = RATE) -> dict[str, Any]:
 @every_front_end
 @every_direction
 def test_alone_and_in_a_batch_the_same_logits_and_text(frontend: str, direction: str) -> None:
-    recogniser = make_recogniser(frontend, direction)
+    recognizer = make_recognizer(frontend, direction)
     # One frame, one short of a logit frame, one logit frame, and a few that end anywhere.
     sounds = [babble(length, seed) for seed, length in enumerate((7999, 80, 12_345, 1279, 640, 16_003, 3333))]
-    inputs = recogniser.feature_extractor(sounds, sampling_rate=RATE, return_tensors="pt")
+    inputs = recognizer.feature_extractor(sounds, sampling_rate=RATE, return_tensors="pt")
     with torch.inference_mode():
-        together = recogniser.model(**inputs).logits
+        together = recognizer.model(**inputs).logits
         for sound, logits in zip(sounds, together, strict=True):
-            alone = recogniser.model(**recogniser.feature_extractor(sound, sampling_rate=RATE)).logits[0]
-            assert len(alone) == len(sound) // recogniser.model.config.inputs_to_logits_ratio
+            alone = recognizer.model(**recognizer.feature_extractor(sound, sampling_rate=RATE)).logits[0]
+            assert len(alone) == len(sound) // recognizer.model.config.inputs_to_logits_ratio
             # Of logits that were made fifty times as large.
             torch.testing.assert_close(logits[: len(alone)], alone, atol=5e-4, rtol=0)
             assert (logits[len(alone) :].argmax(-1) == 0).all()
-    texts = [recogniser(given(sound))["text"] for sound in sounds]
+    texts = [recognizer(given(sound))["text"] for sound in sounds]
     assert len(set(texts)) > 3  # Else it could be a constant.
     for batch_size in (3, 7):
-        batched = recogniser([given(sound) for sound in sounds], batch_size=batch_size)
+        batched = recognizer([given(sound) for sound in sounds], batch_size=batch_size)
         assert [result["text"] for result in batched] == texts
 
 
 @every_front_end
 def test_frames_are_samples_over_the_ratio_for_every_length(frontend: str) -> None:
-    recogniser = make_recogniser(frontend)
-    model, ratio = recogniser.model, recogniser.model.config.inputs_to_logits_ratio
+    recognizer = make_recognizer(frontend)
+    model, ratio = recognizer.model, recognizer.model.config.inputs_to_logits_ratio
     assert ratio == 80 * model.config.stride
     lengths = np.random.default_rng(0).integers(80, 3000, 200)
     for length in lengths.tolist():
-        inputs = recogniser.feature_extractor(babble(length), sampling_rate=RATE)
+        inputs = recognizer.feature_extractor(babble(length), sampling_rate=RATE)
         assert inputs["attention_mask"].sum() == length // 80
         with torch.inference_mode():
             logits = model(**inputs).logits
@@ -122,7 +122,7 @@ def test_frames_are_samples_over_the_ratio_for_every_length(frontend: str) -> No
 @every_front_end
 @every_direction
 def test_padding_gets_no_gradient_and_changes_none(frontend: str, direction: str) -> None:
-    model = make_recogniser(frontend, direction).model
+    model = make_recognizer(frontend, direction).model
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -151,7 +151,7 @@ def test_padding_gets_no_gradient_and_changes_none(frontend: str, direction: str
 @every_direction
 @pytest.mark.parametrize("how", ["autocast", "all of it"])
 def test_loss_and_gradients_are_finite_in_bfloat16(frontend: str, direction: str, how: str) -> None:
-    model = make_recogniser(frontend, direction).model.train()
+    model = make_recognizer(frontend, direction).model.train()
     features, mask = torch.randn(3, 90, 20) * 5, torch.ones(3, 90, dtype=torch.long)
     mask[1, 50:] = 0
     # One that fits, one longer than its sound, one that is empty.
@@ -174,12 +174,12 @@ def test_loss_and_gradients_are_finite_in_bfloat16(frontend: str, direction: str
 @every_direction
 def test_transcripts_that_cannot_be_learned_do_no_harm(frontend: str, direction: str) -> None:
     """One longer than its sound, an empty one, one of characters never seen: beside a good one, and alone."""
-    recogniser = make_recogniser(frontend, direction)
-    model, tokenizer = recogniser.model.train(), recogniser.tokenizer
+    recognizer = make_recognizer(frontend, direction)
+    model, tokenizer = recognizer.model.train(), recognizer.tokenizer
     texts = {"good": "ab c", "long": "abc " * 30, "empty": "", "unseen": "aéß"}
     ids = {name: encode_text(text, tokenizer) for name, text in texts.items()}
     assert ids["unseen"] == [ids["good"][0], tokenizer.unk_token_id, tokenizer.unk_token_id]
-    inputs = recogniser.feature_extractor([babble(6000, seed) for seed in range(4)], sampling_rate=RATE)
+    inputs = recognizer.feature_extractor([babble(6000, seed) for seed in range(4)], sampling_rate=RATE)
     labels = [torch.tensor(value, dtype=torch.long) for value in ids.values()]
     padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
     model(**inputs, labels=padded).loss.backward()
@@ -241,16 +241,16 @@ SOUNDS = {
 @every_front_end
 @every_direction
 def test_sounds_that_say_nothing_give_text(frontend: str, direction: str) -> None:
-    recogniser = make_recogniser(frontend, direction)
-    tokens = recogniser.tokenizer.convert_ids_to_tokens(range(recogniser.model.config.vocab_size))
+    recognizer = make_recognizer(frontend, direction)
+    tokens = recognizer.tokenizer.convert_ids_to_tokens(range(recognizer.model.config.vocab_size))
     for name, sound in itertools.islice(SOUNDS.items(), 8):
         with torch.inference_mode():
-            logits = recogniser.model(**recogniser.feature_extractor(sound, sampling_rate=RATE)).logits[0]
+            logits = recognizer.model(**recognizer.feature_extractor(sound, sampling_rate=RATE)).logits[0]
         assert torch.isfinite(logits).all(), name
         ours = greedy_decode(logits.log_softmax(-1), tokens, seconds_per_frame=0.04)
-        theirs = recogniser(given(sound), return_timestamps="word")
+        theirs = recognizer(given(sound), return_timestamps="word")
         assert " ".join(theirs["text"].split()) == ours.text, name
-    together = recogniser([given(sound) for sound in SOUNDS.values()], batch_size=4)
+    together = recognizer([given(sound) for sound in SOUNDS.values()], batch_size=4)
     assert all(isinstance(result["text"], str) for result in together)
 
 
@@ -281,12 +281,12 @@ def test_sounds_that_say_nothing_through_the_command_line(
 
 def test_the_pipelines_words_are_when_forced_alignment_says(beeps_run: Path, make_beeps: Any) -> None:
     loaded = load_model(beeps_run)
-    recognise = pipeline("automatic-speech-recognition", model=str(beeps_run), device="cpu")
+    recognize = pipeline("automatic-speech-recognition", model=str(beeps_run), device="cpu")
     frame = loaded.model.config.inputs_to_logits_ratio / RATE
     assert frame == 0.04
     for seed, text in enumerate(("cc bb abc", "a", "ab c", "bca a b cab", "b b b b")):
         samples = make_beeps(text, seed=seed)
-        chunks = recognise(given(samples), return_timestamps="word")["chunks"]
+        chunks = recognize(given(samples), return_timestamps="word")["chunks"]
         with torch.inference_mode():
             log_probs = loaded.model(**loaded.feature_extractor(samples, sampling_rate=RATE)).logits[0].log_softmax(-1)
         aligned = align_text(log_probs, text, vocabulary(loaded), seconds_per_frame=frame)
@@ -310,8 +310,8 @@ def test_stereo_and_other_rates_give_the_same_text(
     soundfile.write(tmp_path / "clip.flac", sound, rate)
     (transcript,) = transcribe_files(load_model(beeps_run), [tmp_path / "clip.flac"], progress=False)
     assert transcript.hypothesis.text == text
-    recognise = pipeline("automatic-speech-recognition", model=str(beeps_run), device="cpu")
-    assert recognise(given(sound[:, 0] if channels == 1 else sound.T, rate))["text"] == text
+    recognize = pipeline("automatic-speech-recognition", model=str(beeps_run), device="cpu")
+    assert recognize(given(sound[:, 0] if channels == 1 else sound.T, rate))["text"] == text
 
 
 STRANGER = """
@@ -324,8 +324,8 @@ sound, folders = sys.argv[1], sys.argv[2:]
 samples, rate = soundfile.read(sound, dtype="float32")
 results = []
 for folder in folders:
-    recognise = pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True, device="cpu")
-    result = recognise({"raw": samples.copy(), "sampling_rate": rate}, return_timestamps="word")
+    recognize = pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True, device="cpu")
+    result = recognize({"raw": samples.copy(), "sampling_rate": rate}, return_timestamps="word")
     model = AutoModelForCTC.from_pretrained(folder, trust_remote_code=True)
     extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
     with torch.inference_mode():
@@ -346,9 +346,9 @@ print(json.dumps(results))
 def test_a_saved_folder_transcribes_where_the_package_is_not(beeps_run: Path, tmp_path: Path, make_beeps: Any) -> None:
     folders = [beeps_run]
     for frontend, direction in (("deepspeech2", "bidirectional"), ("residual", "forward"), ("residual", "causal")):
-        recogniser = make_recogniser(frontend, direction)
+        recognizer = make_recognizer(frontend, direction)
         folders.append(tmp_path / f"{frontend}-{direction}")
-        for part in (recogniser.model, recogniser.feature_extractor, recogniser.tokenizer):
+        for part in (recognizer.model, recognizer.feature_extractor, recognizer.tokenizer):
             part.save_pretrained(folders[-1])
     soundfile.write(tmp_path / "clip.wav", make_beeps("abc b ca"), RATE, subtype="FLOAT")
     environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}

@@ -106,8 +106,8 @@ def test_mfcc_agrees_with_librosa_and_torchaudio():
     ours = extract(extractor, samples)
     geometry = {"n_fft": 512, "hop_length": 160, "n_mels": 64}
     expected = librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=20, htk=True, norm="ortho", **geometry).T[:99]
-    area_normalised = SpeechFeatureExtractor(**{**extractor.to_dict(), "mel_norm": "slaney"})
-    np.testing.assert_allclose(extract(area_normalised, samples), expected, atol=2e-3)
+    area_normalized = SpeechFeatureExtractor(**{**extractor.to_dict(), "mel_norm": "slaney"})
+    np.testing.assert_allclose(extract(area_normalized, samples), expected, atol=2e-3)
     melkwargs = {"n_fft": 512, "hop_length": 160, "n_mels": 64, "pad_mode": "constant"}
     transform = torchaudio.transforms.MFCC(RATE, n_mfcc=20, melkwargs=melkwargs)
     np.testing.assert_allclose(ours, transform(torch.from_numpy(samples)).T[:99], atol=2e-3)
@@ -126,10 +126,10 @@ def test_deltas_agree_with_torchaudio(delta_window):
 
 def test_preemphasis_is_a_first_difference():
     samples = noise(4000)
-    emphasised = SpeechFeatureExtractor(preemphasis=0.97, normalization="none")
+    emphasized = SpeechFeatureExtractor(preemphasis=0.97, normalization="none")
     plain = SpeechFeatureExtractor(normalization="none")
     filtered = np.append(samples[:1], samples[1:] - np.float32(0.97) * samples[:-1])
-    np.testing.assert_allclose(extract(emphasised, samples), extract(plain, filtered), atol=1e-5)
+    np.testing.assert_allclose(extract(emphasized, samples), extract(plain, filtered), atol=1e-5)
 
 
 # --- Frames are countable ---------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_an_utterance_is_the_same_alone_and_in_a_batch(options):
     extractor = SpeechFeatureExtractor(
         num_mel_bins=20, win_length=300, n_fft=512, log="db", top_db=50, preemphasis=0.9, **options
     )
-    # One frame only; lengths that are no multiple of the hop; and silence, which normalisation must not blow up.
+    # One frame only; lengths that are no multiple of the hop; and silence, which normalization must not blow up.
     utterances = [noise(length, seed=length) for length in (5000, 177, 3333, 9000)] + [np.zeros(2500, np.float32)]
     if extractor.normalization == "global":
         extractor.fit_global_statistics(utterances)
@@ -193,7 +193,7 @@ def test_an_utterance_is_the_same_alone_and_in_a_batch(options):
         assert mask.tolist() == [1] * len(alone) + [0] * (len(mask) - len(alone))
 
 
-def test_a_silent_band_does_not_turn_into_noise_when_normalised():
+def test_a_silent_band_does_not_turn_into_noise_when_normalized():
     # Sound at 8 kHz brought to 16 kHz has an upper half at the floor; its mean must be exact in any batch.
     samples = librosa.resample(noise(16_000), orig_sr=8000, target_sr=RATE).astype(np.float32)
     features = extract(SpeechFeatureExtractor(num_mel_bins=40, log_floor=1e-2), samples)
@@ -331,7 +331,7 @@ def test_the_offset_is_left_out_before_anything_is_computed():
         late(noise(1700), sampling_rate=RATE)
 
 
-def test_utterance_normalisation_is_cmvn():
+def test_utterance_normalization_is_cmvn():
     plain = extract(SpeechFeatureExtractor(num_mel_bins=20, normalization="none"), noise(8000))
     both = extract(SpeechFeatureExtractor(num_mel_bins=20), noise(8000))
     np.testing.assert_allclose(both, (plain - plain.mean(0)) / plain.std(0), atol=1e-4)
@@ -339,7 +339,7 @@ def test_utterance_normalisation_is_cmvn():
     np.testing.assert_allclose(mean_only, plain - plain.mean(0), atol=1e-4)
 
 
-def test_peak_normalisation_forgets_the_loudness():
+def test_peak_normalization_forgets_the_loudness():
     extractor = SpeechFeatureExtractor(num_mel_bins=20, normalization="peak")
     np.testing.assert_allclose(extract(extractor, noise(2000)), extract(extractor, 0.01 * noise(2000)), atol=1e-4)
     waveform = SpeechFeatureExtractor(feature_type="waveform", normalization="peak")
@@ -365,9 +365,9 @@ def test_global_statistics_equal_numpy_over_all_frames(fitted):
     frames = np.concatenate([extract(plain, samples) for samples in utterances]).astype(np.float64)
     np.testing.assert_allclose(fitted.feature_mean, frames.mean(0), rtol=1e-9)
     np.testing.assert_allclose(fitted.feature_std, frames.std(0), rtol=1e-6)
-    normalised = np.concatenate([extract(fitted, samples) for samples in utterances])
-    np.testing.assert_allclose(normalised.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(normalised.std(0), 1, atol=1e-4)
+    normalized = np.concatenate([extract(fitted, samples) for samples in utterances])
+    np.testing.assert_allclose(normalized.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(normalized.std(0), 1, atol=1e-4)
 
 
 def test_saved_and_loaded_gives_equal_features(fitted, tmp_path):
@@ -506,7 +506,7 @@ def test_options_that_cannot_be_meant(options, sentence):
         SpeechFeatureExtractor(**options)
 
 
-def test_global_normalisation_says_what_it_lacks():
+def test_global_normalization_says_what_it_lacks():
     extractor = SpeechFeatureExtractor(normalization="global")
     with pytest.raises(ValueError, match="call fit_global_statistics"):
         extractor(noise(2000), sampling_rate=RATE)

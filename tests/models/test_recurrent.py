@@ -7,7 +7,7 @@ from torch import nn
 from hf_speech.models.recurrent import (
     RecurrentLayer,
     frame_mask,
-    initialise_recurrence,
+    initialize_recurrence,
     reverse_by_length,
     valid_lengths,
 )
@@ -74,12 +74,12 @@ def test_valid_lengths() -> None:
 
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
-def test_initialisation_is_orthogonal_and_respects_loaded_weights(cell: type[nn.LSTM] | type[nn.GRU]) -> None:
+def test_initialization_is_orthogonal_and_respects_loaded_weights(cell: type[nn.LSTM] | type[nn.GRU]) -> None:
     torch.manual_seed(0)
     rnn = cell(5, 8)
     rnn.weight_ih_l0._is_hf_initialized = True  # type: ignore[attr-defined]
     loaded = rnn.weight_ih_l0.clone()
-    initialise_recurrence(rnn)
+    initialize_recurrence(rnn)
     torch.testing.assert_close(rnn.weight_ih_l0, loaded)
     for gate in rnn.weight_hh_l0.split(8):
         torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)

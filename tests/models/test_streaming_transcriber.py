@@ -157,7 +157,7 @@ def test_nothing_and_almost_nothing(tokenizer: Wav2Vec2CTCTokenizer) -> None:
     [
         ({"bidirectional": True, "causal": False}, {}, "reads the whole recording"),
         ({"causal": False}, {}, "reads the whole recording"),
-        ({}, {"normalization": "utterance"}, "normalisation measures the whole recording"),
+        ({}, {"normalization": "utterance"}, "normalization measures the whole recording"),
         ({}, {"max_duration": 1.0}, "without deltas"),
     ],
 )

@@ -19,5 +19,5 @@ def digits(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def an4(tmp_path: Path) -> Path:
-    """A copy of pretrained/an4: a recogniser with a language model."""
+    """A copy of pretrained/an4: a recognizer with a language model."""
     return Path(shutil.copytree(PRETRAINED / "an4", tmp_path / "an4"))

@@ -22,9 +22,9 @@ from hf_speech.data.corpora.emotions import EmotionCorpus
 from hf_speech.errors import PublishError
 from hf_speech.publishing import card as card_module
 from hf_speech.publishing import check_card, render_card
-from hf_speech.publishing.facts import read_facts
-from hf_speech.publishing.metadata import eval_results
-from hf_speech.publishing.presentation import corpus_facts, percent
+from hf_speech.publishing.card.facts import read_facts
+from hf_speech.publishing.card.metadata import eval_results
+from hf_speech.publishing.card.words import corpus_facts, percent
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 DIGITS, AN4 = PRETRAINED / "fsdd-digits", PRETRAINED / "an4"
@@ -100,7 +100,7 @@ def test_cards_have_every_part(folder: Path) -> None:
     headings = re.findall(r"^## (.*)$", content, re.MULTILINE)
     assert headings == [
         *("What it is for, and what not", "Use", "Results", "Training data", "The model", "Recipe"),
-        *("How it was made", "Known limits", "Licence", "Citation"),
+        *("How it was made", "Known limits", "License", "Citation"),
     ]
     main = "accuracy" if "accuracy" in report["metrics"] else "wer"
     value, (low, high) = report["metrics"][main], report["confidence"][main]
@@ -157,7 +157,7 @@ def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
     card = render_card(digits, repo_id="anna/digits")
     check_card(card, digits)
     assert CORPORA[name].title in card
-    assert (CORPORA[name].licence or "not recorded" if name != "synthetic" else "none: the sounds") in card
+    assert (CORPORA[name].license or "not recorded" if name != "synthetic" else "none: the sounds") in card
     assert ("It knows how actors play emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
     language = CORPORA[name].language
     assert ModelCard(card).data.language == (None if language is None else [language])
@@ -169,7 +169,7 @@ def test_what_is_known_of_a_corpus_by_its_options() -> None:
     assert (hub.title, hub.dataset) == ("google/fleurs", "google/fleurs")
     assert hub.homepage == "https://huggingface.co/datasets/google/fleurs"
     own = corpus_facts("folder", {"data_dir": "path/to/mine"})
-    assert (own.dataset, own.licence, own.languages) == (None, None, [])
+    assert (own.dataset, own.license, own.languages) == (None, None, [])
 
 
 def test_held_out_voice(digits: Path) -> None:
@@ -268,7 +268,7 @@ def test_any_run_has_a_card(run: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(run)
     card = render_card(folder, repo_id="anna/x")
     check_card(card, folder)
-    assert "licence | not recorded" in card
+    assert "license | not recorded" in card
     assert ("low" in card and "high" in card) if run == "tones_run" else "model.stream" in card
     assert "hf_speech.train(recipe)" in card
     training = json.loads((folder / "training.json").read_text())
@@ -339,7 +339,7 @@ def tampered(card: str) -> dict[str, tuple[str, str]]:
         "more hours": (f"{hours:.2f} hours", "64.00 hours", "has 64.00"),
         "the index": (f"value: {round(best['metrics']['wer'], 4)}", "value: 0.05", "model-index says wer = 0.05"),
         "another split in the index": ("      split: test", "      split: other", "which no evaluation file has"),
-        "no licence": ("license: apache-2.0\n", "", "has no license"),
+        "no license": ("license: apache-2.0\n", "", "has no license"),
         "another task": (
             "pipeline_tag: automatic-speech-recognition",
             "pipeline_tag: text-to-speech",
@@ -357,7 +357,7 @@ def tampered(card: str) -> dict[str, tuple[str, str]]:
 TAMPERINGS = (
     *("a better figure", "a narrower interval", "the figure with a language model", "the figure of another split"),
     *("the end of the interval", "another speaker's figure", "more utterances", "a speed", "a real-time factor"),
-    *("a larger split", "fewer parameters", "more hours", "the index", "another split in the index", "no licence"),
+    *("a larger split", "fewer parameters", "more hours", "the index", "another split in the index", "no license"),
     *("another task", "broken metadata"),
 )
 
@@ -494,11 +494,11 @@ def test_text_is_not_lost_to_a_missing_comment(digits_card: str, known: Path, sp
 
 
 def test_metadata_of_others_survives(digits_card: str, known: Path) -> None:
-    previous = digits_card.replace("tags:\n", "thumbnail: https://example.org/x.png\ntags:\n- favourite\n")
+    previous = digits_card.replace("tags:\n", "thumbnail: https://example.org/x.png\ntags:\n- favorite\n")
     previous = previous.replace("value: 0.9967", "value: 0.5")
     data = ModelCard(render_card(known, repo_id="anna/digits", previous=previous)).data
     assert data.thumbnail == "https://example.org/x.png"
-    assert data.tags[-1] == "favourite"
+    assert data.tags[-1] == "favorite"
     assert data.eval_results == eval_results(read_facts(known))
 
 
@@ -557,20 +557,20 @@ def test_names_of_repositories(name: str) -> None:
         render_card(DIGITS, repo_id=name)
 
 
-def test_licences(digits: Path) -> None:
-    with pytest.raises(PublishError, match="no licence 'apache2'"):
-        render_card(digits, repo_id="anna/x", licence="apache2")
-    with pytest.raises(PublishError, match=r"text of the licence mit is missing"):
-        render_card(digits, repo_id="anna/x", licence="mit")
+def test_licenses(digits: Path) -> None:
+    with pytest.raises(PublishError, match="no license 'apache2'"):
+        render_card(digits, repo_id="anna/x", license="apache2")
+    with pytest.raises(PublishError, match=r"text of the license mit is missing"):
+        render_card(digits, repo_id="anna/x", license="mit")
     (digits / "LICENSE").write_text("MIT License\n\nPermission is hereby granted, free of charge, to any person")
     card = render_card(digits, repo_id="anna/x")
     assert ModelCard(card).data.license == "mit"
     assert "The Python files are under apache-2.0, see [LICENSE-CODE](LICENSE-CODE)." in card
     with pytest.raises(PublishError, match=r"text of mit, not of cc-by-4\.0"):
-        render_card(digits, repo_id="anna/x", licence="cc-by-4.0")
-    (digits / "LICENSE").write_text("The Kitchen Licence\n\nFor kitchens only.")
+        render_card(digits, repo_id="anna/x", license="cc-by-4.0")
+    (digits / "LICENSE").write_text("The Kitchen License\n\nFor kitchens only.")
     data = ModelCard(render_card(digits, repo_id="anna/x")).data
-    assert (data.license, data.license_name, data.license_link) == ("other", "the-kitchen-licence", "LICENSE")
+    assert (data.license, data.license_name, data.license_link) == ("other", "the-kitchen-license", "LICENSE")
     (digits / "LICENSE").write_text(" \n")
     with pytest.raises(PublishError, match="LICENSE is empty"):
         render_card(digits, repo_id="anna/x")

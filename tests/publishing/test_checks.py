@@ -25,9 +25,9 @@ import torch
 from safetensors.numpy import save_file
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks import check_beside, check_files, check_sizes
-from hf_speech.publishing.executables import what_runs
-from hf_speech.publishing.leaks import find_path, find_secret, shorten_paths
+from hf_speech.publishing.checks.executables import what_runs
+from hf_speech.publishing.checks.files import check_beside, check_files, check_sizes
+from hf_speech.publishing.checks.leaks import find_path, find_secret, shorten_paths
 from hf_speech.publishing.staging import MAX_FILE_BYTES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -167,7 +167,7 @@ def test_weights_with_something_behind_them(tmp_path: Path) -> None:
 LETTERS = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0fG"
 SECRETS = {
     "a Hugging Face token": "hf" + "_" + LETTERS + "abcd",
-    "a Hugging Face organisation token": "api" + "_org_" + LETTERS + "ab",
+    "a Hugging Face organization token": "api" + "_org_" + LETTERS + "ab",
     "a GitHub token": "gh" + "p_" + LETTERS + "abcd",
     "a GitHub token, fine-grained": "github" + "_pat_" + LETTERS + "_" + LETTERS,
     "a GitLab token": "glpat" + "-" + LETTERS[:20],

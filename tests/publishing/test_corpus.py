@@ -14,8 +14,8 @@ from hub_server import WRITE_TOKEN, HubServer
 from hub_server.client import Client, ClientError
 
 from hf_speech.data.corpora import make_corpus
+from hf_speech.publishing.card.metadata import read_metadata
 from hf_speech.publishing.corpus import FINGERPRINTS, render_dataset_card, verify_corpus
-from hf_speech.publishing.metadata import read_metadata
 from hf_speech.publishing.rows import Fingerprint, fingerprints_of, write_parquet
 
 PUBLISH = """
@@ -32,7 +32,7 @@ result = {
 
 
 def publish(client: Client, name: str, options: dict[str, Any], repo: str, **arguments: Any) -> dict[str, Any]:
-    arguments = {"licence": "cc-by-4.0", **arguments}
+    arguments = {"license": "cc-by-4.0", **arguments}
     return client.run(PUBLISH, name=name, options=options, repo=repo, arguments=arguments)
 
 
@@ -105,7 +105,7 @@ def test_a_fingerprint_knows_each_part_of_a_row() -> None:
 def test_a_card_says_what_is_in_it_and_keeps_what_people_wrote(digit_folder: Path, tmp_path: Path) -> None:
     corpus = make_corpus("folder", data_dir=str(digit_folder))
     written = write_parquet(corpus.load(), tmp_path / "written")
-    about = {"repo_id": "ann/tones", "corpus": corpus, "options": {}, "licence": "cc-by-4.0", "languages": ["en"]}
+    about = {"repo_id": "ann/tones", "corpus": corpus, "options": {}, "license": "cc-by-4.0", "languages": ["en"]}
     card = render_dataset_card(written, **about)
     metadata = read_metadata(card)
     assert metadata["license"] == "cc-by-4.0"
@@ -125,7 +125,7 @@ def test_a_split_without_utterances_is_not_spoken_of(digit_folder: Path, tmp_pat
     corpus = make_corpus("folder", data_dir=str(digit_folder), validation_fraction=0.0)
     written = write_parquet(corpus.load(), tmp_path / "written")
     assert set(written.fingerprints) == {"train", "test"}
-    card = render_dataset_card(written, repo_id="ann/tones", corpus=corpus, options={}, licence="cc-by-4.0")
+    card = render_dataset_card(written, repo_id="ann/tones", corpus=corpus, options={}, license="cc-by-4.0")
     assert "validation" not in card
     (tmp_path / "written" / "README.md").write_text(card)
     back = load_dataset(str(tmp_path / "written"), cache_dir=str(tmp_path / "cache"))
@@ -210,8 +210,8 @@ result = {name: split["label"][:] for name, split in back.items()}, {n: s["label
 
 
 def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
-    from hf_speech.publishing.hub import Repository, State
-    from hf_speech.publishing.verify import Copy
+    from hf_speech.publishing.hub.repository import Repository, State
+    from hf_speech.publishing.hub.verify import Copy
 
     corpus = make_corpus("folder", data_dir=str(digit_folder))
     rows = corpus.load()
@@ -226,7 +226,7 @@ def test_what_must_not_or_cannot_be_published(client: Client, hub: HubServer, di
     options = {"data_dir": str(digit_folder)}
     (digit_folder / "low" / "bad.wav").write_text("these are words")
     for arguments, message in (
-        ({"licence": "my own"}, "There is no licence 'my own'"),
+        ({"license": "my own"}, "There is no license 'my own'"),
         ({}, "bad.wav"),
     ):
         with pytest.raises(ClientError) as error:

@@ -54,7 +54,7 @@ def clips(make_tone, make_beeps) -> dict[str, list[np.ndarray]]:
 
 def expected(run_dir: Path, sounds: list[np.ndarray], tmp_path: Path) -> list[Any]:
     """What this package says of the sounds, from the run folder."""
-    from hf_speech.evaluation import classify_files, load_model, transcribe_files
+    from hf_speech.inference import classify_files, load_model, transcribe_files
 
     paths = [tmp_path / f"{run_dir.name}-{index}.wav" for index in range(len(sounds))]
     for path, sound in zip(paths, sounds, strict=True):
@@ -184,7 +184,7 @@ def test_the_whole_story(
 
 
 FETCH = """
-from hf_speech.publishing.verify import downloaded
+from hf_speech.publishing.hub.verify import downloaded
 with downloaded("ann/beeps", "v1") as copy:
     result = [copy.state.commit, len(copy.state.files)]
 """
@@ -218,8 +218,8 @@ def kinds_of_culprits() -> dict[str, bytes]:
 PUSH_EACH = """
 import shutil
 from hf_speech.errors import PublishError
-from hf_speech.publishing.hub import Repository
-from hf_speech.publishing.push import push
+from hf_speech.publishing.hub.repository import Repository
+from hf_speech.publishing.hub.push import push
 from hf_speech.publishing.staging import stage
 result = []
 for number, (run, name, content) in enumerate(culprits):

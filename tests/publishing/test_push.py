@@ -14,8 +14,8 @@ from hub_server.faults import Fault
 Place = tuple[HubServer, Client]
 
 PUSH = """
-from hf_speech.publishing.hub import Repository
-from hf_speech.publishing.push import finish, push
+from hf_speech.publishing.hub.repository import Repository
+from hf_speech.publishing.hub.push import finish, push
 from hf_speech.publishing.staging import Staged
 
 folder = Path(folder)
@@ -300,8 +300,8 @@ def test_nobody_is_overwritten(place: Place, folder: Path) -> None:
 
 
 SINCE = """
-from hf_speech.publishing.hub import Repository
-from hf_speech.publishing.push import push
+from hf_speech.publishing.hub.repository import Repository
+from hf_speech.publishing.hub.push import push
 from hf_speech.publishing.staging import Staged
 repository = Repository("ann/older")
 seen = repository.look()

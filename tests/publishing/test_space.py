@@ -11,8 +11,8 @@ from hub_server import WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.front_matter import check_space
-from hf_speech.publishing.metadata import read_metadata
+from hf_speech.publishing.card.front_matter import check_space
+from hf_speech.publishing.card.metadata import read_metadata
 from hf_speech.publishing.space import parse_variables, secret_values, with_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]

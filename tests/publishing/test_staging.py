@@ -16,8 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 from hf_speech.errors import HFSpeechError, PublishError
 from hf_speech.publishing import Staged, stage
-from hf_speech.publishing.presentation import percent
-from hf_speech.publishing.travelling_code import check_code, check_listed, requirements_of, travelling_files
+from hf_speech.publishing.card.words import percent
+from hf_speech.publishing.checks.remote_code import check_code, check_listed, remote_files, requirements_of
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 TOKEN = "hf" + "_" + "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0fGhi"
@@ -54,7 +54,7 @@ def test_models_of_the_project_stage_cleanly(name: str, tmp_path: Path) -> None:
     kept = {path.relative_to(PRETRAINED / name).as_posix() for path in (PRETRAINED / name).rglob("*.*")}
     assert set(result.files) == kept | {"README.md", "LICENSE"}
     assert result.left_out == ()
-    assert result.notes == ("No licence was named: the model goes out under apache-2.0, as its code does.",)
+    assert result.notes == ("No license was named: the model goes out under apache-2.0, as its code does.",)
     for file, size in result.files.items():
         path = result.folder / file
         assert path.stat().st_size == size
@@ -141,7 +141,7 @@ def test_sharded_weights(digits: Path, tmp_path: Path) -> None:
     }
 
 
-def test_licence_of_ones_own(digits: Path, tmp_path: Path) -> None:
+def test_license_of_ones_own(digits: Path, tmp_path: Path) -> None:
     (digits / "LICENSE").write_text(MIT)
     result = staged(digits, tmp_path)
     assert result.notes == ()
@@ -229,7 +229,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         edit("evaluation/test.json", '"command": "', f'"command": "--token {TOKEN} '),
         r"evaluation/test\.json, line \d+, has a Hugging Face token",
     ),
-    # places, links, licence, sizes
+    # places, links, license, sizes
     "place in the code": (add("recurrent.py", "# /home/anna/x\n"), r"recurrent\.py, line \d+, names /home/anna/x"),
     "place in a configuration": (
         edit("config.json", '"dtype"', '"_name_or_path": "/home/anna/run", "dtype"'),
@@ -242,7 +242,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     "link out of the folder": (link("curves.png", "/etc/hostname"), r"curves\.png is a link that leads out of"),
     "folder linked from elsewhere": (link("more", "/etc"), "more is a link that leads out of"),
     "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a link to nothing"),
-    "empty licence": (plant_text("LICENSE", ""), "LICENSE is empty"),
+    "empty license": (plant_text("LICENSE", ""), "LICENSE is empty"),
     # code
     "import of this package": (
         add("recurrent.py", "import hf_speech\n"),
@@ -295,8 +295,8 @@ def test_a_culprit_stops_everything(culprit: str, digits: Path, tmp_path: Path) 
     ("options", "message"),
     [
         ({"max_file_bytes": 1_000_000}, r"model\.safetensors has [\d,]+ bytes, more than 1,000,000"),
-        ({"licence": "mit"}, "text of the licence mit is missing"),
-        ({"licence": "apache2"}, "no licence 'apache2'"),
+        ({"license": "mit"}, "text of the license mit is missing"),
+        ({"license": "apache2"}, "no license 'apache2'"),
         ({"repo_id": "digits"}, "is no name of a repository"),
         ({"card": "---\nlicense: apache-2.0\n---\n# Digits\n\n99 % right.\n"}, "metadata has no library_name"),
         ({"card": "# Digits\n"}, "metadata has no license"),
@@ -311,7 +311,7 @@ def test_a_changed_number_in_the_card_is_refused(digits: Path, tmp_path: Path) -
     shutil.rmtree(tmp_path / "staged")
     refused(digits, tmp_path, r"claims 12\.3 %", card=card.replace(headline(digits), "**12.3 %**"))
     (digits / "LICENSE").write_text(MIT)
-    refused(digits, tmp_path, r"card says apache-2\.0 and the licence is mit", card=card)
+    refused(digits, tmp_path, r"card says apache-2\.0 and the license is mit", card=card)
     (digits / "LICENSE").unlink()
     refused(digits, tmp_path, "requirements do not list", card=re.sub(r"pip install .*", "pip install torch", card))
 
@@ -328,11 +328,11 @@ def test_destinations(digits: Path, tmp_path: Path) -> None:
         stage(tmp_path / "nowhere", tmp_path / "other", repo_id="anna/x")
 
 
-# Travelling code, closer
+# Remote code, closer
 
 
 def test_only_the_code_that_is_needed_travels(digits: Path) -> None:
-    assert travelling_files(digits) == sorted(path.name for path in digits.glob("*.py"))
+    assert remote_files(digits) == sorted(path.name for path in digits.glob("*.py"))
 
 
 def test_imports_that_are_fine(tmp_path: Path) -> None:
@@ -390,7 +390,7 @@ def test_spaces(space: Path, tmp_path: Path) -> None:
         ("app.py", "import scipy", r"app\.py imports scipy \(line 1\), which requirements\.txt does not list"),
         ("app.py", "FOLDER = '/home/anna/run'", r"app\.py, line 1, names /home/anna/run"),
         ("README.md", "---\ntitle: Digits\n---\n", "names no license"),
-        ("README.md", "---\nlicense: mit\n---\n", "text of the licence mit is missing"),
+        ("README.md", "---\nlicense: mit\n---\n", "text of the license mit is missing"),
         ("examples/model.pt", "?", "is a pickle by its name"),
     ],
 )

@@ -15,15 +15,15 @@ from hub_server.client import Client, ClientError
 from safetensors.numpy import load_file, save_file
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.probes import PROBE_FILE, Probes, keep_if_same, make_clips, make_probes
-from hf_speech.publishing.verify import compare_figures, foreign_code
+from hf_speech.publishing.hub.probes import PROBE_FILE, Probes, keep_if_same, make_clips, make_probes
+from hf_speech.publishing.hub.verify import compare_figures, foreign_code
 
 UPLOAD = """
 result = api.upload_folder(repo_id=repo, folder_path=folder).oid
 """
 VERIFY = """
-from hf_speech.publishing.probes import make_probes
-from hf_speech.publishing.verify import downloaded, verify_model
+from hf_speech.publishing.hub.probes import make_probes
+from hf_speech.publishing.hub.verify import downloaded, verify_model
 with downloaded(repo, revision) as copy:
     against = None if run_dir is None else make_probes(Path(run_dir))
     found = verify_model(copy, trust_code=trust_code, against=against)
@@ -143,7 +143,7 @@ def test_the_token_stays_here(client: Client, model: Path) -> None:
     assert WRITE_TOKEN not in client.printed.read_text()
     source = """
 import os
-from hf_speech.publishing.verify import _environment
+from hf_speech.publishing.hub.verify import _environment
 result = dict(_environment(Path("nowhere")))
 """
     passed_on = client.run(source)
@@ -162,7 +162,7 @@ def test_probes_are_the_same_bytes_each_time(tones_run: Path, tmp_path: Path) ->
     assert list(again.differences(first.logits)) == []
 
 
-def test_probes_of_a_recogniser_have_frames(beeps_run: Path) -> None:
+def test_probes_of_a_recognizer_have_frames(beeps_run: Path) -> None:
     probes = make_probes(beeps_run)
     vocabulary = json.loads((beeps_run / "config.json").read_text())["vocab_size"]
     assert all(logits.ndim == 2 and logits.shape[1] == vocabulary for logits in probes.logits.values())

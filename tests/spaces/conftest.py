@@ -144,13 +144,13 @@ def start_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
 @pytest.fixture(scope="session")
 def transcribing(start_space: Callable[..., RunningSpace]) -> RunningSpace:
-    """The Space `transcribe` with a bidirectional recogniser that has a language model, and small limits."""
+    """The Space `transcribe` with a bidirectional recognizer that has a language model, and small limits."""
     return start_space("transcribe", PRETRAINED / "an4", "--mcp", MAX_MEGABYTES="3", GRADIO_HEARTBEAT_INTERVAL="1")
 
 
 @pytest.fixture(scope="session")
 def listening(start_space: Callable[..., RunningSpace], beeps_run: Path) -> RunningSpace:
-    """The Space `transcribe` with a causal recogniser, which writes tones as letters."""
+    """The Space `transcribe` with a causal recognizer, which writes tones as letters."""
     return start_space("transcribe", beeps_run)
 
 
@@ -164,7 +164,7 @@ def classifying(start_space: Callable[..., RunningSpace]) -> RunningSpace:
 def transcripts() -> dict[str, dict[str, str]]:
     """What hf_speech itself says of the examples: file name, "best path" or "language model", text."""
     from hf_speech import load_model
-    from hf_speech.evaluation import BeamOptions, beam_decoder, transcribe_files
+    from hf_speech.inference import BeamOptions, beam_decoder, transcribe_files
 
     loaded = load_model(PRETRAINED / "an4", "cpu")
     files = sorted((SPACES / "transcribe" / "examples").iterdir())

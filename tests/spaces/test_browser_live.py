@@ -15,7 +15,7 @@ import soundfile
 
 from hf_speech import load_model
 from hf_speech.data.audio import read_audio
-from hf_speech.evaluation import transcribe_files
+from hf_speech.inference import transcribe_files
 
 from .conftest import PATIENCE, PRETRAINED, RunningSpace, speak_into
 

@@ -22,7 +22,7 @@ from hf_speech.decoding import (
     to_vtt,
 )
 from hf_speech.decoding.hypothesis import Word
-from hf_speech.evaluation.decoders import pronounced
+from hf_speech.inference.decoders import pronounced
 from hf_speech.tasks.lexicon import Lexicon
 
 TOKENS = ["<pad>", "|", "a", "b", "c"]

@@ -48,7 +48,7 @@ def test_the_vocabulary_reaches_the_config():
     assert config.pad_token_id == 0
 
 
-def test_transcripts_become_a_padded_batch_in_the_normalisers_words():
+def test_transcripts_become_a_padded_batch_in_the_normalizers_words():
     made = tokenizer("AB", normalizer="lower")  # a is 3, b is 4, the delimiter 1
     targets = [TASK.encode_target({"text": text}, made) for text in ("B  A", "a", "")]
     batch = TASK.collate_targets(targets)
@@ -222,7 +222,7 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("word", ["offset=0.5", "max_duration=5", "time_average=true"])
-def test_a_recogniser_hears_all_of_the_sound(word: str):
+def test_a_recognizer_hears_all_of_the_sound(word: str):
     with pytest.raises(RecipeError, match=rf"is about all of the sound: leave out features\.{word.partition('=')[0]}"):
         load_recipe("an4", [f"--features.{word}"])
     load_recipe("digits", [f"--features.{word}"])

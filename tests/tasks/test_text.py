@@ -1,4 +1,4 @@
-"""Normalisers: exact, idempotent, and without silent losses of numbers."""
+"""Normalizers: exact, idempotent, and without silent losses of numbers."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_spelled_numbers_take_the_case_of_the_text():
 
 @pytest.mark.parametrize("spell_numbers", [False, True])
 @pytest.mark.parametrize("normalizer", CASES)
-def test_normalising_twice_changes_nothing_more(normalizer: str, spell_numbers: bool):
+def test_normalizing_twice_changes_nothing_more(normalizer: str, spell_numbers: bool):
     for code in (*range(0x600), *range(0x1E00, 0x2200), *range(0xFB00, 0xFB10), *range(0xFF00, 0xFF60), 0x130, 0x1F0):
         for text in (f"A{chr(code)}1", f"2{chr(code)}3", f"-{chr(code)} 'x{chr(code)}"):
             once = normalize(text, normalizer, spell_numbers)
@@ -125,5 +125,5 @@ def test_options_that_cannot_be_meant_are_refused():
         TextOptions(vocabulary=" ")
 
 
-def test_options_normalise_by_their_name():
+def test_options_normalize_by_their_name():
     assert TextOptions("english", spell_numbers=True).normalize("No. 5!") == "no five"

@@ -74,7 +74,7 @@ def die_halfway(file_name: str, count: int) -> None:
 MOMENTS = {
     "in a step": lambda: die_at_call(SpeechTrainer, "training_step", 13),
     "writing the weights of a checkpoint": lambda: die_halfway("model.safetensors", 3),
-    "writing the optimiser of a checkpoint": lambda: die_halfway("optimizer.pt", 3),
+    "writing the optimizer of a checkpoint": lambda: die_halfway("optimizer.pt", 3),
     "after an epoch, evaluating": lambda: die_at_call(SpeechTrainer, "evaluate", 3),
     "in an evaluation": lambda: die_at_call(SpeechTrainer, "prediction_step", 3),
     "at the end, writing the model": lambda: die_at_call(run, "_save", 1),

@@ -23,7 +23,7 @@ DRIVER = Path(__file__).with_name("faults_driver.py")
 MOMENTS = (
     "in a step",
     "writing the weights of a checkpoint",
-    "writing the optimiser of a checkpoint",
+    "writing the optimizer of a checkpoint",
     "after an epoch, evaluating",
     "in an evaluation",
     "at the end, writing the model",

@@ -118,7 +118,7 @@ def test_recipes_of_the_package_load(path: Path) -> None:
     assert recipe.name == path.stem
 
 
-def test_a_recogniser_knows_of_its_deltas() -> None:
+def test_a_recognizer_knows_of_its_deltas() -> None:
     recipe = load_recipe("an4", ["--features.num_deltas", "1", "--model.stem_channels", "0"])
     extractor = make_feature_extractor(recipe)
     corpus = DatasetDict(train=Dataset.from_dict({"text": ["a b"]}))

@@ -155,7 +155,7 @@ def test_what_cannot_work_is_refused_before_training(
 
 
 def test_loss_does_not_depend_on_accumulation(tones_recipe: Path, tmp_path: Path) -> None:
-    """Four batches of 4 in one optimiser step learn what one batch of 16 learns (Trainer may forget to divide)."""
+    """Four batches of 4 in one optimizer step learn what one batch of 16 learns (Trainer may forget to divide)."""
     losses = {}
     for batch, steps in ((16, 1), (4, 4)):
         words = ["--training.per_device_train_batch_size", str(batch), "--training.max_steps", "3"]

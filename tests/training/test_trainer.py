@@ -21,7 +21,7 @@ def test_batches_have_similar_lengths_in_random_order() -> None:
     spread = np.mean([batch.max() - batch.min() for batch in batches])
     assert spread < 0.3
     means = [batch.mean() for batch in batches]
-    # Neither ascending nor descending: the lengths of neighbouring batches are unrelated.
+    # Neither ascending nor descending: the lengths of neighboring batches are unrelated.
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.5
     assert np.sign(np.diff(means)).sum() < len(means) / 2
 

@@ -10,7 +10,7 @@ from hf_speech.training import load_recipe, train
 from hf_speech.training.preparation import prepare
 
 
-def test_a_recogniser_learns_and_is_saved_with_its_tokenizer(beeps_run: Path) -> None:
+def test_a_recognizer_learns_and_is_saved_with_its_tokenizer(beeps_run: Path) -> None:
     report = json.loads((beeps_run / "evaluation" / "test.json").read_text())
     assert report["task"] == "automatic-speech-recognition"
     assert report["metrics"]["wer"] < 0.2

@@ -2,7 +2,7 @@
 
 Decisions:
 - soundfile (libsndfile) decodes: its wheel reads wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg.
-  torchcodec is asked only for what libsndfile does not recognise, and only where it is installed.
+  torchcodec is asked only for what libsndfile does not recognize, and only where it is installed.
 - What is not whole is refused: a file that holds fewer samples than its header promises is truncated.
 - Memory is taken for samples that were decoded, never for those that a header announces.
 - Channels are averaged, integers are scaled by their full scale, rates are changed by soxr (high quality).
@@ -112,7 +112,7 @@ def audio_info(source: AudioSource) -> AudioInfo:
                     frames = sum(len(block) for block in _blocks(sound))
                 return AudioInfo(frames / rate, rate, sound.channels, f"{sound.format} {sound.subtype}")
         except (soundfile.SoundFileError, TypeError) as error:
-            samples, rate = _decode_unrecognised(stream, name, error)
+            samples, rate = _decode_unrecognized(stream, name, error)
             return AudioInfo(len(samples) / rate, rate, samples.shape[1], "FFmpeg")
 
 
@@ -156,7 +156,7 @@ def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
         try:
             sound = soundfile.SoundFile(SteadyStream(stream))
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless, named .raw
-            return *_decode_unrecognised(stream, name, error), name
+            return *_decode_unrecognized(stream, name, error), name
         with sound:
             check_sound(sound, name)
             try:
@@ -311,7 +311,7 @@ def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
     """Scale integers by their full scale; refuse what is not samples."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
-    if array.dtype == np.uint8:  # unsigned 8-bit audio is centred on 128
+    if array.dtype == np.uint8:  # unsigned 8-bit audio is centered on 128
         return ((array.astype(np.float32) - 128) / 128).astype(np.float32)
     if array.dtype in (np.int8, np.int16, np.int32):
         return (array / -float(np.iinfo(array.dtype).min)).astype(np.float32)
@@ -340,7 +340,7 @@ def _ffmpeg_decoder() -> Any:
         return None
 
 
-def _decode_unrecognised(stream: BinaryIO, name: str, error: Exception) -> tuple[np.ndarray, int]:
+def _decode_unrecognized(stream: BinaryIO, name: str, error: Exception) -> tuple[np.ndarray, int]:
     """Decode what libsndfile does not know with torchcodec: float32 `(samples, channels)` and rate in Hz."""
     if "malformed" in str(error):
         raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error

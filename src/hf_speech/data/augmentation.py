@@ -5,7 +5,7 @@ caller seeds, so an epoch can be repeated exactly. What acts on features rather 
 models, because only they see the features of a whole batch.
 
 The order is that of the sound's way: the voice (speed, pitch, tempo), the silence around it, the room and the
-microphone (equaliser, noise, gain).
+microphone (equalizer, noise, gain).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Augmentation:
         pitch: Range of the shift of pitch and formants in semitones, at the same pace.
         tempo: Range of the pace factor at the same pitch (time stretching by a phase vocoder).
         silence: Range of the silence put before and after the utterance, in seconds each; negative values cut instead.
-        equalizer: Largest gain in dB of a random smooth equaliser: another microphone and room.
+        equalizer: Largest gain in dB of a random smooth equalizer: another microphone and room.
         noise_snr: Range of the signal-to-noise ratio in dB of added noise.
-        noise_folder: Folder of recordings to add as noise; without one the noise is random, of a random colour from
+        noise_folder: Folder of recordings to add as noise; without one the noise is random, of a random color from
             white to brown.
         gain: Range of the gain in dB.
         tempo_copies: Pace factors at which every training utterance is copied, once and for all epochs, such as
@@ -151,7 +151,7 @@ class Augmentation:
             applied["equalizer"] = (self.equalizer,)
         if self.noise_snr is not None and drawn(self.noise_snr):
             if self.noise_folder is None:
-                noise = coloured_noise(len(samples), rng)
+                noise = colored_noise(len(samples), rng)
             else:
                 noise = _recorded_noise(self.noise_folder, len(samples), sampling_rate, rng)
             snr = rng.uniform(*self.noise_snr)
@@ -186,7 +186,7 @@ def equalize(samples: np.ndarray, strongest: float, rng: np.random.Generator, or
     return irfft(spectrum * 10 ** (strongest * curve / order / 20), size)[: len(samples)]
 
 
-def coloured_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
+def colored_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise whose power falls by 0 (white) to 6 dB (brown) an octave, at random."""
     size = next_fast_len(num_samples, real=True)
     spectrum = rfft(rng.standard_normal(size))
@@ -225,4 +225,4 @@ def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.r
     return np.resize(np.roll(noise, -start), num_samples)
 
 
-__all__ = ["Augmentation", "add_noise", "add_silence", "change_speed", "coloured_noise", "equalize"]
+__all__ = ["Augmentation", "add_noise", "add_silence", "change_speed", "colored_noise", "equalize"]

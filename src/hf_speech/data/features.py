@@ -27,7 +27,7 @@ class CachedFeatures:
 
     Args:
         audio: The column of the split.
-        extractor: Computes them; with global normalisation, after its statistics were fitted.
+        extractor: Computes them; with global normalization, after its statistics were fitted.
         waveforms: Gives the waveform of each utterance, in order, where they are not in the cache.
         description: What the progress bar says.
         settings: Whatever makes the waveforms differ from the recordings, as JSON can write it.

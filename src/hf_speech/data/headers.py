@@ -2,7 +2,7 @@
 
 libsndfile reads a truncated wav or SPHERE file without a word and gives the samples that are left; a model
 would be trained on half words. Of a text file, an empty file and an AAC recording alike it says "Format not
-recognised". So the few header fields that tell these apart are read here before decoding.
+recognized". So the few header fields that tell these apart are read here before decoding.
 
 References: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF/WAVE, 1991); "Audio Interchange File
 Format" 1.3 (AIFF, 1989); NIST SPHERE 2.7.
@@ -75,7 +75,7 @@ def check_header(stream: BinaryIO, name: str) -> None:
 
 
 def describe_unknown(stream: BinaryIO) -> str:
-    """Say what a file is that libsndfile does not recognise, as the end of a sentence "FILE is ...".
+    """Say what a file is that libsndfile does not recognize, as the end of a sentence "FILE is ...".
 
     Args:
         stream: A seekable file of any kind.

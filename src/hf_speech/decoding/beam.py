@@ -1,7 +1,7 @@
 """Beam search over CTC log-probabilities with a language model and a lexicon, by flashlight-text.
 
 The search is `torchaudio.models.decoder.ctc_decoder`, which runs flashlight's decoders (Kahn et al. 2022, ICML). What
-is maximised, in natural logarithms, so that no weight hides a change of base:
+is maximized, in natural logarithms, so that no weight hides a change of base:
 
     log P(text | sound) + lm_weight * log P(text) + word_score * words + hot_word_score * hot words
 
@@ -61,7 +61,7 @@ class BeamSearchDecoder:
     Args:
         tokens: The string of each token id of the acoustic model.
         language_model: An ARPA file of order 2 or more, of words or of characters; none at all is allowed.
-        lexicon: The words that can be recognised: words, or a file with one a line. If None, the words of a language
+        lexicon: The words that can be recognized: words, or a file with one a line. If None, the words of a language
             model of words, and any sequence of tokens otherwise.
         beam_size: Hypotheses kept at every frame.
         beam_threshold: How far below the best a hypothesis may fall before it is dropped.
@@ -70,10 +70,10 @@ class BeamSearchDecoder:
         hot_words: Words to prefer, such as names.
         hot_word_score: Added for every hot word.
         blank: The id of the CTC blank.
-        word_delimiter: The token between words; a model without it recognises single words.
+        word_delimiter: The token between words; a model without it recognizes single words.
 
     Attributes:
-        lexicon: The words that can be recognised, or None for any sequence of tokens.
+        lexicon: The words that can be recognized, or None for any sequence of tokens.
         unspellable: Words left out of the lexicon because the acoustic model has no tokens for their characters;
             there is a warning if there are any.
 
@@ -136,7 +136,7 @@ class BeamSearchDecoder:
                 texts to what to add to each.
 
         Returns:
-            At least one text, the best first; their score is what this module maximises, summed over the alignments
+            At least one text, the best first; their score is what this module maximizes, summed over the alignments
             in the beam.
 
         Raises:
@@ -229,7 +229,7 @@ class BeamSearchDecoder:
         if unspellable:
             warnings.warn(
                 f"{len(unspellable)} of {len(words)} words of the lexicon, such as {unspellable[0]!r}, have characters "
-                "that are not among the model's tokens and cannot be recognised.",
+                "that are not among the model's tokens and cannot be recognized.",
                 stacklevel=3,
             )
         return tuple(sorted(spellable | self._hot_words)), tuple(unspellable)

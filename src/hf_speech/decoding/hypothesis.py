@@ -72,7 +72,7 @@ class Hypothesis:
 
     Attributes:
         text: The words, separated by blanks.
-        score: Natural logarithm of what the decoder maximises; it says what that is.
+        score: Natural logarithm of what the decoder maximizes; it says what that is.
         words: The words with times and confidences.
         tokens: The tokens with frames, word delimiters included.
     """

@@ -125,7 +125,7 @@ def _count(sentences: Iterable[str], order: int) -> tuple[list[Counter[Ngram]], 
 
 
 def _adjust(raw: list[Counter[Ngram]]) -> list[dict[Ngram, int]]:
-    """The counts that Kneser-Ney smooths: plain for the highest order, of different left neighbours below it."""
+    """The counts that Kneser-Ney smooths: plain for the highest order, of different left neighbors below it."""
     adjusted: list[dict[Ngram, int]] = []
     for counts, longer in pairwise(raw):
         # A longer n-gram's tail never begins with <s>, so no n-gram is in both halves.

@@ -1,6 +1,6 @@
 """How well texts fit what was heard as phones: a second opinion on the hypotheses of a beam search.
 
-A recogniser that was trained with a pronouncing dictionary writes phones in its middle layer and letters in its last.
+A recognizer that was trained with a pronouncing dictionary writes phones in its middle layer and letters in its last.
 Both are heard from the same sound and err in different places, and the dictionary knows what the phones of a text would
 have to be. So the n-best texts are ordered anew by both, as one combines the scores of several acoustic models.
 """

@@ -124,10 +124,10 @@ def _middle_of_best(trials: Iterable[Trial], steps: tuple[float, float]) -> Tria
     trials = list(trials)
     lowest = min(trial.error for trial in trials)
     equals = [trial for trial in trials if trial.error == lowest]
-    centre = (fmean(trial.lm_weight for trial in equals), fmean(trial.word_score for trial in equals))
+    center = (fmean(trial.lm_weight for trial in equals), fmean(trial.word_score for trial in equals))
 
     def distance(trial: Trial) -> tuple[float, float, float]:
-        offsets = (trial.lm_weight - centre[0], trial.word_score - centre[1])
+        offsets = (trial.lm_weight - center[0], trial.word_score - center[1])
         squares = (((offset / step) ** 2 if step else 0.0) for offset, step in zip(offsets, steps, strict=True))
         # Rounded, so that of equally near ones the smaller weights win and not the last bit.
         return round(sum(squares), 9), trial.lm_weight, trial.word_score

@@ -21,12 +21,12 @@ from datasets import Dataset
 
 from hf_speech.data.inspection import Finding
 from hf_speech.errors import CorpusError
-from hf_speech.evaluation.decoders import BeamOptions, beam_decoder, heard_in, seconds_per_frame
-from hf_speech.evaluation.inference import Prediction, predict
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
-from hf_speech.evaluation.loading import LoadedModel
 from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
 from hf_speech.evaluation.report import EvaluationReport
+from hf_speech.inference.decoders import BeamOptions, beam_decoder, heard_in, seconds_per_frame
+from hf_speech.inference.loading import LoadedModel
+from hf_speech.inference.predict import Prediction, predict
 from hf_speech.tasks import Record, Task
 
 RESAMPLING_SEED = 0
@@ -61,7 +61,7 @@ def evaluate_model(
         intervals_over: What the confidence intervals resample: utterances ("how well does it know these
             speakers?") or whole speakers ("how well would it do on others?").
         progress: Whether to show a progress bar.
-        beam: A beam search with a language model, for a recogniser; otherwise the task decodes by itself.
+        beam: A beam search with a language model, for a recognizer; otherwise the task decodes by itself.
         left_out: Why utterances of the split are not among the rows, for the report.
 
     Returns:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.evaluation.plots import plot_confusion_matrix
+from hf_speech.common.plots import plot_confusion_matrix
 from hf_speech.tasks import Record, Task, get_task
 
 # Rows of a table in the text; the files have them all.

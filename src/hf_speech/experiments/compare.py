@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.experiments.runs import RunRecord, finish_run
-from hf_speech.experiments.tables import format_csv, format_markdown, format_text
 from hf_speech.experiments.variants import Axis, Variant, variants_of
 from hf_speech.tasks import get_task
 from hf_speech.training import load_recipe

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.tables import format_markdown
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments.compare import Comparison, percent
 from hf_speech.experiments.published import EXPERIMENTS
 from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, Experiment, Item, Search, Table
-from hf_speech.experiments.tables import format_markdown
 from hf_speech.tasks import get_task
 
 HEAD = f"""# Results

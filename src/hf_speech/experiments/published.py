@@ -32,7 +32,7 @@ COMMANDS = Experiment(
         ),
         Table(
             "commands-normalizations",
-            "the published recipe, normalised otherwise",
+            "the published recipe, normalized otherwise",
             "published/mfcc_lstm_commands",
             ARABIC,
             minutes=28,

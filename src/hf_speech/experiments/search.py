@@ -19,12 +19,13 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.errors import HFSpeechError, RecipeError
-from hf_speech.evaluation import evaluate_model, load_model
+from hf_speech.evaluation import evaluate_model
 from hf_speech.experiments.compare import percent
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
-from hf_speech.experiments.tables import format_csv, format_markdown, format_text
 from hf_speech.experiments.variants import Axis, overrides_of, parse_range
+from hf_speech.inference import load_model
 from hf_speech.tasks import Task
 from hf_speech.training import load_recipe
 from hf_speech.training.preparation import make_feature_extractor

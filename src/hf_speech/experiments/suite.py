@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.errors import CorpusError
-from hf_speech.evaluation import evaluate_model, load_model
+from hf_speech.evaluation import evaluate_model
 from hf_speech.experiments.compare import compare
 from hf_speech.experiments.runs import RunRecord, finish_run, is_finished
 from hf_speech.experiments.search import search
 from hf_speech.experiments.variants import parse_axis
+from hf_speech.inference import load_model
 from hf_speech.training import load_recipe
 
 # What commands call the folder of all corpora, and that of the runs, wherever they were on the machine that ran them.

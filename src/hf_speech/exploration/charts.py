@@ -1,6 +1,6 @@
 """Pictures of a corpus as a whole: classes or transcripts, durations, speakers.
 
-A split has one colour in all of them, from the palette of Okabe & Ito: dark blue, vermillion and light blue differ in
+A split has one color in all of them, from the palette of Okabe & Ito: dark blue, vermillion and light blue differ in
 lightness too, so they are told apart by whoever does not see the hues. The pictures are narrow, so that their letters
 can be read on a phone.
 """
@@ -18,11 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from hf_speech.evaluation.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, save_figure
+from hf_speech.common.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, save_figure
 from hf_speech.exploration.table import Entry, Table
 
 WIDTH = 5.6
-SPLIT_COLOURS = {"train": BLUE, "validation": VERMILLION, "test": "#56B4E9"}
+SPLIT_COLORS = {"train": BLUE, "validation": VERMILLION, "test": "#56B4E9"}
 SPLIT_LINES = {"train": "-", "validation": "--", "test": "-."}
 MOST_BARS = 50
 MOST_WORDS = 20
@@ -90,7 +90,7 @@ def plot_durations(table: Table, path: str | Path) -> None:
     headline(panels[0], WIDTH - 1, "Durations")
     edges = _edges(np.concatenate([*durations.values(), np.zeros(0)]))
     for panel, (split, seconds) in zip(panels, durations.items(), strict=False):
-        panel.hist(seconds, edges, color=SPLIT_COLOURS.get(split, FAINT), edgecolor="white", linewidth=0.4)
+        panel.hist(seconds, edges, color=SPLIT_COLORS.get(split, FAINT), edgecolor="white", linewidth=0.4)
         median = float(np.median(seconds))
         panel.axvline(median, color=INK, linewidth=1, linestyle=":")
         panel.set_ylim(0, panel.get_ylim()[1] * 1.25)  # room for the words
@@ -149,8 +149,8 @@ def _plot_speech_rates(axes: Axes, table: Table) -> None:
     for split, values in rates.items():
         if len(values):
             shares = 100 * np.histogram(values, edges)[0] / len(values)
-            colour, line = SPLIT_COLOURS.get(split, FAINT), SPLIT_LINES.get(split, "-")
-            axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.7, label=split)
+            color, line = SPLIT_COLORS.get(split, FAINT), SPLIT_LINES.get(split, "-")
+            axes.stairs(shares, edges, color=color, linestyle=line, linewidth=1.7, label=split)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.set_ylabel("Utterances (%)")
@@ -169,7 +169,7 @@ def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequenc
             values,
             left=left,
             height=0.74,
-            color=SPLIT_COLOURS.get(split, FAINT),
+            color=SPLIT_COLORS.get(split, FAINT),
             edgecolor="white",
             linewidth=0.5,
             label=split,
@@ -204,7 +204,7 @@ def _stacked_columns(axes: Axes, stacks: Mapping[str, Sequence[int]]) -> None:
             values,
             bottom=bottom,
             width=1.0 if many else 0.8,
-            color=SPLIT_COLOURS.get(split, FAINT),
+            color=SPLIT_COLORS.get(split, FAINT),
             label=split,
         )
         bottom += values

@@ -37,7 +37,7 @@ DONE = {
     "speed": "{:.2f} times the speed",
     "pitch": "pitch {:+.1f} semitones",
     "tempo": "{:.2f} times the pace",
-    "equalizer": "equaliser of at most {:g} dB",
+    "equalizer": "equalizer of at most {:g} dB",
     "noise_snr": "noise {:.0f} dB below the speech",
     "gain": "gain {:+.1f} dB",
 }

@@ -136,8 +136,8 @@ def features_in_words(extractor: SpeechFeatureExtractor) -> str:
     normalization = {
         "none": "",
         "peak": ", of sound scaled to a peak of 1",
-        "utterance": ", each normalised over the utterance",
-        "global": ", each normalised over the training split",
+        "utterance": ", each normalized over the utterance",
+        "global": ", each normalized over the training split",
     }[extractor.normalization]
     kind = WORDS_OF_FEATURES.get(extractor.feature_type, extractor.feature_type)
     return f"{count} {kind}{deltas} every {step:g} ms of sound at {extractor.sampling_rate:,} Hz{normalization}"

@@ -2,7 +2,7 @@
 
 Both share the time axis in seconds. The features stand on the axis they mean: Hz on the scale of the mel filters, Hz,
 or the number of the coefficient; deltas have a panel of their own, since their values do. Viridis is read alike with
-and without colour vision, and in grey.
+and without color vision, and in gray.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from transformers.audio_utils import hertz_to_mel
 
-from hf_speech.evaluation.plots import BLUE, FAINT, INK, new_figure, save_figure
+from hf_speech.common.plots import BLUE, FAINT, INK, new_figure, save_figure
 from hf_speech.models import SpeechFeatureExtractor
 
 WIDTH = 3.6
-COLOURS = "viridis"
+COLORS = "viridis"
 # Frequencies in Hz that a mel axis may name; those that have room are taken.
 NICE_FREQUENCIES = (100, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 20000)
 
@@ -31,7 +31,7 @@ class Scale:
     Attributes:
         seconds: End of the time axis.
         amplitude: End of the amplitude axis, both ways.
-        ranges: Lowest and highest colour for the features and for each order of deltas.
+        ranges: Lowest and highest color for the features and for each order of deltas.
     """
 
     seconds: float
@@ -47,7 +47,7 @@ class Scale:
             features: Features of each, `(frames, features)`.
             extractor: What made them.
         """
-        # A few extreme values would leave one colour to all others.
+        # A few extreme values would leave one color to all others.
         orders = [
             np.concatenate([_order(values, index, extractor).ravel() for values in features])
             for index in range(1 + extractor.num_deltas)
@@ -98,7 +98,7 @@ def draw_utterance(
         # A frame stands around its own moment; only raw samples begin there.
         start = 0.0 if extractor.feature_type == "waveform" else -hop / 2 / rate
         extent = (start, start + len(values) * hop / rate, -0.5, values.shape[1] - 0.5)
-        image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap=COLOURS, vmin=low, vmax=high)
+        image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap=COLORS, vmin=low, vmax=high)
         axes.set_xlim(0, scale.seconds)
         _label_features(axes, values.shape[1], extractor)
         bar = figure.colorbar(image, ax=axes, location="bottom", pad=0.02, aspect=36, extend="both")
@@ -119,7 +119,7 @@ def draw_utterance(
 
 
 def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
-    """What the numbers of the features are, for a colour bar.
+    """What the numbers of the features are, for a color bar.
 
     Args:
         extractor: What makes them.
@@ -142,11 +142,11 @@ def mel_positions(extractor: SpeechFeatureExtractor) -> tuple[list[float], list[
     """Where on an axis of mel filters which frequencies are.
 
     Returns:
-        Positions in filters (0 is the centre of the first), and frequencies in Hz.
+        Positions in filters (0 is the center of the first), and frequencies in Hz.
     """
     low = extractor.min_frequency
     high = extractor.sampling_rate / 2 if extractor.max_frequency is None else extractor.max_frequency
-    # The filters' centres are as far from each other on the mel scale as the first is from the lower end.
+    # The filters' centers are as far from each other on the mel scale as the first is from the lower end.
     edges = hertz_to_mel(np.array([low, high, *NICE_FREQUENCIES], dtype=float), mel_scale=extractor.mel_scale)
     step = (edges[1] - edges[0]) / (extractor.num_mel_bins + 1)
     positions = (edges[2:] - edges[0]) / step - 1

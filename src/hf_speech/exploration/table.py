@@ -1,7 +1,7 @@
 """The rows of a corpus as a table: what `table.csv` holds, and what is counted from it.
 
 One entry is one row of one split, the unusable ones among them. Durations are those of the samples, not of a header's
-promise, and a transcript is written down as the corpus has it; only what is counted is normalised first.
+promise, and a transcript is written down as the corpus has it; only what is counted is normalized first.
 """
 
 from __future__ import annotations

@@ -35,21 +35,21 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. Outputs are `logits`
     `(batch, frames, vocabulary)`, in which padded frames are certainly blank, and `logit_lengths` `(batch,)`, int64.
 
-    If features are normalised by utterance, there are two more for those who hear a recording in chunks: the input
-    `statistics` `(2, features)`, mean and standard deviation to normalise by, which need not be given, and the output
-    `features` `(batch, frames, features)`, before normalisation, to take them of.
+    If features are normalized by utterance, there are two more for those who hear a recording in chunks: the input
+    `statistics` `(2, features)`, mean and standard deviation to normalize by, which need not be given, and the output
+    `features` `(batch, frames, features)`, before normalization, to take them of.
 
     Args:
         model: The model.
         features: Its feature extractor.
-        loops: Whether GRUs become loops over matrix products, to be quantised.
+        loops: Whether GRUs become loops over matrix products, to be quantized.
         name: What errors call the model.
 
     Raises:
         ModelError: If the model has parts that cannot be exported.
     """
     config = model.config
-    graph = Graph("recogniser")
+    graph = Graph("recognizer")
     waveform = graph.input("waveform", "float32", ("batch", "samples"))
     lengths = graph.input("lengths", "int64", ("batch",))
     statistics = None
@@ -89,7 +89,7 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     Args:
         model: A causal model.
         features: Its feature extractor.
-        loops: Whether GRUs become loops over matrix products, to be quantised.
+        loops: Whether GRUs become loops over matrix products, to be quantized.
         name: What errors call the model.
 
     Returns:

@@ -1,10 +1,10 @@
 """From a model of PyTorch to a folder of ONNX files that run without it.
 
-A folder holds `model.onnx`, from the waveform to the logits; for causal recognisers `stream.onnx`, which hears pieces;
+A folder holds `model.onnx`, from the waveform to the logits; for causal recognizers `stream.onnx`, which hears pieces;
 of both an int8 variant, a quarter of the size; and `export.json`, what the model says of itself.
 
 Nothing is believed: what was written is run by onnxruntime and compared with PyTorch, and a float32 file that says
-something else is refused. The difference is in `export.json`. For int8, onnxruntime's own dynamic quantisation is asked
+something else is refused. The difference is in `export.json`. For int8, onnxruntime's own dynamic quantization is asked
 for matrix products and LSTMs; GRUs are loops of int8 products already (`layers.py`). Weights get 7 bits and a scale for
 each unit: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls this
 `reduce_range`). Features stay float32.
@@ -27,12 +27,12 @@ import numpy as np
 import torch
 
 from hf_speech.errors import ModelError
-from hf_speech.evaluation.decoders import vocabulary
-from hf_speech.evaluation.loading import LoadedModel
-from hf_speech.export.description import FILE, INT8, KEY, STREAM, WHOLE, Description
 from hf_speech.export.features import FeatureGraph
-from hf_speech.export.runtime import ExportedModel
-from hf_speech.export.streaming import ExportedStream
+from hf_speech.inference.decoders import vocabulary
+from hf_speech.inference.loading import LoadedModel
+from hf_speech.inference.onnx import ExportedModel
+from hf_speech.inference.onnx_description import FILE, INT8, KEY, STREAM, WHOLE, Description
+from hf_speech.inference.onnx_stream import ExportedStream
 from hf_speech.models.modeling_conv_gru import ConvGRUForCTC
 from hf_speech.models.modeling_speech_lstm import SpeechLSTMForAudioClassification
 
@@ -144,7 +144,7 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
 
 
 def _write(make: Maker, description: Description, path: Path) -> None:
-    """Writes one file, quantised if its description says so."""
+    """Writes one file, quantized if its description says so."""
     import onnx
 
     metadata = {KEY: description.to_json()}
@@ -165,17 +165,17 @@ def _write(make: Maker, description: Description, path: Path) -> None:
             nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith("features/")],
             extra_options={"EnableSubgraph": True},
         )
-    quantised = onnx.load(path)
+    quantized = onnx.load(path)
     # onnx infers wrong shapes inside loops, for it does not see constants outside; some runtimes refuse them.
-    for graph in (quantised.graph, *(a.g for node in quantised.graph.node for a in node.attribute if a.HasField("g"))):
+    for graph in (quantized.graph, *(a.g for node in quantized.graph.node for a in node.attribute if a.HasField("g"))):
         graph.ClearField("value_info")
-    onnx.helper.set_model_props(quantised, metadata)
-    onnx.save(quantised, path)
+    onnx.helper.set_model_props(quantized, metadata)
+    onnx.save(quantized, path)
 
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Without the quantiser's advice to optimise the graph first, which these graphs gain nothing by."""
+    """Without the quantizer's advice to optimize the graph first, which these graphs gain nothing by."""
     logging.disable(logging.WARNING)
     try:
         yield

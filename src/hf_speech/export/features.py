@@ -2,7 +2,7 @@
 
 - The Fourier transform is a product with matrices of windowed cosines and sines: exact, and the same in every runtime,
   while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter hears are left out of it.
-- Frames are made of blocks of a hop each: a window of 2.5 hops is three neighbouring blocks, cut. That takes three
+- Frames are made of blocks of a hop each: a window of 2.5 hops is three neighboring blocks, cut. That takes three
   slices whatever the length, and no index of samples.
 - The mean over an utterance is taken of the differences from its first frame. So it is exact for a feature that does
   not change (a band without sound), as the extractor's float64 is, but in float32, which runs everywhere.
@@ -35,7 +35,7 @@ class WholeFeatures:
         features: `(batch, frames, features)`, zero on padded frames.
         counts: Valid frames of each clip, `(batch,)`.
         longest: Frames of the longest clip, without what was padded to a multiple, `(1,)`.
-        raw: The features before normalisation.
+        raw: The features before normalization.
     """
 
     features: Value
@@ -87,7 +87,7 @@ class FeatureGraph:
             waveform: `(batch, samples)`; what lies beyond a clip's end is not looked at.
             lengths: Samples of each clip, `(batch,)`.
             multiple: Frames are padded to a multiple of this, and at least to one of it.
-            statistics: For normalisation by utterance: mean and standard deviation of each feature `(2, features)` to
+            statistics: For normalization by utterance: mean and standard deviation of each feature `(2, features)` to
                 be taken instead of the utterance's own, where the deviation is above 0.
         """
         graph = waveform.graph
@@ -113,9 +113,9 @@ class FeatureGraph:
         raw = self._cepstra(self._limited(self.spectra(padded, num_frames), mask))
         raw = self._with_slopes(raw, counts, mask)
         if self.extractor.normalization == "utterance":
-            features = self._normalise_utterances(raw, counts, mask, statistics)
+            features = self._normalize_utterances(raw, counts, mask, statistics)
         else:
-            features = self._normalise(raw) * mask.cast("float32")
+            features = self._normalize(raw) * mask.cast("float32")
         if self.extractor.time_average:
             count = counts.clip(lowest=1).cast("float32").unsqueeze(1, 2)
             features, counts, longest = features.sum(1) / count, counts.clip(highest=1), longest.clip(highest=1)
@@ -156,7 +156,7 @@ class FeatureGraph:
 
     def stream(self, spectra: Value) -> Value:
         """What remains to be done to the spectra of a stream, all of whose frames are valid."""
-        return self._normalise(self._cepstra(spectra))
+        return self._normalize(self._cepstra(spectra))
 
     def _frames(self, samples: Value, num_frames: Value) -> Value:
         """Windows `(batch, num_frames, window)` of `(batch, samples)`."""
@@ -169,17 +169,17 @@ class FeatureGraph:
     def _power(self, frames: Value, frequencies: np.ndarray) -> Value:
         """Power of `frequencies` `(batch, frames, frequencies)` of windows `(batch, frames, window)`."""
         window = analysis_window(self.extractor.window_type, self.window, CPU).double().numpy()
-        centre = self.window // 2
-        # Power does not depend on where time begins: at the centre of the window, whose halves mirror each other.
+        center = self.window // 2
+        # Power does not depend on where time begins: at the center of the window, whose halves mirror each other.
         times = np.arange(self.window) - self.window / 2
         phases = np.outer(times, frequencies) * (2 * math.pi / self.n_fft)
         cosines = (window[:, None] * np.cos(phases)).astype(np.float32)
         sines = (window[:, None] * np.sin(phases)).astype(np.float32)
         if window[0] == 0.0 and self.window % 2 == 0:
             # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
-            before, after = frames.slice(2, 1, centre + 1), frames.slice(2, -1, centre - self.window - 1, step=-1)
-            cosines, sines = cosines[1 : centre + 1].copy(), sines[1 : centre + 1]
-            cosines[-1] /= 2  # The centre is in both halves.
+            before, after = frames.slice(2, 1, center + 1), frames.slice(2, -1, center - self.window - 1, step=-1)
+            cosines, sines = cosines[1 : center + 1].copy(), sines[1 : center + 1]
+            cosines[-1] /= 2  # The center is in both halves.
             real, imaginary = (before + after) @ cosines, (before - after) @ sines
         else:
             real, imaginary = frames @ cosines, frames @ sines
@@ -235,8 +235,8 @@ class FeatureGraph:
         index = features.graph.op("Expand", positions.unsqueeze(2), shape)
         return features.graph.op("GatherElements", features, index, axis=1)
 
-    def _normalise(self, features: Value) -> Value:
-        """Normalisation by the statistics of training, if there is any."""
+    def _normalize(self, features: Value) -> Value:
+        """Normalization by the statistics of training, if there is any."""
         extractor = self.extractor
         if extractor.normalization != "global":
             return features
@@ -245,7 +245,7 @@ class FeatureGraph:
             features = features / np.maximum(np.array(extractor.feature_std, dtype=np.float32), SMALLEST_DEVIATION)
         return features
 
-    def _normalise_utterances(self, features: Value, counts: Value, mask: Value, statistics: Value | None) -> Value:
+    def _normalize_utterances(self, features: Value, counts: Value, mask: Value, statistics: Value | None) -> Value:
         graph = features.graph
         valid, count = mask.cast("float32"), counts.clip(lowest=1).cast("float32").unsqueeze(1, 2)
         first = features.slice(1, 0, 1)
@@ -254,10 +254,10 @@ class FeatureGraph:
         if statistics is not None:
             given_mean, given_deviation = statistics.split(0, [1, 1])
             mean = graph.where(given_deviation > 0.0, given_mean - first, mean)
-        centred = (differences - mean) * valid
+        centered = (differences - mean) * valid
         if not self.extractor.normalize_variance:
-            return centred
-        deviation = graph.op("Sqrt", (centred * centred).sum(1) / count)
+            return centered
+        deviation = graph.op("Sqrt", (centered * centered).sum(1) / count)
         if statistics is not None:
             deviation = graph.where(given_deviation > 0.0, given_deviation, deviation)
-        return centred / deviation.clip(lowest=SMALLEST_DEVIATION)
+        return centered / deviation.clip(lowest=SMALLEST_DEVIATION)

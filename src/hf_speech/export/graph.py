@@ -141,7 +141,7 @@ class Graph:
 
     @contextlib.contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Names of what is made inside begin with `name/`; profiles and quantisation tell parts by them."""
+        """Names of what is made inside begin with `name/`; profiles and quantization tell parts by them."""
         self._root._scope.append(name)
         yield
         self._root._scope.pop()

@@ -8,7 +8,7 @@ model that the export does not know, and is refused.
 - For int8, a GRU is written out as a loop (`Scan`) over products with int8 weights instead, because no runtime has an
   int8 GRU, and because that is faster: the weights fit into the cache. Both directions take a step together. The
   product is onnxruntime's own (`MatMulNBits`), made for a single row: it takes two thirds of the time of the one that
-  its dynamic quantisation would put there.
+  its dynamic quantization would put there.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Builder:
 
     Attributes:
         graph: The graph.
-        loops: Whether GRUs become loops over matrix products, to be quantised.
+        loops: Whether GRUs become loops over matrix products, to be quantized.
         heard: In a stream: whether a piece has brought frames, bool `(1,)`; None for whole recordings.
         states: What a stream remembers between pieces, in the order of the inputs.
     """

@@ -25,7 +25,7 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     Args:
         model: The model.
         features: Its feature extractor.
-        loops: Without meaning for LSTMs, which can be quantised as they are.
+        loops: Without meaning for LSTMs, which can be quantized as they are.
         name: What errors call the model.
 
     Raises:

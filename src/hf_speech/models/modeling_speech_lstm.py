@@ -16,7 +16,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_speech_lstm import SpeechLSTMConfig
 from .convolutions import MaskedBatchNorm, mask_frames
-from .recurrent import RecurrentLayer, frame_mask, initialise_recurrence, valid_lengths
+from .recurrent import RecurrentLayer, frame_mask, initialize_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
 
 
@@ -184,7 +184,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.LSTM):
-            initialise_recurrence(module)
+            initialize_recurrence(module)
         elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:

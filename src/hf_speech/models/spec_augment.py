@@ -84,7 +84,7 @@ def spec_augment(
 ) -> torch.Tensor:
     """Masks random stretches of time and bands of frequency.
 
-    A masked value becomes the clip's own mean of that feature over its valid frames: zero after mean normalisation, and
+    A masked value becomes the clip's own mean of that feature over its valid frames: zero after mean normalization, and
     an unremarkable value without one.
 
     Args:

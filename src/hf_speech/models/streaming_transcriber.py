@@ -57,7 +57,7 @@ class StreamingTranscriber:
             )
         if feature_extractor.normalization not in ("none", "global") or feature_extractor.top_db is not None:
             raise ValueError(
-                "This feature extractor cannot stream, because its normalisation measures the whole recording: use "
+                "This feature extractor cannot stream, because its normalization measures the whole recording: use "
                 "normalization none or global, without top_db."
             )
         limits = (feature_extractor.offset, feature_extractor.max_duration, feature_extractor.time_average)
@@ -126,7 +126,7 @@ class StreamingTranscriber:
         piece = to_samples(samples, "The piece of sound").cpu().numpy()
         self._samples = np.concatenate((self._samples, piece))
         self._num_samples += len(piece)
-        # A frame is known when the window centred on its first sample is.
+        # A frame is known when the window centered on its first sample is.
         return self._advance(max((self._num_samples - self._reach) // self._hop + 1, 0), final=False)
 
     def finish(self) -> StreamingUpdate:
@@ -172,7 +172,7 @@ class StreamingTranscriber:
         frames = frames[:, self._num_encoded - self._first_feature // stride :]
         lengths = torch.tensor([frames.shape[1]], device=frames.device)
         for index, layer in enumerate(self.model.layers):
-            inputs = layer.normalise(frames, lengths)
+            inputs = layer.normalize(frames, lengths)
             frames, self._states[index] = layer.recurrence.forward_rnn(inputs, self._states[index])
         self._num_encoded = total
         keep_from = max(total * stride - self._receptive_frames, 0)

@@ -1,4 +1,4 @@
-"""From a run folder to a repository of the Hub: the card, a clean folder, and the checks before anything is sent."""
+"""From a run folder to a repository of the Hub: the card, the staging folder, its checks, push and verification."""
 
 from __future__ import annotations
 

@@ -21,15 +21,15 @@ from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora import Corpus
 from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import AudioError, PublishError
-from hf_speech.publishing.card import render_template, templates_dir
-from hf_speech.publishing.hub import Repository
-from hf_speech.publishing.licences import check_name
-from hf_speech.publishing.presentation import corpus_facts
-from hf_speech.publishing.publish import How, Published, deliver, published_card, published_state
+from hf_speech.publishing.card.page import render_template, templates_dir
+from hf_speech.publishing.card.sections import hand_written, section
+from hf_speech.publishing.card.words import corpus_facts
+from hf_speech.publishing.checks.licenses import check_name
+from hf_speech.publishing.hub.repository import Repository
+from hf_speech.publishing.hub.verify import Copy, Verification
+from hf_speech.publishing.model import How, Published, deliver, published_card, published_state
 from hf_speech.publishing.rows import Written, fingerprints_of, write_parquet
-from hf_speech.publishing.sections import hand_written, section
 from hf_speech.publishing.staging import stage
-from hf_speech.publishing.verify import Copy, Verification
 
 FINGERPRINTS = "verification/rows.json"
 # The Hub's classes of size.
@@ -41,7 +41,7 @@ def publish_corpus(
     corpus: Corpus,
     repo_id: str,
     *,
-    licence: str,
+    license: str,
     languages: Sequence[str] = (),
     title: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -52,7 +52,7 @@ def publish_corpus(
     Args:
         corpus: The corpus.
         repo_id: `NAME/DATASET`.
-        licence: The Hub's name of the licence under which the recordings may be passed on.
+        license: The Hub's name of the license under which the recordings may be passed on.
         languages: BCP-47 codes of what is spoken; by default what the corpus itself says.
         title: What the card calls it.
         options: The corpus's own options, for the card.
@@ -62,7 +62,7 @@ def publish_corpus(
         PublishError: If anything must not or cannot be published.
         CorpusError: If the corpus cannot be read, or has bad rows and does not say that they may be left out.
     """
-    check_name(licence)
+    check_name(license)
     repository = Repository(repo_id, "dataset")
     state = published_state(repository, **how)
     rows = corpus.load()
@@ -76,7 +76,7 @@ def publish_corpus(
             repo_id=repo_id,
             corpus=corpus,
             options=options or {},
-            licence=licence,
+            license=license,
             languages=languages,
             title=title,
             revision=how.get("tag"),
@@ -100,7 +100,7 @@ def render_dataset_card(
     repo_id: str,
     corpus: Corpus,
     options: Mapping[str, Any],
-    licence: str,
+    license: str,
     languages: Sequence[str] = (),
     title: str | None = None,
     revision: str | None = None,
@@ -113,7 +113,7 @@ def render_dataset_card(
         repo_id: `NAME/DATASET`.
         corpus: Where the rows come from.
         options: Its options.
-        licence: The Hub's name of the licence.
+        license: The Hub's name of the license.
         languages: BCP-47 codes of what is spoken.
         title: Its title; None for the corpus's own.
         revision: At which tag the example loads it.
@@ -137,7 +137,7 @@ def render_dataset_card(
     ]
     name = title or (facts.title if facts.homepage else repo_id.rpartition("/")[2])
     metadata: dict[str, Any] = {
-        "license": licence,
+        "license": license,
         "language": list(languages) or facts.languages,
         "pretty_name": name,
         "task_categories": [_TASKS[written.target]],
@@ -169,7 +169,7 @@ def render_dataset_card(
         "split_names": [split["name"] for split in written.splits],
         "classes": written.classes,
         "sampling_rate": written.sampling_rate,
-        "licence": licence,
+        "license": license,
         "hand_written": lambda name: section(name, kept.get(name, "")),
     }
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing import licences
-from hf_speech.publishing.card import REPO_ID, check_card, render_card
-from hf_speech.publishing.checks import check_beside, check_files, check_sizes
-from hf_speech.publishing.facts import weight_files
-from hf_speech.publishing.leaks import shorten_paths
-from hf_speech.publishing.metadata import read_metadata
-from hf_speech.publishing.presentation import file_size
-from hf_speech.publishing.travelling_code import check_code, check_listed, travelling_files
+from hf_speech.publishing.card.facts import weight_files
+from hf_speech.publishing.card.metadata import read_metadata
+from hf_speech.publishing.card.page import REPO_ID, check_card, render_card
+from hf_speech.publishing.card.words import file_size
+from hf_speech.publishing.checks import licenses
+from hf_speech.publishing.checks.files import check_beside, check_files, check_sizes
+from hf_speech.publishing.checks.leaks import shorten_paths
+from hf_speech.publishing.checks.remote_code import check_code, check_listed, remote_files
 
 Kind = Literal["model", "space", "dataset"]
 CARD = "README.md"
@@ -106,7 +106,7 @@ def stage(
     card: str | None = None,
     revision: str | None = None,
     previous: str | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     extra: Mapping[str, bytes] | None = None,
     max_file_bytes: int = MAX_FILE_BYTES,
 ) -> Staged:
@@ -120,8 +120,8 @@ def stage(
         card: The README.md to publish; None for that of the folder, or for a model without one the rendered card.
         revision: For the rendered card: where its example pins the code.
         previous: For the rendered card: the card that is on the Hub now.
-        licence: The Hub's name of the licence (`apache-2.0`); None for what the folder's LICENSE or the previous card
-            says, and Apache-2.0, the licence of the code that travels, where they say nothing.
+        license: The Hub's name of the license (`apache-2.0`); None for what the folder's LICENSE or the previous card
+            says, and Apache-2.0, the license of the code that travels, where they say nothing.
         extra: Further files by their names, such as probe clips; they are checked like all others.
         max_file_bytes: Size beyond which a file is refused.
 
@@ -145,9 +145,9 @@ def stage(
         for name, content in (extra or {}).items():
             _write(destination, name, content)
         if kind == "model":
-            notes += _finish_model(run_dir, destination, repo_id, card, revision, previous, licence)
+            notes += _finish_model(run_dir, destination, repo_id, card, revision, previous, license)
         else:
-            _finish_folder(run_dir, destination, kind, card, licence)
+            _finish_folder(run_dir, destination, kind, card, license)
         check_files(destination, max_file_bytes)
         if kind == "model":
             _check_model(destination)
@@ -173,7 +173,7 @@ def _select(run_dir: Path, kind: Kind) -> tuple[list[str], list[str]]:
         weight_files(run_dir)
         if not (run_dir / "config.json").is_file():
             raise PublishError(f"{run_dir} has no config.json: give a run folder that `hf-speech train` wrote.")
-        patterns += tuple(travelling_files(run_dir))
+        patterns += tuple(remote_files(run_dir))
     allowed: list[str] = []
     left_out: list[str] = []
     for path in _files(run_dir):
@@ -184,7 +184,7 @@ def _select(run_dir: Path, kind: Kind) -> tuple[list[str], list[str]]:
             )
         if path.is_symlink() and not path.is_file():
             raise PublishError(f"{name} is a link to nothing or to a folder: remove it.")
-        if name in (CARD, licences.FILE):  # Read where the card is made.
+        if name in (CARD, licenses.FILE):  # Read where the card is made.
             continue
         inner = name if kind == "model" else name.rpartition("/")[2]
         matches = any(_matches(inner, pattern) for pattern in patterns) and not inner.startswith(".")
@@ -237,29 +237,29 @@ def _finish_model(
     card: str | None,
     revision: str | None,
     previous: str | None,
-    licence: str | None,
+    license: str | None,
 ) -> list[str]:
-    """Adds licence and card; says so where nobody chose the licence."""
+    """Adds license and card; says so where nobody chose the license."""
     own = run_dir / CARD
     if card is None and own.is_file():
         card = _text(own)
     said = read_metadata(card or previous or "").get("license")
-    terms = licences.find_licence(run_dir, licence, said)
-    _write(destination, licences.FILE, terms.text.encode())
-    if terms.name != licences.OF_THE_CODE and any(destination.glob("*.py")):
-        _write(destination, licences.CODE_FILE, licences.licence_of_the_code().encode())
+    terms = licenses.find_license(run_dir, license, said)
+    _write(destination, licenses.FILE, terms.text.encode())
+    if terms.name != licenses.OF_THE_CODE and any(destination.glob("*.py")):
+        _write(destination, licenses.CODE_FILE, licenses.license_of_the_code().encode())
     if card is None:
-        card = render_card(destination, repo_id=repo_id, revision=revision, previous=previous, licence=terms.name)
+        card = render_card(destination, repo_id=repo_id, revision=revision, previous=previous, license=terms.name)
     elif said is not None and said != terms.name:
-        raise PublishError(f"The card says {said} and the licence is {terms.name}: correct one of them.")
+        raise PublishError(f"The card says {said} and the license is {terms.name}: correct one of them.")
     _write(destination, CARD, card.encode())
-    if licence is None and said is None and not (run_dir / licences.FILE).is_file():
-        return [f"No licence was named: the model goes out under {terms.name}, as its code does."]
+    if license is None and said is None and not (run_dir / licenses.FILE).is_file():
+        return [f"No license was named: the model goes out under {terms.name}, as its code does."]
     return []
 
 
-def _finish_folder(run_dir: Path, destination: Path, kind: Kind, card: str | None, licence: str | None) -> None:
-    """Adds the card of a Space or data set, and the text of its licence."""
+def _finish_folder(run_dir: Path, destination: Path, kind: Kind, card: str | None, license: str | None) -> None:
+    """Adds the card of a Space or data set, and the text of its license."""
     if card is None:
         if not (run_dir / CARD).is_file():
             raise PublishError(f"{run_dir} has no {CARD}, by which the Hub knows a {kind}: write one.")
@@ -267,11 +267,11 @@ def _finish_folder(run_dir: Path, destination: Path, kind: Kind, card: str | Non
     said = read_metadata(card).get("license")
     if not said:
         raise PublishError(f"The {CARD} of {run_dir} names no license: add it to the metadata at its top.")
-    if licence not in (None, said):
-        raise PublishError(f"The card says {said} and the licence is {licence}: correct one of them.")
-    has_text = (run_dir / licences.FILE).is_file()
-    if kind == "space" or has_text or said == licences.OF_THE_CODE:
-        _write(destination, licences.FILE, licences.find_licence(run_dir, str(said)).text.encode())
+    if license not in (None, said):
+        raise PublishError(f"The card says {said} and the license is {license}: correct one of them.")
+    has_text = (run_dir / licenses.FILE).is_file()
+    if kind == "space" or has_text or said == licenses.OF_THE_CODE:
+        _write(destination, licenses.FILE, licenses.find_license(run_dir, str(said)).text.encode())
     _write(destination, CARD, card.encode())
 
 
@@ -279,7 +279,7 @@ def _check_model(folder: Path) -> None:
     """The checks that need to know what a model is."""
     card = _text(folder / CARD)
     check_card(card, folder)
-    check_code(folder, travelling_files(folder), card)
+    check_code(folder, remote_files(folder), card)
     check_sizes(folder)
 
 

@@ -156,7 +156,7 @@ class AutomaticSpeechRecognition(Task):
         """Loads the model's tokenizer.
 
         Raises:
-            ModelError: If the folder has none that could be a recogniser's.
+            ModelError: If the folder has none that could be a recognizer's.
         """
         remedy = "save the tokenizer that it was trained with beside it."
         try:
@@ -240,7 +240,7 @@ def sample_lines(references: Sequence[str], predictions: Sequence[str], count: i
 
     Args:
         references: True transcripts.
-        predictions: What was recognised.
+        predictions: What was recognized.
         count: Number of utterances, spread evenly over all.
         width: Characters after which a line is broken.
 

@@ -1,6 +1,6 @@
 """A pronouncing dictionary: which phones a word is made of.
 
-With one, the middle layer of a recogniser learns to write phones on the way to the letters. English spells "two", "to"
+With one, the middle layer of a recognizer learns to write phones on the way to the letters. English spells "two", "to"
 and "too" in three ways and "ough" is said in six: phones are nearer to the sound, and a rare word is made of phones
 that are not rare (Toshniwal et al., arXiv 1704.01631; Sanabria & Metze, arXiv 1807.07104). Recognition needs none, but
 a beam search can ask the phones for a second opinion.

@@ -95,7 +95,7 @@ def count_errors(references: Sequence[str], predictions: Sequence[str]) -> np.nd
 
     Args:
         references: True transcripts, which may be empty.
-        predictions: What was recognised, which may be empty.
+        predictions: What was recognized, which may be empty.
     """
     counts = np.zeros((len(references), len(ERROR_COUNTS)), dtype=np.int64)
     if len(references):

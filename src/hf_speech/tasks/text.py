@@ -1,10 +1,10 @@
-"""Transcripts as a recogniser learns them: what a recipe's section `text` says, and what it does to a text.
+"""Transcripts as a recognizer learns them: what a recipe's section `text` says, and what it does to a text.
 
-* A normaliser has a name and no state, so that it can be written down with the model: evaluation normalises its
+* A normalizer has a name and no state, so that it can be written down with the model: evaluation normalizes its
   references exactly as training did, whatever corpus they come from.
-* Normalising twice changes nothing more, so it never matters whether a text has been normalised before.
-* What cannot be normalised with certainty ("$5", "1st", "1990s") stays as it is, where the inspection before training
-  sees it. Whisper's English normaliser goes the other way (words to digits, fillers removed), so it does not suit.
+* Normalizing twice changes nothing more, so it never matters whether a text has been normalized before.
+* What cannot be normalized with certainty ("$5", "1st", "1990s") stays as it is, where the inspection before training
+  sees it. Whisper's English normalizer goes the other way (words to digits, fillers removed), so it does not suit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equa
 _APOSTROPHES = str.maketrans(dict.fromkeys("‘’ʼ`", "'"))  # noqa: RUF001 - they are the point
 
 CASES: dict[str, Callable[[str], str]] = {"none": str, "lower": str.lower, "upper": str.upper, "english": str.lower}
-"""What each normaliser, by its name, does to letters."""
+"""What each normalizer, by its name, does to letters."""
 
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),

@@ -2,7 +2,7 @@
 
 * The tokenizer is transformers' own `Wav2Vec2CTCTokenizer`, so `pipeline` gives character and word timestamps. The
   blank of CTC is its padding token, id 0; then the word delimiter, `<unk>`, and the characters in Unicode order.
-* It carries the normaliser's name in its `tokenizer_config.json`: whoever has the model can write references as it
+* It carries the normalizer's name in its `tokenizer_config.json`: whoever has the model can write references as it
   was taught to.
 * An utterance that nothing can be learned from is a bad row of train. In the other splits it stays and is reported: an
   evaluation that left out what the model cannot get right would flatter it.
@@ -41,7 +41,7 @@ def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTo
     """Makes the tokenizer of a new model.
 
     Args:
-        texts: The training transcripts, normalised or not.
+        texts: The training transcripts, normalized or not.
         options: The recipe's section `text`.
 
     Returns:
@@ -98,7 +98,7 @@ def encode_text(text: str, tokenizer: Any) -> list[int]:
     The tokenizer's own call would take a `|` or a literal `<pad>` in the text for its token.
 
     Args:
-        text: The transcript, normalised or not.
+        text: The transcript, normalized or not.
         tokenizer: A tokenizer of `build_tokenizer`.
     """
     ids = _character_ids(tokenizer)
@@ -116,7 +116,7 @@ def transcript_fault(
     """What would stop or spoil learning a transcript.
 
     Args:
-        text: The transcript, normalised or not.
+        text: The transcript, normalized or not.
         seconds: How long its sound lasts.
         tokenizer: The model's tokenizer.
         frames_of: The number of logit frames of so many seconds of sound.
@@ -131,7 +131,7 @@ def transcript_fault(
     frames = frames_of(seconds)
     numbers = [word for word in written.split() if any(character.isdecimal() for character in word)]
     if not written:
-        return EMPTY, f"of the transcript {text!r} nothing is left after normalisation"
+        return EMPTY, f"of the transcript {text!r} nothing is left after normalization"
     if needed > frames:
         return UNALIGNABLE, (
             f"{seconds:.3g} s of sound make {frames} logit frames, and the transcript {_shortened(written)!r} "

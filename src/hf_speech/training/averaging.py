@@ -24,7 +24,7 @@ WEIGHTS_FILE = "unaveraged.safetensors"
 
 
 class WeightAveraging(TrainerCallback):
-    """Averages a model's weights after each optimiser step.
+    """Averages a model's weights after each optimizer step.
 
     Args:
         decay: Share of the average that stays at each step; in the first steps it is smaller, so that the average does

@@ -66,7 +66,7 @@ class NonFiniteGuard(TrainerCallback):
         if self._in_a_row >= MOST_IN_A_ROW:
             raise TrainingError(f"{said}, as in the {MOST_IN_A_ROW - 1} before: lower training.learning_rate.")
         for parameter in model.parameters():
-            parameter.grad = None  # The optimiser leaves out what has no gradient, its momenta too.
+            parameter.grad = None  # The optimizer leaves out what has no gradient, its momenta too.
 
 
 __all__ = ["NonFiniteGuard"]

@@ -20,12 +20,12 @@ class TrainingOptions:
 
     Args:
         num_train_epochs: Passes over the training split.
-        max_steps: If positive, the number of optimiser steps, whatever num_train_epochs says.
+        max_steps: If positive, the number of optimizer steps, whatever num_train_epochs says.
         per_device_train_batch_size: Utterances in a training batch on each device.
         per_device_eval_batch_size: Utterances in an evaluation batch on each device.
         eval_steps: Steps between two evaluations, and checkpoints; below 1, their share of all steps; null for each end
             of an epoch (of a stream, which has none, a twentieth of all steps).
-        gradient_accumulation_steps: Batches whose gradients make one optimiser step.
+        gradient_accumulation_steps: Batches whose gradients make one optimizer step.
         learning_rate: Peak learning rate of AdamW.
         lr_scheduler_type: Course of the learning rate after the warm-up.
         warmup_steps: Steps of linear warm-up; below 1, their share of all steps.

@@ -113,7 +113,7 @@ def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
 
 
 def fit_feature_extractor(extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> None:
-    """Fits global statistics, where the extractor normalises by them, on the training split alone."""
+    """Fits global statistics, where the extractor normalizes by them, on the training split alone."""
     if extractor.normalization == "global":
         rows = corpus["train"]["audio"]
         extractor.fit_global_statistics(read_audio(audio, extractor.sampling_rate) for audio in rows)

@@ -27,7 +27,7 @@ class Profile(TrainerCallback):
     Attributes:
         seconds: Totals: "read" (and decode), "augment" and "features" in the loader's processes, "wait" and "step" in
             the training process; evaluations and checkpoints are in none of them.
-        steps: Steps of the optimiser.
+        steps: Steps of the optimizer.
     """
 
     def __init__(self, num_workers: int) -> None:

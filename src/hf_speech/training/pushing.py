@@ -18,8 +18,8 @@ from transformers import Trainer
 from transformers.utils.hub import PushInProgress
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.hub import Repository, local_files
-from hf_speech.publishing.travelling_code import travelling_files
+from hf_speech.publishing.checks.remote_code import remote_files
+from hf_speech.publishing.hub.repository import Repository, local_files
 
 BRANCH = "training"
 SNAPSHOT = (
@@ -122,7 +122,7 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
         PublishError: If the folder lacks code, or the Hub refuses or cannot be reached.
     """
     repository, api = Repository(name), HfApi(token=token)
-    wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)} | set(travelling_files(folder))
+    wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)} | set(remote_files(folder))
     if branch != "main":
         with repository.explained():
             api.create_branch(name, branch=branch, exist_ok=True)

@@ -30,13 +30,15 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 from transformers.utils import logging
 
+from hf_speech.common.plots import plot_training_curves
 from hf_speech.data.dataset import SpeechCollator
 from hf_speech.data.inspection import InspectionReport
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError, TrainingError
-from hf_speech.evaluation import LoadedModel, evaluate_model, plot_training_curves
-from hf_speech.evaluation.decoders import LEXICON
+from hf_speech.evaluation import evaluate_model
 from hf_speech.evaluation.provenance import machine, versions
+from hf_speech.inference import LoadedModel
+from hf_speech.inference.decoders import LEXICON
 from hf_speech.training.averaging import WEIGHTS_FILE, WeightAveraging
 from hf_speech.training.checkpoints import disk_is_full, find_checkpoint
 from hf_speech.training.guard import NonFiniteGuard

@@ -89,7 +89,7 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
         self.seed = seed
         self.epoch = 0
         rng = np.random.default_rng(seed)
-        # A tenth of jitter, so that it is not always the same neighbours by length that meet.
+        # A tenth of jitter, so that it is not always the same neighbors by length that meet.
         order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
         self.batches: list[list[int]] = []
         longest = 0.0

@@ -89,7 +89,7 @@ def test_missing_splits_are_taken_out_of_training(digit_folder, tmp_path):
     assert all("speaker2" in audio["path"] for audio in rows["test"]["audio"])
 
 
-def test_the_lists_of_speech_commands_are_honoured(digit_folder):
+def test_the_lists_of_speech_commands_are_honored(digit_folder):
     (digit_folder / "testing_list.txt").write_text("low/speaker0_3.wav\nhigh/speaker1_4.wav\n")
     (digit_folder / "validation_list.txt").write_text("low/speaker2_0.wav\n")
     corpus, rows = load(digit_folder)

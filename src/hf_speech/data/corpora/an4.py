@@ -43,7 +43,7 @@ class AN4(ListedCorpus):
     name: ClassVar[str] = "an4"
     title: ClassVar[str] = "AN4 (CMU Census)"
     homepage: ClassVar[str | None] = "http://www.speech.cs.cmu.edu/databases/an4/"
-    licence: ClassVar[str | None] = "free for any use, under the BSD-style terms of Carnegie Mellon University"
+    license: ClassVar[str | None] = "free for any use, under the BSD-style terms of Carnegie Mellon University"
     language: ClassVar[str | None] = "en"
 
     validation_fraction: float = 0.1

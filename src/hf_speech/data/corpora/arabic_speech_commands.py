@@ -37,7 +37,7 @@ class ArabicSpeechCommands(ListedCorpus):
     name: ClassVar[str] = "arabic_speech_commands"
     title: ClassVar[str] = "Arabic Speech Commands"
     homepage: ClassVar[str | None] = "https://github.com/abdulkaderghandoura/arabic-speech-commands-dataset"
-    licence: ClassVar[str | None] = "cc-by-4.0"
+    license: ClassVar[str | None] = "cc-by-4.0"
     language: ClassVar[str | None] = "ar"
 
     def splits(self) -> dict[str, list[Utterance]]:

@@ -102,7 +102,7 @@ class Corpus(ABC):
         name: What recipes call it.
         title: Its full name.
         homepage: Where it is described.
-        licence: Under what terms it may be used.
+        license: Under what terms it may be used.
         language: BCP-47 code of what is spoken.
         notes: What `load` has to say about the corpus, such as files it left aside, one sentence each.
     """
@@ -110,7 +110,7 @@ class Corpus(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     homepage: ClassVar[str | None] = None
-    licence: ClassVar[str | None] = None
+    license: ClassVar[str | None] = None
     language: ClassVar[str | None] = None
 
     data_dir: str | None = None

@@ -21,7 +21,7 @@ class RAVDESS(EmotionCorpus):
     name: ClassVar[str] = "ravdess"
     title: ClassVar[str] = "RAVDESS"
     homepage: ClassVar[str | None] = "https://zenodo.org/records/1188976"
-    licence: ClassVar[str | None] = "cc-by-nc-sa-4.0"
+    license: ClassVar[str | None] = "cc-by-nc-sa-4.0"
     language: ClassVar[str | None] = "en"
 
     # Modality 03 is sound without pictures, channel 01 speech without song.
@@ -56,7 +56,7 @@ class TESS(EmotionCorpus):
     name: ClassVar[str] = "tess"
     title: ClassVar[str] = "TESS"
     homepage: ClassVar[str | None] = "https://doi.org/10.5683/SP2/E8H2MF"
-    licence: ClassVar[str | None] = "cc-by-nc-nd-4.0"
+    license: ClassVar[str | None] = "cc-by-nc-nd-4.0"
     language: ClassVar[str | None] = "en"
 
     # One file is called OA_bite_neutral.wav instead of OAF_bite_neutral.wav.
@@ -82,7 +82,7 @@ class EmoDB(EmotionCorpus):
     name: ClassVar[str] = "emodb"
     title: ClassVar[str] = "EmoDB"
     homepage: ClassVar[str | None] = "http://emodb.bilderbar.info"
-    licence: ClassVar[str | None] = "cc0-1.0"
+    license: ClassVar[str | None] = "cc0-1.0"
     language: ClassVar[str | None] = "de"
 
     pattern = r"(?P<speaker>\d\d)([a-z]\d\d)(?P<emotion>[A-Z])([a-z])"
@@ -106,7 +106,7 @@ class CREMAD(EmotionCorpus):
     name: ClassVar[str] = "crema_d"
     title: ClassVar[str] = "CREMA-D"
     homepage: ClassVar[str | None] = "https://github.com/CheyneyComputerScience/CREMA-D"
-    licence: ClassVar[str | None] = "odbl"
+    license: ClassVar[str | None] = "odbl"
     language: ClassVar[str | None] = "en"
 
     pattern = r"(?P<speaker>1\d\d\d)_([A-Z]{3})_(?P<emotion>[A-Z]{3})_([A-Z]{1,2})"
@@ -127,7 +127,7 @@ class SAVEE(EmotionCorpus):
     name: ClassVar[str] = "savee"
     title: ClassVar[str] = "SAVEE"
     homepage: ClassVar[str | None] = "http://kahlan.eps.surrey.ac.uk/savee/"
-    licence: ClassVar[str | None] = "free for research, after registration"
+    license: ClassVar[str | None] = "free for research, after registration"
     language: ClassVar[str | None] = "en"
 
     # AudioData/DC/a01.wav as it is handed out, DC_a01.wav in copies of it.

@@ -46,7 +46,7 @@ class FSDD(ListedCorpus):
     name: ClassVar[str] = "fsdd"
     title: ClassVar[str] = "Free Spoken Digit Dataset"
     homepage: ClassVar[str | None] = "https://github.com/Jakobovski/free-spoken-digit-dataset"
-    licence: ClassVar[str | None] = "cc-by-sa-4.0"
+    license: ClassVar[str | None] = "cc-by-sa-4.0"
     language: ClassVar[str | None] = "en"
 
     holdout_speaker: str | None = None

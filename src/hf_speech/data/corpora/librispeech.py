@@ -45,7 +45,7 @@ class LibriSpeech(ListedCorpus):
     name: ClassVar[str] = "librispeech"
     title: ClassVar[str] = "LibriSpeech"
     homepage: ClassVar[str | None] = "https://www.openslr.org/12/"
-    licence: ClassVar[str | None] = "cc-by-4.0"
+    license: ClassVar[str | None] = "cc-by-4.0"
     language: ClassVar[str | None] = "en"
 
     train_subsets: list[str] = field(default_factory=lambda: ["train-clean-100"])

@@ -37,7 +37,7 @@ class LJSpeech(ListedCorpus):
     name: ClassVar[str] = "ljspeech"
     title: ClassVar[str] = "LJSpeech"
     homepage: ClassVar[str | None] = "https://keithito.com/LJ-Speech-Dataset/"
-    licence: ClassVar[str | None] = "public domain"
+    license: ClassVar[str | None] = "public domain"
     language: ClassVar[str | None] = "en"
 
     transcript: Literal["normalized", "raw"] = "normalized"

@@ -68,7 +68,7 @@ class SpeechCommands(ListedCorpus):
     name: ClassVar[str] = "speech_commands"
     title: ClassVar[str] = "Google Speech Commands"
     homepage: ClassVar[str | None] = "https://arxiv.org/abs/1804.03209"
-    licence: ClassVar[str | None] = "cc-by-4.0"
+    license: ClassVar[str | None] = "cc-by-4.0"
     language: ClassVar[str | None] = "en"
 
     version: Literal["v0.02", "v0.01"] = "v0.02"

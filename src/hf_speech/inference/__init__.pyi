@@ -1,0 +1,16 @@
+from .decoders import BeamOptions as BeamOptions
+from .decoders import beam_decoder as beam_decoder
+from .decoders import choose_decoder as choose_decoder
+from .decoders import find_language_model as find_language_model
+from .decoders import tune_beam as tune_beam
+from .loading import LoadedModel as LoadedModel
+from .loading import load_model as load_model
+from .predict import Prediction as Prediction
+from .predict import classify_files as classify_files
+from .predict import predict as predict
+from .recognizer import Recognizer as Recognizer
+from .recordings import Recording as Recording
+from .recordings import fit_extractor as fit_extractor
+from .recordings import log_probabilities as log_probabilities
+from .transcription import Transcript as Transcript
+from .transcription import transcribe_files as transcribe_files

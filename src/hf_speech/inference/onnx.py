@@ -1,0 +1,240 @@
+"""Exported models at work, with onnxruntime and NumPy alone.
+
+Neither PyTorch nor transformers is imported here, nor by what this imports: the point of an exported model is a machine
+that has neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, the fastest for small recurrences.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference.decoders import log_softmax
+from hf_speech.inference.onnx_description import CLASSIFICATION, KEY, WHOLE, Description
+from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds
+
+
+class ExportedModel:
+    """A model that was exported, for whole recordings or clips.
+
+    Args:
+        path: An exported folder, for its float32 file; or one file of it.
+        task: The task that it must do; None for whichever it does.
+
+    Attributes:
+        name: The path as it was given.
+        description: What the model says of itself.
+
+    Raises:
+        ModelError: If onnxruntime is missing, this is no exported model, or one of another task, or a stream.
+    """
+
+    def __init__(self, path: str | Path, task: str | None = None) -> None:
+        self.name = str(path)
+        self._session, self.description = open_file(path, WHOLE)
+        if task not in (None, self.description.task):
+            raise ModelError(
+                f"{self.name} is a model for {self.description.task}, not for {task}: give a model for that task."
+            )
+        if self.description.states:
+            raise ModelError(f"{self.name} hears pieces of a recording: give {WHOLE}.onnx, or the folder.")
+
+    def __call__(
+        self, waveforms: Sequence[np.ndarray], statistics: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Runs the model over a batch.
+
+        Args:
+            waveforms: Mono samples of each clip `(samples,)` at the model's rate.
+            statistics: Mean and deviation of each feature to normalize by `(2, features)`, instead of each clip's own,
+                for a recognizer that normalizes by utterance.
+
+        Returns:
+            Float32 logits `(batch, labels)` and None, or `(batch, frames, tokens)` and the valid frames of each clip
+            `(batch,)`.
+
+        Raises:
+            AudioError: If a clip is too short.
+        """
+        feeds = self._feeds(waveforms)
+        if statistics is not None:
+            feeds["statistics"] = statistics.astype(np.float32)
+        names = ["logits"] if self.description.task == CLASSIFICATION else ["logits", "logit_lengths"]
+        outputs = self._session.run(names, feeds)
+        return outputs[0], outputs[1] if len(outputs) > 1 else None
+
+    def features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray | None:
+        """Features before normalization, of a model that normalizes by utterance; None of another one.
+
+        Args:
+            waveforms: Clips of the same length.
+
+        Returns:
+            `(batch, frames, features)`.
+        """
+        if "features" not in [output.name for output in self._session.get_outputs()]:
+            return None
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True
+        features: np.ndarray = self._session.run(["features"], self._feeds(waveforms), options)[0]
+        return features
+
+    def _feeds(self, waveforms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        lengths = np.array([len(samples) for samples in waveforms], dtype=np.int64)
+        least = self.description.min_samples
+        if not len(lengths) or lengths.min() < least:
+            raise AudioError(
+                f"{min(lengths, default=0)} samples are too few for {self.name}, which needs {least}: leave it out."
+            )
+        batch = np.zeros((len(lengths), lengths.max()), dtype=np.float32)
+        for row, samples in zip(batch, waveforms, strict=True):
+            row[: len(samples)] = samples
+        return {"waveform": batch, "lengths": lengths}
+
+    # What follows makes it a `Recognizer` (see `evaluation.recognizer`), if it is one.
+
+    @property
+    def sampling_rate(self) -> int:
+        """The rate in Hz at which the model hears."""
+        return self.description.sampling_rate
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples that a logit frame spans."""
+        return self.description.samples_per_frame
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their ids."""
+        return list(self.description.labels)
+
+    @property
+    def num_phones(self) -> int:
+        """None: what writes phones is not exported."""
+        return 0
+
+    @property
+    def blank(self) -> int:
+        """Id of the CTC blank."""
+        return self.description.blank
+
+    @property
+    def word_delimiter(self) -> str:
+        """The token between words."""
+        return self.description.word_delimiter
+
+    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """How the model hears parts of a recording; see `Recognizer`."""
+        statistics = self._statistics(recording) if recording.seconds > LONG_SECONDS else None
+
+        def log_probs(samples: np.ndarray) -> np.ndarray:
+            try:
+                return log_softmax(self([samples], statistics)[0][0])
+            except AudioError as error:
+                raise AudioError(f"{recording.name} cannot be used: {error}") from error
+
+        return log_probs
+
+    def _statistics(self, recording: Recording) -> np.ndarray | None:
+        """Mean and deviation of the features where people speak, as `fit_extractor` takes them with PyTorch."""
+        count, total, squares = 0, np.float64(0), np.float64(0)
+        for second in loud_seconds(recording):
+            features = self.features([second])
+            if features is None:
+                return None
+            count += features.shape[1]
+            total = total + features[0].sum(axis=0, dtype=np.float64)
+            squares = squares + np.square(features[0].astype(np.float64)).sum(axis=0)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
+        # Of 0, the graph would take the utterance's own; it divides by more than this anyway.
+        return np.stack([mean, np.maximum(deviation, 1e-6)])
+
+    def normalize(self, text: str) -> str:
+        """A text with its spaces in order; how else the model was taught to write is not known here."""
+        return " ".join(text.split())
+
+    def find_file(self, name: str) -> Path | None:
+        """A file that lies beside the model."""
+        path = Path(self.name).expanduser()
+        file = (path if path.is_dir() else path.parent) / name
+        return file if file.is_file() else None
+
+
+def classify_files(path: str | Path, files: Sequence[str | Path], top_k: int = 3) -> Iterator[dict[str, Any]]:
+    """Names the likeliest classes of sound files, as `evaluation.classify_files` does.
+
+    Args:
+        path: An exported folder, or a file of it, of an audio classifier.
+        files: The sound files.
+        top_k: Classes to name for each.
+
+    Yields:
+        For each file `{"file", "labels": [{"label", "score"}, ...]}`, the likeliest first, the scores being
+        probabilities; or `{"file", "error"}` for one that cannot be read.
+
+    Raises:
+        ModelError: If this is no exported classifier.
+    """
+    model = ExportedModel(path, CLASSIFICATION)
+    for file in files:
+        try:
+            samples = read_audio(file, model.sampling_rate)
+        except AudioError as error:
+            yield {"file": str(file), "error": str(error)}
+            continue
+        try:
+            logits = model([samples])[0][0]
+        except AudioError as error:
+            yield {"file": str(file), "error": f"{file} cannot be used: {error}"}
+            continue
+        scores = np.exp(log_softmax(logits))
+        best = np.argsort(-scores, kind="stable")[:top_k]
+        labels = [{"label": model.description.labels[index], "score": float(scores[index])} for index in best]
+        yield {"file": str(file), "labels": labels}
+
+
+def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
+    """An onnxruntime session and the model's description.
+
+    Args:
+        path: A folder or a file.
+        kind: Which file of a folder, without its ending.
+
+    Raises:
+        ModelError: If onnxruntime is missing, or this is no exported model.
+    """
+    file = Path(path).expanduser()
+    if file.is_dir():
+        file = file / f"{kind}.onnx"
+    if not file.is_file():
+        raise ModelError(f"There is no exported model {file}: make one with hf-speech export.")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(
+            f"Exported models need onnxruntime, and importing it failed ({error}): pip install 'hf_speech[export]'."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{file} cannot be loaded by onnxruntime ({reason}): export the model again.") from error
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        raise ModelError(f"{file} was not written by hf-speech export: give a file that was.")
+    return session, Description.from_json(text, str(file))
+
+
+__all__ = ["ExportedModel", "classify_files", "open_file"]

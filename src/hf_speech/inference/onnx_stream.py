@@ -1,0 +1,102 @@
+"""Exported recognizers that hear a recording while it is being made, with onnxruntime and NumPy alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference.onnx import open_file
+from hf_speech.inference.onnx_description import STREAM
+
+
+class ExportedStream:
+    """A recognizer that was exported for recordings that arrive in pieces; it gives what the whole recording would.
+
+    Args:
+        path: An exported folder, for its float32 stream; or one file of it, such as `stream_int8.onnx`.
+
+    Attributes:
+        name: The path as it was given.
+        description: What the model says of itself.
+        text: What was said so far.
+
+    Raises:
+        ModelError: If onnxruntime is missing, or this is no exported stream.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self._session, self.description = open_file(path, STREAM)
+        if not self.description.states:
+            raise ModelError(f"{self.name} hears whole recordings: give a file for streams, {STREAM}.onnx.")
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.reset()
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the beginning of a logit frame until its logits are known."""
+        return self.description.latency
+
+    def reset(self) -> None:
+        """Forgets everything, ready for another recording."""
+        self._states = {
+            name: np.zeros([1 if isinstance(size, str) else size for size in shape], dtype=np.float32)
+            for name, shape in self.description.states.items()
+        }
+        self._last_id = self.description.blank
+        self._text = ""
+        self._finished = False
+
+    @property
+    def text(self) -> str:
+        """What was said so far."""
+        return " ".join(self._text.split())
+
+    def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
+        """Hears a piece of sound; one that is refused leaves the stream as it was.
+
+        Args:
+            samples: Mono samples `(samples,)` at the model's rate, of any number; floats, or integers of 8, 16 or 32
+                bits, which are scaled to [-1, 1].
+            final: Whether the recording ends with it; `reset` begins another one.
+
+        Returns:
+            The logits that have become known, `(frames, tokens)`, float32.
+
+        Raises:
+            AudioError: If the piece is not mono or not finite, or the recording was ended.
+        """
+        piece = np.asarray(samples)
+        if piece.ndim != 1:
+            raise AudioError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
+        if self._finished:
+            raise AudioError("This recording was ended: call reset() before the next one.")
+        if piece.size:  # As whole recordings are read: integers are scaled, and what is not finite is refused.
+            rate = self.description.sampling_rate
+            piece = read_audio({"array": piece, "sampling_rate": rate}, rate)
+        piece = piece.astype(np.float32, copy=False)
+        feeds = {"waveform": piece[None], "final": np.array([final]), **self._states}
+        outputs = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
+        self._states = {name: outputs[f"next_{name}"] for name in self._states}
+        self._finished = final
+        logits: np.ndarray = outputs["logits"][0]
+        self._read(logits)
+        return logits
+
+    def finish(self) -> np.ndarray:
+        """Ends the recording; see `accept`."""
+        return self.accept(np.zeros(0, dtype=np.float32), final=True)
+
+    def _read(self, logits: np.ndarray) -> None:
+        """Appends the new tokens of the best path, as for whole recordings: repeats merged, blanks dropped."""
+        for token_id in logits.argmax(axis=-1).tolist():
+            if token_id not in (self._last_id, self.description.blank):
+                token = self.description.labels[token_id]
+                self._text += " " if token == self.description.word_delimiter else token
+            self._last_id = token_id
+
+
+__all__ = ["ExportedStream"]

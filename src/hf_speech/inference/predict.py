@@ -1,0 +1,182 @@
+"""From sounds to logits, in batches, and from logits to the names of classes.
+
+Decisions:
+
+* Utterances are read in windows of a few batches, sorted by length inside a window (little padding, bounded
+  memory) and yielded in the order in which they came.
+* The processing time is decoding, features and model, summed over utterances; loading the model is not in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from hf_speech.data.audio import AudioSource, read_audio, source_name
+from hf_speech.errors import AudioError, HFSpeechError, ModelError
+from hf_speech.inference.loading import LoadedModel, load_model
+from hf_speech.tasks import rank_labels
+
+# Batches that are read, and sorted by length, at a time.
+WINDOW = 8
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model gave for one utterance.
+
+    Attributes:
+        index: Position of the utterance in what was given to `predict`.
+        logits: `(num_labels,)` or `(frames, vocabulary)` float32, or None for an utterance that was skipped.
+        phone_logits: `(frames, phones)` float32, of a recognizer that writes phones, too.
+        duration: Length of the sound in seconds.
+        processing_seconds: Time for decoding, features and model; in a batch, its share by duration.
+        error: Why the utterance was skipped.
+    """
+
+    index: int
+    logits: np.ndarray | None
+    duration: float = 0.0
+    processing_seconds: float = 0.0
+    error: str | None = None
+    phone_logits: np.ndarray | None = None
+
+
+def predict(
+    loaded: LoadedModel,
+    sources: Iterable[AudioSource],
+    batch_size: int = 16,
+    progress: bool = True,
+    bad_rows: Literal["refuse", "skip"] = "refuse",
+) -> Iterator[Prediction]:
+    """Runs a model over sounds, in batches of similar length.
+
+    Args:
+        loaded: What `load_model` gave.
+        sources: Paths, bytes, or rows of the `audio` column; they may be lazy.
+        batch_size: Utterances in a batch.
+        progress: Whether to show a progress bar.
+        bad_rows: What to do with a sound that cannot be read: raise its error, or yield it without logits.
+
+    Yields:
+        One `Prediction` for each source, in their order.
+
+    Raises:
+        AudioError: If a sound cannot be read or is too short, and `bad_rows` is "refuse".
+        ModelError: If the model gives logits that are not finite.
+    """
+    total = len(sources) if isinstance(sources, Sized) else None
+    numbered = enumerate(sources)
+    with tqdm(total=total, unit="utterance", desc="Evaluating", disable=not progress, leave=False) as bar:
+        while window := list(itertools.islice(numbered, WINDOW * batch_size)):
+            results: dict[int, Prediction] = {}
+            utterances = []
+            for index, source in window:
+                try:
+                    utterances.append(_read(index, source, loaded.sampling_rate))
+                except AudioError as error:
+                    results[index] = _skip(index, error, bad_rows)
+            utterances.sort(key=lambda utterance: len(utterance.samples))
+            for first in range(0, len(utterances), batch_size):
+                for prediction in _run(loaded, utterances[first : first + batch_size], bad_rows):
+                    results[prediction.index] = prediction
+                    bar.update()
+            for index, _ in window:
+                yield results[index]
+
+
+def classify_files(
+    model_dir_or_id: str | Path, files: Sequence[str | Path], top_k: int = 3, device: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Names the likeliest classes of sound files.
+
+    Args:
+        model_dir_or_id: A model folder or Hub id, of an audio classifier.
+        files: The sound files.
+        top_k: Classes to name for each.
+        device: Where to compute, as for `load_model`.
+
+    Yields:
+        For each file `{"file", "labels": [{"label", "score"}, ...]}`, the likeliest first, the scores being
+        probabilities; or `{"file", "error"}` for one that cannot be read.
+
+    Raises:
+        ModelError: If the model cannot be loaded or is no classifier.
+    """
+    loaded = load_model(model_dir_or_id, device, task="audio-classification")
+    for prediction in predict(loaded, files, progress=False, bad_rows="skip"):
+        file = str(files[prediction.index])
+        if prediction.logits is None:
+            yield {"file": file, "error": prediction.error}
+        else:
+            ranked = rank_labels(prediction.logits, loaded.model.config.id2label)[:top_k]
+            yield {"file": file, "labels": [{"label": label, "score": score} for label, score in ranked]}
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """A sound that has been read: its samples `(samples,)`, and the seconds that reading took."""
+
+    index: int
+    name: str
+    samples: np.ndarray
+    seconds: float
+
+
+def _read(index: int, source: AudioSource, sampling_rate: int) -> _Utterance:
+    started = time.perf_counter()
+    samples = read_audio(source, sampling_rate)
+    return _Utterance(index, source_name(source), samples, time.perf_counter() - started)
+
+
+def _run(loaded: LoadedModel, batch: Sequence[_Utterance], bad_rows: str) -> Iterator[Prediction]:
+    """Features and model of one batch."""
+    rate = loaded.sampling_rate
+    started = time.perf_counter()
+    try:
+        inputs = loaded.feature_extractor(
+            [utterance.samples for utterance in batch], sampling_rate=rate, padding=True, return_tensors="pt"
+        )
+    except ValueError as error:
+        if len(batch) > 1:
+            # Some utterance spoils the batch, by being too short for a frame: alone, each answers for itself.
+            for utterance in batch:
+                yield from _run(loaded, [utterance], bad_rows)
+        else:
+            yield _skip(batch[0].index, AudioError(f"{batch[0].name} cannot be used: {error}"), bad_rows)
+        return
+    with torch.inference_mode():
+        outputs = loaded.model(**{key: value.to(loaded.device) for key, value in inputs.items()})
+        logits = outputs.logits.float().cpu().numpy()
+        phone_logits = getattr(outputs, "phone_logits", None)
+        phones = itertools.repeat(None) if phone_logits is None else phone_logits.float().cpu().numpy()
+    seconds = time.perf_counter() - started
+    total_samples = sum(len(utterance.samples) for utterance in batch)
+    for utterance, utterance_logits, utterance_phones in zip(batch, logits, phones, strict=False):
+        if not np.isfinite(utterance_logits).all():
+            raise ModelError(
+                f"{loaded.name} gives logits that are not finite for {utterance.name}: its training diverged, "
+                "so train it again with a lower learning rate."
+            )
+        share = seconds * len(utterance.samples) / total_samples
+        yield Prediction(
+            utterance.index,
+            utterance_logits,
+            len(utterance.samples) / rate,
+            utterance.seconds + share,
+            phone_logits=utterance_phones,
+        )
+
+
+def _skip(index: int, error: HFSpeechError, bad_rows: str) -> Prediction:
+    if bad_rows == "refuse":
+        raise error
+    return Prediction(index, None, error=str(error))

@@ -1,0 +1,227 @@
+"""Every figure of the evaluation files, and whether they back what a text claims.
+
+A text claims a figure wherever it writes a percentage, a speed ("318 times real time", a real-time factor), or a number
+that belongs to the name of a metric. Such a number must be one of the files', rounded as it is written. Whatever the
+line, the head of its table or the heading above it say narrows down which: the file, the split, the metric, the class
+or speaker. The ends of a confidence interval back nothing but an interval ("98.1 to 99.9 %"). What rounds to a perfect
+score without being one is not perfect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from hf_speech.publishing.card.facts import Evaluation
+
+# Not the 4 of "conv-4", of "v4" or of "1/4".
+_NUMBER = r"(?<![\w.,/])(?<![A-Za-z_]-)\d[\d,]*(?:\.\d+)?(?!\w|[.,]\d|/\d)"
+_PERCENT = re.compile(r"(?<![\d.])(\d[\d,]*(?:\.\d+)?)\s*\**\s*(?:%|per ?cent\b|percentage points?\b)")
+_SPEED = re.compile(
+    r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*\**\s*(?:times|\u00d7|x)\s+(?:as\s+)?(?:faster|slower|fast|real[- ]time)|"
+    rf"real[- ]time factor[^\d\n]{{0,40}}({_NUMBER})|\bRTFx?\b[^\d\n]{{0,20}}({_NUMBER})",
+    re.IGNORECASE,
+)
+# The two ends of an interval.
+_ENDS = re.compile(
+    r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*%?\s*(?:to|-|\u2013|\u2014|\u2026)\s*(\d[\d,]*(?:\.\d+)?)(?![\w.]\d)|"
+    r"\bbetween\s+(\d[\d,]*(?:\.\d+)?)\s*%?\s+and\s+(\d[\d,]*(?:\.\d+)?)"
+)
+_METRIC_WORDS = {
+    "accuracy": r"accura",
+    "f1": r"f1\b|f-?score",
+    "precision": r"precision\b",
+    "recall": r"recall\b",
+    "wer": r"wer\b|word error",
+    "cer": r"cer\b|character error",
+}
+_INTERVAL_WORDS = re.compile(r"\bintervals?\b|\bconfidence\b|\bCI\b")
+_ANY_METRIC = "|".join(rf"\b(?:{words})" for words in _METRIC_WORDS.values())
+# "accuracy on the test split: 99.7", but not "accuracy with torch 2.14".
+_NAMED = re.compile(
+    rf"(?:{_ANY_METRIC})[^\d.;!?|]{{0,40}}?(?:\b(?:of|is|was|at|to|by)\b|[:=(*~\u2248])\s*\**({_NUMBER})",
+    re.IGNORECASE,
+)
+_ANY_NUMBER = re.compile(rf"({_NUMBER})")
+_SPLIT = re.compile(r"\b(test|validation|train)\b", re.IGNORECASE)
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of an evaluation file.
+
+    Attributes:
+        value: As the file has it: ratios between 0 and 1 (error rates may exceed 1), speeds as they are.
+        file: The file, `evaluation/test.json`.
+        split: The split.
+        metric: Its metric, "speed" for real-time factors.
+        group: The class or speaker it is of, None for the whole split.
+        partner: The other end of its confidence interval, None for a figure itself.
+    """
+
+    value: float
+    file: str
+    split: str
+    metric: str
+    group: str | None = None
+    partner: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that a text claims.
+
+    Attributes:
+        number: As it is written.
+        percent: Whether it stands for hundredths.
+        speed: Whether it is a speed.
+        other_end: The other number, if it is one of two ends ("98.1 to 99.9 %").
+    """
+
+    number: str
+    percent: bool = False
+    speed: bool = False
+    other_end: str | None = None
+
+
+def figures_of(evaluations: Iterable[Evaluation]) -> list[Figure]:
+    """All figures of evaluation files: metrics, interval ends, those of classes and speakers, and speeds."""
+    found: list[Figure] = []
+    for evaluation in evaluations:
+        origin = (evaluation.file, str(evaluation.split))
+        found += _with_intervals(origin, evaluation.metrics, evaluation.confidence, None)
+        for rows in evaluation.breakdowns.values():
+            for group, columns in rows.items():
+                ratios = {name: value for name, value in columns.items() if isinstance(value, float)}
+                found += _with_intervals(origin, ratios, columns.get("confidence") or {}, group)
+        factor = evaluation.content.get("real_time_factor")
+        if factor:
+            found += [Figure(factor, *origin, "speed"), Figure(1 / factor, *origin, "speed")]
+    return found
+
+
+def claims_of(line: str, *, in_table_of_metrics: bool = False) -> list[Claim]:
+    """The figures that a line claims.
+
+    Args:
+        line: A line of Markdown without link targets.
+        in_table_of_metrics: Whether it is a row of a table whose head names metrics.
+    """
+    ends = [(match.span(), *filter(None, match.groups())) for match in _ENDS.finditer(line)]
+    claims: list[Claim] = []
+
+    def claim(number: str, position: int, *, percent: bool = False) -> None:
+        for (start, stop), low, high in ends:
+            if start <= position < stop:
+                claims.extend((Claim(low, percent, other_end=high), Claim(high, percent, other_end=low)))
+                return
+        claims.append(Claim(number, percent))
+
+    for match in _PERCENT.finditer(line):
+        claim(match.group(1), match.start(1), percent=True)
+    for match in _SPEED.finditer(line):
+        claims.append(Claim(next(filter(None, match.groups())), speed=True))
+    taken = {found.number for found in claims}
+    decimals = [match for match in _ANY_NUMBER.finditer(line) if "." in match.group(1)]
+    named = list(_NAMED.finditer(line))
+    if in_table_of_metrics:
+        named += decimals
+    elif re.search(_ANY_METRIC, line, re.IGNORECASE):
+        named += [match for match in decimals if 0 <= _float(match.group(1)) <= 1]
+    for match in named:
+        if match.group(1) not in taken:
+            claim(match.group(1), match.start(1))
+    return list(dict.fromkeys(claims))
+
+
+def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], levels: Iterable[str] = ()) -> bool:
+    """Whether an evaluation file has a claimed figure.
+
+    Args:
+        claim: The claim.
+        line: The line it stands in.
+        context: What else narrows it down: the head of the table, the heading above.
+        figures: All figures of the files.
+        levels: Confidence levels in percent ("95") that a line about intervals may name.
+    """
+    if claim.percent and claim.number in levels and _INTERVAL_WORDS.search(f"{line} {context}"):
+        return True
+    scales = (1.0,) if claim.speed else (100.0,) if claim.percent else (1.0, 100.0)
+    for figure in _relevant(figures, claim, line, context):
+        if (figure.partner is None) != (claim.other_end is None):
+            continue
+        for scale in scales:
+            if _agrees(claim.number, figure.value, scale) and (
+                figure.partner is None or _agrees(str(claim.other_end), figure.partner, scale)
+            ):
+                return True
+    return False
+
+
+def _with_intervals(
+    origin: tuple[str, str], values: dict[str, float], intervals: dict[str, list[float]], group: str | None
+) -> Iterator[Figure]:
+    for metric, value in values.items():
+        yield Figure(float(value), *origin, metric, group)
+    for metric, (low, high) in intervals.items():
+        yield Figure(float(low), *origin, metric, group, partner=float(high))
+        yield Figure(float(high), *origin, metric, group, partner=float(low))
+
+
+def _relevant(figures: Iterable[Figure], claim: Claim, line: str, context: str) -> Iterator[Figure]:
+    """The figures that a claim can mean, by what its line and context name."""
+    figures = list(figures)
+    row = _first_cell(line)
+    of_group = row if row is not None and any(figure.group == row for figure in figures) else None
+    named = {figure.file for figure in figures if figure.file in line}
+    splits = {split.lower() for split in _SPLIT.findall(line)} or {split.lower() for split in _SPLIT.findall(context)}
+    metrics = _metrics_in(line) or _metrics_in(context)
+    for figure in figures:
+        if (figure.metric == "speed") != claim.speed:
+            continue
+        if named and figure.file not in named:
+            continue
+        if not named and splits and figure.split not in splits:
+            continue
+        if metrics and not claim.speed and _family(figure.metric) not in metrics:
+            continue
+        if of_group is not None and figure.group != of_group and not claim.speed:
+            continue
+        if figure.group is not None and not _mentions(line, figure.group):
+            continue
+        yield figure
+
+
+def _first_cell(line: str) -> str | None:
+    """The name of a table's row, without its marks."""
+    return line.strip().strip("|").split("|")[0].strip(" *`") if line.lstrip().startswith("|") else None
+
+
+def _metrics_in(text: str) -> set[str]:
+    return {metric for metric, words in _METRIC_WORDS.items() if re.search(rf"\b(?:{words})", text, re.IGNORECASE)}
+
+
+def _family(metric: str) -> str:
+    return metric.partition("_")[0]
+
+
+def _mentions(line: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line) is not None
+
+
+def _float(number: str) -> float:
+    return float(number.replace(",", ""))
+
+
+def _agrees(written: str, value: float, scale: float) -> bool:
+    """Whether a number is a value times the scale, rounded to the digits with which it is written."""
+    number, exact = _float(written), value * scale
+    if number in (0.0, scale) and abs(number - exact) > _TOLERANCE:
+        return False  # Nearly perfect is not perfect.
+    decimals = len(written.partition(".")[2])
+    return abs(number - exact) <= 0.5 * 10**-decimals + _TOLERANCE * max(1.0, abs(exact))
+
+
+__all__ = ["Claim", "Figure", "claims_of", "figures_of", "is_backed"]

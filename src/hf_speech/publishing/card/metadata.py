@@ -1,0 +1,137 @@
+"""The YAML at the top of a card, by which the Hub files a model: made of the files, validated by the Hub's own client.
+
+The model-index holds the figures of the evaluation files and no others. What people added on the Hub itself under keys
+that are not ours (a thumbnail, further tags) is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.card.facts import Evaluation, RunFacts
+from hf_speech.publishing.card.words import decoding, measured_on, metric_name, trained_on
+from hf_speech.publishing.checks.licenses import FILE, License
+
+TASK_TITLES = {
+    "audio-classification": "Audio classification",
+    "automatic-speech-recognition": "Automatic speech recognition",
+}
+NEEDED = ("license", "library_name", "pipeline_tag", "metrics", "model-index")
+_OURS = frozenset(
+    {"license", "license_name", "license_link", "library_name", "pipeline_tag", "metrics", "model-index", "datasets"}
+)
+_DIGITS = 4
+
+
+def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[str, Any]) -> ModelCardData:
+    """The metadata of a card.
+
+    Args:
+        facts: The files.
+        repo_id: `NAME/MODEL`.
+        license: Of the model.
+        previous: The metadata that is on the Hub now.
+    """
+    corpus = trained_on(facts)
+    model_type = str(facts.config.get("model_type", ""))
+    streams = facts.config.get("causal") and not facts.config.get("bidirectional")
+    tags = ["speech", "audio", "hf_speech", model_type.replace("_", "-"), *(["streaming"] if streams else [])]
+    kept = {key: value for key, value in previous.items() if key not in _OURS | {"tags", "language"}}
+    return ModelCardData(
+        language=corpus.languages or previous.get("language"),
+        license=license.name,
+        license_name=license.title,
+        license_link=FILE if license.title else None,
+        library_name="transformers",
+        pipeline_tag=facts.task,
+        tags=[*tags, *(tag for tag in previous.get("tags") or [] if tag not in tags)],
+        datasets=[corpus.dataset] if corpus.dataset else None,
+        metrics=list(dict.fromkeys(metric_name(metric)[0] for metric in facts.main.metrics)),
+        model_name=repo_id.rpartition("/")[2],
+        eval_results=eval_results(facts),
+        **kept,
+    )
+
+
+def eval_results(facts: RunFacts) -> list[EvalResult]:
+    """The figures of the evaluation files, as the model-index has them.
+
+    Those of a validation split, on which choices were made, are left out where there are others.
+    """
+    others = [entry for entry in facts.evaluations if entry.split not in ("validation", "train")]
+    return [_eval_result(facts, entry, metric) for entry in others or facts.evaluations for metric in entry.metrics]
+
+
+def read_metadata(card: str) -> dict[str, Any]:
+    """The metadata of a card as plain data; empty where it has none.
+
+    Raises:
+        PublishError: If it is not valid.
+    """
+    if not REGEX_YAML_BLOCK.match(card):
+        return {}
+    try:
+        return dict(ModelCard(card).data.to_dict())
+    except Exception as error:  # yaml's errors, and the client's own.
+        reason = " ".join(str(error).split())
+        raise PublishError(f"The metadata at the top of the card is not valid ({reason}): correct it.") from error
+
+
+def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
+    """Refuses metadata that is incomplete or differs from the files.
+
+    Raises:
+        PublishError: With the first difference.
+    """
+    for key in NEEDED:
+        if not metadata.get(key):
+            raise PublishError(f"The card's metadata has no {key}: add it, or let the card be rendered.")
+    if metadata["pipeline_tag"] != facts.task:
+        raise PublishError(
+            f"The card's pipeline_tag is {metadata['pipeline_tag']}, and the evaluations are of {facts.task}: correct "
+            "it."
+        )
+    _, claimed = model_index_to_eval_results(metadata["model-index"])
+    known = eval_results(facts)
+    for result in claimed:
+        same = [other for other in known if other.is_equal_except_value(result)]
+        if not same:
+            raise PublishError(
+                f"The card's model-index has {result.metric_type} on the {result.dataset_split} split of "
+                f"{result.dataset_name}, which no evaluation file has: remove it, or evaluate."
+            )
+        if all(other.metric_value != result.metric_value for other in same):
+            raise PublishError(
+                f"The card's model-index says {result.metric_type} = {result.metric_value} on the "
+                f"{result.dataset_split} split, and the evaluation file says {same[0].metric_value}: correct the card."
+            )
+    for result in known:
+        if result not in claimed:
+            raise PublishError(
+                f"The card's model-index lacks {result.metric_type} on the {result.dataset_split} split of "
+                f"{result.dataset_name}, which was measured: let the card be rendered."
+            )
+
+
+def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalResult:
+    corpus = measured_on(facts, evaluation)
+    how = f", {found}" if evaluation.decoder and (found := decoding(evaluation)) else ""
+    return EvalResult(
+        task_type=evaluation.task,
+        task_name=TASK_TITLES.get(evaluation.task),
+        dataset_type=corpus.dataset or corpus.name,
+        dataset_name=corpus.title,
+        dataset_split=evaluation.split,
+        dataset_revision=evaluation.content.get("corpus_revision"),
+        metric_type=metric_name(metric)[0],
+        metric_name=f"{metric_name(metric)[1]}{how}",
+        metric_value=round(float(evaluation.metrics[metric]), _DIGITS),
+    )
+
+
+__all__ = ["card_data", "check_metadata", "eval_results", "read_metadata"]

@@ -1,0 +1,217 @@
+"""Which files can run something when they are opened: pickles and programs, whatever they are called.
+
+Names lie, so contents are read: a pickle is recognized by following its own instructions (`pickletools` reads them and
+runs none), inside archives and compressed files too. That PyTorch's `.pt` and `.bin`, joblib files and NumPy files of
+objects are pickles in disguise follows from that. Names alone are enough where the usual loader of such a file
+unpickles.
+"""
+
+from __future__ import annotations
+
+import bz2
+import importlib.util
+import io
+import lzma
+import pickletools
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+PICKLE_SUFFIXES = frozenset(
+    {".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".mar", ".nemo"}
+)
+PROGRAM_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("so", "dll", "dylib", "exe", "com", "bat", "cmd", "ps1", "vbs", "msi", "deb", "rpm", "apk"),
+        *("jar", "class", "pyc", "pyd", "pyo", "whl", "egg"),
+    )
+)
+_MAGIC = (
+    (b"\x7fELF", "a program (ELF)"),
+    (b"\xfe\xed\xfa\xce", "a program (Mach-O)"),
+    (b"\xfe\xed\xfa\xcf", "a program (Mach-O)"),
+    (b"\xce\xfa\xed\xfe", "a program (Mach-O)"),
+    (b"\xcf\xfa\xed\xfe", "a program (Mach-O)"),
+    (b"\xca\xfe\xba\xbe", "a program (Mach-O or Java)"),
+    (b"\0asm", "a program (WebAssembly)"),
+    (b"dex\n", "a program (Android)"),
+)
+# What makes a pickle run something.
+_CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
+_READ = 1 << 20  # bytes looked at of each file, and unpacked of each member of an archive
+_DEPTH = 3  # archives in archives
+_MEMBERS = 10_000
+
+
+def what_runs(path: Path) -> str | None:
+    """Says what a file is if opening it could run something.
+
+    Args:
+        path: The file.
+
+    Returns:
+        "a pickle", "a program (ELF)", "an archive with a pickle (data.pkl)", or None for a harmless one.
+    """
+    by_name = _by_suffix(path.suffix.lower())
+    with path.open("rb") as stream:
+        head = stream.read(_READ)
+        found = _by_content(head, stream, depth=0)
+    return found or by_name
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip or tar archive, or hides a zip archive behind content of its own."""
+    with path.open("rb") as stream:
+        return zipfile.is_zipfile(stream) or _tar_members(stream) is not None
+
+
+def is_pickle(head: bytes) -> bool:
+    """Whether bytes begin with a pickle of any protocol.
+
+    A pickle of protocol 2 or later names its protocol first. One of protocol 0 or 1 is text or nearly so: it must come
+    to its end with a call on the way or as all there is, or call something that exists here, for a loader runs the
+    calls before it finds that the end is missing.
+
+    Args:
+        head: The first bytes of a file, up to a megabyte.
+    """
+    names: list[str] = []
+    exists = False
+    try:
+        for operation, argument, position in pickletools.genops(io.BytesIO(head)):
+            names.append(operation.name)
+            if operation.name in ("GLOBAL", "INST"):
+                exists = exists or _module_exists(str(argument).split(" ")[0])
+            if operation.name == "STOP":
+                whole = position is not None and not head[position + 1 :].strip() and len(names) > 2
+                return names[0] == "PROTO" or bool(_CALLS & set(names)) or whole
+    except Exception:  # Bytes that are no pickle fail anywhere in pickletools, in many ways.
+        pass
+    if names[:1] == ["PROTO"]:
+        return len(names) > 2
+    return exists and bool({"REDUCE", "INST", "OBJ"} & set(names))
+
+
+def _module_exists(name: str) -> bool:
+    top = name.partition(".")[0]
+    if not top.isidentifier():
+        return False
+    try:
+        return top in sys.stdlib_module_names or importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _by_suffix(suffix: str) -> str | None:
+    if suffix in PICKLE_SUFFIXES:
+        return f"a pickle by its name ({suffix})"
+    return f"a program by its name ({suffix})" if suffix in PROGRAM_SUFFIXES else None
+
+
+def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None:
+    """What bytes are, looking into archives; `whole` can be sought and read again."""
+    for magic, what in _MAGIC:
+        if head.startswith(magic):
+            return what
+    if head[:2] == b"MZ" and b"PE\0\0" in head[:4096]:
+        return "a program (Windows)"
+    if head[2:4] == b"\r\n" and head[1:2] in (b"\x0b", b"\x0c", b"\x0d", b"\x0e", b"\x0f"):
+        return "a program (Python bytecode)"
+    if head.startswith(b"\x93NUMPY") and b"|O" in head[:1024]:
+        return "a NumPy file of pickled objects"
+    if is_pickle(head):
+        return "a pickle"
+    if depth == _DEPTH:
+        return None
+    for inside, content in _unpacked(head, whole):
+        within = _by_content(content, io.BytesIO(content), depth + 1) or _by_suffix(Path(inside).suffix.lower())
+        if within is not None:
+            return f"an archive with {within} inside ({inside})" if inside else f"{within}, compressed"
+    return None
+
+
+def _unpacked(head: bytes, whole: io.BufferedIOBase) -> list[tuple[str, bytes]]:
+    """Names and first bytes of what is in an archive; one without a name of a compressed file."""
+    for magic, opener in _COMPRESSIONS:
+        if head.startswith(magic):
+            members = _tar_members(whole)
+            if members is not None:
+                return members
+            content = _some(opener, head)
+            return [] if content is None else [("", content)]
+    whole.seek(0)
+    if zipfile.is_zipfile(whole):
+        whole.seek(0)
+        return _zip_members(whole)
+    return _tar_members(whole) or []
+
+
+def _zip_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]]:
+    members = []
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            for info in archive.infolist()[:_MEMBERS]:
+                content = b""
+                if not info.flag_bits & 1:  # Not encrypted.
+                    with archive.open(info) as member:
+                        content = member.read(_READ)
+                members.append((info.filename, content))
+    except (zipfile.BadZipFile, NotImplementedError, OSError, zlib.error, EOFError):
+        pass  # What can be read of a damaged one has been.
+    return members
+
+
+def _tar_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]] | None:
+    stream.seek(0)
+    members = []
+    try:
+        with tarfile.open(fileobj=stream, mode="r:*") as archive:
+            for info in archive:
+                file = archive.extractfile(info) if info.isfile() else None
+                members.append((info.name, b"" if file is None else file.read(_READ)))
+                if len(members) == _MEMBERS:
+                    break
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError):
+        return members or None
+    return members or None
+
+
+def _some(opener: Callable[[bytes], bytes], head: bytes) -> bytes | None:
+    """The first bytes of compressed ones, as far as they can be unpacked."""
+    try:
+        return opener(head)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
+        return None
+
+
+def _gzip(data: bytes) -> bytes:
+    return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _READ)
+
+
+def _zlib(data: bytes) -> bytes:
+    return zlib.decompressobj().decompress(data, _READ)
+
+
+def _bz2(data: bytes) -> bytes:
+    return bz2.BZ2Decompressor().decompress(data, _READ)
+
+
+def _xz(data: bytes) -> bytes:
+    return lzma.LZMADecompressor().decompress(data, _READ)
+
+
+_COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
+    (b"\x1f\x8b", _gzip),
+    (b"BZh", _bz2),
+    (b"\xfd7zXZ\0", _xz),
+    (b"\x78\x01", _zlib),
+    (b"\x78\x5e", _zlib),
+    (b"\x78\x9c", _zlib),
+    (b"\x78\xda", _zlib),
+)
+
+__all__ = ["is_archive", "is_pickle", "what_runs"]

@@ -1,0 +1,142 @@
+"""Under which license a repository goes out: never under none, and never under one whose text is not there.
+
+A run folder may have a LICENSE, or a license is named. Where nothing says otherwise, it is Apache-2.0: the license of
+the code that travels with every model, whose text must come along in any case.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from hf_speech.errors import PublishError
+
+FILE = "LICENSE"
+CODE_FILE = "LICENSE-CODE"
+OF_THE_CODE = "apache-2.0"
+# Names that the Hub knows and SPDX does not.
+_OF_THE_HUB = frozenset(
+    {"other", "openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m", "bigcode-openrail-m"}
+    | {"cc", "pddl", "bsd", "gpl", "lgpl", "llama2", "llama3", "gemma", "c-uda"}
+)
+_RECOGNIzED = (
+    ("apache-2.0", r"Apache License\s+Version 2\.0"),
+    ("mit", r"Permission is hereby granted, free of charge"),
+    ("bsd-3-clause", r"Redistribution and use in source and binary forms.*Neither the name"),
+    ("bsd-2-clause", r"Redistribution and use in source and binary forms"),
+    ("cc0-1.0", r"CC0 1\.0 Universal"),
+    ("cc-by-nc-sa-4.0", r"Attribution-NonCommercial-ShareAlike 4\.0"),
+    ("cc-by-nc-nd-4.0", r"Attribution-NonCommercial-NoDerivatives 4\.0"),
+    ("cc-by-nc-4.0", r"Attribution-NonCommercial 4\.0"),
+    ("cc-by-sa-4.0", r"Attribution-ShareAlike 4\.0"),
+    ("cc-by-nd-4.0", r"Attribution-NoDerivatives 4\.0"),
+    ("cc-by-4.0", r"Attribution 4\.0 International"),
+    ("agpl-3.0", r"GNU AFFERO GENERAL PUBLIC LICENSE\s+Version 3"),
+    ("lgpl-3.0", r"GNU LESSER GENERAL PUBLIC LICENSE\s+Version 3"),
+    ("gpl-3.0", r"GNU GENERAL PUBLIC LICENSE\s+Version 3"),
+    ("gpl-2.0", r"GNU GENERAL PUBLIC LICENSE\s+Version 2"),
+    ("mpl-2.0", r"Mozilla Public License,? [Vv]ersion 2\.0"),
+)
+
+
+@dataclass(frozen=True)
+class License:
+    """A license.
+
+    Attributes:
+        name: The Hub's name of it, `other` for one that the Hub does not know.
+        title: What `other` is called.
+        text: Its text.
+    """
+
+    name: str
+    title: str | None
+    text: str
+
+
+def find_license(folder: Path, given: str | None = None, previous: str | None = None) -> License:
+    """Finds the license of what lies in a folder.
+
+    Args:
+        folder: A run folder, perhaps with a file LICENSE.
+        given: The Hub's name of the license as the user gave it, or None.
+        previous: The Hub's name on the card that is there now, or None.
+
+    Raises:
+        PublishError: If the name is none, the file is empty or of another license, or the text is missing.
+    """
+    path = folder / FILE
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    if text is not None and not text.strip():
+        raise PublishError(f"{path} is empty: write the license into it, or remove it.")
+    recognized = None if text is None else recognize(text)
+    if given is not None:
+        check_name(given)
+        if recognized not in (None, "other", given) and given != "other":
+            raise PublishError(f"{path} is the text of {recognized}, not of {given}: correct one of them.")
+    name = given or recognized or previous or OF_THE_CODE
+    if text is None:
+        if name != OF_THE_CODE:
+            raise PublishError(f"The text of the license {name} is missing: put it into {path}.")
+        text = license_of_the_code()
+    return License(name, _title(text) if name == "other" else None, text)
+
+
+def check_name(name: str) -> None:
+    """Refuses what is neither a name of SPDX nor of the Hub.
+
+    Raises:
+        PublishError: With the remedy.
+    """
+    if name in _OF_THE_HUB:
+        return
+    try:
+        known = name == name.lower() and bool(canonicalize_license_expression(name)) and " " not in name
+    except InvalidLicenseExpression:
+        known = False
+    if not known:
+        raise PublishError(
+            f"There is no license {name!r}: give its SPDX name in small letters, such as apache-2.0, mit or cc-by-4.0, "
+            "or other."
+        )
+
+
+def recognize(text: str) -> str:
+    """The Hub's name of a license by its text, `other` for one that is not known here."""
+    return next((name for name, form in _RECOGNIzED if re.search(form, text, re.DOTALL)), "other")
+
+
+def license_of_the_code() -> str:
+    """The text of the license of this package, hence of the code that travels."""
+    try:
+        text = importlib.metadata.distribution(__name__.partition(".")[0]).read_text("licenses/LICENSE")
+    except importlib.metadata.PackageNotFoundError:
+        text = None
+    checkout = Path(__file__).resolve().parents[4] / FILE
+    if text is None and checkout.is_file():
+        text = checkout.read_text(encoding="utf-8")
+    if text is None:
+        raise PublishError("The LICENSE of hf_speech is missing from its installation: install the package again.")
+    return text
+
+
+def _title(text: str) -> str:
+    """A name for a license the Hub does not know: its first line."""
+    first = next(line.strip() for line in text.splitlines() if line.strip())
+    return re.sub(r"[^a-z0-9.]+", "-", first.lower()).strip("-")[:60] or "see-license"
+
+
+__all__ = [
+    "CODE_FILE",
+    "FILE",
+    "OF_THE_CODE",
+    "License",
+    "check_name",
+    "find_license",
+    "license_of_the_code",
+    "recognize",
+]

@@ -1,0 +1,253 @@
+"""Whether the code beside the weights runs where only the card's requirements are installed.
+
+transformers copies the files that `auto_map` names, and those they import as `from .x import y`, into a flat folder of
+a stranger's cache and imports them there. What reaches outside that folder, or what a stranger has not been told to
+install, fails there and nowhere else: so it is read from the syntax tree here. transformers itself finds relative
+imports with a regular expression, which takes examples in docstrings for code; its findings are compared.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from transformers.dynamic_module_utils import get_relative_imports
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+from hf_speech.errors import PublishError
+
+CONFIG_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
+PACKAGE = __name__.partition(".")[0]
+_PIP_INSTALL = re.compile(r"pip3? install\s+([^`\n]*)")
+
+
+def remote_files(folder: Path) -> list[str]:
+    """The Python files that a model folder needs: those that its `auto_map`s name, and what they import.
+
+    Args:
+        folder: The model folder.
+
+    Returns:
+        Their names, sorted; none for a model of transformers itself.
+
+    Raises:
+        PublishError: If one is missing or lies in another repository, or the code of the model is not named at all.
+    """
+    wanted: list[tuple[str, str]] = []
+    for config in CONFIG_FILES:
+        if (folder / config).is_file():
+            auto_map = json.loads((folder / config).read_text(encoding="utf-8")).get("auto_map", {})
+            wanted += [(_module(reference, config), config) for reference in _references(auto_map)]
+    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if model_type not in CONFIG_MAPPING_NAMES and not any(config == "config.json" for _, config in wanted):
+        raise PublishError(
+            f"The config.json of {folder} names no code (auto_map), and transformers has no model {model_type!r}: save "
+            "the model with save_pretrained of its own class."
+        )
+    found: set[str] = set()
+    while wanted:
+        module, origin = wanted.pop()
+        name = f"{module}.py"
+        if name in found:
+            continue
+        path = folder / name
+        if not path.is_file():
+            raise PublishError(
+                f"{origin} needs {name}, which {folder} does not have: save the model again, so that its code lies "
+                "beside it."
+            )
+        found.add(name)
+        wanted += [(sibling, name) for sibling in _siblings(path)]
+    return sorted(found)
+
+
+def check_code(folder: Path, files: Iterable[str], card: str) -> None:
+    """Refuses code that a stranger cannot run.
+
+    Args:
+        folder: The folder with the code.
+        files: Names of the Python files, all directly in it.
+        card: The card, whose `pip install` lines are the requirements.
+
+    Raises:
+        PublishError: On an import that is not flat, or of what the card does not list.
+    """
+    names = sorted(files)
+    listed = requirements_of(card)
+    for name in names:
+        tree = _parse(folder / name)
+        for node, imported in _imports(tree):
+            _check_flat(name, node, folder)
+            top = imported.partition(".")[0]
+            if _level(node) or not top or top in sys.stdlib_module_names:
+                continue
+            if top == PACKAGE:
+                raise PublishError(
+                    f"{name} imports {PACKAGE} (line {node.lineno}), which strangers do not have: write "
+                    f"`from .{imported.rpartition('.')[2]} import ...`."
+                )
+            if f"{top}.py" in names:
+                raise PublishError(
+                    f"{name} imports its sibling {top} as if it were installed (line {node.lineno}): write "
+                    f"`from .{top} import ...`."
+                )
+            if not _provided(top, listed) and not _is_optional(tree, node):
+                raise PublishError(
+                    f"{name} imports {top} (line {node.lineno}), which the card's requirements do not list: name it in "
+                    "a `pip install` line of the card, or do without it."
+                )
+        code = {f"{sibling}.py" for sibling in _siblings(folder / name)}
+        for imagined in get_relative_imports(folder / name):
+            if f"{imagined}.py" not in code:
+                raise PublishError(
+                    f"{name} has an import of .{imagined} in a docstring, which transformers takes for code: write the "
+                    "example without it."
+                )
+
+
+def check_listed(folder: Path, listed: str, given: frozenset[str] = frozenset()) -> None:
+    """Refuses Python files, in any sub-folder, that import what a list of requirements does not have.
+
+    Args:
+        folder: The folder of a program, such as a Space.
+        listed: The content of its requirements.txt.
+        given: Packages that are there without being asked for.
+
+    Raises:
+        PublishError: On the first such import.
+    """
+    names = {
+        canonicalize_name(requirement.name) for line in listed.splitlines() if (requirement := _requirement(line))
+    } | given
+    files = sorted(folder.rglob("*.py"))
+    own = {path.stem for path in files} | {path.parent.name for path in files if path.parent != folder}
+    for path in files:
+        tree = _parse(path)
+        for node, imported in _imports(tree):
+            top = imported.partition(".")[0]
+            if _level(node) or top in sys.stdlib_module_names or top in own:
+                continue
+            if not _provided(top, names) and not _is_optional(tree, node):
+                raise PublishError(
+                    f"{path.relative_to(folder)} imports {top} (line {node.lineno}), which requirements.txt does not "
+                    "list: add it."
+                )
+
+
+def requirements_of(text: str) -> set[str]:
+    """The packages that the `pip install` lines of a text name, in canonical spelling."""
+    found: set[str] = set()
+    for line in _PIP_INSTALL.findall(text):
+        for word in re.findall(r"'[^']*'|\"[^\"]*\"|\S+", line):
+            if requirement := _requirement(word.strip("'\"")):
+                found.add(canonicalize_name(requirement.name))
+    return found
+
+
+def _check_flat(name: str, node: ast.Import | ast.ImportFrom, folder: Path) -> None:
+    if not isinstance(node, ast.ImportFrom) or not node.level:
+        return
+    where = f"{name} has `from {'.' * node.level}{node.module or ''} import ...` (line {node.lineno})"
+    if node.level > 1:
+        raise PublishError(f"{where}, which reaches above the folder: the code travels flat, write `from .x import y`.")
+    if node.module is None:
+        raise PublishError(f"{where}, which transformers does not see: write `from .x import y`.")
+    if "." in node.module:
+        raise PublishError(
+            f"{where}, which reaches into a sub-folder: the code travels flat, write `from .x import y`."
+        )
+    if not (folder / f"{node.module}.py").is_file():
+        raise PublishError(f"{where}, and there is no {node.module}.py beside it: save the model with all of its code.")
+
+
+def _level(node: ast.Import | ast.ImportFrom) -> int:
+    """The dots before the module of an import."""
+    return node.level if isinstance(node, ast.ImportFrom) else 0
+
+
+def _requirement(text: str) -> Requirement | None:
+    """A requirement, or None for an option, a comment or a path."""
+    try:
+        return Requirement(text.partition(" #")[0].strip())
+    except InvalidRequirement:
+        return None
+
+
+def _references(auto_map: dict[str, object]) -> Iterator[str]:
+    """The classes that an `auto_map` names; tokenizers have two, one of them perhaps null."""
+    for value in auto_map.values():
+        for reference in value if isinstance(value, list) else [value]:
+            if isinstance(reference, str):
+                yield reference
+
+
+def _module(reference: str, config: str) -> str:
+    if "--" in reference:
+        raise PublishError(
+            f"{config} takes its code from another repository ({reference.partition('--')[0]}), which a revision does "
+            "not pin: save the model with its code beside it."
+        )
+    module = reference.rpartition(".")[0]
+    if not module.isidentifier():
+        raise PublishError(f"{config} names its code as {reference!r}: it must be FILE.CLASS, in the folder itself.")
+    return module
+
+
+def _siblings(path: Path) -> list[str]:
+    """The siblings that a file imports, by the syntax tree."""
+    return [
+        node.module
+        for node, _ in _imports(_parse(path))
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module and "." not in node.module
+    ]
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return _tree(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        raise PublishError(f"{path.name} is not Python ({error}): correct it.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(code: str) -> ast.Module:
+    return ast.parse(code)
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:
+    """Each import with the module it names, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node, node.module or ""
+
+
+def _is_optional(tree: ast.Module, wanted: ast.AST) -> bool:
+    """Whether an import stands in a `try`: transformers does not demand such packages."""
+    tries = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
+    return any(child is wanted for node in tries for child in ast.walk(node))
+
+
+@functools.cache
+def _packages_of_modules() -> Mapping[str, list[str]]:
+    """The packages installed here by the modules that they bring: it takes a while to look through them all."""
+    return importlib.metadata.packages_distributions()
+
+
+def _provided(module: str, listed: set[str]) -> bool:
+    """Whether one of the listed packages is the one that has this module."""
+    if canonicalize_name(module) in listed:
+        return True
+    return any(canonicalize_name(package) in listed for package in _packages_of_modules().get(module, []))
+
+
+__all__ = ["check_code", "check_listed", "remote_files", "requirements_of"]

@@ -1,0 +1,1 @@
+"""The Hub: repositories, pushing in one commit, and verification of what arrived."""

@@ -1,0 +1,262 @@
+"""Push: a staged folder becomes one commit of a repository, or nothing happens.
+
+Decisions:
+
+- A repository is made private, whatever is wanted in the end; it is opened after everything else has gone well. One
+  that is public already is written to only with `public=True`.
+- One commit with its parent named: whoever committed meanwhile is not overwritten. What is on the Hub and not in the
+  folder goes away in the same commit. Where nothing differs there is no commit.
+- When a commit fails, the Hub is asked what has become of it: an answer that was lost is no failure.
+- Afterwards the Hub's own list of files is held against the folder.
+- A tag comes last, when what it marks has been verified; it never moves.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.hub.repository import Checksums, Repository, State, local_files, require_login
+from hf_speech.publishing.staging import Staged
+
+# The Hub's own, which no folder has.
+KEPT = frozenset({".gitattributes"})
+_LOOKS = 5
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to.
+
+    Attributes:
+        repository: Where.
+        commit: The sha of the commit that holds exactly the folder, whether just made or there before.
+        changed: Whether a commit was made.
+        private: Whether the repository is private.
+        added: Files that were sent.
+        removed: Files that are no longer there.
+        pull_request: The page of the pull request that holds the commit, if it is one.
+    """
+
+    repository: Repository
+    commit: str
+    changed: bool
+    private: bool
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    pull_request: str | None = None
+
+
+def push(
+    staged: Staged,
+    repository: Repository,
+    *,
+    public: bool = False,
+    tag: str | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    space_sdk: str | None = None,
+    since: State | None = None,
+) -> Pushed:
+    """Sends a staged folder to the Hub in one commit.
+
+    Args:
+        staged: What `stage` made.
+        repository: Where to.
+        public: Whether the repository may be public. It is not opened here: `finish` does.
+        tag: The tag that `finish` will be asked for, refused here if it is taken.
+        create_pr: Open a pull request instead of committing.
+        message: Title of the commit.
+        space_sdk: What a Space that has to be made runs on.
+        since: The repository as it was when the folder was made, if that depends on it.
+
+    Raises:
+        PublishError: If the Hub refuses or cannot be reached; nothing has changed there then.
+    """
+    require_login()
+    if create_pr and tag is not None:
+        raise PublishError("A tag marks what is published: merge the pull request first, or leave out --create_pr.")
+    local = local_files(staged.folder)
+    state = repository.look()
+    if state is None:
+        if create_pr:
+            raise PublishError(f"There is no {repository.words.removeprefix('the ')} yet: leave out --create_pr.")
+        state = _create(repository, space_sdk)
+        _check_created_private(repository, state)
+    elif not state.private and not public:
+        raise PublishError(
+            f"{repository.name} is public: pass --public if this is to be seen by everybody, or make it private at "
+            f"{repository.url}/settings."
+        )
+    if since is not None and since.commit != state.commit:
+        raise PublishError(
+            f"Somebody else has changed {repository.name} meanwhile, and nothing was written over it: run the same "
+            "command again, which starts from what is there now."
+        )
+    added = [path for path, checksums in local.items() if not checksums.match(state.files.get(path))]
+    removed = sorted(set(state.files) - set(local) - KEPT)
+    if tag is not None:
+        _check_tag(repository, state, tag, changed=bool(added or removed))
+    if not added and not removed:
+        return Pushed(repository, state.commit, changed=False, private=state.private)
+    if create_pr and (there := _open_pull_request(repository, local)) is not None:
+        return Pushed(repository, there[0], changed=False, private=state.private, pull_request=there[1])
+
+    operations = [CommitOperationAdd(path, str(staged.folder / path)) for path in added]
+    operations += [CommitOperationDelete(path, is_folder=False) for path in removed]
+    title = message or f"Publish {repository.name.split('/')[1]} with hf_speech"
+    pull_request = None
+    try:
+        with repository.explained():
+            commit = HfApi().create_commit(
+                repository.name,
+                operations,
+                commit_message=title,
+                repo_type=repository.kind,
+                parent_commit=state.commit,
+                create_pr=create_pr,
+            )
+    except PublishError:
+        settled = None if create_pr else _settled(repository, local)
+        if settled is None:
+            raise
+        sha = settled.commit
+    else:
+        sha, pull_request = commit.oid, commit.pr_url
+    now = _seen(repository, sha)
+    _check_arrived(repository, now, local)
+    return Pushed(repository, sha, True, now.private, tuple(added), tuple(removed), pull_request)
+
+
+def finish(pushed: Pushed, *, public: bool = False, tag: str | None = None) -> Pushed:
+    """Tags what was pushed, opens the repository if it is to be public, and checks who sees it now.
+
+    Args:
+        pushed: What `push` gave.
+        public: Whether everybody is to see the repository.
+        tag: Name of the tag.
+
+    Raises:
+        PublishError: If the Hub refuses, or the repository is seen by others than it was to be.
+    """
+    repository, api = pushed.repository, HfApi()
+    with repository.explained():
+        if tag is not None:
+            api.create_tag(repository.name, tag=tag, revision=pushed.commit, repo_type=repository.kind, exist_ok=True)
+        if public and pushed.private:
+            api.update_repo_settings(repository.name, private=False, repo_type=repository.kind)
+    state = repository.look()
+    if state is None:
+        raise PublishError(f"{repository.name} cannot be seen any more: look at {repository.url}.")
+    if tag is not None and state.tags.get(tag) != pushed.commit:
+        raise PublishError(f"The tag {tag} of {repository.name} is on another commit: choose another tag.")
+    if state.private == public:
+        is_now = "private" if state.private else "public"
+        raise PublishError(
+            f"{repository.name} is {is_now}, which it was not to be: set it right at {repository.url}/settings."
+        )
+    return Pushed(**{**vars(pushed), "private": state.private})
+
+
+def _create(repository: Repository, space_sdk: str | None) -> State:
+    """A new, private repository."""
+    with repository.explained():
+        HfApi().create_repo(
+            repository.name, repo_type=repository.kind, private=True, exist_ok=True, space_sdk=space_sdk
+        )
+    state = repository.look()
+    if state is None:
+        raise PublishError(f"This login may not see {repository.words}: check the name and the login.")
+    return state
+
+
+def _check_created_private(repository: Repository, state: State) -> None:
+    """An organization can decide that new repositories are public: then nothing is sent."""
+    if state.private:
+        return
+    with repository.explained():
+        HfApi().update_repo_settings(repository.name, private=True, repo_type=repository.kind)
+    now = repository.look()
+    if now is None or not now.private:
+        raise PublishError(
+            f"{repository.name} was to be made private and came out public, so nothing was sent: make it private at "
+            f"{repository.url}/settings and run the command again."
+        )
+
+
+def _check_tag(repository: Repository, state: State, tag: str, *, changed: bool) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", tag) or tag.endswith((".", ".lock")) or ".." in tag:
+        raise PublishError(f"'{tag}' cannot be a tag: take letters, digits, dots and dashes, such as v1.")
+    at = state.tags.get(tag)
+    if at is not None and (changed or at != state.commit):
+        raise PublishError(
+            f"The tag {tag} of {repository.name} is taken by the commit {at[:8]}: choose another, such as {_next(tag)}."
+        )
+
+
+def _next(tag: str) -> str:
+    """The tag after a tag: v2 after v1, v1.10 after v1.9."""
+    match = re.search(r"(\d+)$", tag)
+    return f"{tag}-2" if match is None else f"{tag[: match.start()]}{int(match[1]) + 1}"
+
+
+def _settled(repository: Repository, local: dict[str, Checksums]) -> State | None:
+    """The repository, if it has what was sent although the answer said otherwise or never came."""
+    try:
+        state = repository.look()
+    except PublishError:
+        return None
+    return state if state is not None and not _differences(state.files, local) else None
+
+
+def _seen(repository: Repository, commit: str) -> State:
+    """The repository at a commit, which may need a moment to be seen everywhere."""
+    for left in range(_LOOKS, -1, -1):
+        try:
+            state = repository.look(commit)
+            if state is not None:
+                return state
+        except PublishError:
+            if left == 0:
+                raise
+        time.sleep(0.5 * (_LOOKS - left))
+    raise PublishError(f"{repository.name} cannot be seen after the commit: look at {repository.url}.")
+
+
+def _check_arrived(repository: Repository, state: State, local: dict[str, Checksums]) -> None:
+    if differing := _differences(state.files, local):
+        raise PublishError(
+            f"The commit {state.commit[:8]} of {repository.name} is not what was sent ({', '.join(differing[:3])} "
+            "differ): run the same command again."
+        )
+
+
+def _differences(files: dict[str, str], local: dict[str, Checksums]) -> list[str]:
+    """Files that are not the same on both sides."""
+    differing = [path for path, checksums in local.items() if not checksums.match(files.get(path))]
+    return differing + sorted(set(files) - set(local) - KEPT)
+
+
+def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> tuple[str, str] | None:
+    """Commit and page of an open pull request that holds exactly these files."""
+    with repository.explained():
+        found = list(
+            HfApi().get_repo_discussions(
+                repository.name,
+                repo_type=repository.kind,
+                discussion_type="pull_request",
+                discussion_status="open",
+            )
+        )
+    for request in found:
+        state = repository.look(request.git_reference)
+        if state is not None and not _differences(state.files, local):
+            return state.commit, request.url
+    return None
+
+
+__all__ = ["Pushed", "finish", "push"]

@@ -1,0 +1,291 @@
+"""Verification: what is on the Hub, fetched anew, does elsewhere what it did here.
+
+Decisions:
+
+- A commit is verified, not a name: a branch or tag is looked up first, and the sha is what the answer speaks of.
+- Everything is downloaded into an empty cache and held against the Hub's checksums before any of it is run;
+  huggingface_hub itself compares sizes alone.
+- The model is loaded by `pipeline(task, model=NAME, revision=SHA, trust_remote_code=True)` in a fresh process that
+  cannot import hf_speech and is offline, so that no other code than that of the commit can come into play.
+- Code is run only if it is this package's own, or if the caller trusts it.
+- The probe clips that travel with the model must give the logits that travel with it, alone and in a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import ModelCard, constants, snapshot_download
+from safetensors.numpy import load_file
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.card.page import check_card
+from hf_speech.publishing.checks.remote_code import remote_files
+from hf_speech.publishing.hub.probes import PROBE_FILE, TOLERANCE, Probes
+from hf_speech.publishing.hub.repository import Kind, Repository, State, local_files
+
+_STRANGER = Path(__file__).with_name("isolated_load.py")
+_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A commit, downloaded whole and unharmed.
+
+    Attributes:
+        repository: Where from.
+        state: The repository at that commit.
+        folder: The files.
+        home: The empty HF_HOME that they were downloaded into.
+    """
+
+    repository: Repository
+    state: State
+    folder: Path
+    home: Path
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        repository: What was verified.
+        commit: At which commit.
+        found: What is as it should be, a clause each.
+        differences: What is not, a clause each; empty if all is well.
+        answers: What `pipeline(...)` says of each probe clip, of a model.
+    """
+
+    repository: Repository
+    commit: str
+    found: tuple[str, ...]
+    differences: tuple[str, ...] = ()
+    answers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it should be."""
+        return not self.differences
+
+    def summary(self) -> str:
+        """One line for the terminal, or one for each difference."""
+        name = f"{self.repository.name}@{self.commit}"
+        if not self.ok:
+            return "\n".join([f"DIFFERS {name}:", *(f"  {difference}" for difference in self.differences)])
+        return f"OK {name}: {'; '.join(self.found)}"
+
+
+@contextmanager
+def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> Iterator[Copy]:
+    """Downloads a commit into an empty cache, for as long as the context lasts.
+
+    Args:
+        name: `NAME/REPO`.
+        revision: Branch, tag or commit; None for the main branch.
+        kind: model, space or dataset.
+
+    Raises:
+        PublishError: If there is no such commit, it cannot be fetched, or a file arrives damaged.
+    """
+    repository = Repository(name, kind)
+    state = repository.look(revision)
+    if state is None:
+        raise PublishError(f"There is no {repository.words.removeprefix('the ')} that this login may see: check both.")
+    with tempfile.TemporaryDirectory(prefix="hf-speech-verify-") as temporary:
+        home = Path(temporary)
+        with repository.explained():
+            folder = snapshot_download(name, repo_type=kind, revision=state.commit, cache_dir=home / "hub")
+        arrived = local_files(Path(folder))
+        damaged = [
+            path for path, listed in state.files.items() if path not in arrived or not arrived[path].match(listed)
+        ]
+        if damaged:
+            raise PublishError(
+                f"{', '.join(damaged[:3])} of {name} did not arrive as the Hub lists it (another checksum): "
+                "run the command again; if it happens again, publish the file again."
+            )
+        yield Copy(repository, state, Path(folder), home)
+
+
+def verify_model(copy: Copy, *, trust_code: bool = False, against: Probes | None = None) -> Verification:
+    """Loads a downloaded model as a stranger would, and compares what it computes.
+
+    Args:
+        copy: What `downloaded` gave.
+        trust_code: Whether to run code that is not this package's own.
+        against: The logits expected; None for those that travel with the model.
+
+    Raises:
+        PublishError: If the model has no probe clips, has code that is not to be trusted, or cannot be loaded.
+    """
+    probes = against
+    if probes is None:
+        if PROBE_FILE not in copy.state.files:
+            raise PublishError(
+                f"{copy.repository.name} has no probe clips ({PROBE_FILE}): compare it with a run folder by --run_dir, "
+                "or publish it with hf-speech publish."
+            )
+        probes = Probes.load(copy.folder / PROBE_FILE)
+    if not trust_code and (foreign := foreign_code(copy.folder)):
+        raise PublishError(
+            f"{copy.repository.name} brings code that is not that of this version of hf_speech ({', '.join(foreign)}): "
+            "read it, and pass --trust_remote_code to run it."
+        )
+    try:
+        remote_files(copy.folder)
+    except PublishError as error:
+        raise PublishError(str(error).replace(str(copy.folder), copy.repository.name)) from error
+    logits, answers = run_stranger(copy, probes)
+    found = [f"{len(copy.state.files)} files as the Hub lists them", "loads without hf_speech"]
+    differences = list(probes.differences(logits))
+    if not differences:
+        largest = probes.largest_difference(logits)
+        found.append(f"{len(probes.clips)} probe clips give the same logits (largest difference {largest:.1g})")
+    if answers["padding"] > TOLERANCE:
+        differences.append(f"a clip in a batch differs from the clip alone by up to {answers['padding']:.2g}")
+    if own := [module for module in answers["code"] if module.startswith("hf_speech")]:
+        differences.append(f"the code that ran was this package's ({own[0]})")
+    return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences), answers["pipeline"])
+
+
+def foreign_code(folder: Path) -> list[str]:
+    """Python files of a model that are not byte for byte those of this package."""
+    own = Path(__file__).parents[2] / "models"
+    return [
+        path.name
+        for path in sorted(folder.rglob("*.py"))
+        if not (own / path.name).is_file() or (own / path.name).read_bytes() != path.read_bytes()
+    ]
+
+
+def run_stranger(copy: Copy, probes: Probes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Runs the clips in a process without hf_speech.
+
+    Args:
+        copy: The model.
+        probes: The clips.
+
+    Returns:
+        The logits by the clips' names, and `{"pipeline", "padding", "code"}`.
+
+    Raises:
+        PublishError: If the model cannot be loaded or run there.
+    """
+    work = copy.home / "work"
+    work.mkdir()
+    (work / "probes.safetensors").write_bytes(probes.to_bytes())
+    request = {
+        "model": copy.repository.name,
+        "revision": copy.state.commit,
+        "task": _task(copy),
+        "probes": "probes.safetensors",
+    }
+    (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-P", str(_STRANGER), "request.json"],
+            cwd=work,
+            env=_environment(copy.home),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PublishError(f"{copy.repository.name} did not answer within {_SECONDS} s: try again.") from error
+    if finished.returncode:
+        reason = (finished.stderr.strip().splitlines() or ["it ended without a word"])[-1][:300]
+        raise PublishError(
+            f"{copy.repository.name}@{copy.state.commit[:8]} cannot be loaded without hf_speech ({reason}): "
+            "correct the model and publish it again."
+        )
+    answers: dict[str, Any] = json.loads((work / "answers.json").read_text(encoding="utf-8"))
+    return load_file(work / "logits.safetensors"), answers
+
+
+def verify_figures(copy: Copy, measured: Mapping[str, Any]) -> Verification:
+    """Compares an evaluation made again with the files that travel with a model, and those with its card.
+
+    Args:
+        copy: The model.
+        measured: The evaluation made now, as its file would have it.
+
+    Raises:
+        PublishError: If the model brings no evaluation of this corpus and split.
+    """
+    name = f"{measured.get('corpus')}, {measured.get('split')}"
+    files = sorted(copy.folder.glob("evaluation/*.json"))
+    contents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    same = [
+        file
+        for file, content in contents.items()
+        if not content.get("decoder") and all(content.get(key) == measured.get(key) for key in ("corpus", "split"))
+    ]
+    if not same:
+        raise PublishError(f"{copy.repository.name} has no evaluation of {name}: choose a corpus and split it has.")
+    differences = compare_figures(contents[same[0]], measured)
+    try:
+        check_card((copy.folder / "README.md").read_text(encoding="utf-8"), copy.folder)
+    except PublishError as error:
+        differences.append(str(error).rstrip("."))
+    metrics = ", ".join(f"{metric} {value:.4g}" for metric, value in measured["metrics"].items())
+    found = (f"evaluated again on {name}: {metrics}", f"as in evaluation/{same[0]} and on the card")
+    return Verification(copy.repository, copy.state.commit, found, tuple(differences))
+
+
+def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
+    """What of an evaluation made again is not as it was published, a clause each.
+
+    Args:
+        published: The evaluation file that travels with the model.
+        measured: The same split, evaluated now.
+    """
+    name = f"{published.get('corpus')}, {published.get('split')}"
+    differences = []
+    if published.get("corpus_fingerprint") != measured.get("corpus_fingerprint"):
+        differences.append(f"{name}: the recordings or their references are not those of the published figures")
+    if published.get("num_utterances") != measured.get("num_utterances"):
+        counts = f"{measured.get('num_utterances')} utterances for {published.get('num_utterances')}"
+        differences.append(f"{name}: {counts}")
+    for metric, value in published.get("metrics", {}).items():
+        found = measured.get("metrics", {}).get(metric)
+        if found is None or not math.isclose(found, value, rel_tol=1e-6, abs_tol=1e-9):
+            differences.append(f"{name}: {metric} is {found} for {value}")
+    return differences
+
+
+def _task(copy: Copy) -> str:
+    """The task that the card names, which is the pipeline's."""
+    try:
+        task = ModelCard.load(copy.folder / "README.md", ignore_metadata_errors=True).data.pipeline_tag
+    except (OSError, ValueError):
+        task = None
+    if not task:
+        raise PublishError(f"The card of {copy.repository.name} names no pipeline_tag: publish it again.")
+    return str(task)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """That of this process, without tokens, offline, and with nothing but what was downloaded."""
+    left_out = ("HF_", "HUGGING", "TRANSFORMERS_", "PYTHONPATH")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "1",
+        "HF_ENDPOINT": constants.ENDPOINT,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+__all__ = ["Copy", "Verification", "compare_figures", "downloaded", "verify_figures", "verify_model"]

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from hf_speech.cli.app import main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(*words: str) -> int:
+    """Runs the command line in this process and returns its exit status."""
+    with pytest.raises(SystemExit) as exit_:
+        main(list(words))
+    return int(exit_.value.code or 0)
+
+
+@pytest.fixture
+def low_tone(tmp_path: Path, make_tone) -> str:
+    soundfile.write(tmp_path / "low.wav", make_tone(0.5, 300.0, 8000, 0.3), 8000)
+    return str(tmp_path / "low.wav")
+
+
+def test_train_says_where_and_how_good_and_what_next(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--output-dir", str(tmp_path / "run"), "--training.max-steps", "30", "--name", "short"]
+    assert run("train", str(tones_recipe), *words) == 0
+    printed = capsys.readouterr().out
+    assert "Corpus folder: 60 utterances inspected, 0 of them bad" in printed
+    assert "accuracy on the test split of folder: 100.00%" in printed
+    assert f"The model lies in {tmp_path / 'run'}" in printed
+    assert printed.count("\n  hf-speech") == 3
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+def test_train_says_that_there_is_nothing_to_evaluate_on(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--validation_fraction", "0", "--test_fraction", "0", "--training.load_best_model_at_end", "false"]
+    words += ["--training.max_steps", "1", "--output_dir", str(tmp_path / "run")]
+    assert run("train", str(tones_recipe), *words) == 0
+    printed = capsys.readouterr().out
+    assert "Not evaluated: folder has neither a test nor a validation split." in printed
+    assert f"The model lies in {tmp_path / 'run'}" in printed
+
+
+def test_evaluate_takes_the_corpus_of_the_run(
+    tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", str(tones_run), "--output", str(tmp_path / "report.json")) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metrics"]["accuracy"] == 1.0
+    assert report["corpus"] == "folder"
+    assert report["split"] == "test"
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_an_evaluation_lies_where_training_puts_its_own(tones_run: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tones_run, model)
+    (model / "evaluation" / "test.json").unlink()
+    before = {path.name for path in (model / "evaluation").glob("*.json")}
+    assert run("evaluate", str(model)) == 0
+    assert {path.name for path in (model / "evaluation").glob("*.json")} - before == {"test.json"}
+    assert run("evaluate", str(model), "--corpus", "folder", "--data_dir", str(tones_run.parent / "tones")) == 0
+    assert (model / "evaluation" / "folder-test.json").is_file()
+
+
+def test_evaluate_leaves_out_what_training_left_out(
+    tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tones = tmp_path / "tones"
+    shutil.copytree(tones_recipe.parent / "tones", tones)
+    # Whichever speaker is in the test split, one of the clips of each is damaged.
+    for speaker in range(3):
+        (tones / "low" / f"speaker{speaker}_0.wav").write_text("no sound")
+    words = ["--data_dir", str(tones), "--bad_rows", "skip", "--training.max_steps", "1"]
+    assert run("train", str(tones_recipe), *words, "--output_dir", str(tmp_path / "run")) == 0
+    trained = json.loads((tmp_path / "run" / "evaluation" / "test.json").read_text())
+    assert (trained["num_utterances"], trained["num_skipped"]) == (19, 1)
+    assert "_0.wav" in trained["skipped"][0]
+    assert run("evaluate", str(tmp_path / "run")) == 0
+    again = json.loads((tmp_path / "run" / "evaluation" / "test.json").read_text())
+    assert (again["num_utterances"], again["num_skipped"]) == (19, 1)
+    assert "1 more were left out of the figures" in capsys.readouterr().out
+
+
+def test_evaluate_on_another_corpus(tones_run: Path, digit_folder: Path, tmp_path: Path) -> None:
+    words = ["--corpus", "folder", "--data_dir", str(digit_folder), "--split", "validation", "--test_fraction", "0.2"]
+    assert run("evaluate", str(tones_run), *words, "--output", str(tmp_path / "r.json")) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["split"] == "validation"
+    assert 0 < report["num_utterances"] < 10
+
+
+def test_classify_prints_labels(tones_run: Path, low_tone: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("classify", str(tones_run), low_tone) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{low_tone}: low ")
+    assert "high" in printed
+    assert run("classify", str(tones_run), low_tone, "--top-k", "1", "--format", "json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["labels"][0]["label"] == "low"
+    assert len(result["labels"]) == 1
+
+
+def test_classify_goes_on_after_a_bad_file(
+    tones_run: Path, low_tone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.wav").write_text("these are words")
+    assert run("classify", str(tones_run), str(tmp_path / "notes.wav"), low_tone) == 1
+    printed = capsys.readouterr()
+    assert "low" in printed.out
+    assert "error: " in printed.err
+    assert "notes.wav" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nowhere.yaml"], "no recipe 'nowhere.yaml'"),
+        (["train", "digits", "--training.learning_rat", "1"], "did you mean 'training.learning_rate'"),
+        (["train", "--training.learning_rat", "1"], "did you mean 'training.learning_rate'"),
+        (["evaluate", "runs/nowhere", "--corpus", "fsdd"], "runs/nowhere"),
+        (["classify", "runs/nowhere", "x.wav"], "runs/nowhere"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_scripts_run_beside_the_library_of_their_name(tmp_path: Path) -> None:
+    for script, word in (("train.py", "--output"), ("evaluate.py", "--output"), ("download_data.py", "ravdess")):
+        finished = subprocess.run(
+            [sys.executable, REPOSITORY / "scripts" / script, "--help"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"COLUMNS": "200"},
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert word in finished.stdout
+
+
+def test_script_trains(tones_recipe: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), str(tones_recipe)]
+    command += ["--training.max_steps", "2", "--output_dir", str(tmp_path / "run")]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert (tmp_path / "run" / "evaluation" / "test.json").is_file()

@@ -1,0 +1,5 @@
+"""The fixtures that inference and evaluation share."""
+
+from saved_models import model_copy, saved_model, tones
+
+__all__ = ["model_copy", "saved_model", "tones"]

@@ -1,0 +1,155 @@
+"""Loading models: whole, or one sentence about what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_speech.errors import ModelError, RecipeError
+from hf_speech.inference import load_model
+from hf_speech.tasks import TASKS, AudioClassification
+
+
+def sentence(folder: Path | str, **arguments: object) -> str:
+    """The one sentence that loading ends with."""
+    with pytest.raises(ModelError) as caught:
+        load_model(folder, **arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text[-1] in ".?"
+    return text
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_saved_folder_is_loaded_whole(saved_model: Path):
+    loaded = load_model(saved_model, device="cpu")
+    assert loaded.task.name == "audio-classification"
+    assert loaded.name == str(saved_model)
+    assert loaded.sampling_rate == 8000
+    assert not loaded.model.training
+    assert loaded.revision.startswith("sha256:")
+    assert loaded.device == torch.device("cpu")
+
+
+def test_half_precision_weights_are_computed_in_float32(saved_model: Path, model_copy: Path):
+    weights = load_file(model_copy / "model.safetensors")
+    save_file({name: w.half() for name, w in weights.items()}, model_copy / "model.safetensors", {"format": "pt"})
+    edit_config(model_copy, dtype="float16")
+    loaded = load_model(model_copy, device="cpu")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+    assert loaded.revision != load_model(saved_model, device="cpu").revision
+
+
+def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert "There is no folder" in sentence(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    # It could be a Hub id, but `runs` is a folder here: the network is not asked.
+    assert "There is no folder runs/digits:" in sentence("runs/digits")
+    assert "There is no folder" in sentence("not a/valid name")
+
+
+def test_an_unreachable_hub_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    text = sentence("someone/no-such-model")
+    assert "someone/no-such-model" in text
+    assert "the network" in text
+
+
+def test_a_file_is_not_a_folder(saved_model: Path):
+    assert "is a file: give the model folder" in sentence(saved_model / "config.json")
+
+
+def test_a_folder_without_config_points_to_the_model_inside(saved_model: Path, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    assert "has no config.json" in sentence(tmp_path / "run")
+    shutil.copytree(saved_model, tmp_path / "run" / "model")
+    assert f"did you mean {tmp_path / 'run' / 'model'}?" in sentence(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("file", "lack"),
+    [("model.safetensors", "has no weights"), ("preprocessor_config.json", "has no feature extractor")],
+)
+def test_a_folder_that_lacks_a_part_is_refused(model_copy: Path, file: str, lack: str):
+    (model_copy / file).unlink()
+    assert lack in sentence(model_copy)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "preprocessor_config.json"])
+def test_a_damaged_part_is_named(model_copy: Path, file: str):
+    (model_copy / file).write_bytes((model_copy / file).read_bytes()[:50])
+    text = sentence(model_copy)
+    assert ("The model of" if file == "model.safetensors" else f"{file} of") in text
+    assert str(model_copy) in text
+
+
+def test_a_model_of_no_task_of_ours_is_refused(model_copy: Path):
+    edit_config(model_copy, architectures=["BertForMaskedLM"])
+    assert "is a BertForMaskedLM: only models for " in sentence(model_copy)
+
+
+def test_a_model_of_another_task_is_refused(saved_model: Path, monkeypatch: pytest.MonkeyPatch):
+    class Guessing(AudioClassification):
+        name = "guessing"
+        architecture_suffixes = ("ForGuessing",)
+
+    monkeypatch.setitem(TASKS, "guessing", Guessing())
+    assert "is a model for audio-classification, not for guessing" in sentence(saved_model, task="guessing")
+    with pytest.raises(RecipeError, match="no task 'gessing'"):
+        load_model(saved_model, task="gessing")
+
+
+def test_weights_that_do_not_fit_are_not_made_to(model_copy: Path):
+    weights = load_file(model_copy / "model.safetensors")
+
+    def saved(changed: dict[str, torch.Tensor]) -> str:
+        save_file(changed, model_copy / "model.safetensors", {"format": "pt"})
+        return sentence(model_copy)
+
+    bias = weights["classifier.bias"].clone()
+    without = {name: weight for name, weight in weights.items() if name != "classifier.bias"}
+    assert "lack 1 of its parameters (such as classifier.bias)" in saved(without)
+    assert "hold 1 parameters that it does not have (such as other.bias)" in saved({**weights, "other.bias": bias})
+    assert "have 1 parameters of another size (such as classifier.bias)" in saved(
+        {**without, "classifier.bias": torch.zeros(7)}
+    )
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": "many"}, {"pooling": "no such pooling"}])
+def test_a_configuration_with_wrong_values_is_refused(model_copy: Path, changes: dict[str, str]):
+    edit_config(model_copy, **changes)
+    text = sentence(model_copy)
+    assert next(iter(changes)) in text
+    assert "configuration of" in text
+
+
+def test_a_strangers_code_is_not_run(model_copy: Path):
+    edit_config(model_copy, model_type="strange")
+    assert "only families of this package and of transformers are run" in sentence(model_copy)
+
+
+def test_a_fresh_process_knows_our_families(saved_model: Path):
+    """Importing evaluation alone must register them; this process has imported them otherwise."""
+    code = (
+        "import sys; from hf_speech.evaluation import load_model\n"
+        "print(type(load_model(sys.argv[1], device='cpu').model).__module__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(saved_model)], capture_output=True, text=True)
+    assert run.stdout.strip() == "hf_speech.models.modeling_speech_lstm", run.stderr
+
+
+def test_a_device_that_is_not_there_is_refused(saved_model: Path):
+    assert "device 'cuda:99' cannot be used" in sentence(saved_model, device="cuda:99")
+    assert "device 'toaster' cannot be used" in sentence(saved_model, device="toaster")

@@ -1,0 +1,301 @@
+"""Exported models at work: they say what PyTorch says, without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.cli.app import main
+from hf_speech.decoding.greedy import greedy_decode
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.export.exporting import export_model
+from hf_speech.inference import classify_files, load_model, log_probabilities, transcribe_files
+from hf_speech.inference.decoders import log_softmax
+from hf_speech.inference.onnx import ExportedModel
+from hf_speech.inference.onnx_stream import ExportedStream
+
+TEXTS = ["abc a", "b", "ca ab c", "bb aaa", "c b a"]
+
+
+@pytest.fixture
+def beep_files(tmp_path: Path, make_beeps: Any) -> list[str]:
+    files = []
+    for index, text in enumerate(TEXTS):
+        files.append(str(tmp_path / f"{index}.wav"))
+        soundfile.write(files[-1], make_beeps(text, seed=1000 + index), 8000)
+    return files
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(words))
+    return int(exit_.value.code or 0)
+
+
+@pytest.mark.parametrize("file", ["", "model_int8.onnx"])
+def test_transcripts_are_pytorchs(exported_beeps: Path, beeps_run: Path, beep_files: list[str], file: str) -> None:
+    expected = list(transcribe_files(load_model(beeps_run), beep_files, progress=False))
+    found = list(transcribe_files(ExportedModel(exported_beeps / file), beep_files, progress=False))
+    assert [transcript.hypothesis.text for transcript in found] == TEXTS
+    for one, other in zip(found, expected, strict=True):
+        assert [(word.text, word.start) for word in one.hypothesis.words] == [
+            (word.text, word.start) for word in other.hypothesis.words
+        ]
+        assert one.hypothesis.score == pytest.approx(other.hypothesis.score, abs=0.5 if file else 1e-2)
+
+
+def test_long_recordings_are_normalized_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
+    """In chunks, by the statistics of the loud seconds of all."""
+    loaded = load_model(saved_recognizer, device="cpu")
+    export_model(loaded, tmp_path / "folder", int8=False)
+    exported = ExportedModel(tmp_path / "folder")
+    rng = np.random.default_rng(0)
+    levels = np.repeat([0.1, 1e-4, 0.2, 1e-4, 0.05], 6 * 8000)
+    long = (levels * rng.standard_normal(len(levels))).astype(np.float32)
+    for samples in (long, long[: 8000 * 4]):
+        expected = log_probabilities(loaded, samples, chunk_seconds=9, overlap_seconds=2)
+        np.testing.assert_allclose(
+            log_probabilities(exported, samples, chunk_seconds=9, overlap_seconds=2), expected, atol=2e-3
+        )
+    alone = log_probabilities(exported, long[8000 * 6 : 8000 * 12])
+    assert np.abs(alone - log_probabilities(exported, long, chunk_seconds=9, overlap_seconds=2)[150:300]).max() > 0.1
+
+
+@pytest.mark.parametrize("file", ["stream.onnx", "stream_int8.onnx"])
+def test_streams_write_what_whole_files_say(exported_beeps: Path, make_beeps: Any, file: str) -> None:
+    stream = ExportedStream(exported_beeps / file)
+    assert 0.1 < stream.latency < 0.5
+    for text in TEXTS[:3]:
+        stream.reset()
+        seen = []
+        for piece in np.array_split(make_beeps(text, seed=7), 9):
+            stream.accept(piece)
+            seen.append(stream.text)
+        stream.finish()
+        assert stream.text == text
+        assert all(text.startswith(part) for part in seen)
+        assert seen[-2] != ""
+    with pytest.raises(AudioError, match="must be mono"):
+        stream.accept(np.zeros((2, 100)))
+
+
+@pytest.fixture
+def stream(exported_beeps: Path) -> ExportedStream:
+    return ExportedStream(exported_beeps)
+
+
+def test_streams_keep_unknown_tokens_as_whole_files_do(stream: ExportedStream) -> None:
+    labels = stream.description.labels
+    path = [labels.index(token) for token in ("a", "<unk>", "a", "|", "<pad>", "|", "<unk>", "<unk>", "b")]
+    logits = np.log(np.full((len(path), len(labels)), 1e-3) + np.eye(len(labels))[path]).astype(np.float32)
+    for piece in np.split(logits, [1, 3, 4]):
+        stream._read(piece)
+    whole = greedy_decode(log_softmax(logits), labels, seconds_per_frame=0.02, blank=stream.description.blank)
+    assert stream.text == whole.text == "a<unk>a <unk>b"
+
+
+def test_streams_take_pieces_as_whole_files_are_read(stream: ExportedStream, make_beeps: Any) -> None:
+    """Integers are scaled; what is refused leaves no trace; after the end, only another recording can begin."""
+    samples = (make_beeps("abc a", seed=7) * 2**15).astype(np.int16)
+    heard = []
+    for piece in (samples, samples / np.float32(2**15)):
+        stream.reset()
+        logits = [stream.accept(piece[:2000])]
+        for bad in (np.nan, 1e20):
+            with pytest.raises(AudioError, match="not finite"):
+                stream.accept(np.array([0.1, bad], np.float32))
+        logits += [stream.accept(piece[2000:]), stream.finish()]
+        assert stream.text == "abc a"
+        heard.append(np.concatenate(logits))
+    np.testing.assert_allclose(*heard, atol=1e-4)
+    with pytest.raises(AudioError, match=r"call reset\(\)"):
+        stream.accept(samples)
+
+
+def test_classes_are_pytorchs(exported_tones: Path, tones_run: Path, tmp_path: Path, make_tone: Any) -> None:
+    files = []
+    for name, frequency in (("low", 300.0), ("high", 1200.0), ("middle", 650.0)):
+        files.append(str(tmp_path / f"{name}.wav"))
+        soundfile.write(files[-1], make_tone(0.5, frequency, 8000, 0.3), 8000)
+    from hf_speech.inference.onnx import classify_files as classify_exported
+
+    expected, found = list(classify_files(tones_run, files)), list(classify_exported(exported_tones, files))
+    assert [result["labels"][0]["label"] for result in found[:2]] == ["low", "high"]
+    for one, other in zip(found, expected, strict=True):
+        assert one["file"] == other["file"]
+        assert [entry["label"] for entry in one["labels"]] == [entry["label"] for entry in other["labels"]]
+        scores = [entry["score"] for entry in other["labels"]]
+        assert [entry["score"] for entry in one["labels"]] == pytest.approx(scores, abs=1e-4)
+    assert len(next(classify_exported(exported_tones, files, top_k=1))["labels"]) == 1
+
+
+WITHOUT_PYTORCH = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "torchaudio", "datasets"):
+            raise ImportError(f"{name} is not on this machine")
+
+sys.meta_path.insert(0, Missing())
+sys.argv[0] = "hf-speech"
+from hf_speech.cli.app import main
+try:
+    main()
+finally:
+    assert not {"torch", "transformers"} & set(sys.modules), "imported"
+"""
+
+
+@pytest.mark.parametrize("options", [["--format", "srt"], ["--format", "json", "--output_dir", "FOLDER"]])
+def test_transcribes_on_a_machine_without_pytorch(
+    exported_beeps: Path, beep_files: list[str], tmp_path: Path, options: list[str]
+) -> None:
+    words = ["transcribe", str(exported_beeps), beep_files[0]]
+    words += [option.replace("FOLDER", str(tmp_path / "out")) for option in options]
+    finished = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PYTORCH, *words], capture_output=True, text=True, timeout=120
+    )
+    assert finished.returncode == 0, finished.stderr
+    written = tmp_path / "out" / "0.json"
+    if written.exists():
+        assert json.loads(written.read_text())["text"] == TEXTS[0]
+    else:
+        assert "\nabc a\n" in finished.stdout
+
+
+def test_classifies_on_a_machine_without_pytorch(exported_tones: Path, tmp_path: Path, make_tone: Any) -> None:
+    soundfile.write(tmp_path / "low.flac", make_tone(0.5, 300.0, 16000, 0.3), 16000)
+    words = ["classify", str(exported_tones / "model_int8.onnx"), str(tmp_path / "low.flac")]
+    finished = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PYTORCH, *words], capture_output=True, text=True, timeout=120
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.startswith(f"{tmp_path / 'low.flac'}: low ")
+
+
+def test_importing_the_package_registers_its_models_when_transformers_comes(tmp_path: Path) -> None:
+    script = """
+import importlib.util, sys
+import hf_speech, hf_speech.cli.app
+assert not {"torch", "transformers"} & set(sys.modules)
+assert importlib.util.find_spec("transformers").origin.endswith("__init__.py")
+assert "transformers" not in sys.modules
+from transformers import AutoConfig
+assert type(AutoConfig.for_model("conv_gru")) is hf_speech.ConvGRUConfig
+assert AutoConfig.for_model("speech_lstm").model_type == "speech_lstm"
+"""
+    for order in (script, "import hf_speech.models\n" + "\n".join(script.splitlines()[-3:])):
+        finished = subprocess.run([sys.executable, "-c", order], capture_output=True, text=True, timeout=120)
+        assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["classify", "BEEPS"], "BEEPS is a model for automatic-speech-recognition, not for audio-classification"),
+        (["transcribe", "TONES"], "TONES is a model for audio-classification, not for automatic-speech-recognition"),
+        (["transcribe", "BEEPS/stream.onnx"], "hears pieces of a recording: give model.onnx, or the folder"),
+        (["transcribe", "DAMAGED"], "cannot be loaded by onnxruntime"),
+        (["transcribe", "FOREIGN/some.onnx"], "some.onnx was not written by hf-speech export"),
+        (["classify", "EMPTY"], "There is no exported model"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    words: list[str],
+    message: str,
+    exported_beeps: Path,
+    exported_tones: Path,
+    tmp_path: Path,
+    beep_files: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import onnx
+
+    for name in ("DAMAGED", "FOREIGN", "EMPTY"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "export.json").write_text("{}")
+    content = (exported_beeps / "model.onnx").read_bytes()
+    (tmp_path / "DAMAGED" / "model.onnx").write_bytes(content[: len(content) // 2])
+    model = onnx.load(exported_beeps / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "FOREIGN" / "some.onnx")
+    places = {"BEEPS": exported_beeps, "TONES": exported_tones}
+    places |= {name: tmp_path / name for name in ("DAMAGED", "FOREIGN", "EMPTY")}
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+        message = message.replace(name, str(place))
+    assert run(*words, beep_files[0]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_bad_sounds_are_named_and_the_others_heard(
+    exported_beeps: Path,
+    beeps_run: Path,
+    exported_tones: Path,
+    beep_files: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    soundfile.write(tmp_path / "short.wav", np.full(50, 0.1), 8000)
+    (tmp_path / "notes.wav").write_text("these are words")
+    bad = [str(tmp_path / "short.wav"), str(tmp_path / "notes.wav")]
+    for model in (exported_beeps, beeps_run):
+        assert run("transcribe", str(model), *bad, beep_files[1]) == 1
+        printed = capsys.readouterr()
+        assert printed.out == f"{bad[0]}: \n{beep_files[1]}: b\n"  # In what is too short nothing is said.
+        assert f"error: {bad[1]} " in printed.err
+    assert run("classify", str(exported_tones), *bad, beep_files[1]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith(beep_files[1])
+    assert f"error: {bad[0]} cannot be used: 50 samples are too few" in printed.err
+    assert f"error: {bad[1]} " in printed.err
+
+
+def test_later_formats_are_refused(exported_beeps: Path, tmp_path: Path) -> None:
+    import onnx
+
+    for change, message in (('"format": 1', "not known here: update hf_speech"), ('"task"', "damaged description")):
+        model = onnx.load(exported_beeps / "model.onnx")
+        model.metadata_props[0].value = model.metadata_props[0].value.replace(change, '"format": 2')
+        onnx.save(model, tmp_path / "later.onnx")
+        with pytest.raises(ModelError, match=message):
+            ExportedModel(tmp_path / "later.onnx")
+
+
+def test_batches_hide_their_padding(exported_beeps: Path, make_beeps: Any) -> None:
+    model = ExportedModel(exported_beeps)
+    clips = [make_beeps("abc"), make_beeps("a"), make_beeps("b a c")]
+    logits, counts = model(clips)
+    assert counts is not None
+    for row, count, clip in zip(logits, counts, clips, strict=True):
+        np.testing.assert_allclose(row[:count], model([clip])[0][0], atol=1e-4)
+        assert (row[count:].argmax(axis=1) == model.blank).all()
+
+
+def test_beam_search_hears_exported_models_too(
+    exported_beeps: Path, beep_files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed")
+    assert run("transcribe", str(exported_beeps), beep_files[0], "--nbest", "2", "--hot_words", "ABC") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("\tabc a")
+
+
+def test_environment_chooses_the_threads(exported_tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    options = ExportedModel(exported_tones)._session.get_session_options()
+    assert options.intra_op_num_threads == 2

@@ -1,0 +1,122 @@
+"""Running models over sounds: order, batches, and sounds that cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference import classify_files, load_model, predict
+from hf_speech.inference import predict as inference
+
+
+def logits_of(loaded: inference.LoadedModel, sources: object, **arguments: object) -> np.ndarray:
+    return np.stack([prediction.logits for prediction in predict(loaded, sources, progress=False, **arguments)])
+
+
+def test_results_come_in_order_and_alike_in_any_batch(
+    saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    loaded = load_model(saved_model, device="cpu")
+    alone = np.concatenate([logits_of(loaded, [source]) for source in tones["audio"]])
+    assert np.ptp(alone[:, 0]) > 0.1  # Else the order could not be seen.
+    for window, batch_size in ((8, 16), (1, 7), (2, 1)):
+        monkeypatch.setattr(inference, "WINDOW", window)
+        assert np.abs(logits_of(loaded, tones["audio"], batch_size=batch_size) - alone).max() < 1e-5
+
+
+def test_sources_may_be_lazy_and_are_read_a_window_at_a_time(
+    saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(inference, "WINDOW", 2)
+    taken = []
+
+    def lazily():
+        for index, source in enumerate(tones["audio"]):
+            taken.append(index)
+            yield source
+
+    results = predict(load_model(saved_model, device="cpu"), lazily(), batch_size=4, progress=False)
+    assert taken == []
+    assert next(results).index == 0
+    assert taken == list(range(8))
+
+
+def test_batches_hold_similar_lengths(saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch):
+    run, lengths = inference._run, []
+
+    def spy(loaded: inference.LoadedModel, batch: list, bad_rows: str):
+        lengths.append([len(utterance.samples) for utterance in batch])
+        return run(loaded, batch, bad_rows)
+
+    monkeypatch.setattr(inference, "_run", spy)
+    logits_of(load_model(saved_model, device="cpu"), tones["audio"], batch_size=10)
+    assert [len(batch) for batch in lengths] == [10] * 6
+    flat = [length for batch in lengths for length in batch]
+    assert flat == sorted(flat)
+
+
+def test_durations_and_times_are_measured(saved_model: Path, tones: Dataset):
+    loaded = load_model(saved_model, device="cpu")
+    for prediction, source in zip(predict(loaded, tones["audio"], progress=False), tones["audio"], strict=True):
+        assert prediction.duration == soundfile.info(source["path"]).duration
+        assert 0 < prediction.processing_seconds < 10
+
+
+def test_all_kinds_of_sources_sound_alike(saved_model: Path, tones: Dataset):
+    path = tones[0]["audio"]["path"]
+    samples, rate = soundfile.read(path, dtype="float32")
+    sources = [path, Path(path), Path(path).read_bytes(), {"array": samples, "sampling_rate": rate}]
+    logits = logits_of(load_model(saved_model, device="cpu"), sources)
+    assert np.abs(logits - logits[0]).max() < 1e-5
+
+
+def bad_sounds(folder: Path) -> list[str]:
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("This is no sound.")
+    soundfile.write(folder / "short.wav", np.full(3, 0.1, dtype=np.float32), 8000)
+    return [str(folder / name) for name in ("empty.wav", "text.wav", "short.wav", "missing.wav")]
+
+
+def test_a_bad_sound_is_refused_by_name(saved_model: Path, tones: Dataset, tmp_path: Path):
+    loaded = load_model(saved_model, device="cpu")
+    for bad in bad_sounds(tmp_path):
+        with pytest.raises(AudioError, match=Path(bad).name):
+            list(predict(loaded, [tones[0]["audio"], bad, tones[1]["audio"]], progress=False))
+
+
+def test_bad_sounds_are_skipped_alone(saved_model: Path, tones: Dataset, tmp_path: Path):
+    """Also the one that only the feature extractor finds too short, in the midst of a batch."""
+    loaded = load_model(saved_model, device="cpu")
+    good = [source["path"] for source in tones["audio"]][:4]
+    bad = bad_sounds(tmp_path)
+    sources = [path for pair in zip(good, bad, strict=True) for path in pair]
+    results = list(predict(loaded, sources, progress=False, bad_rows="skip"))
+    assert [result.index for result in results] == list(range(8))
+    assert np.abs(np.stack([result.logits for result in results[::2]]) - logits_of(loaded, good)).max() < 1e-5
+    for result, name in zip(results[1::2], bad, strict=True):
+        assert result.logits is None
+        assert name in str(result.error)
+
+
+def test_a_diverged_model_is_refused(model_copy: Path, tones: Dataset):
+    weights = load_file(model_copy / "model.safetensors")
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"logits that are not finite for .*speaker"):
+        list(predict(load_model(model_copy, device="cpu"), tones["audio"], progress=False))
+
+
+def test_files_are_classified_with_probabilities(saved_model: Path, tones: Dataset, tmp_path: Path):
+    files = [tones[0]["audio"]["path"], tmp_path / "missing.wav"]
+    found, missing = classify_files(saved_model, files, top_k=2)
+    assert found["file"] == files[0]
+    assert [set(entry) for entry in found["labels"]] == [{"label", "score"}] * 2
+    assert found["labels"][0]["score"] >= found["labels"][1]["score"] > 0
+    assert missing["file"] == str(files[1])
+    assert "missing.wav" in missing["error"]

@@ -1,0 +1,183 @@
+"""Recordings of any length: read by blocks, normalized by what is loud, heard in chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from transformers import Wav2Vec2FeatureExtractor
+
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference import Recording, fit_extractor, load_model, log_probabilities, recordings, transcribe_files
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.tasks.metrics import count_errors
+
+RATE = 8000
+
+
+def noise(seconds: float, rate: int = RATE, channels: int = 1, level: float = 0.1, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (level * rng.standard_normal((round(seconds * rate), channels))).clip(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "rate", "channels"),
+    [("wav", 8000, 1), ("wav", 16000, 1), ("flac", 44100, 2), ("ogg", 48000, 1), ("mp3", 44100, 2), ("wav", 11025, 3)],
+)
+def test_blocks_are_what_is_read_whole(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
+    file = tmp_path / f"long.{suffix}"
+    soundfile.write(file, noise(32.7, rate, channels), rate)
+    recording = Recording.open(str(file), RATE)
+    assert recording.samples is None
+    blocks = list(recording.blocks())
+    assert max(map(len, blocks)) < 11 * RATE
+    joined, whole = np.concatenate(blocks), read_audio(file, RATE)
+    assert joined.dtype == np.float32
+    assert len(joined) == len(whole)
+    np.testing.assert_allclose(joined, whole, atol=1e-6)
+    assert recording.seconds == pytest.approx(len(whole) / RATE, abs=0.2)
+    assert len(list(recording.blocks())) == len(blocks)  # Again from the beginning.
+
+
+def test_short_sounds_and_arrays_are_read_at_once(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", noise(3), RATE)
+    for source, seconds in (
+        (str(tmp_path / "short.wav"), 3),
+        ({"array": noise(30)[:, 0], "sampling_rate": RATE}, 30),
+        ((tmp_path / "short.wav").read_bytes(), 3),
+    ):
+        recording = Recording.open(source, RATE)
+        assert recording.seconds == seconds
+        assert [len(block) for block in recording.blocks()] == [seconds * RATE]
+
+
+def test_long_files_that_are_damaged_are_named(tmp_path: Path, beeps_run: Path) -> None:
+    samples = noise(30)
+    soundfile.write(tmp_path / "good.flac", samples, RATE)
+    content = (tmp_path / "good.flac").read_bytes()
+    (tmp_path / "half.flac").write_bytes(content[: len(content) // 2])
+    samples[25 * RATE] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
+    loaded = load_model(beeps_run)
+    files = [str(tmp_path / name) for name in ("half.flac", "nan.wav", "none.wav", "good.flac")]
+    half, nan, missing, good = transcribe_files(loaded, files, progress=False)
+    for bad, name, what in ((half, "half.flac", ""), (nan, "nan.wav", "not finite"), (missing, "none.wav", "exist")):
+        assert bad.hypotheses == ()
+        assert name in str(bad.error)
+        assert what in str(bad.error)
+    assert good.error is None
+    with pytest.raises(AudioError):
+        list(Recording.open(files[0], RATE).blocks())
+
+
+def test_a_long_file_is_known_by_its_header_and_not_by_its_name(tmp_path: Path) -> None:
+    samples = noise(30)
+    soundfile.write(tmp_path / "long.raw", samples, RATE, format="WAV", subtype="FLOAT")
+    blocks = list(Recording.open(tmp_path / "long.raw", RATE).blocks())
+    np.testing.assert_allclose(np.concatenate(blocks), samples.ravel(), atol=1e-6)
+
+
+def test_a_file_read_by_blocks_is_its_waveform_in_chunks(
+    beeps_run: Path, tmp_path: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_model(beeps_run)
+    samples = make_beeps(" ".join(["abc", "c", "ba"] * 15))
+    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
+    expected = log_probabilities(loaded, samples, chunk_seconds=5, overlap_seconds=1)
+    ratio = loaded.model.config.inputs_to_logits_ratio
+    assert len(expected) == len(samples) // ratio
+    for seconds in (1, 3, 10):
+        monkeypatch.setattr(recordings, "_BLOCK_SECONDS", seconds)
+        recording = Recording.open(str(tmp_path / "long.wav"), RATE)
+        assert recording.samples is None
+        found = log_probabilities(loaded, recording, chunk_seconds=5, overlap_seconds=1)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", range(496, 506))
+def test_chunks_join_wherever_the_recording_ends(beeps_run: Path, frames: int) -> None:
+    """One chunk exactly, a frame more, a few samples more."""
+    loaded = load_model(beeps_run)
+    ratio = loaded.model.config.inputs_to_logits_ratio
+    samples = noise(frames * ratio / RATE + 1)[: frames * ratio + 57, 0]
+    found = log_probabilities(loaded, samples, chunk_seconds=500 * ratio / RATE, overlap_seconds=5)
+    whole = log_probabilities(loaded, samples, chunk_seconds=1000)
+    assert found.shape == whole.shape == (frames, whole.shape[1])
+    assert np.mean(found.argmax(1) == whole.argmax(1)) > 0.99
+
+
+def test_silence_is_no_part_of_the_normalization() -> None:
+    extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=8, hop_length=80, win_length=200)
+    assert extractor.normalization == "utterance"
+    speech, click = noise(12, level=0.1)[:, 0], noise(1, level=0.9)[:, 0]
+    quiet = noise(60, level=1e-4, seed=1)[:, 0]
+    expected = SpeechFeatureExtractor.from_dict({**extractor.to_dict(), "normalization": "global"})
+    expected.fit_global_statistics([*np.split(speech, 12), click])
+    sound = np.concatenate((quiet, speech, quiet, click, quiet))
+    fitted = fit_extractor(extractor, Recording("", RATE, len(sound) / RATE, sound))
+    assert fitted.normalization == "global"
+    np.testing.assert_allclose(fitted.feature_mean, expected.feature_mean, atol=1e-4)
+    np.testing.assert_allclose(fitted.feature_std, expected.feature_std, atol=1e-4)
+    assert extractor.normalization == "utterance"
+    assert extractor.feature_mean is None
+
+
+@pytest.mark.parametrize("seconds", [30, 30.5, 39.99, 40, 40.01])
+def test_seconds_are_counted_across_blocks(tmp_path: Path, seconds: float) -> None:
+    """Also where the last block is shorter than one."""
+    samples = noise(seconds)[:, 0]
+    soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
+    recording = Recording.open(str(tmp_path / "long.wav"), RATE)
+    assert recording.samples is None
+    found = list(recordings.loud_seconds(recording))
+    assert len(found) == int(seconds)
+    np.testing.assert_array_equal(np.concatenate(found), samples[: int(seconds) * RATE])
+
+
+def test_what_need_not_be_fitted_is_left_alone() -> None:
+    options = {"sampling_rate": RATE, "num_mel_bins": 8, "hop_length": 80, "win_length": 200}
+    sound = noise(30)[:, 0]
+    for normalization, seconds in (("none", 30), ("utterance", 20), ("global", 30)):
+        extractor = SpeechFeatureExtractor(normalization=normalization, **options)
+        assert fit_extractor(extractor, Recording("", RATE, seconds, sound[: seconds * RATE])) is extractor
+    extractor = SpeechFeatureExtractor(**options)
+    for silence in (np.zeros(30 * RATE, np.float32), np.full(30 * RATE, 0.5, np.float32)):
+        fitted = fit_extractor(extractor, Recording("", RATE, 30, silence))
+        features = fitted(silence, sampling_rate=RATE)["input_features"]
+        assert features.isfinite().all()
+
+
+@pytest.mark.corpora
+def test_nothing_is_heard_in_long_silence(corpora_dir: Path) -> None:
+    """A quarter of a minute of faint hiss behind each utterance is no speech, though each chunk of it is hiss alone."""
+    loaded = load_model(Path(__file__).resolve().parents[2] / "pretrained" / "an4")
+    lines = (corpora_dir / "an4" / "etc" / "an4_test.transcription").read_text().splitlines()[:3]
+    pieces, said = [], []
+    for index, line in enumerate(lines):
+        text, _, name = line.rpartition(" (")
+        said.append(text)
+        (file,) = (corpora_dir / "an4" / "wav").rglob(f"{name.strip('()')}.sph")
+        pieces += [read_audio(file, 16_000), noise(25, 16_000, level=3e-4, seed=index)[:, 0]]
+    source = {"array": np.concatenate(pieces), "sampling_rate": 16_000}
+    (transcript,) = transcribe_files(loaded, [source], chunk_seconds=20, overlap_seconds=3, progress=False)
+    insertions = count_errors([" ".join(said).lower()], [transcript.hypothesis.text.lower()])[0][2]
+    assert insertions <= 2
+    assert len(transcript.hypothesis.words) > 5
+
+
+def test_a_recognizer_that_leaves_sound_out_is_refused(beeps_run: Path) -> None:
+    loaded = load_model(beeps_run)
+    loaded.feature_extractor.max_duration = 5.0
+    with pytest.raises(ModelError, match="does not hear all of a recording"):
+        log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))
+
+
+def test_another_packages_recognizer_is_left_to_the_pipeline(beeps_run: Path) -> None:
+    loaded = dataclasses.replace(load_model(beeps_run), feature_extractor=Wav2Vec2FeatureExtractor(sampling_rate=RATE))
+    with pytest.raises(ModelError, match="use transformers' pipeline"):
+        log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))
