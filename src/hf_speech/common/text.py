@@ -1,0 +1,58 @@
+"""Names that come from outside: compared in one form of Unicode, escaped where they are written, safe in a terminal."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+# C0 and C1 controls, bidirectional overrides, zero-width characters, and lone surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
+
+
+def same_form(name: str) -> str:
+    """A name in the form in which names are compared: Unicode's NFC."""
+    return unicodedata.normalize("NFC", name)
+
+
+def printable(text: str) -> str:
+    """Text without characters that a terminal obeys instead of showing; line feeds and tabs stay.
+
+    An escape sequence in a label or a file name could otherwise clear the screen or retitle the window.
+    """
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def escape_markdown(text: str) -> str:
+    """Text as Markdown that shows it, in one line; also safe as raw HTML in a Markdown file and in a table cell."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(printable(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def escape_html(text: str) -> str:
+    """Text as HTML that shows it, inside elements and attributes."""
+    return html.escape(printable(text), quote=True)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Text that a spreadsheet shows and does not compute: a first `=`, `+`, `-`, `@` or tab gets an apostrophe."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text) else text
+
+
+def column_width(text: str) -> int:
+    """Columns that text takes in a terminal or a subtitle: wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+__all__ = ["column_width", "escape_html", "escape_markdown", "printable", "same_form", "spreadsheet_cell"]

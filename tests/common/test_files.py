@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hf_speech.common import files
+from hf_speech.common.files import FileError, replacing, write_json, write_text
+
+
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "b.json", {"ü": [1]})
+    assert (tmp_path / "a" / "b.json").read_bytes() == '{\n  "ü": [\n    1\n  ]\n}\n'.encode()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_other_users_may_read_as_the_umask_says(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+    (tmp_path / "a.txt").chmod(0o604)
+    write_text(tmp_path / "a.txt", "y")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o604
+
+
+def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def fail() -> None:
+        with replacing(tmp_path / "a.txt") as part:
+            part.write_text("half", encoding="utf-8")
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(FileError, match="the disk is full: free some space"):
+        write_text(tmp_path / "a.txt", "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("folder", "it is a folder"),
+        ("file/below", "a part of its path is a file"),
+        ("x" * 300, "its name is too long"),
+        ("loop/x", "a broken link"),
+        ("a\0b", "null"),
+    ],
+)
+def test_targets_that_cannot_be_files(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(FileError, match=reason):
+        write_text(tmp_path / name, "x")

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from hf_speech.common.text import column_width, escape_html, escape_markdown, printable, same_form, spreadsheet_cell
+
+
+def test_two_forms_of_unicode_are_one_name() -> None:
+    assert same_form("Cafe\u0301") == same_form("Caf\u00e9")
+    assert same_form("straße") != same_form("strasse")
+
+
+@pytest.mark.parametrize("unsafe", ["\x1b[2J", "a\x07", "\x9b1m", "x\u202etxt", "z\u200bw", "\ud800", "\r"])
+def test_terminals_obey_nothing(unsafe: str) -> None:
+    shown = printable(f"ok\n\t{unsafe}")
+    assert shown.startswith("ok\n\t")
+    assert not any(ord(c) < 9 or 13 <= ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in shown)
+    assert "\\u" in shown
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "markdown"),
+    [
+        ("<unk>", "&lt;unk&gt;"),
+        ("rock|pop", "rock\\|pop"),
+        ("a_b*c", "a\\_b\\*c"),
+        ("[x](http://y)", "\\[x\\]\\(http://y\\)"),
+        ("two\nlines", "two lines"),
+        ("日本語 ä", "日本語 ä"),
+    ],
+)
+def test_markdown_shows_names(name: str, markdown: str) -> None:
+    assert escape_markdown(name) == markdown
+
+
+def test_html_shows_names() -> None:
+    assert escape_html('<b a="x">\'') == "&lt;b a=&quot;x&quot;&gt;&#x27;"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\tx"])
+def test_spreadsheets_compute_nothing(text: str) -> None:
+    assert spreadsheet_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-1.5", "+3", "a=b", "", "x"])
+def test_numbers_and_plain_text_stay(text: str) -> None:
+    assert spreadsheet_cell(text) == text
+
+
+def test_columns() -> None:
+    assert [column_width(text) for text in ("abc", "日本", "e\u0301", "ﾊﾝ", "")] == [3, 4, 1, 2, 0]
