@@ -10,6 +10,7 @@ import soundfile
 from datasets import ClassLabel, Dataset, Features
 from sklearn.metrics import accuracy_score, f1_score
 
+from hf_speech.common.fingerprint import fingerprint
 from hf_speech.errors import AudioError, CorpusError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model
 from hf_speech.inference import LoadedModel, load_model, predict
@@ -131,6 +132,8 @@ def test_the_origin_is_complete(loaded: LoadedModel, saved_model: Path, tones: D
     assert (report.model, report.corpus, report.corpus_revision) == (str(saved_model), "tones", "v1")
     assert (report.split, report.command) == ("test", "the command")
     assert report.model_revision == loaded.revision
+    assert set(report.model_fingerprint) == {"weights", "configuration", "feature_extractor", "code"}
+    assert report.model_fingerprint == fingerprint(saved_model)
     assert set(report.versions) >= {"python", "torch", "transformers", "datasets", "hf_speech"}
     assert report.num_parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
 

@@ -16,9 +16,10 @@ from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report
 from hf_speech.inference import load_model
 
 KEYS = {
-    "task", "model", "model_revision", "num_parameters", "corpus", "corpus_revision", "corpus_fingerprint", "split",
-    "num_utterances", "num_skipped", "metrics", "confidence", "confidence_method", "per_class", "per_speaker",
-    "real_time_factor", "real_time_factor_conditions", "command", "date", "decoder", "versions", "skipped",
+    "task", "model", "model_revision", "model_fingerprint", "num_parameters", "corpus", "corpus_revision",
+    "corpus_fingerprint", "split", "num_utterances", "num_skipped", "metrics", "confidence", "confidence_method",
+    "per_class", "per_speaker", "real_time_factor", "real_time_factor_conditions", "command", "date", "decoder",
+    "versions", "skipped",
 }  # fmt: skip
 
 

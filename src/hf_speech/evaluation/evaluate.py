@@ -99,6 +99,9 @@ def evaluate_model(
         task=task.name,
         model=loaded.name,
         model_revision=loaded.revision,
+        model_fingerprint=(
+            loaded.fingerprint() if beam is None else loaded.fingerprint(beam.language_model, beam.phone_weight > 0)
+        ),
         num_parameters=loaded.model.num_parameters(),
         corpus=corpus,
         corpus_revision=corpus_revision,

@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, commit, weights, data and machine.
+"""Where a number comes from: versions, commit, data and machine.
 
 No number without its origin: whoever reads a report can tell what was measured with what, and measure it again.
 Nothing here names the user's folders: reports are published.
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig
+
+from hf_speech.common.fingerprint import weights_revision
 
 PACKAGES = ("torch", "transformers", "datasets", "hf_speech")
 
@@ -48,13 +49,6 @@ def git_commit(file: Path = Path(__file__)) -> str | None:
         return None
     commit = git("rev-parse", "HEAD")
     return commit and commit + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
-
-
-def weights_revision(folder: Path, config: PreTrainedConfig) -> str:
-    """What exactly was loaded: the Hub's commit sha, or the checksum of a local folder's weights."""
-    if not folder.is_dir():
-        return str(getattr(config, "_commit_hash", None) or "unknown")
-    return "sha256:" + ",".join(_file_digest(file).hex() for file in sorted(folder.glob("*.safetensors")))
 
 
 def split_fingerprint(sources: Iterable[Any], references: Iterable[str]) -> str:
@@ -103,3 +97,6 @@ def processor_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+__all__ = ["git_commit", "machine", "processor_name", "split_fingerprint", "versions", "weights_revision"]

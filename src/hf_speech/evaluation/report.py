@@ -30,6 +30,7 @@ class EvaluationReport:
         task: Name of the task.
         model: The model folder or Hub id, as it was given.
         model_revision: The Hub's commit sha, or the checksum of the weights.
+        model_fingerprint: Digests of all that decides an answer (`hf_speech.common.fingerprint`).
         num_parameters: Size of the model.
         corpus: Name of the corpus.
         corpus_revision: Its version or commit, where it has one.
@@ -56,6 +57,7 @@ class EvaluationReport:
     task: str
     model: str
     model_revision: str
+    model_fingerprint: dict[str, str]
     num_parameters: int
     corpus: str
     corpus_revision: str | None

@@ -28,8 +28,8 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, Pre
 from transformers.utils import cached_file
 
 import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
+from hf_speech.common.fingerprint import fingerprint_of_answers, weights_revision
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.evaluation.provenance import weights_revision
 from hf_speech.inference.declarations import check_declarations, check_size
 from hf_speech.inference.recordings import Recording, fit_extractor
 from hf_speech.models import SpeechFeatureExtractor
@@ -68,6 +68,11 @@ class LoadedModel:
     def revision(self) -> str:
         """Which weights these are: the Hub's commit sha, or the checksum of a local folder's."""
         return weights_revision(Path(self.name).expanduser(), self.model.config)
+
+    def fingerprint(self, language_model: Path | None = None, phones: bool = False) -> dict[str, str]:
+        """Digests of everything that decides an answer; see `fingerprint_of_answers`."""
+        config = self.find_file("config.json")
+        return {} if config is None else fingerprint_of_answers(config.parent, language_model, phones)
 
     @property
     def device(self) -> torch.device:
