@@ -25,6 +25,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: train test test-slow fuzz test-browser chromium lint format benchmark experiments clean
 
 train: $(VENV)/.train
+	$(BIN)/python scripts/pretrained_code.py
 	$(BIN)/hf-speech train $(RECIPE) --overwrite $(if $(DATA),--data_dir $(DATA)) $(OPTIONS)
 
 test: lint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import runpy
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,6 +24,11 @@ os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="hf-modules-")
 atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=True)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_sessionstart() -> None:
+    """Puts the code of the models in `pretrained/` in place, which git keeps only once."""
+    runpy.run_path(str(REPOSITORY / "scripts" / "pretrained_code.py"), run_name="__main__")
 
 
 @pytest.fixture(scope="session")

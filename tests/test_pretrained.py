@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from hf_speech.evaluation import evaluate_model
 from hf_speech.inference import BeamOptions, load_model
 from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.publishing.checks.remote_code import remote_files
 from hf_speech.training import load_recipe
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
@@ -40,12 +43,39 @@ def test_folder_holds_nothing_private_and_no_pickle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_remote_code_is_that_of_the_package(folder: Path) -> None:
+def test_remote_code_is_that_of_the_package_and_no_more_than_needed(folder: Path) -> None:
     copies = list(folder.glob("*.py"))
     assert any(path.name.startswith("modeling_") for path in copies)
     for path in copies:
         ours = PRETRAINED.parent / "src" / "hf_speech" / "models" / path.name
-        assert path.read_text() == ours.read_text(), f"{path} is stale: copy the package's file"
+        assert path.read_text() == ours.read_text()
+    assert remote_files(folder) == sorted(path.name for path in copies)
+
+
+def test_git_keeps_the_remote_code_once() -> None:
+    command = ["git", "-C", str(PRETRAINED), "ls-files", "*.py"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("this is not a git checkout")
+    assert listed.stdout == ""
+
+
+def test_code_is_put_in_place_and_kept_up_to_date(tmp_path: Path) -> None:
+    pretrained, code = tmp_path / "pretrained", tmp_path / "code"
+    (pretrained / "toy").mkdir(parents=True)
+    code.mkdir()
+    (pretrained / "toy" / "config.json").write_text('{"auto_map": {"AutoModel": "modeling_toy.Toy"}}')
+    (pretrained / "toy" / "stale.py").write_text("")
+    (code / "modeling_toy.py").write_text("from .layers import Layer\n")
+    (code / "layers.py").write_text("import torch\nfrom .deep import Deep\n")
+    (code / "deep.py").write_text("Deep = 1\n")
+    (code / "other.py").write_text("")
+    copy_code = runpy.run_path(str(PRETRAINED.parent / "scripts" / "pretrained_code.py"))["copy_code"]
+    copy_code(pretrained, code)
+    assert {path.name for path in (pretrained / "toy").glob("*.py")} == {"modeling_toy.py", "layers.py", "deep.py"}
+    (code / "deep.py").write_text("Deep = 2\n")
+    copy_code(pretrained, code)
+    assert (pretrained / "toy" / "deep.py").read_text() == "Deep = 2\n"
 
 
 @pytest.mark.corpora
