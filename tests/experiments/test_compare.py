@@ -127,7 +127,7 @@ def test_a_wrong_variant_is_refused_before_the_first_is_trained(
 ) -> None:
     for axis, message in (
         ("features.normalization=none,loud", "features.normalization"),
-        ("features.normalization=none", "did you mean 'features.normalization'"),
+        ("features.normalisation=none", "did you mean 'features.normalization'"),
         ("features.win_length=200,-1", "win_length"),
     ):
         with pytest.raises(RecipeError, match=message):

@@ -143,7 +143,7 @@ def test_a_strangers_code_is_not_run(model_copy: Path):
 def test_a_fresh_process_knows_our_families(saved_model: Path):
     """Importing evaluation alone must register them; this process has imported them otherwise."""
     code = (
-        "import sys; from hf_speech.evaluation import load_model\n"
+        "import sys; from hf_speech.inference import load_model\n"
         "print(type(load_model(sys.argv[1], device='cpu').model).__module__)"
     )
     run = subprocess.run([sys.executable, "-c", code, str(saved_model)], capture_output=True, text=True)

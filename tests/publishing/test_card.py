@@ -20,8 +20,8 @@ from huggingface_hub import ModelCard
 from hf_speech.data.corpora import CORPORA
 from hf_speech.data.corpora.emotions import EmotionCorpus
 from hf_speech.errors import PublishError
-from hf_speech.publishing import card as card_module
 from hf_speech.publishing import check_card, render_card
+from hf_speech.publishing.card import page as card_module
 from hf_speech.publishing.card.facts import read_facts
 from hf_speech.publishing.card.metadata import eval_results
 from hf_speech.publishing.card.words import corpus_facts, percent

@@ -26,7 +26,7 @@ from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
 from hf_speech.evaluation.report import EvaluationReport
 from hf_speech.inference.decoders import BeamOptions, beam_decoder, heard_in, seconds_per_frame
 from hf_speech.inference.loading import LoadedModel
-from hf_speech.inference.predict import Prediction, predict
+from hf_speech.inference.prediction import Prediction, predict
 from hf_speech.tasks import Record, Task
 
 RESAMPLING_SEED = 0

@@ -5,9 +5,9 @@ from .decoders import find_language_model as find_language_model
 from .decoders import tune_beam as tune_beam
 from .loading import LoadedModel as LoadedModel
 from .loading import load_model as load_model
-from .predict import Prediction as Prediction
-from .predict import classify_files as classify_files
-from .predict import predict as predict
+from .prediction import Prediction as Prediction
+from .prediction import classify_files as classify_files
+from .prediction import predict as predict
 from .recognizer import Recognizer as Recognizer
 from .recordings import Recording as Recording
 from .recordings import fit_extractor as fit_extractor

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from hf_speech.inference.loading import LoadedModel
-    from hf_speech.inference.predict import Prediction
+    from hf_speech.inference.prediction import Prediction
     from hf_speech.tasks.lexicon import Lexicon
 
 LANGUAGE_MODEL = "language_model.arpa"
@@ -311,7 +311,7 @@ def tune_beam(
     Raises:
         CorpusError: If the split is empty.
     """
-    from hf_speech.inference.predict import predict
+    from hf_speech.inference.prediction import predict
 
     if not rows:
         raise CorpusError(

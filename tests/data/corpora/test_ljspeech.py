@@ -116,8 +116,8 @@ def test_a_wrong_line_is_named(root, line, message):
 
 
 def test_wrong_options_are_one_sentence(root, tmp_path):
-    with pytest.raises(CorpusError, match=r"no transcript 'normalized': did you mean 'normalized'\?"):
-        load(root, transcript="normalized")
+    with pytest.raises(CorpusError, match=r"no transcript 'normalised': did you mean 'normalized'\?"):
+        load(root, transcript="normalised")
     with pytest.raises(CorpusError, match=r"has no metadata\.csv.*--data_dir"):
         load(root / "wavs")
 

@@ -11,12 +11,11 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference import classify_files, load_model, predict
-from hf_speech.inference import predict as inference
+from hf_speech.inference import LoadedModel, classify_files, load_model, predict, prediction
 
 
-def logits_of(loaded: inference.LoadedModel, sources: object, **arguments: object) -> np.ndarray:
-    return np.stack([prediction.logits for prediction in predict(loaded, sources, progress=False, **arguments)])
+def logits_of(loaded: LoadedModel, sources: object, **arguments: object) -> np.ndarray:
+    return np.stack([one.logits for one in predict(loaded, sources, progress=False, **arguments)])
 
 
 def test_results_come_in_order_and_alike_in_any_batch(
@@ -26,14 +25,14 @@ def test_results_come_in_order_and_alike_in_any_batch(
     alone = np.concatenate([logits_of(loaded, [source]) for source in tones["audio"]])
     assert np.ptp(alone[:, 0]) > 0.1  # Else the order could not be seen.
     for window, batch_size in ((8, 16), (1, 7), (2, 1)):
-        monkeypatch.setattr(inference, "WINDOW", window)
+        monkeypatch.setattr(prediction, "WINDOW", window)
         assert np.abs(logits_of(loaded, tones["audio"], batch_size=batch_size) - alone).max() < 1e-5
 
 
 def test_sources_may_be_lazy_and_are_read_a_window_at_a_time(
     saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(inference, "WINDOW", 2)
+    monkeypatch.setattr(prediction, "WINDOW", 2)
     taken = []
 
     def lazily():
@@ -48,13 +47,13 @@ def test_sources_may_be_lazy_and_are_read_a_window_at_a_time(
 
 
 def test_batches_hold_similar_lengths(saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch):
-    run, lengths = inference._run, []
+    run, lengths = prediction._run, []
 
-    def spy(loaded: inference.LoadedModel, batch: list, bad_rows: str):
+    def spy(loaded: LoadedModel, batch: list, bad_rows: str):
         lengths.append([len(utterance.samples) for utterance in batch])
         return run(loaded, batch, bad_rows)
 
-    monkeypatch.setattr(inference, "_run", spy)
+    monkeypatch.setattr(prediction, "_run", spy)
     logits_of(load_model(saved_model, device="cpu"), tones["audio"], batch_size=10)
     assert [len(batch) for batch in lengths] == [10] * 6
     flat = [length for batch in lengths for length in batch]
@@ -63,9 +62,9 @@ def test_batches_hold_similar_lengths(saved_model: Path, tones: Dataset, monkeyp
 
 def test_durations_and_times_are_measured(saved_model: Path, tones: Dataset):
     loaded = load_model(saved_model, device="cpu")
-    for prediction, source in zip(predict(loaded, tones["audio"], progress=False), tones["audio"], strict=True):
-        assert prediction.duration == soundfile.info(source["path"]).duration
-        assert 0 < prediction.processing_seconds < 10
+    for one, source in zip(predict(loaded, tones["audio"], progress=False), tones["audio"], strict=True):
+        assert one.duration == soundfile.info(source["path"]).duration
+        assert 0 < one.processing_seconds < 10
 
 
 def test_all_kinds_of_sources_sound_alike(saved_model: Path, tones: Dataset):
