@@ -31,17 +31,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read when gradio and torch are imported. Uploads lie in a folder of their own, which ends with the server; nothing is
-# told to anybody; and small recurrences are fastest on one thread.
-if "GRADIO_TEMP_DIR" not in os.environ:
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="hf-speech-demo-")
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+# Read when gradio and torch are imported. Uploads are written to a new folder, so that everything in it is the Space's
+# own; it is removed with the server. Nothing is reported to anybody, and small recurrences are fastest on one thread.
+if os.environ.get("GRADIO_TEMP_DIR"):
+    Path(os.environ["GRADIO_TEMP_DIR"]).mkdir(parents=True, exist_ok=True)
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(
+    prefix="hf-speech-demo-", dir=os.environ.get("GRADIO_TEMP_DIR") or None
+)
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import gradio as gr
 
 from sound import SoundError
+
+UPLOADS = Path(os.environ["GRADIO_TEMP_DIR"]).resolve()
+atexit.register(shutil.rmtree, UPLOADS, ignore_errors=True)
 
 HERE = Path(__file__).resolve().parent
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -147,8 +152,8 @@ class Visits:
         self._lock = threading.Lock()
 
     def remember(self, request: gr.Request | None, path: str | None) -> None:
-        """Notes that a page has uploaded a file."""
-        if request is not None and request.session_hash and path:
+        """Notes that a page has uploaded a file; a path that is not an upload is ignored."""
+        if request is not None and request.session_hash and path and is_upload(path):
             with self._lock:
                 self._files.setdefault(request.session_hash, set()).add(path)
 
@@ -159,7 +164,16 @@ class Visits:
             others = set().union(*self._files.values())
         kept = set().union(*(block.keep_in_cache for block in self._interface.blocks.values()))
         for path in mine - others - kept:
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
+            if is_upload(path):
+                Path(path).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty: another sound of the same content
+                    Path(path).parent.rmdir()
+
+
+def is_upload(path: str) -> bool:
+    """Whether a path is a file exactly where uploads are written: `UPLOADS/NAME/FILE`, without links."""
+    file = Path(path)
+    return file.is_file() and not file.is_symlink() and file.resolve() == file and file.parents[1] == UPLOADS
 
 
 def examples(sound: gr.Audio) -> None:
@@ -246,7 +260,7 @@ def serve(make: Callable[[Settings], gr.Blocks], settings: Settings | None = Non
         footer_links=["api", "gradio"],
     )
     # Pages that are still open would hold the program back.
-    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    shutil.rmtree(UPLOADS, ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)
 

@@ -67,15 +67,15 @@ def test_a_model_that_cannot_be_had(serving: ModuleType) -> None:
             settings.model_folder()
 
 
-def upload(folder: Path, name: str) -> str:
-    path = folder / name / "sound.wav"
+def upload(serving: ModuleType, name: str) -> str:
+    path: Path = serving.UPLOADS / name / "sound.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"sound")
     return str(path)
 
 
-def test_uploads_are_erased_with_their_page(serving: ModuleType, tmp_path: Path) -> None:
-    mine, common, example = (upload(tmp_path, name) for name in ("mine", "common", "example"))
+def test_uploads_are_erased_with_their_page(serving: ModuleType) -> None:
+    mine, common, example = (upload(serving, name) for name in ("mine", "common", "example"))
     interface = SimpleNamespace(blocks={0: SimpleNamespace(keep_in_cache={example})})
     visits = serving.Visits(interface)
     here, there = SimpleNamespace(session_hash="here"), SimpleNamespace(session_hash="there")
@@ -83,12 +83,41 @@ def test_uploads_are_erased_with_their_page(serving: ModuleType, tmp_path: Path)
         visits.remember(request, path)
     visits.forget(here)
     assert not Path(mine).exists()
+    assert not Path(mine).parent.exists()
     assert Path(common).exists()  # another page still has it
     assert Path(example).exists()
     visits.forget(there)
     assert not Path(common).exists()
     visits.forget(there)  # once more, and nothing happens
     visits.remember(None, example)
+
+
+def test_only_uploads_can_be_erased(serving: ModuleType, tmp_path: Path) -> None:
+    """A visitor may claim that any path is the sound; only a file that an upload wrote is deleted."""
+    other, mine = Path(upload(serving, "other")), Path(upload(serving, "mine"))
+    outside = tmp_path / "outside" / "precious"
+    outside.parent.mkdir()
+    outside.write_text("precious")
+    link = serving.UPLOADS / "mine" / "link.wav"
+    link.symlink_to(outside)
+    deep = serving.UPLOADS / "mine" / "deep" / "sound.wav"
+    deep.parent.mkdir()
+    deep.write_text("too deep")
+    visits = serving.Visits(SimpleNamespace(blocks={}))
+    visitor = SimpleNamespace(session_hash="visitor")
+    claims = [
+        *(serving.UPLOADS, serving.UPLOADS.parent, mine.parent, other.parent, outside, outside.parent, "/", "."),
+        *(link, deep, f"{mine.parent}/../other/sound.wav", "", serving.UPLOADS / "nowhere"),
+    ]
+    for claim in claims:
+        visits.remember(visitor, str(claim))
+    visits.forget(visitor)
+    assert all(path.is_file() for path in (other, mine, outside, deep))
+    visits.remember(visitor, str(mine))
+    mine.unlink()
+    mine.symlink_to(outside)  # what a path was when it was noted need not be what it is now
+    visits.forget(visitor)
+    assert outside.is_file()
 
 
 def test_the_unforeseen_is_an_apology_and_no_traceback(serving: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
