@@ -36,7 +36,7 @@ def test_train_says_where_and_how_good_and_what_next(
     printed = capsys.readouterr().out
     assert "Corpus folder: 60 utterances inspected, 0 of them bad" in printed
     assert "accuracy on the test split of folder: 100.00%" in printed
-    assert f"The model lies in {tmp_path / 'run'}" in printed
+    assert f"The model is in {tmp_path / 'run'}" in printed
     assert printed.count("\n  hf-speech") == 3
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
@@ -49,7 +49,7 @@ def test_train_says_that_there_is_nothing_to_evaluate_on(
     assert run("train", str(tones_recipe), *words) == 0
     printed = capsys.readouterr().out
     assert "Not evaluated: folder has neither a test nor a validation split." in printed
-    assert f"The model lies in {tmp_path / 'run'}" in printed
+    assert f"The model is in {tmp_path / 'run'}" in printed
 
 
 def test_evaluate_takes_the_corpus_of_the_run(

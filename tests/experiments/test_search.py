@@ -174,5 +174,5 @@ def test_from_the_command_line(
     assert trained == []
     printed = capsys.readouterr().out
     assert "validation accuracy (%)" in printed
-    assert f"The best trial lies in {searched / 'trial-00'}" in printed
-    assert "on the test split. Train it again with\n  hf-speech train" in printed
+    assert f"The best trial is in {searched / 'trial-00'}" in printed
+    assert "on the test split. To train it again:\n  hf-speech train" in printed

@@ -1,5 +1,6 @@
-"""`python -m hf_speech.cli` is `hf-speech`."""
+"""`python -m hf_speech.cli` runs the command line."""
 
 from hf_speech.cli.app import main
 
-main()
+if __name__ == "__main__":
+    main()

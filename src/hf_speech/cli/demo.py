@@ -1,0 +1,27 @@
+"""`hf-speech demo`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import ModelArgument
+from hf_speech.cli.process import echo, prepare_inference
+
+
+def demo(
+    model: ModelArgument,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a Hub model.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port.", show_default="the first free one from 7860")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no_browser", help="Open the browser.")] = True,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Also serve the model to agents as an MCP server.")] = False,
+) -> None:
+    """Try a model in the browser: upload, record, or speak live. This runs the code that comes with the model."""
+    from hf_speech.demo import run_demo
+
+    prepare_inference()
+    echo(f"Loading {model}")
+    run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)

@@ -1,0 +1,72 @@
+"""`hf-speech evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import (
+    BeamSizeOption,
+    CorpusOption,
+    LanguageModelOption,
+    LMWeightOption,
+    ModelArgument,
+    PhoneWeightOption,
+    SplitOption,
+    WordScoreOption,
+)
+from hf_speech.cli.process import command_line, echo, prepare_inference
+
+
+def evaluate(
+    context: typer.Context,
+    model: ModelArgument,
+    corpus: CorpusOption = None,
+    split: SplitOption = "test",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="JSON file to write.", show_default="MODEL/evaluation/SPLIT.json"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances in a batch.")] = 16,
+    language_model: LanguageModelOption = None,
+    lm_weight: LMWeightOption = None,
+    word_score: WordScoreOption = None,
+    phone_weight: PhoneWeightOption = None,
+    beam_size: BeamSizeOption = None,
+) -> None:
+    """Measure a model on a split: metrics with intervals, per class and speaker, as JSON, CSV and PNG.
+
+    Further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
+    """
+    from hf_speech.evaluation import evaluate_model, format_report
+    from hf_speech.inference import BeamOptions, load_model
+    from hf_speech.inference.decoders import check_phones
+    from hf_speech.training import load_corpus
+
+    prepare_inference()
+    loaded = load_model(model)
+    source, rows = load_corpus(model, corpus, split, context.args)
+    given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
+    if phone_weight:
+        check_phones(loaded)
+    beam = None if language_model is None else BeamOptions.beside(language_model, **given)
+    report = evaluate_model(
+        loaded,
+        rows,
+        corpus=source.name,
+        split=split,
+        command=command_line(),
+        batch_size=batch_size,
+        bad_rows=source.bad_rows,
+        beam=beam,
+    )
+    if output is None:
+        folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
+        # Named as training names its own, so that the model card shows a split that was measured twice only once.
+        name = split if corpus is None else f"{source.name}-{split}"
+        output = folder / (f"{name}.json" if beam is None else f"{name}-lm.json")
+    report.save(output)
+    echo(format_report(report))
+    echo(f"Written: {output}")

@@ -1,0 +1,31 @@
+"""`hf-speech export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import ModelArgument
+from hf_speech.cli.process import echo, prepare_inference
+
+
+def export(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", help="Folder to write.")],
+    int8: Annotated[bool, typer.Option("--int8/--no_int8", help="Also write quantized files.")] = True,
+) -> None:
+    """Write a model as ONNX files that compute the features too and run without PyTorch, even in a browser."""
+    from hf_speech.export.exporting import export_model
+    from hf_speech.inference import load_model
+
+    prepare_inference()
+    loaded = load_model(model, device="cpu")
+    for file in export_model(loaded, output, int8=int8):
+        echo(
+            f"Written: {file.path}   {file.precision}, {file.size / 1e6:.1f} MB, logits within "
+            f"{file.max_difference:.2g} of PyTorch's, which go up to {file.largest_logit:.3g}"
+        )
+    use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
+    echo(f"Next:\n  hf-speech {use} {output} SOUND_FILE")

@@ -1,0 +1,76 @@
+"""`hf-speech publish`, and the report at the end that it shares with the other publishing verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hf_speech.cli.options import (
+    CreatePROption,
+    DryRunOption,
+    MessageOption,
+    PublicOption,
+    RepoIdOption,
+    TagOption,
+    VerifyOption,
+)
+from hf_speech.cli.process import echo, prepare_inference
+
+
+def publish(
+    run_dir: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    repo_id: RepoIdOption,
+    public: PublicOption = False,
+    tag: TagOption = None,
+    create_pr: CreatePROption = False,
+    message: MessageOption = None,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            help="The Hub's name of the license.",
+            show_default="the license of the LICENSE file, or apache-2.0",
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="A model card of your own instead of the generated one.")
+    ] = None,
+    dry_run: DryRunOption = False,
+    verify: VerifyOption = True,
+) -> None:
+    """Publish a run folder as a model: checked, in one commit, private, then loaded back from that commit.
+
+    The token is that of `hf auth login` or of HF_TOKEN. After an interruption, run the same command again.
+    """
+    from hf_speech.publishing.model import publish as publish_run
+
+    prepare_inference()
+    done = publish_run(
+        run_dir,
+        repo_id,
+        public=public,
+        tag=tag,
+        create_pr=create_pr,
+        message=message,
+        license=license,
+        card=card,
+        dry_run=dry_run,
+        verify=verify,
+        tell=echo,
+    )
+    report_published(done)
+    if done.pushed is not None:
+        echo(f"Anyone who can see it can check it: hf-speech verify {repo_id}@{done.pushed.commit}")
+
+
+def report_published(done: Any) -> None:
+    """Prints the files and card of a dry run, or what is on the Hub now."""
+    if done.pushed is None:
+        echo(f"{done.tree}\n\n{done.card}\nNothing was sent: this was a dry run.")
+        return
+    if done.verification is not None:
+        echo(done.verification.summary())
+    visibility = "private" if done.pushed.private else "public"
+    echo(f"{done.pushed.pull_request or done.pushed.repository.url} ({visibility})")

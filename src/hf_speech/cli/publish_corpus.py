@@ -1,0 +1,61 @@
+"""`hf-speech publish-corpus`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import (
+    CreatePROption,
+    DryRunOption,
+    MessageOption,
+    PublicOption,
+    RepoIdOption,
+    TagOption,
+    VerifyOption,
+)
+from hf_speech.cli.process import echo
+from hf_speech.cli.publish import report_published
+
+
+def publish_corpus(
+    context: typer.Context,
+    corpus: Annotated[
+        str, typer.Argument(help="A corpus, by its name in recipes: folder, csv, fsdd, ...", show_default=False)
+    ],
+    repo_id: RepoIdOption,
+    license: Annotated[str, typer.Option("--license", help="The Hub's name of the recordings' license.")],
+    language: Annotated[list[str] | None, typer.Option("--language", help="Such as en; may be repeated.")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of the card.")] = None,
+    public: PublicOption = False,
+    tag: TagOption = None,
+    create_pr: CreatePROption = False,
+    message: MessageOption = None,
+    dry_run: DryRunOption = False,
+    verify: VerifyOption = True,
+) -> None:
+    """Publish a corpus as a data set: Parquet files and a card.
+
+    Further options are keys of the corpus: --data_dir DIR, --speaker_pattern PATTERN.
+    """
+    from hf_speech.publishing.corpus import publish_corpus as publish_rows
+    from hf_speech.training import load_recipe
+
+    recipe = load_recipe({"corpus": {"name": corpus}}, context.args)
+    done = publish_rows(
+        recipe.corpus,
+        repo_id,
+        license=license,
+        languages=language or [],
+        title=title,
+        options=recipe.values["corpus"],
+        public=public,
+        tag=tag,
+        create_pr=create_pr,
+        message=message,
+        dry_run=dry_run,
+        verify=verify,
+        tell=echo,
+    )
+    report_published(done)

@@ -1,0 +1,64 @@
+"""`hf-speech publish-space`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import (
+    CreatePROption,
+    DryRunOption,
+    MessageOption,
+    PublicOption,
+    RepoIdOption,
+    TagOption,
+    VerifyOption,
+)
+from hf_speech.cli.process import echo
+from hf_speech.cli.publish import report_published
+
+
+def publish_space(
+    folder: Annotated[Path, typer.Argument(help="A Space, such as spaces/transcribe.", show_default=False)],
+    repo_id: RepoIdOption,
+    model: Annotated[str, typer.Option("--model", help="OWNER/MODEL, or OWNER/MODEL@REVISION.")],
+    variable: Annotated[list[str] | None, typer.Option("--variable", help="NAME=VALUE; may be repeated.")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option("--secret", help="NAME, or NAME=VARIABLE; may be repeated.")
+    ] = None,
+    hardware: Annotated[str | None, typer.Option("--hardware", help="Hub hardware, such as cpu-upgrade.")] = None,
+    public: PublicOption = False,
+    tag: TagOption = None,
+    create_pr: CreatePROption = False,
+    message: MessageOption = None,
+    dry_run: DryRunOption = False,
+    verify: VerifyOption = True,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until the Hub has built the Space.")] = 0,
+) -> None:
+    """Publish a folder as a Space that shows a model, pinned to the model's commit.
+
+    A secret takes its value from the environment variable NAME or VARIABLE on this machine: --secret
+    HF_TOKEN=READ_TOKEN lets the Space load a private model.
+    """
+    from hf_speech.publishing.space import parse_variables
+    from hf_speech.publishing.space import publish_space as publish_folder
+
+    done = publish_folder(
+        folder,
+        repo_id,
+        model=model,
+        variables=parse_variables(variable or []),
+        secrets=secret or [],
+        hardware=hardware,
+        public=public,
+        tag=tag,
+        create_pr=create_pr,
+        message=message,
+        dry_run=dry_run,
+        verify=verify,
+        wait=wait,
+        tell=echo,
+    )
+    report_published(done)

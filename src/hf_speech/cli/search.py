@@ -1,0 +1,45 @@
+"""`hf-speech search`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import OverOption, RecipeArgument, TableDirOption
+from hf_speech.cli.process import command_line, echo
+
+
+def search(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    over: OverOption,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Number of trials, including earlier ones.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sampler.")] = 0,
+    prune: Annotated[bool, typer.Option("--prune", help="Stop trials early that are worse than most others.")] = False,
+    output_dir: TableDirOption = None,
+) -> None:
+    """Search for the best values of some keys with Optuna; run again, it continues where it was interrupted.
+
+    --over training.num_train_epochs=20..80 is a range (add :log for a logarithmic scale), and --over
+    model.hidden_size=64,128 is a choice. The validation split decides; only the best trial is evaluated on the test
+    split. Further options are those of `hf-speech train`, for all trials. Tables are written, by default, to
+    runs/search-NAME.
+    """
+    from hf_speech.experiments import parse_axis
+    from hf_speech.experiments import search as search_values
+
+    result = search_values(
+        recipe,
+        [parse_axis(axis) for axis in over],
+        context.args,
+        trials=trials,
+        output_dir=output_dir,
+        seed=seed,
+        prune=prune,
+        command=command_line(),
+    )
+    echo(f"\n{result.text()}")
+    value = result.record.value("test")
+    tested = "" if value is None else f": {value:.2%} {result.metric} on the test split"
+    echo(f"\nThe best trial is in {result.run_dir}{tested}. To train it again:\n  {result.record.command}")

@@ -1,0 +1,55 @@
+"""`hf-speech train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.process import command_line, echo
+
+
+def train(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of the package.")] = "digits",
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Run folder.", show_default="runs/NAME")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
+) -> None:
+    """Train a recipe, evaluate the model, and write a run folder.
+
+    Every key of the recipe is also an option: --training.learning_rate 1e-3, --model.hidden_size 64,
+    --corpus.name fsdd. An option without a dot is a key of the corpus: --data_dir DIR, --holdout_speaker NAME.
+    """
+    if recipe.startswith("-"):  # An option of the recipe, which itself was left out.
+        context.args.insert(0, recipe)
+        recipe = "digits"
+    from hf_speech.training import load_recipe
+    from hf_speech.training import train as train_recipe
+    from hf_speech.training.preparation import process_state
+
+    loaded = load_recipe(recipe, [*context.args, *(["--training.profile", "true"] if profile else [])])
+    result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=command_line())
+    if not process_state().is_main_process:  # Another process evaluates and reports.
+        return
+    use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
+    echo(
+        f"\n{_headline(result.metrics, loaded.task.best_metric, loaded.corpus.name)}"
+        f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
+        f"The model is in {result.run_dir}. Next:\n"
+        f"  hf-speech {use} {result.run_dir} SOUND_FILE\n"
+        f"  hf-speech evaluate {result.run_dir} --split test\n"
+        f"  hf-speech train {result.run_dir / 'recipe.yaml'} --name bigger --model.hidden_size 256"
+    )
+
+
+def _headline(metrics: dict[str, dict[str, float]], metric: str, corpus: str) -> str:
+    """The main metric of a trained model, on the test split if there is one."""
+    split = next((name for name in ("test", "validation") if name in metrics), None)
+    if split is None:
+        return f"Not evaluated: {corpus} has neither a test nor a validation split."
+    return f"{metric} on the {split} split of {corpus}: {metrics[split][metric]:.2%}"

@@ -1,0 +1,91 @@
+"""`hf-speech transcribe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hf_speech.cli.options import (
+    AnyModelArgument,
+    BeamSizeOption,
+    FilesArgument,
+    LMWeightOption,
+    PhoneWeightOption,
+    WordScoreOption,
+)
+from hf_speech.cli.process import echo, prepare_inference
+
+
+def transcribe(
+    model: AnyModelArgument,
+    files: FilesArgument,
+    output_format: Annotated[
+        Literal["text", "srt", "vtt", "json"], typer.Option("--format", help="How to write transcripts.")
+    ] = "text",
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Write a file for each sound file into this folder.")
+    ] = None,
+    language_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--language_model",
+            help="ARPA file: decode with a beam search instead of greedily; 'auto' for the one in the model's folder.",
+        ),
+    ] = None,
+    lm_weight: LMWeightOption = None,
+    word_score: WordScoreOption = None,
+    phone_weight: PhoneWeightOption = None,
+    beam_size: BeamSizeOption = None,
+    hot_words: Annotated[
+        str | None, typer.Option("--hot_words", help="Words to prefer, such as names: 'MARY,ZIP'.")
+    ] = None,
+    hot_word_weight: Annotated[
+        float | None, typer.Option("--hot_word_weight", help="Bonus for each hot word.", show_default="5")
+    ] = None,
+    nbest: Annotated[
+        int, typer.Option("--nbest", min=1, help="Number of alternatives to write with scores (text and json only).")
+    ] = 1,
+) -> None:
+    """Transcribe sound files of any length: as text, as subtitles, or as words with times and confidences."""
+    from hf_speech.inference import Recognizer, choose_decoder, find_language_model, transcribe_files
+    from hf_speech.inference.onnx_description import is_exported
+
+    if nbest > 1 and output_format in ("srt", "vtt"):
+        raise typer.BadParameter("subtitles hold one text: take --format text or json", param_hint="--nbest")
+    recognizer: Recognizer
+    if is_exported(model):
+        from hf_speech.inference.onnx import ExportedModel
+
+        recognizer = ExportedModel(model, task="automatic-speech-recognition")
+    else:
+        from hf_speech.inference import load_model
+
+        prepare_inference()
+        recognizer = load_model(model, task="automatic-speech-recognition")
+    given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
+    decoder = choose_decoder(
+        recognizer, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
+    )
+    if language_model is None and Path(model).is_dir() and find_language_model(recognizer):
+        echo(f"note: {model} brings a language model, which --language_model auto would use.", error=True)
+    failures = 0
+    for transcript in transcribe_files(recognizer, files, decoder=decoder, num_best=nbest):
+        if transcript.error is not None:
+            failures += 1
+            echo(f"error: {transcript.error}", error=True)
+            continue
+        content = transcript.format(output_format, scores=nbest > 1)
+        if output_dir is not None:
+            output_dir.mkdir(parents=True, exist_ok=True)
+            target = output_dir / f"{Path(transcript.file).stem}.{'txt' if output_format == 'text' else output_format}"
+            target.write_text(content, encoding="utf-8")
+            echo(f"Written: {target}")
+        elif output_format == "text" and len(files) > 1:
+            for line in content.splitlines():
+                echo(f"{transcript.file}: {line}")
+        else:
+            echo(content, newline=False)
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,35 @@
+"""`hf-speech tune-decoder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import BeamSizeOption, CorpusOption, ModelArgument
+from hf_speech.cli.process import command_line, echo, prepare_inference
+
+
+def tune_decoder(
+    context: typer.Context,
+    model: ModelArgument,
+    language_model: Annotated[Path, typer.Option("--language_model", help="ARPA file.")],
+    corpus: CorpusOption = None,
+    beam_size: BeamSizeOption = None,
+) -> None:
+    """Find the best weights of a language model on the validation split, and write them beside it.
+
+    Further options are keys of the corpus: --data_dir DIR.
+    """
+    from hf_speech.inference import BeamOptions, load_model, tune_beam
+    from hf_speech.training import load_corpus
+
+    prepare_inference()
+    loaded = load_model(model, task="automatic-speech-recognition")
+    source, rows = load_corpus(model, corpus, "validation", context.args)
+    best, tuning = tune_beam(loaded, rows, BeamOptions.beside(language_model, beam_size=beam_size))
+    echo(tuning.format_table())
+    if best.phone_weight:
+        echo(f"The table is for phone_weight {best.phone_weight:g}.")
+    echo(f"Written: {best.save(corpus=source.name, command=command_line())}")
