@@ -24,8 +24,20 @@ def test_terminals_obey_nothing(unsafe: str) -> None:
     [
         ("<unk>", "&lt;unk&gt;"),
         ("rock|pop", "rock\\|pop"),
-        ("a_b*c", "a\\_b\\*c"),
-        ("[x](http://y)", "\\[x\\]\\(http://y\\)"),
+        ("a_b*c", "a_b\\*c"),
+        ("_a_ b_", "\\_a\\_ b\\_"),
+        ("[x](http://y)", "\\[x\\]\\(http://y)"),
+        ("![x](javascript:y)", "!\\[x\\]\\(javascript:y)"),
+        ("R&B", "R&B"),
+        ("&lt;b&gt;", "\\&lt;b\\&gt;"),
+        ("# title", "\\# title"),
+        ("- item", "\\- item"),
+        ("-5", "-5"),
+        ("---", "\\---"),
+        ("1. item", "1\\. item"),
+        ("2.5", "2.5"),
+        ("`code` ~~x~~ $y$ \\", "\\`code\\` \\~\\~x\\~\\~ \\$y\\$ \\\\"),
+        ("\u200c\u0645\u06cc\u200c", "\u200c\u0645\u06cc\u200c"),
         ("two\nlines", "two lines"),
         ("日本語 ä", "日本語 ä"),
     ],
@@ -50,3 +62,31 @@ def test_numbers_and_plain_text_stay(text: str) -> None:
 
 def test_columns() -> None:
     assert [column_width(text) for text in ("abc", "日本", "e\u0301", "ﾊﾝ", "")] == [3, 4, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "**b**",
+        "`x`",
+        "[a](b)",
+        "![a](b)",
+        "a|b",
+        "# h",
+        "- l",
+        "1) n",
+        "> q",
+        "~~s~~",
+        "===",
+    ]
+    + ["__init__", "_x_", "&amp;", "<!-- c -->", "a\\", "***", "+ x", "--- x", "<a@b.c>", "\\*x\\*", "$x$", "a\n\nb"],
+)
+def test_markdown_readers_see_the_name_itself(name: str) -> None:
+    markdown_it = pytest.importorskip("markdown_it")
+    reader = markdown_it.MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    tokens = reader.parse(escape_markdown(name))
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    text = "".join(child.content for child in tokens[1].children)
+    assert {child.type for child in tokens[1].children} <= {"text", "text_special"}
+    assert text == " ".join(name.split())

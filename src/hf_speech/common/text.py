@@ -6,9 +6,13 @@ import html
 import re
 import unicodedata
 
-# C0 and C1 controls, bidirectional overrides, zero-width characters, and lone surrogates.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&])")
+# C0 and C1 controls, bidirectional overrides, zero-width characters but the joiners that scripts and emoji need, and
+# lone surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# What Markdown obeys inside a line: an underscore between letters is none of it, nor is an ampersand by itself.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(|&(?=#?\w+;)")
+# What Markdown obeys at the beginning of a line: headings, lists, quotations, rules.
+_BLOCK = re.compile(r"(?:#{1,6}(?=\s|$)|[-+=](?=\s|$)|[-=]{2,}$|(?:-\s*){3,}$|\d+(?=[.)](?:\s|$)))")
 
 
 def same_form(name: str) -> str:
@@ -26,7 +30,12 @@ def printable(text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text as Markdown that shows it, in one line; also safe as raw HTML in a Markdown file and in a table cell."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(printable(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    line = _MARKDOWN.sub(r"\\\g<0>", " ".join(printable(text).split()))
+    if block := _BLOCK.match(line):
+        # A number is kept from beginning a list by escaping the sign behind it.
+        at = block.end() if block.group()[0].isdigit() else 0
+        line = f"{line[:at]}\\{line[at:]}"
+    return line.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def escape_html(text: str) -> str:
