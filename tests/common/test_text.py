@@ -79,8 +79,19 @@ def test_columns() -> None:
         "> q",
         "~~s~~",
         "===",
-    ]
-    + ["__init__", "_x_", "&amp;", "<!-- c -->", "a\\", "***", "+ x", "--- x", "<a@b.c>", "\\*x\\*", "$x$", "a\n\nb"],
+        "__init__",
+        "_x_",
+        "&amp;",
+        "<!-- c -->",
+        "a\\",
+        "***",
+        "+ x",
+        "--- x",
+        "<a@b.c>",
+        "\\*x\\*",
+        "$x$",
+        "a\n\nb",
+    ],
 )
 def test_markdown_readers_see_the_name_itself(name: str) -> None:
     markdown_it = pytest.importorskip("markdown_it")
