@@ -35,9 +35,9 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. Outputs are `logits`
     `(batch, frames, vocabulary)`, in which padded frames are certainly blank, and `logit_lengths` `(batch,)`, int64.
 
-    If features are normalized by utterance, there are two more for those who hear a recording in chunks: the input
-    `statistics` `(2, features)`, mean and standard deviation to normalize by, which need not be given, and the output
-    `features` `(batch, frames, features)`, before normalization, to take them of.
+    For recordings in chunks, features that are normalized by utterance have two more: the optional input `statistics`
+    `(2, features)`, mean and standard deviation to normalize by, and the output `features` `(batch, frames, features)`,
+    before normalization, to compute them from. Normalization by peak has the optional input `statistics` `(1, 1)`.
 
     Args:
         model: The model.
@@ -53,8 +53,8 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     waveform = graph.input("waveform", "float32", ("batch", "samples"))
     lengths = graph.input("lengths", "int64", ("batch",))
     statistics = None
-    if features.extractor.normalization == "utterance":
-        shape = (2, config.input_size)
+    shapes = {"utterance": (2, config.input_size), "peak": (1, 1)}
+    if (shape := shapes.get(features.extractor.normalization)) is not None:
         statistics = graph.input("statistics", "float32", shape, default=np.zeros(shape, dtype=np.float32))
     with graph.scope("features"):
         heard = features.whole(waveform, lengths, config.stride, statistics)
@@ -72,7 +72,7 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     assert masks.lengths is not None
     graph.output(logits, "logits", "float32", ("batch", "frames", config.vocab_size))
     graph.output(masks.lengths, "logit_lengths", "int64", ("batch",))
-    if statistics is not None:
+    if features.extractor.normalization == "utterance":
         raw = heard.raw.slice(1, 0, heard.longest)
         graph.output(raw, "features", "float32", ("batch", "feature_frames", config.input_size))
     builder.check_all_used(model, PHONES, name)

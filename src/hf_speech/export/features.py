@@ -87,8 +87,9 @@ class FeatureGraph:
             waveform: `(batch, samples)`; what lies beyond a clip's end is not looked at.
             lengths: Samples of each clip, `(batch,)`.
             multiple: Frames are padded to a multiple of this, and at least to one of it.
-            statistics: For normalization by utterance: mean and standard deviation of each feature `(2, features)` to
-                be taken instead of the utterance's own, where the deviation is above 0.
+            statistics: For normalization by utterance, mean and standard deviation of each feature `(2, features)`,
+                used instead of the utterance's own where the deviation is above 0. For normalization by peak, the peak
+                `(1, 1)`, used instead of the utterance's own if it is above 0.
         """
         graph = waveform.graph
         if first := self.extractor._first_sample:
@@ -101,6 +102,8 @@ class FeatureGraph:
         samples = graph.where(valid, waveform, np.float32(0))
         if self.extractor.normalization == "peak":
             peak = graph.op("Abs", samples).max(1)
+            if statistics is not None:
+                peak = graph.where(statistics > 0.0, statistics, peak)
             samples = samples / graph.where(peak > 0.0, peak, 1.0)
         if self.extractor.preemphasis:
             before = graph.op("Pad", samples, np.array([0, 1, 0, -1]))

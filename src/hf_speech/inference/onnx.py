@@ -17,7 +17,7 @@ from hf_speech.data.audio import read_audio
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.decoders import log_softmax
 from hf_speech.inference.onnx_description import CLASSIFICATION, KEY, WHOLE, Description
-from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds
+from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds, speech_peak
 
 
 class ExportedModel:
@@ -52,8 +52,8 @@ class ExportedModel:
 
         Args:
             waveforms: Mono samples of each clip `(samples,)` at the model's rate.
-            statistics: Mean and deviation of each feature to normalize by `(2, features)`, instead of each clip's own,
-                for a recognizer that normalizes by utterance.
+            statistics: For a recognizer that normalizes by utterance, mean and deviation of each feature
+                `(2, features)`; for one that normalizes by peak, the peak `(1, 1)`. None for each clip's own.
 
         Returns:
             Float32 logits `(batch, labels)` and None, or `(batch, frames, tokens)` and the valid frames of each clip
@@ -144,7 +144,10 @@ class ExportedModel:
         return log_probs
 
     def _statistics(self, recording: Recording) -> np.ndarray | None:
-        """Mean and deviation of the features where people speak, as `fit_extractor` takes them with PyTorch."""
+        """The statistics or the peak of the loud seconds, as `fit_extractor` takes them; None if the model needs none."""
+        shapes = {entry.name: entry.shape for entry in self._session.get_overridable_initializers()}
+        if shapes.get("statistics") == [1, 1]:
+            return np.array([[speech_peak(recording)]])
         count, total, squares = 0, np.float64(0), np.float64(0)
         for second in loud_seconds(recording):
             features = self.features([second])

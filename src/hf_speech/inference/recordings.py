@@ -1,20 +1,20 @@
-"""Recordings of any length: read a block at a time, heard in chunks, normalized by what is loud in them.
+"""Recordings of any length: read in blocks, processed in chunks, normalized by their speech.
 
-Three decisions:
-
-* Of a long file never more is in memory than a chunk: it is read and resampled by blocks. What libsndfile cannot read
-  by blocks, or is in memory anyway, is read whole.
-* It is heard in chunks that overlap, and of each chunk only the middle is believed, so that every frame has been heard
-  with its surroundings. Chunks begin and end between logit frames, so their log-probabilities join without a seam, and
-  whatever decodes them sees one recording.
-* A model that normalizes by utterance would blow up the hiss of a chunk in which nobody speaks until it hears words in
-  it. So a long recording is normalized as one, and by its loud seconds alone: utterances in training were speech, too.
+* A long file is read and resampled in blocks, so that memory holds at most a chunk of it. Files that libsndfile cannot
+  read in blocks, and arrays, are read whole.
+* The model gets overlapping chunks, and the overlap is discarded, so that every frame is computed with context on both
+  sides. Chunks start and end at logit frames: their log-probabilities join without a seam, and decoders see one
+  recording.
+* Normalization by utterance or by peak would amplify the noise of a chunk without speech until the model finds words in
+  it. A long recording is therefore normalized as a whole, by the statistics of its loud seconds: training utterances
+  were speech, too.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,28 +40,30 @@ from hf_speech.errors import ModelError
 from hf_speech.inference.recognizer import Recognizer
 
 LONG_SECONDS = 20.0
-"""What is longer is normalized as a recording, and not as an utterance."""
+"""Longer sounds are normalized as recordings, not as utterances."""
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 60.0, 10.0
-"""Recurrences remember for longer than one would think: with less, a word in a hundred depends on where chunks end."""
+"""With a shorter overlap, one word in a hundred depends on where chunks end: recurrences have a long memory."""
 
-# Of the fifth loudest second, lest a slammed door be the measure.
-_MEASURE = 5
+# Seconds are loud relative to the fifth loudest one, so that a slammed door does not count, unless that one is so much
+# quieter than the loudest that it must be background noise.
+_RANK = 5
 _LOUD_DECIBELS = 20.0
+_MAX_RANGE_DECIBELS = 30.0
 _BLOCK_SECONDS = 10
-_MP3_OVERLAP = 2304  # a whole mp3 may lack one or two frames of 1152 samples
+_MP3_OVERLAP = 2304  # a complete mp3 may lack one or two frames of 1152 samples
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound that can be read again and again, a block at a time.
+    """A sound that can be read repeatedly, a block at a time.
 
     Attributes:
-        name: What errors call it.
+        name: The name in error messages.
         sampling_rate: The rate in Hz at which it is read.
-        seconds: Its length, as far as its header knows.
+        seconds: Its duration according to its header.
         samples: The waveform `(samples,)`, if it is in memory.
-        path: The file otherwise.
+        path: The file, if it is not.
     """
 
     name: str
@@ -72,14 +74,14 @@ class Recording:
 
     @classmethod
     def open(cls, source: AudioSource, sampling_rate: int) -> Recording:
-        """Looks at a sound; a short one is read.
+        """Open a sound: read the header of a long file, and all of anything else.
 
         Args:
-            source: A file, or whatever else `read_audio` reads.
-            sampling_rate: The wanted rate in Hz.
+            source: A file, or anything else that `read_audio` reads.
+            sampling_rate: The rate in Hz at which to read it.
 
         Raises:
-            AudioError: If there is no such file, or it is not a sound.
+            AudioError: If the file does not exist or is not a sound file.
         """
         name = source_name(source)
         info = audio_info(source)
@@ -89,10 +91,10 @@ class Recording:
         return cls(name, sampling_rate, len(samples) / sampling_rate, samples)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The waveform from the beginning, in blocks `(samples,)`, float32, mono, at the sampling rate.
+        """Yield the waveform from its start in blocks `(samples,)`: float32, mono, at `sampling_rate`.
 
         Raises:
-            AudioError: If the file turns out to be damaged, truncated or not finite.
+            AudioError: If the file is damaged or truncated, or has samples that are not finite.
         """
         if self.samples is not None:
             yield self.samples
@@ -122,37 +124,55 @@ class Recording:
                 break
         if count < promised - _MP3_OVERLAP:
             raise BadAudio(
-                f"{self.name} is truncated: its header promises {promised} samples and holds {count}; get it again."
+                f"{self.name} is truncated: its header promises {promised} samples, and it holds {count}; get it again."
             )
 
 
 def fit_extractor(feature_extractor: Any, recording: Recording) -> Any:
-    """A feature extractor that normalizes any part of a recording as the recording.
+    """Adapt a feature extractor to a long recording, so that it normalizes every part of it in the same way.
 
     Args:
-        feature_extractor: The model's; one that does not normalize by utterance is given back as it is.
-        recording: What is to be heard with it.
+        feature_extractor: The model's feature extractor.
+        recording: The recording whose parts it will be given.
 
     Returns:
-        The same or another one, with the statistics of the seconds that are at most 20 dB quieter than the loudest.
+        A copy with the statistics, or the peak, of the recording's loud seconds; `feature_extractor` itself if its
+        normalization does not depend on the utterance, or the recording is short.
     """
-    if feature_extractor.normalization != "utterance" or recording.seconds <= LONG_SECONDS:
+    if recording.seconds <= LONG_SECONDS or feature_extractor.normalization not in ("utterance", "peak"):
         return feature_extractor
     fitted = copy.deepcopy(feature_extractor)
-    fitted.normalization = "global"
-    fitted.fit_global_statistics(loud_seconds(recording))
+    if fitted.normalization == "peak":
+        fitted.recording_peak = speech_peak(recording)
+    else:
+        fitted.normalization = "global"
+        fitted.fit_global_statistics(loud_seconds(recording))
     return fitted
 
 
 def loud_seconds(recording: Recording) -> Iterator[np.ndarray]:
-    """The whole seconds of a recording that are at most 20 dB quieter than the loudest, `(sampling_rate,)` each."""
+    """Yield the whole seconds of a recording that are at most 20 dB quieter than its speech, `(sampling_rate,)`."""
+    levels, speech = _levels(recording)
+    return itertools.compress(_seconds(recording), levels > speech - _LOUD_DECIBELS)
+
+
+def speech_peak(recording: Recording) -> float:
+    """Return the largest magnitude in the loud seconds of a recording, except in those that are louder than speech."""
+    levels, speech = _levels(recording)
+    is_speech = (levels > speech - _LOUD_DECIBELS) & (levels <= speech)
+    return max(float(np.abs(second).max()) for second in itertools.compress(_seconds(recording), is_speech))
+
+
+def _levels(recording: Recording) -> tuple[np.ndarray, float]:
+    """Levels in dB of the whole seconds of a recording, and the one that is taken for the level of speech."""
     levels = np.array([20 * np.log10(second.std() + 1e-7) for second in _seconds(recording)])
-    loudest = np.sort(levels)[-min(_MEASURE, len(levels))]
-    return itertools.compress(_seconds(recording), levels > loudest - _LOUD_DECIBELS)
+    *_, loudest = ordered = np.sort(levels)
+    typical = ordered[-min(_RANK, len(ordered))]
+    return levels, float(typical if loudest - typical < _MAX_RANGE_DECIBELS else loudest)
 
 
 def _seconds(recording: Recording) -> Iterator[np.ndarray]:
-    """The whole seconds of a recording, one by one."""
+    """Yield the whole seconds of a recording."""
     rest = np.zeros(0, dtype=np.float32)
     for block in recording.blocks():
         rest = np.concatenate((rest, block)) if len(rest) else block
@@ -168,34 +188,36 @@ def log_probabilities(
     overlap_seconds: float = OVERLAP_SECONDS,
     progress: bool = False,
 ) -> np.ndarray:
-    """Log-probabilities of a recording of any length.
+    """Compute the log-probabilities of a recording of any length.
 
     Args:
         recognizer: A recognizer.
         sound: A recording, or a mono waveform `(samples,)` at the model's rate.
-        chunk_seconds: Length of a chunk; a recording up to this long is heard as a whole.
-        overlap_seconds: How much of a chunk's either end is only heard as surroundings.
+        chunk_seconds: Length of a chunk; a shorter recording is processed at once.
+        overlap_seconds: Context at either end of a chunk, the log-probabilities of which are discarded.
         progress: Whether to show a progress bar.
 
     Returns:
         Float32 `(samples // samples_per_frame, tokens + phones)`.
 
     Raises:
-        AudioError: If the recording turns out to be damaged.
+        AudioError: If the recording is damaged.
         ModelError: If the overlap leaves nothing of a chunk.
     """
     ratio, rate = recognizer.samples_per_frame, recognizer.sampling_rate
-    chunk, overlap = (round(seconds * rate / ratio) for seconds in (chunk_seconds, overlap_seconds))
-    if chunk <= 2 * overlap:
+    if not (0 <= 2 * overlap_seconds < chunk_seconds < math.inf and chunk_seconds * rate >= ratio):
         raise ModelError(
-            f"Chunks of {chunk_seconds} s with {overlap_seconds} s of surroundings at either end have no middle: "
-            "give longer chunks or less overlap."
+            f"Chunks of {chunk_seconds} s with {overlap_seconds} s of context at either end have no middle: give "
+            "longer chunks or less overlap."
         )
+    chunk, overlap = (round(seconds * rate / ratio) for seconds in (chunk_seconds, overlap_seconds))
+    overlap = min(overlap, (chunk - 1) // 2)  # both were rounded
     if isinstance(sound, np.ndarray):
         sound = Recording("the waveform", rate, len(sound) / rate, sound)
     hear = recognizer.hear(sound)
     blocks = sound.blocks()
-    # The samples from logit frame `first` on, as many as a chunk needs, and a frame to see whether there are more.
+    # Samples from logit frame `first` on: a chunk, and one more frame to see whether it is the last one. The
+    # log-probabilities of the first `known` frames are in `pieces`.
     samples = np.zeros(0, dtype=np.float32)
     pieces: list[np.ndarray] = []
     first = known = 0
@@ -206,12 +228,12 @@ def log_probabilities(
             is_last = len(samples) < (chunk + 1) * ratio
             last = first + (len(samples) // ratio if is_last else chunk)
             if last > known:
-                # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
-                heard = samples if is_last else samples[: chunk * ratio]
-                believed = last if is_last else last - overlap
-                pieces.append(hear(heard)[known - first : believed - first])
-                bar.update(round((believed - known) * ratio / rate))
-                known = believed
+                # The last chunk keeps the samples after its last whole frame, as the whole recording would.
+                inputs = samples if is_last else samples[: chunk * ratio]
+                end = last if is_last else last - overlap
+                pieces.append(hear(inputs)[known - first : end - first])
+                bar.update(round((end - known) * ratio / rate))
+                known = end
             if is_last:
                 break
             samples = samples[(known - overlap - first) * ratio :]
@@ -228,4 +250,5 @@ __all__ = [
     "fit_extractor",
     "log_probabilities",
     "loud_seconds",
+    "speech_peak",
 ]

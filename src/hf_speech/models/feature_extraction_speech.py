@@ -133,6 +133,9 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     model_input_names = ["input_features", "attention_mask"]  # noqa: RUF012 - as transformers declares it
 
+    # For parts of a long recording: the peak that "peak" normalization divides by, instead of each part's own.
+    recording_peak: float | None = None
+
     def __init__(
         self,
         sampling_rate: int = 16_000,
@@ -315,7 +318,9 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             truncation: Cut utterances to `max_length` samples.
             pad_to_multiple_of: Pad to a multiple of this many frames.
             return_tensors: "pt", "np", or None for lists of numpy arrays.
-            return_attention_mask: False leaves the mask out; None for the extractor's setting.
+            return_attention_mask: False leaves the mask out; None for the extractor's setting. With True, an utterance
+                of less than one hop is one masked frame: transformers' pipeline asks so for the chunks of a recording,
+                the last of which can be that short.
             device: Where to compute; None for where the samples are.
 
         Returns:
@@ -323,17 +328,25 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             which is 1 on valid frames.
 
         Raises:
-            ValueError: For another sampling rate, samples that are not finite, less than one hop of sound, several
-                channels, or missing global statistics.
+            ValueError: For another sampling rate, samples that are not finite, less than one hop of sound (unless
+                `return_attention_mask` is True), several channels, or missing global statistics.
         """
         self._check_sampling_rate(sampling_rate)
         strategy = self._get_padding_strategies(padding, max_length or self._max_samples)
         if truncation and max_length is None:
             raise ValueError("truncation=True needs max_length, in samples.")
         limits = [limit for limit in (self._max_samples, max_length if truncation else None) if limit is not None]
-        utterances = self._read_utterances(raw_speech, min(limits, default=None))
+        utterances = self._read_utterances(raw_speech, min(limits, default=None), allow_short=bool(return_attention_mask))
+        is_short = [len(samples) < self.hop_length for samples in utterances]
+        if any(is_short):
+            utterances = [
+                samples.new_zeros(self.hop_length) if short else samples
+                for samples, short in zip(utterances, is_short, strict=True)
+            ]
         features, lengths, mask = self._extract(utterances, torch.device(device or utterances[0].device))
         features = self._normalize(features, lengths, mask)
+        if any(is_short):
+            features[is_short], mask[is_short] = 0.0, False
 
         if self.time_average:
             features = features.sum(1, keepdim=True) / lengths[:, None, None]
@@ -394,19 +407,21 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
                 "resample it first."
             )
 
-    def _read_utterances(self, raw_speech: Any, max_samples: int | None) -> list[torch.Tensor]:
+    def _read_utterances(
+        self, raw_speech: Any, max_samples: int | None, allow_short: bool = False
+    ) -> list[torch.Tensor]:
         """Float32 samples of each utterance: checked, cut, peak-normalized, preemphasized."""
         utterances = []
         for index, utterance in enumerate(split_utterances(raw_speech)):
             name = f"Utterance {index}"
             samples = to_samples(utterance, name)[self._first_sample :][:max_samples]
-            if len(samples) < self.hop_length:
+            if len(samples) < self.hop_length and not allow_short:
                 after = f" after the first {self.offset:g} s" if self.offset else ""
                 raise ValueError(
                     f"{name} has {len(samples)} samples{after}, less than one hop ({self._hop_in_words}): leave it out."
                 )
-            if self.normalization == "peak":
-                peak = samples.abs().max()
+            if self.normalization == "peak" and len(samples):
+                peak = samples.abs().max() if self.recording_peak is None else samples.new_tensor(self.recording_peak)
                 samples = torch.where(peak > 0, samples / peak, samples)
             utterances.append(preemphasize(samples, self.preemphasis) if self.preemphasis else samples)
         return utterances
