@@ -103,6 +103,25 @@ def test_statistics_of_the_caller_replace_the_utterances(make_extractor, sounds,
         np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
+def test_a_peak_of_the_caller_replaces_the_utterances(make_extractor, sounds, run_graph) -> None:
+    extractor = make_extractor(normalization="peak")
+    graph = Graph("features")
+    made = FeatureGraph(extractor, "the model").whole(
+        graph.input("waveform", "float32", ("batch", "samples")),
+        graph.input("lengths", "int64", ("batch",)),
+        1,
+        graph.input("statistics", "float32", (1, 1), default=np.zeros((1, 1), np.float32)),
+    )
+    graph.output(made.features, "features", "float32", ("batch", "frames", extractor.feature_size))
+    fitted = make_extractor(normalization="peak")
+    fitted.recording_peak = 0.6
+    given = np.array([[0.6]], dtype=np.float32)
+    for statistics, kind in (({}, extractor), ({"statistics": given}, fitted)):
+        features = run_graph(graph, sounds, **statistics)["features"]
+        expected = kind(sounds, sampling_rate=8000, return_tensors="np")["input_features"]
+        np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
 def test_what_is_no_extractor_of_ours_is_refused(make_extractor) -> None:
     class WhisperFeatureExtractor:
         pass

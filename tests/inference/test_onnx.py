@@ -21,6 +21,7 @@ from hf_speech.inference import classify_files, load_model, log_probabilities, t
 from hf_speech.inference.decoders import log_softmax
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_stream import ExportedStream
+from hf_speech.models import SpeechFeatureExtractor
 
 TEXTS = ["abc a", "b", "ca ab c", "bb aaa", "c b a"]
 
@@ -67,6 +68,38 @@ def test_long_recordings_are_normalized_as_with_pytorch(saved_recognizer: Path, 
         )
     alone = log_probabilities(exported, long[8000 * 6 : 8000 * 12])
     assert np.abs(alone - log_probabilities(exported, long, chunk_seconds=9, overlap_seconds=2)[150:300]).max() > 0.1
+
+
+def test_long_recordings_have_one_peak_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
+    """The background of a chunk without speech is not scaled up to speech, with either back end."""
+    SpeechFeatureExtractor.from_pretrained(saved_recognizer, normalization="peak").save_pretrained(saved_recognizer)
+    loaded = load_model(saved_recognizer, device="cpu")
+    export_model(loaded, tmp_path / "folder", int8=False)
+    exported = ExportedModel(tmp_path / "folder")
+    rng = np.random.default_rng(0)
+    levels = np.repeat([0.1, 1e-3, 1e-3, 1e-3], 6 * 8000)
+    long = (levels * rng.standard_normal(len(levels))).astype(np.float32)
+    whole = log_probabilities(exported, long, chunk_seconds=1000)
+    for recognizer in (loaded, exported):
+        found = log_probabilities(recognizer, long, chunk_seconds=9, overlap_seconds=3)
+        np.testing.assert_allclose(found, whole, atol=1e-2)
+    quiet = long[12 * 8000 : 18 * 8000]
+    assert np.abs(log_probabilities(exported, quiet) - whole[300:450]).max() > 0.1
+    np.testing.assert_allclose(log_probabilities(exported, quiet), log_probabilities(loaded, quiet), atol=2e-3)
+
+
+def test_features_that_never_change_in_the_loud_seconds(saved_recognizer: Path, tmp_path: Path) -> None:
+    """Their deviation is 0, which would ask the graph to take the chunk's own mean."""
+    loaded = load_model(saved_recognizer, device="cpu")
+    export_model(loaded, tmp_path / "folder", int8=False)
+    seconds, time = 30, np.arange(8000) / 8000
+    # Of a low tone that fades in and out each second, the features of high frequencies are all at their floor.
+    tone = 0.05 * np.sin(2 * np.pi * 200 * time) * np.sin(np.pi * time) ** 4
+    samples = np.tile(tone, seconds).astype(np.float32)
+    samples[20 * 8000 :] = 1e-3 * np.random.default_rng(0).standard_normal(10 * 8000)
+    expected = log_probabilities(loaded, samples, chunk_seconds=9, overlap_seconds=2)
+    found = log_probabilities(ExportedModel(tmp_path / "folder"), samples, chunk_seconds=9, overlap_seconds=2)
+    assert np.abs(found - expected).max() < 0.05
 
 
 @pytest.mark.parametrize("file", ["stream.onnx", "stream_int8.onnx"])

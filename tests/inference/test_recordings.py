@@ -139,6 +139,89 @@ def test_seconds_are_counted_across_blocks(tmp_path: Path, seconds: float) -> No
     np.testing.assert_array_equal(np.concatenate(found), samples[: int(seconds) * RATE])
 
 
+def seconds_at(*decibels: float) -> Recording:
+    """A recording of seconds of noise with these levels."""
+    rng = np.random.default_rng(0)
+    pieces = [10 ** (level / 20) * rng.choice([-1.0, 1.0], RATE).astype(np.float32) for level in decibels]
+    return Recording("levels", RATE, len(pieces), np.concatenate(pieces))
+
+
+@pytest.mark.parametrize(
+    ("levels", "loud", "peak"),
+    [
+        # 20 dB below the fifth loudest second; louder ones are no speech, but belong to the recording.
+        ([-10.0, -11, -12, -13, -14, -33.9, -34.1, *[-60] * 20], 6, -14),
+        # A door slams.
+        ([-3.0, *[-20] * 8, *[-60] * 20], 9, -20),
+        # There is speech in a single second, and the others are background, or zero.
+        ([-20.0, *[-60] * 25], 1, -20),
+        ([-20.0, *[-300] * 25], 1, -20),
+        # Nothing but background.
+        ([-70.0] * 25, 25, -70),
+        ([-300.0] * 25, 25, -300),
+    ],
+)
+def test_loud_seconds_and_their_peak(levels: list[float], loud: int, peak: float) -> None:
+    recording = seconds_at(*levels)
+    assert len(list(recordings.loud_seconds(recording))) == loud
+    assert recordings.speech_peak(recording) == pytest.approx(10 ** (peak / 20), rel=1e-3, abs=1e-9)
+
+
+def test_a_long_recording_has_one_peak() -> None:
+    """Its quiet parts are scaled as its loud ones are, where an utterance alone is scaled to its own peak."""
+    extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=8, normalization="peak")
+    recording = seconds_at(*[-12.0] * 6, *[-60.0] * 20)
+    fitted = fit_extractor(extractor, recording)
+    assert extractor.recording_peak is None
+    assert recording.samples is not None
+    for part in (recording.samples[: 2 * RATE], recording.samples[-2 * RATE :]):
+        scaled = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=8, normalization="none")(
+            part / 10 ** (-12 / 20), sampling_rate=RATE
+        )
+        np.testing.assert_allclose(
+            fitted(part, sampling_rate=RATE)["input_features"], scaled["input_features"], atol=1e-4
+        )
+    assert fit_extractor(extractor, Recording("", RATE, 20, recording.samples[: 20 * RATE])) is extractor
+
+
+class Context:
+    """A recognizer that gives, for each frame, the frames before and after it in the chunk, and the frame's number."""
+
+    name, sampling_rate, samples_per_frame, tokens, num_phones = "context", 100, 10, ["a", "b", "c"], 0
+
+    def hear(self, recording: Recording) -> Any:
+        """Samples are numbered, so that a frame can be told from its samples."""
+
+        def log_probs(samples: np.ndarray) -> np.ndarray:
+            before = np.arange(len(samples) // 10)
+            return np.stack([before, before[::-1], samples[: 10 * len(before) : 10] // 10], axis=1).astype(np.float32)
+
+        return log_probs
+
+
+@pytest.mark.parametrize("frames", [0, 1, 29, 49, 50, 51, 52, 89, 90, 91, 333])
+def test_every_frame_is_computed_with_context_on_both_sides(frames: int) -> None:
+    """Chunks of 50 frames with 10 of context: no frame is closer to an edge that is not the recording's own."""
+    samples = np.arange(frames * 10 + 7, dtype=np.float32)
+    found = log_probabilities(Context(), samples, chunk_seconds=5, overlap_seconds=1)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found[:, 2], np.arange(frames))
+    assert (found[:, 0] >= np.minimum(10, np.arange(frames))).all()
+    assert (found[:, 1] >= np.minimum(10, np.arange(frames)[::-1])).all()
+    assert found[:, :2].sum(axis=1).max(initial=0) < 51  # a chunk, and the frame that shows that it is the last
+
+
+@pytest.mark.parametrize("chunk", [(2, 1), (0, 0), (0.05, 0), (5, -1), (float("nan"), 0), (5, float("nan"))])
+def test_chunks_without_a_middle_are_refused(chunk: tuple[float, float]) -> None:
+    with pytest.raises(ModelError, match="have no middle"):
+        log_probabilities(Context(), np.zeros(1000, np.float32), *chunk)  # type: ignore[arg-type]
+
+
+def test_chunks_may_have_no_overlap() -> None:
+    samples = np.arange(1234, dtype=np.float32)
+    found = log_probabilities(Context(), samples, chunk_seconds=1, overlap_seconds=0)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found[:, 2], np.arange(123))
+
+
 def test_what_need_not_be_fitted_is_left_alone() -> None:
     options = {"sampling_rate": RATE, "num_mel_bins": 8, "hop_length": 80, "win_length": 200}
     sound = noise(30)[:, 0]

@@ -331,6 +331,22 @@ def test_the_offset_is_left_out_before_anything_is_computed():
         late(noise(1700), sampling_rate=RATE)
 
 
+def test_whoever_asks_for_the_mask_gets_a_masked_frame_for_less_than_a_hop() -> None:
+    """As transformers' pipeline does for the last chunk of a recording, which may be a single sample."""
+    for normalization in ("none", "utterance", "peak"):
+        extractor = SpeechFeatureExtractor(num_mel_bins=8, normalization=normalization)
+        rng = np.random.default_rng(0)
+        whole = rng.standard_normal(1600).astype(np.float32)
+        for samples in (whole[:1], whole[:159], whole[:0]):
+            given = extractor([samples, whole], sampling_rate=16_000, return_attention_mask=True)
+            assert given["attention_mask"].tolist() == [[0] * 10, [1] * 10]
+            assert not given["input_features"][0].any()
+            alone = extractor(whole, sampling_rate=16_000)["input_features"][0]
+            torch.testing.assert_close(given["input_features"][1], alone)
+            single = extractor(samples, sampling_rate=16_000, return_attention_mask=True)
+            assert single["attention_mask"].tolist() == [[0]]
+
+
 def test_utterance_normalization_is_cmvn():
     plain = extract(SpeechFeatureExtractor(num_mel_bins=20, normalization="none"), noise(8000))
     both = extract(SpeechFeatureExtractor(num_mel_bins=20), noise(8000))
