@@ -144,7 +144,7 @@ class ExportedModel:
         return log_probs
 
     def _statistics(self, recording: Recording) -> np.ndarray | None:
-        """The statistics or the peak of the loud seconds, as `fit_extractor` takes them; None if the model needs none."""
+        """The statistics, or the peak, of the loud seconds, as `fit_extractor` sets them; None for a model without."""
         shapes = {entry.name: entry.shape for entry in self._session.get_overridable_initializers()}
         if shapes.get("statistics") == [1, 1]:
             return np.array([[speech_peak(recording)]])

@@ -336,7 +336,9 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         if truncation and max_length is None:
             raise ValueError("truncation=True needs max_length, in samples.")
         limits = [limit for limit in (self._max_samples, max_length if truncation else None) if limit is not None]
-        utterances = self._read_utterances(raw_speech, min(limits, default=None), allow_short=bool(return_attention_mask))
+        utterances = self._read_utterances(
+            raw_speech, min(limits, default=None), allow_short=bool(return_attention_mask)
+        )
         is_short = [len(samples) < self.hop_length for samples in utterances]
         if any(is_short):
             utterances = [
