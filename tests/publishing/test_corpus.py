@@ -210,7 +210,7 @@ result = {name: split["label"][:] for name, split in back.items()}, {n: s["label
 
 
 def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
-    from hf_speech.publishing.hub.repository import Repository, State
+    from hf_speech.common.hub import Repository, State
     from hf_speech.publishing.hub.verify import Copy
 
     corpus = make_corpus("folder", data_dir=str(digit_folder))

@@ -218,7 +218,7 @@ def kinds_of_culprits() -> dict[str, bytes]:
 PUSH_EACH = """
 import shutil
 from hf_speech.errors import PublishError
-from hf_speech.publishing.hub.repository import Repository
+from hf_speech.common.hub import Repository
 from hf_speech.publishing.hub.push import push
 from hf_speech.publishing.staging import stage
 result = []

@@ -14,7 +14,7 @@ from hub_server.faults import Fault
 Place = tuple[HubServer, Client]
 
 PUSH = """
-from hf_speech.publishing.hub.repository import Repository
+from hf_speech.common.hub import Repository
 from hf_speech.publishing.hub.push import finish, push
 from hf_speech.publishing.staging import Staged
 
@@ -300,7 +300,7 @@ def test_nobody_is_overwritten(place: Place, folder: Path) -> None:
 
 
 SINCE = """
-from hf_speech.publishing.hub.repository import Repository
+from hf_speech.common.hub import Repository
 from hf_speech.publishing.hub.push import push
 from hf_speech.publishing.staging import Staged
 repository = Repository("ann/older")

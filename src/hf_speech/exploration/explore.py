@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +17,16 @@ from datasets import DatasetDict
 from hf_speech.data.inspection import InspectionReport, survey_corpus
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration.charts import plot_durations, plot_labels, plot_speakers, plot_transcripts
-from hf_speech.exploration.examples import Example, add_augmented, choose_examples, make_examples, save_examples
-from hf_speech.exploration.page import MASKS, PAGE, is_ours, write_page, write_placeholder
-from hf_speech.exploration.table import Table, read_table
+from hf_speech.exploration.examples import add_augmented, choose_examples, make_examples, save_examples
+from hf_speech.exploration.page import MASKS, is_ours, write_page, write_placeholder
+from hf_speech.exploration.result import PAGE, Exploration
+from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.preparation import fit_feature_extractor, make_feature_extractor, make_model
 from hf_speech.training.recipe import Recipe
 
 EXAMPLES_OF_EACH_CLASS, EXAMPLES_OF_TRANSCRIPTS = 2, 8
 CHARTS = ("labels.png", "durations.png", "speakers.png")
-
-
-@dataclass
-class Exploration:
-    """What an exploration found and wrote.
-
-    Attributes:
-        folder: Where everything lies.
-        table: All rows.
-        report: What the inspection found.
-        examples: What can be looked at and listened to.
-        notes: What is to be known beyond the inspection, a sentence each.
-        charts: Names of the pictures of the whole corpus.
-    """
-
-    folder: Path
-    table: Table
-    report: InspectionReport
-    examples: list[Example] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    charts: list[str] = field(default_factory=list)
-
-    @property
-    def page(self) -> Path:
-        """The page that shows all of it."""
-        return self.folder / PAGE
 
 
 def explore(

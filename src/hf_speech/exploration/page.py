@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_speech.exploration.examples import Example
+from hf_speech.exploration.result import Exploration
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from hf_speech.exploration.explore import Exploration
-
-PAGE = "index.html"
 GENERATOR = '<meta name="generator" content="hf-speech explore">'
 CAPTIONS = {
     "labels.png": "What is to be learned",
@@ -194,7 +191,6 @@ def _groups(exploration: Exploration) -> list[tuple[str, list[Example]]]:
 
 __all__ = [
     "GENERATOR",
-    "PAGE",
     "Finding",
     "features_in_words",
     "findings",

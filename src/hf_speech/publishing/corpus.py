@@ -17,6 +17,7 @@ import yaml
 from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetsError
 
+from hf_speech.common.hub import Repository
 from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora import Corpus
 from hf_speech.data.inspection import inspect_corpus
@@ -25,7 +26,6 @@ from hf_speech.publishing.card.page import render_template, templates_dir
 from hf_speech.publishing.card.sections import hand_written, section
 from hf_speech.publishing.card.words import corpus_facts
 from hf_speech.publishing.checks.licenses import check_name
-from hf_speech.publishing.hub.repository import Repository
 from hf_speech.publishing.hub.verify import Copy, Verification
 from hf_speech.publishing.model import How, Published, deliver, published_card, published_state
 from hf_speech.publishing.rows import Written, fingerprints_of, write_parquet

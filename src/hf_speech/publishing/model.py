@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from hf_speech.common.hub import Repository, State
 from hf_speech.errors import PublishError
 from hf_speech.publishing.hub.probes import PROBE_FILE, keep_if_same, make_probes
 from hf_speech.publishing.hub.push import Pushed, finish, push
-from hf_speech.publishing.hub.repository import Repository, State
 from hf_speech.publishing.hub.verify import Copy, Verification, downloaded, verify_model
 from hf_speech.publishing.staging import Staged, stage
 

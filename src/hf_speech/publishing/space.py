@@ -23,13 +23,13 @@ from typing import Unpack
 
 from huggingface_hub import HfApi, RepoCard, get_token
 
+from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.front_matter import check_space
-from hf_speech.publishing.card.metadata import read_metadata
-from hf_speech.publishing.hub.repository import Repository
+from hf_speech.publishing.card.metadata import CARD, read_metadata
 from hf_speech.publishing.hub.verify import Copy, Verification
 from hf_speech.publishing.model import How, Published, deliver, published_state
-from hf_speech.publishing.staging import CARD, stage
+from hf_speech.publishing.staging import stage
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNS = frozenset({"RUNNING", "SLEEPING", "PAUSED", "STOPPED"})

@@ -16,7 +16,7 @@ from typing import Literal
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.facts import weight_files
-from hf_speech.publishing.card.metadata import read_metadata
+from hf_speech.publishing.card.metadata import CARD, read_metadata
 from hf_speech.publishing.card.page import REPO_ID, check_card, render_card
 from hf_speech.publishing.card.words import file_size
 from hf_speech.publishing.checks import licenses
@@ -25,7 +25,6 @@ from hf_speech.publishing.checks.leaks import shorten_paths
 from hf_speech.publishing.checks.remote_code import check_code, check_listed, remote_files
 
 Kind = Literal["model", "space", "dataset"]
-CARD = "README.md"
 # Of one file; weights beyond it are better sharded.
 MAX_FILE_BYTES = 2 * 1024**3
 
@@ -305,4 +304,4 @@ def _empty(folder: Path) -> None:
             entry.unlink()
 
 
-__all__ = ["ALLOWED", "CARD", "MAX_FILE_BYTES", "Kind", "Staged", "stage"]
+__all__ = ["ALLOWED", "MAX_FILE_BYTES", "Kind", "Staged", "stage"]

@@ -17,14 +17,13 @@ from tqdm.auto import tqdm
 from transformers import Trainer
 from transformers.utils.hub import PushInProgress
 
+from hf_speech.common.hub import Repository, local_files
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.remote_code import remote_files
-from hf_speech.publishing.hub.repository import Repository, local_files
 
 BRANCH = "training"
 SNAPSHOT = (
     *("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "processor_config.json"),
-    *("vocab.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"),
+    *("vocab.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "*.py"),
 )
 
 
@@ -119,10 +118,10 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
         The sha of the branch now.
 
     Raises:
-        PublishError: If the folder lacks code, or the Hub refuses or cannot be reached.
+        PublishError: If the Hub refuses or cannot be reached.
     """
     repository, api = Repository(name), HfApi(token=token)
-    wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)} | set(remote_files(folder))
+    wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)}
     if branch != "main":
         with repository.explained():
             api.create_branch(name, branch=branch, exist_ok=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.card.metadata import read_metadata
-from hf_speech.publishing.staging import CARD
+from hf_speech.publishing.card.metadata import CARD, read_metadata
 
 SDKS = ("gradio", "docker", "static")
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")

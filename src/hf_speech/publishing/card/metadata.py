@@ -17,6 +17,7 @@ from hf_speech.publishing.card.facts import Evaluation, RunFacts
 from hf_speech.publishing.card.words import decoding, measured_on, metric_name, trained_on
 from hf_speech.publishing.checks.licenses import FILE, License
 
+CARD = "README.md"
 TASK_TITLES = {
     "audio-classification": "Audio classification",
     "automatic-speech-recognition": "Automatic speech recognition",

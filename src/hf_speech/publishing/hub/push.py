@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+from hf_speech.common.hub import Checksums, Repository, State, local_files, require_login
 from hf_speech.errors import PublishError
-from hf_speech.publishing.hub.repository import Checksums, Repository, State, local_files, require_login
 from hf_speech.publishing.staging import Staged
 
 # The Hub's own, which no folder has.

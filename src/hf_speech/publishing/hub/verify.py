@@ -29,11 +29,11 @@ import numpy as np
 from huggingface_hub import ModelCard, constants, snapshot_download
 from safetensors.numpy import load_file
 
+from hf_speech.common.hub import Kind, Repository, State, local_files
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.page import check_card
 from hf_speech.publishing.checks.remote_code import remote_files
 from hf_speech.publishing.hub.probes import PROBE_FILE, TOLERANCE, Probes
-from hf_speech.publishing.hub.repository import Kind, Repository, State, local_files
 
 _STRANGER = Path(__file__).with_name("isolated_load.py")
 _SECONDS = 600
