@@ -82,7 +82,7 @@ def run(*words: str) -> dict[str, Any]:
 def processor() -> str:
     """The CPU's name, as Linux knows it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -146,7 +146,7 @@ def loader_share(workers: int, batches: int) -> tuple[float, float]:
             sound = 0.1 * generator.standard_normal(generator.integers(2 * RATE, 4 * RATE))
             soundfile.write(Path(folder, f"{index}.wav"), sound, RATE)
             lines.append(f"{index}.wav,ONE TWO THREE,speaker{index % 20}")
-        Path(folder, "table.csv").write_text("\n".join(lines))
+        Path(folder, "table.csv").write_text("\n".join(lines), encoding="utf-8")
         words = [
             "--corpus.name",
             "csv",

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def edit(path: Path, **values: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
 def test_it_names_all_that_decides_an_answer(folder: Path) -> None:

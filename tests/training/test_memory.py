@@ -23,7 +23,7 @@ class MemoryOfEpochs(TrainerCallback):
         self.sizes: list[float] = []
 
     def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
-        pages = int(STATM.read_text().split()[1])
+        pages = int(STATM.read_text(encoding="utf-8").split()[1])
         self.sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
 
 

@@ -114,7 +114,7 @@ def test_missing_recipe_names_the_nearest() -> None:
 @pytest.mark.parametrize("path", recipe_files(), ids=lambda path: path.stem)
 def test_recipes_of_the_package_load(path: Path) -> None:
     recipe = load_recipe(path)
-    assert recipe.task.name in path.read_text()
+    assert recipe.task.name in path.read_text(encoding="utf-8")
     assert recipe.name == path.stem
 
 

@@ -47,7 +47,7 @@ def beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(beeps_recipe: Path, tmp_path: Path) -> Path:
     """The recipe of the beeps without its corpus, which the stream replaces."""
     path = tmp_path / "streamed.yaml"
-    lines = beeps_recipe.read_text().splitlines()
+    lines = beeps_recipe.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(line for line in lines if not line.startswith("corpus:")) + "\n")
     return path
 

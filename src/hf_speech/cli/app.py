@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from hf_speech.cli.process import echo
+from hf_speech.common.console import echo, use_utf8
+from hf_speech.common.files import describe_os_error
 from hf_speech.errors import HFSpeechError
 
 # Each is a module of this folder with a function of the same name, in the order of `hf-speech --help`.
@@ -79,15 +80,24 @@ for _verb in VERBS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; an error that the user can remedy is one sentence and exit status 2."""
+    """Runs the command line; what the user can remedy is one sentence and exit status 2."""
+    use_utf8()
     try:
         app(args=arguments, prog_name="hf-speech")
     except HFSpeechError as error:
-        echo(f"error: {error}", error=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        echo("interrupted", error=True)
-        sys.exit(130)
+        _fail(str(error))
+    except OSError as error:
+        _fail(describe_os_error(error))
+    except RecursionError:
+        _fail("The input is nested too deeply to be read: flatten it.")
+    except MemoryError:
+        _fail("There is not enough memory: take smaller batches, shorter recordings or a smaller model.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    """Prints an error, with further lines indented so that none can be taken for another error; ends the program."""
+    echo(f"error: {sentence}".replace("\n", "\n  "), error=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

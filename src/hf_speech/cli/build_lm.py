@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hf_speech.cli.process import echo, prepare_inference
+from hf_speech.cli.process import prepare_inference
+from hf_speech.common.console import echo
 from hf_speech.errors import HFSpeechError
 
 

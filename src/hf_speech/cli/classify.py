@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from hf_speech.cli.options import AnyModelArgument, FilesArgument
-from hf_speech.cli.process import echo, prepare_inference
+from hf_speech.cli.process import prepare_inference
+from hf_speech.common.console import echo
+from hf_speech.common.text import one_line
 
 
 def classify(
@@ -34,8 +36,8 @@ def classify(
         if output_format == "json":
             echo(json.dumps(result, ensure_ascii=False))
         elif "error" not in result:
-            labels = "   ".join(f"{entry['label']} {entry['score']:.1%}" for entry in result["labels"])
-            echo(f"{result['file']}: {labels}")
+            labels = "   ".join(f"{one_line(entry['label'])} {entry['score']:.1%}" for entry in result["labels"])
+            echo(f"{one_line(result['file'])}: {labels}")
         if "error" in result:
             failures += 1
             echo(f"error: {result['error']}", error=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hf_speech.cli.process import echo
+from hf_speech.common.console import echo
 
 
 def download(

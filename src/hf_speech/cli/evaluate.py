@@ -17,7 +17,8 @@ from hf_speech.cli.options import (
     SplitOption,
     WordScoreOption,
 )
-from hf_speech.cli.process import command_line, echo, prepare_inference
+from hf_speech.cli.process import command_line, prepare_inference
+from hf_speech.common.console import echo
 
 
 def evaluate(

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hf_speech.cli.options import RecipeArgument, SplitOption
-from hf_speech.cli.process import command_line, echo, prepare_inference
+from hf_speech.cli.process import command_line, prepare_inference
+from hf_speech.common.console import echo
 
 
 def explore(

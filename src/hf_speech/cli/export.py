@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hf_speech.cli.options import ModelArgument
-from hf_speech.cli.process import echo, prepare_inference
+from hf_speech.cli.process import prepare_inference
+from hf_speech.common.console import echo
 
 
 def export(

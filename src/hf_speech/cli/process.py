@@ -1,4 +1,4 @@
-"""What every verb needs from the process: the command as typed, the number of threads, and output that cannot fail."""
+"""What the verbs need from the process: the command as typed, and the number of threads."""
 
 from __future__ import annotations
 
@@ -7,19 +7,10 @@ import shlex
 import sys
 from pathlib import Path
 
-import typer
-
-from hf_speech.common.text import printable
-
 
 def command_line() -> str:
     """The command as typed, recorded in evaluation files and tables."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def echo(text: object, *, error: bool = False, newline: bool = True) -> None:
-    """Prints text, with the control characters of names from outside written out instead of obeyed by the terminal."""
-    typer.echo(printable(str(text)), err=error, nl=newline)
 
 
 def prepare_inference() -> None:

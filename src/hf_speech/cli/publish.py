@@ -16,7 +16,8 @@ from hf_speech.cli.options import (
     TagOption,
     VerifyOption,
 )
-from hf_speech.cli.process import echo, prepare_inference
+from hf_speech.cli.process import prepare_inference
+from hf_speech.common.console import echo
 
 
 def publish(

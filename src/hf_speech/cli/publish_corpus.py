@@ -15,8 +15,8 @@ from hf_speech.cli.options import (
     TagOption,
     VerifyOption,
 )
-from hf_speech.cli.process import echo
 from hf_speech.cli.publish import report_published
+from hf_speech.common.console import echo
 
 
 def publish_corpus(

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from hf_speech.cli.options import OverOption, RecipeArgument, TableDirOption
-from hf_speech.cli.process import command_line, echo
+from hf_speech.cli.process import command_line
+from hf_speech.common.console import echo
 
 
 def search(

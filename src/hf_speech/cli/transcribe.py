@@ -15,7 +15,10 @@ from hf_speech.cli.options import (
     PhoneWeightOption,
     WordScoreOption,
 )
-from hf_speech.cli.process import echo, prepare_inference
+from hf_speech.cli.process import prepare_inference
+from hf_speech.common.console import echo
+from hf_speech.common.files import write_text
+from hf_speech.common.text import one_line
 
 
 def transcribe(
@@ -78,14 +81,13 @@ def transcribe(
             continue
         content = transcript.format(output_format, scores=nbest > 1)
         if output_dir is not None:
-            output_dir.mkdir(parents=True, exist_ok=True)
             target = output_dir / f"{Path(transcript.file).stem}.{'txt' if output_format == 'text' else output_format}"
-            target.write_text(content, encoding="utf-8")
+            write_text(target, content)
             echo(f"Written: {target}")
         elif output_format == "text" and len(files) > 1:
             for line in content.splitlines():
-                echo(f"{transcript.file}: {line}")
+                echo(f"{one_line(transcript.file)}: {line}")
         else:
-            echo(content, newline=False)
+            echo(content, end="")
     if failures:
         raise typer.Exit(1)

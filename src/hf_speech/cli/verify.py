@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from hf_speech.cli.options import CorpusOption, SplitOption
-from hf_speech.cli.process import command_line, echo, prepare_inference
+from hf_speech.cli.process import command_line, prepare_inference
+from hf_speech.common.console import echo
 from hf_speech.errors import HFSpeechError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hf_speech.cli.process import echo
+from hf_speech.common.console import echo
 
 PACKAGES = ("hf_speech", "torch", "torchaudio", "transformers", "datasets", "accelerate", "huggingface_hub")
 

@@ -23,6 +23,7 @@ REASONS = {
     errno.EROFS: "the file system is read-only: choose another folder",
     errno.EACCES: "permission is denied: choose another folder",
     errno.EPERM: "it is not permitted: choose another folder",
+    errno.ENOENT: "there is no such file or folder",
     errno.EISDIR: "it is a folder: give the name of a file",
     errno.ENOTDIR: "a part of its path is a file: choose another folder",
     errno.EEXIST: "a part of its path is a file or a broken link: choose another folder",
@@ -37,10 +38,23 @@ class FileError(HFSpeechError):
 
 def file_error(path: str | os.PathLike[str], error: BaseException) -> FileError:
     """The sentence for an operating-system error on writing `path`."""
+    return FileError(f"{os.fspath(path)!r} cannot be written: {_reason(error)}.")
+
+
+def describe_os_error(error: OSError) -> str:
+    """The sentence for an operating-system error that nothing closer to its cause has explained."""
+    if error.errno is None:  # A library's own, with a sentence of its own.
+        return str(error)
+    name = f"{os.fsdecode(error.filename)!r} cannot be used: " if isinstance(error.filename, str | bytes) else ""
+    sentence = f"{name}{_reason(error)}."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system says, and the remedy."""
     code = getattr(error, "errno", None)
-    reason = REASONS.get(code) if code is not None else None
-    reason = reason or f"{getattr(error, 'strerror', None) or error}: choose another path"
-    return FileError(f"{os.fspath(path)!r} cannot be written: {reason}.")
+    known = None if code is None else REASONS.get(code)
+    return known or f"{getattr(error, 'strerror', None) or error}: choose another path"
 
 
 @contextlib.contextmanager
@@ -111,4 +125,4 @@ def _umask() -> int:
     return mask
 
 
-__all__ = ["FileError", "file_error", "replacing", "write_bytes", "write_json", "write_text"]
+__all__ = ["FileError", "describe_os_error", "file_error", "replacing", "write_bytes", "write_json", "write_text"]

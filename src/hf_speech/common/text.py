@@ -28,9 +28,14 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
+def one_line(text: str) -> str:
+    """Printable text in one line, so that a name cannot pretend to be a line of its own."""
+    return " ".join(printable(text).split())
+
+
 def escape_markdown(text: str) -> str:
     """Text as Markdown that shows it, in one line; also safe as raw HTML in a Markdown file and in a table cell."""
-    line = _MARKDOWN.sub(r"\\\g<0>", " ".join(printable(text).split()))
+    line = _MARKDOWN.sub(r"\\\g<0>", one_line(text))
     if block := _BLOCK.match(line):
         # A number is kept from beginning a list by escaping the sign behind it.
         at = block.end() if block.group()[0].isdigit() else 0
@@ -64,4 +69,4 @@ def _is_number(text: str) -> bool:
     return True
 
 
-__all__ = ["column_width", "escape_html", "escape_markdown", "printable", "same_form", "spreadsheet_cell"]
+__all__ = ["column_width", "escape_html", "escape_markdown", "one_line", "printable", "same_form", "spreadsheet_cell"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm.auto import tqdm
 
+from hf_speech.common.text import one_line
 from hf_speech.data.audio import AudioSource, source_name
 from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import AudioError
@@ -66,8 +67,8 @@ class Transcript:
         if output_format == "json":
             return to_json(self.hypothesis.words, file=self.file, nbest=self.hypotheses if scores else ())
         if scores:
-            return "".join(f"{hypothesis.score:.2f}\t{hypothesis.text}\n" for hypothesis in self.hypotheses)
-        return f"{self.hypothesis.text}\n"
+            return "".join(f"{hypothesis.score:.2f}\t{one_line(hypothesis.text)}\n" for hypothesis in self.hypotheses)
+        return f"{one_line(self.hypothesis.text)}\n"
 
 
 def transcribe_files(

@@ -47,9 +47,9 @@ def load(folder: Path, **options):
 
 
 def edit(path: Path, old: str, new: str) -> None:
-    content = path.read_text()
+    content = path.read_text(encoding="utf-8")
     assert old in content
-    path.write_text(content.replace(old, new))
+    path.write_text(content.replace(old, new), encoding="utf-8")
 
 
 def test_lists_transcripts_and_speakers_go_together(root):

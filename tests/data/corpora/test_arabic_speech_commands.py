@@ -48,7 +48,7 @@ def load(root: Path, **options):
 
 
 def append(table: Path, line: str) -> None:
-    with table.open("a") as file:
+    with table.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 
 

@@ -50,7 +50,7 @@ def load(folder: Path, **options):
 
 
 def append(path: Path, *lines: str) -> None:
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
 
 
