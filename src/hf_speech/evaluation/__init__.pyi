@@ -1,5 +1,12 @@
 from .evaluate import evaluate_model as evaluate_model
 from .intervals import bootstrap_intervals as bootstrap_intervals
 from .intervals import wilson_interval as wilson_interval
+from .moved import BeamOptions as BeamOptions
+from .moved import LoadedModel as LoadedModel
+from .moved import classify_files as classify_files
+from .moved import load_model as load_model
+from .moved import predict as predict
+from .moved import transcribe_files as transcribe_files
+from .moved import tune_beam as tune_beam
 from .report import EvaluationReport as EvaluationReport
 from .report import format_report as format_report

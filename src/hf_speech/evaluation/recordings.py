@@ -1,0 +1,5 @@
+"""Names that version 0.1 had here, and that moved to `hf_speech.inference`."""
+
+from hf_speech.inference.recordings import Recording, fit_extractor, log_probabilities
+
+__all__ = ["Recording", "fit_extractor", "log_probabilities"]

@@ -1,0 +1,14 @@
+"""Code that was written for version 0.1 finds its names."""
+
+from __future__ import annotations
+
+import hf_speech.evaluation
+import hf_speech.inference
+from hf_speech.evaluation import moved, recordings
+
+
+def test_names_of_version_0_1_are_those_of_inference() -> None:
+    for name in moved.__all__:
+        assert getattr(hf_speech.evaluation, name) is getattr(hf_speech.inference, name)
+    for name in recordings.__all__:
+        assert getattr(recordings, name) is getattr(hf_speech.inference, name)
