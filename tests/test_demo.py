@@ -19,6 +19,7 @@ import pytest
 
 from hf_speech import demo
 from hf_speech.errors import HFSpeechError, ModelError
+from hf_speech.tasks import get_task
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PATIENCE = 240.0
@@ -41,7 +42,7 @@ def test_a_folder_may_be_named_from_here(tones_run: Path, monkeypatch: pytest.Mo
 def test_a_model_of_the_hub_is_pinned_to_what_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(name: str, device: str, revision: str | None) -> SimpleNamespace:
         assert (name, revision) == ("owner/name", "v1")
-        return SimpleNamespace(task=SimpleNamespace(name="audio-classification"), revision="0123456789" * 4)
+        return SimpleNamespace(task=get_task("audio-classification"), revision="0123456789" * 4)
 
     monkeypatch.setattr(demo, "load_model", load_model)
     _, variables = demo.prepare_demo("owner/name", revision="v1", environment={})

@@ -16,8 +16,6 @@ from typing import NoReturn
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference import load_model
 
-SPACES = {"audio-classification": "classify", "automatic-speech-recognition": "transcribe"}
-
 
 def spaces_dir() -> Path:
     """The folder of the Spaces that come with the package: in a checkout, or inside the installed package."""
@@ -49,7 +47,7 @@ def prepare_demo(
     variables.pop("MODEL_REVISION", None)
     if not folder.is_dir():
         variables["MODEL_REVISION"] = loaded.revision
-    return spaces_dir() / SPACES[loaded.task.name] / "app.py", variables
+    return spaces_dir() / loaded.task.space / "app.py", variables
 
 
 def run_demo(
@@ -76,4 +74,4 @@ def run_demo(
     os.execve(sys.executable, command, variables)
 
 
-__all__ = ["SPACES", "prepare_demo", "run_demo", "spaces_dir"]
+__all__ = ["prepare_demo", "run_demo", "spaces_dir"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from hf_speech.errors import RecipeError
 from hf_speech.evaluation import evaluate_model, format_report
 from hf_speech.inference import load_model
-from hf_speech.tasks import TASKS, AudioClassification, Task
+from hf_speech.tasks import TASKS, AudioClassification, Metric, Task
 
 
 class Transcription(Task):
@@ -21,11 +23,11 @@ class Transcription(Task):
 
     name = "writing"
     target_column = "text"
-    auto_model_class = AudioClassification.auto_model_class
+    auto_class = AudioClassification.auto_class
     architecture_suffixes = ("ForAudioClassification",)
     model_types = default_model_type = ()
+    metrics = {"wer": Metric("Word error rate", "wer", greater_is_better=False)}  # noqa: RUF012
     best_metric = "wer"
-    greater_is_better = False
 
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
         return {}
@@ -78,12 +80,20 @@ def spoken(tones: Dataset) -> Dataset:
 
 
 @pytest.fixture
-def _only_transcription(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(TASKS, "audio-classification")
+def saved_model(saved_model: Path, tmp_path: Path) -> Path:
+    """The classifier of tones, as a model for this task."""
+    folder = Path(shutil.copytree(saved_model, tmp_path / "writer"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"task": "writing"}))
+    return folder
+
+
+@pytest.fixture
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, "writing", Transcription())
 
 
-@pytest.mark.usefixtures("_only_transcription")
+@pytest.mark.usefixtures("_registered")
 def test_an_error_rate_has_interval_speakers_files_and_text(saved_model: Path, spoken: Dataset, tmp_path: Path):
     loaded = load_model(saved_model, device="cpu")
     report = evaluate_model(loaded, spoken, corpus="tones", split="test", command="command", progress=False)
@@ -97,7 +107,7 @@ def test_an_error_rate_has_interval_speakers_files_and_text(saved_model: Path, s
     assert "wer" in format_report(report)
 
 
-@pytest.mark.usefixtures("_only_transcription")
+@pytest.mark.usefixtures("_registered")
 def test_the_worst_of_an_error_rate_are_the_highest(saved_model: Path, spoken: Dataset):
     loaded = load_model(saved_model, device="cpu")
     report = evaluate_model(loaded, spoken, corpus="tones", split="test", command="command", progress=False)
@@ -107,7 +117,7 @@ def test_the_worst_of_an_error_rate_are_the_highest(saved_model: Path, spoken: D
     assert shown == [f"speaker{i}" for i in range(39, 29, -1)]
 
 
-@pytest.mark.usefixtures("_only_transcription")
+@pytest.mark.usefixtures("_registered")
 def test_labels_are_refused_for_a_task_that_writes(saved_model: Path, tones: Dataset):
     loaded = load_model(saved_model, device="cpu")
     with pytest.raises(RecipeError, match="is for audio-classification"):

@@ -64,7 +64,7 @@ def test_references_are_names_whatever_their_order_in_the_model():
 
 def test_a_class_the_model_never_heard_is_named():
     split = rows([0, 1], ["yes", "perhaps"])
-    with pytest.raises(CorpusError, match="never heard of 'perhaps': it knows 'yes', 'no'"):
+    with pytest.raises(CorpusError, match="does not know the classes 'perhaps': it knows 'yes', 'no'"):
         TASK.references(split, config(["yes", "no"]))
     # A class that is declared and does not occur does no harm.
     assert TASK.references(rows([0], ["yes", "perhaps"]), config(["yes", "no"])) == ["yes"]

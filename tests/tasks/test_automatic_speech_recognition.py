@@ -17,6 +17,7 @@ from hf_speech.models import ConvGRUConfig, SpeechFeatureExtractor
 from hf_speech.tasks import TextOptions, get_task
 from hf_speech.tasks.automatic_speech_recognition import sample_lines
 from hf_speech.tasks.metrics import ERROR_COUNTS
+from hf_speech.tasks.transcripts import build_tokenizer, encode_text
 from hf_speech.training import load_recipe
 
 TASK = get_task("automatic-speech-recognition")
@@ -168,27 +169,27 @@ def test_confusions_are_the_words_taken_for_others():
 def test_samples_stand_one_above_the_other():
     lines = sample_lines(["turn left now", "stop", "unseen", ""], ["turn the left", "stop", "unseen", "uh"], count=3)
     assert lines == [
-        "said:  turn *** left now",
-        "heard: turn the left ***",
-        "            I        D",
-        "said:  unseen",
-        "heard: unseen",
-        "said:  **",
-        "heard: uh",
-        "       I",
+        "REF: turn *** left now",
+        "HYP: turn the left ***",
+        "          I        D",
+        "REF: unseen",
+        "HYP: unseen",
+        "REF: **",
+        "HYP: uh",
+        "     I",
     ]
 
 
 def test_long_samples_are_broken_between_words():
     lines = sample_lines(["one two three four"], ["one two three for"], width=9)
     assert lines == [
-        "said:  one two",
-        "heard: one two",
-        "said:  three",
-        "heard: three",
-        "said:  four",
-        "heard: for",
-        "       S",
+        "REF: one two",
+        "HYP: one two",
+        "REF: three",
+        "HYP: three",
+        "REF: four",
+        "HYP: for",
+        "     S",
     ]
 
 
@@ -196,10 +197,10 @@ def test_samples_of_the_trainers_ids_are_the_same_each_time():
     made = tokenizer("ab")
     prediction = EvalPrediction(np.array([[3, 4], [0, -100]]), np.array([[3, 4], [4, -100]]))
     assert TASK.sample_lines(prediction, made, count=5) == [
-        *("said:  ab", "heard: ab"),
-        *("said:  b", "heard: *", "       D"),
+        *("REF: ab", "HYP: ab"),
+        *("REF: b", "HYP: *", "     D"),
     ]
-    assert TASK.sample_lines(prediction, made, count=1) == ["said:  ab", "heard: ab"]
+    assert TASK.sample_lines(prediction, made, count=1) == ["REF: ab", "HYP: ab"]
 
 
 def test_a_saved_tokenizer_is_loaded(tmp_path: Path):
@@ -217,12 +218,35 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path):
 def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text("[UNK]\n[PAD]\na\n")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
-    with pytest.raises(ModelError, match="is none for CTC"):
+    with pytest.raises(ModelError, match="is not a CTC tokenizer"):
         TASK.load_tokenizer(str(tmp_path))
 
 
 @pytest.mark.parametrize("word", ["offset=0.5", "max_duration=5", "time_average=true"])
 def test_a_recognizer_hears_all_of_the_sound(word: str):
-    with pytest.raises(RecipeError, match=rf"is about all of the sound: leave out features\.{word.partition('=')[0]}"):
+    with pytest.raises(RecipeError, match=rf"needs all of the sound: leave out features\.{word.partition('=')[0]}"):
         load_recipe("an4", [f"--features.{word}"])
     load_recipe("digits", [f"--features.{word}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [("aé b", [3, 0, 2, 0, 1, 4]), ("é", [2]), ("ab é", [3, 4, 1, 2]), ("éü", [2, 0, 2])],
+)
+def test_a_character_that_the_vocabulary_lacks_is_wrong_while_training_as_in_an_evaluation(text, heard):
+    tok = build_tokenizer(["abc"], TextOptions(vocabulary="abc", unknown="unk"))
+    path = np.array([heard])
+    while_training = TASK.compute_metrics(EvalPrediction(path, np.array([encode_text(text, tok)])), tok)
+    logits = np.full((len(heard), len(tok)), -20.0)
+    logits[np.arange(len(heard)), heard] = 0
+    record = TASK.score(text, TASK.decode(logits, None, tok))
+    evaluated = TASK.metrics_from_counts(TASK.tally([record]).sum(axis=0))
+    assert while_training["wer"] == float(evaluated["wer"]) > 0
+    assert while_training["cer"] == float(evaluated["cer"]) > 0
+
+
+def test_the_probability_is_that_of_the_likeliest_path():
+    logits = np.log(np.array([[0.5, 0.2, 0.2, 0.05, 0.05, 0], [0.1, 0.1, 0.1, 0.6, 0.1, 0]]) + 1e-30)
+    tok = build_tokenizer(["abc"], TextOptions())
+    assert TASK.decode(logits + 7, None, tok) == {"prediction": "a", "probability": pytest.approx(0.3)}
+    assert TASK.decode(logits[:0], None, tok) == {"prediction": "", "probability": 1.0}

@@ -19,7 +19,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from tqdm.auto import tqdm
 
 from hf_speech.data.audio import AudioSource, read_audio, source_name
-from hf_speech.data.corpora.base import Corpus
+from hf_speech.data.corpora.base import Corpus, target_column
 from hf_speech.data.headers import BadAudio
 from hf_speech.errors import CorpusError
 
@@ -171,8 +171,8 @@ def inspect_split(
     """
     report = SplitReport(num_rows=len(rows))
     audio = rows.select_columns("audio")
-    targets = [column for column in ("label", "text") if column in rows.column_names]
-    target = list(rows[targets[0]]) if targets else []
+    column = target_column(rows)
+    targets = list(rows[column]) if column is not None else []
 
     with ThreadPoolExecutor(_THREADS) as pool:
         decoded = pool.map(lambda index: _decode(audio[index]["audio"], sampling_rate), range(len(rows)))
@@ -184,8 +184,8 @@ def inspect_split(
                 report.bad[sound.error.kind].add(str(sound.error))
             elif fault := duration_fault(sound.name, sound.duration, min_duration, max_duration):
                 report.bad[fault[0]].add(fault[1])
-            elif targets and _is_blank(target[index]):
-                report.bad[f"without {targets[0]}"].add(f"{sound.name} has no {targets[0]}.")
+            elif targets and _is_blank(targets[index]):
+                report.bad[f"without {column}"].add(f"{sound.name} has no {column}.")
             else:
                 report.good_indices.append(index)
                 report.seconds += sound.duration
@@ -279,13 +279,13 @@ def _decode(source: AudioSource, sampling_rate: int) -> _Decoded:
 def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) -> None:
     """A class that training never sees can only be got wrong: its rows are bad."""
     train = dataset_dict.get("train")
-    if train is None or not isinstance(train.features.get("label"), ClassLabel):
+    if train is None or (column := _class_column(train)) is None:
         return
-    labels = list(train["label"])
+    labels = list(train[column])
     seen = {labels[index] for index in report.splits["train"].good_indices}
-    names = train.features["label"].names
+    names = train.features[column].names
     for split, rows in dataset_dict.items():
-        labels = list(rows["label"])
+        labels = list(rows[column])
         found = report.splits[split]
         reasons = {
             index: f"{source_name(rows[index]['audio'])} is of the class {names[labels[index]]!r}, which train lacks."
@@ -303,8 +303,14 @@ def _check_train(dataset_dict: DatasetDict, report: InspectionReport) -> None:
     good = report.splits["train"].good_indices
     if not good:
         raise CorpusError(f"The corpus {report.corpus!r} has no utterance to train on: look at its train split.")
-    if "label" in train.column_names and len(set(train.select(good)["label"])) < 2:
+    if (column := _class_column(train)) is not None and len(set(train.select(good)[column])) < 2:
         raise CorpusError(f"The corpus {report.corpus!r} has one class in train: there is nothing to tell apart.")
+
+
+def _class_column(rows: Dataset) -> str | None:
+    """The target column of a split whose targets are named classes."""
+    column = target_column(rows)
+    return column if column is not None and isinstance(rows.features[column], ClassLabel) else None
 
 
 def _common_recordings(dataset_dict: DatasetDict, report: InspectionReport) -> list[str]:

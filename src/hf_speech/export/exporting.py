@@ -28,7 +28,6 @@ import torch
 
 from hf_speech.errors import ModelError
 from hf_speech.export.features import FeatureGraph
-from hf_speech.inference.decoders import vocabulary
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_description import FILE, INT8, KEY, STREAM, WHOLE, Description
@@ -113,23 +112,14 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
         min_samples=features.hop + features.extractor._first_sample,
         labels=(),
     )
+    description = dataclasses.replace(description, **loaded.task.describe_outputs(model.config, loaded.tokenizer))
     if isinstance(model, SpeechLSTMForAudioClassification):
-        labels = tuple(model.config.id2label[index] for index in range(model.config.num_labels))
-        description = dataclasses.replace(description, labels=labels)
         return {WHOLE: (lambda loops: speech_lstm.whole_graph(model, features, loops, name), description)}
     if not isinstance(model, ConvGRUForCTC):
         raise ModelError(
             f"{name} is a {type(model).__name__}, which cannot be exported: only models of the families of this "
             "package can."
         )
-    description = dataclasses.replace(
-        description,
-        labels=tuple(vocabulary(loaded)),
-        samples_per_frame=model.config.inputs_to_logits_ratio,
-        blank=model.config.pad_token_id,
-        word_delimiter=loaded.tokenizer.word_delimiter_token,
-        unknown=loaded.tokenizer.unk_token,
-    )
     graphs: dict[str, tuple[Maker, Description]] = {
         WHOLE: (lambda loops: conv_gru.whole_graph(model, features, loops, name), description)
     }

@@ -2,7 +2,7 @@
 
 Decisions:
 
-* The task follows from the model's own config (`architectures`), never from a flag that could contradict it.
+* The task follows from the model's own configuration, never from a flag that could contradict it.
 * Weights that do not fit the configuration are refused: transformers would fill what is lacking with random
   numbers, drop what is too much, and warn.
 * The model computes in float32 whatever its weights are stored in, so that figures do not depend on the storage.
@@ -33,7 +33,7 @@ from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.declarations import check_declarations, check_size
 from hf_speech.inference.recordings import Recording, fit_extractor
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.tasks import TASKS, Task, get_task
+from hf_speech.tasks import Task, get_task, task_of_config
 from hf_speech.tasks.base import WHOLE_SOUND
 from hf_speech.tasks.transcripts import normalize_for
 
@@ -181,7 +181,7 @@ def load_model(
     check_declarations(find_file, name)
     hub = {"revision": revision, "trust_remote_code": False}
     config = _from_pretrained(AutoConfig, source, name, "configuration", **hub)
-    found = _task_of(config, name)
+    found = task_of_config(config, name)
     if wanted is not None and found is not wanted:
         raise ModelError(f"{name} is a model for {found.name}, not for {wanted.name}: give a model for that task.")
     extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
@@ -262,16 +262,6 @@ def _check_folder(path: Path, name: str) -> None:
         raise ModelError(f"{name} has no weights (model.safetensors): {remedy}")
     if not any((path / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
         raise ModelError(f"{name} has no feature extractor (preprocessor_config.json): {remedy}")
-
-
-def _task_of(config: PreTrainedConfig, name: str) -> Task:
-    """The task of the model class that the config names."""
-    architectures = config.architectures or []
-    for task in TASKS.values():
-        if any(architecture.endswith(task.architecture_suffixes) for architecture in architectures):
-            return task
-    what = architectures[0] if architectures else "model without a named architecture"
-    raise ModelError(f"{name} is a {what}: only models for {' and '.join(TASKS)} can be used here.")
 
 
 def _check_weights(report: dict[str, Any], name: str) -> None:

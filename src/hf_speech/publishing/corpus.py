@@ -30,11 +30,11 @@ from hf_speech.publishing.hub.verify import Copy, Verification
 from hf_speech.publishing.model import How, Published, deliver, published_card, published_state
 from hf_speech.publishing.rows import Written, fingerprints_of, write_parquet
 from hf_speech.publishing.staging import stage
+from hf_speech.tasks import task_of_columns
 
 FINGERPRINTS = "verification/rows.json"
 # The Hub's classes of size.
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_TASKS = {"label": "audio-classification", "text": "automatic-speech-recognition"}
 
 
 def publish_corpus(
@@ -140,7 +140,7 @@ def render_dataset_card(
         "license": license,
         "language": list(languages) or facts.languages,
         "pretty_name": name,
-        "task_categories": [_TASKS[written.target]],
+        "task_categories": [task.pipeline_tag] if (task := task_of_columns([written.target])) else [],
         "size_categories": [next((word for limit, word in _SIZES if total < limit), "1M<n<10M")],
         "tags": ["audio", "speech"],
         "dataset_info": {

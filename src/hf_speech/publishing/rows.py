@@ -18,12 +18,12 @@ import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_speech.data.audio import audio_info, read_audio
-from hf_speech.data.corpora.base import AUDIO_FEATURE
+from hf_speech.data.corpora.base import AUDIO_FEATURE, target_column
+from hf_speech.errors import PublishError
 from hf_speech.publishing.card.words import duration
 
 PLAYABLE = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus"})
 SHARD_BYTES = 200_000_000
-TARGETS = ("label", "text")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Written:
     """What was written of a corpus.
 
     Attributes:
-        target: `label` or `text`.
+        target: The column to be predicted, such as `label` or `text`.
         classes: Names of the classes, in the order of their ids.
         sampling_rate: Of all recordings in Hz, None if they differ.
         splits: For each split that has utterances its name, their number, length, speakers, classes and bytes.
@@ -55,7 +55,7 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
     """
     data = folder / "data"
     data.mkdir(parents=True)
-    target = next(column for column in TARGETS if column in next(iter(rows.values())).column_names)
+    target = target_of(next(iter(rows.values())))
     rates: set[int] = set()
     splits, fingerprints = [], {}
     classes: tuple[str, ...] = ()
@@ -111,11 +111,23 @@ class Fingerprint:
         return self._digest.hexdigest()
 
 
+def target_of(split: Dataset) -> str:
+    """The column of a split that is to be predicted.
+
+    Raises:
+        PublishError: If it has none.
+    """
+    column = target_column(split)
+    if column is None:
+        raise PublishError(f"The data set has no target beside its columns {', '.join(split.column_names)}: add one.")
+    return column
+
+
 def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
     """The checksum of each split of a data set, as `Written` has them."""
     found = {}
     for name, split in rows.items():
-        target = next(column for column in TARGETS if column in split.column_names)
+        target = target_of(split)
         digest = Fingerprint()
         for row in split.cast_column("audio", Audio(decode=False)):
             digest.add(row, target)
@@ -153,4 +165,4 @@ def _shards(rows: Iterator[dict[str, Any]], shard_bytes: int) -> Iterator[list[d
         yield shard
 
 
-__all__ = ["TARGETS", "Fingerprint", "Written", "fingerprints_of", "write_parquet"]
+__all__ = ["Fingerprint", "Written", "fingerprints_of", "write_parquet"]

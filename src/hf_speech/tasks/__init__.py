@@ -1,25 +1,33 @@
-"""The tasks, one instance each, by the names the Hub has for them."""
+"""The tasks, one instance of each, by the names that the Hub has for them.
+
+A further task is one file with a subclass of `Task` and one call of `register_task`.
+"""
 
 from __future__ import annotations
 
-from hf_speech.errors import RecipeError, nearest
+from collections.abc import Iterable
+from typing import Any
+
+from hf_speech.errors import ModelError, RecipeError, nearest
 from hf_speech.tasks.audio_classification import AudioClassification, rank_labels
 from hf_speech.tasks.automatic_speech_recognition import AutomaticSpeechRecognition
-from hf_speech.tasks.base import Record, Task
+from hf_speech.tasks.base import Metric, Record, Task
 from hf_speech.tasks.text import TextOptions
 
-__all__ = [
-    "TASKS",
-    "AudioClassification",
-    "AutomaticSpeechRecognition",
-    "Record",
-    "Task",
-    "TextOptions",
-    "get_task",
-    "rank_labels",
-]
+TASKS: dict[str, Task] = {}
 
-TASKS: dict[str, Task] = {task.name: task for task in (AudioClassification(), AutomaticSpeechRecognition())}
+
+def register_task(task: Task) -> Task:
+    """Makes a task known under its name, in place of an earlier one of that name."""
+    TASKS[task.name] = task
+    return task
+
+
+register_task(AudioClassification())
+register_task(AutomaticSpeechRecognition())
+
+DEFAULT_TASK = AudioClassification.name
+"""The task of a recipe that names none."""
 
 
 def get_task(name: str) -> Task:
@@ -31,3 +39,63 @@ def get_task(name: str) -> Task:
     if name in TASKS:
         return TASKS[name]
     raise RecipeError(f"There is no task {name!r}: {nearest(name, TASKS)}")
+
+
+def tasks_of_verb(verb: str) -> list[Task]:
+    """The tasks whose models a command uses."""
+    return [task for task in TASKS.values() if task.verb == verb]
+
+
+def task_of_columns(columns: Iterable[str]) -> Task | None:
+    """The first registered task whose target is among a corpus's columns."""
+    names = set(columns)
+    return next((task for task in TASKS.values() if task.target_column in names), None)
+
+
+def metric_named(name: str) -> Metric:
+    """How a metric is called and written; one that no task has is called by its own name."""
+    known = {key: metric for task in TASKS.values() for key, metric in task.metrics.items()}
+    return known.get(name) or Metric(name.replace("_", " "), name)
+
+
+def task_of_config(config: Any, name: str) -> Task:
+    """The task of a model, from its configuration.
+
+    Args:
+        config: The configuration; `task` names the task. That of a model of version 0.1 does not, and there the name of
+            the model's class tells it.
+        name: What errors call the model.
+
+    Raises:
+        ModelError: If it is of no registered task.
+    """
+    own = getattr(config, "task", None)
+    if own in TASKS:
+        return TASKS[own]
+    architectures = list(config.architectures or [])
+    if own is not None:
+        raise ModelError(f"{name} is a model for {own}: only models for {' and '.join(TASKS)} can be used here.")
+    for task in TASKS.values():
+        if any(architecture.endswith(task.architecture_suffixes) for architecture in architectures):
+            return task
+    what = architectures[0] if architectures else "model without a named architecture"
+    raise ModelError(f"{name} is a {what}: only models for {' and '.join(TASKS)} can be used here.")
+
+
+__all__ = [
+    "DEFAULT_TASK",
+    "TASKS",
+    "AudioClassification",
+    "AutomaticSpeechRecognition",
+    "Metric",
+    "Record",
+    "Task",
+    "TextOptions",
+    "get_task",
+    "metric_named",
+    "rank_labels",
+    "register_task",
+    "task_of_columns",
+    "task_of_config",
+    "tasks_of_verb",
+]

@@ -1,43 +1,49 @@
-"""Audio classification: one class an utterance, its metrics, and how a report names what went wrong.
+"""Audio classification: one class for each utterance, its metrics, and the classes that were mistaken.
 
-Classes are compared by *name* everywhere outside the training loop: a corpus may order its labels otherwise
-than the model, or have only some of them. Macro averages follow scikit-learn's default: the mean over the
-classes that occur as a reference or as a prediction, with 0 where a ratio is 0/0.
+Outside the training loop classes are compared by *name*: a corpus may order its labels differently from the model, or
+have only some of them. Macro averages follow scikit-learn's default: the mean over the classes that occur as a
+reference or as a prediction, with 0 where a ratio is 0/0.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from datasets import ClassLabel, Dataset, DatasetDict
-from transformers import AutoModelForAudioClassification, EvalPrediction, PreTrainedConfig
 
 from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.tasks.base import Record, Task
-from hf_speech.tasks.metrics import ClassificationMetrics
+from hf_speech.tasks.base import IGNORED, Metric, Record, Task
 
-IGNORED = -100
-"""The id that the Trainer pads with when it gathers batches of several processes."""
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset, DatasetDict
+    from transformers import EvalPrediction, PreTrainedConfig
 
 
 class AudioClassification(Task):
     """One class for each utterance: a spoken word, an emotion, a speaker."""
 
     name = "audio-classification"
+    verb = space = "classify"
     target_column = "label"
-    auto_model_class = AutoModelForAudioClassification
+    auto_class = "AutoModelForAudioClassification"
     architecture_suffixes = ("ForAudioClassification", "ForSequenceClassification")
     model_types = ("speech_lstm",)
     default_model_type = "speech_lstm"
+    metrics = {  # noqa: RUF012 - the base class says that it is one for all instances
+        "accuracy": Metric("Accuracy", "accuracy", is_proportion=True),
+        # With one label an utterance, micro-averaged F1 is accuracy (scikit-learn's user guide, 3.4.4.8).
+        "f1_micro": Metric("F1, micro average", "f1", is_proportion=True),
+        "f1_macro": Metric("F1, macro average", "f1"),
+        "precision_macro": Metric("Precision, macro average", "precision"),
+        "recall_macro": Metric("Recall, macro average", "recall"),
+    }
     best_metric = "accuracy"
-    metrics = ("accuracy", "f1_micro", "f1_macro", "precision_macro", "recall_macro")
-    greater_is_better = True
-    # With one label an utterance, micro-averaged F1 is accuracy (sklearn's user guide, 3.4.4.8).
-    proportions = frozenset({"accuracy", "f1_micro"})
+    chart = "classes"
+    units = "classes"
+    examples = 2
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
         """Refuses a corpus without a `label` column of named classes.
@@ -45,8 +51,10 @@ class AudioClassification(Task):
         Raises:
             RecipeError: If the corpus is for another task, or its `label` column has no class names.
         """
+        from datasets import ClassLabel
+
         super().check_columns(rows)
-        for split in rows.values() if isinstance(rows, DatasetDict) else [rows]:
+        for split in rows.values() if isinstance(rows, Mapping) else [rows]:
             feature = split.features[self.target_column]
             if not isinstance(feature, ClassLabel) or not feature.names:
                 raise RecipeError(
@@ -71,6 +79,8 @@ class AudioClassification(Task):
 
     def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
         """Class ids `(batch,)` int64."""
+        import torch
+
         return torch.as_tensor([int(target) for target in targets], dtype=torch.long)
 
     def preprocess_logits_for_metrics(
@@ -83,6 +93,8 @@ class AudioClassification(Task):
 
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
         """Accuracy, F1, precision and recall of gathered class ids, both `(utterances,)`."""
+        from hf_speech.tasks.metrics import ClassificationMetrics
+
         references = np.asarray(prediction.label_ids).reshape(-1)
         predictions = np.asarray(prediction.predictions).reshape(-1)
         real = references != IGNORED
@@ -92,7 +104,7 @@ class AudioClassification(Task):
         """The class name of every row.
 
         Raises:
-            CorpusError: If a row has no label, or a class of the split is none of the model's.
+            CorpusError: If a row has no label, or a class of the split is not one of the model's.
         """
         self.check_columns(rows)
         names = rows.features[self.target_column].names
@@ -101,10 +113,9 @@ class AudioClassification(Task):
             if label is None or label < 0:
                 raise CorpusError(f"Row {index} has no label: leave the rows without one out of the evaluated split.")
         known = list(config.id2label.values())
-        unheard = sorted({names[label] for label in ids} - set(known))
-        if unheard:
+        if unknown := sorted({names[label] for label in ids} - set(known)):
             raise CorpusError(
-                f"The model has never heard of {_listed(unheard)}: it knows {_listed(known)}, so evaluate it "
+                f"The model does not know the classes {_listed(unknown)}: it knows {_listed(known)}, so evaluate it "
                 "on a corpus with these classes."
             )
         return [names[label] for label in ids]
@@ -162,14 +173,14 @@ class AudioClassification(Task):
         }
 
     def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
-        """The classes that were mistaken: (reference, prediction, utterances), most frequent first."""
+        """The classes that were mistaken for others: (reference, prediction, utterances), most frequent first."""
         wrong = Counter((r["reference"], r["prediction"]) for r in records if not r["correct"])
         return [(*pair, count) for pair, count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))]
 
     def confusion_matrix(self, records: Sequence[Record], config: PreTrainedConfig) -> tuple[list[str], np.ndarray]:
-        """Class names and how often each (row) was taken for each (column), `(classes, classes)` int64.
+        """Class names and how often each (row) was predicted as each (column), `(classes, classes)` int64.
 
-        The classes that occur as a reference or a prediction, in the order that the model has them.
+        The classes are those that occur as a reference or a prediction, in the model's order.
         """
         names, references, predictions = _ids(records)
         matrix = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -177,6 +188,25 @@ class AudioClassification(Task):
         rank = {name: index for index, name in sorted(config.id2label.items())}
         order = sorted(range(len(names)), key=lambda index: rank[names[index]])
         return [names[index] for index in order], matrix[np.ix_(order, order)]
+
+    def answer(self, logits: np.ndarray, labels: Sequence[str], top_k: int = 3) -> Record:
+        """`{"labels": [{"label", "score"}, ...]}`: the likeliest classes, the scores being probabilities."""
+        ranked = rank_labels(logits, dict(enumerate(labels)))[:top_k]
+        return {"labels": [{"label": label, "score": score} for label, score in ranked]}
+
+    def format_answer(self, answer: Mapping[str, Any]) -> str:
+        """The classes with their probabilities in percent."""
+        return "   ".join(f"{entry['label']} {entry['score']:.1%}" for entry in answer["labels"])
+
+    def target_texts(self, rows: Dataset) -> list[str | None]:
+        """The class name of every row, None where a row has none."""
+        names = rows.features[self.target_column].names
+        return [None if label is None or label < 0 else names[label] for label in rows[self.target_column]]
+
+    def target_groups(self, rows: Dataset) -> list[str]:
+        """The classes in the order of their ids."""
+        names: list[str] = rows.features[self.target_column].names
+        return names
 
 
 def rank_labels(logits: np.ndarray, id2label: Mapping[int, str]) -> list[tuple[str, float]]:

@@ -1,8 +1,8 @@
-"""Automatic speech recognition: characters by CTC, word and character error rates, and what was taken for what.
+"""Automatic speech recognition: characters by CTC, word and character error rates, and words that were mistaken.
 
-Ids become text by the model's own tokenizer, as in transformers' pipeline: repeated ids are one, blanks are dropped. A
-reference is the corpus's transcript as the model was taught to write; a character that its vocabulary lacks stays in
-it and counts as an error.
+Ids become text by the model's own tokenizer, as in transformers' pipeline: repeated ids are merged, blanks are dropped.
+A reference is the corpus's transcript, normalized as the model was trained to write; a character that its vocabulary
+lacks stays in it and counts as an error, while training as well.
 """
 
 from __future__ import annotations
@@ -10,48 +10,46 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from datasets import Dataset, DatasetDict
-from transformers import AutoModelForCTC, AutoTokenizer, EvalPrediction, PreTrainedConfig
 
 from hf_speech.data.audio import source_name
-from hf_speech.data.inspection import InspectionReport
 from hf_speech.errors import CorpusError, ModelError, RecipeError
-from hf_speech.tasks.base import Record, Task
-from hf_speech.tasks.lexicon import Lexicon
-from hf_speech.tasks.metrics import ERROR_COUNTS, TranscriptionMetrics, align_words, count_errors, error_rates
+from hf_speech.tasks.base import IGNORED, Metric, Record, Task
 from hf_speech.tasks.text import TextOptions
-from hf_speech.tasks.transcripts import (
-    build_tokenizer,
-    encode_text,
-    inspect_transcripts,
-    is_harmless,
-    normalize_for,
-    transcript_fault,
-)
 
-IGNORED = -100
-"""The id that pads labels, and with which the Trainer pads when it gathers batches."""
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset, DatasetDict
+    from transformers import EvalPrediction, PreTrainedConfig
+
+    from hf_speech.data.inspection import InspectionReport
+    from hf_speech.tasks.lexicon import Lexicon
 
 
 class AutomaticSpeechRecognition(Task):
     """The transcript of each utterance, a character at a time."""
 
     name = "automatic-speech-recognition"
+    verb = space = "transcribe"
     target_column = "text"
-    auto_model_class = AutoModelForCTC
+    auto_class = "AutoModelForCTC"
     architecture_suffixes = ("ForCTC",)
     model_types = ("conv_gru",)
     default_model_type = "conv_gru"
+    metrics = {  # noqa: RUF012 - the base class says that it is one for all instances
+        "wer": Metric("Word error rate (WER)", "wer", greater_is_better=False),
+        "cer": Metric("Character error rate (CER)", "cer", greater_is_better=False),
+    }
     best_metric = "wer"
-    metrics = ("wer", "cer")
-    greater_is_better = False
+    decoding = "best path"
     can_join = True
-    hears_everything = True
+    needs_whole_sound = True
     text_options = TextOptions
+    chart = "transcripts"
+    units = "different words"
+    open_units = True
 
     def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
         """A `Wav2Vec2CTCTokenizer` with the characters of the training transcripts, or with those given.
@@ -60,6 +58,8 @@ class AutomaticSpeechRecognition(Task):
             CorpusError: If the transcripts have no characters.
             RecipeError: If the characters given cannot be a vocabulary.
         """
+        from hf_speech.tasks.transcripts import build_tokenizer
+
         return build_tokenizer(list(dataset_dict["train"][self.target_column]), options or TextOptions())
 
     def load_lexicon(
@@ -76,6 +76,8 @@ class AutomaticSpeechRecognition(Task):
         path = lexicon_of_corpus if options.lexicon == "corpus" else options.lexicon
         if path is None:
             raise RecipeError("No lexicon comes with this corpus: name a file as text.lexicon, or take null.")
+        from hf_speech.tasks.lexicon import Lexicon
+
         lexicon = Lexicon.load(path)
         lexicon.check(options.normalize(text) for text in dataset_dict["train"][self.target_column] if text)
         return lexicon
@@ -99,6 +101,8 @@ class AutomaticSpeechRecognition(Task):
         Raises:
             CorpusError: If bad rows are to be refused, or nothing is left to train on.
         """
+        from hf_speech.tasks.transcripts import inspect_transcripts
+
         unknown = (options or TextOptions()).unknown
         return inspect_transcripts(
             dataset_dict, report, tokenizer, unknown=unknown, bad_rows=bad_rows, frames_of=frames_of
@@ -114,6 +118,8 @@ class AutomaticSpeechRecognition(Task):
         options: Any = None,
     ) -> str | None:
         """Why a transcript cannot be learned: it is empty, cannot be written in the vocabulary, or is too long."""
+        from hf_speech.tasks.transcripts import is_harmless, transcript_fault
+
         fault = transcript_fault(row[self.target_column] or "", seconds, tokenizer, frames_of)
         if fault is None or is_harmless(fault[0], (options or TextOptions()).unknown):
             return None
@@ -121,14 +127,22 @@ class AutomaticSpeechRecognition(Task):
 
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> torch.Tensor:
         """The character ids `(characters,)` of a row's transcript."""
+        import torch
+
+        from hf_speech.tasks.transcripts import encode_text
+
         return torch.tensor(encode_text(row[self.target_column], tokenizer), dtype=torch.long)
 
     def join_targets(self, first: torch.Tensor, second: torch.Tensor, tokenizer: Any = None) -> torch.Tensor:
         """The character ids of both, a space between them."""
+        import torch
+
         return torch.cat((first, first.new_tensor([tokenizer.word_delimiter_token_id]), second))
 
     def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
         """Character ids `(batch, characters)` int64, padded with -100."""
+        import torch
+
         ids = [torch.as_tensor(target, dtype=torch.long) for target in targets]
         return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORED)
 
@@ -145,6 +159,8 @@ class AutomaticSpeechRecognition(Task):
 
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
         """Error rates and counts of gathered ids: predictions `(utterances, frames)`, labels `(utterances, ids)`."""
+        from hf_speech.tasks.metrics import TranscriptionMetrics
+
         references, predictions = _texts(prediction, tokenizer)
         return TranscriptionMetrics().compute(predictions=predictions, references=references)
 
@@ -156,15 +172,17 @@ class AutomaticSpeechRecognition(Task):
         """Loads the model's tokenizer.
 
         Raises:
-            ModelError: If the folder has none that could be a recognizer's.
+            ModelError: If the folder has no CTC tokenizer.
         """
+        from transformers import AutoTokenizer
+
         remedy = "save the tokenizer that it was trained with beside it."
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **hub_arguments)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ImportError) as error:
             raise ModelError(f"{folder} has no tokenizer (tokenizer_config.json, vocab.json): {remedy}") from error
         if not hasattr(tokenizer, "word_delimiter_token_id"):
-            raise ModelError(f"The tokenizer of {folder} ({type(tokenizer).__name__}) is none for CTC: {remedy}")
+            raise ModelError(f"The tokenizer of {folder} ({type(tokenizer).__name__}) is not a CTC tokenizer: {remedy}")
         return tokenizer
 
     def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
@@ -180,6 +198,8 @@ class AutomaticSpeechRecognition(Task):
                 raise CorpusError(
                     f"Row {index} has no transcript: leave the rows without one out of the evaluated split."
                 )
+        from hf_speech.tasks.transcripts import normalize_for
+
         return [normalize_for(text, tokenizer) for text in texts]
 
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
@@ -187,12 +207,15 @@ class AutomaticSpeechRecognition(Task):
 
         Its `probability` is that of the likeliest path through the frames, a lower bound of the transcript's own.
         """
-        log_probabilities = torch.from_numpy(np.asarray(logits, dtype=np.float64)).log_softmax(dim=-1)
-        best, ids = log_probabilities.max(dim=-1)
-        return {"prediction": _decode(ids.numpy(), tokenizer), "probability": float(best.sum().exp())}
+        scores = np.asarray(logits, dtype=np.float64)
+        best = scores.max(axis=-1)
+        log_probability = -np.log(np.exp(scores - best[:, None]).sum(axis=-1)).sum()
+        return {"prediction": _decode(scores.argmax(axis=-1), tokenizer), "probability": float(np.exp(log_probability))}
 
     def score(self, reference: str, decoded: Record) -> Record:
         """Whether every word was right, and the `ERROR_COUNTS`."""
+        from hf_speech.tasks.metrics import ERROR_COUNTS, count_errors
+
         counts = count_errors([reference], [decoded["prediction"]])[0]
         return {
             "reference": reference,
@@ -203,11 +226,15 @@ class AutomaticSpeechRecognition(Task):
 
     def tally(self, records: Sequence[Record]) -> np.ndarray:
         """The `ERROR_COUNTS` of each utterance, `(utterances, 8)`."""
+        from hf_speech.tasks.metrics import ERROR_COUNTS
+
         counts = [[record[name] for name in ERROR_COUNTS] for record in records]
         return np.array(counts, dtype=np.float64).reshape(-1, len(ERROR_COUNTS))
 
     def metrics_from_counts(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """`wer` and `cer` of summed counts `(..., 8)`."""
+        from hf_speech.tasks.metrics import error_rates
+
         return error_rates(counts)
 
     def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
@@ -222,63 +249,85 @@ class AutomaticSpeechRecognition(Task):
         }
 
     def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
-        """The words that were taken for others: (reference, prediction, how often), most frequent first."""
+        """The words that were mistaken for others: (reference, prediction, how often), most frequent first."""
+        from hf_speech.tasks.metrics import align_words
+
         wrong: Counter[tuple[str, str]] = Counter()
         for record in records:
-            for said, heard in align_words(record["reference"], record["prediction"]):
-                if said is not None and heard is not None and said != heard:
-                    wrong[said, heard] += 1
+            for ref, hyp in align_words(record["reference"], record["prediction"]):
+                if ref is not None and hyp is not None and ref != hyp:
+                    wrong[ref, hyp] += 1
         return [(*pair, count) for pair, count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))]
 
-    def confusion_matrix(self, records: Sequence[Record], config: PreTrainedConfig) -> None:
-        """None: there are no classes."""
-        return None
+    def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
+        """The tokens in the order of their ids, which of them are special, and the samples of a logit frame."""
+        return {
+            "labels": tuple(tokenizer.convert_ids_to_tokens(range(config.vocab_size))),
+            "samples_per_frame": config.inputs_to_logits_ratio,
+            "blank": config.pad_token_id,
+            "word_delimiter": tokenizer.word_delimiter_token,
+            "unknown": tokenizer.unk_token,
+        }
+
+    def target_units(self, target: str, options: Any = None) -> list[str]:
+        """The words of a transcript, as the recipe's model learns to write them."""
+        return (target if options is None else options.normalize(target)).split()
 
 
 def sample_lines(references: Sequence[str], predictions: Sequence[str], count: int = 3, width: int = 110) -> list[str]:
-    """A few utterances with their words one above the other, wrong ones marked.
+    """A few references and predictions, aligned word by word, with the errors marked.
 
     Args:
         references: True transcripts.
-        predictions: What was recognized.
+        predictions: Recognized transcripts.
         count: Number of utterances, spread evenly over all.
         width: Characters after which a line is broken.
 
     Returns:
-        For each utterance lines `said`, `heard` and, where there are errors, their kinds: S(ubstitution), D(eletion),
+        For each utterance lines `REF`, `HYP` and, where there are errors, their kinds: S(ubstitution), D(eletion),
         I(nsertion).
     """
+    from hf_speech.tasks.metrics import align_words
+
     lines: list[str] = []
     for index in np.linspace(0, len(references) - 1, min(count, len(references))).round().astype(int):
         columns: list[tuple[str, str, str]] = []
         used = 0
-        for said, heard in align_words(references[index], predictions[index]):
-            mark = "I" if said is None else "D" if heard is None else "S" if said != heard else ""
-            size = max(len(said or ""), len(heard or ""))
+        for ref, hyp in align_words(references[index], predictions[index]):
+            mark = "I" if ref is None else "D" if hyp is None else "S" if ref != hyp else ""
+            size = max(len(ref or ""), len(hyp or ""))
             if used and used + size > width:
                 lines += _aligned(columns)
                 columns, used = [], 0
-            columns.append(((said or "*" * size).ljust(size), (heard or "*" * size).ljust(size), mark.ljust(size)))
+            columns.append(((ref or "*" * size).ljust(size), (hyp or "*" * size).ljust(size), mark.ljust(size)))
             used += size + 1
         lines += _aligned(columns)
     return lines
 
 
 def _aligned(columns: Sequence[tuple[str, str, str]]) -> list[str]:
-    said, heard, marks = (" ".join(cells).rstrip() for cells in (zip(*columns, strict=True) if columns else ("",) * 3))
-    return [f"said:  {said}".rstrip(), f"heard: {heard}".rstrip(), *([f"       {marks}"] if marks else [])]
+    ref, hyp, marks = (" ".join(cells).rstrip() for cells in (zip(*columns, strict=True) if columns else ("",) * 3))
+    return [f"REF: {ref}".rstrip(), f"HYP: {hyp}".rstrip(), *([f"     {marks}"] if marks else [])]
 
 
 def _texts(prediction: EvalPrediction, tokenizer: Any) -> tuple[list[str], list[str]]:
-    """The references and predictions of gathered ids."""
-    references = [
-        tokenizer.decode(ids[ids != IGNORED].tolist(), group_tokens=False) for ids in np.asarray(prediction.label_ids)
-    ]
+    """The references and predictions of gathered ids.
+
+    A character that the vocabulary lacks is the token `<unk>` among the labels. In a reference it is written as a
+    character that no prediction has, so that it counts as an error, as it does in an evaluation.
+    """
+    vocabulary = tokenizer.get_vocab()
+    missing = next(character for character in ("\ufffd", "\uffff") if character not in vocabulary)
+    written = {tokenizer.word_delimiter_token: " ", tokenizer.unk_token: missing}
+    references = []
+    for ids in np.asarray(prediction.label_ids):
+        tokens = tokenizer.convert_ids_to_tokens(ids[ids != IGNORED].tolist())
+        references.append("".join(written.get(token, token) for token in tokens))
     return references, [_decode(ids, tokenizer) for ids in np.asarray(prediction.predictions)]
 
 
 def _decode(ids: np.ndarray, tokenizer: Any) -> str:
-    """The text of the ids `(frames,)` of a path: repeated ids are one, blanks are dropped, spaces put in order."""
+    """The text of a path of ids `(frames,)`: repeated ids are merged, blanks dropped, spaces put in order."""
     path = np.where(ids == IGNORED, tokenizer.pad_token_id, ids)
     # Of a run of equal ids the first; what is left is short, and the tokenizer slow.
     starts = np.flatnonzero(np.diff(path, prepend=IGNORED))

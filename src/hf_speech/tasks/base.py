@@ -1,72 +1,141 @@
-"""What a task is: all that differs between classifying an utterance and transcribing it.
+"""What a task is: everything that differs between classifying an utterance and transcribing it.
 
-Training and evaluation know only this interface and contain no `if task == ...`. Decisions:
+The rest of the package knows only this interface and never asks which task it has. Decisions:
 
-* A task is stateless, one instance a task in `TASKS`. What a trained model has learned to say lives in its
-  config (class names) or in its tokenizer (characters), and is handed in.
-* Evaluation wants intervals as well as figures, so a task's metrics are functions of *counts that add up over
-  utterances* (hits per class; substitutions, deletions and insertions). A split, one speaker, and 2,000
-  bootstrap resamples are then the same computation: sum the counts, apply `metrics_from_counts`.
-* From the model to the metrics travel ids, never logits: memory stays flat while the Trainer evaluates.
+* A task is stateless, with one instance in the registry. What a trained model has learned to answer is in its
+  configuration (class names) or its tokenizer (characters), and is passed in.
+* A task's metrics are functions of *counts that add up over utterances* (hits of a class; substitutions, deletions and
+  insertions). The metrics of a split, of one speaker and of 2,000 bootstrap resamples are then the same computation:
+  sum the counts and apply `metrics_from_counts`.
+* While the Trainer evaluates, it gathers ids and not logits, so its memory stays flat.
+* PyTorch, transformers and datasets are imported where they are used: an exported model needs none of them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
-import torch
-from datasets import Dataset, DatasetDict
-from transformers import EvalPrediction, PreTrainedConfig
 
 from hf_speech.data.audio import source_name
-from hf_speech.data.inspection import InspectionReport
 from hf_speech.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset, DatasetDict
+    from transformers import EvalPrediction, PreTrainedConfig
+
+    from hf_speech.data.inspection import InspectionReport
 
 Record: TypeAlias = dict[str, Any]
 """One evaluated utterance: `reference`, `prediction`, `correct` and what else the task knows about it."""
 
-# What the feature extractor has that leaves nothing out.
+IGNORED = -100
+"""The id that pads labels, and with which the Trainer pads when it gathers batches of several processes."""
+
+# The feature extractor's options that leave nothing out.
 WHOLE_SOUND: Mapping[str, Any] = {"offset": 0.0, "max_duration": None, "time_average": False}
-TASK_OF_COLUMN = {"label": "audio-classification", "text": "automatic-speech-recognition"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called and written.
+
+    Attributes:
+        title: Its full name, for tables on cards.
+        hub_name: The Hub's name of it; one name may stand for several variants, as `f1` does.
+        greater_is_better: Whether more of it is better.
+        is_proportion: Whether it is the share of the utterances that are right, so that its interval has a formula;
+            the intervals of other metrics are bootstrapped.
+        unit: What its values are in; "%" for ratios, which are written as percentages.
+    """
+
+    title: str
+    hub_name: str
+    greater_is_better: bool = True
+    is_proportion: bool = False
+    unit: str = "%"
+
+    def format(self, value: float, decimals: int = 2) -> str:
+        """A value with its unit, such as `99.33%` or `0.41 words/s`."""
+        return f"{value:.{decimals}%}" if self.unit == "%" else f"{value:.{decimals + 1}g} {self.unit}".rstrip()
 
 
 class Task(ABC):
-    """All that training and evaluation must ask a task.
+    """Everything that the rest of the package must ask a task.
 
     Attributes:
-        name: The Hub's name of the task, which is also the name of the transformers pipeline.
+        name: The Hub's name of the task, which is also that of the transformers pipeline. A model keeps it as
+            `config.task`.
+        title: Its name in prose.
+        pipeline_tag: The Hub's tag for models of this task; the task's name by default.
+        verb: The command that uses such a model on sound files: `hf-speech VERB MODEL FILES`.
+        space: The folder in `spaces/` that shows such a model in a browser.
         target_column: The corpus column to be predicted.
-        auto_model_class: The transformers Auto class that loads such a model.
-        architecture_suffixes: Endings of the class names of such models, as `config.architectures` has them.
-        model_types: The model families that do this task, as `model_type` in their configs.
-        default_model_type: The family a recipe gets that names none.
-        best_metric: The metric that chooses the best checkpoint.
-        metrics: The metrics that may choose it in its place.
-        greater_is_better: Whether more of these metrics is better.
-        proportions: The metrics that are a share of the utterances, each right or wrong, so that an interval
-            has a formula; the intervals of the others are bootstrapped.
+        auto_class: The transformers Auto class that loads such a model.
+        architecture_suffixes: Endings of the class names of such models. They tell the task of a model of version 0.1,
+            whose configuration does not name it.
+        model_types: The model families that do this task, as `model_type` in their configurations.
+        default_model_type: The family of a recipe that names none.
+        metrics: The metrics by name; any of them may choose the best checkpoint.
+        best_metric: The one that does by default.
+        decoding: How the task gets from logits to its prediction by itself, where an evaluation can do otherwise.
         text_options: The dataclass of the recipe's section `text`, for a task that writes.
         can_join: Whether two utterances, one after the other, have a target together.
-        hears_everything: Whether the target is about all of the sound, so that no part of it can be left out.
+        needs_whole_sound: Whether the target is about all of the sound, so that no part of it can be left out.
+        chart: How an exploration draws the targets: a key of `hf_speech.exploration.charts.TARGET_CHARTS`.
+        units: What a target consists of, in the plural: "classes", "different words".
+        open_units: Whether other splits may have units that the training split lacks.
+        examples: Examples that an exploration shows, of each class where there are classes.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str] = ""
+    pipeline_tag: ClassVar[str] = ""
+    verb: ClassVar[str] = "classify"
+    space: ClassVar[str] = "classify"
     target_column: ClassVar[str]
-    auto_model_class: ClassVar[type]
-    architecture_suffixes: ClassVar[tuple[str, ...]]
+    auto_class: ClassVar[str]
+    architecture_suffixes: ClassVar[tuple[str, ...]] = ()
     model_types: ClassVar[tuple[str, ...]]
     default_model_type: ClassVar[str]
+    metrics: ClassVar[Mapping[str, Metric]]
     best_metric: ClassVar[str]
-    metrics: ClassVar[tuple[str, ...]]
-    greater_is_better: ClassVar[bool]
-    proportions: ClassVar[frozenset[str]] = frozenset()
+    decoding: ClassVar[str] = ""
     text_options: ClassVar[type | None] = None
     can_join: ClassVar[bool] = False
-    hears_everything: ClassVar[bool] = False
+    needs_whole_sound: ClassVar[bool] = False
+    chart: ClassVar[str] = "units"
+    units: ClassVar[str] = "different targets"
+    open_units: ClassVar[bool] = False
+    examples: ClassVar[int] = 8
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "name" in vars(cls):
+            cls.title = vars(cls).get("title", cls.name.replace("-", " ").capitalize())
+            cls.pipeline_tag = vars(cls).get("pipeline_tag", cls.name)
+
+    @property
+    def auto_model_class(self) -> Any:
+        """The class whose `from_config` and `from_pretrained` make a model for this task."""
+        import transformers
+
+        return getattr(transformers, self.auto_class)
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether more of the metric that chooses the best checkpoint is better."""
+        return self.metrics[self.best_metric].greater_is_better
+
+    @property
+    def proportions(self) -> frozenset[str]:
+        """The metrics that are a share of the utterances."""
+        return frozenset(name for name, metric in self.metrics.items() if metric.is_proportion)
 
     # Before training
 
@@ -77,11 +146,11 @@ class Task(ABC):
             features: Arguments of `SpeechFeatureExtractor`.
 
         Raises:
-            RecipeError: If sound is cut off, or frames are averaged, and the task is about all of them.
+            RecipeError: If sound is cut off, or frames are averaged, and the task needs all of them.
         """
         for key, whole in WHOLE_SOUND.items():
-            if self.hears_everything and features.get(key, whole) != whole:
-                raise RecipeError(f"{self.name} is about all of the sound: leave out features.{key}.")
+            if self.needs_whole_sound and features.get(key, whole) != whole:
+                raise RecipeError(f"{self.name} needs all of the sound: leave out features.{key}.")
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
         """Refuses a corpus that was made for another task.
@@ -92,15 +161,16 @@ class Task(ABC):
         Raises:
             RecipeError: If the corpus has no column that this task can predict.
         """
-        for split in rows.values() if isinstance(rows, DatasetDict) else [rows]:
+        from hf_speech.tasks import task_of_columns
+
+        for split in rows.values() if isinstance(rows, Mapping) else [rows]:
             if self.target_column in split.column_names:
                 continue
-            for column, task in TASK_OF_COLUMN.items():
-                if column in split.column_names:
-                    raise RecipeError(
-                        f"This corpus is for {task} (it gives `{column}`, no `{self.target_column}`), but "
-                        f"the task is {self.name}: choose another corpus, or a model for {task}."
-                    )
+            if (other := task_of_columns(split.column_names)) is not None:
+                raise RecipeError(
+                    f"This corpus is for {other.name} (it gives `{other.target_column}`, no `{self.target_column}`), "
+                    f"but the task is {self.name}: choose another corpus, or a model for {other.name}."
+                )
             raise RecipeError(
                 f"This corpus has no column `{self.target_column}`, which {self.name} predicts; it has "
                 f"{', '.join(split.column_names)}."
@@ -118,21 +188,18 @@ class Task(ABC):
     def load_lexicon(
         self, dataset_dict: DatasetDict, options: Any = None, lexicon_of_corpus: Path | None = None
     ) -> Any:
-        """Loads the pronunciations of the training transcripts, for a task that has transcripts.
+        """The `Lexicon` of the training transcripts, for a task that has transcripts; None if the recipe has none.
 
         Args:
             dataset_dict: The inspected corpus.
             options: The recipe's section `text`, an instance of `text_options`.
             lexicon_of_corpus: The dictionary that comes with the corpus, if one does.
-
-        Returns:
-            A `Lexicon`, or `None` if the recipe has none.
         """
         return None
 
     @abstractmethod
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
-        """What the corpus decides in the model's config: class names, or the size of the vocabulary."""
+        """What the corpus decides in the model's configuration: class names, or the size of the vocabulary."""
 
     def inspect_targets(
         self,
@@ -171,7 +238,7 @@ class Task(ABC):
         tokenizer: Any = None,
         options: Any = None,
     ) -> str | None:
-        """Looks at the target of one training utterance, where there is no whole corpus to inspect.
+        """Why one training utterance of a stream cannot be learned from, in a sentence; None if it can.
 
         Args:
             row: The utterance.
@@ -179,9 +246,6 @@ class Task(ABC):
             frames_of: The number of logit frames that the model makes of so many seconds.
             tokenizer: What `make_tokenizer` gave.
             options: The recipe's section `text`, an instance of `text_options`.
-
-        Returns:
-            Why it cannot be learned from, in a sentence; None if it can.
         """
         if row[self.target_column] is None:
             return f"{source_name(row['audio'])} has no {self.target_column} that the corpus's sample has."
@@ -212,7 +276,7 @@ class Task(ABC):
         """The metrics of gathered ids, as `Trainer(compute_metrics=)` wants it."""
 
     def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
-        """A few utterances as they were understood, for the training log; none where the metrics say it all.
+        """A few references and predictions for the training log; none where the metrics say it all.
 
         Args:
             prediction: The gathered ids that `compute_metrics` gets.
@@ -242,12 +306,12 @@ class Task(ABC):
             tokenizer: What `load_tokenizer` gave.
 
         Raises:
-            CorpusError: If a row has no target, or a class the model has never heard of.
+            CorpusError: If a row has no target, or a class that the model does not know.
         """
 
     @abstractmethod
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
-        """What a model says about one utterance.
+        """The prediction for one utterance.
 
         Args:
             logits: `(num_labels,)` or `(frames, vocabulary)` float32.
@@ -271,22 +335,66 @@ class Task(ABC):
         """Metrics of summed counts.
 
         Args:
-            counts: Sums `(..., counts)` over utterances of the rows of one `tally`.
-
-        Returns:
-            For each metric an array `(...)`.
+            counts: Sums `(..., counts)` over utterances of the rows of one `tally`; each metric is an array `(...)`.
         """
 
-    @abstractmethod
     def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
         """Tables beyond the split's metrics, by the name they have in a report, such as `per_class`."""
+        return {}
 
-    @abstractmethod
     def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
-        """What was taken for what, most frequent first: (reference, prediction, how often)."""
+        """What was mistaken for what, most frequent first: (reference, prediction, how often)."""
+        return []
 
-    @abstractmethod
     def confusion_matrix(
         self, records: Sequence[Record], config: PreTrainedConfig
     ) -> tuple[list[str], np.ndarray] | None:
         """Names and counts `(names, names)`, a row for each reference, or None for a task without classes."""
+        return None
+
+    # Using a model
+
+    def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
+        """What an exported model must keep to turn its logits into an answer: fields of its `Description`.
+
+        Args:
+            config: The model's configuration.
+            tokenizer: What `load_tokenizer` gave.
+        """
+        return {"labels": tuple(config.id2label[index] for index in range(config.num_labels))}
+
+    def answer(self, logits: np.ndarray, labels: Sequence[str], top_k: int = 3) -> Record:
+        """What the task's verb says about one sound file, as plain data for JSON.
+
+        Args:
+            logits: `(num_labels,)` float32.
+            labels: The names of the logits.
+            top_k: Alternatives to give, where there are some.
+        """
+        raise NotImplementedError(f"{self.name} gives no answer about a whole file.")
+
+    def format_answer(self, answer: Mapping[str, Any]) -> str:
+        """What `answer` gave as a line of text."""
+        return "   ".join(f"{name} {value}" for name, value in answer.items())
+
+    # Exploring a corpus
+
+    def target_texts(self, rows: Dataset) -> list[str | None]:
+        """The target of every row as text, None where a row has none."""
+        return [None if value is None else str(value) for value in rows[self.target_column]]
+
+    def target_units(self, target: str, options: Any = None) -> list[str]:
+        """What is counted of a target: its class, or its words.
+
+        Args:
+            target: What `target_texts` gave.
+            options: The recipe's section `text`, an instance of `text_options`.
+        """
+        return [target]
+
+    def target_groups(self, rows: Dataset) -> list[str] | None:
+        """The classes by which examples are shown, in the order of their ids; None for a task without classes."""
+        return None
+
+
+__all__ = ["IGNORED", "WHOLE_SOUND", "Metric", "Record", "Task"]

@@ -88,7 +88,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         options=recipe.text,
     )
     fit_feature_extractor(extractor, corpus)
-    class_names = getattr(corpus["train"].features.get("label"), "names", None)
+    class_names = recipe.task.target_groups(corpus["train"])
     stream: SpeechStream | None = None
     if (source := recipe.corpus.train_stream(class_names)) is not None:
         stream = make_stream(recipe, source, extractor.sampling_rate, state, frames_of, tokenizer, lexicon)
@@ -149,7 +149,8 @@ def make_model(
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecipeError(f"The recipe's section model: {reason}") from error
-    model: PreTrainedModel = recipe.task.auto_model_class.from_config(config)  # type: ignore[attr-defined]
+    config.task = recipe.task.name
+    model: PreTrainedModel = recipe.task.auto_model_class.from_config(config)
     return model
 
 

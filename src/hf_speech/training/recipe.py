@@ -27,7 +27,7 @@ from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import CORPORA, Corpus
 from hf_speech.errors import RecipeError, nearest
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.tasks import Task, get_task
+from hf_speech.tasks import DEFAULT_TASK, Task, get_task
 from hf_speech.training.options import TrainingOptions
 
 DEFAULT_RECIPE = "digits"
@@ -121,7 +121,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
         if not isinstance(content[key], dict):
             raise RecipeError(f"{origin}: the section {key!r} must be a list of `key: value` lines.")
 
-    task = get_task(given.get("task", content.get("task", "audio-classification")))
+    task = get_task(given.get("task", content.get("task", DEFAULT_TASK)))
     corpus_name = given.get("corpus.name", content["corpus"].get("name", "synthetic"))
     if corpus_name not in CORPORA:
         raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}: {nearest(corpus_name, CORPORA)}")
@@ -192,7 +192,7 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
 
     features, training = section("features"), TrainingOptions(**section("training"))
     task.check_features(features)
-    training.check_metric(task.metrics)
+    training.check_metric(tuple(task.metrics))
     return Recipe(
         name=values["name"],
         task=task,

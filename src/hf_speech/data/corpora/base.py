@@ -28,6 +28,8 @@ from hf_speech.data.cache import cache_dir
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
 
+# The columns of every corpus; the one beside them is the target.
+COMMON_COLUMNS = frozenset({"id", "audio", "speaker", "duration"})
 AUDIO_FEATURE = {"path": Value("string"), "bytes": Value("binary")}
 SPLITS = ("train", "validation", "test")
 # What folders, tables and datasets call them.
@@ -251,6 +253,11 @@ def duration_of(audio: AudioSource) -> float:
         return math.nan
 
 
+def target_column(rows: Dataset) -> str | None:
+    """The column of a split that is to be predicted, whatever it is; None if there is none."""
+    return next((name for name in rows.column_names if name not in COMMON_COLUMNS), None)
+
+
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """A sorting key that puts "2" before "10" and leaves everything else to the alphabet."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
@@ -293,7 +300,7 @@ def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:
     rows = {
         "audio": audio,
         column: [None if value is None else feature.str2int(value) for value in values]
-        if column == "label"
+        if isinstance(feature, ClassLabel)
         else values,
         "speaker": [utterance.speaker for utterance in utterances],
         "duration": [utterance.duration for utterance in utterances],

@@ -16,12 +16,9 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 from hf_speech.publishing.card.words import decoding, measured_on, metric_name, trained_on
 from hf_speech.publishing.checks.licenses import FILE, License
+from hf_speech.tasks import get_task
 
 CARD = "README.md"
-TASK_TITLES = {
-    "audio-classification": "Audio classification",
-    "automatic-speech-recognition": "Automatic speech recognition",
-}
 NEEDED = ("license", "library_name", "pipeline_tag", "metrics", "model-index")
 _OURS = frozenset(
     {"license", "license_name", "license_link", "library_name", "pipeline_tag", "metrics", "model-index", "datasets"}
@@ -49,7 +46,7 @@ def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[st
         license_name=license.title,
         license_link=FILE if license.title else None,
         library_name="transformers",
-        pipeline_tag=facts.task,
+        pipeline_tag=get_task(facts.task).pipeline_tag,
         tags=[*tags, *(tag for tag in previous.get("tags") or [] if tag not in tags)],
         datasets=[corpus.dataset] if corpus.dataset else None,
         metrics=list(dict.fromkeys(metric_name(metric)[0] for metric in facts.main.metrics)),
@@ -92,7 +89,7 @@ def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
     for key in NEEDED:
         if not metadata.get(key):
             raise PublishError(f"The card's metadata has no {key}: add it, or let the card be rendered.")
-    if metadata["pipeline_tag"] != facts.task:
+    if metadata["pipeline_tag"] != get_task(facts.task).pipeline_tag:
         raise PublishError(
             f"The card's pipeline_tag is {metadata['pipeline_tag']}, and the evaluations are of {facts.task}: correct "
             "it."
@@ -123,8 +120,8 @@ def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalRe
     corpus = measured_on(facts, evaluation)
     how = f", {found}" if evaluation.decoder and (found := decoding(evaluation)) else ""
     return EvalResult(
-        task_type=evaluation.task,
-        task_name=TASK_TITLES.get(evaluation.task),
+        task_type=get_task(evaluation.task).pipeline_tag,
+        task_name=get_task(evaluation.task).title,
         dataset_type=corpus.dataset or corpus.name,
         dataset_name=corpus.title,
         dataset_split=evaluation.split,

@@ -102,8 +102,9 @@ def _render(
     facts: RunFacts, repo_id: str, revision: str | None, license: License, previous: str, metadata: dict[str, Any]
 ) -> str:
     folder = templates_dir()
-    if not (folder / f"{facts.task}.md.jinja").is_file():
-        raise PublishError(f"There is no card for the task {facts.task}: write {facts.task}.md.jinja in model_cards.")
+    template = f"{facts.task}.md.jinja"
+    if not (folder / template).is_file():
+        template = "default.md.jinja"
     written = hand_written(previous)
     used: set[str] = set()
 
@@ -127,7 +128,6 @@ def _render(
         "corpus_template": template_of("corpora", corpus_template(trained_on(facts).name)),
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
     }
-    template = f"{facts.task}.md.jinja"
     body = render_template(template, context)
     further = {name: text for name, text in written.items() if name not in used}
     if further:  # Sections that somebody added by hand, wherever they stood.

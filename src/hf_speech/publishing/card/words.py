@@ -16,18 +16,8 @@ from packaging.requirements import Requirement
 from hf_speech.data.corpora import CORPORA
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 from hf_speech.publishing.checks.leaks import shorten_paths
+from hf_speech.tasks import get_task, metric_named
 
-# The Hub's name of a metric and what the card calls it; others are called as they are in the file.
-METRICS = {
-    "accuracy": ("accuracy", "Accuracy"),
-    "f1_micro": ("f1", "F1, micro average"),
-    "f1_macro": ("f1", "F1, macro average"),
-    "precision_macro": ("precision", "Precision, macro average"),
-    "recall_macro": ("recall", "Recall, macro average"),
-    "wer": ("wer", "Word error rate (WER)"),
-    "cer": ("cer", "Character error rate (CER)"),
-}
-ERROR_RATES = frozenset({"wer", "cer"})
 # Where the corpora of this package lie on the Hub, of those that do.
 HUB_DATASETS = {
     "an4": "espnet/an4",
@@ -134,6 +124,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "regularization": {
             name: value for name, value in (facts.recipe.get("model") or {}).items() if name in REGULARIzERS and value
         },
+        "task": get_task(facts.task),
         "main": main,
         "main_corpus": measured_on(facts, main),
         "results": results,
@@ -212,13 +203,14 @@ def cell(value: object) -> str:
 
 def metric_name(metric: str) -> tuple[str, str]:
     """The Hub's name of a metric, and what the card calls it."""
-    return METRICS.get(metric, (metric, metric.replace("_", " ")))
+    known = metric_named(metric)
+    return known.hub_name, known.title
 
 
 def decoding(evaluation: Evaluation) -> str:
     """How the text of an evaluation was found."""
     if evaluation.decoder is None:
-        return "best path" if "wer" in evaluation.metrics else ""
+        return get_task(evaluation.task).decoding
     return f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
 
 
@@ -229,12 +221,14 @@ def _rows(evaluation: Evaluation) -> list[dict[str, str]]:
         if metric == "f1_micro" and value == evaluation.metrics.get("accuracy"):
             continue
         low, high = evaluation.confidence.get(metric, (None, None))
+        known = metric_named(metric)
+        in_unit, unit = (percent, "%") if known.unit == "%" else ("{:.3g}".format, known.unit)
         rows.append(
             {
                 "metric": metric,
-                "title": metric_name(metric)[1],
-                "value": f"{percent(value)} %",
-                "interval": "" if low is None else f"{percent(low)} to {percent(high)} %",
+                "title": known.title,
+                "value": f"{in_unit(value)} {unit}".rstrip(),
+                "interval": "" if low is None else f"{in_unit(low)} to {in_unit(high)} {unit}".rstrip(),
             }
         )
     return rows
@@ -246,15 +240,14 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     ratios = [key for key, value in first.items() if isinstance(value, float) and not key.endswith(("macro", "micro"))]
     chosen = list(rows.items())
     if ratios:
-        worse_first = ratios[0] in ERROR_RATES
+        worse_first = not metric_named(ratios[0]).greater_is_better
         decisive = "f1" if "f1" in ratios else ratios[0]
         chosen.sort(key=lambda item: item[1][decisive], reverse=worse_first)
         chosen = chosen[:MOST_GROUPS]
         if len(rows) <= MOST_GROUPS:
             chosen = [item for item in rows.items() if item in chosen]
     intervals = all(ratios and ratios[0] in (columns.get("confidence") or {}) for columns in rows.values())
-    head = ["utterances", *(key if key in ERROR_RATES else key.replace("_", " ") for key in ratios)]
-    head = [word.upper() if word in {*ERROR_RATES, "f1"} else word for word in head]
+    head = ["utterances", *(key.upper() if len(key) <= 3 else key.replace("_", " ") for key in ratios)]
     lines = []
     for group, columns in chosen:
         line = [f"{columns.get('num_utterances', 0):,}", *(f"{percent(columns[key])} %" for key in ratios)]
