@@ -6,16 +6,11 @@ else is imported when it is first asked for: loading a model needs no training, 
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 import lazy_loader
 
 from hf_speech.registration import register_models
 
-try:
-    __version__ = version("hf_speech")
-except PackageNotFoundError:  # Run from a folder that was never installed.
-    __version__ = "0"
+__version__ = "0.2.0"
 
 register_models()
 

@@ -50,6 +50,7 @@ app = typer.Typer(
     help="Train, evaluate and use small speech models: a recipe goes in, a published model comes out.",
     context_settings=CONTEXT,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Plain text: fast to print, and an error stays one line.
     no_args_is_help=True,
     add_completion=False,
 )

@@ -21,11 +21,10 @@ def build_lm(
     output: Annotated[Path, typer.Option("--output", help="ARPA file to write.")] = Path("language_model.arpa"),
     order: Annotated[int, typer.Option("--order", min=1, max=6, help="Length of the longest n-grams.")] = 4,
 ) -> None:
-    """Build an n-gram language model from text: modified Kneser-Ney smoothing, in ARPA format.
+    """Build an n-gram language model from text.
 
-    Given a run folder, the text is its training transcripts as the model writes them, and further options are keys of
-    its corpus: --data_dir DIR.
-    """
+    It is written in ARPA format, with modified Kneser-Ney smoothing. Given a run folder, the text is its training
+    transcripts as the model writes them, and further options are keys of its corpus: --data_dir DIR."""
     from hf_speech.decoding import build_arpa
 
     if text.is_dir():

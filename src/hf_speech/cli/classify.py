@@ -19,7 +19,7 @@ def classify(
     top_k: Annotated[int, typer.Option("--top_k", min=1, help="Labels to print for each file.")] = 3,
     output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print them.")] = "text",
 ) -> None:
-    """Print the most likely labels of sound files with their probabilities."""
+    """Print the most likely labels of sound files."""
     from hf_speech.inference.onnx_description import is_exported
 
     if is_exported(model):

@@ -12,7 +12,9 @@ from hf_speech.common.console import echo
 def compare(
     context: typer.Context, recipe: RecipeArgument, over: OverOption, output_dir: TableDirOption = None
 ) -> None:
-    """Train variants of a recipe and compare them in a table; run again, it continues where it was interrupted.
+    """Train variants of a recipe and compare them in a table.
+
+    Run again, it continues where it was interrupted.
 
     --over features.normalization=none,utterance,global,peak trains four variants; a second --over multiplies them.
     Keys that vary together are joined: --over features.feature_type+features.num_deltas=mfcc+0,mfcc+2. Further options

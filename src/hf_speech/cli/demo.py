@@ -20,7 +20,10 @@ def demo(
     browser: Annotated[bool, typer.Option("--browser/--no_browser", help="Open the browser.")] = True,
     mcp: Annotated[bool, typer.Option("--mcp", help="Also serve the model to agents as an MCP server.")] = False,
 ) -> None:
-    """Try a model in the browser: upload, record, or speak live. This runs the code that comes with the model."""
+    """Try a model in the browser: upload, record, or speak live.
+
+    This runs the code that comes with the model.
+    """
     from hf_speech.demo import run_demo
 
     prepare_inference()

@@ -16,11 +16,10 @@ def download(
         typer.Argument(help="A corpus, by its name in recipes: fsdd, ravdess, ...", show_default=False),
     ],
 ) -> None:
-    """Download and unpack a corpus: verified, only once, and continued after an interruption.
+    """Download a corpus, verify it and unpack it.
 
-    Further options are keys of the corpus: --version v0.01. The corpus is stored in $HF_SPEECH_CACHE or, by default,
-    ~/.cache/hf_speech, where every recipe finds it.
-    """
+    This happens only once, and continues after an interruption. Further options are keys of the corpus: --version
+    v0.01. The corpus is stored in $HF_SPEECH_CACHE or, by default, ~/.cache/hf_speech, where every recipe finds it."""
     from hf_speech.training import load_recipe
 
     wanted = load_recipe({"corpus": {"name": corpus}}, context.args).corpus

@@ -37,10 +37,10 @@ def evaluate(
     phone_weight: PhoneWeightOption = None,
     beam_size: BeamSizeOption = None,
 ) -> None:
-    """Measure a model on a split: metrics with intervals, per class and speaker, as JSON, CSV and PNG.
+    """Measure a model on a split of a corpus.
 
-    Further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
-    """
+    Writes metrics with confidence intervals, also per class and speaker, as JSON, CSV and PNG. Further options are keys
+    of the corpus: --data_dir DIR, --holdout_speaker NAME."""
     from hf_speech.evaluation import evaluate_model, format_report
     from hf_speech.inference import BeamOptions, load_model
     from hf_speech.inference.decoders import check_phones

@@ -23,7 +23,10 @@ def experiments(
     only_list: Annotated[bool, typer.Option("--list", help="List the experiments and how long they take.")] = False,
     only_page: Annotated[bool, typer.Option("--only_page", help="Write the page from earlier runs.")] = False,
 ) -> None:
-    """Run the published experiments and write the page of results; run again, it continues where it was interrupted."""
+    """Run the published experiments and write their page.
+
+    Run again, it continues where it was interrupted.
+    """
     from hf_speech.experiments import Place, choose_items, run_experiments, write_page
 
     place = Place(corpora, runs, page.parent / page.stem)

@@ -29,10 +29,10 @@ def explore(
         ),
     ] = None,
 ) -> None:
-    """Show a recipe's corpus before training: a table, charts, and examples to listen to, all on one page.
+    """Show a recipe's corpus before training.
 
-    Every key of the recipe is also an option, as for train: --data_dir DIR, --features.feature_type mfcc.
-    """
+    Writes a table, charts, and examples to listen to, all on one page. Every key of the recipe is also an option, as
+    for train: --data_dir DIR, --features.feature_type mfcc."""
     from hf_speech.exploration import explore as explore_recipe
     from hf_speech.training import load_recipe
 

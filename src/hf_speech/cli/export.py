@@ -17,7 +17,10 @@ def export(
     output: Annotated[Path, typer.Option("--output", help="Folder to write.")],
     int8: Annotated[bool, typer.Option("--int8/--no_int8", help="Also write quantized files.")] = True,
 ) -> None:
-    """Write a model as ONNX files that compute the features too and run without PyTorch, even in a browser."""
+    """Write a model as ONNX files that run without PyTorch.
+
+    They take the waveform and compute the features too, so they also run in a browser.
+    """
     from hf_speech.export.exporting import export_model
     from hf_speech.inference import load_model
 

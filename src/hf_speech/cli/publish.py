@@ -41,10 +41,10 @@ def publish(
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
-    """Publish a run folder as a model: checked, in one commit, private, then loaded back from that commit.
+    """Publish a run folder as a model on the Hub.
 
-    The token is that of `hf auth login` or of HF_TOKEN. After an interruption, run the same command again.
-    """
+    It is checked, sent in one commit, private, then loaded back from that commit. The token is that of `hf auth login`
+    or of HF_TOKEN. After an interruption, run the same command again."""
     from hf_speech.publishing.model import publish as publish_run
 
     prepare_inference()

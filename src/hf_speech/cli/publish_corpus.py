@@ -35,9 +35,9 @@ def publish_corpus(
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
-    """Publish a corpus as a data set: Parquet files and a card.
+    """Publish a corpus as a data set.
 
-    Further options are keys of the corpus: --data_dir DIR, --speaker_pattern PATTERN.
+    Writes Parquet files and a card. Further options are keys of the corpus: --data_dir DIR, --speaker_pattern PATTERN.
     """
     from hf_speech.publishing.corpus import publish_corpus as publish_rows
     from hf_speech.training import load_recipe

@@ -37,11 +37,10 @@ def publish_space(
     verify: VerifyOption = True,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until the Hub has built the Space.")] = 0,
 ) -> None:
-    """Publish a folder as a Space that shows a model, pinned to the model's commit.
+    """Publish a folder as a Space that shows a model.
 
-    A secret takes its value from the environment variable NAME or VARIABLE on this machine: --secret
-    HF_TOKEN=READ_TOKEN lets the Space load a private model.
-    """
+    The Space is pinned to the current commit of the model. A secret takes its value from the environment variable NAME
+    or VARIABLE on this machine: --secret HF_TOKEN=READ_TOKEN lets the Space load a private model."""
     from hf_speech.publishing.space import parse_variables
     from hf_speech.publishing.space import publish_space as publish_folder
 

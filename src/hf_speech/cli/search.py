@@ -20,7 +20,9 @@ def search(
     prune: Annotated[bool, typer.Option("--prune", help="Stop trials early that are worse than most others.")] = False,
     output_dir: TableDirOption = None,
 ) -> None:
-    """Search for the best values of some keys with Optuna; run again, it continues where it was interrupted.
+    """Search for the best values of some keys with Optuna.
+
+    Run again, it continues where it was interrupted.
 
     --over training.num_train_epochs=20..80 is a range (add :log for a logarithmic scale), and --over
     model.hidden_size=64,128 is a choice. The validation split decides; only the best trial is evaluated on the test

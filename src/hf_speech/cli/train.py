@@ -21,7 +21,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
 ) -> None:
-    """Train a recipe, evaluate the model, and write a run folder.
+    """Train a recipe, evaluate the model, write its run folder.
 
     Every key of the recipe is also an option: --training.learning_rate 1e-3, --model.hidden_size 64,
     --corpus.name fsdd. An option without a dot is a key of the corpus: --data_dir DIR, --holdout_speaker NAME.

@@ -51,7 +51,10 @@ def transcribe(
         int, typer.Option("--nbest", min=1, help="Number of alternatives to write with scores (text and json only).")
     ] = 1,
 ) -> None:
-    """Transcribe sound files of any length: as text, as subtitles, or as words with times and confidences."""
+    """Transcribe sound files of any length.
+
+    The format is plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word.
+    """
     from hf_speech.inference import Recognizer, choose_decoder, find_language_model, transcribe_files
     from hf_speech.inference.onnx_description import is_exported
 

@@ -19,10 +19,10 @@ def tune_decoder(
     corpus: CorpusOption = None,
     beam_size: BeamSizeOption = None,
 ) -> None:
-    """Find the best weights of a language model on the validation split, and write them beside it.
+    """Find the best weights for a language model.
 
-    Further options are keys of the corpus: --data_dir DIR.
-    """
+    They are chosen on the validation split and written beside the language model. Further options are keys of the
+    corpus: --data_dir DIR."""
     from hf_speech.inference import BeamOptions, load_model, tune_beam
     from hf_speech.training import load_corpus
 

@@ -29,11 +29,11 @@ def verify(
     corpus: CorpusOption = None,
     split: SplitOption = "test",
 ) -> None:
-    """Download a published model, load it without hf_speech, and compare its logits.
+    """Download a published model and compare its logits.
 
-    For a Space, this checks the front matter and the requirements; for a data set, it compares each row with its
-    checksum. With --evaluate, further options are keys of the corpus: --data_dir DIR, --holdout_speaker NAME.
-    """
+    The model is loaded without hf_speech. For a Space, this checks the front matter and the requirements; for a data
+    set, it compares each row with its checksum. With --evaluate, further options are keys of the corpus: --data_dir
+    DIR, --holdout_speaker NAME."""
     from hf_speech.publishing.hub.probes import make_probes
     from hf_speech.publishing.hub.verify import downloaded, verify_figures, verify_model
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from hf_speech import __version__
 from hf_speech.common.console import echo
 
-PACKAGES = ("hf_speech", "torch", "torchaudio", "transformers", "datasets", "accelerate", "huggingface_hub")
+PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "huggingface_hub")
 
 
 def version() -> None:
-    """Print the versions of this package and of the main libraries below it."""
+    """Print the versions of this package and its libraries."""
     from importlib.metadata import version as installed
 
+    echo(f"hf_speech {__version__}")
     for package in PACKAGES:
         echo(f"{package} {installed(package)}")
