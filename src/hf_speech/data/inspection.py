@@ -97,17 +97,19 @@ class SplitReport:
 
 @dataclass
 class InspectionReport:
-    """What the inspection of a corpus found; `str(report)` is a few lines for people.
+    """What the inspection of a corpus found; `str(report)` is a summary of a few lines.
 
     Attributes:
         corpus: Name of the corpus.
         splits: A report for each split.
         warnings: What is suspicious about the corpus as a whole, one sentence each.
+        caveats: What figures of the corpus do not say, one sentence each.
     """
 
     corpus: str
     splits: dict[str, SplitReport]
     warnings: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
 
     @property
     def num_bad(self) -> int:
@@ -120,6 +122,7 @@ class InspectionReport:
             "corpus": self.corpus,
             "splits": {name: report.to_dict() for name, report in self.splits.items()},
             "warnings": self.warnings,
+            "caveats": self.caveats,
         }
 
     def refusal(self) -> str:
@@ -146,6 +149,7 @@ class InspectionReport:
                 lines.append(f"    {finding.count:,} {kind}, such as: {finding.examples[0]}")
             for kind, finding in report.warnings.items():
                 lines.append(f"    warning: {finding.count:,} {kind}, such as: {finding.examples[0]}")
+        lines += [f"  note: {caveat}" for caveat in self.caveats]
         return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
 
 
@@ -238,7 +242,7 @@ def survey_corpus(dataset_dict: DatasetDict, corpus: Corpus, sampling_rate: int)
         corpus: The corpus, whose options say what is bad.
         sampling_rate: Rate in Hz at which training will read the audio.
     """
-    report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes))
+    report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes), caveats=list(corpus.caveats))
     for name, rows in dataset_dict.items():
         report.splits[name] = inspect_split(
             rows,

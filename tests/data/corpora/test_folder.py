@@ -165,3 +165,92 @@ def test_real_recordings_are_split_by_speaker(corpora_dir):
     _, rows = load(corpora_dir / "ravdess", speaker_pattern=r"Actor_(\d+)/")
     speakers = [set(rows[split]["speaker"]) for split in ("train", "validation", "test")]
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 24
+
+
+TESTING = ["high/speaker1_4.wav", "low/speaker0_3.wav", "low/speaker1_7.wav"]
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda text: text.encode("utf-8-sig"),
+        lambda text: text.encode("utf-16"),
+        lambda text: text.replace("/", "\\").replace("\n", "\r\n").encode(),
+        lambda text: "".join(f"./{line}\n" for line in text.split()).encode(),
+        lambda text: text.replace(".wav", ".flac").encode(),
+        lambda text: text.replace(".wav", "").encode(),
+        lambda text: "".join(f"/home/ann/tones/{line}\n" for line in text.split()).encode(),
+    ],
+    ids=["mark", "utf-16", "windows", "dot", "suffix", "stem", "absolute"],
+)
+@pytest.mark.parametrize("name", ["testing_list.txt", "test_list.txt"])
+def test_lists_are_understood_as_any_program_writes_them(digit_folder, name, spell):
+    (digit_folder / name).write_bytes(spell("\n".join(TESTING) + "\n"))
+    corpus, rows = load(digit_folder)
+    assert sorted(names(rows["test"])) == TESTING
+    assert corpus.notes == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("low\tspeaker0_3\n", r"testing_list\.txt, line 1, is .*, nor is there one of any of its other lines"),
+        ("low/speaker0_3.wav\nlow/gone.wav\n", r"testing_list\.txt, line 2, is 'low/gone\.wav', and there is no such"),
+        ("low/speaker0_3.wav\nlow/speaker2_0.wav\n", r"names 'low/speaker2_0\.wav', which another list names too"),
+        ("b\u00e4r/\udce9.wav\n", "is not text that can be read"),
+    ],
+)
+def test_a_list_that_is_not_understood_is_never_ignored(digit_folder, content, message):
+    (digit_folder / "testing_list.txt").write_bytes(content.encode("utf-8", "surrogateescape"))
+    (digit_folder / "validation_list.txt").write_text("low/speaker2_0.wav\n")
+    with pytest.raises(CorpusError, match=message):
+        load(digit_folder)
+
+
+def test_single_unknown_lines_of_a_list_may_be_skipped(digit_folder):
+    (digit_folder / "testing_list.txt").write_text("low/speaker0_3.wav\nlow/gone.wav\n")
+    corpus, rows = load(digit_folder, bad_rows="skip")
+    assert names(rows["test"]) == ["low/speaker0_3.wav"]
+    assert "gone.wav" in corpus.notes[0]
+
+
+def test_linked_classes_are_classes_and_a_dangling_link_is_missing(digit_folder, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for label in ("low", "high"):
+        (root / label).symlink_to(digit_folder / label)
+    (digit_folder / "low" / "lost.wav").symlink_to(tmp_path / "gone.wav")
+    corpus, rows = load(root)
+    assert sum(len(split) for split in rows.values()) == 61
+    with pytest.raises(CorpusError, match=r"1 missing.*lost\.wav does not exist"):
+        inspect_corpus(rows, corpus, 8000)
+
+
+@pytest.mark.parametrize("name", [b"low/caf\xe9.wav", b"gr\xfcn/0.wav", b"low/\xff\xfe/0.wav"])
+def test_a_name_of_another_encoding_is_one_sentence(digit_folder, name):
+    path = digit_folder / Path(name.decode("utf-8", "surrogateescape"))
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(digit_folder / "low" / "speaker0_0.wav", path)
+    with pytest.raises(CorpusError, match=r"1 utterances .* has a name that is not UTF-8") as caught:
+        load(digit_folder)
+    str(caught.value).encode()
+    corpus, rows = load(digit_folder, bad_rows="skip")
+    assert sum(len(split) for split in rows.values()) == 60
+    assert "has a name that is not UTF-8" in corpus.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9", "cafe\u0301"), ("\u30ac", "\u30ab\u3099"), ("\u00c5", "\u212b")]
+)
+def test_two_forms_of_a_name_are_one_class(digit_folder, one, other):
+    (digit_folder / "low").rename(digit_folder / one)
+    (digit_folder / other).mkdir()
+    for file in list((digit_folder / one).iterdir())[:10]:
+        shutil.move(file, digit_folder / other / file.name)
+    assert load(digit_folder)[1]["train"].features["label"].names == sorted(["high", one])
+
+
+def test_a_corpus_of_ones_own_may_say_what_it_is(digit_folder):
+    corpus = make_corpus("folder", data_dir=str(digit_folder), title="My tones", license="cc0-1.0", language="en")
+    assert (corpus.title, corpus.license, corpus.language, corpus.dataset) == ("My tones", "cc0-1.0", "en", None)
+    assert make_corpus("folder").title == "a folder of classes"

@@ -257,3 +257,63 @@ def test_sound_files_are_streamed_without_torchcodec(digit_folder):
     assert Audio.encode_example is original
     assert row["label"] == ["high", "low"].index(Path(row["audio"]["path"]).parent.name)
     assert len(read_audio(row["audio"], RATE)) > 0
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_transcripts_of_metadata_csv_stay_as_they_are_written(tmp_path, streaming):
+    values = ["007", "1", "1.0", "1e3", "true", "N/A"]
+    for index in range(12):
+        (tmp_path / "sounds").mkdir(exist_ok=True)
+        (tmp_path / "sounds" / f"{index}.wav").write_bytes(sound(index))
+    lines = [f"{index}.wav,{values[index % 6]},{index % 3}\n" for index in range(12)]
+    content = "file_name,transcription,who\r\n" + "".join(lines)
+    (tmp_path / "sounds" / "metadata.csv").write_text(content, encoding="utf-16")
+    options = {"validation_fraction": 0.0, "test_fraction": 0.0, "speaker_column": "who"}
+    options |= {"streaming": True, "max_rows": 12} if streaming else {}
+    rows = make_corpus("hub", data_dir=str(tmp_path / "sounds"), text_column="transcription", **options).load()["train"]
+    found = {int(Path(row["audio"]["path"]).stem): (row["text"], row["speaker"]) for row in rows}
+    assert found == {index: (values[index % 6], str(index % 3)) for index in range(12)}
+
+
+def decoded(index: int) -> list[float]:
+    return soundfile.read(io.BytesIO(sound(index)), dtype="float32")[0].tolist()
+
+
+BYTES, PATH = {"bytes": Value("binary")}, {"path": Value("string")}
+STRUCTS = {
+    "further fields": (
+        {**BYTES, **PATH, "sampling_rate": Value("int64")},
+        lambda index: {"bytes": sound(index), "path": f"{index}.wav", "sampling_rate": RATE},
+    ),
+    "bytes alone": (BYTES, lambda index: {"bytes": sound(index)}),
+    "decoded": (
+        {"array": datasets.Sequence(Value("float32")), **PATH, "sampling_rate": Value("int64")},
+        lambda index: {"array": decoded(index), "path": f"{index}.wav", "sampling_rate": RATE},
+    ),
+    "no struct": (Value("binary"), sound),
+}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("kind", STRUCTS)
+def test_recordings_in_structs_of_other_shapes_are_read(tmp_path, kind, streaming):
+    feature, make = STRUCTS[kind]
+    columns = {"audio": [make(index) for index in range(8)], "label": [index % 2 for index in range(8)]}
+    features = Features({"audio": feature, "label": ClassLabel(names=["a", "b"])})
+    (tmp_path / "data").mkdir()
+    Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "data" / "train.parquet"))
+    options = {"validation_fraction": 0.0, "test_fraction": 0.0} | (
+        {"streaming": True, "max_rows": 8} if streaming else {}
+    )
+    rows = make_corpus("hub", data_dir=str(tmp_path / "data"), **options).load()["train"]
+    lengths = sorted(len(read_audio(row["audio"], RATE)) for row in rows)
+    assert lengths == [RATE // 4 + index for index in range(8)]
+    assert rows.features["audio"] == hub.AUDIO_FEATURE
+
+
+@pytest.mark.parametrize("value", [1.5, ["a"], True])
+def test_a_column_that_is_no_text_is_refused(tmp_path, value):
+    rows = {"audio": [{"bytes": sound(0), "path": "0.wav"}] * 4, "text": [value] * 4}
+    Dataset.from_dict(rows).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(CorpusError, match="which is no text: write text into this column"):
+        make_corpus("hub", data_dir=str(tmp_path / "saved"), text_column="text", test_fraction=0.5).load()

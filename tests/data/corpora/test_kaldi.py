@@ -213,7 +213,7 @@ def test_segments_are_the_stretches_they_name(root):
         ("u2 rec1 0.5 0.5", "goes from 0.5 s to 0.5 s"),
         ("u2 rec1 -0.5 0.5", "goes from -0.5 s to 0.5 s"),
         ("u2 rec1 1.5 2.6", r"goes from 1.5 s to 2.6 s in a recording of 2.00 s"),
-        ("u2 rec1 2.1 -1", r"goes from 2.1 s to -1 s in a recording of 2.00 s"),
+        ("u2 rec1 2.1 -1", r"goes from 2.1 s to its end in a recording of 2.00 s"),
     ],
 )
 def test_segments_that_cannot_be_cut_are_refused_or_left_out(root, line, reason):

@@ -165,7 +165,7 @@ def test_wrong_options_are_one_sentence(tmp_path, rows, options, message):
     [
         ("a.csv", b"path,label\nx.wav,a\ny.wav\n", r"a\.csv, line 3, has 1 columns and not 2"),
         ("a.csv", b"path,label\n,a\n", r"a\.csv, line 2, has no path in the column 'path'"),
-        ("a.csv", b"path,label\n\xff\xfe,a\n", r"a\.csv is no table that can be read"),
+        ("a.csv", b"path,label\n\xff\xfe,a\n", r"a\.csv is not text that can be read"),
         ("a.csv", b"", "has no utterances"),
         ("a.jsonl", b'{"path": "x.wav", "label": 1}\n{"path"\n', r"a\.jsonl, line 2, is no JSON"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1, is no JSON object"),
@@ -184,3 +184,104 @@ def test_real_tables_with_official_splits(corpora_dir):
     assert {split: len(corpus[split]) for split in corpus} == {"train": 7200, "validation": 2400, "test": 2400}
     assert len(corpus["train"].features["label"].names) == 40
     assert all(duration == duration for duration in corpus["test"]["duration"])
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"path_format": "{path}.wav"}, "path_format"),
+        ({"path_format": "{}/{}.wav"}, "path_format"),
+        ({"path_format": "{.wav"}, "path_format"),
+        ({"path_format": "clips.wav"}, "path_format"),
+        ({"path_format": "{0.__class__}"}, "path_format"),
+        ({"delimiter": "||"}, "delimiter"),
+        ({"delimiter": ""}, "delimiter"),
+    ],
+)
+def test_unusable_options_are_one_sentence(tmp_path, rows, options, name):
+    with pytest.raises(CorpusError, match=name):
+        load(tmp_path, train_file=write(tmp_path / "all.csv", rows), **options)
+
+
+@pytest.mark.parametrize("path_format", ["clips/{}.wav", "clips/{0}.wav", "clips/{:>1}.wav"])
+def test_usable_formats_are_used(tmp_path, rows, path_format):
+    (tmp_path / "t.tsv").write_text("path\tlabel\n" + "".join(f"{index}\t{index % 2}\n" for index in range(20)))
+    corpus = load(tmp_path, train_file="t.tsv", delimiter="\\t", path_format=path_format)
+    assert all(duration == pytest.approx(0.2) for split in corpus.values() for duration in split["duration"])
+
+
+def test_a_wrong_delimiter_is_named(tmp_path, rows):
+    (tmp_path / "t.csv").write_text("path;label\na.wav;b\n")
+    with pytest.raises(CorpusError, match=r"no column 'path' .*its one column is 'path;label'; give ';' as delimiter"):
+        load(tmp_path, train_file="t.csv")
+
+
+def nemo(folder: Path, **more: object) -> str:
+    soundfile.write(folder / "long.wav", np.random.default_rng(0).normal(0, 0.1, 8000 * 12), 8000)
+    lines = ({"audio_filepath": "long.wav", "offset": i, "text": f"word {i}", **more} for i in range(12))
+    (folder / "nemo.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return "nemo.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ({"duration": 0.75}, {}),
+        ({"stop": 11.75}, {"end_column": "stop"}),
+        ({"seconds": 0.75}, {"duration_column": "seconds"}),
+    ],
+)
+def test_stretches_of_recordings_are_cut_out(tmp_path, monkeypatch, more, options):
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    options |= {"path_column": "audio_filepath", "text_column": "text", "validation_fraction": 0.0}
+    corpus = load(tmp_path, train_file=nemo(tmp_path, **more), test_fraction=0.0, **options)
+    seconds = corpus["train"]["duration"][:]
+    expected = [11.75 - i for i in range(12)] if "stop" in more else [0.75] * 12
+    assert seconds == pytest.approx(expected)
+    whole, _ = soundfile.read(tmp_path / "long.wav", dtype="float32")
+    cut, _ = soundfile.read(corpus["train"][3]["audio"]["path"], dtype="float32")
+    np.testing.assert_array_equal(cut, whole[3 * 8000 :][: len(cut)])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"duration": 3.0}, "goes from 10 s to 13 s in a recording of 12.00 s"),
+        ({"duration": -1}, "goes from 0 s to -1 s"),
+        ({"duration": "a while"}, "has 'a while' in the column 'duration', and seconds are expected"),
+        ({"offset": 99}, "goes from 99 s to its end in a recording of 12.00 s"),
+        ({"offset": [1]}, r"in the column 'offset', has \['1'\], which is no text"),
+    ],
+)
+def test_stretches_outside_of_their_recording_are_refused(tmp_path, more, message):
+    with pytest.raises(CorpusError, match=message):
+        load(tmp_path, train_file=nemo(tmp_path, **more), path_column="audio_filepath", text_column="text")
+
+
+def test_an_offset_of_whole_recordings_copies_nothing(tmp_path, rows, monkeypatch):
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    lines = ({"path": row["path"], "label": row["label"], "offset": 0, "duration": 0.2} for row in rows)
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    corpus = load(tmp_path, train_file="t.jsonl", test_fraction=0.2)
+    assert {Path(audio["path"]).parent for audio in corpus["train"]["audio"]} == {tmp_path / "clips"}
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true", "[]"])
+def test_targets_that_are_no_text_are_refused(tmp_path, value):
+    (tmp_path / "t.jsonl").write_text(f'{{"path": "a.wav", "text": {value}}}\n')
+    with pytest.raises(CorpusError, match=r"t\.jsonl, line 1, in the column 'text', has .*, which is no text"):
+        load(tmp_path, train_file="t.jsonl", text_column="text")
+
+
+def test_a_missing_value_of_pandas_is_no_word(tmp_path, rows):
+    lines = [json.dumps({"path": row["path"], "text": float("nan") if i == 4 else "007"}) for i, row in enumerate(rows)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    corpus = load(tmp_path, train_file="t.jsonl", text_column="text", test_fraction=0.2)
+    assert {text for split in corpus.values() for text in split["text"]} == {"007", None}
+
+
+def test_a_manifest_of_another_toolkit_is_named(tmp_path):
+    (tmp_path / "cuts.jsonl").write_text('{"id": "c1", "start": 0.0, "duration": 2.0, "supervisions": []}\n')
+    with pytest.raises(CorpusError, match=r"no column 'path' .*a manifest of cuts of lhotse, which is not read"):
+        load(tmp_path, train_file="cuts.jsonl")

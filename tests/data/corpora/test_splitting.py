@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.data.corpora.base import Utterance
-from hf_speech.data.corpora.splitting import take_out
+from hf_speech.data.corpora.splitting import describe_splits, take_out
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
 
@@ -66,3 +66,38 @@ def test_nothing_is_taken_of_nothing():
     everything = utterances({"a": 10})
     assert take_out(everything, 0.0, seed=0) == (everything, [])
     assert take_out([], 0.5, seed=0) == ([], [])
+
+
+@pytest.mark.parametrize("unknown", [1, 7, 100])
+def test_a_few_unknown_speakers_do_not_end_the_promise(unknown):
+    everything = utterances({"a": 100, "b": 100}, speakers=20)
+    for utterance in everything[:unknown]:
+        utterance.speaker = None
+    caveats: list[str] = []
+    rest, taken = take_out(everything, 0.2, 0, caveats)
+    assert not {u.speaker for u in rest} & {u.speaker for u in taken}
+    assert None not in {u.speaker for u in taken}
+    assert caveats == [f"The speakers of {unknown} of 200 utterances are not known: these stay in train."]
+
+
+@pytest.mark.parametrize(("unknown", "said"), [(200, "The speakers are not"), (150, "The speakers of 150 of 200 utt")])
+def test_without_speakers_it_is_said_that_one_may_stand_in_two_splits(unknown, said):
+    everything = utterances({"a": 100, "b": 100}, speakers=20)
+    for utterance in everything[:unknown]:
+        utterance.speaker = None
+    caveats: list[str] = []
+    take_out(everything, 0.2, 0, caveats)
+    take_out(everything, 0.1, 0, caveats)
+    assert len(caveats) == 1
+    assert caveats[0].startswith(said)
+    assert "a speaker may stand in two splits" in caveats[0]
+
+
+def test_speakers_in_two_splits_and_classes_of_one_recording_are_said():
+    labels = {"train": ["a", "a", "b"], "validation": ["a"], "test": ["c", "d"]}
+    speakers = {"train": ["x", "y", None], "validation": ["z"], "test": ["y", None]}
+    assert describe_splits(labels, speakers) == [
+        "1 speakers stand in train and in test, such as 'y'.",
+        "3 classes have a single recording, such as 'b': they cannot be both learned and tested.",
+    ]
+    assert describe_splits({"train": [None], "test": [None]}, {"train": ["x"], "test": ["z"]}) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 from hf_speech.data.corpora.an4 import AN4
 from hf_speech.data.corpora.arabic_speech_commands import ArabicSpeechCommands
-from hf_speech.data.corpora.base import Corpus, ListedCorpus, RowStream, Utterance
+from hf_speech.data.corpora.base import Corpus, ListedCorpus, RowStream
 from hf_speech.data.corpora.emotion_codes import CREMAD, RAVDESS, SAVEE, TESS, EmoDB
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
@@ -18,6 +18,7 @@ from hf_speech.data.corpora.ljspeech import LJSpeech
 from hf_speech.data.corpora.manifest import Manifest
 from hf_speech.data.corpora.speech_commands import SpeechCommands
 from hf_speech.data.corpora.synthetic import Synthetic
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
 CORPORA: dict[str, type[Corpus]] = {

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import ListedCorpus, Utterance
+from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import content_digest, fetch_archive
-from hf_speech.data.corpora.lines import read_lines
+from hf_speech.data.corpora.lines import path_key, read_lines
 from hf_speech.data.corpora.splitting import take_out
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
 URLS = (
@@ -70,7 +71,8 @@ class AN4(ListedCorpus):
         """The utterances of one list."""
         transcripts = _read_transcripts(root / "etc" / f"an4_{split}.transcription")
         utterances: dict[str, Utterance] = {}
-        for where, file in read_lines(root / "etc" / f"an4_{split}.fileids"):
+        for where, line in read_lines(root / "etc" / f"an4_{split}.fileids"):
+            file = path_key(line)
             *_, speaker, name = ("", *file.split("/"))
             if not speaker:
                 raise CorpusError(f"{where} is not SET/SPEAKER/NAME: correct it.")

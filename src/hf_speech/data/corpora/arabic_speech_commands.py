@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import AUDIO_SUFFIXES, ListedCorpus, Utterance, natural_key
+from hf_speech.common.text import same_form
+from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
-from hf_speech.data.corpora.lines import read_lines
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key
+from hf_speech.data.corpora.lines import path_key, read_lines
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
 URL = "https://github.com/abdulkaderghandoura/arabic-speech-commands-dataset/archive/refs/heads/master.zip"
@@ -104,7 +107,7 @@ def _rows(table: Path) -> list[tuple[str, str, str]]:
         fields = next(csv.reader([line]))
         if len(fields) != 2:
             raise CorpusError(f"{where} has {len(fields)} fields and not 2 (file,class): correct it.")
-        rows.append((where, fields[0], fields[1]))
+        rows.append((where, path_key(fields[0]), same_form(fields[1])))
     return rows
 
 

@@ -11,11 +11,9 @@ The fields of a corpus class are the keys of a recipe's section `corpus`, and it
 
 from __future__ import annotations
 
-import hashlib
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -23,8 +21,13 @@ from typing import Any, ClassVar, Literal, Protocol
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tqdm.auto import tqdm
 
+from hf_speech.common.digests import digest_data
+from hf_speech.common.text import printable
 from hf_speech.data.audio import AudioSource, audio_info
 from hf_speech.data.cache import cache_dir
+from hf_speech.data.corpora.files import natural_key, unwrap
+from hf_speech.data.corpora.splitting import describe_splits
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
 
@@ -43,34 +46,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-
-# What FFmpeg alone reads is among them, so that such a file is reported rather than overlooked.
-AUDIO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "sph", "nist", "aif", "aiff", "aifc", "au", "caf", "w64"),
-        *("m4a", "mp4", "aac", "webm", "wma", "amr"),
-    )
-)
-
-
-@dataclass(slots=True)
-class Utterance:
-    """One row of a corpus before it becomes a table.
-
-    Args:
-        audio: A path, or a row `{"path", "bytes"}`.
-        label: Name of the class, in a corpus for classification.
-        text: What is said, in a corpus for transcription.
-        speaker: Who says it, if known.
-        duration: Length in seconds, if known without reading the file.
-    """
-
-    audio: Path | Mapping[str, Any]
-    label: str | None = None
-    text: str | None = None
-    speaker: str | None = None
-    duration: float | None = None
 
 
 class RowStream(Protocol):
@@ -106,7 +81,8 @@ class Corpus(ABC):
         homepage: Where it is described.
         license: Under what terms it may be used.
         language: BCP-47 code of what is spoken.
-        notes: What `load` has to say about the corpus, such as files it left aside, one sentence each.
+        notes: What `load` found, such as files it left aside, one sentence each.
+        caveats: What figures of the corpus do not say, such as speakers that stand in two splits, one sentence each.
     """
 
     name: ClassVar[str]
@@ -121,11 +97,12 @@ class Corpus(ABC):
     max_duration: float = 30.0
     bad_rows: Literal["refuse", "skip"] = "refuse"
 
+    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    caveats: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
     def lexicon(self) -> Path | None:
         """The pronouncing dictionary that comes with the corpus, if one does."""
         return None
-
-    notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @abstractmethod
     def load(self) -> DatasetDict:
@@ -145,7 +122,7 @@ class Corpus(ABC):
             class_names: The classes in the order of their ids, in a corpus for classification.
 
         Returns:
-            The stream, or None if training is to hear what `load` gives.
+            The stream, or None if training reads what `load` gives.
         """
         return None
 
@@ -181,8 +158,27 @@ class Corpus(ABC):
         if not is_archive(path):
             raise CorpusError(f"{path} is neither a folder nor an archive (.zip, .tar.gz): correct --data_dir.")
         state = path.stat()
-        key = hashlib.sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+        key = digest_data(str(path.resolve()), state.st_size, state.st_mtime_ns)[:16]
         return unwrap(extract(path, cache_dir() / "archives" / f"{path.name.split('.')[0]}-{key}"))
+
+
+@dataclass(kw_only=True)
+class OwnCorpus(Corpus):
+    """A corpus of the user's own, of which the recipe may say what other corpora know of themselves.
+
+    Args:
+        title: Its name, for the card.
+        language: BCP-47 code of what is spoken, such as "en", for the card.
+        license: Under what terms it may be used, as the Hub names them, such as "cc-by-4.0", for the card.
+        homepage: Address where it is described, for the card.
+        dataset: Its name on the Hugging Face Hub, such as "ann/words", for the card.
+    """
+
+    title: str | None = None  # type: ignore[misc]
+    language: str | None = None  # type: ignore[misc]
+    license: str | None = None  # type: ignore[misc]
+    homepage: str | None = None  # type: ignore[misc]
+    dataset: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -200,10 +196,15 @@ class ListedCorpus(Corpus):
     def load(self) -> DatasetDict:
         """Load the corpus: the utterances of `splits`, with their durations from the headers."""
         self.notes.clear()
-        splits = self.splits()
+        self.caveats.clear()
+        splits = self._with_names(self.splits())
         everything = [utterance for split in SPLITS for utterance in splits[split]]
         if not everything:
             raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")
+        self.caveats += describe_splits(
+            {split: [u.label for u in splits[split]] for split in SPLITS},
+            {split: [u.speaker for u in splits[split]] for split in SPLITS},
+        )
         self._measure(everything)
         names = self.label_names({u.label for u in everything if u.label is not None})
         target = {"label": ClassLabel(names=names)} if names else {"text": Value("string")}
@@ -235,6 +236,12 @@ class ListedCorpus(Corpus):
             )
         self.notes.append(f"{len(reasons):,} utterances were left out, such as: {reasons[0]}.")
 
+    def _with_names(self, splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
+        """The utterances whose names can be written as UTF-8; the others are refused or left out."""
+        wrong = [printable(str(u.audio)) for split in SPLITS for u in splits[split] if not _has_names(u)]
+        self.reject([f"{name} has a name that is not UTF-8, so that it has to be renamed" for name in wrong])
+        return {split: [u for u in splits[split] if _has_names(u)] for split in SPLITS} if wrong else splits
+
     def _where(self) -> str:
         return "" if self.data_dir is None else f" in {self.data_dir}"
 
@@ -258,25 +265,15 @@ def target_column(rows: Dataset) -> str | None:
     return next((name for name in rows.column_names if name not in COMMON_COLUMNS), None)
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A sorting key that puts "2" before "10" and leaves everything else to the alphabet."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def is_hidden(relative: Path) -> bool:
-    """Whether a path below a corpus is hidden, or in a resource folder that macOS puts into zip archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
-
-
-def visible(paths: Iterable[Path]) -> list[Path]:
-    """The paths of one folder in natural order, without the hidden ones."""
-    return sorted((path for path in paths if not is_hidden(Path(path.name))), key=lambda path: natural_key(path.name))
-
-
-def unwrap(folder: Path) -> Path:
-    """The one folder inside that many archives consist of, or the folder itself."""
-    inside = visible(folder.iterdir())
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+def _has_names(utterance: Utterance) -> bool:
+    """Whether path, class and speaker are valid text, which names of another encoding are not."""
+    path = utterance.audio if isinstance(utterance.audio, Path) else utterance.audio.get("path")
+    for name in (path, utterance.label, utterance.text, utterance.speaker):
+        try:
+            str(name or "").encode()
+        except UnicodeEncodeError:
+            return False
+    return True
 
 
 def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:

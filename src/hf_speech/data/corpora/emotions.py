@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hf_speech.data.corpora.base import AUDIO_SUFFIXES, ListedCorpus, Utterance, is_hidden, natural_key
+from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
 from hf_speech.data.corpora.splitting import choose
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
 
@@ -112,8 +114,8 @@ class EmotionCorpus(ListedCorpus):
         named = re.compile(rf"(?:^|/)(?:{self.pattern})\.[^./]+$")
         found = []
         aside = []
-        for path in sorted(root.rglob("*"), key=lambda path: natural_key(path.relative_to(root).as_posix())):
-            if is_hidden(path.relative_to(root)) or path.suffix.lower() not in AUDIO_SUFFIXES or not path.is_file():
+        for path in walk_files(root):
+            if path.suffix.lower() not in AUDIO_SUFFIXES or path.is_dir():
                 continue
             if match := named.search(path.absolute().as_posix()):
                 found.append((path, match))

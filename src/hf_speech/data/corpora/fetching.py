@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from hf_speech.common.digests import digest_files
 from hf_speech.data.cache import build_once, cache_dir
-from hf_speech.data.corpora.base import unwrap
+from hf_speech.data.corpora.files import unwrap
 from hf_speech.data.download import download, unpack
 from hf_speech.errors import CorpusError
 
@@ -55,10 +55,7 @@ def fetch_archive(
 
 def content_digest(files: Iterable[Path]) -> str:
     """SHA-256 over the names and contents of files, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return digest_files(sorted(files, key=lambda path: path.name))
 
 
 def _download(title: str, name: str, urls: Sequence[str], sha256: str | None, md5: str | None) -> Path:

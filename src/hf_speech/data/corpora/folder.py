@@ -14,24 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import (
-    AUDIO_SUFFIXES,
-    SPLIT_NAMES,
-    SPLITS,
-    ListedCorpus,
-    Utterance,
-    is_hidden,
-    natural_key,
-    visible,
-)
+from hf_speech.common.text import printable
+from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible, walk_files
+from hf_speech.data.corpora.lines import path_key, read_lines
 from hf_speech.data.corpora.splitting import complete_splits
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
-_SPLIT_LISTS = {"validation_list.txt": "validation", "testing_list.txt": "test"}
+# "testing_list.txt" is that of Speech Commands; all names of splits are understood.
+_SPLIT_LISTS = {f"{name}_list.txt": split for name, split in SPLIT_NAMES.items()}
 
 
 @dataclass(kw_only=True)
-class Folder(ListedCorpus):
+class Folder(OwnCorpus, ListedCorpus):
     """Any folder with one sub-folder for each class.
 
     Args:
@@ -44,8 +40,8 @@ class Folder(ListedCorpus):
     """
 
     name: ClassVar[str] = "folder"
-    title: ClassVar[str] = "a folder of classes"
 
+    title: str | None = "a folder of classes"
     speaker_pattern: str | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
@@ -54,29 +50,57 @@ class Folder(ListedCorpus):
         """The splits of the folder, completed from its training split."""
         root = self.open_data_dir(", a folder with one sub-folder for each class")
         speaker_of = self._speaker_finder()
-        lists = _read_lists(root)
         class_depth = 1 if _has_split_folders(root) else 0
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
         aside: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(root.rglob("*"), key=lambda path: natural_key(path.as_posix())):
+        sounds: list[Path] = []
+        for path in walk_files(root):
             relative = path.relative_to(root)
-            if is_hidden(relative) or not path.is_file() or relative.name in _SPLIT_LISTS:
-                continue
-            if reason := _reason_to_leave_aside(relative, class_depth):
+            if reason := _reason_to_leave_aside(path, relative, class_depth):
                 aside[reason].append(relative)
-                continue
+            elif relative.as_posix() not in _SPLIT_LISTS:
+                sounds.append(relative)
+        lists = self._read_lists(root, sounds)
+        for relative in sounds:
             split = SPLIT_NAMES[relative.parts[0].lower()] if class_depth else "train"
-            utterance = Utterance(path, label=relative.parts[class_depth], speaker=speaker_of(relative.as_posix()))
-            splits[lists.get(relative.as_posix(), split)].append(utterance)
+            name = relative.as_posix()
+            utterance = Utterance(root / relative, label=relative.parts[class_depth], speaker=speaker_of(name))
+            splits[lists.get(name, split)].append(utterance)
         self.notes += [
-            f"{len(files)} {reason} left aside in {root}, such as {files[0]}." for reason, files in aside.items()
+            f"{len(files)} {reason} left aside in {root}, such as {printable(str(files[0]))}."
+            for reason, files in aside.items()
         ]
         if not any(splits.values()):
             raise CorpusError(
                 f"{root} has no sound files in sub-folders: give a folder with one sub-folder for each class as "
                 "--data_dir."
             )
-        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed)
+        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
+
+    def _read_lists(self, root: Path, sounds: list[Path]) -> dict[str, str]:
+        """The splits of the files that lists name, by their paths below `root`."""
+        by_key = {path_key(sound.as_posix()): sound.as_posix() for sound in sounds}
+        by_stem: dict[str, list[str]] = defaultdict(list)
+        for sound in sounds:
+            by_stem[path_key(sound.with_suffix("").as_posix())].append(sound.as_posix())
+        listed: dict[str, str] = {}
+        unknown: list[str] = []
+        for list_name, split in _SPLIT_LISTS.items():
+            if not (root / list_name).is_file():
+                continue
+            found = 0
+            for where, line in read_lines(root / list_name):
+                name = _find_listed(path_key(line), by_key, by_stem)
+                if name is None:
+                    unknown.append(f"{where} is {printable(line)!r}, and there is no such recording")
+                elif listed.setdefault(name, split) != split:
+                    raise CorpusError(f"{where} names {name!r}, which another list names too: leave one of them out.")
+                else:
+                    found += 1
+            if unknown and not found:
+                raise CorpusError(f"{unknown[0]}, nor is there one of any of its other lines: write CLASS/FILE a line.")
+        self.reject(unknown)
+        return listed
 
     def _speaker_finder(self) -> Callable[[str], str | None]:
         """A function from a path below data_dir to its speaker, None where speakers are not asked for."""
@@ -104,10 +128,12 @@ def _has_split_folders(root: Path) -> bool:
     return bool(folders) and all(path.name.lower() in SPLIT_NAMES for path in folders)
 
 
-def _reason_to_leave_aside(relative: Path, class_depth: int) -> str | None:
-    """Why a file is no utterance of a class, None if it is one."""
+def _reason_to_leave_aside(path: Path, relative: Path, class_depth: int) -> str | None:
+    """Why a file is no utterance of a class, None if it is one, or a list of a split."""
     folders = relative.parts[:-1]
-    if relative.suffix.lower() not in AUDIO_SUFFIXES:
+    if relative.as_posix() in _SPLIT_LISTS:
+        return None
+    if relative.suffix.lower() not in AUDIO_SUFFIXES or (path.exists() and not path.is_file()):
         return "files that are no sound"
     if len(folders) <= class_depth:
         return "sound files outside of the folders of classes"
@@ -115,12 +141,17 @@ def _reason_to_leave_aside(relative: Path, class_depth: int) -> str | None:
     return "sound files in folders that begin with '_'" if folders[class_depth].startswith("_") else None
 
 
-def _read_lists(root: Path) -> dict[str, str]:
-    """The splits of single files, by their paths below `root`, as Speech Commands lists them."""
-    return {
-        line.strip(): split
-        for name, split in _SPLIT_LISTS.items()
-        if (root / name).is_file()
-        for line in (root / name).read_text(encoding="utf-8").splitlines()
-        if line.strip()
-    }
+def _find_listed(key: str, by_key: dict[str, str], by_stem: dict[str, list[str]]) -> str | None:
+    """The recording that a line of a list means, None if it means none.
+
+    A list may name recordings by another suffix, or from folders above the corpus, as long as one recording is meant.
+    """
+    parts = key.split("/")
+    for start in range(max(1, len(parts) - 1)):
+        name = "/".join(parts[start:])
+        if name in by_key:
+            return by_key[name]
+        stem = name.rpartition(".")[0] if "." in parts[-1] else name
+        if len(alike := by_stem.get(stem, [])) == 1:
+            return alike[0]
+    return None

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hf_speech.data.corpora.base import ListedCorpus, Utterance, visible
+from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import content_digest, fetch_archive
+from hf_speech.data.corpora.files import visible
 from hf_speech.data.corpora.splitting import complete_splits
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
 REVISION = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"

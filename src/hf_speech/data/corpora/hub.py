@@ -2,7 +2,7 @@
 
 The audio column becomes the plain struct of all our corpora before anything is read: an `Audio` feature would decode
 with torchcodec. A dataset too large for the disk is streamed: `max_rows` of every split are fetched and kept in memory,
-and if training is to hear more than these, it reads the stream itself.
+and if training is to use more than these, it reads the stream itself.
 """
 
 from __future__ import annotations
@@ -12,43 +12,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets import (
-    Audio,
-    ClassLabel,
-    Dataset,
-    DatasetDict,
-    Features,
-    IterableDataset,
-    Value,
-    load_dataset,
-    load_from_disk,
-)
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value, load_from_disk
 from datasets.exceptions import DatasetsError
 from tqdm.auto import tqdm
 
-from hf_speech.data.corpora.base import (
-    AUDIO_FEATURE,
-    SPLIT_NAMES,
-    SPLITS,
-    Corpus,
-    duration_of,
-    natural_key,
-)
+from hf_speech.common.text import same_form
+from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLIT_NAMES, SPLITS, OwnCorpus, duration_of
+from hf_speech.data.corpora.files import natural_key
 from hf_speech.data.corpora.hub_stream import (
     SHUFFLE_BUFFER,
     HubStream,
-    encoded_recordings,
     fetch_sound,
+    holds_sound,
+    load_dataset,
+    sound_of,
     target_of,
     text_of,
     undecoded,
 )
-from hf_speech.data.corpora.splitting import choose
+from hf_speech.data.corpora.splitting import choose, describe_splits
 from hf_speech.errors import CorpusError, nearest
 
 
 @dataclass(kw_only=True)
-class Hub(Corpus):
+class Hub(OwnCorpus):
     """A dataset of the Hugging Face Hub.
 
     Args:
@@ -72,8 +59,8 @@ class Hub(Corpus):
     """
 
     name: ClassVar[str] = "hub"
-    title: ClassVar[str] = "a dataset of the Hugging Face Hub"
 
+    title: str | None = "a dataset of the Hugging Face Hub"
     repo: str | None = None
     config_name: str | None = None
     revision: str | None = None
@@ -93,7 +80,8 @@ class Hub(Corpus):
     def load(self) -> DatasetDict:
         """Load the dataset with our columns and splits."""
         self.notes.clear()
-        with self._explained_errors(), encoded_recordings():
+        self.caveats.clear()
+        with self._explained_errors():
             source = self._open()
             parts = {split: self._read(source[name]) for split, name in self._split_names(list(source)).items()}
         fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
@@ -106,11 +94,15 @@ class Hub(Corpus):
             if split not in parts:
                 train = parts["train"]
                 labels = [None] * len(train.targets) if self.text_column else train.targets
-                taken = choose(labels, train.speakers, fraction, self.seed)
+                taken = choose(labels, train.speakers, fraction, self.seed, self.caveats)
                 parts["train"] = train.select(set(range(len(labels))) - taken)
                 parts[split] = train.select(taken)
         names = parts["train"].class_names or sorted(
             {target for part in parts.values() for target in part.targets if target is not None}, key=natural_key
+        )
+        self.caveats += describe_splits(
+            {split: [] if self.text_column else parts[split].targets for split in SPLITS},
+            {split: parts[split].speakers for split in SPLITS},
         )
         return DatasetDict({split: self._to_rows(parts[split], names) for split in SPLITS})
 
@@ -185,7 +177,7 @@ class Hub(Corpus):
             if column is not None and column not in available:
                 raise CorpusError(f"{self._called} has no column {column!r} ({option}): {nearest(column, available)}")
         kind = (rows.features or {}).get(self.audio_column)
-        if not isinstance(kind, Audio) and not (isinstance(kind, dict) and {"path", "bytes"} <= set(kind)):
+        if not holds_sound(kind):
             raise CorpusError(
                 f"{self._called} has no recordings in its column {self.audio_column!r}: give another audio_column."
             )
@@ -194,7 +186,12 @@ class Hub(Corpus):
             rows = self._fetch(undecoded(rows, self.audio_column))
         elif self.max_rows is not None and self.max_rows < len(rows):
             rows = rows.shuffle(seed=self.seed).select(range(self.max_rows))
-        rows = rows.cast_column(self.audio_column, AUDIO_FEATURE)
+        if isinstance(kind, Audio) or (isinstance(kind, dict) and set(kind) == set(AUDIO_FEATURE)):
+            rows = rows.cast_column(self.audio_column, AUDIO_FEATURE)
+        elif rows.features[self.audio_column] != AUDIO_FEATURE:
+            column = self.audio_column
+            features = Features({**rows.features, column: AUDIO_FEATURE})
+            rows = rows.map(lambda row: {column: sound_of(row[column])}, features=features, desc="hub: recordings")
         target, speaker = self.text_column or self.label_column, self.speaker_column
         feature = rows.features[target]
         audio = rows.select_columns(self.audio_column)
@@ -204,7 +201,7 @@ class Hub(Corpus):
             audio=audio,
             targets=[target_of(feature, value) for value in rows[target]],
             speakers=[text_of(value) for value in rows[speaker]] if speaker else [None] * len(rows),
-            class_names=list(feature.names or []) if isinstance(feature, ClassLabel) else [],
+            class_names=[same_form(name) for name in feature.names or []] if isinstance(feature, ClassLabel) else [],
         )
 
     def _fetch(self, stream: IterableDataset) -> Dataset:

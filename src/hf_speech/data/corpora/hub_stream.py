@@ -1,23 +1,84 @@
-"""A training split of the Hub as a stream, and how rows of the Hub become ours, fetched or streamed."""
+"""Rows of datasets of the Hub as rows of ours, fetched or streamed, without `datasets` decoding or encoding a sound.
+
+An `Audio` feature asks for torchcodec and FFmpeg even where a file is only to be named. `SoundFile` is the same feature
+without that, and `load_dataset` here builds folders of sound files (the commonest layout of small datasets) with it.
+"""
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Audio, ClassLabel, IterableDataset
+import numpy as np
+import pyarrow
+import soundfile
+from datasets import Audio, ClassLabel, IterableDataset, load_dataset_builder
 from datasets.distributed import split_dataset_by_node
+from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
 from datasets.utils.file_utils import xopen
+
+from hf_speech.common.text import same_form
+from hf_speech.data.corpora.lines import decode_text
+from hf_speech.data.corpora.tables import parse_delimited
+from hf_speech.errors import CorpusError
 
 SHUFFLE_BUFFER = 1000  # rows of a streamed split among which the next one is drawn
 
 
 @dataclass
+class SoundFile(Audio):
+    """An `Audio` feature that takes over files and bytes as they are."""
+
+    decode: bool = False
+
+    def encode_example(self, value: Any) -> dict[str, Any]:
+        """A path, bytes or a row as path and bytes."""
+        return sound_of(value)
+
+
+class SoundFolder(AudioFolder):
+    """A folder of sound files, whose `metadata.csv` is read as the text that it is: "007" stays "007"."""
+
+    BASE_FEATURE = SoundFile
+
+    def _read_metadata(self, metadata_file: str, metadata_ext: str = "") -> Iterator[pyarrow.Table]:
+        if metadata_ext != ".csv":
+            yield from super()._read_metadata(metadata_file, metadata_ext=metadata_ext)
+            return
+        with xopen(metadata_file, "rb") as file:
+            text = decode_text(file.read(), metadata_file)
+        if rows := [row for _, row in parse_delimited(text, metadata_file)]:
+            yield pyarrow.Table.from_pylist(rows, pyarrow.schema([(name, pyarrow.string()) for name in rows[0]]))
+
+
+def load_dataset(path: str, name: str | None, *, revision: str | None, streaming: bool) -> Any:
+    """`datasets.load_dataset`, with sounds left as they are.
+
+    Args:
+        path: Name of the dataset on the Hub, or a folder.
+        name: Name of its configuration.
+        revision: Branch, tag or commit.
+        streaming: Whether to give streams instead of tables.
+
+    Returns:
+        The splits by their names.
+    """
+    builder = load_dataset_builder(path, name, revision=revision)
+    if isinstance(builder, AudioFolder):  # of a class that `datasets` makes for each dataset
+        builder.__class__ = type("SoundFolder", (SoundFolder, type(builder)), {})
+    if streaming:
+        return builder.as_streaming_dataset()
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+@dataclass
 class HubStream:
-    """The rows of a streamed split, for whoever asks: a process among others, and a worker among its workers.
+    """The rows of a streamed split for one process among others, and one worker among its workers.
 
     Attributes:
         stream: The split, with the two columns needed.
@@ -48,12 +109,7 @@ class HubStream:
         # The order is the same in all processes, so that what they divide among them is the same too. Between the
         # workers of a process, `datasets` divides the shards by itself.
         shuffled = self.stream.shuffle(seed=self.seed + pass_number, buffer_size=SHUFFLE_BUFFER)
-        remaining = iter(split_dataset_by_node(shuffled, *process))
-        while True:
-            with encoded_recordings():
-                row = next(remaining, None)
-            if row is None:
-                return
+        for row in split_dataset_by_node(shuffled, *process):
             yield {"audio": fetch_sound(row[self.audio_column]), **self._target(row[self.target_column])}
 
     def _target(self, value: Any) -> dict[str, Any]:
@@ -63,52 +119,66 @@ class HubStream:
         return {"label": self.class_names.index(name) if name in self.class_names else None}
 
 
-def fetch_sound(audio: Mapping[str, Any]) -> dict[str, Any]:
+def fetch_sound(audio: Any) -> dict[str, Any]:
     """A recording with its bytes, which a stream of sound files has at another address."""
-    if audio["bytes"] is not None:
-        return dict(audio)
-    with xopen(audio["path"], "rb") as file:
-        return {"path": audio["path"], "bytes": file.read()}
+    sound = sound_of(audio)
+    if sound["bytes"] is not None or sound["path"] is None:
+        return sound
+    with xopen(sound["path"], "rb") as file:
+        return {"path": sound["path"], "bytes": file.read()}
 
 
 def undecoded(stream: IterableDataset, audio_column: str) -> IterableDataset:
-    """A stream whose recordings stay as they are.
+    """A stream whose recordings stay as they are."""
+    if isinstance((stream.features or {}).get(audio_column), Audio):
+        return stream.cast_column(audio_column, SoundFile())
+    return stream
 
-    It still has to encode its rows, of which only an Audio feature can make a row of a path.
+
+def holds_sound(feature: Any) -> bool:
+    """Whether a column of this feature has recordings: an `Audio`, bytes, or a struct with bytes, a path or samples."""
+    if not isinstance(feature, Mapping):
+        return isinstance(feature, Audio) or getattr(feature, "dtype", None) in ("binary", "large_binary")
+    return bool({"bytes", "path"} & set(feature)) or {"array", "sampling_rate"} <= set(feature)
+
+
+def sound_of(value: Any) -> dict[str, Any]:
+    """A recording as our corpora have it, `{"path", "bytes"}`, whatever else comes with it.
+
+    Args:
+        value: A path, bytes, a row `{"path", "bytes"}`, or samples `{"array", "sampling_rate"}`, which become a wav.
     """
-    return stream.cast_column(audio_column, Audio(decode=False))
+    if isinstance(value, str | Path):
+        return {"path": str(value), "bytes": None}
+    if isinstance(value, bytes | bytearray):
+        return {"path": None, "bytes": bytes(value)}
+    value = value or {}
+    content = value.get("bytes")
+    if content is None and value.get("array") is not None:
+        samples = np.asarray(value["array"], dtype=np.float32)
+        file = io.BytesIO()
+        if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:  # soundfile wants the channels last
+            samples = samples.T
+        soundfile.write(file, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
+        content = file.getvalue()
+    return {"path": value.get("path"), "bytes": content}
 
 
 def target_of(feature: Any, value: Any) -> str | None:
     """The name of a class or a transcript, None if there is none; of class ids, the Hub's -1 is "unknown"."""
     if isinstance(feature, ClassLabel) and feature.names:
-        return None if value is None or value < 0 else feature.int2str(value)
+        return None if value is None or value < 0 else same_form(feature.int2str(value))
     return text_of(value)
 
 
 def text_of(value: Any) -> str | None:
-    """A value as text, None if it is blank."""
-    return None if value is None or not str(value).strip() else str(value).strip()
+    """A value as text, None if it is blank or not a number.
 
-
-@contextmanager
-def encoded_recordings() -> Iterator[None]:
-    """Let `datasets` take over files and bytes of sound as they are, without torchcodec.
-
-    Its `Audio.encode_example` asks for torchcodec and FFmpeg even where there is nothing to encode, so a folder of
-    sound files (an "audiofolder", the commonest layout of small datasets) could not be loaded without them.
+    Raises:
+        CorpusError: If it is no text, such as a list or a fraction, of which nobody knows how it is spelled.
     """
-    original = Audio.encode_example
-
-    def encode_example(self: Audio, value: Any) -> dict[str, Any]:
-        if isinstance(value, str | Path):
-            return {"bytes": None, "path": str(value)}
-        if isinstance(value, dict) and "array" not in value:
-            return {"bytes": value.get("bytes"), "path": value.get("path")}
-        return original(self, value)
-
-    Audio.encode_example = encode_example
-    try:
-        yield
-    finally:
-        Audio.encode_example = original
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise CorpusError(f"A target or speaker is {value!r:.80}, which is no text: write text into this column.")
+    return str(value).strip() or None

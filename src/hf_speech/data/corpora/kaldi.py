@@ -15,20 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import SPLITS, ListedCorpus, Utterance, duration_of, visible
+from hf_speech.common.text import same_form
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus, OwnCorpus
+from hf_speech.data.corpora.files import find_file, visible
 from hf_speech.data.corpora.lines import read_lines, read_pairs
 from hf_speech.data.corpora.splitting import complete_splits
-from hf_speech.data.corpora.stretches import Stretch, cut
+from hf_speech.data.corpora.stretches import Stretch, cut_checked
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
-# Seconds that a segment may reach beyond its recording and is then shortened, as in Kaldi's extract-segments.
-_TOLERANCE = 0.5
 _TO_THE_END = -1.0  # an end in `segments`
 _IN_ARCHIVE = re.compile(r"\.ark:\d+$")
 
 
 @dataclass(kw_only=True)
-class Kaldi(ListedCorpus):
+class Kaldi(OwnCorpus, ListedCorpus):
     """Data folders of Kaldi.
 
     Args:
@@ -44,8 +45,8 @@ class Kaldi(ListedCorpus):
     """
 
     name: ClassVar[str] = "kaldi"
-    title: ClassVar[str] = "Kaldi data folders"
 
+    title: str | None = "Kaldi data folders"
     train_dir: str = "train"
     validation_dir: str | None = None
     test_dir: str | None = "test"
@@ -69,7 +70,7 @@ class Kaldi(ListedCorpus):
             folder = getattr(self, option)
             if folder is not None:
                 splits[split] = self._read(_find_folder(root, folder, option))
-        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed)
+        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 
     def _read(self, folder: Path) -> list[Utterance]:
         """The utterances of one data folder."""
@@ -133,7 +134,7 @@ def _read_recordings(folder: Path) -> dict[str, Path]:
         if not (base / entry).exists():
             above = (folder, *folder.absolute().parents)
             base = next((start for start in above if (start / entry).exists()), base)
-        recordings[name] = base / entry
+        recordings[name] = find_file(base, entry)
     return recordings
 
 
@@ -148,25 +149,17 @@ def _cut_segments(path: Path, recordings: dict[str, Path], reasons: dict[str, st
     Returns:
         Files of the utterances by their ids.
     """
-    durations: dict[str, float] = {}
-    stretches: dict[str, Stretch] = {}
+    stretches: dict[str, tuple[str, Stretch]] = {}
     for where, line in read_lines(path):
         name, recording, start, end = _parse_segment(where, line)
         if name in stretches or name in reasons:
             raise CorpusError(f"{where} has {name!r} a second time: leave one of the lines out.")
         if recording not in recordings:
             reasons[name] = f"{where} is of the recording {recording!r}, which wav.scp lacks"
-            continue
-        if recording not in durations:
-            durations[recording] = duration_of(recordings[recording])
-        length = durations[recording]  # NaN of a recording that cannot be read, which no comparison rejects
-        if start < 0 or (end != _TO_THE_END and end <= start):
-            reasons[name] = f"{where} goes from {start:g} s to {end:g} s"
-        elif start >= length or end > length + _TOLERANCE:
-            reasons[name] = f"{where} goes from {start:g} s to {end:g} s in a recording of {length:.2f} s"
         else:
-            stretches[name] = Stretch(name, recordings[recording], start, None if end == _TO_THE_END else end)
-    return dict(zip(stretches, cut(list(stretches.values())), strict=True))
+            to = None if end == _TO_THE_END else end
+            stretches[name] = where, Stretch(name, recordings[recording], start, to)
+    return cut_checked(stretches, reasons)
 
 
 def _parse_segment(where: str, line: str) -> tuple[str, str, float, float]:
@@ -178,5 +171,5 @@ def _parse_segment(where: str, line: str) -> tuple[str, str, float, float]:
         with suppress(ValueError):
             start, end = float(fields[2]), float(fields[3])
             if math.isfinite(start) and math.isfinite(end):
-                return fields[0], fields[1], start, end
+                return same_form(fields[0]), same_form(fields[1]), start, end
     raise CorpusError(f"{where} is not 'UTTERANCE RECORDING START END' with seconds: correct it.")

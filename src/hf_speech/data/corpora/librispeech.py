@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.data.corpora.base import AUDIO_SUFFIXES, SPLITS, ListedCorpus, Utterance, visible
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible
 from hf_speech.data.corpora.lines import read_pairs
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
 URL = "https://www.openslr.org/resources/12/{}.tar.gz"

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from hf_speech.data.corpora.base import ListedCorpus, Utterance, visible
+from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
+from hf_speech.data.corpora.files import visible
 from hf_speech.data.corpora.lines import read_lines
 from hf_speech.data.corpora.splitting import complete_splits
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
 URL = "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2"

@@ -7,23 +7,27 @@ hides Python's own.)
 
 from __future__ import annotations
 
-import csv
-import json
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, Utterance
+from hf_speech.common.text import printable
+from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
+from hf_speech.data.corpora.files import find_file
+from hf_speech.data.corpora.lines import read_text
 from hf_speech.data.corpora.splitting import complete_splits
+from hf_speech.data.corpora.stretches import Stretch, cut_checked
+from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
-# Tables with these delimiters are written without quoting: a quotation mark in them is a quotation mark.
-_UNQUOTED = ("\t", "|")
+_COLUMN_OPTIONS = ("path_column", "label_column", "text_column", "speaker_column", "split_column")
 
 
 @dataclass(kw_only=True)
-class Manifest(ListedCorpus):
+class Manifest(OwnCorpus, ListedCorpus):
     r"""A table with a line for each utterance.
 
     Args:
@@ -38,6 +42,10 @@ class Manifest(ListedCorpus):
         text_column: Column with the transcript, in a corpus for transcription; then label_column is not read.
         speaker_column: Column with the speaker.
         split_column: Column of train_file with the split: train, validation (or valid, val, dev) or test.
+        offset_column: Column, read where a table has it, with the second of its recording at which an utterance
+            begins, as in manifests of NeMo; null to take whole recordings all the same.
+        duration_column: Column with the seconds that such an utterance lasts; where it is missing, to the end.
+        end_column: Column with the second at which such an utterance ends, instead of duration_column.
         delimiter: What separates the columns, if it is neither the comma of .csv nor the tab of .tsv.
         column_names: Names of the columns, where the first line of the table does not have them.
         validation_fraction: Share of the training utterances to validate on, where there is no such split.
@@ -45,8 +53,8 @@ class Manifest(ListedCorpus):
     """
 
     name: ClassVar[str] = "csv"
-    title: ClassVar[str] = "a table of utterances"
 
+    title: str | None = "a table of utterances"
     train_file: str | None = None
     validation_file: str | None = None
     test_file: str | None = None
@@ -56,6 +64,9 @@ class Manifest(ListedCorpus):
     text_column: str | None = None
     speaker_column: str | None = None
     split_column: str | None = None
+    offset_column: str | None = "offset"
+    duration_column: str | None = "duration"
+    end_column: str | None = None
     delimiter: str | None = None
     column_names: list[str] | None = None
     validation_fraction: float = 0.1
@@ -65,82 +76,125 @@ class Manifest(ListedCorpus):
         """The splits of the tables, completed from the training split."""
         if self.train_file is None:
             raise CorpusError("The corpus 'csv' needs a table of its utterances: give train_file.")
+        _check_format(self.path_format)
         root = None if self.data_dir is None else self.open_data_dir()
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
+        stretches: dict[int, tuple[str, Stretch]] = {}  # by the identity of their utterances
         for split, file in zip(SPLITS, (self.train_file, self.validation_file, self.test_file), strict=True):
             if file is None:
                 continue
             table = Path(file).expanduser() if root is None else root / file
             for where, row in self._read(table):
                 in_split = split if self.split_column is None else _split_of(row[self.split_column], where)
-                splits[in_split].append(self._utterance(row, table.parent if root is None else root, where))
-        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed)
+                utterance = self._utterance(row, table.parent if root is None else root, where)
+                splits[in_split].append(utterance)
+                if (stretch := self._stretch(row, utterance, where)) is not None:
+                    stretches[id(utterance)] = where, stretch
+        if stretches:
+            splits = self._cut(splits, stretches)
+        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 
     def _utterance(self, row: dict[str, Any], root: Path, where: str) -> Utterance:
         """Make an utterance of a row; a blank target stays blank, for the inspection to report."""
-        value = _text_of(row[self.path_column])
+
+        def cell(column: str | None) -> str | None:
+            return None if column is None else _text_of(row[column], f"{where} in the column {column!r},")
+
+        value = cell(self.path_column)
         if value is None:
             raise CorpusError(f"{where} has no path in the column {self.path_column!r}: give one.")
         return Utterance(
-            root / self.path_format.format(value),
-            label=_text_of(row[self.label_column]) if self.label_column and not self.text_column else None,
-            text=_text_of(row[self.text_column]) if self.text_column else None,
-            speaker=_text_of(row[self.speaker_column]) if self.speaker_column else None,
+            find_file(root, self.path_format.format(value)),
+            label=cell(self.label_column) if not self.text_column else None,
+            text=cell(self.text_column),
+            speaker=cell(self.speaker_column),
         )
+
+    def _stretch(self, row: dict[str, Any], utterance: Utterance, where: str) -> Stretch | None:
+        """Which part of its recording an utterance is, None if it is all of it."""
+        start = _seconds(row, self.offset_column, where)
+        if start is None:
+            return None
+        if (end := _seconds(row, self.end_column, where)) is None:
+            length = _seconds(row, self.duration_column, where)
+            end = None if length is None else start + length
+        assert isinstance(utterance.audio, Path)
+        return Stretch(utterance.audio.stem, utterance.audio, start, end)
+
+    def _cut(
+        self, splits: dict[str, list[Utterance]], stretches: dict[int, tuple[str, Stretch]]
+    ) -> dict[str, list[Utterance]]:
+        """The utterances with the stretches cut out of their recordings, without those that cannot be cut."""
+        reasons: dict[int, str] = {}
+        files = cut_checked(stretches, reasons)
+        for utterances in splits.values():
+            for utterance in utterances:
+                utterance.audio = files.get(id(utterance), utterance.audio)
+        self.reject(list(reasons.values()))
+        return {split: [u for u in found if id(u) not in reasons] for split, found in splits.items()}
 
     def _read(self, table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the rows of a table that have all columns needed, each with what an error calls it."""
         if not table.is_file():
             raise CorpusError(f"The table {table} does not exist: correct train_file and data_dir.")
-        read = _read_json_lines if table.suffix.lower() in (".jsonl", ".json") else self._read_delimited
-        options = ("path_column", "label_column", "text_column", "speaker_column", "split_column")
-        needed = {option: getattr(self, option) for option in options if getattr(self, option) is not None}
+        needed = {option: getattr(self, option) for option in _COLUMN_OPTIONS if getattr(self, option) is not None}
         if self.text_column is not None:
             needed.pop("label_column", None)
-        try:
-            for line, row in read(table):
-                for option, column in needed.items():
-                    if column not in row:
-                        raise CorpusError(
-                            f"{table}, line {line}, has no column {column!r} ({option}): {nearest(column, row)}"
-                        )
-                yield f"{table}, line {line},", row
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise CorpusError(f"{table} is no table that can be read ({error}): save it as UTF-8 text.") from error
-
-    def _read_delimited(self, table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-        delimiter = self.delimiter or ("\t" if table.suffix.lower() == ".tsv" else ",")
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            if delimiter in _UNQUOTED:
-                lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            else:
-                lines = csv.reader(file, delimiter=delimiter)
-            names = self.column_names or next(lines, [])
-            for values in lines:
-                if not values:
-                    continue
-                if len(values) != len(names):
+        suffix = table.suffix.lower()
+        if suffix in (".jsonl", ".json", ".ndjson"):
+            rows = parse_json(read_text(table), str(table))
+        else:
+            default = "\t" if suffix == ".tsv" else ","
+            delimiter = default if self.delimiter is None else parse_delimiter(self.delimiter)
+            rows = parse_delimited(read_text(table), str(table), delimiter, self.column_names, needed.values())
+        for line, row in rows:
+            for option, column in needed.items():
+                if column not in row:
                     raise CorpusError(
-                        f"{table}, line {lines.line_num}, has {len(values)} columns and not {len(names)}: correct it, "
-                        "or give the right delimiter."
+                        f"{table}, line {line}, has no column {column!r} ({option}): {_remedy(column, row)}"
                     )
-                yield lines.line_num, dict(zip(names, values, strict=True))
+            yield f"{table}, line {line},", row
 
 
-def _read_json_lines(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with table.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise CorpusError(
-                    f"{table}, line {number}, is no JSON ({error.msg}): write an object a line."
-                ) from error
-            if not isinstance(row, dict):
-                raise CorpusError(f"{table}, line {number}, is no JSON object: write an object a line.")
-            yield number, row
+def _remedy(column: str, row: dict[str, Any]) -> str:
+    """The end of the sentence about a missing column."""
+    if (layout := describe_layout(row)) is not None:
+        return (
+            f"it is {layout}, which is not read; write a table with a row for each utterance, or a data folder of "
+            "Kaldi for the corpus 'kaldi'."
+        )
+    only = next(iter(row)) if len(row) == 1 else ""
+    if separators := [character for character in ",;\t|" if character in only]:
+        return f"its one column is {printable(only)!r}; give {separators[0]!r} as delimiter."
+    return nearest(column, row)
+
+
+def _check_format(path_format: str) -> None:
+    """Refuse a `path_format` that does not put the column's value into one place."""
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(path_format) if name is not None]
+        if fields == [""] or fields == ["0"]:
+            path_format.format("x")
+            return
+    except ValueError:
+        pass
+    raise CorpusError(
+        f"path_format is {path_format!r}: write {{}} once, where the column belongs, as in 'wavs/{{}}.wav'."
+    )
+
+
+def _seconds(row: dict[str, Any], column: str | None, where: str) -> float | None:
+    """A time of a row in seconds, None where it has none."""
+    value = None if column is None else _text_of(row.get(column), f"{where} in the column {column!r},")
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise CorpusError(
+            f"{where} has {printable(value)!r} in the column {column!r}, and seconds are expected: name another "
+            "column, or null, as offset_column, duration_column or end_column."
+        ) from None
 
 
 def _split_of(name: Any, where: str) -> str:
@@ -150,7 +204,10 @@ def _split_of(name: Any, where: str) -> str:
     return split
 
 
-def _text_of(value: Any) -> str | None:
+def _text_of(value: Any, where: str) -> str | None:
     """A cell as text, None if it is blank."""
-    text = "" if value is None else str(value).strip()
-    return text or None
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise CorpusError(f"{where} has {value!r:.80}, which is no text: write text or a number.")
+    return value.strip() or None

@@ -17,18 +17,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from hf_speech.data.corpora.base import (
-    AUDIO_SUFFIXES,
-    SPLITS,
-    ListedCorpus,
-    Utterance,
-    duration_of,
-    natural_key,
-    visible,
-)
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus, duration_of
 from hf_speech.data.corpora.fetching import fetch_archive
-from hf_speech.data.corpora.lines import read_lines
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, visible
+from hf_speech.data.corpora.lines import path_key, read_lines
 from hf_speech.data.corpora.stretches import Stretch, cut
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
 URL = "http://download.tensorflow.org/data/speech_commands_{}.tar.gz"
@@ -176,7 +170,8 @@ def _read_lists(root: Path) -> tuple[dict[str, str], dict[str, str]]:
                 f"{root} has no {file}: give the folder of Speech Commands as it is unpacked, or read it with the "
                 "corpus 'folder'."
             )
-        for where, name in read_lines(root / file):
+        for where, line in read_lines(root / file):
+            name = path_key(line)
             if name in listed:
                 twice[name] = where
             listed[name] = split

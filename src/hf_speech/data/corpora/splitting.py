@@ -1,26 +1,33 @@
 """Splits for corpora that come without: by speaker where speakers are known, else by class, always by seed.
 
-A random split of the clips of few speakers leaks: the model is then tested on voices it has heard. So whoever knows
-the speakers gets splits without a common one.
+A random split of the clips of few speakers leaks: the model is then tested on voices of its training. So known speakers
+are kept in one split, and where that cannot be promised, a caveat says so.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from hf_speech.data.corpora.base import SPLITS, Utterance
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
 _TRIALS = 100  # orders of the speakers that are tried
+# The share of utterances with a known speaker from which on speakers are kept apart, the others being trained on.
+_KNOWN_SHARE = 0.5
 
 
 def complete_splits(
-    splits: dict[str, list[Utterance]], validation_fraction: float, test_fraction: float, seed: int
+    splits: dict[str, list[Utterance]],
+    validation_fraction: float,
+    test_fraction: float,
+    seed: int,
+    caveats: list[str] | None = None,
 ) -> dict[str, list[Utterance]]:
     """Take the splits that are missing out of the training split.
 
@@ -29,27 +36,38 @@ def complete_splits(
         validation_fraction: Share of the training utterances to validate on, once those of the test are taken.
         test_fraction: Share of the training utterances to test on.
         seed: Seed of the choice.
+        caveats: Takes what cannot be promised of the splits, one sentence each.
 
     Raises:
         CorpusError: As of `choose`.
     """
-    train, validation, test = (splits[split] for split in SPLITS)
+    train, validation, test = (splits[split] for split in ("train", "validation", "test"))
     if not test:
-        train, test = take_out(train, test_fraction, seed)
+        train, test = take_out(train, test_fraction, seed, caveats)
     if not validation:
-        train, validation = take_out(train, validation_fraction, seed)
+        train, validation = take_out(train, validation_fraction, seed, caveats)
     return {"train": train, "validation": validation, "test": test}
 
 
-def take_out(utterances: list[Utterance], fraction: float, seed: int) -> tuple[list[Utterance], list[Utterance]]:
+def take_out(
+    utterances: list[Utterance], fraction: float, seed: int, caveats: list[str] | None = None
+) -> tuple[list[Utterance], list[Utterance]]:
     """What remains of utterances when a part is taken out, and that part, as `choose` chooses it."""
-    taken = choose([u.label for u in utterances], [u.speaker for u in utterances], fraction, seed)
+    taken = choose([u.label for u in utterances], [u.speaker for u in utterances], fraction, seed, caveats)
     rest = [utterance for index, utterance in enumerate(utterances) if index not in taken]
     return rest, [utterances[index] for index in sorted(taken)]
 
 
-def choose(labels: Sequence[Any], speakers: Sequence[str | None], fraction: float, seed: int) -> set[int]:
-    """Choose utterances to take out: of whole speakers if all speakers are known, else of each class alike.
+def choose(
+    labels: Sequence[Any],
+    speakers: Sequence[str | None],
+    fraction: float,
+    seed: int,
+    caveats: list[str] | None = None,
+) -> set[int]:
+    """Choose utterances to take out: of whole speakers where speakers are known, else of each class alike.
+
+    Where a few speakers are not known, their utterances stay: any of them may be of anyone.
 
     Args:
         labels: The class of each utterance, None where there are no classes. The order matters to the result, so it
@@ -57,6 +75,7 @@ def choose(labels: Sequence[Any], speakers: Sequence[str | None], fraction: floa
         speakers: The speaker of each utterance, None where unknown.
         fraction: Share of the utterances to take out, 0 to 1.
         seed: Seed of the choice.
+        caveats: Takes what cannot be promised of the choice, one sentence each.
 
     Returns:
         Indices of the utterances to take out.
@@ -69,16 +88,62 @@ def choose(labels: Sequence[Any], speakers: Sequence[str | None], fraction: floa
     if fraction == 0 or not labels:
         return set()
     rng = np.random.default_rng(seed)
-    if all(speakers):
-        taken = _choose_speakers(labels, [str(speaker) for speaker in speakers], fraction, rng)
+    known = [index for index, speaker in enumerate(speakers) if speaker]
+    by_speaker = len(known) == len(labels) or (
+        len(known) >= _KNOWN_SHARE * len(labels) and len({speakers[index] for index in known}) > 1
+    )
+    if by_speaker:
+        taken = _choose_speakers(labels, speakers, fraction, rng)
     else:
         taken = _choose_per_class(labels, fraction, rng)
+    caveat = _caveat(len(labels) - len(known), len(labels), by_speaker)
+    if caveats is not None and caveat is not None and caveat not in caveats:
+        caveats.append(caveat)
     if not 0 < len(taken) < len(labels):
         raise CorpusError(
             f"{len(labels)} utterances are too few to take a split of {fraction:.0%} out: give more, or fractions that "
             "fit."
         )
     return taken
+
+
+def describe_splits(labels: Mapping[str, Sequence[Any]], speakers: Mapping[str, Sequence[str | None]]) -> list[str]:
+    """What figures of these splits do not say: speakers that stand in two splits, classes of a single recording.
+
+    Args:
+        labels: The class of each utterance of each split, None where there are no classes.
+        speakers: The speaker of each utterance of each split, None where unknown.
+    """
+    caveats = []
+    known = {split: {speaker for speaker in names if speaker} for split, names in speakers.items()}
+    for one, other in combinations(known, 2):
+        if common := known[one] & known[other]:
+            caveats.append(f"{len(common):,} speakers stand in {one} and in {other}, such as {min(common)!r}.")
+    counts: dict[Any, int] = defaultdict(int)
+    for names in labels.values():
+        for label in names:
+            counts[label] += 1
+    if single := [label for label, count in counts.items() if count == 1 and label is not None]:
+        caveats.append(
+            f"{len(single):,} classes have a single recording, such as {single[0]!r}: they cannot be both learned and "
+            "tested."
+        )
+    return caveats
+
+
+def _caveat(unknown: int, total: int, by_speaker: bool) -> str | None:
+    """What a choice cannot promise about speakers."""
+    if by_speaker:
+        return (
+            f"The speakers of {unknown:,} of {total:,} utterances are not known: these stay in train."
+            if unknown
+            else None
+        )
+    which = "The speakers" if unknown == total else f"The speakers of {unknown:,} of {total:,} utterances"
+    return (
+        f"{which} are not known, so a speaker may stand in two splits: say who speaks, by speaker_column or "
+        "speaker_pattern."
+    )
 
 
 def _choose_per_class(labels: Sequence[Any], fraction: float, rng: np.random.Generator) -> set[int]:
@@ -94,12 +159,13 @@ def _choose_per_class(labels: Sequence[Any], fraction: float, rng: np.random.Gen
 
 
 def _choose_speakers(
-    labels: Sequence[Any], speakers: Sequence[str], fraction: float, rng: np.random.Generator
+    labels: Sequence[Any], speakers: Sequence[str | None], fraction: float, rng: np.random.Generator
 ) -> set[int]:
     """Indices of all utterances of some speakers: no class lost to the rest, and about the share wanted."""
     by_speaker: dict[str, list[int]] = defaultdict(list)
     for index, speaker in enumerate(speakers):
-        by_speaker[speaker].append(index)
+        if speaker:
+            by_speaker[speaker].append(index)
     if len(by_speaker) < 2:
         raise CorpusError(
             "A single speaker cannot be split into speakers of training and speakers of evaluation: give the splits, "

@@ -1,29 +1,35 @@
 """Utterances that are stretches of longer recordings, cut into files of their own.
 
-A row of a corpus is a whole sound everywhere else, so the stretches are cut once and kept in the cache, rather than
-every reader of rows being taught to seek. It costs their size on the disk and saves decoding an hour for ten seconds.
+A row of a corpus is a whole sound everywhere else, so the stretches are cut once and kept in the cache, instead of
+making every reader of rows seek. It costs their size on the disk and saves decoding an hour for ten seconds.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
+from hf_speech.common.digests import digest_data
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.cache import build_once, cache_dir
+from hf_speech.data.corpora.base import duration_of
 from hf_speech.errors import AudioError
+
+Key = TypeVar("Key", bound=Hashable)
 
 # Part of the digest: to be raised whenever the same stretches give other files.
 FORMAT_VERSION = 1
+# Seconds that a stretch may reach beyond its recording and is then shortened, as in Kaldi's extract-segments.
+TOLERANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,41 @@ class Stretch:
     recording: Path
     start: float
     end: float | None
+
+
+def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key, str]) -> dict[Key, Path]:
+    """Cut the stretches that lie inside of their recordings.
+
+    Args:
+        stretches: What to cut, after what an error calls it ("FILE, line 3,").
+        reasons: Takes why a stretch cannot be cut.
+
+    Returns:
+        Files of the stretches; of one that is a whole recording, the recording itself.
+
+    Raises:
+        CorpusError: If the cache cannot be written.
+    """
+    durations: dict[Path, float] = {}
+    wanted: dict[Key, Stretch] = {}
+    files: dict[Key, Path] = {}
+    for key, (where, stretch) in stretches.items():
+        start, end = stretch.start, stretch.end
+        if stretch.recording not in durations:
+            durations[stretch.recording] = duration_of(stretch.recording)
+        length = durations[stretch.recording]  # NaN of a recording that cannot be read, which no comparison rejects
+        if not math.isfinite(start) or start < 0 or (end is not None and not start < end < math.inf):
+            reasons[key] = f"{where} goes from {start:g} s to {'the end' if end is None else f'{end:g} s'}"
+        elif start >= length or (end is not None and end > length + TOLERANCE):
+            until = "its end" if end is None else f"{end:g} s"
+            reasons[key] = f"{where} goes from {start:g} s to {until} in a recording of {length:.2f} s"
+        elif start == 0 and (end is None or abs(end - length) < 0.01):
+            files[key] = stretch.recording
+        else:
+            wanted[key] = stretch
+    if wanted:
+        files.update(zip(wanted, cut(list(wanted.values())), strict=True))
+    return {key: files[key] for key in stretches if key in files}
 
 
 def cut(stretches: Sequence[Stretch]) -> list[Path]:
@@ -91,4 +132,4 @@ def _digest(stretches: Sequence[Stretch]) -> str:
         found = recording.stat() if recording.is_file() else None
         state[str(recording.absolute())] = None if found is None else (found.st_size, found.st_mtime_ns)
     wanted = [(s.name, str(s.recording.absolute()), s.start, s.end) for s in stretches]
-    return hashlib.sha256(json.dumps([FORMAT_VERSION, state, wanted]).encode()).hexdigest()[:16]
+    return digest_data(FORMAT_VERSION, state, wanted)[:16]

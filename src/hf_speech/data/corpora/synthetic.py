@@ -10,7 +10,6 @@ light noise and silence around the speech vary, so that a model cannot lean on t
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import struct
@@ -26,10 +25,12 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
+from hf_speech.common.digests import digest_data
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir
-from hf_speech.data.corpora.base import SPLITS, ListedCorpus, Utterance
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fsdd import DIGITS
+from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.corpora.voices import ENGLISH_ACCENTS, Speaker, cast_speakers
 from hf_speech.errors import CorpusError
 
@@ -117,7 +118,7 @@ class Synthetic(ListedCorpus):
             *(FORMAT_VERSION, self.seed, self.words if self.sentences is None else None, self.sentences, self.voices),
             *(self.train_speakers, self.validation_speakers, self.test_speakers, self.repetitions),
         )
-        return hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]
+        return digest_data(*options)[:16]
 
     def _plan(self, rng: np.random.Generator) -> list[tuple[str, str, Speaker]]:
         """What is said, in order: split, text and speaker."""

@@ -1,0 +1,33 @@
+"""An utterance as a corpus lists it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_speech.common.text import same_form
+
+
+@dataclass(slots=True)
+class Utterance:
+    """One row of a corpus before it becomes a table; its names are in one form of Unicode.
+
+    Args:
+        audio: A path, or a row `{"path", "bytes"}`.
+        label: Name of the class, in a corpus for classification.
+        text: The transcript, in a corpus for transcription.
+        speaker: The speaker, if known.
+        duration: Length in seconds, if known without reading the file.
+    """
+
+    audio: Path | Mapping[str, Any]
+    label: str | None = None
+    text: str | None = None
+    speaker: str | None = None
+    duration: float | None = None
+
+    def __post_init__(self) -> None:
+        self.label = None if self.label is None else same_form(self.label)
+        self.speaker = None if self.speaker is None else same_form(self.speaker)
