@@ -1,8 +1,10 @@
 """Normalizers: exact, idempotent, and without silent losses of numbers."""
 
+# ruff: noqa: RUF001 - ambiguous characters are the point
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -71,6 +73,105 @@ def test_numbers_are_spelled_or_left_but_never_lost(text: str, spelled: str | No
         assert normalize(text, "english", spell_numbers=True) == spelled
     kept = normalize(text, "english", spell_numbers=False)
     assert [c for c in kept if c.isdecimal()] == [c for c in text if c.isdecimal()]
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        # A leading point, and signs wherever they can stand.
+        ("costs .5 percent", "costs point five percent"),
+        ("-.25, '.5' and (.75)", "minus point two five point five and point seven five"),
+        ('(-5) [-6] "-7" \u201c-8\u201d temp:-9', "minus five minus six minus seven minus eight temp minus nine"),
+        ("\u221210, 5\u22123, x=-4, -(2)", "minus ten five minus three x equals minus four minus two"),
+        ("\u20135 degrees", "minus five degrees"),
+        # Hyphens, ranges and pauses are no signs.
+        (
+            "COVID-19, 3-4, 'a'-5, (555)-0199",
+            "covid nineteen three four a five five hundred fifty five zero one nine nine",
+        ),
+        ("1990\u20131995 -- no.7 ...8", None),
+        # Commas group digits by three, or separate numbers.
+        (
+            "1,455 and 1,2,345 and 1234,567 and 10,20,300",
+            "one thousand four hundred fifty five and one two "
+            "three hundred forty five and one thousand two hundred thirty four five hundred sixty seven and ten twenty "
+            "three hundred",
+        ),
+        ("0,123 and 3.14,159", "zero one hundred twenty three and three point one four one hundred fifty nine"),
+        # What plain digits would change the value of, or what has no certain reading, stays.
+        ("10² 5½ 2① 10⁻³ H₂O", "10² 5½ 2① 10⁻³ h₂o"),
+        ("-$5, $.50, £-3.2, 7€", "minus $5 $.50 £ minus three point two 7€"),
+        ("1e-5 2E+3 5‰ 2*3 1'000 1_000 192.168.0.1", "1e-5 2e+3 5‰ 2*3 1'000 1_000 192.168.0.1"),
+        ("5\ufe0f\u20e3 times", "5\ufe0f\u20e3 times"),
+        ("٣.٥ and ３.５", "٣.٥ and three point five"),
+    ],
+)
+def test_numbers_keep_their_value(text: str, spelled: str | None):
+    found = normalize(text, "english", spell_numbers=True)
+    if spelled is not None:
+        assert found == spelled
+    assert normalize(found, "english", spell_numbers=True) == found
+
+
+def read_numbers(text: str) -> list[float]:
+    """The numbers that a text in words says, by another way than spelling them; words between them are left out."""
+    numbers: list[float] = []
+    for part in re.split(r"\band\b", text):
+        sign = -1 if "minus" in part.split() else 1
+        words = [word for word in part.split() if word in {*VALUES, *SCALES, "point"}]
+        whole, _, decimals = " ".join(words).partition("point")
+        value = read_number(whole) if whole.strip() else 0
+        fraction = "".join(str(VALUES[word]) for word in decimals.split())
+        numbers.append(sign * float(f"{value}.{fraction or 0}"))
+    return numbers
+
+
+def test_any_number_reads_back_in_any_surroundings():
+    """Integers, years, groups and decimals, with signs and without, in quotes, brackets and sentences."""
+    rng = random.Random(0)
+    for _ in range(3000):
+        count, written, values = rng.randint(1, 3), [], []
+        for _ in range(count):
+            value = rng.randrange(10 ** rng.randint(1, 9))
+            number = f"{value:,}" if rng.random() < 0.5 else str(value)
+            if rng.random() < 0.4:
+                fraction = str(rng.randrange(1000))
+                number = f"{number}.{fraction}" if rng.random() < 0.7 else f".{fraction}"
+            number = rng.choice(["", "", "-", "\u2212"]) + number
+            values.append(float(number.replace(",", "").replace("\u2212", "-")))
+            around = rng.choice(["{}", "({})", "[{}]", "'{}'", '"{}"', "\u201c{}\u201d", "about {}.", "{}!", "x: {};"])
+            written.append(around.format(number))
+        text = " and ".join(written)
+        found = normalize(text, "english", spell_numbers=True)
+        assert read_numbers(found) == pytest.approx(values), (text, found)
+        assert normalize(found, "english", spell_numbers=True) == found
+        kept = normalize(text, "english", spell_numbers=False)
+        assert normalize(kept, "english", spell_numbers=True) == found, (text, kept)
+
+
+def test_random_texts_are_normalized_once_and_for_all():
+    rng = random.Random(1)
+    pool = (
+        "01239" * 4
+        + "aeX .,'-+/*%$€(){}[]\"&=_^:·"
+        + "\u201c\u201d\u2018\u2019\u2013\u2014\u2212\u2032″‰²½①⁻İŉßΣ‐\u200b\u0301\u0307´ﬁ٣５％－，．"
+    )
+    for _ in range(20_000):
+        text = "".join(rng.choices(pool, k=rng.randint(1, 8)))
+        for normalizer in CASES:
+            once = normalize(text, normalizer, True)
+            assert normalize(once, normalizer, True) == once, (normalizer, text)
+
+
+@pytest.mark.parametrize("apostrophe", "'\u2019\u2018`´\u02bc\u2032＇")
+def test_apostrophes_in_every_form(apostrophe: str):
+    assert normalize(f"Don{apostrophe}t say {apostrophe}no{apostrophe}", "english") == "don't say no"
+
+
+@pytest.mark.parametrize("word", ["i\u0307'b", "x\u0302's", "हिन्दी'स"])
+def test_marks_belong_to_the_letter_before_an_apostrophe(word: str):
+    assert normalize(word, "english") == word
+    assert normalize("\u0130'b", "english") == "i\u0307'b"
 
 
 def test_spelled_numbers_take_the_case_of_the_text():

@@ -1,10 +1,11 @@
-"""Transcripts as a recognizer learns them: what a recipe's section `text` says, and what it does to a text.
+"""Transcript normalization: the recipe's section `text`, and what it does to a transcript.
 
-* A normalizer has a name and no state, so that it can be written down with the model: evaluation normalizes its
-  references exactly as training did, whatever corpus they come from.
-* Normalizing twice changes nothing more, so it never matters whether a text has been normalized before.
-* What cannot be normalized with certainty ("$5", "1st", "1990s") stays as it is, where the inspection before training
-  sees it. Whisper's English normalizer goes the other way (words to digits, fillers removed), so it does not suit.
+* A normalizer has a name and no state. The name is saved with the model, and evaluation normalizes its references
+  exactly as training did, whichever corpus they come from.
+* Normalizing twice gives the same text as normalizing once.
+* No number changes its value. What has no certain reading ("$5", "1st", "1990s", "10²", "5‰") stays as it is, and the
+  inspection before training reports it. Whisper's English normalizer does the opposite (words to digits, fillers
+  removed).
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from typing import Literal, get_args
 
 from hf_speech.errors import RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]
 
-# Characters that are spoken as a word though Unicode calls them punctuation or symbols.
-SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals"}
-_APOSTROPHES = str.maketrans(dict.fromkeys("‘’ʼ`", "'"))  # noqa: RUF001 - they are the point
+# Characters that are read as a word although Unicode calls them punctuation or symbols.
+SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "\u2212": "minus"}
+# What is written for an apostrophe, accents without a letter among it.
+_APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼʻʽˈ`´΄", "'"))  # noqa: RUF001 - they are the point
 
 CASES: dict[str, Callable[[str], str]] = {"none": str, "lower": str.lower, "upper": str.upper, "english": str.lower}
-"""What each normalizer, by its name, does to letters."""
+"""The function that each normalizer, by name, applies to letters."""
 
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -34,14 +38,18 @@ _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eigh
 _SCALES = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "hundred"))
 _MOST_DIGITS = 12
 
-# A number that stands by itself: no part of a word, a price, a fraction or a version.
+_CURRENCY = "$¢-¥฿₠-₿"
+_MARKS = "\u0300-\u036f\u20d0-\u20ff\ufe00-\ufe0f"  # combining, as in keycap emoji
+# A number on its own: not part of a word, a price, a fraction, a product or a version.
 _NUMBER = re.compile(
-    r"(?<![\w.,/\u2044$£€])(?P<minus>-?)(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.(?P<decimals>[0-9]+))?"
-    r"(?!\w|[.,][0-9]|[/\u2044])"
+    rf"(?<![\w.,/\u2044{_CURRENCY}])(?<!\d['*·])(?<!\d[eE][-+])(?P<minus>-?)"
+    r"(?:(?P<whole>[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.(?P<decimals>[0-9]+))?|\.(?P<fraction>[0-9]+))"
+    rf"(?!\w|[.,'*·]\.?\d|[/\u2044‰‱′⁺⁻{_CURRENCY}{_MARKS}])"  # noqa: RUF001
 )
-_THOUSANDS_COMMA = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-_MINUS_SIGN = re.compile(r"(?<!\S)[-−](?=[0-9])")  # noqa: RUF001 - U+2212 is one, too
-_QUOTE = re.compile(r"(?<!\w)'|'(?!\w)")
+_GROUPED = re.compile(r"(?<![\w.,])(?<!\d')[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
+_MINUS = re.compile(rf"[-\u2012\u2013](?=\(?[{_CURRENCY}]?\.?[0-9])")
+# Punctuation that belongs to a number: in it, before it, behind it, and as the sign of an exponent.
+_IN_NUMBER = re.compile(r"(?<=\d)[./*·_](?=\d)|(?<![\w.])\.(?=\d)|(?<=\d)[‰‱′]+|(?<=\d[eE])[-+](?=\d)")  # noqa: RUF001
 
 
 @dataclass
@@ -49,15 +57,14 @@ class TextOptions:
     """The recipe's `text` section: how transcripts are written.
 
     Args:
-        normalizer: What is done to transcripts: "none" (only spaces are put in order), "lower" or "upper" (case,
-            and one form of each character), "english" (lower case, without punctuation, apostrophes inside words
-            kept).
-        spell_numbers: Whether numbers in digits become English words.
-        vocabulary: The characters to learn, in one string, or null for those of the training transcripts.
-        unknown: What a character that the vocabulary lacks means for a training utterance: it is a bad row
-            ("bad_row", to be treated as corpus.bad_rows says), or it is learned as the token <unk> ("unk").
-        lexicon: A pronouncing dictionary (a file of lines WORD PHONE PHONE ..., or "corpus" for the one that comes with
-            the corpus), with which model.intermediate_ctc_weight makes the middle layer write phones; null for none.
+        normalizer: "none" (only collapses white space), "lower" or "upper" (also changes case, and gives each character
+            its standard form), "english" (lower case without punctuation, except apostrophes inside words).
+        spell_numbers: Whether to spell numbers in English words.
+        vocabulary: The characters to learn, in one string; null for those of the training transcripts.
+        unknown: What to do with a training utterance that has characters outside the vocabulary: treat it as a bad row
+            ("bad_row"; see corpus.bad_rows), or learn them as the token <unk> ("unk").
+        lexicon: A pronouncing dictionary (a file of lines WORD PHONE PHONE ..., or "corpus" for the corpus's own), with
+            which model.intermediate_ctc_weight trains the middle layer to predict phones; null for none.
     """
 
     normalizer: NormalizerName = "none"
@@ -71,43 +78,42 @@ class TextOptions:
             known = ", ".join(get_args(NormalizerName))
             raise RecipeError(f"There is no text.normalizer {self.normalizer!r}: there are {known}.")
         if self.vocabulary is not None and not self.vocabulary.strip():
-            raise RecipeError("text.vocabulary is empty: list the characters to learn, or take null for all.")
+            raise RecipeError("text.vocabulary is empty: list the characters to learn, or use null for all.")
 
     def normalize(self, text: str) -> str:
-        """Writes a transcript as the model learns it."""
+        """Normalize a transcript as these options say."""
         return normalize(text, self.normalizer, self.spell_numbers)
 
 
 def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) -> str:
-    """Writes a transcript in one way.
+    """Normalize a transcript.
 
     Args:
-        text: The transcript as a corpus has it.
-        normalizer: Its name, as in `TextOptions`.
-        spell_numbers: Whether numbers in digits become English words.
+        text: The transcript.
+        normalizer: The name of a normalizer; see `TextOptions`.
+        spell_numbers: Whether to spell numbers in English words.
 
     Returns:
-        Words with one space between them, none around them.
+        Words with one space between them, and none around them.
     """
     case = CASES[normalizer]
     if normalizer != "none":
-        # NFKC joins accents to their letters, and turns ligatures and full-width forms into plain ones.
-        text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+        text = _standard_form(text)
         if normalizer == "english":
             text = _without_punctuation(text)
     text = case(text)
     if spell_numbers:
         text = case(_NUMBER.sub(_spell_match, text))
     if normalizer != "none":
-        text = unicodedata.normalize("NFKC", text)
+        text = _standard_form(text)  # of what the change of case has made
     return " ".join(text.split())
 
 
 def spell_number(number: int | str) -> str:
-    """A whole number in English words, American style: 1455 is "one thousand four hundred fifty five".
+    """Spell a whole number in English words, American style: 1455 is "one thousand four hundred fifty five".
 
     Args:
-        number: From 0 to below 10^12. As a string it may begin with zeros, and is then read digit by digit.
+        number: From 0 to below 10^12. A string may begin with zeros, and is then spelled digit by digit.
 
     Raises:
         ValueError: If it is negative or too large.
@@ -133,32 +139,69 @@ def _words(value: int) -> list[str]:
 
 
 def _spell_match(match: re.Match[str]) -> str:
-    whole = match["whole"].replace(",", "")
+    whole = (match["whole"] or "").replace(",", "")
     if len(whole) > _MOST_DIGITS:
         return match[0]
-    minus, decimals = "minus " * bool(match["minus"]), ""
-    if match["decimals"]:
-        decimals = " point " + " ".join(_ONES[int(digit)] for digit in match["decimals"])
-    return minus + spell_number(whole) + decimals
+    words = ["minus"] if match["minus"] else []
+    if whole:
+        words.append(spell_number(whole))
+    if decimals := match["decimals"] or match["fraction"]:
+        words += ["point", *(_ONES[int(digit)] for digit in decimals)]
+    return " ".join(words)
+
+
+def _standard_form(text: str) -> str:
+    """Unicode's NFKC with plain apostrophes: full-width forms and ligatures become plain letters.
+
+    Characters like `²`, `½` and `①` stay: as plain digits they would become part of the number before them.
+    """
+    text = text.translate(_APOSTROPHES)
+    if text.isascii():
+        return text
+    groups = ("".join(group) for _, group in groupby(text, key=_hides_number))
+    text = "".join(group if _hides_number(group[0]) else unicodedata.normalize("NFKC", group) for group in groups)
+    return text.translate(_APOSTROPHES)
+
+
+@cache
+def _hides_number(character: str) -> bool:
+    """Whether NFKC would make digits or signs of a character that is not simply another form of a digit."""
+    if character.isdecimal():
+        return False
+    plain = unicodedata.normalize("NFKC", character)
+    small = unicodedata.decomposition(character).startswith(("<super>", "<sub>")) and not plain.isalpha()
+    return small or (plain != character and any(part.isdecimal() for part in plain))
 
 
 def _without_punctuation(text: str) -> str:
-    """A text without punctuation, except what belongs to a word (don't) or a number (3.14, 1/2)."""
-    text = _MINUS_SIGN.sub(" minus ", _THOUSANDS_COMMA.sub("", text))
-    for symbol, word in SPOKEN_SYMBOLS.items():
-        text = text.replace(symbol, f" {word} ")
-    text = "".join(_spoken(character, text[i - 1 : i], text[i + 1 : i + 2]) for i, character in enumerate(text))
-    return _QUOTE.sub(" ", text)
+    """Remove punctuation, except what belongs to a word (don't) or a number (3.14, .5, 1/2, 1e-5)."""
+    text = "".join(character for character in text if unicodedata.category(character) != "Cf")  # invisible ones
+    text = _GROUPED.sub(lambda match: match[0].replace(",", ""), text)
+    text = _MINUS.sub(lambda match: " minus " if _can_be_minus(text, match.start()) else match[0], text)
+    kept = {index for match in _IN_NUMBER.finditer(text) for index in range(*match.span())}
+    return "".join(
+        character if index in kept else _spoken(character, text[index - 1 : index], text[index + 1 : index + 2])
+        for index, character in enumerate(text)
+    )
+
+
+def _can_be_minus(text: str, index: int) -> bool:
+    """Whether a dash before a number is a minus, and no hyphen (3-4), pause (--4) or end of a quotation ("a"-4)."""
+    before = text[:index].rstrip("'\"")[-1:] if text[index - 1 : index] in ("'", '"') else text[:index][-1:]
+    return not (_in_word(before) or before in (*".%‰°",) or unicodedata.category(before or " ") in ("Pe", "Pf", "Pd"))
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character or " ").startswith("M")
 
 
 def _spoken(character: str, before: str, after: str) -> str:
-    """What is left of a character: itself, a space for punctuation, nothing of what is invisible."""
-    category = unicodedata.category(character)
-    if character == "'" or (character in "./" and before.isdecimal() and after.isdecimal()):
-        return character
-    if category == "Cf":
-        return ""
-    return " " if category.startswith("P") else character
+    """What is left of a character: itself, its word, or a space for punctuation."""
+    if character in SPOKEN_SYMBOLS:
+        return f" {SPOKEN_SYMBOLS[character]} "
+    if character in "'′":  # noqa: RUF001
+        return "'" if _in_word(before) and _in_word(after) else " "
+    return " " if unicodedata.category(character).startswith("P") else character
 
 
 __all__ = ["CASES", "TextOptions", "normalize", "spell_number"]
