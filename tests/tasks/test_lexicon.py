@@ -1,3 +1,6 @@
+"""Pronouncing dictionaries: read in every usual form, and compared without regard to case and form."""
+
+# ruff: noqa: RUF001 - ambiguous characters are the point
 from __future__ import annotations
 
 from pathlib import Path
@@ -43,7 +46,7 @@ def test_missing_words_are_named(dictionary: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("TWO T UW\nSIX\n", r"words.dic:2 says nothing of how 'SIX' is spoken"), (";;; no word\n", "is empty")],
+    [("TWO T UW\nSIX\n", r"words.dic:2 has no phones for 'SIX'"), (";;; no word\n", "is empty")],
 )
 def test_broken_dictionaries_are_refused(dictionary: Path, content: str, message: str) -> None:
     dictionary.write_text(content, encoding="utf-8")
@@ -54,3 +57,66 @@ def test_broken_dictionaries_are_refused(dictionary: Path, content: str, message
 def test_missing_dictionary(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         Lexicon.load(tmp_path / "none.dic")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "hiv EY1 CH AY1 V # abbrev\naalborg AO1 L B AO0 R G # place, danish\n",  # today's CMUdict
+        "# a comment\n## another\nHIV EY CH AY V\nAALBORG AO L B AO R G #1\n",  # Kaldi, with disambiguation symbols
+        "HIV 1.0 EY CH AY V\nAALBORG 0.25 AO L B AO R G\n",  # Kaldi's lexiconp.txt
+        "hiv\t0.99\t0.5\t1.17\t0.8\tEY1 CH AY1 V\naalborg\tAO1 L B AO2 R G\n",  # Montreal Forced Aligner
+        ";;; # old CMUdict\nHIV  EY1 CH AY1 V\nHIV(1)  EY1 CH\nAALBORG  AO1 L B AO0 R G\n",
+    ],
+)
+def test_comments_probabilities_and_stress_are_no_phones(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "words.dic"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_text(lines, encoding=encoding)
+        lexicon = Lexicon.load(path)
+        assert lexicon.phones == ("AO", "AY", "B", "CH", "EY", "G", "L", "R", "V")
+        assert [lexicon.phones[index - 1] for index in lexicon.encode("hiv")] == ["EY", "CH", "AY", "V"]
+
+
+def test_a_word_may_begin_with_a_number_sign(tmp_path: Path) -> None:
+    path = tmp_path / "words.dic"
+    path.write_text("#HASH-MARK HH AE1 SH\n", encoding="utf-8")
+    assert Lexicon.load(path).knows("#hash-mark")
+
+
+def test_dictionaries_in_other_encodings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "words.dic"
+    path.write_bytes("DÉJÀ D EY ZH AA\n".encode("cp1252"))
+    with pytest.raises(RecipeError, match="is not text in UTF-8"):
+        Lexicon.load(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("café", "cafe\u0301"),
+        ("cafe\u0301", "CAFÉ"),
+        ("don't", "don\u2019t"),
+        ("don´t", "DON'T"),
+        ("İstanbul", "i\u0307stanbul"),
+        ("straße", "STRASSE"),
+        ("ISI", "isi"),
+        ("ΣΟΦΟΣ", "σοφος"),
+    ],
+)
+def test_words_are_compared_in_one_form(tmp_path: Path, written: str, spoken: str) -> None:
+    lexicon = Lexicon({written: ["A", "B"], f"{spoken}n": ["B"]})
+    assert lexicon.encode(spoken).tolist() == [1, 2]
+    lexicon.save(tmp_path / "lexicon.txt")
+    again = Lexicon.load(tmp_path / "lexicon.txt")
+    for word in (written, spoken):
+        assert again.encode(word).tolist() == [1, 2]
+    assert not again.knows(f"{written}s")
+
+
+def test_the_first_of_equal_words_counts() -> None:
+    assert Lexicon({"Café": ["A", "B"], "cafe\u0301": ["B"]}).encode("CAFÉ").tolist() == [1, 2]
+
+
+def test_the_dotless_letter_is_another_one() -> None:
+    assert not Lexicon({"ısı": ["A"]}).knows("isi")

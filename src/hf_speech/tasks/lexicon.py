@@ -1,9 +1,9 @@
-"""A pronouncing dictionary: which phones a word is made of.
+"""A pronouncing dictionary: the phones of each word.
 
-With one, the middle layer of a recognizer learns to write phones on the way to the letters. English spells "two", "to"
-and "too" in three ways and "ough" is said in six: phones are nearer to the sound, and a rare word is made of phones
-that are not rare (Toshniwal et al., arXiv 1704.01631; Sanabria & Metze, arXiv 1807.07104). Recognition needs none, but
-a beam search can ask the phones for a second opinion.
+With one, the middle layer of a recognizer learns to predict phones. English spells "two", "to" and "too" differently
+and pronounces "ough" in six ways: phones are closer to the sound, and rare words consist of phones that are not rare
+(Toshniwal et al., arXiv 1704.01631; Sanabria & Metze, arXiv 1807.07104). Recognition does not need the dictionary, but
+a beam search can rescore its hypotheses by their phones.
 """
 
 from __future__ import annotations
@@ -14,84 +14,106 @@ from pathlib import Path
 
 import torch
 
+from hf_speech.common.files import write_text
+from hf_speech.common.reading import read_lines
+from hf_speech.common.text import same_form
 from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.tasks.text import plain_apostrophes
 
-_COMMENT = ";;;"
+_COMMENT = re.compile(r";;;|##|#$")  # of a line, by its first word
 _VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of a further pronunciation: AUGUST(2)
 _STRESS = re.compile(r"(?<=[A-Z])[012]$")  # and of stress: AH0
+_PROBABILITY = re.compile(r"[0-9]*\.[0-9]+$")  # before the phones in Kaldi's lexiconp.txt and MFA's
 
 
 class Lexicon:
     """The pronunciation of each word.
 
+    Words are compared in lower case, in one form of Unicode, and with one form of apostrophe.
+
     Args:
-        pronunciations: The phones of each word, whatever its case.
+        pronunciations: The phones of each word. Of words that compare equal, the first one counts.
 
     Attributes:
-        phones: All phones, in alphabetical order; the id of each is its place, from 1 on, and 0 is CTC's blank.
+        phones: All phones in alphabetical order. The id of a phone is its position, counted from 1; 0 is the blank.
     """
 
     def __init__(self, pronunciations: Mapping[str, Sequence[str]]) -> None:
-        self._pronunciations = {word.casefold(): tuple(phones) for word, phones in pronunciations.items()}
+        self._pronunciations: dict[str, tuple[str, ...]] = {}
+        for word, phones in pronunciations.items():
+            self._pronunciations.setdefault(_key(word), tuple(phones))
         self.phones = tuple(sorted({phone for phones in self._pronunciations.values() for phone in phones}))
         self._ids = {phone: index for index, phone in enumerate(self.phones, start=1)}
 
     @classmethod
     def load(cls, path: str | Path) -> Lexicon:
-        """Reads lines `WORD PHONE PHONE ...`, as CMUdict and Kaldi's `lexicon.txt` have them.
+        """Read lines `WORD PHONE PHONE ...`, as in CMUdict and Kaldi's `lexicon.txt`.
 
-        Of several pronunciations of a word the first is kept; CMUdict's digits of stress are left out.
+        Of several pronunciations of a word the first is kept. Comments, pronunciation probabilities and CMUdict's
+        stress digits are left out.
 
         Raises:
-            RecipeError: If the file cannot be read, or a line is no pronunciation.
+            RecipeError: If the file cannot be read, or a line has no pronunciation.
         """
-        try:
-            lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"The lexicon {path} cannot be read ({error}): give a text file of UTF-8.") from error
         pronunciations: dict[str, list[str]] = {}
-        for number, line in enumerate(lines, start=1):
-            word, *phones = line.split() or [_COMMENT]
-            if word.startswith(_COMMENT):
+        for number, line in enumerate(read_lines(Path(path).expanduser(), RecipeError), start=1):
+            word, *rest = line.split() or ["#"]
+            if _COMMENT.match(word):
                 continue
+            comment = next((index for index, part in enumerate(rest) if part.startswith("#")), len(rest))
+            phones = [_STRESS.sub("", part) for part in rest[:comment]]
+            while phones and _PROBABILITY.match(phones[0]):
+                del phones[0]
             if not phones:
-                raise RecipeError(f"{path}:{number} says nothing of how {word!r} is spoken: write WORD PHONE PHONE ...")
-            pronunciations.setdefault(_VARIANT.sub("", word), [_STRESS.sub("", phone) for phone in phones])
+                raise RecipeError(f"{path}:{number} has no phones for {word!r}: write WORD PHONE PHONE ...")
+            pronunciations.setdefault(_VARIANT.sub("", word), phones)
         if not pronunciations:
             raise RecipeError(f"The lexicon {path} is empty: write a line WORD PHONE PHONE ... for each word.")
         return cls(pronunciations)
 
     @property
     def num_ids(self) -> int:
-        """Phones and the blank."""
+        """The number of phones and the blank."""
         return len(self.phones) + 1
 
     def knows(self, text: str) -> bool:
         """Whether every word of a text has a pronunciation."""
-        return all(word.casefold() in self._pronunciations for word in text.split())
+        return all(_key(word) in self._pronunciations for word in text.split())
 
     def save(self, path: str | Path) -> None:
-        """Writes the pronunciations as `load` reads them, with the same ids."""
-        lines = (f"{word.upper()}\t{' '.join(phones)}\n" for word, phones in sorted(self._pronunciations.items()))
-        Path(path).write_text("".join(lines), encoding="utf-8")
-
-    def check(self, texts: Iterable[str]) -> None:
-        """Makes sure that every word has a pronunciation.
+        """Write the pronunciations as `load` reads them, with the same ids.
 
         Raises:
-            CorpusError: If words lack one, naming the first of them.
+            FileError: If the file cannot be written.
         """
-        missing = sorted(
-            {word for text in texts for word in text.split() if word.casefold() not in self._pronunciations}
-        )
+        lines = (f"{_upper(word)}\t{' '.join(phones)}\n" for word, phones in sorted(self._pronunciations.items()))
+        write_text(path, "".join(lines))
+
+    def check(self, texts: Iterable[str]) -> None:
+        """Check that every word has a pronunciation.
+
+        Raises:
+            CorpusError: If words lack one; it names the first of them.
+        """
+        missing = sorted({word for text in texts for word in text.split() if _key(word) not in self._pronunciations})
         if missing:
             names = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
             raise CorpusError(f"The lexicon lacks {len(missing)} words of the transcripts ({names}): add them to it.")
 
     def encode(self, text: str) -> torch.Tensor:
-        """The phone ids `(phones,)` of a text, one word's after the other's."""
-        ids = [self._ids[phone] for word in text.split() for phone in self._pronunciations[word.casefold()]]
+        """Return the phone ids `(phones,)` of a text, word by word."""
+        ids = [self._ids[phone] for word in text.split() for phone in self._pronunciations[_key(word)]]
         return torch.tensor(ids, dtype=torch.long)
+
+
+def _key(word: str) -> str:
+    """A word as words are compared."""
+    return same_form(plain_apostrophes(same_form(word)).casefold())
+
+
+def _upper(key: str) -> str:
+    """A key in upper case, unless that would be another word: in Turkish, "ı" and "i" are two letters."""
+    return key.upper() if _key(key.upper()) == key else key
 
 
 __all__ = ["Lexicon"]

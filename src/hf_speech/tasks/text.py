@@ -150,17 +150,22 @@ def _spell_match(match: re.Match[str]) -> str:
     return " ".join(words)
 
 
+def plain_apostrophes(text: str) -> str:
+    """Replace whatever is written for an apostrophe, such as an accent without a letter, by `'`."""
+    return text.translate(_APOSTROPHES)
+
+
 def _standard_form(text: str) -> str:
     """Unicode's NFKC with plain apostrophes: full-width forms and ligatures become plain letters.
 
     Characters like `²`, `½` and `①` stay: as plain digits they would become part of the number before them.
     """
-    text = text.translate(_APOSTROPHES)
+    text = plain_apostrophes(text)
     if text.isascii():
         return text
     groups = ("".join(group) for _, group in groupby(text, key=_hides_number))
     text = "".join(group if _hides_number(group[0]) else unicodedata.normalize("NFKC", group) for group in groups)
-    return text.translate(_APOSTROPHES)
+    return plain_apostrophes(text)
 
 
 @cache
@@ -204,4 +209,4 @@ def _spoken(character: str, before: str, after: str) -> str:
     return " " if unicodedata.category(character).startswith("P") else character
 
 
-__all__ = ["CASES", "TextOptions", "normalize", "spell_number"]
+__all__ = ["CASES", "TextOptions", "normalize", "plain_apostrophes", "spell_number"]

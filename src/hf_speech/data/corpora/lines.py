@@ -6,22 +6,13 @@ as what they mean. What is no text in any of these forms is refused: a list that
 
 from __future__ import annotations
 
-import codecs
 import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from hf_speech.common.reading import text_encoding
 from hf_speech.common.text import same_form
 from hf_speech.errors import CorpusError
-
-# Longer marks first: that of UTF-16 is the beginning of that of UTF-32.
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 
 
 def read_text(path: Path) -> str:
@@ -48,9 +39,8 @@ def decode_text(content: bytes, name: str) -> str:
     Raises:
         CorpusError: If they are not text.
     """
-    encoding = next((found for mark, found in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        text = content.decode(text_encoding(content[:4]))
     except UnicodeDecodeError as error:
         raise CorpusError(f"{name} is not text that can be read ({error}): save it as UTF-8 text.") from error
     if "\0" in text:

@@ -1,0 +1,59 @@
+"""Reading text files that other programs wrote, line by line, so that their size does not matter.
+
+UTF-8 with or without a byte order mark, and UTF-16 and UTF-32 with one, are read as what they are. Everything else is
+refused: no encoding is guessed, since a wrong guess would change words in silence.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator
+
+from hf_speech.errors import HFSpeechError
+
+# Longer marks first: that of UTF-16 is the beginning of that of UTF-32.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def text_encoding(start: bytes) -> str:
+    """Return the encoding of text by its first four bytes: that of its byte order mark, or UTF-8."""
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), "utf-8")
+
+
+def read_lines(path: str | os.PathLike[str], error: type[HFSpeechError] = HFSpeechError) -> Iterator[str]:
+    """Yield the lines of a text file without their line ends.
+
+    Args:
+        path: The file.
+        error: The type of the error that is raised.
+
+    Raises:
+        HFSpeechError: If the file cannot be read, or is not text in one of the encodings above.
+    """
+    name, number = os.fspath(path), 0
+    try:
+        with open(path, "rb") as file:
+            encoding = text_encoding(file.read(4))
+        with open(path, encoding=encoding) as stream:
+            for number, line in enumerate(stream, start=1):
+                if "\0" in line:
+                    raise error(f"{name} is not text (line {number} has a null character): save it as UTF-8 text.")
+                # A byte order mark inside was the start of a file that was appended.
+                yield line.rstrip("\r\n").replace("\ufeff", "")
+    except OSError as problem:
+        raise error(f"{name} cannot be read ({problem.strerror or problem}): give a text file.") from problem
+    except UnicodeDecodeError as problem:
+        raise error(
+            f"{name} is not text in UTF-8 ({problem.reason} after line {number}): save it as UTF-8, for example with "
+            "iconv -f WINDOWS-1252 -t UTF-8."
+        ) from problem
+
+
+__all__ = ["read_lines", "text_encoding"]
