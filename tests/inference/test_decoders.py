@@ -25,8 +25,8 @@ from hf_speech.inference import (
     transcribe_files,
     tune_beam,
 )
+from hf_speech.inference.chunks import log_probabilities
 from hf_speech.inference.decoders import PHONE_WEIGHTS
-from hf_speech.inference.recordings import log_probabilities
 from hf_speech.training import load_recipe, train
 
 pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed: pip install '.[decode]'")

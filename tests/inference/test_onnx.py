@@ -158,16 +158,14 @@ def test_classes_are_pytorchs(exported_tones: Path, tones_run: Path, tmp_path: P
     for name, frequency in (("low", 300.0), ("high", 1200.0), ("middle", 650.0)):
         files.append(str(tmp_path / f"{name}.wav"))
         soundfile.write(files[-1], make_tone(0.5, frequency, 8000, 0.3), 8000)
-    from hf_speech.inference.onnx import classify_files as classify_exported
-
-    expected, found = list(classify_files(tones_run, files)), list(classify_exported(exported_tones, files))
+    expected, found = list(classify_files(tones_run, files)), list(classify_files(exported_tones, files))
     assert [result["labels"][0]["label"] for result in found[:2]] == ["low", "high"]
     for one, other in zip(found, expected, strict=True):
         assert one["file"] == other["file"]
         assert [entry["label"] for entry in one["labels"]] == [entry["label"] for entry in other["labels"]]
         scores = [entry["score"] for entry in other["labels"]]
         assert [entry["score"] for entry in one["labels"]] == pytest.approx(scores, abs=1e-4)
-    assert len(next(classify_exported(exported_tones, files, top_k=1))["labels"]) == 1
+    assert len(next(classify_files(ExportedModel(exported_tones), files, top_k=1))["labels"]) == 1
 
 
 WITHOUT_PYTORCH = """
@@ -236,7 +234,10 @@ assert AutoConfig.for_model("speech_lstm").model_type == "speech_lstm"
     [
         (["classify", "BEEPS"], "BEEPS is a model for automatic-speech-recognition, not for audio-classification"),
         (["transcribe", "TONES"], "TONES is a model for audio-classification, not for automatic-speech-recognition"),
-        (["transcribe", "BEEPS/stream.onnx"], "hears pieces of a recording: give model.onnx, or the folder"),
+        (
+            ["transcribe", "BEEPS/stream.onnx"],
+            "for recordings that arrive in pieces: give model.onnx, or the folder",
+        ),
         (["transcribe", "DAMAGED"], "cannot be loaded by onnxruntime"),
         (["transcribe", "FOREIGN/some.onnx"], "some.onnx was not written by hf-speech export"),
         (["classify", "EMPTY"], "There is no exported model"),

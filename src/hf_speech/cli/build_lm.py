@@ -32,7 +32,7 @@ def build_lm(
         from hf_speech.training import load_corpus
 
         prepare_inference()
-        loaded = load_model(text, task="automatic-speech-recognition")
+        loaded = load_model(text, verb="transcribe")
         _, rows = load_corpus(text, None, "train", context.args)
         sentences = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
     elif text.is_file():

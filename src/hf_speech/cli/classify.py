@@ -20,24 +20,16 @@ def classify(
     output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print them.")] = "text",
 ) -> None:
     """Print the most likely labels of sound files."""
-    from hf_speech.inference.onnx_description import is_exported
+    from hf_speech.inference import classify_files, open_model
 
-    if is_exported(model):
-        from hf_speech.inference.onnx import classify_files as classify_exported
-
-        results = classify_exported(model, files, top_k=top_k)
-    else:
-        from hf_speech.inference import classify_files
-
-        prepare_inference()
-        results = classify_files(model, files, top_k=top_k)
+    prepare_inference()
+    opened = open_model(model, verb="classify")
     failures = 0
-    for result in results:
+    for result in classify_files(opened, files, top_k=top_k):
         if output_format == "json":
             echo(json.dumps(result, ensure_ascii=False))
         elif "error" not in result:
-            labels = "   ".join(f"{one_line(entry['label'])} {entry['score']:.1%}" for entry in result["labels"])
-            echo(f"{one_line(result['file'])}: {labels}")
+            echo(f"{one_line(result['file'])}: {opened.task.format_answer(result)}")
         if "error" in result:
             failures += 1
             echo(f"error: {result['error']}", error=True)

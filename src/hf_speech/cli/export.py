@@ -31,5 +31,4 @@ def export(
             f"Written: {file.path}   {file.precision}, {file.size / 1e6:.1f} MB, logits within "
             f"{file.max_difference:.2g} of PyTorch's, which go up to {file.largest_logit:.3g}"
         )
-    use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
-    echo(f"Next:\n  hf-speech {use} {output} SOUND_FILE")
+    echo(f"Next:\n  hf-speech {loaded.task.verb} {output} SOUND_FILE")

@@ -14,10 +14,11 @@ def command_line() -> str:
 
 
 def prepare_inference() -> None:
-    """Sets one thread, which is fastest for small recurrent networks, unless the user chose; hides loading bars."""
-    import torch
-    from transformers.utils import logging
+    """Sets one thread, which is fastest for small recurrent networks, unless the user chose.
 
-    logging.disable_progress_bar()
+    PyTorch is not imported for it: it reads the variable when it is.
+    """
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_speech.cli.process import command_line
 from hf_speech.common.console import echo
+
+if TYPE_CHECKING:
+    from hf_speech.tasks import Task
 
 
 def train(
@@ -37,20 +40,20 @@ def train(
     result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=command_line())
     if not process_state().is_main_process:  # Another process evaluates and reports.
         return
-    use = "classify" if loaded.task.name == "audio-classification" else "transcribe"
     echo(
-        f"\n{_headline(result.metrics, loaded.task.best_metric, loaded.corpus.name)}"
+        f"\n{_headline(result.metrics, loaded.task, loaded.corpus.name)}"
         f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
         f"The model is in {result.run_dir}. Next:\n"
-        f"  hf-speech {use} {result.run_dir} SOUND_FILE\n"
+        f"  hf-speech {loaded.task.verb} {result.run_dir} SOUND_FILE\n"
         f"  hf-speech evaluate {result.run_dir} --split test\n"
         f"  hf-speech train {result.run_dir / 'recipe.yaml'} --name bigger --model.hidden_size 256"
     )
 
 
-def _headline(metrics: dict[str, dict[str, float]], metric: str, corpus: str) -> str:
+def _headline(metrics: dict[str, dict[str, float]], task: Task, corpus: str) -> str:
     """The main metric of a trained model, on the test split if there is one."""
     split = next((name for name in ("test", "validation") if name in metrics), None)
     if split is None:
         return f"Not evaluated: {corpus} has neither a test nor a validation split."
-    return f"{metric} on the {split} split of {corpus}: {metrics[split][metric]:.2%}"
+    value = task.metrics[task.best_metric].format(metrics[split][task.best_metric])
+    return f"{task.best_metric} on the {split} split of {corpus}: {value}"

@@ -55,21 +55,12 @@ def transcribe(
 
     The format is plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word.
     """
-    from hf_speech.inference import Recognizer, choose_decoder, find_language_model, transcribe_files
-    from hf_speech.inference.onnx_description import is_exported
+    from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
 
     if nbest > 1 and output_format in ("srt", "vtt"):
         raise typer.BadParameter("subtitles hold one text: take --format text or json", param_hint="--nbest")
-    recognizer: Recognizer
-    if is_exported(model):
-        from hf_speech.inference.onnx import ExportedModel
-
-        recognizer = ExportedModel(model, task="automatic-speech-recognition")
-    else:
-        from hf_speech.inference import load_model
-
-        prepare_inference()
-        recognizer = load_model(model, task="automatic-speech-recognition")
+    prepare_inference()
+    recognizer = open_model(model, verb="transcribe")
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
     decoder = choose_decoder(
         recognizer, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given

@@ -27,7 +27,7 @@ def tune_decoder(
     from hf_speech.training import load_corpus
 
     prepare_inference()
-    loaded = load_model(model, task="automatic-speech-recognition")
+    loaded = load_model(model, verb="transcribe")
     source, rows = load_corpus(model, corpus, "validation", context.args)
     best, tuning = tune_beam(loaded, rows, BeamOptions.beside(language_model, beam_size=beam_size))
     echo(tuning.format_table())

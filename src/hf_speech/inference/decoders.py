@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from hf_speech.decoding import BeamSearchDecoder, Hypothesis, Tuning, greedy_decode, phone_scores, tune_decoder
 from hf_speech.errors import CorpusError, ModelError
-from hf_speech.inference.recognizer import Recognizer
+from hf_speech.inference.recognizer import Recognizer, log_softmax
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -279,13 +279,6 @@ def _as_written(word: str, tokens: list[str], recognizer: Recognizer) -> str:
     written = recognizer.normalize(word)
     cases = (written, written.upper(), written.lower())
     return next((case for case in cases if set(case) <= set(tokens)), written)
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits to log-probabilities, float32."""
-    shifted = logits.astype(np.float32) - logits.max(axis=-1, keepdims=True)
-    log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return log_probs
 
 
 def heard_in(prediction: Prediction) -> np.ndarray:

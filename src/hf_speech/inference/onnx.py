@@ -1,23 +1,23 @@
-"""Exported models at work, with onnxruntime and NumPy alone.
+"""The back end `onnx`: exported models, with onnxruntime and NumPy alone.
 
-Neither PyTorch nor transformers is imported here, nor by what this imports: the point of an exported model is a machine
-that has neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, the fastest for small recurrences.
+Neither PyTorch nor transformers is imported here, nor by what this imports: exported models are for machines that have
+neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, which is fastest for small recurrent networks.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hf_speech.data.audio import read_audio
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.decoders import log_softmax
-from hf_speech.inference.onnx_description import CLASSIFICATION, KEY, WHOLE, Description
+from hf_speech.inference.onnx_description import KEY, WHOLE, Description
+from hf_speech.inference.recognizer import Outputs, log_softmax
 from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds, speech_peak
+from hf_speech.tasks import Task, check_task, get_task
 
 
 class ExportedModel:
@@ -25,25 +25,25 @@ class ExportedModel:
 
     Args:
         path: An exported folder, for its float32 file; or one file of it.
-        task: The task that it must do; None for whichever it does.
+        task: Name of the task that it must do; None for any.
+        verb: The command that is going to use it, which must be that of its task; None for any.
 
     Attributes:
         name: The path as it was given.
-        description: What the model says of itself.
+        description: What the file says about the model.
+        task: What it does.
 
     Raises:
-        ModelError: If onnxruntime is missing, this is no exported model, or one of another task, or a stream.
+        ModelError: If onnxruntime is missing, or this is not an exported model, or one of another task, or a stream.
     """
 
-    def __init__(self, path: str | Path, task: str | None = None) -> None:
+    def __init__(self, path: str | Path, task: str | None = None, verb: str | None = None) -> None:
         self.name = str(path)
         self._session, self.description = open_file(path, WHOLE)
-        if task not in (None, self.description.task):
-            raise ModelError(
-                f"{self.name} is a model for {self.description.task}, not for {task}: give a model for that task."
-            )
+        self.task: Task = get_task(self.description.task)
+        check_task(self.task, self.name, task, verb)
         if self.description.states:
-            raise ModelError(f"{self.name} hears pieces of a recording: give {WHOLE}.onnx, or the folder.")
+            raise ModelError(f"{self.name} is for recordings that arrive in pieces: give {WHOLE}.onnx, or the folder.")
 
     def __call__(
         self, waveforms: Sequence[np.ndarray], statistics: np.ndarray | None = None
@@ -65,9 +65,16 @@ class ExportedModel:
         feeds = self._feeds(waveforms)
         if statistics is not None:
             feeds["statistics"] = statistics.astype(np.float32)
-        names = ["logits"] if self.description.task == CLASSIFICATION else ["logits", "logit_lengths"]
+        names = [name for name in ("logits", "logit_lengths") if name in self._output_names()]
         outputs = self._session.run(names, feeds)
         return outputs[0], outputs[1] if len(outputs) > 1 else None
+
+    def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
+        """Computes the outputs of each clip of a batch; see `Model`."""
+        logits, lengths = self(waveforms)
+        if lengths is None:
+            return [Outputs(row) for row in logits]
+        return [Outputs(row[:length]) for row, length in zip(logits, lengths, strict=True)]
 
     def features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray | None:
         """Features before normalization, of a model that normalizes by utterance; None of another one.
@@ -78,7 +85,7 @@ class ExportedModel:
         Returns:
             `(batch, frames, features)`.
         """
-        if "features" not in [output.name for output in self._session.get_outputs()]:
+        if "features" not in self._output_names():
             return None
         import onnxruntime
 
@@ -86,6 +93,9 @@ class ExportedModel:
         options.only_execute_path_to_fetches = True
         features: np.ndarray = self._session.run(["features"], self._feeds(waveforms), options)[0]
         return features
+
+    def _output_names(self) -> list[str]:
+        return [output.name for output in self._session.get_outputs()]
 
     def _feeds(self, waveforms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         lengths = np.array([len(samples) for samples in waveforms], dtype=np.int64)
@@ -99,12 +109,17 @@ class ExportedModel:
             row[: len(samples)] = samples
         return {"waveform": batch, "lengths": lengths}
 
-    # What follows makes it a `Recognizer` (see `evaluation.recognizer`), if it is one.
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the outputs, classes or tokens, in the order of the logits."""
+        return self.description.labels
 
     @property
     def sampling_rate(self) -> int:
-        """The rate in Hz at which the model hears."""
+        """The rate in Hz at which the model reads sound."""
         return self.description.sampling_rate
+
+    # What follows makes it a `Recognizer`, if it is one.
 
     @property
     def samples_per_frame(self) -> int:
@@ -118,7 +133,7 @@ class ExportedModel:
 
     @property
     def num_phones(self) -> int:
-        """None: what writes phones is not exported."""
+        """0: the layer that predicts phones is not exported."""
         return 0
 
     @property
@@ -132,7 +147,7 @@ class ExportedModel:
         return self.description.word_delimiter
 
     def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """How the model hears parts of a recording; see `Recognizer`."""
+        """How the model computes the log-probabilities of parts of a recording; see `Recognizer`."""
         statistics = self._statistics(recording) if recording.seconds > LONG_SECONDS else None
 
         def log_probs(samples: np.ndarray) -> np.ndarray:
@@ -172,39 +187,6 @@ class ExportedModel:
         return file if file.is_file() else None
 
 
-def classify_files(path: str | Path, files: Sequence[str | Path], top_k: int = 3) -> Iterator[dict[str, Any]]:
-    """Names the likeliest classes of sound files, as `evaluation.classify_files` does.
-
-    Args:
-        path: An exported folder, or a file of it, of an audio classifier.
-        files: The sound files.
-        top_k: Classes to name for each.
-
-    Yields:
-        For each file `{"file", "labels": [{"label", "score"}, ...]}`, the likeliest first, the scores being
-        probabilities; or `{"file", "error"}` for one that cannot be read.
-
-    Raises:
-        ModelError: If this is no exported classifier.
-    """
-    model = ExportedModel(path, CLASSIFICATION)
-    for file in files:
-        try:
-            samples = read_audio(file, model.sampling_rate)
-        except AudioError as error:
-            yield {"file": str(file), "error": str(error)}
-            continue
-        try:
-            logits = model([samples])[0][0]
-        except AudioError as error:
-            yield {"file": str(file), "error": f"{file} cannot be used: {error}"}
-            continue
-        scores = np.exp(log_softmax(logits))
-        best = np.argsort(-scores, kind="stable")[:top_k]
-        labels = [{"label": model.description.labels[index], "score": float(scores[index])} for index in best]
-        yield {"file": str(file), "labels": labels}
-
-
 def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
     """An onnxruntime session and the model's description.
 
@@ -213,7 +195,7 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
         kind: Which file of a folder, without its ending.
 
     Raises:
-        ModelError: If onnxruntime is missing, or this is no exported model.
+        ModelError: If onnxruntime is missing, or this is not an exported model.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -240,4 +222,4 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
     return session, Description.from_json(text, str(file))
 
 
-__all__ = ["ExportedModel", "classify_files", "open_file"]
+__all__ = ["ExportedModel", "open_file"]

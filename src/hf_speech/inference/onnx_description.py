@@ -21,15 +21,13 @@ FILE = "export.json"
 WHOLE, STREAM = "model", "stream"
 INT8 = "_int8"
 
-CLASSIFICATION, RECOGNITION = "audio-classification", "automatic-speech-recognition"
-
 
 @dataclass(frozen=True)
 class Description:
     """An exported model.
 
     Attributes:
-        task: "audio-classification" or "automatic-speech-recognition".
+        task: Name of its task.
         name: Name of the model folder or Hub id it was exported from.
         revision: Which weights these are.
         sampling_rate: The rate in Hz at which it hears.

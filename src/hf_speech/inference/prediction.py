@@ -1,4 +1,4 @@
-"""From sounds to logits, in batches, and from logits to the names of classes.
+"""From sounds to logits, in batches, and from logits to the answers of a task; with any back end.
 
 Decisions:
 
@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from hf_speech.data.audio import AudioSource, read_audio, source_name
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
-from hf_speech.inference.loading import LoadedModel, load_model
-from hf_speech.tasks import rank_labels
+from hf_speech.inference.opening import open_model
+from hf_speech.inference.recognizer import Model
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
@@ -51,7 +50,7 @@ class Prediction:
 
 
 def predict(
-    loaded: LoadedModel,
+    model: Model,
     sources: Iterable[AudioSource],
     batch_size: int = 16,
     progress: bool = True,
@@ -60,7 +59,7 @@ def predict(
     """Runs a model over sounds, in batches of similar length.
 
     Args:
-        loaded: What `load_model` gave.
+        model: What `load_model` or `open_model` gave.
         sources: Paths, bytes, or rows of the `audio` column; they may be lazy.
         batch_size: Utterances in a batch.
         progress: Whether to show a progress bar.
@@ -81,12 +80,12 @@ def predict(
             utterances = []
             for index, source in window:
                 try:
-                    utterances.append(_read(index, source, loaded.sampling_rate))
+                    utterances.append(_read(index, source, model.sampling_rate))
                 except AudioError as error:
                     results[index] = _skip(index, error, bad_rows)
             utterances.sort(key=lambda utterance: len(utterance.samples))
             for first in range(0, len(utterances), batch_size):
-                for prediction in _run(loaded, utterances[first : first + batch_size], bad_rows):
+                for prediction in _run(model, utterances[first : first + batch_size], bad_rows):
                     results[prediction.index] = prediction
                     bar.update()
             for index, _ in window:
@@ -94,31 +93,30 @@ def predict(
 
 
 def classify_files(
-    model_dir_or_id: str | Path, files: Sequence[str | Path], top_k: int = 3, device: str | None = None
+    model: Model | str | Path, files: Sequence[str | Path], top_k: int = 3, device: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Names the likeliest classes of sound files.
+    """What a model for short recordings, such as a classifier, says about sound files.
 
     Args:
-        model_dir_or_id: A model folder or Hub id, of an audio classifier.
+        model: What `open_model` gave; or a model folder, a Hub id, an exported folder or a file of it.
         files: The sound files.
-        top_k: Classes to name for each.
+        top_k: Alternatives to give for each, such as classes.
         device: Where to compute, as for `load_model`.
 
     Yields:
-        For each file `{"file", "labels": [{"label", "score"}, ...]}`, the likeliest first, the scores being
-        probabilities; or `{"file", "error"}` for one that cannot be read.
+        For each file `{"file"}` and what `Task.answer` gives, of a classifier `{"labels": [{"label", "score"}, ...]}`,
+        the likeliest first; or `{"file", "error"}` for one that cannot be read.
 
     Raises:
-        ModelError: If the model cannot be loaded or is no classifier.
+        ModelError: If the model cannot be loaded, or is for another command.
     """
-    loaded = load_model(model_dir_or_id, device, task="audio-classification")
-    for prediction in predict(loaded, files, progress=False, bad_rows="skip"):
-        file = str(files[prediction.index])
+    opened = open_model(model, verb="classify", device=device) if isinstance(model, str | Path) else model
+    for prediction in predict(opened, files, progress=False, bad_rows="skip"):
+        file = {"file": str(files[prediction.index])}
         if prediction.logits is None:
-            yield {"file": file, "error": prediction.error}
+            yield file | {"error": prediction.error}
         else:
-            ranked = rank_labels(prediction.logits, loaded.model.config.id2label)[:top_k]
-            yield {"file": file, "labels": [{"label": label, "score": score} for label, score in ranked]}
+            yield file | opened.task.answer(prediction.logits, opened.labels, top_k)
 
 
 @dataclass(frozen=True)
@@ -137,42 +135,33 @@ def _read(index: int, source: AudioSource, sampling_rate: int) -> _Utterance:
     return _Utterance(index, source_name(source), samples, time.perf_counter() - started)
 
 
-def _run(loaded: LoadedModel, batch: Sequence[_Utterance], bad_rows: str) -> Iterator[Prediction]:
+def _run(model: Model, batch: Sequence[_Utterance], bad_rows: str) -> Iterator[Prediction]:
     """Features and model of one batch."""
-    rate = loaded.sampling_rate
     started = time.perf_counter()
     try:
-        inputs = loaded.feature_extractor(
-            [utterance.samples for utterance in batch], sampling_rate=rate, padding=True, return_tensors="pt"
-        )
-    except ValueError as error:
+        outputs = model.run([utterance.samples for utterance in batch])
+    except AudioError as error:
         if len(batch) > 1:
-            # Some utterance spoils the batch, by being too short for a frame: alone, each answers for itself.
+            # One of them is too short for a frame: each is tried alone.
             for utterance in batch:
-                yield from _run(loaded, [utterance], bad_rows)
+                yield from _run(model, [utterance], bad_rows)
         else:
             yield _skip(batch[0].index, AudioError(f"{batch[0].name} cannot be used: {error}"), bad_rows)
         return
-    with torch.inference_mode():
-        outputs = loaded.model(**{key: value.to(loaded.device) for key, value in inputs.items()})
-        logits = outputs.logits.float().cpu().numpy()
-        phone_logits = getattr(outputs, "phone_logits", None)
-        phones = itertools.repeat(None) if phone_logits is None else phone_logits.float().cpu().numpy()
     seconds = time.perf_counter() - started
     total_samples = sum(len(utterance.samples) for utterance in batch)
-    for utterance, utterance_logits, utterance_phones in zip(batch, logits, phones, strict=False):
-        if not np.isfinite(utterance_logits).all():
+    for utterance, output in zip(batch, outputs, strict=True):
+        if not np.isfinite(output.logits).all():
             raise ModelError(
-                f"{loaded.name} gives logits that are not finite for {utterance.name}: its training diverged, "
+                f"{model.name} gives logits that are not finite for {utterance.name}: its training diverged, "
                 "so train it again with a lower learning rate."
             )
-        share = seconds * len(utterance.samples) / total_samples
         yield Prediction(
             utterance.index,
-            utterance_logits,
-            len(utterance.samples) / rate,
-            utterance.seconds + share,
-            phone_logits=utterance_phones,
+            output.logits,
+            len(utterance.samples) / model.sampling_rate,
+            utterance.seconds + seconds * len(utterance.samples) / total_samples,
+            phone_logits=output.phone_logits,
         )
 
 
@@ -180,3 +169,6 @@ def _skip(index: int, error: HFSpeechError, bad_rows: str) -> Prediction:
     if bad_rows == "refuse":
         raise error
     return Prediction(index, None, error=str(error))
+
+
+__all__ = ["Prediction", "classify_files", "predict"]

@@ -1,32 +1,75 @@
-"""What transcription asks of a model, whoever computes it: PyTorch (`loading`) or onnxruntime (`export.runtime`).
+"""What the rest of the package asks of a model, with PyTorch (`pytorch`) or with onnxruntime (`onnx`) behind it.
 
-Transcribing stands on this alone, so it runs on a machine without PyTorch.
+Classifying and transcribing rest on these protocols alone, so they run on a machine without PyTorch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from hf_speech.inference.recordings import Recording
+from hf_speech.inference.recordings import Recording
+from hf_speech.tasks import Task
 
 
-class Recognizer(Protocol):
-    """A recognizer, ready to be asked."""
+@dataclass(frozen=True)
+class Outputs:
+    """What a model computes of one clip.
+
+    Attributes:
+        logits: `(num_labels,)` or `(frames, tokens)` float32.
+        phone_logits: `(frames, phones)` float32, of a recognizer that predicts phones as well.
+    """
+
+    logits: np.ndarray
+    phone_logits: np.ndarray | None = None
+
+
+class Model(Protocol):
+    """A model that is ready to use."""
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """What it does."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The names of its outputs, classes or tokens, in the order of the logits."""
         ...
 
     @property
     def sampling_rate(self) -> int:
-        """The rate in Hz at which it hears."""
+        """The rate in Hz at which it reads sound."""
         ...
+
+    def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
+        """Computes the outputs of each clip of a batch.
+
+        Args:
+            waveforms: Mono samples of each clip `(samples,)` at the model's rate.
+
+        Raises:
+            AudioError: If a clip is too short.
+        """
+        ...
+
+    def find_file(self, name: str) -> Path | None:
+        """A file beside the model, such as a language model; None if there is none."""
+        ...
+
+
+class Recognizer(Model, Protocol):
+    """A model that writes text."""
 
     @property
     def samples_per_frame(self) -> int:
@@ -70,9 +113,12 @@ class Recognizer(Protocol):
         """A text as the recognizer was taught to write."""
         ...
 
-    def find_file(self, name: str) -> Path | None:
-        """A file that lies beside the model, such as a language model."""
-        ...
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logits to log-probabilities, float32."""
+    shifted = logits.astype(np.float32) - logits.max(axis=-1, keepdims=True)
+    log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return log_probs
 
 
-__all__ = ["Recognizer"]
+__all__ = ["Model", "Outputs", "Recognizer", "log_softmax"]

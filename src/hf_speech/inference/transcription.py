@@ -16,15 +16,10 @@ from hf_speech.common.text import one_line
 from hf_speech.data.audio import AudioSource, source_name
 from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import AudioError
+from hf_speech.inference.chunks import CHUNK_SECONDS, OVERLAP_SECONDS, log_probabilities
 from hf_speech.inference.decoders import Decoder, greedy_decoder, seconds_per_frame
 from hf_speech.inference.recognizer import Recognizer
-from hf_speech.inference.recordings import (
-    CHUNK_SECONDS,
-    LONG_SECONDS,
-    OVERLAP_SECONDS,
-    Recording,
-    log_probabilities,
-)
+from hf_speech.inference.recordings import LONG_SECONDS, Recording
 
 FORMATS = ("text", "srt", "vtt", "json")
 """What a transcript can be written as."""

@@ -46,6 +46,25 @@ def tasks_of_verb(verb: str) -> list[Task]:
     return [task for task in TASKS.values() if task.verb == verb]
 
 
+def check_task(found: Task, model: str, task: str | None = None, verb: str | None = None) -> None:
+    """Refuses a model of another task.
+
+    Args:
+        found: The model's task.
+        model: What errors call the model.
+        task: Name of the task that it must do; None for any.
+        verb: The command that is going to use it; None for any.
+
+    Raises:
+        ModelError: If it is a model for another task, or another command uses it.
+        RecipeError: If no task has this name.
+    """
+    wanted = [get_task(task)] if task is not None else tasks_of_verb(verb) if verb is not None else [found]
+    if found.name not in {one.name for one in wanted}:
+        names = " or ".join(one.name for one in wanted)
+        raise ModelError(f"{model} is a model for {found.name}, not for {names}: give a model for that task.")
+
+
 def task_of_columns(columns: Iterable[str]) -> Task | None:
     """The first registered task whose target is among a corpus's columns."""
     names = set(columns)
@@ -91,6 +110,7 @@ __all__ = [
     "Record",
     "Task",
     "TextOptions",
+    "check_task",
     "get_task",
     "metric_named",
     "rank_labels",

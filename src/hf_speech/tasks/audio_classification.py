@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_speech.common.text import one_line
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks.base import IGNORED, Metric, Record, Task
 
@@ -196,7 +197,7 @@ class AudioClassification(Task):
 
     def format_answer(self, answer: Mapping[str, Any]) -> str:
         """The classes with their probabilities in percent."""
-        return "   ".join(f"{entry['label']} {entry['score']:.1%}" for entry in answer["labels"])
+        return "   ".join(f"{one_line(entry['label'])} {entry['score']:.1%}" for entry in answer["labels"])
 
     def target_texts(self, rows: Dataset) -> list[str | None]:
         """The class name of every row, None where a row has none."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
+from hf_speech.common.text import one_line
 from hf_speech.data.audio import source_name
 from hf_speech.errors import RecipeError
 
@@ -291,8 +292,7 @@ class Task(ABC):
         """Loads what turns ids into text, for a task that needs more than the class names in the config.
 
         Args:
-            folder: A model folder or Hub id.
-            **hub_arguments: `revision` and the like, for `from_pretrained`.
+            folder: A model folder or Hub id; `hub_arguments` are `revision` and the like, for `from_pretrained`.
         """
         return None
 
@@ -374,8 +374,8 @@ class Task(ABC):
         raise NotImplementedError(f"{self.name} gives no answer about a whole file.")
 
     def format_answer(self, answer: Mapping[str, Any]) -> str:
-        """What `answer` gave as a line of text."""
-        return "   ".join(f"{name} {value}" for name, value in answer.items())
+        """What `answer` gave, or `classify_files` with the file's name, as a line of text."""
+        return "   ".join(one_line(f"{name} {value}") for name, value in answer.items() if name != "file")
 
     # Exploring a corpus
 
@@ -388,7 +388,7 @@ class Task(ABC):
 
         Args:
             target: What `target_texts` gave.
-            options: The recipe's section `text`, an instance of `text_options`.
+            options: The recipe's section `text`.
         """
         return [target]
 

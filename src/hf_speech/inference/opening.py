@@ -1,0 +1,47 @@
+"""One way to a model, whichever back end it needs: PyTorch for a model folder or the Hub, onnxruntime for an export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_speech.inference.onnx_description import is_exported
+
+if TYPE_CHECKING:
+    from hf_speech.inference.onnx import ExportedModel
+    from hf_speech.inference.pytorch import LoadedModel
+
+
+def open_model(
+    path_or_id: str | Path,
+    *,
+    verb: str | None = None,
+    task: str | None = None,
+    device: str | None = None,
+    revision: str | None = None,
+) -> LoadedModel | ExportedModel:
+    """Opens a model for inference.
+
+    Args:
+        path_or_id: A model folder, such as a run folder; a Hub id; an exported folder, or a file of it.
+        verb: The command that is going to use the model, which must be that of its task; None for any.
+        task: Name of the task that the model must do; None for any.
+        device: Where PyTorch computes; None for a GPU if there is one, else the CPU. onnxruntime takes the CPU.
+        revision: Branch, tag or commit of a Hub model.
+
+    Returns:
+        A `Model`, which is also a `Recognizer` if its task is to write text.
+
+    Raises:
+        ModelError: If there is no such model, something is wrong with it, or it is of another task.
+    """
+    if is_exported(path_or_id):
+        from hf_speech.inference.onnx import ExportedModel
+
+        return ExportedModel(path_or_id, task=task, verb=verb)
+    from hf_speech.inference.loading import load_model
+
+    return load_model(path_or_id, device=device, revision=revision, task=task, verb=verb)
+
+
+__all__ = ["open_model"]

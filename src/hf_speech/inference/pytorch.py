@@ -1,0 +1,175 @@
+"""The back end `torch`: a model that transformers loaded, with its feature extractor and tokenizer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import cached_file
+
+from hf_speech.common.fingerprint import fingerprint_of_answers, weights_revision
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference.recognizer import Outputs
+from hf_speech.inference.recordings import Recording, fit_extractor
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.tasks import Task
+from hf_speech.tasks.base import WHOLE_SOUND
+from hf_speech.tasks.transcripts import normalize_for
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, ready to be asked.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        feature_extractor: What makes its input of waveforms.
+        task: What it does.
+        name: The folder or Hub id it came from, as it was given.
+        tokenizer: What makes text of ids, for tasks that need it.
+    """
+
+    model: PreTrainedModel
+    feature_extractor: Any
+    task: Task
+    name: str
+    tokenizer: Any = None
+
+    @property
+    def revision(self) -> str:
+        """Which weights these are: the Hub's commit sha, or the checksum of a local folder's."""
+        return weights_revision(Path(self.name).expanduser(), self.model.config)
+
+    def fingerprint(self, language_model: Path | None = None, phones: bool = False) -> dict[str, str]:
+        """Digests of everything that decides an answer; see `fingerprint_of_answers`."""
+        config = self.find_file("config.json")
+        return {} if config is None else fingerprint_of_answers(config.parent, language_model, phones)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the outputs, classes or tokens, in the order of the logits."""
+        labels: tuple[str, ...] = self.task.describe_outputs(self.model.config, self.tokenizer)["labels"]
+        return labels
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
+
+    @property
+    def sampling_rate(self) -> int:
+        """The rate in Hz at which the model reads sound."""
+        return int(self.feature_extractor.sampling_rate)
+
+    def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
+        """Computes the outputs of each clip of a batch; see `Model`."""
+        try:
+            inputs = self.feature_extractor(
+                list(waveforms), sampling_rate=self.sampling_rate, padding=True, return_tensors="pt"
+            )
+        except ValueError as error:  # A clip is too short for a frame.
+            raise AudioError(str(error)) from error
+        with torch.inference_mode():
+            outputs = self.model(**{key: value.to(self.device) for key, value in inputs.items()})
+            logits = outputs.logits.float().cpu().numpy()
+            phone_logits = getattr(outputs, "phone_logits", None)
+            phones = itertools.repeat(None) if phone_logits is None else phone_logits.float().cpu().numpy()
+        return [Outputs(*pair) for pair in zip(logits, phones, strict=False)]
+
+    # What follows makes it a `Recognizer`, if it is one.
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples that a logit frame spans."""
+        return int(self.model.config.inputs_to_logits_ratio)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens in the order of their ids.
+
+        Raises:
+            ModelError: If the model is no recognizer.
+        """
+        if self.tokenizer is None:
+            raise ModelError(f"{self.name} is a model for {self.task.name}: give one for speech recognition.")
+        return list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
+
+    @property
+    def num_phones(self) -> int:
+        """Phones that the model writes besides the tokens; see `Recognizer`."""
+        return int(getattr(self.model.config, "num_phones", 0))
+
+    @property
+    def blank(self) -> int:
+        """Id of the CTC blank."""
+        return int(self.model.config.pad_token_id)
+
+    @property
+    def word_delimiter(self) -> str:
+        """The token between words."""
+        return str(self.tokenizer.word_delimiter_token)
+
+    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """How the model computes the log-probabilities of parts of a recording; see `Recognizer`.
+
+        Raises:
+            ModelError: If it is of another package, or its feature extractor leaves something out.
+        """
+        if not isinstance(self.feature_extractor, SpeechFeatureExtractor):
+            raise ModelError(
+                f"{self.name} is none of this package's recognizers, whose frames are counted otherwise: use "
+                "transformers' pipeline."
+            )
+        if any(getattr(self.feature_extractor, key, whole) != whole for key, whole in WHOLE_SOUND.items()):
+            raise ModelError(
+                f"{self.name} does not hear all of a recording (its feature extractor has one of "
+                f"{', '.join(WHOLE_SOUND)}): train it without."
+            )
+        extractor = fit_extractor(self.feature_extractor, recording)
+
+        @torch.inference_mode()
+        def log_probs(samples: np.ndarray) -> np.ndarray:
+            try:
+                inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.device)
+            except ValueError as error:  # Too short for a frame.
+                raise AudioError(f"{recording.name} cannot be used: {error}") from error
+            output = self.model(**inputs)
+            heard = [output.logits[0]] if output.phone_logits is None else [output.logits[0], output.phone_logits[0]]
+            return torch.cat([logits.float().log_softmax(dim=-1) for logits in heard], dim=1).cpu().numpy()
+
+        return log_probs
+
+    def normalize(self, text: str) -> str:
+        """A text as the recognizer was taught to write."""
+        return normalize_for(text, self.tokenizer)
+
+    def find_file(self, name: str) -> Path | None:
+        """A file of the model's folder, or of its repository on the Hub; None if there is none."""
+        return find_model_file(local_or_hub(self.name), name, getattr(self.model.config, "_commit_hash", None))
+
+
+def local_or_hub(name: str) -> str:
+    """The folder that is meant, or the Hub id."""
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name
+
+
+def find_model_file(source: str, file_name: str, revision: str | None) -> Path | None:
+    """A file of a folder or of a repository on the Hub; None if there is none, or no way to it."""
+    found = cached_file(
+        source,
+        file_name,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else Path(found)
+
+
+__all__ = ["LoadedModel", "find_model_file", "local_or_hub"]
