@@ -15,7 +15,13 @@ MOST_LISTED = 30
 
 
 class HFSpeechError(ValueError):
-    """The base of all errors a user can cause and remedy."""
+    """The base of all errors a user can cause and remedy.
+
+    Attributes:
+        exit_status: Exit status of the command line.
+    """
+
+    exit_status = 2
 
 
 class AudioError(HFSpeechError):
@@ -32,6 +38,12 @@ class RecipeError(HFSpeechError):
 
 class TrainingError(HFSpeechError):
     """A training that cannot go on: no whole checkpoint, a loss that is no number, a full disk."""
+
+
+class PreemptedError(TrainingError):
+    """A training that was ended by a signal, and goes on when the same command is run again with `--resume`."""
+
+    exit_status = 75  # EX_TEMPFAIL
 
 
 class ModelError(HFSpeechError):

@@ -35,7 +35,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     evaluate = training_run._evaluate
 
     def note(*arguments, **options):
-        folders.append(arguments[2].name)
+        folders.append(arguments[2].run_dir.name)
         return evaluate(*arguments, **options)
 
     monkeypatch.setattr(training_run, "_evaluate", note)

@@ -12,7 +12,8 @@ import pytest
 from hf_speech.experiments import EXPERIMENTS, read_run
 from hf_speech.experiments.suite import Search, Table
 from hf_speech.training import load_recipe, train
-from hf_speech.training.preparation import make_feature_extractor, prepare
+from hf_speech.training.building import make_feature_extractor
+from hf_speech.training.preparation import prepare
 from hf_speech.training.recipe import recipe_files, recipes_dir
 
 # Layers as they are, of fewer units: what is checked is that everything fits together.

@@ -161,7 +161,7 @@ def test_the_page_can_be_made_anywhere_of_the_records(
 def test_what_is_done_is_not_trained_again(done: tuple[Place, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     place, path = done
     before = path.read_text()
-    monkeypatch.setattr(training_run, "_make_trainer", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr(training_run, "make_trainer", lambda *arguments: pytest.fail("trained again"))
     lines: list[str] = []
     run_experiments(NAMES[:-1], place, path, lines.append)
     assert path.read_text() == before

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from hf_speech.errors import TrainingError
 from hf_speech.training import load_recipe, train
-from hf_speech.training.checkpoints import FILES, disk_is_full, find_checkpoint, what_is_missing
+from hf_speech.training.checkpoints import FILES, disk_is_full, find_checkpoint, find_fault
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_what_is_cut_short_is_skipped(run: Path, name: str, share: float) -> Non
 
 
 @pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
-def test_what_is_missing_is_skipped(run: Path, name: str) -> None:
+def test_find_fault_is_skipped(run: Path, name: str) -> None:
     *_, before, last = checkpoints(run)
     (last / name).unlink()
     assert find_checkpoint(run).folder == before
@@ -57,15 +57,15 @@ def test_a_changed_byte_is_found_by_the_check_sum(run: Path) -> None:
     content = bytearray((last / "optimizer.pt").read_bytes())
     content[len(content) // 2] ^= 1
     (last / "optimizer.pt").write_bytes(content)
-    assert what_is_missing(last) == "optimizer.pt is cut short"
+    assert find_fault(last) == "optimizer.pt is cut short"
 
 
 def test_the_state_of_another_step_and_further_files(run: Path) -> None:
     last = checkpoints(run)[-1]
-    assert what_is_missing(last, also=["unaveraged.safetensors"]) == "unaveraged.safetensors is missing"
+    assert find_fault(last, also=["unaveraged.safetensors"]) == "unaveraged.safetensors is missing"
     state = json.loads((last / "trainer_state.json").read_text())
     (last / "trainer_state.json").write_text(json.dumps(state | {"global_step": 1}))
-    assert what_is_missing(last) == "trainer_state.json belongs to another step"
+    assert find_fault(last) == "trainer_state.json belongs to another step"
 
 
 def test_without_a_whole_one_training_starts_anew(run: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.training.launching import launch_two
 from hf_speech.errors import TrainingError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.averaging import WEIGHTS_FILE
-from hf_speech.training.checkpoints import what_is_missing
+from hf_speech.training.checkpoints import find_fault
 
 DRIVER = Path(__file__).with_name("faults_driver.py")
 MOMENTS = (
@@ -95,7 +95,7 @@ def test_a_full_disk_is_one_sentence_and_training_goes_on_when_there_is_room(
             train(load_recipe(tones_recipe), disk / "run")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         # The disk may have been full before the first checkpoint was whole.
-        whole = any(what_is_missing(path) is None for path in (disk / "run" / "checkpoints").glob("checkpoint-*"))
+        whole = any(find_fault(path) is None for path in (disk / "run" / "checkpoints").glob("checkpoint-*"))
         run = train(load_recipe(tones_recipe), disk / "run", resume=whole, overwrite=not whole).run_dir
         assert same(run, tones_run)
     finally:

@@ -11,6 +11,7 @@ from transformers import TrainerCallback
 
 from hf_speech.errors import RecipeError
 from hf_speech.training import load_recipe, train
+from hf_speech.training.checkpoints import write_digests
 from hf_speech.training.monitoring import SECONDS_FILE
 
 
@@ -49,6 +50,7 @@ def test_the_time_before_an_interruption_counts(tones_run: Path, tones_recipe: P
     assert 0 < took[0] < took[-1] <= json.loads((tones_run / "training.json").read_text())["seconds"]
     shutil.rmtree(checkpoints[-1])
     (checkpoints[-2] / SECONDS_FILE).write_text("1000.0")
+    write_digests(checkpoints[-2])
     result = train(load_recipe(tones_recipe), interrupted, resume=True, splits=())
     assert 1000 < result.seconds < 1100
     assert json.loads((interrupted / "training.json").read_text())["seconds"] == result.seconds

@@ -11,7 +11,7 @@ import torch
 
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.errors import RecipeError
-from hf_speech.training import load_recipe, preparation, train
+from hf_speech.training import datasets, load_recipe, train
 from hf_speech.training.profile import Profile
 
 SHORT = ["--training.num_train_epochs", "2", "--training.profile", "true"]
@@ -76,7 +76,7 @@ def test_cached_features_train_the_same_model(
 def test_features_that_are_new_in_every_epoch_are_refused_before_copies_are_made(
     tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparation, "multiply", lambda *args: pytest.fail("copies were made"))
+    monkeypatch.setattr(datasets, "multiply", lambda *args: pytest.fail("copies were made"))
     words = ["--training.cache_features", "true"]
     words += ["--augmentation.gain", "[-6, 6]", "--augmentation.tempo_copies", "[1]"]
     with pytest.raises(RecipeError, match="cache_features keeps features that augmentation would change"):

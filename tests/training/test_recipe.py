@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from hf_speech.data.corpora import FSDD
 from hf_speech.errors import HFSpeechError, RecipeError
 from hf_speech.training import find_recipe, load_recipe
-from hf_speech.training.preparation import make_feature_extractor, make_model
+from hf_speech.training.building import make_feature_extractor, make_model
 from hf_speech.training.recipe import parse_overrides, recipe_files
 
 MINIMAL = """

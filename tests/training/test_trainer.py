@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from transformers import TrainingArguments
 
-from hf_speech.training.trainer import DurationBatchSampler, LengthBatchSampler, SpeechTrainer
+from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
+from hf_speech.training.trainer import SpeechTrainer
 
 LENGTHS = np.random.default_rng(0).uniform(0.3, 3.0, 203)
 

@@ -81,12 +81,12 @@ for _verb in VERBS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; what the user can remedy is one sentence and exit status 2."""
+    """Runs the command line; what the user can remedy is one sentence and exit status 2 (75 after a preemption)."""
     use_utf8()
     try:
         app(args=arguments, prog_name="hf-speech")
     except HFSpeechError as error:
-        _fail(str(error))
+        _fail(str(error), error.exit_status)
     except OSError as error:
         _fail(describe_os_error(error))
     except RecursionError:
@@ -95,10 +95,10 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("There is not enough memory: take smaller batches, shorter recordings or a smaller model.")
 
 
-def _fail(sentence: str) -> NoReturn:
+def _fail(sentence: str, status: int = 2) -> NoReturn:
     """Prints an error, with further lines indented so that none can be taken for another error; ends the program."""
     echo(f"error: {sentence}".replace("\n", "\n  "), error=True)
-    sys.exit(2)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

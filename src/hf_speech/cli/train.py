@@ -34,7 +34,7 @@ def train(
         recipe = "digits"
     from hf_speech.training import load_recipe
     from hf_speech.training import train as train_recipe
-    from hf_speech.training.preparation import process_state
+    from hf_speech.training.processes import process_state
 
     loaded = load_recipe(recipe, [*context.args, *(["--training.profile", "true"] if profile else [])])
     result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=command_line())

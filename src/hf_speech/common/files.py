@@ -77,7 +77,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.close(handle)
         part = Path(name)
         yield part
-        part.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask())
+        part.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~current_umask())
         os.replace(part, target)
         part = None
     except (OSError, ValueError) as error:
@@ -118,11 +118,20 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
-def _umask() -> int:
+def current_umask() -> int:
     """The process's mask of permissions, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
-__all__ = ["FileError", "describe_os_error", "file_error", "replacing", "write_bytes", "write_json", "write_text"]
+__all__ = [
+    "FileError",
+    "current_umask",
+    "describe_os_error",
+    "file_error",
+    "replacing",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]

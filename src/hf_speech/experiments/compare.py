@@ -18,7 +18,7 @@ from hf_speech.experiments.runs import RunRecord, finish_run
 from hf_speech.experiments.variants import Axis, Variant, variants_of
 from hf_speech.tasks import get_task
 from hf_speech.training import load_recipe
-from hf_speech.training.preparation import make_feature_extractor
+from hf_speech.training.building import make_feature_extractor
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from hf_speech.experiments.variants import Axis, overrides_of, parse_range
 from hf_speech.inference import load_model
 from hf_speech.tasks import Task
 from hf_speech.training import load_recipe
-from hf_speech.training.preparation import make_feature_extractor
+from hf_speech.training.building import make_feature_extractor
 
 JOURNAL = "study.log"
 

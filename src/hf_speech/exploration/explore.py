@@ -22,7 +22,7 @@ from hf_speech.exploration.page import MASKS, is_ours, write_page, write_placeho
 from hf_speech.exploration.result import PAGE, Exploration
 from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.training.preparation import fit_feature_extractor, make_feature_extractor, make_model
+from hf_speech.training.building import fit_feature_extractor, make_feature_extractor, make_model
 from hf_speech.training.recipe import Recipe
 
 EXAMPLES_OF_EACH_CLASS, EXAMPLES_OF_TRANSCRIPTS = 2, 8

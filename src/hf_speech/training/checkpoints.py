@@ -1,8 +1,9 @@
-"""Which checkpoint a training may continue from: the newest one that is whole.
+"""Which checkpoint a training may continue from: the newest one that is as it was written.
 
 A checkpoint is a dozen files, written one after the other, and whatever kills a training (a power cut, a full disk, the
-scheduler of a cluster) can do it between two of them or in the middle of one. Nothing is marked as finished here: what
-is there is looked at, because a mark would only say that writing ended once, not what lies on the disk now.
+scheduler of a cluster) can do it between two of them or in the middle of one. When all are written, their digests are
+written beside them, and compared before anything is read. A checkpoint without digests (of version 0.1, or of a
+training killed just before it wrote them) is checked for missing and truncated files.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from transformers import TrainerCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.training_args import TrainingArguments
 
+from hf_speech.common.digests import digest_file
+from hf_speech.common.files import write_json
 from hf_speech.errors import TrainingError
+from hf_speech.training.processes import process_state
 
+DIGESTS_FILE = "sha256.json"
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _RANDOM_STATES = "rng_state*.pth"
@@ -39,6 +48,37 @@ class FoundCheckpoint:
     skipped: tuple[str, ...]
 
 
+class CheckpointDigests(TrainerCallback):
+    """Writes the digests of a checkpoint's files; must be the last callback, for others write files too."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Waits until every process has written its files, then writes their digests."""
+        process_state().wait_for_everyone()
+        if state.is_world_process_zero:
+            write_digests(checkpoint_folder(args, state))
+
+
+def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
+    """The folder of the checkpoint of the current step."""
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+
+
+def write_digests(checkpoint: Path) -> None:
+    """Writes the digests of all files of a checkpoint."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != DIGESTS_FILE)
+    write_json(
+        checkpoint / DIGESTS_FILE, {path.relative_to(checkpoint).as_posix(): digest_file(path) for path in files}
+    )
+
+
+def list_checkpoints(run_dir: Path) -> list[Path]:
+    """The checkpoints of a run folder, the newest first."""
+    found = {
+        int(match[1]): path for path in (run_dir / "checkpoints").glob("*") if (match := _FOLDER.fullmatch(path.name))
+    }
+    return [found[step] for step in sorted(found, reverse=True)]
+
+
 def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
     """Finds the checkpoint to continue from.
 
@@ -49,27 +89,27 @@ def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
     Raises:
         TrainingError: If there is none that is whole, saying what is wrong with those that are there.
     """
-    folder = run_dir / "checkpoints"
-    steps = {int(match[1]): path for path in folder.glob("*") if (match := _FOLDER.fullmatch(path.name))}
     skipped: list[str] = []
-    for step in sorted(steps, reverse=True):
-        fault = what_is_missing(steps[step], also)
+    for checkpoint in list_checkpoints(run_dir):
+        fault = find_fault(checkpoint, also)
         if fault is None:
-            return FoundCheckpoint(steps[step], tuple(skipped))
-        skipped.append(f"{steps[step]} is not whole ({fault})")
+            return FoundCheckpoint(checkpoint, tuple(skipped))
+        skipped.append(f"{checkpoint} is not whole ({fault})")
     reasons = f": {'; '.join(skipped)}" if skipped else ""
-    raise TrainingError(f"There is no whole checkpoint in {folder} to resume from{reasons}; train without --resume.")
+    raise TrainingError(
+        f"There is no whole checkpoint in {run_dir / 'checkpoints'} to resume from{reasons}; train without --resume."
+    )
 
 
-def what_is_missing(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
-    """What a checkpoint lacks, in a few words, or `None` if it is whole.
+def find_fault(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
+    """What is wrong with a checkpoint, in a few words, or `None` if it is whole. Nothing is unpickled.
 
     Args:
         checkpoint: Its folder, `checkpoint-STEP`.
         also: Names of further files that must be there.
     """
     random_states = sorted(path.name for path in checkpoint.glob(_RANDOM_STATES)) or [_RANDOM_STATES]
-    others = sorted(path.name for path in checkpoint.glob("*.json") if path.name not in FILES)
+    others = sorted(path.name for path in checkpoint.glob("*.json") if path.name not in (*FILES, DIGESTS_FILE))
     for name in (*FILES, *random_states, *also, *others):
         path = checkpoint / name
         if not path.is_file():
@@ -79,7 +119,27 @@ def what_is_missing(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     if not isinstance(state, dict) or checkpoint.name != f"checkpoint-{state.get('global_step')}":
         return "trainer_state.json belongs to another step"
-    return None
+    if not (checkpoint / DIGESTS_FILE).exists():
+        return None
+    try:
+        return _compare_digests(checkpoint)
+    except (OSError, ValueError, RecursionError):
+        return f"{DIGESTS_FILE} cannot be read"
+
+
+def _compare_digests(checkpoint: Path) -> str | None:
+    """The first file that is not as it was written."""
+    digests = json.loads((checkpoint / DIGESTS_FILE).read_text(encoding="utf-8"))
+    if not isinstance(digests, dict):
+        return f"{DIGESTS_FILE} cannot be read"
+    for name, digest in digests.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if digest_file(path) != digest:
+            return f"{name} is damaged"
+    added = {path.name for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth", ".bin", ".safetensors")}
+    return next((f"{name} does not belong to it" for name in sorted(added - digests.keys())), None)
 
 
 def _is_whole(path: Path) -> bool:
@@ -91,24 +151,33 @@ def _is_whole(path: Path) -> bool:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
             return True
-        with zipfile.ZipFile(path) as archive:  # torch.save writes zip archives, which hold check sums.
+        with zipfile.ZipFile(path) as archive:  # torch.save writes zip archives, which hold checksums.
             return archive.testzip() is None
-    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
+    except (OSError, ValueError, RecursionError, SafetensorError, zipfile.BadZipFile):
         return False
 
 
 def disk_is_full(error: BaseException, folder: Path) -> bool:
     """Whether an error while writing into a folder means that its disk is full.
 
-    Python says so by number, safetensors in words, and torch only that its writer failed.
+    Python reports it by number, safetensors in words, and torch only that its writer failed.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     if "no space left" in str(error).lower():
         return True
-    # Which of them it says depends on how much of the file was written.
+    # Which of them it is depends on how much of the file was written.
     writer_failed = any(words in str(error) for words in ("PytorchStreamWriter", "unexpected pos", "iostream error"))
     return writer_failed and shutil.disk_usage(folder).free < _ALMOST_NOTHING
 
 
-__all__ = ["FoundCheckpoint", "disk_is_full", "find_checkpoint", "what_is_missing"]
+__all__ = [
+    "CheckpointDigests",
+    "FoundCheckpoint",
+    "checkpoint_folder",
+    "disk_is_full",
+    "find_checkpoint",
+    "find_fault",
+    "list_checkpoints",
+    "write_digests",
+]

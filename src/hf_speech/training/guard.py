@@ -1,13 +1,12 @@
-"""Gradients that are no numbers never reach the weights.
+"""Gradients that are not finite never reach the weights.
 
-One utterance whose loss is NaN or infinite would turn every weight into NaN at the next step, and hours later somebody
-would notice. What is looked at are the gradients just before they are used: there they are those of all processes
-together, so that all of them decide alike.
+One utterance whose loss is NaN or infinite would turn every weight into NaN at the next step, unnoticed for hours. The
+gradients are checked just before they are used: there they are those of all processes together, so that all of them
+decide alike. A step that is left out leaves no trace in the running statistics of batch norm either.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +16,12 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.files import write_json
 from hf_speech.errors import TrainingError
+from hf_speech.training.processes import any_process, process_state
 
-# After so many batches in a row it is no longer the batches.
-MOST_IN_A_ROW = 10
+# After so many steps in a row the batches are not the cause.
+MAX_IN_A_ROW = 10
 
 
 class NonFiniteGuard(TrainerCallback):
@@ -29,7 +30,7 @@ class NonFiniteGuard(TrainerCallback):
     Args:
         run_dir: Where `nonfinite.json` is written.
         policy: "stop" or "skip".
-        take_files: Gives the files of the utterances of this step, and forgets them.
+        take_files: Gives the files of the utterances since its last call.
     """
 
     def __init__(self, run_dir: Path, policy: Literal["stop", "skip"], take_files: Callable[[], Sequence[str]]) -> None:
@@ -38,35 +39,53 @@ class NonFiniteGuard(TrainerCallback):
         self.take_files = take_files
         self._found: list[dict[str, Any]] = []
         self._in_a_row = 0
+        self._buffers: list[torch.Tensor] = []
 
+    @torch.no_grad()
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
+    ) -> None:
+        """Keeps the model's buffers as they are before the step."""
+        if self.policy == "skip":
+            self._buffers = [buffer.clone() for buffer in model.buffers()]
+
+    @torch.no_grad()
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Looks at the gradients.
+        """Checks the gradients, and the statistics that the forward pass has changed.
 
         Raises:
             TrainingError: If they are not finite and the policy is "stop", or too many steps in a row were left out.
         """
         files = list(self.take_files())
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all() if gradients else True
-        if finite:
+        if not any_process(process_state(), not _all_finite(model)):
             self._in_a_row = 0
             return
         self._in_a_row += 1
         self._found.append({"step": state.global_step + 1, "epoch": state.epoch, "files": files})
         file = self.file if args.world_size == 1 else self.file.with_stem(f"nonfinite-{args.process_index}")
-        file.write_text(json.dumps(self._found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        said = f"The gradients of step {state.global_step + 1} are not finite (its utterances: {file})"
+        write_json(file, self._found)
+        found = f"The gradients of step {state.global_step + 1} are not finite (its utterances: {file})"
         if self.policy == "stop":
             raise TrainingError(
-                f"{said}: listen to them, lower training.learning_rate, or leave such steps out with "
+                f"{found}: listen to them, lower training.learning_rate, or leave such steps out with "
                 "training.nonfinite_loss skip; then --resume."
             )
-        if self._in_a_row >= MOST_IN_A_ROW:
-            raise TrainingError(f"{said}, as in the {MOST_IN_A_ROW - 1} before: lower training.learning_rate.")
+        if self._in_a_row >= MAX_IN_A_ROW:
+            raise TrainingError(f"{found}, as in the {MAX_IN_A_ROW - 1} before: lower training.learning_rate.")
         for parameter in model.parameters():
             parameter.grad = None  # The optimizer leaves out what has no gradient, its momenta too.
+        for buffer, before in zip(model.buffers(), self._buffers, strict=True):
+            buffer.copy_(before)
+
+
+def _all_finite(model: torch.nn.Module) -> bool:
+    """Whether all gradients of a model and its batch norm statistics are finite."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    statistics = [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    tensors = [*gradients, *statistics]
+    return not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 __all__ = ["NonFiniteGuard"]

@@ -1,132 +1,51 @@
-"""transformers' Trainer, with what it does otherwise than utterances need.
+"""transformers' Trainer, changed where short utterances need something else.
 
-- `LengthBatchSampler`: Trainer's own grouping by length hands out each stretch of the epoch from long to short (so a
-  classifier sees its short words last) and reorders evaluation too. Here batches of similar length come in random
-  order, and evaluation keeps the rows' order.
-- `DurationBatchSampler`: batches of so many seconds, padding included, instead of so many utterances.
-- `EpochBegin`: augmentation and batches of an epoch, also of one that is resumed in its middle.
-- `ProgressReporter`: one bar for the whole training and one readable line an epoch.
+- Batches hold utterances of similar length, in random order, and evaluation keeps the order of the rows: the Trainer's
+  own grouping by length goes from long to short in each stretch of an epoch, and reorders evaluation too.
+- Batches may hold a number of seconds, padding included, instead of a number of utterances.
+- Augmentation and batches are those of the epoch, also of one that is resumed in its middle (`EpochBegin`).
+- All processes evaluate the same model, that of the first process.
+- The best checkpoint is loaded only if it is as it was written.
 """
 
 from __future__ import annotations
 
+import functools
+import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.data_loader import prepare_data_loader
-from tqdm.auto import tqdm
-from transformers import ProgressCallback, TrainerCallback
+from accelerate.utils import broadcast
+from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
-from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
 
 from hf_speech.data.dataset import TRAINERS_OWN
 from hf_speech.data.inspection import Finding
 from hf_speech.data.stream import SpeechStream
-from hf_speech.errors import CorpusError
+from hf_speech.errors import CorpusError, TrainingError
+from hf_speech.training.checkpoints import find_fault
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
-
-
-class LengthBatchSampler(torch.utils.data.Sampler[int]):
-    """Row indices such that each `batch_size` consecutive ones have similar lengths, in random order.
-
-    Rows are shuffled, sorted by length within windows of `window` batches, and the resulting batches shuffled. Only
-    seed and epoch decide, so that a resumed run continues with the same batches and all processes agree.
-
-    Args:
-        lengths: Length of each row, in any unit.
-        batch_size: Rows in a batch (of all processes together).
-        seed: Seed of the order.
-        window: Batches among which rows are sorted: the larger, the less padding and the less chance.
-    """
-
-    def __init__(self, lengths: Sequence[float], batch_size: int, seed: int = 0, window: int = 20) -> None:
-        self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.window = window
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draws another order from here on."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.lengths))
-        span = self.batch_size * self.window
-        windows = [order[start : start + span] for start in range(0, len(order), span)]
-        order = np.concatenate([rows[np.argsort(self.lengths[rows], kind="stable")] for rows in windows])
-        # The incomplete batch stays last, or the boundaries of all later ones would shift.
-        complete = len(order) // self.batch_size * self.batch_size
-        batches = order[:complete].reshape(-1, self.batch_size)
-        yield from rng.permutation(batches).flatten().tolist()
-        yield from order[complete:].tolist()
-
-
-class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
-    """Batches of row indices that fill a budget of seconds, in an order that changes with the epoch.
-
-    What a batch costs is its longest utterance times their number, padding included. Which utterances share a batch is
-    decided once, by seed: so the number of batches, from which the Trainer plans its steps, never changes.
-
-    Args:
-        durations: Seconds of each row.
-        max_seconds: Budget of a batch in seconds; a single utterance that exceeds it is a batch of its own.
-        seed: Seed of composition and order.
-        divisible_by: What the number of batches is made a multiple of, by halving the largest ones: the number of
-            processes, which must all have equally many.
-    """
-
-    def __init__(self, durations: Sequence[float], max_seconds: float, seed: int = 0, divisible_by: int = 1) -> None:
-        self.seed = seed
-        self.epoch = 0
-        rng = np.random.default_rng(seed)
-        # A tenth of jitter, so that it is not always the same neighbors by length that meet.
-        order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
-        self.batches: list[list[int]] = []
-        longest = 0.0
-        for index in order.tolist():
-            longest = max(longest, durations[index])
-            if not self.batches or longest * (len(self.batches[-1]) + 1) > max_seconds:
-                self.batches.append([])
-                longest = durations[index]
-            self.batches[-1].append(index)
-        while len(self.batches) % divisible_by and max(map(len, self.batches)) > 1:
-            largest = max(self.batches, key=len)
-            self.batches.append(largest[len(largest) // 2 :])
-            del largest[len(largest) // 2 :]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draws another order from here on."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for index in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.batches)):
-            yield list(self.batches[index])
+from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
 
 
 class SpeechTrainer(SnapshotPushes):
     """Trainer for a `SpeechDataset` or a `SpeechStream`.
 
     Attributes:
-        left_out: The utterances of a stream that could not be learned from, in this process.
+        left_out: The utterances of a stream that could not be used, in this process.
 
     Args:
         group_by_length: Whether training batches hold utterances of similar length.
         max_batch_seconds: Seconds of sound in a training batch of each process, padding included, instead of a number
             of utterances.
-        profile: Takes where the time goes, if anybody wants to know.
+        profile: Measures where the time goes, if given.
         **kwargs: Arguments of `transformers.Trainer`.
     """
 
@@ -166,11 +85,21 @@ class SpeechTrainer(SnapshotPushes):
         try:
             batches = super().get_batch_samples(*args, **kwargs)
         except CorpusError as error:
-            # Of a loader's process, an error arrives with the traceback it had there.
+            # An error in a loader process arrives with its traceback.
             raise CorpusError(str(error).strip().rpartition(f"{CorpusError.__name__}: ")[2]) from error
         if self.profile is not None:
             self.profile.add_wait(time.perf_counter() - start)
         return batches
+
+    def summary(self) -> dict[str, Any]:
+        """Prints what was left out of a stream and where the time went, and gives what of it is to be kept."""
+        if self.left_out.count:
+            example = self.left_out.examples[0]
+            print(f"{self.left_out.count:,} utterances of the stream were left out, such as: {example}")
+        if self.profile is None:
+            return {}
+        print(self.profile)
+        return {"profile": self.profile.to_dict()}
 
     def take_files(self) -> list[str]:
         """The files of the utterances since the last call, in this process."""
@@ -186,17 +115,43 @@ class SpeechTrainer(SnapshotPushes):
         return self._sampler
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """The training loader: of utterances, of seconds, or of a stream."""
+        """The training loader: batches of utterances, of seconds, or of a stream."""
         if isinstance(self.train_dataset, SpeechStream):
-            return self._stream_loader(self.train_dataset)
+            return _shielded(self._stream_loader(self.train_dataset))
         if self.max_batch_seconds is None:
-            return super().get_train_dataloader()
-        return self._duration_loader(self.max_batch_seconds)
+            return _shielded(super().get_train_dataloader())
+        return _shielded(self._duration_loader(self.max_batch_seconds))
+
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader:
+        """The evaluation loader."""
+        return _shielded(super().get_eval_dataloader(*args, **kwargs))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluates the model of the first process in all of them: their batch norm statistics differ until then."""
+        if self.args.world_size > 1:
+            for buffer in self.model.buffers():
+                buffer.copy_(broadcast(buffer))
+        metrics: dict[str, float] = super().evaluate(*args, **kwargs)
+        return metrics
+
+    def _load_best_model(self) -> None:
+        """Loads the best checkpoint, if it is as it was written.
+
+        Raises:
+            TrainingError: If it is not.
+        """
+        best = Path(str(self.state.best_model_checkpoint))
+        if (fault := find_fault(best)) is not None:
+            raise TrainingError(
+                f"The best checkpoint {best} is not whole ({fault}): go on with --resume and "
+                "--training.load_best_model_at_end false to keep the last weights, or train again."
+            )
+        super()._load_best_model()
 
     def set_epoch(self, epoch: int) -> None:
         """Draws augmentation and batches of an epoch; `EpochBegin` calls it."""
         dataset: Any = self.train_dataset
-        if not hasattr(dataset, "durations"):  # The loader tells a stream.
+        if not hasattr(dataset, "durations"):  # A stream gets the epoch from its loader.
             return
         dataset.set_epoch(epoch)
         if isinstance(self._sampler, LengthBatchSampler):
@@ -209,22 +164,22 @@ class SpeechTrainer(SnapshotPushes):
         dataset: Any = self.train_dataset
         seed = self.args.data_seed or self.args.seed
         self._sampler = DurationBatchSampler(dataset.durations, max_seconds, seed, self.args.world_size)
-        # The processes have equally many batches already; accelerate evens them out by repeating utterances, which
-        # evaluation needs.
+        # The processes have equally many batches already. accelerate would repeat utterances to make them even, which
+        # only evaluation needs.
         evens, self.accelerator.even_batches = self.accelerator.even_batches, False
         loader = self.accelerator.prepare(self._plain_loader(batch_sampler=self._sampler))
         self.accelerator.even_batches = evens
         return loader
 
     def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader:
-        """A loader of a stream, of which each process has its own part already."""
+        """A loader of a stream, which gives each process its own part."""
         loader = self._plain_loader(batch_size=stream.batch_size)
-        # Left to itself, accelerate would read everything in the first process and hand it out.
+        # By default, accelerate reads everything in the first process and sends it to the others.
         alone = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
         return prepare_data_loader(loader, self.args.device, put_on_device=True, **alone)
 
     def _plain_loader(self, **batches: Any) -> torch.utils.data.DataLoader:
-        """A loader of the training split that accelerate has not seen yet."""
+        """A loader of the training split, not prepared by accelerate."""
         return torch.utils.data.DataLoader(
             self.train_dataset,
             collate_fn=self.data_collator,
@@ -234,11 +189,26 @@ class SpeechTrainer(SnapshotPushes):
         )
 
 
-class EpochBegin(TrainerCallback):
-    """Tells which epoch begins, also when a training goes on in the middle of one.
+def _shielded(loader: torch.utils.data.DataLoader) -> torch.utils.data.DataLoader:
+    """The same loader, whose processes survive a signal to the whole process group until the checkpoint is written."""
+    loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
+    return loader
 
-    The Trainer tells its loader alone. Of the loader that skips what has been seen, accelerate does not hand it on to
-    dataset and samplers in all cases; and then the rest of that epoch would be another than it was.
+
+def _init_worker(other: Callable[[int], None] | None, worker: int) -> None:
+    """Ignores the first request to end: a second one comes when the training process has no more need of the worker."""
+    if other is not None:
+        other(worker)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+class EpochBegin(TrainerCallback):
+    """Sets the epoch of dataset and samplers, also when a training is resumed in the middle of one.
+
+    The Trainer sets it in its loader alone. The loader that skips the batches already trained on does not pass it on to
+    dataset and samplers in all cases, and the rest of that epoch would differ.
 
     Args:
         set_epoch: Takes the number of the epoch, from 0.
@@ -250,75 +220,8 @@ class EpochBegin(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hands it on."""
+        """Sets the epoch."""
         self._set_epoch(int((state.epoch or 0.0) + 1e-6))
 
 
-class ProgressReporter(ProgressCallback):
-    """A progress bar over all steps, and a line of words after each evaluation instead of a dictionary.
-
-    Without a validation split there is a line after each epoch.
-    """
-
-    def __init__(self, metric: str) -> None:
-        super().__init__()
-        self.metric = metric
-        self._training_loss = float("nan")
-        self.prediction_bar: Any = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Opens the bar."""
-        self.current_step = 0
-        if state.is_world_process_zero:
-            self.training_bar = tqdm(total=state.max_steps, desc="Training", unit="step", dynamic_ncols=True)
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        """Logs the loss, however few steps the epoch had."""
-        control.should_log = True
-        return control
-
-    def on_prediction_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        eval_dataloader: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Shows a second bar while the validation split is run, and takes it away afterwards."""
-        if state.is_world_process_zero and self.prediction_bar is None:
-            total = len(eval_dataloader) if has_length(eval_dataloader) else None
-            self.prediction_bar = tqdm(total=total, desc="Validating", unit="batch", leave=False, delay=1)
-        if self.prediction_bar is not None:
-            self.prediction_bar.update(1)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Shows the loss on the bar; writes a line when an evaluation is logged, or an epoch without one has ended."""
-        if not state.is_world_process_zero or self.training_bar is None or logs is None:
-            return
-        if "loss" in logs:
-            self._training_loss = float(logs["loss"])
-            self.training_bar.set_postfix(loss=f"{self._training_loss:.3f}")
-            epoch = state.epoch or 0.0
-            if args.eval_strategy == IntervalStrategy.NO and epoch.is_integer():
-                self.training_bar.write(f"epoch {epoch:5.1f}   loss {self._training_loss:6.3f}")
-        if "eval_loss" in logs:
-            by_steps = args.eval_strategy == IntervalStrategy.STEPS
-            when = f"step {state.global_step:7,}" if by_steps else f"epoch {state.epoch or 0:5.1f}"
-            line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
-            value = logs.get(f"eval_{self.metric}")
-            self.training_bar.write(line if value is None else f"{line}   {self.metric} {value:7.2%}")
-
-
-__all__ = ["LengthBatchSampler", "ProgressReporter", "SpeechTrainer"]
+__all__ = ["EpochBegin", "SpeechTrainer"]

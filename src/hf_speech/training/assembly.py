@@ -1,0 +1,120 @@
+"""The Trainer of a recipe, with the callbacks that it asks for, in the order in which they must be called."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback
+
+from hf_speech.data.dataset import SpeechCollator
+from hf_speech.data.stream import SpeechStream
+from hf_speech.errors import RecipeError
+from hf_speech.training.averaging import WeightAveraging
+from hf_speech.training.checkpoints import CheckpointDigests
+from hf_speech.training.guard import NonFiniteGuard
+from hf_speech.training.monitoring import GradientHistograms
+from hf_speech.training.options import TrainingOptions
+from hf_speech.training.preemption import Preemption
+from hf_speech.training.preparation import Parts
+from hf_speech.training.processes import process_state
+from hf_speech.training.profile import Profile
+from hf_speech.training.progress import ProgressReporter
+from hf_speech.training.recipe import Recipe
+from hf_speech.training.trainer import SpeechTrainer
+
+# A stream has no epochs to evaluate after: share of all steps between two evaluations.
+EVALUATIONS_OF_A_STREAM = 0.05
+
+
+def make_trainer(
+    recipe: Recipe,
+    parts: Parts,
+    run_dir: Path,
+    checkpoint: str | None,
+    preemption: Preemption,
+    callbacks: Sequence[TrainerCallback],
+) -> SpeechTrainer:
+    """Makes the Trainer.
+
+    Args:
+        recipe: The resolved recipe.
+        parts: What it was made into.
+        run_dir: The run folder.
+        checkpoint: The checkpoint that training continues from.
+        preemption: Listens to signals.
+        callbacks: Further callbacks.
+
+    Raises:
+        RecipeError: If transformers refuses the options.
+    """
+    options, task, validation = recipe.training, recipe.task, parts.datasets.get("validation")
+    if options.eval_steps is None and isinstance(parts.datasets["train"], SpeechStream):
+        options = dataclasses.replace(options, eval_steps=EVALUATIONS_OF_A_STREAM)
+    arguments = options.training_arguments(
+        run_dir, task.best_metric, task.greater_is_better, validates=validation is not None
+    )
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        lines = task.sample_lines(prediction, parts.tokenizer)
+        if lines and process_state().is_main_process:
+            tqdm.write("\n".join(lines))
+        return task.compute_metrics(prediction, parts.tokenizer)
+
+    trainer = SpeechTrainer(
+        model=parts.model,
+        args=arguments,
+        group_by_length=options.group_by_length,
+        max_batch_seconds=options.max_batch_seconds,
+        profile=Profile(options.dataloader_num_workers) if options.profile else None,
+        data_collator=SpeechCollator(parts.extractor, task.collate_targets),
+        train_dataset=parts.datasets["train"],
+        eval_dataset=validation,
+        processing_class=parts.extractor,
+        compute_metrics=compute_metrics,
+        preprocess_logits_for_metrics=task.preprocess_logits_for_metrics,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(ProgressReporter(str(arguments.metric_for_best_model).removeprefix("eval_")))
+    trainer.add_callback(preemption)
+    for callback in _chosen_callbacks(options, trainer, run_dir, checkpoint):
+        trainer.add_callback(callback)
+    for callback in (*callbacks, CheckpointDigests(), preemption.stop_when_saved):
+        trainer.add_callback(callback)
+    return trainer
+
+
+def _chosen_callbacks(
+    options: TrainingOptions, trainer: SpeechTrainer, run_dir: Path, checkpoint: str | None
+) -> Iterator[TrainerCallback]:
+    if options.early_stopping_patience is not None:
+        yield EarlyStoppingCallback(options.early_stopping_patience)
+    yield NonFiniteGuard(run_dir, options.nonfinite_loss, trainer.take_files)
+    if options.weight_averaging:
+        yield WeightAveraging(options.weight_averaging, checkpoint)
+    if process_state().is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:
+        yield TensorBoardCallback(writer)
+        if options.gradient_histograms:
+            yield GradientHistograms(writer)
+
+
+def _tensorboard_writer(report_to: str, run_dir: Path) -> Any:
+    """A TensorBoard writer into the run folder, or `None` where it is not wanted or, with "auto", not installed."""
+    if report_to not in ("auto", "tensorboard"):
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        if report_to == "auto":
+            return None
+        raise RecipeError(
+            "training.report_to is tensorboard, which is not installed: pip install 'hf_speech[tensorboard]'."
+        ) from error
+    return SummaryWriter(str(run_dir / "logs"))
+
+
+__all__ = ["make_trainer"]

@@ -1,0 +1,77 @@
+"""The feature extractor and the model of a recipe, fitted to each other and to the corpus."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from datasets import DatasetDict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, PreTrainedModel
+
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import RecipeError
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.recipe import Recipe
+
+
+def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
+    """Makes the recipe's feature extractor.
+
+    Raises:
+        RecipeError: If the extractor refuses the section's values.
+    """
+    try:
+        return SpeechFeatureExtractor(**recipe.features)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"The recipe's section features: {error}") from error
+
+
+def fit_feature_extractor(extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> None:
+    """Fits global statistics, where the extractor normalizes by them, on the training split alone."""
+    if extractor.normalization == "global":
+        rows = corpus["train"]["audio"]
+        extractor.fit_global_statistics(read_audio(audio, extractor.sampling_rate) for audio in rows)
+
+
+def make_model(
+    recipe: Recipe,
+    extractor: SpeechFeatureExtractor,
+    corpus: DatasetDict,
+    tokenizer: Any = None,
+    lexicon: Any = None,
+) -> PreTrainedModel:
+    """Makes the recipe's model with fresh weights, fitted to the extractor's features and the corpus's targets.
+
+    Raises:
+        RecipeError: If the configuration refuses the section's values.
+    """
+    config_class = CONFIG_MAPPING[recipe.model_type]
+    derived = {
+        "input_size": extractor.feature_size,
+        "hop_length": extractor.hop_length,
+        "num_deltas": extractor.num_deltas,
+    }
+    if lexicon is not None:
+        if not recipe.model.get("intermediate_ctc_weight"):
+            raise RecipeError(
+                "text.lexicon teaches the middle layer alone: set model.intermediate_ctc_weight, say to 0.3."
+            )
+        derived["num_phones"] = lexicon.num_ids
+    fitting = {name: value for name, value in derived.items() if name in inspect.signature(config_class).parameters}
+    try:
+        config = config_class(**recipe.model, **recipe.task.config_arguments(corpus, tokenizer), **fitting)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"The recipe's section model: {reason}") from error
+    config.task = recipe.task.name
+    model: PreTrainedModel = recipe.task.auto_model_class.from_config(config)
+    return model
+
+
+def count_logit_frames(model: PreTrainedModel, extractor: SpeechFeatureExtractor, seconds: float) -> int:
+    """The number of logit frames that a model gives for a sound of so many seconds."""
+    return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
+
+
+__all__ = ["count_logit_frames", "fit_feature_extractor", "make_feature_extractor", "make_model"]

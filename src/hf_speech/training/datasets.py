@@ -1,0 +1,118 @@
+"""The datasets of a recipe: the training split, augmented, in memory or as a stream; the validation split as it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import DatasetDict
+
+from hf_speech.data.copies import multiply
+from hf_speech.data.corpora import RowStream
+from hf_speech.data.dataset import SpeechDataset, count_variants
+from hf_speech.data.stream import Admission, SpeechStream
+from hf_speech.errors import RecipeError
+from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.recipe import Recipe
+
+
+def make_datasets(
+    recipe: Recipe,
+    extractor: SpeechFeatureExtractor,
+    corpus: DatasetDict,
+    tokenizer: Any = None,
+    lexicon: Any = None,
+    stream: SpeechStream | None = None,
+) -> dict[str, SpeechDataset | SpeechStream]:
+    """Makes the training split (with its copies, augmented; or a stream), and a validation split (as it is) if any."""
+    if recipe.augmentation.joining and not recipe.task.can_join:
+        raise RecipeError(
+            f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
+        )
+    if recipe.training.cache_features:
+        count_variants(recipe.augmentation)  # Refuses what cannot be kept, before copies are made.
+    encode_target = functools.partial(recipe.task.encode_target, tokenizer=tokenizer)
+    join_targets = functools.partial(recipe.task.join_targets, tokenizer=tokenizer)
+
+    rows = {split: corpus[split] for split in ("train", "validation")}
+    if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
+        pitches = recipe.augmentation.pitch_copies or [0.0]
+        rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches)
+    datasets: dict[str, SpeechDataset | SpeechStream] = {}
+    for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
+        if split == "train" and stream is not None:
+            datasets[split] = stream
+            continue
+        if not rows[split]:
+            continue
+        datasets[split] = dataset = SpeechDataset(
+            rows[split],
+            extractor.sampling_rate,
+            encode_target,
+            augmentation,
+            recipe.training.seed,
+            encode_phones=(
+                functools.partial(_encode_phones, recipe, lexicon) if lexicon is not None and split == "train" else None
+            ),
+            join_targets=join_targets,
+        )
+        if recipe.training.cache_features:
+            dataset.cache_features(extractor, f"Computing the features of {split}")
+        else:
+            dataset.keep_decoded(f"Reading {split}")
+    return datasets
+
+
+def make_stream(
+    recipe: Recipe,
+    source: RowStream,
+    sampling_rate: int,
+    state: PartialState,
+    frames_of: Callable[[float], int],
+    tokenizer: Any = None,
+    lexicon: Any = None,
+) -> SpeechStream:
+    """Makes this process's part of a training split that is read while training.
+
+    Raises:
+        RecipeError: If the recipe asks for what needs the whole split beforehand, or does not say when training ends.
+    """
+    options, corpus, augmentation = recipe.training, recipe.corpus, recipe.augmentation
+    if options.max_steps <= 0:
+        raise RecipeError("A stream has no last epoch: say after how many steps training ends, as training.max_steps.")
+    for key, wanted in (
+        ("augmentation.joining", augmentation.joining),
+        ("augmentation.tempo_copies", augmentation.tempo_copies),
+        ("augmentation.pitch_copies", augmentation.pitch_copies),
+        ("training.cache_features", options.cache_features),
+        ("training.max_batch_seconds", options.max_batch_seconds),
+    ):
+        if wanted:
+            raise RecipeError(f"{key} needs all utterances beforehand, and a stream does not have them: leave it out.")
+    task = recipe.task
+    examine = functools.partial(task.examine_target, frames_of=frames_of, tokenizer=tokenizer, options=recipe.text)
+    encode_phones = None if lexicon is None else functools.partial(_encode_phones, recipe, lexicon)
+    return SpeechStream(
+        source,
+        sampling_rate,
+        functools.partial(task.encode_target, tokenizer=tokenizer),
+        Admission(corpus.min_duration, corpus.max_duration, corpus.bad_rows, examine),
+        augmentation,
+        options.seed,
+        batch_size=options.per_device_train_batch_size,
+        **({} if options.group_by_length else {"window": 1}),
+        process=(state.process_index, state.num_processes),
+        encode_phones=encode_phones,
+    )
+
+
+def _encode_phones(recipe: Recipe, lexicon: Any, row: Mapping[str, Any]) -> torch.Tensor:
+    """The phone ids of a row's transcript."""
+    phones: torch.Tensor = lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
+    return phones
+
+
+__all__ = ["make_datasets", "make_stream"]

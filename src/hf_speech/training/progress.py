@@ -1,0 +1,113 @@
+"""How a training reports on itself: one bar for all steps in a terminal, plain lines in a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tqdm.auto import tqdm
+from transformers import ProgressCallback
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer_utils import IntervalStrategy, has_length
+from transformers.training_args import TrainingArguments
+
+# Seconds between two lines about steps where there is no bar.
+SECONDS_BETWEEN_LINES = 60.0
+
+
+class ProgressReporter(ProgressCallback):
+    """A line after each evaluation, or after each epoch without one, and a progress bar over all steps in a terminal.
+
+    Args:
+        metric: The metric of the line, without "eval_".
+        live: Whether to draw bars; by default, whether the error stream is a terminal.
+    """
+
+    def __init__(self, metric: str, live: bool | None = None) -> None:
+        super().__init__()
+        self.metric = metric
+        self.live = sys.stderr.isatty() if live is None else live
+        self._training_loss = float("nan")
+        self._last_line = 0.0
+        self.prediction_bar: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Opens the bar."""
+        self.current_step = state.global_step
+        self._last_line = time.monotonic()
+        if state.is_world_process_zero and self.live:
+            self.training_bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="Training", unit="step", dynamic_ncols=True
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Moves the bar."""
+        if self.training_bar is not None:
+            super().on_step_end(args, state, control, **kwargs)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Closes the bar."""
+        if self.training_bar is not None:
+            super().on_train_end(args, state, control, **kwargs)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Logs the loss, however few steps the epoch had."""
+        control.should_log = True
+        return control
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Shows a second bar while the validation split is run, and takes it away afterwards."""
+        if state.is_world_process_zero and self.live and self.prediction_bar is None:
+            total = len(eval_dataloader) if has_length(eval_dataloader) else None
+            self.prediction_bar = tqdm(total=total, desc="Validating", unit="batch", leave=False, delay=1)
+        if self.prediction_bar is not None:
+            self.prediction_bar.update(1)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Shows the loss on the bar; writes a line when an evaluation is logged, or an epoch without one has ended."""
+        if not state.is_world_process_zero or logs is None:
+            return
+        by_steps = args.eval_strategy == IntervalStrategy.STEPS
+        epoch = state.epoch or 0.0
+        when = f"step {state.global_step:7,}" if by_steps else f"epoch {epoch:5.1f}"
+        if "loss" in logs:
+            self._training_loss = float(logs["loss"])
+            if self.training_bar is not None:
+                self.training_bar.set_postfix(loss=f"{self._training_loss:.3f}")
+            if args.eval_strategy == IntervalStrategy.NO and epoch.is_integer():
+                self._write(f"{when}   loss {self._training_loss:6.3f}")
+            elif not self.live and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+                step = f"step {state.global_step:,} of {state.max_steps:,}"
+                self._write(f"epoch {epoch:5.1f}   loss {self._training_loss:6.3f}   {step}")
+        if "eval_loss" in logs:
+            line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
+            value = logs.get(f"eval_{self.metric}")
+            self._write(line if value is None else f"{line}   {self.metric} {value:7.2%}")
+
+    def _write(self, line: str) -> None:
+        self._last_line = time.monotonic()
+        tqdm.write(line)
+
+
+__all__ = ["ProgressReporter"]

@@ -1,0 +1,100 @@
+"""Which utterances share a batch: those of similar length, so that little of it is padding, in random order.
+
+Only seed and epoch decide, so that a resumed run continues with the same batches and all processes agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+
+class LengthBatchSampler(torch.utils.data.Sampler[int]):
+    """Row indices such that each `batch_size` consecutive ones have similar lengths, in random order.
+
+    Rows are shuffled, sorted by length within windows of `window` batches, and the resulting batches shuffled. Only
+    seed and epoch decide, so that a resumed run continues with the same batches and all processes agree.
+
+    Args:
+        lengths: Length of each row, in any unit.
+        batch_size: Rows in a batch (of all processes together).
+        seed: Seed of the order.
+        window: Batches among which rows are sorted: the larger, the less padding and the less chance.
+    """
+
+    def __init__(self, lengths: Sequence[float], batch_size: int, seed: int = 0, window: int = 20) -> None:
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.window = window
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draws another order from here on."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.lengths))
+        # The incomplete batch is last, so that the boundaries of the others do not shift; its rows are of any length.
+        complete = len(order) // self.batch_size * self.batch_size
+        order, rest = order[:complete], order[complete:]
+        span = self.batch_size * self.window
+        windows = [order[start : start + span] for start in range(0, len(order), span)]
+        batches = [rows[np.argsort(self.lengths[rows], kind="stable")].reshape(-1, self.batch_size) for rows in windows]
+        if batches:
+            yield from rng.permutation(np.concatenate(batches)).flatten().tolist()
+        yield from rest.tolist()
+
+
+class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
+    """Batches of row indices that fill a budget of seconds, in an order that changes with the epoch.
+
+    What a batch costs is its longest utterance times their number, padding included. Which utterances share a batch is
+    decided once, by seed: so the number of batches, from which the Trainer plans its steps, never changes.
+
+    Args:
+        durations: Seconds of each row.
+        max_seconds: Budget of a batch in seconds; a single utterance that exceeds it is a batch of its own.
+        seed: Seed of composition and order.
+        divisible_by: What the number of batches is made a multiple of, by halving the largest ones: the number of
+            processes, which must all have equally many.
+    """
+
+    def __init__(self, durations: Sequence[float], max_seconds: float, seed: int = 0, divisible_by: int = 1) -> None:
+        self.seed = seed
+        self.epoch = 0
+        rng = np.random.default_rng(seed)
+        # A tenth of jitter, so that it is not always the same neighbors by length that meet.
+        order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
+        self.batches: list[list[int]] = []
+        longest = 0.0
+        for index in order.tolist():
+            longest = max(longest, durations[index])
+            if not self.batches or longest * (len(self.batches[-1]) + 1) > max_seconds:
+                self.batches.append([])
+                longest = durations[index]
+            self.batches[-1].append(index)
+        while len(self.batches) % divisible_by and max(map(len, self.batches)) > 1:
+            largest = max(self.batches, key=len)
+            self.batches.append(largest[len(largest) // 2 :])
+            del largest[len(largest) // 2 :]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draws another order from here on."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for index in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.batches)):
+            yield list(self.batches[index])
+
+
+__all__ = ["DurationBatchSampler", "LengthBatchSampler"]
