@@ -209,7 +209,7 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
             def opinion(texts: Sequence[str]) -> np.ndarray:
                 return options.phone_weight * pronounced(lexicon, phones, texts)
 
-        return search.decode(letters, seconds_per_frame=frame, num_best=num_best, second_opinion=opinion)
+        return search.decode(letters, seconds_per_frame=frame, num_best=num_best, rescorer=rescorer)
 
     return decode
 
