@@ -10,8 +10,8 @@ and a rescorer may then add to the scores of the texts that were found.
 Four things are added to flashlight, each with a test:
 
 * Given the path of a language model, flashlight ties the ids of its words to the order of a hash table. That is
-  harmless with a lexicon; without one, tokens get the scores of other tokens. So the language model is opened here, with
-  its words in order.
+  harmless with a lexicon; without one, tokens get the scores of other tokens. So the language model is opened here,
+  with its words in order.
 * With a lexicon, a word is complete only at a word delimiter, but utterances end without one: a last frame that is
   certainly a delimiter is appended.
 * Without a lexicon there is no word score, and hypotheses that differ only in superfluous delimiters are kept apart:
@@ -211,7 +211,7 @@ class BeamSearchDecoder:
         return scores
 
     def _emissions(self, log_probs: np.ndarray) -> np.ndarray:
-        """Flashlight's input `(frames, tokens)`: with a column for a delimiter, and a frame to complete the last word."""
+        """Flashlight's input `(frames, tokens)`, with a column for a delimiter and a frame to end the last word."""
         num_frames = len(log_probs)
         extra = self.lexicon is not None
         emissions = np.full((num_frames + extra, len(self._tokens)), FLOOR, dtype=np.float32)

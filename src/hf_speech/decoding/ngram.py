@@ -285,7 +285,7 @@ class ArpaModel:
 def _parse(
     lines: Iterable[str], name: str, max_order: int | None
 ) -> tuple[int, dict[Ngram, float], dict[Ngram, float], bool]:
-    """The arguments of `ArpaModel`: log10 of the probabilities and back-off weights, and whether it is of characters."""
+    """The arguments of `ArpaModel`; probabilities and back-off weights are base 10 logarithms."""
     log10s: dict[Ngram, float] = {}
     backoffs: dict[Ngram, float] = {}
     promised: dict[int, int] = {}

@@ -1,7 +1,7 @@
 """The words that a beam search can recognize, and how a model's tokens spell them.
 
 Words are compared in Unicode's NFC, and spelled in the form for which the model has tokens: a language model may have
-an accent as part of its letter where the acoustic model has it as a character of its own.
+an accent as part of its letter where the acoustic model has it as a character of its own, or another apostrophe.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Collection, Iterable
 
 from hf_speech.common.reading import read_lines
-from hf_speech.common.text import same_form
+from hf_speech.common.text import plain_apostrophes, same_form
 from hf_speech.decoding.hypothesis import shorten
 from hf_speech.decoding.ngram import ArpaModel
 from hf_speech.errors import HFSpeechError
@@ -21,7 +21,8 @@ PathLike = str | os.PathLike[str]
 
 def spell(word: str, letters: Collection[str]) -> str | None:
     """Return the form of a word that consists of the given letters, or None if there is none."""
-    forms = (word, same_form(word), unicodedata.normalize("NFD", word))
+    plain = plain_apostrophes(same_form(word))
+    forms = (word, same_form(word), unicodedata.normalize("NFD", word), plain, unicodedata.normalize("NFD", plain))
     return next((form for form in forms if form and all(character in letters for character in form)), None)
 
 
