@@ -21,10 +21,11 @@ from hf_speech.data.corpora import CORPORA
 from hf_speech.data.corpora.emotions import EmotionCorpus
 from hf_speech.errors import PublishError
 from hf_speech.publishing import check_card, render_card
-from hf_speech.publishing.card import page as card_module
+from hf_speech.publishing.card import page, templates
+from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.facts import read_facts
 from hf_speech.publishing.card.metadata import eval_results
-from hf_speech.publishing.card.words import corpus_facts, percent
+from hf_speech.publishing.card.words import percent
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 DIGITS, AN4 = PRETRAINED / "fsdd-digits", PRETRAINED / "an4"
@@ -109,7 +110,7 @@ def test_cards_have_every_part(folder: Path) -> None:
     for speaker, row in report["per_speaker"].items():
         assert f"| {speaker} | {row['num_utterances']} | {100 * row[main]:.1f} % |" in content
     assert f"{1 / report['real_time_factor']:,.0f} times as fast as real time" in content
-    assert report["command"] in content
+    assert f"    hf-speech evaluate anna/x@v1 --corpus {report['corpus']} --split test --data_dir DIR\n" in content
     assert report["corpus_fingerprint"] in content
     for link in re.findall(r"\]\(([^)#]+)\)", content):
         assert link.startswith("http") or link == "LICENSE" or (folder / link).is_file(), link
@@ -123,7 +124,7 @@ def test_cards_have_every_part(folder: Path) -> None:
 def test_each_task_and_corpus_in_its_own_words(digits_card: str, known: Path, an4_card: str) -> None:
     assert "zero, one, two, three, four, five, six, seven, eight, nine" in digits_card
     assert "cc-by-sa-4.0" in digits_card
-    assert "All voices of the test split were also trained on." in digits_card
+    assert "All speakers of the test split were also trained on." in digits_card
     assert "](evaluation/test-confusions.png)" in digits_card
     for name, row in figures(known)["per_class"].items():
         cells = " | ".join(f"{percent(row[key])} %" for key in ("precision", "recall", "f1"))
@@ -131,7 +132,7 @@ def test_each_task_and_corpus_in_its_own_words(digits_card: str, known: Path, an
     assert "LSTM" in digits_card
     assert "by speakers who were then not trained on" in an4_card
     assert "--language_model language_model.arpa" in an4_card
-    assert "It hears a recording to its end before it writes" in an4_card
+    assert "It needs the whole recording before it writes anything" in an4_card
     assert "A frame spans 40 ms" in an4_card
     assert "None of the voices" not in an4_card
 
@@ -157,8 +158,8 @@ def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
     card = render_card(digits, repo_id="anna/digits")
     check_card(card, digits)
     assert CORPORA[name].title in card
-    assert (CORPORA[name].license or "not recorded" if name != "synthetic" else "none: the sounds") in card
-    assert ("It knows how actors play emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
+    assert (CORPORA[name].license or "not recorded" if name != "synthetic" else "none: the speech") in card
+    assert ("It recognizes how actors portray emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
     language = CORPORA[name].language
     assert ModelCard(card).data.language == (None if language is None else [language])
 
@@ -176,34 +177,34 @@ def test_held_out_voice(digits: Path) -> None:
     recipe = (digits / "recipe.yaml").read_text()
     (digits / "recipe.yaml").write_text(recipe.replace("holdout_speaker: null", "holdout_speaker: theo"))
     card = render_card(digits, repo_id="anna/digits")
-    assert "The test split is all there is of the speaker theo" in card
-    assert "All voices of the test split" not in card
+    assert "The test split is all recordings of the speaker theo" in card
+    assert "All speakers of the test split" not in card
 
 
 # The corpus, its options, and what the card must and must not say of them.
 SPLITS = (
-    ("fsdd", {"split": "official"}, ["5 to 9 for validation", "All voices of the test split were"], []),
-    ("fsdd", {"split": "random"}, ["They were split at random.", "All voices of the test split were"], ["official"]),
+    ("fsdd", {"split": "official"}, ["5 to 9 for validation", "All speakers of the test split were"], []),
+    ("fsdd", {"split": "random"}, ["They were split at random.", "All speakers of the test split were"], ["official"]),
     (
         "fsdd",
         {"split": "official", "validation_speaker": "theo"},
-        ["The other clips of the speaker theo are for validation", "All voices of the test split but that of theo"],
+        ["The other clips of the speaker theo are for validation", "All speakers of the test split but theo"],
         ["5 to 9 for validation"],
     ),
     (
         "fsdd",
         {"holdout_speaker": "theo", "validation_speaker": "lucas"},
-        ["all there is of the speaker theo", "The validation split is all there is of the speaker lucas"],
+        ["all recordings of the speaker theo", "The validation split is all recordings of the speaker lucas"],
         ["official"],
     ),
-    ("an4", {}, ["; the validation split was taken out of the training utterances"], []),
+    ("an4", {}, ["; the validation split was taken from the training utterances"], []),
     ("crema_d", {"split": "speakers"}, ["Training and test have no speaker in common."], []),
     ("crema_d", {"split": "random"}, ["every sentence of the test split was also trained on"], ["in common"]),
-    ("speech_commands", {"classes": "12"}, ["other words are `unknown`; stretches of noise are `silence`"], []),
+    ("speech_commands", {"classes": "12"}, ["other words are `unknown`; pieces of noise are `silence`"], []),
     (
         "speech_commands",
         {"classes": "12", "unknown_fraction": 0.0, "silence_fraction": 0.0},
-        ["Ten commands are classes of their own."],
+        ["Ten commands are classes."],
         ["no official split"],
     ),
 )
@@ -241,8 +242,8 @@ def test_splits_are_those_of_the_recipe(
 @pytest.mark.parametrize(
     ("name", "split", "said", "unsaid"),
     [
-        ("an4", "validation", "The official test split has voices of its own.", "validation split"),
-        ("fsdd", "test", "All voices of the validation split were also trained on", "test split"),
+        ("an4", "validation", "The official test split has its own speakers.", "validation split"),
+        ("fsdd", "test", "All speakers of the validation split were also trained on", "test split"),
         ("crema_d", "test", "It was split at random, which flatters", "test split"),
     ],
 )
@@ -259,7 +260,7 @@ def test_splits_without_utterances_are_not_spoken_of(
     check_card(card, digits)
     assert said in card
     assert unsaid not in card
-    curves = "Loss and learning rate" if split == "validation" else "Loss and figures on the validation split"
+    curves = "Loss and learning rate" if split == "validation" else "Loss and metrics on the validation split"
     assert f"![{curves}, over the epochs](curves.png)" in card
 
 
@@ -274,7 +275,7 @@ def test_any_run_has_a_card(run: str, request: pytest.FixtureRequest) -> None:
     training = json.loads((folder / "training.json").read_text())
     assert f"| hardware | {training['machine']['processor']} (cpu), 1 thread |" in card
     assert f"| versions | python {training['versions']['python']}, torch " in card
-    assert re.search(r"\| train split \| \d+ utterances, 0\.\d\d hours \|", card)
+    assert re.search(r"\| train split \| \d+ utterances, \d+\.\d (seconds|minutes) \|", card)
     assert str(folder) not in card
 
 
@@ -336,7 +337,7 @@ def tampered(card: str) -> dict[str, tuple[str, str]]:
         "a real-time factor": (f"factor {factor:.2g}", "factor 0.0007", "claims 0.0007"),
         "a larger split": (f"{best['num_utterances']} utterances", "13,000 utterances", "has 13,000"),
         "fewer parameters": (f"{best['num_parameters']:,}", "1,000,000", "has 1,000,000"),
-        "more hours": (f"{hours:.2f} hours", "64.00 hours", "has 64.00"),
+        "more hours": (f"{60 * hours:.1f} minutes", "6400.0 minutes", "has 6400.0"),
         "the index": (f"value: {round(best['metrics']['wer'], 4)}", "value: 0.05", "model-index says wer = 0.05"),
         "another split in the index": ("      split: test", "      split: other", "which no evaluation file has"),
         "no license": ("license: apache-2.0\n", "", "has no license"),
@@ -428,10 +429,11 @@ def test_claims_with_a_file_and_other_numbers_are_not(digits_card: str, known: P
 
 
 def test_a_number_in_a_template_needs_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    templates = Path(shutil.copytree(card_module.templates_dir(), tmp_path / "model_cards"))
-    path = templates / "audio-classification.md.jinja"
-    path.write_text(path.read_text().replace("For: recordings", "Right in 98.8 % of all cases. For: recordings"))
-    monkeypatch.setattr(card_module, "templates_dir", lambda: templates)
+    folder = Path(shutil.copytree(templates.templates_dir(), tmp_path / "model_cards"))
+    path = folder / "audio-classification.md.jinja"
+    path.write_text(path.read_text().replace("For recordings", "Right in 98.8 % of all cases. For recordings"))
+    for module in (page, templates):
+        monkeypatch.setattr(module, "templates_dir", lambda: folder)
     card = render_card(DIGITS, repo_id="anna/digits")
     assert "98.8 %" in card
     with pytest.raises(PublishError, match=r"claims 98\.8 %"):
@@ -439,7 +441,7 @@ def test_a_number_in_a_template_needs_a_file_too(tmp_path: Path, monkeypatch: py
 
 
 def test_words_may_be_changed_and_numbers_may_not(digits_card: str, known: Path) -> None:
-    check_card(digits_card.replace("It prints the likeliest classes", "You will see the likeliest classes"), known)
+    check_card(digits_card.replace("It prints the most likely classes", "You will see the most likely classes"), known)
     check_card(digits_card.replace("20 epochs", "all of 20 epochs"), known)
     with pytest.raises(PublishError, match="has 77, and the files do not say so"):
         check_card(digits_card.replace("20 epochs", "all of 77 epochs"), known)
@@ -526,7 +528,7 @@ def spoil(folder: Path, **changes: Any) -> None:
         ({"corpus_fingerprint": ""}, "does not say corpus_fingerprint"),
         ({"split": None}, "does not say split"),
         ({"metrics": {}}, "does not say metrics"),
-        ({"metrics": {"accuracy": "high"}}, "which is no figure"),
+        ({"metrics": {"accuracy": "high"}}, "which is not a figure"),
         ({"task": "automatic-speech-recognition"}, "are of several tasks"),
         ({"task": "text-to-speech"}, "are of several tasks"),
     ],
@@ -553,7 +555,7 @@ def test_other_weights_have_other_figures(digits: Path) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "a/b/c", "anna/", "anna/dig its"])
 def test_names_of_repositories(name: str) -> None:
-    with pytest.raises(PublishError, match="is no name of a repository"):
+    with pytest.raises(PublishError, match="is not the name of a repository"):
         render_card(DIGITS, repo_id=name)
 
 

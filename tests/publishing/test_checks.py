@@ -25,13 +25,27 @@ import torch
 from safetensors.numpy import save_file
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.executables import what_runs
-from hf_speech.publishing.checks.files import check_beside, check_files, check_sizes
-from hf_speech.publishing.checks.leaks import find_path, find_secret, shorten_paths
-from hf_speech.publishing.staging import MAX_FILE_BYTES
+from hf_speech.publishing.checks import executables, run_checks
+from hf_speech.publishing.checks.executables import detect_executable
+from hf_speech.publishing.checks.parts import check_sizes
+from hf_speech.publishing.checks.places import find_path, shorten_paths
+from hf_speech.publishing.checks.secrets import check_name, find_secret
+from hf_speech.publishing.checks.upload import MAX_FILE_BYTES, Upload
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PICTURE = (REPOSITORY / "pretrained" / "an4" / "curves.png").read_bytes()
+
+
+def check_files(folder: Path, max_file_bytes: int) -> None:
+    """The checks of files, without those of models."""
+    run_checks(Upload(folder, "dataset", max_file_bytes=max_file_bytes))
+
+
+def check_beside(folder: Path, names: list[str]) -> None:
+    """What staging checks of files that it leaves out."""
+    for name in names:
+        check_name(name)
+        executables.check_beside(folder / name, name, folder)
 
 
 class Culprit:
@@ -117,7 +131,7 @@ def test_python_bytecode_is_a_program(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text("print('hello')")
     compiled = py_compile.compile(str(tmp_path / "x.py"), cfile=str(tmp_path / "compiled"))
     assert compiled is not None
-    assert what_runs(tmp_path / "compiled") == "a program (Python bytecode)"
+    assert detect_executable(tmp_path / "compiled") == "a program (Python bytecode)"
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".bin", ".pt", ".ckpt", ".joblib", ".so", ".exe", ".jar"])
@@ -199,7 +213,7 @@ SECRETS = {
     "a private key, PuTTY": "PuTTY-User-" + "Key-File-3: ssh-ed25519",
     "a .netrc login": "machine huggingface.co login anna pass" + "word " + LETTERS[:10],
     "a URL with a password": "https://anna:" + LETTERS[:9] + "@example.org/data",
-    "an authorisation header": "Author" + "ization: Bearer " + LETTERS[:20],
+    "an authorization header": "Author" + "ization: Bearer " + LETTERS[:20],
     "a password or key": "WANDB_API" + "_KEY=" + LETTERS,
     "a password or key, quoted": "pass" + 'word: "' + LETTERS[:14] + '"',
 }

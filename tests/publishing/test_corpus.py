@@ -14,7 +14,7 @@ from hub_server import WRITE_TOKEN, HubServer
 from hub_server.client import Client, ClientError
 
 from hf_speech.data.corpora import make_corpus
-from hf_speech.publishing.card.metadata import read_metadata
+from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.corpus import FINGERPRINTS, render_dataset_card, verify_corpus
 from hf_speech.publishing.rows import Fingerprint, fingerprints_of, write_parquet
 
@@ -211,14 +211,16 @@ result = {name: split["label"][:] for name, split in back.items()}, {n: s["label
 
 def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
     from hf_speech.common.hub import Repository, State
-    from hf_speech.publishing.hub.verify import Copy
+    from hf_speech.publishing.hub.verify import RemoteSnapshot
 
     corpus = make_corpus("folder", data_dir=str(digit_folder))
     rows = corpus.load()
     written = write_parquet(rows, tmp_path / "written")
     other = DatasetDict({**rows, "test": rows["test"].select(range(1, len(rows["test"])))})
     write_parquet(other, tmp_path / "other")
-    copy = Copy(Repository("ann/x", "dataset"), State("0" * 40, True, {}, {}), tmp_path / "other", tmp_path / "home")
+    copy = RemoteSnapshot(
+        Repository("ann/x", "dataset"), State("0" * 40, True, {}, {}), tmp_path / "other", tmp_path / "home"
+    )
     assert verify_corpus(copy, written.fingerprints).differences == ("the rows of its split test are others",)
 
 

@@ -228,7 +228,7 @@ for number, (run, name, content) in enumerate(culprits):
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content.encode("latin-1"))
     try:
-        push(stage(folder, staged, repo_id="ann/culprits"), Repository("ann/culprits"))
+        push(stage(folder, staged, repo_id="ann/culprits").folder, Repository("ann/culprits"))
         result.append("")
     except PublishError as error:
         result.append(str(error))

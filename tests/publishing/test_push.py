@@ -16,11 +16,9 @@ Place = tuple[HubServer, Client]
 PUSH = """
 from hf_speech.common.hub import Repository
 from hf_speech.publishing.hub.push import finish, push
-from hf_speech.publishing.staging import Staged
 
 folder = Path(folder)
-files = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-pushed = push(Staged(folder, files, repo), Repository(repo, kind), public=public, tag=tag, **options)
+pushed = push(folder, Repository(repo, kind), public=public, tag=tag, **options)
 if not options.get("create_pr"):
     pushed = finish(pushed, public=public, tag=tag)
 result = {**vars(pushed), "repository": pushed.repository.name}
@@ -302,11 +300,10 @@ def test_nobody_is_overwritten(place: Place, folder: Path) -> None:
 SINCE = """
 from hf_speech.common.hub import Repository
 from hf_speech.publishing.hub.push import push
-from hf_speech.publishing.staging import Staged
 repository = Repository("ann/older")
 seen = repository.look()
 api.upload_file(path_or_fileobj=b"by hand", path_in_repo="README.md", repo_id="ann/older")
-push(Staged(Path(folder), {}, "ann/older"), repository, since=seen)
+push(Path(folder), repository, since=seen)
 """
 
 

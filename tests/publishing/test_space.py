@@ -11,8 +11,8 @@ from hub_server import WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.card.front_matter import check_space
-from hf_speech.publishing.card.metadata import read_metadata
+from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.space import parse_variables, secret_values, with_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -212,7 +212,7 @@ def test_requirements_must_be_pinned(demonstration: Path, line: str) -> None:
 
 def test_programs_must_be_programs(demonstration: Path) -> None:
     (demonstration / "page.py").write_text("TITLE = \n")
-    with pytest.raises(PublishError, match=r"page\.py of the Space is no Python"):
+    with pytest.raises(PublishError, match=r"page\.py of the Space is not Python"):
         check_space(demonstration)
 
 

@@ -14,9 +14,10 @@ from hub_server import WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
 from safetensors.numpy import load_file, save_file
 
-from hf_speech.errors import PublishError
+from hf_speech.errors import ModelError
+from hf_speech.publishing.checks.remote_code import foreign_code
 from hf_speech.publishing.hub.probes import PROBE_FILE, Probes, keep_if_same, make_clips, make_probes
-from hf_speech.publishing.hub.verify import compare_figures, foreign_code
+from hf_speech.publishing.hub.verify import compare_figures
 
 UPLOAD = """
 result = api.upload_folder(repo_id=repo, folder_path=folder).oid
@@ -188,15 +189,13 @@ def test_clips_are_sounds_of_several_lengths(sampling_rate: int) -> None:
         assert 0.25 * sampling_rate < len(clip) < 1.5 * sampling_rate
 
 
-def test_folders_that_are_no_models(tmp_path: Path, tones_run: Path) -> None:
-    with pytest.raises(PublishError, match="is no model folder: give the run folder"):
+def test_folders_that_are_not_models(tmp_path: Path, tones_run: Path) -> None:
+    with pytest.raises(ModelError, match=r"is not a model folder \(it has no config.json\): give the model folder"):
         make_probes(tmp_path)
-    shutil.copy(tones_run / "preprocessor_config.json", tmp_path)
-    with pytest.raises(PublishError, match="is no model folder: give the run folder"):
-        make_probes(tmp_path)
-    (tmp_path / "config.json").write_text('{"architectures": ["NobodysModel"]}')
-    with pytest.raises(PublishError, match="NobodysModel"):
-        make_probes(tmp_path)
+    folder = Path(shutil.copytree(tones_run, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints", "logs")))
+    (folder / "config.json").write_text('{"architectures": ["NobodysModel"]}')
+    with pytest.raises(ModelError, match="config"):
+        make_probes(folder)
 
 
 def test_only_this_packages_code_is_ours(model: Path, tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ def publish(
     card: Annotated[
         Path | None, typer.Option("--card", help="A model card of your own instead of the generated one.")
     ] = None,
+    custom_code: Annotated[
+        bool, typer.Option("--custom_code", help="Send remote code that differs from this package's.")
+    ] = False,
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
@@ -57,13 +60,14 @@ def publish(
         message=message,
         license=license,
         card=card,
+        custom_code=custom_code,
         dry_run=dry_run,
         verify=verify,
         tell=echo,
     )
     report_published(done)
     if done.pushed is not None:
-        echo(f"Anyone who can see it can check it: hf-speech verify {repo_id}@{done.pushed.commit}")
+        echo(f"Anyone who can see it can check it: hf-speech verify {done.pushed.reference}")
 
 
 def report_published(done: Any) -> None:

@@ -44,8 +44,8 @@ def verify(
         _verify_other(name, revision or None, kind)
         return
     against = None if run_dir is None else make_probes(run_dir)
-    with downloaded(name, revision or None) as copy:
-        found = [verify_model(copy, trust_code=trust_remote_code, against=against)]
+    with downloaded(name, revision or None) as snapshot:
+        found = [verify_model(snapshot, trust_code=trust_remote_code, against=against)]
         echo(found[0].summary())
         if evaluate:
             from hf_speech.evaluation import evaluate_model
@@ -53,12 +53,12 @@ def verify(
             from hf_speech.training import load_corpus
 
             prepare_inference()
-            source, rows = load_corpus(copy.folder, corpus, split, context.args)
-            loaded = load_model(copy.folder)
+            source, rows = load_corpus(snapshot.folder, corpus, split, context.args)
+            loaded = load_model(snapshot.folder)
             report = evaluate_model(
                 loaded, rows, corpus=source.name, split=split, command=command_line(), bad_rows=source.bad_rows
             )
-            found.append(verify_figures(copy, report.to_dict()))
+            found.append(verify_figures(snapshot, report.to_dict()))
             echo(found[1].summary())
     if not all(verification.ok for verification in found):
         raise typer.Exit(1)
@@ -70,8 +70,8 @@ def _verify_other(name: str, revision: str | None, kind: str) -> None:
     from hf_speech.publishing.hub.verify import downloaded
     from hf_speech.publishing.space import verify_space
 
-    with downloaded(name, revision, "space" if kind == "space" else "dataset") as copy:
-        found = verify_space(copy) if kind == "space" else verify_corpus(copy)
+    with downloaded(name, revision, "space" if kind == "space" else "dataset") as snapshot:
+        found = verify_space(snapshot) if kind == "space" else verify_corpus(snapshot)
     echo(found.summary())
     if not found.ok:
         raise typer.Exit(1)

@@ -1,8 +1,8 @@
-"""How probable pronunciations are: scores to rescore the hypotheses of a beam search with.
+"""How well texts fit what was heard as phones: a second opinion on the hypotheses of a beam search.
 
-A recognizer that was trained with a pronouncing dictionary predicts phones in its middle layer and letters in its last.
-The two err in different places, and the dictionary knows the phones of each hypothesis. So the n-best texts are
-rescored by both, as the scores of several acoustic models are combined.
+A recognizer that was trained with a pronouncing dictionary writes phones in its middle layer and letters in its last.
+Both are heard from the same sound and err in different places, and the dictionary knows what the phones of a text would
+have to be. So the n-best texts are ordered anew by both, as one combines the scores of several acoustic models.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from hf_speech.decoding.hypothesis import BLANK, FLOOR, check_log_probs
 
 
 def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]], blank: int = BLANK) -> np.ndarray:
-    """Compute the log-probability of pronunciations over all alignments (CTC: Graves et al. 2006, section 4.1).
+    """How probable each of some pronunciations is, over all its alignments (CTC: Graves et al. 2006, section 4.1).
 
     Args:
-        log_probs: Natural logarithms of the phones' probabilities `(frames, phones)`.
+        log_probs: Logarithms of the phones' probabilities `(frames, phones)`.
         pronunciations: The phone ids of each text, at least one text.
         blank: The id of the CTC blank.
 
     Returns:
-        Natural logarithms `(pronunciations,)`, float64; -10,000 for one that does not fit into the frames.
+        Natural logarithms `(pronunciations,)`, float64; -10,000 for one that is longer than the sound.
 
     Raises:
-        HFSpeechError: If these are not log-probabilities.
+        HFSpeechError: If they are not log-probabilities.
     """
-    import torch  # imported late: other decoders run without PyTorch
+    import torch  # Not before it is needed: other decoders do without.
 
     log_probs = check_log_probs(log_probs, log_probs.shape[1])
     frames, count = len(log_probs), len(pronunciations)

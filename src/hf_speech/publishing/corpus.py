@@ -1,8 +1,8 @@
-"""Corpora: rows become Parquet files with a card, in a data set that `datasets.load_dataset` reads.
+"""Publishing a corpus: rows become Parquet files with a card, in a data set that `datasets.load_dataset` reads.
 
-Every recording is inspected before anything is written, as before a training. A checksum of the rows of each split goes
-along: verified is that the downloaded files, read by `load_dataset`, have every recording, target and speaker of the
-corpus, and anybody can do so later.
+Every recording is inspected before anything is written, as before a training. A checksum of the rows of each split is
+published too: so it can be verified, now or by anybody later, that the downloaded files, read by `load_dataset`, have
+every recording, target and speaker of the corpus.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import Any, Unpack
 import yaml
 from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetsError
+from markupsafe import Markup
 
 from hf_speech.common.hub import Repository
 from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora import Corpus
 from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import AudioError, PublishError
-from hf_speech.publishing.card.page import render_template, templates_dir
-from hf_speech.publishing.card.sections import hand_written, section
-from hf_speech.publishing.card.words import corpus_facts
+from hf_speech.publishing.card.corpora import corpus_facts
+from hf_speech.publishing.card.sections import foreign_sections, hand_written, section
+from hf_speech.publishing.card.templates import render_template, templates_dir, unmarked
 from hf_speech.publishing.checks.licenses import check_name
-from hf_speech.publishing.hub.verify import Copy, Verification
-from hf_speech.publishing.model import How, Published, deliver, published_card, published_state
-from hf_speech.publishing.rows import Written, fingerprints_of, write_parquet
+from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
+from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
+from hf_speech.publishing.rows import WrittenCorpus, fingerprints_of, write_parquet
 from hf_speech.publishing.staging import stage
 from hf_speech.tasks import task_of_columns
 
@@ -45,8 +47,8 @@ def publish_corpus(
     languages: Sequence[str] = (),
     title: str | None = None,
     options: Mapping[str, Any] | None = None,
-    **how: Unpack[How],
-) -> Published:
+    **publish_options: Unpack[PublishOptions],
+) -> PublishResult:
     """Publishes a corpus as a data set.
 
     Args:
@@ -56,7 +58,7 @@ def publish_corpus(
         languages: BCP-47 codes of what is spoken; by default what the corpus itself says.
         title: What the card calls it.
         options: The corpus's own options, for the card.
-        **how: See `How`.
+        **publish_options: See `PublishOptions`.
 
     Raises:
         PublishError: If anything must not or cannot be published.
@@ -64,10 +66,10 @@ def publish_corpus(
     """
     check_name(license)
     repository = Repository(repo_id, "dataset")
-    state = published_state(repository, **how)
+    state = published_state(repository, **publish_options)
     rows = corpus.load()
     rows, report = inspect_corpus(rows, corpus, _usual_rate(rows))
-    how.get("tell", print)(str(report))
+    publish_options.get("tell", print)(str(report))
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         folder = Path(temporary) / "corpus"
         written = write_parquet(rows, folder)
@@ -79,7 +81,7 @@ def publish_corpus(
             license=license,
             languages=languages,
             title=title,
-            revision=how.get("tag"),
+            revision=publish_options.get("tag"),
             previous=published_card(repository, state),
         )
         sums = json.dumps(written.fingerprints, indent=2).encode() + b"\n"
@@ -91,11 +93,17 @@ def publish_corpus(
             card=card,
             extra={FINGERPRINTS: sums},
         )
-        return deliver(staged, repository, lambda copy: verify_corpus(copy, written.fingerprints), since=state, **how)
+        return deliver(
+            staged,
+            repository,
+            lambda snapshot: verify_corpus(snapshot, written.fingerprints),
+            since=state,
+            **publish_options,
+        )
 
 
 def render_dataset_card(
-    written: Written,
+    written: WrittenCorpus,
     *,
     repo_id: str,
     corpus: Corpus,
@@ -117,10 +125,17 @@ def render_dataset_card(
         languages: BCP-47 codes of what is spoken.
         title: Its title; None for the corpus's own.
         revision: At which tag the example loads it.
-        previous: The card that is on the Hub now, whose hand-written sections survive.
+        previous: The card that is on the Hub now, from which people's own words are carried over.
     """
     facts = corpus_facts(corpus.name, dict(options))
     kept = hand_written(previous or "")
+    entered = read_metadata(previous or "")
+    used: set[str] = set()
+
+    def place(section_name: str) -> Markup:
+        used.add(section_name)
+        return Markup(section(section_name, kept.get(section_name, "")))
+
     features = Features(
         {
             "audio": Audio(sampling_rate=written.sampling_rate),
@@ -135,7 +150,7 @@ def render_dataset_card(
         {"name": split["name"], "num_bytes": split["bytes"], "num_examples": split["utterances"]}
         for split in written.splits
     ]
-    name = title or (facts.title if facts.homepage else repo_id.rpartition("/")[2])
+    name = title or (facts.title if facts.named else repo_id.rpartition("/")[2])
     metadata: dict[str, Any] = {
         "license": license,
         "language": list(languages) or facts.languages,
@@ -156,8 +171,10 @@ def render_dataset_card(
             }
         ],
     }
+    metadata["language"] = metadata["language"] or entered.get("language")
     if not metadata["language"]:
         del metadata["language"]
+    metadata |= {key: value for key, value in entered.items() if key not in metadata}
     template = f"corpora/{corpus.name}.md.jinja"
     context = {
         "repo_id": repo_id,
@@ -170,35 +187,40 @@ def render_dataset_card(
         "classes": written.classes,
         "sampling_rate": written.sampling_rate,
         "license": license,
-        "hand_written": lambda name: section(name, kept.get(name, "")),
+        "hand_written": place,
+        "further": [],
     }
+    body = unmarked(render_template("dataset.md.jinja", context))
+    kept |= foreign_sections(previous or "", body, kept)
+    if further := [name for name in kept if name not in used]:
+        body = unmarked(render_template("dataset.md.jinja", context | {"further": further}))
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n{render_template('dataset.md.jinja', context)}\n"
+    return f"---\n{front}---\n\n{body}\n"
 
 
-def verify_corpus(copy: Copy, expected: Mapping[str, str] | None = None) -> Verification:
+def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None = None) -> Verification:
     """Reads a downloaded data set as `load_dataset` does, and compares it with what was written.
 
     Args:
-        copy: What `downloaded` gave.
-        expected: The checksum of each split; None for those that travel with it.
+        snapshot: What `downloaded` gave.
+        expected: The checksum of each split; None for those that were published with it.
 
     Raises:
-        PublishError: If none travel with it, or it cannot be read.
+        PublishError: If there are none, or it cannot be read.
     """
     if expected is None:
-        if FINGERPRINTS not in copy.state.files:
+        if FINGERPRINTS not in snapshot.state.files:
             raise PublishError(
-                f"{copy.repository.name} has no checksums of its rows ({FINGERPRINTS}): publish it with hf-speech "
+                f"{snapshot.repository.name} has no checksums of its rows ({FINGERPRINTS}): publish it with hf-speech "
                 "publish-corpus."
             )
-        expected = json.loads((copy.folder / FINGERPRINTS).read_text(encoding="utf-8"))
+        expected = json.loads((snapshot.folder / FINGERPRINTS).read_text(encoding="utf-8"))
     try:
-        rows = load_dataset(str(copy.folder), cache_dir=str(copy.home / "datasets"))
+        rows = load_dataset(str(snapshot.folder), cache_dir=str(snapshot.home / "datasets"))
     except (DatasetsError, OSError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200].rstrip(".")
-        raise PublishError(f"{copy.repository.name} cannot be read ({reason}): publish it again.") from error
-    found = [f"{len(copy.state.files)} files as the Hub lists them"]
+        raise PublishError(f"{snapshot.repository.name} cannot be read ({reason}): publish it again.") from error
+    found = [f"{len(snapshot.state.files)} files as the Hub lists them"]
     differences = []
     if set(rows) != set(expected):
         differences.append(f"its splits are {', '.join(rows)}")
@@ -207,7 +229,7 @@ def verify_corpus(copy: Copy, expected: Mapping[str, str] | None = None) -> Veri
             differences.append(f"the rows of its split {name} are others")
         else:
             found.append(f"{len(rows[name]):,} rows of {name} as they were")
-    return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences))
+    return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))
 
 
 def _usual_rate(rows: DatasetDict) -> int:

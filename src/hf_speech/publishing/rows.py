@@ -1,8 +1,8 @@
-"""Rows of a corpus as Parquet files, and the checksum by which they are known again.
+"""Rows of a corpus as Parquet files, with a checksum that identifies them.
 
-Recordings travel as they are, byte for byte, if browsers play them; others (NIST SPHERE, decoded samples) are written
-as 16-bit FLAC. Of their paths only the file's name goes along. A file holds so many recordings that it stays below a
-size, and the same rows always give the same bytes.
+Recordings that browsers can play are stored unchanged, byte for byte; others (NIST SPHERE, decoded samples) as 16-bit
+FLAC. Of their paths only the file's name is stored. Files are split at a size, and the same rows always give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SHARD_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written of a corpus.
+class WrittenCorpus:
+    """A corpus that was written.
 
     Attributes:
         target: The column to be predicted, such as `label` or `text`.
         classes: Names of the classes, in the order of their ids.
         sampling_rate: Of all recordings in Hz, None if they differ.
         splits: For each split that has utterances its name, their number, length, speakers, classes and bytes.
-        fingerprints: For each of these a checksum over all recordings and their targets.
+        fingerprints: For each of these a checksum of all recordings and their targets.
     """
 
     target: str
@@ -45,7 +45,7 @@ class Written:
     fingerprints: dict[str, str]
 
 
-def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTES) -> Written:
+def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTES) -> WrittenCorpus:
     """Writes the splits of a corpus that have utterances as `data/SPLIT-00000-of-00001.parquet`.
 
     Args:
@@ -90,7 +90,7 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
                 "bytes": sum(path.stat().st_size for path in data.glob(f"{name}-*")),
             }
         )
-    return Written(target, classes, rates.pop() if len(rates) == 1 else None, tuple(splits), fingerprints)
+    return WrittenCorpus(target, classes, rates.pop() if len(rates) == 1 else None, tuple(splits), fingerprints)
 
 
 class Fingerprint:
@@ -100,7 +100,7 @@ class Fingerprint:
         self._digest = hashlib.sha256()
 
     def add(self, row: Mapping[str, Any], target: str) -> None:
-        """Takes in one row."""
+        """Adds one row."""
         audio = row["audio"]
         for part in (audio["bytes"], audio["path"], row[target], row["speaker"]):
             content = part if isinstance(part, bytes) else repr(part).encode()
@@ -124,7 +124,7 @@ def target_of(split: Dataset) -> str:
 
 
 def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
-    """The checksum of each split of a data set, as `Written` has them."""
+    """The checksum of each split of a data set, as `WrittenCorpus` has them."""
     found = {}
     for name, split in rows.items():
         target = target_of(split)
@@ -136,7 +136,7 @@ def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
 
 
 def _encoded(split: Dataset, name: str, rates: set[int]) -> Iterator[dict[str, Any]]:
-    """The rows with the recordings as bytes of a format that browsers play, and no path but a file's name."""
+    """The rows with recordings as bytes in a format that browsers play, and no path but a file's name."""
     for index, row in enumerate(split):
         audio = row["audio"]
         rates.add(rate := audio_info(audio).sampling_rate)
@@ -165,4 +165,4 @@ def _shards(rows: Iterator[dict[str, Any]], shard_bytes: int) -> Iterator[list[d
         yield shard
 
 
-__all__ = ["Fingerprint", "Written", "fingerprints_of", "write_parquet"]
+__all__ = ["Fingerprint", "WrittenCorpus", "fingerprints_of", "write_parquet"]

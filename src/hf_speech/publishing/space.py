@@ -25,10 +25,11 @@ from huggingface_hub import HfApi, RepoCard, get_token
 
 from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
-from hf_speech.publishing.card.front_matter import check_space
-from hf_speech.publishing.card.metadata import CARD, read_metadata
-from hf_speech.publishing.hub.verify import Copy, Verification
-from hf_speech.publishing.model import How, Published, deliver, published_state
+from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.spaces import check_space
+from hf_speech.publishing.checks.upload import CARD
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_state
+from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.staging import stage
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,8 +46,8 @@ def publish_space(
     secrets: Iterable[str] = (),
     hardware: str | None = None,
     wait: float = 0,
-    **how: Unpack[How],
-) -> Published:
+    **publish_options: Unpack[PublishOptions],
+) -> PublishResult:
     """Publishes a folder as a Space that shows a model.
 
     Args:
@@ -57,19 +58,19 @@ def publish_space(
         secrets: Names of secrets, as `secret_values` takes them.
         hardware: What the Space is to run on, as the Hub calls it.
         wait: Seconds to wait for the Hub to have built it.
-        **how: See `How`; a pull request leaves variables and secrets as they are.
+        **publish_options: See `PublishOptions`; a pull request leaves variables and secrets as they are.
 
     Raises:
         PublishError: If anything must not or cannot be published.
     """
     repository = Repository(repo_id, "space")
     values = secret_values(secrets)
-    settings = _settings(model, variables or {}, values, **how)
+    settings = _settings(model, variables or {}, values, **publish_options)
     card = with_model(folder, settings["MODEL_ID"])
-    proposed = how.get("create_pr", False)
+    proposed = publish_options.get("create_pr", False)
 
-    def check(copy: Copy) -> Verification:
-        return verify_space(copy, settings=None if proposed else settings, secrets=values)
+    def check(snapshot: RemoteSnapshot) -> Verification:
+        return verify_space(snapshot, settings=None if proposed else settings, secrets=values)
 
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=card)
@@ -80,10 +81,10 @@ def publish_space(
             check,
             space_sdk=str(read_metadata(card)["sdk"]),
             configure=lambda pushed: set_values(pushed.repository, settings, values, hardware),
-            **how,
+            **publish_options,
         )
     if done.pushed is not None and not proposed:
-        how.get("tell", print)(_stage_of(repository, wait))
+        publish_options.get("tell", print)(_stage_of(repository, wait))
     return done
 
 
@@ -149,22 +150,24 @@ def set_values(
             api.request_space_hardware(repository.name, hardware)
 
 
-def verify_space(copy: Copy, *, settings: Mapping[str, str] | None = None, secrets: Iterable[str] = ()) -> Verification:
+def verify_space(
+    snapshot: RemoteSnapshot, *, settings: Mapping[str, str] | None = None, secrets: Iterable[str] = ()
+) -> Verification:
     """Looks at a Space that was downloaded whole.
 
     Args:
-        copy: What `downloaded` gave.
+        snapshot: What `downloaded` gave.
         settings: The variables that it is to have; None for any.
         secrets: Names of the secrets that it is to have.
     """
-    found, differences = [f"{len(copy.state.files)} files as the Hub lists them"], []
+    found, differences = [f"{len(snapshot.state.files)} files as the Hub lists them"], []
     try:
-        check_space(copy.folder)
+        check_space(snapshot.folder)
         found.append("front matter complete, requirements pinned")
     except PublishError as error:
         differences.append(str(error).rstrip("."))
     if settings is not None:
-        api, repository, secrets = HfApi(), copy.repository, list(secrets)
+        api, repository, secrets = HfApi(), snapshot.repository, list(secrets)
         with repository.explained():
             variables = api.get_space_variables(repository.name)
             there = set(api.get_space_secrets(repository.name)) if secrets else set()
@@ -174,11 +177,11 @@ def verify_space(copy: Copy, *, settings: Mapping[str, str] | None = None, secre
         differences += [f"the secret {name} is missing" for name in secrets if name not in there]
         set_names = [*settings, *(f"{name} (secret)" for name in secrets)]
         found.append(f"{', '.join(set_names)} as they were set")
-    return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences))
+    return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))
 
 
 def _settings(
-    model: str, variables: Mapping[str, str], secrets: Mapping[str, str], **how: Unpack[How]
+    model: str, variables: Mapping[str, str], secrets: Mapping[str, str], **publish_options: Unpack[PublishOptions]
 ) -> dict[str, str]:
     """The variables of the Space, with the model pinned to its commit."""
     for name in variables:
@@ -188,8 +191,8 @@ def _settings(
             raise PublishError(f"{name} cannot be a variable and a secret: leave out one of them.")
     name, _, revision = model.partition("@")
     repository = Repository(name)
-    if how.get("dry_run"):
-        state = published_state(repository, **how)
+    if publish_options.get("dry_run"):
+        state = published_state(repository, **publish_options)
         return {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
     state = repository.look(revision or None)
     if state is None:
@@ -200,7 +203,9 @@ def _settings(
             "--secret HF_TOKEN=READ_TOKEN, or make the model public."
         )
     if secrets.get("HF_TOKEN") == get_token():
-        how.get("tell", print)("The Space gets the very token you publish with: better give it one that can only read.")
+        publish_options.get("tell", print)(
+            "The Space gets the very token you publish with: better give it one that can only read."
+        )
     return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}
 
 

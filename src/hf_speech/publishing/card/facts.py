@@ -1,22 +1,23 @@
-"""What the files of a run folder say: all that a card may claim.
+"""What the files of a run folder say: all that a card may claim. Read once, and passed on.
 
 Nothing is measured or guessed here. An evaluation file counts only if it names what was measured, of which corpus and
-split, by which command, and if the weights it names by their checksum are those beside it.
+split, by which command, and if what it measured is what lies in the folder: the weights by their checksum, and where
+the evaluation recorded a fingerprint, the configuration, feature extractor, vocabulary and language model as well.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
+from hf_speech.common.digests import digest_file
+from hf_speech.common.fingerprint import differences, fingerprint
 from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.structure import check_form, read_mapping
 
 EVALUATIONS = "evaluation"
 # Without these, a figure has no origin.
@@ -24,9 +25,62 @@ _ORIGIN = (
     *("task", "model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances"),
     *("metrics", "confidence", "command", "date"),
 )
-# The same as yaml.safe_load, and faster where libyaml is there.
-_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NUMBER = (int, float)
+_GROUPS = {...: dict}
+_FORMS: dict[str, Any] = {
+    "config.json": {"id2label?": dict, "architectures?": [str], "model_type?": str},
+    "preprocessor_config.json": {
+        "sampling_rate": int,
+        "win_length?": int,
+        "hop_length?": int,
+        "feature_size?": int,
+        "feature_type?": str,
+        "normalization?": str,
+    },
+    "vocab.json": {...: int},
+    "recipe.yaml": {
+        "task?": str,
+        "corpus?": {"name?": str},
+        "augmentation?": dict,
+        "model?": dict,
+        "training?": dict,
+    },
+    "training.json": {
+        "command?": str,
+        "seconds?": _NUMBER,
+        "machine?": {"processor": str, "device": str, "threads": int},
+        "versions?": {...: str},
+        "log?": [dict],
+    },
+    "inspection.json": {"splits?": {...: {"num_good": int, "hours": _NUMBER}}},
+}
+_EVALUATION = {
+    "task": str,
+    "model_revision": str,
+    "model_fingerprint?": {...: str},
+    "num_parameters": int,
+    "corpus": str,
+    "split": str,
+    "num_utterances": int,
+    "metrics": dict,
+    "confidence": {...: [_NUMBER]},
+    "confidence_method?": str,
+    "real_time_factor?": _NUMBER,
+    "real_time_factor_conditions?": {"processor": str, "threads": int, "batch_size": int},
+    "decoder?": dict,
+    "per_class?": _GROUPS,
+    "per_speaker?": _GROUPS,
+    "versions?": {...: str},
+}
 _RANK = {"test": 0, "validation": 1}
+_WHAT = {
+    "configuration": "configuration (config.json: labels, sizes)",
+    "feature_extractor": "feature extractor (preprocessor_config.json)",
+    "vocabulary": "vocabulary or tokenizer",
+    "language_model": "language model",
+    "lexicon": "lexicon",
+    "weights": "weights",
+}
 
 
 @dataclass(frozen=True)
@@ -73,6 +127,8 @@ class RunFacts:
         evaluations: The evaluation files, the test split first, then by name.
         weight_bytes: Size of all weight files.
         weight_dtypes: Number formats of the stored weights, `["float16"]`.
+        notes: What the user should know about the files, one sentence each.
+        dataset_metadata: Metadata of the card of the corpus, if that is a data set of the Hub and could be asked.
     """
 
     folder: Path
@@ -85,6 +141,8 @@ class RunFacts:
     evaluations: list[Evaluation]
     weight_bytes: int
     weight_dtypes: list[str]
+    notes: tuple[str, ...] = ()
+    dataset_metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def main(self) -> Evaluation:
@@ -97,27 +155,40 @@ class RunFacts:
         return str(self.main.task)
 
 
-def read_facts(run_dir: Path) -> RunFacts:
+def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) -> RunFacts:
     """Reads the run folder.
 
+    Args:
+        run_dir: The run folder.
+        dataset_metadata: Metadata of the card of the corpus, if that is a data set of the Hub.
+
     Raises:
-        PublishError: If a file that every model needs is missing or damaged, or an evaluation file is of other weights
+        PublishError: If a file that every model needs is missing or damaged, or an evaluation file is of another model
             or does not say what it measured.
     """
     if not run_dir.is_dir():
         raise PublishError(f"There is no folder {run_dir}: give a run folder that `hf-speech train` wrote.")
     weights = weight_files(run_dir)
+    contents = {}
+    for name, form in _FORMS.items():
+        contents[name] = read_mapping(run_dir / name, needed=name in ("config.json", "preprocessor_config.json"))
+        if contents[name]:
+            check_form(contents[name], form, name)
+    recipe = contents["recipe.yaml"]
+    evaluations, notes = _read_evaluations(run_dir, weights, recipe)
     return RunFacts(
         folder=run_dir,
-        config=_read_json(run_dir / "config.json", needed=True),
-        extractor=_read_json(run_dir / "preprocessor_config.json", needed=True),
-        vocabulary=_read_json(run_dir / "vocab.json"),
-        recipe=_read_yaml(run_dir / "recipe.yaml"),
-        training=_read_json(run_dir / "training.json"),
-        inspection=_read_json(run_dir / "inspection.json"),
-        evaluations=_read_evaluations(run_dir, weights),
+        config=contents["config.json"],
+        extractor=contents["preprocessor_config.json"],
+        vocabulary=contents["vocab.json"],
+        recipe=recipe,
+        training=contents["training.json"],
+        inspection=contents["inspection.json"],
+        evaluations=evaluations,
         weight_bytes=sum(path.stat().st_size for path in weights),
         weight_dtypes=_dtypes(weights),
+        notes=notes,
+        dataset_metadata=dataset_metadata or {},
     )
 
 
@@ -135,24 +206,39 @@ def weight_files(run_dir: Path) -> list[Path]:
     return found
 
 
-def _read_evaluations(run_dir: Path, weights: list[Path]) -> list[Evaluation]:
+def _read_evaluations(
+    run_dir: Path, weights: list[Path], recipe: dict[str, Any]
+) -> tuple[list[Evaluation], tuple[str, ...]]:
+    """The evaluation files in the order of the card, and what the user should know about them."""
     paths = sorted((run_dir / EVALUATIONS).glob("*.json"))
     if not paths:
         raise PublishError(
             f"{run_dir} has no evaluation, and without one a card has no figures: run `hf-speech evaluate {run_dir}`."
         )
-    revision = "sha256:" + ",".join(_digest(path) for path in weights)
-    found = []
+    revision = "sha256:" + ",".join(digest_file(path) for path in weights)
+    now = fingerprint(run_dir)
+    found, older = [], []
     for path in paths:
-        evaluation = Evaluation(f"{EVALUATIONS}/{path.name}", _read_json(path, needed=True))
+        evaluation = Evaluation(f"{EVALUATIONS}/{path.name}", read_mapping(path, needed=True))
         _check_origin(evaluation, revision, run_dir)
         found.append(evaluation)
+        older += _check_fingerprint(evaluation, now, run_dir)
     tasks = {evaluation.task for evaluation in found}
     if len(tasks) > 1:
         raise PublishError(
             f"The evaluations in {run_dir} are of several tasks ({', '.join(sorted(tasks))}): keep those of one."
         )
-    trained_on = _read_yaml(run_dir / "recipe.yaml").get("corpus", {}).get("name")
+    task = recipe.get("task")
+    if task is not None and task not in tasks:
+        raise PublishError(
+            f"recipe.yaml is of the task {task}, and the evaluations are of {tasks.pop()}: put the recipe there that "
+            "the model was trained with."
+        )
+    notes = (
+        f"Measured with other code than that of this version: {', '.join(older)}. Run `hf-speech evaluate` again to be "
+        "sure of the figures.",
+    )
+    trained_on = (recipe.get("corpus") or {}).get("name")
     return sorted(
         found,
         key=lambda entry: (
@@ -161,7 +247,7 @@ def _read_evaluations(run_dir: Path, weights: list[Path]) -> list[Evaluation]:
             entry.decoder is not None,
             entry.file,
         ),
-    )
+    ), notes if older else ()
 
 
 def _check_origin(evaluation: Evaluation, revision: str, run_dir: Path) -> None:
@@ -169,16 +255,28 @@ def _check_origin(evaluation: Evaluation, revision: str, run_dir: Path) -> None:
     missing = [key for key in _ORIGIN if evaluation.content.get(key) in (None, "", {})]
     if missing:
         raise PublishError(f"{evaluation.file} does not say {missing[0]}, so its figures have no origin: {again}.")
+    check_form(evaluation.content, _EVALUATION, evaluation.file)
     if evaluation.model_revision != revision:
         raise PublishError(f"{evaluation.file} measured other weights than those in {run_dir}: {again}.")
     for name, value in evaluation.metrics.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise PublishError(f"{evaluation.file} gives {value!r} as {name}, which is no figure: {again}.")
+            raise PublishError(f"{evaluation.file} gives {value!r} as {name}, which is not a figure: {again}.")
+    for name, ends in evaluation.confidence.items():
+        if len(ends) != 2:
+            raise PublishError(f"{evaluation.file} gives {len(ends)} ends of the interval of {name}: {again}.")
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _check_fingerprint(evaluation: Evaluation, now: dict[str, str], run_dir: Path) -> list[str]:
+    """Refuses an evaluation of something else; gives its file if only the code has changed."""
+    recorded = evaluation.content.get("model_fingerprint") or {}
+    changed = differences(recorded, now, ignore=("code",))
+    if changed:
+        what = _WHAT.get(changed[0], changed[0])
+        raise PublishError(
+            f"The {what} of {run_dir} is not the one that {evaluation.file} measured: put that one there, or run "
+            f"`hf-speech evaluate {run_dir}` again."
+        )
+    return [evaluation.file] if differences(recorded, now) else []
 
 
 def _dtypes(weights: list[Path]) -> list[str]:
@@ -188,38 +286,12 @@ def _dtypes(weights: list[Path]) -> list[str]:
     for path in weights:
         try:
             with safe_open(path, framework="numpy") as file:
-                found |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - it is no mapping
+                found |= {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError as error:
             raise PublishError(
                 f"{path} is not a safetensors file ({error}): save the model with save_pretrained."
             ) from error
     return sorted(names[dtype] for dtype in found & set(names))
-
-
-def _read_json(path: Path, needed: bool = False) -> dict[str, Any]:
-    if not path.is_file():
-        if needed:
-            raise PublishError(f"{path.parent} has no {path.name}: give a run folder that `hf-speech train` wrote.")
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PublishError(f"{path} is not JSON ({error}): write it again.") from error
-    if not isinstance(content, dict):
-        raise PublishError(f"{path} is not a JSON object: write it again.")
-    return content
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PublishError(f"{path} is not plain YAML: write it again, without tags that make objects.") from error
-    if not isinstance(content, dict):
-        raise PublishError(f"{path} does not consist of sections: give a run folder that `hf-speech train` wrote.")
-    return content
 
 
 __all__ = ["EVALUATIONS", "Evaluation", "RunFacts", "read_facts", "weight_files"]

@@ -1,27 +1,27 @@
-"""The YAML at the top of a card, by which the Hub files a model: made of the files, validated by the Hub's own client.
+"""The YAML at the top of a card, by which the Hub sorts models: made from the files, validated by the Hub's client.
 
-The model-index holds the figures of the evaluation files and no others. What people added on the Hub itself under keys
-that are not ours (a thumbnail, further tags) is kept.
+The model-index holds the figures of the evaluation files and no others. What people entered on the Hub is kept: other
+keys (a thumbnail, a base model), and further tags, languages and data sets.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_speech.errors import PublishError
+from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
-from hf_speech.publishing.card.words import decoding, measured_on, metric_name, trained_on
+from hf_speech.publishing.card.words import decoding, metric_name
 from hf_speech.publishing.checks.licenses import FILE, License
 from hf_speech.tasks import get_task
 
-CARD = "README.md"
 NEEDED = ("license", "library_name", "pipeline_tag", "metrics", "model-index")
 _OURS = frozenset(
     {"license", "license_name", "license_link", "library_name", "pipeline_tag", "metrics", "model-index", "datasets"}
+    | {"tags", "language"}
 )
 _DIGITS = 4
 
@@ -39,16 +39,16 @@ def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[st
     model_type = str(facts.config.get("model_type", ""))
     streams = facts.config.get("causal") and not facts.config.get("bidirectional")
     tags = ["speech", "audio", "hf_speech", model_type.replace("_", "-"), *(["streaming"] if streams else [])]
-    kept = {key: value for key, value in previous.items() if key not in _OURS | {"tags", "language"}}
+    kept = {key: value for key, value in previous.items() if key not in _OURS}
     return ModelCardData(
-        language=corpus.languages or previous.get("language"),
+        language=_one_or_all(_with(corpus.languages, previous.get("language")), previous.get("language")),
         license=license.name,
         license_name=license.title,
         license_link=FILE if license.title else None,
         library_name="transformers",
         pipeline_tag=get_task(facts.task).pipeline_tag,
-        tags=[*tags, *(tag for tag in previous.get("tags") or [] if tag not in tags)],
-        datasets=[corpus.dataset] if corpus.dataset else None,
+        tags=_with(tags, previous.get("tags")),
+        datasets=_with([corpus.dataset] if corpus.dataset else [], previous.get("datasets")) or None,
         metrics=list(dict.fromkeys(metric_name(metric)[0] for metric in facts.main.metrics)),
         model_name=repo_id.rpartition("/")[2],
         eval_results=eval_results(facts),
@@ -65,21 +65,6 @@ def eval_results(facts: RunFacts) -> list[EvalResult]:
     return [_eval_result(facts, entry, metric) for entry in others or facts.evaluations for metric in entry.metrics]
 
 
-def read_metadata(card: str) -> dict[str, Any]:
-    """The metadata of a card as plain data; empty where it has none.
-
-    Raises:
-        PublishError: If it is not valid.
-    """
-    if not REGEX_YAML_BLOCK.match(card):
-        return {}
-    try:
-        return dict(ModelCard(card).data.to_dict())
-    except Exception as error:  # yaml's errors, and the client's own.
-        reason = " ".join(str(error).split())
-        raise PublishError(f"The metadata at the top of the card is not valid ({reason}): correct it.") from error
-
-
 def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
     """Refuses metadata that is incomplete or differs from the files.
 
@@ -94,7 +79,10 @@ def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
             f"The card's pipeline_tag is {metadata['pipeline_tag']}, and the evaluations are of {facts.task}: correct "
             "it."
         )
-    _, claimed = model_index_to_eval_results(metadata["model-index"])
+    try:
+        _, claimed = model_index_to_eval_results(metadata["model-index"])
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise PublishError("The card's model-index is not of the Hub's form: let the card be rendered.") from error
     known = eval_results(facts)
     for result in claimed:
         same = [other for other in known if other.is_equal_except_value(result)]
@@ -132,4 +120,15 @@ def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalRe
     )
 
 
-__all__ = ["card_data", "check_metadata", "eval_results", "read_metadata"]
+def _with(ours: list[str], entered: Any) -> list[str]:
+    """A list of the metadata with what people entered behind ours."""
+    others = [entered] if isinstance(entered, str) else entered if isinstance(entered, list) else []
+    return [*ours, *(value for value in others if value not in ours)]
+
+
+def _one_or_all(values: list[str], entered: Any) -> list[str] | str | None:
+    """A list, or the single value in the form in which it was entered."""
+    return entered if values == [entered] else values or None
+
+
+__all__ = ["card_data", "check_metadata", "eval_results"]

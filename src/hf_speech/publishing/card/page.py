@@ -1,49 +1,64 @@
-"""The model card: rendered of the files of a run folder, and held against them.
+"""The model card: rendered from the files of a run folder.
 
-A card is data and a template. The data are what the files say (`facts`), in the card's words (`presentation`); the
-templates are in `model_cards/`, one for each task. Rendering is repeatable: the same files give the same card, so that
-nothing new is published where nothing changed. A card that people edited is checked in three ways:
-
-* Its metadata must be complete, and its model-index that of the evaluation files.
-* Each figure it claims, in the rendered part and in the hand-written ones, must be in an evaluation file.
-* A line of the rendered part that differs from what the files render to by its numbers alone is wrong, whatever the
-  numbers are of.
+A card is data and a template. The data are what the files say (`facts`), in the card's words (`words`); the templates
+are in `model_cards/`, one for each task. The same files give the same card, so that nothing new is published where
+nothing changed. What people wrote into the card that is on the Hub is carried over (`sections`, `metadata`).
 """
 
 from __future__ import annotations
 
-import functools
-import html
-import operator
 import re
-from collections import defaultdict
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import jinja2
 from huggingface_hub import ModelCard
+from markupsafe import Markup
 
+from hf_speech.common.digests import digest_bytes
 from hf_speech.errors import PublishError
+from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
-from hf_speech.publishing.card.figures import claims_of, figures_of, is_backed
-from hf_speech.publishing.card.metadata import card_data, check_metadata, read_metadata
-from hf_speech.publishing.card.sections import hand_written, rendered_lines, section
-from hf_speech.publishing.card.words import FILTERS, card_context, corpus_template, trained_on
+from hf_speech.publishing.card.metadata import card_data
+from hf_speech.publishing.card.sections import begin, foreign_sections, hand_written, rendered_lines, section
+from hf_speech.publishing.card.templates import render_template, templates_dir, unmarked
+from hf_speech.publishing.card.words import card_context
 from hf_speech.publishing.checks.licenses import OF_THE_CODE, License, find_license
+from hf_speech.publishing.checks.metadata import read_metadata
 
 REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-_MARKER = re.compile(r"<!-- hf_speech card: repo_id=(\S+) revision=(\S*?)[.\s]")
-_FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---[ \t]*\n", re.DOTALL)
-_LINK_TARGET = re.compile(r"\]\([^)\s]*\)|https?://[^\s)>\]\"']+|\b(?:sha256:)?[0-9a-f]{40,}\b|doi:\S+")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_MARKER = re.compile(r"<!-- hf_speech card: repo_id=(\S+) revision=(\S*)(?: digest=(\w+))?")
 _LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-def templates_dir() -> Path:
-    """The folder of the cards' templates: in a checkout, or inside the installed package."""
-    installed = Path(__file__).resolve().parents[2] / "model_cards"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[4] / "model_cards"
+@dataclass(frozen=True)
+class Marker:
+    """The comment by which a rendered card is known.
+
+    Attributes:
+        repo_id: `NAME/MODEL`.
+        revision: Where the example pins the code; None for nowhere.
+        digest: Of what was rendered; None in cards of version 0.1.
+    """
+
+    repo_id: str
+    revision: str | None
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class RenderedCard:
+    """A card made from files.
+
+    Attributes:
+        text: The card.
+        marked: Its body with the values marked, for `templates.blanked`.
+        notes: What of the card on the Hub was not carried over, one sentence each.
+    """
+
+    text: str
+    marked: str
+    notes: tuple[str, ...] = ()
 
 
 def render_card(
@@ -60,66 +75,40 @@ def render_card(
         run_dir: The run folder.
         repo_id: `NAME/MODEL`, as the usage example will name it.
         revision: Tag, branch or commit at which the example pins the code; None for an example that says how to.
-        previous: The card that is on the Hub now, whose hand-written sections survive.
+        previous: The card that is on the Hub now, from which people's own words are carried over.
         license: The Hub's name of the license; None for what the run folder or the previous card says.
 
     Raises:
-        PublishError: If a file that the card needs is missing, damaged or of other weights.
+        PublishError: If a file that the card needs is missing, damaged or of another model.
     """
-    run_dir = Path(run_dir)
-    if not REPO_ID.fullmatch(repo_id):
-        raise PublishError(f"{repo_id!r} is no name of a repository: give NAME/MODEL.")
-    facts = read_facts(run_dir)
-    metadata = read_metadata(previous) if previous else {}
-    terms = find_license(run_dir, license, metadata.get("license"))
-    return _render(facts, repo_id, revision, terms, previous or "", metadata)
-
-
-def check_card(text: str, run_dir: Path) -> None:
-    """Refuses a card with a number that no evaluation file backs.
-
-    Args:
-        text: The card.
-        run_dir: The run folder, or a folder made of it by `stage`.
-
-    Raises:
-        PublishError: On the first number that the files do not have, and on metadata that is incomplete or differs.
-    """
+    check_repo_id(repo_id)
     facts = read_facts(Path(run_dir))
-    metadata = read_metadata(text)
-    hand_written(text)
-    check_metadata(metadata, facts)
-    _check_claims(text, facts)
-    marker = _MARKER.search(text)
-    if marker is None:  # Not one of ours: its figures are right, and its other numbers are its own.
-        return
-    terms = License(str(metadata["license"]), metadata.get("license_name"), "")
-    rendered = _render(facts, marker.group(1), marker.group(2) or None, terms, text, metadata)
-    _check_numbers(text, rendered)
+    terms = find_license(facts.folder, license, read_metadata(previous or "").get("license"))
+    return render(facts, repo_id=repo_id, revision=revision, license=terms, previous=previous).text
 
 
-def _render(
-    facts: RunFacts, repo_id: str, revision: str | None, license: License, previous: str, metadata: dict[str, Any]
-) -> str:
+def render(
+    facts: RunFacts, *, repo_id: str, revision: str | None, license: License, previous: str | None
+) -> RenderedCard:
+    """`render_card` for files that have been read, under a license that has been found."""
     folder = templates_dir()
     template = f"{facts.task}.md.jinja"
     if not (folder / template).is_file():
         template = "default.md.jinja"
-    written = hand_written(previous)
+    metadata = read_metadata(previous or "")
+    written = hand_written(previous or "")
     used: set[str] = set()
 
-    def place(name: str) -> str:
+    def place(name: str) -> Markup:
         used.add(name)
-        return section(name, written.get(name, ""))
+        return Markup(section(name, written.get(name, "")))
 
     def template_of(kind: str, name: object) -> str:
         found = f"{kind}/{name}.md.jinja"
-        return found if (folder / found).is_file() else f"{kind}/other.md.jinja"
+        return found if re.fullmatch(r"\w+", str(name)) and (folder / found).is_file() else f"{kind}/other.md.jinja"
 
     level = _LEVEL.search(str(facts.main.content.get("confidence_method", "")))
     context = card_context(facts, repo_id, revision) | {
-        "marker": f"<!-- hf_speech card: repo_id={repo_id} revision={revision or ''} . Rendered of the files of this "
-        "repository, and again whenever it is published: write only between comments that say hand-written. -->",
         "license": license,
         "code_license": OF_THE_CODE,
         "level": level.group(1) if level else None,
@@ -129,111 +118,72 @@ def _render(
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
     }
     body = render_template(template, context)
-    further = {name: text for name, text in written.items() if name not in used}
-    if further:  # Sections that somebody added by hand, wherever they stood.
+    # Sections that somebody added, between our comments or outside of them, wherever they stood.
+    if not _is_untouched(previous or ""):
+        written |= foreign_sections(previous or "", unmarked(body), written)
+    if further := {name: text for name, text in written.items() if name not in used}:
         body = render_template(template, context | {"further": further})
+    marker = _marker(repo_id, revision, unmarked(body))
+    body = f"{marker}\n\n{body}"
     card = card_data(facts, repo_id, license, metadata)
-    return str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{body}\n"))
+    text = str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{unmarked(body)}\n"))
+    return RenderedCard(text, body, _notes(previous or "", text))
 
 
-def render_template(name: str, context: dict[str, Any]) -> str:
-    """Renders a template of `model_cards/` as Markdown, without superfluous empty lines.
+def check_repo_id(repo_id: str) -> None:
+    """Refuses what cannot be the name of a repository.
 
-    Args:
-        name: The template's file.
-        context: What it is given.
+    Raises:
+        PublishError: With the remedy.
     """
-    body = _environment(templates_dir()).get_template(name).render(context)
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
+    if not REPO_ID.fullmatch(repo_id):
+        raise PublishError(f"{repo_id!r} is not the name of a repository: give NAME/REPO.")
 
 
-@functools.cache
-def _environment(folder: Path) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML.
+def read_marker(card: str) -> Marker | None:
+    """The comment by which a rendered card is known; None for a card that was not rendered."""
+    match = _MARKER.search(card)
+    return None if match is None else Marker(match[1], match[2] or None, match[3])
+
+
+def _marker(repo_id: str, revision: str | None, body: str) -> str:
+    return (
+        f"<!-- hf_speech card: repo_id={repo_id} revision={revision or ''} digest={_digest(body)} . Rendered from the "
+        "files of this repository each time it is published: write only between comments that say hand-written. -->"
     )
-    environment.filters |= FILTERS
-    return environment
 
 
-def _check_claims(text: str, facts: RunFacts) -> None:
-    """Refuses a figure that no evaluation file has."""
-    figures = figures_of(facts.evaluations)
-    methods = " ".join(str(entry.content.get("confidence_method", "")) for entry in facts.evaluations)
-    levels = set(_LEVEL.findall(methods))
-    for number, line, context, in_table in _lines_in_context(text):
-        for claim in claims_of(line, in_table_of_metrics=in_table):
-            if not is_backed(claim, line, context, figures, levels):
-                shown = f"{claim.number} to {claim.other_end}" if claim.other_end else claim.number
-                shown += " %" if claim.percent else ""
-                raise PublishError(
-                    f"The card's line {number} claims {shown}, which no evaluation file has for it "
-                    f"({_excerpt(line)}): take the figure from the files in evaluation/, or leave it out."
-                )
+def _digest(card: str) -> str:
+    """A digest of what was rendered: all but metadata, hand-written sections and the marker itself."""
+    body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", card, flags=re.DOTALL)
+    lines = (line.rstrip() for line in rendered_lines(body) if line is not None and not _MARKER.search(line))
+    return digest_bytes("\n".join(line for line in lines if line).encode())[:16]
 
 
-def _lines_in_context(text: str) -> Iterator[tuple[int, str, str, bool]]:
-    """Each line behind the metadata: its number, its text, what stands above it, whether its table is of metrics."""
-    front = _FRONT_MATTER.match(text)
-    first = text.count("\n", 0, front.end()) if front else 0
-    heading = head = ""
-    fence = False
-    for number, line in enumerate(text.splitlines()[first:], first + 1):
-        line = _plain(line)
-        if line.lstrip().startswith("```"):
-            fence = not fence
-        if not fence and re.match(r"#{1,6} ", line):
-            heading = line
-        is_row = line.lstrip().startswith("|")
-        if not is_row:
-            head = ""
-        elif not head:
-            head = line
-        metrics = is_row and head != line and bool(claims_of(re.sub(r"[|:-]", " ", head) + " is 0.5"))
-        yield number, line, f"{heading} {head if is_row else ''}", metrics
+def _is_untouched(previous: str) -> bool:
+    """Whether nobody wrote into a rendered card but between its comments."""
+    marker = read_marker(previous)
+    return not previous or (marker is not None and marker.digest == _digest(previous))
 
 
-def _check_numbers(text: str, rendered: str) -> None:
-    """Refuses a rendered line whose numbers are not those that the files give it."""
-    expected: dict[str, list[list[str]]] = defaultdict(list)
-    everywhere: set[str] = set()
-    for own in filter(None, rendered_lines(rendered)):
-        expected[_NUMBER.sub("#", own)].append(_NUMBER.findall(own))
-        everywhere |= set(_NUMBER.findall(own))
-    for number, line in enumerate(rendered_lines(text), 1):
-        if line is None or not (found := _NUMBER.findall(line)):
-            continue
-        known = expected.get(_NUMBER.sub("#", line))
-        if known is None:  # Other words; the numbers must be among those that the files say somewhere.
-            wrong = next((word for word in found if word not in everywhere), None)
-            files = "the files do not say so"
-        else:
-            nearest = max(known, key=lambda other: sum(map(operator.eq, found, other)))
-            wrong, right = next(
-                ((ours, theirs) for ours, theirs in zip(found, nearest, strict=True) if ours != theirs), (None, "")
-            )
-            files = f"the files say {right}"
-        if wrong is not None:
-            raise PublishError(
-                f"The card's line {number} has {wrong}, and {files} ({_excerpt(line)}): correct it, or write what is "
-                "your own between the comments that say hand-written."
-            )
+def _notes(previous: str, text: str) -> tuple[str, ...]:
+    """What people wrote into the card on the Hub that the new one does not have."""
+    if _is_untouched(previous):
+        return ()
+    body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", previous, flags=re.DOTALL)
+    kept = {_NUMBER.sub("#", line.strip()) for line in text.splitlines()}
+    lost = [
+        line.strip()
+        for line in rendered_lines(body)
+        if line and line.strip() and not _MARKER.search(line) and _NUMBER.sub("#", line.strip()) not in kept
+    ]
+    if not lost:
+        return ()
+    lines = f"{len(lost)} lines" if len(lost) > 1 else "One line"
+    return (
+        f"{lines} of the card on the Hub will be gone, such as {lost[0][:60]!r}: what is to stay, write between "
+        f"`{begin('notes')}` and its end.",
+    )
 
 
-def _plain(line: str) -> str:
-    """A line without link targets, digests and HTML's spellings."""
-    line = html.unescape(line).replace("\\%", "%")
-    return re.sub(r"<!--.*?-->", "", _LINK_TARGET.sub("]", line))
-
-
-def _excerpt(line: str) -> str:
-    line = " ".join(line.split())
-    return line if len(line) <= 80 else f"{line[:80]}..."
-
-
-__all__ = ["check_card", "render_card", "render_template", "templates_dir"]
+__all__ = ["Marker", "RenderedCard", "check_repo_id", "read_marker", "render", "render_card"]

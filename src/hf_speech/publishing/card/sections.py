@@ -2,16 +2,18 @@
 
 A hand-written section stands between two HTML comments that name it, `<!-- hand-written: use -->` and
 `<!-- /hand-written: use -->`. The templates have some, empty at first; more may be added anywhere under other names.
-All else on a card is rendered anew each time.
+Sections that somebody added without the comments (`## Safety`) get them. All else on a card is rendered anew each time.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from hf_speech.errors import PublishError
 
 _MARK = re.compile(r"<!--\s*(/?)hand-written:\s*([\w-]+)\s*-->")
+_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 
 
 def hand_written(card: str) -> dict[str, str]:
@@ -38,6 +40,32 @@ def hand_written(card: str) -> dict[str, str]:
     if name is not None:
         raise PublishError(f"The card's hand-written section {name!r} does not end: add `{end(name)}` behind it.")
     return found
+
+
+def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> dict[str, str]:
+    """The sections under headings that no template has, by names made of their headings.
+
+    Args:
+        previous: The card that is on the Hub now.
+        rendered: The body of the new card.
+        taken: Names that are in use.
+    """
+    own = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
+    body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", previous, flags=re.DOTALL)
+    found: dict[str, str] = {}
+    name: str | None = None
+    fence = False
+    for line in rendered_lines(body):
+        fence ^= line is not None and line.lstrip().startswith("```")
+        heading = None if fence or line is None else _HEADING.match(line)
+        if heading is not None and len(heading[1]) <= 2:
+            name = None
+            if len(heading[1]) == 2 and heading[2] not in own:
+                name = _free_name(heading[2], {*taken, *found})
+                found[name] = ""
+        if name is not None and line is not None:
+            found[name] += f"{line}\n"
+    return {name: text.strip("\n") for name, text in found.items()}
 
 
 def begin(name: str) -> str:
@@ -67,4 +95,11 @@ def rendered_lines(card: str) -> list[str | None]:
     return lines
 
 
-__all__ = ["begin", "end", "hand_written", "rendered_lines", "section"]
+def _free_name(heading: str, taken: set[str]) -> str:
+    name = re.sub(r"[^\w]+", "-", heading.lower()).strip("-") or "section"
+    while name in taken:
+        name += "-2"
+    return name
+
+
+__all__ = ["begin", "end", "foreign_sections", "hand_written", "rendered_lines", "section"]

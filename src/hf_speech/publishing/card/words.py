@@ -1,4 +1,4 @@
-"""The facts of a run folder in the words and tables of a card: what the templates are given.
+"""The facts of a run folder in the words of a card: what the templates are given.
 
 Figures are percentages with one decimal, and with more where one would round to a perfect score. Nothing here is
 computed that a file does not say, other than the rounding.
@@ -6,96 +6,53 @@ computed that a file does not say, other than the rounding.
 
 from __future__ import annotations
 
-import importlib.metadata
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
-
-from hf_speech.data.corpora import CORPORA
+from hf_speech.publishing.card.commands import evaluation_command, homepage, install_command, requirements
+from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
-from hf_speech.publishing.checks.leaks import shorten_paths
 from hf_speech.tasks import get_task, metric_named
 
-# Where the corpora of this package lie on the Hub, of those that do.
-HUB_DATASETS = {
-    "an4": "espnet/an4",
-    "librispeech": "openslr/librispeech_asr",
-    "ljspeech": "keithito/lj_speech",
-    "speech_commands": "google/speech_commands",
+# Options of the recipe in words; `{}` is the value. Those of the model matter only while it is trained.
+AUGMENTATIONS = {
+    "joining": "{} of the utterances joined with another one of the same speaker",
+    "speed": "speed {} times",
+    "pitch": "pitch shifted by {} semitones",
+    "tempo": "tempo {} times",
+    "silence": "{} s of silence before and after (negative: cut)",
+    "equalizer": "a random equalizer of up to {} dB",
+    "noise_snr": "noise at a signal-to-noise ratio of {} dB",
+    "noise_folder": "noise from recordings",
+    "gain": "a gain of {} dB",
+    "tempo_copies": "copies at {} times the tempo",
+    "pitch_copies": "copies shifted by {} semitones",
+    "variants": "{} variants of each utterance in turn",
 }
-# What the card's example and the code that travels import.
-REQUIREMENTS = ("torch", "transformers", "huggingface_hub", "numpy", "librosa")
-# Options of the models that only matter while they are trained.
-REGULARIzERS = frozenset(
-    {
-        *("dropout", "input_dropout", "feature_noise", "label_smoothing", "mixup_alpha", "consistency_weight"),
-        *("num_time_masks", "num_frequency_masks", "frequency_warp", "intermediate_ctc_weight"),
-    }
-)
-MOST_GROUPS = 20
-
-
-@dataclass(frozen=True)
-class CorpusFacts:
-    """What is known of a corpus.
-
-    Attributes:
-        name: What recipes call it.
-        title: Its full name.
-        homepage: Where it is described.
-        license: Its terms.
-        languages: BCP-47 codes of what is spoken.
-        dataset: Its name in the card's metadata: on the Hub, if it is there.
-        options: The recipe's section about it.
-    """
-
-    name: str
-    title: str
-    homepage: str | None
-    license: str | None
-    languages: list[str]
-    dataset: str | None
-    options: dict[str, Any]
-
-
-def corpus_facts(name: str, options: dict[str, Any]) -> CorpusFacts:
-    """What is known of a corpus, by its name and the recipe's options."""
-    known = CORPORA.get(name)
-    title = getattr(known, "title", name)
-    homepage = getattr(known, "homepage", None)
-    dataset = HUB_DATASETS.get(name, name if homepage else None)
-    languages = [language] if (language := getattr(known, "language", None)) else []
-    if options.get("repo"):
-        title = dataset = str(options["repo"])
-        homepage = f"https://huggingface.co/datasets/{dataset}"
-    if not languages and options.get("voices"):  # eSpeak NG's names: en-us, en-gb-scotland
-        languages = sorted({str(voice).partition("-")[0] for voice in options["voices"]})
-    return CorpusFacts(name, title, homepage, getattr(known, "license", None), languages, dataset, options)
-
-
-def corpus_template(name: str) -> str:
-    """Which template of `corpora/` speaks of a corpus, if it is there: its own, or that of its kind."""
-    return "acted_emotions" if hasattr(CORPORA.get(name), "emotions") else name
-
-
-def trained_on(facts: RunFacts) -> CorpusFacts:
-    """The corpus of the recipe, or of the first evaluation where there is no recipe."""
-    options = facts.recipe.get("corpus") or {}
-    return corpus_facts(str(options.get("name") or facts.main.corpus), options)
-
-
-def measured_on(facts: RunFacts, evaluation: Evaluation) -> CorpusFacts:
-    """The corpus of an evaluation."""
-    own = trained_on(facts)
-    return own if evaluation.corpus == own.name else corpus_facts(str(evaluation.corpus), {})
+REGULARIZERS = {
+    "dropout": "dropout {}",
+    "input_dropout": "dropout {} on the features",
+    "feature_noise": "noise of standard deviation {} on the features",
+    "label_smoothing": "label smoothing {}",
+    "mixup_alpha": "mixup with alpha {}",
+    "consistency_weight": "consistency regularization with weight {}",
+    "num_time_masks": "{} time masks",
+    "num_frequency_masks": "{} frequency masks",
+    "frequency_warp": "frequency warping by up to {}",
+    "intermediate_ctc_weight": "an intermediate CTC loss with weight {}",
+}
+NORMALIZATIONS = {
+    "none": "none",
+    "peak": "by the peak of the waveform",
+    "utterance": "to mean 0 and variance 1 over the utterance",
+    "global": "by the mean and variance of the training data",
+}
+MAX_GROUPS = 20
 
 
 def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[str, Any]:
     """All that the templates are given, apart from metadata and hand-written sections."""
     main = facts.main
-    trained = trained_on(facts)
     splits = _splits(facts)
     results: list[dict[str, Any]] = [
         {
@@ -104,26 +61,31 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
             "evaluation": entry,
             "corpus": measured_on(facts, entry),
             "rows": _rows(entry),
+            "command": evaluation_command(facts, entry, repo_id, revision),
         }
         for entry in facts.evaluations
     ]
+    training = facts.recipe.get("training") or {}
     return {
         "repo_id": repo_id,
         "name": repo_id.rpartition("/")[2],
         "revision": revision,
         "requirements": requirements(),
+        "install_command": install_command(),
+        "homepage": homepage(),
         "config": facts.config,
         "extractor": facts.extractor,
+        "normalization": NORMALIZATIONS.get(str(facts.extractor.get("normalization"))),
         "labels": _labels(facts.config),
         "characters": _characters(facts),
-        "corpus": trained,
+        "corpus": trained_on(facts),
         "splits": splits,
         "split_names": [row["split"] for row in splits],
         "recipe": facts.recipe,
-        "augmentation": _augmentation(facts.recipe.get("augmentation") or {}),
-        "regularization": {
-            name: value for name, value in (facts.recipe.get("model") or {}).items() if name in REGULARIzERS and value
-        },
+        "options": training,
+        "augmentation": _in_words(facts.recipe.get("augmentation") or {}, AUGMENTATIONS),
+        "augmentation_probability": (facts.recipe.get("augmentation") or {}).get("probability"),
+        "regularization": _in_words(facts.recipe.get("model") or {}, REGULARIZERS),
         "task": get_task(facts.task),
         "main": main,
         "main_corpus": measured_on(facts, main),
@@ -141,26 +103,6 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "has": {name: (facts.folder / name).is_file() for name in ("recipe.yaml", "training.json", "inspection.json")},
         "year": str(main.date)[:4],
     }
-
-
-def requirements() -> list[str]:
-    """What to install to run the card's example: the packages, with the versions that this package asks for."""
-    asked: dict[str, Requirement] = {}
-    try:
-        for line in importlib.metadata.requires(__name__.partition(".")[0]) or []:
-            requirement = Requirement(line)
-            asked.setdefault(requirement.name.replace("-", "_").lower(), requirement)
-    except importlib.metadata.PackageNotFoundError:  # Run from a folder that was never installed.
-        pass
-    found = []
-    for name in REQUIREMENTS:
-        if name not in asked:
-            found.append(name)
-            continue
-        # The upper bound of torch is torchaudio's, which a published model does without.
-        bounds = [str(part) for part in asked[name].specifier if name != "torch" or part.operator == ">="]
-        found.append(f'"{name}{",".join(sorted(bounds, reverse=True))}"' if bounds else name)
-    return found
 
 
 def percent(value: float) -> str:
@@ -190,15 +132,11 @@ def file_size(count: float) -> str:
 
 
 def number(value: object) -> str:
-    """A value of a recipe: a number without idle zeros, a range as `0.9 to 1.1`, anything else as it is."""
+    """A value of a recipe: a number without trailing zeros, a range as `0.9 to 1.1`, anything else as it is."""
     if isinstance(value, list | tuple):
-        return " to ".join(number(entry) for entry in value)
+        joint = " to " if len(value) == 2 else ", "
+        return joint.join(number(entry) for entry in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def cell(value: object) -> str:
-    """Text that does not break a Markdown table."""
-    return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def metric_name(metric: str) -> tuple[str, str]:
@@ -210,7 +148,7 @@ def metric_name(metric: str) -> tuple[str, str]:
 def decoding(evaluation: Evaluation) -> str:
     """How the text of an evaluation was found."""
     if evaluation.decoder is None:
-        return get_task(evaluation.task).decoding
+        return str(get_task(evaluation.task).decoding)
     return f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
 
 
@@ -243,8 +181,8 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
         worse_first = not metric_named(ratios[0]).greater_is_better
         decisive = "f1" if "f1" in ratios else ratios[0]
         chosen.sort(key=lambda item: item[1][decisive], reverse=worse_first)
-        chosen = chosen[:MOST_GROUPS]
-        if len(rows) <= MOST_GROUPS:
+        chosen = chosen[:MAX_GROUPS]
+        if len(rows) <= MAX_GROUPS:
             chosen = [item for item in rows.items() if item in chosen]
     intervals = all(ratios and ratios[0] in (columns.get("confidence") or {}) for columns in rows.values())
     head = ["utterances", *(key.upper() if len(key) <= 3 else key.replace("_", " ") for key in ratios)]
@@ -265,10 +203,10 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _splits(facts: RunFacts) -> list[dict[str, str]]:
-    """Utterances and hours of each split that has any, as far as the files say."""
+    """Utterances and length of each split that has any, as far as the files say."""
     inspected = facts.inspection.get("splits") or {}
     rows = [
-        {"split": split, "utterances": f"{found['num_good']:,}", "hours": f"{found['hours']:.2f}"}
+        {"split": split, "utterances": f"{found['num_good']:,}", "length": duration(3600 * found["hours"])}
         for split, found in inspected.items()
         if found["num_good"]
     ]
@@ -276,25 +214,27 @@ def _splits(facts: RunFacts) -> list[dict[str, str]]:
     for evaluation in facts.evaluations:
         if evaluation.corpus == own and evaluation.split not in {row["split"] for row in rows}:
             seconds = (evaluation.content.get("real_time_factor_conditions") or {}).get("audio_seconds")
-            hours = "" if seconds is None else f"{seconds / 3600:.2f}"
-            rows.append({"split": evaluation.split, "utterances": f"{evaluation.num_utterances:,}", "hours": hours})
+            length = "" if seconds is None else duration(seconds)
+            rows.append({"split": evaluation.split, "utterances": f"{evaluation.num_utterances:,}", "length": length})
     order = ["train", "validation", "test"]
     return sorted(rows, key=lambda row: order.index(row["split"]) if row["split"] in order else len(order))
 
 
 def _labels(config: dict[str, Any]) -> list[str]:
     """The classes in the order of their ids."""
-    return [name for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
+    return [str(name) for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
 
 
 def _characters(facts: RunFacts) -> list[str]:
-    """What a recognizer can write, without the tokens that are no characters."""
+    """What a recognizer can write, without the tokens that are not characters."""
     return sorted(token for token in facts.vocabulary if len(token) == 1 and token != "|")
 
 
-def _augmentation(options: dict[str, Any]) -> dict[str, Any]:
-    """What of the augmentation is switched on, apart from its probability."""
-    return {name: value for name, value in options.items() if name != "probability" and value not in (None, 0, False)}
+def _in_words(options: dict[str, Any], words: dict[str, str]) -> list[str]:
+    """The options that are switched on, of those that have words."""
+    return [
+        phrase.format(number(options[name])) for name, phrase in words.items() if options.get(name) not in (None, 0, [])
+    ]
 
 
 def _language_model(facts: RunFacts) -> str | None:
@@ -316,18 +256,7 @@ FILTERS = {
     "duration": duration,
     "file_size": file_size,
     "number": number,
-    "cell": cell,
     "decoding": decoding,
-    "shorten_paths": shorten_paths,
 }
 
-__all__ = [
-    "FILTERS",
-    "CorpusFacts",
-    "card_context",
-    "corpus_template",
-    "measured_on",
-    "metric_name",
-    "requirements",
-    "trained_on",
-]
+__all__ = ["FILTERS", "card_context", "decoding", "duration", "file_size", "metric_name", "percent"]

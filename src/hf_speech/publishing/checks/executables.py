@@ -1,9 +1,13 @@
-"""Which files can run something when they are opened: pickles and programs, whatever they are called.
+"""Files that can run something when they are opened: pickles and programs, whatever they are called.
 
-Names lie, so contents are read: a pickle is recognized by following its own instructions (`pickletools` reads them and
-runs none), inside archives and compressed files too. That PyTorch's `.pt` and `.bin`, joblib files and NumPy files of
-objects are pickles in disguise follows from that. Names alone are enough where the usual loader of such a file
+Names lie, so contents are read: a pickle is recognized by following its own instructions (`pickletools` reads them
+and runs none), inside archives and compressed files too. PyTorch's `.pt` and `.bin`, joblib files and NumPy files of
+objects are pickles in disguise, and are found by that. A name is enough where the usual loader of such a file
 unpickles.
+
+picklescan, the kept scanner of pickles, answers another question: which imports of a pickle are known to be
+dangerous. It lets through every pickle whose imports are not on its list, chooses its parser by the file's suffix,
+and does not look into bzip2, xz, zlib, tar, or programs. Here no pickle of any content is sent, under any name.
 """
 
 from __future__ import annotations
@@ -19,6 +23,10 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.structure import check_regular
+from hf_speech.publishing.checks.upload import Upload
 
 PICKLE_SUFFIXES = frozenset(
     {".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".mar", ".nemo"}
@@ -42,13 +50,45 @@ _MAGIC = (
 )
 # What makes a pickle run something.
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
-_READ = 1 << 20  # bytes looked at of each file, and unpacked of each member of an archive
-_DEPTH = 3  # archives in archives
-_MEMBERS = 10_000
+_MAX_READ = 1 << 20  # bytes looked at of each file, and unpacked of each member of an archive
+_MAX_DEPTH = 3  # archives in archives
+_MAX_MEMBERS = 10_000
 
 
-def what_runs(path: Path) -> str | None:
-    """Says what a file is if opening it could run something.
+def check(upload: Upload) -> None:
+    """Refuses files that run something when they are opened, or hide an archive.
+
+    Raises:
+        PublishError: Naming the file.
+    """
+    for path in upload.files():
+        name = upload.name(path)
+        if (danger := detect_executable(path)) is not None:
+            raise PublishError(f"{name} is {danger}, which can run anything when it is opened: remove it.")
+        if is_archive(path):
+            raise PublishError(f"{name} hides an archive, in which anything could be: write the file again.")
+
+
+def check_beside(path: Path, name: str, folder: Path) -> None:
+    """Refuses a file that runs something and lies beside what is sent: the next upload by other means would take it.
+
+    Args:
+        path: The file.
+        name: What the message calls it.
+        folder: The run folder.
+
+    Raises:
+        PublishError: With the remedy.
+    """
+    check_regular(path, name)
+    if (danger := detect_executable(path)) is not None:
+        raise PublishError(
+            f"{name} is {danger}, which can run anything when it is opened: delete it, or move it out of {folder}."
+        )
+
+
+def detect_executable(path: Path) -> str | None:
+    """What a file is, if opening it could run something.
 
     Args:
         path: The file.
@@ -58,13 +98,13 @@ def what_runs(path: Path) -> str | None:
     """
     by_name = _by_suffix(path.suffix.lower())
     with path.open("rb") as stream:
-        head = stream.read(_READ)
+        head = stream.read(_MAX_READ)
         found = _by_content(head, stream, depth=0)
     return found or by_name
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip or tar archive, or hides a zip archive behind content of its own."""
+    """Whether a file is a zip or tar archive, or has a zip archive behind content of another format."""
     with path.open("rb") as stream:
         return zipfile.is_zipfile(stream) or _tar_members(stream) is not None
 
@@ -72,9 +112,9 @@ def is_archive(path: Path) -> bool:
 def is_pickle(head: bytes) -> bool:
     """Whether bytes begin with a pickle of any protocol.
 
-    A pickle of protocol 2 or later names its protocol first. One of protocol 0 or 1 is text or nearly so: it must come
-    to its end with a call on the way or as all there is, or call something that exists here, for a loader runs the
-    calls before it finds that the end is missing.
+    A pickle of protocol 2 or later names its protocol first. One of protocol 0 or 1 is text or nearly so, and much
+    text parses as its first instructions. So it must reach its end, with a call on the way or with nothing behind it,
+    or call something that exists here: a loader runs the calls before it finds that the end is missing.
 
     Args:
         head: The first bytes of a file, up to a megabyte.
@@ -89,7 +129,7 @@ def is_pickle(head: bytes) -> bool:
             if operation.name == "STOP":
                 whole = position is not None and not head[position + 1 :].strip() and len(names) > 2
                 return names[0] == "PROTO" or bool(_CALLS & set(names)) or whole
-    except Exception:  # Bytes that are no pickle fail anywhere in pickletools, in many ways.
+    except Exception:  # pickletools fails in many ways on other bytes.
         pass
     if names[:1] == ["PROTO"]:
         return len(names) > 2
@@ -113,7 +153,7 @@ def _by_suffix(suffix: str) -> str | None:
 
 
 def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None:
-    """What bytes are, looking into archives; `whole` can be sought and read again."""
+    """What bytes are, looking into archives; `whole` is the stream that they begin."""
     for magic, what in _MAGIC:
         if head.startswith(magic):
             return what
@@ -125,7 +165,7 @@ def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None
         return "a NumPy file of pickled objects"
     if is_pickle(head):
         return "a pickle"
-    if depth == _DEPTH:
+    if depth == _MAX_DEPTH:
         return None
     for inside, content in _unpacked(head, whole):
         within = _by_content(content, io.BytesIO(content), depth + 1) or _by_suffix(Path(inside).suffix.lower())
@@ -154,14 +194,14 @@ def _zip_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]]:
     members = []
     try:
         with zipfile.ZipFile(stream) as archive:
-            for info in archive.infolist()[:_MEMBERS]:
+            for info in archive.infolist()[:_MAX_MEMBERS]:
                 content = b""
                 if not info.flag_bits & 1:  # Not encrypted.
                     with archive.open(info) as member:
-                        content = member.read(_READ)
+                        content = member.read(_MAX_READ)
                 members.append((info.filename, content))
     except (zipfile.BadZipFile, NotImplementedError, OSError, zlib.error, EOFError):
-        pass  # What can be read of a damaged one has been.
+        pass  # As much as can be read of a damaged archive has been read.
     return members
 
 
@@ -172,8 +212,8 @@ def _tar_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]] | None:
         with tarfile.open(fileobj=stream, mode="r:*") as archive:
             for info in archive:
                 file = archive.extractfile(info) if info.isfile() else None
-                members.append((info.name, b"" if file is None else file.read(_READ)))
-                if len(members) == _MEMBERS:
+                members.append((info.name, b"" if file is None else file.read(_MAX_READ)))
+                if len(members) == _MAX_MEMBERS:
                     break
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return members or None
@@ -189,19 +229,19 @@ def _some(opener: Callable[[bytes], bytes], head: bytes) -> bytes | None:
 
 
 def _gzip(data: bytes) -> bytes:
-    return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _READ)
+    return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _MAX_READ)
 
 
 def _zlib(data: bytes) -> bytes:
-    return zlib.decompressobj().decompress(data, _READ)
+    return zlib.decompressobj().decompress(data, _MAX_READ)
 
 
 def _bz2(data: bytes) -> bytes:
-    return bz2.BZ2Decompressor().decompress(data, _READ)
+    return bz2.BZ2Decompressor().decompress(data, _MAX_READ)
 
 
 def _xz(data: bytes) -> bytes:
-    return lzma.LZMADecompressor().decompress(data, _READ)
+    return lzma.LZMADecompressor().decompress(data, _MAX_READ)
 
 
 _COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
@@ -214,4 +254,4 @@ _COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
     (b"\x78\xda", _zlib),
 )
 
-__all__ = ["is_archive", "is_pickle", "what_runs"]
+__all__ = ["check", "check_beside", "detect_executable", "is_archive", "is_pickle"]

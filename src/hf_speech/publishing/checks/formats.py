@@ -1,14 +1,15 @@
 """Whether a file is what its name says, found by reading it.
 
-Only kinds of files that are listed here are ever published, and each has to prove itself: JSON parses, YAML names no
-Python objects, weights are whole safetensors, pictures end where their format ends, sounds have a header. So a file of
-another kind under a harmless name has nowhere to hide.
+Only the kinds of files listed here are ever published, and each is read: JSON parses, YAML names no Python objects,
+weights are whole safetensors, pictures end where their format ends, recordings have a header. So no file of another
+kind goes out under a harmless name.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +17,46 @@ import soundfile
 import yaml
 from safetensors import SafetensorError, safe_open
 
+from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.structure import check_regular
+from hf_speech.publishing.checks.upload import Upload
+
 TEXT_SUFFIXES = frozenset(
     {".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".js", ".html", ".svg"}
 )
-SOUND_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 # Files without a suffix that are text.
 TEXT_NAMES = frozenset({"LICENSE", "NOTICE", ".gitattributes"})
+
+
+def check(upload: Upload) -> None:
+    """Refuses files that are not what they are called, are no files, or are too large.
+
+    Raises:
+        PublishError: On the first such file.
+    """
+    for path in upload.files():
+        name = upload.name(path)
+        if path.is_symlink():
+            raise PublishError(f"{name} is a link or no file at all: put the file itself there.")
+        check_regular(path, name)
+        if (size := path.stat().st_size) > upload.max_file_bytes:
+            raise PublishError(
+                f"{name} has {size:,} bytes, more than {upload.max_file_bytes:,}: split it up (weights: "
+                "save_pretrained(..., max_shard_size='1GB'))."
+            )
+
+
+def check_content(upload: Upload) -> None:
+    """Refuses files whose content is not what their names say.
+
+    Raises:
+        PublishError: On the first such file.
+    """
+    for path in upload.files():
+        if (reason := format_error(path)) is not None:
+            name = upload.name(path)
+            raise PublishError(f"{name} is not what its name says ({reason}): write it again, or remove it.")
 
 
 def is_text(name: str) -> bool:
@@ -45,14 +80,14 @@ def read_text(path: Path) -> str:
     return text
 
 
-def why_not(path: Path) -> str | None:
-    """Says why a file is not what its name says.
+def format_error(path: Path) -> str | None:
+    """Why a file is not what its name says.
 
     Args:
         path: A file of a published kind.
 
     Returns:
-        "it is not JSON", or None if it is what it is called.
+        "it is not JSON"; None if it is what it is called.
     """
     suffix = path.suffix.lower()
     try:
@@ -60,8 +95,8 @@ def why_not(path: Path) -> str | None:
             text = read_text(path)
             if suffix in _TEXTS:
                 _TEXTS[suffix](text)
-        elif suffix in SOUND_SUFFIXES:
-            _sound(path)
+        elif suffix in AUDIO_SUFFIXES:
+            _audio(path)
         elif suffix in _BINARIES:
             _BINARIES[suffix](path)
         else:
@@ -79,6 +114,8 @@ def _json(text: str) -> None:
         json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error.msg}, line {error.lineno})") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _yaml(text: str) -> None:
@@ -88,12 +125,14 @@ def _yaml(text: str) -> None:
         raise ValueError(f"it makes Python objects when it is read ({error.problem})") from error
     except yaml.YAMLError as error:
         raise ValueError("it is not YAML") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _python(text: str) -> None:
     try:
         ast.parse(text)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError("it is not Python") from error
 
 
@@ -101,7 +140,7 @@ def _svg(text: str) -> None:
     lowered = text.lower()
     if "<svg" not in lowered:
         raise ValueError("it is not SVG")
-    if "<script" in lowered or "javascript:" in lowered:
+    if "<script" in lowered or "javascript:" in lowered or re.search(r"\son\w+\s*=|<foreignobject|<!entity", lowered):
         raise ValueError("it runs a script")
 
 
@@ -114,7 +153,7 @@ def _safetensors(path: Path) -> None:
         raise ValueError("it is not a safetensors file") from error
 
 
-def _sound(path: Path) -> None:
+def _audio(path: Path) -> None:
     try:
         soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -122,7 +161,7 @@ def _sound(path: Path) -> None:
 
 
 def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
-    """A check of a format whose files begin and end with certain bytes."""
+    """A check of a format by the bytes with which its files begin and end."""
 
     def check(path: Path) -> None:
         size = path.stat().st_size
@@ -150,4 +189,13 @@ _BINARIES: dict[str, Callable[[Path], None]] = {
     ".parquet": _framed("a Parquet table", b"PAR1", b"PAR1"),
 }
 
-__all__ = ["SOUND_SUFFIXES", "TEXT_NAMES", "TEXT_SUFFIXES", "is_text", "read_text", "why_not"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "TEXT_NAMES",
+    "TEXT_SUFFIXES",
+    "check",
+    "check_content",
+    "format_error",
+    "is_text",
+    "read_text",
+]

@@ -1,7 +1,7 @@
-"""Under which license a repository goes out: never under none, and never under one whose text is not there.
+"""The license of what is published: there always is one, and its text goes along.
 
-A run folder may have a LICENSE, or a license is named. Where nothing says otherwise, it is Apache-2.0: the license of
-the code that travels with every model, whose text must come along in any case.
+It is the one that the user names, that the run folder's LICENSE holds, or that the card on the Hub names. Otherwise
+it is Apache-2.0, the license of the code that is sent with every model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OF_THE_HUB = frozenset(
     {"other", "openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m", "bigcode-openrail-m"}
     | {"cc", "pddl", "bsd", "gpl", "lgpl", "llama2", "llama3", "gemma", "c-uda"}
 )
-_RECOGNIzED = (
+_RECOGNIZED = (
     ("apache-2.0", r"Apache License\s+Version 2\.0"),
     ("mit", r"Permission is hereby granted, free of charge"),
     ("bsd-3-clause", r"Redistribution and use in source and binary forms.*Neither the name"),
@@ -67,7 +67,7 @@ def find_license(folder: Path, given: str | None = None, previous: str | None = 
         previous: The Hub's name on the card that is there now, or None.
 
     Raises:
-        PublishError: If the name is none, the file is empty or of another license, or the text is missing.
+        PublishError: If there is no such license, the file is empty or of another license, or the text is missing.
     """
     path = folder / FILE
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
@@ -87,7 +87,7 @@ def find_license(folder: Path, given: str | None = None, previous: str | None = 
 
 
 def check_name(name: str) -> None:
-    """Refuses what is neither a name of SPDX nor of the Hub.
+    """Refuses what neither SPDX nor the Hub knows as the name of a license.
 
     Raises:
         PublishError: With the remedy.
@@ -107,11 +107,11 @@ def check_name(name: str) -> None:
 
 def recognize(text: str) -> str:
     """The Hub's name of a license by its text, `other` for one that is not known here."""
-    return next((name for name, form in _RECOGNIzED if re.search(form, text, re.DOTALL)), "other")
+    return next((name for name, form in _RECOGNIZED if re.search(form, text, re.DOTALL)), "other")
 
 
 def license_of_the_code() -> str:
-    """The text of the license of this package, hence of the code that travels."""
+    """The text of the license of this package, hence of the remote code."""
     try:
         text = importlib.metadata.distribution(__name__.partition(".")[0]).read_text("licenses/LICENSE")
     except importlib.metadata.PackageNotFoundError:

@@ -1,9 +1,10 @@
-"""Whether the code beside the weights runs where only the card's requirements are installed.
+"""Whether the code beside the weights is this package's, and runs where only the card's requirements are installed.
 
-transformers copies the files that `auto_map` names, and those they import as `from .x import y`, into a flat folder of
-a stranger's cache and imports them there. What reaches outside that folder, or what a stranger has not been told to
-install, fails there and nowhere else: so it is read from the syntax tree here. transformers itself finds relative
-imports with a regular expression, which takes examples in docstrings for code; its findings are compared.
+transformers copies the files that `auto_map` names, and those they import as `from .x import y`, into a flat folder
+of the user's cache and imports them there. An import that reaches outside that folder, or asks for what the user has
+not been told to install, fails there and nowhere else: so imports are read from the syntax tree here. transformers
+itself finds relative imports with a regular expression, which takes examples in docstrings for code; its findings are
+compared.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.metadata
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,10 +23,40 @@ from transformers.dynamic_module_utils import get_relative_imports
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
 from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.structure import read_mapping
+from hf_speech.publishing.checks.upload import Upload
 
 CONFIG_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 PACKAGE = __name__.partition(".")[0]
+_OWN_CODE = Path(__file__).parents[2] / "models"
+_FLAT = "`from .x import y`"
 _PIP_INSTALL = re.compile(r"pip3? install\s+([^`\n]*)")
+
+
+def check(upload: Upload) -> None:
+    """Refuses remote code that users cannot run, or that is not this package's and was not asked for.
+
+    Raises:
+        PublishError: Naming the file.
+    """
+    if upload.kind != "model":
+        return
+    check_code(upload.folder, upload.code, upload.card())
+    if not upload.custom_code and (foreign := foreign_code(upload.folder)):
+        differ = "differs" if len(foreign) == 1 else "differ"
+        raise PublishError(
+            f"{', '.join(foreign)} {differ} from the code of this version of {PACKAGE}, and users of the model run "
+            "it: save the model again with this version, or pass --custom_code if you changed it on purpose."
+        )
+
+
+def foreign_code(folder: Path) -> list[str]:
+    """Python files of a model that are not byte for byte those of this package."""
+    return [
+        path.name
+        for path in sorted(folder.rglob("*.py"))
+        if not (_OWN_CODE / path.name).is_file() or (_OWN_CODE / path.name).read_bytes() != path.read_bytes()
+    ]
 
 
 def remote_files(folder: Path) -> list[str]:
@@ -41,13 +71,15 @@ def remote_files(folder: Path) -> list[str]:
     Raises:
         PublishError: If one is missing or lies in another repository, or the code of the model is not named at all.
     """
+    contents = {config: read_mapping(folder / config, needed=config == "config.json") for config in CONFIG_FILES}
     wanted: list[tuple[str, str]] = []
-    for config in CONFIG_FILES:
-        if (folder / config).is_file():
-            auto_map = json.loads((folder / config).read_text(encoding="utf-8")).get("auto_map", {})
-            wanted += [(_module(reference, config), config) for reference in _references(auto_map)]
-    model_type = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if model_type not in CONFIG_MAPPING_NAMES and not any(config == "config.json" for _, config in wanted):
+    for config, content in contents.items():
+        auto_map = content.get("auto_map") or {}
+        if not isinstance(auto_map, dict):
+            raise PublishError(f"The auto_map of {config} is not a mapping: save the model again.")
+        wanted += [(_module(reference, config), config) for reference in _references(auto_map)]
+    model_type = contents["config.json"].get("model_type")
+    if str(model_type) not in CONFIG_MAPPING_NAMES and not any(config == "config.json" for _, config in wanted):
         raise PublishError(
             f"The config.json of {folder} names no code (auto_map), and transformers has no model {model_type!r}: save "
             "the model with save_pretrained of its own class."
@@ -70,7 +102,7 @@ def remote_files(folder: Path) -> list[str]:
 
 
 def check_code(folder: Path, files: Iterable[str], card: str) -> None:
-    """Refuses code that a stranger cannot run.
+    """Refuses code that cannot run where only the card's requirements are installed.
 
     Args:
         folder: The folder with the code.
@@ -91,7 +123,7 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
                 continue
             if top == PACKAGE:
                 raise PublishError(
-                    f"{name} imports {PACKAGE} (line {node.lineno}), which strangers do not have: write "
+                    f"{name} imports {PACKAGE} (line {node.lineno}), which users of the model need not have: write "
                     f"`from .{imported.rpartition('.')[2]} import ...`."
                 )
             if f"{top}.py" in names:
@@ -113,20 +145,20 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
                 )
 
 
-def check_listed(folder: Path, listed: str, given: frozenset[str] = frozenset()) -> None:
+def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = frozenset()) -> None:
     """Refuses Python files, in any sub-folder, that import what a list of requirements does not have.
 
     Args:
         folder: The folder of a program, such as a Space.
         listed: The content of its requirements.txt.
-        given: Packages that are there without being asked for.
+        preinstalled: Packages that are there without being asked for.
 
     Raises:
         PublishError: On the first such import.
     """
     names = {
         canonicalize_name(requirement.name) for line in listed.splitlines() if (requirement := _requirement(line))
-    } | given
+    } | preinstalled
     files = sorted(folder.rglob("*.py"))
     own = {path.stem for path in files} | {path.parent.name for path in files if path.parent != folder}
     for path in files:
@@ -157,13 +189,13 @@ def _check_flat(name: str, node: ast.Import | ast.ImportFrom, folder: Path) -> N
         return
     where = f"{name} has `from {'.' * node.level}{node.module or ''} import ...` (line {node.lineno})"
     if node.level > 1:
-        raise PublishError(f"{where}, which reaches above the folder: the code travels flat, write `from .x import y`.")
+        raise PublishError(
+            f"{where}, which reaches above the folder: remote code lies in one flat folder, write `from .x import y`."
+        )
     if node.module is None:
         raise PublishError(f"{where}, which transformers does not see: write `from .x import y`.")
     if "." in node.module:
-        raise PublishError(
-            f"{where}, which reaches into a sub-folder: the code travels flat, write `from .x import y`."
-        )
+        raise PublishError(f"{where}, which reaches into a sub-folder: code lies in one flat folder, so write {_FLAT}.")
     if not (folder / f"{node.module}.py").is_file():
         raise PublishError(f"{where}, and there is no {node.module}.py beside it: save the model with all of its code.")
 
@@ -182,7 +214,7 @@ def _requirement(text: str) -> Requirement | None:
 
 
 def _references(auto_map: dict[str, object]) -> Iterator[str]:
-    """The classes that an `auto_map` names; tokenizers have two, one of them perhaps null."""
+    """The classes that an `auto_map` names; a tokenizer has two, one of which may be null."""
     for value in auto_map.values():
         for reference in value if isinstance(value, list) else [value]:
             if isinstance(reference, str):
@@ -244,10 +276,10 @@ def _packages_of_modules() -> Mapping[str, list[str]]:
 
 
 def _provided(module: str, listed: set[str]) -> bool:
-    """Whether one of the listed packages is the one that has this module."""
+    """Whether one of the listed packages provides a module."""
     if canonicalize_name(module) in listed:
         return True
     return any(canonicalize_name(package) in listed for package in _packages_of_modules().get(module, []))
 
 
-__all__ = ["check_code", "check_listed", "remote_files", "requirements_of"]
+__all__ = ["check", "check_code", "check_listed", "foreign_code", "remote_files", "requirements_of"]

@@ -1,9 +1,10 @@
 """A program, not a module: loads a published model where hf_speech does not exist, and runs probe clips through it.
 
-    python -P stranger.py REQUEST.json
+    python -P isolated_load.py REQUEST.json
 
-It imports torch, transformers and safetensors, nothing of this package: it stands for the machine of a stranger. What
-comes out is written beside the request: `logits.safetensors`, and `answers.json` with what `pipeline(...)` says.
+It imports torch, transformers and safetensors and nothing of this package, like the machine of any other user. It
+writes its results beside the request: `logits.safetensors`, and `answers.json` with the predictions of
+`pipeline(...)`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 
 def main(request_file: Path) -> None:
-    """Does what a request asks for: `{"model", "revision", "task", "probes"}`."""
+    """Handles a request: `{"model", "revision", "task", "probes"}`."""
     sys.modules["hf_speech"] = None  # type: ignore[assignment]  # From here on, importing it raises ImportError.
     import numpy as np
     import torch
@@ -26,14 +27,14 @@ def main(request_file: Path) -> None:
     logging.disable_progress_bar()
     torch.set_num_threads(1)
     request: dict[str, Any] = json.loads(request_file.read_text(encoding="utf-8"))
-    use = pipeline(
+    predict = pipeline(
         request["task"],
         model=request["model"],
         revision=request["revision"],
         trust_remote_code=True,
         device="cpu",
     )
-    extractor, model = use.feature_extractor, use.model.eval()
+    extractor, model = predict.feature_extractor, predict.model.eval()
     rate = int(extractor.sampling_rate)
     prefix = "clip."
     clips = {
@@ -53,11 +54,12 @@ def main(request_file: Path) -> None:
         float(np.abs(batched[: len(alone)] - alone).max())
         for batched, alone in zip(together, logits.values(), strict=True)
     )
-    said = {name: use({"raw": clip.copy(), "sampling_rate": rate}) for name, clip in clips.items()}
+    predictions = {name: predict({"raw": clip.copy(), "sampling_rate": rate}) for name, clip in clips.items()}
     save_file({name: np.ascontiguousarray(values) for name, values in logits.items()}, "logits.safetensors")
     answers = {
         "pipeline": {
-            name: answer[0]["label"] if isinstance(answer, list) else answer["text"] for name, answer in said.items()
+            name: answer[0]["label"] if isinstance(answer, list) else answer["text"]
+            for name, answer in predictions.items()
         },
         "padding": padding,
         "code": [type(model).__module__, type(extractor).__module__],

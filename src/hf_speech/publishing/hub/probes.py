@@ -1,8 +1,8 @@
-"""Probe clips: a few short sounds that travel with a model, and the logits that it gives for them where it was trained.
+"""Probe clips: a few short sounds that are published with a model, and the logits that it gave for them here.
 
-Whoever loads the published model anywhere can tell by them whether it still computes the same. The sounds are made by
-the formulas below (voiced vowels, a sweep, noise, a click in silence), so they are nobody's recordings. They are kept
-beside the logits, as 16-bit samples in a safetensors file: nothing needs to be made again, and nothing is unpickled.
+They show whether the model computes the same wherever it is loaded. The sounds are synthesized by the formulas below
+(vowels, a sweep, noise, a click in silence), so nobody's recordings are published. A safetensors file holds them as
+16-bit samples beside the logits: nothing has to be synthesized again, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from transformers import AutoFeatureExtractor
 
-import hf_speech.models
+from hf_speech.decoding.ngram import ArpaModel
 from hf_speech.errors import PublishError
+from hf_speech.inference import BeamOptions, LoadedModel, load_model
+from hf_speech.inference.decoders import load_lexicon
+from hf_speech.publishing.checks.structure import check_regular
 
 PROBE_FILE = "verification/probes.safetensors"
 # Machines round float32 differently; a wrong weight or file shows in the first digits.
@@ -118,18 +118,19 @@ def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
 
 
 def make_probes(run_dir: Path) -> Probes:
-    """Runs the clips through a model folder with the classes of this package.
+    """Loads a model folder as every verb does, with its decoder, and runs the clips through the model.
 
     Args:
         run_dir: A run folder.
 
     Raises:
-        PublishError: If the model cannot be loaded or run.
+        ModelError: If a part of the model is missing or damaged, or does not fit the others.
+        PublishError: If the model cannot be run.
     """
-    model_class = _model_class(run_dir)
+    loaded = load_model(run_dir, device="cpu")
+    extractor, model = loaded.feature_extractor, loaded.model
+    _check_decoding(loaded, run_dir)
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(run_dir)
-        model = model_class.from_pretrained(run_dir, dtype=torch.float32, use_safetensors=True).eval()
         clips = make_clips(int(extractor.sampling_rate))
         logits = {}
         threads = torch.get_num_threads()
@@ -142,19 +143,33 @@ def make_probes(run_dir: Path) -> Probes:
                     logits[name] = model(**inputs).logits[0].float().numpy()
         finally:
             torch.set_num_threads(threads)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise PublishError(f"The model in {run_dir} cannot be run ({reason}): train or save it again.") from error
     return Probes(int(extractor.sampling_rate), clips, logits)
 
 
-def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes:
-    """The published probes where the model still gives them, or fresh ones.
+def _check_decoding(loaded: LoadedModel, run_dir: Path) -> None:
+    """Refuses language models, their weights and a lexicon that cannot be used with the model.
 
-    Another machine rounds otherwise, and a model that has not changed must not be published again for that.
+    Raises:
+        HFSpeechError: Naming the file.
+    """
+    for path in sorted(run_dir.glob("*.arpa")):
+        check_regular(path, path.name)
+        ArpaModel.load(path)
+        BeamOptions.beside(path)
+    if loaded.tokenizer is not None:
+        load_lexicon(loaded)
+
+
+def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes:
+    """The published probes if the model still gives their logits, else fresh ones.
+
+    Another machine rounds differently, and an unchanged model must not be published again for that.
 
     Args:
-        fresh: Of the model in hand.
+        fresh: Those of the model here.
         published: The file on the Hub, if there is one.
         scratch: A folder to write in.
     """
@@ -171,18 +186,6 @@ def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes
         if same_clips and there.sampling_rate == fresh.sampling_rate and not list(there.differences(fresh.logits)):
             return published
     return fresh.to_bytes()
-
-
-def _model_class(run_dir: Path) -> Any:
-    """The class that the configuration names: one of this package's or of transformers' own."""
-    try:
-        name = str(json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["architectures"][0])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise PublishError(f"{run_dir} is no model folder: give the run folder that hf-speech train wrote.") from error
-    found = getattr(hf_speech.models, name, None) or getattr(transformers, name, None)
-    if found is None:
-        raise PublishError(f"{run_dir} holds a {name}, which neither hf_speech nor transformers knows: publish others.")
-    return found
 
 
 __all__ = ["PROBE_FILE", "TOLERANCE", "Probes", "keep_if_same", "make_clips", "make_probes"]

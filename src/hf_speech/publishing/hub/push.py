@@ -2,26 +2,26 @@
 
 Decisions:
 
-- A repository is made private, whatever is wanted in the end; it is opened after everything else has gone well. One
-  that is public already is written to only with `public=True`.
-- One commit with its parent named: whoever committed meanwhile is not overwritten. What is on the Hub and not in the
-  folder goes away in the same commit. Where nothing differs there is no commit.
+- A new repository is private, whatever is wanted in the end; it is made public after everything else has gone well, and
+  only if its main branch is still the commit that was verified. One that is public already needs `public=True`.
+- One commit with its parent named: another commit in the meantime is not overwritten. What is on the Hub and not in the
+  folder is deleted in the same commit. Where nothing differs there is no commit.
 - When a commit fails, the Hub is asked what has become of it: an answer that was lost is no failure.
-- Afterwards the Hub's own list of files is held against the folder.
-- A tag comes last, when what it marks has been verified; it never moves.
+- Afterwards the Hub's own list of files is compared with the folder.
+- A tag comes last, when the commit has been verified; it never moves.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from hf_speech.common.hub import Checksums, Repository, State, local_files, require_login
 from hf_speech.errors import PublishError
-from hf_speech.publishing.staging import Staged
 
 # The Hub's own, which no folder has.
 KEPT = frozenset({".gitattributes"})
@@ -29,8 +29,8 @@ _LOOKS = 5
 
 
 @dataclass(frozen=True)
-class Pushed:
-    """What a push came to.
+class PushResult:
+    """What came of a push.
 
     Attributes:
         repository: Where.
@@ -40,6 +40,7 @@ class Pushed:
         added: Files that were sent.
         removed: Files that are no longer there.
         pull_request: The page of the pull request that holds the commit, if it is one.
+        tag: The tag on the commit, if one was set.
     """
 
     repository: Repository
@@ -49,10 +50,16 @@ class Pushed:
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     pull_request: str | None = None
+    tag: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """How to name what was published: `NAME/REPO@TAG`, or with the commit where there is no tag."""
+        return f"{self.repository.name}@{self.tag or self.commit}"
 
 
 def push(
-    staged: Staged,
+    folder: Path,
     repository: Repository,
     *,
     public: bool = False,
@@ -61,17 +68,17 @@ def push(
     message: str | None = None,
     space_sdk: str | None = None,
     since: State | None = None,
-) -> Pushed:
+) -> PushResult:
     """Sends a staged folder to the Hub in one commit.
 
     Args:
-        staged: What `stage` made.
+        folder: What `stage` made.
         repository: Where to.
         public: Whether the repository may be public. It is not opened here: `finish` does.
         tag: The tag that `finish` will be asked for, refused here if it is taken.
         create_pr: Open a pull request instead of committing.
         message: Title of the commit.
-        space_sdk: What a Space that has to be made runs on.
+        space_sdk: The SDK of a Space, if it has to be created.
         since: The repository as it was when the folder was made, if that depends on it.
 
     Raises:
@@ -80,7 +87,7 @@ def push(
     require_login()
     if create_pr and tag is not None:
         raise PublishError("A tag marks what is published: merge the pull request first, or leave out --create_pr.")
-    local = local_files(staged.folder)
+    local = local_files(folder)
     state = repository.look()
     if state is None:
         if create_pr:
@@ -89,7 +96,7 @@ def push(
         _check_created_private(repository, state)
     elif not state.private and not public:
         raise PublishError(
-            f"{repository.name} is public: pass --public if this is to be seen by everybody, or make it private at "
+            f"{repository.name} is public: pass --public if everybody may see this, or make it private at "
             f"{repository.url}/settings."
         )
     if since is not None and since.commit != state.commit:
@@ -102,11 +109,11 @@ def push(
     if tag is not None:
         _check_tag(repository, state, tag, changed=bool(added or removed))
     if not added and not removed:
-        return Pushed(repository, state.commit, changed=False, private=state.private)
-    if create_pr and (there := _open_pull_request(repository, local)) is not None:
-        return Pushed(repository, there[0], changed=False, private=state.private, pull_request=there[1])
+        return PushResult(repository, state.commit, changed=False, private=state.private)
+    if create_pr and (proposed := _open_pull_request(repository, local)) is not None:
+        return PushResult(repository, proposed[0], changed=False, private=state.private, pull_request=proposed[1])
 
-    operations = [CommitOperationAdd(path, str(staged.folder / path)) for path in added]
+    operations = [CommitOperationAdd(path, str(folder / path)) for path in added]
     operations += [CommitOperationDelete(path, is_folder=False) for path in removed]
     title = message or f"Publish {repository.name.split('/')[1]} with hf_speech"
     pull_request = None
@@ -129,37 +136,45 @@ def push(
         sha, pull_request = commit.oid, commit.pr_url
     now = _seen(repository, sha)
     _check_arrived(repository, now, local)
-    return Pushed(repository, sha, True, now.private, tuple(added), tuple(removed), pull_request)
+    return PushResult(repository, sha, True, now.private, tuple(added), tuple(removed), pull_request)
 
 
-def finish(pushed: Pushed, *, public: bool = False, tag: str | None = None) -> Pushed:
-    """Tags what was pushed, opens the repository if it is to be public, and checks who sees it now.
+def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) -> PushResult:
+    """Tags what was pushed, makes the repository public if asked to, and checks who sees it now.
 
     Args:
         pushed: What `push` gave.
-        public: Whether everybody is to see the repository.
+        public: Whether everybody may see the repository.
         tag: Name of the tag.
 
     Raises:
-        PublishError: If the Hub refuses, or the repository is seen by others than it was to be.
+        PublishError: If the Hub refuses, somebody else has committed since, or the repository is not as visible as
+            asked for.
     """
     repository, api = pushed.repository, HfApi()
+    opens = public and pushed.private
+    if opens and (before := repository.look()) is not None and before.commit != pushed.commit:
+        raise PublishError(_foreign_commit(repository, pushed, before, "stays private"))
     with repository.explained():
         if tag is not None:
             api.create_tag(repository.name, tag=tag, revision=pushed.commit, repo_type=repository.kind, exist_ok=True)
-        if public and pushed.private:
+        if opens:
             api.update_repo_settings(repository.name, private=False, repo_type=repository.kind)
     state = repository.look()
     if state is None:
         raise PublishError(f"{repository.name} cannot be seen any more: look at {repository.url}.")
+    if opens and state.commit != pushed.commit:  # Between the last look and the opening.
+        with repository.explained():
+            api.update_repo_settings(repository.name, private=True, repo_type=repository.kind)
+        raise PublishError(_foreign_commit(repository, pushed, state, "was made private again"))
     if tag is not None and state.tags.get(tag) != pushed.commit:
         raise PublishError(f"The tag {tag} of {repository.name} is on another commit: choose another tag.")
     if state.private == public:
         is_now = "private" if state.private else "public"
         raise PublishError(
-            f"{repository.name} is {is_now}, which it was not to be: set it right at {repository.url}/settings."
+            f"{repository.name} is {is_now}, which was not asked for: change it at {repository.url}/settings."
         )
-    return Pushed(**{**vars(pushed), "private": state.private})
+    return replace(pushed, private=state.private, tag=tag)
 
 
 def _create(repository: Repository, space_sdk: str | None) -> State:
@@ -190,12 +205,27 @@ def _check_created_private(repository: Repository, state: State) -> None:
 
 def _check_tag(repository: Repository, state: State, tag: str, *, changed: bool) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", tag) or tag.endswith((".", ".lock")) or ".." in tag:
-        raise PublishError(f"'{tag}' cannot be a tag: take letters, digits, dots and dashes, such as v1.")
+        raise PublishError(f"'{tag}' cannot be a tag: use letters, digits, dots and dashes, as in v1.0.")
     at = state.tags.get(tag)
     if at is not None and (changed or at != state.commit):
         raise PublishError(
             f"The tag {tag} of {repository.name} is taken by the commit {at[:8]}: choose another, such as {_next(tag)}."
         )
+
+
+def _foreign_commit(repository: Repository, pushed: PushResult, state: State, outcome: str) -> str:
+    """The sentence about a commit that arrived after the one that was verified."""
+    author, title = "somebody else", ""
+    try:
+        last = HfApi().list_repo_commits(repository.name, repo_type=repository.kind, revision=state.commit)[0]
+        author, title = ", ".join(last.authors) or author, f" ({last.title!r})"
+    except Exception:  # It is told without.
+        pass
+    return (
+        f"The main branch of {repository.name} is at {state.commit[:8]}{title} by {author}, and not at "
+        f"{pushed.commit[:8]}, which was verified, so it {outcome}: look at {repository.url}/commits/main, then "
+        "publish again."
+    )
 
 
 def _next(tag: str) -> str:
@@ -259,4 +289,4 @@ def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> t
     return None
 
 
-__all__ = ["Pushed", "finish", "push"]
+__all__ = ["PushResult", "finish", "push"]

@@ -1,14 +1,14 @@
-"""Verification: what is on the Hub, fetched anew, does elsewhere what it did here.
+"""Verification: what is on the Hub, downloaded anew, computes elsewhere what it computed here.
 
 Decisions:
 
-- A commit is verified, not a name: a branch or tag is looked up first, and the sha is what the answer speaks of.
-- Everything is downloaded into an empty cache and held against the Hub's checksums before any of it is run;
+- A commit is verified, not a name: a branch or tag is resolved first, and the answer names the sha.
+- Everything is downloaded into an empty cache and compared with the Hub's checksums before any of it is run;
   huggingface_hub itself compares sizes alone.
 - The model is loaded by `pipeline(task, model=NAME, revision=SHA, trust_remote_code=True)` in a fresh process that
-  cannot import hf_speech and is offline, so that no other code than that of the commit can come into play.
+  cannot import hf_speech and is offline, so that no code but that of the commit can run.
 - Code is run only if it is this package's own, or if the caller trusts it.
-- The probe clips that travel with the model must give the logits that travel with it, alone and in a batch.
+- The model's probe clips must give the logits that were published with them, alone and in a batch.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from safetensors.numpy import load_file
 
 from hf_speech.common.hub import Kind, Repository, State, local_files
 from hf_speech.errors import PublishError
-from hf_speech.publishing.card.page import check_card
-from hf_speech.publishing.checks.remote_code import remote_files
+from hf_speech.publishing.card.review import check_card
+from hf_speech.publishing.checks.remote_code import foreign_code, remote_files
+from hf_speech.publishing.checks.structure import read_mapping
 from hf_speech.publishing.hub.probes import PROBE_FILE, TOLERANCE, Probes
 
-_STRANGER = Path(__file__).with_name("isolated_load.py")
+_ISOLATED_LOAD = Path(__file__).with_name("isolated_load.py")
 _SECONDS = 600
 
 
 @dataclass(frozen=True)
-class Copy:
-    """A commit, downloaded whole and unharmed.
+class RemoteSnapshot:
+    """A commit, downloaded whole and undamaged.
 
     Attributes:
         repository: Where from.
@@ -88,7 +89,7 @@ class Verification:
 
 
 @contextmanager
-def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> Iterator[Copy]:
+def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> Iterator[RemoteSnapshot]:
     """Downloads a commit into an empty cache, for as long as the context lasts.
 
     Args:
@@ -116,39 +117,39 @@ def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> 
                 f"{', '.join(damaged[:3])} of {name} did not arrive as the Hub lists it (another checksum): "
                 "run the command again; if it happens again, publish the file again."
             )
-        yield Copy(repository, state, Path(folder), home)
+        yield RemoteSnapshot(repository, state, Path(folder), home)
 
 
-def verify_model(copy: Copy, *, trust_code: bool = False, against: Probes | None = None) -> Verification:
-    """Loads a downloaded model as a stranger would, and compares what it computes.
+def verify_model(snapshot: RemoteSnapshot, *, trust_code: bool = False, against: Probes | None = None) -> Verification:
+    """Loads a downloaded model where hf_speech is not installed, and compares what it computes.
 
     Args:
-        copy: What `downloaded` gave.
+        snapshot: What `downloaded` gave.
         trust_code: Whether to run code that is not this package's own.
-        against: The logits expected; None for those that travel with the model.
+        against: The logits expected; None for those that were published with the model.
 
     Raises:
-        PublishError: If the model has no probe clips, has code that is not to be trusted, or cannot be loaded.
+        PublishError: If the model has no probe clips, has code that is not trusted, or cannot be loaded.
     """
     probes = against
     if probes is None:
-        if PROBE_FILE not in copy.state.files:
+        if PROBE_FILE not in snapshot.state.files:
             raise PublishError(
-                f"{copy.repository.name} has no probe clips ({PROBE_FILE}): compare it with a run folder by --run_dir, "
-                "or publish it with hf-speech publish."
+                f"{snapshot.repository.name} has no probe clips ({PROBE_FILE}): compare it with a run folder by "
+                "--run_dir, or publish it with hf-speech publish."
             )
-        probes = Probes.load(copy.folder / PROBE_FILE)
-    if not trust_code and (foreign := foreign_code(copy.folder)):
+        probes = Probes.load(snapshot.folder / PROBE_FILE)
+    if not trust_code and (foreign := foreign_code(snapshot.folder)):
         raise PublishError(
-            f"{copy.repository.name} brings code that is not that of this version of hf_speech ({', '.join(foreign)}): "
-            "read it, and pass --trust_remote_code to run it."
+            f"{snapshot.repository.name} has code that is not that of this version of hf_speech "
+            f"({', '.join(foreign)}): read it, and pass --trust_remote_code to run it."
         )
     try:
-        remote_files(copy.folder)
+        remote_files(snapshot.folder)
     except PublishError as error:
-        raise PublishError(str(error).replace(str(copy.folder), copy.repository.name)) from error
-    logits, answers = run_stranger(copy, probes)
-    found = [f"{len(copy.state.files)} files as the Hub lists them", "loads without hf_speech"]
+        raise PublishError(str(error).replace(str(snapshot.folder), snapshot.repository.name)) from error
+    logits, answers = load_isolated(snapshot, probes)
+    found = [f"{len(snapshot.state.files)} files as the Hub lists them", "loads without hf_speech"]
     differences = list(probes.differences(logits))
     if not differences:
         largest = probes.largest_difference(logits)
@@ -157,24 +158,16 @@ def verify_model(copy: Copy, *, trust_code: bool = False, against: Probes | None
         differences.append(f"a clip in a batch differs from the clip alone by up to {answers['padding']:.2g}")
     if own := [module for module in answers["code"] if module.startswith("hf_speech")]:
         differences.append(f"the code that ran was this package's ({own[0]})")
-    return Verification(copy.repository, copy.state.commit, tuple(found), tuple(differences), answers["pipeline"])
+    return Verification(
+        snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences), answers["pipeline"]
+    )
 
 
-def foreign_code(folder: Path) -> list[str]:
-    """Python files of a model that are not byte for byte those of this package."""
-    own = Path(__file__).parents[2] / "models"
-    return [
-        path.name
-        for path in sorted(folder.rglob("*.py"))
-        if not (own / path.name).is_file() or (own / path.name).read_bytes() != path.read_bytes()
-    ]
-
-
-def run_stranger(copy: Copy, probes: Probes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load_isolated(snapshot: RemoteSnapshot, probes: Probes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Runs the clips in a process without hf_speech.
 
     Args:
-        copy: The model.
+        snapshot: The model.
         probes: The clips.
 
     Returns:
@@ -183,72 +176,72 @@ def run_stranger(copy: Copy, probes: Probes) -> tuple[dict[str, np.ndarray], dic
     Raises:
         PublishError: If the model cannot be loaded or run there.
     """
-    work = copy.home / "work"
+    work = snapshot.home / "work"
     work.mkdir()
     (work / "probes.safetensors").write_bytes(probes.to_bytes())
     request = {
-        "model": copy.repository.name,
-        "revision": copy.state.commit,
-        "task": _task(copy),
+        "model": snapshot.repository.name,
+        "revision": snapshot.state.commit,
+        "task": _task(snapshot),
         "probes": "probes.safetensors",
     }
     (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
     try:
         finished = subprocess.run(
-            [sys.executable, "-P", str(_STRANGER), "request.json"],
+            [sys.executable, "-P", str(_ISOLATED_LOAD), "request.json"],
             cwd=work,
-            env=_environment(copy.home),
+            env=_environment(snapshot.home),
             capture_output=True,
             text=True,
             timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise PublishError(f"{copy.repository.name} did not answer within {_SECONDS} s: try again.") from error
+        raise PublishError(f"{snapshot.repository.name} did not finish within {_SECONDS} s: try again.") from error
     if finished.returncode:
-        reason = (finished.stderr.strip().splitlines() or ["it ended without a word"])[-1][:300]
+        reason = (finished.stderr.strip().splitlines() or ["it ended without a message"])[-1][:300]
         raise PublishError(
-            f"{copy.repository.name}@{copy.state.commit[:8]} cannot be loaded without hf_speech ({reason}): "
+            f"{snapshot.repository.name}@{snapshot.state.commit[:8]} cannot be loaded without hf_speech ({reason}): "
             "correct the model and publish it again."
         )
     answers: dict[str, Any] = json.loads((work / "answers.json").read_text(encoding="utf-8"))
     return load_file(work / "logits.safetensors"), answers
 
 
-def verify_figures(copy: Copy, measured: Mapping[str, Any]) -> Verification:
-    """Compares an evaluation made again with the files that travel with a model, and those with its card.
+def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Verification:
+    """Compares an evaluation made again with a model's evaluation files, and those with its card.
 
     Args:
-        copy: The model.
-        measured: The evaluation made now, as its file would have it.
+        snapshot: The model.
+        measured: The new evaluation, in the form of its file.
 
     Raises:
-        PublishError: If the model brings no evaluation of this corpus and split.
+        PublishError: If the model has no evaluation of this corpus and split.
     """
     name = f"{measured.get('corpus')}, {measured.get('split')}"
-    files = sorted(copy.folder.glob("evaluation/*.json"))
-    contents = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    files = sorted(snapshot.folder.glob("evaluation/*.json"))
+    contents = {file.name: read_mapping(file) for file in files}
     same = [
         file
         for file, content in contents.items()
         if not content.get("decoder") and all(content.get(key) == measured.get(key) for key in ("corpus", "split"))
     ]
     if not same:
-        raise PublishError(f"{copy.repository.name} has no evaluation of {name}: choose a corpus and split it has.")
+        raise PublishError(f"{snapshot.repository.name} has no evaluation of {name}: choose a corpus and split it has.")
     differences = compare_figures(contents[same[0]], measured)
     try:
-        check_card((copy.folder / "README.md").read_text(encoding="utf-8"), copy.folder)
+        check_card((snapshot.folder / "README.md").read_text(encoding="utf-8"), snapshot.folder)
     except PublishError as error:
         differences.append(str(error).rstrip("."))
     metrics = ", ".join(f"{metric} {value:.4g}" for metric, value in measured["metrics"].items())
     found = (f"evaluated again on {name}: {metrics}", f"as in evaluation/{same[0]} and on the card")
-    return Verification(copy.repository, copy.state.commit, found, tuple(differences))
+    return Verification(snapshot.repository, snapshot.state.commit, found, tuple(differences))
 
 
 def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
-    """What of an evaluation made again is not as it was published, a clause each.
+    """What differs between an evaluation made again and the published one, a clause each.
 
     Args:
-        published: The evaluation file that travels with the model.
+        published: The evaluation file on the Hub.
         measured: The same split, evaluated now.
     """
     name = f"{published.get('corpus')}, {published.get('split')}"
@@ -265,19 +258,19 @@ def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -
     return differences
 
 
-def _task(copy: Copy) -> str:
-    """The task that the card names, which is the pipeline's."""
+def _task(snapshot: RemoteSnapshot) -> str:
+    """The pipeline's task, which the card names."""
     try:
-        task = ModelCard.load(copy.folder / "README.md", ignore_metadata_errors=True).data.pipeline_tag
+        task = ModelCard.load(snapshot.folder / "README.md", ignore_metadata_errors=True).data.pipeline_tag
     except (OSError, ValueError):
         task = None
     if not task:
-        raise PublishError(f"The card of {copy.repository.name} names no pipeline_tag: publish it again.")
+        raise PublishError(f"The card of {snapshot.repository.name} names no pipeline_tag: publish it again.")
     return str(task)
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """That of this process, without tokens, offline, and with nothing but what was downloaded."""
+    """The environment of this process without tokens, offline, with nothing but what was downloaded."""
     left_out = ("HF_", "HUGGING", "TRANSFORMERS_", "PYTHONPATH")
     return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {
         "HF_HOME": str(home),
@@ -288,4 +281,4 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-__all__ = ["Copy", "Verification", "compare_figures", "downloaded", "verify_figures", "verify_model"]
+__all__ = ["RemoteSnapshot", "Verification", "compare_figures", "downloaded", "verify_figures", "verify_model"]

@@ -1,4 +1,4 @@
-"""Whether the Hub would build a Space, and the same way tomorrow: front matter, programs, requirements."""
+"""Whether the Hub would build a Space, and build the same one tomorrow: front matter, programs, requirements."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.card.metadata import CARD, read_metadata
+from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.remote_code import check_listed
+from hf_speech.publishing.checks.upload import CARD, Upload
 
 SDKS = ("gradio", "docker", "static")
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
-LONGEST_DESCRIPTION = 60
+MAX_DESCRIPTION = 60
+# What a Space has without asking for it.
+PREINSTALLED = frozenset({"gradio", "huggingface-hub", "spaces"})
+
+
+def check(upload: Upload) -> None:
+    """Refuses a Space that imports what its requirements.txt does not list.
+
+    Raises:
+        PublishError: On the first such import.
+    """
+    if upload.kind == "space":
+        requirements = upload.folder / "requirements.txt"
+        listed = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
+        check_listed(upload.folder, listed, PREINSTALLED)
 
 
 def check_space(folder: Path) -> None:
-    """Refuses a Space that the Hub would not build, or not the same way tomorrow.
+    """Refuses a Space that the Hub would not build, or might build differently tomorrow.
 
     Args:
         folder: The Space.
@@ -34,7 +50,7 @@ def check_space(folder: Path) -> None:
             ast.parse(path.read_bytes())
         except (SyntaxError, ValueError) as error:
             name = path.relative_to(folder).as_posix()
-            raise PublishError(f"{name} of the Space is no Python ({error}): correct it.") from error
+            raise PublishError(f"{name} of the Space is not Python ({error}): correct it.") from error
     requirements = folder / "requirements.txt"
     lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
     for line in (line.partition("#")[0].strip() for line in lines):
@@ -52,7 +68,7 @@ def check_space(folder: Path) -> None:
 
 
 def _front_matter_problems(metadata: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """What is missing or wrong, each as the end of a sentence."""
+    """What is missing or wrong, each as the rest of a sentence."""
     sdk = metadata.get("sdk")
     if sdk not in SDKS:
         yield f"has sdk: {sdk}: take one of {', '.join(SDKS)}."
@@ -61,9 +77,9 @@ def _front_matter_problems(metadata: Mapping[str, Any], folder: Path) -> Iterato
     for key in needed:
         if not metadata.get(key):
             yield f"has no {key}: add it."
-    if len(str(metadata.get("short_description"))) > LONGEST_DESCRIPTION:
+    if len(str(metadata.get("short_description"))) > MAX_DESCRIPTION:
         length = len(str(metadata["short_description"]))
-        yield f"has a short_description of {length} characters: the Hub takes {LONGEST_DESCRIPTION} at most."
+        yield f"has a short_description of {length} characters: the Hub takes {MAX_DESCRIPTION} at most."
     if isinstance(metadata.get("python_version"), float):
         yield "has a python_version without quotation marks, which YAML reads as a number: write '3.11'."
     app_file = str(metadata.get("app_file") or "app.py")
@@ -74,4 +90,4 @@ def _front_matter_problems(metadata: Mapping[str, Any], folder: Path) -> Iterato
             yield f"has {key}: {metadata[key]}: take one of {', '.join(COLORS)}."
 
 
-__all__ = ["check_space"]
+__all__ = ["check", "check_space"]

@@ -1,0 +1,145 @@
+"""The ways in which a text can hide another: escapes, invisible characters, encodings, and splits over lines.
+
+Scanners of secrets compare patterns with a text as it stands. What a reader of the format gets to see may be
+different: `"\\u0068f_..."` in JSON, Base64 in a note, a token wrapped over two items of a YAML list. `readings` gives
+the text itself and everything it can be decoded to, so that each pattern has to be written only once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+import unicodedata
+import zlib
+from collections.abc import Iterator
+
+# An encoding inside an encoding inside an encoding, and the text itself.
+_DEPTH = 4
+_MAX_UNPACKED = 1 << 20
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufe00-\ufe0f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+# However many backslashes: each level of JSON inside JSON doubles them.
+_ESCAPE = re.compile(
+    r"\\+(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|u\{([0-9a-fA-F]{1,6})\}|x([0-9a-fA-F]{2})|(\r?\n[ \t]*)"
+    r"|([nrtbfvaeNLP_])|([\"'/]))|%([0-9a-fA-F]{2})"
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+_BASE32 = re.compile(r"[A-Z2-7]{24,}={0,6}")
+_HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}[ :,]?){10,}")
+# What stands between the parts of something that was split: line ends, list markers, quotation marks, commas, pluses.
+_PART = re.compile(r"[A-Za-z0-9_./+=~:%-]+")
+_BETWEEN = re.compile(r"[\s\"'`,;\[\]()|+\\#>*&-]{1,40}")
+_WORD = re.compile(r"[A-Za-z]?[a-z]*|[A-Z]*|[\d.]*")
+
+
+def readings(text: str) -> Iterator[tuple[int, str]]:
+    """A text and everything it can be decoded to.
+
+    Args:
+        text: Any text.
+
+    Yields:
+        The line at which a reading begins, counted from 1, and the reading; the text itself first.
+    """
+    seen: set[str] = set()
+    level = [(1, text)]
+    for _ in range(_DEPTH):
+        deeper: list[tuple[int, str]] = []
+        for line, reading in level:
+            if reading in seen:
+                continue
+            seen.add(reading)
+            yield line, reading
+            if (plain := unescape(reading)) != reading:
+                deeper.append((line, plain))
+            for position, part in (*_decoded(reading), *_joined(reading)):
+                deeper.append((line + reading.count("\n", 0, position), part))
+        level = deeper
+
+
+def unescape(text: str) -> str:
+    """A text without invisible characters, and with escapes of JSON, YAML, URLs and HTML replaced; lines stay lines."""
+    if not text.isascii():
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    if "\\" in text or "%" in text:
+        text = _ESCAPE.sub(_escaped, text)
+    if "&" in text:
+        text = re.sub(r"&#?\w{1,8};", lambda match: html.unescape(match.group()).replace("\n", " "), text)
+    return text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = next((group for group in match.group(1, 2, 3, 4, 8) if group), None)
+    if code is not None:
+        number = int(code, 16)
+        return chr(number).replace("\n", " ") if number <= 0x10FFFF else ""
+    if match.group(5) is not None:  # A backslash at the end of a line joins it with the next one.
+        return ""
+    return match.group(7) or " "
+
+
+def _decoded(text: str) -> Iterator[tuple[int, str]]:
+    """What runs of Base64, Base32 and hexadecimal digits stand for, where that is text."""
+    for match in _BASE64.finditer(text):
+        run = match.group()
+        # A word may be joined to the run by a sign that is a digit of Base64, too.
+        for part in {run, *re.split(r"[_-]", run), *re.split(r"[+/]", run)}:
+            if len(part) >= 16:
+                yield from _text(match.start(), _base64(part))
+    for match in _BASE32.finditer(text):
+        digits = match.group().rstrip("=")
+        digits = digits[: len(digits) // 8 * 8 + (0, 0, 2, 2, 4, 5, 5, 7)[len(digits) % 8]]
+        try:
+            yield from _text(match.start(), base64.b32decode(digits + "=" * (-len(digits) % 8)))
+        except binascii.Error:
+            continue
+    for match in _HEXADECIMAL.finditer(text):
+        yield from _text(match.start(), bytes.fromhex(re.sub("[ :,]", "", match.group())))
+
+
+def _base64(run: str) -> bytes:
+    digits = run.rstrip("=").replace("-", "+").replace("_", "/")
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return base64.b64decode(digits + "=" * (-len(digits) % 4))
+
+
+def _text(position: int, content: bytes) -> Iterator[tuple[int, str]]:
+    """The bytes as text, if nearly all of them are; unpacked first if they are compressed."""
+    if content[:2] in (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda"):
+        try:
+            content = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, _MAX_UNPACKED)
+        except zlib.error:
+            return
+    printable = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in content)
+    if content and printable >= 0.9 * len(content):
+        yield position, content.decode("latin-1")
+
+
+def _joined(text: str) -> Iterator[tuple[int, str]]:
+    """What was split over lines, items of a list or strings side by side, put together again.
+
+    Only parts that look like pieces of a token are joined to what stands before them: short ones, and those that mix
+    letters and digits, or upper and lower case, as words do not.
+    """
+    start, end = 0, 0
+    parts: list[str] = []
+    for match in _PART.finditer(text):
+        part = match.group().strip("-.:=") if parts else match.group()
+        between = text[end : match.start()]
+        if parts and _BETWEEN.fullmatch(between) and (len(part) <= 3 or not _WORD.fullmatch(part)):
+            parts.append(part)
+        else:
+            if len(parts) > 1:
+                yield start, "".join(parts)
+            start, parts = match.start(), [match.group().lstrip("-.:=")]
+        end = match.end()
+    if len(parts) > 1:
+        yield start, "".join(parts)
+
+
+__all__ = ["readings", "unescape"]

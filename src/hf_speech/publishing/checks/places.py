@@ -1,0 +1,146 @@
+"""Where things lie on somebody's machine, and e-mail addresses: neither is sent by accident.
+
+Recognized are absolute paths in the folders where people keep files, Windows drives and network shares, home folders of
+others (`~anna/x`), copies between machines (`anna@host:/x`), and the places of this very machine. Paths that every
+machine has (`/usr/bin`) are no secret.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.texts import texts_of
+from hf_speech.publishing.checks.upload import CARD, Upload
+
+# Folders in which people's files lie, on one system or another.
+_ROOTS = (
+    *("home", "Users", "root", "tmp", "mnt", "media", "data", "scratch", "work", "workspace", "workspaces", "content"),
+    *("kaggle", "private", "var/folders", "var/tmp", "Volumes", "gpfs", "lustre", "nfs", "storage", "projects", "net"),
+    *(
+        "export",
+        "exports",
+        "cluster",
+        "afs",
+        "beegfs",
+        "ceph",
+        "dbfs",
+        "nobackup",
+        "proj",
+        "project",
+        "shared",
+        "share",
+    ),
+    *("teamspace", "users", "vol", "volume1", "work1", "scratch1", "datasets", "cvmfs", "efs", "fsx", "raid", "home2"),
+)
+# Those that are the same on every machine.
+_PUBLIC = frozenset(
+    {
+        *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "opt", "proc", "run", "sbin"),
+        *("srv", "sys", "usr", "var"),
+    }
+)
+_NAME = r"[\w.@+~=-]+"
+_BACKSLASH = r"\\{1,2}"  # Two of them in JSON.
+_WINDOWS = rf"\b(?:[A-Za-z]:{_BACKSLASH}|[A-Zcd]:/)(?:{_NAME}(?:{_BACKSLASH}|/))+{_NAME}"
+_SHARE = rf"(?<![\\\w])\\{{2,4}}[\w.-]{{2,}}{_BACKSLASH}[\w.$-]{{2,}}(?:{_BACKSLASH}{_NAME})*"
+_OF_A_USER = rf"(?<![\w./~\\-])~[a-z][\w-]*(?:/{_NAME})+"
+_COPY = rf"(?<![\w./:@-])(?!git@)[\w.-]+@[\w.-]+:~?/?{_NAME}(?:/{_NAME})+"
+_EMAIL = re.compile(r"(?<![\w.+/:@-])[A-Za-z0-9][\w.+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w@:-])")
+# Made for examples, or for not being reached.
+_NOBODY = re.compile(
+    r"@(?:.*\.)?(?:example\.(?:com|org|net)|example|noreply\.github\.com|localhost)$|^(?:git|noreply)@"
+)
+# Where an address is given on purpose.
+_MAY_NAME_ADDRESSES = re.compile(r"LICENSE.*|NOTICE|CITATION.*|README\.md")
+
+
+def check(upload: Upload) -> None:
+    """Refuses files that say where things lie on this machine, or give somebody's e-mail address.
+
+    Raises:
+        PublishError: Naming the file and the line.
+    """
+    for path in upload.files():
+        name = upload.name(path)
+        for text, where in texts_of(path):
+            if (place := find_path(text)) is not None:
+                at = f", line {place[1]}" if where == "line" else where
+                raise PublishError(
+                    f"{name}{at}, names {place[0]}, a place on this machine: write a relative path instead."
+                )
+            if _MAY_NAME_ADDRESSES.fullmatch(path.name) or (upload.kind != "model" and path.name == CARD):
+                continue
+            if (address := find_email(text)) is not None:
+                at = f", line {address[1]}" if where == "line" else where
+                raise PublishError(f"{name}{at}, has an e-mail address: take it out.")
+
+
+def find_path(text: str) -> tuple[str, int] | None:
+    """Looks for paths of somebody's machine.
+
+    Returns:
+        The path and its line, counted from 1; None if there is none.
+    """
+    match = _paths().search(text) if _may_name_a_path(text) else None
+    return None if match is None else (match.group(), text.count("\n", 0, match.start()) + 1)
+
+
+def find_email(text: str) -> tuple[str, int] | None:
+    """Looks for e-mail addresses of somebody; those made for examples are nobody's.
+
+    Returns:
+        The address and its line, counted from 1; None if there is none.
+    """
+    for match in _EMAIL.finditer(text) if "@" in text else ():
+        if not _NOBODY.search(match.group()):
+            return match.group(), text.count("\n", 0, match.start()) + 1
+    return None
+
+
+def shorten_paths(text: str) -> str:
+    """Writes `path/to/NAME` for each path of somebody's machine."""
+
+    def shorten(match: re.Match[str]) -> str:
+        return "path/to/" + re.split(r"[\\/]+", match.group().rstrip("\\/"))[-1]
+
+    return _paths().sub(shorten, text) if _may_name_a_path(text) else text
+
+
+def anonymize(text: str) -> str:
+    """`shorten_paths`, and `name@example.org` for each e-mail address of somebody."""
+    text = shorten_paths(text)
+    return _EMAIL.sub(lambda match: match.group() if _NOBODY.search(match.group()) else "name@example.org", text)
+
+
+def _may_name_a_path(text: str) -> bool:
+    """A look that costs nothing: language models are long, and have no paths."""
+    return "/" in text or "\\" in text
+
+
+def _paths() -> re.Pattern[str]:
+    """What paths look like here: in the usual places, and in those of this very machine."""
+    here = (str(Path.home()), os.getcwd(), tempfile.gettempdir())
+    return _compile_paths(tuple(sorted(folder for folder in here if len(Path(folder).parts) > 1)))
+
+
+@functools.lru_cache(maxsize=8)
+def _compile_paths(here: tuple[str, ...]) -> re.Pattern[str]:
+    try:
+        own = [entry.name for entry in os.scandir("/") if entry.is_dir() and entry.name not in _PUBLIC]
+    except OSError:  # Not a POSIX system.
+        own = []
+    roots = "|".join(re.escape(root) for root in sorted({*_ROOTS, *own}, key=len, reverse=True))
+    exact = "|".join(re.escape(folder) for folder in sorted(here, key=len, reverse=True))
+    # Not in the middle of a relative path, a URL or a tag.
+    before = r"(?:(?<=file://)|(?<![\w./<~\\-]))"
+    posix = rf"{before}/(?:{roots})/{_NAME}(?:/{_NAME})*/?"
+    kinds = [_COPY, posix, _WINDOWS, _SHARE, _OF_A_USER]
+    return re.compile("|".join([*kinds, *([rf"{before}(?:{exact})(?![\w-])"] if exact else [])]))
+
+
+__all__ = ["anonymize", "check", "find_email", "find_path", "shorten_paths"]

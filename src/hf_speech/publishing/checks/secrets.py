@@ -1,0 +1,160 @@
+"""Secrets that must not leave the machine: tokens, keys and passwords in any text, however they are written.
+
+Recognized are tokens that name themselves (`hf_...`, `ghp_...`, `AKIA...`), key files, and passwords written the way
+configuration files and URLs write them; besides, the very values of this machine's own token and of environment
+variables called TOKEN, SECRET or the like. Each pattern is tried on everything that `decoding.readings` makes of a
+text.
+
+The plugins of detect-secrets, a kept scanner, are asked as well; its guesses by entropy and by keyword are left out,
+for they take checksums and vocabularies for secrets. It has no pattern for the tokens of the Hub and of most services
+that people who train models use, hence the list here.
+
+No message shows a secret: it says what kind it is, and in which line. `without_secrets` keeps that promise for
+messages that name a file or folder with a secret in its name.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+
+from hf_speech.errors import HFSpeechError, PublishError
+from hf_speech.publishing.checks.decoding import readings
+from hf_speech.publishing.checks.texts import texts_of
+from hf_speech.publishing.checks.token_forms import KINDS, Kind
+from hf_speech.publishing.checks.upload import Upload
+
+CREDENTIAL_FILES = re.compile(
+    r"\.env(\..+)?|.+\.env|\.netrc|_netrc|\.git-credentials|\.pypirc|\.npmrc|\.htpasswd|\.pgpass|\.dockercfg|"
+    r"id_(rsa|dsa|ecdsa|ed25519)(\.bak)?|.+\.(pem|key|p12|pfx|ppk|jks|keystore|kdbx|asc|gpg)|"
+    r"(client_)?secrets?(\..+)?|credentials(\..+)?|token|stored_tokens|kubeconfig|kaggle\.json|"
+    r"service[-_]account.*\.json",
+    re.IGNORECASE,
+)
+_SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
+_MIN_VALUE = 12
+# Of detect-secrets; the others are in our own list, or guess.
+_PLUGINS = (
+    *("cloudant.CloudantDetector", "discord.DiscordBotTokenDetector", "gitlab_token.GitLabTokenDetector"),
+    *("ibm_cloud_iam.IbmCloudIamDetector", "ibm_cos_hmac.IbmCosHmacDetector", "mailchimp.MailchimpDetector"),
+    *("softlayer.SoftlayerDetector", "square_oauth.SquareOAuthDetector", "npm.NpmDetector"),
+)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret that was found, without the secret.
+
+    Attributes:
+        what: What kind it is, "a GitHub token".
+        line: Its line, counted from 1.
+    """
+
+    what: str
+    line: int
+
+
+def check(upload: Upload) -> None:
+    """Refuses files that hold a secret, or are called as files of secrets are.
+
+    Raises:
+        PublishError: Saying what and in which line, and never the secret.
+    """
+    for path in upload.files():
+        name = upload.name(path)
+        check_name(name)
+        for text, where in texts_of(path):
+            if (secret := find_secret(text, binary=not where)) is not None:
+                place = f", line {secret.line}" if where == "line" else where
+                raise PublishError(
+                    f"{name}{place}, has {secret.what}: take it out, and have it revoked if others could read it."
+                )
+
+
+def check_name(name: str) -> None:
+    """Refuses a file that is called as files of credentials are, and a name that holds a secret.
+
+    Args:
+        name: The file's name relative to the folder.
+
+    Raises:
+        PublishError: With the remedy.
+    """
+    if CREDENTIAL_FILES.fullmatch(name.rpartition("/")[2]):
+        raise PublishError(f"{name} is called as files of passwords and keys are: move it out of the folder.")
+    if (secret := find_secret(name)) is not None:
+        folder = name.rpartition("/")[0]
+        where = f"in {folder}" if folder and find_secret(folder) is None else "in the folder"
+        raise PublishError(f"The name of a file {where} has {secret.what} in it: rename it.")
+
+
+def find_secret(text: str, *, binary: bool = False) -> Secret | None:
+    """Looks for tokens, keys and passwords.
+
+    Args:
+        text: Any text.
+        binary: Whether it is the bytes of a file that is no text, in which encodings are not looked for.
+    """
+    views: Iterable[tuple[int, str]] = [(1, text), (1, text.replace("\0", ""))] if binary else readings(text)
+    own = _own_secrets(os.environ)
+    for line, view in views:
+        for what, value in own.items():
+            if (start := view.find(value)) >= 0:
+                return Secret(what, line + view.count("\n", 0, start))
+        for kind in (*KINDS, *_of_detect_secrets()):
+            if (position := kind.find(view)) is not None:
+                return Secret(kind.what, line + view.count("\n", 0, position))
+    return None
+
+
+def redact(text: str) -> str:
+    """A message without the words that hold a secret."""
+    words = re.split(r"(\s+)", text)
+    shown = "".join("[not shown]" if find_secret(word) is not None else word for word in words)
+    return shown if find_secret(shown) is None else "Something has a secret in its name: rename it."
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """Errors of this package that leave the block name nothing that holds a secret."""
+    try:
+        yield
+    except HFSpeechError as error:
+        clean = redact(str(error))
+        if clean == str(error):
+            raise
+        raise type(error)(clean) from None  # The chain of causes would show it.
+
+
+@functools.cache
+def _of_detect_secrets() -> tuple[Kind, ...]:
+    """The patterns of detect-secrets' plugins, as kinds of ours."""
+    import importlib
+
+    kinds = []
+    for plugin in _PLUGINS:
+        module, _, name = plugin.partition(".")
+        detector = getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name)()
+        kinds += [Kind(f"a secret ({detector.secret_type})", "", pattern) for pattern in detector.denylist]
+    return tuple(kinds)
+
+
+def _own_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that this process itself could know: its Hub token, and variables that are called so."""
+    own = {
+        f"the value of the environment variable {name}": value
+        for name, value in environment.items()
+        if _SECRET_VARIABLE.search(name) and len(value) >= _MIN_VALUE and not Path(value).exists()
+    }
+    token = huggingface_hub.get_token()
+    return own | ({"this machine's Hugging Face token": token} if token else {})
+
+
+__all__ = ["CREDENTIAL_FILES", "Secret", "check", "check_name", "find_secret", "redact", "without_secrets"]

@@ -1,0 +1,63 @@
+"""What can be read in a file of any published kind: its text, its header, the strings of its table, or its bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from safetensors import safe_open
+
+from hf_speech.publishing.checks.formats import is_text
+
+_BLOCK = 1 << 26  # bytes of a binary file that are searched at a time
+_OVERLAP = 1 << 12
+
+
+def texts_of(path: Path) -> Iterator[tuple[str, str]]:
+    """The texts in a file, and where they stand: "line" if lines can be named."""
+    if is_text(path.name):
+        text = path.read_text(encoding="utf-8")
+        yield text, "line"
+        if path.suffix == ".json" and "\\" in text:  # Quotes, and perhaps letters, are written as escapes.
+            yield "\n".join(_values(json.loads(text))), " (a value)"
+    elif path.suffix == ".safetensors":
+        with safe_open(path, framework="numpy") as file:
+            yield json.dumps([file.metadata(), list(file.keys())]), " (its header)"
+    else:
+        if path.suffix == ".parquet":
+            yield from ((text, " (a column)") for text in _strings(path))
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            for start in range(0, size, _BLOCK):
+                stream.seek(max(0, start - _OVERLAP))
+                block = stream.read(_BLOCK + _OVERLAP)
+                yield block.decode("latin-1"), ""
+
+
+def _values(content: Any) -> Iterator[str]:
+    """The keys and strings of a JSON file."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from _values(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _values(value)
+    elif isinstance(content, str):
+        yield content
+
+
+def _strings(path: Path) -> Iterator[str]:
+    """The strings of a Parquet table, a batch at a time; those inside structs too, but no sounds."""
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        for column in pyarrow.Table.from_batches([batch]).flatten().columns:
+            if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+                yield "\n".join(value for value in column.to_pylist() if value)
+
+
+__all__ = ["texts_of"]

@@ -1,0 +1,48 @@
+"""What the checks are given: a staged folder, and what it is to become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["model", "space", "dataset"]
+CARD = "README.md"
+# Of one file; larger weights are better sharded.
+MAX_FILE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A staged folder.
+
+    Attributes:
+        folder: The folder: everything in it is to be sent.
+        kind: What it is to become.
+        code: Of a model, the Python files that its `auto_map` needs.
+        custom_code: Whether the user knows of code that is not this package's.
+        max_file_bytes: Size beyond which a file is refused.
+    """
+
+    folder: Path
+    kind: Kind = "model"
+    code: tuple[str, ...] = ()
+    custom_code: bool = False
+    max_file_bytes: int = MAX_FILE_BYTES
+
+    def files(self) -> list[Path]:
+        """Everything but folders. The card comes last: it repeats what other files say, and those are to be mended."""
+        found = [path for path in self.folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+        return sorted(found, key=lambda path: (path.name == CARD, path))
+
+    def name(self, path: Path) -> str:
+        """A file's name relative to the folder, with slashes."""
+        return path.relative_to(self.folder).as_posix()
+
+    def card(self) -> str:
+        """The README.md; empty where there is none."""
+        path = self.folder / CARD
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+__all__ = ["CARD", "MAX_FILE_BYTES", "Kind", "Upload"]
