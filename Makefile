@@ -3,6 +3,8 @@
 #                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
 # make fuzz               damaged sounds and model folders, 10,000 of each; CASES=1000 KINDS=audio
 # make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
+# make docs               the documentation site: build/docs/index.html
+# make minimum-versions   the fast tests with the oldest versions that pyproject.toml allows: build/minimum/
 # make benchmark          every speed beside its peers, into benchmarks/results.md; OPTIONS="features training"
 # make format clean
 
@@ -22,7 +24,7 @@ PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 # Small recurrences are fastest on one thread; several spin on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-slow fuzz test-browser chromium lint format benchmark experiments clean
+.PHONY: train test test-slow fuzz test-browser chromium lint format docs minimum-versions benchmark experiments clean
 
 train: $(VENV)/.train
 	$(BIN)/python scripts/pretrained_code.py
@@ -56,6 +58,16 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
+minimum-versions: $(VENV)/.dev
+	mkdir -p build
+	$(BIN)/python scripts/minimum_versions.py > build/minimum.txt
+	$(PYTHON) -m venv --clear build/minimum
+	build/minimum/bin/python -m pip install --quiet --constraint build/minimum.txt --editable ".[dev]"
+	build/minimum/bin/python -m pytest -m "not slow" $(PARALLEL) $(OPTIONS)
+
 benchmark: $(VENV)/.dev
 	$(BIN)/python benchmarks/report.py $(OPTIONS)
 
@@ -74,10 +86,14 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "Installing (about 3 GB the first time)"
+	@echo "Installing (6.6 GB on the disk the first time: the PyTorch wheels include CUDA)"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[synthetic,tensorboard]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.train
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
