@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report
+from hf_speech.evaluation import EvaluationReport, evaluate_model, format_report, headline
 from hf_speech.inference import load_model
 
 KEYS = {
@@ -102,4 +102,23 @@ def test_of_many_confusions_the_rest_is_counted(report: EvaluationReport):
     assert "a9 " in text
     assert "a10 " not in text
     assert "4 more pairs" in text
-    assert "taken for" not in format_report(replace(report, confusions=[]))
+    assert "predicted as" not in format_report(replace(report, confusions=[]))
+
+
+def test_the_count_and_the_interval_stand_beside_the_main_figure(report: EvaluationReport):
+    low, high = (f"{100 * end:.2f}%" for end in report.confidence["accuracy"])
+    line = headline(report.to_dict())
+    assert line.startswith(
+        f"accuracy on the test split of tones: {100 * report.metrics['accuracy']:.2f}% (60 utterances; "
+    )
+    assert line.endswith(f"95 % interval: {low} to {high})")
+    assert "(60 of 62 utterances; " in headline({**report.to_dict(), "num_skipped": 2})
+    skipping = replace(report, num_skipped=2, skipped=["a.wav is empty."])
+    assert "test split: 60 of 62 utterances" in format_report(skipping)
+
+
+def test_cells_that_a_spreadsheet_would_compute_are_text(report: EvaluationReport, tmp_path: Path):
+    record = {**report.records[0], "path": "=1+1", "reference": "@low", "speaker": None}
+    table = replace(report, records=[record]).save(tmp_path)[1].read_text()
+    assert "'=1+1" in table
+    assert "'@low" in table

@@ -29,12 +29,12 @@ def build_lm(
 
     if text.is_dir():
         from hf_speech.inference import load_model
-        from hf_speech.training import load_corpus
+        from hf_speech.training import load_rows
 
         prepare_inference()
         loaded = load_model(text, verb="transcribe")
-        _, rows = load_corpus(text, None, "train", context.args)
-        sentences = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
+        _, selection = load_rows(loaded, None, "train", context.args)
+        sentences = loaded.task.references(selection.rows, loaded.model.config, loaded.tokenizer)
     elif text.is_file():
         sentences = text.read_text(encoding="utf-8").splitlines()
     else:

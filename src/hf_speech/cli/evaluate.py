@@ -40,28 +40,31 @@ def evaluate(
     """Measure a model on a split of a corpus.
 
     Writes metrics with confidence intervals, also per class and speaker, as JSON, CSV and PNG. Further options are keys
-    of the corpus: --data_dir DIR, --holdout_speaker NAME."""
+    of the corpus: --data_dir DIR, --test_file FILE, --holdout_speaker NAME. A folder or a table that was never split is
+    measured whole by --split all.
+    """
     from hf_speech.evaluation import evaluate_model, format_report
     from hf_speech.inference import BeamOptions, load_model
     from hf_speech.inference.decoders import check_phones
-    from hf_speech.training import load_corpus
+    from hf_speech.training import load_rows
 
     prepare_inference()
     loaded = load_model(model)
-    source, rows = load_corpus(model, corpus, split, context.args)
+    source, selection = load_rows(loaded, corpus, split, context.args)
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
     if phone_weight:
         check_phones(loaded)
     beam = None if language_model is None else BeamOptions.beside(language_model, **given)
     report = evaluate_model(
         loaded,
-        rows,
+        selection.rows,
         corpus=source.name,
         split=split,
         command=command_line(),
         batch_size=batch_size,
         bad_rows=source.bad_rows,
         beam=beam,
+        left_out=selection.left_out,
     )
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
@@ -70,4 +73,6 @@ def evaluate(
         output = folder / (f"{name}.json" if beam is None else f"{name}-lm.json")
     report.save(output)
     echo(format_report(report))
+    if split == "all" and corpus is None and not context.args:
+        echo("note: all splits include the utterances that the model was trained on.")
     echo(f"Written: {output}")

@@ -18,7 +18,7 @@ FilesArgument = Annotated[list[str], typer.Argument(help="Sound files.", show_de
 CorpusOption = Annotated[
     str | None, typer.Option("--corpus", help="Corpus to use instead of the one that the model was trained on.")
 ]
-SplitOption = Annotated[str, typer.Option("--split", help="train, validation or test.")]
+SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, or all of them together: all.")]
 
 # Decoding with a language model. Without a value, what tune-decoder wrote beside the language model applies.
 LanguageModelOption = Annotated[

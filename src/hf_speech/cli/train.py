@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hf_speech.cli.process import command_line
 from hf_speech.common.console import echo
-
-if TYPE_CHECKING:
-    from hf_speech.tasks import Task
 
 
 def train(
@@ -41,7 +40,7 @@ def train(
     if not process_state().is_main_process:  # Another process evaluates and reports.
         return
     echo(
-        f"\n{_headline(result.metrics, loaded.task, loaded.corpus.name)}"
+        f"\n{_headline(result.run_dir, result.metrics, loaded.corpus.name)}"
         f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
         f"The model is in {result.run_dir}. Next:\n"
         f"  hf-speech {loaded.task.verb} {result.run_dir} SOUND_FILE\n"
@@ -50,10 +49,11 @@ def train(
     )
 
 
-def _headline(metrics: dict[str, dict[str, float]], task: Task, corpus: str) -> str:
+def _headline(run_dir: Path, metrics: Mapping[str, object], corpus: str) -> str:
     """The main metric of a trained model, on the test split if there is one."""
+    from hf_speech.evaluation import headline
+
     split = next((name for name in ("test", "validation") if name in metrics), None)
     if split is None:
         return f"Not evaluated: {corpus} has neither a test nor a validation split."
-    value = task.metrics[task.best_metric].format(metrics[split][task.best_metric])
-    return f"{task.best_metric} on the {split} split of {corpus}: {value}"
+    return headline(json.loads((run_dir / "evaluation" / f"{split}.json").read_text(encoding="utf-8")))

@@ -24,12 +24,12 @@ def tune_decoder(
     They are chosen on the validation split and written beside the language model. Further options are keys of the
     corpus: --data_dir DIR."""
     from hf_speech.inference import BeamOptions, load_model, tune_beam
-    from hf_speech.training import load_corpus
+    from hf_speech.training import load_rows
 
     prepare_inference()
     loaded = load_model(model, verb="transcribe")
-    source, rows = load_corpus(model, corpus, "validation", context.args)
-    best, tuning = tune_beam(loaded, rows, BeamOptions.beside(language_model, beam_size=beam_size))
+    source, selection = load_rows(loaded, corpus, "validation", context.args)
+    best, tuning = tune_beam(loaded, selection.rows, BeamOptions.beside(language_model, beam_size=beam_size))
     echo(tuning.format_table())
     if best.phone_weight:
         echo(f"The table is for phone_weight {best.phone_weight:g}.")

@@ -50,13 +50,19 @@ def verify(
         if evaluate:
             from hf_speech.evaluation import evaluate_model
             from hf_speech.inference import load_model
-            from hf_speech.training import load_corpus
+            from hf_speech.training import load_rows
 
             prepare_inference()
-            source, rows = load_corpus(snapshot.folder, corpus, split, context.args)
             loaded = load_model(snapshot.folder)
+            source, selection = load_rows(loaded, corpus, split, context.args)
             report = evaluate_model(
-                loaded, rows, corpus=source.name, split=split, command=command_line(), bad_rows=source.bad_rows
+                loaded,
+                selection.rows,
+                corpus=source.name,
+                split=split,
+                command=command_line(),
+                bad_rows=source.bad_rows,
+                left_out=selection.left_out,
             )
             found.append(verify_figures(snapshot, report.to_dict()))
             echo(found[1].summary())

@@ -6,18 +6,25 @@ import csv
 import io
 from collections.abc import Sequence
 
+from hf_speech.common.text import column_width, one_line
+
 
 def format_text(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """Aligned columns for a terminal: the first `names` to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [list(head), ["-" * width for width in widths], *map(list, rows)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < names else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    """Columns for a terminal: the first `names` aligned to the left, the others to the right.
+
+    Widths are counted in columns of the terminal, of which a Chinese character takes two.
+    """
+    cells = [[one_line(cell) for cell in line] for line in (head, *rows)]
+    widths = [max(map(column_width, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = []
+    for line in cells:
+        padded = []
+        for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            padding = " " * (width - column_width(cell))
+            padded.append(cell + padding if place < names else padding + cell)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def format_markdown(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:

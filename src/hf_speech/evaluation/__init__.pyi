@@ -10,3 +10,6 @@ from .moved import transcribe_files as transcribe_files
 from .moved import tune_beam as tune_beam
 from .report import EvaluationReport as EvaluationReport
 from .report import format_report as format_report
+from .report import headline as headline
+from .rows import Selection as Selection
+from .rows import select_rows as select_rows

@@ -1,25 +1,27 @@
-"""What an evaluation leaves: a JSON file for programs, a CSV to look into, a picture, and a text for the terminal.
+"""The output of an evaluation: a JSON file for programs, a CSV of the utterances, a picture, and text for the terminal.
 
 The JSON is the origin of every figure on a model card. The CSV beside it has a row for each utterance, so that any
-figure can be computed again, and the errors listened to.
+figure can be computed again, and its errors listened to.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hf_speech.common.files import write_text
 from hf_speech.common.plots import plot_confusion_matrix
-from hf_speech.tasks import Record, Task, get_task
+from hf_speech.common.tables import format_csv, format_text
+from hf_speech.common.text import spreadsheet_cell
+from hf_speech.tasks import Record, Task, get_task, metric_named
 
 # Rows of a table in the text; the files have them all.
-MOST_ROWS = 10
+MAX_ROWS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class EvaluationReport:
         corpus_fingerprint: Checksum over all sounds and references of the split.
         split: Name of the split.
         num_utterances: Utterances in the figures.
-        num_skipped: Utterances that could not be read, or were left out before, and are not in the figures.
+        num_skipped: Further utterances of the split, which cannot be read or were left out, and are in no figure.
         metrics: The figures, by name.
         confidence: The low and high end of each figure's interval.
         confidence_method: How the intervals were made.
@@ -102,14 +104,11 @@ class EvaluationReport:
         path = Path(destination)
         if path.suffix != ".json":
             path = path / f"{self.corpus}-{self.split}.json".replace("/", "_")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         table = path.with_suffix(".csv")
-        with table.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(self.records[0]))
-            writer.writeheader()
-            writer.writerows(self.records)
+        columns = list(self.records[0])
+        rows = [[_csv_cell(record[column]) for column in columns] for record in self.records]
+        write_text(table, format_csv(columns, rows))
         written = [path, table]
         if self.confusion_matrix is not None:
             written.append(path.with_name(f"{path.stem}-confusions.png"))
@@ -120,28 +119,30 @@ class EvaluationReport:
 
 
 def format_report(report: EvaluationReport) -> str:
-    """The report as aligned text: figures with intervals, classes and speakers, confusions, speed."""
+    """The report as aligned text: metrics with intervals, classes and speakers, confusions, speed."""
     conditions = report.real_time_factor_conditions
     seconds = conditions["audio_seconds"]
     length = f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
+    total = report.num_utterances + report.num_skipped
     lines = [
         f"{report.model} ({report.num_parameters:,} parameters) on {report.corpus}, {report.split} split: "
-        f"{report.num_utterances:,} utterances, {length}"
+        f"{f'{report.num_utterances:,} of {total:,}' if report.num_skipped else f'{total:,}'} utterances, {length}"
     ]
     if report.num_skipped:
         lines.append(f"{report.num_skipped:,} more were left out of the figures, such as: {report.skipped[0]}")
+    task = get_task(report.task)
     figures = [
-        [name, _cell(value), " - ".join(_cell(end) for end in report.confidence[name])]
+        [_title(name), _cell(value, name), " - ".join(_cell(end, name) for end in report.confidence[name])]
         for name, value in report.metrics.items()
     ]
-    lines += ["", *_table(["metric (%)", "value", "95 % interval"], figures)]
+    lines += ["", format_text([_head("metric", report.metrics), "value", "95 % interval"], figures)]
     for title, rows in report.breakdowns.items():
         if rows:
-            lines += ["", *_breakdown(title, rows, get_task(report.task))]
+            lines += ["", _breakdown(title, rows, task)]
     if report.confusions:
-        shown = [[said, heard, str(count)] for said, heard, count in report.confusions[:MOST_ROWS]]
+        shown = [[reference, prediction, str(count)] for reference, prediction, count in report.confusions[:MAX_ROWS]]
         more = len(report.confusions) - len(shown)
-        lines += ["", *_table(["reference", "taken for", "times"], shown, names=2)]
+        lines += ["", format_text(["reference", "predicted as", "times"], shown, names=2)]
         lines += [f"... and {more} more pairs in the CSV file"] * (more > 0)
     speed = 1 / report.real_time_factor
     lines += [
@@ -153,37 +154,62 @@ def format_report(report: EvaluationReport) -> str:
     return "\n".join(lines)
 
 
-def _breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> list[str]:
+def _csv_cell(value: Any) -> Any:
+    """A value of a record; text that a spreadsheet would compute is marked as text."""
+    return spreadsheet_cell(value) if isinstance(value, str) else value
+
+
+def headline(content: Mapping[str, Any]) -> str:
+    """The main metric of an evaluation in one line, with the number of utterances and the interval behind it.
+
+    Args:
+        content: The content of an evaluation file, or what `EvaluationReport.to_dict` gave.
+    """
+    task = get_task(content["task"])
+    metric = task.metrics[task.best_metric]
+    low, high = (metric.format(end) for end in content["confidence"][task.best_metric])
+    value = metric.format(content["metrics"][task.best_metric])
+    skipped = content.get("num_skipped") or 0
+    count = f"{content['num_utterances']:,}" + (f" of {content['num_utterances'] + skipped:,}" if skipped else "")
+    return (
+        f"{task.best_metric} on the {content['split']} split of {content['corpus']}: {value} "
+        f"({count} utterances; 95 % interval: {low} to {high})"
+    )
+
+
+def _breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> str:
     """A table of classes or speakers; of many, the worst."""
     title = title.replace("_", " ")
     first = next(iter(rows.values()))
     columns = [name for name, value in first.items() if isinstance(value, int | float)]
     chosen = list(rows.items())
-    if len(rows) > MOST_ROWS:
+    if len(rows) > MAX_ROWS:
         ratios = [name for name in columns if isinstance(first[name], float)]
         decisive = task.best_metric if task.best_metric in columns else ratios[-1]
         chosen.sort(key=lambda item: item[1][decisive], reverse=not task.greater_is_better)
-        title = f"{title} (worst {MOST_ROWS} of {len(rows)})"
-    return _table(
-        [title, *(column.removesuffix("_macro").removeprefix("num_") for column in columns)],
-        [[name, *(_cell(values[column]) for column in columns)] for name, values in chosen[:MOST_ROWS]],
+        title = f"{title} (worst {MAX_ROWS} of {len(rows)})"
+    return format_text(
+        [title, *(_title(column.removesuffix("_macro").removeprefix("num_")) for column in columns)],
+        [[name, *(_cell(values[column], column) for column in columns)] for name, values in chosen[:MAX_ROWS]],
     )
 
 
-def _cell(value: float) -> str:
-    """Counts as they are, ratios in percent."""
-    return f"{value:,}" if isinstance(value, int) else f"{100 * value:.2f}"
+def _head(word: str, metrics: Mapping[str, float]) -> str:
+    """The head of the column of metrics, which says that they are percentages if all of them are."""
+    return f"{word} (%)" if all(metric_named(name).unit == "%" for name in metrics) else word
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> list[str]:
-    """Aligned lines: the first `names` columns to the left, figures to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    aligned = [
-        [
-            f"{cell:<{width}}" if i < names else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        for line in (head, *rows)
-    ]
-    aligned.insert(1, ["-" * width for width in widths])
-    return ["  ".join(line).rstrip() for line in aligned]
+def _title(name: str) -> str:
+    """A metric's name, with its unit if that is not per cent."""
+    unit = metric_named(name).unit
+    return name if unit in ("%", "") else f"{name} ({unit})"
+
+
+def _cell(value: float, name: str) -> str:
+    """Counts as they are, ratios in per cent, other metrics in their unit."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{100 * value:.2f}" if metric_named(name).unit == "%" else f"{value:.3g}"
+
+
+__all__ = ["EvaluationReport", "format_report", "headline"]

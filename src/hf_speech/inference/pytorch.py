@@ -67,6 +67,11 @@ class LoadedModel:
         """The rate in Hz at which the model reads sound."""
         return int(self.feature_extractor.sampling_rate)
 
+    def num_logit_frames(self, seconds: float) -> int:
+        """The number of logit frames of so many seconds of sound."""
+        frames = self.feature_extractor.num_frames(round(seconds * self.sampling_rate))
+        return int(self.model.num_logit_frames(frames))
+
     def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
         """Computes the outputs of each clip of a batch; see `Model`."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hf_speech.training.options import TrainingOptions
-from hf_speech.training.recipe import Recipe, find_recipe, load_corpus, load_recipe
+from hf_speech.training.recipe import Recipe, find_recipe, load_recipe, load_rows
 from hf_speech.training.run import TrainingResult, train
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingResult",
     "find_recipe",
-    "load_corpus",
     "load_recipe",
+    "load_rows",
     "train",
 ]

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import Dataset
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from transformers import CONFIG_MAPPING, PreTrainedConfig, SequenceFeatureExtractor
 
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import CORPORA, Corpus
 from hf_speech.errors import RecipeError, nearest
+from hf_speech.evaluation.rows import Selection, select_rows
+from hf_speech.inference import LoadedModel
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import DEFAULT_TASK, Task, get_task
 from hf_speech.training.options import TrainingOptions
@@ -149,15 +150,15 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
     return _resolve(namespace, task, corpus_name, model_type)
 
 
-def load_corpus(
-    model: str | Path, corpus: str | None, split: str, overrides: Sequence[str] = ()
-) -> tuple[Corpus, Dataset]:
-    """Loads one split of a corpus to measure a model on.
+def load_rows(
+    loaded: LoadedModel, corpus: str | None, split: str, overrides: Sequence[str] = ()
+) -> tuple[Corpus, Selection]:
+    """Loads the rows of a corpus on which a model is measured, as training would have measured it.
 
     Args:
-        model: A run folder, whose recipe says which corpus it was trained on, or a Hub id.
-        corpus: The corpus's name, or `None` for the one of the run folder's recipe.
-        split: "train", "validation" or "test".
+        loaded: The model, whose folder has the recipe that names the corpus it was trained on.
+        corpus: The corpus's name, or None for that of the recipe.
+        split: "train", "validation", "test", or "all" for all of them together.
         overrides: Command-line words with keys of the corpus.
 
     Returns:
@@ -165,17 +166,19 @@ def load_corpus(
 
     Raises:
         RecipeError: If nothing says which corpus is meant, or it has no such split.
+        CorpusError: If there are bad rows and the corpus refuses them.
     """
     source: Path | dict[str, Any] = {"corpus": {"name": corpus}}
     if corpus is None:
-        source = Path(model) / "recipe.yaml"
+        source = Path(loaded.name).expanduser() / "recipe.yaml"
         if not source.is_file():
-            raise RecipeError(f"{model} has no recipe.yaml that names a corpus: pass --corpus NAME.")
-    chosen = load_recipe(source, overrides).corpus
-    splits = chosen.load()
-    if split not in splits:
-        raise RecipeError(f"The corpus {chosen.name} has no split {split!r}: {nearest(split, splits)}")
-    return chosen, splits[split]
+            raise RecipeError(f"{loaded.name} has no recipe.yaml that names a corpus: pass --corpus NAME.")
+    recipe = load_recipe(source, overrides)
+    splits = recipe.corpus.load()
+    trained_on = corpus is None and len(splits["train"]) > 0
+    return recipe.corpus, select_rows(
+        loaded, splits, split, recipe.corpus, trained_on=trained_on, options=recipe.text if trained_on else None
+    )
 
 
 def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str) -> Recipe:
@@ -292,8 +295,8 @@ __all__ = [
     "DEFAULT_RECIPE",
     "Recipe",
     "find_recipe",
-    "load_corpus",
     "load_recipe",
+    "load_rows",
     "parse_overrides",
     "recipe_files",
     "recipes_dir",

@@ -74,7 +74,7 @@ class Manifest(OwnCorpus, ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The splits of the tables, completed from the training split."""
-        if self.train_file is None:
+        if not (self.train_file or self.validation_file or self.test_file):
             raise CorpusError("The corpus 'csv' needs a table of its utterances: give train_file.")
         _check_format(self.path_format)
         root = None if self.data_dir is None else self.open_data_dir()

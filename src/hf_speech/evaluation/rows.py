@@ -1,0 +1,89 @@
+"""Which rows of a corpus are measured: those that training measured, left out for the same reasons.
+
+Every sound of the split is decoded and inspected as before a training, and the task inspects the targets. So a figure
+is the same whether `hf-speech train` or `hf-speech evaluate` wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset, DatasetDict, concatenate_datasets
+
+from hf_speech.data.corpora import Corpus
+from hf_speech.data.inspection import Finding, survey_corpus
+from hf_speech.errors import CorpusError, RecipeError, nearest
+from hf_speech.inference import LoadedModel
+
+ALL = "all"
+"""The name that stands for all splits together."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of a split that are measured.
+
+    Attributes:
+        rows: These rows.
+        total: Number of rows of the split.
+        left_out: Why the others are left out.
+    """
+
+    rows: Dataset
+    total: int
+    left_out: tuple[Finding, ...] = ()
+
+
+def select_rows(
+    loaded: LoadedModel,
+    splits: Mapping[str, Dataset],
+    split: str,
+    corpus: Corpus,
+    *,
+    trained_on: bool = True,
+    options: Any = None,
+) -> Selection:
+    """Selects the rows of a split as training does.
+
+    Args:
+        loaded: The model.
+        splits: What `corpus.load()` gave.
+        split: The name of a split, or "all" for all of them together.
+        corpus: The corpus, whose options say what is bad and what to do about it.
+        trained_on: Whether the model was trained on this corpus, so that classes which its training split lacks do not
+            count. In another corpus it is the model that decides which classes there are.
+        options: The recipe's section `text`, for a task that has one.
+
+    Raises:
+        RecipeError: If there is no such split, or the corpus is for another task.
+        CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse".
+    """
+    if split != ALL and split not in splits:
+        raise RecipeError(f"The corpus {corpus.name} has no split {split!r}: {nearest(split, [*splits, ALL])}")
+    names = list(splits) if split == ALL else [split]
+    parts = dict(splits)
+    if not trained_on:
+        parts = {split: concatenate_datasets([splits[name] for name in names])}
+        names = [split]
+    loaded.task.check_columns(DatasetDict({name: parts[name] for name in names}))
+    report = survey_corpus(DatasetDict(parts), corpus, loaded.sampling_rate, only=names)
+    if report.num_bad and corpus.bad_rows == "refuse":
+        raise CorpusError(report.refusal())
+    good = loaded.task.inspect_targets(
+        DatasetDict({name: parts[name].select(report.splits[name].good_indices) for name in names}),
+        report,
+        bad_rows=corpus.bad_rows,
+        frames_of=loaded.num_logit_frames,
+        tokenizer=loaded.tokenizer,
+        options=options,
+    )
+    return Selection(
+        rows=concatenate_datasets([good[name] for name in names]),
+        total=sum(len(parts[name]) for name in names),
+        left_out=tuple(finding for name in names for finding in report.splits[name].bad.values()),
+    )
+
+
+__all__ = ["ALL", "Selection", "select_rows"]
