@@ -1,7 +1,7 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
 #                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
-# make fuzz               damaged sounds and model folders, 10,000 of each; CASES=1000 KINDS=audio
+# make fuzz               damaged sounds and model folders, garbage as options; CASES=1000 KINDS="audio options"
 # make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
 # make docs               the documentation site: build/docs/index.html
 # make minimum-versions   the fast tests with the oldest versions that pyproject.toml allows: build/minimum/

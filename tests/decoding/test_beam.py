@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,17 +53,17 @@ def test_without_lexicon_a_text_has_the_probability_of_all_its_paths(brute_force
 
 
 @pytest.mark.parametrize("lexicon", [None, ["a", "ab", "bb"]])
-def test_a_second_opinion_counts_before_the_best_are_chosen(brute_force, lexicon) -> None:
+def test_a_rescorer_counts_before_the_best_are_chosen(brute_force, lexicon) -> None:
     log_probs = brute_force.draw_log_probs(5, seed=1)
     decoder = BeamSearchDecoder(brute_force.tokens, lexicon=lexicon, **ALL)
     alone = decode(decoder, log_probs)
     assert decoder.candidates(log_probs) == pytest.approx(alone)
     last = list(alone)[-1]
 
-    def opinion(texts: Sequence[str]) -> list[float]:
+    def rescore(texts: Sequence[str]) -> list[float]:
         return [100.0 if text == last else -1.0 for text in texts]
 
-    (best,) = decoder.decode(log_probs, seconds_per_frame=0.04, second_opinion=opinion)
+    (best,) = decoder.decode(log_probs, seconds_per_frame=0.04, rescorer=rescore)
     assert (best.text, best.score) == (last, pytest.approx(alone[last] + 100))
     assert [word.text for word in best.words] == last.split()
 
@@ -110,6 +111,104 @@ def test_language_model_of_characters(brute_force, character_model, seed):
     )
     assert decoder.lexicon is None
     assert_same(decode(decoder, log_probs), expected)
+
+
+DIGITS = ("<pad>", "|", "<unk>", *"0123456789")
+
+
+def spell_out(text: str, tokens: Sequence[str]) -> np.ndarray:
+    """Log-probabilities that are certain of a text; between equal characters there is a blank."""
+    ids = [0]
+    for character in text.replace(" ", "|"):
+        ids += [tokens.index(character), 0]
+    log_probs = np.full((len(ids), len(tokens)), np.log(0.01 / len(tokens)), dtype=np.float32)
+    log_probs[np.arange(len(ids)), ids] = np.log(0.99 + 0.01 / len(tokens))
+    return log_probs
+
+
+@pytest.mark.parametrize("text", [["1 2 3", "3 1", "2 2"], ["7"], ["0 1 2 3 4 5 6 7 8 9"]])
+def test_words_of_one_character_are_words(tmp_path, text):
+    """Digits and spelled letters: every word of the language model is a token, and yet it is a model of words."""
+    path = build_arpa(text, 2, tmp_path / "digits.arpa").path
+    decoder = BeamSearchDecoder(DIGITS, language_model=path)
+    assert decoder.lexicon == tuple(sorted({word for sentence in text for word in sentence.split()}))
+    log_probs = spell_out(text[0], DIGITS)
+    assert decoder.decode(log_probs, seconds_per_frame=0.04)[0].text == text[0]
+    # What stands together is no word.
+    joined = spell_out(text[0].replace(" ", ""), DIGITS)
+    assert all(len(word) == 1 for word in decoder.decode(joined, seconds_per_frame=0.04)[0].text.split())
+
+
+def test_a_file_can_say_that_it_is_of_characters(tmp_path):
+    """As models of languages without spaces have to, in which no delimiter shows it."""
+    text = ["今天天气", "天气好", "今天好"]
+    tokens = ("<pad>", "|", *sorted(set("".join(text))))
+    path = build_arpa(text, 3, tmp_path / "characters.arpa", unit="character").path
+    assert path.read_text(encoding="utf-8").startswith("# units: characters")
+    assert ArpaModel.load(path).is_of_characters
+    assert ArpaModel.load(path).perplexity(map(characters, text)) < 5
+    decoder = BeamSearchDecoder(tokens, language_model=path)
+    assert decoder.lexicon is None
+    for sentence in text:
+        assert decoder.decode(spell_out(sentence, tokens), seconds_per_frame=0.04)[0].text == sentence
+    # Characters of single words, for a model that has no delimiter either.
+    path = build_arpa(["a b", "b"], 2, tmp_path / "single.arpa").path
+    assert BeamSearchDecoder(("<pad>", "a", "b", "c"), language_model=path).lexicon is None
+    assert BeamSearchDecoder(("<pad>", "|", "a", "b", "c"), language_model=path).lexicon == ("a", "b")
+    # Characters that the acoustic model lacks do not make it one of words.
+    path = build_arpa(map(characters, ["ab x", "b"]), 2, tmp_path / "more.arpa").path
+    assert BeamSearchDecoder(("<pad>", "|", "a", "b"), language_model=path).lexicon is None
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("of_tokens", ["NFC", "NFD"])
+def test_words_are_spelled_in_the_form_of_the_tokens(tmp_path, form, of_tokens):
+    words = ["né", "ça", "na"]
+    tokens = ("<pad>", "|", *sorted({letter for word in words for letter in unicodedata.normalize(of_tokens, word)}))
+    text = [unicodedata.normalize(form, f"{first} {second}") for first in words for second in words]
+    path = build_arpa(text, 2, tmp_path / "lm.arpa").path
+    spoken = unicodedata.normalize(of_tokens, "né ça")
+    log_probs = spell_out(spoken, tokens)
+    hot = unicodedata.normalize("NFC" if form == "NFD" else "NFD", "ça")
+    cold = BeamSearchDecoder(tokens, language_model=path).decode(log_probs, seconds_per_frame=0.04)[0]
+    warm = BeamSearchDecoder(tokens, language_model=path, hot_words=[hot], hot_word_score=2.0)
+    assert warm.lexicon == tuple(sorted(unicodedata.normalize(form, word) for word in words))
+    found = warm.decode(log_probs, seconds_per_frame=0.04)[0]
+    assert cold.text == found.text == spoken
+    assert found.score == pytest.approx(cold.score + 2.0, abs=1e-2)
+    free = BeamSearchDecoder(tokens, hot_words=[hot], hot_word_score=2.0).decode(log_probs, seconds_per_frame=0.04)[0]
+    assert free.text == spoken
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"beam_size": 0}, "beam_size is 0: give a whole number from 1"),
+        ({"beam_size": -5}, "beam_size is -5"),
+        ({"beam_size": 2.5}, "beam_size is 2.5"),
+        ({"beam_size": 10**9}, "beam_size is 1000000000"),
+        ({"beam_size": True}, "beam_size is True: give a finite number"),
+        ({"beam_threshold": 0.0}, "beam_threshold is 0.0: give a number above 0"),
+        ({"beam_threshold": math.nan}, "beam_threshold is nan: give a finite number"),
+        ({"lm_weight": math.nan}, "lm_weight is nan"),
+        ({"lm_weight": -0.1}, "lm_weight is -0.1: give a number that is not negative"),
+        ({"lm_weight": "0.5"}, "lm_weight is '0.5': give a finite number"),
+        ({"word_score": math.inf}, "word_score is inf"),
+        ({"hot_word_score": -math.inf}, "hot_word_score is -inf"),
+    ],
+)
+def test_settings_that_find_nothing_are_refused(brute_force, setting, message):
+    with pytest.raises(HFSpeechError, match=re.escape(message)):
+        BeamSearchDecoder(brute_force.tokens, **setting)
+
+
+def test_a_lexicon_in_another_encoding(tmp_path, brute_force):
+    path = tmp_path / "words.txt"
+    path.write_text("ab\nbb\n", encoding="utf-16")
+    assert BeamSearchDecoder(brute_force.tokens, lexicon=path).lexicon == ("ab", "bb")
+    path.write_bytes("ab\né\n".encode("cp1252"))
+    with pytest.raises(HFSpeechError, match="is not text in UTF-8"):
+        BeamSearchDecoder(brute_force.tokens, lexicon=path)
 
 
 def test_hot_words_of_a_lexicon_earn_their_score_in_the_beam(brute_force, word_model):
@@ -238,7 +337,7 @@ def test_language_models_that_do_not_fit(tmp_path, brute_force, character_model)
     single = build_arpa(TEXT, 1, tmp_path / "single.arpa").path
     with pytest.raises(HFSpeechError, match=r"single\.arpa is a language model of order 1"):
         BeamSearchDecoder(brute_force.tokens, language_model=single)
-    with pytest.raises(HFSpeechError, match="goes without a lexicon"):
+    with pytest.raises(HFSpeechError, match="needs no lexicon"):
         BeamSearchDecoder(brute_force.tokens, language_model=character_model, lexicon=["ab", "bb"])
     with pytest.raises(HFSpeechError, match="cannot be read"):
         BeamSearchDecoder(brute_force.tokens, language_model=tmp_path / "missing.arpa")

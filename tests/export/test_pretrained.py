@@ -10,9 +10,10 @@ import pytest
 from hf_speech.data import read_audio
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import load_model, predict
-from hf_speech.inference.decoders import greedy_decoder, log_softmax, seconds_per_frame
+from hf_speech.inference.decoders import greedy_decoder, seconds_per_frame
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_stream import ExportedStream
+from hf_speech.inference.recognizer import log_softmax
 from hf_speech.tasks.metrics import count_errors
 from hf_speech.training import load_recipe
 

@@ -1,4 +1,4 @@
-"""Whatever is damaged in a sound or a model folder, it is used or refused; and a campaign finds what is neither."""
+"""Damaged sounds, damaged model folders and garbage options are used or refused; a campaign finds anything else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def defects(results: list[Result]) -> str:
     return "\n".join(f"case {result.case}: {result.outcome} {result.detail}" for result in results if result.is_defect)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("audio", 150), ("folders", 100)])
+@pytest.mark.parametrize(("kind", "count"), [("audio", 150), ("folders", 100), ("options", 40)])
 def test_some_damaged_cases_are_used_or_refused(kind: str, count: int, tmp_path: Path):
     results = list(run_here(kind, load_cases(kind, tmp_path), 0, count))
     assert len(results) == count

@@ -15,7 +15,7 @@ import soundfile
 from hf_speech.cli.app import main
 from hf_speech.data import read_audio
 from hf_speech.decoding import BeamSearchDecoder, build_arpa, phone_scores
-from hf_speech.errors import CorpusError, ModelError
+from hf_speech.errors import CorpusError, HFSpeechError, ModelError
 from hf_speech.evaluation import evaluate_model
 from hf_speech.inference import (
     BeamOptions,
@@ -26,7 +26,8 @@ from hf_speech.inference import (
     tune_beam,
 )
 from hf_speech.inference.chunks import log_probabilities
-from hf_speech.inference.decoders import PHONE_WEIGHTS
+from hf_speech.inference.decoders import make_search
+from hf_speech.inference.tuning import PHONE_WEIGHTS
 from hf_speech.training import load_recipe, train
 
 pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed: pip install '.[decode]'")
@@ -303,3 +304,76 @@ def test_weights_are_not_tuned_on_nothing(beeps_recipe: Path, phones_run: Path, 
     rows = load_recipe(beeps_recipe).corpus.load()["validation"].select([])
     with pytest.raises(CorpusError, match="no validation split to find the weights on"):
         tune_beam(load_model(phones_run), rows, BeamOptions(Path(arpa)), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam_size": 0}, "beam_size is 0"),
+        ({"lm_weight": float("nan")}, "lm_weight is nan"),
+        ({"word_score": float("-inf")}, "word_score is -inf"),
+        ({"phone_weight": float("nan")}, "phone_weight is nan"),
+        ({"hot_word_weight": float("inf")}, "hot_word_weight is inf"),
+    ],
+)
+def test_numbers_that_find_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(HFSpeechError, match=message):
+        BeamOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[1]",
+        "{",
+        '{"lm_weight": NaN, "word_score": 0, "beam_size": 9}',
+        '{"lm_weight": 1, "word_score": 0}',
+        '{"lm_weight": "1", "word_score": 0, "beam_size": 9}',
+        '{"lm_weight": 1, "word_score": 0, "beam_size": 0}',
+    ],
+)
+def test_weights_that_are_none_are_refused(tmp_path: Path, arpa: str, content: str) -> None:
+    path = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
+    BeamOptions.file(path).write_text(content)
+    with pytest.raises(ModelError, match=r"lm\.decoder\.json does not have the weights of a beam search"):
+        BeamOptions.beside(path)
+
+
+def test_numbers_of_the_command_line_are_checked(transcribe: Any, arpa: str) -> None:
+    for words in (["--lm_weight", "nan"], ["--word_score", "inf"], ["--beam_size", "99999999"]):
+        status, output, error = transcribe("--language_model", arpa, *words)
+        assert (status, output) == (2, "")
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1
+
+
+class Written:
+    """A recognizer that is asked for nothing but how it writes."""
+
+    blank, word_delimiter = 0, "|"
+
+    def __init__(self, letters: str) -> None:
+        self.tokens = ["<pad>", "|", *letters]
+
+    def normalize(self, text: str) -> str:
+        return " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("letters", "hot", "written"),
+    [
+        ("abc", "AB", "ab"),
+        ("ABC", "ab", "AB"),
+        ("é", "e\u0301", "é"),
+        ("e\u0301", "É", "e\u0301"),
+        ("don't", "Don\u2019t", "don't"),
+        ("don't", "DON\u00b4T", "don't"),
+        ("istanbul\u0307", "İSTANBUL", "i\u0307stanbul"),
+        ("İSTANBUL", "i\u0307stanbul", "İSTANBUL"),
+        ("STRAE", "straße", "STRASSE"),
+    ],
+)
+def test_hot_words_are_written_as_the_model_writes(letters: str, hot: str, written: str) -> None:
+    search = make_search(Written(letters), BeamOptions(hot_words=(hot,)))  # type: ignore[arg-type]
+    assert list(search._hot_words.values()) == [written]

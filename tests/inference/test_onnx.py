@@ -18,9 +18,9 @@ from hf_speech.decoding.greedy import greedy_decode
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import classify_files, load_model, log_probabilities, transcribe_files
-from hf_speech.inference.decoders import log_softmax
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_stream import ExportedStream
+from hf_speech.inference.recognizer import log_softmax
 from hf_speech.models import SpeechFeatureExtractor
 
 TEXTS = ["abc a", "b", "ca ab c", "bb aaa", "c b a"]

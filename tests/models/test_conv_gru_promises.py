@@ -24,7 +24,6 @@ from hf_speech.cli.app import main
 from hf_speech.decoding import align_text, greedy_decode
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference import load_model, transcribe_files
-from hf_speech.inference.decoders import vocabulary
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
 from hf_speech.tasks import TextOptions
 from hf_speech.tasks.transcripts import build_tokenizer, encode_text
@@ -197,7 +196,7 @@ def test_texts_that_cannot_be_aligned_are_one_sentence(beeps_run: Path, make_bee
     with torch.inference_mode():
         inputs = loaded.feature_extractor(make_beeps("ab c"), sampling_rate=RATE)
         log_probs = loaded.model(**inputs).logits[0].log_softmax(-1)
-    tokens = vocabulary(loaded)
+    tokens = loaded.tokens
     for text, message in (("abc " * 30, "needs .* frames and the sound has"), ("aé", r"not among .*\(é\)")):
         with pytest.raises(HFSpeechError, match=message):
             align_text(log_probs, text, tokens, seconds_per_frame=0.04)
@@ -289,7 +288,7 @@ def test_the_pipelines_words_are_when_forced_alignment_says(beeps_run: Path, mak
         chunks = recognize(given(samples), return_timestamps="word")["chunks"]
         with torch.inference_mode():
             log_probs = loaded.model(**loaded.feature_extractor(samples, sampling_rate=RATE)).logits[0].log_softmax(-1)
-        aligned = align_text(log_probs, text, vocabulary(loaded), seconds_per_frame=frame)
+        aligned = align_text(log_probs, text, loaded.tokens, seconds_per_frame=frame)
         assert [chunk["text"] for chunk in chunks] == text.split()
         for chunk, word in zip(chunks, aligned.words, strict=True):
             assert chunk["timestamp"][0] == pytest.approx(word.start, abs=frame + 1e-6)
@@ -363,7 +362,7 @@ def test_a_saved_folder_transcribes_where_the_package_is_not(beeps_run: Path, tm
             inputs = loaded.feature_extractor(make_beeps("abc b ca"), sampling_rate=RATE)
             logits = loaded.model(**inputs).logits[0]
         torch.testing.assert_close(torch.tensor(answer["logits"]), logits, atol=1e-5, rtol=1e-5)
-        text = greedy_decode(logits.log_softmax(-1), vocabulary(loaded), seconds_per_frame=0.04).text
+        text = greedy_decode(logits.log_softmax(-1), loaded.tokens, seconds_per_frame=0.04).text
         assert " ".join(answer["result"]["text"].split()) == text
     assert answers[0]["result"]["text"] == answers[0]["live"] == "abc b ca"
     assert [chunk["text"] for chunk in answers[0]["result"]["chunks"]] == ["abc", "b", "ca"]

@@ -248,7 +248,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
     assert loaded.config.inputs_to_logits_ratio == model.config.inputs_to_logits_ratio == 320
     torch.testing.assert_close(loaded(batch(), MASK.long()).logits, model(batch(), MASK.long()).logits)
     names = {path.name for path in tmp_path.glob("*.py")}
-    assert names >= {"conv_frontends.py", "modeling_conv_gru.py", "recurrent.py", "streaming_transcriber.py"}
+    assert names >= {"frontends.py", "modeling_conv_gru.py", "recurrent.py", "streaming_transcriber.py"}
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"consistency_weight": -1.0}, "consistency_weight"),
         ({"frequency_warp": 1.5}, "frequency_warp"),
         ({"stem_channels": -1}, "stem_channels"),
-        ({"stem_channels": 4, "num_deltas": 1}, "take features without deltas"),
+        ({"stem_channels": 4, "num_deltas": 1}, "use features without deltas"),
         ({"input_size": 81, "num_deltas": 1}, "multiple of 2"),
         ({"num_phones": 10**9}, "num_phones"),
         ({"pad_token_id": 99}, "pad_token_id, the blank"),

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForAudioClassification
 
 from hf_speech.models import SpeechLSTMConfig, SpeechLSTMForAudioClassification
-from hf_speech.models.modeling_speech_lstm import Pooling, TimeFrequencyStem
+from hf_speech.models.frontends import SpectralFrontEnd
+from hf_speech.models.modeling_speech_lstm import Pooling
 from hf_speech.models.recurrent import frame_mask
 
 VARIANTS: list[dict[str, Any]] = [
@@ -67,8 +68,9 @@ def test_the_mean_over_minutes_is_finite_in_float16() -> None:
 def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> None:
     model = make_model(stem_channels=[2, 3], subsampling=2, input_size=22, num_deltas=1)
     frames, lengths = torch.randn(1, 8, 22), torch.tensor([8])
-    assert isinstance(model.stem, TimeFrequencyStem)
-    first = model.stem.convolutions[0](torch.stack(frames.chunk(2, dim=2), dim=1))
+    assert isinstance(model.stem, SpectralFrontEnd)
+    maps = torch.stack(frames.chunk(2, dim=2), dim=1)
+    first = model.stem.convolutions[0](torch.nn.functional.pad(maps, (0, 0, 2, 2)))
     seen: list[torch.Tensor] = []
     model.stem.norms[0].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     shortened, new_lengths = model.stem(frames, lengths)
@@ -81,7 +83,7 @@ def test_convolutions_over_frequency_know_a_shifted_voice_again() -> None:
     """What lies eight features higher makes the same frames, eight features of the stem's output further up."""
     model = make_model(stem_channels=[3, 3, 6], input_size=40)
     stem = model.stem
-    assert isinstance(stem, TimeFrequencyStem)
+    assert isinstance(stem, SpectralFrontEnd)
     low = torch.zeros(1, 12, 40)
     low[:, :, 16:20] = torch.randn(1, 12, 4)
     stem.projection = torch.nn.Identity()
@@ -129,7 +131,14 @@ def test_mixup_blends_features_lengths_and_losses() -> None:
     torch.manual_seed(3)
     blended, lengths, partner, share = model._blend(features, LENGTHS)
     assert 0.5 <= share < 1
-    torch.testing.assert_close(blended[0], share * features[0] + (1 - share) * features[partner[0]])
+    for index, other in enumerate(partner.tolist()):
+        # Padding is not blended: beyond the end of the shorter clip the longer one stays as it is.
+        both, longer = sorted((int(LENGTHS[index]), int(LENGTHS[other])))
+        expected = share * features[index] + (1 - share) * features[other]
+        torch.testing.assert_close(blended[index, :both], expected[:both])
+        alone = features[index if LENGTHS[index] == longer else other]
+        torch.testing.assert_close(blended[index, both:longer], alone[both:longer])
+        assert (blended[index, longer:] == 0).all()
     assert lengths.tolist() == torch.maximum(LENGTHS, LENGTHS[partner]).tolist()
     torch.manual_seed(3)
     loss = model(features, mask, labels).loss

@@ -155,9 +155,9 @@ def test_nothing_and_almost_nothing(tokenizer: Wav2Vec2CTCTokenizer) -> None:
 @pytest.mark.parametrize(
     ("model", "features", "message"),
     [
-        ({"bidirectional": True, "causal": False}, {}, "reads the whole recording"),
-        ({"causal": False}, {}, "reads the whole recording"),
-        ({}, {"normalization": "utterance"}, "normalization measures the whole recording"),
+        ({"bidirectional": True, "causal": False}, {}, "needs the whole recording"),
+        ({"causal": False}, {}, "needs the whole recording"),
+        ({}, {"normalization": "utterance"}, "normalization needs the whole recording"),
         ({}, {"max_duration": 1.0}, "without deltas"),
     ],
 )
@@ -168,7 +168,7 @@ def test_what_cannot_stream_says_so(model: dict[str, Any], features: dict[str, A
 
 def test_wrong_pieces_are_refused() -> None:
     stream = make_model().stream(make_extractor())
-    with pytest.raises(ValueError, match="hears 8000 Hz"):
+    with pytest.raises(ValueError, match="needs 8000 Hz"):
         stream.accept(np.zeros(10), sampling_rate=16_000)
     with pytest.raises(ValueError, match="must be mono"):
         stream.accept(np.zeros((2, 10)))

@@ -14,7 +14,7 @@ def test_a_recognizer_learns_and_is_saved_with_its_tokenizer(beeps_run: Path) ->
     report = json.loads((beeps_run / "evaluation" / "test.json").read_text())
     assert report["task"] == "automatic-speech-recognition"
     assert report["metrics"]["wer"] < 0.2
-    assert {path.name for path in beeps_run.iterdir()} >= {"vocab.json", "tokenizer_config.json", "conv_frontends.py"}
+    assert {path.name for path in beeps_run.iterdir()} >= {"vocab.json", "tokenizer_config.json", "frontends.py"}
 
 
 def test_samples_are_shown_at_each_evaluation(

@@ -7,6 +7,7 @@ it needs inside its function, so that `hf-speech --help` imports neither PyTorch
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -96,8 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    """Prints an error, with further lines indented so that none can be taken for another error; ends the program."""
-    echo(f"error: {sentence}".replace("\n", "\n  "), error=True)
+    """Prints an error and ends the program: further lines are indented, lest a name forge an error, words shortened."""
+    shortened = re.sub(r"\S{300,}", lambda match: f"{match[0][:100]}...", sentence)
+    echo(f"error: {shortened}".replace("\n", "\n  "), error=True)
     sys.exit(status)
 
 

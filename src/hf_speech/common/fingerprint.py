@@ -30,7 +30,9 @@ FILES = {
 """The files behind each key of a fingerprint; `weights` are all safetensors files, `code` is this package's."""
 
 # Written by the libraries that save and load a model: where it came from, in which version, stored in which precision.
-BOOKKEEPING = frozenset({"_name_or_path", "name_or_path", "auto_map", "transformers_version", "dtype", "torch_dtype"})
+BOOKKEEPING = frozenset(
+    {"_name_or_path", "name_or_path", "auto_map", "processor_class", "transformers_version", "dtype", "torch_dtype"}
+)
 _CODE = Path(__file__).resolve().parent.parent / "models"
 _SIBLING = re.compile(r"^from \.(\w+) import", re.MULTILINE)
 

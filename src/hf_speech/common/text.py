@@ -14,10 +14,17 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(|&(?=#?
 # What Markdown obeys at the beginning of a line: headings, lists, quotations, rules.
 _BLOCK = re.compile(r"(?:#{1,6}(?=\s|$)|[-+=](?=\s|$)|[-=]{2,}$|(?:-\s*){3,}$|\d+(?=[.)](?:\s|$)))")
 
+_APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼʻʽˈ`´΄", "'"))  # noqa: RUF001 - they are the point
+
 
 def same_form(name: str) -> str:
     """A name in the form in which names are compared: Unicode's NFC."""
     return unicodedata.normalize("NFC", name)
+
+
+def plain_apostrophes(text: str) -> str:
+    """Replace whatever is written for an apostrophe, such as an accent without a letter, by `'`."""
+    return text.translate(_APOSTROPHES)
 
 
 def printable(text: str) -> str:
@@ -69,4 +76,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-__all__ = ["column_width", "escape_html", "escape_markdown", "one_line", "printable", "same_form", "spreadsheet_cell"]
+__all__ = [
+    "column_width",
+    "escape_html",
+    "escape_markdown",
+    "one_line",
+    "plain_apostrophes",
+    "printable",
+    "same_form",
+    "spreadsheet_cell",
+]

@@ -208,7 +208,7 @@ def count_variants(augmentation: Augmentation | None) -> int:
 
 
 class SpeechCollator:
-    """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_labels` where there are phones.
+    """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_targets` where there are phones.
 
     `files`, where the sound comes from, `left_out`, why utterances of a stream are not among them, and
     `loader_seconds`, the time it took to read, to augment and to compute features, are for the Trainer, which takes
@@ -244,7 +244,7 @@ class SpeechCollator:
             "labels": self.collate_targets([utterance["target"] for utterance in utterances]),
         }
         if "phones" in utterances[0]:
-            collated["phone_labels"] = self.collate_targets([utterance["phones"] for utterance in utterances])
+            collated["phone_targets"] = self.collate_targets([utterance["phones"] for utterance in utterances])
         return collated
 
     def _pad(self, utterances: Sequence[tuple[torch.Tensor, int]]) -> dict[str, torch.Tensor]:

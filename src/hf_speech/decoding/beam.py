@@ -1,25 +1,26 @@
 """Beam search over CTC log-probabilities with a language model and a lexicon, by flashlight-text.
 
-The search is `torchaudio.models.decoder.ctc_decoder`, which runs flashlight's decoders (Kahn et al. 2022, ICML). What
-is maximized, in natural logarithms, so that no weight hides a change of base:
+The search is `torchaudio.models.decoder.ctc_decoder`, which runs flashlight's decoders (Kahn et al. 2022, ICML). It
+maximizes, in natural logarithms:
 
     log P(text | sound) + lm_weight * log P(text) + word_score * words + hot_word_score * hot words
 
-to which a second opinion may add something once the search is over.
+and a rescorer may then add to the scores of the texts that were found.
 
-Four things it does not do by itself, done here, each with a test:
+Four things are added to flashlight, each with a test:
 
-* Given the path of a language model, it ties the ids of its words to the order of a hash table. With a lexicon that is
-  harmless; without one, tokens are scored as other tokens. So the model is opened here, with the words in their order.
+* Given the path of a language model, flashlight ties the ids of its words to the order of a hash table. That is
+  harmless with a lexicon; without one, tokens get the scores of other tokens. So the language model is opened here,
+  with its words in order.
 * With a lexicon, a word is complete only at a word delimiter, but utterances end without one: a last frame that is
-  certainly a delimiter is added.
-* Without a lexicon there is no word score, and hypotheses that differ in superfluous delimiters alone are kept apart:
-  the latter are added up, and the hypotheses that survived the beam are ordered again by the former.
-* Neither times nor confidences: they come from aligning each text to the log-probabilities.
+  certainly a delimiter is appended.
+* Without a lexicon there is no word score, and hypotheses that differ only in superfluous delimiters are kept apart:
+  their probabilities are added, and the hypotheses in the final beam are reordered with the word score.
+* Flashlight gives neither times nor confidences: they come from aligning each text to the log-probabilities.
 
-Hot words with a lexicon: each hot word completed inside the beam earns its score at once, so that it pulls
-hypotheses through; those not in the lexicon enter it, with the language model's probability of an unknown word.
-Without a lexicon the score only orders the surviving hypotheses again: a hot word must have been heard to win.
+With a lexicon, each hot word earns its score in the beam as soon as it is complete; hot words that are not in the
+lexicon are added, with the language model's probability of an unknown word. Without a lexicon the score only reorders
+the final beam: a hot word must be in it to win.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hf_speech.common.text import same_form
 from hf_speech.decoding.alignment import align
 from hf_speech.decoding.flashlight import boost, import_library, load_kenlm
 from hf_speech.decoding.hypothesis import (
@@ -46,40 +49,66 @@ from hf_speech.decoding.hypothesis import (
     check_log_probs,
     encode,
     make_hypothesis,
-    shorten,
 )
 from hf_speech.decoding.ngram import UNKNOWN, ArpaModel
+from hf_speech.decoding.words import PathLike, choose_words, spell_hot_words, spell_lexicon
 from hf_speech.errors import HFSpeechError
 
-PathLike = str | os.PathLike[str]
-SecondOpinion = Callable[[Sequence[str]], Iterable[float]]
+Rescorer = Callable[[Sequence[str]], Iterable[float]]
+"""From texts to what to add to the score of each."""
+
+MAX_BEAM_SIZE = 100_000
+
+
+def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: float = 0.0, **scores: float) -> None:
+    """Refuse settings with which a search finds nothing.
+
+    Args:
+        beam_size: Hypotheses kept at each frame.
+        beam_threshold: How far below the best a hypothesis may fall.
+        lm_weight: Weight of the language model.
+        scores: Other weights and scores by name.
+
+    Raises:
+        HFSpeechError: If a setting is not a number in its range.
+    """
+    numbers = {"beam_size": beam_size, "beam_threshold": beam_threshold, "lm_weight": lm_weight, **scores}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise HFSpeechError(f"{name} is {value!r}: give a finite number.")
+    if beam_size != int(beam_size) or not 1 <= beam_size <= MAX_BEAM_SIZE:
+        raise HFSpeechError(f"beam_size is {beam_size!r}: give a whole number from 1 to {MAX_BEAM_SIZE:,}.")
+    if beam_threshold <= 0:
+        raise HFSpeechError(f"beam_threshold is {beam_threshold!r}: give a number above 0.")
+    if lm_weight < 0:
+        raise HFSpeechError(f"lm_weight is {lm_weight!r}: give a number that is not negative.")
 
 
 class BeamSearchDecoder:
-    """Decodes with a language model.
+    """Decodes with a language model, a lexicon and hot words, all of which are optional.
 
     Args:
         tokens: The string of each token id of the acoustic model.
-        language_model: An ARPA file of order 2 or more, of words or of characters; none at all is allowed.
-        lexicon: The words that can be recognized: words, or a file with one a line. If None, the words of a language
-            model of words, and any sequence of tokens otherwise.
-        beam_size: Hypotheses kept at every frame.
+        language_model: An ARPA file of order 2 or more, of words or of characters.
+        lexicon: The words that can be recognized: words, or a file with one on each line. None for those of a language
+            model of words, and otherwise for any sequence of tokens.
+        beam_size: Hypotheses kept at each frame.
         beam_threshold: How far below the best a hypothesis may fall before it is dropped.
         lm_weight: Weight of the language model's log-probability.
-        word_score: Added for every word; positive against deleted words, negative against inserted ones.
+        word_score: Added for each word; a positive one avoids deletions, a negative one insertions.
         hot_words: Words to prefer, such as names.
-        hot_word_score: Added for every hot word.
+        hot_word_score: Added for each hot word.
         blank: The id of the CTC blank.
-        word_delimiter: The token between words; a model without it recognizes single words.
+        word_delimiter: The token between words. A model without it recognizes single words.
 
     Attributes:
         lexicon: The words that can be recognized, or None for any sequence of tokens.
-        unspellable: Words left out of the lexicon because the acoustic model has no tokens for their characters;
-            there is a warning if there are any.
+        unspellable: Words left out of the lexicon because the acoustic model has no tokens for their characters. There
+            is a warning if there are any.
 
     Raises:
-        HFSpeechError: If flashlight-text or torchaudio is missing, the language model cannot be used, or a hot word
-            or all of the lexicon cannot be spelled.
+        HFSpeechError: If flashlight-text or torchaudio is missing, a setting is out of range, the language model cannot
+            be used, or a hot word or all of the lexicon cannot be spelled.
     """
 
     def __init__(
@@ -97,6 +126,13 @@ class BeamSearchDecoder:
         blank: int = BLANK,
         word_delimiter: str = WORD_DELIMITER,
     ) -> None:
+        check_settings(
+            beam_size=beam_size,
+            beam_threshold=beam_threshold,
+            lm_weight=lm_weight,
+            word_score=word_score,
+            hot_word_score=hot_word_score,
+        )
         spaced = [token for token in tokens if token != "".join(token.split())]
         if spaced:
             raise HFSpeechError(f"The token {spaced[0]!r} has white space in it: name it otherwise, such as '|'.")
@@ -106,16 +142,25 @@ class BeamSearchDecoder:
         self._delimiter = self._tokens.index(word_delimiter)
         self._blank = blank
         self._word_score = word_score
-        self._hot_words = frozenset(hot_words)
         self._hot_word_score = hot_word_score
-        self._check_hot_words()
+        letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
+        self._hot_words = spell_hot_words(hot_words, letters)
 
         arpa = None if language_model is None else _check_language_model(language_model)
         self.lexicon: tuple[str, ...] | None = None
         self.unspellable: tuple[str, ...] = ()
-        words = _lexicon_words(lexicon, arpa, self._tokens)
+        words = choose_words(lexicon, arpa, tokens, word_delimiter)
         if words is not None:
-            self.lexicon, self.unspellable = self._spellable(words)
+            self._spellings, self.unspellable = spell_lexicon(words, letters)
+            known = {same_form(word) for word in self._spellings}
+            self._spellings |= {word: spelling for word, spelling in self._hot_words.items() if word not in known}
+            self.lexicon = tuple(sorted(self._spellings))
+            if self.unspellable:
+                warnings.warn(
+                    f"{len(self.unspellable)} of {len(words)} words of the lexicon, such as {self.unspellable[0]!r}, "
+                    "have characters that are not among the model's tokens and cannot be recognized.",
+                    stacklevel=2,
+                )
         self._search = self._build_search(language_model, beam_size, beam_threshold, lm_weight)
 
     def decode(
@@ -124,39 +169,38 @@ class BeamSearchDecoder:
         *,
         seconds_per_frame: float,
         num_best: int = 1,
-        second_opinion: SecondOpinion | None = None,
+        rescorer: Rescorer | None = None,
     ) -> list[Hypothesis]:
         """Decode one utterance.
 
         Args:
-            log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
-            seconds_per_frame: Time from a frame to the next, such as 0.04.
-            num_best: How many different texts to give at most.
-            second_opinion: Adds to the scores of all texts that survived the search, before the best are chosen: from
-                texts to what to add to each.
+            log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
+            seconds_per_frame: Time from one frame to the next, such as 0.04.
+            num_best: The number of different texts to return at most.
+            rescorer: Adds to the scores of all texts in the final beam, before the best are chosen.
 
         Returns:
-            At least one text, the best first; their score is what this module maximizes, summed over the alignments
-            in the beam.
+            At least one text, the best first. Their score is what this module maximizes, summed over the alignments in
+            the beam.
 
         Raises:
-            HFSpeechError: If they are not log-probabilities of these tokens.
+            HFSpeechError: If these are not log-probabilities of the tokens.
         """
         log_probs = check_log_probs(log_probs, self._num_tokens)
         scores = self._candidates(log_probs)
-        if second_opinion is not None:
-            added = second_opinion([self._text(ids) for ids in scores])
+        if rescorer is not None:
+            added = rescorer([self._text(ids) for ids in scores])
             scores = {ids: score + float(more) for (ids, score), more in zip(scores.items(), added, strict=True)}
-        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:num_best]
-        return [self._in_time(log_probs, ids, score, seconds_per_frame) for ids, score in best]
+        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[: max(1, num_best)]
+        return [self._with_times(log_probs, ids, score, seconds_per_frame) for ids, score in best]
 
     def candidates(self, log_probs: LogProbs) -> dict[str, float]:
-        """The texts that survive the search, and their scores; what `decode` chooses from."""
+        """Return the texts in the final beam with their scores, from which `decode` chooses."""
         found = self._candidates(check_log_probs(log_probs, self._num_tokens))
         return {self._text(ids): score for ids, score in found.items()}
 
     def _candidates(self, log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
-        import torch  # Not before it is needed: other decoders do without.
+        import torch  # imported late: other decoders run without PyTorch
 
         scores: dict[tuple[int, ...], float] = {}
         for result in self._search(torch.from_numpy(self._emissions(log_probs))[None])[0]:
@@ -167,7 +211,7 @@ class BeamSearchDecoder:
         return scores
 
     def _emissions(self, log_probs: np.ndarray) -> np.ndarray:
-        """What flashlight is given `(frames, tokens)`: a column for a delimiter, a frame to complete the last word."""
+        """Flashlight's input `(frames, tokens)`, with a column for a delimiter and a frame to end the last word."""
         num_frames = len(log_probs)
         extra = self.lexicon is not None
         emissions = np.full((num_frames + extra, len(self._tokens)), FLOOR, dtype=np.float32)
@@ -178,7 +222,7 @@ class BeamSearchDecoder:
     def _ids(self, result: Any) -> tuple[int, ...]:
         """The tokens of a hypothesis, with one delimiter between words and none around them."""
         if self.lexicon is not None:
-            return tuple(self._spell(" ".join(result.words)))
+            return tuple(self._encode(" ".join(self._spellings[word] for word in result.words)))
         words = self._split(result.tokens.tolist())
         return tuple(token for word in words for token in (self._delimiter, *word))[1:]
 
@@ -186,58 +230,31 @@ class BeamSearchDecoder:
         groups = groupby(ids, key=lambda token: token == self._delimiter)
         return [list(group) for is_delimiter, group in groups if not is_delimiter]
 
-    def _text(self, ids: Sequence[int]) -> str:
-        return " ".join("".join(self._tokens[token] for token in word) for word in self._split(ids))
+    def _words(self, ids: Iterable[int]) -> list[str]:
+        return ["".join(self._tokens[token] for token in word) for word in self._split(ids)]
 
-    def _bonus(self, ids: Sequence[int]) -> float:
-        """What the words of a text earn in a search that knows no words."""
-        words = ["".join(self._tokens[token] for token in word) for word in self._split(ids)]
-        num_hot = sum(word in self._hot_words for word in words)
+    def _text(self, ids: Iterable[int]) -> str:
+        return " ".join(self._words(ids))
+
+    def _bonus(self, ids: Iterable[int]) -> float:
+        """The score for the words of a text, where the search has no lexicon."""
+        words = self._words(ids)
+        num_hot = sum(same_form(word) in self._hot_words for word in words)
         return len(words) * self._word_score + num_hot * self._hot_word_score
 
-    def _in_time(self, log_probs: np.ndarray, ids: Sequence[int], score: float, seconds_per_frame: float) -> Hypothesis:
+    def _with_times(
+        self, log_probs: np.ndarray, ids: Sequence[int], score: float, seconds_per_frame: float
+    ) -> Hypothesis:
         spans, _ = align(log_probs, ids, self._blank)
         return make_hypothesis(spans, score, self._tokens, seconds_per_frame, self._tokens[self._delimiter])
 
-    def _spell(self, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int]:
         return encode(text, self._tokens, self._tokens[self._delimiter])
-
-    def _letters(self) -> set[str]:
-        """The tokens that words are made of."""
-        letters = {token for token in self._tokens[: self._num_tokens] if len(token) == 1}
-        return letters - {self._tokens[self._blank], self._tokens[self._delimiter]}
-
-    def _check_hot_words(self) -> None:
-        letters = self._letters()
-        wrong = sorted(word for word in self._hot_words if not word or not letters.issuperset(word))
-        if wrong:
-            raise HFSpeechError(
-                f"The hot word {wrong[0]!r} cannot be spelled with the model's tokens: give single words, written as "
-                "the model's training transcripts are."
-            )
-
-    def _spellable(self, words: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The words that the tokens can spell, hot words among them, and those that they cannot."""
-        letters = self._letters()
-        spellable = {word for word in words if letters.issuperset(word)}
-        unspellable = sorted(words - spellable)
-        if not spellable:
-            raise HFSpeechError(
-                f"No word of the lexicon (such as {shorten(min(words))!r}) can be spelled with the model's tokens: "
-                "write it as the model's training transcripts are, upper or lower case as they are."
-            )
-        if unspellable:
-            warnings.warn(
-                f"{len(unspellable)} of {len(words)} words of the lexicon, such as {unspellable[0]!r}, have characters "
-                "that are not among the model's tokens and cannot be recognized.",
-                stacklevel=3,
-            )
-        return tuple(sorted(spellable | self._hot_words)), tuple(unspellable)
 
     def _build_search(
         self, language_model: PathLike | None, beam_size: int, beam_threshold: float, lm_weight: float
     ) -> Any:
-        """flashlight's decoder, as torchaudio wraps it."""
+        """Flashlight's decoder, as wrapped by torchaudio."""
         library = import_library()
         with tempfile.TemporaryDirectory() as folder:
             # By this file, the n-th word of the language model is the n-th word or token here.
@@ -248,8 +265,8 @@ class BeamSearchDecoder:
                 lexicon = Path(folder, "lexicon.txt")
                 with lexicon.open("w", encoding="utf-8") as stream:
                     for word in self.lexicon:
-                        spelling = [self._tokens[token] for token in (*self._spell(word), self._delimiter)]
-                        stream.write(f"{word}\t{' '.join(spelling)}\n")
+                        ids = (*self._encode(self._spellings[word]), self._delimiter)
+                        stream.write(f"{word}\t{' '.join(self._tokens[token] for token in ids)}\n")
 
             if language_model is None or not lm_weight:
                 model, weight = library.ZeroLM(), 1.0
@@ -257,7 +274,7 @@ class BeamSearchDecoder:
                 # KenLM gives logarithms to base 10.
                 model, weight = load_kenlm(library, language_model, order), lm_weight * math.log(10)
             if self.lexicon is not None and self._hot_words:
-                hot = {index for index, word in enumerate(self.lexicon) if word in self._hot_words}
+                hot = {index for index, word in enumerate(self.lexicon) if same_form(word) in self._hot_words}
                 model = boost(library, model, hot, self._hot_word_score / weight)
             return library.ctc_decoder(
                 lexicon=None if lexicon is None else str(lexicon),
@@ -282,28 +299,3 @@ def _check_language_model(path: PathLike) -> ArpaModel:
     if arpa.order < 2:
         raise HFSpeechError(f"{os.fspath(path)} is a language model of order 1: build one of order 2 or more.")
     return arpa
-
-
-def _lexicon_words(
-    lexicon: PathLike | Iterable[str] | None, arpa: ArpaModel | None, tokens: Sequence[str]
-) -> set[str] | None:
-    """The words of a lexicon, or None if any sequence of tokens is to be allowed."""
-    if lexicon is None:
-        is_of_words = arpa is not None and not arpa.vocabulary.issubset(tokens)
-        return set(arpa.vocabulary) if arpa is not None and is_of_words else None
-    source = ""
-    if isinstance(lexicon, str | os.PathLike):
-        source = f" {os.fspath(lexicon)}"
-        try:
-            lexicon = Path(lexicon).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise HFSpeechError(f"The lexicon{source} cannot be read ({error}): give a text file in UTF-8.") from error
-    words = {word.strip() for word in lexicon} - {""}
-    if not words:
-        raise HFSpeechError(f"The lexicon{source} has no words: give one word a line.")
-    if arpa is not None and arpa.vocabulary.isdisjoint(words):
-        raise HFSpeechError(
-            f"The language model knows none of the words of the lexicon{source}, such as {min(words)!r}: a model of "
-            "characters goes without a lexicon, and a model of words is written as its lexicon is."
-        )
-    return words

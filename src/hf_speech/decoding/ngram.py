@@ -21,12 +21,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from hf_speech.errors import HFSpeechError
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 # KenLM, and with it flashlight-text, is compiled for orders up to 6.
 MAX_ORDER = 6
+# The comment at the head of a file whose "words" are characters.
+OF_CHARACTERS = "# units: characters"
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 # What a reader of ARPA files takes for "impossible", by custom; `<s>` is never predicted.
 _NEVER = -99.0
@@ -63,13 +66,16 @@ def characters(sentence: str, word_delimiter: str = "|") -> str:
     return " ".join(word_delimiter.join(sentence.split()))
 
 
-def build_arpa(sentences: Iterable[str], order: int, path: str | os.PathLike[str]) -> NgramSummary:
+def build_arpa(
+    sentences: Iterable[str], order: int, path: str | os.PathLike[str], unit: Literal["word", "character"] = "word"
+) -> NgramSummary:
     """Estimate an n-gram model and write it as an ARPA file.
 
     Args:
-        sentences: Sentences of words separated by whitespace; empty ones say nothing and are passed over.
+        sentences: Sentences of words separated by whitespace; empty ones are skipped.
         order: Words of the longest n-grams, 1 to 6.
         path: The file to write.
+        unit: What n-grams consist of; see `characters`.
 
     Returns:
         What was counted and estimated.
@@ -79,6 +85,8 @@ def build_arpa(sentences: Iterable[str], order: int, path: str | os.PathLike[str
     """
     if not 1 <= order <= MAX_ORDER:
         raise HFSpeechError(f"An n-gram model of order {order} cannot be built: choose an order from 1 to {MAX_ORDER}.")
+    if unit == "character":
+        sentences = map(characters, sentences)
     raw, num_sentences = _count(sentences, order)
     if not num_sentences:
         raise HFSpeechError("The text for the language model has no words: give sentences, one a line.")
@@ -90,6 +98,7 @@ def build_arpa(sentences: Iterable[str], order: int, path: str | os.PathLike[str
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines([f"{OF_CHARACTERS}\n\n"] if unit == "character" else [])
         stream.writelines(f"{line}\n" for line in _arpa_lines(counts, discounts))
     return NgramSummary(
         path=path,
@@ -203,10 +212,14 @@ class ArpaModel:
     Attributes:
         order: Words of the longest n-grams in the file.
         vocabulary: The words, without `<s>`, `</s>` and `<unk>`.
+        is_of_characters: Whether the file says that its words are characters; see `build_arpa`.
     """
 
-    def __init__(self, order: int, log10s: dict[Ngram, float], backoffs: dict[Ngram, float]) -> None:
+    def __init__(
+        self, order: int, log10s: dict[Ngram, float], backoffs: dict[Ngram, float], is_of_characters: bool = False
+    ) -> None:
         self.order = order
+        self.is_of_characters = is_of_characters
         self._log10s = log10s
         self._backoffs = backoffs
         unigrams = (ngram[0] for ngram in log10s if len(ngram) == 1)
@@ -271,18 +284,19 @@ class ArpaModel:
 
 def _parse(
     lines: Iterable[str], name: str, max_order: int | None
-) -> tuple[int, dict[Ngram, float], dict[Ngram, float]]:
-    """The order of an ARPA file, and the base 10 logarithms of its n-grams' probabilities and back-off weights."""
+) -> tuple[int, dict[Ngram, float], dict[Ngram, float], bool]:
+    """The arguments of `ArpaModel`; probabilities and back-off weights are base 10 logarithms."""
     log10s: dict[Ngram, float] = {}
     backoffs: dict[Ngram, float] = {}
     promised: dict[int, int] = {}
-    order, ended = 0, False
+    order, ended, is_of_characters = 0, False, False
     for number, line in enumerate(lines, start=1):
         # Not split(): a word may hold any white space but a blank and a tab.
         fields = line.strip(" \t\r\n").replace("\t", " ").split(" ")
         try:
             if fields == [""]:
                 continue
+            is_of_characters |= not promised and line.strip() == OF_CHARACTERS
             if fields[0] == "\\end\\":
                 ended = True
                 break
@@ -312,4 +326,4 @@ def _parse(
             f"{name} is not a whole ARPA file: it promises {expected or 'no'} n-grams and holds {dict(found)}; build "
             "it again with hf-speech build-lm."
         )
-    return max(promised), log10s, backoffs
+    return max(promised), log10s, backoffs, is_of_characters

@@ -1,8 +1,8 @@
-"""How well texts fit what was heard as phones: a second opinion on the hypotheses of a beam search.
+"""How probable pronunciations are: scores to rescore the hypotheses of a beam search with.
 
-A recognizer that was trained with a pronouncing dictionary writes phones in its middle layer and letters in its last.
-Both are heard from the same sound and err in different places, and the dictionary knows what the phones of a text would
-have to be. So the n-best texts are ordered anew by both, as one combines the scores of several acoustic models.
+A recognizer that was trained with a pronouncing dictionary predicts phones in its middle layer and letters in its last.
+The two err in different places, and the dictionary knows the phones of each hypothesis. So the n-best texts are
+rescored by both, as the scores of several acoustic models are combined.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from hf_speech.decoding.hypothesis import BLANK, FLOOR, check_log_probs
 
 
 def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]], blank: int = BLANK) -> np.ndarray:
-    """How probable each of some pronunciations is, over all its alignments (CTC: Graves et al. 2006, section 4.1).
+    """Compute the log-probability of pronunciations over all alignments (CTC: Graves et al. 2006, section 4.1).
 
     Args:
-        log_probs: Logarithms of the phones' probabilities `(frames, phones)`.
+        log_probs: Natural logarithms of the phones' probabilities `(frames, phones)`.
         pronunciations: The phone ids of each text, at least one text.
         blank: The id of the CTC blank.
 
     Returns:
-        Natural logarithms `(pronunciations,)`, float64; -10,000 for one that is longer than the sound.
+        Natural logarithms `(pronunciations,)`, float64; -10,000 for one that does not fit into the frames.
 
     Raises:
-        HFSpeechError: If they are not log-probabilities.
+        HFSpeechError: If these are not log-probabilities.
     """
-    import torch  # Not before it is needed: other decoders do without.
+    import torch  # imported late: other decoders run without PyTorch
 
     log_probs = check_log_probs(log_probs, log_probs.shape[1])
     frames, count = len(log_probs), len(pronunciations)

@@ -24,7 +24,7 @@ from hf_speech.errors import CorpusError
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
 from hf_speech.evaluation.report import EvaluationReport
-from hf_speech.inference.decoders import BeamOptions, beam_decoder, heard_in, seconds_per_frame
+from hf_speech.inference.decoders import BeamOptions, beam_decoder, joint_log_probs, seconds_per_frame
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.prediction import Prediction, predict
 from hf_speech.tasks import Record, Task
@@ -159,7 +159,7 @@ def _records(
         if search is None:
             decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
         else:
-            hypothesis = search(heard_in(prediction), seconds_per_frame(loaded))[0]
+            hypothesis = search(joint_log_probs(prediction), seconds_per_frame(loaded))[0]
             # As sure as of its least certain word.
             confidence = min((word.confidence for word in hypothesis.words), default=1.0)
             decoded = {"prediction": hypothesis.text, "probability": confidence}

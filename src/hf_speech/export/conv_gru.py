@@ -1,6 +1,6 @@
 """`ConvGRUForCTC` as an ONNX graph, for whole recordings and for streams.
 
-It is `modeling_conv_gru.py` and `conv_frontends.py` written once more, with two differences. A batch has a multiple of
+It is `modeling_conv_gru.py` written once more, with two differences. A batch has a multiple of
 `stride` frames, so that no convolution has to cut or to count. And in a stream each causal convolution is handed the
 frames that it needs of the past, where for a whole recording there are zeros: the same graph otherwise, so both give
 the same logits.
@@ -11,18 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from hf_speech.export.features import FeatureGraph
+from hf_speech.export.frontends import write_front_end
 from hf_speech.export.graph import Graph, Value
 from hf_speech.export.layers import Builder, Masks, State
-from hf_speech.models.conv_frontends import (
-    DeepSpeech2FrontEnd,
-    ResidualBlock,
-    ResidualFrontEnd,
-    SpectralStem,
-    SubsamplingFrontEnd,
-)
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
 # What writes phones, which training needs, and a second opinion on a beam search's hypotheses, but no letters do.
@@ -149,7 +142,8 @@ def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, fin
 def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> tuple[Value, Masks]:
     """Front end and recurrent layers: `(batch, frames, features)` to `(batch, frames / stride, size)`."""
     with builder.graph.scope("frontend"):
-        x, masks = _FRONT_ENDS[type(model.frontend)](builder, model.frontend, x, masks, model.config.input_size)
+        config = model.config
+        x, masks = write_front_end(builder, config.frontend, model.frontend, x, masks, config.input_size)
         x = masks.apply(x)
     x = x.transpose(1, 0, 2)
     lengths = None if masks.lengths is None else masks.lengths.clip(lowest=1)
@@ -187,74 +181,3 @@ def _look_ahead_in_stream(builder: Builder, model: ConvGRUForCTC, encoded: Value
     # Frames whose future is not known get silence for it and are cut off; one more, so that there is always one.
     output = _look_ahead(builder, model, known.transpose(0, 2, 1), after=future + 1)
     return output.transpose(0, 2, 1).slice(1, 0, ready)
-
-
-def _deepspeech2(
-    builder: Builder, frontend: DeepSpeech2FrontEnd, x: Value, masks: Masks, frequencies: int
-) -> tuple[Value, Masks]:
-    x = x.unsqueeze(1)
-    for index, (convolution, norm) in enumerate(zip(frontend.convolutions, frontend.norms, strict=True)):
-        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_{index}", frequencies)
-        if convolution.time_stride == 2:
-            masks = masks.halve()
-        x = builder.batch_norm(x, norm, dimensions_behind=2).clip(np.float32(0), np.float32(20))
-        frequencies = (frequencies + 1) // 2
-    return _flatten(x, frontend.output_size), masks
-
-
-def _residual(
-    builder: Builder, frontend: ResidualFrontEnd, x: Value, masks: Masks, frequencies: int
-) -> tuple[Value, Masks]:
-    x = builder.convolution(masks.apply(x.unsqueeze(1), 1, 1), frontend.stem, "convolution_stem", frequencies)
-    masks, frequencies = masks.halve(), (frequencies + 1) // 2
-    for number, block in enumerate(frontend.blocks):
-        assert isinstance(block, ResidualBlock)
-        skip = x
-        for index, (norm, convolution) in enumerate(zip(block.norms, block.convolutions, strict=True)):
-            x = masks.apply(builder.gelu(builder.layer_norm(x, norm)), 1, 1)
-            x = builder.convolution(x, convolution, f"convolution_{number}_{index}", frequencies)
-        x = x + skip
-    return builder.linear(_flatten(x, frontend.projection.in_features), frontend.projection), masks
-
-
-def _subsampling(
-    builder: Builder, frontend: SubsamplingFrontEnd, x: Value, masks: Masks, frequencies: int
-) -> tuple[Value, Masks]:
-    layers = zip(frontend.strides, frontend.convolutions, frontend.pointwise, frontend.norms, strict=True)
-    for index, (stride, convolution, pointwise, norm) in enumerate(layers):
-        skip = x
-        if isinstance(convolution, SpectralStem):
-            x, masks = _spectral_stem(builder, convolution, x, masks, frequencies)
-        else:
-            x = builder.convolution(masks.apply(x).transpose(0, 2, 1), convolution, f"convolution_{index}")
-            x = x.transpose(0, 2, 1)
-            masks = masks.halve() if convolution.time_stride == 2 else masks
-        if isinstance(pointwise, nn.Linear):
-            x = builder.linear(x, pointwise)
-        x = builder.silu(builder.layer_norm(x, norm))
-        if stride == 1:
-            x = x + skip
-    return x, masks
-
-
-def _spectral_stem(
-    builder: Builder, stem: SpectralStem, x: Value, masks: Masks, frequencies: int
-) -> tuple[Value, Masks]:
-    x = x.unsqueeze(1)
-    for index, convolution in enumerate(stem.convolutions):
-        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_stem_{index}", frequencies)
-        x = builder.silu(x)
-        masks, frequencies = masks.halve() if convolution.time_stride == 2 else masks, (frequencies + 1) // 2
-    return builder.linear(_flatten(x, stem.projection.in_features), stem.projection), masks
-
-
-def _flatten(x: Value, size: int) -> Value:
-    """`(batch, channels, frames, frequencies)` to `(batch, frames, frequencies * channels)`."""
-    return x.transpose(0, 2, 3, 1).reshape(0, 0, size)
-
-
-_FRONT_ENDS: dict[type, Any] = {
-    DeepSpeech2FrontEnd: _deepspeech2,
-    ResidualFrontEnd: _residual,
-    SubsamplingFrontEnd: _subsampling,
-}

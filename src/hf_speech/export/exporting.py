@@ -109,7 +109,7 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
         name=Path(name).name if Path(name).expanduser().is_dir() else name,
         revision=loaded.revision,
         sampling_rate=loaded.sampling_rate,
-        min_samples=features.hop + features.extractor._first_sample,
+        min_samples=features.hop + features.extractor.first_sample,
         labels=(),
     )
     description = dataclasses.replace(description, **loaded.task.describe_outputs(model.config, loaded.tokenizer))

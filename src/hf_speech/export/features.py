@@ -1,7 +1,10 @@
-"""`SpeechFeatureExtractor` as part of an ONNX graph: the same numbers as `models/spectral.py`, by other means.
+"""`SpeechFeatureExtractor` as part of an ONNX graph: the same numbers as `models/spectral.py`, computed in other ways.
+
+The writer of a feature type is a function `(features, frames) -> features`, from windows `(batch, frames, window)` to
+`(batch, frames, features)`. The registry names it.
 
 - The Fourier transform is a product with matrices of windowed cosines and sines: exact, and the same in every runtime,
-  while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter hears are left out of it.
+  while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter covers are left out of it.
 - Frames are made of blocks of a hop each: a window of 2.5 hops is three neighboring blocks, cut. That takes three
   slices whatever the length, and no index of samples.
 - The mean over an utterance is taken of the differences from its first frame. So it is exact for a feature that does
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,8 @@ import torch
 
 from hf_speech.errors import ModelError
 from hf_speech.export.graph import END, Value
-from hf_speech.models.spectral import VARIANCE_FLOOR, analysis_window, cosine_transform, mel_bands
+from hf_speech.models.feature_types import FEATURE_TYPES
+from hf_speech.models.spectral import VARIANCE_FLOOR, analysis_window, mel_bands
 
 CPU = torch.device("cpu")
 LOWEST = float(np.finfo(np.float32).min)
@@ -73,11 +78,10 @@ class FeatureGraph:
                 "fit_global_statistics."
             )
         self.extractor = extractor
+        self.kind = FEATURE_TYPES[extractor.feature_type]
         self.hop = int(extractor.hop_length)
-        waveform = extractor.feature_type == "waveform"
-        self.window = self.hop if waveform else int(extractor.win_length)
-        self.n_fft = int(extractor._fft_length)
-        self.lead = 0 if waveform else self.n_fft // 2 - (self.n_fft - self.window) // 2
+        self.window, self.lead = extractor.frame_span
+        self.n_fft = int(extractor.fft_length)
         self.blocks = -(-self.window // self.hop)
 
     def whole(self, waveform: Value, lengths: Value, multiple: int, statistics: Value | None = None) -> WholeFeatures:
@@ -92,9 +96,9 @@ class FeatureGraph:
                 `(1, 1)`, used instead of the utterance's own if it is above 0.
         """
         graph = waveform.graph
-        if first := self.extractor._first_sample:
+        if first := self.extractor.first_sample:
             waveform, lengths = waveform.slice(1, first), lengths - first
-        if (most := self.extractor._max_samples) is not None:
+        if (most := self.extractor.max_samples) is not None:
             waveform, lengths = waveform.slice(1, 0, most), lengths.clip(highest=most)
         num_samples = waveform.size(1)
         lengths = graph.minimum(lengths.clip(lowest=0), num_samples)
@@ -113,8 +117,8 @@ class FeatureGraph:
         num_frames = ((longest + (multiple - 1)) // multiple).clip(lowest=1) * multiple
         padded = graph.op("Pad", samples, np.array([0, self.lead, 0, (self.blocks + multiple) * self.hop]))
         mask = (graph.arange(num_frames).unsqueeze(0) < counts.unsqueeze(1)).unsqueeze(2)
-        raw = self._cepstra(self._limited(self.spectra(padded, num_frames), mask))
-        raw = self._with_slopes(raw, counts, mask)
+        raw = self._projected(self._limited(self.spectra(padded, num_frames), mask))
+        raw = self._with_deltas(raw, counts, mask)
         if self.extractor.normalization == "utterance":
             features = self._normalize_utterances(raw, counts, mask, statistics)
         else:
@@ -125,7 +129,7 @@ class FeatureGraph:
         return WholeFeatures(features, counts, longest, raw)
 
     def spectra(self, samples: Value, num_frames: Value) -> Value:
-        """(Mel) spectra, or raw samples.
+        """The features before `top_db`, projection, deltas and normalization.
 
         Args:
             samples: `(batch, samples)`, the first of which is the first under the first window; at least
@@ -135,33 +139,15 @@ class FeatureGraph:
         Returns:
             `(batch, num_frames, features)`.
         """
-        frames = self._frames(samples, num_frames)
-        extractor = self.extractor
-        if extractor.feature_type == "waveform":
-            return frames
-        graph = samples.graph
-        filters = None if extractor.feature_type == "spectrogram" else self._filters()
-        heard = np.arange(self.n_fft // 2 + 1)
-        if filters is not None:
-            heard = np.flatnonzero(filters.any(axis=1))
-            filters = filters[heard]
-        spectrum = self._power(frames, heard)
-        if extractor.power == 1:
-            spectrum = graph.op("Sqrt", spectrum)
-        elif extractor.power != 2:
-            spectrum = graph.op("Pow", spectrum, extractor.power / 2)
-        if filters is not None:
-            spectrum = spectrum @ filters
-        if extractor.log == "none":
-            return spectrum
-        spectrum = graph.op("Log", spectrum.clip(lowest=np.float32(extractor.log_floor)))
-        return spectrum * (20 / extractor.power / math.log(10)) if extractor.log == "db" else spectrum
+        writer: Any = resolve_name(self.kind.onnx_writer)
+        written: Value = writer(self, self.frames(samples, num_frames))
+        return written
 
     def stream(self, spectra: Value) -> Value:
         """What remains to be done to the spectra of a stream, all of whose frames are valid."""
-        return self._normalize(self._cepstra(spectra))
+        return self._normalize(self._projected(spectra))
 
-    def _frames(self, samples: Value, num_frames: Value) -> Value:
+    def frames(self, samples: Value, num_frames: Value) -> Value:
         """Windows `(batch, num_frames, window)` of `(batch, samples)`."""
         total = num_frames + (self.blocks - 1)
         blocks = samples.slice(1, 0, total * self.hop).reshape(samples.size(0), total, self.hop)
@@ -169,66 +155,36 @@ class FeatureGraph:
         parts[-1] = parts[-1].slice(2, 0, self.window - (self.blocks - 1) * self.hop)
         return parts[0] if len(parts) == 1 else samples.graph.concat(2, *parts)
 
-    def _power(self, frames: Value, frequencies: np.ndarray) -> Value:
-        """Power of `frequencies` `(batch, frames, frequencies)` of windows `(batch, frames, window)`."""
-        window = analysis_window(self.extractor.window_type, self.window, CPU).double().numpy()
-        center = self.window // 2
-        # Power does not depend on where time begins: at the center of the window, whose halves mirror each other.
-        times = np.arange(self.window) - self.window / 2
-        phases = np.outer(times, frequencies) * (2 * math.pi / self.n_fft)
-        cosines = (window[:, None] * np.cos(phases)).astype(np.float32)
-        sines = (window[:, None] * np.sin(phases)).astype(np.float32)
-        if window[0] == 0.0 and self.window % 2 == 0:
-            # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
-            before, after = frames.slice(2, 1, center + 1), frames.slice(2, -1, center - self.window - 1, step=-1)
-            cosines, sines = cosines[1 : center + 1].copy(), sines[1 : center + 1]
-            cosines[-1] /= 2  # The center is in both halves.
-            real, imaginary = (before + after) @ cosines, (before - after) @ sines
-        else:
-            real, imaginary = frames @ cosines, frames @ sines
-        return real * real + imaginary * imaginary
-
-    def _filters(self) -> np.ndarray:
-        """Mel filters `(frequencies, filters)`."""
-        extractor = self.extractor
-        filters = np.zeros((self.n_fft // 2 + 1, extractor.num_mel_bins), dtype=np.float32)
-        span = (extractor.sampling_rate, extractor.min_frequency, extractor._upper_frequency)
-        for band in mel_bands(extractor.num_mel_bins, self.n_fft, *span, extractor.mel_scale, extractor.mel_norm, CPU):
-            rows, columns = band.filters.shape
-            rows_here = slice(band.first_frequency, band.first_frequency + rows)
-            filters[rows_here, band.first_filter : band.first_filter + columns] = band.filters.numpy()
-        return filters
-
     def _limited(self, features: Value, mask: Value) -> Value:
         """Padded frames zero, and the dynamic range limited if wished."""
         graph = features.graph
-        if self.extractor.feature_type != "waveform" and self.extractor.top_db is not None:
+        if self.kind.windowed and self.extractor.top_db is not None:
             peak = graph.where(mask, features, np.float32(LOWEST)).max(1, 2)
             features = graph.maximum(features, peak - float(self.extractor.top_db))
         return graph.where(mask, features, np.float32(0))
 
-    def _cepstra(self, features: Value) -> Value:
-        if self.extractor.feature_type != "mfcc":
-            return features
-        return features @ cosine_transform(self.extractor.num_mel_bins, self.extractor.num_mfcc, CPU).numpy()
+    def _projected(self, features: Value) -> Value:
+        """The features through the matrix that their type has, if any."""
+        projection = self.kind.projection
+        return features if projection is None else features @ projection(self.extractor, CPU).numpy()
 
-    def _with_slopes(self, features: Value, counts: Value, mask: Value) -> Value:
-        """Deltas: see `slopes` in `spectral.py`."""
+    def _with_deltas(self, features: Value, counts: Value, mask: Value) -> Value:
+        """The features and their deltas: see `deltas` in `spectral.py`."""
         graph, reach = features.graph, self.extractor.delta_window // 2
         positions = graph.arange(features.size(1)).unsqueeze(0)
         last = (counts - 1).clip(lowest=0).unsqueeze(1)
         orders = [features]
         for _ in range(self.extractor.num_deltas):
-            slope: Value | None = None
+            delta: Value | None = None
             for n in range(1, reach + 1):
                 later, earlier = (
                     self._frames_at(orders[-1], graph.minimum((positions + step).clip(lowest=0), last))
                     for step in (n, -n)
                 )
                 term = (later - earlier) * (n / sum(2 * m * m for m in range(1, reach + 1)))
-                slope = term if slope is None else slope + term
-            assert slope is not None
-            orders.append(graph.where(mask, slope, np.float32(0)))
+                delta = term if delta is None else delta + term
+            assert delta is not None
+            orders.append(graph.where(mask, delta, np.float32(0)))
         return orders[0] if len(orders) == 1 else graph.concat(2, *orders)
 
     @staticmethod
@@ -264,3 +220,65 @@ class FeatureGraph:
         if statistics is not None:
             deviation = graph.where(given_deviation > 0.0, given_deviation, deviation)
         return centered / deviation.clip(lowest=SMALLEST_DEVIATION)
+
+
+def write_samples(features: FeatureGraph, frames: Value) -> Value:
+    """Raw samples: windows `(batch, frames, window)` as they are."""
+    return frames
+
+
+def write_spectra(features: FeatureGraph, frames: Value, filters: np.ndarray | None = None) -> Value:
+    """Spectra of windows `(batch, frames, window)`, through filters `(frequencies, filters)` if there are any."""
+    graph, extractor = frames.graph, features.extractor
+    used = np.arange(features.n_fft // 2 + 1)
+    if filters is not None:
+        used = np.flatnonzero(filters.any(axis=1))
+        filters = filters[used]
+    spectrum = _power(features, frames, used)
+    if extractor.power == 1:
+        spectrum = graph.op("Sqrt", spectrum)
+    elif extractor.power != 2:
+        spectrum = graph.op("Pow", spectrum, extractor.power / 2)
+    if filters is not None:
+        spectrum = spectrum @ filters
+    if extractor.log == "none":
+        return spectrum
+    spectrum = graph.op("Log", spectrum.clip(lowest=np.float32(extractor.log_floor)))
+    return spectrum * (20 / extractor.power / math.log(10)) if extractor.log == "db" else spectrum
+
+
+def write_mel_spectra(features: FeatureGraph, frames: Value) -> Value:
+    """Mel spectra of windows `(batch, frames, window)`."""
+    return write_spectra(features, frames, _filters(features))
+
+
+def _power(features: FeatureGraph, frames: Value, frequencies: np.ndarray) -> Value:
+    """Power of `frequencies` `(batch, frames, frequencies)` of windows `(batch, frames, window)`."""
+    window = analysis_window(features.extractor.window_type, features.window, CPU).double().numpy()
+    center = features.window // 2
+    # Power does not depend on where time begins: at the center of the window, whose halves mirror each other.
+    times = np.arange(features.window) - features.window / 2
+    phases = np.outer(times, frequencies) * (2 * math.pi / features.n_fft)
+    cosines = (window[:, None] * np.cos(phases)).astype(np.float32)
+    sines = (window[:, None] * np.sin(phases)).astype(np.float32)
+    if window[0] == 0.0 and features.window % 2 == 0:
+        # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
+        before, after = frames.slice(2, 1, center + 1), frames.slice(2, -1, center - features.window - 1, step=-1)
+        cosines, sines = cosines[1 : center + 1].copy(), sines[1 : center + 1]
+        cosines[-1] /= 2  # The center is in both halves.
+        real, imaginary = (before + after) @ cosines, (before - after) @ sines
+    else:
+        real, imaginary = frames @ cosines, frames @ sines
+    return real * real + imaginary * imaginary
+
+
+def _filters(features: FeatureGraph) -> np.ndarray:
+    """Mel filters `(frequencies, filters)`."""
+    extractor, n_fft = features.extractor, features.n_fft
+    filters = np.zeros((n_fft // 2 + 1, extractor.num_mel_bins), dtype=np.float32)
+    span = (extractor.sampling_rate, extractor.min_frequency, extractor.upper_frequency)
+    for band in mel_bands(extractor.num_mel_bins, n_fft, *span, extractor.mel_scale, extractor.mel_norm, CPU):
+        rows, columns = band.filters.shape
+        rows_here = slice(band.first_frequency, band.first_frequency + rows)
+        filters[rows_here, band.first_filter : band.first_filter + columns] = band.filters.numpy()
+    return filters

@@ -166,7 +166,7 @@ class Builder:
         inner = module.convolution
         assert isinstance(inner, nn.Conv1d | nn.Conv2d)
         assert inner.bias is not None
-        before, after = module.left, max(module.time_kernel - module.left - module.time_stride, 0)
+        before, after = module.left, max(inner.kernel_size[0] - module.left - module.time_stride, 0)
         across = int(inner.padding[1]) if isinstance(inner, nn.Conv2d) else 0
         if self.heard is not None and before:
             shape: Shape = ("batch", inner.in_channels, before)
@@ -185,6 +185,14 @@ class Builder:
             pads=pads,
             group=inner.groups,
         )
+
+    def centered_convolution(self, x: Value, module: nn.Module) -> Value:
+        """A convolution whose kernel is centered and which counts a last, incomplete step: `(batch, channels, ...)`."""
+        assert isinstance(module, nn.Conv1d | nn.Conv2d)
+        assert module.bias is not None
+        weight, bias = self.array(module.weight), self.array(module.bias)
+        pads = [size // 2 for size in module.kernel_size] * 2
+        return self.graph.op("Conv", x, weight, bias, strides=list(module.stride), pads=pads, group=module.groups)
 
     def recurrence(self, x: Value, layer: nn.Module, lengths: Value | None, name: str) -> Value:
         """A recurrent layer in one direction or two.

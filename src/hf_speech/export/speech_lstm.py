@@ -6,14 +6,10 @@ import numpy as np
 from torch import nn
 
 from hf_speech.export.features import LOWEST, FeatureGraph
+from hf_speech.export.frontends import write_front_end
 from hf_speech.export.graph import Graph, Value
 from hf_speech.export.layers import Builder, Masks
-from hf_speech.models.modeling_speech_lstm import (
-    Pooling,
-    SpeechLSTMForAudioClassification,
-    SubsamplingStem,
-    TimeFrequencyStem,
-)
+from hf_speech.models.modeling_speech_lstm import Pooling, SpeechLSTMForAudioClassification
 
 
 def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph, loops: bool, name: str) -> Graph:
@@ -44,10 +40,9 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     with graph.scope("frontend"):
         if model.projection is not None:
             x = builder.relu(builder.linear(x, model.projection))
-        if isinstance(model.stem, TimeFrequencyStem):
-            x, masks = _time_frequency_stem(builder, model.stem, x, masks)
-        elif model.stem is not None:
-            x, masks = _stem(builder, model.stem, x, masks)
+        if (frontend := model.config.frontend_name) is not None:
+            size = model.config.projection_size or (1 if model.config.features_as_steps else model.config.input_size)
+            x, masks = write_front_end(builder, frontend, model.stem, x, masks, size)
     assert masks.lengths is not None
     x, valid_lengths = x.transpose(1, 0, 2), masks.lengths.clip(lowest=1)
     for index, (layer, norm) in enumerate(zip(model.layers, model.norms, strict=True)):
@@ -67,38 +62,11 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     return graph
 
 
-def _stem(builder: Builder, stem: SubsamplingStem, x: Value, masks: Masks) -> tuple[Value, Masks]:
-    for convolution, norm in zip(stem.convolutions, stem.norms, strict=True):
-        assert isinstance(convolution, nn.Conv1d)
-        assert convolution.bias is not None
-        weight, bias = builder.array(convolution.weight), builder.array(convolution.bias)
-        x = builder.graph.op("Conv", masks.apply(x).transpose(0, 2, 1), weight, bias, strides=[2], pads=[1, 1])
-        x = builder.gelu(builder.layer_norm(x.transpose(0, 2, 1), norm))
-        masks = masks.halve(round_up=True)
-    return x, masks
-
-
-def _time_frequency_stem(builder: Builder, stem: TimeFrequencyStem, x: Value, masks: Masks) -> tuple[Value, Masks]:
-    graph = builder.graph
-    x = masks.apply(x).reshape(0, 0, stem.num_maps, -1).transpose(0, 2, 1, 3)
-    for convolution, norm, stride in zip(stem.convolutions, stem.norms, stem.time_strides, strict=True):
-        assert isinstance(convolution, nn.Conv2d)
-        assert convolution.bias is not None
-        weight, bias = builder.array(convolution.weight), builder.array(convolution.bias)
-        across = int(convolution.padding[0])
-        x = graph.op("Conv", x, weight, bias, strides=list(convolution.stride), pads=[across] * 4)
-        if stride == 2:
-            masks = masks.halve(round_up=True)
-        x = masks.apply(builder.relu(builder.batch_norm(x, norm, dimensions_behind=2)), 1, 1)
-    x = builder.linear(x.transpose(0, 2, 3, 1).reshape(0, 0, stem.projection.in_features), stem.projection)
-    return builder.relu(builder.batch_norm(x, stem.norm)), masks
-
-
 def _pool(builder: Builder, pooling: Pooling, frames: Value, masks: Masks, lengths: Value) -> Value:
     """`(batch, frames, size)`, zero on padded frames, to `(batch, size)`; lengths are at least 1."""
     graph = builder.graph
     if pooling.kind == "last":
-        # The backward direction has read everything when it arrives at the first frame.
+        # The backward direction has read the whole clip when it arrives at the first frame.
         is_last = graph.op("Equal", graph.arange(masks.num_frames).unsqueeze(0), (lengths - 1).unsqueeze(1))
         last = (frames * is_last.cast("float32").unsqueeze(2)).sum(1).squeeze(1).slice(1, 0, pooling.hidden_size)
         return graph.concat(1, last, frames.slice(1, 0, 1).squeeze(1).slice(1, pooling.hidden_size))

@@ -1,9 +1,8 @@
+from .beam_options import BeamOptions as BeamOptions
+from .beam_options import find_language_model as find_language_model
 from .chunks import log_probabilities as log_probabilities
-from .decoders import BeamOptions as BeamOptions
 from .decoders import beam_decoder as beam_decoder
 from .decoders import choose_decoder as choose_decoder
-from .decoders import find_language_model as find_language_model
-from .decoders import tune_beam as tune_beam
 from .loading import load_model as load_model
 from .opening import open_model as open_model
 from .prediction import Prediction as Prediction
@@ -16,3 +15,4 @@ from .recordings import Recording as Recording
 from .recordings import fit_extractor as fit_extractor
 from .transcription import Transcript as Transcript
 from .transcription import transcribe_files as transcribe_files
+from .tuning import tune_beam as tune_beam

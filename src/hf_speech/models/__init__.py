@@ -1,35 +1,50 @@
-"""The code that travels to the Hub with every published model.
+"""The models and their feature extractor: remote code, in transformers' words.
 
-`save_pretrained` copies these files beside the weights, and a stranger's `trust_remote_code=True` runs them without
-this package: so the folder is flat, and its files import only torch, numpy, transformers and their siblings. Importing
-this package registers the classes twice: with the Auto classes of this process, and as code to copy when saving.
+`save_pretrained` copies these files beside the weights, and `trust_remote_code=True` runs them on machines without this
+package: so the folder is flat, and its files import only torch, numpy, transformers and their siblings. Importing this
+package registers the classes twice: with the Auto classes of this process, and as code to copy when saving.
 """
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, AutoModelForCTC
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForCTC,
+    AutoProcessor,
+)
 
 from .configuration_conv_gru import ConvGRUConfig
 from .configuration_speech_lstm import SpeechLSTMConfig
 from .feature_extraction_speech import SpeechFeatureExtractor
-from .modeling_conv_gru import ConvGRUForCTC
-from .modeling_speech_lstm import SpeechLSTMForAudioClassification
+from .modeling_conv_gru import ConvGRUEncoder, ConvGRUForCTC
+from .modeling_speech_lstm import SpeechLSTMEncoder, SpeechLSTMForAudioClassification
+from .processing_speech import SpeechProcessor
 
-for config, auto_class, model in (
-    (SpeechLSTMConfig, AutoModelForAudioClassification, SpeechLSTMForAudioClassification),
-    (ConvGRUConfig, AutoModelForCTC, ConvGRUForCTC),
+for config, encoder, auto_class, model in (
+    (SpeechLSTMConfig, SpeechLSTMEncoder, AutoModelForAudioClassification, SpeechLSTMForAudioClassification),
+    (ConvGRUConfig, ConvGRUEncoder, AutoModelForCTC, ConvGRUForCTC),
 ):
     AutoConfig.register(config.model_type, config)
     AutoFeatureExtractor.register(config, SpeechFeatureExtractor)
+    AutoModel.register(config, encoder)
     auto_class.register(config, model)
     config.register_for_auto_class()
+    encoder.register_for_auto_class("AutoModel")
     model.register_for_auto_class(auto_class.__name__)
+AutoProcessor.register(ConvGRUConfig, SpeechProcessor)
 SpeechFeatureExtractor.register_for_auto_class()
+SpeechProcessor.register_for_auto_class()
 
 __all__ = [
     "ConvGRUConfig",
+    "ConvGRUEncoder",
     "ConvGRUForCTC",
     "SpeechFeatureExtractor",
     "SpeechLSTMConfig",
+    "SpeechLSTMEncoder",
     "SpeechLSTMForAudioClassification",
+    "SpeechProcessor",
 ]

@@ -1,6 +1,6 @@
-"""The configuration of `ConvGRUForCTC`: front end, recurrence, direction and loss.
+"""The configuration of `ConvGRUEncoder` and `ConvGRUForCTC`: front end, recurrence, direction and loss.
 
-`strict` checks the type of every field when a configuration is made or loaded. It does not see annotations that are
+`strict` checks the type of every field when a configuration is made or loaded. It does not check annotations that are
 strings, so this file does without `from __future__ import annotations`.
 """
 
@@ -9,25 +9,25 @@ from typing import ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-# By how much each front end shortens time, where the configuration has no say in it.
-FIXED_STRIDES = {"deepspeech2": 2, "residual": 2}
+from .frontends import FRONT_ENDS, check_front_end
 
 
 @strict
 class ConvGRUConfig(PreTrainedConfig):
     """Configuration of a convolutional-recurrent speech recognizer with character output and CTC.
 
-    The data's way: SpecAugment (training only), the convolutional front end, the recurrent layers, a lookahead
-    convolution (causal models), a linear classifier.
+    Data flow: SpecAugment (training only), the convolutional front end, the recurrent layers, a lookahead convolution
+    (causal models), a linear classifier.
 
     Args:
         input_size: Features of an input frame; the feature extractor's `feature_size`.
         hop_length: Samples from one input frame to the next; the feature extractor's.
-        num_deltas: Slopes among the features (1, or 2 with the slopes of the slopes), which SpecAugment masks and warps
-            like the features themselves; the feature extractor's `num_deltas`.
-        vocab_size: Tokens, the blank among them.
-        frontend: "deepspeech2" (2-D convolutions, batch norm, clipped ReLU: arXiv 1512.02595), "residual" (2-D
-            convolution stem and residual blocks) or "subsampling" (strided depthwise-separable 1-D convolutions).
+        num_deltas: Orders of deltas among the features (0, 1 or 2), which SpecAugment masks and warps like the features
+            themselves; the feature extractor's `num_deltas`.
+        vocab_size: Tokens, including the blank.
+        frontend: An entry of `FRONT_ENDS`: "deepspeech2" (2-D convolutions, batch norm, clipped ReLU: arXiv
+            1512.02595), "residual" (2-D convolution stem and residual blocks) or "subsampling" (strided
+            depthwise-separable 1-D convolutions).
         subsampling: By how much "subsampling" shortens time, a power of two; "deepspeech2" and "residual" halve it.
         num_convolutions: Convolutions of "deepspeech2" (2 or 3), blocks of "residual", or unstrided depthwise
             convolutions with a skip that "subsampling" adds after the strided ones.
@@ -38,9 +38,9 @@ class ConvGRUConfig(PreTrainedConfig):
         hidden_size: GRU units of each direction.
         num_hidden_layers: GRU layers.
         bidirectional: Whether each layer also reads from the end to the beginning; such a model cannot stream.
-        causal: Whether the front end sees no frame of the future; only a causal one-directional model can stream.
-        lookahead: Frames of the future that a lookahead convolution (Wang et al. 2016) behind one-directional layers
-            sees; 0 for none. It sets the latency of streaming.
+        causal: Whether the front end uses no future frames; only a causal one-directional model can stream.
+        lookahead: Future frames that a lookahead convolution (Wang et al. 2016) after one-directional layers uses; 0
+            for none. It sets the latency of streaming.
         recurrent_norm: What normalizes the input of each GRU layer: "batch" (over all valid frames, as in Deep Speech
             2) or "layer".
         dropout: Dropout after each convolution block and GRU layer.
@@ -52,32 +52,32 @@ class ConvGRUConfig(PreTrainedConfig):
         frequency_warp: Each utterance's frequency axis is stretched or squeezed while training by a factor of at most
             1 plus or minus this, as by another speaker's vocal tract (Jaitly & Hinton 2013); 0 for none. For features
             whose order is that of frequency: mel filters and spectra.
-        consistency_weight: While training, each utterance is heard twice, under other masks and another dropout, and
-            this weighs how far the two outputs differ (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there); 0 for hearing
-            it once. Each step then costs twice as much.
+        consistency_weight: Weight of the consistency loss (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there): while
+            training, each utterance is processed twice, with different masks and dropout, and the two outputs are
+            compared, so each step costs twice as much. 0 for none.
         intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer (the later of two),
-            a regularizer for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer learns to write the
-            same characters with the same classifier, or phones.
-        num_phones: Phones, blank included, that the middle layer learns to write with a classifier of its own, where
-            the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 without. A decoder that knows how words are
-            pronounced can ask them, too.
-        ctc_zero_infinity: Whether an utterance too short for its transcript counts nothing instead of spoiling the
-            batch with an infinite loss.
+            a regularizer for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer is trained to
+            predict the same tokens with the same classifier, or phones.
+        num_phones: Phones, blank included, that the middle layer is trained to predict with a classifier of its own,
+            where the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 for none. A decoder with a
+            pronunciation lexicon can use them as well.
+        ctc_zero_infinity: Whether an utterance too short for its transcript contributes a loss of zero instead of
+            infinity.
         pad_token_id: Id of the CTC blank.
 
     Attributes:
         stride: Input frames a logit frame spans.
-        inputs_to_logits_ratio: Samples a logit frame spans, as transformers' pipeline wants to know.
+        inputs_to_logits_ratio: Samples a logit frame spans; transformers' pipeline reads it.
     """
 
     model_type = "conv_gru"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["phone_logits"]  # by Trainer, which scores letters
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["phone_logits"]  # by Trainer
 
     input_size: int = 80
     hop_length: int = 160
     num_deltas: Literal[0, 1, 2] = 0
     vocab_size: int = 32
-    frontend: Literal["deepspeech2", "residual", "subsampling"] = "subsampling"
+    frontend: str = "subsampling"
     subsampling: Literal[2, 4, 8] = 4
     num_convolutions: int = 2
     channels: int = 256
@@ -105,7 +105,7 @@ class ConvGRUConfig(PreTrainedConfig):
     @property
     def stride(self) -> int:
         """Input frames a logit frame spans."""
-        return FIXED_STRIDES.get(self.frontend, self.subsampling)
+        return FRONT_ENDS[self.frontend].stride(self)
 
     @property
     def inputs_to_logits_ratio(self) -> int:
@@ -113,7 +113,8 @@ class ConvGRUConfig(PreTrainedConfig):
         return self.hop_length * self.stride
 
     def validate_sizes(self) -> None:
-        """Refuses what no model can be; run by `strict` whenever a configuration is made or loaded."""
+        """Refuses impossible values; run by `strict` whenever a configuration is made or loaded."""
+        check_front_end(self.frontend, self, round_up=False)
         for name in ("input_size", "hop_length", "vocab_size", "channels", "hidden_size"):
             if not 1 <= getattr(self, name) <= 65_536:
                 raise ValueError(f"{name} must lie between 1 and 65,536, and {getattr(self, name)} does not.")
@@ -134,19 +135,19 @@ class ConvGRUConfig(PreTrainedConfig):
         if self.input_size % (self.num_deltas + 1):
             raise ValueError(
                 f"input_size must be a multiple of {self.num_deltas + 1} for features with {self.num_deltas} deltas, "
-                f"and {self.input_size} is none."
+                f"and {self.input_size} is not."
             )
         if self.stem_channels and self.num_deltas:
             raise ValueError(
-                "The convolutions of stem_channels move over frequencies, and slopes are none: take features without "
+                "The convolutions of stem_channels move over frequencies, which deltas are not: use features without "
                 "deltas, or stem_channels 0."
             )
         if not 2 <= self.kernel_size <= 255:
             raise ValueError(f"kernel_size must be at least 2 and at most 255, and {self.kernel_size} is not.")
         if not 0 <= self.lookahead <= 1024 or (self.lookahead and self.bidirectional):
             raise ValueError(
-                f"lookahead ({self.lookahead}) must be at least 0, and 0 for a bidirectional model, which sees "
-                "everything anyway."
+                f"lookahead ({self.lookahead}) must lie between 0 and 1,024, and be 0 for a bidirectional model, which "
+                "uses the whole recording anyway."
             )
         if self.causal and self.bidirectional:
             raise ValueError("causal and bidirectional contradict each other: choose one.")

@@ -1,6 +1,6 @@
-"""The configuration of `SpeechLSTMForAudioClassification`: everything that decides its shape and its loss.
+"""The configuration of `SpeechLSTMEncoder` and `SpeechLSTMForAudioClassification`: their sizes and the loss.
 
-`strict` checks the type of every field when a configuration is made or loaded. It does not see annotations that are
+`strict` checks the type of every field when a configuration is made or loaded. It does not check annotations that are
 strings, so this file does without `from __future__ import annotations`.
 """
 
@@ -9,29 +9,32 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .frontends import check_front_end
+
 
 @strict
 class SpeechLSTMConfig(PreTrainedConfig):
     """Configuration of an LSTM that classifies utterances.
 
-    The data's way: input dropout, SpecAugment (training only), an optional linear projection, an optional
-    subsampling stem, the recurrent layers, pooling over time, dense layers, logits.
+    Data flow: input dropout, SpecAugment (training only), an optional linear projection, an optional front end, the
+    recurrent layers, pooling over time, dense layers, logits.
 
     Args:
         input_size: Features of an input frame; the feature extractor's `feature_size`.
-        features_as_steps: Whether the LSTM walks through the features of a time average, a number a step, instead of
-            through time.
+        features_as_steps: Whether the LSTM reads the features of a time average one after the other, one number a step,
+            instead of reading frames.
         projection_size: Units of a linear layer and ReLU before everything else, or null for none.
-        subsampling: Factor by which a stem of stride-2 convolutions (kernel 3) shortens time: 1 (no such stem), 2 or 4.
-        stem_channels: Channels of each of the convolutions over time and frequency, with batch norm, of which the stem
-            then consists, for features whose order is that of frequency; null for the stem above, which mixes all
-            features at once.
-        num_deltas: Slopes among the features (1, or 2 with the slopes of the slopes), which are channels of their own
-            to the convolutions over time and frequency; the feature extractor's `num_deltas`.
-        hidden_size: LSTM units of each direction, and channels of the stem.
+        frontend: An entry of `FRONT_ENDS`, or null for "spectral" with `stem_channels`, "strided" with a `subsampling`
+            above 1, and none otherwise.
+        subsampling: Factor by which the front end shortens time: 1, 2 or 4.
+        stem_channels: Channels of each convolution of "spectral", for features in order of frequency; null for a front
+            end that mixes all features at once.
+        num_deltas: Orders of deltas among the features (0, 1 or 2), which are channels of their own to the convolutions
+            of "spectral"; the feature extractor's `num_deltas`.
+        hidden_size: LSTM units of each direction, and features of the front end's output.
         num_hidden_layers: LSTM layers.
         bidirectional: Whether each layer also reads from the end to the beginning.
-        dropout: Dropout after the projection, the stem, each LSTM layer and each dense layer.
+        dropout: Dropout after the projection, the front end, each LSTM layer and each dense layer.
         input_dropout: Dropout on the input features.
         feature_noise: Standard deviation of Gaussian noise added to the input features while training.
         layer_norm: Whether each LSTM layer's output is layer-normalized.
@@ -41,7 +44,8 @@ class SpeechLSTMConfig(PreTrainedConfig):
         label_smoothing: Probability mass spread evenly over the classes in the loss.
         class_weights: Weight of each class in the loss, in the order of the labels, or null for equal weights.
         mixup_alpha: Mixup while training: utterances of a batch are blended in pairs, features and labels, with a share
-            drawn from Beta(alpha, alpha) (Zhang et al., arXiv 1710.09412); 0 for none.
+            drawn from Beta(alpha, alpha) (Zhang et al., arXiv 1710.09412); 0 for none. Beyond the end of the shorter
+            utterance the longer one is left as it is.
         mixup_probability: Probability that a batch is blended.
         num_time_masks: SpecAugment: time masks for each utterance.
         time_mask_width: SpecAugment: largest width of a time mask in frames.
@@ -55,6 +59,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
     input_size: int = 80
     features_as_steps: bool = False
     projection_size: int | None = None
+    frontend: str | None = None
     subsampling: Literal[1, 2, 4] = 1
     stem_channels: list[int] | None = None
     num_deltas: Literal[0, 1, 2] = 0
@@ -77,8 +82,19 @@ class SpeechLSTMConfig(PreTrainedConfig):
     num_frequency_masks: int = 0
     frequency_mask_width: int = 8
 
+    @property
+    def frontend_name(self) -> str | None:
+        """The entry of `FRONT_ENDS` that the model has, if any."""
+        return self.frontend or ("spectral" if self.stem_channels else "strided" if self.subsampling > 1 else None)
+
     def validate_sizes(self) -> None:
-        """Refuses sizes no model can have; run by `strict` whenever a configuration is made or loaded."""
+        """Refuses impossible values; run by `strict` whenever a configuration is made or loaded."""
+        if self.frontend_name is not None:
+            check_front_end(self.frontend_name, self, round_up=True)
+        if self.frontend == "spectral" and not self.stem_channels:
+            raise ValueError("frontend='spectral' needs stem_channels: list the channels of its convolutions.")
+        if self.frontend == "strided" and self.subsampling == 1:
+            raise ValueError("frontend='strided' shortens time: set subsampling to 2 or 4.")
         sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
         sizes += [("projection_size", self.projection_size)]
         sizes += [("head_sizes", size) for size in self.head_sizes or []]

@@ -1,8 +1,8 @@
 """Training a GRU layer on a CPU, faster than autograd through its loop.
 
-Autograd walks back through each step's operations one by one, takes new memory for each, and adds a whole matrix of
-weight gradients at every step. Here the way back is written out: a step's small operations stay in the cache, both
-directions go through one loop side by side, and the weight gradients are one matrix multiplication at the end.
+Autograd goes back through each step's operations one by one, allocates memory for each, and adds a whole matrix of
+weight gradients at every step. Here the backward pass is written out: a step's small operations stay in the cache, both
+directions share one loop, and the weight gradients are one matrix multiplication at the end.
 
 GRU: Cho et al. 2014 in the variant of cuDNN and `torch.nn.GRU`, with the reset gate behind the recurrent product.
 """
@@ -32,8 +32,8 @@ class FusedGRU(torch.autograd.Function):
         """Runs the loop.
 
         Args:
-            context: Keeps what the way back needs.
-            inputs: What the frames and all other biases contribute to the gates, `(D, frames, batch, 3 H)`, float32.
+            context: Keeps the tensors saved for the backward pass.
+            inputs: What frames and all other biases contribute to the gates, `(D, frames, batch, 3 H)`, float32.
             weights: Recurrent weights, `(D, 3 H, H)`, in the type to multiply in.
             new_bias: Bias of the recurrent part of the new gate, `(D, H)`, float32.
 
@@ -42,11 +42,11 @@ class FusedGRU(torch.autograd.Function):
         """
         directions, frames, batch, _ = inputs.shape
         size = weights.shape[2]
-        # float32 is multiplied faster by what lies in order, bfloat16 as it is.
+        # float32 is multiplied faster by a contiguous matrix, bfloat16 by the transposed view.
         transposed = weights.mT.contiguous() if weights.dtype == inputs.dtype else weights.mT
         bias = new_bias[:, None]
-        # What of a step the way back needs: the state before it as it was multiplied, the reset and update gates, the
-        # recurrent part of the new gate, the new gate.
+        # Saved for the backward pass, of each step: the state before it as it was multiplied, the reset and update
+        # gates, the recurrent part of the new gate, the new gate.
         before = weights.new_zeros(directions, frames + 1, batch, size)
         gates = torch.empty_like(inputs)
         new = inputs.new_empty(directions, frames, batch, size)

@@ -1,8 +1,9 @@
 """A speech recognizer of convolutions and gated recurrent units, trained with CTC.
 
-One class for the family that began with Deep Speech 2: `conv_frontends.py` has the three ways from features to frames,
-`recurrent.py` the padding-blind recurrence. A clip gets the same logits alone and in any batch, frames beyond its end
-say "blank", and a causal model gives the same logits when it hears the sound in pieces (`streaming_transcriber.py`).
+One class for the family that began with Deep Speech 2: `frontends.py` has the ways from features to frames,
+`recurrent.py` recurrent layers that ignore padding. A clip gets the same logits alone and in any batch, frames beyond
+its end predict the blank, and a causal model gives the same logits when it is fed in pieces
+(`streaming_transcriber.py`). `ConvGRUEncoder` is the model without its classifiers.
 
 CTC: Graves et al. 2006. Batch-normed recurrence: Deep Speech 2 (arXiv 1512.02595). Row convolution: Wang et al. 2016.
 """
@@ -15,17 +16,16 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import CausalLMOutput
+from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_conv_gru import ConvGRUConfig
-from .conv_frontends import FRONT_ENDS
 from .convolutions import MaskedBatchNorm, mask_frames
+from .frontends import FRONT_ENDS
 from .recurrent import RecurrentLayer, frame_mask, initialize_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
+from .speech_model import SpeechPreTrainedModel
 from .streaming_transcriber import StreamingTranscriber
 
 # The logit of everything but the blank on a padded frame: softmax makes it 0 in float32, bfloat16 and float16 alike.
@@ -33,19 +33,20 @@ IMPOSSIBLE = -1e4
 
 
 @dataclass
-class RecogniserOutput(CausalLMOutput):
-    """What a recognizer says.
+class RecognizerOutput(CausalLMOutput):
+    """The output of a recognizer.
 
     Attributes:
         loss: The loss, if there were labels.
         logits: Of the tokens, `(batch, frames, vocab_size)`.
-        phone_logits: Of the phones, `(batch, frames, num_phones)`, by a model that learned them, while not in training.
+        hidden_states: As `ConvGRUEncoder` gives them, if asked for.
+        phone_logits: Of the phones, `(batch, frames, num_phones)`, by a model that has them, except while training.
     """
 
     phone_logits: torch.Tensor | None = None
 
 
-class RecurrentBlock(GradientCheckpointingLayer):
+class RecurrentBlock(nn.Module):
     """Normalization, a GRU layer, dropout.
 
     The normalization stands before the recurrence's input only, never inside its loop (Deep Speech 2, equation 8, with
@@ -69,11 +70,11 @@ class RecurrentBlock(GradientCheckpointingLayer):
 
 
 class Lookahead(nn.Module):
-    """Row convolution: each unit sees its own next `lookahead` frames (Wang et al. 2016), then a ReLU.
+    """Row convolution: each unit uses its own next `lookahead` frames (Wang et al. 2016), then a ReLU.
 
     Args:
         size: Units of a frame.
-        lookahead: Frames of the future.
+        lookahead: Future frames.
     """
 
     def __init__(self, size: int, lookahead: int) -> None:
@@ -82,27 +83,21 @@ class Lookahead(nn.Module):
         self.convolution = nn.Conv1d(size, size, lookahead + 1, groups=size)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Maps `(batch, frames, size)` to the same shape; beyond a clip's end the future is silent (zero)."""
+        """Maps `(batch, frames, size)` to the same shape; beyond a clip's end there are zeros."""
         padded = F.pad(mask_frames(frames, lengths).mT, (0, self.lookahead))
         return F.relu(self.convolution(padded).mT)
 
 
-class ConvGRUForCTC(PreTrainedModel):
-    """Convolutional front end, GRU layers and a linear classifier, trained with CTC; see `ConvGRUConfig`.
-
-    Its input comes from `SpeechFeatureExtractor`; `pipeline("automatic-speech-recognition")` runs both.
-    """
+class ConvGRUPreTrainedModel(SpeechPreTrainedModel):
+    """Front end, GRU layers, lookahead and final norm: all that the encoder and the recognizer share."""
 
     config_class = ConvGRUConfig
     base_model_prefix = "conv_gru"
-    main_input_name = "input_features"
-    supports_gradient_checkpointing = True
-    # The loss is a mean over the batch: Trainer must divide it by the accumulation steps itself.
-    accepts_loss_kwargs = False
+    encoder_class = "ConvGRUEncoder"
 
     def __init__(self, config: ConvGRUConfig) -> None:
         super().__init__(config)
-        self.frontend: Any = FRONT_ENDS[config.frontend](config)
+        self.frontend: Any = FRONT_ENDS[config.frontend].module(config, config.input_size)
         size: int = self.frontend.output_size
         self.layers = nn.ModuleList()
         for _ in range(config.num_hidden_layers):
@@ -111,10 +106,6 @@ class ConvGRUForCTC(PreTrainedModel):
             size = layer.output_size
         self.lookahead = Lookahead(size, config.lookahead) if config.lookahead else None
         self.norm = nn.LayerNorm(size)
-        self.intermediate_norm = nn.LayerNorm(size) if config.intermediate_ctc_weight else None
-        self.classifier = nn.Linear(size, config.vocab_size)
-        self.phone_classifier = nn.Linear(size, config.num_phones) if config.num_phones else None
-        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -127,29 +118,99 @@ class ConvGRUForCTC(PreTrainedModel):
         else:
             super()._init_weights(module)
 
-    @property
-    def can_stream(self) -> bool:
-        """Whether the model gives the same logits when it hears the sound in pieces."""
-        return self.config.causal and not self.config.bidirectional
-
-    def stream(self, feature_extractor: Any, tokenizer: Any = None) -> StreamingTranscriber:
-        """A transcriber that hears sound in pieces; see `StreamingTranscriber`."""
-        return StreamingTranscriber(self, feature_extractor, tokenizer)
+    def get_input_embeddings(self) -> nn.Module:
+        """The module that reads the input: the front end."""
+        module: nn.Module = self.frontend
+        return module
 
     def num_logit_frames(self, num_frames: torch.Tensor | int) -> torch.Tensor | int:
-        """Logit frames that so many feature frames give."""
+        """Output frames for a number of feature frames."""
         return num_frames // self.config.stride
 
-    def _encode(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The outputs of all recurrent layers and of the middle one, `(batch, frames, size)`, of the front end's."""
-        middle = frames
-        for index, layer in enumerate(self.layers):
+    def encode(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Runs all layers.
+
+        Args:
+            features: `(batch, frames, features)`; padded frames are zero.
+            lengths: Valid frames of each clip, `(batch,)`.
+
+        Returns:
+            The hidden states `(batch, frames // stride, size)`: the front end's output, that of each recurrent layer
+            but the last, and the final one, zero on padded frames; and the valid frames of each clip.
+        """
+        num_frames = int(self.num_logit_frames(features.shape[1]))
+        if num_frames == 0:  # Too short for a single frame: one is computed, and none returned.
+            features = F.pad(features, (0, 0, 0, self.config.stride - features.shape[1]))
+        frames, lengths = self.frontend(features, lengths)
+        states = [frames]
+        for layer in self.layers:
             frames = layer(frames, lengths)
-            if index + 1 == (len(self.layers) + 1) // 2:
-                middle = frames
+            states.append(frames)
         if self.lookahead is not None:
             frames = self.lookahead(frames, lengths)
-        return frames, middle
+        states[-1] = mask_frames(self.norm(frames), lengths)
+        return [state[:, :num_frames] for state in states], lengths
+
+
+class ConvGRUEncoder(ConvGRUPreTrainedModel):
+    """`ConvGRUForCTC` without its classifiers; see `ConvGRUConfig`."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^(classifier|phone_classifier|intermediate_norm)\."]  # noqa: RUF012
+
+    def __init__(self, config: ConvGRUConfig) -> None:
+        super().__init__(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutput:
+        """Encodes a batch of utterances.
+
+        Args:
+            input_features: `(batch, frames, features)`, padded on the right.
+            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
+            output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
+
+        Returns:
+            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if asked for,
+            `hidden_states`: the front end's output and that of each recurrent layer.
+
+        Raises:
+            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+        """
+        lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
+        states, _ = self.encode(mask_frames(input_features, lengths), lengths)
+        wanted = self.wants_hidden_states(output_hidden_states)
+        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None)
+
+
+class ConvGRUForCTC(ConvGRUPreTrainedModel):
+    """Convolutional front end, GRU layers and a linear classifier, trained with CTC; see `ConvGRUConfig`.
+
+    Its input comes from `SpeechFeatureExtractor`; `pipeline("automatic-speech-recognition")` runs both.
+    """
+
+    def __init__(self, config: ConvGRUConfig) -> None:
+        super().__init__(config)
+        size = self.norm.normalized_shape[0]
+        self.intermediate_norm = nn.LayerNorm(size) if config.intermediate_ctc_weight else None
+        self.classifier = nn.Linear(size, config.vocab_size)
+        self.phone_classifier = nn.Linear(size, config.num_phones) if config.num_phones else None
+        self.post_init()
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the model can be fed in pieces and give the logits of the whole recording."""
+        config = self.config
+        return config.causal and not config.bidirectional and FRONT_ENDS[config.frontend].streams
+
+    def stream(self, feature_extractor: Any, tokenizer: Any = None) -> StreamingTranscriber:
+        """A transcriber that takes sound in pieces; see `StreamingTranscriber`."""
+        return StreamingTranscriber(self, feature_extractor, tokenizer)
 
     @can_return_tuple
     def forward(
@@ -157,21 +218,23 @@ class ConvGRUForCTC(PreTrainedModel):
         input_features: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        phone_labels: torch.Tensor | None = None,
-    ) -> RecogniserOutput:
+        phone_targets: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> RecognizerOutput:
         """Recognizes a batch of utterances.
 
         Args:
             input_features: `(batch, frames, features)`, padded on the right.
             attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
             labels: Token ids `(batch, tokens)`, padded with -100; given, the CTC loss is computed.
-            phone_labels: Phone ids `(batch, phones)`, padded with -100, for the middle layer of a model that has them;
-                of no use but while training.
+            phone_targets: Phone ids `(batch, phones)`, padded with -100, for the middle layer of a model that has them;
+                only used while training. (Not called labels, or Trainer would demand them of every batch.)
+            output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
         Returns:
             `logits` `(batch, frames // stride, vocab_size)`, and of a model with phones `phone_logits` `(batch,
-            frames // stride, num_phones)`, in which padded frames are certainly blank, and, with labels, the scalar
-            `loss`: the mean over utterances of the negative log-likelihood of a token.
+            frames // stride, num_phones)`, in both of which padded frames are certainly blank, and, with labels, the
+            scalar `loss`: the mean over utterances of the negative log-likelihood of a token.
 
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
@@ -181,35 +244,32 @@ class ConvGRUForCTC(PreTrainedModel):
         two_views = self.training and labels is not None and self.config.consistency_weight > 0
         if two_views and labels is not None:
             features, lengths, labels = features.repeat(2, 1, 1), lengths.repeat(2), labels.repeat(2, 1)
-            phone_labels = None if phone_labels is None else phone_labels.repeat(2, 1)
+            phone_targets = None if phone_targets is None else phone_targets.repeat(2, 1)
         if self.training:
             features = spec_augment_by_config(features, lengths, self.config)
-        num_logits = self.num_logit_frames(features.shape[1])
-        if num_logits == 0:  # Too short for a single logit: one frame is computed, and none returned.
-            features = F.pad(features, (0, 0, 0, self.config.stride - features.shape[1]))
-        frames, logit_lengths = self.frontend(features, lengths)
-        last, middle = self._encode(frames, logit_lengths)
-        logits = self.classifier(self.norm(last))[:, :num_logits]
-        logits = _blank_beyond(logits, logit_lengths, int(self.config.pad_token_id or 0))
+        states, logit_lengths = self.encode(features, lengths)
+        middle = states[(len(self.layers) + 1) // 2]
+        logits = _blank_beyond(self.classifier(states[-1]), logit_lengths, int(self.config.pad_token_id or 0))
         phone_logits = None
         if self.phone_classifier is not None and self.intermediate_norm is not None:
-            phone_logits = self.phone_classifier(self.intermediate_norm(middle))[:, :num_logits]
+            phone_logits = self.phone_classifier(self.intermediate_norm(middle))
         loss = None
         if labels is not None:
             loss = self._loss(logits, logit_lengths, labels)
             if self.intermediate_norm is not None and self.training:
                 weight = self.config.intermediate_ctc_weight
-                if phone_logits is not None and phone_labels is not None:
-                    middle_logits, targets = phone_logits, phone_labels
+                if phone_logits is not None and phone_targets is not None:
+                    middle_logits, targets = phone_logits, phone_targets
                 else:
-                    middle_logits, targets = self.classifier(self.intermediate_norm(middle))[:, :num_logits], labels
+                    middle_logits, targets = self.classifier(self.intermediate_norm(middle)), labels
                 loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, targets)
             if two_views:
                 loss = loss + self.config.consistency_weight * self._disagreement(logits, labels)
-                logits = logits[: input_features.shape[0]]
+                logits, states = logits[: len(input_features)], [state[: len(input_features)] for state in states]
         if phone_logits is not None:
             phone_logits = None if self.training else _blank_beyond(phone_logits, logit_lengths, 0)
-        return RecogniserOutput(loss=loss, logits=logits, phone_logits=phone_logits)
+        hidden_states = tuple(states) if self.wants_hidden_states(output_hidden_states) else None
+        return RecognizerOutput(loss=loss, logits=logits, phone_logits=phone_logits, hidden_states=hidden_states)
 
     def _loss(self, logits: torch.Tensor, logit_lengths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """CTC in float32, whatever the model computes in."""
@@ -228,7 +288,7 @@ class ConvGRUForCTC(PreTrainedModel):
 
     @staticmethod
     def _disagreement(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """How far two views of the same utterances, one batch behind the other, disagree about the frames.
+        """How far the outputs for two views of the same utterances, stacked along the batch, differ.
 
         The Kullback-Leibler divergence of each view from the other, which is held fixed, summed over frames (padded
         ones agree) and, as the CTC loss beside it, divided by the number of tokens (arXiv 2410.05101, equation 5).
@@ -240,10 +300,10 @@ class ConvGRUForCTC(PreTrainedModel):
 
 
 def _blank_beyond(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> torch.Tensor:
-    """Logits `(batch, frames, classes)` that say nothing but blank beyond the end of each clip."""
+    """Logits `(batch, frames, classes)` that predict the blank beyond the end of each clip."""
     padding = ~frame_mask(lengths, logits.shape[1])[:, :, None]
     is_blank = torch.arange(logits.shape[2], device=logits.device) == blank
     return torch.where(padding, torch.where(is_blank, 0.0, IMPOSSIBLE).to(logits.dtype), logits)
 
 
-__all__ = ["ConvGRUForCTC"]
+__all__ = ["ConvGRUEncoder", "ConvGRUForCTC"]

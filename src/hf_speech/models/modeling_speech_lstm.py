@@ -1,101 +1,27 @@
-"""An LSTM that says which of a few classes an utterance belongs to.
+"""An LSTM that assigns an utterance to one of a few classes, and its encoder.
 
-Padding is invisible throughout: each step masks what lies beyond a clip's last frame, so a clip gets the same logits
-alone and in any batch. Speed comes from `recurrent.py`; SpecAugment from `spec_augment.py`.
+Padding is invisible: each step masks the frames beyond a clip's end, so a clip gets the same logits alone and in any
+batch, and mixup does not blend sound with padding. Recurrent layers are those of `recurrent.py`, front ends those of
+`frontends.py`, SpecAugment that of `spec_augment.py`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_speech_lstm import SpeechLSTMConfig
-from .convolutions import MaskedBatchNorm, mask_frames
+from .convolutions import mask_frames
+from .frontends import FRONT_ENDS
 from .recurrent import RecurrentLayer, frame_mask, initialize_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
-
-
-class SubsamplingStem(nn.Module):
-    """Stride-2 convolutions over time, masked, each followed by layer norm and GELU.
-
-    Args:
-        input_size: Features of an input frame.
-        channels: Features of an output frame.
-        factor: By how much time is shortened, a power of two.
-        dropout: Dropout after each convolution.
-    """
-
-    def __init__(self, input_size: int, channels: int, factor: int, dropout: float) -> None:
-        super().__init__()
-        sizes = [input_size] + [channels] * (factor.bit_length() - 1)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(size, channels, kernel_size=3, stride=2, padding=1) for size in sizes[:-1]
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in self.convolutions)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shortens `(batch, frames, input_size)` to `(batch, ceil(frames / factor), channels)`, with new lengths."""
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            # Padding must be zero on the way in, as beyond the end of the batch: then its amount makes no difference.
-            frames = mask_frames(frames, lengths)
-            frames = self.dropout(F.gelu(norm(convolution(frames.mT).mT)))
-            lengths = (lengths + 1) // 2
-        return mask_frames(frames, lengths), lengths
-
-
-class TimeFrequencyStem(nn.Module):
-    """Convolutions over time and frequency, with batch norm, and a linear projection.
-
-    Each halves the frequencies; time is halved by as many, from the first, as `factor` asks for. What a higher voice
-    says looks shifted upwards: a kernel that moves over the frequencies still knows it, while one that mixes all of
-    them at once has to learn each voice anew.
-
-    Args:
-        input_size: Features of an input frame.
-        num_maps: Parts of as many features each that they consist of (mel bins and their slopes): channels of the
-            first convolution.
-        stem_channels: Channels of each convolution. The first has a kernel of 5 by 5, the others of 3 by 3.
-        channels: Features of an output frame.
-        factor: By how much time is shortened, a power of two that the convolutions suffice for.
-        dropout: Dropout before and after the projection.
-    """
-
-    def __init__(
-        self, input_size: int, num_maps: int, stem_channels: list[int], channels: int, factor: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.num_maps = num_maps
-        halvings = factor.bit_length() - 1
-        self.time_strides = [2 if index < halvings else 1 for index in range(len(stem_channels))]
-        self.convolutions = nn.ModuleList()
-        size = num_maps
-        for index, (out_channels, stride) in enumerate(zip(stem_channels, self.time_strides, strict=True)):
-            kernel = 3 if index else 5
-            self.convolutions.append(nn.Conv2d(size, out_channels, kernel, stride=(stride, 2), padding=kernel // 2))
-            size = out_channels
-        self.norms = nn.ModuleList(MaskedBatchNorm(out_channels) for out_channels in stem_channels)
-        frequencies = -(-input_size // num_maps // 2 ** len(stem_channels))
-        self.projection = nn.Linear(frequencies * size, channels)
-        self.norm = MaskedBatchNorm(channels)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Shortens `(batch, frames, input_size)` to `(batch, ceil(frames / factor), channels)`, with new lengths."""
-        frames = mask_frames(frames, lengths).unflatten(2, (self.num_maps, -1)).movedim(2, 3)
-        for convolution, norm, stride in zip(self.convolutions, self.norms, self.time_strides, strict=True):
-            # Batch norm leaves zeros where padding is, and so does ReLU.
-            frames = convolution(frames.movedim(3, 1)).movedim(1, 3)
-            if stride == 2:
-                lengths = (lengths + 1) // 2
-            frames = F.relu(norm(frames, lengths))
-        frames = self.projection(self.dropout(frames.flatten(2)))
-        return self.dropout(F.relu(self.norm(frames, lengths))), lengths
+from .speech_model import SpeechPreTrainedModel
 
 
 class Pooling(nn.Module):
@@ -116,7 +42,7 @@ class Pooling(nn.Module):
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Pools `frames` `(batch, frames, size)`, of which `lengths` `(batch,)` are valid."""
         if self.kind == "last":
-            # The backward direction has read everything when it arrives at the first frame.
+            # The backward direction has read the whole clip when it arrives at the first frame.
             last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.hidden_size)
             forward = frames[:, :, : self.hidden_size].gather(1, last).squeeze(1)
             return torch.cat((forward, frames[:, 0, self.hidden_size :]), dim=-1)
@@ -132,17 +58,12 @@ class Pooling(nn.Module):
         return (frames * weights).sum(dim=1)
 
 
-class SpeechLSTMForAudioClassification(PreTrainedModel):
-    """LSTM audio classifier; see `SpeechLSTMConfig` for its parts.
-
-    Its input comes from `SpeechFeatureExtractor`; `pipeline("audio-classification")` runs both.
-    """
+class SpeechLSTMPreTrainedModel(SpeechPreTrainedModel):
+    """Projection, front end and LSTM layers: all that the encoder and the classifier share."""
 
     config_class = SpeechLSTMConfig
     base_model_prefix = "speech_lstm"
-    main_input_name = "input_features"
-    # The loss is a mean over the batch: Trainer must divide it by the accumulation steps itself.
-    accepts_loss_kwargs = False
+    encoder_class = "SpeechLSTMEncoder"
 
     def __init__(self, config: SpeechLSTMConfig) -> None:
         super().__init__(config)
@@ -151,20 +72,10 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         if config.projection_size is not None:
             self.projection = nn.Linear(size, config.projection_size)
             size = config.projection_size
-        self.stem: SubsamplingStem | TimeFrequencyStem | None = None
-        if config.stem_channels:
-            self.stem = TimeFrequencyStem(
-                size,
-                config.num_deltas + 1,
-                config.stem_channels,
-                config.hidden_size,
-                config.subsampling,
-                config.dropout,
-            )
-            size = config.hidden_size
-        elif config.subsampling > 1:
-            self.stem = SubsamplingStem(size, config.hidden_size, config.subsampling, config.dropout)
-            size = config.hidden_size
+        self.stem: Any = None
+        if config.frontend_name is not None:
+            self.stem = FRONT_ENDS[config.frontend_name].module(config, size)
+            size = self.stem.output_size
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()
         for _ in range(config.num_hidden_layers):
@@ -172,14 +83,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
             size = layer.output_size
             self.layers.append(layer)
             self.norms.append(nn.LayerNorm(size) if config.layer_norm else nn.Identity())
-        self.pooling = Pooling(config.pooling, size, config.hidden_size)
-        self.head = nn.ModuleList()
-        for units in config.head_sizes or []:
-            self.head.append(nn.Linear(size, units))
-            size = units
-        self.classifier = nn.Linear(size, config.num_labels)
         self.dropout = nn.Dropout(config.dropout)
-        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -192,14 +96,100 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         else:
             super()._init_weights(module)
 
-    def _features_as_steps(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Turns time averages `(batch, 1, features)` into sequences `(batch, features, 1)`, with their lengths."""
-        if features.shape[1] != 1:
+    def get_input_embeddings(self) -> nn.Module:
+        """The module that reads the input: the projection, the front end or the first LSTM layer."""
+        module: nn.Module = self.projection or self.stem or self.layers[0]
+        return module
+
+    def read_input(
+        self, input_features: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Checks the input, `(batch, frames, features)` and its mask; gives the frames to encode and their lengths."""
+        lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
+        if not self.config.features_as_steps:
+            return input_features, lengths
+        if input_features.shape[1] != 1:
             raise ValueError(
-                f"features_as_steps reads the average over time, one frame, and got {features.shape[1]} frames: set "
-                "time_average in the feature extractor."
+                f"features_as_steps reads the average over time, one frame, and got {input_features.shape[1]} frames: "
+                "set time_average in the feature extractor."
             )
-        return features.mT, torch.full((len(features),), features.shape[2], device=features.device)
+        return input_features.mT, torch.full_like(lengths, input_features.shape[2])
+
+    def encode(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Runs all layers.
+
+        Args:
+            frames: `(batch, frames, features)`, as `read_input` gives them.
+            lengths: Valid frames of each clip, `(batch,)`.
+
+        Returns:
+            The hidden states `(batch, frames, size)`: the input of the first LSTM layer and the output of each, the
+            last of which is zero on padded frames; and the valid frames of each clip.
+        """
+        if self.projection is not None:
+            frames = self.dropout(F.relu(self.projection(frames)))
+        if self.stem is not None:
+            frames, lengths = self.stem(frames, lengths)
+        states = [frames]
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            states.append(self.dropout(norm(layer(states[-1], lengths))))
+        # Layer norm has added its bias to the padding; pooling expects zeros there.
+        states[-1] = mask_frames(states[-1], lengths)
+        return states, lengths
+
+
+class SpeechLSTMEncoder(SpeechLSTMPreTrainedModel):
+    """`SpeechLSTMForAudioClassification` without pooling and classifier; see `SpeechLSTMConfig`."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^(pooling|head|classifier)\."]  # noqa: RUF012
+
+    def __init__(self, config: SpeechLSTMConfig) -> None:
+        super().__init__(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutput:
+        """Encodes a batch of utterances.
+
+        Args:
+            input_features: `(batch, frames, features)`, padded on the right.
+            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
+            output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
+
+        Returns:
+            `last_hidden_state` `(batch, frames, size)`, zero on padded frames (a front end shortens time), and, if
+            asked for, `hidden_states`: the input of the first LSTM layer and the output of each.
+
+        Raises:
+            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+        """
+        states, _ = self.encode(*self.read_input(input_features, attention_mask))
+        wanted = self.wants_hidden_states(output_hidden_states)
+        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None)
+
+
+class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
+    """LSTM audio classifier; see `SpeechLSTMConfig` for its parts.
+
+    Its input comes from `SpeechFeatureExtractor`; `pipeline("audio-classification")` runs both.
+    """
+
+    def __init__(self, config: SpeechLSTMConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        size = config.hidden_size * (2 if config.bidirectional else 1)
+        self.pooling = Pooling(config.pooling, size, config.hidden_size)
+        self.head = nn.ModuleList()
+        for units in config.head_sizes or []:
+            self.head.append(nn.Linear(size, units))
+            size = units
+        self.classifier = nn.Linear(size, config.num_labels)
+        self.post_init()
 
     def _perturb(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Noise, dropout and SpecAugment on the input features while training."""
@@ -212,10 +202,13 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
     def _blend(
         self, features: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
-        """Mixup: blends each utterance with another one of the batch, which has the smaller share.
+        """Mixup: blends each utterance with another one of the batch, which gets the smaller share.
 
-        Returns the blended features `(batch, frames, features)`, their lengths, the index of each utterance's partner
-        `(batch,)`, and the share of the utterance itself.
+        Where only one of the two has frames left, those are taken as they are: padding is no sound to blend with.
+
+        Returns:
+            The blended features `(batch, frames, features)`, their lengths, the index of each utterance's partner
+            `(batch,)`, and the share of the utterance itself.
         """
         partner = torch.arange(len(features), device=features.device)
         if self.config.mixup_alpha == 0 or torch.rand(()) >= self.config.mixup_probability:
@@ -223,7 +216,10 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         share = float(torch.distributions.Beta(self.config.mixup_alpha, self.config.mixup_alpha).sample())
         share = max(share, 1 - share)
         partner = partner[torch.randperm(len(features))]
-        blended = share * features + (1 - share) * features[partner]
+        valid = frame_mask(lengths, features.shape[1])[:, :, None]
+        other, other_valid = features[partner], valid[partner]
+        blended = torch.where(valid, features, other)
+        blended = torch.where(valid & other_valid, share * features + (1 - share) * other, blended)
         return blended, torch.maximum(lengths, lengths[partner]), partner, share
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -241,6 +237,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         input_features: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
     ) -> SequenceClassifierOutput:
         """Classifies a batch of utterances.
 
@@ -248,6 +245,7 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
             input_features: `(batch, frames, features)`, padded on the right.
             attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
             labels: Class ids `(batch,)`; given, the cross-entropy loss is computed.
+            output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
         Returns:
             `logits` `(batch, num_labels)` and, with labels, the scalar `loss`.
@@ -255,34 +253,24 @@ class SpeechLSTMForAudioClassification(PreTrainedModel):
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
         """
-        lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
-        frames = input_features
-        if self.config.features_as_steps:
-            frames, lengths = self._features_as_steps(frames)
+        frames, lengths = self.read_input(input_features, attention_mask)
         partner, share = None, 1.0
         if self.training and labels is not None:
             frames, lengths, partner, share = self._blend(frames, lengths)
         if self.training:
             frames = self._perturb(frames, lengths)
-        if self.projection is not None:
-            frames = self.dropout(F.relu(self.projection(frames)))
-        if self.stem is not None:
-            frames, lengths = self.stem(frames, lengths)
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            frames = self.dropout(norm(layer(frames, lengths)))
-        # Layer norm has given the padding its bias; pooling expects zeros there.
-        frames = mask_frames(frames, lengths)
-        pooled = self.pooling(frames, lengths)
+        states, lengths = self.encode(frames, lengths)
+        pooled = self.pooling(states[-1], lengths)
         for dense in self.head:
             pooled = self.dropout(F.relu(dense(pooled)))
         logits = self.classifier(pooled)
-
         loss = None
         if labels is not None:
             loss = self._loss(logits, labels)
             if share < 1:
                 loss = share * loss + (1 - share) * self._loss(logits, labels[partner])
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        hidden_states = tuple(states) if self.wants_hidden_states(output_hidden_states) else None
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 
-__all__ = ["SpeechLSTMForAudioClassification"]
+__all__ = ["SpeechLSTMEncoder", "SpeechLSTMForAudioClassification"]

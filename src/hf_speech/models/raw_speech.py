@@ -1,8 +1,8 @@
-"""What may be given as sound, and how it becomes float32 samples.
+"""The input of a feature extractor, as float32 samples.
 
-Feature extractors of transformers are handed numpy arrays, tensors and lists, one utterance or several, floats or the
-integers of a wav file. All of it is settled here, before any mathematics: the rest of the code sees a list of finite
-mono float32 tensors. What cannot be understood without guessing is refused in one sentence.
+Feature extractors of transformers are given numpy arrays, tensors and lists, one utterance or several, floats or the
+integers of a wav file. All of them become finite mono float32 tensors here; what could only be guessed is refused in
+one sentence.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 
-# Full scale of the integer samples of sound files; 64-bit integers are none of them, and their scale is unknown.
+# Full scale of the integer samples of sound files; files have no 64-bit integers, whose scale is unknown.
 FULL_SCALES = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
 
 # Full scale is 1, or 2**31 of integers kept as floats. The spectrum of more could be infinite.
-HIGHEST_SAMPLE = 1e10
+MAX_SAMPLE = 1e10
 
-# An array of more rows, and of no more columns than this, is a recording with channels and no batch.
-MOST_CHANNELS = 8
+# An array with more rows than this, and at most so many columns, is a recording with channels, not a batch.
+MAX_CHANNELS = 8
 
 
 def split_utterances(raw_speech: Any) -> Sequence[Any]:
-    """The utterances of whatever was given.
+    """The utterances of an input.
 
     A 1-D array, tensor or list of numbers is one utterance. A list of those, an array of objects, or a 2-D array or
     tensor `(batch, samples)` is a batch.
 
     Raises:
-        ValueError: For a batch of none, several channels, or something that is no sequence of samples.
+        ValueError: For an empty batch, several channels, or something that is not a sequence of samples.
     """
     if isinstance(raw_speech, (np.ndarray, torch.Tensor)):
-        if raw_speech.ndim == 2 and 0 < raw_speech.shape[1] <= MOST_CHANNELS < raw_speech.shape[0]:
+        if raw_speech.ndim == 2 and 0 < raw_speech.shape[1] <= MAX_CHANNELS < raw_speech.shape[0]:
             raise ValueError(
                 f"An array of shape {tuple(raw_speech.shape)} seems to be (samples, channels), and a batch is "
                 "(batch, samples): average the channels to get mono sound."
@@ -55,6 +55,12 @@ def split_utterances(raw_speech: Any) -> Sequence[Any]:
     if not raw_speech:
         raise ValueError("An empty list has no utterance: give at least one.")
     return [raw_speech] if np.ndim(raw_speech[0]) == 0 else raw_speech
+
+
+def without_channel(samples: Any) -> Any:
+    """Samples `(samples, 1)` as `(samples,)`; everything else as it is."""
+    is_column = isinstance(samples, np.ndarray | torch.Tensor) and samples.shape[1:] == (1,)
+    return samples[:, 0] if is_column else samples
 
 
 def to_samples(utterance: Any, name: str) -> torch.Tensor:
@@ -84,9 +90,9 @@ def to_samples(utterance: Any, name: str) -> torch.Tensor:
             "of 8, 16 or 32 bits."
         )
     if samples.numel():
-        # One pass for all: extremes are NaN if a sample is, and NaN is not smaller than anything.
+        # One pass for all checks: the extremes are NaN if a sample is, and NaN is not less than anything.
         lowest, highest = samples.aminmax()
-        if not torch.maximum(highest, -lowest).item() < HIGHEST_SAMPLE:
+        if not torch.maximum(highest, -lowest).item() < MAX_SAMPLE:
             raise ValueError(f"{name} has samples that are NaN, infinite or absurdly large: repair it or leave it out.")
     return samples
 
@@ -98,3 +104,6 @@ def _from_numpy(array: np.ndarray, name: str) -> torch.Tensor:
     dtype = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
     native = np.ascontiguousarray(array, dtype=dtype)
     return torch.from_numpy(native if native.flags.writeable else native.copy())
+
+
+__all__ = ["split_utterances", "to_samples", "without_channel"]

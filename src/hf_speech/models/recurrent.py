@@ -1,12 +1,12 @@
-"""Recurrence that never sees padding, without packed sequences.
+"""Recurrent layers that ignore padding, without packed sequences.
 
-Both model families stand on this file. `pack_padded_sequence` gives the right answer, but on a CPU it falls back to a
-slow path (`benchmarks/recurrence.py` measures it). Here a direction is one dense call over the padded batch:
+Both model families are built on this file. `pack_padded_sequence` gives the right answer, but on a CPU it falls back to
+a slow path (`benchmarks/recurrence.py` measures it). Here a direction is one dense call over the padded batch:
 
 - left to right, the padding comes after the valid frames and so cannot reach them;
 - right to left, each clip is first reversed *by its own length* with a gather, so its padding again comes last.
 
-Padded frames of the output are zero, so whatever stands on top sees the same values alone and in any batch.
+Padded frames of the output are zero, so the layers above get the same values for a clip alone and in any batch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .fused_gru import FusedGRU
 
@@ -80,8 +81,11 @@ def reverse_by_length(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tens
     return frames.gather(1, index[:, :, None].expand(-1, -1, frames.shape[2]))
 
 
-class RecurrentLayer(nn.Module):
+class RecurrentLayer(GradientCheckpointingLayer):
     """One recurrent layer over padded clips, in one direction or two.
+
+    With gradient checkpointing, only the recurrence is computed again in the backward pass. Batch norm, which would
+    update its running statistics twice, stays outside.
 
     Args:
         cell: `"lstm"` or `"gru"`.

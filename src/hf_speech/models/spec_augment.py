@@ -1,7 +1,7 @@
 """SpecAugment on a padded batch: masks over time and frequency, and a warped frequency axis, new at each step.
 
-Part of the models rather than of the data pipeline, as in transformers' own speech models: it is one vectorised step
-for the whole batch, and it must know the valid frames. Park et al. 2019, arXiv 1904.08779, policy of section 2.
+Part of the models rather than of the data pipeline, as in transformers' own speech models: it is one vectorized step
+for the whole batch, and it needs the valid frames. Park et al. 2019, arXiv 1904.08779, policy of section 2.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def warp_frequencies(features: torch.Tensor, strongest: float, num_maps: int = 1
     Args:
         features: `(batch, frames, features)`, ordered by frequency.
         strongest: Factors are drawn evenly between 1 minus and 1 plus this, one a clip.
-        num_maps: Parts of a frame with the same frequencies (mel bins and their slopes): all are warped alike.
+        num_maps: Parts of a frame with the same frequencies (mel bins and their deltas): all are warped alike.
 
     Returns:
-        The warped features, same shape; above what is known the last feature is repeated.
+        The warped features, same shape; beyond the highest frequency the last feature is repeated.
     """
     num_bins = features.shape[2] // num_maps
     maps = features.unflatten(2, (num_maps, num_bins))
@@ -52,9 +52,9 @@ def warp_frequencies(features: torch.Tensor, strongest: float, num_maps: int = 1
 
 
 def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config: Any) -> torch.Tensor:
-    """`spec_augment` as a model's configuration says, whose fields are named like its arguments."""
+    """`spec_augment` with the fields of a model's configuration, which have the names of its arguments."""
     num_maps = getattr(config, "num_deltas", 0) + 1
-    if features.shape[2] % num_maps:  # No spectra: features read as steps.
+    if features.shape[2] % num_maps:  # Features that are read as steps.
         num_maps = 1
     if getattr(config, "frequency_warp", 0.0):
         features = warp_frequencies(features, config.frequency_warp, num_maps)
@@ -95,8 +95,8 @@ def spec_augment(
         max_time_mask_ratio: A time mask covers at most this share of the clip's valid frames.
         num_frequency_masks: Frequency masks a clip.
         frequency_mask_width: Largest width of a frequency mask, in features of one map.
-        num_maps: Parts of a frame with the same frequencies (mel bins and their slopes): a band is masked in all of
-            them, or the slopes would tell what is behind the mask.
+        num_maps: Parts of a frame with the same frequencies (mel bins and their deltas): a band is masked in all of
+            them, because deltas would reveal what is masked.
 
     Returns:
         The masked features, same shape; padded frames stay zero.

@@ -5,11 +5,11 @@ Decided here:
 * Utterances are *packed*: laid one behind the other in one buffer, each beginning on a multiple of the hop, so that
   one strided view holds every frame of the batch. Ragged batches cost no padding; one loop serves CPU and GPU.
 * That loop goes over blocks of frames small enough for the processor's cache: a block is windowed, transformed,
-  squared, projected and logged before the next one is touched. Together with squaring real and imaginary parts
+  squared, filtered and logged before the next one is touched. Together with squaring real and imaginary parts
   instead of abs() and power, this is what `benchmarks/features.py` measures.
-* Whatever looks at a whole utterance (top_db, deltas, CMVN) sees its valid frames only, and leaves padded frames 0.
-* Windows and matrices are cached by their parameters, device included, and belong to no object: extractors stay
-  small, picklable and free of tensors.
+* What depends on a whole utterance (top_db, deltas, CMVN) uses its valid frames only, and leaves padded frames 0.
+* Windows and matrices are cached by their parameters, device included, outside of any object: extractors stay small,
+  picklable and free of tensors.
 """
 
 from __future__ import annotations
@@ -107,11 +107,11 @@ def pack_utterances(
         win_length: Samples a frame.
         hop_length: Samples from one frame to the next.
         lead: How many samples before `t · hop_length` the frame `t` begins; before the first sample there are zeros.
-        device: Where the frames shall be.
+        device: Where to put the frames.
 
     Returns:
         The frames as a view `(rows, win_length)`, and the row at which each utterance begins. An utterance has
-        `samples // hop_length` frames; the few rows between two utterances belong to none.
+        `samples // hop_length` frames; the few rows between two utterances belong to neither.
     """
     gap = math.ceil(win_length / hop_length) - 1  # rows that would reach from one utterance into the next
     starts = [0]
@@ -187,11 +187,11 @@ def limit_dynamic_range(features: torch.Tensor, mask: torch.Tensor, span: float)
     return torch.maximum(features, peak - span).masked_fill_(~mask, 0.0)
 
 
-def slopes(features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, window: int) -> torch.Tensor:
-    """Deltas: the slope of a regression line through `window` frames around each frame.
+def deltas(features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, window: int) -> torch.Tensor:
+    """The slope of a regression line through the `window` frames around each frame.
 
-    `d[t] = Σ n · (x[t + n] - x[t - n]) / Σ 2 n²` for n = 1 … window // 2 (The HTK Book, section 5.9). At its ends
-    an utterance goes on with its own first and last valid frame.
+    `d[t] = Σ n · (x[t + n] - x[t - n]) / Σ 2 n²` for n = 1 … window // 2 (The HTK Book, section 5.9). Beyond
+    its ends an utterance is continued with its first and last valid frame.
 
     Args:
         features: `(batch, frames, features)`.
@@ -204,22 +204,22 @@ def slopes(features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, wi
     positions = torch.arange(-reach, num_frames + reach, device=features.device).clamp_(min=0)
     positions = torch.minimum(positions, lengths[:, None] - 1)
     extended = features.gather(1, positions[..., None].expand(-1, -1, features.shape[2]))
-    slope = torch.zeros_like(features)
+    delta = torch.zeros_like(features)
     for n in range(1, reach + 1):
         later = extended[:, reach + n : reach + n + num_frames]
         earlier = extended[:, reach - n : reach - n + num_frames]
-        slope.add_(later - earlier, alpha=n)
-    slope /= sum(2 * n * n for n in range(1, reach + 1))
-    return slope.masked_fill_(~mask, 0.0)
+        delta.add_(later - earlier, alpha=n)
+    delta /= sum(2 * n * n for n in range(1, reach + 1))
+    return delta.masked_fill_(~mask, 0.0)
 
 
 def normalize_utterances(
     features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, normalize_variance: bool
 ) -> torch.Tensor:
-    """CMVN: each feature to mean 0 and, if wished, variance 1 over the valid frames of its utterance.
+    """CMVN: each feature to mean 0 and, optionally, variance 1 over the valid frames of its utterance.
 
     Sums are taken in float64. The mean of a constant feature (a band without sound) is then exactly that constant;
-    in float32 it would be a rounding error away, by another one in another batch, and the division blows it up.
+    in float32 it would differ by a rounding error, another one in each batch, which the division would amplify.
 
     Args:
         features: `(batch, frames, features)`, 0 on padded frames.

@@ -1,12 +1,12 @@
-"""Live transcription: the logits of the whole recording, while it is still being recorded.
+"""Live transcription: the same logits as for the whole recording, while it is still being recorded.
 
-Streaming is not an approximation here. Each stage remembers exactly what it needs of the past and waits for exactly
-what it needs of the future:
+Streaming is exact, not an approximation. Each stage keeps what it needs of the past and waits for what it needs of the
+future:
 
 - features: the samples under the analysis windows that reach beyond the last frame;
-- front end: the frames of its receptive field, run again with what is new (the outputs they spoil are dropped);
+- front end: the frames of its receptive field, which are run again with the new ones, and their outputs dropped;
 - recurrence: the state of each layer;
-- lookahead: the frames whose future has not come yet.
+- lookahead: the frames whose future frames have not arrived yet.
 
 So memory does not grow with the recording, apart from its text.
 """
@@ -21,12 +21,12 @@ import torch
 from torch.nn import functional as F
 
 from .convolutions import FrameConvolution
-from .raw_speech import to_samples
+from .raw_speech import to_samples, without_channel
 
 
 @dataclass(frozen=True)
 class StreamingUpdate:
-    """What a piece of sound added.
+    """The result of one piece of sound.
 
     Attributes:
         text: The text so far.
@@ -52,12 +52,12 @@ class StreamingTranscriber:
     def __init__(self, model: Any, feature_extractor: Any, tokenizer: Any = None) -> None:
         if not model.can_stream:
             raise ValueError(
-                "This model cannot stream, because it reads the whole recording before it answers: train one with "
-                "bidirectional: false and causal: true."
+                "This model cannot stream, because it needs the whole recording: train one with bidirectional: false "
+                "and causal: true."
             )
         if feature_extractor.normalization not in ("none", "global") or feature_extractor.top_db is not None:
             raise ValueError(
-                "This feature extractor cannot stream, because its normalization measures the whole recording: use "
+                "This feature extractor cannot stream, because its normalization needs the whole recording: use "
                 "normalization none or global, without top_db."
             )
         limits = (feature_extractor.offset, feature_extractor.max_duration, feature_extractor.time_average)
@@ -69,10 +69,11 @@ class StreamingTranscriber:
         self.feature_extractor = feature_extractor
         self.tokenizer = tokenizer
         self._hop = int(feature_extractor.hop_length)
-        window = feature_extractor.n_fft or feature_extractor.win_length
-        self._reach = 0 if feature_extractor.feature_type == "waveform" else (window + 1) // 2
-        # One frame more than windows reach back, for the sample before that pre-emphasis needs.
-        self._context_frames = -(-self._reach // self._hop) + 1
+        window, lead = feature_extractor.frame_span
+        # Samples from the beginning of a frame's hop until the frame is known: its window, and its whole hop.
+        self._reach = window - lead
+        # Frames whose samples are kept before a new one: its window begins there, and pre-emphasis needs a sample more.
+        self._context_frames = -(-(lead + bool(feature_extractor.preemphasis)) // self._hop)
         stride = model.config.stride
         field, step = 0, 1
         for module in model.frontend.modules():
@@ -87,7 +88,8 @@ class StreamingTranscriber:
         """Seconds from the beginning of a logit frame until its logits are known."""
         config = self.model.config
         last_feature = (config.lookahead + 1) * config.stride - 1
-        return (last_feature * self._hop + self._reach) / self.feature_extractor.sampling_rate
+        samples = last_feature * self._hop + max(self._reach, self._hop)
+        return samples / float(self.feature_extractor.sampling_rate)
 
     def reset(self) -> None:
         """Forgets everything, ready for another recording."""
@@ -105,25 +107,26 @@ class StreamingTranscriber:
         self._finished = False
 
     def accept(self, samples: np.ndarray | torch.Tensor, sampling_rate: int | None = None) -> StreamingUpdate:
-        """Hears a piece of sound; one that is refused leaves the stream as it was.
+        """Takes a piece of sound; one that is refused leaves the stream as it was.
 
         Args:
-            samples: Mono samples `(samples,)`, of any number; floats, or integers as the feature extractor takes them.
+            samples: Any number of mono samples, `(samples,)` or, as microphones deliver them, `(samples, 1)`; floats,
+                or integers as the feature extractor takes them.
             sampling_rate: Their rate in Hz, to be checked against the feature extractor's.
 
         Returns:
             The text so far and the logits that have become known.
 
         Raises:
-            ValueError: If the samples are not one-dimensional, not finite or have another rate, or the recording was
+            ValueError: If the samples are not mono, not finite or have another rate, or the recording was
                 ended.
         """
         expected = self.feature_extractor.sampling_rate
         if sampling_rate is not None and sampling_rate != expected:
-            raise ValueError(f"The model hears {expected} Hz and the piece has {sampling_rate} Hz: resample it.")
+            raise ValueError(f"The model needs {expected} Hz and the piece has {sampling_rate} Hz: resample it.")
         if self._finished:
             raise ValueError("This recording was ended by finish(): call reset() before the next one.")
-        piece = to_samples(samples, "The piece of sound").cpu().numpy()
+        piece = to_samples(without_channel(samples), "The piece of sound").cpu().numpy()
         self._samples = np.concatenate((self._samples, piece))
         self._num_samples += len(piece)
         # A frame is known when the window centered on its first sample is.
@@ -148,7 +151,7 @@ class StreamingTranscriber:
         return StreamingUpdate(" ".join(self._text.split()), logits)
 
     def _extract(self, num_features: int) -> None:
-        """Features of the frames up to `num_features`, appended to what the front end has to see."""
+        """Computes the features of the frames up to `num_features` and appends them to the front end's input."""
         first = self._first_sample // self._hop
         computed = self.feature_extractor(
             self._samples, sampling_rate=self.feature_extractor.sampling_rate, return_tensors="pt"
@@ -161,7 +164,7 @@ class StreamingTranscriber:
         self._first_sample = keep_from * self._hop
 
     def _encode(self) -> torch.Tensor:
-        """Front end and recurrence of the features that are new, `(frames, size)`."""
+        """Front end and recurrence for the new features, `(frames, size)`."""
         stride = self.model.config.stride
         total = self._num_features // stride
         if total <= self._num_encoded:
@@ -181,7 +184,7 @@ class StreamingTranscriber:
         return frames[0]
 
     def _look_ahead(self, frames: torch.Tensor, final: bool) -> torch.Tensor:
-        """Those of the frames whose future is known, or over."""
+        """Those of the frames whose future frames are known, or will not come."""
         lookahead = self.model.lookahead
         if lookahead is None:
             return frames
@@ -198,7 +201,7 @@ class StreamingTranscriber:
     def _read(self, logits: torch.Tensor) -> None:
         """Appends the new tokens of the best path: repeats merged, blanks dropped (Graves et al. 2006).
 
-        Unknown tokens stay, as in the tokenizer's own `decode`: one between two equal letters keeps them apart.
+        Unknown tokens stay, as in the tokenizer's own `decode`: one between two equal letters separates them.
         """
         if self.tokenizer is None:
             return

@@ -16,9 +16,8 @@ import torch
 
 from hf_speech.common.files import write_text
 from hf_speech.common.reading import read_lines
-from hf_speech.common.text import same_form
+from hf_speech.common.text import plain_apostrophes, same_form
 from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.tasks.text import plain_apostrophes
 
 _COMMENT = re.compile(r";;;|##|#$")  # of a line, by its first word
 _VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of a further pronunciation: AUGUST(2)

@@ -18,14 +18,13 @@ from functools import cache
 from itertools import groupby
 from typing import Literal, get_args
 
+from hf_speech.common.text import plain_apostrophes
 from hf_speech.errors import RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]
 
 # Characters that are read as a word although Unicode calls them punctuation or symbols.
 SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "\u2212": "minus"}
-# What is written for an apostrophe, accents without a letter among it.
-_APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼʻʽˈ`´΄", "'"))  # noqa: RUF001 - they are the point
 
 CASES: dict[str, Callable[[str], str]] = {"none": str, "lower": str.lower, "upper": str.upper, "english": str.lower}
 """The function that each normalizer, by name, applies to letters."""
@@ -150,11 +149,6 @@ def _spell_match(match: re.Match[str]) -> str:
     return " ".join(words)
 
 
-def plain_apostrophes(text: str) -> str:
-    """Replace whatever is written for an apostrophe, such as an accent without a letter, by `'`."""
-    return text.translate(_APOSTROPHES)
-
-
 def _standard_form(text: str) -> str:
     """Unicode's NFKC with plain apostrophes: full-width forms and ligatures become plain letters.
 
@@ -209,4 +203,4 @@ def _spoken(character: str, before: str, after: str) -> str:
     return " " if unicodedata.category(character).startswith("P") else character
 
 
-__all__ = ["CASES", "TextOptions", "normalize", "plain_apostrophes", "spell_number"]
+__all__ = ["CASES", "TextOptions", "normalize", "spell_number"]

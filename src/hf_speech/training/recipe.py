@@ -92,9 +92,10 @@ def find_recipe(name: str | Path) -> Path:
     if path.is_file():
         return path
     known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipe_files()}
-    if str(path.with_suffix("")) in known:
-        return known[str(path.with_suffix(""))]
-    raise RecipeError(f"There is no recipe {str(name)!r}: {nearest(str(path.with_suffix('')), known)}")
+    bare = str(path.with_suffix("")) if path.name else ""
+    if bare in known:
+        return known[bare]
+    raise RecipeError(f"There is no recipe {str(name)!r}: {nearest(bare, known)}")
 
 
 def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrides: Sequence[str] = ()) -> Recipe:

@@ -28,6 +28,7 @@ from hf_speech.evaluation import evaluate_model
 from hf_speech.evaluation.provenance import machine, versions
 from hf_speech.inference import LoadedModel
 from hf_speech.inference.decoders import LEXICON
+from hf_speech.models import SpeechProcessor
 from hf_speech.training import run_folder
 from hf_speech.training.assembly import make_trainer
 from hf_speech.training.averaging import WEIGHTS_FILE
@@ -173,9 +174,9 @@ def _full_disk_explained(run_dir: Path) -> Iterator[None]:
 def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) -> None:
     """Writes the model folder, and how training went."""
     parts.model.save_pretrained(run_dir)
-    parts.extractor.save_pretrained(run_dir)
-    if parts.tokenizer is not None:
-        parts.tokenizer.save_pretrained(run_dir)
+    tokenizer = parts.tokenizer
+    processor = parts.extractor if tokenizer is None else SpeechProcessor(parts.extractor, tokenizer)
+    processor.save_pretrained(run_dir)
     if parts.lexicon is not None:
         parts.lexicon.save(run_dir / LEXICON)
     write_json(run_dir / "training.json", history)

@@ -1,0 +1,141 @@
+"""The front ends of `models/frontends.py` as parts of an ONNX graph.
+
+The writer of a front end is a function `(builder, frontend, x, masks, input_size) -> (x, masks)`: from features
+`(batch, frames, input_size)` to the front end's output, and from the masks of the one to those of the other. The
+registry names it.
+"""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hf_speech.export.graph import Value
+from hf_speech.export.layers import Builder, Masks
+from hf_speech.models.frontends import (
+    FRONT_ENDS,
+    DeepSpeech2FrontEnd,
+    ResidualBlock,
+    ResidualFrontEnd,
+    SpectralFrontEnd,
+    SpectralStem,
+    StridedFrontEnd,
+    SubsamplingFrontEnd,
+)
+
+
+def write_front_end(
+    builder: Builder, name: str, module: nn.Module, x: Value, masks: Masks, input_size: int
+) -> tuple[Value, Masks]:
+    """Writes a front end with the writer that its entry in `FRONT_ENDS` names.
+
+    Args:
+        builder: Writes into the graph.
+        name: The front end's name.
+        module: The front end.
+        x: Features, `(batch, frames, input_size)`.
+        masks: Which frames are valid.
+        input_size: Features of a frame.
+
+    Returns:
+        The front end's output, `(batch, frames, size)`, and which of its frames are valid.
+    """
+    writer: Any = resolve_name(FRONT_ENDS[name].onnx_writer)
+    written: tuple[Value, Masks] = writer(builder, module, x, masks, input_size)
+    return written
+
+
+def write_deepspeech2(
+    builder: Builder, frontend: DeepSpeech2FrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    """2-D convolutions with batch norm and a clipped ReLU."""
+    x = x.unsqueeze(1)
+    for index, (convolution, norm) in enumerate(zip(frontend.convolutions, frontend.norms, strict=True)):
+        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_{index}", frequencies)
+        if convolution.time_stride == 2:
+            masks = masks.halve()
+        x = builder.batch_norm(x, norm, dimensions_behind=2).clip(np.float32(0), np.float32(20))
+        frequencies = (frequencies + 1) // 2
+    return _flatten(x, frontend.output_size), masks
+
+
+def write_residual(
+    builder: Builder, frontend: ResidualFrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    """A 2-D convolution, residual blocks and a projection."""
+    x = builder.convolution(masks.apply(x.unsqueeze(1), 1, 1), frontend.stem, "convolution_stem", frequencies)
+    masks, frequencies = masks.halve(), (frequencies + 1) // 2
+    for number, block in enumerate(frontend.blocks):
+        assert isinstance(block, ResidualBlock)
+        skip = x
+        for index, (norm, convolution) in enumerate(zip(block.norms, block.convolutions, strict=True)):
+            x = masks.apply(builder.gelu(builder.layer_norm(x, norm)), 1, 1)
+            x = builder.convolution(x, convolution, f"convolution_{number}_{index}", frequencies)
+        x = x + skip
+    return builder.linear(_flatten(x, frontend.projection.in_features), frontend.projection), masks
+
+
+def write_subsampling(
+    builder: Builder, frontend: SubsamplingFrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    """Strided depthwise-separable convolutions."""
+    layers = zip(frontend.strides, frontend.convolutions, frontend.pointwise, frontend.norms, strict=True)
+    for index, (stride, convolution, pointwise, norm) in enumerate(layers):
+        skip = x
+        if isinstance(convolution, SpectralStem):
+            x, masks = _spectral_stem(builder, convolution, x, masks, frequencies)
+        else:
+            x = builder.convolution(masks.apply(x).transpose(0, 2, 1), convolution, f"convolution_{index}")
+            x = x.transpose(0, 2, 1)
+            masks = masks.halve() if convolution.time_stride == 2 else masks
+        if isinstance(pointwise, nn.Linear):
+            x = builder.linear(x, pointwise)
+        x = builder.silu(builder.layer_norm(x, norm))
+        if stride == 1:
+            x = x + skip
+    return x, masks
+
+
+def write_strided(
+    builder: Builder, frontend: StridedFrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    """Strided convolutions that round up."""
+    for convolution, norm in zip(frontend.convolutions, frontend.norms, strict=True):
+        x = builder.centered_convolution(masks.apply(x).transpose(0, 2, 1), convolution).transpose(0, 2, 1)
+        x = builder.gelu(builder.layer_norm(x, norm))
+        masks = masks.halve(round_up=True)
+    return x, masks
+
+
+def write_spectral(
+    builder: Builder, frontend: SpectralFrontEnd, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    """Convolutions over time and frequency that round up."""
+    x = masks.apply(x).reshape(0, 0, frontend.num_maps, -1).transpose(0, 2, 1, 3)
+    for convolution, norm in zip(frontend.convolutions, frontend.norms, strict=True):
+        assert isinstance(convolution, nn.Conv2d)
+        x = builder.centered_convolution(x, convolution)
+        if convolution.stride[0] == 2:
+            masks = masks.halve(round_up=True)
+        x = masks.apply(builder.relu(builder.batch_norm(x, norm, dimensions_behind=2)), 1, 1)
+    x = builder.linear(_flatten(x, frontend.projection.in_features), frontend.projection)
+    return builder.relu(builder.batch_norm(x, frontend.norm)), masks
+
+
+def _spectral_stem(
+    builder: Builder, stem: SpectralStem, x: Value, masks: Masks, frequencies: int
+) -> tuple[Value, Masks]:
+    x = x.unsqueeze(1)
+    for index, convolution in enumerate(stem.convolutions):
+        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_stem_{index}", frequencies)
+        x = builder.silu(x)
+        masks, frequencies = masks.halve() if convolution.time_stride == 2 else masks, (frequencies + 1) // 2
+    return builder.linear(_flatten(x, stem.projection.in_features), stem.projection), masks
+
+
+def _flatten(x: Value, size: int) -> Value:
+    """`(batch, channels, frames, frequencies)` to `(batch, frames, frequencies * channels)`."""
+    return x.transpose(0, 2, 3, 1).reshape(0, 0, size)

@@ -1,0 +1,123 @@
+"""The options of a beam search, and the file that keeps them beside a language model.
+
+`hf-speech tune-decoder` finds the weights for `lm.arpa` on the validation split and writes them to `lm.decoder.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_speech.common.files import write_json
+from hf_speech.decoding.beam import check_settings
+from hf_speech.errors import ModelError
+from hf_speech.inference.recognizer import Recognizer
+
+LANGUAGE_MODEL = "language_model.arpa"
+"""The name of the language model in a model folder."""
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """A beam search.
+
+    Attributes:
+        language_model: An ARPA file, the words of which can be recognized; None for any sequence of characters.
+        lm_weight: Weight of the language model's log-probability.
+        word_score: Added for each word.
+        phone_weight: Weight of the log-probability of a text's phones, with which hypotheses are rescored if the
+            recognizer predicts phones and has its dictionary.
+        beam_size: Hypotheses kept at each frame.
+        hot_words: Words to prefer, in upper or lower case.
+        hot_word_weight: Added for each hot word, a natural logarithm: 5 makes a word 150 times as likely.
+
+    Raises:
+        HFSpeechError: If a number is out of its range.
+    """
+
+    language_model: Path | None = None
+    lm_weight: float = 0.5
+    word_score: float = 0.0
+    phone_weight: float = 0.0
+    beam_size: int = 100
+    hot_words: tuple[str, ...] = ()
+    hot_word_weight: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_settings(
+            beam_size=self.beam_size,
+            lm_weight=self.lm_weight,
+            word_score=self.word_score,
+            phone_weight=self.phone_weight,
+            hot_word_weight=self.hot_word_weight,
+        )
+
+    @staticmethod
+    def file(language_model: Path) -> Path:
+        """Return the file with the tuned weights of a language model."""
+        return language_model.with_suffix(".decoder.json")
+
+    @classmethod
+    def beside(cls, language_model: Path | None, **given: Any) -> BeamOptions:
+        """Return the options that were tuned for a language model, if there are any, except for those that are given.
+
+        Args:
+            language_model: The ARPA file, or None for a search without one.
+            given: Options by name; those that are None are not given.
+
+        Raises:
+            ModelError: If the language model does not exist, or the file beside it does not have weights.
+            HFSpeechError: If a given number is out of its range.
+        """
+        chosen = {name: value for name, value in given.items() if value is not None}
+        if language_model is None:
+            if "lm_weight" in chosen:
+                raise ModelError("There is no language model that lm_weight could weigh: give one as language_model.")
+            return cls(None, **chosen)
+        if not language_model.is_file():
+            raise ModelError(f"There is no language model {language_model}: make one with hf-speech build-lm.")
+        tuned = cls(language_model)
+        if (path := cls.file(language_model)).is_file():
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                weights = {name: content[name] for name in ("lm_weight", "word_score", "beam_size")}
+                tuned = cls(language_model, phone_weight=content.get("phone_weight", 0.0), **weights)
+            except (ValueError, KeyError, TypeError) as error:
+                raise ModelError(
+                    f"{path} does not have the weights of a beam search: run hf-speech tune-decoder again."
+                ) from error
+        return dataclasses.replace(tuned, **chosen)
+
+    def save(self, **origin: str) -> Path:
+        """Write the options, and where they come from, beside the language model; return the file.
+
+        Raises:
+            ModelError: If there is no language model.
+            FileError: If the file cannot be written.
+        """
+        if self.language_model is None:
+            raise ModelError("A search without a language model has no place to be saved: give a language model.")
+        path = self.file(self.language_model)
+        write_json(path, self.describe() | origin)
+        return path
+
+    def describe(self) -> dict[str, Any]:
+        """Return the options as plain data: the language model by its name, and only what is in use."""
+        options = dataclasses.asdict(self)
+        if not self.hot_words:
+            del options["hot_words"], options["hot_word_weight"]
+        if not self.phone_weight:
+            del options["phone_weight"]
+        return options | {"language_model": None if self.language_model is None else self.language_model.name}
+
+
+def find_language_model(recognizer: Recognizer) -> Path | None:
+    """Return the language model in a model's folder or repository, or None; its weights are downloaded with it."""
+    found = [recognizer.find_file(name) for name in (LANGUAGE_MODEL, BeamOptions.file(Path(LANGUAGE_MODEL)).name)]
+    return found[0]
+
+
+__all__ = ["LANGUAGE_MODEL", "BeamOptions", "find_language_model"]

@@ -1,0 +1,82 @@
+"""The weights of a beam search with the lowest word error rate on the validation split."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from tqdm.auto import tqdm
+
+from hf_speech.decoding import Tuning, tune_decoder
+from hf_speech.errors import CorpusError
+from hf_speech.inference.beam_options import BeamOptions
+from hf_speech.inference.decoders import joint_log_probs, load_lexicon, make_search, pronounced
+from hf_speech.inference.prediction import predict
+from hf_speech.inference.pytorch import LoadedModel
+
+PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+"""All of them are tried with each pair of the other weights, at almost no cost."""
+
+
+def tune_beam(
+    loaded: LoadedModel, rows: Dataset, options: BeamOptions, progress: bool = True
+) -> tuple[BeamOptions, Tuning]:
+    """Find the weights of a beam search with the lowest word error rate on a split, which must not be the test split.
+
+    Args:
+        loaded: A recognizer.
+        rows: The validation split.
+        options: The language model and the size of the beam.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The options with the best weights, and all trials.
+
+    Raises:
+        CorpusError: If the split is empty.
+    """
+    if not rows:
+        raise CorpusError(
+            "There is no validation split to find the weights on: give the corpus one, such as by "
+            "--validation_fraction 0.1, or give the weights yourself."
+        )
+    references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
+    num_tokens, lexicon = len(loaded.tokens), load_lexicon(loaded)
+    utterances = [
+        np.split(joint_log_probs(prediction), [num_tokens], axis=1)
+        for prediction in predict(loaded, rows["audio"], progress=progress)
+    ]
+    phone_weights = PHONE_WEIGHTS if lexicon is not None else (0.0,)
+    chosen: dict[tuple[float, float], float] = {}  # the best phone weight for each pair of the others
+    bar = tqdm(desc="Tuning", unit="pair of weights", disable=not progress, leave=False)
+
+    def measure(lm_weight: float, word_score: float) -> float:
+        search = make_search(loaded, dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score))
+        records: dict[float, list[Any]] = {weight: [] for weight in phone_weights}
+        for reference, (letters, phones) in zip(references, utterances, strict=True):
+            candidates = search.candidates(letters)
+            texts, scores = list(candidates), np.array(list(candidates.values()))
+            added = pronounced(lexicon, phones, texts) if lexicon is not None else 0.0
+            for weight in phone_weights:
+                text = texts[int(np.argmax(scores + weight * added))]
+                records[weight].append(loaded.task.score(reference, {"prediction": text, "probability": 1.0}))
+        errors = [
+            float(loaded.task.metrics_from_counts(loaded.task.tally(records[weight]).sum(axis=0))["wer"])
+            for weight in phone_weights
+        ]
+        lowest = [weight for weight, error in zip(phone_weights, errors, strict=True) if error == min(errors)]
+        chosen[lm_weight, word_score] = lowest[len(lowest) // 2]
+        bar.update()
+        bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{min(errors):.2%}")
+        return min(errors)
+
+    with bar:
+        tuning = tune_decoder(measure)
+    pair = (tuning.best.lm_weight, tuning.best.word_score)
+    best = dataclasses.replace(options, lm_weight=pair[0], word_score=pair[1], phone_weight=chosen[pair])
+    return best, tuning
+
+
+__all__ = ["PHONE_WEIGHTS", "tune_beam"]
