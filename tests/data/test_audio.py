@@ -16,7 +16,8 @@ import soundfile
 import torch
 
 from hf_speech.data import audio
-from hf_speech.data.audio import SteadyStream, audio_info, read_audio, resample
+from hf_speech.data.audio import audio_info, read_audio, resample
+from hf_speech.data.streams import SteadyStream
 from hf_speech.errors import AudioError
 
 RATE = 16_000
@@ -172,9 +173,9 @@ def test_hundreds_of_channels_are_refused(tmp_path, read):
 def test_more_samples_than_fit_into_memory_are_refused(tmp_path, monkeypatch, make_tone):
     soundfile.write(tmp_path / "a.flac", np.stack([make_tone(0.1)] * 2, axis=1), RATE)
     monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
-    monkeypatch.setattr(audio, "MOST_SAMPLES", 3200)
+    monkeypatch.setattr(audio, "MAX_SAMPLES", 3200)
     assert len(read_audio(tmp_path / "a.flac", RATE)) == 1600
-    monkeypatch.setattr(audio, "MOST_SAMPLES", 3199)
+    monkeypatch.setattr(audio, "MAX_SAMPLES", 3199)
     with pytest.raises(AudioError, match="holds more than 3,199 samples: cut it"):
         read_audio(tmp_path / "a.flac", RATE)
 
@@ -185,7 +186,7 @@ def test_an_unknown_length_is_counted_without_keeping_the_samples(tmp_path, monk
     content[21] &= 0xF0
     content[22:26] = bytes(4)
     monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
-    monkeypatch.setattr(audio, "_read_whole", None)
+    monkeypatch.setattr(audio, "read_blocks", None)
     assert audio_info(bytes(content)).duration == pytest.approx(0.5)
 
 

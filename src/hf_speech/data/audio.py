@@ -4,8 +4,10 @@ Decisions:
 - soundfile (libsndfile) decodes: its wheel reads wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg.
   torchcodec is asked only for what libsndfile does not recognize, and only where it is installed.
 - What is not whole is refused: a file that holds fewer samples than its header promises is truncated.
-- Memory is taken for samples that were decoded, never for those that a header announces.
-- Channels are averaged, integers are scaled by their full scale, rates are changed by soxr (high quality).
+- Everything is decoded, averaged and resampled block by block: memory is taken for the mono samples at the wanted rate,
+  and never for what a header announces.
+- Channels are averaged, integers are scaled by their full scale, rates are changed by soxr (high quality). Channels
+  that cancel each other out, and floats that were never scaled, are refused: they cannot be what was recorded.
 - Nothing here knows about corpora; `inspection` turns the errors of this file into counts.
 """
 
@@ -24,23 +26,25 @@ import numpy as np
 import soundfile
 import soxr
 
+from hf_speech.common.text import printable
 from hf_speech.data.headers import BadAudio, check_header, describe_unknown
+from hf_speech.data.mixing import Mixer
+from hf_speech.data.streams import SteadyStream
 
 # A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
 AudioSource = str | os.PathLike | bytes | Mapping
 
 # Outside these a "sampling rate" is a mistake (a duration, a frame rate, a sample count).
-LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+MIN_RATE, MAX_RATE = 1_000, 768_000
 
-MOST_CHANNELS = 64
+MAX_CHANNELS = 64
 
-# Full scale is 1, or 2**31 in a file that holds integers as floats. The spectrum of more could be infinite.
-HIGHEST_SAMPLE = 1e10
-
-# Of all channels, 4 GiB: 18 hours at 16 kHz. A megabyte of compressed silence can hold as much.
-MOST_SAMPLES = 1 << 30
+# Of all channels: 18 hours at 16 kHz. A megabyte of compressed silence can hold as much.
+MAX_SAMPLES = 1 << 30
 
 BLOCK_SAMPLES = 1 << 20
+# libsndfile reads what is left of such a file when it is truncated, and `headers` does not know them.
+_UNCHECKED_FORMATS = ("AVR", "IRCAM", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "WVE", "XI")
 _MP3_OVERLAP = 2304  # the frames of an mp3 overlap: a whole file may lack one or two of 1152 samples
 _UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 of a flac stream that does not know its length
 
@@ -62,7 +66,7 @@ class AudioInfo:
     format: str
 
 
-def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
+def read_audio(source: AudioSource, sampling_rate: int, max_seconds: float | None = None) -> np.ndarray:
     """Read a sound as mono samples at a given rate.
 
     Args:
@@ -70,23 +74,59 @@ def read_audio(source: AudioSource, sampling_rate: int) -> np.ndarray:
             `{"array", "sampling_rate"}` ("raw" is accepted for "array"), in which the array is `(samples,)`,
             `(channels, samples)` or `(samples, channels)`, floating point or 8/16/32-bit integers.
         sampling_rate: The wanted rate in Hz.
+        max_seconds: Length from which on a sound is refused, before the rest of it takes memory.
 
     Returns:
         Float32 array `(samples,)`, finite and not empty; integers at full scale are at -1 and 1.
 
     Raises:
-        BadAudio: If the sound is missing, empty, truncated, unreadable or not finite.
+        BadAudio: If the sound is missing, empty, truncated, unreadable, not finite, not scaled or too long.
+    """
+    blocks, count = [], 0
+    for block in read_blocks(source, sampling_rate):
+        blocks.append(block)
+        count += len(block)
+        if max_seconds is not None and count > max_seconds * sampling_rate:
+            raise BadAudio(
+                f"{source_name(source)} lasts more than {max_seconds:,.0f} s, the longest that is read as one "
+                "utterance: cut it into utterances.",
+                "too long",
+            )
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def read_blocks(source: AudioSource, sampling_rate: int, seconds: float | None = None) -> Iterator[np.ndarray]:
+    """Yield a sound from its beginning in blocks `(samples,)` as `read_audio` reads it, without keeping them.
+
+    Args:
+        source: As for `read_audio`.
+        sampling_rate: The wanted rate in Hz.
+        seconds: Most seconds of a block; decoded arrays are one block.
+
+    Raises:
+        BadAudio: As of `read_audio`; what is wrong with the end is known at the end.
     """
     _check_rate(sampling_rate, "the wanted audio")
-    samples, rate, name = _decode(source)
-    if samples.size == 0:
-        raise BadAudio(f"{name} holds no samples (0 s): record or download it again.", "empty")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    check_finite(mono, name)
-    mono = resample(mono, rate, sampling_rate)
-    if mono.size == 0:
-        raise BadAudio(f"{name} is too short: its {len(samples)} samples are none at {sampling_rate} Hz.", "too short")
-    return mono
+    mixer = Mixer(source_name(source))
+    given = yielded = 0
+    resampler: Any = None
+    for channels, rate in _decode(source, seconds):
+        if rate != sampling_rate and resampler is None:
+            resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32", quality="HQ")
+        given += len(channels)
+        mono = mixer.mix(channels)
+        block = mono if resampler is None else resampler.resample_chunk(mono)
+        if len(block):
+            yielded += len(block)
+            yield block
+    mixer.check_whole()
+    if given == 0:
+        raise BadAudio(f"{mixer.name} holds no samples (0 s): record or download it again.", "empty")
+    if resampler is not None and len(block := resampler.resample_chunk(np.zeros(0, np.float32), last=True)):
+        yielded += len(block)
+        yield block
+    if yielded == 0:
+        raise BadAudio(f"{mixer.name} is too short: its {given} samples are none at {sampling_rate} Hz.", "too short")
 
 
 def audio_info(source: AudioSource) -> AudioInfo:
@@ -99,17 +139,16 @@ def audio_info(source: AudioSource) -> AudioInfo:
         BadAudio: If the sound is missing, empty, truncated by its header, or of an unknown format.
     """
     if _is_decoded(source):
-        samples, rate, _ = _from_mapping(source)
+        samples, rate = _from_mapping(source)
         return AudioInfo(len(samples) / rate, rate, samples.shape[1], "array")
     stream, name = _open(source)
     with stream:
-        check_header(stream, name)
         try:
-            with soundfile.SoundFile(SteadyStream(stream)) as sound:
-                check_sound(sound, name)
+            with soundfile.SoundFile(SteadyStream(check_header(stream, name))) as sound:
+                _check_sound(sound, name)
                 rate, frames = sound.samplerate, sound.frames
                 if frames > _UNKNOWN_FRAMES:
-                    frames = sum(len(block) for block in _blocks(sound))
+                    frames = sum(len(block) for block in _blocks(sound, BLOCK_SAMPLES))
                 return AudioInfo(frames / rate, rate, sound.channels, f"{sound.format} {sound.subtype}")
         except (soundfile.SoundFileError, TypeError) as error:
             samples, rate = _decode_unrecognized(stream, name, error)
@@ -135,120 +174,72 @@ def source_name(source: AudioSource) -> str:
     """What an error calls a source: its path, or what it is."""
     if isinstance(source, Mapping):
         if source.get("path"):
-            return str(source["path"])
+            return printable(str(source["path"]))
         return "the array" if _is_decoded(source) else f"a sound of {len(source.get('bytes') or b'')} bytes"
     if isinstance(source, bytes | bytearray | memoryview):
         return f"a sound of {len(source)} bytes"
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
+    return printable(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
 
 
 def _is_decoded(source: AudioSource) -> bool:
     return isinstance(source, Mapping) and ("array" in source or "raw" in source)
 
 
-def _decode(source: AudioSource) -> tuple[np.ndarray, int, str]:
-    """Decode any source to float32 `(samples, channels)`, its rate in Hz, and its name."""
+def _decode(source: AudioSource, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:
+    """Decode any source: blocks of float32 `(samples, channels)`, each with the rate in Hz."""
     if _is_decoded(source):
-        return _from_mapping(source)
+        yield _from_mapping(source)
+        return
     stream, name = _open(source)
     with stream:
-        check_header(stream, name)
         try:
-            sound = soundfile.SoundFile(SteadyStream(stream))
+            sound = soundfile.SoundFile(SteadyStream(check_header(stream, name)))
         except (soundfile.SoundFileError, TypeError) as error:  # TypeError: headerless, named .raw
-            return *_decode_unrecognized(stream, name, error), name
+            yield _decode_unrecognized(stream, name, error)
+            return
         with sound:
-            check_sound(sound, name)
+            _check_sound(sound, name)
+            rate, count = sound.samplerate, 0
+            size = BLOCK_SAMPLES if seconds is None else min(BLOCK_SAMPLES, round(seconds * rate) * sound.channels)
             try:
-                samples = _read_whole(sound, name)
+                for block in _blocks(sound, size):
+                    count += len(block)
+                    if count * sound.channels > MAX_SAMPLES:
+                        raise BadAudio(
+                            f"{name} holds more than {MAX_SAMPLES:,} samples: cut it into shorter recordings."
+                        )
+                    yield block, rate
             except soundfile.SoundFileError as error:
                 raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
-            promised, rate = sound.frames, sound.samplerate
-        if promised < _UNKNOWN_FRAMES and len(samples) < promised - _MP3_OVERLAP:
-            raise BadAudio(
-                f"{name} is truncated: its header promises {promised} samples and holds {len(samples)}; get it again."
-            )
-        return samples, rate, name
+            if count < sound.frames - _MP3_OVERLAP and sound.frames < _UNKNOWN_FRAMES:
+                raise BadAudio(
+                    f"{name} is truncated: its header promises {sound.frames} samples and holds {count}; get it again.",
+                    "truncated",
+                )
 
 
-def check_sound(sound: soundfile.SoundFile, name: str) -> None:
-    """Refuses a sound of an impossible rate or number of channels, before memory is taken for it.
-
-    Args:
-        sound: An open sound file.
-        name: What the error calls it.
-
-    Raises:
-        BadAudio: If its rate or the number of its channels is out of range.
-    """
-    _check_rate(sound.samplerate, name)
-    if sound.channels > MOST_CHANNELS:
-        raise BadAudio(f"{name} has {sound.channels} channels: give at most {MOST_CHANNELS}.")
-
-
-def check_finite(samples: np.ndarray, name: str) -> None:
-    """Refuses samples that are no sound.
-
-    Args:
-        samples: `(samples,)`.
-        name: What the error calls them.
-
-    Raises:
-        BadAudio: If some are NaN, infinite, or so large that their spectrum would be.
-    """
-    # NaN is not smaller than anything, and whatever is compared with it becomes NaN.
-    if samples.size and not max(samples.max(), -samples.min()) < HIGHEST_SAMPLE:
-        bad = int(np.count_nonzero(~(np.abs(samples) < HIGHEST_SAMPLE)))
+def _check_sound(sound: soundfile.SoundFile, name: str) -> None:
+    """Refuse a sound of an impossible rate, number of channels or format, before memory is taken for it."""
+    if sound.format in _UNCHECKED_FORMATS:
         raise BadAudio(
-            f"{name} is not finite: {bad} of its {samples.size} samples are NaN, infinite or absurdly large; "
-            "write it again.",
-            "not finite",
+            f"{name} is a file of the format {sound.format}, of which it cannot be told whether it is whole: convert "
+            "it to wav or flac."
         )
+    _check_rate(sound.samplerate, name)
+    if sound.channels > MAX_CHANNELS:
+        raise BadAudio(f"{name} has {sound.channels} channels: give at most {MAX_CHANNELS}.")
 
 
-def _read_whole(sound: soundfile.SoundFile, name: str) -> np.ndarray:
-    """Read all samples `(samples, channels)`."""
-    blocks, count = [], 0
-    for block in _blocks(sound):
-        blocks.append(block)
-        count += block.size
-        if count > MOST_SAMPLES:
-            raise BadAudio(f"{name} holds more than {MOST_SAMPLES:,} samples: cut it into shorter recordings.")
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-
-def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Read by blocks `(samples, channels)`, since a header's count may be unknown or a lie."""
+def _blocks(sound: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
+    """Read by blocks `(samples, channels)` of at most `size` numbers, since a header's count may be wrong."""
     if sound.frames > _UNKNOWN_FRAMES:
         sound.seekable = lambda: False  # soundfile seeks after each read, which fails at an unknown end
-    size = BLOCK_SAMPLES // sound.channels
+    frames = max(1, size // sound.channels)
     while True:
-        block = sound.read(size, dtype="float32", always_2d=True)
+        block = sound.read(frames, dtype="float32", always_2d=True)
         yield block
-        if len(block) < size:
+        if len(block) < frames:
             return
-
-
-class SteadyStream:
-    """A stream that stays where it is when a damaged header sends the decoder to before its beginning.
-
-    Python's own streams raise an error then, which cannot pass through libsndfile: it would be printed as a traceback.
-
-    Args:
-        stream: A seekable stream.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.tell = stream.tell
-        self.readinto = stream.readinto  # type: ignore[attr-defined]
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Goes to a place, if there is such a place; returns where the stream is."""
-        try:
-            return self._stream.seek(offset, whence)
-        except (OSError, ValueError, OverflowError):
-            return self._stream.tell()
 
 
 def _open(source: AudioSource) -> tuple[BinaryIO, str]:
@@ -279,8 +270,8 @@ def _open(source: AudioSource) -> tuple[BinaryIO, str]:
         raise BadAudio(f"{name} cannot be opened: {error}.", "missing") from error
 
 
-def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
-    """Take decoded samples out of `{"array" or "raw", "sampling_rate"}`, as float32 `(samples, channels)`."""
+def _from_mapping(source: Any) -> tuple[np.ndarray, int]:
+    """Take decoded samples out of `{"array" or "raw", "sampling_rate"}`: float32 `(samples, channels)`, rate in Hz."""
     name = source_name(source)
     rate = source.get("sampling_rate")
     if rate is None:
@@ -302,9 +293,9 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int, str]:
         array = array[:, None]
     elif array.shape[0] < array.shape[1]:  # the shorter side is the channels
         array = array.T
-    if array.shape[1] > MOST_CHANNELS:
+    if array.shape[1] > MAX_CHANNELS:
         raise BadAudio(f"{name} has {array.shape[1]} channels: give samples, not a spectrogram.")
-    return _to_float32(array, name), rate, name
+    return _to_float32(array, name), rate
 
 
 def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
@@ -323,9 +314,9 @@ def _check_rate(rate: Any, name: str) -> int:
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not number or rate != rate or rate in (float("inf"), float("-inf")) or int(rate) != rate:
         raise BadAudio(f"{name} has the sampling rate {rate!r}: give a whole number of Hz, such as 16000.")
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+    if not MIN_RATE <= rate <= MAX_RATE:
         raise BadAudio(
-            f"{name} has a sampling rate of {int(rate)} Hz, outside {LOWEST_RATE} to {HIGHEST_RATE} Hz: "
+            f"{name} has a sampling rate of {int(rate)} Hz, outside {MIN_RATE} to {MAX_RATE} Hz: "
             "give the true one, such as 16000."
         )
     return int(rate)

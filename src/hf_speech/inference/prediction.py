@@ -26,6 +26,8 @@ from hf_speech.inference.recognizer import Model
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
+# Longer sounds are no utterances, and recurrent layers would take gigabytes for them.
+MAX_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class _Utterance:
 
 def _read(index: int, source: AudioSource, sampling_rate: int) -> _Utterance:
     started = time.perf_counter()
-    samples = read_audio(source, sampling_rate)
+    samples = read_audio(source, sampling_rate, MAX_SECONDS)
     return _Utterance(index, source_name(source), samples, time.perf_counter() - started)
 
 

@@ -17,20 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
 
-from hf_speech.data.audio import (
-    BLOCK_SAMPLES,
-    AudioSource,
-    BadAudio,
-    SteadyStream,
-    audio_info,
-    check_finite,
-    check_sound,
-    read_audio,
-    source_name,
-)
+from hf_speech.data.audio import AudioSource, audio_info, read_audio, read_blocks, source_name
 
 LONG_SECONDS = 20.0
 """Longer sounds are normalized as recordings, not as utterances."""
@@ -41,7 +29,6 @@ _RANK = 5
 _LOUD_DECIBELS = 20.0
 _MAX_RANGE_DECIBELS = 30.0
 _BLOCK_SECONDS = 10
-_MP3_OVERLAP = 2304  # a complete mp3 may lack one or two frames of 1152 samples
 
 
 @dataclass(frozen=True)
@@ -89,33 +76,7 @@ class Recording:
         if self.samples is not None:
             yield self.samples
         elif self.path is not None:
-            try:
-                with self.path.open("rb") as stream, soundfile.SoundFile(SteadyStream(stream)) as sound:
-                    yield from self._decoded(sound)
-            except soundfile.SoundFileError as error:
-                raise BadAudio(f"{self.name} is damaged ({error}): get it again.") from error
-
-    def _decoded(self, sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
-        check_sound(sound, self.name)
-        rate, size = sound.samplerate, min(_BLOCK_SECONDS * sound.samplerate, BLOCK_SAMPLES // sound.channels)
-        stream = soxr.ResampleStream(rate, self.sampling_rate, 1, dtype="float32", quality="HQ")
-        count, promised = 0, round(self.seconds * rate)
-        if sound.frames != promised:
-            sound.seekable = lambda: False  # soundfile seeks after each read, which fails at an unknown end
-        while True:
-            block = sound.read(size, dtype="float32", always_2d=True).mean(axis=1)
-            count += len(block)
-            check_finite(block, self.name)
-            last = len(block) < size
-            piece = block if rate == self.sampling_rate else stream.resample_chunk(block, last=last)
-            if len(piece):
-                yield piece
-            if last:
-                break
-        if count < promised - _MP3_OVERLAP:
-            raise BadAudio(
-                f"{self.name} is truncated: its header promises {promised} samples, and it holds {count}; get it again."
-            )
+            yield from read_blocks(self.path, self.sampling_rate, _BLOCK_SECONDS)
 
 
 def fit_extractor(feature_extractor: Any, recording: Recording) -> Any:
