@@ -19,6 +19,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from hf_speech.common.files import replacing
+from hf_speech.common.fonts import any_script
+
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 INK, FAINT, PAPER = "#1F2937", "#6B7280", "#FFFFFF"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#F2F7FB", "#8FC1E3", BLUE])
@@ -32,7 +35,7 @@ BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "model_prepa
 def plot_confusion_matrix(
     names: Sequence[str], counts: np.ndarray, path: str | Path, title: str = "Confusion matrix"
 ) -> None:
-    """Draws what was taken for what: utterances, and their share of the row, that is of the reference.
+    """Draws what was predicted as what: utterances, and their share of the row, that is of the reference.
 
     Args:
         names: Names of the classes.
@@ -216,10 +219,10 @@ def headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure as PNG, its axes in the colors of the house."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     for axes in figure.axes:
         axes.xaxis.label.set_color(INK)
         axes.yaxis.label.set_color(INK)
         axes.tick_params(labelcolor=INK, color=FAINT)
     # "tight" lets the canvas grow around long class names and titles: nothing is ever clipped.
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.18, facecolor=PAPER)
+    with any_script(figure), replacing(path) as part:
+        figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.18, facecolor=PAPER)
