@@ -52,7 +52,7 @@ def test_logits_and_diverged_models_are_refused():
             check_log_probs(np.full((4, 3), logit))
     log_probs = np.log(np.full((4, 3), 1 / 3))
     log_probs[2, 1] = np.nan
-    with pytest.raises(HFSpeechError, match="train the model anew"):
+    with pytest.raises(HFSpeechError, match="train the model again"):
         check_log_probs(log_probs)
 
 

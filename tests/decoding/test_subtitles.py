@@ -6,9 +6,11 @@ import html
 import json
 import random
 import re
+from itertools import pairwise
 
 import pytest
 
+from hf_speech.common.text import column_width
 from hf_speech.decoding.hypothesis import Word
 from hf_speech.decoding.subtitles import Cue, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import HFSpeechError
@@ -31,6 +33,37 @@ def test_words_fill_the_lines_of_a_cue():
 def test_a_longer_word_has_its_line_alone():
     cues = make_cues(speak("an incomprehensible-word it is"), max_line_length=8, max_lines=3)
     assert [cue.lines for cue in cues] == [("an", "incomprehensible-word", "it is")]
+
+
+@pytest.mark.parametrize(
+    ("letters", "columns"),
+    [("今天天气真好我们去公园吧", 2), ("ขอบคุณครับสวัสดี", 1), ("これはテストです", 2), ("ﾃｽﾄﾃﾞｽ", 1)],
+)
+def test_scripts_without_spaces_fill_lines_and_time(letters: str, columns: int):
+    """One long word of a minute: lines of 42 columns, no cue over 7 s, and always something on the screen."""
+    text = letters * 100
+    cues = make_cues([Word(text, 5.0, 65.0, 0.9)])
+    lines = [line for cue in cues for line in cue.lines]
+    assert "".join(lines) == text
+    assert max(column_width(line) for line in lines) in range(42 - 2 * columns, 43)
+    assert max(len(cue.lines) for cue in cues) <= 2
+    assert max(cue.end - cue.start for cue in cues) <= 7000
+    assert cues[0].start == 5000
+    assert all(after.start - before.end <= 1 for before, after in pairwise(cues))
+    assert cues[-1].end == 65_000
+
+
+def test_lines_are_measured_in_columns():
+    words = speak("東京 と 大阪 a\u0301b")
+    assert make_cues(words, max_line_length=7, min_duration=0)[0].lines == ("東京 と", "大阪 a\u0301b")
+    cues = make_cues(words, max_line_length=6, min_duration=0)
+    assert [cue.lines for cue in cues] == [("東京", "と"), ("大阪", "a\u0301b")]
+
+
+def test_a_pause_inside_a_word_ends_a_cue():
+    tokens = (("今", 1.0, 1.1), ("天", 1.2, 1.3), ("好", 9.0, 9.1))
+    cues = make_cues([Word("今天好", 1.0, 9.1, 0.9, tokens)])
+    assert cues == [Cue(1000, 1800, ("今天",)), Cue(9000, 9800, ("好",))]
 
 
 def test_a_pause_ends_a_cue_and_a_shorter_one_does_not():

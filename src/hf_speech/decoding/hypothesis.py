@@ -1,19 +1,18 @@
-"""What every decoder gives, and the two conversions they share: checked log-probabilities in, words with times out.
+"""The result of every decoder, and two conversions: checked log-probabilities in, words with times out.
 
 Frames are counted from 0, spans end before their `end`, times are seconds from the start of the sound. All scores are
 natural logarithms.
 
-How sure a model is of a word is the probability of its least certain token, and of a token the highest probability
-that any of its frames gives it. The highest, because CTC shares the frames around a spike with the blank without any
-doubt about the token; the least certain, because one wrong letter makes a wrong word, however sure the others are, and
-because a product or mean would punish or hide it by the length of the word. It is the model's own opinion, and says
-nothing of letters that it missed.
+The confidence of a word is the probability of its least certain token, and that of a token its highest probability in
+any of its frames. The highest, because CTC shares the frames around a spike with the blank without any doubt about the
+token; the least certain, because one wrong letter makes a wrong word, however certain the others are, while a product
+or mean would depend on the length of the word. It does not account for letters that the model missed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 BLANK = 0
 WORD_DELIMITER = "|"
-# What a model calls impossible stays finite, so that impossible paths can still be compared.
+# Probabilities of 0 stay finite, so that impossible paths can still be compared.
 FLOOR = -1e4
 
 LogProbs: TypeAlias = "np.ndarray | torch.Tensor"
@@ -51,28 +50,35 @@ class TokenSpan:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word in time.
+    """A word with times.
 
     Attributes:
         text: The word.
         start: Start of its first token's first frame, in seconds.
         end: End of its last token's last frame, in seconds.
         confidence: The probability of its least certain token, between 0 and 1.
+        tokens: Text, start and end of each token, if they are known.
     """
 
     text: str
     start: float
     end: float
     confidence: float
+    tokens: tuple[tuple[str, float, float], ...] = field(default=(), compare=False, repr=False)
+
+    def shift(self, seconds: float) -> Word:
+        """Return the word some seconds later."""
+        tokens = tuple((text, start + seconds, end + seconds) for text, start, end in self.tokens)
+        return replace(self, start=self.start + seconds, end=self.end + seconds, tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What a decoder takes for said.
+    """The result of a decoder.
 
     Attributes:
-        text: The words, separated by blanks.
-        score: Natural logarithm of what the decoder maximizes; it says what that is.
+        text: The words, separated by spaces.
+        score: Natural logarithm of what the decoder maximizes; see there.
         words: The words with times and confidences.
         tokens: The tokens with frames, word delimiters included.
     """
@@ -89,11 +95,11 @@ def make_hypothesis(
     """Join tokens into words.
 
     Args:
-        spans: The tokens in time.
+        spans: The tokens in order.
         score: The decoder's score.
         tokens: The string of each token id.
-        seconds_per_frame: Time from a frame to the next, such as 0.04.
-        word_delimiter: The token between words; any number of them in a row separate just as one.
+        seconds_per_frame: Time from one frame to the next, such as 0.04.
+        word_delimiter: The token between words; several in a row count as one.
     """
     groups = groupby(spans, key=lambda span: tokens[span.id] == word_delimiter)
     words = tuple(_join(list(group), tokens, seconds_per_frame) for is_delimiter, group in groups if not is_delimiter)
@@ -106,21 +112,22 @@ def _join(spans: Sequence[TokenSpan], tokens: Sequence[str], seconds_per_frame: 
         start=spans[0].start * seconds_per_frame,
         end=spans[-1].end * seconds_per_frame,
         confidence=min(span.probability for span in spans),
+        tokens=tuple((tokens[span.id], span.start * seconds_per_frame, span.end * seconds_per_frame) for span in spans),
     )
 
 
 def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.ndarray:
-    """Log-probabilities as NumPy, made sure to be what they should be.
+    """Check log-probabilities and return them as NumPy.
 
     Args:
-        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`, on any device, of any float type.
-        num_tokens: How many tokens there are to be, if known.
+        log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`, on any device, of any float type.
+        num_tokens: The number of tokens, if known.
 
     Returns:
         Float32 `(frames, tokens)`, on the CPU, not below `FLOOR`.
 
     Raises:
-        HFSpeechError: If they have another shape, are not numbers, or not logarithms of probabilities.
+        HFSpeechError: If the shape is another one, or the values are not logarithms of probabilities.
     """
     if not isinstance(log_probs, np.ndarray) and hasattr(log_probs, "detach"):
         log_probs = log_probs.detach().float().cpu().numpy()
@@ -132,17 +139,17 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
         )
     with np.errstate(over="ignore"):
         sums = np.exp(array).sum(axis=1)
-    # Within what bfloat16 leaves of a sum of 1. A comparison with NaN is false.
+    # A sum of 1 within the precision of bfloat16. Comparisons with NaN are false.
     if not np.all(np.abs(sums - 1) < 0.1):
         raise HFSpeechError(
-            "What is to be decoded are no log-probabilities, for they do not sum to 1 in every frame: apply "
-            "log_softmax to the logits, and if there are NaNs among them, train the model anew."
+            "These are not log-probabilities, since they do not sum to 1 in every frame: apply log_softmax to the "
+            "logits, and if there are NaNs among them, train the model again."
         )
     return np.maximum(array, FLOOR)
 
 
 def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITER) -> list[int]:
-    """The token ids of a text, character by character, as a CTC model learns them.
+    """Return the token ids of a text, one for each character.
 
     Args:
         text: Words separated by whitespace.
@@ -164,5 +171,5 @@ def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITE
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """A text as a sentence about it may show it."""
+    """Shorten a text for an error message."""
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,9 +1,9 @@
-"""Long recordings a piece at a time: cut where nobody speaks, decoded apart, put together again.
+"""Decoding of long recordings in pieces: cut at pauses, decoded separately, joined again.
 
-Beam search keeps every hypothesis of every frame, and alignment a byte for each frame and letter: an hour at once is
-gigabytes of both. So a recording is cut in the middle of every pause of a second, and what is still too long in its
-longest gap. This also separates words that no delimiter does: models of short utterances have never seen a pause end,
-and say none in it. A language model takes each piece for a sentence.
+Beam search keeps every hypothesis of every frame, and alignment a byte for each frame and letter: gigabytes for an
+hour. So a recording is cut in the middle of every pause of a second, and what is still too long in its longest gap.
+This also separates words where the model writes no delimiter: models that were trained on short utterances have not
+learned to end a pause with one. A language model takes each piece for a sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from hf_speech.decoding.hypothesis import BLANK, Hypothesis
 
 PAUSE_SECONDS = 1.0
-"""No word has so long a silence in it."""
+"""Silence that is longer than any silence within a word."""
 MOST_SECONDS = 60.0
 """Length of the longest piece."""
 
@@ -34,16 +34,16 @@ def cut_at_pauses(
     """Cut a recording where its best path is silent.
 
     Args:
-        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
-        seconds_per_frame: Time from a frame to the next, such as 0.04.
+        log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
+        seconds_per_frame: Time from one frame to the next, such as 0.04.
         blank: The id of the CTC blank.
         delimiter: The id of the token between words, if there is one.
         pause_seconds: Silence that is always cut.
-        most_seconds: Length of the longest piece; what has no pause is cut in the longest silence of its second half,
-            between two words if a delimiter says that there are two.
+        most_seconds: Length of the longest piece. A longer one without a pause is cut in the longest silence of its
+            second half, between two words if there is a delimiter.
 
     Returns:
-        The first frame of each piece and the one after its last. Together they are all frames.
+        The first frame of each piece and the one after its last; the pieces cover all frames.
     """
     total = len(log_probs)
     if total == 0:
@@ -53,12 +53,12 @@ def cut_at_pauses(
     silent = (ids == blank) | delimiters
     edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
     starts, ends = edges[::2], edges[1::2]
-    # The silence before the first word and behind the last is cut from nothing.
+    # Silence before the first word and after the last one is no place to cut.
     inner = (starts > 0) & (ends < total)
     starts, ends = starts[inner], ends[inner]
     middles, lengths = (starts + ends) // 2, ends - starts
     counted = np.cumsum(delimiters)
-    # Any silence between words before any within one.
+    # Prefer any silence between words to any within a word.
     merit = lengths + total * (counted[ends - 1] > counted[starts - 1])
     cuts = [0, *middles[lengths * seconds_per_frame >= pause_seconds].tolist(), total]
     most = max(2, int(most_seconds / seconds_per_frame))
@@ -66,7 +66,7 @@ def cut_at_pauses(
     for first, last in pairwise(cuts):
         while last - first > most:
             near = np.flatnonzero((middles > first + most // 2) & (middles <= first + most))
-            # Of equally good ones the last, so that pieces are long.
+            # Of equally good places the last, so that pieces are long.
             cut = int(middles[near[::-1][merit[near[::-1]].argmax()]]) if len(near) else first + most
             pieces.append((first, cut))
             first = cut
@@ -77,13 +77,13 @@ def cut_at_pauses(
 def join_pieces(
     found: Sequence[Sequence[Hypothesis]], starts: Sequence[int], *, seconds_per_frame: float, num_best: int = 1
 ) -> list[Hypothesis]:
-    """Put together what was decoded of each piece.
+    """Join the hypotheses of all pieces.
 
     Args:
-        found: For each piece the hypotheses, at least one, the best first.
+        found: The hypotheses of each piece, at least one, the best first.
         starts: The first frame of each piece in the recording.
-        seconds_per_frame: Time from a frame to the next.
-        num_best: How many different texts of the recording to give at most.
+        seconds_per_frame: Time from one frame to the next.
+        num_best: The number of different texts to return at most.
 
     Returns:
         At least one hypothesis, the best first; a score is the sum of the pieces' scores.
@@ -103,7 +103,7 @@ def join_pieces(
             for hypotheses, index, start in zip(found, chosen, starts, strict=True)
         ]
         text = " ".join(part.text for part in parts if part.text)
-        # The same words may be shared out among the pieces in two ways: the first is the better one.
+        # The same words may be divided among the pieces in two ways: the first is the better one.
         joined.setdefault(
             text,
             Hypothesis(
@@ -117,10 +117,10 @@ def join_pieces(
 
 
 def _shift(hypothesis: Hypothesis, frames: int, seconds_per_frame: float) -> Hypothesis:
-    """A hypothesis so many frames later."""
+    """A hypothesis some frames later."""
     seconds = frames * seconds_per_frame
     return replace(
         hypothesis,
-        words=tuple(replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words),
+        words=tuple(word.shift(seconds) for word in hypothesis.words),
         tokens=tuple(replace(span, start=span.start + frames, end=span.end + frames) for span in hypothesis.tokens),
     )

@@ -1,30 +1,32 @@
-"""Words in time as subtitles: SubRip (SRT), WebVTT, and JSON for programs.
+"""Words with times as subtitles: SubRip (SRT), WebVTT, and JSON for programs.
 
-A cue is what is on the screen at once. It holds as many words as fit into its lines and its time, ends where the
-speaker pauses, stays long enough to be read, and never overlaps the next one. Times are whole milliseconds from the
-start, so that rounding cannot make cues overlap afterwards.
+A cue is what is on the screen at one time. It holds as many words as fit into its lines and its duration, ends where
+the speaker pauses, stays long enough to be read, and does not overlap the next one. Lines are measured in columns, of
+which a Chinese character takes two, and are broken at spaces, and in scripts without spaces between characters. Times
+are whole milliseconds, so that rounding cannot make cues overlap afterwards.
 """
 
 from __future__ import annotations
 
 import html
 import json
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hf_speech.common.text import column_width
 from hf_speech.decoding.hypothesis import Hypothesis, Word
+from hf_speech.decoding.line_breaks import Piece, split_word
 from hf_speech.errors import HFSpeechError
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Lines of text and when they are shown.
+    """Lines of text and the time at which they are shown.
 
     Attributes:
         start: Milliseconds from the start of the sound.
-        end: The same, always after `start` and never after the next cue's.
+        end: The same, always after `start` and never after the start of the next cue.
         lines: The text.
     """
 
@@ -42,43 +44,36 @@ def make_cues(
     min_duration: float = 0.8,
     max_pause: float = 1.5,
 ) -> list[Cue]:
-    """Share words out among cues.
+    """Divide words into cues.
 
     Args:
-        words: The words, in time.
-        max_line_length: Characters of a line; only a single word that is longer exceeds it.
+        words: The words in order.
+        max_line_length: Columns of a line. Only a single word that is longer exceeds it.
         max_lines: Lines of a cue.
-        max_duration: Seconds that a cue is shown at most.
-        min_duration: Seconds that a cue is shown at least, if the next one leaves it that long.
+        max_duration: Seconds for which a cue is shown at most.
+        min_duration: Seconds for which a cue is shown at least, unless the next one begins earlier.
         max_pause: Seconds of silence between two words that end a cue.
 
     Raises:
-        HFSpeechError: If the limits leave no room for a word.
+        HFSpeechError: If the limits leave no space for a word.
     """
     if min(max_line_length, max_lines) < 1 or not 0.001 <= max_duration >= min_duration:
         raise HFSpeechError(
             f"No subtitle fits into {max_lines} lines of {max_line_length} characters shown for {min_duration} to "
             f"{max_duration} s: allow at least a line, a character and a millisecond."
         )
-
-    def wrap(group: Sequence[Word]) -> list[str]:
-        text = " ".join(word.text for word in group)
-        return textwrap.wrap(text, max_line_length, break_long_words=False, break_on_hyphens=False)
-
-    groups: list[list[Word]] = []
-    for word in words:
-        if not word.text.strip():
-            continue
+    groups: list[list[Piece]] = []
+    for piece in _pieces(words, max_line_length, max_duration):
         fits = (
             bool(groups)
-            and word.end - groups[-1][0].start <= max_duration
-            and word.start - groups[-1][-1].end <= max_pause
-            and len(wrap([*groups[-1], word])) <= max_lines
+            and piece.end - groups[-1][0].start <= max_duration
+            and piece.start - groups[-1][-1].end <= max_pause
+            and len(_wrap([*groups[-1], piece], max_line_length)) <= max_lines
         )
         if fits:
-            groups[-1].append(word)
+            groups[-1].append(piece)
         else:
-            groups.append([word])
+            groups.append([piece])
 
     starts: list[int] = []
     for group in groups:
@@ -87,12 +82,35 @@ def make_cues(
     for index, (start, group) in enumerate(zip(starts, groups, strict=True)):
         end = max(_milliseconds(group[-1].end), start + _milliseconds(min_duration), start + 1)
         latest = starts[index + 1] if index + 1 < len(starts) else end
-        cues.append(Cue(start, min(end, start + _milliseconds(max_duration), latest), tuple(wrap(group))))
+        cues.append(
+            Cue(start, min(end, start + _milliseconds(max_duration), latest), tuple(_wrap(group, max_line_length)))
+        )
     return cues
 
 
+def _pieces(words: Iterable[Word], max_line_length: int, max_duration: float) -> Iterator[Piece]:
+    """The words, and the pieces of those that are too long for a line or for a cue."""
+    for word in words:
+        if column_width(word.text) > max_line_length or word.end - word.start > max_duration:
+            yield from split_word(word)
+        elif text := word.text.strip():
+            yield Piece(text, word.start, word.end, True)
+
+
+def _wrap(pieces: Sequence[Piece], max_line_length: int) -> list[str]:
+    """The lines of some pieces, each as long as possible."""
+    lines: list[str] = []
+    for piece in pieces:
+        longer = f"{lines[-1]}{' ' * piece.starts_word}{piece.text}" if lines else piece.text
+        if lines and column_width(longer) <= max_line_length:
+            lines[-1] = longer
+        else:
+            lines.append(piece.text)
+    return lines
+
+
 def to_srt(cues: Sequence[Cue]) -> str:
-    """Cues as a SubRip file; the format has no way to escape, so the text is as it is."""
+    """Write cues as a SubRip file. The format has no escapes: the text is written as it is."""
     blocks = (
         f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
         for number, cue in enumerate(cues, start=1)
@@ -101,7 +119,7 @@ def to_srt(cues: Sequence[Cue]) -> str:
 
 
 def to_vtt(cues: Sequence[Cue]) -> str:
-    """Cues as a WebVTT file; `&`, `<` and `>` are escaped, since it reads them as markup."""
+    """Write cues as a WebVTT file. `&`, `<` and `>`, which are markup there, are escaped."""
     blocks = (
         f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n" + html.escape("\n".join(cue.lines), quote=False) + "\n"
         for cue in cues
@@ -110,12 +128,12 @@ def to_vtt(cues: Sequence[Cue]) -> str:
 
 
 def to_json(words: Sequence[Word], *, file: str | None = None, nbest: Iterable[Hypothesis] = ()) -> str:
-    """The text, and the words with their times in seconds (to the millisecond) and confidences, as JSON.
+    """Write the text, and the words with times in seconds (to the millisecond) and confidences, as JSON.
 
     Args:
-        words: The words, in time.
-        file: The name of the sound, to be written, too.
-        nbest: Hypotheses to be written as a list with their scores, the words in each as above.
+        words: The words in order.
+        file: The name of the sound file.
+        nbest: Hypotheses to write as a list, with scores and words.
     """
     content: dict[str, Any] = {} if file is None else {"file": file}
     content |= _describe(words)
@@ -142,7 +160,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _time(milliseconds: int, point: str) -> str:
-    """`HH:MM:SS` and milliseconds after the format's decimal point; hours may have more digits."""
+    """`HH:MM:SS` and milliseconds after the decimal point of the format; hours may have more digits."""
     seconds, milliseconds = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
