@@ -50,7 +50,7 @@ def test_scripts_without_spaces_fill_lines_and_time(letters: str, columns: int):
     assert max(cue.end - cue.start for cue in cues) <= 7000
     assert cues[0].start == 5000
     assert all(after.start - before.end <= 1 for before, after in pairwise(cues))
-    assert cues[-1].end == 65_000
+    assert 65_000 <= cues[-1].end <= 65_800
 
 
 def test_lines_are_measured_in_columns():

@@ -9,6 +9,7 @@ import typer
 
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.common.reading import read_lines
 from hf_speech.errors import HFSpeechError
 
 
@@ -36,7 +37,7 @@ def build_lm(
         _, selection = load_rows(loaded, None, "train", context.args)
         sentences = loaded.task.references(selection.rows, loaded.model.config, loaded.tokenizer)
     elif text.is_file():
-        sentences = text.read_text(encoding="utf-8").splitlines()
+        sentences = read_lines(text)
     else:
         raise HFSpeechError(f"There is no text {text}: give a file with a sentence in each line, or a run folder.")
     summary = build_arpa(sentences, order, output)

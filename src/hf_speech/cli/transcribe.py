@@ -56,6 +56,7 @@ def transcribe(
     The format is plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word.
     """
     from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
+    from hf_speech.inference.transcription import transcript_files
 
     if nbest > 1 and output_format in ("srt", "vtt"):
         raise typer.BadParameter("subtitles hold one text: take --format text or json", param_hint="--nbest")
@@ -67,15 +68,18 @@ def transcribe(
     )
     if language_model is None and Path(model).is_dir() and find_language_model(recognizer):
         echo(f"note: {model} brings a language model, which --language_model auto would use.", error=True)
+    targets: list[Path | None] = [None] * len(files)
+    if output_dir is not None:
+        targets[:] = transcript_files(files, output_dir, ".txt" if output_format == "text" else f".{output_format}")
     failures = 0
-    for transcript in transcribe_files(recognizer, files, decoder=decoder, num_best=nbest):
+    transcripts = transcribe_files(recognizer, files, decoder=decoder, num_best=nbest)
+    for transcript, target in zip(transcripts, targets, strict=True):
         if transcript.error is not None:
             failures += 1
             echo(f"error: {transcript.error}", error=True)
             continue
         content = transcript.format(output_format, scores=nbest > 1)
-        if output_dir is not None:
-            target = output_dir / f"{Path(transcript.file).stem}.{'txt' if output_format == 'text' else output_format}"
+        if target is not None:
             write_text(target, content)
             echo(f"Written: {target}")
         elif output_format == "text" and len(files) > 1:

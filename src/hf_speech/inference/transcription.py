@@ -1,18 +1,22 @@
-"""From sound files to text with times: what `hf-speech transcribe` does.
+"""From sound files to text with times, as `hf-speech transcribe` does it.
 
-A recording of any length becomes log-probabilities without a seam (`recordings`), and a long one is decoded from pause
-to pause. So all that grows with it is its text and its log-probabilities, 10 to 20 MB an hour.
+The chunks of a recording of any length become log-probabilities without a seam (`chunks`), and a long recording is
+decoded from pause to pause. Memory grows only with its text and log-probabilities, 10 to 20 MB per hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from hf_speech.common.text import one_line
+from hf_speech.common.text import one_line, same_form
 from hf_speech.data.audio import AudioSource, source_name
 from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import AudioError
@@ -22,19 +26,18 @@ from hf_speech.inference.recognizer import Recognizer
 from hf_speech.inference.recordings import LONG_SECONDS, Recording
 
 FORMATS = ("text", "srt", "vtt", "json")
-"""What a transcript can be written as."""
+"""The formats of a transcript."""
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said in a file.
+    """The transcript of a file.
 
     Attributes:
         file: The file's name.
         duration: Its length in seconds.
-        hypotheses: Texts, words with times and confidences, the best first: at least one if there is no error, and
-            more where the decoder gives more.
-        error: Why it could not be read.
+        hypotheses: The best first: at least one if there is no error.
+        error: Why the file could not be read.
     """
 
     file: str
@@ -48,12 +51,12 @@ class Transcript:
         return self.hypotheses[0] if self.hypotheses else Hypothesis("", 0.0, (), ())
 
     def format(self, output_format: str = "text", scores: bool = False) -> str:
-        """The transcript as the content of a file.
+        """Return the transcript as the content of a file.
 
         Args:
             output_format: One of `FORMATS`.
-            scores: Whether all hypotheses are to be written, with their scores, and not only the best: a line
-                `SCORE<tab>TEXT` each, or the list `nbest` of the JSON. Subtitles are always of the best.
+            scores: Whether to write all hypotheses with their scores, as lines `SCORE<tab>TEXT` or as the list `nbest`
+                in the JSON. Subtitles are always of the best one.
         """
         if output_format == "srt":
             return to_srt(make_cues(self.hypothesis.words))
@@ -76,22 +79,22 @@ def transcribe_files(
     overlap_seconds: float = OVERLAP_SECONDS,
     progress: bool = True,
 ) -> Iterator[Transcript]:
-    """Transcribes sounds one after the other.
+    """Transcribe sounds one after the other.
 
     Args:
         recognizer: A recognizer, from `load_model`, or an exported one.
         sources: Files, or other sounds that `read_audio` reads.
-        decoder: What makes text of log-probabilities; the best path if not given.
-        num_best: How many hypotheses to give of each sound at most; the best path is only one.
-        chunk_seconds: Length of the chunks in which a long recording is heard.
-        overlap_seconds: How much of a chunk's either end is only heard as surroundings.
+        decoder: The decoder; greedy if None.
+        num_best: The number of hypotheses to return for each sound at most; greedy decoding gives only one.
+        chunk_seconds: Length of the chunks of a long recording.
+        overlap_seconds: Context at either end of a chunk, which is computed and discarded.
         progress: Whether to show a progress bar over the seconds of each recording.
 
     Yields:
         A transcript for each sound; one that cannot be read has an error instead of text.
 
     Raises:
-        ModelError: If the model is no recognizer.
+        ModelError: If the model is not a recognizer.
     """
     decode = decoder or greedy_decoder(recognizer)
     frame = seconds_per_frame(recognizer)
@@ -107,6 +110,48 @@ def transcribe_files(
         else:
             found = decode(log_probs, frame, num_best)
         yield Transcript(recording.name, recording.seconds, tuple(found))
+
+
+def transcript_files(sources: Sequence[str | Path], folder: Path, suffix: str) -> list[Path]:
+    """Return a file in a folder for the transcript of each sound file, with as short a name as tells them apart.
+
+    That is the name of the sound file without its suffix, with its suffix if that is not enough, and else with the
+    names of as many parent folders as needed. Names are compared as file systems do that ignore case.
+
+    Args:
+        sources: The sound files. One that is given twice gets one transcript.
+        folder: The folder of the transcripts.
+        suffix: The suffix of the transcripts, such as ".srt".
+
+    Raises:
+        AudioError: If a transcript would replace one of the sound files.
+    """
+    paths = [Path(os.path.abspath(source)) for source in sources]
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for parts in range(max((len(path.parts) for path in paths), default=0)):
+        candidates = {
+            path: "-".join(path.parts[1:][-parts:]) if parts else path.stem for path in paths if path not in names
+        }
+        counts = Counter(map(_key, candidates.values()))
+        names |= {
+            path: name for path, name in candidates.items() if counts[_key(name)] == 1 and _key(name) not in taken
+        }
+        taken |= set(counts)
+    for path in dict.fromkeys(paths):  # what is left differs in case only
+        if path not in names:
+            name = next(name for number in count(2) if _key(name := f"{path.stem}-{number}") not in taken)
+            names[path] = name
+            taken.add(_key(name))
+    targets = [folder / f"{names[path]}{suffix}" for path in paths]
+    for target in targets:
+        if Path(os.path.abspath(target)) in names:
+            raise AudioError(f"The transcript {target} would replace the sound file: choose another output folder.")
+    return targets
+
+
+def _key(name: str) -> str:
+    return same_form(name).casefold()
 
 
 def _decode_long(
@@ -125,4 +170,4 @@ def _decode_long(
     return join_pieces(found, [first for first, _ in pieces], seconds_per_frame=frame, num_best=num_best)
 
 
-__all__ = ["FORMATS", "Transcript", "transcribe_files"]
+__all__ = ["FORMATS", "Transcript", "transcribe_files", "transcript_files"]
