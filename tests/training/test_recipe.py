@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_speech.data.corpora import FSDD
 from hf_speech.errors import HFSpeechError, RecipeError
-from hf_speech.training import find_recipe, load_recipe
+from hf_speech.training import find_recipe, load_recipe, train
 from hf_speech.training.building import make_feature_extractor, make_model
 from hf_speech.training.recipe import parse_overrides, recipe_files
 
@@ -124,3 +124,46 @@ def test_a_recognizer_knows_of_its_deltas() -> None:
     corpus = DatasetDict(train=Dataset.from_dict({"text": ["a b"]}))
     model = make_model(recipe, extractor, corpus, recipe.task.make_tokenizer(corpus, recipe.text))
     assert (model.config.num_deltas, model.config.input_size) == (1, extractor.feature_size)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: " + "[" * 2000 + "]" * 2000, "nested too deeply"),
+        ("training: {seed: " + "{a: " * 2000 + "1" + "}" * 2000 + "}", "nested too deeply"),
+        ("training: {seed: " + "1" * 5000 + "}", "not valid YAML"),
+        ("model: {hidden_size: " + "[" * 90 + "]" * 90 + "}", "hidden_size"),
+        ("training: {seed: [" + "x, " * 30000 + "]}", "training.seed"),
+        ("name: [oops", "not valid YAML"),
+    ],
+)
+def test_recipes_that_cannot_be_read_end_in_a_short_sentence(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(tmp_path / "odd.yaml")
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "a/b", "../up", "/root", "a\\b", "x" * 300, "\u0301" * 60, "tab\t", "-r"]
+)
+def test_names_that_are_no_folder_inside_runs_are_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="cannot be that of a run folder"):
+        load_recipe("fsdd", [f"--name={name}"])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300 + ".yaml", "nul\0", "."])
+def test_recipes_of_impossible_names_are_not_there(name: str) -> None:
+    with pytest.raises(RecipeError, match="There is no recipe"):
+        load_recipe(name)
+
+
+@pytest.mark.parametrize(
+    "options", ['{"optim": "x"}', '{"lr_scheduler_kwargs": {"x": 1}}', '{"adam_beta1": 5}', '{"adam_epsilon": -1}']
+)
+def test_options_that_the_trainer_refuses_are_refused_before_the_corpus_is_read(
+    options: str, tones_recipe: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(tones_recipe, ["--training.trainer_options", options, "--data_dir", "nowhere"])
+    with pytest.raises(RecipeError, match=r"training\.trainer_options"):
+        train(recipe, tmp_path / "run")

@@ -76,9 +76,10 @@ def global_options(
 
 
 for _verb in VERBS:
-    _function = getattr(import_module(f"hf_speech.cli.{_verb}"), _verb)
+    _module = import_module(f"hf_speech.cli.{_verb}")
+    _function, _class = getattr(_module, _verb), getattr(_module, "COMMAND_CLASS", None)
     _settings = OPEN_CONTEXT if "context" in inspect.signature(_function).parameters else CONTEXT
-    app.command(name=_verb.replace("_", "-"), context_settings=_settings)(_function)
+    app.command(name=_verb.replace("_", "-"), cls=_class, context_settings=_settings)(_function)
 
 
 def main(arguments: list[str] | None = None) -> None:

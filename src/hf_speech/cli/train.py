@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from hf_speech.cli.process import command_line
 from hf_speech.common.console import echo
+from hf_speech.common.ranges import find_ranges
+
+if TYPE_CHECKING:
+    from hf_speech.training import Recipe
 
 
 def train(
@@ -45,7 +51,7 @@ def train(
         f"The model is in {result.run_dir}. Next:\n"
         f"  hf-speech {loaded.task.verb} {result.run_dir} SOUND_FILE\n"
         f"  hf-speech evaluate {result.run_dir} --split test\n"
-        f"  hf-speech train {result.run_dir / 'recipe.yaml'} --name bigger --model.hidden_size 256"
+        f"  hf-speech train {result.run_dir / 'recipe.yaml'} {_bigger(loaded)}"
     )
 
 
@@ -57,3 +63,31 @@ def _headline(run_dir: Path, metrics: Mapping[str, object], corpus: str) -> str:
     if split is None:
         return f"Not evaluated: {corpus} has neither a test nor a validation split."
     return headline(json.loads((run_dir / "evaluation" / f"{split}.json").read_text(encoding="utf-8")))
+
+
+def _bigger(recipe: Recipe) -> str:
+    """The options that make the model of a recipe bigger."""
+    size = max(2 * int(recipe.model.get("hidden_size") or 0), 256)
+    return f"--name {recipe.name}-{size} --model.hidden_size {size}"
+
+
+class TrainCommand(TyperCommand):
+    """The command, whose help lists the numbers of a recipe with their ranges."""
+
+    def format_epilog(self, context: Any, formatter: Any) -> None:
+        """Writes the list."""
+        from hf_speech.data.augmentation import Augmentation
+        from hf_speech.training.options import TrainingOptions
+
+        for section, kind in (("training", TrainingOptions), ("augmentation", Augmentation)):
+            defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+            rows = [
+                (f"--{section}.{name}", f"{range_} [default: {defaults[name]}]".replace("None", "null"))
+                for name, range_ in find_ranges(kind).items()
+            ]
+            with formatter.section(f"Numbers of the recipe's section {section}"):
+                formatter.write_dl(rows)
+        formatter.write_text("docs/recipes.md explains all keys.")
+
+
+COMMAND_CLASS = TrainCommand

@@ -14,11 +14,13 @@ import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import librosa  # Loads its parts when they are called: numba costs a second.
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+from hf_speech.common.ranges import Range, Share, check_ranges
 from hf_speech.data.audio import read_audio, resample
 from hf_speech.errors import RecipeError
 
@@ -50,40 +52,31 @@ class Augmentation:
             can keep them; null for new sounds in every epoch.
     """
 
-    probability: float = 0.8
-    joining: float = 0.0
-    speed: tuple[float, float] | None = None
-    pitch: tuple[float, float] | None = None
-    tempo: tuple[float, float] | None = None
-    silence: tuple[float, float] | None = None
-    equalizer: float | None = None
-    noise_snr: tuple[float, float] | None = None
+    probability: Share = 0.8
+    joining: Share = 0.0
+    speed: Annotated[tuple[float, float], Range(0.1, 10)] | None = None
+    pitch: Annotated[tuple[float, float], Range(-48, 48)] | None = None
+    tempo: Annotated[tuple[float, float], Range(0.1, 10)] | None = None
+    silence: Annotated[tuple[float, float], Range(-60, 60)] | None = None
+    equalizer: Annotated[float, Range(0, 60)] | None = None
+    noise_snr: Annotated[tuple[float, float], Range(-100, 200)] | None = None
     noise_folder: str | None = None
-    gain: tuple[float, float] | None = None
-    tempo_copies: list[float] | None = None
-    pitch_copies: list[float] | None = None
-    variants: int | None = None
+    gain: Annotated[tuple[float, float], Range(-100, 100)] | None = None
+    tempo_copies: Annotated[list[float], Range(0.1, 10)] | None = None
+    pitch_copies: Annotated[list[float], Range(-48, 48)] | None = None
+    variants: Annotated[int, Range(1, below=10**6)] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("probability", "joining"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RecipeError(f"augmentation.{name} must lie between 0 and 1, and {getattr(self, name)} does not.")
+        check_ranges(self, "augmentation")
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, tuple | list) or field.name.endswith("_copies"):
                 continue
             low, high = value
-            if low > high or (field.name in ("speed", "tempo") and low <= 0):
-                raise RecipeError(
-                    f"augmentation.{field.name} must be a range [low, high], low first and factors above 0; "
-                    f"{list(value)} is not."
-                )
-        if min(self.tempo_copies or [1.0]) <= 0 or [] in (self.tempo_copies, self.pitch_copies):
-            raise RecipeError(
-                "augmentation.tempo_copies must be factors above 0, and pitch_copies shifts, one or more."
-            )
-        if self.variants is not None and self.variants < 1:
-            raise RecipeError(f"augmentation.variants must be at least 1, or null, and {self.variants} is not.")
+            if low > high:
+                raise RecipeError(f"augmentation.{field.name} must be a range [low, high]; {list(value)} is not.")
+        if [] in (self.tempo_copies, self.pitch_copies):
+            raise RecipeError("augmentation.tempo_copies and pitch_copies must be null or list one value or more.")
         if self.noise_folder is not None and not self.noise_files:
             raise RecipeError(f"augmentation.noise_folder: there are no recordings in {self.noise_folder}.")
 

@@ -1,17 +1,8 @@
-"""Training: recipes, the Trainer for short utterances, and the way from the one to a run folder."""
+"""Training: recipes, the Trainer for short utterances, and the sequence from the one to a run folder.
 
-from __future__ import annotations
+Names are imported on first use: the help of the command line lists the options without importing PyTorch.
+"""
 
-from hf_speech.training.options import TrainingOptions
-from hf_speech.training.recipe import Recipe, find_recipe, load_recipe, load_rows
-from hf_speech.training.run import TrainingResult, train
+import lazy_loader
 
-__all__ = [
-    "Recipe",
-    "TrainingOptions",
-    "TrainingResult",
-    "find_recipe",
-    "load_recipe",
-    "load_rows",
-    "train",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

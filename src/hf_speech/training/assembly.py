@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback, TrainerCallback
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer_utils import has_length
 
 from hf_speech.data.dataset import SpeechCollator
 from hf_speech.data.stream import SpeechStream
@@ -29,6 +31,8 @@ from hf_speech.training.trainer import SpeechTrainer
 
 # A stream has no epochs to evaluate after: share of all steps between two evaluations.
 EVALUATIONS_OF_A_STREAM = 0.05
+# Models of this size learn little in fewer steps.
+FEW_STEPS = 200
 
 
 def make_trainer(
@@ -78,6 +82,7 @@ def make_trainer(
         compute_metrics=compute_metrics,
         preprocess_logits_for_metrics=task.preprocess_logits_for_metrics,
     )
+    _set_epochs(trainer, options.min_steps)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(ProgressReporter(str(arguments.metric_for_best_model).removeprefix("eval_")))
     trainer.add_callback(preemption)
@@ -86,6 +91,25 @@ def make_trainer(
     for callback in (*callbacks, CheckpointDigests(), preemption.stop_when_saved):
         trainer.add_callback(callback)
     return trainer
+
+
+def _set_epochs(trainer: SpeechTrainer, min_steps: int) -> None:
+    """Raises the number of epochs to reach `min_steps`, and prints a warning where there are few steps."""
+    arguments = trainer.args
+    if arguments.max_steps > 0 or not has_length(trainer.train_dataset):
+        return
+    batches = len(trainer.get_train_dataloader())
+    per_epoch = max(math.ceil(batches / arguments.gradient_accumulation_steps), 1)
+    if per_epoch * arguments.num_train_epochs < min_steps:
+        arguments.num_train_epochs = math.ceil(min_steps / per_epoch)
+    steps = math.ceil(per_epoch * arguments.num_train_epochs)
+    if process_state().is_main_process:
+        print(f"{arguments.num_train_epochs:g} epochs of {per_epoch:,} steps.")
+        if steps < FEW_STEPS:
+            print(
+                f"  warning: {steps:,} steps are few to learn from: raise training.num_train_epochs or "
+                "training.min_steps, or lower training.per_device_train_batch_size."
+            )
 
 
 def _chosen_callbacks(

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from transformers import TrainingArguments
-
+from hf_speech.common.ranges import Range, Seed, check_ranges
 from hf_speech.errors import RecipeError, nearest
+
+if TYPE_CHECKING:  # The command line's help lists these options, and imports neither.
+    from transformers import TrainingArguments
 
 
 @dataclass
@@ -21,6 +22,8 @@ class TrainingOptions:
     Args:
         num_train_epochs: Passes over the training split.
         max_steps: If positive, the number of optimizer steps, whatever num_train_epochs says.
+        min_steps: Own: optimizer steps for which num_train_epochs is raised where the training split is small; 0 for
+            none.
         per_device_train_batch_size: Utterances in a training batch on each device.
         per_device_eval_batch_size: Utterances in an evaluation batch on each device.
         eval_steps: Steps between two evaluations, and checkpoints; below 1, their share of all steps; null for each end
@@ -59,47 +62,53 @@ class TrainingOptions:
         trainer_options: Own: any further `TrainingArguments`, by name.
     """
 
-    num_train_epochs: float = 30
-    max_steps: int = -1
-    per_device_train_batch_size: int = 32
-    per_device_eval_batch_size: int = 64
-    eval_steps: float | None = None
-    gradient_accumulation_steps: int = 1
-    learning_rate: float = 2e-3
+    num_train_epochs: Annotated[float, Range(above=0, at_most=10**9)] = 30
+    max_steps: Annotated[int, Range(-1, 10**9)] = -1
+    min_steps: Annotated[int, Range(0, 10**9)] = 0
+    per_device_train_batch_size: Annotated[int, Range(1, 10**6)] = 32
+    per_device_eval_batch_size: Annotated[int, Range(1, 10**6)] = 64
+    eval_steps: Annotated[float, Range(above=0, at_most=10**9)] | None = None
+    gradient_accumulation_steps: Annotated[int, Range(1, 10**6)] = 1
+    learning_rate: Annotated[float, Range(0, 1000)] = 2e-3
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
-    warmup_steps: float = 0.1
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    seed: int = 0
+    warmup_steps: Annotated[float, Range(0, 10**9)] = 0.1
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.01
+    max_grad_norm: Annotated[float, Range(0, 10**9)] = 1.0
+    seed: Seed = 0
     bf16: bool = False
     group_by_length: bool = True
-    max_batch_seconds: float | None = None
+    max_batch_seconds: Annotated[float, Range(above=0, at_most=10**9)] | None = None
     nonfinite_loss: Literal["stop", "skip"] = "stop"
-    early_stopping_patience: int | None = None
+    early_stopping_patience: Annotated[int, Range(1, 10**9)] | None = None
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = None
-    weight_averaging: float = 0.0
-    logging_steps: int = 10
-    save_total_limit: int = 2
-    dataloader_num_workers: int = 1
+    weight_averaging: Annotated[float, Range(0, below=1)] = 0.0
+    logging_steps: Annotated[int, Range(1, 10**9)] = 10
+    save_total_limit: Annotated[int, Range(1, 10**9)] = 2
+    dataloader_num_workers: Annotated[int, Range(0, 1024)] = 1
     cache_features: bool = False
-    cpu_threads: int = 1
+    cpu_threads: Annotated[int, Range(1, 1024)] = 1
     report_to: Literal["auto", "tensorboard", "trackio", "none"] = "auto"
     gradient_histograms: bool = False
     profile: bool = False
     trainer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_ranges(self, "training")
         if self.gradient_histograms and self.report_to not in ("auto", "tensorboard"):
             raise RecipeError(
                 "training.gradient_histograms are for TensorBoard: set training.report_to to tensorboard."
             )
-        names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
-        for key in self.trainer_options:
-            if key not in names:
-                raise RecipeError(
-                    f"transformers' TrainingArguments have no {key!r} (training.trainer_options): {nearest(key, names)}"
-                )
+        if self.trainer_options:
+            from transformers import TrainingArguments
+
+            names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
+            for key in self.trainer_options:
+                if key not in names:
+                    raise RecipeError(
+                        f"transformers' TrainingArguments have no {key!r} (training.trainer_options): "
+                        f"{nearest(key, names)}"
+                    )
         if "hub_token" in self.trainer_options:  # The recipe is written into the run folder, and published.
             raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
 
@@ -138,12 +147,16 @@ class TrainingOptions:
             greater_is_better: Whether it is the better the higher it is.
             validates: Whether there is a validation split to evaluate on while training.
         """
+        import torch
+        from transformers import TrainingArguments
+
         own = {
             "group_by_length",
             "max_batch_seconds",
             "nonfinite_loss",
             "early_stopping_patience",
             "weight_averaging",
+            "min_steps",
             "cpu_threads",
             "trainer_options",
             "report_to",
@@ -176,11 +189,32 @@ class TrainingOptions:
             # TensorBoard's callback is added by hand: only so can its folder be chosen.
             "report_to": "trackio" if self.report_to == "trackio" else "none",
         }
-        return TrainingArguments(**(values | self.trainer_options))
+        try:
+            arguments = TrainingArguments(**(values | self.trainer_options))
+            _try_optimizer(arguments)
+        except (ImportError, TypeError, ValueError) as error:
+            if isinstance(error, RecipeError):
+                raise
+            reason = " ".join(str(error).split())
+            raise RecipeError(f"transformers refuses training.trainer_options: {reason}") from error
+        return arguments
+
+
+def _try_optimizer(arguments: TrainingArguments) -> None:
+    """Makes the optimizer and the schedule of one weight, which the Trainer would make after the corpus is prepared."""
+    import torch
+    from transformers import Trainer, get_scheduler
+
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer_class, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
+    optimizer = optimizer_class([weight], **options)
+    get_scheduler(arguments.lr_scheduler_type, optimizer, 1, 10, arguments.lr_scheduler_kwargs)
 
 
 def computes_bfloat16() -> bool:
     """Whether this machine has bfloat16 arithmetic: any accelerator, or a CPU with instructions for it."""
+    import torch
+
     if torch.accelerator.is_available():
         return True
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 knows less about CPUs.

@@ -22,6 +22,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from transformers import CONFIG_MAPPING, PreTrainedConfig, SequenceFeatureExtractor
 
+from hf_speech.common.ranges import check_ranges
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import CORPORA, Corpus
 from hf_speech.errors import RecipeError, nearest
@@ -32,6 +33,8 @@ from hf_speech.tasks import DEFAULT_TASK, Task, get_task
 from hf_speech.training.options import TrainingOptions
 
 DEFAULT_RECIPE = "digits"
+MAX_SHOWN = 400  # Characters of a library's message.
+MAX_NAME = 100  # Bytes: file systems allow 255, and names are put together.
 SECTIONS = ("corpus", "text", "features", "augmentation", "model", "training")
 # What the trainer works out by itself: not for a recipe to say.
 DERIVED_FEATURES = {"feature_size", "feature_mean", "feature_std", "padding_value"}
@@ -88,14 +91,16 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         RecipeError: If there is none, naming the nearest one.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
     known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipe_files()}
-    bare = str(path.with_suffix("")) if path.name else ""
+    bare = str(name).removesuffix(".yaml")
+    try:
+        if Path(name).is_file():
+            return Path(name)
+    except (OSError, ValueError):  # Too long for a path, or with a null byte.
+        bare = bare[:MAX_SHOWN]
     if bare in known:
         return known[bare]
-    raise RecipeError(f"There is no recipe {str(name)!r}: {nearest(bare, known)}")
+    raise RecipeError(f"There is no recipe {str(name)[:MAX_SHOWN]!r}: {nearest(bare, known)}")
 
 
 def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrides: Sequence[str] = ()) -> Recipe:
@@ -197,10 +202,13 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
     features, training = section("features"), TrainingOptions(**section("training"))
     task.check_features(features)
     training.check_metric(tuple(task.metrics))
+    _check_name(values["name"])
+    corpus = CORPORA[corpus_name](**section("corpus", without="name"))
+    check_ranges(corpus, "corpus")
     return Recipe(
         name=values["name"],
         task=task,
-        corpus=CORPORA[corpus_name](**section("corpus", without="name")),
+        corpus=corpus,
         text=None if task.text_options is None else task.text_options(**section("text")),
         features=features,
         augmentation=Augmentation(**section("augmentation")),
@@ -209,6 +217,16 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
         training=training,
         values=values,
     )
+
+
+def _check_name(name: str) -> None:
+    """Refuses a name that cannot be that of a folder inside of another one."""
+    allowed = name.strip() and name[0] not in ".-" and not set(name) & set('/\\:*?"<>|') and name.isprintable()
+    if not allowed or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
+        raise RecipeError(
+            f"The name {name[:MAX_NAME]!r} cannot be that of a run folder: give one of at most {MAX_NAME} bytes, "
+            "without slashes and the like, that begins with a letter or digit; --output_dir takes a path."
+        )
 
 
 def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
@@ -263,8 +281,10 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise RecipeError(f"The recipe {path} is nested too deeply: it has sections, and keys in them.") from error
+    except (yaml.YAMLError, ValueError) as error:  # Also bytes that are not UTF-8, and numbers of thousands of digits.
         raise RecipeError(f"The recipe {path} is not valid YAML: {_one_line(error)}") from error
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {path} must consist of sections ({', '.join(SECTIONS)}).")
@@ -283,8 +303,10 @@ def _full_key(key: str, valid: set[str]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """jsonargparse's and YAML's messages in the words of our own."""
+    """jsonargparse's and YAML's messages in one line and in this package's words."""
     text = " ".join(str(error).split())
+    if len(text) > MAX_SHOWN:
+        text = f"{text[:MAX_SHOWN]} ..."
     text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
     text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (\S+)", r"it must be of type \1, and \2 is not", text)
     return re.sub(

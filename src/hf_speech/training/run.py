@@ -50,16 +50,12 @@ class TrainingResult:
         num_parameters: Trainable parameters of the model.
         seconds: Wall-clock time of the training itself, that of the runs it continued included.
         metrics: The metrics of each evaluated split, `{"test": {"accuracy": 0.99, ...}}`.
-        intervals: Their 95 % intervals, `{"test": {"accuracy": (0.97, 1.0), ...}}`.
-        num_utterances: Utterances of each evaluated split.
     """
 
     run_dir: Path
     num_parameters: int
     seconds: float
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
-    num_utterances: dict[str, int] = field(default_factory=dict)
 
 
 def train(
@@ -97,6 +93,7 @@ def train(
         stack.enter_context(preemption.listening())
         checkpoint = on_main_process(state, lambda: _claim(stack, run_dir, recipe, resume, overwrite))
         _prepare_process(recipe)
+        recipe.training.training_arguments(run_dir, recipe.task.best_metric, recipe.task.greater_is_better)
         parts, report = prepare(recipe, state)
         state.wait_for_everyone()
 
@@ -204,8 +201,6 @@ def _evaluate(
         )
         report.save(result.run_dir / "evaluation" / f"{split}.json")
         result.metrics[split] = report.metrics
-        result.intervals[split] = report.confidence
-        result.num_utterances[split] = report.num_utterances
 
 
 __all__ = ["TrainingResult", "train"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import content_digest, fetch_archive
 from hf_speech.data.corpora.lines import path_key, read_lines
@@ -47,7 +48,7 @@ class AN4(ListedCorpus):
     license: ClassVar[str | None] = "free for any use, under the BSD-style terms of Carnegie Mellon University"
     language: ClassVar[str | None] = "en"
 
-    validation_fraction: float = 0.1
+    validation_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official training and test utterances, and a validation split taken out of the first."""

@@ -16,12 +16,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from tqdm.auto import tqdm
 
 from hf_speech.common.digests import digest_data
+from hf_speech.common.ranges import Range, Seed
 from hf_speech.common.text import printable
 from hf_speech.data.audio import AudioSource, audio_info
 from hf_speech.data.cache import cache_dir
@@ -92,9 +93,9 @@ class Corpus(ABC):
     language: ClassVar[str | None] = None
 
     data_dir: str | None = None
-    seed: int = 0
-    min_duration: float = 0.1
-    max_duration: float = 30.0
+    seed: Seed = 0
+    min_duration: Annotated[float, Range(0, 10**6)] = 0.1
+    max_duration: Annotated[float, Range(0, 10**6)] = 30.0
     bad_rows: Literal["refuse", "skip"] = "refuse"
 
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
@@ -58,8 +59,8 @@ class EmotionCorpus(ListedCorpus):
     split: Literal["speakers", "random"] = "speakers"
     fold: int | None = None
     num_folds: int = 5
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.1
+    test_fraction: Share = 0.1
     rename: dict[str, str] | None = None
 
     def splits(self) -> dict[str, list[Utterance]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from hf_speech.common.ranges import Share
 from hf_speech.common.text import printable
 from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible, walk_files
@@ -43,8 +44,8 @@ class Folder(OwnCorpus, ListedCorpus):
 
     title: str | None = "a folder of classes"
     speaker_pattern: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.1
+    test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The splits of the folder, completed from its training split."""

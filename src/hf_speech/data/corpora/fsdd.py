@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import content_digest, fetch_archive
 from hf_speech.data.corpora.files import visible
@@ -55,8 +56,8 @@ class FSDD(ListedCorpus):
     validation_speaker: str | None = None
     speakers: list[str] | None = None
     split: Literal["official", "random"] = "official"
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.1
+    test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official splits, or those that leave a speaker out."""

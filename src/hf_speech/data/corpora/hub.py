@@ -16,6 +16,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Iterable
 from datasets.exceptions import DatasetsError
 from tqdm.auto import tqdm
 
+from hf_speech.common.ranges import Share
 from hf_speech.common.text import same_form
 from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLIT_NAMES, SPLITS, OwnCorpus, duration_of
 from hf_speech.data.corpora.files import natural_key
@@ -74,8 +75,8 @@ class Hub(OwnCorpus):
     streaming: bool = False
     max_rows: int | None = None
     stream_train: bool = False
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.1
+    test_fraction: Share = 0.1
 
     def load(self) -> DatasetDict:
         """Load the dataset with our columns and splits."""

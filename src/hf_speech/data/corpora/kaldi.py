@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from hf_speech.common.ranges import Share
 from hf_speech.common.text import same_form
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus, OwnCorpus
 from hf_speech.data.corpora.files import find_file, visible
@@ -51,8 +52,8 @@ class Kaldi(OwnCorpus, ListedCorpus):
     validation_dir: str | None = None
     test_dir: str | None = "test"
     label_file: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.1
+    test_fraction: Share = 0.1
 
     def lexicon(self) -> Path | None:
         """`local/dict*/lexicon.txt`, where Kaldi's recipes prepare the dictionary, beside the data folders."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import visible
@@ -43,8 +44,8 @@ class LJSpeech(ListedCorpus):
     language: ClassVar[str | None] = "en"
 
     transcript: Literal["normalized", "raw"] = "normalized"
-    validation_fraction: float = 0.05
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.05
+    test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The clips of `metadata.csv`, split at random by seed."""

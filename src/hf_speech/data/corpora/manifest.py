@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hf_speech.common.ranges import Share
 from hf_speech.common.text import printable
 from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
 from hf_speech.data.corpora.files import find_file
@@ -69,8 +70,8 @@ class Manifest(OwnCorpus, ListedCorpus):
     end_column: str | None = None
     delimiter: str | None = None
     column_names: list[str] | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
+    validation_fraction: Share = 0.1
+    test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The splits of the tables, completed from the training split."""
