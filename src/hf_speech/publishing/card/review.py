@@ -82,11 +82,11 @@ def _compare(text: str, rendered: RenderedCard | None) -> list[Line]:
     """The lines of a card, and which of them are rendered."""
     front = _FRONT_MATTER.match(text)
     skipped = text.count("\n", 0, front.end()) if front else 0
-    lines = text.splitlines()[skipped:]
+    lines = text.replace("\r", "").split("\n")[skipped:]
     written = [line is None for line in rendered_lines("\n".join(lines))]
     static: dict[int, str] = {}
     if rendered is not None:
-        marked = rendered.marked.splitlines()
+        marked = rendered.marked.split("\n")
         matcher = difflib.SequenceMatcher(None, lines, [unmarked(line) for line in marked], autojunk=False)
         for block in matcher.get_matching_blocks():
             static |= {block.a + index: blanked(marked[block.b + index]) for index in range(block.size)}

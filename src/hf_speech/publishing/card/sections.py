@@ -84,10 +84,10 @@ def section(name: str, body: str) -> str:
 
 
 def rendered_lines(card: str) -> list[str | None]:
-    """The lines of a card, with None for each that is hand-written."""
+    """The lines of a card, ended by line feeds alone, with None for each that is hand-written."""
     lines: list[str | None] = []
     inside = False
-    for line in card.splitlines():
+    for line in card.split("\n"):
         marks = list(_MARK.finditer(line))
         lines.append(None if inside or marks else line)
         for match in marks:
