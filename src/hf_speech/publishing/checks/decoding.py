@@ -31,8 +31,10 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _BASE32 = re.compile(r"[A-Z2-7]{24,}={0,6}")
 _HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}[ :,]?){10,}")
 # What stands between the parts of something that was split: line ends, list markers, quotation marks, commas, pluses.
-_PART = re.compile(r"[A-Za-z0-9_./+=~:%-]+")
+_PART = re.compile(r"(?:[A-Za-z0-9_~%]|[./+-](?=[A-Za-z0-9_]))[A-Za-z0-9_./+=~:%-]*")
 _BETWEEN = re.compile(r"[\s\"'`,;\[\]()|+\\#>*&-]{1,40}")
+_PREFIX = re.compile(r"[A-Za-z0-9]{1,8}[_-]")
+_MAX_STARTS = 50
 _WORD = re.compile(r"[A-Za-z]?[a-z]*|[A-Z]*|[\d.]*")
 
 
@@ -126,20 +128,29 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
     Only parts that look like pieces of a token are joined to what stands before them: short ones, and those that mix
     letters and digits, or upper and lower case, as words do not.
     """
-    start, end = 0, 0
-    parts: list[str] = []
+    chain: list[tuple[int, str]] = []
+    end = 0
     for match in _PART.finditer(text):
-        part = match.group().strip("-.:=") if parts else match.group()
-        between = text[end : match.start()]
-        if parts and _BETWEEN.fullmatch(between) and (len(part) <= 3 or not _WORD.fullmatch(part)):
-            parts.append(part)
-        else:
-            if len(parts) > 1:
-                yield start, "".join(parts)
-            start, parts = match.start(), [match.group().lstrip("-.:=")]
+        part = match.group().strip("-.:=")
+        is_piece = bool(part) and (len(part) <= 3 or not _WORD.fullmatch(part))
+        if not (chain and is_piece and _BETWEEN.fullmatch(text[end : match.start()])):
+            yield from _suffixes(chain)
+            chain = []
+        if part:
+            chain.append((match.start(), part))
         end = match.end()
-    if len(parts) > 1:
-        yield start, "".join(parts)
+    yield from _suffixes(chain)
+
+
+def _suffixes(chain: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """The joined parts from each place where a token could begin: behind words, and at what looks like a prefix."""
+    behind_words = True
+    starts = 0
+    for index, (position, part) in enumerate(chain[:-1]):
+        if behind_words or (_PREFIX.match(part) and starts < _MAX_STARTS):
+            starts += 1
+            yield position, "".join(piece for _, piece in chain[index:])
+        behind_words = behind_words and (len(part) <= 3 or _WORD.fullmatch(part) is not None)
 
 
 __all__ = ["readings", "unescape"]
