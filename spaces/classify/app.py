@@ -2,94 +2,92 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
-from serving import Settings, Visits, examples, for_page, for_programs, serve  # Sets what gradio reads when imported.
+if not Path(__file__).with_name("serving.py").is_file():  # In a checkout: publishing copies these files here.
+    sys.path += [str(Path(__file__).resolve().parents[1] / "common"), str(Path(__file__).resolve().parents[2] / "src")]
+
+from serving import Settings, examples, new_uploads, serve  # Sets what gradio reads when it is imported.
 
 # isort: split
 import gradio as gr
 
 import page
-from classifier import MOST_FILES, Classifier
+from calls import Page, for_page, for_programs
+from classifier import MAX_TOP_K, Classifier
+from gate import MAX_FILES
+from hf_speech.common.text import escape_markdown
 
 
-def make(settings: Settings) -> gr.Blocks:
+def make(settings: Settings) -> Page:
     """The interface of the model that the settings name."""
-    classifier = Classifier(settings.model_folder(), settings)
-    with gr.Blocks(title="What is heard?", analytics_enabled=False, delete_cache=settings.erasing) as interface:
-        visits = Visits(interface)
-        some = ", ".join(classifier.labels[:12]) + (", ..." if len(classifier.labels) > 12 else "")
-        gr.Markdown(f"# What is heard?\n`{settings.model_name}` says which of its labels a sound belongs to: {some}.")
-        _page(classifier, visits)
-        gr.Markdown(
-            page.fine_print(settings.max_seconds, settings.max_megabytes, settings.keep_seconds),
-            elem_classes="fine-print",
-        )
+    uploads = new_uploads(settings)
+    classifier = Classifier(settings.model_folder(), settings, uploads)
+    with Page(uploads, title=settings.title or classifier.about.name) as interface:
+        shown = ", ".join(classifier.labels[:12]) + (", ..." if len(classifier.labels) > 12 else "")
+        does = f"names one of {len(classifier.labels)} labels: {escape_markdown(shown)}"
+        gr.Markdown(classifier.about.heading(settings.title, does))
+        _page(classifier, settings)
         _end_points(classifier)
-        interface.unload(visits.forget)
+
+        def close(request: gr.Request) -> None:
+            uploads.close_page(request.session_hash)
+
+        interface.unload(close)
     return interface
 
 
-def _page(classifier: Classifier, visits: Visits) -> None:
-    def show(
-        sound: str | None, rows: list[list[str]], request: gr.Request
-    ) -> tuple[dict[str, Any], list[list[str]], list[list[str]]]:
-        visits.remember(request, sound)
+def _page(classifier: Classifier, settings: Settings) -> None:
+    def show(sound: str | None, rows: list[list[str]], request: gr.Request) -> tuple[Any, list[list[str]], Any]:
+        classifier.uploads.use(request.session_hash, sound)
+        if not sound:
+            return None, rows, gr.skip()
         answer = for_page(classifier.view, sound)
         if "labels" in answer:
             label, probability = answer["labels"][0]
             row = [answer["name"], f"{answer['duration']:.1f} s", label, f"{100 * probability:.1f} %"]
-            rows = [row, *rows][:100]
-        return answer, rows, rows
+            rows = [row, *(rows or [])][:100]
+        return answer, rows, gr.update(visible=bool(rows))
+
+    def fill(rows: list[list[str]]) -> Any:
+        return gr.update(value=rows)
 
     with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            sound = gr.Audio(
-                sources=["upload", "microphone"],
-                type="filepath",
-                label="Sound",
-                editable=False,
-                buttons=[],
-                elem_id="sound",
-            )
-            button = gr.Button("Classify", variant="primary")
-            examples(sound)
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=2, min_width=280):
+            sound = page.sound_input(settings)
+            examples(sound, classifier.uploads, lambda name: name in classifier.labels)
+        with gr.Column(scale=3, min_width=280):
             answer = page.result("Labels")
     history = gr.State([])
-    table = gr.Dataframe(
-        headers=["file", "length", "label", "sure"],
-        interactive=False,
-        wrap=True,
-        label="This session",
-        elem_id="history",
-    )
-    with gr.Row():
-        clear = gr.Button("Forget the session", size="sm", scale=0, min_width=180)
-
-    def refresh(
-        sound: str | None, rows: list[list[str]], request: gr.Request
-    ) -> tuple[dict[str, Any] | None, list[list[str]], list[list[str]]]:
-        return show(sound, rows, request) if sound else (None, rows, rows)
-
-    asked: dict[str, Any] = {
-        "inputs": [sound, history],
-        "outputs": [answer, history, table],
-        "api_visibility": "private",
-        "concurrency_id": "model",
-        "show_progress": "minimal",
-    }
-    button.click(show, **asked)
-    sound.change(refresh, **asked)
-    clear.click(lambda: ([], []), None, [history, table], api_visibility="private", queue=False)
+    with gr.Column(visible=False) as session:
+        table = gr.Dataframe(
+            headers=["file", "length", "label", "probability"],
+            interactive=False,
+            wrap=True,
+            label="This session",
+            elem_id="history",
+        )
+        clear = gr.Button("Clear the table", size="sm", scale=0, min_width=180)
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    sound.change(
+        show,
+        [sound, history],
+        [answer, history, session],
+        api_visibility="private",
+        concurrency_id="model",
+        show_progress="minimal",
+    ).then(fill, history, table, **hidden)
+    clear.click(lambda: ([], [], gr.update(visible=False)), None, [history, table, session], **hidden)
 
 
 def _end_points(classifier: Classifier) -> None:
     """What programs call: documented on the page under "Use via API", and the tools of the MCP server."""
     with gr.Row(visible=False):
         sound = gr.Audio(type="filepath", label="sound")
-        sounds = gr.File(file_count="multiple", label=f"sounds, {MOST_FILES} at most")
-        top_k = gr.Number(5, precision=0, label="top_k")
+        sounds = gr.File(file_count="multiple", label=f"sounds, at most {MAX_FILES}")
+        top_k = gr.Number(5, precision=0, minimum=1, maximum=MAX_TOP_K, label="top_k")
         data, call = gr.JSON(), gr.Button()
     for function, inputs in (
         (classifier.classify, [sound, top_k]),

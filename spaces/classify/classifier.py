@@ -11,10 +11,13 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 from transformers.utils import logging
 
 import page
-from serving import Settings
+from about import About
+from gate import MAX_FILES
+from settings import Settings
 from sound import SoundError, is_silent, read_sound
+from uploads import Uploads
 
-MOST_FILES = 50
+MAX_TOP_K = 1000
 _SHOWN_LABELS = 10
 
 
@@ -24,12 +27,14 @@ class Classifier:
     Args:
         folder: The model's folder; the code in it is run.
         settings: The limits.
+        uploads: The table of uploads.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, uploads: Uploads) -> None:
         logging.disable_progress_bar()
         torch.set_num_threads(1)
-        self.settings = settings
+        self.settings, self.uploads = settings, uploads
+        self.about = About.read(folder, settings)
         self.model = AutoModelForAudioClassification.from_pretrained(
             folder, trust_remote_code=True, dtype=torch.float32, use_safetensors=True
         ).eval()
@@ -37,34 +42,37 @@ class Classifier:
         self.rate = int(self.extractor.sampling_rate)
         self.labels = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
         noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
-        self._answer(noise)  # The first visitor should not wait longer.
+        self._answer(noise)  # So that the first visitor does not wait longer than others.
 
     def view(self, sound: str | None) -> dict[str, Any]:
-        """What the page shows of a file."""
+        """What the page shows of an upload."""
         samples = self._read(sound)
         ranking, features = self._answer(samples)
         label = page.describe_features(self.extractor)
-        return page.view(Path(str(sound)).name, samples, self.rate, features, label) | {
+        return page.view(self._name(sound), samples, self.rate, features, label) | {
             "labels": [[name, probability] for name, probability in ranking[:_SHOWN_LABELS]]
         }
 
     def classify(self, sound: str, top_k: int = 5) -> dict[str, Any]:
-        """Says which of its labels a sound file belongs to.
+        """Say which of its labels a sound file belongs to.
 
         Args:
             sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels.
             top_k: How many labels to name.
 
         Returns:
-            label (the likeliest), duration in seconds, and labels with label and score (0 to 1), the likeliest first.
+            label (the most probable), duration in seconds, and labels with label and score (0 to 1), the most probable
+            first.
         """
+        if isinstance(top_k, bool) or not isinstance(top_k, int | float) or not 1 <= top_k <= MAX_TOP_K:
+            raise SoundError(f"top_k is {top_k!r}: give a number from 1 to {MAX_TOP_K}.")
         samples = self._read(sound)
         ranking, _ = self._answer(samples)
-        labels = [{"label": name, "score": probability} for name, probability in ranking[: max(int(top_k), 1)]]
+        labels = [{"label": name, "score": probability} for name, probability in ranking[: int(top_k)]]
         return {"label": ranking[0][0], "duration": round(len(samples) / self.rate, 3), "labels": labels}
 
     def classify_files(self, sounds: list[str], top_k: int = 5) -> list[dict[str, Any]]:
-        """Says which labels several sound files belong to; one that cannot be read does not keep the others from it.
+        """Say which labels several sound files belong to; the others are classified even if one cannot be read.
 
         Args:
             sounds: The sound files.
@@ -75,46 +83,52 @@ class Classifier:
         """
         if not sounds:
             raise SoundError("There is no sound yet: upload some.")
-        if len(sounds) > MOST_FILES:
-            raise SoundError(f"These are {len(sounds)} files, and {MOST_FILES} are the most at a time: give fewer.")
+        if len(sounds) > MAX_FILES:
+            raise SoundError(f"These are {len(sounds)} files, and {MAX_FILES} are the most at a time: give fewer.")
         answers = []
         for sound in sounds:
             try:
                 answer = self.classify(sound, top_k)
             except SoundError as error:
                 answer = {"error": str(error)}
-            answers.append({"file": Path(sound).name, **answer})
+            answers.append({"file": self._name(sound), **answer})
         return answers
 
     def describe(self) -> dict[str, Any]:
-        """Says which model answers here, its labels, and the limits.
+        """Say which model answers here, its labels, and the limits.
 
         Returns:
-            model, revision, task, sampling rate, labels and limits.
+            model, revision, task, corpus, sampling rate, labels and limits.
         """
         return {
             "model": self.settings.model_name,
             "revision": self.settings.revision,
             "task": "audio-classification",
+            "trained_on": self.about.corpus,
             "sampling_rate": self.rate,
             "labels": self.labels,
             "max_seconds": self.settings.max_seconds,
             "max_megabytes": self.settings.max_megabytes,
-            "max_files": MOST_FILES,
+            "max_files": MAX_FILES,
         }
 
+    def _name(self, sound: str | None) -> str:
+        upload = self.uploads.find(sound)
+        return upload.name if upload else "The sound"
+
     def _read(self, sound: str | None) -> np.ndarray:
-        """The samples of an uploaded file, which must not be silent: a classifier would name a label all the same."""
+        """The samples of an upload, which must not be silent: a classifier would name a label all the same."""
         if not sound:
             raise SoundError("There is no sound yet: upload one, or record it.")
-        samples = read_sound(sound, self.rate, self.settings.max_seconds, self.settings.max_megabytes)
+        limits = self.settings
+        samples = read_sound(sound, self.rate, limits.max_seconds, limits.max_megabytes, self._name(sound))
         if is_silent(samples):
-            raise SoundError(f"{Path(sound).name} is silent: check the microphone.")
+            raise SoundError(f"{self._name(sound)} is silent: check the microphone.")
         return samples
 
     @torch.inference_mode()
     def _answer(self, samples: np.ndarray) -> tuple[list[tuple[str, float]], np.ndarray]:
-        """Labels with probabilities, the likeliest first, and what the model has seen, `(frames, features)`."""
+        """Labels with probabilities, the most probable first, and the input of the model, `(frames, features)`."""
         try:
             inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="pt")
         except ValueError as error:

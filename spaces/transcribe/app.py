@@ -2,114 +2,106 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
-from serving import (  # Sets what gradio reads when imported.
-    APOLOGY,
-    HERE,
-    Settings,
-    Visits,
-    examples,
-    for_page,
-    for_programs,
-    serve,
-)
+if not Path(__file__).with_name("serving.py").is_file():  # In a checkout: publishing copies these files here.
+    sys.path += [str(Path(__file__).resolve().parents[1] / "common"), str(Path(__file__).resolve().parents[2] / "src")]
+
+from serving import Settings, examples, new_uploads, serve  # Sets what gradio reads when it is imported.
 
 # isort: split
 import gradio as gr
 
 import page
-from recognizer import Listener, Recognizer
+from calls import APOLOGY, Page, for_page, for_programs
+from recognizer import Listener
 from sound import SoundError
-from subtitles import WRITERS
-from transcriber import MOST_FILES, Transcriber
+from transcriber import MAX_FILES, WRITERS, Transcriber
+
+HERE = Path(__file__).resolve().parent
 
 
-def make(settings: Settings) -> gr.Blocks:
+def make(settings: Settings) -> Page:
     """The interface of the model that the settings name."""
-    recognizer = Recognizer(settings.model_folder())
-    transcriber = Transcriber(recognizer, settings)
-    with gr.Blocks(title="Speech to text", analytics_enabled=False, delete_cache=settings.erasing) as interface:
-        visits = Visits(interface)
-        gr.Markdown(f"# Speech to text\n`{settings.model_name}` writes what is said, word by word, with times.")
+    uploads = new_uploads(settings)
+    transcriber = Transcriber(settings.model_folder(), settings, uploads)
+    with Page(uploads, title=settings.title or transcriber.about.name) as interface:
+        does = "writes what is said, with the time of each word"
+        gr.Markdown(transcriber.about.heading(settings.title, does))
         with gr.Tab("A recording"):
-            _recording_tab(transcriber, visits)
+            _recording_tab(transcriber, settings)
         with gr.Tab("Live"):
             _live_tab(transcriber)
         with gr.Tab("Several files"):
-            _files_tab(transcriber, visits)
-        gr.Markdown(
-            page.fine_print(settings.max_seconds, settings.max_megabytes, settings.keep_seconds),
-            elem_classes="fine-print",
-        )
+            _files_tab(transcriber)
         _end_points(transcriber)
-        interface.unload(visits.forget)
+
+        def close(request: gr.Request) -> None:
+            uploads.close_page(request.session_hash)
+
+        interface.unload(close)
     return interface
 
 
 def _language_model_switch(transcriber: Transcriber) -> gr.Checkbox:
     return gr.Checkbox(
         label="With the language model",
-        info="Prefers likely words, and knows only those of its training text.",
-        visible=transcriber.recognizer.has_language_model,
+        info="Prefers probable words, and writes only words of its training text.",
+        visible=transcriber.recognizer.beam_search is not None,
     )
 
 
-def _recording_tab(transcriber: Transcriber, visits: Visits) -> None:
-    def show(sound: str | None, language_model: bool, request: gr.Request) -> dict[str, Any]:
-        visits.remember(request, sound)
-        return for_page(transcriber.view, sound, language_model)
+def _recording_tab(transcriber: Transcriber, settings: Settings) -> None:
+    def show(sound: str | None, language_model: bool, request: gr.Request) -> dict[str, Any] | None:
+        transcriber.uploads.use(request.session_hash, sound)
+        return for_page(transcriber.view, sound, language_model) if sound else None
 
+    letters = {character.lower() for token in transcriber.recognizer.tokens for character in token} | {" "}
     with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            sound = gr.Audio(
-                sources=["upload", "microphone"],
-                type="filepath",
-                label="Sound",
-                editable=False,
-                buttons=[],
-                elem_id="sound",
-            )
+        with gr.Column(scale=2, min_width=280):
+            sound = page.sound_input(settings)
             language_model = _language_model_switch(transcriber)
-            button = gr.Button("Transcribe", variant="primary")
-            examples(sound)
-        with gr.Column(scale=3, min_width=320):
+            examples(sound, transcriber.uploads, lambda name: letters.issuperset(name))
+        with gr.Column(scale=3, min_width=280):
             answer = page.result("Transcript")
-
-    def refresh(sound: str | None, language_model: bool, request: gr.Request) -> dict[str, Any] | None:
-        return show(sound, language_model, request) if sound else None
-
-    asked: dict[str, Any] = {
-        "inputs": [sound, language_model],
-        "outputs": answer,
-        "api_visibility": "private",
-        "concurrency_id": "model",
-        "show_progress": "minimal",
-    }
-    button.click(show, **asked)
-    gr.on([sound.change, language_model.input], refresh, **asked)
+    gr.on(
+        [sound.change, language_model.input],
+        show,
+        [sound, language_model],
+        answer,
+        api_visibility="private",
+        concurrency_id="model",
+        show_progress="minimal",
+    )
 
 
 def _live_tab(transcriber: Transcriber) -> None:
     if not transcriber.recognizer.can_stream:
         gr.Markdown(
             "This model reads a recording to its end before it answers, so it cannot listen live. "
-            "One that is trained with `bidirectional: false` and `causal: true` can."
+            "A model that is trained with `bidirectional: false` and `causal: true` can."
         )
         return
 
     def listen(listener: Listener | None, event: gr.EventData) -> tuple[dict[str, Any], Listener | None]:
+        piece = getattr(event, "_data", None)
         try:
-            return transcriber.listen(event._data, listener)
+            return transcriber.listen(piece, listener)
         except SoundError as error:
             message = str(error)
         except Exception:
             traceback.print_exc()
             message = APOLOGY
-        return {"piece": event._data.get("piece"), "error": message}, None
+        number = piece.get("piece") if isinstance(piece, dict) else None
+        return {"piece": number if type(number) is int else None, "error": message}, None
 
-    gr.Markdown("Press, and speak: the text grows while you do. It is what the model says of the whole recording.")
+    gr.Markdown(
+        f"Press Record and speak, for up to {page.readable(transcriber.settings.max_seconds)}: the text appears "
+        "while you do. The recording is never written to a file."
+    )
     live = gr.HTML(
         value=None,
         label="Live",
@@ -131,12 +123,12 @@ def _live_tab(transcriber: Transcriber) -> None:
     )
 
 
-def _files_tab(transcriber: Transcriber, visits: Visits) -> None:
-    def table(sounds: list[str] | None, language_model: bool, request: gr.Request) -> list[list[str]]:
+def _files_tab(transcriber: Transcriber) -> None:
+    def table(sounds: list[str] | None, language_model: bool, request: gr.Request) -> Any:
         for sound in sounds or []:
-            visits.remember(request, sound)
+            transcriber.uploads.use(request.session_hash, sound)
         answers = for_programs(transcriber.transcribe_files)(sounds or [], language_model)
-        return [
+        rows = [
             [
                 answer["file"],
                 f"{answer['duration']:.1f} s" if "duration" in answer else "",
@@ -144,12 +136,18 @@ def _files_tab(transcriber: Transcriber, visits: Visits) -> None:
             ]
             for answer in answers
         ]
+        return gr.update(value=rows, visible=True)
 
-    sounds = gr.File(file_count="multiple", label=f"Sounds, {MOST_FILES} at most", elem_id="sounds")
+    sounds = gr.File(file_count="multiple", label=f"Sounds, at most {MAX_FILES}", elem_id="sounds")
     language_model = _language_model_switch(transcriber)
     button = gr.Button("Transcribe all", variant="primary")
     rows = gr.Dataframe(
-        headers=["file", "length", "text"], interactive=False, wrap=True, label="Transcripts", elem_id="transcripts"
+        headers=["file", "length", "text"],
+        interactive=False,
+        wrap=True,
+        visible=False,
+        label="Transcripts",
+        elem_id="transcripts",
     )
     button.click(table, [sounds, language_model], rows, api_visibility="private", concurrency_id="model")
 

@@ -1,14 +1,13 @@
-"""The model of the Space: whole recordings to words, and a microphone to text while it is heard.
+"""The model of the Space, behind the interface that `hf_speech.inference` transcribes with, and its live microphone.
 
-A long recording is heard as hf_speech does: in chunks that overlap, of which only the middle is believed, normalized by
-what is loud in all of it, and decoded from pause to pause. A causal model also listens live, exactly: what it says of
-the pieces is what it says of the whole.
+Long recordings, decoding and subtitles are the package's own: publishing copies those of its files that are needed. The
+code of the model comes with the model. A causal model also listens live, and its text for the pieces of a recording is
+its text for the whole recording.
 """
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +17,45 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from transformers.utils import logging
 
-from decoding import DELIMITER, BeamSearch, Word, best_path, cut_at_pauses
-from sound import SoundError, is_silent, to_mono
+from hf_speech.decoding import Word
+from hf_speech.errors import HFSpeechError
+from hf_speech.inference.decoders import LANGUAGE_MODEL, BeamOptions, Decoder, beam_decoder
+from hf_speech.inference.recordings import Recording, fit_extractor
+from hf_speech.inference.transcription import transcribe_files
+from sound import SoundError, is_silent
 
-# What is longer is normalized as a recording, not as an utterance, and cut at its pauses.
-LONG_SECONDS = 20.0
-CHUNK_SECONDS, OVERLAP_SECONDS = 60.0, 10.0
-# A second is loud if it is at most so much quieter than the fifth loudest; the loudest may be a slammed door.
-_LOUD_DECIBELS, _MEASURE = 20.0, 5
+# Rates at which browsers record.
+LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 
 
-class Recognizer:
+class SpaceRecognizer:
     """A CTC model with its feature extractor, tokenizer and, if its folder has one, language model.
+
+    It is a `Recognizer` of `hf_speech.inference`, where its attributes and methods are described.
 
     Args:
         folder: The model's folder; the code in it is run.
     """
 
+    word_delimiter = "|"
+
     def __init__(self, folder: Path) -> None:
         logging.disable_progress_bar()
         torch.set_num_threads(1)
-        options: dict[str, Any] = {"trust_remote_code": True}
+        self.folder, self.name = folder, folder.name
         self.model = AutoModelForCTC.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, **options
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=True
         ).eval()
-        self.extractor = AutoFeatureExtractor.from_pretrained(folder, **options)
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        self.rate = int(self.extractor.sampling_rate)
-        self._ratio = int(self.model.config.inputs_to_logits_ratio)
-        self._tokens = list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
-        self._blank = int(self.model.config.pad_token_id)
-        self._search = self._open_language_model(folder / "language_model.arpa", folder / "lexicon.txt")
-        noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
-        self.words(noise, False)  # The first visitor should not wait longer.
-
-    @property
-    def has_language_model(self) -> bool:
-        """Whether decoding with a language model can be chosen."""
-        return self._search is not None
+        self.extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+        self.sampling_rate = int(self.extractor.sampling_rate)
+        self.samples_per_frame = int(self.model.config.inputs_to_logits_ratio)
+        self.tokens = list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
+        self.num_phones = int(getattr(self.model.config, "num_phones", 0))
+        self.blank = int(self.model.config.pad_token_id)
+        self.beam_search = self._open_language_model()
+        noise = np.random.default_rng(0).normal(0, 0.1, self.sampling_rate).astype(np.float32)
+        self.words(noise, False)  # So that the first visitor does not wait longer than others.
 
     @property
     def can_stream(self) -> bool:
@@ -63,132 +63,135 @@ class Recognizer:
         return bool(getattr(self.model, "can_stream", False))
 
     def features(self, samples: np.ndarray) -> np.ndarray:
-        """What the model sees of `samples`: `(frames, features)`.
+        """The input of the model for `samples`: `(frames, features)`.
 
         Raises:
-            SoundError: If they are too short for it to see anything.
+            SoundError: If they are too short for a frame.
         """
         try:
-            inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
+            inputs = self.extractor(samples, sampling_rate=self.sampling_rate, return_tensors="np")
         except ValueError as error:
             raise SoundError(
-                f"This sound has only {len(samples) / self.rate:.3f} seconds: give a longer one."
+                f"This sound has only {len(samples) / self.sampling_rate:.3f} seconds: give a longer one."
             ) from error
         features: np.ndarray = inputs[self.model.main_input_name][0]
         return features
 
     def words(self, samples: np.ndarray, language_model: bool) -> list[Word]:
-        """What is said in `samples` `(samples,)` at the model's rate."""
+        """The words that are said in `samples` `(samples,)` at the model's rate.
+
+        Args:
+            samples: The recording.
+            language_model: Whether to decode with the language model, if there is one.
+
+        Raises:
+            SoundError: If the recording cannot be used.
+        """
         if is_silent(samples):
             return []
-        log_probs, frame = self._log_probs(samples), self._ratio / self.rate
-        pieces = [(0, len(log_probs))]
-        if len(samples) > LONG_SECONDS * self.rate:
-            delimiter = self._tokens.index(DELIMITER) if DELIMITER in self._tokens else None
-            pieces = cut_at_pauses(log_probs[:, : len(self._tokens)], self._blank, delimiter, frame)
-        words = []
-        for first, last in pieces:
-            for word in self._decode(log_probs[first:last], language_model):
-                words.append(replace(word, start=word.start + first * frame, end=word.end + first * frame))
-        return words
+        source = {"array": samples, "sampling_rate": self.sampling_rate}
+        decoder = self.beam_search if language_model else None
+        (transcript,) = transcribe_files(self, [source], decoder=decoder, progress=False)
+        if transcript.error:
+            raise SoundError(transcript.error)
+        return list(transcript.hypothesis.words)
 
-    def listen(self) -> Listener:
-        """Begins to listen live."""
-        return Listener(self.model.stream(self.extractor, self.tokenizer), self.rate)
+    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """From parts of a recording to log-probabilities."""
+        extractor = fit_extractor(self.extractor, recording)
 
-    def _decode(self, log_probs: np.ndarray, language_model: bool) -> list[Word]:
-        """The words of log-probabilities `(frames, tokens + phones)`."""
-        frame = self._ratio / self.rate
-        if language_model and self._search is not None:
-            return self._search.decode(log_probs, frame)
-        return best_path(log_probs[:, : len(self._tokens)], self._tokens, self._blank, frame)
-
-    def _extractor_for(self, samples: np.ndarray) -> Any:
-        """One that normalizes any part of a recording as the recording.
-
-        A model that normalizes by utterance would blow up the hiss of a chunk in which nobody speaks until it hears
-        words in it.
-        """
-        if getattr(self.extractor, "normalization", "") != "utterance" or len(samples) <= LONG_SECONDS * self.rate:
-            return self.extractor
-        seconds = samples[: len(samples) // self.rate * self.rate].reshape(-1, self.rate)
-        levels = 20 * np.log10(seconds.std(axis=1) + 1e-7)
-        fitted = copy.deepcopy(self.extractor)
-        fitted.normalization = "global"
-        fitted.fit_global_statistics(seconds[levels > np.sort(levels)[-_MEASURE] - _LOUD_DECIBELS])
-        return fitted
-
-    @torch.inference_mode()
-    def _log_probs(self, samples: np.ndarray) -> np.ndarray:
-        """Log-probabilities `(frames, tokens + phones)` of a recording of any length, the phones if the model has some.
-
-        Chunks begin and end between frames.
-        """
-        total, extractor = len(samples) // self._ratio, self._extractor_for(samples)
-        chunk, overlap = (round(seconds * self.rate / self._ratio) for seconds in (CHUNK_SECONDS, OVERLAP_SECONDS))
-        pieces = []
-        known = 0
-        while known < total:
-            first = max(known - overlap, 0) if total > chunk else 0
-            last = total if first + chunk >= total else first + chunk
-            # The last chunk keeps the samples behind the last whole frame, as the recording as a whole does.
-            heard = samples[first * self._ratio : len(samples) if last == total else last * self._ratio]
-            inputs = extractor(heard, sampling_rate=self.rate, return_tensors="pt")
+        @torch.inference_mode()
+        def log_probs(samples: np.ndarray) -> np.ndarray:
+            inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt")
             output = self.model(**inputs)
             both = [logits for logits in (output.logits, getattr(output, "phone_logits", None)) if logits is not None]
-            log_probs = torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).numpy()
-            believed = last if last == total else last - overlap
-            pieces.append(log_probs[known - first : believed - first])
-            known = believed
-        return np.concatenate(pieces) if pieces else np.zeros((0, len(self._tokens)), dtype=np.float32)
+            return torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).numpy()
 
-    def _open_language_model(self, arpa: Path, lexicon: Path) -> BeamSearch | None:
-        if not arpa.is_file():
+        return log_probs
+
+    def normalize(self, text: str) -> str:
+        """A text in the case and characters of the model; only hot words need it, and a Space has none."""
+        return text
+
+    def find_file(self, name: str) -> Path | None:
+        """A file of the model's folder."""
+        path = self.folder / name
+        return path if path.is_file() else None
+
+    def listen(self) -> Listener:
+        """Begin to listen live."""
+        return Listener(self.model.stream(self.extractor, self.tokenizer), self.sampling_rate)
+
+    def _open_language_model(self) -> Decoder | None:
+        arpa = self.find_file(LANGUAGE_MODEL)
+        if arpa is None:
             return None
         try:
-            return BeamSearch(arpa, self._tokens, self._blank, lexicon if lexicon.is_file() else None)
-        except (ImportError, OSError, RuntimeError, ValueError) as error:
-            print(f"The language model cannot be used, and only the best path can be chosen: {error}")
+            return beam_decoder(self, BeamOptions.beside(arpa))
+        except HFSpeechError as error:
+            print(f"The language model cannot be used, and texts are decoded without it: {error}")
             return None
 
 
 class Listener:
-    """Hears one microphone. All it keeps is the stream's state, which does not grow, and the text.
+    """One live recording. It keeps the state of the model's stream, which does not grow, and the text.
 
     Args:
         stream: The model's stream.
-        rate: The rate in Hz at which the model hears.
+        sampling_rate: The model's rate in Hz.
     """
 
-    def __init__(self, stream: Any, rate: int) -> None:
-        self._stream, self._rate = stream, rate
+    def __init__(self, stream: Any, sampling_rate: int) -> None:
+        self._stream, self._sampling_rate = stream, sampling_rate
+        self._rate: int | None = None
         self._resampler: soxr.ResampleStream | None = None
         self.seconds = 0.0
         self.text = ""
 
-    def accept(self, samples: np.ndarray, rate: int) -> str:
-        """Hears a piece, as a browser gives it, and returns the text so far.
+    def accept(self, samples: np.ndarray, rate: object) -> str:
+        """Add a piece of the recording and return the text so far.
 
         Args:
-            samples: `(samples,)` or `(samples, channels)`, floats or integers.
+            samples: `(samples,)`, int16.
             rate: Their rate in Hz, which stays the same.
 
         Raises:
-            SoundError: If they are no samples.
+            SoundError: If the rate is not one at which browsers record, or changes.
         """
-        mono = to_mono(samples)
-        self.seconds += len(mono) / rate
-        if rate != self._rate:
+        self._rate = check_rate(rate, self._rate)
+        mono = samples.astype(np.float32) / 32768
+        self.seconds += len(mono) / self._rate
+        if self._rate != self._sampling_rate:
             if self._resampler is None:
-                # One that remembers: resampled piece by piece, the seams would be heard.
-                self._resampler = soxr.ResampleStream(rate, self._rate, 1, dtype="float32")
+                # With a memory: pieces resampled one by one would click at their seams.
+                self._resampler = soxr.ResampleStream(self._rate, self._sampling_rate, 1, dtype="float32")
             mono = self._resampler.resample_chunk(mono)
         self.text = self._stream.accept(mono).text
         return self.text
 
     def finish(self) -> str:
-        """Ends the recording and returns the whole text."""
+        """End the recording and return the whole text."""
         if self._resampler is not None:
             self._stream.accept(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
         self.text = self._stream.finish().text
         return self.text
+
+
+def check_rate(rate: object, before: int | None = None) -> int:
+    """The rate of a live recording as a whole number of Hz.
+
+    Args:
+        rate: What the browser says.
+        before: The rate of the pieces before, if there were any.
+
+    Raises:
+        SoundError: If it is not a whole number in the range of microphones, or not the rate before.
+    """
+    number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not number or not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):  # type: ignore[operator,arg-type]
+        raise SoundError(
+            f"The rate of the recording must be between {LOWEST_RATE} and {HIGHEST_RATE} Hz: use another microphone."
+        )
+    if before not in (None, rate):
+        raise SoundError("The rate of the recording has changed: begin a new one.")
+    return int(rate)  # type: ignore[call-overload]

@@ -3,82 +3,93 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import page
-from decoding import Word
-from recognizer import Listener, Recognizer
-from serving import Settings
+from about import About
+from hf_speech.decoding import Word, make_cues, to_json, to_srt, to_vtt
+from recognizer import HIGHEST_RATE, Listener, SpaceRecognizer, check_rate
+from settings import Settings
 from sound import SoundError, is_silent, read_sound, readable
-from subtitles import WRITERS, to_json
+from uploads import Uploads
 
-MOST_FILES = 20
+MAX_FILES = 20
+# live.js sends at most ten seconds at a time.
+MAX_PIECE_SAMPLES = 10 * HIGHEST_RATE
+WRITERS: dict[str, Callable[[Sequence[Word]], str]] = {
+    "txt": lambda words: " ".join(word.text for word in words) + "\n",
+    "srt": lambda words: to_srt(make_cues(words)),
+    "vtt": lambda words: to_vtt(make_cues(words)),
+    "json": to_json,
+}
 
 
 class Transcriber:
     """A recognizer behind limits; the docstrings of its public end points are their documentation.
 
     Args:
-        recognizer: The model.
+        folder: The model's folder.
         settings: The limits.
+        uploads: The table of uploads.
     """
 
-    def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
-        self.recognizer, self.settings = recognizer, settings
-
-    def read(self, sound: str | None) -> Any:
-        """The samples of an uploaded file."""
-        if not sound:
-            raise SoundError("There is no sound yet: upload one, or record it.")
-        return read_sound(sound, self.recognizer.rate, self.settings.max_seconds, self.settings.max_megabytes)
+    def __init__(self, folder: Path, settings: Settings, uploads: Uploads) -> None:
+        self.recognizer = SpaceRecognizer(folder)
+        self.settings, self.uploads = settings, uploads
+        self.about = About.read(folder, settings)
 
     def view(self, sound: str | None, language_model: bool) -> dict[str, Any]:
-        """What the page shows of a file."""
-        samples = self.read(sound)
-        words = self.recognizer.words(samples, language_model)
-        recognizer, name = self.recognizer, Path(str(sound)).name
-        features = recognizer.features(samples)
-        answer = page.view(name, samples, recognizer.rate, features, page.describe_features(recognizer.extractor))
+        """What the page shows of an upload."""
+        samples = self._read(sound)
+        recognizer = self.recognizer
+        words = recognizer.words(samples, language_model)
+        label = page.describe_features(recognizer.extractor)
+        answer = page.view(self._name(sound), samples, recognizer.sampling_rate, recognizer.features(samples), label)
         answer["words"] = [
-            [word.text, round(word.start, 3), round(word.end, 3), round(word.confidence, 3)] for word in words
+            [word.text, round(word.start, 3), round(word.end, 3), round(float(word.confidence), 3)] for word in words
         ]
         if words:
             answer["files"] = {extension: write(words) for extension, write in WRITERS.items()}
         else:
             silent = is_silent(samples)
-            answer["note"] = "The recording is silent: check the microphone." if silent else "No words were heard."
+            answer["note"] = "The recording is silent: check the microphone." if silent else "No words were recognized."
         return answer
 
-    def listen(self, piece: dict[str, Any], listener: Listener | None) -> tuple[dict[str, Any], Listener | None]:
-        """Hears a piece of a live microphone.
+    def listen(self, event: object, listener: Listener | None) -> tuple[dict[str, Any], Listener | None]:
+        """Transcribe a piece of a live recording.
 
         Args:
-            piece: What live.js sends: `piece` (its number), `rate`, `samples` (int16, base64), `last`.
-            listener: What has heard the pieces before it.
+            event: What live.js sends: `piece` (its number), `rate`, `samples` (int16, base64), `last`.
+            listener: The state after the pieces before it.
 
         Returns:
-            What live.js shows, and what hears the next piece.
+            What live.js shows, and the state for the next piece.
+
+        Raises:
+            SoundError: If the event is not such a piece, or the recording is too long.
         """
-        number, last = int(piece["piece"]), bool(piece["last"])
-        if number == 0:
+        piece = _Piece.read(event)
+        if piece.number == 0:
             listener = self.recognizer.listen()
         elif listener is None:
             raise SoundError("The recording has ended: begin a new one.")
-        rate, samples = int(piece["rate"]), np.frombuffer(base64.b64decode(piece["samples"]), dtype="<i2")
-        if listener.seconds + len(samples) / max(rate, 1) > self.settings.max_seconds:
-            raise SoundError(f"{readable(self.settings.max_seconds)} is the most at a time: begin a new recording.")
-        text = listener.accept(samples, rate)
-        if last:
+        most = self.settings.max_seconds
+        if listener.seconds + len(piece.samples) / piece.rate > most:
+            raise SoundError(f"{readable(most)} is the most at a time: begin a new recording.")
+        text = listener.accept(piece.samples, piece.rate)
+        if piece.last:
             text = listener.finish()
-        answer = {"piece": number, "text": text, "seconds": listener.seconds, "last": last}
-        return answer, None if last else listener
+        answer = {"piece": piece.number, "text": text, "seconds": listener.seconds, "last": piece.last}
+        return answer, None if piece.last else listener
 
     def transcribe(self, sound: str, language_model: bool = False) -> dict[str, Any]:
-        """Writes what is said in a sound file, with the times of the words and how sure the model is of each.
+        """Write what is said in a sound file, with the times of the words and how sure the model is of each.
 
         Args:
             sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels.
@@ -87,11 +98,13 @@ class Transcriber:
         Returns:
             text, duration in seconds, and words with text, start, end (seconds) and confidence (0 to 1).
         """
-        samples = self.read(sound)
-        return _as_data(self.recognizer.words(samples, language_model), len(samples) / self.recognizer.rate)
+        samples = self._read(sound)
+        content: dict[str, Any] = json.loads(to_json(self.recognizer.words(samples, language_model)))
+        duration = round(len(samples) / self.recognizer.sampling_rate, 3)
+        return {"text": content["text"], "duration": duration, "words": content["words"]}
 
     def subtitles(self, sound: str, format: str = "srt", language_model: bool = False) -> str:
-        """Writes what is said in a sound file as subtitles.
+        """Write what is said in a sound file as subtitles.
 
         Args:
             sound: The sound file.
@@ -101,12 +114,12 @@ class Transcriber:
         Returns:
             The content of the file.
         """
-        if format not in WRITERS:
-            raise SoundError(f"There is no format {format!r}: choose {', '.join(WRITERS)}.")
-        return WRITERS[format](self.recognizer.words(self.read(sound), language_model))
+        if not isinstance(format, str) or format not in WRITERS:
+            raise SoundError(f"There is no format {str(format)[:40]!r}: choose {', '.join(WRITERS)}.")
+        return WRITERS[format](self.recognizer.words(self._read(sound), language_model))
 
     def transcribe_files(self, sounds: list[str], language_model: bool = False) -> list[dict[str, Any]]:
-        """Writes what is said in several sound files; one that cannot be read does not keep the others from it.
+        """Write what is said in several sound files; the others are transcribed even if one cannot be read.
 
         Args:
             sounds: The sound files.
@@ -117,37 +130,83 @@ class Transcriber:
         """
         if not sounds:
             raise SoundError("There is no sound yet: upload some.")
-        if len(sounds) > MOST_FILES:
-            raise SoundError(f"These are {len(sounds)} files, and {MOST_FILES} are the most at a time: give fewer.")
+        if len(sounds) > MAX_FILES:
+            raise SoundError(f"These are {len(sounds)} files, and {MAX_FILES} are the most at a time: give fewer.")
         answers = []
         for sound in sounds:
             try:
                 answer = self.transcribe(sound, language_model)
             except SoundError as error:
                 answer = {"error": str(error)}
-            answers.append({"file": Path(sound).name, **answer})
+            answers.append({"file": self._name(sound), **answer})
         return answers
 
     def describe(self) -> dict[str, Any]:
-        """Says which model answers here, what it can do, and the limits.
+        """Say which model answers here, what it can do, and the limits.
 
         Returns:
-            model, revision, task, sampling rate, abilities and limits.
+            model, revision, task, corpus, sampling rate, abilities and limits.
         """
         return {
             "model": self.settings.model_name,
             "revision": self.settings.revision,
             "task": "automatic-speech-recognition",
-            "sampling_rate": self.recognizer.rate,
+            "trained_on": self.about.corpus,
+            "sampling_rate": self.recognizer.sampling_rate,
             "streams": self.recognizer.can_stream,
-            "language_model": self.recognizer.has_language_model,
+            "language_model": self.recognizer.beam_search is not None,
             "max_seconds": self.settings.max_seconds,
             "max_megabytes": self.settings.max_megabytes,
-            "max_files": MOST_FILES,
+            "max_files": MAX_FILES,
         }
 
+    def _name(self, sound: str | None) -> str:
+        upload = self.uploads.find(sound)
+        return upload.name if upload else "The sound"
 
-def _as_data(words: list[Word], duration: float) -> dict[str, Any]:
-    """A transcript as plain data."""
-    content: dict[str, Any] = json.loads(to_json(words))
-    return {"text": content["text"], "duration": round(duration, 3), "words": content["words"]}
+    def _read(self, sound: str | None) -> np.ndarray:
+        """The samples of an upload."""
+        if not sound:
+            raise SoundError("There is no sound yet: upload one, or record it.")
+        limits = self.settings
+        return read_sound(
+            sound, self.recognizer.sampling_rate, limits.max_seconds, limits.max_megabytes, self._name(sound)
+        )
+
+
+class _Piece:
+    """A piece of a live recording, checked.
+
+    Attributes:
+        number: Its number, from 0 on.
+        rate: Its rate in Hz.
+        samples: `(samples,)`, int16.
+        last: Whether the recording ends with it.
+    """
+
+    def __init__(self, number: int, rate: int, samples: np.ndarray, last: bool) -> None:
+        self.number, self.rate, self.samples, self.last = number, rate, samples, last
+
+    @classmethod
+    def read(cls, event: object) -> _Piece:
+        """Read what a browser sent.
+
+        Raises:
+            SoundError: If anything of it is missing, of another type, or out of range.
+        """
+        if not isinstance(event, dict):
+            raise SoundError("This is not a piece of a recording.")
+        number, last, text = event.get("piece"), event.get("last"), event.get("samples")
+        rate = check_rate(event.get("rate"))
+        if type(number) is not int or not 0 <= number < 1 << 31 or type(last) is not bool or not isinstance(text, str):
+            raise SoundError(
+                "This is not a piece of a recording: it has a number, a rate, samples, and says if it is last."
+            )
+        if len(text) > MAX_PIECE_SAMPLES * 2 * 4 // 3 + 4:
+            raise SoundError("This piece of the recording is too long: send it in parts.")
+        try:
+            content = base64.b64decode(text, validate=True)
+            samples = np.frombuffer(content, dtype="<i2")
+        except (binascii.Error, ValueError) as error:
+            raise SoundError("The samples of this piece are not 16-bit numbers in base64.") from error
+        return cls(number, rate, samples, last)

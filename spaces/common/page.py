@@ -1,10 +1,8 @@
 """What the page shows of a sound, as plain data that page.js draws: player, waveform, features, words or labels.
 
-The sound travels inside the answer, as FLAC at the model's rate: the server keeps no copy, and every browser can play
-it, whatever format came in. Pictures are drawn by the browser, in the colors of its theme and sharp on any screen;
-only the features are an image.
-
-This file is the same in every Space of hf_speech; a test holds the copies equal.
+The answer contains the sound, as FLAC at the model's rate: the server keeps no copy, and every browser can play it,
+whatever format was uploaded. The browser draws the pictures, in the colors of its theme and sharp on any screen; only
+the features are an image.
 """
 
 from __future__ import annotations
@@ -19,11 +17,12 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from sound import readable
+from settings import Settings
+from sound import is_silent, readable
 
 _WAVE_COLUMNS = 1200
-_MOST_IMAGE_COLUMNS = 3000
-# The color map "cividis", which color-blind people see alike, at eight equal steps.
+_MAX_IMAGE_COLUMNS = 3000
+# The color map "cividis", which does not depend on color vision, at eight equal steps.
 _CIVIDIS = (
     (0, 34, 78),
     (42, 63, 109),
@@ -34,6 +33,24 @@ _CIVIDIS = (
     (204, 184, 103),
     (254, 232, 56),
 )
+
+
+def sound_input(settings: Settings) -> gr.Audio:
+    """The component for a file or the microphone, with the limits above it; the answer below it has the player."""
+    gr.Markdown(
+        f"Up to {readable(settings.max_seconds)} and {settings.max_megabytes:g} MB: wav, flac, ogg, opus, mp3 or aiff. "
+        f"Sounds are erased when you close the page, and after {readable(settings.keep_seconds)} at the latest; "
+        "nothing else is kept.",
+        elem_classes="fine-print",
+    )
+    return gr.Audio(
+        sources=["upload", "microphone"],
+        type="filepath",
+        label="Sound",
+        editable=False,
+        buttons=[],
+        elem_id="sound",
+    )
 
 
 def result(label: str) -> gr.HTML:
@@ -64,7 +81,8 @@ def view(name: str, samples: np.ndarray, rate: int, features: np.ndarray, featur
         "duration": round(len(samples) / rate, 3),
         "audio": f"data:audio/flac;base64,{_base64(_flac(samples, rate))}",
         "wave": _envelope(samples),
-        "features": f"data:image/png;base64,{_base64(_image(features))}",
+        # Of silence the contrast would be that of its rounding errors.
+        "features": f"data:image/png;base64,{_base64(_image(0 * features if is_silent(samples) else features))}",
         "features_label": features_label,
     }
 
@@ -76,14 +94,6 @@ def describe_features(extractor: Any) -> str:
     size, hop = getattr(extractor, "feature_size", None), getattr(extractor, "hop_length", None)
     every = f", a frame every {1000 * hop / extractor.sampling_rate:g} ms" if hop else ""
     return f"{f'{size} ' if size else ''}{kind}{every}"
-
-
-def fine_print(max_seconds: float, max_megabytes: float, keep_seconds: float) -> str:
-    """What a visitor should know about the limits, and about what becomes of the sounds."""
-    return (
-        f"Sounds of up to {readable(max_seconds)} and {max_megabytes:g} MB: wav, flac, ogg, opus, mp3, aiff. They are "
-        f"erased when you close the page, and after {readable(keep_seconds)} at the latest; nothing else is kept."
-    )
 
 
 def _base64(content: bytes) -> str:
@@ -109,8 +119,8 @@ def _image(features: np.ndarray) -> bytes:
     """Features `(frames, features)` as a PNG, time to the right, the first feature below, in 256 colors."""
     features = np.asarray(features, dtype=np.float32)
     features = features.reshape(len(features), -1) if features.size else np.zeros((1, 1), dtype=np.float32)
-    if len(features) > _MOST_IMAGE_COLUMNS:
-        edges = np.linspace(0, len(features), _MOST_IMAGE_COLUMNS, endpoint=False).astype(int)
+    if len(features) > _MAX_IMAGE_COLUMNS:
+        edges = np.linspace(0, len(features), _MAX_IMAGE_COLUMNS, endpoint=False).astype(int)
         features = np.add.reduceat(features, edges) / np.diff([*edges, len(features)])[:, None]
     # Silence and clicks must not use up the colors.
     low, high = np.percentile(features, (2, 99.5))

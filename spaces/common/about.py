@@ -1,0 +1,76 @@
+"""What the page says about its model, read from the model's own files: its card and its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard
+
+from hf_speech.common.text import escape_markdown
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class About:
+    """A model in words.
+
+    Attributes:
+        name: Its name.
+        address: Its page on the Hub, if it is there.
+        corpus: What it was trained on, if its files say so.
+        languages: The languages of the corpus, as the card names them.
+    """
+
+    name: str
+    address: str | None = None
+    corpus: str | None = None
+    languages: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path, settings: Settings) -> About:
+        """Read the card and the recipe of a model; what they lack or what cannot be read is left out."""
+        card, corpus = _card(folder), _corpus(folder)
+        languages = card.get("language") or corpus.get("languages") or ()
+        languages = (languages,) if isinstance(languages, str) else tuple(map(str, languages))
+        name = corpus.get("title") or _measured_on(card) or corpus.get("name")
+        address = None if settings.is_local else f"https://huggingface.co/{settings.model_id}"
+        return cls(settings.model_name, address, str(name) if name else None, languages)
+
+    def heading(self, title: str | None, does: str) -> str:
+        """The top of the page, as Markdown.
+
+        Args:
+            title: The title; the name of the model without it.
+            does: What the model does, a sentence without its subject and full stop.
+        """
+        name = escape_markdown(self.name)
+        link = f"[{name}]({self.address})" if self.address else f"**{name}**"
+        languages = f" ({escape_markdown(', '.join(self.languages))})" if self.languages else ""
+        corpus = f" It was trained on {escape_markdown(self.corpus)}{languages}." if self.corpus else ""
+        return f"# {escape_markdown(title or self.name)}\n{link} {does}.{corpus}"
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict())
+    except Exception:  # No card, or one that cannot be read: yaml and the client raise errors of many kinds.
+        return {}
+
+
+def _corpus(folder: Path) -> dict[str, Any]:
+    try:
+        corpus = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["corpus"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
+        return {}
+    return corpus if isinstance(corpus, dict) else {}
+
+
+def _measured_on(card: dict[str, Any]) -> str | None:
+    """The name of the first data set in the card's model-index."""
+    try:
+        return str(card["model-index"][0]["results"][0]["dataset"]["name"])
+    except (LookupError, TypeError):
+        return None

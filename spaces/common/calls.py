@@ -1,0 +1,124 @@
+"""Every call of a function, checked before any work: by the page, by `gradio_client`, or by anybody who knows HTTP.
+
+gradio calls any function of a page by its number, with any values; the components check little of what they are given.
+Here each value is compared with what its component can send. A file is looked up in the table of uploads. What does not
+fit ends in one sentence.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from sound import SoundError
+from uploads import Uploads
+
+APOLOGY = "Something went wrong here, and not because of your sound: try again, or tell us."
+GONE = "This sound is not stored here, because sounds are erased after a while: upload it again."
+
+
+class Page(gr.Blocks):
+    """The interface of a Space.
+
+    Args:
+        uploads: The table of uploads.
+        **options: As for `gr.Blocks`.
+    """
+
+    def __init__(self, uploads: Uploads, **options: Any) -> None:
+        super().__init__(analytics_enabled=False, **options)
+        self.uploads = uploads
+
+    async def preprocess_data(self, block_fn: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        """Check the inputs of a call before gradio sees them."""
+        inputs = check_inputs(block_fn.inputs, inputs, self.uploads)
+        return await super().preprocess_data(block_fn, inputs, *args, **options)
+
+
+def check_inputs(components: list[Any], values: Any, uploads: Uploads) -> list[Any]:
+    """The values of a call, rebuilt from what is allowed.
+
+    Args:
+        components: The inputs of the function.
+        values: What was sent.
+        uploads: The table of uploads.
+
+    Raises:
+        gr.Error: If a value is not one that its component can have.
+    """
+    if not isinstance(values, list) or len(values) != len(components):
+        raise _refusal(f"This function takes {len(components)} values.")
+    return [_checked(component, value, uploads) for component, value in zip(components, values, strict=True)]
+
+
+def _checked(component: Any, value: Any, uploads: Uploads) -> Any:
+    if isinstance(component, gr.State):
+        return None  # gradio takes it from the session.
+    if isinstance(component, gr.Audio):
+        return None if value is None else _file(value, uploads)
+    if isinstance(component, gr.File):
+        files = [] if value is None else value if isinstance(value, list) else [value]
+        return [_file(file, uploads) for file in files[:1000]] or None
+    if isinstance(component, gr.Checkbox):
+        if value is None or isinstance(value, bool):
+            return bool(value)
+    elif isinstance(component, gr.Number):
+        low, high = component.minimum, component.maximum
+        if isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise _refusal(f"{component.label} is {str(value)[:40]!r}: give a number from {low} to {high}.")
+    elif isinstance(component, gr.Dropdown):
+        choices = [choice for _, choice in component.choices]
+        if isinstance(value, str) and value in choices:
+            return value
+        raise _refusal(f"The {component.label} is not one of {', '.join(choices)}: {str(value)[:40]!r}.")
+    raise _refusal(f"The value of {component.label or 'this function'} is not one it can have: {str(value)[:40]!r}.")
+
+
+def _file(value: Any, uploads: Uploads) -> dict[str, Any]:
+    path = value.get("path") if isinstance(value, dict) else value
+    upload = uploads.find(path)
+    if upload is None:
+        address = isinstance(path, str) and path.startswith(("http://", "https://"))
+        raise _refusal("Addresses are not fetched: upload the sound itself." if address else GONE)
+    return {
+        "path": str(upload.path),
+        "orig_name": upload.name,
+        "size": upload.size,
+        "meta": {"_type": "gradio.FileData"},
+    }
+
+
+def _refusal(sentence: str) -> gr.Error:
+    return gr.Error(sentence, print_exception=False)
+
+
+def for_programs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let an end point answer with one sentence where something is wrong, and never with a traceback."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except SoundError as error:
+            raise _refusal(str(error)) from None
+        except Exception:
+            traceback.print_exc()
+            raise _refusal(APOLOGY) from None
+
+    return guarded
+
+
+def for_page(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """What a function answers, or `{"error": sentence}`, which the page shows in the place of the answer."""
+    try:
+        return function(*args)
+    except SoundError as error:
+        return {"error": str(error)}
+    except Exception:
+        traceback.print_exc()
+        return {"error": APOLOGY}

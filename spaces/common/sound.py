@@ -1,0 +1,120 @@
+"""Any sound that a visitor brings, as mono float32 samples at the model's rate, or one sentence about what is wrong.
+
+soundfile (libsndfile) decodes files: wav, flac, ogg, opus, mp3, aiff, au, caf and more, without FFmpeg. What is too
+large or too long is refused by its size and header, before it is decoded. Headers can lie, so a file is decoded and
+resampled by blocks, and decoding stops at the limit of seconds, or of samples in all channels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+# Rates outside this range are mistakes, or made to cost time.
+LOWEST_RATE, HIGHEST_RATE = 1_000, 384_000
+MAX_CHANNELS = 64
+# A recording whose loudest sample is below this (-60 dB of full scale) is silent.
+SILENCE = 1e-3
+_BLOCK_SAMPLES = 1 << 20
+# A second of a file may have so many samples in all its channels: eight channels of 48 kHz.
+_MAX_SAMPLES_PER_SECOND = 8 * 48_000
+_UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 for a stream that does not know its length
+
+
+class SoundError(ValueError):
+    """A sound that cannot be used: one sentence that names it and the remedy."""
+
+
+def read_sound(
+    path: str | Path, rate: int, max_seconds: float, max_megabytes: float, name: str | None = None
+) -> np.ndarray:
+    """Read a sound file.
+
+    Args:
+        path: The file.
+        rate: The wanted sampling rate in Hz.
+        max_seconds: The longest sound to accept.
+        max_megabytes: The largest file to accept.
+        name: The name of the file in errors.
+
+    Returns:
+        Float32 samples `(samples,)`, mono, finite and not empty.
+
+    Raises:
+        SoundError: If the file is missing, empty, too large or too long, or not a sound that libsndfile reads.
+    """
+    path = Path(path)
+    name = name or path.name
+    try:
+        size = path.stat().st_size
+        is_file = path.is_file()
+    except (OSError, ValueError):
+        is_file = False
+    if not is_file:
+        raise SoundError(f"{name} is no longer here, because sounds are erased after a while: upload it again.")
+    if size == 0:
+        raise SoundError(f"{name} is an empty file: record it again.")
+    if size > max_megabytes * 2**20:
+        raise SoundError(f"{name} has {size / 2**20:.1f} MB, and {max_megabytes:g} MB is the most: give a part of it.")
+    try:
+        with soundfile.SoundFile(path) as sound:
+            samples = _decode(sound, rate, name, max_seconds)
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: no header, and named .raw
+        raise SoundError(
+            f"{name} is not a sound that can be read here: give wav, flac, ogg, opus, mp3 or aiff."
+        ) from error
+    if not len(samples):
+        raise SoundError(f"{name} holds no sound (0 s): record it again.")
+    return samples
+
+
+def is_silent(samples: np.ndarray) -> bool:
+    """Whether samples `(samples,)` hold nothing to recognize, as with a microphone that is switched off."""
+    # Around their mean: a cheap microphone adds a constant.
+    return not len(samples) or float(np.abs(samples - samples.mean()).max()) < SILENCE
+
+
+def _decode(sound: soundfile.SoundFile, rate: int, name: str, max_seconds: float) -> np.ndarray:
+    """The samples of an open file at a rate, its channels averaged."""
+    original, channels = sound.samplerate, sound.channels
+    if not LOWEST_RATE <= original <= HIGHEST_RATE or channels > MAX_CHANNELS:
+        raise SoundError(f"{name} says it has {original} Hz and {channels} channels: give an ordinary recording.")
+    if sound.frames > _UNKNOWN_FRAMES:
+        sound.seekable = lambda: False  # soundfile seeks after each read, which fails at an unknown end
+    elif sound.frames > max_seconds * original:
+        raise SoundError(_too_long(name, sound.frames / original, max_seconds))
+    size = max(1, _BLOCK_SAMPLES // channels)
+    stream = soxr.ResampleStream(original, rate, 1, dtype="float32", quality="HQ")
+    pieces, frames = [], 0
+    while True:
+        block = sound.read(size, dtype="float32", always_2d=True).mean(axis=1)
+        frames += len(block)
+        if frames > max_seconds * original:
+            raise SoundError(_too_long(name, None, max_seconds))
+        if frames * channels > max_seconds * _MAX_SAMPLES_PER_SECOND:
+            raise SoundError(
+                f"{name} has too many samples ({original} Hz, {channels} channels): give it with fewer channels."
+            )
+        if not np.isfinite(block).all():
+            raise SoundError(f"{name} has samples that are not numbers: record it again.")
+        last = len(block) < size
+        pieces.append(block if original == rate else stream.resample_chunk(block, last=last))
+        if last:
+            return np.concatenate(pieces)
+
+
+def _too_long(name: str, seconds: float | None, max_seconds: float) -> str:
+    length = "too long" if seconds is None else f"{readable(seconds)} long"
+    return f"{name} is {length}, and {readable(max_seconds)} is the most: give a part of it."
+
+
+def readable(seconds: float) -> str:
+    """A duration in words: "4.2 seconds", "5 minutes", "2 hours"."""
+    for unit, length in (("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            number = f"{seconds / length:.1f}".removesuffix(".0")
+            return f"{number} {unit}{'' if number == '1' else 's'}"
+    return f"{seconds:.1f}".removesuffix(".0") + " seconds"
