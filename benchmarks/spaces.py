@@ -1,9 +1,8 @@
-"""How long does a Space take to start, and then to answer for the first time? Beside importing what it stands on.
+"""How long a Space takes to start, and to answer for the first time, compared with importing its libraries alone.
 
-Each is started as a program of its own, in turn, with a model of pretrained/. It has started when it answers requests.
-A second later, which anybody needs to find the button, gradio_client uploads a sound of 5 s: once, and ten times more.
-Printed are medians over the rounds, in seconds of the clock and of the processors; the latter hardly depend on what
-else the machine does.
+Each Space is started as a program of its own, in turn, with a model of pretrained/. It has started when it answers
+requests. Then gradio_client uploads a sound of 5 s: once, and ten times more. The table has medians over the rounds, in
+seconds of wall time and of processor time; the latter hardly depends on what else the machine does.
 
     python benchmarks/spaces.py [--rounds 3]
 """
@@ -11,22 +10,20 @@ else the machine does.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import gradio_client
 import numpy as np
 import psutil
 import soundfile
+
+from hf_speech.demo import spaces_dir, start_space
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SPACES = {"transcribe": ("an4", False), "classify": ("fsdd-digits", 5)}
@@ -81,24 +78,14 @@ def import_libraries() -> tuple[float, float]:
 def measure(space: str, folder: Path) -> Times:
     """Starts a Space and asks it."""
     model, option = SPACES[space]
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    program = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "spaces" / space / "app.py"), "--port", str(port)],
-        env={**os.environ, "MODEL_ID": str(REPOSITORY / "pretrained" / model), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    process, url, times = psutil.Process(program.pid), f"http://127.0.0.1:{port}", {}
+    model_folder = REPOSITORY / "pretrained" / model
+    variables = {**os.environ, "MODEL_ID": str(model_folder), "HF_HUB_OFFLINE": "1"}
+    running = start_space(spaces_dir() / space / "app.py", folder / f"{space}.log", environment=variables)
+    process, url, times = psutil.Process(running.process.pid), running.url, {}
     watch = Watch(process)
     try:
-        while program.poll() is None:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/config"):
-                break
-            time.sleep(0.05)
+        running.wait()
         times["start"] = watch.read()
-        time.sleep(1)
         client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
         sound = five_seconds(space, folder)
 
@@ -112,8 +99,7 @@ def measure(space: str, folder: Path) -> Times:
         times["later answers"] = tuple(statistics.median(column) for column in zip(*answers, strict=True))
         return times
     finally:
-        program.send_signal(signal.SIGTERM)
-        program.wait()
+        running.stop()
 
 
 def five_seconds(space: str, folder: Path) -> Path:

@@ -77,7 +77,7 @@ def test_it_opens_the_browser_and_says_where(tmp_path: Path) -> None:
         assert address
         assert opened.read_text().strip().rstrip("/") == address[0]
         page = json.load(urllib.request.urlopen(f"{address[0]}/config", timeout=PATIENCE))
-        assert page["title"] == "What is heard?"
+        assert page["title"] == "fsdd-digits"
         assert list(tmp_path.glob("hf-speech-demo-*"))
     finally:
         program.send_signal(signal.SIGTERM)

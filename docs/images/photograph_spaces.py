@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import urllib.request
+import tempfile
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 from playwright.sync_api import sync_playwright
+
+from hf_speech.demo import running_space
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -34,37 +31,25 @@ def classify(page: Any) -> None:
         page.locator(f"#history [role=grid][aria-rowcount='{rows + 1}']").wait_for()
 
 
-def photograph(space: str, model: str, act: Any, scheme: str, port: int) -> None:
-    """Starts a Space, does something in it, and takes the picture."""
-    program = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "spaces" / space / "app.py"), "--port", str(port)],
-        env={**os.environ, "MODEL_ID": str(REPOSITORY / "pretrained" / model), "HF_HUB_OFFLINE": "1"},
-    )
-    try:
-        while True:
-            if program.poll() is not None:
-                sys.exit(f"error: the Space {space} ended by itself; what it printed says why.")
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/config")
-                break
-            except OSError:
-                sleep(0.5)
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--mute-audio"])
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
-            page.set_default_timeout(PATIENCE)
-            page.goto(f"http://127.0.0.1:{port}")
-            act(page)
-            below = page.locator(".fine-print").first.bounding_box()["y"]
-            clip = {"x": 0, "y": 0, "width": WIDTH, "height": below}
-            page.mouse.move(0, 0)
-            page.screenshot(path=HERE / f"{space}.png", clip=clip, animations="disabled")
-            browser.close()
-    finally:
-        program.send_signal(signal.SIGTERM)
-        program.wait()
+def photograph(space: str, model: str, act: Any, scheme: str) -> None:
+    """Start a Space, do something in it, and take the picture."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        running_space(space, REPOSITORY / "pretrained" / model, Path(scratch) / "log.txt") as running,
+        sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--mute-audio"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE)
+        page.goto(running.url)
+        act(page)
+        below = page.locator(".fine-print").first.bounding_box()["y"]
+        clip = {"x": 0, "y": 0, "width": WIDTH, "height": below}
+        page.mouse.move(0, 0)
+        page.screenshot(path=HERE / f"{space}.png", clip=clip, animations="disabled")
+        browser.close()
 
 
 if __name__ == "__main__":
-    photograph("transcribe", "an4", transcribe, "dark", 7931)
-    photograph("classify", "fsdd-digits", classify, "light", 7932)
+    photograph("transcribe", "an4", transcribe, "dark")
+    photograph("classify", "fsdd-digits", classify, "light")

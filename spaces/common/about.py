@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import ModelCard
 
 from hf_speech.common.text import escape_markdown
 from settings import Settings
@@ -34,7 +33,7 @@ class About:
         """Read the card and the recipe of a model; what they lack or what cannot be read is left out."""
         card, corpus = _card(folder), _corpus(folder)
         languages = card.get("language") or corpus.get("languages") or ()
-        languages = (languages,) if isinstance(languages, str) else tuple(map(str, languages))
+        languages = tuple(map(str, languages if isinstance(languages, list | tuple) else [languages]))
         name = corpus.get("title") or _measured_on(card) or corpus.get("name")
         address = None if settings.is_local else f"https://huggingface.co/{settings.model_id}"
         return cls(settings.model_name, address, str(name) if name else None, languages)
@@ -54,18 +53,29 @@ class About:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict())
-    except Exception:  # No card, or one that cannot be read: yaml and the client raise errors of many kinds.
-        return {}
+    """The metadata at the top of README.md."""
+    text = _text(folder / "README.md")
+    return _yaml(text.split("\n---", 1)[0]) if text.startswith("---\n") else {}
 
 
 def _corpus(folder: Path) -> dict[str, Any]:
-    try:
-        corpus = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["corpus"]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
-        return {}
+    corpus = _yaml(_text(folder / "recipe.yaml")).get("corpus")
     return corpus if isinstance(corpus, dict) else {}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _yaml(text: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _measured_on(card: dict[str, Any]) -> str | None:

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -194,7 +195,7 @@ class Gate:
             return too_large if error.status_code == 413 else PlainTextResponse(str(error.detail), 400)
         except (ClientDisconnect, TimeoutError):
             return PlainTextResponse("The upload was broken off.", 400)
-        except (ValueError, KeyError, TypeError):
+        except (MultiPartException, ValueError, KeyError, TypeError):
             return PlainTextResponse("This is not a form with files.", 400)
         finally:
             self._uploading -= 1

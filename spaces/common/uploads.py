@@ -111,9 +111,9 @@ class Uploads:
                 self._pages.setdefault(page, set()).add(path)
 
     def close_page(self, page: str | None) -> None:
-        """Erase the uploads that a closed page has used."""
+        """Erase the uploads that a closed page has used and that no other page uses."""
         with self._lock:
-            for path in self._pages.pop(page or "", ()):
+            for path in self._pages.pop(page or "", set()).difference(*self._pages.values()):
                 self._erase(path)
 
     def sweep(self) -> None:

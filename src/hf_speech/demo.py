@@ -1,20 +1,30 @@
-"""A model in the browser: picks the Space that fits its task, and runs it as it would run on the Hub.
+"""A model in the browser: choose the Space that fits its task, and run it as it would run on the Hub.
 
-The Spaces lie in `spaces/`, know nothing of this package and load the model by themselves, with the code that travels
-with it. So what is tried here is what is published. A model of the Hub is pinned to the commit that was looked at.
+The Spaces in `spaces/` load the model by themselves, with the code that comes with it, so that what is tried here is
+what is published. A model on the Hub is pinned to the commit that was loaded here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference import load_model
+
+# Opened without a proxy, as the Spaces open themselves.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def spaces_dir() -> Path:
@@ -26,7 +36,7 @@ def spaces_dir() -> Path:
 def prepare_demo(
     model: str, *, revision: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> tuple[Path, dict[str, str]]:
-    """Finds the program that shows a model, and the environment that tells it which.
+    """Find the program that shows a model, and the environment that tells it which.
 
     Args:
         model: A model folder or a Hub id.
@@ -53,14 +63,14 @@ def prepare_demo(
 def run_demo(
     model: str, *, revision: str | None = None, port: int | None = None, browser: bool = True, mcp: bool = False
 ) -> NoReturn:
-    """Shows a model in the browser until it is stopped; this process becomes the Space's.
+    """Show a model in the browser until it is stopped; this process becomes the Space's.
 
     Args:
         model: A model folder or a Hub id.
         revision: Branch, tag or commit of a Hub model.
         port: Where to serve; the first free port from 7860 if not given.
         browser: Whether to open the browser.
-        mcp: Whether to serve the end points as tools of an MCP server, too.
+        mcp: Whether to serve the end points as tools of an MCP server as well.
 
     Raises:
         HFSpeechError: As `prepare_demo`.
@@ -74,4 +84,87 @@ def run_demo(
     os.execve(sys.executable, command, variables)
 
 
-__all__ = ["prepare_demo", "run_demo", "spaces_dir"]
+@dataclass
+class RunningSpace:
+    """A Space in a process of its own.
+
+    Attributes:
+        url: Its address.
+        process: The process.
+        log: The file with its output.
+    """
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait(self, seconds: float = 300.0) -> RunningSpace:
+        """Wait until it answers.
+
+        Raises:
+            HFSpeechError: If it ends or the time is over; with the end of its output.
+        """
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(OSError), _open(f"{self.url}/gradio_api/info", timeout=seconds):
+                return self
+            time.sleep(0.1)
+        self.stop()
+        said = self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        raise HFSpeechError(f"The Space did not start; its last output was: {said}")
+
+    def stop(self) -> None:
+        """Stop it as a service is stopped."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_space(
+    program: Path, log: Path, *arguments: str, environment: Mapping[str, str], python: str = sys.executable
+) -> RunningSpace:
+    """Start a Space in a process of its own, at a free port, without waiting for it.
+
+    Args:
+        program: Its `app.py`.
+        log: The file for its output.
+        *arguments: Further arguments of the program.
+        environment: Its whole environment.
+        python: The interpreter.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, "-u", str(program), "--port", str(port), *arguments],
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+        )
+    return RunningSpace(f"http://127.0.0.1:{port}", process, log)
+
+
+@contextlib.contextmanager
+def running_space(space: str, model: Path, log: Path, **environment: str) -> Iterator[RunningSpace]:
+    """A Space that shows a model folder, for as long as the context is open.
+
+    Args:
+        space: Its name, "classify" or "transcribe".
+        model: The model folder.
+        log: The file for its output.
+        **environment: Further variables.
+    """
+    variables = {**os.environ, "MODEL_ID": str(model), "HF_HUB_OFFLINE": "1", **environment}
+    running = start_space(spaces_dir() / space / "app.py", log, environment=variables)
+    try:
+        yield running.wait()
+    finally:
+        running.stop()
+
+
+__all__ = ["RunningSpace", "prepare_demo", "run_demo", "running_space", "spaces_dir", "start_space"]

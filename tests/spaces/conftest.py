@@ -1,7 +1,7 @@
 """The Spaces as they are used: started as programs, and asked by a browser or by gradio_client.
 
-Each Space is a folder of its own, and both have modules of the same names: `space_module` imports them with the folder
-first on the path, and leaves nothing behind.
+`space_module` imports a module of a Space with the folders of the Space and of the common files first on the path, and
+leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -11,12 +11,7 @@ import importlib
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from hf_speech import demo
 from hf_speech.errors import HFSpeechError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,13 +33,13 @@ PATIENCE = 120.0
 
 @pytest.fixture
 def space_module() -> Iterator[Callable[[str, str], Any]]:
-    """The function `(space, module)` that imports a module of a Space."""
+    """The function `(space, module)` that imports a module of a Space or of `spaces/common`."""
     before, path, environment = set(sys.modules), list(sys.path), dict(os.environ)
 
     def load(space: str, module: str) -> Any:
-        folder = str(SPACES / space)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        for folder in (str(SPACES / "common"), str(SPACES / space)):
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
         return importlib.import_module(module)
 
     yield load
@@ -51,79 +47,36 @@ def space_module() -> Iterator[Callable[[str, str], Any]]:
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(SPACES)):
             del sys.modules[name]
-    for name in set(os.environ) - set(environment):
-        del os.environ[name]
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 @dataclass
-class RunningSpace:
-    """A Space that is served.
+class RunningSpace(demo.RunningSpace):
+    """A Space that is served for tests.
 
     Attributes:
-        url: Its address.
-        uploads: The folder in which uploads lie.
-        process: The program.
-        log: Its output so far.
+        uploads: The folder in which its uploads lie.
     """
 
-    url: str
     uploads: Path
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def stop(self) -> None:
-        """Stops it as a service is stopped."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def launch(
     folder: Path, model: Path | None, scratch: Path, *arguments: str, python: str = sys.executable, **environment: str
 ) -> RunningSpace:
-    """Starts a Space without waiting for it; its uploads and its output go to `scratch`."""
-    port = free_port()
+    """Start a Space without waiting for it; its uploads and its output go to `scratch`."""
     scratch.mkdir(parents=True, exist_ok=True)
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "MODEL_"))},
         "GRADIO_TEMP_DIR": str(scratch / "uploads"),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
-        "PYTHONUNBUFFERED": "1",
         **({} if model is None else {"MODEL_ID": str(model)}),
         **environment,
     }
-    log = scratch / "log.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [python, str(folder / "app.py"), "--port", str(port), *arguments],
-            env=variables,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=scratch,
-        )
-    return RunningSpace(f"http://127.0.0.1:{port}", scratch / "uploads", process, log)
-
-
-def wait_until_served(space: RunningSpace) -> RunningSpace:
-    """Waits until a Space answers, or fails with what it said."""
-    end = time.monotonic() + 4 * PATIENCE
-    while time.monotonic() < end and space.process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{space.url}/gradio_api/info", timeout=PATIENCE):
-            return space
-        time.sleep(0.2)
-    space.stop()
-    raise AssertionError(f"The Space did not start:\n{space.log.read_text()[-3000:]}")
+    started = demo.start_space(folder / "app.py", scratch / "log.txt", *arguments, environment=variables, python=python)
+    return RunningSpace(started.url, started.process, started.log, scratch / "uploads")
 
 
 @pytest.fixture(scope="session")
@@ -135,7 +88,8 @@ def start_space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     def start(space: str, model: Path | None, *arguments: str, **environment: str) -> RunningSpace:
         scratch = tmp_path_factory.mktemp(space)
         started.append(launch(SPACES / space, model, scratch, *arguments, **environment))
-        return wait_until_served(started[-1])
+        started[-1].wait(4 * PATIENCE)
+        return started[-1]
 
     yield start
     for space in started:

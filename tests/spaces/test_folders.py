@@ -1,4 +1,4 @@
-"""A Space is its folder: what must lie in it, and what must agree with the rest."""
+"""The published Spaces: which files they have, and what must agree with the rest of the project."""
 
 from __future__ import annotations
 
@@ -10,20 +10,52 @@ import soundfile
 import yaml
 from packaging.requirements import Requirement
 
+from hf_speech.publishing.assembly import assemble_space, needed_modules
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPACES = REPOSITORY / "spaces"
-SHARED = ("sound.py", "serving.py", "page.py", "page.js", "page.css")
 
 
 @pytest.fixture(params=["transcribe", "classify"])
-def folder(request: pytest.FixtureRequest) -> Path:
-    return SPACES / str(request.param)
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A Space as it is published."""
+    return assemble_space(SPACES / str(request.param), tmp_path / "space")
 
 
-@pytest.mark.parametrize("name", SHARED)
-def test_shared_files_are_the_same(name: str) -> None:
-    first, second = (SPACES / space / name for space in ("transcribe", "classify"))
-    assert first.read_text() == second.read_text(), f"copy one {name} over the other"
+def test_no_module_of_a_space_stands_twice() -> None:
+    names = [path.name for path in SPACES.glob("*/*.py") if path.name != "app.py"]
+    assert len(names) == len(set(names))
+
+
+def test_a_space_carries_what_it_imports_of_the_package_and_no_more(folder: Path) -> None:
+    carried = {path.relative_to(folder).as_posix() for path in (folder / "hf_speech").rglob("*.py")}
+    assert "hf_speech/common/text.py" in carried
+    assert ("hf_speech/decoding/greedy.py" in carried) == (folder / "recognizer.py").is_file()
+    assert not any("training" in name or "corpora" in name or "publishing" in name for name in carried)
+    for name in carried:
+        source = REPOSITORY / "src" / name
+        same = (folder / name).read_bytes() == source.read_bytes()
+        assert same or name.endswith("__init__.py"), name
+
+
+def test_modules_of_the_package_are_followed() -> None:
+    assert set(needed_modules(["hf_speech.errors", "numpy", "os.path"])) == {
+        "hf_speech/__init__.py",
+        "hf_speech/errors.py",
+    }
+    files = needed_modules(["hf_speech.decoding.greedy"])
+    assert files["hf_speech/decoding/__init__.py"] is None
+    assert files["hf_speech/decoding/hypothesis.py"] == REPOSITORY / "src/hf_speech/decoding/hypothesis.py"
+    assert needed_modules(["hf_speech.decoding"])["hf_speech/decoding/__init__.py"] is not None
+    assert needed_modules(["hf_speech.no_such_module"]) == {}
+
+
+def test_a_space_of_another_origin_is_copied_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sub").mkdir(parents=True)
+    (tmp_path / "mine" / "app.py").write_text("import hf_speech.decoding")
+    (tmp_path / "mine" / "sub" / "x.txt").write_text("x")
+    copy = assemble_space(tmp_path / "mine", tmp_path / "copy")
+    assert sorted(path.name for path in copy.rglob("*")) == ["app.py", "sub", "x.txt"]
 
 
 def requirements(folder: Path) -> dict[str, Requirement]:
@@ -42,8 +74,8 @@ def test_requirements_are_pinned_to_what_the_tests_run_with(folder: Path) -> Non
 
 
 def test_every_import_is_required_or_lies_in_the_folder(folder: Path) -> None:
-    modules = {path.stem for path in folder.glob("*.py")}
-    known = {"pillow": "PIL", "flashlight-text": "flashlight"}
+    modules = {path.stem for path in folder.glob("*.py")} | {"hf_speech"}
+    known = {"pillow": "PIL", "flashlight-text": "flashlight", "PyYAML": "yaml"}
     required = {known.get(name, name) for name in requirements(folder)}
     for path in folder.glob("*.py"):
         for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE):

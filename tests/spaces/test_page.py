@@ -49,7 +49,7 @@ def test_the_wave_shows_loud_and_quiet(page: ModuleType, make_tone) -> None:
 def test_features_lie_with_time_to_the_right_and_the_lowest_below(page: ModuleType) -> None:
     features = np.zeros((30, 8), np.float32)
     features[20:, 0] = 1.0  # the lowest band, late
-    view = page.view("a", np.ones(100, np.float32), 100, features, "")
+    view = page.view("a", np.resize(np.float32([1, -1]), 100), 100, features, "")
     image = np.asarray(Image.open(content(view["features"], "image/png")).convert("L"), dtype=int)
     assert image.shape == (8, 30)
     assert image[-1, 25] > image[-1, 5] + 100
@@ -68,6 +68,16 @@ def test_long_recordings_make_no_endless_image(page: ModuleType) -> None:
 def test_features_without_contrast(page: ModuleType, features: np.ndarray) -> None:
     view = page.view("a", np.zeros(10, np.float32), 100, features.astype(np.float32), "")
     Image.open(content(view["features"], "image/png")).load()
+
+
+def test_silence_has_no_bright_picture(page: ModuleType) -> None:
+    noise = np.random.default_rng(0).normal(0, 1e-4, (50, 8)).astype(np.float32)
+    shown = []
+    for samples in (np.zeros(8000, np.float32), np.sin(np.arange(8000, dtype=np.float32))):
+        view = page.view("a", samples, 8000, noise, "")
+        shown.append(np.asarray(Image.open(content(view["features"], "image/png"))))
+    assert shown[0].max() == 0
+    assert shown[1].max() > 200
 
 
 def test_features_are_described(page: ModuleType) -> None:

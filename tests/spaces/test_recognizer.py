@@ -1,4 +1,4 @@
-"""The model as the Space holds it: whole recordings as hf_speech hears them, live as the whole."""
+"""The model of the Space: its words are those of hf_speech, and live those of the whole recording."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import soxr
 from hf_speech import load_model
 from hf_speech.data.audio import read_audio
 from hf_speech.inference import BeamOptions, beam_decoder, transcribe_files
+from hf_speech.inference.recordings import CHUNK_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AN4 = REPOSITORY / "pretrained" / "an4"
@@ -29,12 +30,12 @@ def module(space_module: Callable[[str, str], Any]) -> ModuleType:
 
 @pytest.fixture
 def recognizer(module: ModuleType, beeps_run: Path) -> Any:
-    return module.Recognizer(beeps_run)
+    return module.SpaceRecognizer(beeps_run)
 
 
 def test_words_are_those_of_hf_speech(recognizer: Any, module: ModuleType, beeps_run: Path, make_beeps) -> None:
     long = np.concatenate([make_beeps(TEXT, seed=seed) for seed in range(30)])
-    assert len(long) / recognizer.rate > 2 * module.CHUNK_SECONDS
+    assert len(long) / recognizer.sampling_rate > 2 * CHUNK_SECONDS
     for sound in (make_beeps(TEXT), long):
         assert_same(recognizer.words(sound, False), load_model(beeps_run, "cpu"), sound, 8000)
     assert " ".join(word.text for word in recognizer.words(make_beeps(TEXT), False)) == TEXT
@@ -43,9 +44,9 @@ def test_words_are_those_of_hf_speech(recognizer: Any, module: ModuleType, beeps
 @pytest.mark.parametrize("language_model", [False, True])
 def test_long_recordings_are_normalized_and_cut_as_by_hf_speech(module: ModuleType, language_model: bool) -> None:
     """Two minutes with pauses, and a model that normalizes by utterance."""
-    recognizer, loaded, decoder = module.Recognizer(AN4), load_model(AN4, "cpu"), None
+    recognizer, loaded, decoder = module.SpaceRecognizer(AN4), load_model(AN4, "cpu"), None
     if language_model:
-        if not recognizer.has_language_model:
+        if recognizer.beam_search is None:
             pytest.skip("beam search needs flashlight-text and a torchaudio that fits torch")
         decoder = beam_decoder(loaded, BeamOptions.beside(AN4 / "language_model.arpa"))
     rng = np.random.default_rng(0)
@@ -54,7 +55,7 @@ def test_long_recordings_are_normalized_and_cut_as_by_hf_speech(module: ModuleTy
         for example in sorted((REPOSITORY / "spaces" / "transcribe" / "examples").iterdir()):
             pieces += [read_audio(example, 16_000), np.zeros(round(rng.uniform(0, 5) * 16_000), np.float32)]
     sound = np.concatenate(pieces) + rng.normal(0, 1e-3, sum(map(len, pieces))).astype(np.float32)
-    assert len(sound) > 2 * module.CHUNK_SECONDS * 16_000
+    assert len(sound) > 2 * CHUNK_SECONDS * 16_000
     assert_same(recognizer.words(sound, language_model), loaded, sound, 16_000, decoder)
 
 
@@ -84,13 +85,13 @@ def test_too_short_a_sound_is_refused_in_a_sentence(recognizer: Any) -> None:
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 @pytest.mark.parametrize("piece_seconds", [0.05, 0.37, 10.0])
 def test_live_is_the_whole(recognizer: Any, make_beeps, rate: int, piece_seconds: float) -> None:
-    """As a browser sends it: int16, stereo, channels last, at its own rate, in pieces."""
+    """As live.js sends it: int16, at the browser's rate, in pieces."""
     sound = make_beeps(TEXT, rate)
-    stereo = np.round(32767 * np.stack([sound, sound], axis=1)).astype(np.int16)
+    samples = np.round(32767 * sound).astype(np.int16)
     listener, texts = recognizer.listen(), []
     size = round(piece_seconds * rate)
-    for first in range(0, len(stereo), size):
-        texts.append(listener.accept(stereo[first : first + size], rate))
+    for first in range(0, len(samples), size):
+        texts.append(listener.accept(samples[first : first + size], rate))
     assert listener.finish() == TEXT
     assert listener.seconds == pytest.approx(len(sound) / rate, abs=1e-6)
     if piece_seconds < 1:
@@ -102,7 +103,7 @@ def test_what_a_session_keeps_does_not_grow(recognizer: Any) -> None:
     listener = recognizer.listen()
     rng, sizes = np.random.default_rng(0), []
     for _ in range(60):
-        listener.accept(rng.normal(0, 0.1, 24_000).astype(np.float32), 48_000)
+        listener.accept(rng.normal(0, 3000, 24_000).astype(np.int16), 48_000)
         stream = listener._stream
         sizes.append(stream._samples.nbytes + stream._features.nbytes)
     assert max(sizes[30:]) <= max(sizes[:30])
@@ -119,4 +120,21 @@ def test_resampling_in_pieces_is_resampling(make_tone) -> None:
 
 
 def test_a_bidirectional_model_says_that_it_cannot(module: ModuleType) -> None:
-    assert not module.Recognizer(AN4).can_stream
+    assert not module.SpaceRecognizer(AN4).can_stream
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        *(0, -5, 7, 7999, 192_001, 800_000, 10**9, 10**15, 10**30, 1e300, 16_000.5),
+        *(True, None, "16000", [16_000], {}, float("nan"), float("inf"), float("-inf")),
+    ],
+)
+def test_rates_are_checked_before_any_work(recognizer: Any, module: ModuleType, rate: Any) -> None:
+    listener = recognizer.listen()
+    with pytest.raises(ValueError, match="rate of the recording must be between"):
+        listener.accept(np.zeros(100, np.int16), rate)
+    assert listener.seconds == 0
+    listener.accept(np.zeros(100, np.int16), 16_000.0)
+    with pytest.raises(ValueError, match="rate of the recording has changed"):
+        listener.accept(np.zeros(100, np.int16), 48_000)

@@ -1,4 +1,4 @@
-"""What visitors bring, and what becomes of it; the limits hold even where headers lie."""
+"""Reading what visitors upload: the limits hold even where headers lie."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_refuses_what_is_too_long_although_its_header_lies(sound: ModuleType, tm
 
 def test_refuses_what_is_too_large(sound: ModuleType, tmp_path: Path, make_tone) -> None:
     soundfile.write(tmp_path / "large.wav", make_tone(5.0, 440.0, 48_000), 48_000, subtype="DOUBLE")
-    assert "1.8 MB large, and 1 MB is the most" in refusal(sound, tmp_path / "large.wav")
+    assert "has 1.8 MB, and 1 MB is the most" in refusal(sound, tmp_path / "large.wav")
 
 
 @pytest.mark.parametrize(
@@ -134,27 +134,42 @@ def test_silence(sound: ModuleType, make_tone) -> None:
     assert not sound.is_silent(make_tone(0.1, 440.0, RATE, 0.01))
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int8, np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("layout", ["mono", "channels last", "channels first"])
-def test_decoded_samples_become_mono_floats(sound: ModuleType, make_tone, dtype: Any, layout: str) -> None:
-    tone = make_tone(0.2, 440.0)
-    array: Any = tone
-    if np.issubdtype(dtype, np.integer):
-        info = np.iinfo(dtype)
-        middle, scale = (128, 128) if dtype == np.uint8 else (0, -float(info.min))
-        array = np.clip(np.round(tone * scale + middle), info.min, info.max)
-    array = array.astype(dtype)
-    if layout != "mono":
-        array = np.stack([array, array], axis=1 if layout == "channels last" else 0)
-    mono = sound.to_mono(array)
-    assert mono.dtype == np.float32
-    np.testing.assert_allclose(mono, tone, atol=0.01)
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+def test_only_a_block_of_a_file_is_in_memory_at_its_own_rate(
+    sound: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_tone, rate: int
+) -> None:
+    soundfile.write(tmp_path / "a.wav", make_tone(3.3, 440.0, rate, 0.5), rate)
+    whole = read(sound, tmp_path / "a.wav")
+    monkeypatch.setattr(sound, "_BLOCK_SAMPLES", 1000)
+    sizes = []
+    original = soundfile.SoundFile.read
+
+    def watched(self: Any, *arguments: Any, **options: Any) -> Any:
+        block = original(self, *arguments, **options)
+        sizes.append(block.size)
+        return block
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watched)
+    np.testing.assert_allclose(read(sound, tmp_path / "a.wav"), whole, atol=1e-6)
+    assert max(sizes) <= 1000
+    assert len(whole) == pytest.approx(3.3 * RATE, abs=2)
 
 
-def test_what_is_no_samples_is_refused(sound: ModuleType) -> None:
-    for array in (np.zeros((2, 2, 2)), np.zeros(5, np.int64), np.zeros(3, bool)):
-        with pytest.raises(sound.SoundError):
-            sound.to_mono(array)
+def test_the_samples_of_all_channels_are_limited(sound: ModuleType, tmp_path: Path) -> None:
+    """A small file can hold silence in many channels at a high rate, which takes long to decode."""
+    soundfile.write(tmp_path / "many.flac", np.zeros((8 * 96_000, 8), np.int16), 96_000)
+    assert "too many samples (96000 Hz, 8 channels)" in refusal(sound, tmp_path / "many.flac", seconds=8)
+    soundfile.write(tmp_path / "high.wav", np.zeros(1000, np.int16), 600_000)
+    assert "600000 Hz" in refusal(sound, tmp_path / "high.wav")
+
+
+def test_errors_name_the_file_as_the_visitor_does(sound: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "sound").write_text("words")
+    with pytest.raises(sound.SoundError, match=r"^my words\.wav is not a sound"):
+        sound.read_sound(tmp_path / "sound", RATE, 10, 1, "my words.wav")
+    for path in (tmp_path, "/dev/null", tmp_path / "x" / "y", "\0"):
+        with pytest.raises(sound.SoundError, match=r"^it is no longer here"):
+            sound.read_sound(path, RATE, 10, 1, "it")
 
 
 def test_durations_are_readable(sound: ModuleType) -> None:

@@ -25,6 +25,7 @@ from huggingface_hub import HfApi, RepoCard, get_token
 
 from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
+from hf_speech.publishing.assembly import assemble_space
 from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.upload import CARD
@@ -66,13 +67,14 @@ def publish_space(
     repository = Repository(repo_id, "space")
     values = secret_values(secrets)
     settings = _settings(model, variables or {}, values, **publish_options)
-    card = with_model(folder, settings["MODEL_ID"])
     proposed = publish_options.get("create_pr", False)
 
     def check(snapshot: RemoteSnapshot) -> Verification:
         return verify_space(snapshot, settings=None if proposed else settings, secrets=values)
 
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
+        card = with_model(folder, settings["MODEL_ID"])
+        folder = assemble_space(folder, Path(temporary) / folder.resolve().name)
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=card)
         check_space(staged.folder)
         done = deliver(

@@ -167,7 +167,7 @@ def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = froze
             top = imported.partition(".")[0]
             if _level(node) or top in sys.stdlib_module_names or top in own:
                 continue
-            if not _provided(top, names) and not _is_optional(tree, node):
+            if not _provided(top, names) and not _is_optional(tree, node) and not _is_for_types(tree, node):
                 raise PublishError(
                     f"{path.relative_to(folder)} imports {top} (line {node.lineno}), which requirements.txt does not "
                     "list: add it."
@@ -267,6 +267,13 @@ def _is_optional(tree: ast.Module, wanted: ast.AST) -> bool:
     """Whether an import stands in a `try`: transformers does not demand such packages."""
     tries = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
     return any(child is wanted for node in tries for child in ast.walk(node))
+
+
+def _is_for_types(tree: ast.Module, wanted: ast.AST) -> bool:
+    """Whether an import stands in `if TYPE_CHECKING:` and is never carried out."""
+    blocks = (node for node in ast.walk(tree) if isinstance(node, ast.If))
+    guards = (node for node in blocks if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
+    return any(child is wanted for node in guards for statement in node.body for child in ast.walk(statement))
 
 
 @functools.cache

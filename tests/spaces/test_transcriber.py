@@ -1,0 +1,83 @@
+"""What the live microphone may send, whoever sends it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="the Spaces need gradio: pip install 'hf_speech[demo]'")
+TEXT = "abc cab"
+
+
+@pytest.fixture
+def module(space_module: Callable[[str, str], Any]) -> ModuleType:
+    return space_module("transcribe", "transcriber")
+
+
+@pytest.fixture
+def transcriber(module: ModuleType, space_module: Callable[[str, str], Any], beeps_run: Path, tmp_path: Path) -> Any:
+    settings = space_module("transcribe", "settings").Settings(str(beeps_run), max_seconds=5)
+    return module.Transcriber(beeps_run, settings, space_module("transcribe", "uploads").Uploads(60, 1e6, tmp_path))
+
+
+def piece(samples: np.ndarray, number: int = 0, last: bool = False, rate: Any = 8000, **changes: Any) -> dict[str, Any]:
+    content = base64.b64encode(np.round(32767 * samples).astype("<i2").tobytes()).decode()
+    return {"piece": number, "rate": rate, "samples": content, "last": last} | changes
+
+
+def test_pieces_become_text(transcriber: Any, make_beeps) -> None:
+    sound, listener = make_beeps(TEXT), None
+    half = len(sound) // 2
+    answer, listener = transcriber.listen(piece(sound[:half]), listener)
+    assert (answer["piece"], answer["last"]) == (0, False)
+    assert TEXT.startswith(answer["text"])
+    answer, listener = transcriber.listen(piece(sound[half:], 1, True), listener)
+    assert answer["text"] == TEXT
+    assert listener is None
+    with pytest.raises(ValueError, match="recording has ended"):
+        transcriber.listen(piece(sound, 2), None)
+
+
+def test_the_limit_counts_what_was_sent(transcriber: Any) -> None:
+    second, listener = np.zeros(8000), None
+    for number in range(5):
+        _, listener = transcriber.listen(piece(second, number), listener)
+    with pytest.raises(ValueError, match="5 seconds is the most at a time"):
+        transcriber.listen(piece(second, 5), listener)
+    with pytest.raises(ValueError, match="5 seconds is the most"):
+        transcriber.listen(piece(np.zeros(6 * 8000), 0, True), None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"rate": rate} for rate in (0, 7, -1, 800_000, 10**15, 10**30, 1e308, float("nan"), "16000", None, [], True)),
+        *({"piece": number} for number in (-1, 1.5, 10**30, None, "0", True, [0])),
+        *({"last": last} for last in (None, 1, "true", [])),
+        *({"samples": samples} for samples in (None, 5, [], {}, "abc", "====", "é", "AAA=\n", "QQ==", "A" * 6_000_000)),
+    ],
+)
+def test_pieces_of_another_shape_are_refused_in_a_sentence(transcriber: Any, change: dict[str, Any]) -> None:
+    good = piece(np.zeros(800))
+    missing = {name: value for name, value in good.items() if name not in change}
+    for event in (good | change, missing):
+        with pytest.raises(ValueError, match=r"\.$"):
+            transcriber.listen(event, None)
+
+
+@pytest.mark.parametrize("event", [None, 5, "text", [], [1], {}, {"piece": 0}, float("nan")])
+def test_what_is_no_piece_is_refused_in_a_sentence(transcriber: Any, event: Any) -> None:
+    with pytest.raises(ValueError, match=r"\.$"):
+        transcriber.listen(event, None)
+
+
+@pytest.mark.parametrize("format", ["doc", "", None, 5, ["srt"], {"srt": 1}, "SRT"])
+def test_formats_are_those_that_are_written(transcriber: Any, format: Any) -> None:
+    with pytest.raises(ValueError, match="choose txt, srt, vtt, json"):
+        transcriber.subtitles("anything", format)
