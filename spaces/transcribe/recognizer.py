@@ -37,8 +37,6 @@ class SpaceRecognizer:
         folder: The model's folder; the code in it is run.
     """
 
-    word_delimiter = "|"
-
     def __init__(self, folder: Path) -> None:
         logging.disable_progress_bar()
         torch.set_num_threads(1)
@@ -53,6 +51,7 @@ class SpaceRecognizer:
         self.tokens = list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
         self.num_phones = int(getattr(self.model.config, "num_phones", 0))
         self.blank = int(self.model.config.pad_token_id)
+        self.word_delimiter = str(self.tokenizer.word_delimiter_token)
         self.beam_search = self._open_language_model()
         noise = np.random.default_rng(0).normal(0, 0.1, self.sampling_rate).astype(np.float32)
         self.words(noise, False)  # So that the first visitor does not wait longer than others.

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from hf_speech.inference.recordings import Recording
-from hf_speech.tasks import Task
+
+if TYPE_CHECKING:
+    from hf_speech.tasks import Task
 
 
 @dataclass(frozen=True)
