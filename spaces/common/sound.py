@@ -13,6 +13,9 @@ import numpy as np
 import soundfile
 import soxr
 
+from hf_speech.data.mixing import Mixer
+from hf_speech.errors import AudioError
+
 # Rates outside this range are mistakes, or made to cost time.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 384_000
 MAX_CHANNELS = 64
@@ -62,6 +65,8 @@ def read_sound(
     try:
         with soundfile.SoundFile(path) as sound:
             samples = _decode(sound, rate, name, max_seconds)
+    except AudioError as error:
+        raise SoundError(str(error)) from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: no header, and named .raw
         raise SoundError(
             f"{name} is not a sound that can be read here: give wav, flac, ogg, opus, mp3 or aiff."
@@ -88,9 +93,9 @@ def _decode(sound: soundfile.SoundFile, rate: int, name: str, max_seconds: float
         raise SoundError(_too_long(name, sound.frames / original, max_seconds))
     size = max(1, _BLOCK_SAMPLES // channels)
     stream = soxr.ResampleStream(original, rate, 1, dtype="float32", quality="HQ")
-    pieces, frames = [], 0
+    mixer, pieces, frames = Mixer(name), [], 0
     while True:
-        block = sound.read(size, dtype="float32", always_2d=True).mean(axis=1)
+        block = mixer.mix(sound.read(size, dtype="float32", always_2d=True))
         frames += len(block)
         if frames > max_seconds * original:
             raise SoundError(_too_long(name, None, max_seconds))
@@ -98,11 +103,10 @@ def _decode(sound: soundfile.SoundFile, rate: int, name: str, max_seconds: float
             raise SoundError(
                 f"{name} has too many samples ({original} Hz, {channels} channels): give it with fewer channels."
             )
-        if not np.isfinite(block).all():
-            raise SoundError(f"{name} has samples that are not numbers: record it again.")
         last = len(block) < size
         pieces.append(block if original == rate else stream.resample_chunk(block, last=last))
         if last:
+            mixer.check_whole()
             return np.concatenate(pieces)
 
 

@@ -15,7 +15,7 @@ import soxr
 from hf_speech import load_model
 from hf_speech.data.audio import read_audio
 from hf_speech.inference import BeamOptions, beam_decoder, transcribe_files
-from hf_speech.inference.recordings import CHUNK_SECONDS
+from hf_speech.inference.chunks import CHUNK_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AN4 = REPOSITORY / "pretrained" / "an4"
