@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -15,7 +16,7 @@ TOOLS = ("dev", "docs")  # Extras that users do not install.
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
-def minimum_versions(project: dict) -> list[str]:
+def minimum_versions(project: dict[str, Any]) -> list[str]:
     """The constraints of a `project` table, from its dependencies and the extras for users.
 
     Args:

@@ -32,7 +32,7 @@ from hf_speech.data.mixing import Mixer
 from hf_speech.data.streams import SteadyStream
 
 # A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
-AudioSource = str | os.PathLike | bytes | Mapping
+AudioSource = str | os.PathLike[str] | bytes | Mapping[str, Any]
 
 # Outside these a "sampling rate" is a mistake (a duration, a frame rate, a sample count).
 MIN_RATE, MAX_RATE = 1_000, 768_000

@@ -30,7 +30,7 @@ KEEP_DECODED_BYTES = 2 << 30
 TRAINERS_OWN = ("files", "left_out", "loader_seconds")
 
 
-class SpeechDataset(torch.utils.data.Dataset):
+class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
     """Utterances of one split as `{"waveform": float32 (samples,), "target": ...}`.
 
     Args:

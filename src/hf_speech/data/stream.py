@@ -48,7 +48,7 @@ class Admission:
         return of_duration[1] if of_duration is not None else self.examine(row, seconds)
 
 
-class SpeechStream(torch.utils.data.IterableDataset):
+class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
     """Utterances of a streamed split, as items of `SpeechDataset` are.
 
     Args:

@@ -29,7 +29,7 @@ class SteadyStream:
             return self._stream.tell()
 
 
-class SplicedStream(io.RawIOBase, BinaryIO):  # type: ignore[misc]
+class SplicedStream(io.RawIOBase, BinaryIO):
     """A stream whose beginning is replaced by other bytes.
 
     Args:

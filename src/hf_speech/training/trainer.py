@@ -106,7 +106,7 @@ class SpeechTrainer(SnapshotPushes):
         files, self._files = self._files, []
         return files
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler | None:
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
         dataset = train_dataset if train_dataset is not None else self.train_dataset
         if not self.group_by_length or not hasattr(dataset, "durations"):
             return super()._get_train_sampler(dataset)
@@ -114,7 +114,7 @@ class SpeechTrainer(SnapshotPushes):
         self._sampler = LengthBatchSampler(dataset.durations, batch, self.args.data_seed or self.args.seed)
         return self._sampler
 
-    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """The training loader: batches of utterances, of seconds, or of a stream."""
         if isinstance(self.train_dataset, SpeechStream):
             return _shielded(self._stream_loader(self.train_dataset))
@@ -122,7 +122,7 @@ class SpeechTrainer(SnapshotPushes):
             return _shielded(super().get_train_dataloader())
         return _shielded(self._duration_loader(self.max_batch_seconds))
 
-    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader:
+    def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader[Any]:
         """The evaluation loader."""
         return _shielded(super().get_eval_dataloader(*args, **kwargs))
 
@@ -159,7 +159,7 @@ class SpeechTrainer(SnapshotPushes):
         if self._sampler is not None:
             self._sampler.set_epoch(epoch)
 
-    def _duration_loader(self, max_seconds: float) -> torch.utils.data.DataLoader:
+    def _duration_loader(self, max_seconds: float) -> torch.utils.data.DataLoader[Any]:
         """A loader of batches that fill `max_seconds`, a share of them in each process."""
         dataset: Any = self.train_dataset
         seed = self.args.data_seed or self.args.seed
@@ -171,14 +171,14 @@ class SpeechTrainer(SnapshotPushes):
         self.accelerator.even_batches = evens
         return loader
 
-    def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader:
+    def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader[Any]:
         """A loader of a stream, which gives each process its own part."""
         loader = self._plain_loader(batch_size=stream.batch_size)
         # By default, accelerate reads everything in the first process and sends it to the others.
         alone = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
         return prepare_data_loader(loader, self.args.device, put_on_device=True, **alone)
 
-    def _plain_loader(self, **batches: Any) -> torch.utils.data.DataLoader:
+    def _plain_loader(self, **batches: Any) -> torch.utils.data.DataLoader[Any]:
         """A loader of the training split, not prepared by accelerate."""
         return torch.utils.data.DataLoader(
             self.train_dataset,
@@ -189,7 +189,7 @@ class SpeechTrainer(SnapshotPushes):
         )
 
 
-def _shielded(loader: torch.utils.data.DataLoader) -> torch.utils.data.DataLoader:
+def _shielded(loader: torch.utils.data.DataLoader[Any]) -> torch.utils.data.DataLoader[Any]:
     """The same loader, whose processes survive a signal to the whole process group until the checkpoint is written."""
     loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
     return loader

@@ -175,7 +175,7 @@ class OwnCorpus(Corpus):
         dataset: Its name on the Hugging Face Hub, such as "ann/words", for the card.
     """
 
-    title: str | None = None  # type: ignore[misc]
+    title: str | None = None  # type: ignore[misc, assignment]
     language: str | None = None  # type: ignore[misc]
     license: str | None = None  # type: ignore[misc]
     homepage: str | None = None  # type: ignore[misc]

@@ -42,7 +42,7 @@ class Folder(OwnCorpus, ListedCorpus):
 
     name: ClassVar[str] = "folder"
 
-    title: str | None = "a folder of classes"
+    title: str | None = "a folder of classes"  # type: ignore[misc, assignment]
     speaker_pattern: str | None = None
     validation_fraction: Share = 0.1
     test_fraction: Share = 0.1

@@ -61,7 +61,7 @@ class Hub(OwnCorpus):
 
     name: ClassVar[str] = "hub"
 
-    title: str | None = "a dataset of the Hugging Face Hub"
+    title: str | None = "a dataset of the Hugging Face Hub"  # type: ignore[misc]
     repo: str | None = None
     config_name: str | None = None
     revision: str | None = None

@@ -47,7 +47,7 @@ class Kaldi(OwnCorpus, ListedCorpus):
 
     name: ClassVar[str] = "kaldi"
 
-    title: str | None = "Kaldi data folders"
+    title: str | None = "Kaldi data folders"  # type: ignore[misc, assignment]
     train_dir: str = "train"
     validation_dir: str | None = None
     test_dir: str | None = "test"

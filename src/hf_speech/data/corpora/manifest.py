@@ -55,7 +55,7 @@ class Manifest(OwnCorpus, ListedCorpus):
 
     name: ClassVar[str] = "csv"
 
-    title: str | None = "a table of utterances"
+    title: str | None = "a table of utterances"  # type: ignore[misc, assignment]
     train_file: str | None = None
     validation_file: str | None = None
     test_file: str | None = None

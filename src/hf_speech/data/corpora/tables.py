@@ -68,12 +68,12 @@ def parse_delimited(
     skipped = int(lines[0].lower().startswith("sep=") and len(lines[0]) == 5)  # a hint that Excel writes
     if skipped:
         delimiter = parse_delimiter(lines[0][4])
-    quoting = csv.QUOTE_NONE if delimiter in _UNQUOTED else csv.QUOTE_MINIMAL
+    unquoted = delimiter in _UNQUOTED
     reader = csv.reader(
         (f"{line}\n" for line in lines[skipped:]),
         delimiter=delimiter,
-        quoting=quoting,
-        strict=quoting != csv.QUOTE_NONE,
+        quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+        strict=not unquoted,
     )
     names = column_names
     while True:
