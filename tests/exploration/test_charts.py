@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from hf_speech.exploration.charts import MOST_BARS, plot_durations, plot_labels, plot_speakers, plot_transcripts
+from hf_speech.exploration.charts import MAX_BARS, plot_durations, plot_labels, plot_speakers, plot_transcripts
 from hf_speech.exploration.table import Entry, Table
+from hf_speech.tasks import TextOptions, get_task
+
+CLASSES, TRANSCRIPTS = get_task("audio-classification"), get_task("automatic-speech-recognition")
 
 
 def table_of(targets: list[str], classes: list[str] | None = None, speakers: int = 3, seed: int = 0) -> Table:
@@ -23,7 +26,7 @@ def table_of(targets: list[str], classes: list[str] | None = None, speakers: int
     ]
     entries.sort(key=lambda entry: ["train", "validation", "test"].index(entry.split))
     entries.append(Entry("train", "bad.wav", targets[0], "s0", float("nan"), None, False))
-    return Table("text" if classes is None else "label", entries, classes)
+    return Table(TRANSCRIPTS if classes is None else CLASSES, entries, classes)
 
 
 def apart(axes, side: str) -> bool:
@@ -61,12 +64,12 @@ def test_names_of_classes_do_not_overlap(count: int, tmp_path: Path, drawn: list
     table = table_of([name for i, name in enumerate(classes) for _ in range(1 + i % 7)], classes)
     plot_labels(table, tmp_path / "labels.png")
     axes = drawn[0].axes[0]
-    assert len(axes.get_yticklabels()) == min(count, MOST_BARS)
+    assert len(axes.get_yticklabels()) == min(count, MAX_BARS)
     assert apart(axes, "y")
     assert apart(axes, "x")
     subtitle = " ".join(text.get_text() for text in axes.texts).replace("\n", " ")
     assert f"of {count:,} classes" in subtitle
-    assert (f"the {MOST_BARS} largest are drawn" in subtitle) == (count > MOST_BARS)
+    assert (f"the {MAX_BARS} largest are drawn" in subtitle) == (count > MAX_BARS)
 
 
 def test_transcripts_show_characters_words_and_pace(tmp_path: Path, drawn: list[Figure]):
@@ -104,7 +107,7 @@ def test_durations_have_a_panel_for_each_split_on_one_axis(tmp_path: Path, drawn
 @pytest.mark.parametrize("seconds", [[1.0], [0.5, 0.5, 0.5], [0.3, 0.31, 0.32, 0.33, 3000.0]])
 def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: list[Figure]):
     entries = [Entry("train", f"{i}.wav", "a", None, value, 8000, True) for i, value in enumerate(seconds)]
-    plot_durations(Table("label", entries, ["a"]), tmp_path / "durations.png")
+    plot_durations(Table(CLASSES, entries, ["a"]), tmp_path / "durations.png")
     assert sum(bar.get_height() for bar in drawn[0].axes[0].patches) == len(seconds)
     words = drawn[0].axes[0].texts[-1].get_text()
     assert words == (
@@ -113,7 +116,9 @@ def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: l
 
 
 def test_transcripts_without_words_have_a_picture(tmp_path: Path, drawn: list[Figure]):
-    plot_transcripts(Table("text", table_of(["?"] * 10).entries, None, lambda text: ""), tmp_path / "labels.png")
+    plot_transcripts(
+        Table(TRANSCRIPTS, table_of(["?"] * 10).entries, None, TextOptions("english")), tmp_path / "labels.png"
+    )
     assert "0 words, 0 different." in " ".join(text.get_text() for text in drawn[0].axes[1].texts)
 
 

@@ -298,7 +298,7 @@ def test_the_script_is_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ),
         (
             {"feature_type": "mfcc", "num_deltas": 1, "normalization": "peak"},
-            "13 cepstral coefficients (MFCC) and their slopes every 10 ms of sound at 16,000 Hz, of sound scaled to a "
+            "13 cepstral coefficients (MFCC) with deltas every 10 ms of sound at 16,000 Hz, of sound scaled to a "
             "peak of 1",
         ),
     ],

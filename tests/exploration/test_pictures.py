@@ -99,8 +99,8 @@ def test_a_silent_clip_has_a_picture(tmp_path: Path):
         ({"normalization": "none", "power": 1.0, "log": "none", "feature_type": "spectrogram"}, 0, "amplitude"),
         ({"normalization": "utterance"}, 0, "standard deviations from the mean of the utterance"),
         ({"normalization": "utterance", "normalize_variance": False}, 0, "ln power, less the mean of the utterance"),
-        ({"normalization": "none", "num_deltas": 2}, 1, "slope: ln power a frame"),
-        ({"normalization": "none", "num_deltas": 2}, 2, "slope of the slope: ln power a frame a frame"),
+        ({"normalization": "none", "num_deltas": 2}, 1, "delta: ln power a frame"),
+        ({"normalization": "none", "num_deltas": 2}, 2, "slope of the delta: ln power a frame a frame"),
     ],
 )
 def test_units(options: dict, order: int, unit: str):

@@ -14,6 +14,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hf_speech.data import make_corpus, survey_corpus
 from hf_speech.data.corpora.base import AUDIO_FEATURE
 from hf_speech.exploration.table import Table, read_table
+from hf_speech.tasks import TextOptions, task_of_columns
 
 
 def rows(paths: list[Path], targets: list, speakers: list[str | None], target: object = Value("string")) -> Dataset:
@@ -36,20 +37,22 @@ def sounds(tmp_path: Path) -> list[Path]:
 
 def table_of(corpus: DatasetDict, column: str, **options) -> Table:
     report = survey_corpus(corpus, make_corpus("folder", data_dir="."), 8000)
-    return read_table(corpus, report, column, **options)
+    task = task_of_columns([column])
+    assert task is not None
+    return read_table(corpus, report, task, **options)
 
 
 def test_transcripts_are_counted_as_the_model_learns_them(sounds: list[Path]):
     train = rows(sounds[:2], ["One two", "two TWO"], ["ann", "bob"])
     test = rows(sounds[2:4], ["two three", "one Four five"], ["ann", None])
-    table = table_of(DatasetDict(train=train, test=test), "text", write=str.lower)
+    table = table_of(DatasetDict(train=train, test=test), "text", options=TextOptions("lower"))
     first, second = table.summaries()
-    assert (first.name, first.utterances, first.kinds, first.speakers, first.new_words) == ("train", 2, 2, 2, None)
+    assert (first.name, first.utterances, first.kinds, first.speakers, first.new_units) == ("train", 2, 2, 2, None)
     assert (first.shortest, first.longest, first.seconds) == pytest.approx((0.25, 0.5, 0.75))
     assert (second.kinds, second.speakers, second.median) == (5, 1, pytest.approx(0.875))
-    assert second.new_words == pytest.approx(3 / 5)
+    assert second.new_units == pytest.approx(3 / 5)
     assert table.entries[0].target == "One two"
-    assert table.words(table.entries[1]) == ["two", "two"]
+    assert table.units(table.entries[1]) == ["two", "two"]
 
 
 def test_splits_that_share_speakers_are_named(sounds: list[Path]):

@@ -1,15 +1,14 @@
-"""Pictures of a corpus as a whole: classes or transcripts, durations, speakers.
+"""Pictures of a corpus as a whole: targets, durations, speakers.
 
-A split has one color in all of them, from the palette of Okabe & Ito: dark blue, vermillion and light blue differ in
-lightness too, so they are told apart by whoever does not see the hues. The pictures are narrow, so that their letters
-can be read on a phone.
+A split has one color in all of them, from the palette of Okabe & Ito: dark blue, vermillion and light blue also differ
+in lightness, for readers who do not see the hues. The pictures are narrow, so that they can be read on a phone.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,17 +23,16 @@ from hf_speech.exploration.table import Entry, Table
 WIDTH = 5.6
 SPLIT_COLORS = {"train": BLUE, "validation": VERMILLION, "test": "#56B4E9"}
 SPLIT_LINES = {"train": "-", "validation": "--", "test": "-."}
-MOST_BARS = 50
-MOST_WORDS = 20
+MAX_BARS = 50
+MAX_WORDS = 20
 
 
 def plot_labels(table: Table, path: str | Path) -> None:
     """Draws how many utterances each class has in each split; of many classes those with the most."""
-    assert table.class_names is not None
     counts = Counter((str(entry.target), entry.split) for entry in table.usable())
-    totals = {name: sum(counts[name, split] for split in table.splits) for name in table.class_names}
+    totals = {name: sum(counts[name, split] for split in table.splits) for name in table.groups or ()}
     # The order of the ids, unless it would hide which classes are large.
-    names = list(totals) if len(totals) <= MOST_BARS else sorted(totals, key=lambda name: -totals[name])[:MOST_BARS]
+    names = list(totals) if len(totals) <= MAX_BARS else sorted(totals, key=lambda name: -totals[name])[:MAX_BARS]
     figure, axes = _bars_figure(len(names))
     shown = f"{sum(totals.values()):,} utterances of {len(totals):,} classes"
     if len(names) < len(totals):
@@ -46,19 +44,33 @@ def plot_labels(table: Table, path: str | Path) -> None:
     save_figure(figure, path)
 
 
+def plot_units(table: Table, path: str | Path) -> None:
+    """Draws how often each unit of the targets occurs in each split; of many units the most frequent."""
+    counts = Counter((unit, entry.split) for entry in table.usable() for unit in table.units(entry))
+    names = _most_frequent(counts, MAX_BARS)
+    distinct = len({name for name, _ in counts})
+    figure, axes = _bars_figure(len(names))
+    hidden = f", of which the {len(names)} most frequent are drawn" if len(names) < distinct else ""
+    headline(axes, WIDTH - 1, "Targets", f"{counts.total():,} in all, {distinct:,} different{hidden}.")
+    _stacked_bars(axes, names, {split: [counts[name, split] for name in names] for split in table.splits})
+    axes.set_xlabel("Occurrences")
+    _legend_below(figure, axes)
+    save_figure(figure, path)
+
+
 def plot_transcripts(table: Table, path: str | Path) -> None:
-    """Draws the characters of the transcripts, their most frequent words, and how fast is spoken."""
+    """Draws the characters of the transcripts, their most frequent words, and the speaking rate."""
     characters: Counter[tuple[str, str]] = Counter()
     words: Counter[tuple[str, str]] = Counter()
     for entry in table.usable():
-        spoken = table.words(entry)
+        spoken = table.units(entry)
         words.update((word, entry.split) for word in spoken)
         characters.update((character, entry.split) for word in spoken for character in word)
     figure = new_figure(WIDTH, 10.2)
     figure.set_layout_engine("constrained", hspace=0.06)
     top, middle, bottom = figure.subplots(3, 1, gridspec_kw={"height_ratios": [2.2, 4.2, 2.2]})
 
-    names = _most_frequent(characters, MOST_BARS)
+    names = _most_frequent(characters, MAX_BARS)
     distinct = len({character for character, _ in characters})
     hidden = f", of which the {len(names)} most frequent are drawn" if len(names) < distinct else ""
     headline(
@@ -70,7 +82,7 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
     top.set_ylabel("Occurrences")
     top.legend(frameon=False, labelcolor=INK, fontsize=9)
 
-    names = _most_frequent(words, MOST_WORDS)
+    names = _most_frequent(words, MAX_WORDS)
     distinct = len({word for word, _ in words})
     headline(middle, WIDTH - 1, "Most frequent words", f"{words.total():,} words, {distinct:,} different.")
     _stacked_bars(middle, names, {split: [words[name, split] for name in names] for split in table.splits})
@@ -119,7 +131,7 @@ def plot_speakers(table: Table, path: str | Path) -> None:
     """Draws how many utterances each speaker has in each split; many speakers without their names, split by split."""
     counts = Counter((entry.speaker, entry.split) for entry in table.usable() if entry.speaker is not None)
     names = _most_frequent(counts, len(counts))
-    few = len(names) <= MOST_BARS
+    few = len(names) <= MAX_BARS
     if not few:
         names.sort(key=lambda name: next(i for i, split in enumerate(table.splits) if counts[name, split]))
     stacks = {split: [counts[name, split] for name in names] for split in table.splits}
@@ -142,7 +154,7 @@ def plot_speakers(table: Table, path: str | Path) -> None:
 def _plot_speech_rates(axes: Axes, table: Table) -> None:
     """Words a second of the utterances of each split, as shares of the split."""
     rates = {
-        split: np.array([len(table.words(entry)) / entry.duration for entry in table.usable(split) if entry.duration])
+        split: np.array([len(table.units(entry)) / entry.duration for entry in table.usable(split) if entry.duration])
         for split in table.splits
     }
     edges = _edges(np.concatenate([*rates.values(), np.zeros(0)]), most=30)
@@ -197,7 +209,7 @@ def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequenc
 def _stacked_columns(axes: Axes, stacks: Mapping[str, Sequence[int]]) -> None:
     """Vertical bars, a part for each split."""
     bottom = np.zeros(len(next(iter(stacks.values()), [])))
-    many = len(bottom) > MOST_BARS
+    many = len(bottom) > MAX_BARS
     for split, values in stacks.items():
         axes.bar(
             range(len(bottom)),
@@ -274,4 +286,11 @@ def _plain(name: str, most: int = 28) -> str:
     return short.replace("$", r"\$")
 
 
-__all__ = ["plot_durations", "plot_labels", "plot_speakers", "plot_transcripts"]
+TARGET_CHARTS: dict[str, Callable[[Table, str | Path], None]] = {
+    "classes": plot_labels,
+    "transcripts": plot_transcripts,
+    "units": plot_units,
+}
+"""How the targets of a task are drawn, by `Task.chart`."""
+
+__all__ = ["TARGET_CHARTS", "plot_durations", "plot_labels", "plot_speakers", "plot_transcripts", "plot_units"]

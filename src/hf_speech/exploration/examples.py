@@ -1,6 +1,6 @@
 """Utterances to look at and to listen to, as they are and as training would vary them.
 
-The sound is what the model hears: mono, at its sampling rate. The augmented versions are those of the first epochs of
+The sound is what the model gets: mono, at its sampling rate. The augmented versions are those of the first epochs of
 a training, drawn by the very data set that training reads from (same seed, epoch and row), so they are what a training
 of this recipe begins with. Masks over features are drawn as the model draws them, but not the same ones: in a training
 they also depend on everything that was drawn before.
@@ -41,7 +41,7 @@ DONE = {
     "noise_snr": "noise {:.0f} dB below the speech",
     "gain": "gain {:+.1f} dB",
 }
-"""How each step of an `Augmentation` is told, by the name of its field; `silence` takes more words."""
+"""How each step of an `Augmentation` is described, by the name of its field; `silence` takes more words."""
 
 
 @dataclass

@@ -1,22 +1,22 @@
 """From a recipe to a folder that shows what a training of it would learn from: tables, pictures, sounds, one page.
 
-Nothing stops for a bad file: what training would refuse is listed, and the rest is shown. All that is asked of corpus,
-features and augmentation is asked of the objects that training asks, so that what is seen is what would be learned.
+A bad file stops nothing: what training would refuse is listed, and the rest is shown. Corpus, features and augmentation
+are the very objects that training uses, so that what is shown is what would be learned.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
 
+from hf_speech.common.files import write_json
 from hf_speech.data.inspection import InspectionReport, survey_corpus
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
-from hf_speech.exploration.charts import plot_durations, plot_labels, plot_speakers, plot_transcripts
+from hf_speech.exploration.charts import TARGET_CHARTS, plot_durations, plot_speakers
 from hf_speech.exploration.examples import add_augmented, choose_examples, make_examples, save_examples
 from hf_speech.exploration.page import MASKS, is_ours, write_page, write_placeholder
 from hf_speech.exploration.result import PAGE, Exploration
@@ -25,7 +25,6 @@ from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.building import fit_feature_extractor, make_feature_extractor, make_model
 from hf_speech.training.recipe import Recipe
 
-EXAMPLES_OF_EACH_CLASS, EXAMPLES_OF_TRANSCRIPTS = 2, 8
 CHARTS = ("labels.png", "durations.png", "speakers.png")
 
 
@@ -38,14 +37,14 @@ def explore(
     examples: int | None = None,
     command: str = "hf_speech.exploration.explore(recipe)",
 ) -> Exploration:
-    """Writes down and draws what a recipe's corpus is, and what the model gets of it.
+    """Writes tables, pictures and sounds of a recipe's corpus, as it is and as the model gets it.
 
     Args:
         recipe: A resolved recipe, from `load_recipe`.
         output_dir: The folder to write; `explored/NAME` by default. What an earlier exploration wrote is replaced.
         augmented: Whether each example is also shown as the recipe's augmentation varies it.
         split: Where the examples come from.
-        examples: Examples of each class, or in all where there are transcripts; None for a few.
+        examples: Number of examples, of each class where there are classes; None for a few.
         command: The command to be named on the page.
 
     Raises:
@@ -65,20 +64,17 @@ def explore(
     config = _survey_targets(recipe, extractor, loaded, report)
     corpus = _good(loaded, report)
 
-    write = str if recipe.text is None else recipe.text.normalize
-    table = read_table(loaded, report, recipe.task.target_column, write)
+    table = read_table(loaded, report, recipe.task, recipe.text)
     exploration = Exploration(folder, table, report, notes=table.shared_speakers())
     exploration.notes += table.other_rates(extractor.sampling_rate)
     _clear(folder)
     table.save(folder / "table.csv")
-    content = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
-    (folder / "inspection.json").write_text(content + "\n", encoding="utf-8")
+    write_json(folder / "inspection.json", report.to_dict())
     _draw_charts(exploration)
 
     if _fit(exploration, extractor, corpus) and len(corpus[split]):
         entries, rows = table.usable(split), corpus[split]
-        default = EXAMPLES_OF_TRANSCRIPTS if table.class_names is None else EXAMPLES_OF_EACH_CLASS
-        positions = choose_examples(entries, examples or default, table.class_names, recipe.corpus.seed)
+        positions = choose_examples(entries, examples or recipe.task.examples, table.groups, recipe.corpus.seed)
         exploration.examples, problems = make_examples(entries, rows, positions, extractor)
         exploration.notes += problems
         if augmented:
@@ -137,7 +133,7 @@ def _draw_charts(exploration: Exploration) -> None:
     table, folder = exploration.table, exploration.folder
     if not table.usable():
         return
-    (plot_transcripts if table.class_names is None else plot_labels)(table, folder / "labels.png")
+    TARGET_CHARTS[table.task.chart](table, folder / "labels.png")
     plot_durations(table, folder / "durations.png")
     exploration.charts = list(CHARTS[:2])
     if any(entry.speaker is not None for entry in table.usable()):
@@ -166,7 +162,7 @@ def _check_free(folder: Path) -> None:
 def _clear(folder: Path) -> None:
     """Makes an empty folder, or takes away what an earlier exploration wrote."""
     folder.mkdir(parents=True, exist_ok=True)
-    # First of all, so that an interrupted exploration can be told from somebody's recordings.
+    # Written first, so that an interrupted exploration is not mistaken for somebody's recordings.
     write_placeholder(folder / PAGE)
     shutil.rmtree(folder / "examples", ignore_errors=True)
     for name in ("table.csv", "inspection.json", *CHARTS):

@@ -1,6 +1,6 @@
 """The page that shows an exploration: one HTML file beside the pictures and sounds it links to, no network.
 
-What it says in words is composed here; how it looks is in `page.html.j2`.
+Its texts are composed here; its layout is in `page.html.j2`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from hf_speech.common.files import write_text
 from hf_speech.exploration.examples import Example
 from hf_speech.exploration.result import Exploration
 from hf_speech.models import SpeechFeatureExtractor
@@ -24,13 +25,13 @@ CAPTIONS = {
     "durations.png": "How long the utterances are",
     "speakers.png": "Who speaks",
 }
-# The settings of a model that vary features: the one that switches a way on, and all that belong to it.
+# The settings of a model that vary features: the one that switches a variation on, and all that belong to it.
 MASKS = {
     "num_time_masks": ("num_time_masks", "time_mask_width", "max_time_mask_ratio"),
     "num_frequency_masks": ("num_frequency_masks", "frequency_mask_width"),
     "frequency_warp": ("frequency_warp",),
 }
-# What a model also does while it is trained, to whole batches or in its layers, which no picture of an utterance shows.
+# What a model also does during training, to whole batches or in its layers, which no picture of an utterance shows.
 UNSEEN = ("feature_noise", "input_dropout", "mixup_alpha", "consistency_weight")
 WORDS_OF_FEATURES = {
     "log_mel": "log-mel features",
@@ -42,7 +43,7 @@ WORDS_OF_FEATURES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to be known about the corpus.
+    """A remark about the corpus.
 
     Attributes:
         text: A sentence.
@@ -56,7 +57,7 @@ class Finding:
 
 
 def is_ours(page: Path) -> bool:
-    """Whether a file is a page that an exploration wrote."""
+    """Whether a file is a page of an exploration."""
     try:
         return GENERATOR in page.read_text(encoding="utf-8")[:1000]
     except (OSError, UnicodeDecodeError):
@@ -64,8 +65,8 @@ def is_ours(page: Path) -> bool:
 
 
 def write_placeholder(page: Path) -> None:
-    """Writes what stands there until the page is made."""
-    page.write_text(f"<!doctype html><title>hf_speech</title>{GENERATOR}<p>Being made.\n", encoding="utf-8")
+    """Writes a placeholder for a page that is not made yet."""
+    write_text(page, f"<!doctype html><title>hf_speech</title>{GENERATOR}<p>In progress.\n")
 
 
 def write_page(
@@ -97,8 +98,8 @@ def write_page(
         command=command,
         figures=_figures(exploration),
         summaries=summaries,
-        kinds="classes" if table.class_names is not None else "different words",
-        has_new_words=any(summary.new_words is not None for summary in summaries),
+        units=recipe.task.units,
+        has_new_units=any(summary.new_units is not None for summary in summaries),
         findings=findings(exploration),
         bad_rows=recipe.corpus.bad_rows,
         charts=[(name, CAPTIONS[name]) for name in exploration.charts],
@@ -109,11 +110,11 @@ def write_page(
         augmented=any(len(example.versions) > 1 for example in exploration.examples),
         split=split,
     )
-    exploration.page.write_text(content, encoding="utf-8")
+    write_text(exploration.page, content)
 
 
 def findings(exploration: Exploration) -> list[Finding]:
-    """All that is to be known about the corpus: first what cannot be used, then what is suspicious."""
+    """All remarks about the corpus: first what cannot be used, then what is suspicious."""
     report = exploration.report
     bad, suspicious = [], []
     for split, found in report.splits.items():
@@ -128,7 +129,7 @@ def findings(exploration: Exploration) -> list[Finding]:
 def features_in_words(extractor: SpeechFeatureExtractor) -> str:
     """What the model sees of a sound, as a phrase."""
     count = extractor.feature_size // (1 + extractor.num_deltas)
-    deltas = ("", " and their slopes", " and their slopes of two orders")[extractor.num_deltas]
+    deltas = ("", " with deltas", " with deltas and delta-deltas")[extractor.num_deltas]
     step = 1000 * extractor.hop_length / extractor.sampling_rate
     normalization = {
         "none": "",
@@ -141,7 +142,7 @@ def features_in_words(extractor: SpeechFeatureExtractor) -> str:
 
 
 def length_of_time(seconds: float) -> str:
-    """Seconds as people say them: "0.43 s", "12.5 min", "3.2 h"."""
+    """Seconds in the unit that suits them: "0.43 s", "12.5 min", "3.2 h"."""
     if seconds != seconds:
         return "unknown"
     if seconds < 60:
@@ -154,12 +155,12 @@ def _figures(exploration: Exploration) -> list[tuple[str, str]]:
     table = exploration.table
     usable = table.usable()
     speakers = {entry.speaker for entry in usable} - {None}
-    kinds = {word for entry in usable for word in table.words(entry)} if table.class_names is None else None
+    kinds = table.groups or {unit for entry in usable for unit in table.units(entry)}
     rates = sorted(table.sampling_rates())
     figures = [
         (f"{len(usable):,}", "utterances"),
         (length_of_time(sum(entry.duration for entry in usable)), "of speech"),
-        (f"{len(table.class_names or kinds or ()):,}", "classes" if kinds is None else "different words"),
+        (f"{len(kinds):,}", table.task.units),
     ]
     if speakers:
         figures.append((f"{len(speakers):,}", "speakers"))
@@ -183,8 +184,8 @@ def _value(value: Any) -> str:
 
 
 def _groups(exploration: Exploration) -> list[tuple[str, list[Example]]]:
-    """The examples by class, in the order in which they were chosen; one nameless group of transcripts."""
-    if exploration.table.class_names is None:
+    """The examples by class, in the order in which they were chosen; one group without a name if there are none."""
+    if exploration.table.groups is None:
         return [("", exploration.examples)] if exploration.examples else []
     return [(str(name), list(group)) for name, group in groupby(exploration.examples, lambda item: item.entry.target)]
 

@@ -1,8 +1,8 @@
 """The picture of an utterance: its waveform, and below it the features as the model sees them.
 
-Both share the time axis in seconds. The features stand on the axis they mean: Hz on the scale of the mel filters, Hz,
-or the number of the coefficient; deltas have a panel of their own, since their values do. Viridis is read alike with
-and without color vision, and in gray.
+Both share the time axis in seconds. The axis of the features is in Hz on the scale of the mel filters, in Hz, or in the
+number of the coefficient; deltas have a panel of their own, since their values differ. Viridis can be read without
+color vision, and in gray.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
 
     Args:
         extractor: What makes them.
-        order: 0 for the features, 1 for their slopes, 2 for the slopes of these.
+        order: 0 for the features, 1 for their deltas, 2 for the delta-deltas.
     """
     quantity = "power" if extractor.power == 2 else "amplitude" if extractor.power == 1 else "spectrum"
     unit = {"ln": f"ln {quantity}", "db": "dB", "none": quantity}[extractor.log]
@@ -135,7 +135,7 @@ def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
         unit = f"standard deviations from {mean}" if extractor.normalize_variance else f"{unit}, less {mean}"
     elif order:
         unit += " a frame" * order
-    return ("", "slope: ", "slope of the slope: ")[order] + unit
+    return ("", "delta: ", "delta-delta: ")[order] + unit
 
 
 def mel_positions(extractor: SpeechFeatureExtractor) -> tuple[list[float], list[int]]:
@@ -224,7 +224,7 @@ def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechF
 
 
 def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) -> np.ndarray:
-    """The features themselves (0), their slopes (1) or the slopes of these (2): `(frames, features)`."""
+    """The features themselves (0), their deltas (1) or their delta-deltas (2): `(frames, features)`."""
     return np.split(features, 1 + extractor.num_deltas, axis=1)[index]
 
 

@@ -1,25 +1,28 @@
-"""The rows of a corpus as a table: what `table.csv` holds, and what is counted from it.
+"""The rows of a corpus as a table: the content of `table.csv`, and what is counted from it.
 
-One entry is one row of one split, the unusable ones among them. Durations are those of the samples, not of a header's
-promise, and a transcript is written down as the corpus has it; only what is counted is normalized first.
+One entry is one row of one split, usable or not. Durations are those of the samples, whatever the header says. Targets
+are written as the corpus has them; what is counted of them, such as words, is up to the task.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from datasets import ClassLabel, DatasetDict
+from datasets import DatasetDict
 from tqdm.auto import tqdm
 
+from hf_speech.common.files import write_text
+from hf_speech.common.tables import format_csv
+from hf_speech.common.text import spreadsheet_cell
 from hf_speech.data.audio import AudioSource, audio_info, source_name
 from hf_speech.data.inspection import InspectionReport
 from hf_speech.errors import AudioError
+from hf_speech.tasks import Task
 
 
 @dataclass(slots=True)
@@ -29,7 +32,7 @@ class Entry:
     Attributes:
         split: The split it is in.
         path: Where the sound is, or what to call it.
-        target: The class name or the transcript, None where the row has none.
+        target: The target as text, such as a class name or a transcript, None where the row has none.
         speaker: Who speaks, None where unknown.
         duration: Seconds, NaN where the sound cannot be read.
         sampling_rate: Hz of the file, None where its header cannot be read.
@@ -57,9 +60,10 @@ class SplitSummary:
         shortest: Seconds of the shortest, NaN without utterances, as the next two.
         median: Seconds of the median.
         longest: Seconds of the longest.
-        speakers: How many people speak, as far as known.
-        kinds: How many classes or different words occur.
-        new_words: Share of the spoken words that no training transcript has; None for train, and for classes.
+        speakers: Number of known speakers.
+        kinds: How many different units occur, such as classes or words.
+        new_units: Share of the units that no training target has; None for train, and for a task whose training split
+            has all of them.
     """
 
     name: str
@@ -71,7 +75,7 @@ class SplitSummary:
     longest: float
     speakers: int
     kinds: int
-    new_words: float | None = None
+    new_units: float | None = None
 
 
 @dataclass(slots=True)
@@ -79,16 +83,16 @@ class Table:
     """All rows of a corpus.
 
     Attributes:
-        column: "label" or "text": what a target is.
+        task: The task that predicts the targets.
         entries: The rows, split by split, in the order of the corpus.
-        class_names: The classes in the order of their ids, None for transcripts.
-        write: Writes a transcript as the recipe's model learns it.
+        groups: The classes in the order of their ids, None for a task without classes.
+        options: The recipe's section `text`, for a task that has one.
     """
 
-    column: str
+    task: Task
     entries: list[Entry]
-    class_names: list[str] | None
-    write: Callable[[str], str] = field(default=str, repr=False)
+    groups: list[str] | None
+    options: Any = field(default=None, repr=False)
 
     @property
     def splits(self) -> list[str]:
@@ -99,28 +103,28 @@ class Table:
         """The usable entries of a split, or of all, in the order of the rows."""
         return [entry for entry in self.entries if entry.usable and split in (None, entry.split)]
 
-    def words(self, entry: Entry) -> list[str]:
-        """The words of an entry's transcript, as the model learns to write them."""
-        return self.write(entry.target or "").split()
+    def units(self, entry: Entry) -> list[str]:
+        """What is counted of an entry's target: its class, or the words that the model learns to write."""
+        return [] if entry.target is None else self.task.target_units(entry.target, self.options)
 
     def save(self, path: str | Path) -> None:
         """Writes the table as CSV; an empty cell is what is not known."""
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "split", self.column, "speaker", "duration", "sampling_rate", "usable"])
-            for entry in self.entries:
-                duration = "" if math.isnan(entry.duration) else f"{entry.duration:.4f}"
-                known = [entry.target, entry.speaker, duration, entry.sampling_rate]
-                cells = ["" if value is None else value for value in known]
-                writer.writerow([entry.path, entry.split, *cells, "yes" if entry.usable else "no"])
+        head = ["path", "split", self.task.target_column, "speaker", "duration", "sampling_rate", "usable"]
+        rows = []
+        for entry in self.entries:
+            duration = "" if math.isnan(entry.duration) else f"{entry.duration:.4f}"
+            cells = [entry.path, entry.split, entry.target, entry.speaker, duration, entry.sampling_rate]
+            texts = [spreadsheet_cell("" if value is None else str(value)) for value in cells]
+            rows.append([*texts, "yes" if entry.usable else "no"])
+        write_text(path, format_csv(head, rows))
 
     def summaries(self) -> list[SplitSummary]:
         """What is counted of each split."""
-        heard = {word for entry in self.usable("train") for word in self._kinds(entry)}
-        return [self._summarize(split, heard) for split in self.splits]
+        learned = {unit for entry in self.usable("train") for unit in self.units(entry)}
+        return [self._summarize(split, learned) for split in self.splits]
 
     def shared_speakers(self) -> list[str]:
-        """A sentence if other splits have speakers of train: such figures do not tell of voices never heard."""
+        """A sentence if other splits have speakers of train: figures there say little about unknown speakers."""
         speakers = {split: {entry.speaker for entry in self.usable(split)} - {None} for split in self.splits}
         train = speakers.pop("train", set())
         shared = [
@@ -130,7 +134,7 @@ class Table:
         ]
         if not shared:
             return []
-        return [f"{' and '.join(shared)} are also in train, so figures there say little about voices never heard."]
+        return [f"{' and '.join(shared)} are also in train, so figures there say little about unknown speakers."]
 
     def sampling_rates(self) -> Counter[int]:
         """How many of the entries have which sampling rate in Hz."""
@@ -149,16 +153,13 @@ class Table:
             for rate, count in sorted(lower.items())
         ]
 
-    def _kinds(self, entry: Entry) -> list[str]:
-        return self.words(entry) if self.class_names is None else [str(entry.target)]
-
-    def _summarize(self, split: str, heard: set[str]) -> SplitSummary:
+    def _summarize(self, split: str, learned: set[str]) -> SplitSummary:
         usable = self.usable(split)
         durations = [entry.duration for entry in usable] or [math.nan]
-        kinds = Counter(kind for entry in usable for kind in self._kinds(entry))
+        kinds = Counter(unit for entry in usable for unit in self.units(entry))
         new = None
-        if self.class_names is None and split != "train" and kinds:
-            new = sum(count for word, count in kinds.items() if word not in heard) / kinds.total()
+        if self.task.open_units and split != "train" and kinds:
+            new = sum(count for unit, count in kinds.items() if unit not in learned) / kinds.total()
         return SplitSummary(
             name=split,
             utterances=len(usable),
@@ -169,29 +170,26 @@ class Table:
             longest=max(durations),
             speakers=len({entry.speaker for entry in usable} - {None}),
             kinds=len(kinds),
-            new_words=new,
+            new_units=new,
         )
 
 
-def read_table(corpus: DatasetDict, report: InspectionReport, column: str, write: Callable[[str], str] = str) -> Table:
+def read_table(corpus: DatasetDict, report: InspectionReport, task: Task, options: Any = None) -> Table:
     """Makes the table of a corpus.
 
     Args:
         corpus: All rows, as the corpus was loaded.
         report: What its inspection found.
-        column: "label" or "text".
-        write: Writes a transcript as the recipe's model learns it.
+        task: The task that predicts the targets.
+        options: The recipe's section `text`, for a task that has one.
     """
     entries: list[Entry] = []
-    class_names: list[str] | None = None
+    groups: list[str] | None = None
     for split, rows in corpus.items():
         found = report.splits[split]
         good = set(found.good_indices)
-        feature = rows.features[column]
-        targets: Sequence[str | None] = list(rows[column])
-        if isinstance(feature, ClassLabel):
-            class_names = feature.names
-            targets = [None if label is None or label < 0 else feature.names[label] for label in rows[column]]
+        targets = task.target_texts(rows)
+        groups = task.target_groups(rows)
         audio = rows.select_columns("audio")
         progress = tqdm(
             zip(targets, rows["speaker"], found.durations, strict=True),
@@ -205,7 +203,7 @@ def read_table(corpus: DatasetDict, report: InspectionReport, column: str, write
             source = audio[index]["audio"]
             rate = _sampling_rate(source)
             entries.append(Entry(split, source_name(source), target, speaker, duration, rate, index in good))
-    return Table(column, entries, class_names, write)
+    return Table(task, entries, groups, options)
 
 
 def _sampling_rate(source: AudioSource) -> int | None:
