@@ -100,7 +100,7 @@ def test_a_silent_clip_has_a_picture(tmp_path: Path):
         ({"normalization": "utterance"}, 0, "standard deviations from the mean of the utterance"),
         ({"normalization": "utterance", "normalize_variance": False}, 0, "ln power, less the mean of the utterance"),
         ({"normalization": "none", "num_deltas": 2}, 1, "delta: ln power a frame"),
-        ({"normalization": "none", "num_deltas": 2}, 2, "slope of the delta: ln power a frame a frame"),
+        ({"normalization": "none", "num_deltas": 2}, 2, "delta-delta: ln power a frame a frame"),
     ],
 )
 def test_units(options: dict, order: int, unit: str):
