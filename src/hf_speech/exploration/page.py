@@ -33,12 +33,6 @@ MASKS = {
 }
 # What a model also does during training, to whole batches or in its layers, which no picture of an utterance shows.
 UNSEEN = ("feature_noise", "input_dropout", "mixup_alpha", "consistency_weight")
-WORDS_OF_FEATURES = {
-    "log_mel": "log-mel features",
-    "spectrogram": "bins of a spectrum",
-    "mfcc": "cepstral coefficients (MFCC)",
-    "waveform": "raw samples",
-}
 
 
 @dataclass(frozen=True)
@@ -137,8 +131,8 @@ def features_in_words(extractor: SpeechFeatureExtractor) -> str:
         "utterance": ", each normalized over the utterance",
         "global": ", each normalized over the training split",
     }[extractor.normalization]
-    kind = WORDS_OF_FEATURES.get(extractor.feature_type, extractor.feature_type)
-    return f"{count} {kind}{deltas} every {step:g} ms of sound at {extractor.sampling_rate:,} Hz{normalization}"
+    features = f"{count} {extractor.kind.phrase}{deltas}"
+    return f"{features} every {step:g} ms of sound at {extractor.sampling_rate:,} Hz{normalization}"
 
 
 def length_of_time(seconds: float) -> str:

@@ -96,7 +96,7 @@ def draw_utterance(
         low, high = scale.ranges[index]
         hop, rate = extractor.hop_length, extractor.sampling_rate
         # A frame stands around its own moment; only raw samples begin there.
-        start = 0.0 if extractor.feature_type == "waveform" else -hop / 2 / rate
+        start = -hop / 2 / rate if extractor.kind.windowed else 0.0
         extent = (start, start + len(values) * hop / rate, -0.5, values.shape[1] - 0.5)
         image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap=COLORS, vmin=low, vmax=high)
         axes.set_xlim(0, scale.seconds)
@@ -127,7 +127,7 @@ def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
     """
     quantity = "power" if extractor.power == 2 else "amplitude" if extractor.power == 1 else "spectrum"
     unit = {"ln": f"ln {quantity}", "db": "dB", "none": quantity}[extractor.log]
-    if extractor.feature_type == "waveform":
+    if not extractor.kind.windowed:
         unit = "amplitude"
     if extractor.normalization in ("utterance", "global"):
         of = "utterance" if extractor.normalization == "utterance" else "corpus"
@@ -190,11 +190,11 @@ def _label_features(axes: Axes, count: int, extractor: SpeechFeatureExtractor) -
     """Names the axis of the features by what they are."""
     axes.set_xlabel("Time (s)")
     axes.set_ylim(-0.5, count - 0.5)
-    if extractor.feature_type == "log_mel":
+    if extractor.kind.scale == "mel":
         positions, frequencies = mel_positions(extractor)
         axes.set_yticks(positions, [f"{frequency:,}" for frequency in frequencies])
         axes.set_ylabel("Frequency\n(Hz, mel scale)")
-    elif extractor.feature_type == "spectrogram":
+    elif extractor.kind.scale == "linear":
         per_bin = extractor.sampling_rate / 2 / (count - 1)
         locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
         ticks = np.asarray(locator.tick_values(0, extractor.sampling_rate / 2))
@@ -203,7 +203,7 @@ def _label_features(axes: Axes, count: int, extractor: SpeechFeatureExtractor) -
         axes.set_ylabel("Frequency (Hz)")
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.set_ylabel("Coefficient" if extractor.feature_type == "mfcc" else "Sample of the frame")
+        axes.set_ylabel(extractor.kind.axis)
 
 
 def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechFeatureExtractor) -> None:
@@ -211,16 +211,12 @@ def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechF
     axes.plot(values, color=BLUE, marker="o", markersize=2.5, linewidth=1)
     axes.set_ylabel(f"Mean over time\n({feature_unit(extractor, order)})")
     axes.grid(color="#E5E7EB", linewidth=0.8)
-    if extractor.feature_type == "log_mel":
+    if extractor.kind.scale == "mel":
         positions, frequencies = mel_positions(extractor)
         axes.set_xticks(positions, [f"{frequency:,}" for frequency in frequencies])
         axes.set_xlabel("Frequency (Hz, mel scale)")
     else:
-        axes.set_xlabel(
-            {"mfcc": "Coefficient", "spectrogram": "Bin of the spectrum"}.get(
-                extractor.feature_type, "Sample of the frame"
-            )
-        )
+        axes.set_xlabel(extractor.kind.axis)
 
 
 def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) -> np.ndarray:

@@ -103,6 +103,11 @@ class ConvGRUConfig(PreTrainedConfig):
     pad_token_id: int | None = 0
 
     @property
+    def frontend_name(self) -> str:
+        """The entry of `FRONT_ENDS` that the model has."""
+        return self.frontend
+
+    @property
     def stride(self) -> int:
         """Input frames a logit frame spans."""
         return FRONT_ENDS[self.frontend].stride(self)

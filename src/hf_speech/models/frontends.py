@@ -231,7 +231,7 @@ class FrontEnd:
             lengths, and has the attribute `output_size`.
         stride: Input frames that an output frame spans, of a configuration.
         onnx_writer: The function that writes it into an ONNX graph, as `module:function`.
-        sentence: What it is, of a configuration: a phrase for the model card that `shorten time` can follow.
+        sentence: Subject of the model card's sentence "... shorten time", of a configuration.
         options: Fields that a configuration must have for it.
         streams: Whether a causal model with it can stream: the output then depends on no later frame, and on earlier
             ones through `FrameConvolution`s only.
@@ -254,7 +254,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         DeepSpeech2FrontEnd,
         stride=lambda config: 2,
         onnx_writer=f"{_WRITERS}:write_deepspeech2",
-        sentence=lambda config: f"{config.num_convolutions} 2-D convolutions as in Deep Speech 2",
+        sentence=lambda config: "2-D convolutions as in Deep Speech 2",
         options=("num_convolutions", "causal", "dropout"),
         streams=True,
     ),
