@@ -16,6 +16,7 @@ from hf_speech.export.features import FeatureGraph
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.models.feature_types import FEATURE_TYPES, FeatureType
 from hf_speech.models.frontends import FRONT_ENDS, FrontEnd
+from hf_speech.publishing.card.words import front_end
 
 
 class StackingFrontEnd(torch.nn.Module):
@@ -108,6 +109,10 @@ def test_classifier_with_both_is_exported(make_classifier, make_extractor, sound
     np.testing.assert_allclose(run_graph(graph, sounds)["logits"], expected, atol=1e-4)
 
 
-def test_texts_name_the_feature_type() -> None:
+def test_texts_name_the_front_end_and_the_feature_type() -> None:
+    config = {"model_type": "conv_gru", "frontend": "stacking", "vocab_size": 5, "architectures": ["ConvGRUForCTC"]}
+    assert front_end(config) == "Pairs of frames"
+    assert front_end({"model_type": "speech_lstm", "subsampling": 2, "hidden_size": 9}).endswith("of 9 channels")
+    assert front_end({"model_type": "speech_lstm"}) == ""
     extractor = SpeechFeatureExtractor(feature_type="extremes", normalization="none")
     assert features_in_words(extractor).startswith("2 extreme samples every 10 ms")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from hf_speech.errors import ModelError
 from hf_speech.inference import load_model
-from hf_speech.inference.declarations import MOST_JSON_BYTES
+from hf_speech.inference.declarations import MAX_JSON_BYTES
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
 from hf_speech.tasks import TextOptions
 from hf_speech.tasks.transcripts import build_tokenizer
@@ -76,8 +79,8 @@ def test_a_large_vocabulary_is_refused_at_once(recognizer: Path):
     [
         ("[" * 100_000 + "]" * 100_000, "is damaged (maximum recursion depth"),
         ('{"a": 1, ', "is damaged (Expecting property name"),
-        ("[1, 2]", "is no JSON object"),
-        ("{" + " " * MOST_JSON_BYTES + "}", "is larger than 16 MiB"),
+        ("[1, 2]", "is not a JSON object"),
+        ("{" + " " * MAX_JSON_BYTES + "}", "is larger than 16 MiB"),
     ],
 )
 def test_damaged_json_is_named(recognizer: Path, file: str, content: str, reason: str):
@@ -89,7 +92,7 @@ def test_a_header_longer_than_its_file_is_refused(model_copy: Path):
     weights = model_copy / "model.safetensors"
     for length in (10**9, 2**63):
         weights.write_bytes(struct.pack("<Q", length) + weights.read_bytes()[8:])
-        assert "The model of " in refused_at_once(model_copy)
+        assert "model.safetensors of " in refused_at_once(model_copy)
 
 
 @pytest.mark.parametrize("architectures", ["ConvGRUForCTC", 7, [7], [["ConvGRUForCTC"]]])
@@ -114,3 +117,96 @@ def test_another_models_tokenizer_is_refused(recognizer: Path, tmp_path: Path):
 def test_a_tokenizer_that_transformers_stumbles_over_is_refused(recognizer: Path):
     (recognizer / "vocab.json").write_text('{"<pad>": {"A": 1}}')
     assert "tokenizer" in refused_at_once(recognizer)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "notes.txt"])
+def test_a_pipe_is_not_waited_for(model_copy: Path, file: str):
+    (model_copy / file).unlink(missing_ok=True)
+    os.mkfifo(model_copy / file)
+    text = refused_at_once(model_copy)
+    assert f"{file} of {model_copy} is not a regular file" in text or "has no config.json" in text
+
+
+def test_links_in_a_circle_are_refused(model_copy: Path):
+    (model_copy / "a.json").symlink_to("b.json")
+    (model_copy / "b.json").symlink_to("a.json")
+    assert f".json of {model_copy} cannot be read" in refused_at_once(model_copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"id2label": {"0": "a", "2": "b"}}, "from 0 on without gaps: 1 has no label"),
+        ({"id2label": {"0": "a", "01": "b"}}, "from 0 on without gaps: 1 has no label"),
+        ({"id2label": {"-1": "a", "0": "b"}}, "from 0 on without gaps: 1 has no label"),
+        ({"id2label": ["a", "b"]}, "has a list as id2label"),
+        ({"label2id": [["a", 0]]}, "has a list as label2id"),
+        ({"auto_map": ["AutoModel"]}, "has a list as auto_map"),
+        ({"id2label": {"0": ["a"]}}, "that are not text"),
+        ({"label2id": {"a": 0, "b": 0}}, "several labels one id"),
+        ({"label2id": {"a": -1}}, "or a negative one"),
+        ({"label2id": {"a": True}}, "that are not whole numbers"),
+        ({"id2label": {str(index): "x" for index in range(70_000)}}, "has 70,000 labels: 65,536 are the most"),
+        ({"class_weights": [1.0] * 70_000}, "lists 70,000 values as class_weights"),
+        ({"hidden_size": 10**15}, "asks for hidden_size=1000000000000000"),
+        ({"dropout": float("nan")}, "asks for dropout=nan"),
+        ({"dropout": float("-inf")}, "asks for dropout=-inf"),
+        ({"problem_type": json.loads("[" * 40 + "]" * 40)}, "is nested more than 32 deep"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_odd_configurations_are_refused_at_once(model_copy: Path, changes: dict[str, object], reason: str):
+    assert reason in refused_at_once(edit(model_copy, **changes))
+
+
+def test_a_key_that_stands_twice_is_refused(model_copy: Path):
+    path = model_copy / "config.json"
+    path.write_text('{"hidden_size": 8, ' + path.read_text().lstrip()[1:])
+    assert "is damaged (the key 'hidden_size' stands there twice)" in refused_at_once(model_copy)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "reason"),
+    [
+        ({"<pad>": 0, "|": 1, "<unk>": 2, "A": 3, "B": 3, "C": 4}, "gives several tokens one id, such as 'A'"),
+        ({"<pad>": 0, "|": 1, "<unk>": 2, "A": -3, "B": 4, "C": 5}, "a whole number from 0 on"),
+        ({"<pad>": 0, "|": 1, "<unk>": 2, "A": 3.5, "B": 4, "C": 5}, "a whole number from 0 on"),
+        ({"<pad>": 0, "|": 1, "<unk>": 2, "A": "3", "B": 4, "C": 5}, "a whole number from 0 on"),
+        ({"<pad>": 0, "|": 1, "<unk>": 2, "A": 3, "B": 4, "C": 9}, "has a gap, for it gives no token the id 5"),
+        ({f"t{index}": index for index in range(600_000)}, "has 600,000 tokens: 262,144 are the most"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_odd_vocabularies_are_refused_at_once(recognizer: Path, vocabulary: dict[str, object], reason: str):
+    (recognizer / "vocab.json").write_text(json.dumps(vocabulary))
+    assert reason in refused_at_once(recognizer)
+
+
+@pytest.mark.parametrize("tokens", [["A"], {"-1": {"content": "A"}}, {"x": {"content": "A"}}])
+def test_odd_added_tokens_are_refused_at_once(recognizer: Path, tokens: object):
+    assert "must map ids to added tokens" in refused_at_once(
+        edit(recognizer, "tokenizer_config.json", added_tokens_decoder=tokens)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.int8])
+def test_weights_that_are_not_floating_point_are_refused_by_name(model_copy: Path, dtype: torch.dtype):
+    weights = load_file(model_copy / "model.safetensors")
+    weights["classifier.weight"] = weights["classifier.weight"].to(dtype)
+    save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
+    assert f"model.safetensors of {model_copy} holds classifier.weight as " in refused_at_once(model_copy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(model_copy: Path, value: float):
+    weights = load_file(model_copy / "model.safetensors")
+    weights["classifier.bias"][0] = value
+    save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
+    text = refused_at_once(model_copy)
+    assert f"classifier.bias in the model.safetensors of {model_copy} is not finite" in text
+
+
+@pytest.mark.parametrize("index", [{"weight_map": []}, {"weight_map": {"a": "../other.safetensors"}}])
+def test_an_index_that_leads_elsewhere_is_refused(model_copy: Path, index: dict[str, object]):
+    (model_copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "must name a file of the folder for each weight" in refused_at_once(model_copy)

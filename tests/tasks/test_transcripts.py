@@ -15,12 +15,12 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoTokenizer
 
 from hf_speech.data.inspection import InspectionReport, SplitReport
+from hf_speech.decoding import min_frames
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks import TextOptions
 from hf_speech.tasks.transcripts import (
     build_tokenizer,
     encode_text,
-    frames_needed,
     inspect_transcripts,
     normalize_for,
 )
@@ -134,7 +134,7 @@ def test_ctc_can_align_to_as_many_frames_as_are_needed_and_to_no_fewer():
     for _ in range(30):
         ids = rng.integers(1, 4, rng.integers(2, 9)).tolist()
         for missing, finite in ((0, True), (1, False)):
-            frames = frames_needed(ids) - missing
+            frames = min_frames(ids) - missing
             scores = torch.zeros(frames, 1, 4).log_softmax(-1)
             loss = torch.nn.functional.ctc_loss(
                 scores, torch.tensor([ids]), torch.tensor([frames]), torch.tensor([len(ids)])

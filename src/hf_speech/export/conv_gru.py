@@ -15,11 +15,34 @@ import numpy as np
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.frontends import write_front_end
 from hf_speech.export.graph import Graph, Value
-from hf_speech.export.layers import Builder, Masks, State
+from hf_speech.export.layers import Builder, GraphOf, Masks, State
+from hf_speech.inference.onnx_description import STREAM, WHOLE
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
 # What writes phones, which training needs, and a second opinion on a beam search's hypotheses, but no letters do.
 PHONES = ("intermediate_norm.", "phone_classifier.")
+
+
+def graphs_of(model: ConvGRUForCTC, features: FeatureGraph, name: str) -> dict[str, GraphOf]:
+    """The graphs of a recognizer: for whole recordings and, if it can stream, for streams.
+
+    Args:
+        model: The model.
+        features: Its feature extractor.
+        name: What errors call the model.
+
+    Raises:
+        ModelError: If the model has parts that cannot be exported.
+    """
+    graphs = {WHOLE: GraphOf(lambda loops: whole_graph(model, features, loops, name))}
+    try:
+        stream = model.stream(features.extractor)
+    except ValueError:  # It needs whole recordings.
+        return graphs
+    _, states = stream_graph(model, features, False, name)
+    shapes = {state.name: state.shape for state in states}
+    streamed = GraphOf(lambda loops: stream_graph(model, features, loops, name)[0], shapes, stream.latency)
+    return graphs | {STREAM: streamed}
 
 
 def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name: str) -> Graph:

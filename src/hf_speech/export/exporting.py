@@ -17,26 +17,31 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
 
 import numpy as np
 import torch
 
 from hf_speech.errors import ModelError
 from hf_speech.export.features import FeatureGraph
+from hf_speech.export.layers import GraphOf, Maker
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_description import FILE, INT8, KEY, STREAM, WHOLE, Description
 from hf_speech.inference.onnx_stream import ExportedStream
-from hf_speech.models.modeling_conv_gru import ConvGRUForCTC
-from hf_speech.models.modeling_speech_lstm import SpeechLSTMForAudioClassification
 
 # Of the largest logit: what differs more is another model. Rounding makes a thousandth of that.
 TOLERANCE = 1e-3
+
+# The function that writes the graphs of a model, by its class: `(model, features, name)` to a `GraphOf` for each file.
+FAMILIES = {
+    "ConvGRUForCTC": "hf_speech.export.conv_gru:graphs_of",
+    "SpeechLSTMForAudioClassification": "hf_speech.export.speech_lstm:graphs_of",
+}
 
 
 @dataclass(frozen=True)
@@ -94,15 +99,15 @@ def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> 
     return [dataclasses.replace(file, path=output / file.path.name) for file in files]
 
 
-Maker = Callable[[bool], Any]
-"""Makes a `Graph`, given whether GRUs become loops."""
-
-
 def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
     """What is to be written, by kind."""
-    from hf_speech.export import conv_gru, speech_lstm
-
     model, name = loaded.model, loaded.name
+    family = FAMILIES.get(type(model).__name__)
+    if family is None:
+        raise ModelError(
+            f"{name} is a {type(model).__name__}, which cannot be exported: only models of the families of this "
+            "package can."
+        )
     features = FeatureGraph(loaded.feature_extractor, name)
     description = Description(
         task=loaded.task.name,
@@ -113,24 +118,11 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
         labels=(),
     )
     description = dataclasses.replace(description, **loaded.task.describe_outputs(model.config, loaded.tokenizer))
-    if isinstance(model, SpeechLSTMForAudioClassification):
-        return {WHOLE: (lambda loops: speech_lstm.whole_graph(model, features, loops, name), description)}
-    if not isinstance(model, ConvGRUForCTC):
-        raise ModelError(
-            f"{name} is a {type(model).__name__}, which cannot be exported: only models of the families of this "
-            "package can."
-        )
-    graphs: dict[str, tuple[Maker, Description]] = {
-        WHOLE: (lambda loops: conv_gru.whole_graph(model, features, loops, name), description)
+    written: dict[str, GraphOf] = resolve_name(family)(model, features, name)
+    return {
+        kind: (graph.make, dataclasses.replace(description, states=graph.states, latency=graph.latency))
+        for kind, graph in written.items()
     }
-    try:
-        stream = model.stream(loaded.feature_extractor)
-    except ValueError:  # It hears whole recordings only, and says so.
-        return graphs
-    _, states = conv_gru.stream_graph(model, features, False, name)
-    shapes = {state.name: state.shape for state in states}
-    description = dataclasses.replace(description, states=shapes, latency=stream.latency)
-    return graphs | {STREAM: (lambda loops: conv_gru.stream_graph(model, features, loops, name)[0], description)}
 
 
 def _write(make: Maker, description: Description, path: Path) -> None:

@@ -13,7 +13,7 @@ model that the export does not know, and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,25 @@ class State:
 
     name: str
     shape: Shape
+
+
+Maker = Callable[[bool], Graph]
+"""Makes a graph, given whether GRUs become loops of matrix products, to be quantized."""
+
+
+@dataclass(frozen=True)
+class GraphOf:
+    """A graph that a model is exported as.
+
+    Attributes:
+        make: Makes it.
+        states: Of a stream: the inputs that are fed back, with their shapes at the beginning.
+        latency: Of a stream: seconds from the beginning of a logit frame until it is known.
+    """
+
+    make: Maker
+    states: dict[str, Shape] = field(default_factory=dict)
+    latency: float = 0.0
 
 
 @dataclass

@@ -8,8 +8,14 @@ from torch import nn
 from hf_speech.export.features import LOWEST, FeatureGraph
 from hf_speech.export.frontends import write_front_end
 from hf_speech.export.graph import Graph, Value
-from hf_speech.export.layers import Builder, Masks
+from hf_speech.export.layers import Builder, GraphOf, Masks
+from hf_speech.inference.onnx_description import WHOLE
 from hf_speech.models.modeling_speech_lstm import Pooling, SpeechLSTMForAudioClassification
+
+
+def graphs_of(model: SpeechLSTMForAudioClassification, features: FeatureGraph, name: str) -> dict[str, GraphOf]:
+    """The graph of a classifier, for whole clips; see `whole_graph`."""
+    return {WHOLE: GraphOf(lambda loops: whole_graph(model, features, loops, name))}
 
 
 def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph, loops: bool, name: str) -> Graph:

@@ -1,78 +1,187 @@
-"""What the files of a model folder declare, checked before a library believes it.
+"""Checks of what the files of a model folder declare, before a library acts on it.
 
-A configuration of a hundred bytes can ask for a billion layers, labels or units, and whoever builds the model first and
-looks at its weights afterwards runs out of time or memory. So three things come before: the JSON files are small, whole
-and objects; numbers that something is made of one by one are bounded; and the model that the configuration asks for,
-built without memory, has about as many parameters as the weights hold.
+A configuration of a hundred bytes can ask for a billion layers, labels or units, and building the model before looking
+at its weights takes all time or memory. So the checks come first: files are regular files; JSON files are small, not
+deeply nested, and objects without repeated keys; what is made one by one is bounded; labels and tokens have each id
+once; weights are floating-point numbers; and the model that the configuration asks for, built without memory, has about
+as many parameters as the weights hold.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import stat
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from transformers import PreTrainedConfig
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from hf_speech.errors import ModelError
 
-CONFIG = "config.json"
-JSON_FILES = (CONFIG, "preprocessor_config.json", "processor_config.json", "tokenizer_config.json", "vocab.json")
+CONFIG, VOCABULARY, TOKENIZER, INDEX = (
+    "config.json",
+    "vocab.json",
+    "tokenizer_config.json",
+    "model.safetensors.index.json",
+)
+JSON_FILES = (CONFIG, "preprocessor_config.json", "processor_config.json", TOKENIZER, VOCABULARY, INDEX)
 
-MOST_JSON_BYTES = 16 << 20
-MOST_LAYERS = 1_000
-MOST_LABELS = 65_536
+MAX_JSON_BYTES = 16 << 20
+MAX_DEPTH = 32
+MAX_LAYERS = 1_000
+MAX_LABELS = 65_536
+MAX_TOKENS = 262_144
+MAX_LIST = 65_536
+MAX_NUMBER = 1e12
+FLOATING = ("F64", "F32", "F16", "BF16")
+# Batch norm counts batches in an integer.
+COUNTERS = "num_batches_tracked"
 
 
 def check_declarations(find_file: Callable[[str], Path | None], name: str) -> None:
-    """Refuses JSON files that are damaged, or declare what would take forever to make.
+    """Refuses JSON files that are damaged, contradict themselves, or declare what would take forever to make.
 
     Args:
         find_file: Gives the path of a file of the model, None if it has no such file.
         name: What errors call the model.
 
     Raises:
-        ModelError: If a file is too large, no JSON object, or declares too much.
+        ModelError: If there is such a file, or something that is not a file where one belongs.
     """
+    if Path(name).expanduser().is_dir():
+        _check_entries(Path(name).expanduser(), name)
+    contents: dict[str, dict[str, Any]] = {}
     for file_name in JSON_FILES:
         path = find_file(file_name)
         if path is not None:
-            content = _read_object(path, file_name, name)
-            if file_name == CONFIG:
-                _check_config(content, name)
+            contents[file_name] = _read_object(path, file_name, name)
         elif file_name == CONFIG:
-            return  # There is no such model, or no way to it: whoever loads it will say so.
+            return  # There is no such model, or it cannot be reached; loading it says so.
+    _check_config(contents[CONFIG], name)
+    _check_vocabulary(contents, name)
+    shards = contents.get(INDEX, {}).get("weight_map", {})
+    if not isinstance(shards, dict) or not all(
+        isinstance(file, str) and Path(file).name == file for file in shards.values()
+    ):
+        raise ModelError(f"{INDEX} of {name} must name a file of the folder for each weight: save the model again.")
+
+
+def _check_entries(folder: Path, name: str) -> None:
+    """Refuses pipes, sockets, devices and links to nothing, which could block a reader for ever."""
+    for entry in folder.iterdir():
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:
+            raise ModelError(f"{entry.name} of {name} cannot be read ({error.strerror}): remove it.") from error
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ModelError(f"{entry.name} of {name} is not a regular file: replace it by one.")
 
 
 def _read_object(path: Path, file_name: str, name: str) -> dict[str, Any]:
     what = f"{file_name} of {name}"
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise ModelError(f"{what} is larger than {MOST_JSON_BYTES >> 20} MiB: save the model again.")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelError(f"{what} is larger than {MAX_JSON_BYTES >> 20} MiB: save the model again.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{what} is damaged ({error}): save the model again.") from error
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{what} is damaged ({error!s:.200}): save the model again.") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{what} is no JSON object: save the model again.")
+        raise ModelError(f"{what} is not a JSON object: save the model again.")
+    if _depth(content) > MAX_DEPTH:
+        raise ModelError(f"{what} is nested more than {MAX_DEPTH} deep: save the model again.")
     return content
 
 
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        seen: set[str] = set()
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {repeated!r:.40} stands there twice")
+    return content
+
+
+def _depth(content: Any) -> int:
+    level, depth = [content], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            break
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return depth
+
+
 def _check_config(config: dict[str, Any], name: str) -> None:
+    what = f"The configuration of {name}"
     architectures = config.get("architectures") or []
     if not isinstance(architectures, list) or not all(isinstance(entry, str) for entry in architectures):
-        raise ModelError(f"The configuration of {name} has no list of architectures: save the model again.")
+        raise ModelError(f"{what} has no list of architectures: save the model again.")
+    for key in ("id2label", "label2id", "auto_map"):
+        if not isinstance(config.get(key) or {}, dict):
+            raise ModelError(f"{what} has a {type(config[key]).__name__} as {key}: it must be a mapping.")
     for key, value in config.items():
-        most = MOST_LAYERS if "layers" in key else MOST_LABELS if key in ("num_labels", "_num_labels") else None
-        if most is not None and isinstance(value, int | float) and value > most:
-            raise ModelError(f"The configuration of {name} asks for {key}={value!r:.20}, and {most:,} is the most.")
+        if isinstance(value, list) and len(value) > MAX_LIST:
+            raise ModelError(f"{what} lists {len(value):,} values as {key}: {MAX_LIST:,} are the most.")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        most = MAX_LAYERS if "layers" in key else MAX_LABELS if key in ("num_labels", "_num_labels") else MAX_NUMBER
+        if not abs(value) <= most:
+            raise ModelError(f"{what} asks for {key}={value!r:.20}, and {most:,.0f} is the most.")
+    _check_labels(config.get("id2label") or {}, config.get("label2id") or {}, what)
+
+
+def _check_labels(labels: Mapping[str, Any], ids: Mapping[str, Any], what: str) -> None:
+    if max(len(labels), len(ids)) > MAX_LABELS:
+        raise ModelError(f"{what} has {max(len(labels), len(ids)):,} labels: {MAX_LABELS:,} are the most.")
+    if set(labels) != {str(index) for index in range(len(labels))}:
+        missing = next((index for index in range(len(labels)) if str(index) not in labels), len(labels))
+        raise ModelError(
+            f"{what} must number its {len(labels)} labels (id2label) from 0 on without gaps: {missing} has no label."
+        )
+    if not all(isinstance(label, str) for label in labels.values()):
+        raise ModelError(f"{what} has labels (id2label) that are not text: save the model again.")
+    if not all(isinstance(index, int) and not isinstance(index, bool) for index in ids.values()):
+        raise ModelError(f"{what} has ids (label2id) that are not whole numbers: save the model again.")
+    if len(set(ids.values())) < len(ids) or any(not 0 <= index < MAX_LABELS for index in ids.values()):
+        raise ModelError(f"{what} gives several labels one id (label2id), or a negative one: save the model again.")
+
+
+def _check_vocabulary(contents: Mapping[str, dict[str, Any]], name: str) -> None:
+    """Refuses a vocabulary in which an id is negative, or belongs to no token or to several."""
+    added = contents.get(TOKENIZER, {}).get("added_tokens_decoder") or {}
+    if not isinstance(added, dict) or not all(key.isascii() and key.isdecimal() for key in added):
+        raise ModelError(f"{TOKENIZER} of {name} must map ids to added tokens (added_tokens_decoder): save it again.")
+    if (vocabulary := contents.get(VOCABULARY)) is None:
+        return
+    what = f"The vocabulary of {name} ({VOCABULARY})"
+    if len(vocabulary) + len(added) > MAX_TOKENS:
+        raise ModelError(f"{what} has {len(vocabulary):,} tokens: {MAX_TOKENS:,} are the most.")
+    if any(isinstance(value, dict) for value in vocabulary.values()):
+        return  # One vocabulary for each language, as MMS has; its tokenizer reads it.
+    ids = list(vocabulary.values())
+    if not all(isinstance(index, int) and not isinstance(index, bool) and 0 <= index < 2 * MAX_TOKENS for index in ids):
+        raise ModelError(f"{what} must give each token a whole number from 0 on as its id: save the tokenizer again.")
+    if len(set(ids)) < len(ids):
+        times = Counter(ids)
+        repeated = next(token for token, index in vocabulary.items() if times[index] > 1)
+        raise ModelError(f"{what} gives several tokens one id, such as {repeated!r:.40}: save the tokenizer again.")
+    known = set(ids) | {int(key) for key in added}
+    if (missing := next((index for index in range(len(known)) if index not in known), None)) is not None:
+        raise ModelError(f"{what} has a gap, for it gives no token the id {missing}: save the tokenizer again.")
 
 
 def check_size(model_class: Any, config: PreTrainedConfig, weights: Sequence[Path], name: str) -> None:
-    """Refuses a configuration that asks for many more parameters than there are weights.
+    """Refuses damaged weights, and a configuration that asks for many more parameters than there are weights.
 
     Args:
         model_class: The Auto class of the model.
@@ -82,18 +191,14 @@ def check_size(model_class: Any, config: PreTrainedConfig, weights: Sequence[Pat
 
     Raises:
         ModelError: If it does.
-        Exception: Whatever else libraries raise over damaged weights or a configuration that is none.
+        Exception: Whatever else libraries raise over a configuration that is none.
     """
     if not weights:
         return
-    held = 0
-    for path in weights:
-        with safe_open(path, framework="pt") as tensors:  # It checks its header against the file.
-            for key in tensors.keys():  # noqa: SIM118 - it is no mapping
-                held += torch.Size(tensors.get_slice(key).get_shape()).numel()
+    held = sum(_count_weights(path, name) for path in weights)
     with torch.device("meta"), no_init_weights():
         asked = sum(parameter.numel() for parameter in model_class.from_config(config).parameters())
-    # Libraries split, merge and leave out parameters; what does not fit exactly is told when they are loaded.
+    # Libraries split, merge and leave out parameters; what does not fit exactly is reported when they are loaded.
     if asked > 2 * held:
         raise ModelError(
             f"The weights of {name} do not fit its configuration, which asks for {asked:,} parameters: they hold "
@@ -101,4 +206,41 @@ def check_size(model_class: Any, config: PreTrainedConfig, weights: Sequence[Pat
         )
 
 
-__all__ = ["check_declarations", "check_size"]
+def _count_weights(path: Path, name: str) -> int:
+    """How many numbers a safetensors file holds; its header is checked against the file."""
+    held = 0
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 - it is not a mapping
+                tensor = tensors.get_slice(key)
+                if tensor.get_dtype() not in FLOATING and not key.endswith(COUNTERS):
+                    raise ModelError(
+                        f"{path.name} of {name} holds {key} as {tensor.get_dtype()}, not as floating-point numbers: "
+                        "save the model again."
+                    )
+                held += torch.Size(tensor.get_shape()).numel()
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path.name} of {name} is damaged ({error!s:.200}): save or copy the model again.") from error
+    return held
+
+
+def check_finite(model: PreTrainedModel, weights: Sequence[Path], name: str) -> None:
+    """Refuses weights that are NaN or infinite.
+
+    Args:
+        model: The model, loaded.
+        weights: The files of its weights.
+        name: What errors call the model.
+
+    Raises:
+        ModelError: On the first such parameter or statistic.
+    """
+    for key, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            files = ", ".join(path.name for path in weights) or "weights"
+            raise ModelError(
+                f"{key} in the {files} of {name} is not finite: the training failed, or the file is damaged."
+            )
+
+
+__all__ = ["check_declarations", "check_finite", "check_size"]

@@ -27,7 +27,7 @@ from transformers.utils import logging
 
 import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
 from hf_speech.errors import ModelError
-from hf_speech.inference.declarations import check_declarations, check_size
+from hf_speech.inference.declarations import check_declarations, check_finite, check_size
 from hf_speech.inference.pytorch import LoadedModel, find_model_file, local_or_hub
 from hf_speech.tasks import check_task, task_of_config
 
@@ -70,8 +70,9 @@ def load_model(
     check_task(found, name, task, verb)
     extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
     _check_features(config, extractor, name)
+    weights = _weights(source, find_file)
     with _told(source, name, "model"):
-        check_size(found.auto_model_class, config, _weights(source, find_file), name)
+        check_size(found.auto_model_class, config, weights, name)
     model, report = _from_pretrained(
         found.auto_model_class,
         source,
@@ -85,6 +86,7 @@ def load_model(
         **hub,
     )
     _check_weights(report, name)
+    check_finite(model, weights, name)
     try:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model = model.eval().to(place)

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from transformers import Wav2Vec2CTCTokenizer
 
 from hf_speech.data.audio import source_name
 from hf_speech.data.inspection import InspectionReport
+from hf_speech.decoding import min_frames
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks.text import TextOptions
 
@@ -105,11 +105,6 @@ def encode_text(text: str, tokenizer: Any) -> list[int]:
     return [ids.get(character, tokenizer.unk_token_id) for character in normalize_for(text, tokenizer)]
 
 
-def frames_needed(ids: Sequence[int]) -> int:
-    """The fewest frames that CTC can align ids to: one each, and a blank between two that are equal."""
-    return len(ids) + sum(left == right for left, right in pairwise(ids))
-
-
 def transcript_fault(
     text: str, seconds: float, tokenizer: Any, frames_of: Callable[[float], int]
 ) -> tuple[str, str] | None:
@@ -127,7 +122,7 @@ def transcript_fault(
     written = normalize_for(text, tokenizer)
     known = _character_ids(tokenizer)
     missing = sorted(set(written) - set(known))
-    needed = frames_needed([known.get(character, tokenizer.unk_token_id) for character in written])
+    needed = min_frames([known.get(character, tokenizer.unk_token_id) for character in written])
     frames = frames_of(seconds)
     numbers = [word for word in written.split() if any(character.isdecimal() for character in word)]
     if not written:
@@ -241,7 +236,6 @@ def _shortened(text: str, most: int = 60) -> str:
 __all__ = [
     "build_tokenizer",
     "encode_text",
-    "frames_needed",
     "inspect_transcripts",
     "is_harmless",
     "normalize_for",

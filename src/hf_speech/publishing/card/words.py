@@ -6,6 +6,7 @@ computed that a file does not say, other than the rounding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,20 @@ def _existing(folder: Path, name: str) -> str | None:
     return name if (folder / name).is_file() else None
 
 
+def front_end(config: Mapping[str, Any]) -> str:
+    """The front end that a configuration of one of our models names, as the subject of a sentence; "" without one."""
+    from transformers import AutoConfig
+
+    from hf_speech.models.frontends import FRONT_ENDS
+
+    fields = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
+    made = AutoConfig.for_model(str(config["model_type"]), **fields)
+    phrase = "" if made.frontend_name is None else FRONT_ENDS[made.frontend_name].sentence(made)
+    return phrase[:1].upper() + phrase[1:]
+
+
 FILTERS = {
+    "front_end": front_end,
     "percent": percent,
     "duration": duration,
     "file_size": file_size,
