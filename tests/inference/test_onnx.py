@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 
 from hf_speech.cli.app import main
+from hf_speech.common.digests import digest_file
 from hf_speech.decoding.greedy import greedy_decode
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.export.exporting import export_model
@@ -213,22 +215,6 @@ def test_classifies_on_a_machine_without_pytorch(exported_tones: Path, tmp_path:
     assert finished.stdout.startswith(f"{tmp_path / 'low.flac'}: low ")
 
 
-def test_importing_the_package_registers_its_models_when_transformers_comes(tmp_path: Path) -> None:
-    script = """
-import importlib.util, sys
-import hf_speech, hf_speech.cli.app
-assert not {"torch", "transformers"} & set(sys.modules)
-assert importlib.util.find_spec("transformers").origin.endswith("__init__.py")
-assert "transformers" not in sys.modules
-from transformers import AutoConfig
-assert type(AutoConfig.for_model("conv_gru")) is hf_speech.ConvGRUConfig
-assert AutoConfig.for_model("speech_lstm").model_type == "speech_lstm"
-"""
-    for order in (script, "import hf_speech.models\n" + "\n".join(script.splitlines()[-3:])):
-        finished = subprocess.run([sys.executable, "-c", order], capture_output=True, text=True, timeout=120)
-        assert finished.returncode == 0, finished.stderr
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -333,3 +319,70 @@ def test_environment_chooses_the_threads(exported_tones: Path, monkeypatch: pyte
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     options = ExportedModel(exported_tones)._session.get_session_options()
     assert options.intra_op_num_threads == 2
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
+@pytest.mark.parametrize("kind", ["model", "model_int8", "stream"])
+def test_changed_bytes_are_noticed(exported_beeps: Path, tmp_path: Path, kind: str, place: float) -> None:
+    content = bytearray((exported_beeps / f"{kind}.onnx").read_bytes())
+    content[int(place * len(content))] ^= 1
+    (tmp_path / "changed.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match=r"changed\.onnx (is damaged|cannot be loaded|has a damaged description)"):
+        (ExportedStream if kind == "stream" else ExportedModel)(tmp_path / "changed.onnx")
+
+
+def test_description_names_the_digests_of_the_files(exported_beeps: Path) -> None:
+    files = json.loads((exported_beeps / "export.json").read_text())["files"]
+    assert set(files) == {path.name for path in exported_beeps.glob("*.onnx")}
+    for name, entry in files.items():
+        assert entry["sha256"] == digest_file(exported_beeps / name)
+
+
+def with_description(source: Path, target: Path, **changes: Any) -> Path:
+    import onnx
+
+    model = onnx.load(source)
+    description = json.loads(model.metadata_props[0].value)
+    for key, value in changes.items():
+        description.pop(key) if value is None else description.update({key: value})
+    model.metadata_props[0].value = json.dumps(description)
+    onnx.save(model, target)
+    return target
+
+
+def test_files_of_version_0_1_have_no_digest_and_still_load(exported_beeps: Path, tmp_path: Path) -> None:
+    old = with_description(exported_beeps / "model.onnx", tmp_path / "old.onnx", digest=None)
+    assert ExportedModel(old).description == dataclasses.replace(ExportedModel(exported_beeps).description, digest="")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"states": {"waiting": [1, 10**12]}},
+        {"states": {"waiting": ["batch", -1]}},
+        {"states": [1]},
+        {"labels": [1, 2]},
+        {"labels": "abc", "blank": 7},
+        {"sampling_rate": 0},
+        {"sampling_rate": 1e9},
+        {"sampling_rate": True},
+        {"blank": -1},
+        {"latency": float("nan")},
+        {"name": ["a"]},
+    ],
+    ids=str,
+)
+def test_odd_descriptions_are_refused_before_anything_is_made_of_them(
+    exported_beeps: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with_description(exported_beeps / "stream.onnx", tmp_path / "odd.onnx", **changes)
+    with pytest.raises(ModelError, match="has a damaged description"):
+        ExportedStream(tmp_path / "odd.onnx")
+
+
+def test_columns_of_samples_are_mono(exported_beeps: Path, make_beeps: Any) -> None:
+    clip = make_beeps("ab")
+    flat, column = ExportedStream(exported_beeps), ExportedStream(exported_beeps)
+    np.testing.assert_array_equal(flat.accept(clip), column.accept(clip[:, None]))
+    with pytest.raises(AudioError, match="must be mono"):
+        column.accept(np.stack([clip, clip], axis=1))

@@ -15,6 +15,7 @@ import torch
 import torchaudio
 
 from hf_speech.models.feature_extraction_speech import SpeechFeatureExtractor
+from hf_speech.models.spectral import normalize_utterances
 
 RATE = 16_000
 
@@ -560,3 +561,12 @@ def test_real_speech_agrees_with_librosa(fsdd_dir):
     )
     expected = librosa.power_to_db(mel, amin=1e-6, top_db=None).T[: len(samples) // 80]
     np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("deviation", "expected"), [(1e-3, 1e-3 / 1e-5**0.5), (4e-3, 1.0), (1.0, 1.0)])
+def test_normalization_amplifies_no_feature_of_hardly_any_variance(deviation: float, expected: float) -> None:
+    features = torch.randn(1, 400, 2)
+    features = deviation * (features - features.mean(1)) / features.std(1, correction=0)
+    mask = torch.ones(1, 400, 1, dtype=torch.bool)
+    normalized = normalize_utterances(features, torch.tensor([400]), mask, True)
+    torch.testing.assert_close(normalized.std(1, correction=0), torch.full((1, 2), expected), atol=1e-4, rtol=1e-3)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = "{'torch', 'transformers', 'datasets', 'numpy'}"
+HEAVY = "{'torch', 'transformers', 'datasets'}"
 
 LIGHT = f"""
 import sys
-import hf_speech
+import hf_speech, hf_speech.cli.app
 assert not {HEAVY} & set(sys.modules), "importing the package imports a large library"
 assert not any(type(finder).__module__.startswith("hf_speech") for finder in sys.meta_path)
-from hf_speech import ConvGRUEncoder, SpeechLSTMForAudioClassification
 from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification
+from hf_speech import ConvGRUConfig, ConvGRUEncoder, SpeechLSTMForAudioClassification
 config = AutoConfig.for_model("conv_gru", input_size=8, channels=4, hidden_size=4, vocab_size=3)
+assert type(config) is ConvGRUConfig
 assert type(AutoModel.from_config(config)) is ConvGRUEncoder
 config = AutoConfig.for_model("speech_lstm", input_size=8, hidden_size=4)
 assert type(AutoModelForAudioClassification.from_config(config)) is SpeechLSTMForAudioClassification
@@ -23,7 +24,8 @@ assert type(AutoModelForAudioClassification.from_config(config)) is SpeechLSTMFo
 AFTER_TRANSFORMERS = """
 import transformers
 import hf_speech
-assert transformers.AutoConfig.for_model("conv_gru").model_type == "conv_gru"
+assert type(transformers.AutoConfig.for_model("conv_gru")) is hf_speech.ConvGRUConfig
+assert transformers.AutoConfig.for_model("speech_lstm").model_type == "speech_lstm"
 """
 
 

@@ -220,3 +220,64 @@ def test_half_precision(tokenizer: Wav2Vec2CTCTokenizer, lookahead: int) -> None
     logits = torch.cat([*pieces, stream.finish().logits])
     assert logits.dtype == torch.bfloat16
     torch.testing.assert_close(logits, whole, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("hop", "window", "n_fft"),
+    [
+        (80, 80, None),
+        (80, 160, None),
+        (80, 161, None),
+        (80, 240, 256),
+        (50, 200, 512),
+        (160, 100, None),
+        (40, 333, None),
+    ],
+)
+@pytest.mark.parametrize("preemphasis", [0.0, 0.97])
+@pytest.mark.parametrize("window_type", ["hann", "hamming"])
+def test_pieces_give_the_logits_of_the_whole_for_every_window(
+    hop: int, window: int, n_fft: int | None, preemphasis: float, window_type: str
+) -> None:
+    extractor = make_extractor(
+        hop_length=hop, win_length=window, n_fft=n_fft, preemphasis=preemphasis, window_type=window_type
+    )
+    model = make_model(hop_length=hop, lookahead=1)
+    samples = sound(0.6)
+    stream = model.stream(extractor)
+    pieces = [stream.accept(samples[start : start + 137]).logits for start in range(0, len(samples), 137)]
+    whole = model(**extractor(samples, sampling_rate=RATE)).logits[0]
+    torch.testing.assert_close(torch.cat([*pieces, stream.finish().logits]), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("features", "lookahead"),
+    [
+        ({}, 2),
+        ({"hop_length": 160, "win_length": 200}, 1),
+        ({"n_fft": 512}, 0),
+        ({"win_length": 201, "hop_length": 50}, 1),
+        ({"win_length": 60}, 0),
+        ({"feature_type": "waveform"}, 0),
+    ],
+)
+def test_latency_is_the_measured_one(features: dict[str, Any], lookahead: int) -> None:
+    extractor = make_extractor(**features)
+    hop = extractor.hop_length
+    model = make_model(input_size=extractor.feature_size, hop_length=hop, lookahead=lookahead, subsampling=2)
+    stream, known, worst = model.stream(extractor), 0, 0
+    for count, sample in enumerate(sound(0.15), start=1):
+        for _ in range(len(stream.accept(np.array([sample])).logits)):
+            worst = max(worst, count - known * model.config.inputs_to_logits_ratio)
+            known += 1
+    assert known > 1
+    assert stream.latency == pytest.approx(worst / RATE, abs=1e-9)
+
+
+@pytest.mark.parametrize("as_column", [lambda x: x[:, None], lambda x: torch.from_numpy(x[:, None])])
+def test_columns_of_samples_are_mono(as_column: Any) -> None:
+    model, samples = make_model(), sound(0.2)
+    flat, column = model.stream(make_extractor()), model.stream(make_extractor())
+    torch.testing.assert_close(flat.accept(samples).logits, column.accept(as_column(samples)).logits)
+    with pytest.raises(ValueError, match="must be mono"):
+        column.accept(np.zeros((100, 2), dtype=np.float32))

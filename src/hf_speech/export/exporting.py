@@ -26,12 +26,13 @@ from pkgutil import resolve_name
 import numpy as np
 import torch
 
+from hf_speech.common.digests import digest_file
 from hf_speech.errors import ModelError
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.layers import GraphOf, Maker
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
-from hf_speech.inference.onnx_description import FILE, INT8, KEY, STREAM, WHOLE, Description
+from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, STREAM, WHOLE, Description, seal
 from hf_speech.inference.onnx_stream import ExportedStream
 
 # Of the largest logit: what differs more is another model. Rounding makes a thousandth of that.
@@ -129,9 +130,10 @@ def _write(make: Maker, description: Description, path: Path) -> None:
     """Writes one file, quantized if its description says so."""
     import onnx
 
-    metadata = {KEY: description.to_json()}
+    metadata = {KEY: dataclasses.replace(description, digest=NO_DIGEST).to_json()}
     if description.precision == "float32":
         onnx.save(make(False).model(**metadata), path)
+        seal(path)
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -153,6 +155,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
         graph.ClearField("value_info")
     onnx.helper.set_model_props(quantized, metadata)
     onnx.save(quantized, path)
+    seal(path)
 
 
 @contextmanager
@@ -237,13 +240,14 @@ def _write_description(
     from importlib.metadata import version
 
     content = json.loads(whole.to_json())
-    del content["precision"]
+    del content["precision"], content["digest"]
     if stream is not None:
         content |= {"states": stream[1].states, "latency": stream[1].latency}
     content["files"] = {
         file.path.name: {
             "precision": file.precision,
             "bytes": file.size,
+            "sha256": digest_file(path.with_name(file.path.name)),
             "max_difference": float(f"{file.max_difference:.3g}"),
             "largest_logit": float(f"{file.largest_logit:.3g}"),
         }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.onnx_description import KEY, WHOLE, Description
+from hf_speech.inference.onnx_description import KEY, WHOLE, Description, check_digest
 from hf_speech.inference.recognizer import Outputs, log_softmax
 from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds, speech_peak
 from hf_speech.tasks import Task, check_task, get_task
@@ -195,7 +195,7 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
         kind: Which file of a folder, without its ending.
 
     Raises:
-        ModelError: If onnxruntime is missing, or this is not an exported model.
+        ModelError: If onnxruntime is missing, or this is not an exported model, or a damaged one.
     """
     file = Path(path).expanduser()
     if file.is_dir():
@@ -212,14 +212,17 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        content = file.read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{file} cannot be loaded by onnxruntime ({reason}): export the model again.") from error
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
         raise ModelError(f"{file} was not written by hf-speech export: give a file that was.")
-    return session, Description.from_json(text, str(file))
+    description = Description.from_json(text, str(file))
+    check_digest(content, description.digest, str(file))
+    return session, description
 
 
 __all__ = ["ExportedModel", "open_file"]

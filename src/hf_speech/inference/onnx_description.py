@@ -1,18 +1,21 @@
-"""What an exported model says of itself: enough to run it without PyTorch, transformers or the folder it came from.
+"""The description of an exported model: enough to run it without PyTorch, transformers or the folder it came from.
 
-It lies inside each ONNX file, under the key `hf_speech` of its metadata, so a file that was moved alone still runs; and
-in `export.json` beside the files, for runtimes that cannot read metadata, such as those of browsers.
+It is stored in each ONNX file, under the key `hf_speech` of its metadata, so that a file which was moved alone still
+runs, and in `export.json` beside the files, for runtimes that cannot read metadata, such as those of browsers. It holds
+the digest of its own file, because a few changed bytes would change answers without any error.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.digests import digest_bytes
 from hf_speech.errors import ModelError
 
 FORMAT = 1
@@ -20,6 +23,12 @@ KEY = "hf_speech"
 FILE = "export.json"
 WHOLE, STREAM = "model", "stream"
 INT8 = "_int8"
+
+# In the place of a file's digest while it is computed.
+NO_DIGEST = "0" * 64
+MAX_LABELS = 262_144
+# Numbers that the states of a stream may hold at its beginning.
+MAX_STATE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -30,16 +39,17 @@ class Description:
         task: Name of its task.
         name: Name of the model folder or Hub id it was exported from.
         revision: Which weights these are.
-        sampling_rate: The rate in Hz at which it hears.
+        sampling_rate: The sampling rate of its input in Hz.
         min_samples: Samples that a clip must have at least.
         labels: The classes, or the tokens, in the order of the logits.
         samples_per_frame: Samples that a logit frame spans; of a classifier 0.
         blank: Id of the CTC blank, for recognizers.
         word_delimiter: The token between words, for recognizers.
-        unknown: The token for what cannot be written, for recognizers.
+        unknown: The token for characters outside of the vocabulary, for recognizers.
         states: Of a stream: the inputs that are fed back, with their shapes at the beginning, when they are zeros.
         latency: Of a stream: seconds from the beginning of a logit frame until it is known.
         precision: "float32" or "int8".
+        digest: SHA-256 of the file, with zeros in its own place; empty in files of version 0.1.
     """
 
     task: str
@@ -55,6 +65,7 @@ class Description:
     states: Mapping[str, tuple[int | str, ...]] = dataclasses.field(default_factory=dict)
     latency: float = 0.0
     precision: str = "float32"
+    digest: str = ""
 
     def to_json(self) -> str:
         """The description as JSON in one line."""
@@ -69,7 +80,7 @@ class Description:
             name: What errors call the file.
 
         Raises:
-            ModelError: If it is none, or of a later format.
+            ModelError: If it is damaged, or of a later format.
         """
         try:
             content: dict[str, Any] = json.loads(text)
@@ -79,11 +90,63 @@ class Description:
                 )
             content["labels"] = tuple(content["labels"])
             content["states"] = {state: tuple(shape) for state, shape in content["states"].items()}
-            return cls(**content)
+            description = cls(**content)
+            description.check()
+            return description
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(f"{name} has a damaged description of the model in it: export it again.") from error
+
+    def check(self) -> None:
+        """Refuses values that no export writes.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        words = (self.task, self.name, self.revision, self.word_delimiter, self.unknown, self.precision, self.digest)
+        if not all(isinstance(word, str) for word in (*words, *self.labels, *self.states)):
+            raise ValueError("text is expected")
+        numbers = (self.sampling_rate, self.min_samples, self.samples_per_frame, self.blank)
+        if not all(type(number) is int and 0 <= number <= 1 << 30 for number in numbers) or self.sampling_rate == 0:
+            raise ValueError("whole numbers are expected")
+        if len(self.labels) > MAX_LABELS or (self.labels and self.blank >= len(self.labels)):
+            raise ValueError("labels and blank do not fit")
+        if not isinstance(self.latency, int | float) or not math.isfinite(self.latency):
+            raise ValueError("the latency is not finite")
+        sizes = [[1 if isinstance(size, str) else size for size in shape] for shape in self.states.values()]
+        if not all(type(size) is int and size >= 0 for shape in sizes for size in shape):
+            raise ValueError("shapes are expected")
+        if sum(math.prod(shape) for shape in sizes) > MAX_STATE:
+            raise ValueError("the states are too large")
+
+
+def _field(digest: str) -> bytes:
+    """The digest as it is written in a file."""
+    return f'"digest": "{digest}"'.encode()
+
+
+def seal(path: Path) -> None:
+    """Puts a file's digest into its description, which has `NO_DIGEST` there."""
+    content = path.read_bytes()
+    if content.count(_field(NO_DIGEST)) != 1:
+        raise ModelError(f"{path} holds its own description more than once: please report it with the model.")
+    path.write_bytes(content.replace(_field(NO_DIGEST), _field(digest_bytes(content))))
+
+
+def check_digest(content: bytes, digest: str, name: str) -> None:
+    """Refuses a file that is not what was exported.
+
+    Args:
+        content: The file.
+        digest: The digest in its description; empty for a file of version 0.1, which has none.
+        name: What errors call the file.
+
+    Raises:
+        ModelError: If the digest is another one.
+    """
+    if digest and digest_bytes(content.replace(_field(digest), _field(NO_DIGEST), 1)) != digest:
+        raise ModelError(f"{name} is damaged (its digest does not match its content): copy or export it again.")
 
 
 def is_exported(model: str | Path) -> bool:
@@ -92,4 +155,4 @@ def is_exported(model: str | Path) -> bool:
     return (path / FILE).is_file() or (path.suffix == ".onnx" and path.is_file())
 
 
-__all__ = ["Description", "is_exported"]
+__all__ = ["Description", "check_digest", "is_exported", "seal"]

@@ -59,8 +59,8 @@ class ExportedStream:
         """Hears a piece of sound; one that is refused leaves the stream as it was.
 
         Args:
-            samples: Mono samples `(samples,)` at the model's rate, of any number; floats, or integers of 8, 16 or 32
-                bits, which are scaled to [-1, 1].
+            samples: Any number of mono samples, `(samples,)` or `(samples, 1)`, at the model's rate; floats, or
+                integers of 8, 16 or 32 bits, which are scaled to [-1, 1].
             final: Whether the recording ends with it; `reset` begins another one.
 
         Returns:
@@ -70,6 +70,8 @@ class ExportedStream:
             AudioError: If the piece is not mono or not finite, or the recording was ended.
         """
         piece = np.asarray(samples)
+        if piece.shape[1:] == (1,):  # As microphones deliver it.
+            piece = piece[:, 0]
         if piece.ndim != 1:
             raise AudioError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
         if self._finished:
