@@ -85,7 +85,7 @@ def test_no_text_and_no_frames(brute_force):
 
 
 def test_more_than_memory_holds_is_refused(brute_force, monkeypatch):
-    monkeypatch.setattr(alignment, "_MOST_BYTES", 29)
+    monkeypatch.setattr(alignment, "_MAX_BYTES", 29)
     assert align(brute_force.draw_log_probs(4), [2, 3])
     with pytest.raises(HFSpeechError, match="cut the sound"):
         align(brute_force.draw_log_probs(6), [2, 3])

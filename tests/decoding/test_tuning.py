@@ -64,7 +64,7 @@ def test_table_has_the_best_first():
     found = tune_decoder(lambda *pair: bowl(*pair, at=(1.0, 0.0)) / 100, **GRID, halvings=0)
     errors = [trial.error for trial in found.trials]
     assert errors == sorted(errors)
-    lines = found.format_table(most_rows=3).splitlines()
+    lines = found.format_table(max_rows=3).splitlines()
     assert lines[2].split() == ["1.000", "0.000", "0.00"]
     assert lines[3].split() == ["0.000", "0.000", "1.00"]
     assert lines[-1] == "... and 6 more"

@@ -156,7 +156,7 @@ def test_long_recordings_are_searched_between_their_pauses(
     loaded = load_model(beeps_run)
     samples = [make_beeps("ab c"), np.zeros(3 * RATE, np.float32), make_beeps("cab")] * 8
     source = {"array": np.concatenate(samples), "sampling_rate": RATE}
-    monkeypatch.setattr(alignment, "_MOST_BYTES", 10_000)
+    monkeypatch.setattr(alignment, "_MAX_BYTES", 10_000)
     decoder = choose_decoder(loaded, num_best=3)
     (transcript,) = transcribe_files(loaded, [source], decoder=decoder, num_best=3, progress=False)
     assert transcript.hypothesis.text.split() == ["ab", "c", "cab"] * 8

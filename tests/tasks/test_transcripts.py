@@ -212,7 +212,7 @@ def test_characters_hardly_ever_heard_are_a_warning():
     corpus, report = splits([("AB", 1), ("AB", 1), ("ABÉÉÉ", 1)])
     inspect(corpus, report, TextOptions(vocabulary="ABÉZ"))
     assert report.warnings == [
-        "Characters that fewer than 3 training transcripts have can hardly be learned: 'Z', 'É' (see text.normalizer "
+        "Characters in fewer than 3 training transcripts can hardly be learned: 'Z', 'É' (see text.normalizer "
         "and text.vocabulary)."
     ]
 

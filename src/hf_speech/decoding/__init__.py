@@ -1,13 +1,13 @@
 """From log-probabilities to text: greedy, by beam search with a language model, or aligned to a given text.
 
-This room knows nothing of models: its functions take log-probabilities `(frames, tokens)` and the tokens' strings. What
-they give, `Hypothesis`, has words in time, which `make_cues` makes subtitles of. A long recording is cut at its pauses.
-All scores are natural logarithms.
+Model-agnostic: the functions take log-probabilities `(frames, tokens)` and the tokens' strings. Their result, a
+`Hypothesis`, has words with times, of which `make_cues` makes subtitles. Long recordings are cut at their pauses. All
+scores are natural logarithms.
 """
 
 from hf_speech.decoding.alignment import align, align_text, min_frames
 from hf_speech.decoding.beam import BeamSearchDecoder
-from hf_speech.decoding.greedy import best_path, greedy_decode
+from hf_speech.decoding.greedy import best_path, collapse, greedy_decode
 from hf_speech.decoding.hypothesis import Hypothesis, TokenSpan, Word
 from hf_speech.decoding.ngram import ArpaModel, NgramSummary, build_arpa, characters
 from hf_speech.decoding.pauses import cut_at_pauses, join_pieces
@@ -30,6 +30,7 @@ __all__ = [
     "best_path",
     "build_arpa",
     "characters",
+    "collapse",
     "cut_at_pauses",
     "greedy_decode",
     "join_pieces",

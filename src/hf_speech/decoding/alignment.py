@@ -1,12 +1,12 @@
-"""Forced alignment: when a given text is said, by the most probable path through its tokens and blanks.
+"""Forced alignment: the times of a given text, by the most probable path through its tokens and blanks.
 
 Viterbi over the lattice of Graves et al. (2006, "Connectionist temporal classification", ICML, section 4.1) with the
-maximum in place of the sum: the tokens interleaved with blanks make 2L + 1 states; a frame stays in its state, enters
-the next, or skips the blank between two different tokens. A step of all states is a few array operations, so that half
-a minute of speech takes milliseconds.
+maximum in place of the sum: L tokens interleaved with blanks make 2L + 1 states; each frame stays in its state, moves
+to the next, or skips the blank between two different tokens. A step of all states is a few array operations: half a
+minute of speech takes milliseconds.
 
-Not `torchaudio.functional.forced_align`, which does the same: it cannot be imported beside every torch, refuses an
-empty text, and the times of words would then need it wherever text is decoded.
+`torchaudio.functional.forced_align` does the same, but cannot be imported beside every version of torch, and refuses an
+empty text.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from hf_speech.decoding.hypothesis import (
 from hf_speech.errors import HFSpeechError
 
 # A byte for each frame and state: some ten minutes of speech.
-_MOST_BYTES = 2**30
+_MAX_BYTES = 2**30
 
 
 def min_frames(ids: Sequence[int]) -> int:
-    """The fewest frames that CTC can say these tokens in: one each, and a blank between adjacent equal ones."""
+    """Return the fewest frames into which CTC can fit tokens: one each, and a blank between equal neighbors."""
     return len(ids) + sum(first == second for first, second in pairwise(ids))
 
 
@@ -47,18 +47,19 @@ def align_text(
     blank: int = BLANK,
     word_delimiter: str = WORD_DELIMITER,
 ) -> Hypothesis:
-    """Find when the words of a text are said.
+    """Find the times of the words of a text.
 
     Args:
-        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
-        text: What is said, written as the training transcripts are.
+        log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
+        text: The text, written as the training transcripts are.
         tokens: The string of each token id.
-        seconds_per_frame: Time from a frame to the next, such as 0.04.
+        seconds_per_frame: Time from one frame to the next, such as 0.04.
         blank: The id of the CTC blank.
         word_delimiter: The token between words.
 
     Returns:
-        The text with times; low confidences show what is not said, the score is the log-probability of the best path.
+        The text with times. Its score is the log-probability of the best path; words that are not in the sound have
+        low confidences.
 
     Raises:
         HFSpeechError: If the text cannot be spelled, or does not fit into the frames.
@@ -78,16 +79,16 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
     """Find the most probable path that collapses to given tokens.
 
     Args:
-        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
-        ids: The tokens, without blanks; none at all is allowed.
+        log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
+        ids: The tokens, without blanks; may be empty.
         blank: The id of the CTC blank.
 
     Returns:
-        The frames of each token, and the log-probability of the path. Of equally probable paths, the one that moves
-        on earliest.
+        The frames of each token, and the log-probability of the path. Of equally probable paths, it is the one that
+        moves on earliest.
 
     Raises:
-        HFSpeechError: If the tokens do not fit into the frames, or there are so many of both that memory would end.
+        HFSpeechError: If the tokens do not fit into the frames, or the alignment would take too much memory.
     """
     log_probs = check_log_probs(log_probs)
     num_frames, num_states = len(log_probs), 2 * len(ids) + 1
@@ -96,7 +97,7 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
             f"{len(ids)} tokens need {min_frames(ids)} frames and there are {num_frames}: give the tokens of this "
             "sound, and the whole sound."
         )
-    if num_frames * num_states > _MOST_BYTES:
+    if num_frames * num_states > _MAX_BYTES:
         raise HFSpeechError(
             f"{len(ids)} tokens and {num_frames} frames are too many to align at once: cut the sound and its text "
             "into shorter pieces."
@@ -105,12 +106,12 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
         return [], 0.0
     states = np.full(num_states, blank)
     states[1::2] = ids
-    # May a frame come from two states before? Only over a blank, and not between equal tokens.
+    # A path may skip a state only if it is the blank between two different tokens.
     skippable = np.zeros(num_states, dtype=bool)
     skippable[3::2] = states[3::2] != states[1:-2:2]
 
     steps = np.zeros((num_frames, num_states), dtype=np.int8)
-    # sources[k] are the best scores of paths that would move on by k states.
+    # sources[k] are the best scores of paths that move on by k states.
     sources = np.full((3, num_states), -np.inf)
     scores = np.full(num_states, -np.inf)
     scores[:2] = log_probs[0, states[:2]]

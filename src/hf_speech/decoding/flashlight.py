@@ -1,7 +1,7 @@
-"""The optional libraries behind the beam search, imported in one place, and a way to boost words in them.
+"""The optional libraries of the beam search, imported in one place, and a language model that boosts words.
 
-flashlight-text is an extra (`decode`); torchaudio comes with every installation and still cannot always be imported:
-its last release is compiled for the CUDA version of some releases of torch only.
+flashlight-text is an extra (`decode`). torchaudio is always installed, but cannot always be imported: its last release
+is compiled for the CUDA version of some releases of torch only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hf_speech.errors import HFSpeechError
 
 
 class Library(NamedTuple):
-    """The parts of torchaudio and flashlight-text that are used here."""
+    """The parts of torchaudio and flashlight-text that the beam search uses."""
 
     ctc_decoder: Any
     CTCDecoderLM: Any
@@ -59,7 +59,7 @@ def load_kenlm(library: Library, path: str | os.PathLike[str], order: Path) -> A
     Args:
         library: The libraries.
         path: An ARPA file of order 2 or more.
-        order: A file of words, one a line: the model scores the n-th as word n.
+        order: A file with a word on each line; the model scores the n-th one as word n.
 
     Raises:
         HFSpeechError: If KenLM cannot read it.
@@ -68,7 +68,7 @@ def load_kenlm(library: Library, path: str | os.PathLike[str], order: Path) -> A
         with _silent_stderr():
             return library.KenLM(os.fspath(path), library.Dictionary(str(order)))
     except RuntimeError as error:
-        # First comes the place in KenLM's sources, then what is wrong, then where in the file.
+        # KenLM names the place in its sources, then the problem, then the place in the file.
         reason = str(error).strip().splitlines()[-1].partition(". ")[0]
         raise HFSpeechError(
             f"The language model {os.fspath(path)} cannot be loaded ({reason}): build it again with hf-speech build-lm."
@@ -82,11 +82,11 @@ def boost(library: Library, model: Any, hot: set[int], bonus: float) -> Any:
         library: The libraries.
         model: A language model of flashlight.
         hot: Indices of the words.
-        bonus: What to add, in the units of the model's scores.
+        bonus: Added to their scores, in the same units.
     """
 
     class Boosted(library.CTCDecoderLM):  # type: ignore[name-defined]
-        """Scores as `model` does; its states are that one's, so that nothing is kept here."""
+        """Scores as `model` does, with its states."""
 
         def start(self, start_with_nothing: bool) -> Any:
             return model.start(start_with_nothing)
@@ -103,7 +103,7 @@ def boost(library: Library, model: Any, hot: set[int], bonus: float) -> Any:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Keep KenLM, which is written in C++, from drawing its progress over ours."""
+    """Hide the progress bar of KenLM, which is written in C++."""
     saved = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:

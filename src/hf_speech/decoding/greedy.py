@@ -1,13 +1,14 @@
 """Best-path decoding: the most probable token of every frame, repetitions collapsed, blanks removed.
 
-Graves et al. (2006, "Connectionist temporal classification", ICML), section 3.2. It is what the recognition pipeline
-of transformers does, with the times and confidences that it does not give. Fast, and blind to the many alignments of
-one text: where these and a language model are to count, there is `beam`.
+Graves et al. (2006, "Connectionist temporal classification", ICML), section 3.2. The recognition pipeline of
+transformers does the same, without confidences. It is fast, but does not add up the many alignments of a text; `beam`
+does, and adds a language model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,9 +34,9 @@ def greedy_decode(
     """Decode one utterance along its best path.
 
     Args:
-        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
         tokens: The string of each token id.
-        seconds_per_frame: Time from a frame to the next, such as 0.04.
+        seconds_per_frame: Time from one frame to the next, such as 0.04.
         blank: The id of the CTC blank.
         word_delimiter: The token between words.
 
@@ -43,18 +44,30 @@ def greedy_decode(
         The text; its score is the log-probability of the best path.
 
     Raises:
-        HFSpeechError: If they are not log-probabilities of these tokens.
+        HFSpeechError: If these are not log-probabilities of the tokens.
     """
     log_probs = check_log_probs(log_probs, len(tokens))
     score = float(log_probs.max(axis=1).sum(dtype=np.float64))
     return make_hypothesis(best_path(log_probs, blank), score, tokens, seconds_per_frame, word_delimiter)
 
 
-def best_path(log_probs: np.ndarray, blank: int = BLANK) -> list[TokenSpan]:
-    """The tokens along the best path: every run of equal ids is one token, runs of blanks are none.
+def collapse(ids: Iterable[int], blank: int = BLANK, previous: int | None = None) -> list[int]:
+    """Merge repeated ids and remove blanks.
 
     Args:
-        log_probs: Logarithms of the tokens' probabilities `(frames, tokens)`.
+        ids: The id of each frame.
+        blank: The id of the CTC blank.
+        previous: The id of the frame before the first, where a path comes in pieces.
+    """
+    path = [previous, *ids]
+    return [token for before, token in pairwise(path) if token is not None and token not in (before, blank)]
+
+
+def best_path(log_probs: np.ndarray, blank: int = BLANK) -> list[TokenSpan]:
+    """Return the tokens along the best path: every run of equal ids is one token, and runs of blanks are none.
+
+    Args:
+        log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
         blank: The id of the CTC blank.
     """
     if not len(log_probs):

@@ -1,10 +1,10 @@
-"""The weights of a beam search, found on a validation split.
+"""The search for the weights of a beam search on a validation split.
 
-A grid over both weights, then steps around the best of it, ever smaller, which also leave the grid where the best lies
-at its edge. Every pair is decoded once, in a fixed order: the same data give the same weights.
+It tries a grid over both weights, and then ever smaller steps around the best pair, also beyond the grid. Every pair is
+decoded once, in a fixed order: the same data give the same weights.
 
-Word error rates of a validation split are whole errors, so that several pairs share the lowest one. Chosen is the one
-in their middle: the weights that are least on the brink of being worse.
+Errors are counted in whole words, so several pairs can have the lowest word error rate. The one nearest to their mean
+is chosen: it is farthest from weights that are worse.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ WORD_SCORES = (-1.0, 0.0, 1.0, 2.0)
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A pair of weights and how they did.
+    """A pair of weights and its error.
 
     Attributes:
         lm_weight: Weight of the language model.
         word_score: Added for every word.
-        error: What was measured, such as the word error rate; less is better.
+        error: The measured error, such as the word error rate.
     """
 
     lm_weight: float
@@ -37,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What `tune_decoder` found.
+    """The result of `tune_decoder`.
 
     Attributes:
         best: The chosen pair.
@@ -47,14 +47,14 @@ class Tuning:
     best: Trial
     trials: tuple[Trial, ...]
 
-    def format_table(self, most_rows: int = 10) -> str:
-        """The best trials as aligned text, errors in per cent."""
+    def format_table(self, max_rows: int = 10) -> str:
+        """Return the best trials as aligned text, with errors in percent."""
         lines = ["lm_weight  word_score  error (%)", "---------  ----------  ---------"]
         lines += [
             f"{trial.lm_weight:9.3f}  {trial.word_score:10.3f}  {100 * trial.error:9.2f}"
-            for trial in self.trials[:most_rows]
+            for trial in self.trials[:max_rows]
         ]
-        more = len(self.trials) - most_rows
+        more = len(self.trials) - max_rows
         return "\n".join(lines + [f"... and {more} more"] * (more > 0))
 
 
@@ -70,10 +70,10 @@ def tune_decoder(
 
     Args:
         measure: From `lm_weight` and `word_score` to the error on the validation split.
-        lm_weights: The grid's weights of the language model, not negative.
-        word_scores: The grid's word scores.
-        halvings: How often the grid's steps are halved around the best pair.
-        max_trials: When to stop at the latest, once the grid is measured.
+        lm_weights: Weights of the language model in the grid, not negative.
+        word_scores: Word scores in the grid.
+        halvings: How often the steps of the grid are halved around the best pair.
+        max_trials: The number of trials after which to stop, once the grid is measured.
 
     Returns:
         The chosen pair and all trials.
@@ -129,7 +129,7 @@ def _middle_of_best(trials: Iterable[Trial], steps: tuple[float, float]) -> Tria
     def distance(trial: Trial) -> tuple[float, float, float]:
         offsets = (trial.lm_weight - center[0], trial.word_score - center[1])
         squares = (((offset / step) ** 2 if step else 0.0) for offset, step in zip(offsets, steps, strict=True))
-        # Rounded, so that of equally near ones the smaller weights win and not the last bit.
+        # Rounded, so that of equally near pairs the one with smaller weights wins, and not the last bit.
         return round(sum(squares), 9), trial.lm_weight, trial.word_score
 
     return min(equals, key=distance)

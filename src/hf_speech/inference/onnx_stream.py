@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_speech.data.audio import read_audio
+from hf_speech.decoding import collapse
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.onnx import open_file
 from hf_speech.inference.onnx_description import STREAM
@@ -93,12 +94,11 @@ class ExportedStream:
         return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
     def _read(self, logits: np.ndarray) -> None:
-        """Appends the new tokens of the best path, as for whole recordings: repeats merged, blanks dropped."""
-        for token_id in logits.argmax(axis=-1).tolist():
-            if token_id not in (self._last_id, self.description.blank):
-                token = self.description.labels[token_id]
-                self._text += " " if token == self.description.word_delimiter else token
-            self._last_id = token_id
+        """Append the new tokens of the best path."""
+        path = logits.argmax(axis=-1).tolist()
+        tokens = [self.description.labels[index] for index in collapse(path, self.description.blank, self._last_id)]
+        self._text += "".join(" " if token == self.description.word_delimiter else token for token in tokens)
+        self._last_id = [self._last_id, *path][-1]
 
 
 __all__ = ["ExportedStream"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hf_speech.data.audio import source_name
+from hf_speech.decoding import collapse
 from hf_speech.errors import CorpusError, ModelError, RecipeError
 from hf_speech.tasks.base import IGNORED, Metric, Record, Task
 from hf_speech.tasks.text import TextOptions
@@ -329,7 +330,5 @@ def _texts(prediction: EvalPrediction, tokenizer: Any) -> tuple[list[str], list[
 def _decode(ids: np.ndarray, tokenizer: Any) -> str:
     """The text of a path of ids `(frames,)`: repeated ids are merged, blanks dropped, spaces put in order."""
     path = np.where(ids == IGNORED, tokenizer.pad_token_id, ids)
-    # Of a run of equal ids the first; what is left is short, and the tokenizer slow.
-    starts = np.flatnonzero(np.diff(path, prepend=IGNORED))
-    text: str = tokenizer.decode(path[starts].tolist())
+    text: str = tokenizer.decode(collapse(path.tolist(), tokenizer.pad_token_id), group_tokens=False)
     return " ".join(text.split())

@@ -1,11 +1,10 @@
-"""From transcripts to ids: the tokenizer, and what of a corpus it cannot write or no model could align.
+"""From transcripts to ids: the tokenizer, and the transcripts that it cannot encode or no model can align.
 
-* The tokenizer is transformers' own `Wav2Vec2CTCTokenizer`, so `pipeline` gives character and word timestamps. The
-  blank of CTC is its padding token, id 0; then the word delimiter, `<unk>`, and the characters in Unicode order.
-* It carries the normalizer's name in its `tokenizer_config.json`: whoever has the model can write references as it
-  was taught to.
-* An utterance that nothing can be learned from is a bad row of train. In the other splits it stays and is reported: an
-  evaluation that left out what the model cannot get right would flatter it.
+* The tokenizer is transformers' `Wav2Vec2CTCTokenizer`, so `pipeline` gives timestamps of characters and words. The CTC
+  blank is its padding token, id 0; then come the word delimiter, `<unk>`, and the characters in Unicode order.
+* The normalizer's name is saved in `tokenizer_config.json`, so that references can be normalized as in training.
+* An utterance from which nothing can be learned is a bad row of train. In the other splits it is kept and reported:
+  leaving out what the model cannot get right would make its figures too good.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from hf_speech.tasks.text import TextOptions
 
 BLANK, DELIMITER, UNKNOWN = "<pad>", "|", "<unk>"
 
-# A character heard less often than this can hardly be learned.
+# A character in fewer training transcripts than this can hardly be learned.
 RARE = 3
 
 EMPTY = "with an empty transcript"
@@ -38,7 +37,7 @@ UNSPELLED = "with numbers that cannot be spelled"
 
 
 def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTokenizer:
-    """Makes the tokenizer of a new model.
+    """Make the tokenizer of a new model.
 
     Args:
         texts: The training transcripts, normalized or not.
@@ -69,7 +68,7 @@ def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTo
         file.write_text(json.dumps(vocabulary), encoding="utf-8")
         return Wav2Vec2CTCTokenizer(
             str(file),
-            # Without these it adds <s> and </s>, two more outputs for the model to learn nothing about.
+            # Otherwise it adds <s> and </s>, outputs that never occur.
             bos_token=None,
             eos_token=None,
             pad_token=BLANK,
@@ -82,24 +81,24 @@ def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTo
 
 
 def normalize_for(text: str, tokenizer: Any) -> str:
-    """Writes a transcript as the tokenizer's model was taught to.
+    """Normalize a transcript as in the training of the tokenizer's model.
 
     Args:
-        text: The transcript as a corpus has it.
-        tokenizer: A tokenizer of `build_tokenizer`, as made or as loaded; for any other, only spaces are put in order.
+        text: The transcript.
+        tokenizer: A tokenizer made by `build_tokenizer`. Any other one only collapses white space.
     """
     kept = tokenizer.init_kwargs
     return TextOptions(kept.get("text_normalizer", "none"), kept.get("spell_numbers", False)).normalize(text)
 
 
 def encode_text(text: str, tokenizer: Any) -> list[int]:
-    """The ids of a transcript, one a character; `<unk>` for those that the vocabulary lacks.
+    """Return the ids of a transcript, one for each character; `<unk>` for those that the vocabulary lacks.
 
     The tokenizer's own call would take a `|` or a literal `<pad>` in the text for its token.
 
     Args:
         text: The transcript, normalized or not.
-        tokenizer: A tokenizer of `build_tokenizer`.
+        tokenizer: A tokenizer made by `build_tokenizer`.
     """
     ids = _character_ids(tokenizer)
     return [ids.get(character, tokenizer.unk_token_id) for character in normalize_for(text, tokenizer)]
@@ -108,13 +107,13 @@ def encode_text(text: str, tokenizer: Any) -> list[int]:
 def transcript_fault(
     text: str, seconds: float, tokenizer: Any, frames_of: Callable[[float], int]
 ) -> tuple[str, str] | None:
-    """What would stop or spoil learning a transcript.
+    """Return what prevents or impairs learning a transcript.
 
     Args:
         text: The transcript, normalized or not.
-        seconds: How long its sound lasts.
+        seconds: The duration of its sound.
         tokenizer: The model's tokenizer.
-        frames_of: The number of logit frames of so many seconds of sound.
+        frames_of: From seconds of sound to logit frames.
 
     Returns:
         The kind of fault and the end of a sentence about it, or None.
@@ -159,18 +158,18 @@ def inspect_transcripts(
     bad_rows: Literal["refuse", "skip"],
     frames_of: Callable[[float], int],
 ) -> DatasetDict:
-    """Looks at every transcript for what would stop or spoil a training.
+    """Check every transcript for what prevents or impairs learning.
 
     Args:
-        dataset_dict: The corpus that `inspect_corpus` gave.
-        report: The report that it gave, to which the findings are added.
+        dataset_dict: The corpus as `inspect_corpus` returned it.
+        report: Its report, to which the findings are added.
         tokenizer: The model's tokenizer.
         unknown: `TextOptions.unknown`.
         bad_rows: `Corpus.bad_rows`.
-        frames_of: The number of logit frames of so many seconds of sound.
+        frames_of: From seconds of sound to logit frames.
 
     Returns:
-        The corpus without the training utterances that are bad.
+        The corpus without bad training utterances.
 
     Raises:
         CorpusError: If there are bad rows and `bad_rows` is "refuse", or if nothing is left to train on.
@@ -200,7 +199,7 @@ def inspect_transcripts(
 
 
 def _character_ids(tokenizer: Any) -> dict[str, int]:
-    """The ids of characters as they stand in a transcript, a space for the word delimiter."""
+    """The ids of the characters of a transcript, where a space is the word delimiter."""
     ids = {token: index for token, index in tokenizer.get_vocab().items() if len(token) == 1}
     return {character: index for character, index in ids.items() if character != tokenizer.word_delimiter_token} | {
         " ": tokenizer.word_delimiter_token_id
@@ -208,7 +207,7 @@ def _character_ids(tokenizer: Any) -> dict[str, int]:
 
 
 def _inspect_split(rows: Dataset, tokenizer: Any, frames_of: Callable[[float], int]) -> dict[str, dict[int, str]]:
-    """What is wrong with the transcripts of a split: by kind, a sentence by the position of the row."""
+    """The faults of the transcripts of a split: for each kind, a sentence by the row's position."""
     findings: dict[str, dict[int, str]] = defaultdict(dict)
     audio = rows.select_columns("audio")
     for index, (text, duration) in enumerate(zip(list(rows["text"]), list(rows["duration"]), strict=True)):
@@ -218,13 +217,13 @@ def _inspect_split(rows: Dataset, tokenizer: Any, frames_of: Callable[[float], i
 
 
 def _rare_characters(rows: Dataset, tokenizer: Any) -> list[str]:
-    """A warning about characters that occur in hardly any training transcript."""
+    """A warning about characters that hardly any training transcript has."""
     counts = Counter(character for text in list(rows["text"]) for character in set(normalize_for(text, tokenizer)))
     rare = sorted(character for character in _character_ids(tokenizer) if counts[character] < RARE and character != " ")
     if not rare:
         return []
     return [
-        f"Characters that fewer than {RARE} training transcripts have can hardly be learned: "
+        f"Characters in fewer than {RARE} training transcripts can hardly be learned: "
         f"{', '.join(repr(character) for character in rare)} (see text.normalizer and text.vocabulary)."
     ]
 
