@@ -1,4 +1,4 @@
-"""The page of results, made of the records: for each experiment what was published, and what came out here."""
+"""The page of results, from the records: for each experiment the published result and those measured here."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from hf_speech.tasks import get_task
 
 HEAD = f"""# Results
 
-Made by `make experiments` of the evaluation files of the runs ([results/](results)); no figure here has been typed,
-except those published elsewhere. Nothing was chosen on a test split, except where a row says
-so. Intervals are 95 %. `{CORPORA}` is the folder in
-which the corpora lie.
+Written by `make experiments` from the records of the runs in `docs/results/`; only numbers that were published
+elsewhere are typed. No choice was based on a test split, except where a row says so. Intervals are 95 %. `{CORPORA}`
+is the folder of the corpora.
 """
 NOT_YET = "not run yet"
 
@@ -51,7 +50,7 @@ def _section(experiment: Experiment, found: dict[str, Any]) -> str:
     head = [
         "",
         "split",
-        "figure",
+        "result",
         "95 % interval",
         *(["on train"] if train else []),
         "parameters",

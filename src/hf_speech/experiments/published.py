@@ -32,7 +32,7 @@ COMMANDS = Experiment(
         ),
         Table(
             "commands-normalizations",
-            "the published recipe, normalized otherwise",
+            "the published recipe with other normalizations",
             "published/mfcc_lstm_commands",
             ARABIC,
             minutes=28,
@@ -40,7 +40,7 @@ COMMANDS = Experiment(
         ),
         Table(
             "commands-features",
-            "the published recipe, on other features",
+            "the published recipe with other features",
             "published/mfcc_lstm_commands",
             ARABIC,
             ("--features.normalization", "global"),
@@ -55,9 +55,9 @@ EMOTION = Experiment(
     name="emotion",
     title="Emotion from speech",
     published=(
-        "RAVDESS, eight classes, actors never heard: 62 to 76 % with frozen self-supervised models of 100 to 300 "
-        "million parameters. Figures of random splits are higher and say less: every voice and sentence of the test is "
-        "in training."
+        "RAVDESS, eight classes, test actors not in training: 62 to 76 % with frozen self-supervised models of 100 to "
+        "300 million parameters. Accuracies on random splits are higher and mean less, because every voice and "
+        "sentence of the test split is also in training."
     ),
     items=(
         Item(
@@ -70,7 +70,7 @@ EMOTION = Experiment(
         ),
         Item(
             "emotion-published-unheard",
-            "the same, actors never heard (23, 24)",
+            "the same, test actors not in training (23, 24)",
             "published/mfcc_lstm_emotion",
             RAVDESS,
             UNHEARD,
@@ -84,7 +84,7 @@ EMOTION = Experiment(
             ("--split", "random"),
             minutes=10,
         ),
-        Item("emotion-improved", "the same, actors never heard (23, 24)", "emotion", RAVDESS, minutes=10),
+        Item("emotion-improved", "the same, test actors not in training (23, 24)", "emotion", RAVDESS, minutes=10),
         Item(
             "emotion-improved-folds",
             "the same, five folds by actor",
@@ -99,7 +99,7 @@ EMOTION = Experiment(
         ),
         Table(
             "emotion-features",
-            "the recipe of today on other features, 20 epochs, actors never heard",
+            "the improved recipe with other features, 20 epochs, test actors not in training",
             "emotion",
             RAVDESS,
             ("--training.num_train_epochs", "20"),
@@ -108,7 +108,7 @@ EMOTION = Experiment(
         ),
         Search(
             "emotion-search",
-            "search over epochs (at most half of the recipe's 50), units and dropout, decided by actors 21 and 22",
+            "search over epochs (at most half of the recipe's 50), units and dropout, validated on actors 21 and 22",
             "emotion",
             RAVDESS,
             minutes=50,
@@ -122,8 +122,8 @@ DEEP_SPEECH = Experiment(
     name="deepspeech2",
     title="Deep Speech 2 on LJSpeech",
     published=(
-        "The full LJSpeech is for a GPU; measured here on AN4, on which Kaldi's tri3 has 9.06 % of words wrong and "
-        "deepspeech.pytorch 9.57 %."
+        "LJSpeech takes a GPU; measured here on AN4, where the word error rate is 9.06 % for Kaldi's tri3 and 9.57 % "
+        "for deepspeech.pytorch."
     ),
     items=(
         Item(
@@ -150,7 +150,7 @@ DEEP_SPEECH = Experiment(
 RESIDUAL = Experiment(
     name="residual",
     title="Residual CNN and bidirectional GRU on LibriSpeech",
-    published="LibriSpeech's 100 hours are for a GPU; measured here on AN4 and on speechocean762.",
+    published="The 100 hours of LibriSpeech take a GPU; measured here on AN4 and speechocean762.",
     items=(
         Item(
             "residual-published-an4",
@@ -183,10 +183,10 @@ RESIDUAL = Experiment(
 
 DIGITS = Experiment(
     name="digits",
-    title="Spoken digits, four ways",
+    title="Spoken digits in four variants",
     published=(
-        "FSDD, 2,000 recordings, 80 % to train on at random; the metric is micro-F1, which is accuracy where each clip "
-        "has one label."
+        "FSDD, 2,000 recordings, a random 80 % for training; the metric is micro-F1, which equals accuracy when each "
+        "clip has one label."
     ),
     items=(
         Item(
@@ -230,7 +230,13 @@ DIGITS = Experiment(
             train_split=True,
         ),
         Item("digits-frames", "raw samples in frames of 20 ms, official split", "fsdd_raw", FSDD, minutes=5),
-        Item("digits-improved", "log-mel, bidirectional LSTM, official split", "fsdd", FSDD, minutes=5),
+        Item(
+            "digits-improved",
+            "log-mel, bidirectional LSTM, official split (pretrained/fsdd-digits is an earlier run)",
+            "fsdd",
+            FSDD,
+            minutes=5,
+        ),
     ),
 )
 
