@@ -1,4 +1,4 @@
-"""A repository of the Hub as it is right now, and one sentence for whatever the Hub or the way to it refuses.
+"""A repository of the Hub as it is right now, and one sentence for whatever the Hub or the connection refuses.
 
 Files are compared by the checksums that the Hub lists, so nothing has to be downloaded to know what has changed: git's
 SHA-1 of a regular file, the SHA-256 of a large one. The token comes from where huggingface_hub finds it (`hf auth
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ Kind = Literal["model", "space", "dataset"]
 
 # The bases of the Hub's errors are those of the HTTP library, whichever this version stands on, and of the system.
 _ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError, ValueError)
+# What huggingface_hub raises over JSON of another shape than it expects.
+_ODD_ANSWERS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
 _WORDS = {"model": "model", "space": "Space", "dataset": "data set"}
 
 
@@ -56,7 +59,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checksums:
-    """Both checksums under which the Hub may list a file."""
+    """Both checksums that the Hub may list for a file."""
 
     sha1: str
     sha256: str
@@ -90,7 +93,9 @@ class Repository:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
-            raise PublishError(f"'{self.name}' is no name of a repository: give --repo_id NAME/REPO, with your login.")
+            raise PublishError(
+                f"'{self.name}' is not the name of a repository: give --repo_id NAME/REPO, with your login."
+            )
 
     @property
     def url(self) -> str:
@@ -104,7 +109,7 @@ class Repository:
         return f"the {_WORDS[self.kind]} {self.name}"
 
     def look(self, revision: str | None = None) -> State | None:
-        """What is there now; None if there is no such repository, or none that this login may see.
+        """The repository now; None if there is none, or none that this login may see.
 
         Args:
             revision: Branch, tag or commit; None for the main branch.
@@ -120,6 +125,8 @@ class Repository:
                 raise
             except RepositoryNotFoundError:
                 return None
+            if not isinstance(info.sha, str):
+                raise TypeError(f"the commit is {info.sha!r}")
             entries = api.list_repo_tree(self.name, recursive=True, revision=info.sha, repo_type=self.kind)
             files = {
                 entry.path: entry.blob_id if entry.lfs is None else entry.lfs.sha256
@@ -149,9 +156,13 @@ class Repository:
             raise
         except _ERRORS as error:
             raise PublishError(self._sentence(error, revision)) from error
+        except _ODD_ANSWERS as error:
+            raise PublishError(_odd_answer(error)) from error
 
     def _sentence(self, error: Exception, revision: str | None) -> str:
         chain = list(_causes(error))
+        if isinstance(error, json.JSONDecodeError):
+            return _odd_answer(error)
         if isinstance(error, ValueError) and "Invalid metadata" in str(error):
             problems = " ".join(str(error).partition("\n")[2].split())[:200].lstrip("- ").rstrip(".")
             return f"The Hub refuses the metadata in the README.md of {self.words} ({problems}): correct it."
@@ -164,7 +175,7 @@ class Repository:
             if isinstance(cause, LocalTokenNotFoundError):
                 return NOT_LOGGED_IN
             if isinstance(cause, OfflineModeIsEnabled):
-                return "HF_HUB_OFFLINE forbids to ask the Hub: unset it and run the command again."
+                return "HF_HUB_OFFLINE keeps this program from asking the Hub: unset it and run the command again."
             if isinstance(cause, HFValidationError):
                 return f"{_first_sentence(cause)}: give --repo_id NAME/REPO."
             if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
@@ -184,15 +195,18 @@ class Repository:
             return f"There is no {_WORDS[self.kind]} {self.name} that this login may see: check the name and the login."
         if status == 401 or isinstance(error, RepositoryNotFoundError):
             return "The Hub does not know this login: run hf auth login, or set HF_TOKEN to a token that is valid."
+        if status == 403:
+            return (
+                f"This login may not write to {self.name} ({said}){_login()}: take a token with write access to it "
+                f"({constants.ENDPOINT}/settings/tokens), or a --repo_id that it may write to."
+            )
         sentences = {
-            403: f"This login may not write to {self.name} ({said}): take a token with write access to it, which "
-            f"{constants.ENDPOINT}/settings/tokens makes, and run the command again.",
             409: f"The Hub is busy with {self.name} or has it already ({said}): {again}.",
             412: f"Somebody else has changed {self.name} meanwhile, and nothing was written over it: run the same "
             "command again, which starts from what is there now.",
             413: f"The Hub has no space for this in {self.name} ({said}): send less, or get more space, and {again}.",
             422: f"A file arrived at the Hub damaged ({said}): {again}.",
-            429: f"The Hub has been asked too much: wait {_seconds(error)} and {again}.",
+            429: f"The Hub has had too many requests: wait {_seconds(error)} and {again}.",
             507: f"The Hub has no space left for {self.name} ({said}): free or get some, and {again}.",
         }
         if status in sentences:
@@ -202,7 +216,30 @@ class Repository:
         return f"The Hub refuses this for {self.name} ({status}, {said}): correct it and run the command again."
 
 
+# Roles in an organization that may write.
+_WRITERS = frozenset({"admin", "write", "contributor"})
 NOT_LOGGED_IN = "You are not logged in to the Hub: run hf auth login, or set HF_TOKEN."
+
+
+def _login() -> str:
+    """Who is logged in, and where they may write, as a part of a sentence; empty if the Hub does not say."""
+    try:
+        account = HfApi().whoami()
+        names = [account["name"]]
+        names += [org["name"] for org in account.get("orgs") or [] if org.get("roleInOrg") in _WRITERS]
+        role = account.get("auth", {}).get("accessToken", {}).get("role")
+    except Exception:  # The sentence does without.
+        return ""
+    if role == "read":
+        return f"; you are logged in as {names[0]} with a token that may only read"
+    return f"; you are logged in as {names[0]} and may write to {', '.join(names)}"
+
+
+def _odd_answer(error: Exception) -> str:
+    return (
+        f"{constants.ENDPOINT} gave an answer that is not a Hub's ({type(error).__name__}: {_first_sentence(error)}): "
+        "check HF_ENDPOINT and the network, and run the same command again."
+    )
 
 
 def require_login() -> None:
@@ -212,7 +249,7 @@ def require_login() -> None:
         PublishError: If huggingface_hub finds none, or is told to stay offline.
     """
     if constants.is_offline_mode():
-        raise PublishError("HF_HUB_OFFLINE forbids to ask the Hub: unset it and run the command again.")
+        raise PublishError("HF_HUB_OFFLINE keeps this program from asking the Hub: unset it and run the command again.")
     if get_token() is None:
         raise PublishError(NOT_LOGGED_IN)
 
@@ -225,7 +262,7 @@ def local_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, C
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it came of, outermost first."""
+    """An exception and its causes, outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__  # type: ignore[assignment]

@@ -26,7 +26,7 @@ _ORIGIN = (
     *("metrics", "confidence", "command", "date"),
 )
 _NUMBER = (int, float)
-_GROUPS = {...: dict}
+_GROUPS = {...: {"num_utterances?": int, "confidence?": {...: [_NUMBER]}, ...: _NUMBER}}
 _FORMS: dict[str, Any] = {
     "config.json": {"id2label?": dict, "architectures?": [str], "model_type?": str},
     "preprocessor_config.json": {

@@ -7,6 +7,7 @@ nothing changed. What people wrote into the card that is on the Hub is carried o
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.metadata import card_data
-from hf_speech.publishing.card.sections import begin, foreign_sections, hand_written, rendered_lines, section
-from hf_speech.publishing.card.templates import render_template, templates_dir, unmarked
+from hf_speech.publishing.card.sections import begin, body_of, foreign_sections, hand_written, rendered_lines, section
+from hf_speech.publishing.card.templates import explained, render_template, templates_dir, unmarked
 from hf_speech.publishing.card.words import card_context
 from hf_speech.publishing.checks.licenses import OF_THE_CODE, License, find_license
 from hf_speech.publishing.checks.metadata import read_metadata
@@ -28,7 +29,6 @@ from hf_speech.publishing.checks.metadata import read_metadata
 REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _MARKER = re.compile(r"<!-- hf_speech card: repo_id=(\S+) revision=(\S*)(?: digest=(\w+))?")
 _LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def render(
         return found if re.fullmatch(r"\w+", str(name)) and (folder / found).is_file() else f"{kind}/other.md.jinja"
 
     level = _LEVEL.search(str(facts.main.content.get("confidence_method", "")))
-    context = card_context(facts, repo_id, revision) | {
+    with explained():
+        facts_in_words = card_context(facts, repo_id, revision)
+    context = facts_in_words | {
         "license": license,
         "code_license": OF_THE_CODE,
         "level": level.group(1) if level else None,
@@ -155,8 +157,7 @@ def _marker(repo_id: str, revision: str | None, body: str) -> str:
 
 def _digest(card: str) -> str:
     """A digest of what was rendered: all but metadata, hand-written sections and the marker itself."""
-    body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", card, flags=re.DOTALL)
-    lines = (line.rstrip() for line in rendered_lines(body) if line is not None and not _MARKER.search(line))
+    lines = (line.rstrip() for line in rendered_lines(body_of(card)) if line is not None and not _MARKER.search(line))
     return digest_bytes("\n".join(line for line in lines if line).encode())[:16]
 
 
@@ -170,12 +171,11 @@ def _notes(previous: str, text: str) -> tuple[str, ...]:
     """What people wrote into the card on the Hub that the new one does not have."""
     if _is_untouched(previous):
         return ()
-    body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", previous, flags=re.DOTALL)
-    kept = {_NUMBER.sub("#", line.strip()) for line in text.splitlines()}
+    kept = [line.strip() for line in text.splitlines() if line.strip()]
     lost = [
         line.strip()
-        for line in rendered_lines(body)
-        if line and line.strip() and not _MARKER.search(line) and _NUMBER.sub("#", line.strip()) not in kept
+        for line in dict.fromkeys(rendered_lines(body_of(previous)))
+        if line and line.strip() and not _MARKER.search(line) and not difflib.get_close_matches(line.strip(), kept, 1)
     ]
     if not lost:
         return ()

@@ -22,6 +22,7 @@ def hand_written(card: str) -> dict[str, str]:
     Raises:
         PublishError: If a section does not end, ends before it begins, or comes twice: text could be lost.
     """
+    card = body_of(card)
     found: dict[str, str] = {}
     name: str | None = None
     start = 0
@@ -51,11 +52,10 @@ def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> 
         taken: Names that are in use.
     """
     own = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
-    body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", previous, flags=re.DOTALL)
     found: dict[str, str] = {}
     name: str | None = None
     fence = False
-    for line in rendered_lines(body):
+    for line in rendered_lines(body_of(previous)):
         fence ^= line is not None and line.lstrip().startswith("```")
         heading = None if fence or line is None else _HEADING.match(line)
         if heading is not None and len(heading[1]) <= 2:
@@ -66,6 +66,11 @@ def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> 
         if name is not None and line is not None:
             found[name] += f"{line}\n"
     return {name: text.strip("\n") for name, text in found.items()}
+
+
+def body_of(card: str) -> str:
+    """A card without its metadata, in which names may look like anything."""
+    return re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", card, flags=re.DOTALL)
 
 
 def begin(name: str) -> str:
@@ -102,4 +107,4 @@ def _free_name(heading: str, taken: set[str]) -> str:
     return name
 
 
-__all__ = ["begin", "end", "foreign_sections", "hand_written", "rendered_lines", "section"]
+__all__ = ["begin", "body_of", "end", "foreign_sections", "hand_written", "rendered_lines", "section"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,14 +45,25 @@ def render_template(name: str, context: dict[str, Any]) -> str:
     Raises:
         PublishError: If the context lacks what the template needs.
     """
-    try:
+    with explained():
         body = _environment(templates_dir()).get_template(name).render(context)
-    except (jinja2.UndefinedError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns what goes wrong over files that lack something into one sentence.
+
+    Raises:
+        PublishError: If a card cannot be made from the files.
+    """
+    try:
+        yield
+    except (jinja2.UndefinedError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:150]
         raise PublishError(
             f"The files of the run do not say what the card needs ({reason}): write them again with this version."
         ) from error
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
 
 
 def unmarked(text: str) -> str:
@@ -127,4 +139,4 @@ def _environment(folder: Path) -> jinja2.Environment:
     return environment
 
 
-__all__ = ["blanked", "render_template", "templates_dir", "unmarked"]
+__all__ = ["blanked", "explained", "render_template", "templates_dir", "unmarked"]
