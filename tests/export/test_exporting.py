@@ -105,7 +105,7 @@ def test_a_wrong_graph_is_found_out_and_nothing_written(
     saved_recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(layers.GATES, "GRU", (0, 1, 2))
-    with pytest.raises(ModelError, match="does not say what PyTorch says") as error:
+    with pytest.raises(ModelError, match="does not give what PyTorch gives") as error:
         export_model(load_model(saved_recognizer, device="cpu"), tmp_path / "folder")
     assert "\n" not in str(error.value)
     assert list((tmp_path / "folder").iterdir()) == []

@@ -1,9 +1,8 @@
 """`ConvGRUForCTC` as an ONNX graph, for whole recordings and for streams.
 
-It is `modeling_conv_gru.py` written once more, with two differences. A batch has a multiple of
-`stride` frames, so that no convolution has to cut or to count. And in a stream each causal convolution is handed the
-frames that it needs of the past, where for a whole recording there are zeros: the same graph otherwise, so both give
-the same logits.
+It mirrors `modeling_conv_gru.py`, with two differences. A batch has a multiple of `stride` frames, so that no
+convolution has to cut or to count. And in a stream each causal convolution gets the past frames that it needs, where
+for a whole recording there are zeros; otherwise the graphs are equal, so both give the same logits.
 """
 
 from __future__ import annotations
@@ -19,21 +18,12 @@ from hf_speech.export.layers import Builder, GraphOf, Masks, State
 from hf_speech.inference.onnx_description import STREAM, WHOLE
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
-# What writes phones, which training needs, and a second opinion on a beam search's hypotheses, but no letters do.
+# Parameters that predict phones, which training and the rescoring of a beam search use, but the logits do not.
 PHONES = ("intermediate_norm.", "phone_classifier.")
 
 
 def graphs_of(model: ConvGRUForCTC, features: FeatureGraph, name: str) -> dict[str, GraphOf]:
-    """The graphs of a recognizer: for whole recordings and, if it can stream, for streams.
-
-    Args:
-        model: The model.
-        features: Its feature extractor.
-        name: What errors call the model.
-
-    Raises:
-        ModelError: If the model has parts that cannot be exported.
-    """
+    """The graphs of a recognizer: for whole recordings and, if it can stream, for streams; see `whole_graph`."""
     graphs = {WHOLE: GraphOf(lambda loops: whole_graph(model, features, loops, name))}
     try:
         stream = model.stream(features.extractor)
@@ -49,7 +39,8 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     """The model for whole recordings.
 
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. Outputs are `logits`
-    `(batch, frames, vocabulary)`, in which padded frames are certainly blank, and `logit_lengths` `(batch,)`, int64.
+    `(batch, frames, vocabulary)`, in which padded frames are blank with probability 1, and `logit_lengths` `(batch,)`,
+    int64.
 
     For recordings in chunks, features that are normalized by utterance have two more: the optional input `statistics`
     `(2, features)`, mean and standard deviation to normalize by, and the output `features` `(batch, frames, features)`,
@@ -73,9 +64,9 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     if (shape := shapes.get(features.extractor.normalization)) is not None:
         statistics = graph.input("statistics", "float32", shape, default=np.zeros(shape, dtype=np.float32))
     with graph.scope("features"):
-        heard = features.whole(waveform, lengths, config.stride, statistics)
+        inputs = features.whole(waveform, lengths, config.stride, statistics)
     builder = Builder(graph, loops=loops)
-    encoded, masks = _encode(builder, model, heard.features, Masks(heard.counts, heard.features.size(1)))
+    encoded, masks = _encode(builder, model, inputs.features, Masks(inputs.counts, inputs.features.size(1)))
     if model.lookahead is not None:
         with graph.scope("lookahead"):
             x = masks.apply(encoded).transpose(0, 2, 1)
@@ -84,12 +75,12 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     with graph.scope("padding"):
         padding = np.full(config.vocab_size, IMPOSSIBLE, dtype=np.float32)
         padding[config.pad_token_id] = 0.0
-        logits = graph.where(masks.valid(), logits, padding).slice(1, 0, heard.longest // config.stride)
+        logits = graph.where(masks.valid(), logits, padding).slice(1, 0, inputs.longest // config.stride)
     assert masks.lengths is not None
     graph.output(logits, "logits", "float32", ("batch", "frames", config.vocab_size))
     graph.output(masks.lengths, "logit_lengths", "int64", ("batch",))
     if features.extractor.normalization == "utterance":
-        raw = heard.raw.slice(1, 0, heard.longest)
+        raw = inputs.raw.slice(1, 0, inputs.longest)
         graph.output(raw, "features", "float32", ("batch", "feature_frames", config.input_size))
     builder.check_all_used(model, PHONES, name)
     return graph
@@ -99,8 +90,8 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     """The model for recordings that arrive in pieces of any length.
 
     Inputs are `waveform` `(batch, samples)`, float32, the piece; `final` `(1,)`, bool, whether it is the last one; and
-    the states. Outputs are `logits` `(batch, frames, vocabulary)`, those that have become known, perhaps none, and for
-    each state `next_` and its name. The recordings of a batch advance together.
+    the states. Outputs are the new `logits` `(batch, frames, vocabulary)`, perhaps none, and for each state `next_` and
+    its name. The recordings of a batch advance together.
 
     Args:
         model: A causal model.
@@ -125,13 +116,13 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
         waiting = graph.concat(1, builder.remember("waiting", shape, ("batch", 0, config.input_size)), new)
         usable = waiting.size(1) // config.stride * config.stride
         builder.leave("waiting", waiting.slice(1, usable), shape)
-        # onnxruntime knows no recurrence without frames and ends the process over it: where there is nothing to hear,
-        # it hears a frame of silence, which is forgotten.
+        # onnxruntime aborts the process for a recurrence without frames: where there are none, it gets a frame of
+        # silence, and its output and states are dropped.
         silence = graph.concat(
             0, np.zeros(4, dtype=np.int64), usable.clip(highest=config.stride) * -1 + config.stride, np.array([0])
         )
         x = graph.op("Pad", waiting.slice(1, 0, usable), silence)
-    builder.heard = usable > 0
+    builder.has_frames = usable > 0
     encoded, _ = _encode(builder, model, x, Masks(None, x.size(1)))
     encoded = encoded.slice(1, 0, usable // config.stride)
     if model.lookahead is not None:
@@ -143,22 +134,22 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
 
 
 def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, final: Value) -> Value:
-    """Features of the frames whose windows are complete; `StreamingTranscriber` says when they are."""
+    """Features of the frames whose windows are complete, as in `StreamingTranscriber`."""
     graph, hop = builder.graph, features.hop
     preemphasis = float(features.extractor.preemphasis)
-    # What is kept begins where the window of the next frame does, or a sample before.
+    # The kept samples begin at the window of the next frame, or one sample before.
     kept = features.lead + (1 if preemphasis else 0)
     samples = graph.concat(1, builder.remember("samples", ("batch", "kept_samples"), ("batch", kept)), waveform)
-    heard = samples
+    filtered = samples
     if preemphasis:
-        heard = samples.slice(1, 1) - samples.slice(1, 0, -1) * preemphasis
-    length = heard.size(1)
-    # Behind the end there is silence; a frame counts only if its whole hop was heard.
+        filtered = samples.slice(1, 1) - samples.slice(1, 0, -1) * preemphasis
+    length = filtered.size(1)
+    # After the end there is silence; a frame counts only if its whole hop has arrived.
     silence = final * (features.blocks * hop)
     complete = (length + silence + (hop - features.window)).clip(lowest=0) // hop
     num_frames = graph.minimum(complete, (length - features.lead).clip(lowest=0) // hop)
     builder.leave("samples", samples.slice(1, num_frames * hop), ("batch", "kept_samples"))
-    padded = graph.op("Pad", heard, np.array([0, 0, 0, features.blocks * hop]))
+    padded = graph.op("Pad", filtered, np.array([0, 0, 0, features.blocks * hop]))
     return features.stream(features.spectra(padded, num_frames))
 
 
@@ -185,7 +176,7 @@ def _classify(builder: Builder, model: ConvGRUForCTC, x: Value) -> Value:
 
 
 def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) -> Value:
-    """The lookahead convolution of `(batch, size, frames)`, with so many frames of silence behind."""
+    """The lookahead convolution of `(batch, size, frames)`, followed by `after` frames of silence."""
     assert model.lookahead is not None
     inner = model.lookahead.convolution
     assert inner.bias is not None
@@ -194,13 +185,13 @@ def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) ->
 
 
 def _look_ahead_in_stream(builder: Builder, model: ConvGRUForCTC, encoded: Value, final: Value) -> Value:
-    """Those of the frames whose future is known, or over: `(batch, frames, size)`."""
+    """Those of the frames whose future frames are known, or will not come: `(batch, frames, size)`."""
     assert model.lookahead is not None
     future, size = model.lookahead.lookahead, model.norm.normalized_shape[0]
     shape = ("batch", "awaiting_frames", size)
     known = builder.graph.concat(1, builder.remember("awaiting", shape, ("batch", 0, size)), encoded)
     ready = (known.size(1) - future + final * future).clip(lowest=0)
     builder.leave("awaiting", known.slice(1, ready), shape)
-    # Frames whose future is not known get silence for it and are cut off; one more, so that there is always one.
+    # Frames whose future is not known get silence instead and are cut off; one more, so that there is always one.
     output = _look_ahead(builder, model, known.transpose(0, 2, 1), after=future + 1)
     return output.transpose(0, 2, 1).slice(1, 0, ready)

@@ -1,13 +1,13 @@
-"""From a model of PyTorch to a folder of ONNX files that run without it.
+"""Exports a PyTorch model to a folder of ONNX files that run without PyTorch.
 
-A folder holds `model.onnx`, from the waveform to the logits; for causal recognizers `stream.onnx`, which hears pieces;
-of both an int8 variant, a quarter of the size; and `export.json`, what the model says of itself.
+A folder holds `model.onnx`, from the waveform to the logits; for causal recognizers `stream.onnx`, which takes pieces;
+an int8 variant of each, a quarter of the size; and `export.json`, the model's description.
 
-Nothing is believed: what was written is run by onnxruntime and compared with PyTorch, and a float32 file that says
-something else is refused. The difference is in `export.json`. For int8, onnxruntime's own dynamic quantization is asked
-for matrix products and LSTMs; GRUs are loops of int8 products already (`layers.py`). Weights get 7 bits and a scale for
-each unit: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls this
-`reduce_range`). Features stay float32.
+Every file is run by onnxruntime and compared with PyTorch before it is kept; a float32 file that differs by more than
+rounding is refused, and the difference is recorded in `export.json`. For int8, matrix products and LSTMs are quantized
+by onnxruntime's dynamic quantization; GRUs are loops of int8 products already (`layers.py`). Weights get 7 bits and a
+scale for each unit: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls
+this `reduce_range`). Features stay float32.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, STREAM, WHOLE, Description, seal
 from hf_speech.inference.onnx_stream import ExportedStream
 
-# Of the largest logit: what differs more is another model. Rounding makes a thousandth of that.
+# The largest difference accepted, as a share of the largest logit. Rounding makes a thousandth of it.
 TOLERANCE = 1e-3
 
-# The function that writes the graphs of a model, by its class: `(model, features, name)` to a `GraphOf` for each file.
+# By the class of a model, the function `(model, features, name)` that gives a `GraphOf` for each file.
 FAMILIES = {
     "ConvGRUForCTC": "hf_speech.export.conv_gru:graphs_of",
     "SpeechLSTMForAudioClassification": "hf_speech.export.speech_lstm:graphs_of",
@@ -101,7 +101,7 @@ def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> 
 
 
 def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
-    """What is to be written, by kind."""
+    """The graphs to write and their descriptions, by kind of file."""
     model, name = loaded.model, loaded.name
     family = FAMILIES.get(type(model).__name__)
     if family is None:
@@ -160,7 +160,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Without the quantizer's advice to optimize the graph first, which these graphs gain nothing by."""
+    """Silences the quantizer's advice to optimize the graph first, which does not help these graphs."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -199,7 +199,7 @@ def _compare(loaded: LoadedModel, path: Path, precision: str) -> ExportedFile:
         difference = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(got, expected, strict=True))
     if not difference <= (TOLERANCE * max(largest, 1.0) if precision == "float32" else np.finfo(np.float32).max):
         raise ModelError(
-            f"The exported {loaded.name} does not say what PyTorch says (its logits differ by {difference:.3g}): "
+            f"The exported {loaded.name} does not give what PyTorch gives (its logits differ by {difference:.3g}): "
             "nothing was written; please report it with the model's config.json and preprocessor_config.json."
         )
     return ExportedFile(path, precision, path.stat().st_size, difference, largest)
@@ -229,7 +229,7 @@ def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
 
 
 def _logits_of_stream(stream: ExportedStream, samples: np.ndarray) -> np.ndarray:
-    """The logits of a recording that comes in pieces of uneven lengths, some of them without a frame."""
+    """The logits of a recording in pieces of uneven lengths, some of them without a frame."""
     pieces = np.split(samples, [7, 1000, 1001, len(samples) // 2])
     return np.concatenate([stream.accept(piece) for piece in pieces] + [stream.finish()])
 

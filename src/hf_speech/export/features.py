@@ -9,7 +9,7 @@ The writer of a feature type is a function `(features, frames) -> features`, fro
   slices whatever the length, and no index of samples.
 - The mean over an utterance is taken of the differences from its first frame. So it is exact for a feature that does
   not change (a band without sound), as the extractor's float64 is, but in float32, which runs everywhere.
-- Padding is invisible here as there: samples beyond a clip's end are set to zero first, frames beyond it at last.
+- Padding is invisible here as there: samples beyond a clip's end are set to zero first, frames beyond it last.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WholeFeatures:
     Attributes:
         features: `(batch, frames, features)`, zero on padded frames.
         counts: Valid frames of each clip, `(batch,)`.
-        longest: Frames of the longest clip, without what was padded to a multiple, `(1,)`.
+        longest: Frames of the longest clip, without the padding to a multiple, `(1,)`.
         raw: The features before normalization.
     """
 
@@ -88,7 +88,7 @@ class FeatureGraph:
         """Features of whole clips.
 
         Args:
-            waveform: `(batch, samples)`; what lies beyond a clip's end is not looked at.
+            waveform: `(batch, samples)`; samples beyond a clip's end are ignored.
             lengths: Samples of each clip, `(batch,)`.
             multiple: Frames are padded to a multiple of this, and at least to one of it.
             statistics: For normalization by utterance, mean and standard deviation of each feature `(2, features)`,
@@ -144,7 +144,7 @@ class FeatureGraph:
         return written
 
     def stream(self, spectra: Value) -> Value:
-        """What remains to be done to the spectra of a stream, all of whose frames are valid."""
+        """Projection and normalization of the spectra of a stream, all of whose frames are valid."""
         return self._normalize(self._projected(spectra))
 
     def frames(self, samples: Value, num_frames: Value) -> Value:
@@ -156,7 +156,7 @@ class FeatureGraph:
         return parts[0] if len(parts) == 1 else samples.graph.concat(2, *parts)
 
     def _limited(self, features: Value, mask: Value) -> Value:
-        """Padded frames zero, and the dynamic range limited if wished."""
+        """Limits the dynamic range, if asked for, and sets padded frames to zero."""
         graph = features.graph
         if self.kind.windowed and self.extractor.top_db is not None:
             peak = graph.where(mask, features, np.float32(LOWEST)).max(1, 2)
@@ -195,7 +195,7 @@ class FeatureGraph:
         return features.graph.op("GatherElements", features, index, axis=1)
 
     def _normalize(self, features: Value) -> Value:
-        """Normalization by the statistics of training, if there is any."""
+        """Normalization by the statistics of training, for extractors with one."""
         extractor = self.extractor
         if extractor.normalization != "global":
             return features

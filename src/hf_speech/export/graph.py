@@ -1,12 +1,12 @@
-"""ONNX graphs written like NumPy: values with operators, and the few operations that our models are made of.
+"""ONNX graphs written like NumPy: values with operators, and the few operations that the models need.
 
-The graphs are built here, operation by operation, and not traced from PyTorch: the exporters of PyTorch unroll the
-recurrence or fix its length, and know neither ONNX's own sequence lengths nor how to put the features inside. What a
-hand-built graph could forget is found out when it is exported: every parameter must have been used, and the outputs
-are compared with PyTorch's (`exporting.py`).
+The graphs are built here, operation by operation, and not traced from PyTorch: its exporters unroll the recurrence or
+fix its length, and support neither ONNX's own sequence lengths nor features inside the graph. Omissions in a
+hand-built graph are found when it is exported: every parameter must have been used, and the outputs are compared with
+PyTorch's (`exporting.py`).
 
-Numbers that are written as `2` become int64, as `2.0` float32. Sizes are int64 values of the shape `(1,)`, which can be
-calculated with, put into shapes, and cut at.
+Numbers written as `2` become int64, as `2.0` float32. Sizes are int64 values of the shape `(1,)`, for arithmetic,
+shapes and slices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# LayerNormalization came with 17; every runtime of the last years knows it.
+# LayerNormalization came with 17, which runtimes have supported for years.
 OPSET = 17
 IR_VERSION = 8
 # The domain of operations that onnxruntime adds to ONNX's own.
@@ -72,7 +72,7 @@ class Value:
         return self.graph.op("Greater", self, other)
 
     def size(self, axis: int) -> Value:
-        """How long a dimension is, `(1,)`."""
+        """The size of a dimension, `(1,)`."""
         return self.graph.op("Shape", self, start=axis, end=axis + 1)
 
     def slice(self, axis: int, start: Operand, end: Operand = END, step: int = 1) -> Value:
@@ -147,7 +147,7 @@ class Graph:
         self._root._scope.pop()
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str], default: np.ndarray | None = None) -> Value:
-        """An input; dimensions that are free have names, and what has a default need not be given."""
+        """An input; free dimensions have names, and an input with a default is optional."""
         self._inputs.append(helper.make_tensor_value_info(name, TYPES[dtype], shape))
         if default is not None:
             self._constants[name] = numpy_helper.from_array(default, name)
@@ -175,7 +175,7 @@ class Graph:
         return self.ops(kind, *operands, outputs=1, **attributes)[0]
 
     def ops(self, kind: str, *operands: Operand, outputs: int, **attributes: Any) -> tuple[Value, ...]:
-        """An operation with several outputs. An operand "" is one that is left out; `domain` is an attribute."""
+        """An operation with several outputs. The operand "" is omitted; `domain` is an attribute."""
         names = [
             operand.name
             if isinstance(operand, Value)
@@ -197,7 +197,7 @@ class Graph:
         return "/".join([*root._scope, f"{kind}_{root._count}"])
 
     def concat(self, axis: int, *parts: Operand) -> Value:
-        """Values one behind the other."""
+        """Concatenates values."""
         return self.op("Concat", *parts, axis=axis)
 
     def where(self, condition: Value, yes: Operand, no: Operand) -> Value:
@@ -229,7 +229,7 @@ class Graph:
         """The finished graph as a model, checked, with metadata.
 
         Raises:
-            onnx.checker.ValidationError: If the graph is none; a mistake of ours.
+            onnx.checker.ValidationError: If the graph is invalid, a bug here.
         """
         model = helper.make_model(
             self.body(),

@@ -1,7 +1,7 @@
-"""The layers that both model families are made of, as parts of an ONNX graph.
+"""The layers of both model families as parts of an ONNX graph.
 
-`Builder` reads PyTorch's modules and remembers which parameters it used: what is left over at the end is a part of the
-model that the export does not know, and is refused.
+`Builder` reads PyTorch modules and remembers which parameters it used: one that is left over at the end belongs to a
+part of the model that the export does not support, and is refused.
 
 - Recurrences are ONNX's own GRU and LSTM nodes. They know the length of each clip, so a bidirectional layer is one
   node, and neither masks nor reversals are needed.
@@ -74,27 +74,27 @@ class Builder:
     Attributes:
         graph: The graph.
         loops: Whether GRUs become loops over matrix products, to be quantized.
-        heard: In a stream: whether a piece has brought frames, bool `(1,)`; None for whole recordings.
+        has_frames: In a stream: whether the piece completed any frames, bool `(1,)`; None for whole recordings.
         states: What a stream remembers between pieces, in the order of the inputs.
     """
 
     graph: Graph
     loops: bool = False
-    heard: Value | None = None
+    has_frames: Value | None = None
     states: list[State] = field(default_factory=list)
     _used: set[int] = field(default_factory=set)
 
     def array(self, parameter: torch.Tensor) -> np.ndarray:
-        """The numbers of a parameter, which is noted as used."""
+        """The values of a parameter, which is marked as used."""
         self._used.add(id(parameter))
         return parameter.detach().float().cpu().numpy()
 
     def check_all_used(self, model: nn.Module, unneeded: Iterable[str], name: str) -> None:
-        """Refuses a model with parameters that nobody asked for.
+        """Refuses a model with parameters that were not used.
 
         Args:
             model: The model.
-            unneeded: Beginnings of the names of those that only training needs.
+            unneeded: Prefixes of the names of those that only training needs.
             name: What errors call the model.
 
         Raises:
@@ -110,7 +110,7 @@ class Builder:
             )
 
     def remember(self, name: str, shape: Shape, initial: Shape | None = None) -> Value:
-        """An input with what the piece before left behind.
+        """An input for the state after the previous piece.
 
         Args:
             name: Its name.
@@ -125,13 +125,13 @@ class Builder:
 
         Args:
             state: Name of the state.
-            value: What it becomes.
+            value: Its new value.
             shape: Its shape.
-            previous: What it remains if there was nothing to hear.
+            previous: Its old value, kept if the piece completed no frames.
         """
         if previous is not None:
-            assert self.heard is not None
-            value = self.graph.where(self.heard, value, previous)
+            assert self.has_frames is not None
+            value = self.graph.where(self.has_frames, value, previous)
         self.graph.output(value, f"next_{state}", "float32", shape)
 
     def linear(self, x: Value, module: nn.Module) -> Value:
@@ -173,9 +173,9 @@ class Builder:
 
         Args:
             x: `(batch, channels, frames)` or `(batch, channels, frames, frequencies)`, zero on padded frames; the
-                frames are a multiple of the stride.
+                number of frames is a multiple of the stride.
             module: The convolution.
-            name: What its state is called.
+            name: Name of its state.
             frequencies: Frequencies of the input of a 2-D convolution.
 
         Returns:
@@ -187,7 +187,7 @@ class Builder:
         assert inner.bias is not None
         before, after = module.left, max(inner.kernel_size[0] - module.left - module.time_stride, 0)
         across = int(inner.padding[1]) if isinstance(inner, nn.Conv2d) else 0
-        if self.heard is not None and before:
+        if self.has_frames is not None and before:
             shape: Shape = ("batch", inner.in_channels, before)
             shape = (*shape, frequencies) if frequencies else shape
             previous = self.remember(name, shape)
@@ -220,17 +220,17 @@ class Builder:
             x: `(frames, batch, features)`.
             layer: The layer.
             lengths: Frames of each clip, int64, at least 1, `(batch,)`; None in a stream.
-            name: What its state is called.
+            name: Name of its state.
 
         Returns:
-            `(frames, batch, output_size)`; padded frames are finite, and no more.
+            `(frames, batch, output_size)`; padded frames are finite but arbitrary.
         """
         assert isinstance(layer, RecurrentLayer)
         rnns = [layer.forward_rnn] + ([layer.backward_rnn] if layer.backward_rnn is not None else [])
         kind = "GRU" if isinstance(layer.forward_rnn, nn.GRU) else "LSTM"
         size = layer.hidden_size
         weights = [[self._gates(kind, parameter, size) for parameter in rnn._flat_weights] for rnn in rnns]
-        initial = None if self.heard is None else self.remember(name, (1, "batch", size))
+        initial = None if self.has_frames is None else self.remember(name, (1, "batch", size))
         if self.loops and kind == "GRU":
             output, final = self._gru_loop(x, weights, size, lengths, initial)
         else:
@@ -307,7 +307,7 @@ class Builder:
         candidate = body.op("Tanh", step_new + reset * product_new)
         next_state = candidate + update * (state - candidate)
         body.output(next_state, "next_state", "float32", (directions, "batch", size))
-        body.output(next_state, "heard", "float32", (directions, "batch", size))
+        body.output(next_state, "output", "float32", (directions, "batch", size))
 
         first = graph.zeros(directions, x.size(1), size) if initial is None else initial
         final, output = graph.ops("Scan", first, gates, new, outputs=2, body=body.body(), num_scan_inputs=2)
@@ -357,20 +357,20 @@ class Masks:
         self._factors: dict[tuple[int, int], Value] = {}
 
     def halve(self, round_up: bool = False) -> Masks:
-        """Those of half as many frames."""
+        """The masks of half as many frames."""
         more = 1 if round_up else 0
         lengths = None if self.lengths is None else (self.lengths + more) // 2
         return Masks(lengths, (self.num_frames + more) // 2)
 
     def valid(self, before: int = 0, behind: int = 1) -> Value:
-        """Booleans `(batch, 1, ..., frames, 1, ...)`, with so many dimensions before and behind the frames."""
+        """Booleans `(batch, 1, ..., frames, 1, ...)`, with `before` and `behind` dimensions around the frames."""
         assert self.lengths is not None
         valid = self.lengths.graph.arange(self.num_frames).unsqueeze(0) < self.lengths.unsqueeze(1)
         axes = [*range(1, 1 + before), *range(2 + before, 2 + before + behind)]
         return valid.unsqueeze(*axes) if axes else valid
 
     def apply(self, x: Value, before: int = 0, behind: int = 1) -> Value:
-        """`x` with padded frames zero; between the batch and the frames it has `before` dimensions, `behind` after."""
+        """`x` with padded frames zero; it has `before` dimensions before the frames, `behind` after them."""
         if self.lengths is None:
             return x
         if (before, behind) not in self._factors:

@@ -1,4 +1,4 @@
-"""`SpeechLSTMForAudioClassification` as an ONNX graph: `modeling_speech_lstm.py` written once more."""
+"""`SpeechLSTMForAudioClassification` as an ONNX graph, which mirrors `modeling_speech_lstm.py`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     Args:
         model: The model.
         features: Its feature extractor.
-        loops: Without meaning for LSTMs, which can be quantized as they are.
+        loops: Ignored: LSTMs can be quantized as they are.
         name: What errors call the model.
 
     Raises:
@@ -37,8 +37,8 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     waveform = graph.input("waveform", "float32", ("batch", "samples"))
     lengths = graph.input("lengths", "int64", ("batch",))
     with graph.scope("features"):
-        heard = features.whole(waveform, lengths, 1)
-        x, counts = heard.features, heard.counts
+        inputs = features.whole(waveform, lengths, 1)
+        x, counts = inputs.features, inputs.counts
         if model.config.features_as_steps:  # A number a step, of one frame.
             x = x.transpose(0, 2, 1)
             counts = counts.clip(lowest=1, highest=1) * model.config.input_size

@@ -168,19 +168,11 @@ class ConvGRUEncoder(ConvGRUPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutput:
-        """Encodes a batch of utterances.
-
-        Args:
-            input_features: `(batch, frames, features)`, padded on the right.
-            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
-            output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
+        """Encodes a batch of utterances, given as to the model with a head.
 
         Returns:
-            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if asked for,
-            `hidden_states`: the front end's output and that of each recurrent layer.
-
-        Raises:
-            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if asked for, `hidden_states`:
+            the front end's output and that of each recurrent layer.
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         states, _ = self.encode(mask_frames(input_features, lengths), lengths)

@@ -154,19 +154,11 @@ class SpeechLSTMEncoder(SpeechLSTMPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutput:
-        """Encodes a batch of utterances.
-
-        Args:
-            input_features: `(batch, frames, features)`, padded on the right.
-            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
-            output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
+        """Encodes a batch of utterances, given as to the model with a head.
 
         Returns:
-            `last_hidden_state` `(batch, frames, size)`, zero on padded frames (a front end shortens time), and, if
-            asked for, `hidden_states`: the input of the first LSTM layer and the output of each.
-
-        Raises:
-            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+            `last_hidden_state` `(batch, frames, size)`, zero on padded frames, and, if asked for, `hidden_states`:
+            the input of the first LSTM layer and the output of each.
         """
         states, _ = self.encode(*self.read_input(input_features, attention_mask))
         wanted = self.wants_hidden_states(output_hidden_states)
