@@ -171,8 +171,8 @@ class ConvGRUEncoder(ConvGRUPreTrainedModel):
         """Encodes a batch of utterances, given as to the model with a head.
 
         Returns:
-            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if asked for, `hidden_states`:
-            the front end's output and that of each recurrent layer.
+            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if asked for,
+            `hidden_states`: the front end's output and that of each recurrent layer.
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         states, _ = self.encode(mask_frames(input_features, lengths), lengths)
