@@ -10,9 +10,9 @@ from hf_speech.cli.app import main
 from hf_speech.decoding import ArpaModel
 
 
-def build(text: Path, output: Path) -> int:
+def build(text: Path, output: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as exit_:
-        main(["build-lm", str(text), "--output", str(output), "--order", "2"])
+        main(["build-lm", str(text), "--output", str(output), "--order", "2", *words])
     return int(exit_.value.code or 0)
 
 
@@ -32,3 +32,44 @@ def test_other_text_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "text.txt is not text" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "lm.arpa").exists()
+
+
+def test_a_folder_of_books_is_split_and_normalized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "books" / "author").mkdir(parents=True)
+    (tmp_path / "books" / "one.txt").write_text('He said: "Go!" We went. Mr. 5 stayed,\nand so did _she_.\n')
+    (tmp_path / "books" / "author" / "two.md").write_text("# A title\nGo home.\n")
+    (tmp_path / "books" / "cover.jpg").write_bytes(b"\xff\xd8")
+    output = tmp_path / "lm.arpa"
+    assert build(tmp_path / "books", output, "--normalizer", "english", "--spell_numbers") == 0
+    assert "16 words in 7 sentences" in capsys.readouterr().out
+    model = ArpaModel.load(output)
+    words = "he said go we went mr five stayed and so did she a title home"
+    assert " ".join(sorted(model.vocabulary)) == " ".join(sorted(words.split()))
+    assert model.log_prob("home", ["go"]) > model.log_prob("home", ["we"])
+
+
+def test_smaller_models_and_held_out_transcripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, output = tmp_path / "text.txt", tmp_path / "lm.arpa"
+    text.write_text("a b c d e f g h\n" + "a b\n" * 20)
+    assert build(text, output, "--max_words", "3", "--min_counts", "1,2", "--entropy_threshold", "1e-9") == 0
+    assert ArpaModel.load(output).vocabulary == {"a", "b", "c"}
+    (tmp_path / "test.txt").write_text("a b c d e f g h\n")
+    assert build(text, tmp_path / "other.arpa", "--held_out", str(tmp_path / "test.txt")) == 2
+    assert "such as 'a b c d e f g h': leave that text out" in capsys.readouterr().err
+    for words in (["--min_counts", "1,x"], ["--min_counts", "1,0"], ["--entropy_threshold", "nan"]):
+        assert build(text, tmp_path / "other.arpa", *words) == 2
+    assert not (tmp_path / "other.arpa").exists()
+
+
+def test_characters_of_a_language_without_spaces(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("今天好\n天天\n", encoding="utf-8")
+    assert build(tmp_path / "text.txt", tmp_path / "lm.arpa", "--characters") == 0
+    assert ArpaModel.load(tmp_path / "lm.arpa").is_of_characters
+    assert ArpaModel.load(tmp_path / "lm.arpa").vocabulary == {"今", "天", "好"}
+
+
+def test_folders_without_text_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(tmp_path, tmp_path / "lm.arpa") == 2
+    assert "has no .txt or .md files" in capsys.readouterr().err
+    assert build(tmp_path / "none", tmp_path / "lm.arpa") == 2
+    assert "There is no text" in capsys.readouterr().err

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from hf_speech.decoding.beam import BeamSearchDecoder
+from hf_speech.decoding.estimation import build_arpa
 from hf_speech.decoding.greedy import greedy_decode
-from hf_speech.decoding.ngram import ArpaModel, build_arpa, characters
+from hf_speech.decoding.ngram import ArpaModel, characters
 from hf_speech.errors import HFSpeechError
 
 pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed: pip install '.[decode]'")

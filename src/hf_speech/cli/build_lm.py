@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,10 +18,35 @@ def build_lm(
     context: typer.Context,
     text: Annotated[
         Path,
-        typer.Argument(help="A text file with a sentence in each line, or a run folder for its training transcripts."),
+        typer.Argument(
+            help="A text file with a sentence in each line, a folder of .txt and .md files, or a run folder for its "
+            "training transcripts."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", help="ARPA file to write.")] = Path("language_model.arpa"),
     order: Annotated[int, typer.Option("--order", min=1, max=6, help="Length of the longest n-grams.")] = 4,
+    normalizer: Annotated[
+        Literal["none", "lower", "upper", "english"],
+        typer.Option("--normalizer", help="Normalize the text as recipes do, and split it into sentences."),
+    ] = "none",
+    spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell numbers in English words.")] = False,
+    characters: Annotated[
+        bool, typer.Option("--characters", help="N-grams of characters, for languages written without spaces.")
+    ] = False,
+    max_words: Annotated[
+        int | None, typer.Option("--max_words", min=1, help="Keep only the most frequent words.", show_default="all")
+    ] = None,
+    min_counts: Annotated[
+        str | None, typer.Option("--min_counts", help="Smallest counts by order, such as 1,1,2,2.", show_default="1")
+    ] = None,
+    entropy_threshold: Annotated[
+        float,
+        typer.Option("--entropy_threshold", help="Leave out n-grams that lower perplexity by less than this share."),
+    ] = 0.0,
+    held_out: Annotated[
+        Path | None,
+        typer.Option("--held_out", help="Test transcripts: refuse text that has eight of their words in a row."),
+    ] = None,
 ) -> None:
     """Build an n-gram language model from text.
 
@@ -28,7 +54,8 @@ def build_lm(
     transcripts as the model writes them, and further options are keys of its corpus: --data_dir DIR."""
     from hf_speech.decoding import build_arpa
 
-    if text.is_dir():
+    sentences: Iterable[str]
+    if (text / "config.json").is_file():
         from hf_speech.inference import load_model
         from hf_speech.training import load_rows
 
@@ -36,9 +63,31 @@ def build_lm(
         loaded = load_model(text, verb="transcribe")
         _, selection = load_rows(loaded, None, "train", context.args)
         sentences = loaded.task.references(selection.rows, loaded.model.config, loaded.tokenizer)
-    elif text.is_file():
-        sentences = read_lines(text)
+    elif text.exists():
+        from hf_speech.tasks.text import read_sentences
+
+        sentences = read_sentences(text, normalizer, spell_numbers)
     else:
         raise HFSpeechError(f"There is no text {text}: give a file with a sentence in each line, or a run folder.")
-    summary = build_arpa(sentences, order, output)
-    echo(f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\nWritten: {output}")
+    summary = build_arpa(
+        sentences,
+        order,
+        output,
+        "character" if characters else "word",
+        max_words=max_words,
+        min_counts=_read_counts(min_counts),
+        entropy_threshold=entropy_threshold,
+        held_out=[] if held_out is None else read_lines(held_out),
+    )
+    kept = ", ".join(f"{count:,}" for count in summary.ngrams)
+    echo(
+        f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\n"
+        f"N-grams of each order: {kept}\nWritten: {output}"
+    )
+
+
+def _read_counts(text: str | None) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise HFSpeechError(f"--min_counts {text!r} is not a list of whole numbers: write 1,1,2,2.") from None

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 from typing import Literal, get_args
 
+from hf_speech.common.reading import read_lines
 from hf_speech.common.text import plain_apostrophes
-from hf_speech.errors import RecipeError
+from hf_speech.errors import HFSpeechError, RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]
 
@@ -49,6 +51,9 @@ _GROUPED = re.compile(r"(?<![\w.,])(?<!\d')[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]
 _MINUS = re.compile(rf"[-\u2012\u2013](?=\(?[{_CURRENCY}]?\.?[0-9])")
 # Punctuation that belongs to a number: in it, before it, behind it, and as the sign of an exponent.
 _IN_NUMBER = re.compile(r"(?<=\d)[./*·_](?=\d)|(?<![\w.])\.(?=\d)|(?<=\d)[‰‱′]+|(?<=\d[eE])[-+](?=\d)")  # noqa: RUF001
+_SYMBOL = re.compile(r"[^\w\s]|_")
+# The end of a sentence, with the quotation marks and brackets behind it.
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u201d\u2019)\]*_]*\s+")
 
 
 @dataclass
@@ -106,6 +111,23 @@ def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) 
     if normalizer != "none":
         text = _standard_form(text)  # of what the change of case has made
     return " ".join(text.split())
+
+
+def read_sentences(path: Path, normalizer: str = "none", spell_numbers: bool = False) -> Iterator[str]:
+    """Yield the sentences of a text file, or of all `.txt` and `.md` files in a folder, normalized.
+
+    Without a normalizer each line is a sentence; with one, lines are also split at the ends of sentences.
+
+    Raises:
+        HFSpeechError: If there is no such file, or it is not text.
+    """
+    files = sorted(file for file in path.rglob("*") if file.suffix in (".txt", ".md")) if path.is_dir() else [path]
+    if not files:
+        raise HFSpeechError(f"The folder {path} has no .txt or .md files: give text, or a run folder.")
+    for file in files:
+        for line in read_lines(file):
+            for sentence in [line] if normalizer == "none" else _SENTENCE_END.split(line):
+                yield normalize(sentence, normalizer, spell_numbers)
 
 
 def spell_number(number: int | str) -> str:
@@ -174,14 +196,17 @@ def _hides_number(character: str) -> bool:
 
 def _without_punctuation(text: str) -> str:
     """Remove punctuation, except what belongs to a word (don't) or a number (3.14, .5, 1/2, 1e-5)."""
-    text = "".join(character for character in text if unicodedata.category(character) != "Cf")  # invisible ones
+    if not text.isascii():
+        text = "".join(character for character in text if unicodedata.category(character) != "Cf")  # invisible ones
     text = _GROUPED.sub(lambda match: match[0].replace(",", ""), text)
     text = _MINUS.sub(lambda match: " minus " if _can_be_minus(text, match.start()) else match[0], text)
     kept = {index for match in _IN_NUMBER.finditer(text) for index in range(*match.span())}
-    return "".join(
-        character if index in kept else _spoken(character, text[index - 1 : index], text[index + 1 : index + 2])
-        for index, character in enumerate(text)
-    )
+
+    def spoken(match: re.Match[str]) -> str:
+        first, last = match.span()
+        return match[0] if first in kept else _spoken(match[0], text[first - 1 : first], text[last : last + 1])
+
+    return _SYMBOL.sub(spoken, text)
 
 
 def _can_be_minus(text: str, index: int) -> bool:
@@ -203,4 +228,4 @@ def _spoken(character: str, before: str, after: str) -> str:
     return " " if unicodedata.category(character).startswith("P") else character
 
 
-__all__ = ["CASES", "TextOptions", "normalize", "spell_number"]
+__all__ = ["CASES", "TextOptions", "normalize", "read_sentences", "spell_number"]
