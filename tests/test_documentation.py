@@ -68,7 +68,7 @@ def test_contributing_shows_the_packages_in_the_order_of_the_contract() -> None:
 def test_every_package_is_on_the_map() -> None:
     folder = REPOSITORY / "src" / "hf_speech"
     found = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    assert found - {"__init__", "registration"} == set(layers())
+    assert found - {"__init__"} == set(layers())
 
 
 @pytest.mark.parametrize(("page", "words"), commands(), ids=lambda value: " ".join(value)[:60])
