@@ -40,19 +40,9 @@ def make(settings: Settings) -> Page:
 
 
 def _page(classifier: Classifier, settings: Settings) -> None:
-    def show(sound: str | None, rows: list[list[str]], request: gr.Request) -> tuple[Any, list[list[str]], Any]:
+    def show(sound: str | None, request: gr.Request) -> dict[str, Any] | None:
         classifier.uploads.use(request.session_hash, sound)
-        if not sound:
-            return None, rows, gr.skip()
-        answer = for_page(classifier.view, sound)
-        if "labels" in answer:
-            label, probability = answer["labels"][0]
-            row = [answer["name"], f"{answer['duration']:.1f} s", label, f"{100 * probability:.1f} %"]
-            rows = [row, *(rows or [])][:100]
-        return answer, rows, gr.update(visible=bool(rows))
-
-    def fill(rows: list[list[str]]) -> Any:
-        return gr.update(value=rows)
+        return for_page(classifier.view, sound) if sound else None
 
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
@@ -60,26 +50,7 @@ def _page(classifier: Classifier, settings: Settings) -> None:
             examples(sound, classifier.uploads, lambda name: name in classifier.labels)
         with gr.Column(scale=3, min_width=280):
             answer = page.result("Labels")
-    history = gr.State([])
-    with gr.Column(visible=False) as session:
-        table = gr.Dataframe(
-            headers=["file", "length", "label", "probability"],
-            interactive=False,
-            wrap=True,
-            label="This session",
-            elem_id="history",
-        )
-        clear = gr.Button("Clear the table", size="sm", scale=0, min_width=180)
-    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    sound.change(
-        show,
-        [sound, history],
-        [answer, history, session],
-        api_visibility="private",
-        concurrency_id="model",
-        show_progress="minimal",
-    ).then(fill, history, table, **hidden)
-    clear.click(lambda: ([], [], gr.update(visible=False)), None, [history, table, session], **hidden)
+    sound.change(show, sound, answer, api_visibility="private", concurrency_id="model", show_progress="minimal")
 
 
 def _end_points(classifier: Classifier) -> None:

@@ -50,9 +50,10 @@ def check_inputs(components: list[Any], values: Any, uploads: Uploads) -> list[A
     Raises:
         gr.Error: If a value is not one that its component can have.
     """
-    if not isinstance(values, list) or len(values) != len(components):
+    if not isinstance(values, list) or len(values) < len(components):
         raise _refusal(f"This function takes {len(components)} values.")
-    return [_checked(component, value, uploads) for component, value in zip(components, values, strict=True)]
+    # Further values are ignored.
+    return [_checked(component, value, uploads) for component, value in zip(components, values, strict=False)]
 
 
 def _checked(component: Any, value: Any, uploads: Uploads) -> Any:

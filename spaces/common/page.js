@@ -1,9 +1,10 @@
-// Draws an answer: player, words or labels, waveform and features, downloads. Runs inside gr.HTML (page.py `result`),
-// which provides element, props and watch. All text goes through textContent, so that no answer can become markup.
-// This file is the same in every Space of hf_speech; a test holds the copies equal.
+// Draws an answer: words or labels, player, waveform and features, downloads; or a table. Runs inside gr.HTML (page.py
+// `result`), which provides element, props and watch. All text goes through textContent, so that no answer can become
+// markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 let stop = () => {};
+let session = []; // the labels of this page, the newest first: kept here, so that the server keeps nothing of it
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -17,6 +18,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const percent = (fraction) => `${Math.round(100 * fraction)} %`;
+const exactPercent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 
 function render() {
@@ -28,6 +30,10 @@ function render() {
   if (!value || typeof value !== "object") return;
   if (value.error) {
     answer.append(make("p", { class: "answer-error", role: "alert" }, value.error));
+    return;
+  }
+  if (value.rows) {
+    answer.append(makeTable(value.headers, value.rows));
     return;
   }
   const audio = make("audio", { controls: true, src: value.audio, preload: "auto", "aria-label": `Play ${value.name}` });
@@ -43,6 +49,11 @@ function render() {
   answer.append(audio);
   if (value.files) answer.append(makeFiles(value));
   answer.append(picture.node);
+  if (value.labels) {
+    const [label, probability] = value.labels[0];
+    session = [[value.name, `${value.duration.toFixed(1)} s`, label, exactPercent(probability)], ...session].slice(0, 100);
+    answer.append(makeSession());
+  }
   follow(audio, (time) => {
     words?.show(time);
     picture.show(time);
@@ -96,10 +107,26 @@ function makeBars(labels) {
   const list = make("ol", { class: "bars", "aria-label": "Labels and their probabilities" });
   for (const [label, probability] of labels) {
     const bar = make("span", { class: "bar", style: { width: `${(100 * probability).toFixed(1)}%` } });
-    const percentage = `${(100 * probability).toFixed(1)} %`;
+    const percentage = exactPercent(probability);
     list.append(make("li", {}, make("span", { class: "label" }, label), make("span", { class: "track", "aria-hidden": "true" }, bar), make("span", { class: "share" }, percentage)));
   }
   return list;
+}
+
+function makeTable(headers, rows) {
+  const head = make("tr", {}, ...headers.map((header) => make("th", { scope: "col" }, header)));
+  const body = rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, cell))));
+  return make("div", { class: "scroller" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
+}
+
+function makeSession() {
+  const section = make("section", { class: "session", "aria-label": "This session" });
+  const clear = () => {
+    session = [];
+    section.remove();
+  };
+  section.append(makeTable(["file", "length", "label", "probability"], session), make("button", { type: "button", class: "clear", onclick: clear }, "Clear the table"));
+  return section;
 }
 
 // Waveform, features and words over the same time; wide recordings scroll. A click plays from there.
@@ -115,7 +142,7 @@ function makePicture(value, playFrom) {
   path.setAttribute("d", `${top.join("")}${bottom.join("")}Z`);
   svg.append(path);
   const head = make("div", { class: "head" });
-  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${Math.min(150 * duration, 16000)}px)` } }, svg);
+  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${Math.min(220 * duration, 16000)}px)` } }, svg);
   canvas.append(make("img", { class: "features", src: value.features, alt: "" }));
   if (words?.length) {
     const lane = make("div", { class: "lane" });
@@ -132,7 +159,7 @@ function makePicture(value, playFrom) {
   });
   const parts = `waveform, ${value.features_label}${words ? ", words" : ""}`;
   const scroller = make("div", { class: "picture", role: "img", tabindex: 0, "aria-label": `${value.name}: ${parts} over ${duration.toFixed(1)} seconds` }, canvas);
-  const node = make("figure", {}, scroller, make("figcaption", {}, `${duration.toFixed(1)} s: ${parts}`));
+  const node = make("figure", {}, scroller, make("figcaption", {}, `${value.name}, ${duration.toFixed(1)} s: ${parts}`));
   const show = (time) => {
     head.style.display = time === null ? "none" : "block";
     if (time === null) return;
@@ -178,7 +205,7 @@ function download(name, content) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-// Calls show(time) for every picture while the sound plays, and show(null) when nothing is being listened to.
+// Calls show(time) for every picture while the sound plays, and show(null) when it has ended.
 function follow(audio, show) {
   let frame = 0;
   const tick = () => {

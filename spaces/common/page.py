@@ -53,8 +53,8 @@ def sound_input(settings: Settings) -> gr.Audio:
     )
 
 
-def result(label: str) -> gr.HTML:
-    """The component that shows an answer; its value is the data, or `{"error": sentence}`."""
+def result(label: str, elem_id: str | None = None) -> gr.HTML:
+    """The component that shows an answer; its value is the data of `view`, a table, or `{"error": sentence}`."""
     return gr.HTML(
         value=None,
         label=label,
@@ -62,6 +62,7 @@ def result(label: str) -> gr.HTML:
         js_on_load=(Path(__file__).parent / "page.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_classes="answer-block",
+        elem_id=elem_id,
     )
 
 

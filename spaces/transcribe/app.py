@@ -124,32 +124,18 @@ def _live_tab(transcriber: Transcriber) -> None:
 
 
 def _files_tab(transcriber: Transcriber) -> None:
-    def table(sounds: list[str] | None, language_model: bool, request: gr.Request) -> Any:
+    def show(sounds: list[str] | None, language_model: bool, request: gr.Request) -> dict[str, Any]:
         for sound in sounds or []:
             transcriber.uploads.use(request.session_hash, sound)
-        answers = for_programs(transcriber.transcribe_files)(sounds or [], language_model)
-        rows = [
-            [
-                answer["file"],
-                f"{answer['duration']:.1f} s" if "duration" in answer else "",
-                answer.get("error", answer.get("text", "")),
-            ]
-            for answer in answers
-        ]
-        return gr.update(value=rows, visible=True)
+        return for_page(transcriber.table, sounds, language_model)
 
     sounds = gr.File(file_count="multiple", label=f"Sounds, at most {MAX_FILES}", elem_id="sounds")
     language_model = _language_model_switch(transcriber)
     button = gr.Button("Transcribe all", variant="primary")
-    rows = gr.Dataframe(
-        headers=["file", "length", "text"],
-        interactive=False,
-        wrap=True,
-        visible=False,
-        label="Transcripts",
-        elem_id="transcripts",
+    answer = page.result("Transcripts", elem_id="transcripts")
+    button.click(
+        show, [sounds, language_model], answer, api_name="show_files", api_visibility="private", concurrency_id="model"
     )
-    button.click(table, [sounds, language_model], rows, api_visibility="private", concurrency_id="model")
 
 
 def _end_points(transcriber: Transcriber) -> None:

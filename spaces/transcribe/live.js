@@ -1,11 +1,12 @@
-// The live microphone: the text grows while somebody speaks. Runs inside gr.HTML (app.py `_live_tab`), which provides
+// The live microphone: the text appears while somebody speaks. Runs inside gr.HTML (app.py `_live_tab`), which provides
 // element, props, watch and trigger.
 //
-// Not gr.Audio(streaming=True): there a piece of sound replaces the one before it that is still waiting, so that a slow
-// line or a busy server loses words. Here the next piece is sent when the last one has been answered, and holds all that
-// was said meanwhile: nothing is lost, nothing overtakes, and no file is written.
+// gr.Audio(streaming=True) would lose words on a slow line or a busy server: a new piece replaces one that still waits.
+// Here the next piece is sent when the last one has been answered, with what was said meanwhile: nothing is lost, pieces
+// stay in order, and no file is written.
 
 const SHORTEST_PIECE = 0.3; // seconds
+const LONGEST_PIECE = 4; // seconds
 const PATIENCE = 30000; // milliseconds until a server that does not answer is given up; tests wait less
 
 const WORKLET = `
@@ -49,7 +50,7 @@ async function begin() {
   const now = { blocks: [], piece: 0, waiting: false, ending: false };
   become(now);
   try {
-    // What telephony does to a voice, a recognizer has not learned.
+    // The recognizer was not trained on what these do to a voice.
     const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     now.stream = await navigator.mediaDevices.getUserMedia({ audio });
     now.context = new AudioContext();
@@ -57,37 +58,43 @@ async function begin() {
     await now.context.audioWorklet.addModule(worklet);
     URL.revokeObjectURL(worklet);
     const tap = new AudioWorkletNode(now.context, "tap", { numberOfOutputs: 0 });
-    tap.port.onmessage = ({ data }) => hear(now, data);
+    tap.port.onmessage = ({ data }) => record(now, data);
     now.context.createMediaStreamSource(now.stream).connect(tap);
   } catch (error) {
     close(now);
     const denied = error.name === "NotAllowedError";
-    say(denied ? "The browser does not let this page hear the microphone: allow it, and press again." : `There is no microphone to be heard (${error.message}).`);
+    say(denied ? "The browser does not let this page use the microphone: allow it, and press again." : `There is no microphone (${error.message}).`);
     return;
   }
   button.textContent = "Stop";
   button.setAttribute("aria-pressed", "true");
 }
 
-function hear(now, block) {
+function record(now, block) {
   if (now.ending) return;
   now.blocks.push(block);
   const loudest = block.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
   level.style.width = `${Math.min(100, 100 * Math.sqrt(loudest))}%`;
-  pass(now);
+  send(now);
 }
 
-// Sends what has been heard since the last piece, unless the server is still at that one.
-function pass(now) {
-  const heard = now.blocks.reduce((sum, block) => sum + block.length, 0);
-  if (now.waiting || (!now.ending && heard < SHORTEST_PIECE * now.context.sampleRate)) return;
-  const samples = new Int16Array(heard);
+// Sends what was recorded since the last piece, unless the server is still at that one.
+function send(now) {
+  const rate = now.context.sampleRate;
+  const recorded = now.blocks.reduce((sum, block) => sum + block.length, 0);
+  if (now.waiting || (!now.ending && recorded < SHORTEST_PIECE * rate)) return;
+  const blocks = [];
+  let size = 0;
+  while (now.blocks.length && size < LONGEST_PIECE * rate - now.blocks[0].length) {
+    size += now.blocks[0].length;
+    blocks.push(now.blocks.shift());
+  }
+  const samples = new Int16Array(size);
   let at = 0;
-  for (const block of now.blocks) for (const sample of block) samples[at++] = Math.max(-32768, Math.min(32767, Math.round(32768 * sample)));
-  now.blocks = [];
+  for (const block of blocks) for (const sample of block) samples[at++] = Math.max(-32768, Math.min(32767, Math.round(32768 * sample)));
   now.waiting = true;
   now.timer = setTimeout(() => fail(now, "The server does not answer: try again."), window.livePatience ?? PATIENCE);
-  trigger("submit", { piece: now.piece++, rate: now.context.sampleRate, samples: base64(samples), last: now.ending });
+  trigger("submit", { piece: now.piece++, rate, samples: base64(samples), last: now.ending && !now.blocks.length });
 }
 
 function base64(samples) {
@@ -111,9 +118,9 @@ function answered() {
   clock.textContent = `${answer.seconds.toFixed(1)} s`;
   if (answer.last) {
     become(null);
-    if (!answer.text) say("No words were heard.");
+    if (!answer.text) say("No words were recognized.");
   } else {
-    pass(now);
+    send(now);
   }
 }
 
@@ -121,7 +128,7 @@ function end(now) {
   now.ending = true;
   close(now);
   become(now); // until the last piece has been answered
-  pass(now);
+  send(now);
 }
 
 function fail(now, sentence) {

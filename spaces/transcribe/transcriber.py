@@ -20,8 +20,8 @@ from sound import SoundError, is_silent, read_sound, readable
 from uploads import Uploads
 
 MAX_FILES = 20
-# live.js sends at most ten seconds at a time.
-MAX_PIECE_SAMPLES = 10 * HIGHEST_RATE
+# live.js sends at most four seconds at a time.
+MAX_PIECE_SAMPLES = 4 * HIGHEST_RATE
 WRITERS: dict[str, Callable[[Sequence[Word]], str]] = {
     "txt": lambda words: " ".join(word.text for word in words) + "\n",
     "srt": lambda words: to_srt(make_cues(words)),
@@ -60,6 +60,18 @@ class Transcriber:
             silent = is_silent(samples)
             answer["note"] = "The recording is silent: check the microphone." if silent else "No words were recognized."
         return answer
+
+    def table(self, sounds: list[str] | None, language_model: bool) -> dict[str, Any]:
+        """What the page shows of several uploads."""
+        rows = [
+            [
+                answer["file"],
+                f"{answer['duration']:.1f} s" if "duration" in answer else "",
+                answer.get("error", answer.get("text", "")),
+            ]
+            for answer in self.transcribe_files(sounds or [], language_model)
+        ]
+        return {"headers": ["file", "length", "text"], "rows": rows}
 
     def listen(self, event: object, listener: Listener | None) -> tuple[dict[str, Any], Listener | None]:
         """Transcribe a piece of a live recording.
