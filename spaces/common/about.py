@@ -34,7 +34,7 @@ class About:
         card, corpus = _card(folder), _corpus(folder)
         languages = card.get("language") or corpus.get("languages") or ()
         languages = tuple(map(str, languages if isinstance(languages, list | tuple) else [languages]))
-        name = corpus.get("title") or _measured_on(card) or corpus.get("name")
+        name = settings.corpus or corpus.get("title") or _measured_on(card)
         address = None if settings.is_local else f"https://huggingface.co/{settings.model_id}"
         return cls(settings.model_name, address, str(name) if name else None, languages)
 
@@ -46,10 +46,10 @@ class About:
             does: What the model does, a sentence without its subject and full stop.
         """
         name = escape_markdown(self.name)
-        link = f"[{name}]({self.address})" if self.address else f"**{name}**"
+        subject = f"[{name}]({self.address})" if self.address else f"**{name}**" if title else "This model"
         languages = f" ({escape_markdown(', '.join(self.languages))})" if self.languages else ""
         corpus = f" It was trained on {escape_markdown(self.corpus)}{languages}." if self.corpus else ""
-        return f"# {escape_markdown(title or self.name)}\n{link} {does}.{corpus}"
+        return f"# {escape_markdown(title or self.name)}\n{subject} {does}.{corpus}"
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -38,20 +38,22 @@ def new_uploads(settings: Settings) -> Uploads:
 
 
 def examples(sound: gr.Audio, uploads: Uploads, fits: Callable[[str], bool]) -> None:
-    """Buttons for the sounds that come with the Space, as far as the model can know what is said in them.
+    """Buttons for example sounds: those that were published with the model, or those of the Space that fit the model.
 
     Args:
         sound: The component that a click fills.
         uploads: Where the examples are stored.
-        fits: Whether the model can write the words in the name of an example.
+        fits: Whether the model can write the words that an example of the Space is named by.
     """
-    found = [path for path in sorted((space_folder() / "examples").glob("*.flac")) if fits(path.stem)]
+    published = space_folder() / "model_examples"
+    found = sorted(published.iterdir()) if published.is_dir() else sorted((space_folder() / "examples").glob("*.flac"))
+    found = [path for path in found if published.is_dir() or fits(path.stem)]
     if not found:
         return
-    gr.Markdown("Examples", elem_classes="examples-label")
+    gr.Markdown("Examples")
     with gr.Row(elem_classes="examples"):
         for path in found:
-            button = gr.Button(path.stem, size="sm", min_width=60, scale=0)
+            button = gr.Button(path.stem, size="sm", min_width=0, scale=0)
             stored = uploads.add_example(path)
             button.click(lambda stored=stored: stored, None, sound, api_visibility="private", show_progress="hidden")
 

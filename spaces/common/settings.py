@@ -5,6 +5,7 @@
 | MODEL_ID | a model folder, or a model on the Hub (`owner/name`); without it, the folder `model` beside `app.py` |
 | MODEL_REVISION | the commit of a model on the Hub: its code is run, so a branch, which can move, is refused |
 | TITLE | the title of the page; the name of the model without it |
+| CORPUS | what the model was trained on; without it, what the model's card or recipe says |
 | MAX_SECONDS, MAX_MEGABYTES | the longest sound, and the largest upload |
 | KEEP_SECONDS | uploads are erased after this time, and when their page is closed |
 | CONCURRENCY | how many sounds are processed at a time; the others wait in the queue |
@@ -51,6 +52,7 @@ class Settings:
     model_id: str
     revision: str | None = None
     title: str | None = None
+    corpus: str | None = None
     max_seconds: float = 300.0
     max_megabytes: float = 30.0
     keep_seconds: int = 300
@@ -84,8 +86,9 @@ class Settings:
                     values[name] = 0
                 if not 0 < values[name] < 1e9:
                     raise SettingsError(f"{name.upper()} is {text!r}: give a number above 0.")
-        revision, title = (environment.get(name, "").strip() or None for name in ("MODEL_REVISION", "TITLE"))
-        return cls(model_id, revision, title, **values)
+        names = ("MODEL_REVISION", "TITLE", "CORPUS")
+        texts = [environment.get(name, "").strip() or None for name in names]
+        return cls(model_id, *texts, **values)
 
     def model_folder(self) -> Path:
         """The folder of the model; a model on the Hub is downloaded.

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
+
+from hf_speech.data.corpora import CORPORA, ListedCorpus
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference import load_model
 
@@ -60,6 +63,15 @@ def prepare_demo(
     return spaces_dir() / loaded.task.space / "app.py", variables
 
 
+def _corpus_title(recipe: Path) -> str | None:
+    """The full name of the corpus in a recipe, if this package knows it; a corpus of one's own has it in the recipe."""
+    try:
+        corpus = CORPORA[yaml.safe_load(recipe.read_text(encoding="utf-8"))["corpus"]["name"]]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
+        return None
+    return None if issubclass(corpus, ListedCorpus) else corpus.title
+
+
 def run_demo(
     model: str, *, revision: str | None = None, port: int | None = None, browser: bool = True, mcp: bool = False
 ) -> NoReturn:
@@ -76,6 +88,9 @@ def run_demo(
         HFSpeechError: As `prepare_demo`.
     """
     program, variables = prepare_demo(model, revision=revision)
+    corpus = _corpus_title(Path(variables["MODEL_ID"]) / "recipe.yaml")
+    if corpus is not None:
+        variables.setdefault("CORPUS", corpus)
     command = [sys.executable, "-u", str(program)]  # The address must not wait in a buffer.
     command += ["--open"] if browser else []
     command += ["--mcp"] if mcp else []

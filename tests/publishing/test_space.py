@@ -13,7 +13,7 @@ from hub_server.client import Client, ClientError
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.spaces import check_space
-from hf_speech.publishing.space import parse_variables, secret_values, with_model
+from hf_speech.publishing.space import add_examples, parse_variables, secret_values, with_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = """---
@@ -33,6 +33,8 @@ short_description: What a small model hears
 PUBLISH = """
 from hf_speech.publishing.space import publish_space
 lines = []
+if "examples" in arguments:
+    arguments["examples"] = Path(arguments["examples"])
 done = publish_space(Path(folder), repo, tell=lines.append, **arguments)
 result = {
     "lines": lines, "card": done.card, "tree": done.tree,
@@ -163,6 +165,42 @@ def test_a_dry_run_sends_nothing(hub: HubServer, client: Client, demonstration: 
     assert "app.py" in done["tree"]
     assert "ann/heard" in done["card"]
     assert len([entry for entry in hub.log if entry.method in ("POST", "PUT", "DELETE")]) == before
+
+
+def test_a_space_shows_its_model(hub: HubServer, client: Client, model: str, tmp_path: Path) -> None:
+    """Title, tags and examples are those of the model, and the files that it needs go with it."""
+    card = "---\\npipeline_tag: audio-classification\\ntags: [lstm, dogs]\\n---\\n# Dogs"
+    client.run("api.create_repo('ann/dogs')")
+    client.run(f"api.upload_file(path_or_fileobj=b'{card}', path_in_repo='README.md', repo_id='ann/dogs')")
+    (tmp_path / "sounds").mkdir()
+    example = REPOSITORY / "spaces" / "classify" / "examples" / "two.flac"
+    for name in ("a small dog.flac", "notes.txt"):
+        (tmp_path / "sounds" / name).write_bytes(example.read_bytes())
+    folder = REPOSITORY / "spaces" / "classify"
+    options = {"model": "ann/dogs", "secrets": [], "examples": str(tmp_path / "sounds")}
+    publish(client, folder, "ann/barks", title="Which dog barks?", **options)
+    files = hub.files("space", "ann/barks")
+    assert [name for name in files if "examples" in name] == ["model_examples/a small dog.flac"]
+    assert {"serving.py", "page.css", "hf_speech/common/text.py"} <= set(files)
+    front = read_metadata(files["README.md"].decode())
+    assert front["title"] == "Which dog barks?"
+    assert {"lstm", "dogs", "audio-classification", "mcp-server"} <= set(front["tags"])
+    assert "\n# Which dog barks?\n" in files["README.md"].decode()
+    variables = hub.storage.repository("space", "ann/barks").state["variables"]
+    assert variables["TITLE"]["value"] == "Which dog barks?"
+    publish(client, folder, "ann/barks2", model="ann/dogs", secrets=[])
+    assert read_metadata(hub.files("space", "ann/barks2")["README.md"].decode())["title"] == "dogs"
+
+
+def test_examples_are_few_and_short(tmp_path: Path) -> None:
+    (tmp_path / "space" / "examples").mkdir(parents=True)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(PublishError, match="has 0 sounds"):
+        add_examples(tmp_path / "space", tmp_path / "none")
+    (tmp_path / "none" / "a.wav").write_bytes(bytes(2**20 + 1))
+    with pytest.raises(PublishError, match="larger than 1 MB"):
+        add_examples(tmp_path / "space", tmp_path / "none")
+    assert (tmp_path / "space" / "examples").is_dir()
 
 
 @pytest.mark.parametrize("name", ["transcribe", "classify"])

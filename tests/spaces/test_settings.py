@@ -85,7 +85,7 @@ model-index:
         (CARD, "corpus: {name: fsdd}", "Free Spoken Digit Dataset", ("en",)),
         (CARD, "corpus: {name: folder, title: My words}", "My words", ("en",)),
         (None, "corpus: {name: folder, title: My words, languages: [de, fr]}", "My words", ("de", "fr")),
-        (None, "corpus: {name: synthetic}", "synthetic", ()),
+        (None, "corpus: {name: synthetic}", None, ()),
         ("---\nlanguage: [\n---\n", "corpus: [", None, ()),
         ("no metadata", "just a text", None, ()),
         ("---\nmodel-index: 5\nlanguage: 7\n---\n", "corpus: 3", None, ()),
@@ -116,9 +116,10 @@ def test_the_heading_links_a_model_on_the_hub_and_escapes_names(
     about_class = space_module("classify", "about").About
     here = about_class("a*b", None, "<script>alert(1)</script>", ("en", "de"))
     heading = here.heading(None, "names a label")
-    assert heading.startswith("# a\\*b\n**a\\*b** names a label. It was trained on ")
+    assert heading.startswith("# a\\*b\nThis model names a label. It was trained on ")
     assert "<script>" not in heading
     assert heading.endswith("(en, de).")
+    assert here.heading("Digits", "names a label").startswith("# Digits\n**a\\*b** names a label.")
     there = about_class("owner/name", "https://huggingface.co/owner/name")
     assert there.heading("Digits", "names a label") == (
         "# Digits\n[owner/name](https://huggingface.co/owner/name) names a label."

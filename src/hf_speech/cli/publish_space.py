@@ -24,6 +24,12 @@ def publish_space(
     folder: Annotated[Path, typer.Argument(help="A Space, such as spaces/transcribe.", show_default=False)],
     repo_id: RepoIdOption,
     model: Annotated[str, typer.Option("--model", help="OWNER/MODEL, or OWNER/MODEL@REVISION.")],
+    title: Annotated[
+        str | None, typer.Option("--title", help="Title of the Space; by default the model's name.")
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option("--examples", help="Folder of short sounds to show, named by what is heard in them.")
+    ] = None,
     variable: Annotated[list[str] | None, typer.Option("--variable", help="NAME=VALUE; may be repeated.")] = None,
     secret: Annotated[
         list[str] | None, typer.Option("--secret", help="NAME, or NAME=VARIABLE; may be repeated.")
@@ -48,6 +54,8 @@ def publish_space(
         folder,
         repo_id,
         model=model,
+        title=title,
+        examples=examples,
         variables=parse_variables(variable or []),
         secrets=secret or [],
         hardware=hardware,

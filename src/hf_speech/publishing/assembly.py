@@ -29,10 +29,9 @@ def assemble_space(folder: Path, target: Path) -> Path:
         `target`.
     """
     shutil.copytree(folder, target, ignore=shutil.ignore_patterns("__pycache__", ".git"), symlinks=True)
-    common = folder.resolve().parent / COMMON
-    if not (common / "serving.py").is_file():
+    if not shares_common_files(folder):
         return target
-    for path in common.iterdir():
+    for path in (folder.resolve().parent / COMMON).iterdir():
         if path.is_file():
             shutil.copyfile(path, target / path.name)
     wanted = [name for path in sorted(target.glob("*.py")) for name in _imported(path)]
@@ -44,6 +43,11 @@ def assemble_space(folder: Path, target: Path) -> Path:
         else:
             shutil.copyfile(source, copy)
     return target
+
+
+def shares_common_files(folder: Path) -> bool:
+    """Whether a Space is one of this project, which need the files in `spaces/common`."""
+    return (folder.resolve().parent / COMMON / "serving.py").is_file()
 
 
 def needed_modules(wanted: list[str]) -> dict[str, Path | None]:
@@ -88,4 +92,4 @@ def _imported(path: Path) -> Iterator[str]:
                 yield node.module
 
 
-__all__ = ["assemble_space", "needed_modules"]
+__all__ = ["assemble_space", "needed_modules", "shares_common_files"]

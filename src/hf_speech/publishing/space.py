@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,16 +25,25 @@ from typing import Unpack
 from huggingface_hub import HfApi, RepoCard, get_token
 
 from hf_speech.common.hub import Repository
+from hf_speech.common.text import escape_markdown
 from hf_speech.errors import PublishError
-from hf_speech.publishing.assembly import assemble_space
+from hf_speech.publishing.assembly import assemble_space, shares_common_files
 from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.upload import CARD
-from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_state
+from hf_speech.publishing.delivery import (
+    PublishOptions,
+    PublishResult,
+    deliver,
+    published_card,
+    published_state,
+)
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.staging import stage
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_EXAMPLES, MAX_EXAMPLE_BYTES = 12, 2**20
+EXAMPLE_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 _RUNS = frozenset({"RUNNING", "SLEEPING", "PAUSED", "STOPPED"})
 _FAILED = frozenset({"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR"})
 
@@ -43,18 +53,22 @@ def publish_space(
     repo_id: str,
     *,
     model: str,
+    title: str | None = None,
+    examples: Path | None = None,
     variables: Mapping[str, str] | None = None,
     secrets: Iterable[str] = (),
     hardware: str | None = None,
     wait: float = 0,
     **publish_options: Unpack[PublishOptions],
 ) -> PublishResult:
-    """Publishes a folder as a Space that shows a model.
+    """Publish a folder as a Space that shows a model.
 
     Args:
         folder: The Space: README.md with front matter, a program, requirements.txt.
         repo_id: `NAME/SPACE`.
         model: `NAME/MODEL`, or `NAME/MODEL@REVISION`.
+        title: The title of the Space; for the Spaces of this project the name of the model without it.
+        examples: A folder of short sounds to show in place of the Space's own, named by what is heard in them.
         variables: Further variables of the Space, by name.
         secrets: Names of secrets, as `secret_values` takes them.
         hardware: What the Space is to run on, as the Hub calls it.
@@ -73,8 +87,14 @@ def publish_space(
         return verify_space(snapshot, settings=None if proposed else settings, secrets=values)
 
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
-        card = with_model(folder, settings["MODEL_ID"])
+        name = settings["MODEL_ID"]
+        if shares_common_files(folder):
+            title = title or name.rpartition("/")[2]
+            settings = {"TITLE": title, **settings}
+        card = with_model(folder, name, title, _tags(Repository(name), **publish_options) if title else ())
         folder = assemble_space(folder, Path(temporary) / folder.resolve().name)
+        if examples is not None:
+            add_examples(folder, examples)
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=card)
         check_space(staged.folder)
         done = deliver(
@@ -113,11 +133,17 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def with_model(folder: Path, model: str) -> str:
+def with_model(folder: Path, model: str, title: str | None = None, tags: Iterable[str] = ()) -> str:
     """The README.md of a Space, with the model in its front matter.
 
+    Args:
+        folder: The Space.
+        model: `NAME/MODEL`.
+        title: A new title, for the front matter and the first heading; None for that of the folder.
+        tags: Further tags.
+
     Raises:
-        PublishError: If there is none, or its metadata cannot be read.
+        PublishError: If there is no README.md, or its metadata cannot be read.
     """
     try:
         text = (folder / CARD).read_text(encoding="utf-8")
@@ -125,11 +151,50 @@ def with_model(folder: Path, model: str) -> str:
         raise PublishError(
             f"{folder} has no README.md with the front matter of a Space: give a folder such as spaces/transcribe."
         ) from error
-    if read_metadata(text).get("models") == [model]:
+    metadata = read_metadata(text)
+    tags = list(dict.fromkeys([*(metadata.get("tags") or []), *tags]))
+    if metadata.get("models") == [model] and title is None and tags == (metadata.get("tags") or []):
         return text
     card = RepoCard(text)
     card.data.models = [model]
+    if tags:
+        card.data.tags = tags
+    if title is not None:
+        card.data.title = title
+        card.text = re.sub(r"^# .*$", lambda _: f"# {escape_markdown(title)}", card.text, count=1, flags=re.MULTILINE)
     return str(card)
+
+
+def add_examples(folder: Path, examples: Path) -> None:
+    """Put sounds into a Space that it shows in place of its own examples.
+
+    Args:
+        folder: The Space, about to be published.
+        examples: A folder of sounds.
+
+    Raises:
+        PublishError: If there are no sounds, or too many or too large ones.
+    """
+    sounds = sorted(path for path in examples.glob("*") if path.suffix.lower() in EXAMPLE_SUFFIXES and path.is_file())
+    if not 0 < len(sounds) <= MAX_EXAMPLES:
+        raise PublishError(
+            f"{examples} has {len(sounds)} sounds ({', '.join(EXAMPLE_SUFFIXES)}): give a folder with 1 to "
+            f"{MAX_EXAMPLES} of them."
+        )
+    for sound in sounds:
+        if sound.stat().st_size > MAX_EXAMPLE_BYTES:
+            raise PublishError(f"{sound} is larger than {MAX_EXAMPLE_BYTES // 2**20} MB: take a shorter example.")
+    shutil.rmtree(folder / "examples", ignore_errors=True)
+    (folder / "model_examples").mkdir(exist_ok=True)
+    for sound in sounds:
+        shutil.copyfile(sound, folder / "model_examples" / sound.name)
+
+
+def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> list[str]:
+    """The tags of a model's card, and its task."""
+    card = read_metadata(published_card(repository, published_state(repository, **publish_options)) or "")
+    tags = [str(tag) for tag in [card.get("pipeline_tag"), *(card.get("tags") or [])] if tag]
+    return list(dict.fromkeys(tags))
 
 
 def set_values(
@@ -238,4 +303,4 @@ def parse_variables(assignments: Sequence[str]) -> dict[str, str]:
     return dict(assignment.split("=", 1) for assignment in assignments)
 
 
-__all__ = ["parse_variables", "publish_space", "secret_values", "verify_space", "with_model"]
+__all__ = ["add_examples", "parse_variables", "publish_space", "secret_values", "verify_space", "with_model"]
