@@ -31,6 +31,7 @@ def search(
     """
     from hf_speech.experiments import parse_axis
     from hf_speech.experiments import search as search_values
+    from hf_speech.tasks import metric_named
 
     result = search_values(
         recipe,
@@ -44,5 +45,5 @@ def search(
     )
     echo(f"\n{result.text()}")
     value = result.record.value("test")
-    tested = "" if value is None else f": {value:.2%} {result.metric} on the test split"
+    tested = "" if value is None else f": {metric_named(result.metric).format(value)} {result.metric} on the test split"
     echo(f"\nThe best trial is in {result.run_dir}{tested}. To train it again:\n  {result.record.command}")

@@ -89,6 +89,7 @@ def plot_training_curves(
     metric: str | None = None,
     greater_is_better: bool = True,
     title: str = "Training",
+    unit: str = "%",
 ) -> None:
     """Draws loss, validation metric and learning rate over the epochs.
 
@@ -98,6 +99,7 @@ def plot_training_curves(
         metric: The validation metric to draw; None for the first that was logged.
         greater_is_better: Whether the best epoch, which is marked, is that of the highest value.
         title: What was trained.
+        unit: The unit of the metric; "%" for ratios.
     """
     training = _series(log_history, "loss")
     validation = _series(log_history, "eval_loss")
@@ -122,9 +124,10 @@ def plot_training_curves(
     if len(values):
         panel = next(remaining)
         _line(panel, values, VERMILLION, "validation", marker="o")
-        panel.set_ylabel(f"Validation {metric.replace('_', ' ')} (%)")
-        panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        _mark_best(panel, values, greater_is_better)
+        panel.set_ylabel(f"Validation {metric.replace('_', ' ')} ({unit})")
+        if unit == "%":
+            panel.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+        _mark_best(panel, values, greater_is_better, "{:.2%}" if unit == "%" else f"{{:.3g}} {unit}")
     if len(rate):
         panel = next(remaining)
         _line(panel, rate, FAINT, "learning rate")
@@ -175,7 +178,7 @@ def _line(axes: Axes, points: np.ndarray, color: str, label: str, marker: str = 
         axes.plot(points[:, 0], points[:, 1], color=color, label=label, marker=marker, markersize=3.5, linewidth=1.6)
 
 
-def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool) -> None:
+def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool, template: str) -> None:
     """Writes the best value beside its epoch; of equals the first, which is the one Trainer keeps."""
     best = points[points[:, 1].argmax() if greater_is_better else points[:, 1].argmin()]
     axes.plot(*best, marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
@@ -183,7 +186,7 @@ def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool) -> None:
     early = best[0] < np.mean(axes.get_xlim())
     # The corner that a curve on its way to its best value does not cross.
     axes.annotate(
-        f"best: {best[1]:.2%} in epoch {best[0]:g}",
+        f"best: {template.format(best[1])} in epoch {best[0]:g}",
         (best[0], 0.06 if greater_is_better else 0.94),
         xycoords=("data", "axes fraction"),
         xytext=(6 if early else -6, 0),

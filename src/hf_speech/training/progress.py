@@ -12,6 +12,8 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
 
+from hf_speech.tasks import metric_named
+
 # Seconds between two lines about steps where there is no bar.
 SECONDS_BETWEEN_LINES = 60.0
 
@@ -103,7 +105,9 @@ class ProgressReporter(ProgressCallback):
         if "eval_loss" in logs:
             line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
             value = logs.get(f"eval_{self.metric}")
-            self._write(line if value is None else f"{line}   {self.metric} {value:7.2%}")
+            self._write(
+                line if value is None else f"{line}   {self.metric} {metric_named(self.metric).format(value):>7}"
+            )
 
     def _write(self, line: str) -> None:
         self._last_line = time.monotonic()

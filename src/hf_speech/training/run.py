@@ -179,7 +179,8 @@ def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) 
     write_json(run_dir / "training.json", history)
     task, chosen_by = recipe.task, str(recipe.training.metric_for_best_model).removeprefix("eval_")
     metric = chosen_by if chosen_by in task.metrics else task.best_metric
-    plot_training_curves(history["log"], run_dir / "curves.png", metric, task.greater_is_better)
+    unit = task.metrics[metric].unit
+    plot_training_curves(history["log"], run_dir / "curves.png", metric, task.greater_is_better, unit=unit)
     run_folder.share(run_dir)
 
 
