@@ -1,10 +1,10 @@
-"""What all errors about wrong names end with."""
+"""How errors about wrong names end."""
 
 from __future__ import annotations
 
 import pytest
 
-from hf_speech.errors import MOST_LISTED, nearest
+from hf_speech.errors import MAX_LISTED, nearest
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ def test_the_nearest_name_is_named_whatever_its_section(name: str, end: str) -> 
 
 
 def test_many_names_are_not_listed() -> None:
-    many = [f"name{index}" for index in range(MOST_LISTED + 1)]
+    many = [f"name{index}" for index in range(MAX_LISTED + 1)]
     assert nearest("xyz", many) == "there are 31, and none is like it."
-    assert nearest("xyz", many[1:]).count("name") == MOST_LISTED
+    assert nearest("xyz", many[1:]).count("name") == MAX_LISTED

@@ -1,8 +1,8 @@
-"""Errors that speak the user's language: one sentence that names the thing and the remedy.
+"""Errors that a user can remedy: one sentence that names the thing and the remedy.
 
-Everything a user can cause is an `HFSpeechError`; the command line prints its sentence without a traceback, and any
-other exception is a bug of ours. They are `ValueError`s, so that code written against the standard library catches
-them too. The code under `models/` travels to the Hub without this file and raises plain `ValueError`s.
+The command line prints the sentence without a traceback; any other exception is a bug. All of them are kinds of
+`ValueError`, so that code written for the standard library catches them. The remote code in `models` does without this
+file and raises `ValueError` itself.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-# So many names are listed where none of them is like the one that was given.
-MOST_LISTED = 30
+MAX_LISTED = 30
+"""If more names are known than this, and none is similar, they are counted instead of listed."""
 
 
 class HFSpeechError(ValueError):
-    """The base of all errors a user can cause and remedy.
+    """The base of all errors that a user can cause and remedy.
 
     Attributes:
         exit_status: Exit status of the command line.
@@ -25,11 +25,11 @@ class HFSpeechError(ValueError):
 
 
 class AudioError(HFSpeechError):
-    """A sound that cannot be read or used: missing, empty, truncated, not a sound file, not finite."""
+    """A recording that cannot be used: missing, empty, truncated, not a sound file, or not finite."""
 
 
 class CorpusError(HFSpeechError):
-    """A corpus that cannot be used: not on disk, in another layout, without a column or with bad rows."""
+    """A corpus that cannot be used: not on disk, in another layout, without a column, or with bad rows."""
 
 
 class RecipeError(HFSpeechError):
@@ -37,29 +37,29 @@ class RecipeError(HFSpeechError):
 
 
 class TrainingError(HFSpeechError):
-    """A training that cannot go on: no whole checkpoint, a loss that is no number, a full disk."""
+    """A training that cannot continue: no complete checkpoint, a loss that is not finite, a full disk."""
 
 
 class PreemptedError(TrainingError):
-    """A training that was ended by a signal, and goes on when the same command is run again with `--resume`."""
+    """A training that a signal stopped, and that continues when the command is run again with `--resume`."""
 
     exit_status = 75  # EX_TEMPFAIL
 
 
 class ModelError(HFSpeechError):
-    """A model folder or Hub id that cannot be loaded, or a model asked for what it cannot do."""
+    """A model that cannot be loaded, or that cannot do what was asked of it."""
 
 
 class PublishError(HFSpeechError):
-    """What must not or cannot be published: a secret, a pickle, a figure without its file, a Hub that refuses."""
+    """What must not or cannot be published: a secret, a pickle, a number without evidence, a Hub that refuses."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error's sentence about a wrong name: the nearest right one, or all of them if they are few.
+    """The end of a sentence about a wrong name: the most similar known name, or all of them if they are few.
 
     Args:
-        name: What was given; with dots, it may be right but for its section.
-        known: The right names.
+        name: The wrong name; if it has dots, only its section may be wrong.
+        known: The known names.
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
@@ -68,4 +68,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
         close = [last_parts[part] for part in difflib.get_close_matches(name.rpartition(".")[2], last_parts, n=1)]
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"there are {', '.join(names) if len(names) <= MOST_LISTED else f'{len(names)}, and none is like it'}."
+    return f"there are {', '.join(names) if len(names) <= MAX_LISTED else f'{len(names)}, and none is like it'}."
