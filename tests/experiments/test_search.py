@@ -8,11 +8,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from transformers.trainer_callback import TrainerControl, TrainerState
 
 from hf_speech.cli.app import main
-from hf_speech.errors import RecipeError
+from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.experiments import parse_axis, read_run, search
+from hf_speech.experiments.search import _Reporter
 from hf_speech.training import run as training_run
+from hf_speech.training.run_folder import locked
 
 optuna = pytest.importorskip("optuna")
 
@@ -176,3 +179,60 @@ def test_from_the_command_line(
     assert "validation accuracy (%)" in printed
     assert f"The best trial is in {searched / 'trial-00'}" in printed
     assert "on the test split. To train it again:\n  hf-speech train" in printed
+
+
+def test_trials_of_another_recipe_are_not_put_into_one_table(searched: Path, tones_recipe: Path) -> None:
+    words = [*QUICK, "--training.weight_decay", "0.5", "--model.dropout", "0.3"]
+    with pytest.raises(
+        RecipeError, match=r"model\.dropout is 0\.0 there and 0\.3 here; training\.weight_decay is 0\.01"
+    ):
+        search(str(tones_recipe), AXES, words, trials=4, output_dir=searched)
+    assert not (searched / "trial-003").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_search_killed_while_it_wrote_its_journal_goes_on(
+    searched: Path, tones_recipe: Path, tmp_path: Path, trained: list[str], cut: int
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(searched, folder)
+    (folder / "study.log").write_bytes((folder / "study.log").read_bytes()[:-cut])
+    (folder / "study.log.lock").symlink_to("study.log")  # The lock of Optuna, left behind.
+    result = search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=folder)
+    assert [trial["outcome"] for trial in result.trials] == ["complete"] * 3
+    assert trained == []
+
+
+def test_a_damaged_journal_is_named(searched: Path, tones_recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(searched, folder)
+    lines = (folder / "study.log").read_text().splitlines(keepends=True)
+    (folder / "study.log").write_text("".join([*lines[:2], "{oops\n", *lines[2:]]))
+    with pytest.raises(RecipeError, match=r"Line 3 of .*study\.log is damaged"):
+        search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=folder)
+
+
+def test_two_searches_in_one_folder_are_noticed(searched: Path, tones_recipe: Path) -> None:
+    with locked(searched), pytest.raises(TrainingError, match="Another training is running"):
+        search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=searched)
+
+
+def test_a_trial_reports_its_metric_by_the_number_of_the_epoch() -> None:
+    class Trial:
+        def __init__(self) -> None:
+            self.reported: dict[int, float] = {}
+
+        def report(self, value: float, step: int) -> None:
+            self.reported[step] = value
+
+        def should_prune(self) -> bool:
+            return len(self.reported) == 3
+
+    trial, control = Trial(), TrainerControl()
+    reporter = _Reporter(trial, "accuracy")
+    for epoch, value in ((None, 0.1), (0.9999, 0.2), (2.0001, 0.3)):
+        reporter.on_evaluate(None, TrainerState(epoch=epoch), control, {"eval_accuracy": value})
+    reporter.on_evaluate(None, TrainerState(epoch=3.0), control, {"eval_loss": 1.0})
+    assert trial.reported == {0: 0.1, 1: 0.2, 2: 0.3}
+    assert reporter.pruned
+    assert control.should_training_stop

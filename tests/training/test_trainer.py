@@ -3,11 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from transformers import TrainingArguments
+from transformers.trainer_callback import TrainerControl, TrainerState
 
 from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
-from hf_speech.training.trainer import SpeechTrainer
+from hf_speech.training.trainer import EpochBegin, SpeechTrainer
 
 LENGTHS = np.random.default_rng(0).uniform(0.3, 3.0, 203)
 
@@ -114,3 +116,24 @@ def test_batches_of_seconds_leave_evaluation_even(tmp_path: Path) -> None:
     )
     assert len(list(trainer.get_train_dataloader().batch_sampler)) == 3
     assert trainer.accelerator.even_batches
+
+
+@pytest.mark.parametrize(
+    ("epoch", "number"), [(None, 0), (0.0, 0), (0.99, 0), (1.0, 1), (2.9999999999, 3), (3.5, 3), (0.5, 0)]
+)
+def test_the_number_of_the_epoch_that_begins(epoch: float | None, number: int) -> None:
+    numbers: list[int] = []
+    EpochBegin(numbers.append).on_epoch_begin(None, TrainerState(epoch=epoch), TrainerControl())
+    assert numbers == [number]
+
+
+def test_the_incomplete_batch_holds_utterances_of_any_length() -> None:
+    ranks = np.argsort(np.argsort(LENGTHS)) / len(LENGTHS)
+    sampler = LengthBatchSampler(LENGTHS, 16)
+    means = []
+    for epoch in range(100):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert sorted(order) == list(range(203))
+        means.append(ranks[order[-(203 % 16) :]].mean())
+    assert np.mean(means) == pytest.approx(0.5, abs=0.05)

@@ -6,10 +6,10 @@ it has been typed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hf_speech.common.files import write_json
 from hf_speech.errors import RecipeError
 from hf_speech.experiments.page import write_page
 from hf_speech.experiments.published import EXPERIMENTS
@@ -38,8 +38,7 @@ def run_experiments(names: Sequence[str], place: Place, page: Path, report: Call
         done = " (already there)" if item.is_done(place) else f" (about {item.minutes:.0f} minutes)"
         report(f"[{count}/{len(items)}] {item.name}: {item.what}{done}")
         record = {"name": item.name, **place.without_folders(item.run(place))}
-        file = place.records / f"{item.name}.json"
-        file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(place.records / f"{item.name}.json", record, indent=1)
         write_page(page, place.records)
     return [item.name for item in items]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.files import write_text
 from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.experiments.runs import RunRecord, finish_run
 from hf_speech.experiments.variants import Axis, Variant, variants_of
@@ -97,7 +98,7 @@ class Comparison:
         files = []
         for suffix, content in contents.items():
             files.append(folder / f"comparison.{suffix}")
-            files[-1].write_text(content, encoding="utf-8")
+            write_text(files[-1], content)
         return files
 
     def to_dict(self) -> dict[str, Any]:

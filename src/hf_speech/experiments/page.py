@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.files import write_text
 from hf_speech.common.tables import format_markdown
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments.compare import Comparison, percent
@@ -26,7 +27,7 @@ NOT_YET = "not run yet"
 
 def write_page(page: Path, records: Path) -> None:
     """Writes the page of all records in a folder."""
-    page.write_text(render(records), encoding="utf-8")
+    write_text(page, render(records))
 
 
 def render(records: Path) -> str:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import TrainerCallback
 
 from hf_speech.errors import ModelError, RecipeError
 from hf_speech.tasks import get_task
-from hf_speech.training import Recipe, load_recipe, train
+from hf_speech.training import Recipe, train
+from hf_speech.training.checkpoints import find_fault, list_checkpoints
+from hf_speech.training.run_folder import differing_keys
 
 SPLITS = ("validation", "test")
 READABLE = ("train", *SPLITS)
@@ -126,7 +127,7 @@ def finish_run(
     if written.is_file():
         _check_same(recipe, written)
     if not is_finished(run_dir, splits):
-        resume = any((run_dir / "checkpoints").glob("checkpoint-*/trainer_state.json"))
+        resume = any(find_fault(checkpoint) is None for checkpoint in list_checkpoints(run_dir))
         train(
             recipe,
             run_dir,
@@ -150,23 +151,13 @@ def is_finished(run_dir: Path, splits: Sequence[str] = SPLITS) -> bool:
 
 
 def _check_same(recipe: Recipe, written: Path) -> None:
-    """Refuses to take a run of another recipe for this one's."""
-    here = _flat(yaml.safe_load(recipe.to_yaml()))
-    # Resolved again: an option that has come since had its default in a run that knew nothing of it.
-    there = _flat(yaml.safe_load(load_recipe(written).to_yaml()))
-    for key in sorted(here | there):
-        if here.get(key) != there.get(key):
-            raise RecipeError(
-                f"{written.parent} was made by another recipe ({key} is {there.get(key)!r} there and {here.get(key)!r} "
-                "here): remove it, or give another --output_dir."
-            )
+    """Refuses a run of another recipe.
 
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": content for inner, content in value.items()}
-        else:
-            flat[key] = value
-    return flat
+    Raises:
+        RecipeError: Naming the first key that differs.
+    """
+    for key, (there, here) in differing_keys(recipe, written).items():
+        raise RecipeError(
+            f"{written.parent} was made by another recipe ({key} is {there!r} there and {here!r} here): remove it, or "
+            "give another --output_dir."
+        )

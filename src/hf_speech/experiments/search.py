@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,16 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.files import write_bytes, write_json, write_text
 from hf_speech.common.tables import format_csv, format_markdown, format_text
-from hf_speech.errors import HFSpeechError, RecipeError
+from hf_speech.errors import HFSpeechError, PreemptedError, RecipeError
 from hf_speech.evaluation import evaluate_model
 from hf_speech.experiments.compare import percent
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
 from hf_speech.experiments.variants import Axis, overrides_of, parse_range
 from hf_speech.inference import load_model
 from hf_speech.tasks import Task
-from hf_speech.training import load_recipe
+from hf_speech.training import Recipe, load_recipe, run_folder
 from hf_speech.training.building import make_feature_extractor
 
 JOURNAL = "study.log"
@@ -85,9 +86,9 @@ class SearchResult:
         """Writes search.csv, search.md and search.json."""
         rows = [[t["number"], *t["settings"].values(), t["outcome"], t["value"]] for t in self.trials]
         head = ["trial", *self.trials[0]["settings"], "outcome", f"validation_{self.metric}"]
-        (folder / "search.csv").write_text(format_csv(head, rows), encoding="utf-8")
-        (folder / "search.md").write_text(self.markdown(), encoding="utf-8")
-        (folder / "search.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_text(folder / "search.csv", format_csv(head, rows))
+        write_text(folder / "search.md", self.markdown())
+        write_json(folder / "search.json", self.to_dict())
 
 
 def search(
@@ -117,7 +118,8 @@ def search(
         All trials and the best one, whose table has been written too.
 
     Raises:
-        RecipeError: If Optuna is not installed, a key is wrong, or no trial could be trained.
+        RecipeError: If Optuna is not installed, a key is wrong, the folder has trials of another recipe, or no trial
+            could be trained.
     """
     optuna = _import_optuna()
     space = {axis.keys[0]: _distribution(optuna, axis) for axis in axes}
@@ -130,17 +132,50 @@ def search(
             "--validation_fraction 0.1."
         )
     folder = output_dir or Path("runs") / f"search-{first.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    study = _open_study(optuna, folder, first.task, seed)
-    if study.trials and study.trials[0].distributions != space:
-        raise RecipeError(f"{folder} has a search over something else: remove it, or give another --output_dir.")
+    with run_folder.locked(folder):
+        study = _open_study(optuna, folder, first.task, seed)
+        if study.trials and study.trials[0].distributions != space:
+            raise RecipeError(f"{folder} has a search over something else: remove it, or give another --output_dir.")
+        _check_same_recipe(first, folder, space)
+        _run_trials(optuna, study, space, recipe, overrides, trials, folder, first.task, prune)
+        result = _conclude(optuna, study, folder, first.task, command)
+        result.save(folder)
+    return result
+
+
+def _check_same_recipe(recipe: Recipe, folder: Path, searched: Collection[str]) -> None:
+    """Refuses to compare trials of different recipes in one table.
+
+    Raises:
+        RecipeError: Naming the keys in which the trials in the folder differ from this recipe.
+    """
+    for written in sorted(folder.glob("trial-*/recipe.yaml"))[:1]:
+        differing = run_folder.differing_keys(recipe, written)
+        kept = {key: values for key, values in differing.items() if key not in searched and key != "name"}
+        if kept:
+            listed = "; ".join(f"{key} is {there!r} there and {here!r} here" for key, (there, here) in kept.items())
+            raise RecipeError(f"{folder} has trials of another recipe ({listed}): give another --output_dir.")
+
+
+def _run_trials(
+    optuna: Any,
+    study: Any,
+    space: dict[str, Any],
+    recipe: str,
+    overrides: Sequence[str],
+    trials: int,
+    folder: Path,
+    task: Task,
+    prune: bool,
+) -> None:
+    """Runs the trials that are missing, those that were interrupted first."""
 
     def run(trial: Any) -> None:
         settings = {key: str(value) for key, value in trial.params.items()}
         run_dir = _folder(folder, trial.number)
         print(f"[{trial.number + 1}/{trials}] {', '.join(f'{key}={value}' for key, value in settings.items())}")
         words = [recipe, *overrides, *overrides_of(settings)]
-        callback = _Reporter(trial, first.task.best_metric)
+        callback = _Reporter(trial, task.best_metric)
         try:
             resolved = load_recipe(recipe, words[1:])
             record = finish_run(
@@ -150,6 +185,8 @@ def search(
                 splits=["validation"],
                 callbacks=[callback] if prune else [],
             )
+        except PreemptedError:
+            raise  # The trial goes on when the search does.
         except HFSpeechError as error:
             print(f"Trial {trial.number} failed: {error}")
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -163,9 +200,16 @@ def search(
         run(optuna.trial.Trial(study, frozen._trial_id))
     while len(study.trials) < trials:
         run(study.ask(space))
-    result = _conclude(optuna, study, folder, first.task, command)
-    result.save(folder)
-    return result
+
+
+class _NoLock:
+    """In place of Optuna's lock of the journal, which outlives a process that is killed: the folder is locked."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
 
 
 class _Reporter(TrainerCallback):
@@ -224,8 +268,15 @@ def _an_example(axis: Axis) -> str:
 
 
 def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
-    """The study of the folder's journal, or a new one."""
-    backend = optuna.storages.journal.JournalFileBackend(str(folder / JOURNAL))
+    """The study of the folder's journal, or a new one.
+
+    Raises:
+        RecipeError: If the journal is damaged.
+    """
+    journal = folder / JOURNAL
+    _repair(journal)
+
+    backend = optuna.storages.journal.JournalFileBackend(str(journal), lock_obj=_NoLock())
     study = optuna.create_study(
         study_name="search",
         storage=optuna.storages.JournalStorage(backend),
@@ -236,6 +287,28 @@ def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
     # Going on with the same seed would propose what has been tried already.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
+
+
+def _repair(journal: Path) -> None:
+    """Cuts off a last line that was not written to its end, as when the search was killed.
+
+    Raises:
+        RecipeError: If another line is damaged.
+    """
+    if not journal.is_file():
+        return
+    content = journal.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            json.loads(line)
+        except ValueError as error:
+            raise RecipeError(
+                f"Line {number} of {journal} is damaged: remove the folder, or give another --output_dir."
+            ) from error
+    if complete != content:
+        print(f"The last line of {journal} is not complete: it is removed.")
+        write_bytes(journal, complete)
 
 
 def _conclude(optuna: Any, study: Any, folder: Path, task: Task, command: str) -> SearchResult:
