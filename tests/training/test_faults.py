@@ -1,23 +1,37 @@
-"""What was killed, and when: the next `--resume` ends with the weights of a training that nothing happened to."""
+"""Whatever was killed, and when: the next `--resume` trains as if nothing had happened.
+
+Compared are the weights of the last checkpoint and all logged losses, not the model that is kept in the end: the best
+checkpoint may have been written before the kill, and would look the same however the training went on. That the
+comparison finds every kind of wrong resume is shown by sabotaging it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.training.launching import launch_two
+from transformers import TrainerCallback
 
+from hf_speech.data.augmentation import Augmentation
 from hf_speech.errors import TrainingError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.averaging import WEIGHTS_FILE
-from hf_speech.training.checkpoints import find_fault
+from hf_speech.training.checkpoints import find_fault, list_checkpoints
+from hf_speech.training.samplers import LengthBatchSampler
+from hf_speech.training.trainer import SpeechTrainer
 
 DRIVER = Path(__file__).with_name("faults_driver.py")
 MOMENTS = (
@@ -29,6 +43,22 @@ MOMENTS = (
     "at the end, writing the model",
     "at the end, evaluating",
 )
+# Dropout, augmentation and momenta, so that a resume that loses one of them shows.
+SENSITIVE = ("--model.dropout", "0.2", "--augmentation.gain", "[-6, 6]", "--training.logging_steps", "1")
+
+
+@pytest.fixture(scope="module")
+def sensitive_recipe(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe whose weights depend on everything that a resume has to restore."""
+    path = tmp_path_factory.mktemp("sensitive") / "sensitive.yaml"
+    path.write_text(load_recipe(tones_recipe, SENSITIVE).to_yaml())
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole_run(sensitive_recipe: Path) -> Path:
+    """The run folder of a training that nothing happened to; tests only read it."""
+    return train(load_recipe(sensitive_recipe), sensitive_recipe.parent / "whole").run_dir
 
 
 def same(one: Path, two: Path) -> bool:
@@ -36,25 +66,166 @@ def same(one: Path, two: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+def losses(run: Path) -> list[tuple[int, float, float]]:
+    """Step, loss and gradient norm of every step that the last checkpoint knows of."""
+    state = json.loads((list_checkpoints(run)[0] / "trainer_state.json").read_text())
+    return [(entry["step"], entry["loss"], entry["grad_norm"]) for entry in state["log_history"] if "loss" in entry]
+
+
+def trained_alike(run: Path, other: Path) -> bool:
+    """Whether two runs ended with the same weights and had the same losses, step by step."""
+    last, other_last = list_checkpoints(run)[0], list_checkpoints(other)[0]
+    return last.name == other_last.name and same(last, other_last) and losses(run) == losses(other)
+
+
+def kill(recipe: Path, run: Path, moment: str) -> None:
+    """Trains in another process, which is killed at a moment."""
+    command = [sys.executable, str(DRIVER), str(recipe), str(run), moment]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_and_resumed_is_as_if_nothing_had_happened(
-    moment: str, tones_run: Path, tones_recipe: Path, tmp_path: Path
+    moment: str, whole_run: Path, sensitive_recipe: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(DRIVER), str(tones_recipe), str(tmp_path / "run"), moment]
-    killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    train(load_recipe(tones_recipe), tmp_path / "run", resume=True)
-    assert same(tmp_path / "run", tones_run)
+    run = tmp_path / "run"
+    kill(sensitive_recipe, run, moment)
+    train(load_recipe(sensitive_recipe), run, resume=True)
+    assert trained_alike(run, whole_run)
+    assert same(run, whole_run)
     for split in ("validation", "test"):
-        assert (tmp_path / "run" / "evaluation" / f"{split}.json").is_file()
+        assert (run / "evaluation" / f"{split}.json").is_file()
+
+
+@pytest.mark.slow
+def test_forty_of_forty_kills_at_random_steps_are_resumed_exactly(
+    whole_run: Path, sensitive_recipe: Path, tmp_path: Path
+) -> None:
+    """Each kill is in a process of its own; checkpoints are written in the middle of epochs, too."""
+    words = ["--training.eval_steps", "3", "--training.save_total_limit", "3"]
+    recipe = sensitive_recipe.with_name("by-steps.yaml")
+    recipe.write_text(load_recipe(sensitive_recipe, words).to_yaml())
+    whole = train(load_recipe(recipe), tmp_path / "whole", splits=()).run_dir
+    steps = losses(whole)[-1][0]
+    draw = random.Random(0)
+    for number in range(40):
+        run = tmp_path / f"run-{number}"
+        kill(recipe, run, f"in step {draw.randrange(4, steps + 1)}")
+        train(load_recipe(recipe), run, resume=True, splits=())
+        assert trained_alike(run, whole), f"kill {number}"
+        shutil.rmtree(run)
+
+
+# Each spoils one thing of a resumed training.
+def spoil_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = SpeechTrainer._load_rng_state
+
+    def other(self: Any, checkpoint: str | None) -> None:
+        load(self, checkpoint)
+        torch.manual_seed(4711)
+
+    monkeypatch.setattr(SpeechTrainer, "_load_rng_state", other)
+
+
+def spoil_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_begin(monkeypatch, lambda model, optimizer: set_dropout(model, 0.5))
+
+
+def spoil_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def triple(model: Any, optimizer: Any) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] *= 3
+            group["initial_lr"] *= 3
+
+    at_begin(monkeypatch, triple)
+
+
+def spoil_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = LengthBatchSampler.__init__
+    monkeypatch.setattr(
+        LengthBatchSampler, "__init__", lambda self, lengths, size, seed=0: original(self, lengths, size, seed + 1)
+    )
+
+
+def spoil_augmentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    vary = Augmentation.__call__
+
+    def other(self: Any, samples: np.ndarray, rate: int, rng: np.random.Generator, *args: Any) -> np.ndarray:
+        rng.random()
+        return vary(self, samples, rate, rng, *args)
+
+    monkeypatch.setattr(Augmentation, "__call__", other)
+
+
+def spoil_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_begin(monkeypatch, lambda model, optimizer: optimizer.state.clear())
+
+
+def set_dropout(model: torch.nn.Module, rate: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = rate
+
+
+def at_begin(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Any, Any], Any]) -> None:
+    """Spoils a training when it begins."""
+
+    class Spoiler(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            optimizer = kwargs["optimizer"]
+            spoil(kwargs["model"], getattr(optimizer, "optimizer", optimizer))
+
+    init = SpeechTrainer.__init__
+
+    def with_spoiler(self: Any, **kwargs: Any) -> None:
+        init(self, **kwargs)
+        self.add_callback(Spoiler())
+
+    monkeypatch.setattr(SpeechTrainer, "__init__", with_spoiler)
+
+
+SABOTAGES = [spoil_seed, spoil_dropout, spoil_rate, spoil_order, spoil_augmentation, spoil_optimizer]
+
+
+def interrupted(run: Path, folder: Path) -> Path:
+    """A copy of a run that ends with its last checkpoint but one."""
+    shutil.copytree(run, folder)
+    newest = list_checkpoints(folder)[0]
+    assert len(list_checkpoints(folder)) > 1
+    shutil.rmtree(newest)
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def test_an_interrupted_training_is_resumed_exactly(whole_run: Path, sensitive_recipe: Path, tmp_path: Path) -> None:
+    run = interrupted(whole_run, tmp_path / "run")
+    train(load_recipe(sensitive_recipe), run, resume=True, splits=())
+    assert trained_alike(run, whole_run)
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES)
+def test_the_comparison_finds_every_sabotage_of_a_resume(
+    sabotage: Callable[[pytest.MonkeyPatch], None],
+    whole_run: Path,
+    sensitive_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = interrupted(whole_run, tmp_path / "run")
+    sabotage(monkeypatch)
+    train(load_recipe(sensitive_recipe), run, resume=True, splits=())
+    assert not trained_alike(run, whole_run)
 
 
 @pytest.fixture(scope="module")
-def run_of_two(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_of_two(sensitive_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of two processes that nothing happens to."""
     folder = tmp_path_factory.mktemp("two") / "run"
-    done = launch_two(DRIVER, str(tones_recipe), str(folder), "never")
+    done = launch_two(DRIVER, str(sensitive_recipe), str(folder), "never")
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -63,17 +234,19 @@ def run_of_two(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("rank", ["0", "1"])
 @pytest.mark.parametrize("moment", ["in a step", "in an evaluation"])
 def test_when_one_of_two_processes_is_killed_the_other_ends_too_and_both_can_go_on(
-    rank: str, moment: str, run_of_two: Path, tones_recipe: Path, tmp_path: Path
+    rank: str, moment: str, run_of_two: Path, sensitive_recipe: Path, tmp_path: Path
 ) -> None:
-    killed = launch_two(DRIVER, str(tones_recipe), str(tmp_path / "run"), moment, rank)
+    run = tmp_path / "run"
+    killed = launch_two(DRIVER, str(sensitive_recipe), str(run), moment, rank)
     assert killed.returncode != 0
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    resumed = launch_two(DRIVER, str(tones_recipe), str(tmp_path / "run"), "never", "--resume")
+    assert not (run / "model.safetensors").exists()
+    resumed = launch_two(DRIVER, str(sensitive_recipe), str(run), "never", "--resume")
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     assert "Resuming from" in resumed.stdout
-    first, second = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", run_of_two))
+    first, second = (load_file(list_checkpoints(folder)[0] / "model.safetensors") for folder in (run, run_of_two))
     for name, weight in first.items():
         torch.testing.assert_close(weight, second[name], atol=1e-6, rtol=1e-5)
+    assert np.array(losses(run)) == pytest.approx(np.array(losses(run_of_two)), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -95,7 +268,7 @@ def test_a_full_disk_is_one_sentence_and_training_goes_on_when_there_is_room(
             train(load_recipe(tones_recipe), disk / "run")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         # The disk may have been full before the first checkpoint was whole.
-        whole = any(find_fault(path) is None for path in (disk / "run" / "checkpoints").glob("checkpoint-*"))
+        whole = any(find_fault(path) is None for path in list_checkpoints(disk / "run"))
         run = train(load_recipe(tones_recipe), disk / "run", resume=whole, overwrite=not whole).run_dir
         assert same(run, tones_run)
     finally:
@@ -106,7 +279,6 @@ def test_a_checkpoint_without_the_weights_that_wait_is_not_whole(tones_recipe: P
     words = ["--training.weight_averaging", "0.9", "--training.load_best_model_at_end", "false"]
     whole = train(load_recipe(tones_recipe, words), tmp_path / "whole").run_dir
     shutil.copytree(whole, tmp_path / "cut")
-    last = max((tmp_path / "cut" / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
-    (last / WEIGHTS_FILE).unlink()
+    (list_checkpoints(tmp_path / "cut")[0] / WEIGHTS_FILE).unlink()
     train(load_recipe(tones_recipe, words), tmp_path / "cut", resume=True)
     assert same(tmp_path / "cut", whole)

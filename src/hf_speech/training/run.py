@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from transformers import TrainerCallback, set_seed
 from transformers.utils import logging
 
-from hf_speech.common.files import write_json
+from hf_speech.common.files import FileError, write_json
 from hf_speech.common.plots import plot_training_curves
 from hf_speech.data.inspection import Finding
 from hf_speech.errors import TrainingError
@@ -162,8 +162,9 @@ def _full_disk_explained(run_dir: Path) -> Iterator[None]:
     """Turns what the libraries raise on a full disk into a sentence."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if disk_is_full(error, run_dir):
+    except (OSError, RuntimeError, SafetensorError, FileError) as error:
+        cause = error.__cause__ if isinstance(error, FileError) else None
+        if disk_is_full(cause or error, run_dir):
             raise TrainingError(f"The disk of {run_dir} is full: make room, then go on with --resume.") from error
         raise
 

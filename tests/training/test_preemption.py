@@ -1,0 +1,170 @@
+"""A signal that announces the end of the job: one checkpoint, status 75, and the same weights after `--resume`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.training.launching import CONFIGURATION, REPOSITORY, launch_command, launch_two
+from transformers import TrainerCallback
+
+from hf_speech.errors import PreemptedError
+from hf_speech.training import load_recipe, train
+from hf_speech.training.checkpoints import find_fault, list_checkpoints
+
+DRIVER = Path(__file__).with_name("faults_driver.py")
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no SIGUSR1")
+
+
+class SignalAt(TrainerCallback):
+    """Sends this process a signal in a step, or in the evaluation after it."""
+
+    def __init__(self, step: int, number: int, moment: str = "on_step_begin") -> None:
+        self.step, self.number = step, number
+        setattr(self, moment, self.send)
+
+    def send(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def last_weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(list_checkpoints(run)[0] / "model.safetensors")
+
+
+def assert_same_training(run: Path, other: Path) -> None:
+    one, two = last_weights(run), last_weights(other)
+    assert list_checkpoints(run)[0].name == list_checkpoints(other)[0].name
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    logs = [json.loads((folder / "training.json").read_text())["log"] for folder in (run, other)]
+    found, expected = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
+    assert found == expected
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with dropout, augmentation and averaged weights, which logs every step."""
+    path = tmp_path_factory.mktemp("preemption") / "recipe.yaml"
+    words = ["--model.dropout", "0.2", "--training.logging_steps", "1", "--training.weight_averaging", "0.9"]
+    path.write_text(load_recipe(tones_recipe, words).to_yaml())
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe_file: Path) -> Path:
+    return train(load_recipe(recipe_file), recipe_file.parent / "whole", splits=()).run_dir
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(("step", "moment"), [(6, "on_step_begin"), (10, "on_prediction_step"), (19, "on_step_begin")])
+def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on_exactly(
+    number: int, step: int, moment: str, recipe_file: Path, whole: Path, tmp_path: Path
+) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(PreemptedError, match=r"Training stopped at step \d+ of 20 because of SIG.*--resume") as caught:
+        train(load_recipe(recipe_file), tmp_path / "run", callbacks=[SignalAt(step, number, moment)])
+    assert caught.value.exit_status == 75
+    assert signal.getsignal(number) == before
+    newest = list_checkpoints(tmp_path / "run")[0]
+    assert newest.name == f"checkpoint-{step + 1 if moment == 'on_step_begin' else step}"
+    assert find_fault(newest) is None
+    train(load_recipe(recipe_file), tmp_path / "run", resume=True, splits=())
+    assert_same_training(tmp_path / "run", whole)
+
+
+def test_a_signal_before_the_first_step_ends_the_program_and_resume_begins_anew(
+    recipe_file: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hf_speech.training import run as training_run
+
+    make_trainer = training_run.make_trainer
+    monkeypatch.setattr(training_run, "make_trainer", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(PreemptedError, match="outside of the training loop"):
+        train(load_recipe(recipe_file), tmp_path / "run")
+    monkeypatch.setattr(training_run, "make_trainer", make_trainer)
+    train(load_recipe(recipe_file), tmp_path / "run", resume=True, splits=())
+    assert_same_training(tmp_path / "run", whole)
+
+
+def run_until_step(command: Sequence[str], run: Path) -> subprocess.Popen[str]:
+    """Starts a training and waits for its first checkpoint."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, start_new_session=True
+    )
+    until = time.monotonic() + 120
+    while not list((run / "checkpoints").glob("checkpoint-*/sha256.json")):
+        assert process.poll() is None, process.communicate()[0][-2000:]
+        assert time.monotonic() < until, "no checkpoint was written"
+        time.sleep(0.02)
+    return process
+
+
+LONG = ("--training.num_train_epochs", "400", "--training.logging_steps", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("group", [False, True])
+def test_the_command_line_ends_with_status_75(number: int, group: bool, tones_recipe: Path, tmp_path: Path) -> None:
+    """A signal to the process, or to it and the processes that load data."""
+    run = tmp_path / "run"
+    words = ["train", str(tones_recipe), "--output_dir", str(run), *LONG, "--training.dataloader_num_workers", "2"]
+    process = run_until_step([sys.executable, "-m", "hf_speech.cli", *words], run)
+    start = time.monotonic()
+    (os.killpg if group else os.kill)(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output[-2000:]
+    assert time.monotonic() - start < 30
+    assert "Traceback" not in output
+    assert find_fault(list_checkpoints(run)[0]) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["launcher", "rank 0", "rank 1"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_two_processes_agree_on_a_step_and_go_on_to_the_same_weights(
+    number: int, to: str, tones_recipe: Path, tmp_path: Path
+) -> None:
+    words = ["--model.dropout", "0.2", "--training.num_train_epochs", "40", "--training.save_total_limit", "99"]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(load_recipe(tones_recipe, words).to_yaml())
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert launch_two(DRIVER, str(recipe), str(whole), "never").returncode == 0
+    options = (*CONFIGURATION, "--main_process_port", "0")
+    process = run_until_step(launch_command(options, DRIVER, str(recipe), str(run), "never"), run)
+    start = time.monotonic()
+    os.kill(process.pid if to == "launcher" else children(process.pid)[int(to[-1])], number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert time.monotonic() - start < 30
+    assert output.count("PreemptedError: Training stopped at step") == 2, output[-3000:]
+    newest = list_checkpoints(run)[0]
+    assert find_fault(newest) is None
+    assert sorted(path.name for path in newest.glob("rng_state*")) == ["rng_state_0.pth", "rng_state_1.pth"]
+    resumed = launch_two(DRIVER, str(recipe), str(run), "never", "--resume")
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    for name, weight in last_weights(run).items():
+        torch.testing.assert_close(weight, last_weights(whole)[name], atol=1e-6, rtol=1e-5)
+
+
+def children(parent: int) -> list[int]:
+    """The processes of a launcher, by rank."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"\nPPid:\t{parent}\n" in (folder / "status").read_text():
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                found[next(int(line[5:]) for line in variables if line.startswith(b"RANK="))] = int(folder.name)
+        except (OSError, StopIteration):
+            continue
+    return [found[rank] for rank in sorted(found)]
