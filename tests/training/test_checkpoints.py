@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from hf_speech.errors import TrainingError
 from hf_speech.training import load_recipe, train
-from hf_speech.training.checkpoints import FILES, disk_is_full, find_checkpoint, find_fault
+from hf_speech.training.checkpoints import FILES, disk_is_full, find_checkpoint, find_fault, write_digests
 
 
 @pytest.fixture
@@ -100,3 +101,76 @@ def test_a_full_disk_is_told_from_other_errors(tmp_path: Path, monkeypatch: pyte
     assert disk_is_full(writer, tmp_path)
     assert disk_is_full(stream, tmp_path)
     assert not disk_is_full(RuntimeError("something else"), tmp_path)
+
+
+def flip(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 0x3F
+    path.write_bytes(content)
+
+
+def add_pickle(checkpoint: Path) -> None:
+    shutil.copy(checkpoint / "optimizer.pt", checkpoint / "scaler.pt")
+
+
+def exchange(checkpoint: Path) -> None:
+    shutil.copy(checkpoints(checkpoint.parent.parent)[0] / "optimizer.pt", checkpoint / "optimizer.pt")
+
+
+def make_folder(checkpoint: Path) -> None:
+    (checkpoint / "config.json").unlink()
+    (checkpoint / "config.json").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        (lambda folder: flip(folder / "model.safetensors", 0.9), "model.safetensors is damaged"),
+        (lambda folder: flip(folder / "model.safetensors", 0.99), "model.safetensors is damaged"),
+        (lambda folder: (folder / "config.json").write_text("null"), "config.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is cut short"),
+        (lambda folder: (folder / "sha256.json").write_text("[]"), "sha256.json cannot be read"),
+        (lambda folder: (folder / "sha256.json").write_text("{"), "sha256.json cannot be read"),
+        (make_folder, "config.json is missing"),
+        (exchange, "optimizer.pt is damaged"),
+        (add_pickle, "scaler.pt does not belong to it"),
+    ],
+)
+def test_damage_is_found(
+    damage: Callable[[Path], object], fault: str, run: Path, tones_run: Path, tones_recipe: Path
+) -> None:
+    *_, before, last = checkpoints(run)
+    damage(last)
+    assert find_fault(last) == fault
+    found = find_checkpoint(run)
+    assert found.folder == before
+    assert fault in found.skipped[0]
+    (run / "model.safetensors").unlink()
+    train(load_recipe(tones_recipe), run, resume=True, splits=())
+    assert find_fault(last) is None
+    one, two = (load_file(folder / "model.safetensors") for folder in (tones_run, run))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_checkpoint_of_version_0_1_has_no_digests_and_is_taken(run: Path) -> None:
+    last = checkpoints(run)[-1]
+    (last / "sha256.json").unlink()
+    assert find_checkpoint(run).folder == last
+
+
+def test_a_damaged_best_checkpoint_is_not_loaded(run: Path, tones_recipe: Path) -> None:
+    last = checkpoints(run)[-1]
+    state = json.loads((last / "trainer_state.json").read_text())
+    best = run / "checkpoints" / Path(state["best_model_checkpoint"]).name
+    state["best_model_checkpoint"] = str(best)
+    (last / "trainer_state.json").write_text(json.dumps(state))
+    write_digests(last)
+    if best == last:
+        shutil.copytree(last, copy := last.with_name("checkpoint-1"))
+        state["best_model_checkpoint"] = str(copy)
+        (last / "trainer_state.json").write_text(json.dumps(state))
+        write_digests(last)
+        best = copy
+    flip(best / "model.safetensors", 0.9)
+    with pytest.raises(TrainingError, match=r"best checkpoint .* is not whole .*load_best_model_at_end false"):
+        train(load_recipe(tones_recipe), run, resume=True)

@@ -59,3 +59,25 @@ def test_but_not_all_of_them(tones_recipe: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(TrainingError, match=r"as in the 9 before: lower training\.learning_rate"):
         train(load_recipe(tones_recipe, words), tmp_path / "run")
     assert len(done) == 11
+
+
+def test_a_step_left_out_leaves_no_trace_in_batch_norm(
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perturb = SpeechLSTMForAudioClassification._perturb
+    calls = 0
+
+    def spoiled(self: Any, features: torch.Tensor, *args: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += self.training
+        return perturb(self, features, *args) * (torch.nan if self.training and calls == 3 else 1)
+
+    monkeypatch.setattr(SpeechLSTMForAudioClassification, "_perturb", spoiled)
+    words = ["--training.nonfinite_loss", "skip", "--model.stem_channels", "[4]", "--training.num_train_epochs", "2"]
+    words += ["--training.load_best_model_at_end", "false"]
+    run = train(load_recipe(tones_recipe, words), tmp_path / "run", splits=()).run_dir
+    assert [entry["step"] for entry in json.loads((run / "nonfinite.json").read_text())] == [3]
+    weights = load_file(run / "model.safetensors")
+    assert any("running_mean" in name for name in weights)
+    assert all(weight.isfinite().all() for weight in weights.values())
+    assert weights[next(name for name in weights if "num_batches_tracked" in name)] == 9

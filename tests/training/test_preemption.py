@@ -66,7 +66,9 @@ def whole(recipe_file: Path) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize(("step", "moment"), [(6, "on_step_begin"), (10, "on_prediction_step"), (19, "on_step_begin")])
+@pytest.mark.parametrize(
+    ("step", "moment"), [(4, "on_step_begin"), (6, "on_step_begin"), (10, "on_prediction_step"), (19, "on_step_begin")]
+)
 def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on_exactly(
     number: int, step: int, moment: str, recipe_file: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -155,6 +157,23 @@ def test_two_processes_agree_on_a_step_and_go_on_to_the_same_weights(
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     for name, weight in last_weights(run).items():
         torch.testing.assert_close(weight, last_weights(whole)[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("to", "number"), [("launcher", signal.SIGTERM), ("launcher", signal.SIGUSR1), ("rank 1", signal.SIGTERM)]
+)
+def test_the_launcher_ends_with_status_75(to: str, number: int, tones_recipe: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(load_recipe(tones_recipe, LONG).to_yaml())
+    command = [sys.executable, "-m", "hf_speech.training.launch", *CONFIGURATION, "--main_process_port", "0"]
+    script = str(REPOSITORY / "scripts" / "train.py")
+    process = run_until_step([*command, script, str(recipe), "--output_dir", str(run)], run)
+    os.kill(process.pid if to == "launcher" else children(process.pid)[1], number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, output[-3000:]
+    assert find_fault(list_checkpoints(run)[0]) is None
 
 
 def children(parent: int) -> list[int]:

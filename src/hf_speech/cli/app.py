@@ -7,6 +7,7 @@ it needs inside its function, so that `hf-speech --help` imports neither PyTorch
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from importlib import import_module
@@ -85,6 +86,8 @@ for _verb in VERBS:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; what the user can remedy is one sentence and exit status 2 (75 after a preemption)."""
     use_utf8()
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # A file or a pipe gets lines, not bars.
     try:
         app(args=arguments, prog_name="hf-speech")
     except HFSpeechError as error:

@@ -69,8 +69,8 @@ class NonFiniteGuard(TrainerCallback):
         found = f"The gradients of step {state.global_step + 1} are not finite (its utterances: {file})"
         if self.policy == "stop":
             raise TrainingError(
-                f"{found}: listen to them, lower training.learning_rate, or leave such steps out with "
-                "training.nonfinite_loss skip; then --resume."
+                f"{found}: listen to them; then leave such steps out with --resume --training.nonfinite_loss skip, or "
+                "train again with a lower training.learning_rate."
             )
         if self._in_a_row >= MAX_IN_A_ROW:
             raise TrainingError(f"{found}, as in the {MAX_IN_A_ROW - 1} before: lower training.learning_rate.")

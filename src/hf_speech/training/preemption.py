@@ -19,6 +19,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer_utils import SaveStrategy
 from transformers.training_args import TrainingArguments
 
 from hf_speech.errors import PreemptedError
@@ -81,8 +82,9 @@ class Preemption(TrainerCallback):
         self._training = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Asks for a checkpoint."""
-        if self.requested():
+        """Asks for a checkpoint, except where the end of the epoch, with its evaluation, is about to write one."""
+        ends_epoch = args.save_strategy == SaveStrategy.EPOCH and float(state.epoch or 0).is_integer()
+        if self.requested() and not ends_epoch:
             control.should_save = True
 
     def on_train_end(

@@ -35,7 +35,7 @@ CHANGEABLE = frozenset(
                 *("num_train_epochs", "max_steps", "min_steps", "early_stopping_patience", "load_best_model_at_end"),
                 *("per_device_eval_batch_size", "dataloader_num_workers", "cpu_threads", "cache_features"),
                 *("logging_steps", "save_total_limit", "report_to", "gradient_histograms", "profile"),
-                *("nonfinite_loss", "trainer_options"),
+                "nonfinite_loss",
             )
         ),
     }
