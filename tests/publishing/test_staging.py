@@ -18,7 +18,7 @@ from hf_speech.errors import HFSpeechError, PublishError
 from hf_speech.publishing import Staged, stage
 from hf_speech.publishing.card.words import percent
 from hf_speech.publishing.checks.pictures import without_metadata
-from hf_speech.publishing.checks.remote_code import check_code, check_listed, remote_files, requirements_of
+from hf_speech.publishing.checks.remote_code import check_listed
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 TOKEN = "hf" + "_" + "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0fGhi"
@@ -327,35 +327,6 @@ def test_destinations(digits: Path, tmp_path: Path) -> None:
         stage(digits, digits / "staged", repo_id="anna/x")
     with pytest.raises(PublishError, match="There is no folder"):
         stage(tmp_path / "nowhere", tmp_path / "other", repo_id="anna/x")
-
-
-# Remote code, closer
-
-
-def test_only_the_code_that_is_needed_travels(digits: Path) -> None:
-    assert remote_files(digits) == sorted(path.name for path in digits.glob("*.py"))
-
-
-def test_imports_that_are_fine(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(
-        "from __future__ import annotations\nimport math, torch.nn as nn\nfrom .b import x\n"
-        "try:\n    import flash_attn\nexcept ImportError:\n    flash_attn = None\n"
-    )
-    (tmp_path / "b.py").write_text("import yaml\nx = 1\n")
-    check_code(tmp_path, ["a.py", "b.py"], "```\npip install torch 'pyyaml>=6' --upgrade\n```")
-    with pytest.raises(PublishError, match=r"b\.py imports yaml"):
-        check_code(tmp_path, ["a.py", "b.py"], "```\npip install torch\n```")
-
-
-def test_an_example_in_a_docstring_is_code_to_transformers(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text('"""Use it so:\n\n    from .somewhere import thing\n"""\n')
-    with pytest.raises(PublishError, match=r"a\.py has an import of \.somewhere in a docstring"):
-        check_code(tmp_path, ["a.py"], "")
-
-
-def test_requirements_of_a_card() -> None:
-    text = 'a\npip install "torch>=2.11" numpy\n`pip install PyYAML`\n    pip3 install -U scikit_learn==1.7\n'
-    assert requirements_of(text) == {"torch", "numpy", "pyyaml", "scikit-learn"}
 
 
 # Spaces and data sets

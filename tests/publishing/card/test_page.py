@@ -1,0 +1,268 @@
+"""What a card says, and whether it can be followed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from cards import AN4, DIGITS, figures
+from huggingface_hub import ModelCard
+
+from hf_speech.data.corpora import CORPORA
+from hf_speech.data.corpora.emotions import EmotionCorpus
+from hf_speech.errors import PublishError
+from hf_speech.publishing import check_card, render_card
+from hf_speech.publishing.card.corpora import corpus_facts
+from hf_speech.publishing.card.words import percent
+
+
+def test_metadata_is_complete_and_made_of_the_files(an4_card: str) -> None:
+    data = ModelCard(an4_card).data
+    assert data.license == "apache-2.0"
+    assert data.language == ["en"]
+    assert data.library_name == "transformers"
+    assert data.pipeline_tag == "automatic-speech-recognition"
+    assert data.datasets == ["espnet/an4"]
+    assert data.metrics == ["wer", "cer"]
+    assert data.model_name == "an4"
+    found = {(result.metric_name, result.dataset_split): result.metric_value for result in data.eval_results}
+    best, searched = figures(AN4)["metrics"], figures(AN4, "test-lm")["metrics"]
+    beam = ", beam search with language_model.arpa"
+    assert found == {
+        ("Word error rate (WER)", "test"): round(best["wer"], 4),
+        ("Character error rate (CER)", "test"): round(best["cer"], 4),
+        (f"Word error rate (WER){beam}", "test"): round(searched["wer"], 4),
+        (f"Character error rate (CER){beam}", "test"): round(searched["cer"], 4),
+    }
+
+
+@pytest.mark.parametrize("folder", [DIGITS, AN4], ids=lambda folder: folder.name)
+def test_cards_have_every_part(folder: Path) -> None:
+    card = render_card(folder, repo_id="anna/x", revision="v1")
+    content, report = ModelCard(card).text, figures(folder)
+    headings = re.findall(r"^## (.*)$", content, re.MULTILINE)
+    assert headings == [
+        *("What it is for, and what not", "Use", "Results", "Training data", "The model", "Recipe"),
+        *("How it was made", "Known limits", "License", "Citation"),
+    ]
+    main = "accuracy" if "accuracy" in report["metrics"] else "wer"
+    value, (low, high) = report["metrics"][main], report["confidence"][main]
+    assert f"**{100 * value:.1f} %** | {100 * low:.1f} to {100 * high:.1f} % |" in content
+    assert f"{report['num_parameters']:,}" in content
+    for speaker, row in report["per_speaker"].items():
+        assert f"| {speaker} | {row['num_utterances']} | {100 * row[main]:.1f} % |" in content
+    assert f"{1 / report['real_time_factor']:,.0f} times as fast as real time" in content
+    assert f"    hf-speech evaluate anna/x@v1 --corpus {report['corpus']} --split test --data_dir DIR\n" in content
+    assert report["corpus_fingerprint"] in content
+    for link in re.findall(r"\]\(([^)#]+)\)", content):
+        assert link.startswith("http") or link == "LICENSE" or (folder / link).is_file(), link
+    assert "trust_remote_code=True" in content
+    assert 'revision="v1"' in content
+    assert "{{" not in content
+    assert "None" not in content
+    assert "\n\n\n" not in content
+
+
+def test_each_task_and_corpus_in_its_own_words(digits_card: str, known: Path, an4_card: str) -> None:
+    assert "zero, one, two, three, four, five, six, seven, eight, nine" in digits_card
+    assert "cc-by-sa-4.0" in digits_card
+    assert "All speakers of the test split were also trained on." in digits_card
+    assert "](evaluation/test-confusions.png)" in digits_card
+    for name, row in figures(known)["per_class"].items():
+        cells = " | ".join(f"{percent(row[key])} %" for key in ("precision", "recall", "f1"))
+        assert f"| {name} | {row['num_utterances']} | {cells} |" in digits_card
+    assert "LSTM" in digits_card
+    assert "by speakers who were then not trained on" in an4_card
+    assert "--language_model language_model.arpa" in an4_card
+    assert "It needs the whole recording before it writes anything" in an4_card
+    assert "A frame spans 40 ms" in an4_card
+    assert "None of the voices" not in an4_card
+
+
+def test_rendering_is_repeatable(digits_card: str, known: Path) -> None:
+    assert render_card(known, repo_id="anna/digits", revision="v1") == digits_card
+    assert render_card(known, repo_id="anna/digits", revision="v1", previous=digits_card) == digits_card
+
+
+def test_without_a_revision_the_card_says_how_to_pin() -> None:
+    card = render_card(DIGITS, repo_id="anna/digits")
+    assert 'revision="main"' in card
+    assert "put a commit in the place of `main`" in card
+    check_card(card, DIGITS)
+
+
+@pytest.mark.parametrize("name", sorted(CORPORA))
+def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
+    recipe = re.sub(r"(corpus:\n  name: )fsdd", rf"\g<1>{name}", (digits / "recipe.yaml").read_text())
+    (digits / "recipe.yaml").write_text(recipe)
+    for path in (digits / "evaluation").glob("*.json"):
+        path.write_text(path.read_text().replace('"corpus": "fsdd"', f'"corpus": "{name}"'))
+    card = render_card(digits, repo_id="anna/digits")
+    check_card(card, digits)
+    assert CORPORA[name].title in card
+    assert (CORPORA[name].license or "not recorded" if name != "synthetic" else "none: the speech") in card
+    assert ("It recognizes how actors portray emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
+    language = CORPORA[name].language
+    assert ModelCard(card).data.language == (None if language is None else [language])
+
+
+def test_what_is_known_of_a_corpus_by_its_options() -> None:
+    assert corpus_facts("synthetic", {"voices": ["en-us", "en-gb-scotland", "de"]}).languages == ["de", "en"]
+    hub = corpus_facts("hub", {"repo": "google/fleurs"})
+    assert (hub.title, hub.dataset) == ("google/fleurs", "google/fleurs")
+    assert hub.homepage == "https://huggingface.co/datasets/google/fleurs"
+    own = corpus_facts("folder", {"data_dir": "path/to/mine"})
+    assert (own.dataset, own.license, own.languages) == (None, None, [])
+
+
+def test_held_out_voice(digits: Path) -> None:
+    recipe = (digits / "recipe.yaml").read_text()
+    (digits / "recipe.yaml").write_text(recipe.replace("holdout_speaker: null", "holdout_speaker: theo"))
+    card = render_card(digits, repo_id="anna/digits")
+    assert "The test split is all recordings of the speaker theo" in card
+    assert "All speakers of the test split" not in card
+
+
+# The corpus, its options, and what the card must and must not say of them.
+SPLITS = (
+    ("fsdd", {"split": "official"}, ["5 to 9 for validation", "All speakers of the test split were"], []),
+    ("fsdd", {"split": "random"}, ["They were split at random.", "All speakers of the test split were"], ["official"]),
+    (
+        "fsdd",
+        {"split": "official", "validation_speaker": "theo"},
+        ["The other clips of the speaker theo are for validation", "All speakers of the test split but theo"],
+        ["5 to 9 for validation"],
+    ),
+    (
+        "fsdd",
+        {"holdout_speaker": "theo", "validation_speaker": "lucas"},
+        ["all recordings of the speaker theo", "The validation split is all recordings of the speaker lucas"],
+        ["official"],
+    ),
+    ("an4", {}, ["; the validation split was taken from the training utterances"], []),
+    ("crema_d", {"split": "speakers"}, ["Training and test have no speaker in common."], []),
+    ("crema_d", {"split": "random"}, ["every sentence of the test split was also trained on"], ["in common"]),
+    ("speech_commands", {"classes": "12"}, ["other words are `unknown`; pieces of noise are `silence`"], []),
+    (
+        "speech_commands",
+        {"classes": "12", "unknown_fraction": 0.0, "silence_fraction": 0.0},
+        ["Ten commands are classes."],
+        ["no official split"],
+    ),
+)
+
+
+def with_corpus(folder: Path, name: str, options: dict[str, Any]) -> None:
+    """Makes a run one of another corpus."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe["corpus"] = {"name": name, **options}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    for path in (folder / "evaluation").glob("*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"corpus": name}))
+
+
+def without_split(folder: Path, split: str) -> None:
+    """Makes a run one whose corpus had no such split."""
+    inspection = json.loads((folder / "inspection.json").read_text())
+    inspection["splits"][split] |= {"num_rows": 0, "num_good": 0, "hours": 0.0}
+    (folder / "inspection.json").write_text(json.dumps(inspection))
+    for path in (folder / "evaluation").glob(f"{split}*.json"):
+        path.unlink()
+
+
+@pytest.mark.parametrize(("name", "options", "said", "unsaid"), SPLITS)
+def test_splits_are_those_of_the_recipe(
+    digits: Path, name: str, options: dict[str, Any], said: list[str], unsaid: list[str]
+) -> None:
+    with_corpus(digits, name, options)
+    card = render_card(digits, repo_id="anna/x")
+    check_card(card, digits)
+    assert [words for words in said if words not in card] == []
+    assert [words for words in unsaid if words in card] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "said", "unsaid"),
+    [
+        ("an4", "validation", "The official test split has its own speakers.", "validation split"),
+        ("fsdd", "test", "All speakers of the validation split were also trained on", "test split"),
+        ("crema_d", "test", "It was split at random, which flatters", "test split"),
+    ],
+)
+def test_splits_without_utterances_are_not_spoken_of(
+    digits: Path, name: str, split: str, said: str, unsaid: str
+) -> None:
+    with_corpus(digits, name, {"split": "random"})
+    without_split(digits, split)
+    training = json.loads((digits / "training.json").read_text())
+    if split == "validation":
+        training["log"] = [entry for entry in training["log"] if "eval_loss" not in entry]
+    (digits / "training.json").write_text(json.dumps(training))
+    card = render_card(digits, repo_id="anna/x")
+    check_card(card, digits)
+    assert said in card
+    assert unsaid not in card
+    curves = "Loss and learning rate" if split == "validation" else "Loss and metrics on the validation split"
+    assert f"![{curves}, over the epochs](curves.png)" in card
+
+
+@pytest.mark.parametrize("run", ["tones_run", "beeps_run"])
+def test_any_run_has_a_card(run: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(run)
+    card = render_card(folder, repo_id="anna/x")
+    check_card(card, folder)
+    assert "license | not recorded" in card
+    assert ("low" in card and "high" in card) if run == "tones_run" else "model.stream" in card
+    assert "hf_speech.train(recipe)" in card
+    training = json.loads((folder / "training.json").read_text())
+    assert f"| hardware | {training['machine']['processor']} (cpu), 1 thread |" in card
+    assert f"| versions | python {training['versions']['python']}, torch " in card
+    assert re.search(r"\| train split \| \d+ utterances, \d+\.\d (seconds|minutes) \|", card)
+    assert str(folder) not in card
+
+
+def test_many_classes_and_perfect_and_nearly_perfect_figures(digits: Path) -> None:
+    report = figures(digits)
+    rows = {f"class{i}": {"precision": i / 30, "recall": 1.0, "f1": i / 30, "num_utterances": 9} for i in range(30)}
+    report["per_class"] = rows
+    report["metrics"]["accuracy"] = 0.99996
+    (digits / "evaluation" / "test.json").write_text(json.dumps(report))
+    card = render_card(digits, repo_id="anna/x")
+    check_card(card, digits)
+    assert "**99.996 %**" in card
+    assert "The 20 worst; 10 more are in" in card
+    assert "| class0 | 9 | 0.0 % |" in card
+    assert "| class29 |" not in card
+    with pytest.raises(PublishError, match="claims 100 %"):
+        check_card(card.replace("**99.996 %**", "**100 %**"), digits)
+    assert [percent(value) for value in (1.0, 0.0, 0.5, 0.00001, 1.2)] == ["100.0", "0.0", "50.0", "0.001", "120.0"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [DIGITS, AN4], ids=lambda folder: folder.name)
+def test_the_example_runs_as_it_stands(folder: Path, tmp_path: Path) -> None:
+    """In a process that cannot import hf_speech, on a stereo file of another rate; only the Hub id is a folder here."""
+    card = render_card(folder, repo_id="anna/x", revision="v1")
+    example = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert example is not None
+    code = example.group(1)
+    assert code.count("\n") == 6
+    assert 'model="anna/x", revision="v1"' in code
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "recording.wav", rng.uniform(-0.3, 0.3, (22050, 2)), 44100)
+    code = "import sys\nsys.modules['hf_speech'] = None\n" + code.replace("anna/x", str(folder))
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert finished.stdout.strip() or folder == AN4

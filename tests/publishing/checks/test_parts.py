@@ -1,0 +1,37 @@
+"""Parts of a model that do not belong together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.parts import check_sizes
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "key", "message"),
+    [
+        ("digits", "preprocessor_config.json", "num_mel_bins", r"expects (\d+) features a frame and .* gives 1\1"),
+        ("digits", "config.json", "input_size", r"expects 1(\d+) features a frame and .* gives \1"),
+        ("an4", "config.json", "hop_length", r"expects 1(\d+) samples from frame to frame and .* gives \1"),
+        ("an4", "config.json", "vocab_size", r"writes 1(\d+) tokens and vocab\.json has \1"),
+    ],
+)
+def test_sizes_must_fit(model: str, file: str, key: str, message: str, request: pytest.FixtureRequest) -> None:
+    run: Path = request.getfixturevalue(model)
+    check_sizes(run)
+    text, count = re.subn(rf'"{key}": (\d+)', rf'"{key}": 1\1', (run / file).read_text())  # 40 becomes 140.
+    assert count == 1
+    (run / file).write_text(text)
+    with pytest.raises(PublishError, match=message):
+        check_sizes(run)
+
+
+def test_an_extractor_that_cannot_be_made(digits: Path) -> None:
+    text = (digits / "preprocessor_config.json").read_text()
+    (digits / "preprocessor_config.json").write_text(text.replace('"hop_length": ', '"hop_length": -'))
+    with pytest.raises(PublishError, match="makes no feature extractor"):
+        check_sizes(digits)
