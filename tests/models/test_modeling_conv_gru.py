@@ -256,6 +256,12 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
     [
         ({"causal": True}, "causal and bidirectional contradict"),
         ({"lookahead": 3}, "lookahead"),
+        ({"lookahead": 2_000, "bidirectional": False}, "between 0 and 1,024"),
+        ({"frontend": "nearly"}, "frontend='nearly' is unknown: it must be one of deepspeech2, residual, subsampling"),
+        ({"frontend": "strided"}, "does not suit ConvGRUConfig, whose frames must not be rounded up"),
+        ({"num_time_masks": -1}, "num_time_masks must lie between 0 and 1,000"),
+        ({"max_time_mask_ratio": float("nan")}, "max_time_mask_ratio must lie between 0 and 1"),
+        ({"dropout": float("nan")}, "dropout must be at least 0 and below 1"),
         ({"frontend": "deepspeech2", "num_convolutions": 5}, "2 or 3 convolutions"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"kernel_size": 1}, "kernel_size"),

@@ -9,7 +9,19 @@ from typing import ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .config_ranges import LAYERS, SIZE, check_ranges
 from .frontends import FRONT_ENDS, check_front_end
+
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("input_size", "hop_length", "vocab_size", "channels", "hidden_size"), SIZE),
+    "num_hidden_layers": LAYERS,
+    "num_convolutions": (0, 64),
+    "num_phones": (0, 65_536),
+    "stem_channels": (0, 4_096),
+    "kernel_size": (2, 255),
+    "lookahead": (0, 1_024),
+    "consistency_weight": (0, 100),
+}
 
 
 @strict
@@ -120,23 +132,13 @@ class ConvGRUConfig(PreTrainedConfig):
     def validate_sizes(self) -> None:
         """Refuses impossible values; run by `strict` whenever a configuration is made or loaded."""
         check_front_end(self.frontend, self, round_up=False)
-        for name in ("input_size", "hop_length", "vocab_size", "channels", "hidden_size"):
-            if not 1 <= getattr(self, name) <= 65_536:
-                raise ValueError(f"{name} must lie between 1 and 65,536, and {getattr(self, name)} does not.")
-        if not 1 <= self.num_hidden_layers <= 256:
-            raise ValueError(f"num_hidden_layers must lie between 1 and 256, and {self.num_hidden_layers} does not.")
+        check_ranges(self, RANGES, below_one=("dropout", "intermediate_ctc_weight", "frequency_warp"))
         if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
                 f"pad_token_id, the blank, must be one of the {self.vocab_size} tokens, and {self.pad_token_id} is not."
             )
-        if not 0 <= self.num_convolutions <= 64:
-            raise ValueError(f"num_convolutions must lie between 0 and 64, and {self.num_convolutions} does not.")
         if self.frontend == "deepspeech2" and self.num_convolutions not in (2, 3):
             raise ValueError(f"deepspeech2 has 2 or 3 convolutions, not {self.num_convolutions}.")
-        if not 0 <= self.num_phones <= 65_536:
-            raise ValueError(f"num_phones must lie between 0 and 65,536, and {self.num_phones} does not.")
-        if not 0 <= self.stem_channels <= 4096:
-            raise ValueError(f"stem_channels must lie between 0 and 4,096, and {self.stem_channels} does not.")
         if self.input_size % (self.num_deltas + 1):
             raise ValueError(
                 f"input_size must be a multiple of {self.num_deltas + 1} for features with {self.num_deltas} deltas, "
@@ -147,20 +149,12 @@ class ConvGRUConfig(PreTrainedConfig):
                 "The convolutions of stem_channels move over frequencies, which deltas are not: use features without "
                 "deltas, or stem_channels 0."
             )
-        if not 2 <= self.kernel_size <= 255:
-            raise ValueError(f"kernel_size must be at least 2 and at most 255, and {self.kernel_size} is not.")
-        if not 0 <= self.lookahead <= 1024 or (self.lookahead and self.bidirectional):
+        if self.lookahead and self.bidirectional:
             raise ValueError(
-                f"lookahead ({self.lookahead}) must lie between 0 and 1,024, and be 0 for a bidirectional model, which "
-                "uses the whole recording anyway."
+                f"lookahead must be 0, not {self.lookahead}, for a bidirectional model, which uses the whole recording."
             )
         if self.causal and self.bidirectional:
             raise ValueError("causal and bidirectional contradict each other: choose one.")
-        for name in ("dropout", "intermediate_ctc_weight", "frequency_warp"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")
-        if not 0 <= self.consistency_weight <= 100:
-            raise ValueError(f"consistency_weight must lie between 0 and 100, and {self.consistency_weight} does not.")
         if self.intermediate_ctc_weight and self.num_hidden_layers < 2:
             raise ValueError("intermediate_ctc_weight needs at least 2 recurrent layers: set it to 0, or add layers.")
 

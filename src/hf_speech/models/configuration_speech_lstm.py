@@ -9,7 +9,18 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .config_ranges import CHANNELS, LAYERS, SIZE, check_ranges
 from .frontends import check_front_end
+
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("input_size", "hidden_size", "projection_size", "head_sizes"), SIZE),
+    "stem_channels": CHANNELS,
+    "num_hidden_layers": LAYERS,
+    "feature_noise": (0, 1_000),
+    "mixup_alpha": (0, 1_000),
+    "mixup_probability": (0, 1),
+    "class_weights": (0, 1e9),
+}
 
 
 @strict
@@ -95,15 +106,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
             raise ValueError("frontend='spectral' needs stem_channels: list the channels of its convolutions.")
         if self.frontend == "strided" and self.subsampling == 1:
             raise ValueError("frontend='strided' shortens time: set subsampling to 2 or 4.")
-        sizes: list[tuple[str, int | None]] = [("input_size", self.input_size), ("hidden_size", self.hidden_size)]
-        sizes += [("projection_size", self.projection_size)]
-        sizes += [("head_sizes", size) for size in self.head_sizes or []]
-        for name, size in sizes:
-            if size is not None and not 1 <= size <= 65_536:
-                raise ValueError(f"{name} must lie between 1 and 65,536, and {size} does not.")
-        for size in self.stem_channels or []:
-            if not 1 <= size <= 4096:
-                raise ValueError(f"stem_channels must lie between 1 and 4,096, and {size} does not.")
+        check_ranges(self, RANGES, below_one=("dropout", "input_dropout", "label_smoothing"))
         if self.stem_channels and not self.subsampling.bit_length() - 1 <= len(self.stem_channels) <= 16:
             raise ValueError(
                 f"stem_channels must list 1 to 16 convolutions, and at least {self.subsampling.bit_length() - 1} to "
@@ -119,13 +122,8 @@ class SpeechLSTMConfig(PreTrainedConfig):
                 f"input_size must be a multiple of {self.num_deltas + 1} for features with {self.num_deltas} deltas, "
                 f"and {self.input_size} is not."
             )
-        if not 1 <= self.num_hidden_layers <= 256:
-            raise ValueError(f"num_hidden_layers must lie between 1 and 256, and {self.num_hidden_layers} does not.")
         if len(self.head_sizes or []) > 256:
             raise ValueError(f"head_sizes must be at most 256 layers, and {len(self.head_sizes or [])} are listed.")
-        for name in ("dropout", "input_dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, and {getattr(self, name)} is not.")
         if self.class_weights is not None and len(self.class_weights) != self.num_labels:
             raise ValueError(
                 f"class_weights lists {len(self.class_weights)} weights "
