@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import make_corpus
 from hf_speech.data.dataset import SpeechCollator, SpeechDataset
 from hf_speech.models import SpeechFeatureExtractor
+from hf_speech.training.samplers import DurationBatchSampler
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ def test_joined_utterances_follow_one_of_the_same_speaker(tmp_path: Path) -> Non
         soundfile.write(tmp_path / f"{index}.wav", rng.uniform(-0.5, 0.5, 800 * (1 + index % 8)), 8000)
     lines = [f"{index}.wav,word{index % 5},{speaker}" for index, speaker in enumerate(speakers)]
     (tmp_path / "rows.csv").write_text("\n".join(["path,label,speaker", *lines]) + "\n")
-    corpus = make_corpus("csv", train_file=str(tmp_path / "rows.csv"), validation_fraction=0.0, test_fraction=0.0)
+    options = {"speaker_column": "speaker", "validation_fraction": 0.0, "test_fraction": 0.0}
+    corpus = make_corpus("csv", train_file=str(tmp_path / "rows.csv"), **options)
     rows = corpus.load()["train"]
     speakers = list(rows["speaker"])
     joining = Augmentation(probability=0, joining=1.0)
@@ -122,3 +124,82 @@ def test_joined_utterances_follow_one_of_the_same_speaker(tmp_path: Path) -> Non
     assert dataset.durations != before
     dataset.set_epoch(0)
     assert dataset.durations == before
+
+
+def spoken(speakers: list[str | None], seconds: list[float]) -> Dataset:
+    """Rows without sound."""
+    features = {"audio": {"path": Value("string"), "bytes": Value("binary")}, "speaker": Value("string")}
+    columns = {
+        "audio": [{"path": f"{index}.wav", "bytes": None} for index in range(len(speakers))],
+        "speaker": speakers,
+        "duration": seconds,
+    }
+    return Dataset.from_dict(columns, features=Features(features | {"duration": Value("float64")}))
+
+
+@pytest.mark.parametrize(
+    ("speakers", "can_join"),
+    [
+        ([f"s{index}" for index in range(40)], False),  # each speaker once
+        ([None] * 40, False),
+        ([""] * 40, False),
+        ([f"s{index // 2}" for index in range(40)], True),
+        (["a"] * 39 + [None], True),
+    ],
+    ids=["once", "unknown", "blank", "pairs", "one"],
+)
+def test_utterances_are_joined_to_others_of_a_known_speaker(speakers: list[str | None], can_join: bool) -> None:
+    rows = spoken(speakers, [1.0] * 39 + [2.5])
+    dataset = SpeechDataset(rows, 8000, lambda row: 0, Augmentation(joining=1.0), join_targets=lambda a, b: 0)
+    for epoch in range(4):
+        dataset.set_epoch(epoch)
+        followers = {index: dataset.follower(index) for index in range(40) if dataset.follower(index) is not None}
+        assert bool(followers) is can_join
+        assert all(index != other and speakers[index] == speakers[other] for index, other in followers.items())
+        assert all(speakers[index] for index in followers)
+
+
+@pytest.mark.parametrize("joining", [0.25, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_joined_clips_are_never_longer_than_in_the_first_epoch(joining: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = spoken([f"s{index % 5}" for index in range(200)], rng.uniform(0.5, 6.0, 200).tolist())
+    options = Augmentation(joining=joining)
+    dataset = SpeechDataset(rows, 8000, lambda row: 0, options, seed, join_targets=lambda a, b: 0)
+    first = list(dataset.durations)
+    sampler = DurationBatchSampler(first, 30.0, seed)
+    orders = set()
+    for epoch in range(1, 6):
+        dataset.set_epoch(epoch)
+        sampler.set_epoch(epoch)
+        assert all(now <= then for now, then in zip(dataset.durations, first, strict=True))
+        assert max(len(batch) * max(dataset.durations[index] for index in batch) for batch in sampler) <= 30.0
+        orders.add(tuple(dataset.follower(index) for index in range(200)))
+    assert len(orders) == 5
+    dataset.set_epoch(0)
+    assert dataset.durations == first
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_live_for_all_epochs_follow_them(rows: Dataset, workers: int) -> None:
+    dataset = make_dataset(rows, Augmentation(probability=1, noise_snr=(0, 10)))
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=None, num_workers=workers, persistent_workers=True, collate_fn=lambda item: item
+    )
+    here = make_dataset(rows, Augmentation(probability=1, noise_snr=(0, 10)))
+    for epoch in (0, 1, 2, 0):
+        dataset.set_epoch(epoch)
+        here.set_epoch(epoch)
+        for there, item in zip(loader, (here[index] for index in range(len(here))), strict=True):
+            np.testing.assert_array_equal(there["waveform"], item["waveform"])
+
+
+@pytest.mark.parametrize("augmentation", [{"silence": (-1.0, -1.0)}, {"speed": (2.0, 2.0)}, {"tempo": (2.0, 2.0)}])
+def test_augmentation_leaves_what_features_need(rows: Dataset, augmentation: dict) -> None:
+    needed = round(0.7 * min(len(read_audio(audio, 8000)) for audio in rows["audio"]))
+    dataset = SpeechDataset(rows, 8000, lambda row: 0, Augmentation(probability=1, **augmentation), min_samples=needed)
+    lengths = [len(dataset[index]["waveform"]) for index in range(len(dataset))]
+    assert min(lengths) >= needed
+    whole = [round(seconds * 8000) for seconds in dataset.durations]
+    assert any(length < before for length, before in zip(lengths, whole, strict=True))
+    assert any(length == before for length, before in zip(lengths, whole, strict=True))

@@ -11,7 +11,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedConfig
 
-from hf_speech.data.inspection import InspectionReport, SplitReport
+from hf_speech.data.reports import InspectionReport, SplitReport
 from hf_speech.errors import CorpusError, ModelError, RecipeError
 from hf_speech.models import ConvGRUConfig, SpeechFeatureExtractor
 from hf_speech.tasks import TextOptions, get_task

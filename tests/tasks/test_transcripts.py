@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from transformers import AutoTokenizer
 
-from hf_speech.data.inspection import InspectionReport, SplitReport
+from hf_speech.data.reports import InspectionReport, SplitReport
 from hf_speech.decoding import min_frames
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks import TextOptions

@@ -6,7 +6,7 @@ from .audio import resample as resample
 from .corpora import CORPORA as CORPORA
 from .corpora import Corpus as Corpus
 from .corpora import make_corpus as make_corpus
-from .inspection import InspectionReport as InspectionReport
 from .inspection import inspect_corpus as inspect_corpus
 from .inspection import inspect_split as inspect_split
 from .inspection import survey_corpus as survey_corpus
+from .reports import InspectionReport as InspectionReport

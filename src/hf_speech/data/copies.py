@@ -21,12 +21,19 @@ from tqdm.auto import tqdm
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import stretch_window
 from hf_speech.data.cache import build_once, cache_dir, digest
+from hf_speech.data.first_pass import FirstPass
 
 # Part of the digest: to be raised whenever the same grid gives other copies.
 FORMAT_VERSION = 1
 
 
-def multiply(rows: Dataset, sampling_rate: int, tempos: Sequence[float], pitches: Sequence[float]) -> Dataset:
+def multiply(
+    rows: Dataset,
+    sampling_rate: int,
+    tempos: Sequence[float],
+    pitches: Sequence[float],
+    first_pass: FirstPass | None = None,
+) -> Dataset:
     """Every utterance once for each pace and pitch.
 
     Args:
@@ -34,6 +41,7 @@ def multiply(rows: Dataset, sampling_rate: int, tempos: Sequence[float], pitches
         sampling_rate: Rate of the copies in Hz.
         tempos: Factors of the pace at the same pitch: 0.7 is slower, and longer.
         pitches: Shifts of the pitch in semitones at the same pace.
+        first_pass: Has the utterances that were decoded already.
 
     Returns:
         The rows of all copies, those of one utterance together. Its copy of factor 1 and shift 0 is the utterance
@@ -49,7 +57,8 @@ def multiply(rows: Dataset, sampling_rate: int, tempos: Sequence[float], pitches
     with build_once(folder) as part:
         if part is not None:
             for index, source in enumerate(tqdm(sources, desc="Making copies", unit="utterance")):
-                _write_copies(read_audio(source, sampling_rate), sampling_rate, grid, part, index)
+                samples = read_audio(source, sampling_rate) if first_pass is None else first_pass.read(source)
+                _write_copies(samples, sampling_rate, grid, part, index)
     indices, audio, durations = [], [], []
     for index, (source, duration) in enumerate(zip(sources, rows["duration"], strict=True)):
         for place, copy in enumerate(grid):

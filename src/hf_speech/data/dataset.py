@@ -22,11 +22,10 @@ from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.cache import digest
 from hf_speech.data.features import CachedFeatures
+from hf_speech.data.first_pass import KEEP_DECODED_BYTES, FirstPass
 from hf_speech.errors import RecipeError
 
-# Decoded audio up to this size stays in memory, where every epoch finds it: 2 GiB are 9 hours at 16 kHz.
-KEEP_DECODED_BYTES = 2 << 30
-# What a batch carries for the Trainer, and a model does not know.
+# Keys of a batch that are for the Trainer, and not for the model.
 TRAINERS_OWN = ("files", "left_out", "loader_seconds")
 
 
@@ -41,6 +40,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         seed: Seed of the augmentation.
         encode_phones: Makes the phone ids `(phones,)` of a row, which then has them as "phones"; `None` for no phones.
         join_targets: Makes the target of two utterances, one after the other; needed where `augmentation` joins them.
+        min_samples: Samples that features need; an utterance that augmentation makes shorter stays as it is.
+        first_pass: Has the waveforms that were decoded already.
 
     Attributes:
         durations: Seconds of each utterance in this epoch, for batches of similar length.
@@ -56,6 +57,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         *,
         encode_phones: Callable[[Mapping[str, Any]], torch.Tensor] | None = None,
         join_targets: Callable[[Any, Any], Any] | None = None,
+        min_samples: int = 1,
+        first_pass: FirstPass | None = None,
     ) -> None:
         self.sampling_rate = sampling_rate
         self.augmentation = augmentation if augmentation is not None and augmentation.is_active else None
@@ -68,15 +71,30 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         texts = rows.remove_columns("audio")
         self.targets = [encode_target(row) for row in texts]
         self.phones = None if encode_phones is None else [encode_phones(row) for row in texts]
+        self.min_samples = min_samples
+        self._first_pass = first_pass
         self._decoded: list[np.ndarray] | None = None
         self._features: list[CachedFeatures] = []
+        # Shared with the loader's workers, which may live longer than an epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._drawn = -1
         self.set_epoch(0)
+        self._longest_durations = self.durations
 
     def __len__(self) -> int:
         return len(self.audio)
 
     def set_epoch(self, epoch: int) -> None:
         """Draws other augmentation from here on; the Trainer calls it at the start of each epoch."""
+        self._epoch.fill_(epoch)
+        self._follow_epoch()
+
+    def _follow_epoch(self) -> None:
+        """Draws what belongs to the epoch, in whichever process this is, unless it is drawn already."""
+        epoch = int(self._epoch)
+        if epoch == self._drawn:
+            return
+        self._drawn = epoch
         self._draw = epoch if self.augmentation is None else self.augmentation.draw(epoch)
         self._followers = self._draw_followers()
         self.durations = [
@@ -85,36 +103,50 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         ]
 
     def follower(self, index: int) -> int | None:
-        """The utterance that is heard behind this one in this epoch, in the same clip, if one is."""
+        """The utterance that follows this one in the same clip in this epoch, if one does."""
         return self._followers.get(index)
 
     def _draw_followers(self) -> dict[int, int]:
-        """Which utterance follows which in this epoch: of the same speaker, both at most as long as the longest one."""
+        """Which utterance follows which in this epoch.
+
+        An utterance is followed by another one of the same known speaker. Both together are at most as long as the
+        longest utterance. Which utterances are followed is the same in all epochs, and the clip is never longer than in
+        the first one: batches are composed by the durations of that.
+        """
         if self.augmentation is None or not self.augmentation.joining:
             return {}
-        by_speaker: dict[str | None, list[int]] = {}
+        by_speaker: dict[str, list[int]] = {}
         for index, speaker in enumerate(self._speakers):
-            by_speaker.setdefault(speaker, []).append(index)
+            if speaker:
+                by_speaker.setdefault(speaker, []).append(index)
+        own = self._own_durations
+        joined = np.flatnonzero(np.random.default_rng(self.seed).random(len(self)) < self.augmentation.joining)
         rng = np.random.default_rng((self.seed, self._draw))
         followers: dict[int, int] = {}
-        longest = max(self._own_durations)
-        for index in np.flatnonzero(rng.random(len(self)) < self.augmentation.joining).tolist():
-            same = by_speaker[self._speakers[index]]
-            follower = same[rng.integers(len(same))]
-            if self._own_durations[index] + self._own_durations[follower] <= longest:
-                followers[index] = follower
+        longest = max(own)
+        for index in joined.tolist():
+            limit = longest if self._draw == 0 else self._longest_durations[index]
+            others = [
+                other
+                for other in by_speaker.get(self._speakers[index] or "", ())
+                if other != index and own[index] + own[other] <= limit
+            ]
+            if others:
+                followers[index] = others[rng.integers(len(others))]
         return followers
 
     def keep_decoded(self, description: str) -> None:
         """Decodes everything once and keeps it, if it fits; workers share this memory instead of decoding again.
 
+        What the first pass has decoded is taken from there.
+
         Args:
             description: What the progress bar says.
         """
-        if sum(self._own_durations) * self.sampling_rate * 4 > KEEP_DECODED_BYTES:
-            return
-        progress = tqdm(self.audio, desc=description, unit="utterance", leave=False)
-        self._decoded = [read_audio(audio, self.sampling_rate) for audio in progress]
+        if sum(self._own_durations) * self.sampling_rate * 4 <= KEEP_DECODED_BYTES:
+            indices = tqdm(range(len(self)), desc=description, unit="utterance", leave=False, delay=0.5)
+            self._decoded = [self._waveform(index) for index in indices]
+        self._first_pass = None  # Nothing more is taken from it, and workers must not carry it along.
 
     def cache_features(self, extractor: Any, description: str) -> None:
         """Computes all features once and keeps them on the disk; items have them in place of the waveform.
@@ -131,8 +163,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             self.set_epoch(variant)
             said = description if variants == 1 else f"{description}, variant {variant + 1} of {variants}"
             settings = self._settings()
-            self._features.append(CachedFeatures(self.audio, extractor, self._all_heard, said, settings))
-        self._decoded = None  # Served to make the variants of one reading.
+            self._features.append(CachedFeatures(self.audio, extractor, self._all_varied, said, settings))
+        self._decoded = self._first_pass = None  # They served to make the variants of one reading.
         self.set_epoch(0)
 
     def _settings(self) -> list[Any]:
@@ -143,14 +175,15 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         noise = digest([{"path": file} for file in self.augmentation.noise_files])
         return [steps, noise, self.seed, self._draw, sorted(self._followers.items())]
 
-    def _all_heard(self) -> Iterator[np.ndarray]:
-        """Every utterance as it is heard in this epoch."""
+    def _all_varied(self) -> Iterator[np.ndarray]:
+        """Every utterance as it is in this epoch."""
         if self.augmentation is not None and self._decoded is None:
             self.keep_decoded("Reading")
         return (self._vary(self._read(index), index) for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = time.perf_counter()
+        self._follow_epoch()
         utterance = {"files": self.files(index), "target": self.targets[index]}
         if self.phones is not None:
             utterance["phones"] = self.phones[index]
@@ -178,7 +211,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if self.augmentation is None:
             return waveform
         rng = np.random.default_rng((self.seed, self._draw, index))
-        return self.augmentation(waveform, self.sampling_rate, rng)
+        varied = self.augmentation(waveform, self.sampling_rate, rng)
+        return varied if len(varied) >= self.min_samples else waveform
 
     def files(self, index: int) -> list[str]:
         """Where the sound of an utterance comes from in this epoch: its file, and that of the one joined to it."""
@@ -188,6 +222,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def _waveform(self, index: int) -> np.ndarray:
         if self._decoded is not None:
             return self._decoded[index]
+        if self._first_pass is not None:
+            return self._first_pass.read(self.audio[index])
         return read_audio(self.audio[index], self.sampling_rate)
 
 

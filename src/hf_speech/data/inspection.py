@@ -1,6 +1,7 @@
 """The validation pass: everything that could stop or spoil a training is looked for before it starts.
 
 Every row is decoded once, exactly as training will decode it, since a header can promise what the samples do not keep.
+The same pass fills a `FirstPass` with all that is needed before the first step: waveforms and statistics of features.
 What is found is counted by kind, with examples, and either refused or left out, as the recipe says; nothing is dropped
 without being reported. Things that are legal but suspicious (one recording in two splits, silence) are warnings.
 """
@@ -13,145 +14,21 @@ import os
 from collections import defaultdict
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 from tqdm.auto import tqdm
 
-from hf_speech.data.audio import AudioSource, read_audio, source_name
+from hf_speech.data.audio import AudioSource, read_blocks, source_name
 from hf_speech.data.corpora.base import Corpus, target_column
+from hf_speech.data.first_pass import FirstPass
 from hf_speech.data.headers import BadAudio
+from hf_speech.data.reports import Finding, InspectionReport, SplitReport
 from hf_speech.errors import CorpusError
 
-MOST_EXAMPLES = 3
 _THREADS = min(8, os.cpu_count() or 1)
-
-
-@dataclass
-class Finding:
-    """How often something was found, and its first examples as sentences."""
-
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, example: str) -> None:
-        """Count one more; keep it as an example while there are few."""
-        self.count += 1
-        if len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(example)
-
-
-@dataclass
-class SplitReport:
-    """What the inspection of one split found.
-
-    Attributes:
-        num_rows: Number of rows inspected.
-        seconds: Length of the good rows.
-        bad: Bad rows by kind: "missing", "unreadable", "empty", "truncated", "not finite", "too short", "too long",
-            "without label", "without text", "of a class that train lacks", and what a task finds in its targets.
-        warnings: Good but suspicious rows by kind: "silent", and what a task finds in its targets.
-        good_indices: Indices of the good rows, ascending.
-        durations: Seconds of every row as decoded, NaN for those that are not.
-        digests: Digest of the samples of every row, None for those that are not decoded.
-    """
-
-    num_rows: int
-    seconds: float = 0.0
-    bad: dict[str, Finding] = field(default_factory=lambda: defaultdict(Finding))
-    warnings: dict[str, Finding] = field(default_factory=lambda: defaultdict(Finding))
-    good_indices: list[int] = field(default_factory=list)
-    durations: list[float] = field(default_factory=list, repr=False)
-    digests: list[bytes | None] = field(default_factory=list, repr=False)
-
-    @property
-    def num_bad(self) -> int:
-        """Number of bad rows."""
-        return sum(finding.count for finding in self.bad.values())
-
-    def reject(self, kind: str, reasons: dict[int, str], list_all: bool = False) -> None:
-        """Turn good rows into bad ones.
-
-        Args:
-            kind: What is wrong with them.
-            reasons: A sentence for each, by the index of the row.
-            list_all: Whether every sentence is kept, rather than the first few.
-        """
-        for reason in reasons.values():
-            self.bad[kind].add(reason)
-        if list_all and reasons:
-            self.bad[kind].examples = list(reasons.values())
-        self.good_indices = [index for index in self.good_indices if index not in reasons]
-        self.seconds -= sum(self.durations[index] for index in reasons)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain data for JSON."""
-        return {
-            "num_rows": self.num_rows,
-            "num_good": len(self.good_indices),
-            "hours": round(self.seconds / 3600, 4),
-            "bad": {kind: vars(finding) for kind, finding in self.bad.items()},
-            "warnings": {kind: vars(finding) for kind, finding in self.warnings.items()},
-        }
-
-
-@dataclass
-class InspectionReport:
-    """What the inspection of a corpus found; `str(report)` is a summary of a few lines.
-
-    Attributes:
-        corpus: Name of the corpus.
-        splits: A report for each split.
-        warnings: What is suspicious about the corpus as a whole, one sentence each.
-        caveats: What figures of the corpus do not say, one sentence each.
-    """
-
-    corpus: str
-    splits: dict[str, SplitReport]
-    warnings: list[str] = field(default_factory=list)
-    caveats: list[str] = field(default_factory=list)
-
-    @property
-    def num_bad(self) -> int:
-        """Number of bad rows of all splits."""
-        return sum(report.num_bad for report in self.splits.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain data for JSON."""
-        return {
-            "corpus": self.corpus,
-            "splits": {name: report.to_dict() for name, report in self.splits.items()},
-            "warnings": self.warnings,
-            "caveats": self.caveats,
-        }
-
-    def refusal(self) -> str:
-        """One sentence with the counts of all kinds, a first example and the remedy."""
-        total: dict[str, Finding] = defaultdict(Finding)
-        for found in self.splits.values():
-            for kind, finding in found.bad.items():
-                total[kind].count += finding.count
-                total[kind].examples += finding.examples
-        kinds = ", ".join(f"{finding.count:,} {kind}" for kind, finding in total.items())
-        example = next(iter(total.values())).examples[0].rstrip(".")
-        rows = sum(found.num_rows for found in self.splits.values())
-        return (
-            f"{self.num_bad:,} of the {rows:,} utterances of the corpus {self.corpus!r} are bad ({kinds}), such as: "
-            f"{example}; correct them, or leave them out with bad_rows: skip."
-        )
-
-    def __str__(self) -> str:
-        rows = sum(report.num_rows for report in self.splits.values())
-        lines = [f"Corpus {self.corpus}: {rows:,} utterances inspected, {self.num_bad:,} of them bad."]
-        for name, report in self.splits.items():
-            lines.append(f"  {name:<11}{len(report.good_indices):>8,} good utterances, {_length(report.seconds)}")
-            for kind, finding in report.bad.items():
-                lines.append(f"    {finding.count:,} {kind}, such as: {finding.examples[0]}")
-            for kind, finding in report.warnings.items():
-                lines.append(f"    warning: {finding.count:,} {kind}, such as: {finding.examples[0]}")
-        lines += [f"  note: {caveat}" for caveat in self.caveats]
-        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
 
 
 def inspect_split(
@@ -161,6 +38,9 @@ def inspect_split(
     min_duration: float,
     max_duration: float,
     description: str = "Inspecting",
+    min_samples: int = 1,
+    first_pass: FirstPass | None = None,
+    split: str = "",
 ) -> SplitReport:
     """Decode every row of a split and look at its target.
 
@@ -170,6 +50,9 @@ def inspect_split(
         min_duration: Seconds below which a row is bad.
         max_duration: Seconds above which a row is bad.
         description: What the progress bar says.
+        min_samples: Samples that features need, so that fewer are bad.
+        first_pass: Takes what training needs of the good sounds.
+        split: Name of the split, for `first_pass`.
 
     Returns:
         Counts and examples of what is wrong, and the indices of the good rows.
@@ -179,8 +62,14 @@ def inspect_split(
     column = target_column(rows)
     targets = list(rows[column]) if column is not None else []
 
+    if first_pass is not None:
+        first_pass.begin(split, list(rows["duration"]))
+
+    def look(index: int) -> _Decoded:
+        return _decode(audio[index]["audio"], sampling_rate, max_duration, first_pass)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        decoded = pool.map(lambda index: _decode(audio[index]["audio"], sampling_rate), range(len(rows)))
+        decoded = pool.map(look, range(len(rows)))
         progress = tqdm(decoded, desc=description, total=len(rows), unit="utterance", delay=0.5, leave=False)
         for index, sound in enumerate(progress):
             report.durations.append(sound.duration)
@@ -189,6 +78,9 @@ def inspect_split(
                 report.bad[sound.error.kind].add(str(sound.error))
             elif fault := duration_fault(sound.name, sound.duration, min_duration, max_duration):
                 report.bad[fault[0]].add(fault[1])
+            elif sound.duration * sampling_rate < min_samples - 0.5:
+                needed = f"{min_samples / sampling_rate:.3g} s"
+                report.bad["too short"].add(f"{sound.name} lasts {sound.duration:.3g} s, and features need {needed}.")
             elif targets and _is_blank(targets[index]):
                 report.bad[f"without {column}"].add(f"{sound.name} has no {column}.")
             else:
@@ -209,7 +101,7 @@ def duration_fault(name: str, seconds: float, shortest: float, longest: float) -
 
 
 def inspect_corpus(
-    dataset_dict: DatasetDict, corpus: Corpus, sampling_rate: int
+    dataset_dict: DatasetDict, corpus: Corpus, sampling_rate: int, first_pass: FirstPass | None = None
 ) -> tuple[DatasetDict, InspectionReport]:
     """Inspect every split of a corpus, and refuse or leave out its bad rows.
 
@@ -217,6 +109,7 @@ def inspect_corpus(
         dataset_dict: What `corpus.load()` gave.
         corpus: The corpus, whose options say what is bad and what to do about it.
         sampling_rate: Rate in Hz at which training will read the audio.
+        first_pass: Takes what training needs of the good sounds.
 
     Returns:
         The corpus without bad rows, and the report.
@@ -224,7 +117,7 @@ def inspect_corpus(
     Raises:
         CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse", or if nothing is left to train on.
     """
-    report = survey_corpus(dataset_dict, corpus, sampling_rate)
+    report = survey_corpus(dataset_dict, corpus, sampling_rate, first_pass=first_pass)
     if report.num_bad and corpus.bad_rows == "refuse":
         raise CorpusError(report.refusal())
     _check_train(dataset_dict, report)
@@ -236,7 +129,12 @@ def inspect_corpus(
 
 
 def survey_corpus(
-    dataset_dict: DatasetDict, corpus: Corpus, sampling_rate: int, only: Collection[str] | None = None
+    dataset_dict: DatasetDict,
+    corpus: Corpus,
+    sampling_rate: int,
+    only: Collection[str] | None = None,
+    min_samples: int = 1,
+    first_pass: FirstPass | None = None,
 ) -> InspectionReport:
     """Inspect every split of a corpus, whatever is wrong with it.
 
@@ -245,6 +143,8 @@ def survey_corpus(
         corpus: The corpus, whose options say what is bad.
         sampling_rate: Rate in Hz at which training will read the audio.
         only: The splits to decode and report; None for all. Of the others only the classes count.
+        min_samples: Samples that features need, so that fewer are bad.
+        first_pass: Takes what training needs of the good sounds.
     """
     report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes), caveats=list(corpus.caveats))
     for name, rows in dataset_dict.items():
@@ -260,6 +160,9 @@ def survey_corpus(
             min_duration=corpus.min_duration,
             max_duration=corpus.max_duration,
             description=f"Inspecting {name}",
+            min_samples=max(min_samples, 1 if first_pass is None else first_pass.min_samples),
+            first_pass=first_pass,
+            split=name,
         )
     _reject_unseen_classes(dataset_dict, report)
     report.splits = {name: found for name, found in report.splits.items() if only is None or name in only}
@@ -281,14 +184,28 @@ class _Decoded:
     error: BadAudio | None = None
 
 
-def _decode(source: AudioSource, sampling_rate: int) -> _Decoded:
+def _decode(
+    source: AudioSource, sampling_rate: int, max_duration: float, first_pass: FirstPass | None = None
+) -> _Decoded:
+    """Decode a sound block by block; of one that is too long, only the length is found out."""
     name = source_name(source)
+    digest = hashlib.blake2b(digest_size=16)
+    blocks: list[np.ndarray] = []
+    count, is_silent = 0, True
     try:
-        samples = read_audio(source, sampling_rate)
+        for block in read_blocks(source, sampling_rate):
+            digest.update(np.ascontiguousarray(block))
+            count += len(block)
+            is_silent = is_silent and not block.any()
+            if count <= max_duration * sampling_rate:
+                blocks.append(block)
+            else:
+                blocks.clear()
     except BadAudio as error:
         return _Decoded(name, error=error)
-    digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
-    return _Decoded(name, len(samples) / sampling_rate, digest, is_silent=not samples.any())
+    if first_pass is not None and blocks and count >= first_pass.min_samples:
+        first_pass.take(source, blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
+    return _Decoded(name, count / sampling_rate, digest.digest(), is_silent)
 
 
 def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) -> None:
@@ -351,7 +268,3 @@ def _is_blank(target: Any) -> bool:
     return (
         target is None or (isinstance(target, str) and not target.strip()) or (isinstance(target, int) and target < 0)
     )
-
-
-def _length(seconds: float) -> str:
-    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.1f} s"

@@ -1,9 +1,9 @@
 """Utterances of a split that is too large for the disk: read while training, each process and worker its own part.
 
-What `SpeechDataset` knows beforehand is found out on the way here: an utterance that nothing can be learned from is met
-when it comes, and the order is that of the shards, shuffled, and of a buffer. No utterance is read by two processes or
-two workers, and none is lost between them. The stream goes on from pass to pass without an end, each pass in another
-order, so that processes whose parts differ by an utterance never wait for each other; training ends after its steps.
+Nothing is known of an utterance before it is read, so that one that cannot be learned from is skipped or refused then.
+The order is that of the shards, shuffled, and of a buffer. No utterance is read by two processes or two workers, and
+none is lost between them. The stream continues from pass to pass without an end, each pass in another order, so that
+processes whose parts differ by an utterance never wait for each other; training ends after its steps.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         process: Number of this process, and of all of them.
         encode_phones: Makes the phone ids `(phones,)` of a row; `None` for no phones.
         num_passes: Passes over the stream, `None` for no end.
+        min_samples: Samples that features need; an utterance that augmentation makes shorter stays as it is.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         process: tuple[int, int] = (0, 1),
         encode_phones: Callable[[Mapping[str, Any]], torch.Tensor] | None = None,
         num_passes: int | None = None,
+        min_samples: int = 1,
     ) -> None:
         self.source = source
         self.sampling_rate = sampling_rate
@@ -91,6 +93,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         self.process = process
         self.encode_phones = encode_phones
         self.num_passes = num_passes
+        self.min_samples = min_samples
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Utterances in batches of similar length, which come in random order.
@@ -142,6 +145,8 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         """
         start = time.perf_counter()
         waveform = read_audio(row["audio"], self.sampling_rate)
+        if len(waveform) < self.min_samples:
+            raise BadAudio(f"{source_name(row['audio'])} is too short for a frame of features.", "too short")
         if (fault := self.admission.fault(row, len(waveform) / self.sampling_rate)) is not None:
             raise BadAudio(fault)
         utterance = {"files": [source_name(row["audio"])], "target": self.encode_target(row)}
@@ -152,7 +157,8 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             # Rows of a stream have no numbers: of seed, pass and recording, whoever reads it makes the same sound.
             draw = self.augmentation.draw(number)
             rng = np.random.default_rng((self.seed, draw, zlib.crc32(row["audio"]["bytes"])))
-            waveform = self.augmentation(waveform, self.sampling_rate, rng)
+            varied = self.augmentation(waveform, self.sampling_rate, rng)
+            waveform = varied if len(varied) >= self.min_samples else waveform
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from datasets import Dataset
 
-from hf_speech.data.inspection import Finding
+from hf_speech.data.reports import Finding
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.provenance import machine, split_fingerprint, versions

@@ -13,7 +13,8 @@ from typing import Any
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from hf_speech.data.corpora import Corpus
-from hf_speech.data.inspection import Finding, survey_corpus
+from hf_speech.data.inspection import survey_corpus
+from hf_speech.data.reports import Finding
 from hf_speech.errors import CorpusError, RecipeError, nearest
 from hf_speech.inference import LoadedModel
 
@@ -68,7 +69,8 @@ def select_rows(
         parts = {split: concatenate_datasets([splits[name] for name in names])}
         names = [split]
     loaded.task.check_columns(DatasetDict({name: parts[name] for name in names}))
-    report = survey_corpus(DatasetDict(parts), corpus, loaded.sampling_rate, only=names)
+    min_samples = getattr(loaded.feature_extractor, "min_samples", 1)
+    report = survey_corpus(DatasetDict(parts), corpus, loaded.sampling_rate, only=names, min_samples=min_samples)
     if report.num_bad and corpus.bad_rows == "refuse":
         raise CorpusError(report.refusal())
     good = loaded.task.inspect_targets(

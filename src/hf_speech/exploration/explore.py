@@ -14,7 +14,9 @@ from typing import Any
 from datasets import DatasetDict
 
 from hf_speech.common.files import write_json
-from hf_speech.data.inspection import InspectionReport, survey_corpus
+from hf_speech.data.first_pass import FirstPass
+from hf_speech.data.inspection import survey_corpus
+from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration.charts import TARGET_CHARTS, plot_durations, plot_speakers
 from hf_speech.exploration.examples import add_augmented, choose_examples, make_examples, save_examples
@@ -22,7 +24,7 @@ from hf_speech.exploration.page import MASKS, is_ours, write_page, write_placeho
 from hf_speech.exploration.result import PAGE, Exploration
 from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.training.building import fit_feature_extractor, make_feature_extractor, make_model
+from hf_speech.training.building import make_feature_extractor, make_model
 from hf_speech.training.recipe import Recipe
 
 CHARTS = ("labels.png", "durations.png", "speakers.png")
@@ -60,7 +62,8 @@ def explore(
     if split not in loaded:
         raise RecipeError(f"The corpus {recipe.corpus.name} has no split {split!r}: there are {', '.join(loaded)}.")
     extractor = make_feature_extractor(recipe)
-    report = survey_corpus(loaded, source, extractor.sampling_rate)
+    first_pass = FirstPass(extractor)
+    report = survey_corpus(loaded, source, extractor.sampling_rate, first_pass=first_pass)
     config = _survey_targets(recipe, extractor, loaded, report)
     corpus = _good(loaded, report)
 
@@ -72,7 +75,7 @@ def explore(
     write_json(folder / "inspection.json", report.to_dict())
     _draw_charts(exploration)
 
-    if _fit(exploration, extractor, corpus) and len(corpus[split]):
+    if _fit(exploration, first_pass, corpus) and len(corpus[split]):
         entries, rows = table.usable(split), corpus[split]
         positions = choose_examples(entries, examples or recipe.task.examples, table.groups, recipe.corpus.seed)
         exploration.examples, problems = make_examples(entries, rows, positions, extractor)
@@ -114,10 +117,10 @@ def _survey_targets(
     return model.config
 
 
-def _fit(exploration: Exploration, extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> bool:
+def _fit(exploration: Exploration, first_pass: FirstPass, corpus: DatasetDict) -> bool:
     """Fits global statistics where there are any; without them there are no features to show, and a note says so."""
     try:
-        fit_feature_extractor(extractor, corpus)
+        first_pass.fit(corpus["train"]["audio"])
     except ValueError as error:
         exploration.notes.append(f"No examples can be shown: {error}")
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hf_speech.data.inspection import InspectionReport
+from hf_speech.data.reports import InspectionReport
 from hf_speech.exploration.examples import Example
 from hf_speech.exploration.table import Table
 

@@ -20,7 +20,7 @@ from hf_speech.common.files import write_text
 from hf_speech.common.tables import format_csv
 from hf_speech.common.text import spreadsheet_cell
 from hf_speech.data.audio import AudioSource, audio_info, source_name
-from hf_speech.data.inspection import InspectionReport
+from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import AudioError
 from hf_speech.tasks import Task
 

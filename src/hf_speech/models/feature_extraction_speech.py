@@ -162,6 +162,11 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         """Frames of a second of sound, before any averaging over time."""
         return self.sampling_rate / self.hop_length
 
+    @property
+    def min_samples(self) -> int:
+        """Samples of the shortest utterance that has a frame."""
+        return self.first_sample + self.hop_length
+
     def num_frames(self, num_samples: int) -> int:
         """Valid frames of an utterance of that many samples: the sum of its attention mask."""
         num_samples = max(num_samples - self.first_sample, 0)
@@ -288,17 +293,40 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             ValueError: Without utterances, for one that cannot be used, or if the normalization is another.
         """
+        self.set_global_statistics(map(self.frame_statistics, waveforms))
+
+    @torch.no_grad()
+    def frame_statistics(self, waveform: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+        """Return what an utterance contributes to global statistics.
+
+        Args:
+            waveform: `(samples,)` at `sampling_rate`.
+
+        Returns:
+            The number of its frames, and the sums of features and of squared features over them, `(feature_size,)`.
+
+        Raises:
+            ValueError: If no features can be made of it.
+        """
+        utterances = self._read_utterances(waveform, self.max_samples)
+        frames = self._extract(utterances, torch.device("cpu"))[0][0].double().numpy()
+        return len(frames), frames.sum(0), np.square(frames).sum(0)
+
+    def set_global_statistics(self, statistics: Iterable[tuple[int, np.ndarray, np.ndarray]]) -> None:
+        """Set mean and standard deviation of each feature from the `frame_statistics` of the training split.
+
+        Raises:
+            ValueError: Without utterances, or if the normalization is another.
+        """
         if self.normalization != "global":
             raise ValueError(f"normalization={self.normalization!r} has no global statistics: set it to 'global'.")
         count = 0
         total = np.zeros(self.feature_size)
         squares = np.zeros(self.feature_size)
-        for waveform in waveforms:
-            utterances = self._read_utterances(waveform, self.max_samples)
-            frames = self._extract(utterances, torch.device("cpu"))[0][0].double().numpy()
-            count += len(frames)
-            total += frames.sum(0)
-            squares += np.square(frames).sum(0)
+        for frames, sums, squared_sums in statistics:
+            count += frames
+            total += sums
+            squares += squared_sums
         if count == 0:
             raise ValueError("Global statistics need utterances: give those of the training split.")
         mean = total / count

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from transformers import EvalPrediction, PreTrainedConfig
 
-    from hf_speech.data.inspection import InspectionReport
+    from hf_speech.data.reports import InspectionReport
     from hf_speech.tasks.lexicon import Lexicon
 
 

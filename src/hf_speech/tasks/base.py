@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from transformers import EvalPrediction, PreTrainedConfig
 
-    from hf_speech.data.inspection import InspectionReport
+    from hf_speech.data.reports import InspectionReport
 
 Record: TypeAlias = dict[str, Any]
 """One evaluated utterance: `reference`, `prediction`, `correct` and what else the task knows about it."""

@@ -20,7 +20,7 @@ from datasets import Dataset, DatasetDict
 from transformers import Wav2Vec2CTCTokenizer
 
 from hf_speech.data.audio import source_name
-from hf_speech.data.inspection import InspectionReport
+from hf_speech.data.reports import InspectionReport
 from hf_speech.decoding import min_frames
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks.text import TextOptions

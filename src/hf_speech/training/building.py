@@ -9,7 +9,6 @@ from datasets import DatasetDict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, PreTrainedModel
 
-from hf_speech.data.audio import read_audio
 from hf_speech.errors import RecipeError
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.recipe import Recipe
@@ -25,13 +24,6 @@ def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
         return SpeechFeatureExtractor(**recipe.features)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"The recipe's section features: {error}") from error
-
-
-def fit_feature_extractor(extractor: SpeechFeatureExtractor, corpus: DatasetDict) -> None:
-    """Fits global statistics, where the extractor normalizes by them, on the training split alone."""
-    if extractor.normalization == "global":
-        rows = corpus["train"]["audio"]
-        extractor.fit_global_statistics(read_audio(audio, extractor.sampling_rate) for audio in rows)
 
 
 def make_model(
@@ -74,4 +66,4 @@ def count_logit_frames(model: PreTrainedModel, extractor: SpeechFeatureExtractor
     return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
 
 
-__all__ = ["count_logit_frames", "fit_feature_extractor", "make_feature_extractor", "make_model"]
+__all__ = ["count_logit_frames", "make_feature_extractor", "make_model"]

@@ -13,6 +13,7 @@ from datasets import DatasetDict
 from hf_speech.data.copies import multiply
 from hf_speech.data.corpora import RowStream
 from hf_speech.data.dataset import SpeechDataset, count_variants
+from hf_speech.data.first_pass import FirstPass
 from hf_speech.data.stream import Admission, SpeechStream
 from hf_speech.errors import RecipeError
 from hf_speech.models import SpeechFeatureExtractor
@@ -26,6 +27,7 @@ def make_datasets(
     tokenizer: Any = None,
     lexicon: Any = None,
     stream: SpeechStream | None = None,
+    first_pass: FirstPass | None = None,
 ) -> dict[str, SpeechDataset | SpeechStream]:
     """Makes the training split (with its copies, augmented; or a stream), and a validation split (as it is) if any."""
     if recipe.augmentation.joining and not recipe.task.can_join:
@@ -40,7 +42,7 @@ def make_datasets(
     rows = {split: corpus[split] for split in ("train", "validation")}
     if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
         pitches = recipe.augmentation.pitch_copies or [0.0]
-        rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches)
+        rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches, first_pass)
     datasets: dict[str, SpeechDataset | SpeechStream] = {}
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
         if split == "train" and stream is not None:
@@ -58,6 +60,8 @@ def make_datasets(
                 functools.partial(_encode_phones, recipe, lexicon) if lexicon is not None and split == "train" else None
             ),
             join_targets=join_targets,
+            min_samples=extractor.min_samples,
+            first_pass=first_pass,
         )
         if recipe.training.cache_features:
             dataset.cache_features(extractor, f"Computing the features of {split}")
@@ -69,7 +73,7 @@ def make_datasets(
 def make_stream(
     recipe: Recipe,
     source: RowStream,
-    sampling_rate: int,
+    extractor: SpeechFeatureExtractor,
     state: PartialState,
     frames_of: Callable[[float], int],
     tokenizer: Any = None,
@@ -97,7 +101,7 @@ def make_stream(
     encode_phones = None if lexicon is None else functools.partial(_encode_phones, recipe, lexicon)
     return SpeechStream(
         source,
-        sampling_rate,
+        extractor.sampling_rate,
         functools.partial(task.encode_target, tokenizer=tokenizer),
         Admission(corpus.min_duration, corpus.max_duration, corpus.bad_rows, examine),
         augmentation,
@@ -106,6 +110,7 @@ def make_stream(
         **({} if options.group_by_length else {"window": 1}),
         process=(state.process_index, state.num_processes),
         encode_phones=encode_phones,
+        min_samples=extractor.min_samples,
     )
 
 

@@ -11,10 +11,12 @@ from datasets import DatasetDict
 from transformers import PreTrainedModel
 
 from hf_speech.data.dataset import SpeechDataset
-from hf_speech.data.inspection import InspectionReport, inspect_corpus
+from hf_speech.data.first_pass import FirstPass
+from hf_speech.data.inspection import inspect_corpus
+from hf_speech.data.reports import InspectionReport
 from hf_speech.data.stream import SpeechStream
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.training.building import count_logit_frames, fit_feature_extractor, make_feature_extractor, make_model
+from hf_speech.training.building import count_logit_frames, make_feature_extractor, make_model
 from hf_speech.training.datasets import make_datasets, make_stream
 from hf_speech.training.processes import check_same_corpus, process_state
 from hf_speech.training.recipe import Recipe
@@ -60,7 +62,8 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         corpus = recipe.corpus.load()
         recipe.task.check_columns(corpus)
         extractor = make_feature_extractor(recipe)
-        corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate)
+        first_pass = FirstPass(extractor)
+        corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate, first_pass)
     check_same_corpus(state, corpus, report)
     if not corpus["validation"]:
         recipe.training.check_without_validation()
@@ -77,16 +80,16 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         tokenizer=tokenizer,
         options=recipe.text,
     )
-    fit_feature_extractor(extractor, corpus)
+    first_pass.fit(corpus["train"]["audio"])
     class_names = recipe.task.target_groups(corpus["train"])
     stream: SpeechStream | None = None
     if (source := recipe.corpus.train_stream(class_names)) is not None:
-        stream = make_stream(recipe, source, extractor.sampling_rate, state, frames_of, tokenizer, lexicon)
+        stream = make_stream(recipe, source, extractor, state, frames_of, tokenizer, lexicon)
         report.warnings.append(
             f"Training reads the whole split train from the stream, of which these {len(corpus['train']):,} utterances "
             "are a sample."
         )
-    datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream)
+    datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream, first_pass)
     return Parts(corpus, extractor, tokenizer, lexicon, model, datasets), report
 
 

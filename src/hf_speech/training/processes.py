@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object, reduce
 from datasets import Dataset, DatasetDict
 
 from hf_speech.common.digests import digest_data
-from hf_speech.data.inspection import InspectionReport, SplitReport
+from hf_speech.data.reports import InspectionReport, SplitReport
 from hf_speech.errors import CorpusError, HFSpeechError
 
 # How long processes wait for each other. The first process may decode a corpus, fill a cache or evaluate for hours

@@ -22,7 +22,7 @@ from transformers.utils import logging
 
 from hf_speech.common.files import FileError, write_json
 from hf_speech.common.plots import plot_training_curves
-from hf_speech.data.inspection import Finding
+from hf_speech.data.reports import Finding
 from hf_speech.errors import TrainingError
 from hf_speech.evaluation import evaluate_model
 from hf_speech.evaluation.provenance import machine, versions

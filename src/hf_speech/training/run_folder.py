@@ -17,7 +17,7 @@ from typing import IO, Any
 import yaml
 
 from hf_speech.common.files import current_umask, file_error, write_json, write_text
-from hf_speech.data.inspection import InspectionReport
+from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.training.checkpoints import list_checkpoints
 from hf_speech.training.recipe import Recipe, load_recipe

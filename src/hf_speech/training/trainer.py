@@ -26,7 +26,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
 from hf_speech.data.dataset import TRAINERS_OWN
-from hf_speech.data.inspection import Finding
+from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault

@@ -1,0 +1,142 @@
+"""What an inspection found, counted by kind, with examples: as a summary, as plain data, as a refusal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_EXAMPLES = 3
+
+
+@dataclass
+class Finding:
+    """How often something was found, and its first examples as sentences."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """Count one more; keep it as an example while there are few."""
+        self.count += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(example)
+
+
+@dataclass
+class SplitReport:
+    """What the inspection of one split found.
+
+    Attributes:
+        num_rows: Number of rows inspected.
+        seconds: Length of the good rows.
+        bad: Bad rows by kind: "missing", "unreadable", "empty", "truncated", "not finite", "too short", "too long",
+            "without label", "without text", "of a class that train lacks", and what a task finds in its targets.
+        warnings: Good but suspicious rows by kind: "silent", and what a task finds in its targets.
+        good_indices: Indices of the good rows, ascending.
+        durations: Seconds of every row as decoded, NaN for those that are not.
+        digests: Digest of the samples of every row, None for those that are not decoded.
+    """
+
+    num_rows: int
+    seconds: float = 0.0
+    bad: dict[str, Finding] = field(default_factory=lambda: defaultdict(Finding))
+    warnings: dict[str, Finding] = field(default_factory=lambda: defaultdict(Finding))
+    good_indices: list[int] = field(default_factory=list)
+    durations: list[float] = field(default_factory=list, repr=False)
+    digests: list[bytes | None] = field(default_factory=list, repr=False)
+
+    @property
+    def num_bad(self) -> int:
+        """Number of bad rows."""
+        return sum(finding.count for finding in self.bad.values())
+
+    def reject(self, kind: str, reasons: dict[int, str], list_all: bool = False) -> None:
+        """Turn good rows into bad ones.
+
+        Args:
+            kind: What is wrong with them.
+            reasons: A sentence for each, by the index of the row.
+            list_all: Whether every sentence is kept, rather than the first few.
+        """
+        for reason in reasons.values():
+            self.bad[kind].add(reason)
+        if list_all and reasons:
+            self.bad[kind].examples = list(reasons.values())
+        self.good_indices = [index for index in self.good_indices if index not in reasons]
+        self.seconds -= sum(self.durations[index] for index in reasons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data for JSON."""
+        return {
+            "num_rows": self.num_rows,
+            "num_good": len(self.good_indices),
+            "hours": round(self.seconds / 3600, 4),
+            "bad": {kind: vars(finding) for kind, finding in self.bad.items()},
+            "warnings": {kind: vars(finding) for kind, finding in self.warnings.items()},
+        }
+
+
+@dataclass
+class InspectionReport:
+    """What the inspection of a corpus found; `str(report)` is a summary of a few lines.
+
+    Attributes:
+        corpus: Name of the corpus.
+        splits: A report for each split.
+        warnings: What is suspicious about the corpus as a whole, one sentence each.
+        caveats: What figures of the corpus do not say, one sentence each.
+    """
+
+    corpus: str
+    splits: dict[str, SplitReport]
+    warnings: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+
+    @property
+    def num_bad(self) -> int:
+        """Number of bad rows of all splits."""
+        return sum(report.num_bad for report in self.splits.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data for JSON."""
+        return {
+            "corpus": self.corpus,
+            "splits": {name: report.to_dict() for name, report in self.splits.items()},
+            "warnings": self.warnings,
+            "caveats": self.caveats,
+        }
+
+    def refusal(self) -> str:
+        """One sentence with the counts of all kinds, a first example and the remedy."""
+        total: dict[str, Finding] = defaultdict(Finding)
+        for found in self.splits.values():
+            for kind, finding in found.bad.items():
+                total[kind].count += finding.count
+                total[kind].examples += finding.examples
+        kinds = ", ".join(f"{finding.count:,} {kind}" for kind, finding in total.items())
+        example = next(iter(total.values())).examples[0].rstrip(".")
+        rows = sum(found.num_rows for found in self.splits.values())
+        return (
+            f"{self.num_bad:,} of the {rows:,} utterances of the corpus {self.corpus!r} are bad ({kinds}), such as: "
+            f"{example}; correct them, or leave them out with bad_rows: skip."
+        )
+
+    def __str__(self) -> str:
+        rows = sum(report.num_rows for report in self.splits.values())
+        lines = [f"Corpus {self.corpus}: {rows:,} utterances inspected, {self.num_bad:,} of them bad."]
+        for name, report in self.splits.items():
+            lines.append(f"  {name:<11}{len(report.good_indices):>8,} good utterances, {_length(report.seconds)}")
+            for kind, finding in report.bad.items():
+                lines.append(f"    {finding.count:,} {kind}, such as: {finding.examples[0]}")
+            for kind, finding in report.warnings.items():
+                lines.append(f"    warning: {finding.count:,} {kind}, such as: {finding.examples[0]}")
+        lines += [f"  note: {caveat}" for caveat in self.caveats]
+        return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.1f} s"
+
+
+__all__ = ["MAX_EXAMPLES", "Finding", "InspectionReport", "SplitReport"]
