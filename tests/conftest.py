@@ -160,6 +160,9 @@ def beeps_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split = "test" if index >= 170 else "validation" if index >= 160 else "train"
         lines.append(f"{index}.wav,{' '.join(words)},{split}")
     (folder / "beeps.csv").write_text("\n".join(lines) + "\n")
+    # The same utterances by four speakers in each split, for what needs speakers.
+    spoken = [f"{line},{line.rpartition(',')[2]}-{index % 4}" for index, line in enumerate(lines[1:])]
+    (folder / "spoken.csv").write_text("\n".join(["path,text,split,speaker", *spoken]) + "\n")
     path = folder / "beeps.yaml"
     path.write_text(BEEPS_RECIPE.replace("FOLDER", str(folder)))
     return path

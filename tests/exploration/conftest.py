@@ -38,7 +38,8 @@ def explored_beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory)
     """The beeps, three examples with their augmented versions; tests only read it."""
     folder = tmp_path_factory.mktemp("explored") / "beeps"
     varied = ["--augmentation.speed", "[0.8,1.2]", "--augmentation.noise_snr", "[10,20]", "--augmentation.joining"]
-    varied += ["0.7", "--augmentation.gain", "[12,14]", "--model.num_time_masks", "2", "--model.time_mask_width", "20"]
+    varied += ["0.7", "--train_file", "spoken.csv", "--speaker_column", "speaker"]
+    varied += ["--augmentation.gain", "[12,14]", "--model.num_time_masks", "2", "--model.time_mask_width", "20"]
     return explore(load_recipe(beeps_recipe, varied), folder, augmented=True, examples=3)
 
 

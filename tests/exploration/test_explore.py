@@ -147,7 +147,6 @@ def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration
     assert "augmentation.speed 0.8 to 1.2" in text
     assert "model.time_mask_width 20" in text
     assert "all turned down by a factor of" in text
-    assert not (explored_beeps.folder / "speakers.png").exists()  # nobody knows who beeps
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -313,3 +312,9 @@ def test_features_in_words(options: dict, words: str):
 )
 def test_lengths_of_time(seconds: float, words: str):
     assert length_of_time(seconds) == words
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_without_speakers_there_is_no_chart_of_them(beeps_recipe: Path, tmp_path: Path):
+    explored = explore(load_recipe(beeps_recipe), tmp_path / "explored", examples=1)
+    assert not (explored.folder / "speakers.png").exists()

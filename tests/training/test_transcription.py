@@ -39,6 +39,9 @@ def test_phones_teach_the_middle_layer_and_utterances_are_joined(beeps_recipe: P
     with pytest.raises(HFSpeechError, match=r"set model\.intermediate_ctc_weight"):
         prepare(load_recipe(beeps_recipe, words))
     words += ["--model.intermediate_ctc_weight", "0.3", "--model.num_hidden_layers", "2"]
+    with pytest.raises(HFSpeechError, match=r"augmentation\.joining needs speakers with two utterances.* set it to 0"):
+        prepare(load_recipe(beeps_recipe, words))
+    words += ["--train_file", "spoken.csv", "--speaker_column", "speaker"]
     parts, _ = prepare(load_recipe(beeps_recipe, words))
     assert parts.model.config.num_phones == len(set("".join(_words(beeps_recipe)))) + 1
     dataset = parts.datasets["train"]

@@ -102,6 +102,12 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             for index, duration in enumerate(self._own_durations)
         ]
 
+    @property
+    def can_join(self) -> bool:
+        """Whether any known speaker has two utterances, one of which may follow the other."""
+        known = [speaker for speaker in self._speakers if speaker]
+        return len(set(known)) < len(known)
+
     def follower(self, index: int) -> int | None:
         """The utterance that follows this one in the same clip in this epoch, if one does."""
         return self._followers.get(index)

@@ -63,6 +63,11 @@ def make_datasets(
             min_samples=extractor.min_samples,
             first_pass=first_pass,
         )
+        if augmentation is not None and augmentation.joining and not dataset.can_join:
+            raise RecipeError(
+                "augmentation.joining needs speakers with two utterances or more, and the corpus names none: name its "
+                "speakers, or set it to 0."
+            )
         if recipe.training.cache_features:
             dataset.cache_features(extractor, f"Computing the features of {split}")
         else:
