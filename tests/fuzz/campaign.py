@@ -37,7 +37,12 @@ The second says little on a machine that has more important things to do.
 WARM_UP = 20
 """Cases that are run beforehand."""
 
-KINDS = {"audio": "fuzz.audio:Audio", "folders": "fuzz.folders:Folders", "options": "fuzz.options:Options"}
+KINDS = {
+    "audio": "fuzz.audio:Audio",
+    "folders": "fuzz.folders:Folders",
+    "options": "fuzz.options:Options",
+    "requests": "fuzz.requests:Requests",
+}
 """Where the cases of a kind are: a class that is made with the folder of `make_models` and has `run` and `declared`."""
 
 USED, REFUSED, OUT_OF_MEMORY = "used", "refused", "is out of memory"

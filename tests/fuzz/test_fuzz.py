@@ -1,4 +1,4 @@
-"""Damaged sounds, damaged model folders and garbage options are used or refused; a campaign finds anything else."""
+"""Damaged sounds and model folders, garbage options and requests are used or refused; a campaign finds all else."""
 
 from __future__ import annotations
 
@@ -49,6 +49,17 @@ def test_ten_thousand_damaged_cases_are_used_or_refused(kind: str, tmp_path: Pat
     results = list(run_cases(kind, 0, 10_000, tmp_path))
     assert len(results) == 10_000
     assert not defects(results)
+
+
+def test_some_requests_to_a_space_are_answered_or_refused(tmp_path: Path):
+    pytest.importorskip("gradio", reason="the Spaces need gradio: pip install 'hf_speech[demo]'")
+    cases = load_cases("requests", tmp_path)
+    try:
+        results = list(run_here("requests", cases, 0, 150))
+    finally:
+        cases.stop()
+    assert not defects(results)
+    assert {result.outcome for result in results} == {"used", "refused"}
 
 
 def expected(cases: type[Broken], kind: str, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Space `classify` as a person uses it, in a real browser."""
+"""The Space `classify` as a visitor uses it, in a real browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .conftest import PATIENCE, SCREENSHOTS, SPACES, RunningSpace, speak_into
 pytestmark = pytest.mark.slow
 
 EXAMPLES = SPACES / "classify" / "examples"
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touch": True}
 
 
 def upload(page: Any, path: Path) -> None:
@@ -31,14 +31,12 @@ def wait_for_label(page: Any, label: str) -> None:
 
 def history(page: Any) -> list[list[str]]:
     """The rows of the session's table, the newest first."""
-    rows = page.locator("#history .virtual-body [role=row]").all()
-    return [[cell.inner_text().strip() for cell in row.get_by_role("gridcell").all()] for row in rows]
+    rows = page.locator(".session tbody tr").all()
+    return [[cell.inner_text().strip() for cell in row.get_by_role("cell").all()] for row in rows]
 
 
 def wait_for_history(page: Any, rows: int) -> None:
-    page.wait_for_function(
-        "rows => document.querySelectorAll('#history .virtual-body [role=row]').length === rows", arg=rows
-    )
+    page.wait_for_function("rows => document.querySelectorAll('.session tbody tr').length === rows", arg=rows)
 
 
 def test_uploads_become_labels_and_a_history(visit: Callable[..., Any], classifying: RunningSpace) -> None:
@@ -66,7 +64,7 @@ def test_uploads_become_labels_and_a_history(visit: Callable[..., Any], classify
     assert history(page)[1][3] == f"{shares[0]} %"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "classify-light.png", full_page=True, animations="disabled")
-    page.get_by_role("button", name="Forget the session").click()
+    page.get_by_role("button", name="Clear the table").click()
     wait_for_history(page, 0)
 
 
@@ -78,6 +76,16 @@ def test_the_history_is_that_of_the_session(visit: Callable[..., Any], classifyi
         wait_for_label(page, label)
         wait_for_history(page, 1)
         assert history(page)[0][2] == label
+
+
+def test_there_is_one_player_and_no_empty_table(visit: Callable[..., Any], classifying: RunningSpace) -> None:
+    page = visit(classifying.url)
+    assert page.locator("table:visible").count() == 0
+    page.get_by_role("button", name="two", exact=True).click()
+    wait_for_label(page, "two")
+    assert page.locator("audio:visible").count() == 1
+    assert page.locator("#sound").get_by_role("button", name="Play").count() == 0
+    assert page.get_by_role("heading", level=1).inner_text() == "fsdd-digits"
 
 
 def test_what_the_microphone_records(
@@ -122,11 +130,11 @@ def test_on_a_phone_in_the_dark(visit: Callable[..., Any], classifying: RunningS
     page = visit(classifying.url, color_scheme="dark", **PHONE)
     page.get_by_role("button", name="two", exact=True).tap()
     wait_for_label(page, "two")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
     for bar in page.locator(".bars li").all():
         box = bar.bounding_box()
         assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 390
+        assert box["x"] + box["width"] <= 375
     page.screenshot(path=SCREENSHOTS / "classify-phone-dark.png", full_page=True, animations="disabled")
 
 
@@ -139,8 +147,10 @@ def test_sounds_are_erased_when_they_are_old(
     page = visit(classifying.url)
     upload(page, path)
     wait_for_label(page, "seven")
+    stored = [file for file in classifying.uploads.rglob("sound.flac") if file.stat().st_size == path.stat().st_size]
+    assert stored
     for _ in range(round(PATIENCE)):
         page.wait_for_timeout(1000)
-        if not list(classifying.uploads.rglob("my secret.flac")):
+        if len(list(classifying.uploads.rglob("sound.flac"))) == len(list(EXAMPLES.iterdir())):
             return
     pytest.fail("the upload is still there")
