@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_speech.errors import ModelError, RecipeError
-from hf_speech.inference import load_model
+from hf_speech.inference import load_model, loading
 from hf_speech.tasks import TASKS, AudioClassification
 
 
@@ -65,6 +65,20 @@ def test_an_unreachable_hub_model_is_named(tmp_path: Path, monkeypatch: pytest.M
     text = sentence("someone/no-such-model")
     assert "someone/no-such-model" in text
     assert "the network" in text
+
+
+def test_a_mistyped_folder_fails_at_once(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def refuse(name: str, **options: object) -> None:
+        asked.append(name)
+        raise ConnectionError("Connection refused")
+
+    monkeypatch.setattr(loading, "model_info", refuse)
+    assert "There is no folder digitz:" in sentence("digitz")
+    assert not asked
+    assert "(Connection refused): check the name, the network and the login." in sentence("nobody/digitz")
+    assert asked == ["nobody/digitz"]
 
 
 def test_a_file_is_not_a_folder(saved_model: Path):

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub import model_info, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -34,10 +35,10 @@ from hf_speech.tasks import check_task, task_of_config
 # What libraries raise over files that are missing, damaged, or not meant for them: they hardly look at what they read.
 LOADING_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, ImportError),
-    *(RuntimeError, SafetensorError, StrictDataclassError),
+    *(RuntimeError, SafetensorError, StrictDataclassError, *HfHubHTTPError.__bases__),
 )
 
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_model(
@@ -62,6 +63,8 @@ def load_model(
     name = str(model_dir_or_id)
     _check_folder(Path(name).expanduser(), name)
     source = local_or_hub(name)
+    if not Path(source).is_dir():
+        _check_hub(name, revision)
     find_file = functools.partial(find_model_file, source, revision=revision)
     check_declarations(find_file, name)
     hub = {"revision": revision, "trust_remote_code": False}
@@ -113,7 +116,7 @@ def _check_folder(path: Path, name: str) -> None:
         raise ModelError(f"{name} is a file: give the model folder it lies in.")
     if not path.is_dir():
         # `runs/digits` could be a Hub id, too; where there is a folder `runs`, it is not meant as one.
-        if not HUB_ID.fullmatch(name) or ("/" in name and path.parent.is_dir()):
+        if not HUB_ID.fullmatch(name) or path.parent.is_dir():
             raise ModelError(
                 f"There is no folder {name}: give a run folder that `hf-speech train` wrote, or a Hub id such "
                 "as owner/name."
@@ -130,6 +133,14 @@ def _check_folder(path: Path, name: str) -> None:
         raise ModelError(f"{name} has no weights (model.safetensors): {remedy}")
     if not any((path / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
         raise ModelError(f"{name} has no feature extractor (preprocessor_config.json): {remedy}")
+
+
+def _check_hub(name: str, revision: str | None) -> None:
+    """Refuses at once a model that is neither cached nor on the Hub, whose client would retry for a minute."""
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
+        return
+    with _told(name, name, "configuration"):
+        model_info(name, revision=revision, timeout=10)
 
 
 def _check_weights(report: dict[str, Any], name: str) -> None:
