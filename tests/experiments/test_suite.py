@@ -11,7 +11,16 @@ import pytest
 from hf_speech.cli.app import main
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import wilson_interval
-from hf_speech.experiments import EXPERIMENTS, Experiment, Place, carry_out, page, read_run, render, run_experiments
+from hf_speech.experiments import (
+    EXPERIMENTS,
+    Experiment,
+    ExperimentFolders,
+    carry_out,
+    page,
+    read_run,
+    render,
+    run_experiments,
+)
 from hf_speech.experiments.page import NOT_YET
 from hf_speech.experiments.suite import CORPORA, RUNS, Item, Search, Table
 from hf_speech.training import run as training_run
@@ -59,38 +68,38 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def done(small_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Path]:
+def done(small_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentFolders, Path]:
     """Where all but the last were run, and the page; tests only read them."""
     root = tmp_path_factory.mktemp("experiments")
-    place = Place(small_corpora, root / "runs", root / "docs" / "results")
+    folders = ExperimentFolders(small_corpora, root / "runs", root / "docs" / "results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(carry_out, "EXPERIMENTS", SMALL)
         patch.setattr(page, "EXPERIMENTS", SMALL)
-        run_experiments(NAMES[:-1], place, root / "docs" / "results.md", lambda line: None)
-    return place, root / "docs" / "results.md"
+        run_experiments(NAMES[:-1], folders, root / "docs" / "results.md", lambda line: None)
+    return folders, root / "docs" / "results.md"
 
 
-def test_every_figure_is_that_of_an_evaluation_file(done: tuple[Place, Path]) -> None:
-    place, path = done
+def test_every_figure_is_that_of_an_evaluation_file(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, path = done
     text = path.read_text()
-    run = json.loads((place.runs / "small-plain" / "evaluation" / "validation.json").read_text())
+    run = json.loads((folders.runs / "small-plain" / "evaluation" / "validation.json").read_text())
     low, high = run["confidence"]["accuracy"]
     row = next(line for line in text.splitlines() if line.startswith("| plain (one step) |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert not (place.runs / "small-plain" / "evaluation" / "test.json").exists()
+    assert not (folders.runs / "small-plain" / "evaluation" / "test.json").exists()
     assert cells[1] == f"validation ({run['num_utterances']})"
     assert cells[2] == f"**{100 * run['metrics']['accuracy']:.2f} %** accuracy"
     assert cells[3] == f"{100 * low:.1f} to {100 * high:.1f}"
-    train = json.loads((place.runs / "small-plain" / "evaluation" / "train.json").read_text())
+    train = json.loads((folders.runs / "small-plain" / "evaluation" / "train.json").read_text())
     assert cells[4] == f"{100 * train['metrics']['accuracy']:.2f}"
     assert cells[5] == f"{run['num_parameters']:,}"
     assert cells[7].startswith(f"`hf-speech train published/mfcc_lstm_emotion --data_dir {CORPORA}/ravdess --training.")
 
 
-def test_folds_make_one_figure(done: tuple[Place, Path]) -> None:
-    place, path = done
+def test_folds_make_one_figure(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, path = done
     reports = [
-        json.loads((place.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text()) for fold in (0, 1)
+        json.loads((folders.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text()) for fold in (0, 1)
     ]
     tested = [set(report["per_speaker"]) for report in reports]
     assert tested[0] | tested[1] == {"01", "05", "09", "13", "21", "23"}
@@ -101,12 +110,12 @@ def test_folds_make_one_figure(done: tuple[Place, Path]) -> None:
     assert f"| test (36) | **{100 * right / 36:.2f} %** accuracy | {100 * low:.1f} to {100 * high:.1f} |" in row
 
 
-def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: tuple[Place, Path]) -> None:
-    place, path = done
+def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, path = done
     speakers = {
         name: row
         for fold in (0, 1)
-        for name, row in json.loads((place.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text())[
+        for name, row in json.loads((folders.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text())[
             "per_speaker"
         ].items()
     }
@@ -116,8 +125,8 @@ def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: t
     assert f"| in folds ({expected}) |" in path.read_text()
 
 
-def test_tables_and_searches_are_on_the_page(done: tuple[Place, Path]) -> None:
-    place, path = done
+def test_tables_and_searches_are_on_the_page(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, path = done
     text = path.read_text()
     assert (
         f"### In two ways\n\n`hf-speech compare emotion {' '.join(STEP)} --over model.hidden_size=4,8 --data_dir"
@@ -125,63 +134,65 @@ def test_tables_and_searches_are_on_the_page(done: tuple[Place, Path]) -> None:
     )
     assert "### Searched\n\n`hf-speech search emotion" in text
     assert "The best trial on the test split, looked at once: **" in text
-    best = json.loads((place.runs / "small-search" / "search.json").read_text())["best"]
-    tested = read_run(place.runs / "small-search" / f"trial-00{best}").value("test")
+    best = json.loads((folders.runs / "small-search" / "search.json").read_text())["best"]
+    tested = read_run(folders.runs / "small-search" / f"trial-00{best}").value("test")
     assert f"**{100 * tested:.2f} %**" in text
 
 
-def test_what_was_not_run_says_so(done: tuple[Place, Path]) -> None:
+def test_what_was_not_run_says_so(done: tuple[ExperimentFolders, Path]) -> None:
     row = next(line for line in done[1].read_text().splitlines() if line.startswith("| for another day |"))
     assert NOT_YET in row
     assert "`make experiments EXPERIMENT=small-later`" in row
 
 
-def test_nothing_names_the_folders_of_this_machine(done: tuple[Place, Path]) -> None:
-    place, path = done
-    for file in (path, *place.records.iterdir()):
-        for folder in (place.corpora, place.runs):
+def test_nothing_names_the_folders_of_this_machine(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, path = done
+    for file in (path, *folders.records.iterdir()):
+        for folder in (folders.corpora, folders.runs):
             assert str(folder) not in file.read_text(), file
-    record = json.loads((place.records / "small-table.json").read_text())["records"][0]
+    record = json.loads((folders.records / "small-table.json").read_text())["records"][0]
     assert record["command"].endswith(f" --output_dir {RUNS}/small-table/hidden_size=4")
 
 
 def test_the_page_can_be_made_anywhere_of_the_records(
-    done: tuple[Place, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: tuple[ExperimentFolders, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place, path = done
-    assert render(place.records) == path.read_text()
+    folders, path = done
+    assert render(folders.records) == path.read_text()
     (tmp_path / "docs").mkdir()
-    shutil.copytree(place.records, tmp_path / "docs" / "results")
+    shutil.copytree(folders.records, tmp_path / "docs" / "results")
     with pytest.raises(SystemExit) as exit_:
         main(["experiments", "--only_page", "--page", str(tmp_path / "docs" / "results.md")])
     assert not exit_.value.code
     assert (tmp_path / "docs" / "results.md").read_text() == path.read_text()
 
 
-def test_what_is_done_is_not_trained_again(done: tuple[Place, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    place, path = done
+def test_what_is_done_is_not_trained_again(
+    done: tuple[ExperimentFolders, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders, path = done
     before = path.read_text()
     monkeypatch.setattr(training_run, "make_trainer", lambda *arguments: pytest.fail("trained again"))
     lines: list[str] = []
-    run_experiments(NAMES[:-1], place, path, lines.append)
+    run_experiments(NAMES[:-1], folders, path, lines.append)
     assert path.read_text() == before
     assert lines[0] == "[1/4] small-plain: plain (already there)"
 
 
-def test_names_and_corpora_that_are_not_there(done: tuple[Place, Path], tmp_path: Path) -> None:
-    place, path = done
+def test_names_and_corpora_that_are_not_there(done: tuple[ExperimentFolders, Path], tmp_path: Path) -> None:
+    folders, path = done
     with pytest.raises(RecipeError, match="There is no experiment 'smal': there are small, small-plain"):
-        run_experiments(["smal"], place, path)
-    nowhere = Place(tmp_path, tmp_path / "runs", tmp_path / "results")
+        run_experiments(["smal"], folders, path)
+    nowhere = ExperimentFolders(tmp_path, tmp_path / "runs", tmp_path / "results")
     with pytest.raises(CorpusError, match="has no ravdess: put the corpus there"):
         run_experiments(["small-later"], nowhere, tmp_path / "page.md")
     assert [item.name for item in carry_out.choose_items(["small-later", "small"])] == ["small-later", *NAMES[:-1]]
 
 
-def test_the_list_says_what_there_is(done: tuple[Place, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    place, path = done
+def test_the_list_says_what_there_is(done: tuple[ExperimentFolders, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folders, path = done
     with pytest.raises(SystemExit) as exit_:
-        main(["experiments", "--list", "--runs", str(place.runs), "--page", str(path)])
+        main(["experiments", "--list", "--runs", str(folders.runs), "--page", str(path)])
     assert not exit_.value.code
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == NAMES

@@ -27,16 +27,16 @@ def experiments(
 
     Run again, it continues where it was interrupted.
     """
-    from hf_speech.experiments import Place, choose_items, run_experiments, write_page
+    from hf_speech.experiments import ExperimentFolders, choose_items, run_experiments, write_page
 
-    place = Place(corpora, runs, page.parent / page.stem)
+    folders = ExperimentFolders(corpora, runs, page.parent / page.stem)
     if only_list:
         for item in choose_items(names or []):
-            done = "done" if item.is_done(place) else f"about {item.minutes:.0f} minutes"
+            done = "done" if item.is_done(folders) else f"about {item.minutes:.0f} minutes"
             echo(f"{item.name:<36}{done:<20}{item.what}")
     elif only_page:
-        write_page(page, place.records)
+        write_page(page, folders.records)
         echo(f"Written: {page}")
     else:
-        done_items = run_experiments(names or [], place, page, echo)
+        done_items = run_experiments(names or [], folders, page, echo)
         echo(f"{len(done_items)} parts are done. Written: {page}")

@@ -1,7 +1,6 @@
 """Many trainings with one question: comparisons, searches, and the experiments that made this package.
 
-A floor above training and evaluation: everything here trains recipes into run folders and reads their files. Whatever
-takes hours goes on where it was interrupted.
+Everything here trains recipes into run folders and reads their files, and continues where it was interrupted.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from hf_speech.experiments.page import render, write_page
 from hf_speech.experiments.published import EXPERIMENTS
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
 from hf_speech.experiments.search import SearchResult, search
-from hf_speech.experiments.suite import Experiment, Place
+from hf_speech.experiments.suite import Experiment, ExperimentFolders
 from hf_speech.experiments.variants import Variant, parse_axis, parse_range, variants_of
 
 __all__ = [
     "EXPERIMENTS",
     "Comparison",
     "Experiment",
-    "Place",
+    "ExperimentFolders",
     "RunRecord",
     "SearchResult",
     "Variant",

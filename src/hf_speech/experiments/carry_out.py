@@ -1,7 +1,6 @@
-"""Running experiments, one after the other; the page of results is written anew after each.
+"""Runs experiments one after the other, and writes the page of results after each.
 
-The page is made of the records of what was run and of nothing else, so it can be made again anywhere, and no figure in
-it has been typed.
+The page is made from the records of the runs alone, so it can be made again anywhere, and no figure is typed by hand.
 """
 
 from __future__ import annotations
@@ -13,33 +12,35 @@ from hf_speech.common.files import write_json
 from hf_speech.errors import RecipeError
 from hf_speech.experiments.page import write_page
 from hf_speech.experiments.published import EXPERIMENTS
-from hf_speech.experiments.suite import Item, Place
+from hf_speech.experiments.suite import ExperimentFolders, Item
 
 
-def run_experiments(names: Sequence[str], place: Place, page: Path, report: Callable[[str], None] = print) -> list[str]:
+def run_experiments(
+    names: Sequence[str], folders: ExperimentFolders, page: Path, report: Callable[[str], None] = print
+) -> list[str]:
     """Runs experiments one after the other, and writes the page after each.
 
     Args:
         names: Names of experiments or of single items; all of them if empty.
-        place: Where things are.
+        folders: Where things are.
         page: The page of results to write.
-        report: Takes a line about what is being done.
+        report: Takes a line about each item.
 
     Returns:
         The names of the items.
 
     Raises:
         RecipeError: If there is no such experiment.
-        HFSpeechError: Whatever an experiment ran into; the page has all that went before.
+        HFSpeechError: If an experiment fails; the page has all results before it.
     """
     items = choose_items(names)
-    place.records.mkdir(parents=True, exist_ok=True)
+    folders.records.mkdir(parents=True, exist_ok=True)
     for count, item in enumerate(items, start=1):
-        done = " (already there)" if item.is_done(place) else f" (about {item.minutes:.0f} minutes)"
+        done = " (already there)" if item.is_done(folders) else f" (about {item.minutes:.0f} minutes)"
         report(f"[{count}/{len(items)}] {item.name}: {item.what}{done}")
-        record = {"name": item.name, **place.without_folders(item.run(place))}
-        write_json(place.records / f"{item.name}.json", record, indent=1)
-        write_page(page, place.records)
+        record = {"name": item.name, **folders.without_folders(item.run(folders))}
+        write_json(folders.records / f"{item.name}.json", record, indent=1)
+        write_page(page, folders.records)
     return [item.name for item in items]
 
 

@@ -1,7 +1,7 @@
 """One recipe in several variants, side by side: what does this option do?
 
-Each variant is trained into a folder of its own, and the table is made of their files. Which one is best is decided on
-the validation split; the test figures stand beside it, and are not what to choose by.
+Each variant is trained into a folder of its own, and the table is made from their files. The best variant is the one
+with the best validation metric; the test metrics stand beside it, and must not be used to choose.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def best(self) -> int | None:
-        """Place of the variant that is best on the validation split, of equals the first; None without such a split."""
+        """Index of the first variant with the best validation metric; None without a validation split."""
         sign = 1 if get_task(self.records[0].task).greater_is_better else -1
         figures = [record.value("validation") for record in self.records]
         known = [sign * figure for figure in figures if figure is not None]

@@ -98,7 +98,7 @@ def pooled(runs: Sequence[RunRecord], split: str) -> tuple[float, float, float]:
     """One figure and its interval over the utterances of several runs.
 
     Raises:
-        ValueError: For several runs of a metric that is no share of the utterances.
+        ValueError: For several runs of a metric that is not a proportion of the utterances.
     """
     if len(runs) == 1:
         value = runs[0].value(split)

@@ -1,6 +1,6 @@
-"""One run of many: trained if it is not, continued if it was interrupted, left alone if it is done; then read.
+"""One run of many: trained if it is missing, continued if it was interrupted, skipped if it is done; then read.
 
-What is known of a run is read from its files and nowhere else, so that no figure of a table has been typed.
+Records are read from the files of a run and nowhere else, so that no figure of a table is typed by hand.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RunRecord:
         return cls(**content)
 
 
-# Of an evaluation file, what says how good, on what, and where it comes from.
+# The keys of an evaluation file with the metrics, their data and their origin.
 KEPT = (
     *("model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances", "num_skipped"),
     *("metrics", "confidence", "confidence_method", "decoder", "command", "date", "versions"),
@@ -107,7 +107,7 @@ def finish_run(
     splits: Sequence[str] = SPLITS,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RunRecord:
-    """Trains a run, or what is missing of it.
+    """Trains a run, or the missing part of it.
 
     Args:
         recipe: The resolved recipe.

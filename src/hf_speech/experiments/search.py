@@ -1,9 +1,9 @@
 """Hyper-parameters by search: Optuna proposes values for any keys of a recipe, the validation split decides.
 
-Trainer's own `hyperparameter_search` knows arguments of training only; a recipe has features, augmentation and a model
-to choose, too, and a run folder for each trial. So this is a thin loop around Optuna's ask and tell. The study is a
-journal in the output folder: an interrupted search goes on with the trial that was interrupted, from its last
-checkpoint. The test split is looked at once, by the best trial, when all others are done.
+The Trainer's own `hyperparameter_search` varies training arguments only; here any key of a recipe can vary, and each
+trial has a run folder. So this is a thin loop around Optuna's ask and tell. The study is a journal in the output
+folder: an interrupted search continues the interrupted trial from its last checkpoint. The test split is evaluated
+once, with the best trial, when all others are done.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ JOURNAL = "study.log"
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         metric: The metric that decided, on the validation split.
@@ -110,8 +110,8 @@ def search(
         overrides: Command-line words for all trials.
         trials: Trials in all, those of an earlier, interrupted search included.
         output_dir: Where run folders, journal and table go; runs/search-NAME by default.
-        seed: Seed of what is proposed.
-        prune: Whether a trial that is worse than most were at the same epoch is broken off.
+        seed: Seed of the proposals.
+        prune: Whether a trial that is worse than most others at the same epoch is stopped.
         command: The command that makes the search.
 
     Returns:
@@ -123,7 +123,7 @@ def search(
     """
     optuna = _import_optuna()
     space = {axis.keys[0]: _distribution(optuna, axis) for axis in axes}
-    # Tried before the first trial, so that a wrong key costs no hours.
+    # Checked before the first trial, so that a wrong key costs no time.
     first = load_recipe(recipe, [*overrides, *overrides_of({axis.keys[0]: _an_example(axis) for axis in axes})])
     make_feature_extractor(first)
     if not first.corpus.load()["validation"]:
@@ -213,7 +213,7 @@ class _NoLock:
 
 
 class _Reporter(TrainerCallback):
-    """Tells Optuna how good a trial is after each epoch, and breaks it off where Optuna says so."""
+    """Reports a trial's metric to Optuna after each evaluation, and stops the trial if Optuna decides so."""
 
     def __init__(self, trial: Any, metric: str) -> None:
         self.trial = trial
@@ -284,7 +284,7 @@ def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
         pruner=optuna.pruners.MedianPruner(),
         load_if_exists=True,
     )
-    # Going on with the same seed would propose what has been tried already.
+    # The same seed would propose the same values again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
 

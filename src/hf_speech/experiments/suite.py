@@ -1,6 +1,6 @@
-"""What an experiment consists of: single runs, folds, comparisons, searches.
+"""The parts of an experiment: single runs, folds, comparisons and searches.
 
-Whatever is run gives one small record: the figures of its evaluation files, and where they come from.
+Each gives one small record: the metrics of its evaluation files, and their origin.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from hf_speech.experiments.variants import parse_axis
 from hf_speech.inference import load_model
 from hf_speech.training import load_recipe
 
-# What commands call the folder of all corpora, and that of the runs, wherever they were on the machine that ran them.
+# Names of the folders of corpora and runs in recorded commands, in place of those on the machine that ran them.
 CORPORA = "CORPORA"
 RUNS = "runs/experiments"
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something to be run.
+    """One part of an experiment.
 
     Attributes:
         name: Name of its run folder and of its record.
@@ -39,9 +39,9 @@ class Item:
         minutes: Roughly how long it takes on one CPU core, to plan by.
         split: The split whose figure counts; the test split is left alone if that is "validation".
         folds: Of a corpus in folds: how many trainings make this one figure.
-        train_split: Whether the training split is measured too, to see how much is learned by heart.
-        note: What is to be known about the figure.
-        chosen_on: Those of its speakers that settings were chosen on; the figure of all others is given beside it.
+        train_split: Whether the training split is measured too, to show overfitting.
+        note: A remark about the figure.
+        chosen_on: The speakers that settings were chosen on; the figure of all others is given beside it.
     """
 
     name: str
@@ -61,19 +61,19 @@ class Item:
         """The splits that are evaluated."""
         return tuple(dict.fromkeys(("validation", self.split)))
 
-    def run(self, place: Place) -> dict[str, Any]:
-        """Runs it, or what is missing of it, and gives its record."""
+    def run(self, folders: ExperimentFolders) -> dict[str, Any]:
+        """Runs it, or the missing part of it, and gives its record."""
         numbers: Iterable[int | None] = range(self.folds) if self.folds else [None]
-        records = [self._train(place, fold).to_dict() for fold in numbers]
+        records = [self._train(folders, fold).to_dict() for fold in numbers]
         made: dict[str, Any] = {"kind": "run", "records": records}
         if self.chosen_on:
-            made["others"] = self._others(place)
+            made["others"] = self._others(folders)
         return made
 
-    def _others(self, place: Place) -> dict[str, int]:
-        """How many utterances of speakers that nothing was chosen on there are, and how many came out right."""
+    def _others(self, folders: ExperimentFolders) -> dict[str, int]:
+        """Counts the utterances, and the correct ones, of the speakers that no setting was chosen on."""
         counts = {"speakers": 0, "utterances": 0, "right": 0}
-        for run_dir in self._run_dirs(place):
+        for run_dir in self._run_dirs(folders):
             report = json.loads((run_dir / "evaluation" / f"{self.split}.json").read_text(encoding="utf-8"))
             for speaker, row in report["per_speaker"].items():
                 if speaker not in self.chosen_on:
@@ -82,11 +82,11 @@ class Item:
                     counts["right"] += round(row["accuracy"] * row["num_utterances"])
         return counts
 
-    def _train(self, place: Place, fold: int | None) -> RunRecord:
+    def _train(self, folders: ExperimentFolders, fold: int | None) -> RunRecord:
         words = [*self.overrides, *(["--fold", str(fold)] if fold is not None else [])]
-        run_dir = place.runs / (self.name if fold is None else f"{self.name}-{fold}")
-        command = shlex.join(["hf-speech", "train", self.recipe, *place.quoted(self.folder), *words])
-        recipe = load_recipe(self.recipe, [*place.data_dir(self.folder), *words])
+        run_dir = folders.runs / (self.name if fold is None else f"{self.name}-{fold}")
+        command = shlex.join(["hf-speech", "train", self.recipe, *folders.quoted(self.folder), *words])
+        recipe = load_recipe(self.recipe, [*folders.data_dir(self.folder), *words])
         record = finish_run(recipe, run_dir, command, self.splits)
         if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
             rows = recipe.corpus.load()["train"]
@@ -98,14 +98,14 @@ class Item:
             record = finish_run(recipe, run_dir, command, self.splits)
         return record
 
-    def is_done(self, place: Place) -> bool:
-        """Whether nothing of it is left to be run."""
-        return all(is_finished(run_dir, self.splits) for run_dir in self._run_dirs(place))
+    def is_done(self, folders: ExperimentFolders) -> bool:
+        """Whether it has been run completely."""
+        return all(is_finished(run_dir, self.splits) for run_dir in self._run_dirs(folders))
 
-    def _run_dirs(self, place: Place) -> list[Path]:
+    def _run_dirs(self, folders: ExperimentFolders) -> list[Path]:
         """Its run folder, or that of each fold."""
         names = [f"{self.name}-{fold}" for fold in range(self.folds)] or [self.name]
-        return [place.runs / name for name in names]
+        return [folders.runs / name for name in names]
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,18 @@ class Table(Item):
 
     over: tuple[str, ...] = ()
 
-    def run(self, place: Place) -> dict[str, Any]:
+    def run(self, folders: ExperimentFolders) -> dict[str, Any]:
         """Runs the variants that are missing."""
         words = [self.recipe, *self.overrides, *(word for axis in self.over for word in ("--over", axis))]
-        command = shlex.join(["hf-speech", "compare", *words, *place.quoted(self.folder)])
+        command = shlex.join(["hf-speech", "compare", *words, *folders.quoted(self.folder)])
         axes = [parse_axis(axis) for axis in self.over]
-        overrides = [*place.data_dir(self.folder), *self.overrides]
-        made = compare(self.recipe, axes, overrides, place.runs / self.name, command).to_dict()
+        overrides = [*folders.data_dir(self.folder), *self.overrides]
+        made = compare(self.recipe, axes, overrides, folders.runs / self.name, command).to_dict()
         return {"kind": "comparison", **made}
 
-    def is_done(self, place: Place) -> bool:
+    def is_done(self, folders: ExperimentFolders) -> bool:
         """Whether the table is there."""
-        return (place.runs / self.name / "comparison.json").is_file()
+        return (folders.runs / self.name / "comparison.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -144,19 +144,21 @@ class Search(Item):
     over: tuple[str, ...] = ()
     trials: int = 12
 
-    def run(self, place: Place) -> dict[str, Any]:
+    def run(self, folders: ExperimentFolders) -> dict[str, Any]:
         """Runs the trials that are missing."""
         words = [self.recipe, *self.overrides, *(word for axis in self.over for word in ("--over", axis))]
-        command = shlex.join(["hf-speech", "search", *words, "--trials", str(self.trials), *place.quoted(self.folder)])
+        command = shlex.join(
+            ["hf-speech", "search", *words, "--trials", str(self.trials), *folders.quoted(self.folder)]
+        )
         axes = [parse_axis(axis) for axis in self.over]
-        overrides = [*place.data_dir(self.folder), *self.overrides]
-        folder = place.runs / self.name
+        overrides = [*folders.data_dir(self.folder), *self.overrides]
+        folder = folders.runs / self.name
         made = search(self.recipe, axes, overrides, trials=self.trials, output_dir=folder, command=command)
         return {"kind": "search", **made.to_dict()}
 
-    def is_done(self, place: Place) -> bool:
+    def is_done(self, folders: ExperimentFolders) -> bool:
         """Whether the table is there."""
-        return (place.runs / self.name / "search.json").is_file()
+        return (folders.runs / self.name / "search.json").is_file()
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,8 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where things are.
+class ExperimentFolders:
+    """The folders of the experiments.
 
     Attributes:
         corpora: Folder of all corpora, None to download what can be.
@@ -199,7 +201,7 @@ class Place:
         return ["--data_dir", str(self.corpora / folder)]
 
     def quoted(self, folder: str) -> list[str]:
-        """The same as commands are recorded: where corpora lie on this machine is nobody's business."""
+        """The same for recorded commands, without the folders of this machine."""
         return [] if self.corpora is None else ["--data_dir", f"{CORPORA}/{folder}"]
 
     def without_folders(self, record: Any) -> Any:

@@ -153,6 +153,6 @@ def _split(text: str) -> list[str]:
 
 
 def _folder_name(settings: dict[str, str]) -> str:
-    """A name for a folder: the last words of the keys, and their values without what a file system minds."""
+    """A name for a folder: the last words of the keys, and their values without special characters."""
     words = (f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
     return re.sub(r"[^A-Za-z0-9.=_+-]+", "-", "_".join(words)).strip("-")

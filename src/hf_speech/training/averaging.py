@@ -1,10 +1,10 @@
 """An exponential moving average of the weights, trained beside them and used in their place.
 
 The average of the last steps is a better model than the last step (Polyak & Juditsky 1992), above all with little data.
-The running statistics of batch norm are averaged too: they belong to the weights of their steps.
-Whenever the model is evaluated or saved, and from the end of an epoch to the beginning of the next one, it holds the
-average: so that is what is evaluated, chosen as best, and saved. The weights that gradients act on wait meanwhile, and
-lie beside each checkpoint, so that a resumed training goes on exactly where it stopped.
+The running statistics of batch norm are averaged too, because they belong to the weights of their steps. The model
+holds the average whenever it is evaluated or saved, and from the end of an epoch to the beginning of the next: the
+average is what is evaluated, chosen as best and saved. The weights that gradients act on are kept aside meanwhile, and
+saved beside each checkpoint, so that a resumed training continues exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WeightAveraging(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Begins the average; resuming, the checkpoint's weights are the average, and the others lie beside them.
+        """Starts the average; a checkpoint holds the average, and beside it the weights to train on with.
 
         Where nothing is left to train, the model keeps the average.
         """
@@ -78,13 +78,13 @@ class WeightAveraging(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Goes on training with the weights that waited; after the last step nothing does, and the average stays."""
+        """Restores the weights that were kept aside, to train on with; after the last step the average stays."""
         if self._waiting is not None:
             self._load(model, self._waiting)
             self._waiting = None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the weights that wait beside the checkpoint that was just saved."""
+        """Writes the weights that are kept aside into the checkpoint that was just saved."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and self._waiting is not None and folder.is_dir():
             save_file({name: weight.contiguous() for name, weight in self._waiting.items()}, folder / WEIGHTS_FILE)

@@ -1,4 +1,4 @@
-"""What is written down while training beside the Trainer's own log: gradients as histograms, and the time it took."""
+"""What a training records beside the Trainer's own log: histograms of gradients, and its duration."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.files import write_json
+from hf_speech.training.checkpoints import checkpoint_folder
+
 SECONDS_FILE = "seconds.json"
 
 
 class GradientHistograms(TrainerCallback):
-    """Shows TensorBoard the gradients of each parameter, of the first step and of that after each evaluation.
+    """Writes the gradients of each parameter to TensorBoard, at the first step and after each evaluation.
 
-    Where nothing is evaluated while training, the end of an epoch counts as an evaluation. Vanishing and exploding
-    gradients are seen here before they are seen in the loss.
+    Without a validation split, the end of an epoch counts as an evaluation. Vanishing and exploding gradients show
+    here before they show in the loss.
 
     Args:
         writer: A `SummaryWriter`.
@@ -36,7 +39,7 @@ class GradientHistograms(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Asks for the next step's gradients where no evaluation will."""
+        """Asks for the next step's gradients if there are no evaluations."""
         self._due = self._due or args.eval_strategy == IntervalStrategy.NO
 
     def on_pre_optimizer_step(
@@ -53,7 +56,7 @@ class GradientHistograms(TrainerCallback):
 
 
 class Stopwatch(TrainerCallback):
-    """Counts the seconds of a training, those before an interruption included.
+    """Counts the seconds of a training, including those before an interruption.
 
     Args:
         checkpoint: The checkpoint that training continues from.
@@ -75,14 +78,13 @@ class Stopwatch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Starts."""
+        """Starts the clock."""
         self._start = time.perf_counter()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the seconds beside the checkpoint that was just saved."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            (folder / SECONDS_FILE).write_text(json.dumps(self.seconds))
+        if state.is_world_process_zero:
+            write_json(checkpoint_folder(args, state) / SECONDS_FILE, self.seconds)
 
 
 __all__ = ["GradientHistograms", "Stopwatch"]

@@ -26,8 +26,8 @@ class TrainingOptions:
             none.
         per_device_train_batch_size: Utterances in a training batch on each device.
         per_device_eval_batch_size: Utterances in an evaluation batch on each device.
-        eval_steps: Steps between two evaluations, and checkpoints; below 1, their share of all steps; null for each end
-            of an epoch (of a stream, which has none, a twentieth of all steps).
+        eval_steps: Steps between two evaluations, and checkpoints; below 1, a share of all steps; null for the end of
+            each epoch (a stream has no epochs: a twentieth of all steps).
         gradient_accumulation_steps: Batches whose gradients make one optimizer step.
         learning_rate: Peak learning rate of AdamW.
         lr_scheduler_type: Course of the learning rate after the warm-up.
@@ -35,30 +35,29 @@ class TrainingOptions:
         weight_decay: Decoupled weight decay.
         max_grad_norm: Norm to which gradients are clipped.
         seed: Seed of weights, order, dropout and augmentation.
-        bf16: Whether to compute in bfloat16: on GPUs, and on CPUs that have instructions for it. Others would take ten
-            times as long and compute in float32 instead.
+        bf16: Whether to compute in bfloat16, on GPUs and on CPUs that have instructions for it. Other CPUs would take
+            ten times as long, and compute in float32 instead.
         group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
-        max_batch_seconds: Own: seconds of sound in a training batch on each device, padding included (and before
-            augmentation changes them), instead of a number of utterances; null for a number.
+        max_batch_seconds: Own: seconds of sound in a training batch on each device, including padding but before
+            augmentation, in place of per_device_train_batch_size; null for a number of utterances.
         nonfinite_loss: Own: what happens when a loss or its gradients are NaN or infinite: training stops and names the
-            utterances ("stop"), or the step is left out ("skip"). Either way they are written to nonfinite.json.
+            utterances ("stop"), or the step is left out ("skip"). In both cases nonfinite.json lists them.
         early_stopping_patience: Own: epochs without a better validation metric after which training stops, or null.
         load_best_model_at_end: Whether the model of the best epoch is kept rather than the last one.
         metric_for_best_model: The validation metric that decides, or null for the task's own.
-        weight_averaging: Own: decay of an exponential moving average of the weights, which is what is evaluated and
-            saved (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
+        weight_averaging: Own: decay of an exponential moving average of the weights, which is then evaluated and saved
+            (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
         logging_steps: Steps between two entries in the log.
         save_total_limit: Checkpoints kept on disk.
         dataloader_num_workers: Processes that decode, augment and compute features.
-        cache_features: Own: whether features are computed once and kept on the disk, for this training and later ones,
-            instead of anew for every batch; where the sound is augmented, so many variants of it as
-            augmentation.variants says.
-        cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrences:
-            their many small operations spend longer waiting for each other than computing.
-        report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if it is there.
+        cache_features: Own: whether features are computed once and kept on disk, for this training and later ones.
+            Where the sound is augmented, augmentation.variants says how many variants of it are kept.
+        cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrent models,
+            whose many small operations take less time than the threads need to wait for each other.
+        report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if installed.
         gradient_histograms: Own: whether TensorBoard gets a histogram of each parameter's gradients every epoch.
-        profile: Own: whether it is measured, printed and written to training.json where the time goes: reading,
-            augmenting and computing features in the loader, waiting for it, and the steps themselves.
+        profile: Own: whether to measure where the time goes (reading, augmenting and computing features in the loader,
+            waiting for it, and the steps themselves), print it and write it to training.json.
         trainer_options: Own: any further `TrainingArguments`, by name.
     """
 
@@ -109,8 +108,10 @@ class TrainingOptions:
                         f"transformers' TrainingArguments have no {key!r} (training.trainer_options): "
                         f"{nearest(key, names)}"
                     )
-        if "hub_token" in self.trainer_options:  # The recipe is written into the run folder, and published.
-            raise RecipeError("A recipe is no place for a token (hub_token): run hf auth login, or set HF_TOKEN.")
+        if "hub_token" in self.trainer_options:  # The recipe is written to the run folder.
+            raise RecipeError(
+                "A recipe must not hold a token (hub_token), as it is published: run hf auth login, or set HF_TOKEN."
+            )
 
     def check_metric(self, known: Sequence[str]) -> None:
         """Refuses a metric that the task does not measure.
@@ -124,7 +125,7 @@ class TrainingOptions:
             )
 
     def check_without_validation(self) -> None:
-        """Refuses, for a corpus without a validation split, what such a split decides.
+        """Refuses options that need a validation split, for a corpus without one.
 
         Raises:
             RecipeError: If the best epoch is to be chosen, or training to be stopped by it.
@@ -177,16 +178,16 @@ class TrainingOptions:
             # Rows carry more than the model's arguments (their lengths, their names).
             "remove_unused_columns": False,
             "label_names": ["labels"],
-            # Every parameter takes part in every step, so no process need look for those that do not.
+            # Every parameter takes part in every step.
             "ddp_find_unused_parameters": False,
             "dataloader_pin_memory": torch.cuda.is_available(),
             "disable_tqdm": False,
             "bf16": self.bf16 and computes_bfloat16(),
-            # transformers wants to be told, or it refuses bfloat16 on a CPU, which many can.
+            # Without it, transformers refuses bfloat16 on a CPU.
             "use_cpu": not torch.accelerator.is_available(),
-            # Only so does a resumed training know for how long nothing has got better.
+            # The patience of early stopping, which a resumed training needs.
             "restore_callback_states_from_checkpoint": self.early_stopping_patience is not None,
-            # TensorBoard's callback is added by hand: only so can its folder be chosen.
+            # TensorBoard's callback is added in assembly.py, where its folder can be chosen.
             "report_to": "trackio" if self.report_to == "trackio" else "none",
         }
         try:
@@ -217,7 +218,7 @@ def computes_bfloat16() -> bool:
 
     if torch.accelerator.is_available():
         return True
-    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 knows less about CPUs.
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 lists fewer capabilities.
         return bool(torch.cpu._is_avx512_bf16_supported())
     return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
 

@@ -1,7 +1,7 @@
-"""Where the time of a training goes: what the loader does, how long the model waits for it, and the steps themselves.
+"""Where the time of a training goes: the loader, waiting for the loader, and the steps themselves.
 
-The loader's processes measure themselves and send their seconds along with each batch, so the figures are those of the
-training as it really ran, with its processes, its cache and its machine.
+The loader processes measure themselves and send their seconds with each batch, so the figures are those of the training
+as it ran, with its processes, its cache and its machine.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ TOLERATED_WAIT = 0.05
 
 
 class Profile(TrainerCallback):
-    """Adds up the seconds of this process's training steps and of the batches they were made of.
+    """Adds up the seconds of this process's training steps and of their batches.
 
     Args:
-        num_workers: Processes that make batches; 0 if the training process does so itself.
+        num_workers: Processes that make batches; 0 if the training process makes them.
 
     Attributes:
         seconds: Totals: "read" (and decode), "augment" and "features" in the loader's processes, "wait" and "step" in
@@ -37,12 +37,12 @@ class Profile(TrainerCallback):
         self._begun = 0.0
 
     def add_batch(self, loader_seconds: torch.Tensor) -> None:
-        """Counts what the loader took for a batch: `(3,)`, as `SpeechCollator` gives it."""
+        """Adds the seconds that the loader took for a batch: `(3,)`, from `SpeechCollator`."""
         for name, seconds in zip(("read", "augment", "features"), loader_seconds.tolist(), strict=True):
             self.seconds[name] += seconds
 
     def add_wait(self, seconds: float) -> None:
-        """Counts time in which the model had nothing to compute."""
+        """Adds seconds in which the model waited for a batch."""
         self.seconds["wait"] += seconds
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
@@ -50,7 +50,7 @@ class Profile(TrainerCallback):
         self._begun = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Counts a step, when the accelerator has really done it."""
+        """Counts a step, after the accelerator has finished it."""
         if args.device.type == "cuda":
             torch.cuda.synchronize(args.device)
         self.seconds["step"] += time.perf_counter() - self._begun
@@ -58,7 +58,7 @@ class Profile(TrainerCallback):
 
     @property
     def waiting(self) -> float:
-        """Share of the training's time that went by without a batch."""
+        """Share of the training's time spent waiting for batches."""
         return self.seconds["wait"] / max(self.seconds["wait"] + self.seconds["step"], 1e-9)
 
     def to_dict(self) -> dict[str, Any]:

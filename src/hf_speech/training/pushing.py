@@ -1,9 +1,9 @@
-"""What becomes of `push_to_hub: true` in a training: snapshots on a branch of their own, never a publication.
+"""`push_to_hub: true` pushes snapshots to a branch of their own, and never publishes.
 
-transformers' Trainer pushes into the main branch after every checkpoint: a public repository by default, a card written
-anew, weights that the card's figures are not of, and `training_args.bin`, a pickle. Here a snapshot goes to the branch
-`training` (or `hub_revision`) of a private repository, in one commit of weights, configurations and the code they need.
-What is published, card and all, stays as it is until `hf-speech publish` replaces it.
+transformers' Trainer pushes to the main branch after every checkpoint: to a public repository by default, with a new
+card, weights that do not belong to the card's figures, and `training_args.bin`, a pickle. Here a snapshot goes to the
+branch `training` (or `hub_revision`) of a private repository, in one commit of weights, configurations and the code
+they need. What is published, card and all, stays as it is until `hf-speech publish` replaces it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SnapshotPushes(Trainer):
     push_in_progress: Any = None
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Makes the repository, privately unless `hub_private_repo` or `private` says otherwise.
+        """Makes the repository, private unless `hub_private_repo` or `private` says otherwise.
 
         Raises:
             PublishError: If the Hub refuses or cannot be reached.
@@ -55,7 +55,7 @@ class SnapshotPushes(Trainer):
             )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: cards are made of evaluation files, by `hf-speech publish`."""
+        """Does nothing: `hf-speech publish` makes cards from evaluation files."""
 
     def push_to_hub(
         self,
@@ -86,7 +86,7 @@ class SnapshotPushes(Trainer):
         return push_snapshot(*arguments) if blocking else HfApi().run_as_future(push_snapshot, *arguments)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Pushes a checkpoint in the background, unless the last one is still on its way."""
+        """Pushes a checkpoint in the background, unless the last push is still running."""
         if not self.is_world_process_zero() or self.args.hub_strategy == "end":
             return
         if self.push_in_progress is not None and not self.push_in_progress.is_done() and not self.args.hub_always_push:
@@ -140,7 +140,7 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
 
 
 def _tell_failure(job: Future[str]) -> None:
-    """A snapshot that could not be pushed is said, and no reason to stop a training."""
+    """Reports a snapshot that could not be pushed; training goes on."""
     error = job.exception()
     if error is not None:
         tqdm.write(f"This checkpoint was not pushed: {error}")

@@ -36,7 +36,7 @@ DEFAULT_RECIPE = "digits"
 MAX_SHOWN = 400  # Characters of a library's message.
 MAX_NAME = 100  # Bytes: file systems allow 255, and names are put together.
 SECTIONS = ("corpus", "text", "features", "augmentation", "model", "training")
-# What the trainer works out by itself: not for a recipe to say.
+# Derived from other parts, so not keys of a recipe.
 DERIVED_FEATURES = {"feature_size", "feature_mean", "feature_std", "padding_value"}
 DERIVED_MODEL = {"input_size", "hop_length", "num_deltas", "vocab_size", "pad_token_id", "num_phones"}
 
@@ -47,7 +47,7 @@ class Recipe:
 
     Attributes:
         name: Name of the run folder.
-        task: What the model learns to do.
+        task: The task.
         corpus: Where its rows come from.
         text: How transcripts are written, for a task that has them.
         features: Arguments of `SpeechFeatureExtractor`.
@@ -81,7 +81,7 @@ def recipes_dir() -> Path:
 
 
 def recipe_files() -> list[Path]:
-    """The recipes that come with the package; what is for `accelerate launch` lies beside them and is none."""
+    """The recipes that come with the package, without the configurations of `accelerate launch` beside them."""
     return sorted(path for path in recipes_dir().rglob("*.yaml") if path.parent.name != "accelerate")
 
 
@@ -145,7 +145,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
         for key in keys:
             if key not in valid:
                 end = nearest(key, valid | set(SECTIONS))
-                if given is keys and "did you mean" not in end:  # It may have been meant for the command itself.
+                if given is keys and "did you mean" not in end:  # It may be an option of the command itself.
                     end = "no recipe has one like it, and --help lists what else the command takes."
                 raise RecipeError(f"{where} has an unknown key {key!r}: {end}")
     try:
@@ -189,7 +189,7 @@ def load_rows(
 
 def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str) -> Recipe:
     values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
-    # Written out, so that a resolved recipe does not depend on today's defaults.
+    # With all defaults, so that a resolved recipe does not depend on those of this version.
     sections = [key for key in SECTIONS if key != "text" or task.text_options is not None]
     values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in sections}}
     values["corpus"] = {"name": corpus_name} | values["corpus"]
@@ -230,10 +230,10 @@ def _check_name(name: str) -> None:
 
 
 def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
-    """A parser whose keys are the arguments of the very classes that a recipe configures."""
+    """A parser whose keys are the arguments of the classes that a recipe configures."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--name", type=str, default="run", help="Name of the run folder.")
-    parser.add_argument("--task", type=str, default=task.name, help="What the model learns to do.")
+    parser.add_argument("--task", type=str, default=task.name, help="The task.")
     parser.add_argument("--corpus.name", type=str, default=corpus.name, help="The corpus.")
     parser.add_class_arguments(corpus, "corpus")
     if task.text_options is not None:
