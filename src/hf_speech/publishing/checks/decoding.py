@@ -14,6 +14,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 # An encoding inside an encoding inside an encoding, and the text itself.
 _DEPTH = 4
@@ -38,29 +39,52 @@ _MAX_STARTS = 50
 _WORD = re.compile(r"[A-Za-z]?[a-z]*|[A-Z]*|[\d.]*")
 
 
-def readings(text: str) -> Iterator[tuple[int, str]]:
-    """A text and everything it can be decoded to.
+@dataclass(frozen=True)
+class Reading:
+    """A text, or something that it can be decoded to.
 
-    Args:
-        text: Any text.
-
-    Yields:
-        The line at which a reading begins, counted from 1, and the reading; the text itself first.
+    Attributes:
+        text: What is read; of several decoded parts each is a line.
+        lines: The line of the first text, from 1, that each line here comes from; None if they are the same.
     """
+
+    text: str
+    lines: tuple[int, ...] | None = None
+
+    def line(self, position: int) -> int:
+        """The line of the first text that a position here comes from."""
+        row = self.text.count("\n", 0, position)
+        return row + 1 if self.lines is None else self.lines[row]
+
+
+def readings(text: str) -> Iterator[Reading]:
+    """A text and everything it can be decoded to, the text itself first."""
     seen: set[str] = set()
-    level = [(1, text)]
+    level = [Reading(text)]
     for _ in range(_DEPTH):
-        deeper: list[tuple[int, str]] = []
-        for line, reading in level:
-            if reading in seen:
+        deeper = []
+        for reading in level:
+            if reading.text in seen:
                 continue
-            seen.add(reading)
-            yield line, reading
-            if (plain := unescape(reading)) != reading:
-                deeper.append((line, plain))
-            for position, part in (*_decoded(reading), *_joined(reading)):
-                deeper.append((line + reading.count("\n", 0, position), part))
+            seen.add(reading.text)
+            yield reading
+            deeper.append(Reading(unescape(reading.text), reading.lines))
+            deeper.append(_parts(reading))
         level = deeper
+
+
+def _parts(reading: Reading) -> Reading:
+    """All parts of a reading that can be decoded or joined, one in each line."""
+    found: list[str] = []
+    lines: list[int] = []
+    row = last = 0
+    for position, part in sorted((*_decoded(reading.text), *_joined(reading.text))):
+        row += reading.text.count("\n", last, position)
+        last = position
+        found.append(part.replace("\n", " "))
+        lines.append(row + 1 if reading.lines is None else reading.lines[row])
+    # The null character keeps parts of different origin from being joined.
+    return Reading("\0\n".join(found), tuple(lines))
 
 
 def unescape(text: str) -> str:
@@ -153,4 +177,4 @@ def _suffixes(chain: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
         behind_words = behind_words and (len(part) <= 3 or _WORD.fullmatch(part) is not None)
 
 
-__all__ = ["readings", "unescape"]
+__all__ = ["Reading", "readings", "unescape"]

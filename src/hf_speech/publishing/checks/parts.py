@@ -1,9 +1,8 @@
-"""Whether the parts of a model belong together: its feature extractor, its vocabulary and its classes."""
+"""Whether the parts of a model belong together: its feature extractor and its vocabulary."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoFeatureExtractor
 
@@ -21,7 +20,6 @@ def check(upload: Upload) -> None:
     """
     if upload.kind == "model":
         check_sizes(upload.folder)
-        check_labels(read_mapping(upload.folder / "config.json", needed=True))
 
 
 def check_sizes(folder: Path) -> None:
@@ -59,19 +57,4 @@ def check_sizes(folder: Path) -> None:
         )
 
 
-def check_labels(config: dict[str, Any]) -> None:
-    """Refuses classes whose ids are not 0, 1, 2 and so on, and two classes of one name.
-
-    Raises:
-        PublishError: With the remedy.
-    """
-    names = config.get("id2label") or {}
-    if not isinstance(names, dict) or sorted(names) != sorted(str(index) for index in range(len(names))):
-        raise PublishError(
-            f"The classes of config.json (id2label) are not numbered from 0 to {len(names) - 1}: save the model again."
-        )
-    if len(set(map(str, names.values()))) < len(names):
-        raise PublishError("Two classes of config.json (id2label) have the same name: rename one, and train again.")
-
-
-__all__ = ["check", "check_labels", "check_sizes"]
+__all__ = ["check", "check_sizes"]

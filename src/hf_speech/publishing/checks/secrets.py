@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from pathlib import Path
 import huggingface_hub
 
 from hf_speech.errors import HFSpeechError, PublishError
-from hf_speech.publishing.checks.decoding import readings
+from hf_speech.publishing.checks.decoding import Reading, readings
 from hf_speech.publishing.checks.texts import texts_of
 from hf_speech.publishing.checks.token_forms import KINDS, Kind
 from hf_speech.publishing.checks.upload import Upload
@@ -102,15 +102,14 @@ def find_secret(text: str, *, binary: bool = False) -> Secret | None:
         text: Any text.
         binary: Whether it is the bytes of a file that is no text, in which encodings are not looked for.
     """
-    views: Iterable[tuple[int, str]] = [(1, text), (1, text.replace("\0", ""))] if binary else readings(text)
     own = _own_secrets(os.environ)
-    for line, view in views:
+    for reading in (Reading(text), Reading(text.replace("\0", ""))) if binary else readings(text):
         for what, value in own.items():
-            if (start := view.find(value)) >= 0:
-                return Secret(what, line + view.count("\n", 0, start))
+            if (start := reading.text.find(value)) >= 0:
+                return Secret(what, reading.line(start))
         for kind in (*KINDS, *_of_detect_secrets()):
-            if (position := kind.find(view)) is not None:
-                return Secret(kind.what, line + view.count("\n", 0, position))
+            if (position := kind.find(reading.text)) is not None:
+                return Secret(kind.what, reading.line(position))
     return None
 
 
