@@ -256,7 +256,7 @@ def test_nothing_is_heard_in_long_silence(corpora_dir: Path) -> None:
 def test_a_recognizer_that_leaves_sound_out_is_refused(beeps_run: Path) -> None:
     loaded = load_model(beeps_run)
     loaded.feature_extractor.max_duration = 5.0
-    with pytest.raises(ModelError, match="does not hear all of a recording"):
+    with pytest.raises(ModelError, match="does not process all of a recording"):
         log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))
 
 

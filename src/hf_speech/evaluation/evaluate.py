@@ -1,8 +1,8 @@
-"""One model on one split: metrics with intervals, by class and by speaker, speed, and the origin of it all.
+"""One model on one split: metrics with intervals, by class and by speaker, speed, and the origin of the figures.
 
-What the figures mean is the task's business (`hf_speech.tasks`); here they are put together. Decisions:
+The task defines the metrics (`hf_speech.tasks`); here they are computed and put together. Decisions:
 
-* Corpus and model meet by class *name*; a class the model has never heard of is an error before anything is run.
+* Classes of corpus and model are matched by *name*; a class that the model does not know is an error at once.
 * An unreadable sound is an error by default; skipped ones are counted in the report (`num_skipped`), for an
   accuracy over "the files that worked" is another figure than one over the split.
 * The real-time factor is processing time over audio duration (0.01 is a hundred times faster than real time).
@@ -178,7 +178,7 @@ def _records(
 
 
 def _relative(paths: Sequence[str | None]) -> list[str | None]:
-    """Paths below the folder they share: where a corpus lies on this machine is nobody's business."""
+    """Paths relative to the folder they share: a report does not tell where a corpus lies on this machine."""
     absolute = [os.path.abspath(path) if path else None for path in paths]
     folders = [os.path.dirname(path) for path in absolute if path]
     shared = os.path.commonpath(folders) if folders else ""

@@ -1,7 +1,7 @@
 """Where a number comes from: versions, commit, data and machine.
 
-No number without its origin: whoever reads a report can tell what was measured with what, and measure it again.
-Nothing here names the user's folders: reports are published.
+A reader of a report can tell what was measured with what, and measure it again. Nothing here names the user's folders,
+because reports are published.
 """
 
 from __future__ import annotations

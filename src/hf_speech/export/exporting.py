@@ -103,7 +103,8 @@ def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> 
 def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
     """The graphs to write and their descriptions, by kind of file."""
     model, name = loaded.model, loaded.name
-    family = FAMILIES.get(type(model).__name__)
+    # A subclass, such as one with another loss, computes what its family does; `_compare` makes sure of it.
+    family = next((FAMILIES[one.__name__] for one in type(model).__mro__ if one.__name__ in FAMILIES), None)
     if family is None:
         raise ModelError(
             f"{name} is a {type(model).__name__}, which cannot be exported: only models of the families of this "

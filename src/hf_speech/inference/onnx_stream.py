@@ -32,7 +32,7 @@ class ExportedStream:
         self.name = str(path)
         self._session, self.description = open_file(path, STREAM)
         if not self.description.states:
-            raise ModelError(f"{self.name} hears whole recordings: give a file for streams, {STREAM}.onnx.")
+            raise ModelError(f"{self.name} is for whole recordings: give a file for streams, {STREAM}.onnx.")
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.reset()
 

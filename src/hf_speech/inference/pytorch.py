@@ -128,12 +128,12 @@ class LoadedModel:
         """
         if not isinstance(self.feature_extractor, SpeechFeatureExtractor):
             raise ModelError(
-                f"{self.name} is none of this package's recognizers, whose frames are counted otherwise: use "
+                f"{self.name} is not an hf_speech recognizer, and its frames are counted differently: use "
                 "transformers' pipeline."
             )
         if any(getattr(self.feature_extractor, key, whole) != whole for key, whole in WHOLE_SOUND.items()):
             raise ModelError(
-                f"{self.name} does not hear all of a recording (its feature extractor has one of "
+                f"{self.name} does not process all of a recording (its feature extractor has one of "
                 f"{', '.join(WHOLE_SOUND)}): train it without."
             )
         extractor = fit_extractor(self.feature_extractor, recording)
@@ -145,8 +145,8 @@ class LoadedModel:
             except ValueError as error:  # Too short for a frame.
                 raise AudioError(f"{recording.name} cannot be used: {error}") from error
             output = self.model(**inputs)
-            heard = [output.logits[0]] if output.phone_logits is None else [output.logits[0], output.phone_logits[0]]
-            return torch.cat([logits.float().log_softmax(dim=-1) for logits in heard], dim=1).cpu().numpy()
+            parts = [output.logits[0]] if output.phone_logits is None else [output.logits[0], output.phone_logits[0]]
+            return torch.cat([logits.float().log_softmax(dim=-1) for logits in parts], dim=1).cpu().numpy()
 
         return log_probs
 

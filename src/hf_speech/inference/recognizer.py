@@ -103,7 +103,7 @@ class Recognizer(Model, Protocol):
         ...
 
     def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """How it hears parts of a recording.
+        """How it computes the log-probabilities of parts of a recording.
 
         Returns:
             A function from samples `(samples,)` to log-probabilities `(samples // samples_per_frame, tokens + phones)`,

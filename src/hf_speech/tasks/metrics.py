@@ -13,6 +13,7 @@ without any reference word is its number of insertions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import evaluate
@@ -95,21 +96,19 @@ def count_errors(references: Sequence[str], predictions: Sequence[str]) -> np.nd
 
     Args:
         references: True transcripts, which may be empty.
-        predictions: What was recognized, which may be empty.
+        predictions: Recognized transcripts, which may be empty.
     """
     counts = np.zeros((len(references), len(ERROR_COUNTS)), dtype=np.int64)
     if len(references):
-        said, heard = ([" ".join(text.split()) for text in texts] for texts in (references, predictions))
-        for first, output in ((0, jiwer.process_words(said, heard)), (4, jiwer.process_characters(said, heard))):
+        refs, hyps = ([" ".join(text.split()) for text in texts] for texts in (references, predictions))
+        for first, output in ((0, jiwer.process_words(refs, hyps)), (4, jiwer.process_characters(refs, hyps))):
             for row, (reference, chunks) in enumerate(zip(output.references, output.alignments, strict=True)):
                 counts[row, first + 3] = len(reference)
                 for chunk in chunks:
-                    if chunk.type == "substitute":
-                        counts[row, first] += chunk.ref_end_idx - chunk.ref_start_idx
-                    elif chunk.type == "delete":
-                        counts[row, first + 1] += chunk.ref_end_idx - chunk.ref_start_idx
-                    elif chunk.type == "insert":
-                        counts[row, first + 2] += chunk.hyp_end_idx - chunk.hyp_start_idx
+                    if chunk.type != "equal":
+                        place = first + ("substitute", "delete", "insert").index(chunk.type)
+                        size = chunk.ref_end_idx - chunk.ref_start_idx or chunk.hyp_end_idx - chunk.hyp_start_idx
+                        counts[row, place] += size
     return counts
 
 
@@ -127,12 +126,7 @@ def align_words(reference: str, prediction: str) -> list[tuple[str | None, str |
     output = jiwer.process_words(" ".join(reference.split()), " ".join(prediction.split()))
     pairs: list[tuple[str | None, str | None]] = []
     for chunk in output.alignments[0]:
-        said = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
-        heard = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
-        if chunk.type == "delete":
-            pairs += [(word, None) for word in said]
-        elif chunk.type == "insert":
-            pairs += [(None, word) for word in heard]
-        else:
-            pairs += zip(said, heard, strict=True)
+        ref = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
+        hyp = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
+        pairs += zip_longest(ref, hyp)  # One is empty where words were deleted or inserted.
     return pairs

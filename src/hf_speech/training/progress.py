@@ -105,9 +105,9 @@ class ProgressReporter(ProgressCallback):
         if "eval_loss" in logs:
             line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
             value = logs.get(f"eval_{self.metric}")
-            self._write(
-                line if value is None else f"{line}   {self.metric} {metric_named(self.metric).format(value):>7}"
-            )
+            if value is not None:
+                line += f"   {self.metric} {metric_named(self.metric).format(value):>7}"
+            self._write(line)
 
     def _write(self, line: str) -> None:
         self._last_line = time.monotonic()
