@@ -68,3 +68,12 @@ def test_targets_that_cannot_be_files(tmp_path: Path, name: str, reason: str) ->
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(FileError, match=reason):
         write_text(tmp_path / name, "x")
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("model.onnx", ".onnx"), ("samples.npy", ".npy"), ("LICENSE", ".part")])
+def test_the_temporary_file_has_the_suffix_of_the_target(tmp_path: Path, name: str, suffix: str) -> None:
+    """Libraries choose a format by the suffix, or append one that is missing."""
+    with replacing(tmp_path / name) as part:
+        assert part.suffix == suffix
+        part.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,0 +1,46 @@
+"""Which words a search can recognize, by its lexicon and language model, and how they are spelled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hf_speech.decoding.estimation import build_arpa
+from hf_speech.decoding.ngram import ArpaModel, characters
+from hf_speech.decoding.words import choose_words, spell, spell_hot_words, spell_lexicon
+from hf_speech.errors import HFSpeechError
+
+TOKENS = ("<pad>", "|", "a", "b")
+
+
+@pytest.fixture
+def words_model(tmp_path: Path) -> ArpaModel:
+    return ArpaModel.load(build_arpa(["a b", "ab ba"], 2, tmp_path / "words.arpa").path)
+
+
+def test_words_come_from_the_lexicon_or_the_language_model(tmp_path: Path, words_model: ArpaModel) -> None:
+    of_characters = ArpaModel.load(build_arpa(map(characters, ["ab a"]), 2, tmp_path / "characters.arpa").path)
+    assert choose_words(None, None, TOKENS, "|") is None
+    assert choose_words(None, of_characters, TOKENS, "|") is None
+    assert choose_words(None, words_model, TOKENS, "|") == {"a", "b", "ab", "ba"}
+    assert choose_words([" ab", "", "bb "], None, TOKENS, "|") == {"ab", "bb"}
+    assert choose_words(["ab", "bb"], words_model, TOKENS, "|") == {"ab", "bb"}
+    (tmp_path / "words.txt").write_text("ab\n\nbb\n")
+    assert choose_words(tmp_path / "words.txt", words_model, TOKENS, "|") == {"ab", "bb"}
+    with pytest.raises(HFSpeechError, match="has none of the words of the lexicon, such as 'bb'"):
+        choose_words(["bb"], words_model, TOKENS, "|")
+    with pytest.raises(HFSpeechError, match="The lexicon has no words"):
+        choose_words([" "], None, TOKENS, "|")
+
+
+def test_spellings() -> None:
+    assert spell("ab", "ab") == "ab"
+    assert spell("abc", "ab") is None
+    assert spell("", "ab") is None
+    assert spell_lexicon({"ba", "c", "ab"}, "ab") == ({"ab": "ab", "ba": "ba"}, ("c",))
+    with pytest.raises(HFSpeechError, match=r"No word of the lexicon \(such as 'c'\) can be spelled"):
+        spell_lexicon({"d", "c"}, "ab")
+    assert spell_hot_words(["b", "a", "b"], "ab") == {"a": "a", "b": "b"}
+    with pytest.raises(HFSpeechError, match="The hot word 'c' cannot be spelled"):
+        spell_hot_words(["a", "c"], "ab")
