@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hf_speech.export.graph import Graph
-from hf_speech.export.layers import Builder
+from hf_speech.export.layers import Builder, Masks
 
 
 @pytest.mark.parametrize("inputs", [48, 256, 96, 512, 20])
@@ -30,3 +30,16 @@ def test_an_int8_product_is_the_product_within_half_a_step(inputs: int, batch: i
     steps = np.abs(weight).max(axis=1) * np.abs(x).max(axis=1, keepdims=True) / 127
     assert (np.abs(product - expected) <= np.sqrt(inputs) * steps + 1e-6).all()
     assert np.abs(product[:, 5]).max() < 1e-6
+
+
+@pytest.mark.parametrize(("round_up", "halves"), [(False, [0, 1, 2, 2]), (True, [1, 2, 2, 3])])
+def test_masks_of_half_as_many_frames_round_as_convolutions_do(run_graph, round_up: bool, halves: list[int]) -> None:
+    graph = Graph("masks")
+    lengths, frames = graph.input("lengths", "int64", ("batch",)), graph.input("frames", "int64", (1,))
+    halved = Masks(lengths, frames).halve(round_up)
+    assert halved.lengths is not None
+    graph.output(halved.lengths, "halves", "int64", ("batch",))
+    graph.output(halved.num_frames, "half", "int64", (1,))
+    found = run_graph(graph, lengths=np.array([1, 3, 4, 5]), frames=np.array([5]))
+    assert found["halves"].tolist() == halves
+    assert found["half"].tolist() == halves[-1:]

@@ -28,6 +28,7 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"subsampling": 3}, "subsampling"),
         ({"stem_channels": [8, 0]}, "between 1 and 4,096, and 0"),
         ({"stem_channels": [4097]}, "between 1 and 4,096, and 4097"),
+        ({"stem_channels": [8] * 17}, "must list 1 to 16 convolutions"),
         ({"stem_channels": [8], "subsampling": 4}, "at least 2 to shorten time by 4: it lists 1"),
         ({"stem_channels": [8], "projection_size": 8}, "which features_as_steps and projection_size do not leave"),
         ({"stem_channels": [8], "input_size": 11, "num_deltas": 1}, "a multiple of 2 for features with 1 deltas"),
