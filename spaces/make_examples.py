@@ -1,6 +1,6 @@
-"""Speaks the examples that ship with the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
+"""Synthesize the examples of the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
 
-The voices are eSpeak NG's and the quiet room is that of the synthetic corpus, so that nobody's recording is passed on.
+The voices are eSpeak NG's, and the room is that of the synthetic corpus, so that no person's recording is published.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXAMPLES = {
 
 
 def main() -> None:
-    """Writes the files beside the Spaces, the same bytes every time."""
+    """Write the files beside the Spaces, the same bytes every time."""
     rng = np.random.default_rng(0)
     for (file, job), (samples, rate) in zip(EXAMPLES.items(), synthesize(list(EXAMPLES.values())), strict=True):
         recording = record(resample(samples / 32768, rate, SAMPLING_RATE), rng)
@@ -43,5 +43,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # --help is no reason to write.
+    argparse.ArgumentParser(description=__doc__).parse_args()  # --help writes nothing.
     main()

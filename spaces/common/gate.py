@@ -33,7 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MAX_FILES = 50
 MAX_BODY = 2 * 2**20
-_UPLOAD_SECONDS, _MAX_CONCURRENT_UPLOADS = 120, 16
+_UPLOAD_SECONDS, _MAX_CONCURRENT_UPLOADS = 120, 100
 _API = r"/gradio_api"
 _SESSION = r"[\w-]{1,64}"
 _READ = re.compile(
@@ -214,6 +214,8 @@ class Gate:
         session = content.get("session_hash")
         if session is not None and not (isinstance(session, str) and re.fullmatch(_SESSION, session)):
             return "The session_hash is not a short word."
+        if session is not None:
+            self.last_seen[session] = time.monotonic()
         index = content.get("fn_index")
         if index is not None and (type(index) is not int or index not in self.functions):
             return "The fn_index is not the number of a function that may be called."

@@ -215,7 +215,8 @@ def test_no_path_of_the_server_is_heard(transcribing: RunningSpace, path: str, e
     answer = urllib.request.urlopen(url, timeout=PATIENCE).read().decode()
     assert "event: error" in answer
     assert "event: complete" not in answer
-    assert "duration" not in answer
+    assert "This sound is not stored here" in answer
+    assert '"text"' not in answer
 
 
 def test_pages_that_tell_of_others_are_off(transcribing: RunningSpace) -> None:
