@@ -142,3 +142,17 @@ def test_impossible_values_are_refused(arguments: dict[str, Any], message: str) 
 def test_variants_take_turns() -> None:
     assert [Augmentation(variants=3).draw(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
     assert [Augmentation().draw(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 2.0), (0.8, 1.25), (0.25, 1.0)])
+def test_speed_factors_are_drawn_evenly_on_a_logarithmic_scale(low: float, high: float) -> None:
+    augmentation = Augmentation(probability=1, speed=(low, high))
+    factors = []
+    for seed in range(400):
+        applied: dict[str, tuple[float, ...]] = {}
+        augmentation(np.zeros(8, np.float32), 8000, np.random.default_rng(seed), applied)
+        factors += applied["speed"]
+    places = np.log(np.array(factors) / low) / np.log(high / low)
+    assert 0 <= places.min() < 0.02
+    assert 0.98 < places.max() <= 1
+    assert np.histogram(places, 4, (0, 1))[0].min() > 75

@@ -167,3 +167,44 @@ def test_a_damaged_archive_is_refused_and_leaves_nothing(tmp_path, name, damage)
         extract(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob("*.part"))
+
+
+class Zeros(io.RawIOBase):
+    """Bytes that compress a thousandfold."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        count = min(len(buffer), self.left)
+        buffer[:count] = bytes(count)
+        self.left -= count
+        return count
+
+
+def bomb(path: Path, size: int) -> Path:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+            for half in "ab":
+                with zipped.open(f"{half}.bin", "w") as file:
+                    shutil.copyfileobj(Zeros(size // 2), file, 1 << 20)
+        return path
+    with tarfile.open(path, f"w:{path.suffix[1:]}") as tar:
+        for half in "ab":
+            member = tarfile.TarInfo(f"{half}.bin")
+            member.size = size // 2
+            tar.addfile(member, io.BufferedReader(Zeros(size // 2)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz", "bomb.tar.bz2", "bomb.tar.xz"])
+def test_an_archive_that_expands_a_thousandfold_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(module, "MIN_UNPACKED_BYTES", 1_000_000)
+    archive = bomb(tmp_path / name, 20_000_000)
+    with pytest.raises(CorpusError, match=r"has 0\.\d MB and is more than .* MB unpacked: .*set trust_archive"):
+        extract(archive, tmp_path / "unpacked")
+    assert not list(tmp_path.glob("unpacked*/*"))
+    assert sum(file.stat().st_size for file in extract(archive, tmp_path / "trusted", trusted=True).iterdir()) == 2e7

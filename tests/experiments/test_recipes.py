@@ -20,6 +20,7 @@ from hf_speech.training.recipe import recipe_files, recipes_dir
 NARROW = ["--model.hidden_size", "16"]
 NARROW_CTC = [*NARROW, "--model.channels", "16", "--training.max_batch_seconds", "6"]
 SHORT = ["--features.max_duration", "0.02"]  # 441 of the 17,640 steps
+OTHER_SUBSETS = ["--train_subsets", "[train-clean-100]", "--validation_subsets", "[dev-clean]"]
 # For each recipe its corpus, and what makes it quick.
 QUICK: dict[str, tuple[str, list[str]]] = {
     "an4": ("an4", NARROW_CTC),
@@ -29,6 +30,7 @@ QUICK: dict[str, tuple[str, list[str]]] = {
     "fsdd": ("free-spoken-digit-dataset", []),
     "fsdd_raw": ("free-spoken-digit-dataset", []),
     "librispeech": ("librispeech", NARROW_CTC),
+    "mini_librispeech": ("librispeech", [*NARROW_CTC, *OTHER_SUBSETS]),
     "ljspeech": ("LJSpeech-1.1", NARROW_CTC),
     "speech_commands": ("speech_commands", ["--corpus.classes", "12"]),
     "speechocean762": ("speechocean762", NARROW_CTC),

@@ -6,8 +6,6 @@ finished. A lock lets the processes of one `accelerate launch` wait for the firs
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from hf_speech.common.digests import digest_bytes, digest_data
 from hf_speech.errors import CorpusError
 
 
@@ -35,15 +34,12 @@ def digest(sources: Sequence[Mapping[str, Any]], *settings: Any) -> str:
     Returns:
         Sixteen hexadecimal digits; others for another size or time of change of any file.
     """
-    wanted = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for source in sources:
-        wanted.update(repr(_state(source)).encode())
-    return wanted.hexdigest()[:16]
+    return digest_data(settings, [_state(source) for source in sources])[:16]
 
 
 def _state(source: Mapping[str, Any]) -> tuple[Any, ...]:
     if source.get("bytes") is not None:
-        return (hashlib.sha256(source["bytes"]).hexdigest(),)
+        return (digest_bytes(source["bytes"]),)
     path = Path(source["path"]).absolute()
     state = path.stat()
     return str(path), state.st_size, state.st_mtime_ns

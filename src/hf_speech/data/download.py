@@ -6,8 +6,8 @@ is written beside its target as `.part` and renamed when it is whole, so a targe
 
 from __future__ import annotations
 
-import hashlib
 import http.client
+import math
 import os
 import tarfile
 import time
@@ -15,13 +15,19 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Iterator
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
+from hf_speech.common.digests import digest_file
 from hf_speech.data.cache import build_once
 from hf_speech.errors import CorpusError
+
+# An archive of a thousandfold its size fills a disk: sound is compressed to a third, transcripts to a tenth.
+MAX_RATIO = 50
+MIN_UNPACKED_BYTES = 100_000_000
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30.0
@@ -64,7 +70,7 @@ def download(
                 raise CorpusError(f"{url} cannot be downloaded ({error}).") from error
             time.sleep(wait_seconds * 2**attempt)
     for algorithm, digest in (("sha256", sha256), ("md5", md5)):
-        if digest is not None and (found := _digest(part, algorithm)) != digest:
+        if digest is not None and (found := digest_file(part, algorithm)) != digest:
             part.unlink()
             raise CorpusError(
                 f"{url} is not the file expected ({algorithm} {found}, not {digest}): it was removed, try again."
@@ -78,45 +84,65 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
-def extract(archive: Path, folder: Path) -> Path:
+def extract(archive: Path, folder: Path, trusted: bool = False) -> Path:
     """Unpack a zip or tar(.gz, .bz2, .xz) archive into a new folder, whole or not at all.
 
     Args:
         archive: The archive.
         folder: The folder to make; if it exists, nothing is done.
+        trusted: Whether it may be as large as it wants to be.
 
     Returns:
         `folder`.
 
     Raises:
-        CorpusError: If the archive is damaged, or would write outside the folder.
+        CorpusError: If the archive is damaged, would write outside the folder, or is far larger unpacked.
     """
     with build_once(folder) as part:
         if part is not None:
-            unpack(archive, part)
+            unpack(archive, part, trusted)
     return folder
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path, trusted: bool = False) -> None:
     """Unpack an archive into a folder that exists; `extract` does it whole or not at all.
 
     Raises:
-        CorpusError: If the archive is damaged, or would write outside the folder.
+        CorpusError: If the archive is damaged, would write outside the folder, or is far larger unpacked.
     """
+    room = math.inf if trusted else max(MAX_RATIO * archive.stat().st_size, MIN_UNPACKED_BYTES)
     try:
         if zipfile.is_zipfile(archive):
-            _extract_zip(archive, folder)
+            _extract_zip(archive, folder, room)
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
+                tar.extractall(folder, _bounded(tar, archive, room), filter="data")
     except tarfile.FilterError as error:
         raise CorpusError(f"{archive} is refused, since it would write outside its folder ({error}).") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, LZMAError, RuntimeError) as error:
         raise CorpusError(f"{archive} cannot be unpacked ({error}): get it again.") from error
 
 
-def _extract_zip(archive: Path, folder: Path) -> None:
+def _bounded(tar: tarfile.TarFile, archive: Path, room: float) -> Iterator[tarfile.TarInfo]:
+    """The members of an archive, as long as they fit."""
+    total = 0
+    for member in tar:
+        total += member.size
+        _check_size(archive, total, room)
+        yield member
+
+
+def _check_size(archive: Path, size: int, room: float) -> None:
+    if size > room:
+        raise CorpusError(
+            f"{archive} is refused, since it has {archive.stat().st_size / 1e6:,.1f} MB and is more than "
+            f"{room / 1e6:,.0f} MB unpacked: if that is right, set trust_archive, or unpack it yourself."
+        )
+
+
+def _extract_zip(archive: Path, folder: Path, room: float) -> None:
     with zipfile.ZipFile(archive) as zipped:
+        _check_size(archive, sum(member.file_size for member in zipped.infolist()), room)
         for name in zipped.namelist():
             # zipfile would strip these and go on; an archive that tries is not to be trusted.
             if ".." in PurePosixPath(name.replace("\\", "/")).parts or name.startswith(("/", "\\")) or ":" in name[:2]:
@@ -170,8 +196,3 @@ def _range_start(response: http.client.HTTPResponse) -> int:
     """The first byte of a partial answer, from "bytes 100-199/200"; -1 if it does not say."""
     start = (response.headers.get("Content-Range") or "").removeprefix("bytes ").partition("-")[0]
     return int(start) if start.isdigit() else -1
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

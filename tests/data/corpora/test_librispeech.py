@@ -146,3 +146,24 @@ def test_without_a_data_dir_the_subsets_of_the_recipe_are_downloaded(root, tmp_p
         make_corpus("librispeech", test_subsets=["test-claen"]).load()
     archived = load(tmp_path / "dev-clean.tar.gz", train_subsets=[], validation_subsets=[], test_subsets=["dev-clean"])
     assert {split: len(rows) for split, rows in archived.items()} == {"train": 0, "validation": 0, "test": 4}
+
+
+def test_subsets_of_any_name_may_be_in_any_split(root):
+    for name, new in (("train-clean-100", "train-clean-5"), ("dev-clean", "dev-clean-2")):
+        (root / name).rename(root / new)
+    (root / "train-clean-5" / "notes.md").write_text("x")
+    (root / "train-clean-5" / ".DS_Store").write_text("x")
+    corpus = make_corpus(
+        "librispeech", data_dir=str(root), train_subsets=["train-clean-5"], validation_subsets=["dev-clean-2"]
+    )
+    rows = corpus.load()
+    assert all(len(split) for split in rows.values())
+    assert corpus.notes == [f"1 stray files were left aside in {root / 'train-clean-5'}, such as notes.md."]
+
+
+@pytest.mark.parametrize(("name", "resource"), [("train-clean-5", 31), ("dev-clean-2", 31), ("dev-clean", 12)])
+def test_mini_librispeech_is_another_resource(monkeypatch, name, resource):
+    addresses = []
+    monkeypatch.setattr(librispeech, "fetch_archive", lambda title, folder, urls, **more: addresses.extend(urls))
+    librispeech.fetch_subset(name)
+    assert addresses == [f"https://www.openslr.org/resources/{resource}/{name}.tar.gz"]

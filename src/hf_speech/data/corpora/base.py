@@ -73,6 +73,7 @@ class Corpus(ABC):
         seed: Seed of every random choice, such as splits that the corpus does not come with.
         min_duration: Seconds below which an utterance is a bad row.
         max_duration: Seconds above which an utterance is a bad row.
+        trust_archive: Whether the archive may unpack to more than 50 times its size.
         bad_rows: Whether bad rows (unreadable, empty, too short, too long) stop the run ("refuse") or are left out
             and reported ("skip").
 
@@ -96,6 +97,7 @@ class Corpus(ABC):
     seed: Seed = 0
     min_duration: Annotated[float, Range(0, 10**6)] = 0.1
     max_duration: Annotated[float, Range(0, 10**6)] = 30.0
+    trust_archive: bool = False
     bad_rows: Literal["refuse", "skip"] = "refuse"
 
     notes: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -160,7 +162,8 @@ class Corpus(ABC):
             raise CorpusError(f"{path} is neither a folder nor an archive (.zip, .tar.gz): correct --data_dir.")
         state = path.stat()
         key = digest_data(str(path.resolve()), state.st_size, state.st_mtime_ns)[:16]
-        return unwrap(extract(path, cache_dir() / "archives" / f"{path.name.split('.')[0]}-{key}"))
+        folder = cache_dir() / "archives" / f"{path.name.split('.')[0]}-{key}"
+        return unwrap(extract(path, folder, self.trust_archive))
 
 
 @dataclass(kw_only=True)

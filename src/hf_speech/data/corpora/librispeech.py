@@ -12,16 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from hf_speech.common.text import printable
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
-from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible, walk_files
 from hf_speech.data.corpora.lines import read_pairs
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
 URL = "https://www.openslr.org/resources/12/{}.tar.gz"
-# SHA-256 of the archive of each subset.
-SUBSETS = {
+MINI_URL = "https://www.openslr.org/resources/31/{}.tar.gz"
+# Mini LibriSpeech, five and two hours for quick experiments, is a resource of its own.
+MINI = ("train-clean-5", "dev-clean-2")
+# SHA-256 of the archive of each subset, where it is known.
+SUBSETS: dict[str, str | None] = {
+    "train-clean-5": None,
+    "dev-clean-2": None,
     "train-clean-100": "d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2",
     "train-clean-360": "146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf",
     "train-other-500": "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2",
@@ -38,8 +44,9 @@ class LibriSpeech(ListedCorpus):
 
     Args:
         data_dir: The folder LibriSpeech, its parent, or the archive of a subset; downloaded if not given.
-        train_subsets: Subsets to train on: train-clean-100, train-clean-360, train-other-500.
-        validation_subsets: Subsets to validate on: dev-clean, dev-other.
+        train_subsets: Subsets to train on: train-clean-5 (Mini LibriSpeech), train-clean-100, train-clean-360,
+            train-other-500, or any other folder of this layout.
+        validation_subsets: Subsets to validate on: dev-clean-2 (Mini LibriSpeech), dev-clean, dev-other.
         test_subsets: Subsets to test on: test-clean, test-other.
         max_duration: Seconds above which an utterance is a bad row; the longest of LibriSpeech lasts 35.2 s.
     """
@@ -62,7 +69,12 @@ class LibriSpeech(ListedCorpus):
         if twice := [name for name in wanted if wanted.count(name) > 1]:
             raise CorpusError(f"The subset {twice[0]!r} of LibriSpeech is asked for twice: give it to one split, once.")
         folders = self._find(wanted)
-        return {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
+        splits = {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
+        for name in wanted:
+            if stray := [path for path in walk_files(folders[name]) if not _is_of_the_layout(path)]:
+                example = printable(stray[0].name)
+                self.notes.append(f"{len(stray):,} stray files were left aside in {folders[name]}, such as {example}.")
+        return splits
 
     def fetch(self) -> Path:
         """The subsets of the recipe, in the cache, each in a folder of its name."""
@@ -102,9 +114,12 @@ def fetch_subset(name: str) -> Path:
     Raises:
         CorpusError: If it cannot be downloaded, or is not the archive expected.
     """
-    return fetch_archive(
-        f"The subset {name!r} of LibriSpeech", f"librispeech/{name}", [URL.format(name)], sha256=SUBSETS[name]
-    )
+    url = (MINI_URL if name in MINI else URL).format(name)
+    return fetch_archive(f"The subset {name!r} of LibriSpeech", f"librispeech/{name}", [url], sha256=SUBSETS[name])
+
+
+def _is_of_the_layout(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_SUFFIXES or path.name.endswith(".trans.txt")
 
 
 def _read_subset(folder: Path) -> list[Utterance]:
