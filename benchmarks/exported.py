@@ -1,7 +1,7 @@
 """How fast are exported models? PyTorch beside onnxruntime, float32 and int8, with the models of pretrained/.
 
-Each hears the same sound, from the waveform to the logits, on one thread, in turn. Printed are medians in times real
-time, and each file's size. Random sound is heard as fast as speech.
+All process the same audio, from the waveform to the logits, on one thread, in turn. Printed are medians in times real
+time, and the size of each file. Random noise takes as long as speech.
 
     python benchmarks/exported.py [--seconds 10] [--rounds 9] [MODEL ...]
 """
@@ -33,7 +33,7 @@ MODELS = [str(PRETRAINED / name) for name in ("an4", "an4-streaming", "fsdd-digi
 
 
 def candidates(model: str, folder: Path) -> tuple[dict[str, Callable[[np.ndarray], object]], dict[str, float], int]:
-    """Ways to run a model, the megabytes of each, and the rate at which it hears."""
+    """Ways to run a model, the megabytes of each, and its sampling rate."""
     loaded = load_model(model, device="cpu")
 
     def pytorch(samples: np.ndarray) -> object:

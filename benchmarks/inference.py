@@ -87,7 +87,7 @@ def whisper() -> tuple[Recognizer, int]:
     extractor = WhisperFeatureExtractor()
 
     def recognize(sound: torch.Tensor) -> object:
-        # It hears windows of 30 s, full or not.
+        # It processes windows of 30 s, padded if necessary.
         results = []
         for window in sound.split(30 * RATE, dim=1):
             features = extractor(list(window.numpy()), sampling_rate=RATE, return_tensors="pt").input_features

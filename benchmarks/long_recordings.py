@@ -1,7 +1,7 @@
 """How much memory does an hour of sound take? Transcribed from a file, with and without a language model, and live.
 
 Recordings of AN4's test split are joined, again and again, to 5 minutes and to an hour of sound, and each way of
-transcribing hears both in a process of its own. Printed are the peaks of the memory of these processes, beside what
+each is transcribed in a process of its own. Printed are the peaks of the memory of these processes, beside what
 they need before they hear anything, the speed, and the word error rate.
 
     python benchmarks/long_recordings.py --data_dir DIR [--minutes 5 60] [--model DIR] [--streaming_model DIR]

@@ -259,7 +259,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         add("recurrent.py", "from . import spectral\n"),
         r"which transformers does not see",
     ),
-    "import from a sub-folder": (add("recurrent.py", "from .sub.x import y\n"), r"reaches into a sub-folder"),
+    "import from a sub-folder": (add("recurrent.py", "from .sub.x import y\n"), r"reaches into a subfolder"),
     "import of a missing sibling": (add("recurrent.py", "from .gone import y\n"), r"needs gone\.py, which"),
     "import of a sibling as installed": (
         add("recurrent.py", "import spectral\n"),

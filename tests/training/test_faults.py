@@ -264,7 +264,7 @@ def test_a_full_disk_is_one_sentence_and_training_goes_on_when_there_is_room(
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("this machine does not let a disk be mounted")
     try:
-        with pytest.raises(TrainingError, match=r"is full: make room, then go on with --resume\."):
+        with pytest.raises(TrainingError, match=r"is full: free space, then continue with --resume\."):
             train(load_recipe(tones_recipe), disk / "run")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         # The disk may have been full before the first checkpoint was whole.

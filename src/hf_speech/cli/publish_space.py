@@ -28,7 +28,7 @@ def publish_space(
         str | None, typer.Option("--title", help="Title of the Space; by default the model's name.")
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option("--examples", help="Folder of short sounds to show, named by what is heard in them.")
+        Path | None, typer.Option("--examples", help="Folder of short sounds to show, named after their content.")
     ] = None,
     variable: Annotated[list[str] | None, typer.Option("--variable", help="NAME=VALUE; may be repeated.")] = None,
     secret: Annotated[

@@ -198,7 +198,7 @@ def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool, template
 
 
 def _percent(share: float) -> str:
-    """Whole per cent, unless that would make all of almost all, or nothing of a few."""
+    """Whole percent, unless that would round to 0 or 100 % what is neither."""
     return f"{share:.0%}" if share in (0, 1) or 0.005 < share < 0.995 else f"{share:.1%}"
 
 

@@ -38,7 +38,7 @@ class _Frame:
 
     @property
     def tag_offset(self) -> int:
-        """Where a Xing header stands in the frame: behind the side information."""
+        """Offset of a Xing header in the frame: after the side information."""
         return 4 + ((17 if self.is_mono else 32) if self.is_version_1 else (9 if self.is_mono else 17))
 
 

@@ -154,7 +154,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             utterance["phones"] = self.encode_phones(row)
         read = time.perf_counter()
         if self.augmentation is not None:
-            # Rows of a stream have no numbers: of seed, pass and recording, whoever reads it makes the same sound.
+            # Rows of a stream have no numbers: seed, pass and recording decide the augmentation, in any process.
             draw = self.augmentation.draw(number)
             rng = np.random.default_rng((self.seed, draw, zlib.crc32(row["audio"]["bytes"])))
             varied = self.augmentation(waveform, self.sampling_rate, rng)

@@ -200,13 +200,13 @@ def _head(word: str, metrics: Mapping[str, float]) -> str:
 
 
 def _title(name: str) -> str:
-    """A metric's name, with its unit if that is not per cent."""
+    """A metric's name, with its unit if that is not percent."""
     unit = metric_named(name).unit
     return name if unit in ("%", "") else f"{name} ({unit})"
 
 
 def _cell(value: float, name: str) -> str:
-    """Counts as they are, ratios in per cent, other metrics in their unit."""
+    """Counts as they are, ratios in percent, other metrics in their unit."""
     if isinstance(value, int):
         return f"{value:,}"
     return f"{100 * value:.2f}" if metric_named(name).unit == "%" else f"{value:.3g}"

@@ -113,7 +113,7 @@ def _weights(source: str, find_file: Callable[[str], Path | None]) -> list[Path]
 def _check_folder(path: Path, name: str) -> None:
     """Refuses what can only be meant as a local folder and is not a whole model."""
     if path.is_file():
-        raise ModelError(f"{name} is a file: give the model folder it lies in.")
+        raise ModelError(f"{name} is a file: give the model folder that contains it.")
     if not path.is_dir():
         # `runs/digits` could be a Hub id, too; where there is a folder `runs`, it is not meant as one.
         if not HUB_ID.fullmatch(name) or path.parent.is_dir():

@@ -57,7 +57,7 @@ class ExportedStream:
         return " ".join(self._text.split())
 
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Hears a piece of sound; one that is refused leaves the stream as it was.
+        """Processes a piece of audio; a refused piece leaves the stream as it was.
 
         Args:
             samples: Any number of mono samples, `(samples,)` or `(samples, 1)`, at the model's rate; floats, or

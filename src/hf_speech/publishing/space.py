@@ -68,7 +68,7 @@ def publish_space(
         repo_id: `NAME/SPACE`.
         model: `NAME/MODEL`, or `NAME/MODEL@REVISION`.
         title: The title of the Space; for the Spaces of this project the name of the model without it.
-        examples: A folder of short sounds to show in place of the Space's own, named by what is heard in them.
+        examples: A folder of short sounds to show in place of the Space's own, named after their content.
         variables: Further variables of the Space, by name.
         secrets: Names of secrets, as `secret_values` takes them.
         hardware: What the Space is to run on, as the Hub calls it.

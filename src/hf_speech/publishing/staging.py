@@ -1,4 +1,4 @@
-"""Staging: a clean folder with what is to be published and nothing else, held against every check.
+"""Staging: a clean folder with what is to be published and nothing else, after every check.
 
 What is sent is listed; all else stays behind. The records of a run (recipe, evaluations, commands) may name folders
 of the machine they were made on: those become `path/to/NAME` in the staged copy. Everywhere else such a path is
@@ -161,7 +161,7 @@ def _check_folders(run_dir: Path, destination: Path, repo_id: str) -> None:
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise PublishError(f"{destination} is not empty: stage into a new folder.")
     if destination.resolve().is_relative_to(run_dir.resolve()):
-        raise PublishError(f"{destination} lies in {run_dir}, which is to be published: stage into a folder elsewhere.")
+        raise PublishError(f"{destination} is inside {run_dir}, which is to be published: stage elsewhere.")
 
 
 def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list[str]]:

@@ -165,7 +165,7 @@ def _full_disk_explained(run_dir: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError, FileError) as error:
         cause = error.__cause__ if isinstance(error, FileError) else None
         if disk_is_full(cause or error, run_dir):
-            raise TrainingError(f"The disk of {run_dir} is full: make room, then go on with --resume.") from error
+            raise TrainingError(f"The disk of {run_dir} is full: free space, then continue with --resume.") from error
         raise
 
 

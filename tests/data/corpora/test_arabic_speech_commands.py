@@ -84,7 +84,7 @@ def test_a_missing_file_is_reported(root):
     ("line", "message"),
     [
         ("dataset/yes/one.wav,yes", r"test.csv, line 8, dataset/yes/one\.wav is not dataset/WORD/SPEAKER_NO_TAKE"),
-        ("dataset/yes/00000001_NO_09.wav,no", r"dataset/yes/00000001_NO_09\.wav is said to be 'no'"),
+        ("dataset/yes/00000001_NO_09.wav,no", r"dataset/yes/00000001_NO_09\.wav is labeled 'no'"),
         ("dataset/yes/00000014_NO_01.wav,yes", r"was listed before, in .*test\.csv, line 2"),
         ("dataset/yes/00000001_NO_01.wav,yes", r"was listed before, in .*train\.csv, line 2"),
     ],

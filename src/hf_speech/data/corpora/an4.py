@@ -1,7 +1,7 @@
 """AN4, the Census corpus of Carnegie Mellon: spelled names, addresses and numbers, at 16 kHz.
 
 948 utterances of 74 speakers to train on and 130 of 10 others to test on. It comes without a validation split, which is
-taken out of training by speaker, so that the choices of training are made on voices that it has not heard, as the test
+taken out of training by speaker, so that choices are made on voices that are not in training, as the test
 will be.
 """
 

@@ -78,7 +78,7 @@ class ArabicSpeechCommands(ListedCorpus):
                 if match is None:
                     bad.append(f"{where} {file} is not dataset/WORD/SPEAKER_NO_TAKE.wav")
                 elif match["word"] != word:
-                    bad.append(f"{where} {file} is said to be {word!r}")
+                    bad.append(f"{where} {file} is labeled {word!r}")
                 elif earlier != where:
                     bad.append(f"{where} {file} was listed before, in {earlier.rstrip(',')}")
                 else:

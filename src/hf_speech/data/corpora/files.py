@@ -43,7 +43,7 @@ def visible(paths: Iterable[Path]) -> list[Path]:
 def walk_files(root: Path) -> list[Path]:
     """All files below a folder in natural order, without the hidden ones; links to folders are followed.
 
-    A link that leads nowhere is among them: whoever reads it says that it does not exist.
+    A broken link is among them; reading it raises the error.
 
     Raises:
         CorpusError: If a folder cannot be read, or links lead in a circle.

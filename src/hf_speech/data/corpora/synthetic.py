@@ -1,6 +1,6 @@
 """Speech made on the spot by eSpeak NG: a corpus that is always there, for any list of words or sentences.
 
-It is synthesized: a model of it hears synthetic voices well, and people less so. It serves to try a recipe, a model or
+A model trained on it works well for synthetic voices, less so for human ones. It serves to try a recipe, a model or
 an idea in a minute without a download; the real corpora are the others in this folder.
 
 Everything follows from the options, the seed included, so the corpus is kept in the cache under a digest of them.

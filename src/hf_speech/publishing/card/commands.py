@@ -1,4 +1,4 @@
-"""The commands on a card: what a reader can run, without the folders of whoever trained the model."""
+"""The commands on a card: what a reader can run, without the folders of the machine that trained the model."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], 
 
     Args:
         claim: The claim.
-        line: The line it stands in.
+        line: The line that contains it.
         context: What else narrows it down: the head of the table, the heading above.
         figures: All figures of the files.
         levels: Confidence levels in percent ("95") that a line about intervals may name.

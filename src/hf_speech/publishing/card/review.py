@@ -1,4 +1,4 @@
-"""A card held against the files: whatever it claims, in figures or in metadata, a file must say.
+"""Compares a card with the files: every claim, in numbers or in metadata, must be in a file.
 
 * Its metadata must be complete, and its model-index that of the evaluation files.
 * A line that is exactly what the files render to is right; only the words of the template itself are looked at, never
@@ -41,7 +41,7 @@ class Line:
     Attributes:
         number: From 1, in the whole card.
         text: As it stands, or with its values blanked out if it is exactly what the files render to.
-        written: Whether it stands in a hand-written section.
+        written: Whether it is in a hand-written section.
         rendered: Whether it is exactly what the files render to.
     """
 

@@ -239,7 +239,7 @@ def _in_words(options: dict[str, Any], words: dict[str, str]) -> list[str]:
 
 
 def _language_model(facts: RunFacts) -> str | None:
-    """The language model that an evaluation used, if it lies in the folder."""
+    """The language model that an evaluation used, if it is in the folder."""
     for evaluation in facts.evaluations:
         if evaluation.decoder:
             name = Path(str(evaluation.decoder.get("language_model", ""))).name

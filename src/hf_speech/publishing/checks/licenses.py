@@ -59,7 +59,7 @@ class License:
 
 
 def find_license(folder: Path, given: str | None = None, previous: str | None = None) -> License:
-    """Finds the license of what lies in a folder.
+    """Finds the license of a folder.
 
     Args:
         folder: A run folder, perhaps with a file LICENSE.

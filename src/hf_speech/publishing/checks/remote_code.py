@@ -69,7 +69,7 @@ def remote_files(folder: Path) -> list[str]:
         Their names, sorted; none for a model of transformers itself.
 
     Raises:
-        PublishError: If one is missing or lies in another repository, or the code of the model is not named at all.
+        PublishError: If one is missing or in another repository, or the code of the model is not named at all.
     """
     contents = {config: read_mapping(folder / config, needed=config == "config.json") for config in CONFIG_FILES}
     wanted: list[tuple[str, str]] = []
@@ -190,12 +190,12 @@ def _check_flat(name: str, node: ast.Import | ast.ImportFrom, folder: Path) -> N
     where = f"{name} has `from {'.' * node.level}{node.module or ''} import ...` (line {node.lineno})"
     if node.level > 1:
         raise PublishError(
-            f"{where}, which reaches above the folder: remote code lies in one flat folder, write `from .x import y`."
+            f"{where}, which reaches above the folder: remote code is one flat folder, so write `from .x import y`."
         )
     if node.module is None:
         raise PublishError(f"{where}, which transformers does not see: write `from .x import y`.")
     if "." in node.module:
-        raise PublishError(f"{where}, which reaches into a sub-folder: code lies in one flat folder, so write {_FLAT}.")
+        raise PublishError(f"{where}, which reaches into a subfolder: remote code is flat, so write {_FLAT}.")
     if not (folder / f"{node.module}.py").is_file():
         raise PublishError(f"{where}, and there is no {node.module}.py beside it: save the model with all of its code.")
 
@@ -264,13 +264,13 @@ def _imports(tree: ast.AST) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]
 
 
 def _is_optional(tree: ast.Module, wanted: ast.AST) -> bool:
-    """Whether an import stands in a `try`: transformers does not demand such packages."""
+    """Whether an import is inside a `try`: transformers does not demand such packages."""
     tries = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
     return any(child is wanted for node in tries for child in ast.walk(node))
 
 
 def _is_for_types(tree: ast.Module, wanted: ast.AST) -> bool:
-    """Whether an import stands in `if TYPE_CHECKING:` and is never carried out."""
+    """Whether an import is inside `if TYPE_CHECKING:` and never executed."""
     blocks = (node for node in ast.walk(tree) if isinstance(node, ast.If))
     guards = (node for node in blocks if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
     return any(child is wanted for node in guards for statement in node.body for child in ast.walk(statement))

@@ -25,7 +25,7 @@ def check_regular(path: Path, name: str) -> None:
     """Refuses what is no regular file and no link to one.
 
     Args:
-        path: A file, or whatever stands in its place.
+        path: A file, or what is in its place.
         name: What the message calls it.
 
     Raises:
