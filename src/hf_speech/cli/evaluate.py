@@ -28,9 +28,11 @@ def evaluate(
     split: SplitOption = "test",
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="JSON file to write.", show_default="MODEL/evaluation/SPLIT.json"),
+        typer.Option(
+            "--output", dir_okay=False, help="JSON file to write.", show_default="MODEL/evaluation/SPLIT.json"
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances in a batch.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Utterances in a batch.")] = 16,
     language_model: LanguageModelOption = None,
     lm_weight: LMWeightOption = None,
     word_score: WordScoreOption = None,
