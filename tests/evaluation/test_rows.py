@@ -159,8 +159,11 @@ def test_other_splits_are_not_decoded(loaded: LoadedModel, digit_folder: Path, m
     corpus, splits = folder_corpus(digit_folder, test_fraction=0.5)
     decoded: list[str] = []
     decode = inspection._decode
-    monkeypatch.setattr(
-        inspection, "_decode", lambda source, rate: decoded.append(source["path"]) or decode(source, rate)
-    )
+
+    def spy(source: dict[str, Any], *arguments: Any) -> Any:
+        decoded.append(source["path"])
+        return decode(source, *arguments)
+
+    monkeypatch.setattr(inspection, "_decode", spy)
     selection = select_rows(loaded, splits, "test", corpus)
     assert sorted(decoded) == sorted(source["path"] for source in selection.rows["audio"])
