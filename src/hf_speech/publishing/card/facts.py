@@ -79,7 +79,6 @@ _WHAT = {
     "vocabulary": "vocabulary or tokenizer",
     "language_model": "language model",
     "lexicon": "lexicon",
-    "weights": "weights",
 }
 
 
@@ -269,14 +268,15 @@ def _check_origin(evaluation: Evaluation, revision: str, run_dir: Path) -> None:
 def _check_fingerprint(evaluation: Evaluation, now: dict[str, str], run_dir: Path) -> list[str]:
     """Refuses an evaluation of something else; gives its file if only the code has changed."""
     recorded = evaluation.content.get("model_fingerprint") or {}
-    changed = differences(recorded, now, ignore=("code",))
+    # The weights have been compared by the revision.
+    changed = differences(recorded, now, ignore=("code", "weights"))
     if changed:
         what = _WHAT.get(changed[0], changed[0])
         raise PublishError(
             f"The {what} of {run_dir} is not the one that {evaluation.file} measured: put that one there, or run "
             f"`hf-speech evaluate {run_dir}` again."
         )
-    return [evaluation.file] if differences(recorded, now) else []
+    return [evaluation.file] if differences(recorded, now, ignore=("weights",)) else []
 
 
 def _dtypes(weights: list[Path]) -> list[str]:
