@@ -42,6 +42,7 @@ KINDS = {
     "folders": "fuzz.folders:Folders",
     "options": "fuzz.options:Options",
     "requests": "fuzz.requests:Requests",
+    "tables": "fuzz.tables:Tables",
 }
 """Where the cases of a kind are: a class that is made with the folder of `make_models` and has `run` and `declared`."""
 

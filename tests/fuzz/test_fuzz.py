@@ -35,7 +35,7 @@ def defects(results: list[Result]) -> str:
     return "\n".join(f"case {result.case}: {result.outcome} {result.detail}" for result in results if result.is_defect)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("audio", 150), ("folders", 100), ("options", 40)])
+@pytest.mark.parametrize(("kind", "count"), [("audio", 150), ("folders", 100), ("options", 40), ("tables", 60)])
 def test_some_damaged_cases_are_used_or_refused(kind: str, count: int, tmp_path: Path):
     results = list(run_here(kind, load_cases(kind, tmp_path), 0, count))
     assert len(results) == count

@@ -86,7 +86,7 @@ class Manifest(OwnCorpus, ListedCorpus):
                 continue
             table = Path(file).expanduser() if root is None else root / file
             for where, row in self._read(table):
-                in_split = split if self.split_column is None else _split_of(row[self.split_column], where)
+                in_split = _split_of(row[self.split_column], where) if self.split_column else split
                 utterance = self._utterance(row, table.parent if root is None else root, where)
                 splits[in_split].append(utterance)
                 if (stretch := self._stretch(row, utterance, where)) is not None:
@@ -99,7 +99,7 @@ class Manifest(OwnCorpus, ListedCorpus):
         """Make an utterance of a row; a blank target stays blank, for the inspection to report."""
 
         def cell(column: str | None) -> str | None:
-            return None if column is None else _text_of(row[column], f"{where} in the column {column!r},")
+            return _text_of(row[column], f"{where} in the column {column!r},") if column else None
 
         value = cell(self.path_column)
         if value is None:
@@ -138,8 +138,8 @@ class Manifest(OwnCorpus, ListedCorpus):
         """Yield the rows of a table that have all columns needed, each with what an error calls it."""
         if not table.is_file():
             raise CorpusError(f"The table {table} does not exist: correct train_file and data_dir.")
-        needed = {option: getattr(self, option) for option in _COLUMN_OPTIONS if getattr(self, option) is not None}
-        if self.text_column is not None:
+        needed = {option: getattr(self, option) for option in _COLUMN_OPTIONS if getattr(self, option)}
+        if self.text_column:
             needed.pop("label_column", None)
         suffix = table.suffix.lower()
         if suffix in (".jsonl", ".json", ".ndjson"):
