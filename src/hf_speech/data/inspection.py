@@ -194,7 +194,7 @@ def _decode(
     count, is_silent = 0, True
     try:
         for block in read_blocks(source, sampling_rate):
-            digest.update(np.ascontiguousarray(block))
+            digest.update(block.tobytes())
             count += len(block)
             is_silent = is_silent and not block.any()
             if count <= max_duration * sampling_rate:
