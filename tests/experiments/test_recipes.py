@@ -27,6 +27,7 @@ QUICK: dict[str, tuple[str, list[str]]] = {
     "an4-streaming": ("an4", NARROW_CTC),
     "arabic_commands": ("arabic_speech_commands", []),
     "emotion": ("ravdess", []),
+    "folder": ("arabic_speech_commands/dataset", []),
     "fsdd": ("free-spoken-digit-dataset", []),
     "fsdd_raw": ("free-spoken-digit-dataset", []),
     "librispeech": ("librispeech", NARROW_CTC),
