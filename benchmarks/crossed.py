@@ -1,11 +1,11 @@
-"""How much of a recognizer's figure does it owe to its own corpus? New sentences, and another corpus.
+"""How well does a recognizer generalize? New sentences, and another corpus.
 
 The word error rate of a model on the test split of the corpus it was trained on, on the part of that split whose
-sentences nobody says in train, and on the test split of another corpus. Nothing is chosen by these figures.
+sentences do not occur in train, and on the test split of another corpus. These numbers are not used for any choice.
 
     python benchmarks/crossed.py MODEL --data_dir DIR [--corpus kaldi] --other an4 --other_dir DIR
 
-Intervals resample whole speakers: what is asked is how well the model does on others.
+Intervals resample whole speakers, to measure how well the model does on other speakers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How fast are exported models? PyTorch beside onnxruntime, float32 and int8, with the models of pretrained/.
+"""How fast are exported models? PyTorch and onnxruntime, float32 and int8, with the models of pretrained/.
 
-All process the same audio, from the waveform to the logits, on one thread, in turn. Printed are medians in times real
-time, and the size of each file. Random noise takes as long as speech.
+All process the same audio, from the waveform to the logits, on one thread, in turn. Medians are printed as multiples of
+real time, with the size of each file. Random noise takes as long as speech.
 
     python benchmarks/exported.py [--seconds 10] [--rounds 9] [MODEL ...]
 """
@@ -64,9 +64,9 @@ def main() -> None:
             samples = (0.1 * np.random.default_rng(0).standard_normal(round(options.seconds * rate))).astype("f")
             times: dict[str, list[float]] = {way: [] for way in ways}
             for _ in range(options.rounds + 2):
-                for way, hear in ways.items():
+                for way, run in ways.items():
                     start = time.perf_counter()
-                    hear(samples)
+                    run(samples)
                     times[way].append(time.perf_counter() - start)
             speeds = {way: options.seconds / statistics.median(seconds[2:]) for way, seconds in times.items()}
             for way, speed in speeds.items():

@@ -1,8 +1,8 @@
-"""How fast do recognizers run? Ours beside wav2vec2-base, whisper-tiny, moonshine-tiny and torchaudio's DeepSpeech.
+"""How fast do recognizers run? Ours, wav2vec2-base, whisper-tiny, moonshine-tiny and torchaudio's DeepSpeech.
 
-All have random weights, which costs what trained ones cost, and run on one thread in one process, in turn. Timed is the
-way from the waveform to what is decoded: features, encoder, and for the sequence-to-sequence models the generation of
-4 tokens a second of sound, about what people say. Printed are medians in times real time.
+All have random weights, which costs what trained ones cost, and run on one thread in one process, in turn. The timing
+covers everything from the waveform to the output: features, encoder, and for sequence-to-sequence models the generation
+of 4 tokens per second of audio, about the rate of speech. Medians are printed as multiples of real time.
 
     python benchmarks/inference.py [--seconds 10 60] [--batches 1 8] [--rounds 3]
 """
@@ -110,7 +110,7 @@ def moonshine() -> tuple[Recognizer, int]:
 
 
 def greedy(model: torch.nn.Module, encoded: dict[str, object], batch: int, tokens: int) -> torch.Tensor:
-    """So many tokens, each after the others, with the cache: `generate` without its ways to stop early."""
+    """Generate exactly `tokens` tokens with the cache: `generate` without early stopping."""
     ids, cache = torch.ones(batch, 1, dtype=torch.long), None
     for _ in range(tokens):
         output = model(**encoded, decoder_input_ids=ids, past_key_values=cache, use_cache=True)
@@ -148,7 +148,7 @@ def main() -> None:
     columns = [(seconds, batch) for seconds in options.seconds for batch in options.batches]
     speeds: dict[str, list[float]] = {name: [] for name in candidates}
     with torch.inference_mode():
-        for recognize, _ in candidates.values():  # What is slow only once.
+        for recognize, _ in candidates.values():  # Warm up.
             recognize(0.1 * torch.randn(1, 2 * RATE))
         for seconds, batch in columns:
             sound = 0.1 * torch.randn(batch, seconds * RATE)

@@ -1,8 +1,8 @@
 """How much memory does an hour of sound take? Transcribed from a file, with and without a language model, and live.
 
-Recordings of AN4's test split are joined, again and again, to 5 minutes and to an hour of sound, and each way of
-each is transcribed in a process of its own. Printed are the peaks of the memory of these processes, beside what
-they need before they hear anything, the speed, and the word error rate.
+Recordings of AN4's test split are repeated to make 5 minutes and an hour of audio, and each is transcribed in each way
+in a separate process. The peak memory of these processes is printed, next to what they need before reading any audio,
+the speed, and the word error rate.
 
     python benchmarks/long_recordings.py --data_dir DIR [--minutes 5 60] [--model DIR] [--streaming_model DIR]
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def run(*words: str) -> dict[str, Any]:
-    """One of the functions below, in a process of its own."""
+    """Runs one of the functions below in a separate process."""
     command = [sys.executable, __file__, "--in_this_process", *words]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
@@ -95,7 +95,7 @@ def peak() -> float:
 
 
 def build(data_dir: str, minutes: str, sound: str) -> dict[str, Any]:
-    """Joins test utterances to that many minutes, in a WAV file, and what is said in them beside it."""
+    """Joins test utterances into a WAV file of that many minutes, and writes the transcript next to it."""
     import soundfile
 
     from hf_speech.data.audio import read_audio

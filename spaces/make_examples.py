@@ -1,6 +1,6 @@
 """Synthesize the examples of the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
 
-The voices are eSpeak NG's, and the room is that of the synthetic corpus, so that no person's recording is published.
+The voices are eSpeak NG's, with the background noise of the synthetic corpus, so no person's recording is published.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fixtures every room shares: real recordings, small sounds, and a machine without a network."""
+"""Shared fixtures: real recordings, small sounds, and a machine without a network."""
 
 from __future__ import annotations
 

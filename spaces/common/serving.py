@@ -26,7 +26,7 @@ from gate import Gate
 
 # Sessions of which gradio keeps a state (about 200 kB each), and unread answers (up to some MB each).
 MAX_SESSIONS = 100
-# So many times the largest upload is stored at a time.
+# Uploads stored at a time, in multiples of the largest one.
 _STORED_UPLOADS = 10
 # An answer that nobody fetches is dropped after this time, in seconds.
 _PATIENCE = 60.0

@@ -22,7 +22,7 @@ MAX_CHANNELS = 64
 # A recording whose loudest sample is below this (-60 dB of full scale) is silent.
 SILENCE = 1e-3
 _BLOCK_SAMPLES = 1 << 20
-# A second of a file may have so many samples in all its channels: eight channels of 48 kHz.
+# Most samples per second over all channels: eight channels of 48 kHz.
 _MAX_SAMPLES_PER_SECOND = 8 * 48_000
 _UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 for a stream that does not know its length
 

@@ -95,8 +95,8 @@ class SpaceRecognizer:
             raise SoundError(transcript.error)
         return list(transcript.hypothesis.words)
 
-    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """From parts of a recording to log-probabilities."""
+    def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from samples of a recording to log-probabilities."""
         extractor = fit_extractor(self.extractor, recording)
 
         @torch.inference_mode()

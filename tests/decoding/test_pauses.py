@@ -47,23 +47,23 @@ def test_delimiters_in_a_pause_are_silence():
 
 
 def test_what_is_too_long_is_cut_in_the_longest_gap_of_its_second_half():
-    assert pieces_of("ab...|..a.|.b..|..a.|.b.b", most_seconds=2.0) == ["ab...|..a.|.b..", "|..a.|.b.b"]
+    assert pieces_of("ab...|..a.|.b..|..a.|.b.b", max_seconds=2.0) == ["ab...|..a.|.b..", "|..a.|.b.b"]
 
 
 def test_between_words_goes_before_within_a_word():
-    assert pieces_of("a.b.a|b.a.....b.a.b.a.b", most_seconds=1.6, pause_seconds=9.0)[0] == "a.b.a|b.a.."
-    assert pieces_of("a.b.a.b.a.|b.....b.a.b.a", most_seconds=1.8, pause_seconds=9.0)[0] == "a.b.a.b.a."
+    assert pieces_of("a.b.a|b.a.....b.a.b.a.b", max_seconds=1.6, pause_seconds=9.0)[0] == "a.b.a|b.a.."
+    assert pieces_of("a.b.a.b.a.|b.....b.a.b.a", max_seconds=1.8, pause_seconds=9.0)[0] == "a.b.a.b.a."
 
 
 def test_what_is_never_silent_is_cut_at_its_most():
-    assert pieces_of("ab" * 20, most_seconds=1.5) == [("ab" * 20)[i : i + 15] for i in (0, 15, 30)]
+    assert pieces_of("ab" * 20, max_seconds=1.5) == [("ab" * 20)[i : i + 15] for i in (0, 15, 30)]
 
 
 def test_no_piece_is_longer_than_the_most():
     rng = np.random.default_rng(0)
     for _ in range(50):
         path = "".join(rng.choice(list("...||ab"), rng.integers(1, 300)))
-        pieces = pieces_of(path, most_seconds=2.0)
+        pieces = pieces_of(path, max_seconds=2.0)
         assert "".join(pieces) == path
         assert max(map(len, pieces)) <= 20
 

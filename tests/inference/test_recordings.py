@@ -189,7 +189,7 @@ class Context:
 
     name, sampling_rate, samples_per_frame, tokens, num_phones = "context", 100, 10, ["a", "b", "c"], 0
 
-    def hear(self, recording: Recording) -> Any:
+    def log_probs_fn(self, recording: Recording) -> Any:
         """Samples are numbered, so that a frame can be told from its samples."""
 
         def log_probs(samples: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ for _verb in VERBS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; what the user can remedy is one sentence and exit status 2 (75 after a preemption)."""
+    """Runs the command line; errors that users can fix are one sentence and exit status 2 (75 after a preemption)."""
     use_utf8()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # A file or a pipe gets lines, not bars.

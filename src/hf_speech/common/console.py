@@ -1,4 +1,4 @@
-"""Output for people: always UTF-8, never an escape sequence from a file, never an error about an encoding."""
+"""Console output: always UTF-8, never an escape sequence from a file, never an error about an encoding."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def file_error(path: str | os.PathLike[str], error: BaseException) -> FileError:
 
 def describe_os_error(error: OSError) -> str:
     """The sentence for an operating-system error that nothing closer to its cause has explained."""
-    if error.errno is None:  # A library's own, with a sentence of its own.
+    if error.errno is None:  # Raised by a library, with its own message.
         return str(error)
     name = f"{os.fsdecode(error.filename)!r} cannot be used: " if isinstance(error.filename, str | bytes) else ""
     sentence = f"{name}{_reason(error)}."
@@ -51,7 +51,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What the operating system says, and the remedy."""
+    """The operating system's message, and how to fix it."""
     code = getattr(error, "errno", None)
     known = None if code is None else REASONS.get(code)
     return known or f"{getattr(error, 'strerror', None) or error}: choose another path"

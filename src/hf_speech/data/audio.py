@@ -126,7 +126,9 @@ def read_blocks(source: AudioSource, sampling_rate: int, seconds: float | None =
         yielded += len(block)
         yield block
     if yielded == 0:
-        raise BadAudio(f"{mixer.name} is too short: its {given} samples are none at {sampling_rate} Hz.", "too short")
+        raise BadAudio(
+            f"{mixer.name} is too short: at {sampling_rate} Hz, nothing remains of its {given} samples.", "too short"
+        )
 
 
 def audio_info(source: AudioSource) -> AudioInfo:

@@ -1,10 +1,9 @@
-"""Augmentation of training waveforms: the same words by another voice, at another pace, in another room.
+"""Augmentation of training waveforms: speed, pitch, tempo, silence, equalizer, noise and gain.
 
-A recipe's `augmentation` section holds the fields of `Augmentation`. Everything is drawn from a generator that the
-caller seeds, so an epoch can be repeated exactly. What acts on features rather than sound (SpecAugment) belongs to the
-models, because only they see the features of a whole batch.
+A recipe's `augmentation` section holds the fields of `Augmentation`. Random values come from a generator that the
+caller seeds, so an epoch can be repeated exactly. SpecAugment, which acts on features, is part of the models.
 
-The order is that of the sound's way: the voice (speed, pitch, tempo), the silence around it, the room and the
+The order follows the recording chain: the voice (speed, pitch, tempo), the silence around it, the room and the
 microphone (equalizer, noise, gain).
 """
 
@@ -34,7 +33,7 @@ class Augmentation:
     Args:
         probability: Probability of each step to be applied to an utterance.
         joining: Share of the utterances that are followed by another one of the same speaker in the same clip (for
-            transcription only): so a model cannot learn by heart how utterances go on.
+            transcription only), so that a model cannot memorize how utterances continue.
         speed: Range of the speed factor, by resampling: pitch, formants and pace move together, as between speakers
             (Ko et al., Interspeech 2015). Drawn evenly on a logarithmic scale.
         pitch: Range of the shift of pitch and formants in semitones, at the same pace.
@@ -48,8 +47,8 @@ class Augmentation:
         tempo_copies: Pace factors at which every training utterance is copied, once and for all epochs, such as
             [0.7, 1.0, 1.3]; with pitch_copies, at each combination.
         pitch_copies: Shifts in semitones at which every training utterance is copied, such as [-1, 0, 1].
-        variants: How many epochs are drawn before the first one's sounds come again, so that training.cache_features
-            can keep them; null for new sounds in every epoch.
+        variants: Number of epochs after which the augmented utterances repeat, so that training.cache_features can
+            keep them; null for new ones in every epoch.
     """
 
     probability: Share = 0.8
@@ -92,7 +91,7 @@ class Augmentation:
         return () if self.noise_folder is None else _noise_files(self.noise_folder)
 
     def draw(self, epoch: int) -> int:
-        """What to seed an epoch's chance with: its number, counted among the variants where they are limited."""
+        """The seed of an epoch: its number, modulo `variants` if they are limited."""
         return epoch if self.variants is None else epoch % self.variants
 
     def __call__(
@@ -102,14 +101,14 @@ class Augmentation:
         rng: np.random.Generator,
         applied: dict[str, tuple[float, ...]] | None = None,
     ) -> np.ndarray:
-        """Varies one utterance.
+        """Augments one utterance.
 
         Args:
             samples: Mono waveform `(samples,)`, float32.
             sampling_rate: Its rate in Hz.
-            rng: Where chance comes from.
-            applied: Takes what is done: for each step, by the name of its field, the values drawn (of `silence` the
-                seconds before and after, of `equalizer` the largest gain).
+            rng: The random generator.
+            applied: Filled with the values drawn for each applied step, by the name of its field (for `silence` the
+                seconds before and after, for `equalizer` the largest gain).
 
         Returns:
             A new waveform, float32, of about the same loudness and possibly another length; never empty.
@@ -159,12 +158,12 @@ class Augmentation:
 
 def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
     """Plays `samples` `factor` times as fast, so that pitch and formants rise by the same factor."""
-    # Resampling knows integer rates: a grid of 1/1000 is finer than any ear.
+    # Resampling takes integer rates; steps of 1/1000 are inaudible.
     return resample(samples, round(1000 * factor), 1000) if len(samples) > 1 else samples
 
 
 def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:
-    """Puts so many zero samples before and after; negative numbers cut, but at least half of the clip remains."""
+    """Adds zero samples before and after; negative numbers cut, but at least half of the clip remains."""
     cut_before, cut_after = (min(max(-count, 0), len(samples) // 4) for count in (before, after))
     kept = samples[cut_before : len(samples) - cut_after]
     return np.pad(kept, (max(before, 0), max(after, 0)))

@@ -1,9 +1,8 @@
 """Copies of the training utterances at other paces and pitches, made once and kept on the disk.
 
-Augmentation draws anew in every epoch and is never the same twice. Here is the older way: a fixed set, each utterance
-once for every pace and pitch of a grid. What is on the disk needs neither memory nor another minute of the phase
-vocoder; the digest of everything that went in names the folder, so that another grid or a changed recording gives
-another set.
+Augmentation draws new variants in every epoch. This is the older method: a fixed set, with each utterance once for
+every pace and pitch of a grid. Copies on disk take no memory, and the phase vocoder runs only once. A digest of all
+inputs names the folder, so that another grid or a changed recording gives another set.
 """
 
 from __future__ import annotations

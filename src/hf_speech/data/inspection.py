@@ -1,8 +1,8 @@
-"""The validation pass: everything that could stop or spoil a training is looked for before it starts.
+"""The inspection of a corpus: finds everything that could stop or spoil training before it starts.
 
-Every row is decoded once, exactly as training will decode it, since a header can promise what the samples do not keep.
+Every row is decoded once, exactly as training will decode it, because headers can be wrong about the samples.
 The same pass fills a `FirstPass` with all that is needed before the first step: waveforms and statistics of features.
-What is found is counted by kind, with examples, and either refused or left out, as the recipe says; nothing is dropped
+Faults are counted by kind, with examples, and bad rows are refused or left out, as the recipe says; nothing is dropped
 without being reported. Things that are legal but suspicious (one recording in two splits, silence) are warnings.
 """
 
@@ -92,7 +92,7 @@ def inspect_split(
 
 
 def duration_fault(name: str, seconds: float, shortest: float, longest: float) -> tuple[str, str] | None:
-    """What is wrong with the length of an utterance: of which kind it is bad, and a sentence; None if nothing is."""
+    """What is wrong with the duration of an utterance: the kind of fault and a sentence; None if nothing is."""
     if seconds < shortest:
         return "too short", f"{name} lasts {seconds:.3g} s, under {shortest:g} s."
     if seconds > longest:
@@ -175,7 +175,7 @@ def survey_corpus(
 
 @dataclass
 class _Decoded:
-    """What is to be known about one sound once its samples are gone."""
+    """What is kept of a decoded recording."""
 
     name: str
     duration: float = math.nan

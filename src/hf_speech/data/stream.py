@@ -28,13 +28,13 @@ from hf_speech.errors import CorpusError
 
 @dataclass(frozen=True)
 class Admission:
-    """What is asked of an utterance before anything is learned from it: what the inspection asks of other corpora.
+    """The checks of a streamed utterance before training on it, the same as the inspection makes of other corpora.
 
     Attributes:
-        min_duration: Seconds it lasts at least.
-        max_duration: Seconds it lasts at most.
-        bad_rows: Whether an utterance that cannot be learned from stops training ("refuse") or is left out ("skip").
-        examine: Says of a row and its seconds why its target cannot be learned, `None` if it can.
+        min_duration: Shortest utterance in seconds.
+        max_duration: Longest utterance in seconds.
+        bad_rows: Whether an unusable utterance stops training ("refuse") or is left out ("skip").
+        examine: Given a row and its seconds, says why its target cannot be learned; `None` if it can.
     """
 
     min_duration: float
@@ -43,7 +43,7 @@ class Admission:
     examine: Callable[[Mapping[str, Any], float], str | None]
 
     def fault(self, row: Mapping[str, Any], seconds: float) -> str | None:
-        """Why an utterance cannot be learned from, in a sentence."""
+        """Why an utterance is unusable, in a sentence; None if it is usable."""
         of_duration = duration_fault(source_name(row["audio"]), seconds, self.min_duration, self.max_duration)
         return of_duration[1] if of_duration is not None else self.examine(row, seconds)
 
@@ -55,7 +55,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         source: The split.
         sampling_rate: Rate in Hz at which waveforms are given.
         encode_target: Makes the training target of a row.
-        admission: What is asked of an utterance.
+        admission: The checks of each utterance.
         augmentation: How waveforms are varied, or `None`.
         seed: Seed of order and augmentation.
         batch_size: Consecutive utterances that make a batch, of similar length.

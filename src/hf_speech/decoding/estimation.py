@@ -278,7 +278,7 @@ def _discounts(counts: np.ndarray) -> tuple[float, float, float] | None:
 
 
 def _prune(orders: list[_Order], min_counts: Sequence[int], threshold: float, names: list[str]) -> None:
-    """Leave out n-grams, but none of which a longer one is kept, and recompute the back-off weights."""
+    """Drop n-grams, except prefixes of longer ones that are kept, and recompute the back-off weights."""
     unknown, begin, end = (names.index(name) for name in (UNKNOWN, BEGIN, END))
     if not (threshold or max(min_counts[1:], default=1) > 1 or orders[0].count[unknown]):
         return
@@ -305,7 +305,7 @@ def _prune(orders: list[_Order], min_counts: Sequence[int], threshold: float, na
 
 
 def _missing(each: _Order, lower: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the n-grams of each context leave to the others: of its own probability, and of that of the lower order."""
+    """The probability mass that each context leaves to unseen words: of its own order, and of the lower order."""
     contexts = each.context[kept]
     own = 1 - np.bincount(contexts, weights=each.probability[kept], minlength=len(lower))
     others = 1 - np.bincount(contexts, weights=lower[each.suffix[kept]], minlength=len(lower))

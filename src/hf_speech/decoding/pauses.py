@@ -3,7 +3,7 @@
 Beam search keeps every hypothesis of every frame, and alignment a byte for each frame and letter: gigabytes for an
 hour. So a recording is cut in the middle of every pause of a second, and what is still too long in its longest gap.
 This also separates words where the model writes no delimiter: models that were trained on short utterances have not
-learned to end a pause with one. A language model takes each piece for a sentence.
+learned to end a pause with one. A language model scores each piece as a sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hf_speech.decoding.hypothesis import BLANK, Hypothesis
 
 PAUSE_SECONDS = 1.0
 """Silence that is longer than any silence within a word."""
-MOST_SECONDS = 60.0
+MAX_SECONDS = 60.0
 """Length of the longest piece."""
 
 
@@ -29,7 +29,7 @@ def cut_at_pauses(
     blank: int = BLANK,
     delimiter: int | None = None,
     pause_seconds: float = PAUSE_SECONDS,
-    most_seconds: float = MOST_SECONDS,
+    max_seconds: float = MAX_SECONDS,
 ) -> list[tuple[int, int]]:
     """Cut a recording where its best path is silent.
 
@@ -39,7 +39,7 @@ def cut_at_pauses(
         blank: The id of the CTC blank.
         delimiter: The id of the token between words, if there is one.
         pause_seconds: Silence that is always cut.
-        most_seconds: Length of the longest piece. A longer one without a pause is cut in the longest silence of its
+        max_seconds: Length of the longest piece. A longer one without a pause is cut in the longest silence of its
             second half, between two words if there is a delimiter.
 
     Returns:
@@ -61,13 +61,13 @@ def cut_at_pauses(
     # Prefer any silence between words to any within a word.
     merit = lengths + total * (counted[ends - 1] > counted[starts - 1])
     cuts = [0, *middles[lengths * seconds_per_frame >= pause_seconds].tolist(), total]
-    most = max(2, int(most_seconds / seconds_per_frame))
+    longest = max(2, int(max_seconds / seconds_per_frame))
     pieces: list[tuple[int, int]] = []
     for first, last in pairwise(cuts):
-        while last - first > most:
-            near = np.flatnonzero((middles > first + most // 2) & (middles <= first + most))
+        while last - first > longest:
+            near = np.flatnonzero((middles > first + longest // 2) & (middles <= first + longest))
             # Of equally good places the last, so that pieces are long.
-            cut = int(middles[near[::-1][merit[near[::-1]].argmax()]]) if len(near) else first + most
+            cut = int(middles[near[::-1][merit[near[::-1]].argmax()]]) if len(near) else first + longest
             pieces.append((first, cut))
             first = cut
         pieces.append((first, last))

@@ -1,7 +1,7 @@
 """The words that a beam search can recognize, and how a model's tokens spell them.
 
-Words are compared in Unicode's NFC, and spelled in the form for which the model has tokens: a language model may have
-an accent as part of its letter where the acoustic model has it as a character of its own, or another apostrophe.
+Words are compared in Unicode's NFC, and spelled in the form for which the model has tokens: a language model may use
+a precomposed accented letter where the acoustic model uses a combining accent, or another apostrophe.
 """
 
 from __future__ import annotations

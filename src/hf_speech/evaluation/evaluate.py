@@ -1,10 +1,10 @@
-"""One model on one split: metrics with intervals, by class and by speaker, speed, and the origin of the figures.
+"""Evaluation of a model on a split: metrics with intervals, by class and by speaker, speed, and provenance.
 
-The task defines the metrics (`hf_speech.tasks`); here they are computed and put together. Decisions:
+The task defines the metrics (`hf_speech.tasks`); this module computes and combines them. Decisions:
 
 * Classes of corpus and model are matched by *name*; a class that the model does not know is an error at once.
-* An unreadable sound is an error by default; skipped ones are counted in the report (`num_skipped`), for an
-  accuracy over "the files that worked" is another figure than one over the split.
+* An unreadable sound is an error by default; skipped ones are counted in the report (`num_skipped`), because an
+  accuracy over "the files that worked" is not the accuracy over the split.
 * The real-time factor is processing time over audio duration (0.01 is a hundred times faster than real time).
 """
 
@@ -50,7 +50,7 @@ def evaluate_model(
     """Evaluates a model on one split of a corpus.
 
     Args:
-        loaded: What `load_model` gave.
+        loaded: A model from `load_model`.
         rows: The split: `audio`, the task's target column and, where known, `speaker`.
         corpus: Name of the corpus, for the report.
         split: Name of the split, for the report.
@@ -58,7 +58,7 @@ def evaluate_model(
         batch_size: Utterances in a batch.
         corpus_revision: Version or commit of the corpus where it has one, for the report.
         bad_rows: Whether a sound that cannot be read is an error, or is skipped and counted.
-        intervals_over: What the confidence intervals resample: utterances ("how well does it know these
+        intervals_over: The unit of resampling for the confidence intervals: utterances ("how well does it know these
             speakers?") or whole speakers ("how well would it do on others?").
         progress: Whether to show a progress bar.
         beam: A beam search with a language model, for a recognizer; otherwise the task decodes by itself.

@@ -50,9 +50,9 @@ class ExportedFile:
     """A file that was written.
 
     Attributes:
-        path: Where it lies.
+        path: Its path.
         precision: "float32" or "int8".
-        size: Its bytes.
+        size: Its size in bytes.
         max_difference: The largest difference of its logits from PyTorch's, over a few artificial sounds.
         largest_logit: The largest of those logits, to compare with.
     """
@@ -69,15 +69,15 @@ def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> 
 
     Args:
         loaded: A model on the CPU.
-        output: The folder; it is made, and files of an earlier export are replaced.
+        output: The folder; created if missing. Files of an earlier export are replaced.
         int8: Whether to write int8 files as well.
 
     Returns:
         The ONNX files, the float32 one first.
 
     Raises:
-        ModelError: If onnx or onnxruntime is missing, the model is of a family that cannot be exported, has parts that
-            the export does not know, or the output is a model folder.
+        ModelError: If onnx or onnxruntime is missing, the model's family or one of its parts cannot be exported, or
+            the output is a model folder.
     """
     _check_libraries()
     output = Path(output).expanduser()

@@ -52,7 +52,7 @@ def log_probabilities(
     overlap = min(overlap, (chunk - 1) // 2)  # both were rounded
     if isinstance(sound, np.ndarray):
         sound = Recording("the waveform", rate, len(sound) / rate, sound)
-    hear = recognizer.hear(sound)
+    compute = recognizer.log_probs_fn(sound)
     blocks = sound.blocks()
     # Samples from logit frame `first` on: a chunk, and one more frame to see whether it is the last one. The
     # log-probabilities of the first `known` frames are in `pieces`.
@@ -69,7 +69,7 @@ def log_probabilities(
                 # The last chunk keeps the samples after its last whole frame, as the whole recording would.
                 inputs = samples if is_last else samples[: chunk * ratio]
                 end = last if is_last else last - overlap
-                pieces.append(hear(inputs)[known - first : end - first])
+                pieces.append(compute(inputs)[known - first : end - first])
                 bar.update(round((end - known) * ratio / rate))
                 known = end
             if is_last:

@@ -77,7 +77,7 @@ class ExportedModel:
         return [Outputs(row[:length]) for row, length in zip(logits, lengths, strict=True)]
 
     def features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray | None:
-        """Features before normalization, of a model that normalizes by utterance; None of another one.
+        """Features before normalization, if the model normalizes by utterance; otherwise None.
 
         Args:
             waveforms: Clips of the same length.
@@ -146,8 +146,8 @@ class ExportedModel:
         """The token between words."""
         return self.description.word_delimiter
 
-    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """How the model computes the log-probabilities of parts of a recording; see `Recognizer`."""
+    def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from samples of a recording to log-probabilities; see `Recognizer`."""
         statistics = self._statistics(recording) if recording.seconds > LONG_SECONDS else None
 
         def log_probs(samples: np.ndarray) -> np.ndarray:

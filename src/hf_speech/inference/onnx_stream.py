@@ -1,4 +1,4 @@
-"""Exported recognizers that hear a recording while it is being made, with onnxruntime and NumPy alone."""
+"""Streaming recognition with exported models, using only onnxruntime and NumPy."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ExportedStream:
 
     @property
     def text(self) -> str:
-        """What was said so far."""
+        """The transcript so far."""
         return " ".join(self._text.split())
 
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:

@@ -68,7 +68,7 @@ class LoadedModel:
         return int(self.feature_extractor.sampling_rate)
 
     def num_logit_frames(self, seconds: float) -> int:
-        """The number of logit frames of so many seconds of sound."""
+        """The number of logit frames for this many seconds of audio."""
         frames = self.feature_extractor.num_frames(round(seconds * self.sampling_rate))
         return int(self.model.num_logit_frames(frames))
 
@@ -120,11 +120,11 @@ class LoadedModel:
         """The token between words."""
         return str(self.tokenizer.word_delimiter_token)
 
-    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """How the model computes the log-probabilities of parts of a recording; see `Recognizer`.
+    def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """The function from samples of a recording to log-probabilities; see `Recognizer`.
 
         Raises:
-            ModelError: If it is of another package, or its feature extractor leaves something out.
+            ModelError: If the model is from another package, or its feature extractor drops part of the audio.
         """
         if not isinstance(self.feature_extractor, SpeechFeatureExtractor):
             raise ModelError(

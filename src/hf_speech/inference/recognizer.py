@@ -1,6 +1,6 @@
-"""What the rest of the package asks of a model, with PyTorch (`pytorch`) or with onnxruntime (`onnx`) behind it.
+"""The interface of a model, implemented with PyTorch (`pytorch`) and with onnxruntime (`onnx`).
 
-Classifying and transcribing rest on these protocols alone, so they run on a machine without PyTorch.
+Classification and transcription use only these protocols, so they run without PyTorch.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model computes of one clip.
+    """The outputs of a model for one clip.
 
     Attributes:
         logits: `(num_labels,)` or `(frames, tokens)` float32.
-        phone_logits: `(frames, phones)` float32, of a recognizer that predicts phones as well.
+        phone_logits: `(frames, phones)` float32, if the recognizer also predicts phones.
     """
 
     logits: np.ndarray
@@ -41,7 +41,7 @@ class Model(Protocol):
 
     @property
     def task(self) -> Task:
-        """What it does."""
+        """The task that it was trained for."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Model(Protocol):
 
     @property
     def sampling_rate(self) -> int:
-        """The rate in Hz at which it reads sound."""
+        """The sampling rate of its input in Hz."""
         ...
 
     def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
@@ -83,13 +83,13 @@ class Recognizer(Model, Protocol):
         """Its tokens in the order of their ids.
 
         Raises:
-            ModelError: If it is no recognizer.
+            ModelError: If it is not a recognizer.
         """
         ...
 
     @property
     def num_phones(self) -> int:
-        """Phones that it writes besides the tokens, the blank (0) among them; 0 if it knows none."""
+        """Number of phones that it predicts besides the tokens, including the blank (0); 0 if it predicts none."""
         ...
 
     @property
@@ -102,8 +102,8 @@ class Recognizer(Model, Protocol):
         """The token between words."""
         ...
 
-    def hear(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """How it computes the log-probabilities of parts of a recording.
+    def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
+        """Prepares for one recording and returns the function that computes its log-probabilities part by part.
 
         Returns:
             A function from samples `(samples,)` to log-probabilities `(samples // samples_per_frame, tokens + phones)`,
@@ -112,7 +112,7 @@ class Recognizer(Model, Protocol):
         ...
 
     def normalize(self, text: str) -> str:
-        """A text as the recognizer was taught to write."""
+        """A text normalized like the transcripts that the recognizer was trained on."""
         ...
 
 

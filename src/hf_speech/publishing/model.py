@@ -1,4 +1,4 @@
-"""Publishing a run folder as a model: loaded and run as everywhere else, staged with its card, and delivered."""
+"""Publishing a run folder as a model: load it, compute its probes, stage it with its card, and upload it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def publish(
     Args:
         run_dir: The run folder.
         repo_id: `NAME/REPO`.
-        license: The Hub's name of the license; None for what the run folder or the published card says.
+        license: The Hub's name of the license; None for the one in the run folder or the published card.
         card: A file with the card to publish; None for the one made from the evaluation files.
         custom_code: Whether remote code may differ from this package's.
         **options: See `PublishOptions`.
@@ -65,7 +65,7 @@ def publish(
 
 
 def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """What the card of a corpus from the Hub says of it; nothing if it cannot be read now."""
+    """The metadata of a Hub dataset's card; empty if it cannot be read now."""
     corpus = read_mapping(run_dir / "recipe.yaml").get("corpus")
     name = corpus.get("repo") if isinstance(corpus, dict) else None
     if not isinstance(name, str):

@@ -1,8 +1,8 @@
-"""What a task is: everything that differs between classifying an utterance and transcribing it.
+"""The interface of a task: everything that differs between classification and transcription.
 
 The rest of the package knows only this interface and never asks which task it has. Decisions:
 
-* A task is stateless, with one instance in the registry. What a trained model has learned to answer is in its
+* A task is stateless, with one instance in the registry. What a trained model has learned to output is in its
   configuration (class names) or its tokenizer (characters), and is passed in.
 * A task's metrics are functions of *counts that add up over utterances* (hits of a class; substitutions, deletions and
   insertions). The metrics of a split, of one speaker and of 2,000 bootstrap resamples are then the same computation:
@@ -67,7 +67,7 @@ class Metric:
 
 
 class Task(ABC):
-    """Everything that the rest of the package must ask a task.
+    """Base class of the tasks.
 
     Attributes:
         name: The Hub's name of the task, which is also that of the transformers pipeline. A model keeps it as
@@ -218,7 +218,7 @@ class Task(ABC):
             dataset_dict: The inspected corpus.
             report: The report of that inspection.
             bad_rows: What the corpus's option of that name says to do with them.
-            frames_of: The number of logit frames that the model makes of so many seconds.
+            frames_of: Gives the number of logit frames for a number of seconds.
             tokenizer: What `make_tokenizer` gave.
             options: The recipe's section `text`, an instance of `text_options`.
 
@@ -244,7 +244,7 @@ class Task(ABC):
         Args:
             row: The utterance.
             seconds: How long it lasts.
-            frames_of: The number of logit frames that the model makes of so many seconds.
+            frames_of: Gives the number of logit frames for a number of seconds.
             tokenizer: What `make_tokenizer` gave.
             options: The recipe's section `text`, an instance of `text_options`.
         """

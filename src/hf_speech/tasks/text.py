@@ -37,7 +37,7 @@ _ONES = (
 )
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SCALES = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "hundred"))
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 
 _CURRENCY = "$¢-¥฿₠-₿"
 _MARKS = "\u0300-\u036f\u20d0-\u20ff\ufe00-\ufe0f"  # combining, as in keycap emoji
@@ -143,8 +143,8 @@ def spell_number(number: int | str) -> str:
     if len(digits) > 1 and digits.startswith("0"):
         return " ".join(_ONES[int(digit)] for digit in digits)
     value = int(digits)
-    if not 0 <= value < 10**_MOST_DIGITS:
-        raise ValueError(f"{number} is not from 0 to below 10^{_MOST_DIGITS}")
+    if not 0 <= value < 10**_MAX_DIGITS:
+        raise ValueError(f"{number} is not from 0 to below 10^{_MAX_DIGITS}")
     return " ".join(_words(value))
 
 
@@ -161,7 +161,7 @@ def _words(value: int) -> list[str]:
 
 def _spell_match(match: re.Match[str]) -> str:
     whole = (match["whole"] or "").replace(",", "")
-    if len(whole) > _MOST_DIGITS:
+    if len(whole) > _MAX_DIGITS:
         return match[0]
     words = ["minus"] if match["minus"] else []
     if whole:

@@ -62,7 +62,7 @@ def make_model(
 
 
 def count_logit_frames(model: PreTrainedModel, extractor: SpeechFeatureExtractor, seconds: float) -> int:
-    """The number of logit frames that a model gives for a sound of so many seconds."""
+    """The number of logit frames that a model outputs for audio of this duration."""
     return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
 
 

@@ -1,4 +1,4 @@
-"""Gradients that are not finite never reach the weights.
+"""Keeps gradients that are not finite from reaching the weights.
 
 One utterance whose loss is NaN or infinite would turn every weight into NaN at the next step, unnoticed for hours. The
 gradients are checked just before they are used: there they are those of all processes together, so that all of them
@@ -20,17 +20,17 @@ from hf_speech.common.files import write_json
 from hf_speech.errors import TrainingError
 from hf_speech.training.processes import any_process, process_state
 
-# After so many steps in a row the batches are not the cause.
+# After this many consecutive steps, single batches are not the cause.
 MAX_IN_A_ROW = 10
 
 
 class NonFiniteGuard(TrainerCallback):
-    """Stops, or leaves a step out, when gradients are not finite, and writes down which utterances they came from.
+    """Stops training or skips the step when gradients are not finite, and logs which utterances they came from.
 
     Args:
         run_dir: Where `nonfinite.json` is written.
         policy: "stop" or "skip".
-        take_files: Gives the files of the utterances since its last call.
+        take_files: Returns the files of the utterances processed since its last call.
     """
 
     def __init__(self, run_dir: Path, policy: Literal["stop", "skip"], take_files: Callable[[], Sequence[str]]) -> None:

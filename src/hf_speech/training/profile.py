@@ -26,7 +26,7 @@ class Profile(TrainerCallback):
 
     Attributes:
         seconds: Totals: "read" (and decode), "augment" and "features" in the loader's processes, "wait" and "step" in
-            the training process; evaluations and checkpoints are in none of them.
+            the training process; evaluations and checkpoints are not counted.
         steps: Steps of the optimizer.
     """
 

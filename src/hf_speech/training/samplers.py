@@ -1,6 +1,6 @@
-"""Which utterances share a batch: those of similar length, so that little of it is padding, in random order.
+"""Batch samplers that group utterances of similar length, to reduce padding, in random order.
 
-Only seed and epoch decide, so that a resumed run continues with the same batches and all processes agree.
+The order depends only on seed and epoch, so a resumed run continues with the same batches and all processes agree.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import torch
 class LengthBatchSampler(torch.utils.data.Sampler[int]):
     """Row indices such that each `batch_size` consecutive ones have similar lengths, in random order.
 
-    Rows are shuffled, sorted by length within windows of `window` batches, and the resulting batches shuffled. Only
-    seed and epoch decide, so that a resumed run continues with the same batches and all processes agree.
+    Rows are shuffled, sorted by length within windows of `window` batches, and the resulting batches shuffled.
 
     Args:
         lengths: Length of each row, in any unit.
         batch_size: Rows in a batch (of all processes together).
         seed: Seed of the order.
-        window: Batches among which rows are sorted: the larger, the less padding and the less chance.
+        window: Batches within which rows are sorted: a larger window means less padding and less randomness.
     """
 
     def __init__(self, lengths: Sequence[float], batch_size: int, seed: int = 0, window: int = 20) -> None:
@@ -35,7 +34,7 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws another order from here on."""
+        """Selects the order of this epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -55,15 +54,15 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
 class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
     """Batches of row indices that fill a budget of seconds, in an order that changes with the epoch.
 
-    What a batch costs is its longest utterance times their number, padding included. Which utterances share a batch is
-    decided once, by seed: so the number of batches, from which the Trainer plans its steps, never changes.
+    The cost of a batch is the length of its longest utterance times their number, padding included. The seed alone
+    decides which utterances share a batch, so the number of batches, from which the Trainer plans its steps, is fixed.
 
     Args:
         durations: Seconds of each row.
-        max_seconds: Budget of a batch in seconds; a single utterance that exceeds it is a batch of its own.
+        max_seconds: Budget of a batch in seconds; a single longer utterance gets its own batch.
         seed: Seed of composition and order.
-        divisible_by: What the number of batches is made a multiple of, by halving the largest ones: the number of
-            processes, which must all have equally many.
+        divisible_by: The number of batches is made a multiple of this, by halving the largest ones: the number of
+            processes, each of which needs equally many.
     """
 
     def __init__(self, durations: Sequence[float], max_seconds: float, seed: int = 0, divisible_by: int = 1) -> None:
@@ -89,7 +88,7 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
         return len(self.batches)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws another order from here on."""
+        """Selects the order of this epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -1,8 +1,8 @@
 """The Free Spoken Digit Dataset: ten digits, six speakers, fifty clips of each digit by each speaker, at 8 kHz.
 
-The official test split is clips 0 to 4 of every speaker and digit, so all its voices are in training. How well a model
-hears a *new* voice is what `holdout_speaker` asks; `validation_speaker` lets the choices of training (the best epoch)
-be made on an unseen voice too, neither trained nor tested on.
+The official test split is clips 0 to 4 of every speaker and digit, so all its voices are in training. `holdout_speaker`
+measures how well a model generalizes to a *new* voice; `validation_speaker` selects the best epoch on a voice that is
+not in training either.
 """
 
 from __future__ import annotations

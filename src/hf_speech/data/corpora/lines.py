@@ -1,7 +1,7 @@
 """Text files with a line for each utterance, as corpora list their transcripts, speakers and recordings.
 
-Lists are written by many programs, so a byte order mark, UTF-16, Windows line ends and backslashes in paths are read
-as what they mean. What is no text in any of these forms is refused: a list that is not understood is never ignored.
+Lists are written by many programs, so a byte order mark, UTF-16, Windows line ends and backslashes in paths are
+understood. Anything else is refused: an unreadable list is never ignored.
 """
 
 from __future__ import annotations

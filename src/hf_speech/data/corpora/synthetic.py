@@ -1,11 +1,11 @@
-"""Speech made on the spot by eSpeak NG: a corpus that is always there, for any list of words or sentences.
+"""Speech synthesized by eSpeak NG: a corpus that needs no download, for any list of words or sentences.
 
-A model trained on it works well for synthetic voices, less so for human ones. It serves to try a recipe, a model or
-an idea in a minute without a download; the real corpora are the others in this folder.
+A model trained on it works well for synthetic voices, less so for human ones. Use it to try a recipe, a model or
+an idea in a minute; the other corpora in this folder are recordings.
 
 Everything follows from the options, the seed included, so the corpus is kept in the cache under a digest of them.
-Train, validation and test have no speaker and no timbre in common (`voices`), and of sentences none either. Loudness,
-light noise and silence around the speech vary, so that a model cannot lean on them.
+Train, validation and test share no speaker, timbre (`voices`) or sentence. Loudness,
+light noise and silence around the speech vary, so that a model cannot rely on them.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Synthetic(ListedCorpus):
 
     Args:
         data_dir: Folder in which the corpus is kept; the cache if not given.
-        words: What is said, one class a word.
-        sentences: What is said instead of the words, for transcription; a tenth of them each is for validation and
-            test only.
+        words: The words to speak, one class per word.
+        sentences: Sentences to speak instead, for transcription; a tenth each is reserved for validation and for
+            test.
         voices: eSpeak NG's names of the accents or languages.
         train_speakers: Speakers of the training split.
         validation_speakers: Speakers of the validation split, all others than in training.

@@ -100,7 +100,7 @@ def homepage() -> str | None:
 
 
 def _options(command: str) -> dict[str, str]:
-    """The options of an `evaluate` command and their values; none of another verb, whose options mean other things."""
+    """The options of an `evaluate` command and their values; empty for other verbs, whose options differ in meaning."""
     words = _split(command)
     if words[1:2] != ["evaluate"]:
         return {}

@@ -1,7 +1,7 @@
-"""Reading files of a run that may be anything: only regular files of bounded size, whole, and of the form expected.
+"""Safe reading of untrusted files of a run: only complete regular files of bounded size and valid format.
 
-A pipe would block whoever opens it, a loop of links has no end, and JSON nested 100,000 deep overflows the stack of its
-parser: each is one sentence here.
+Opening a pipe blocks, a symlink loop never ends, and JSON nested 100,000 levels deep overflows the parser's stack: each
+is reported as a one-sentence error.
 """
 
 from __future__ import annotations
