@@ -1,4 +1,4 @@
-"""How fast are 80 log-mel features? SpeechFeatureExtractor beside five peers, in one run.
+"""How fast are 80 log-mel features? SpeechFeatureExtractor compared with five peers, in one run.
 
 Compared: one utterance of noise (30 s at 16 kHz) as a float32 numpy array in, log-mel features out: 80 mel bins, Hann
 window of 400 samples, hop of 160, Fourier transform of 400. torchaudio, librosa and transformers.audio_utils are set to

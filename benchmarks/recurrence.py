@@ -1,4 +1,4 @@
-"""Our bidirectional LSTM and GRU layers beside `pack_padded_sequence`: a training step on the CPU, both ways.
+"""Our bidirectional LSTM and GRU layers compared with `pack_padded_sequence`: a training step on the CPU, both ways.
 
 Both run in one process, in turn, with the same weights on the same batches, whose clips differ in length by up to a
 tenth as in batches grouped by length. Printed are medians over the rounds, their ratio, and the largest difference

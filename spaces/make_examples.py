@@ -32,7 +32,7 @@ EXAMPLES = {
 
 
 def main() -> None:
-    """Write the files beside the Spaces, the same bytes every time."""
+    """Write the files next to the Spaces, the same bytes every time."""
     rng = np.random.default_rng(0)
     for (file, job), (samples, rate) in zip(EXAMPLES.items(), synthesize(list(EXAMPLES.values())), strict=True):
         recording = record(resample(samples / 32768, rate, SAMPLING_RATE), rng)

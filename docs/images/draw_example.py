@@ -1,6 +1,6 @@
 """Draws the README's picture: a synthesized digit, what the model sees of it, and what it says.
 
-`python docs/images/draw_example.py` (needs the extra `synthetic`; writes example.png beside this file)
+`python docs/images/draw_example.py` (needs the extra `synthetic`; writes example.png next to this file)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Errors that a user can remedy: one sentence that names the thing and the remedy.
+"""Errors that a user can fix: one sentence that says what is wrong and how to fix it.
 
-The command line prints the sentence without a traceback; any other exception is a bug. All of them are kinds of
-`ValueError`, so that code written for the standard library catches them. The remote code in `models` does without this
-file and raises `ValueError` itself.
+The command line prints the sentence without a traceback; any other exception is a bug. All of them are
+subclasses of `ValueError`, so that generic code catches them. The remote code in `models` cannot import this file and
+raises `ValueError` itself.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import difflib
 from collections.abc import Iterable
 
 MAX_LISTED = 30
-"""If more names are known than this, and none is similar, they are counted instead of listed."""
+"""If more names than this are known, and none is similar, they are counted instead of listed."""
 
 
 class HFSpeechError(ValueError):
-    """The base of all errors that a user can cause and remedy.
+    """The base of all errors that a user can cause and fix.
 
     Attributes:
         exit_status: Exit status of the command line.

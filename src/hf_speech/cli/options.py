@@ -20,7 +20,7 @@ CorpusOption = Annotated[
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, or all of them together: all.")]
 
-# Decoding with a language model. Without a value, what tune-decoder wrote beside the language model applies.
+# Decoding with a language model. Without a value, what tune-decoder wrote next to the language model applies.
 LanguageModelOption = Annotated[
     Path | None, typer.Option("--language_model", help="ARPA file: decode with a beam search instead of greedily.")
 ]

@@ -21,7 +21,7 @@ def tune_decoder(
 ) -> None:
     """Find the best weights for a language model.
 
-    They are chosen on the validation split and written beside the language model. Further options are keys of the
+    They are chosen on the validation split and written next to the language model. Further options are keys of the
     corpus: --data_dir DIR."""
     from hf_speech.inference import BeamOptions, load_model, tune_beam
     from hf_speech.training import load_rows

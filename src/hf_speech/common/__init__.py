@@ -1,1 +1,1 @@
-"""What several packages need: plots and tables."""
+"""Helpers for several packages: plots and tables."""

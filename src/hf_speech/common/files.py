@@ -1,4 +1,4 @@
-"""Writing files: in UTF-8, beside the target, then renamed, so that no reader ever sees half a file.
+"""Writing files: in UTF-8, next to the target, then renamed, so that no reader ever sees half a file.
 
 Every file that this package writes for a user goes through `write_text`, `write_json`, `write_bytes` or `replacing`.
 A disk that is full or read-only, and a target that cannot be a file, end in one sentence that names the file.
@@ -59,7 +59,7 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, which replaces it when the block ends without an error.
+    """A temporary path next to `path`, which replaces it when the block ends without an error.
 
     Missing parent folders are made. The file gets the permissions that a plain `open` would give it, where `tempfile`
     would keep it from other users. After an error the temporary file is removed and `path` is what it was.

@@ -1,8 +1,8 @@
-"""What decides a model's answers, as digests: an evaluation records them, and publishing compares them.
+"""Digests of everything that affects a model's output: evaluations record them, and publishing compares them.
 
 A checksum of the weights alone would accept exchanged labels, another normalization of features, or an edited
-vocabulary. The digests are taken from the files of the folder, so nothing has to be loaded. JSON counts by content, not
-by layout, and without the keys that change nothing about an answer; code counts without comments and docstrings.
+vocabulary. The digests are taken from the files of the folder, so nothing has to be loaded. JSON is compared by
+content, without the keys that do not affect the output, and code without comments and docstrings.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Fonts for names in any script, so that pictures show letters and not boxes.
+"""Fonts for names in any script, so that plots show letters and not boxes.
 
-matplotlib's own font has Latin, Greek, Cyrillic, Arabic and a few more. For another letter the first font that has it
-is taken: from the packages of the extra `fonts`, which are the same on every machine, then from the system. matplotlib
-3.11 shapes the text (Arabic, Devanagari). Letters that no font has are named once, with the remedy.
+matplotlib's own font has Latin, Greek, Cyrillic, Arabic and a few more. For other letters the first font that has
+them is used: from the packages of the extra `fonts`, which are the same on every machine, then from the system.
+matplotlib 3.11 shapes the text (Arabic, Devanagari). Missing letters are reported once, with the package to install.
 """
 
 from __future__ import annotations

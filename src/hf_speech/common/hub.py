@@ -1,4 +1,4 @@
-"""A repository of the Hub as it is right now, and one sentence for whatever the Hub or the connection refuses.
+"""A repository on the Hub, and one-sentence errors for whatever the Hub or the connection refuses.
 
 Files are compared by the checksums that the Hub lists, so nothing has to be downloaded to know what has changed: git's
 SHA-1 of a regular file, the SHA-256 of a large one. The token comes from where huggingface_hub finds it (`hf auth
@@ -149,7 +149,7 @@ class Repository:
 
     @contextmanager
     def explained(self, revision: str | None = None) -> Iterator[None]:
-        """Turns what huggingface_hub raises into one sentence with its remedy."""
+        """Turns huggingface_hub errors into one sentence that says what to do."""
         try:
             yield
         except PublishError:

@@ -1,8 +1,8 @@
-"""Pictures of an evaluation and of a training run.
+"""Plots of an evaluation and of a training run.
 
 Figures are built with matplotlib's object interface, without pyplot and its global state, and drawn by Agg: no
 display, safe in threads, nothing left open. Blue and vermillion are from the color-blind-safe palette of Okabe
-& Ito ("Color universal design", 2008), and what they say is also said by position, marker or number.
+& Ito ("Color universal design", 2008), and what they show is also shown by position, marker or number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RIGHT = LinearSegmentedColormap.from_list("right", ["#F2F7FB", "#8FC1E3", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#FDF1E7", "#F2B07E", VERMILLION])
 DPI = 150
 
-# What Trainer logs of an evaluation beside loss and metrics.
+# What Trainer logs of an evaluation besides loss and metrics.
 BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 
@@ -146,7 +146,7 @@ def plot_training_curves(
 
 
 def _cell_colors(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """RGBA `(classes, classes, 4)`: blue on the diagonal, vermillion beside it, white where nothing is."""
+    """RGBA `(classes, classes, 4)`: blue on the diagonal, vermillion next to it, white where nothing is."""
     # The root makes one error in a hundred visible.
     colors = WRONG(np.sqrt(shares))
     diagonal = np.arange(len(counts))
@@ -179,7 +179,7 @@ def _line(axes: Axes, points: np.ndarray, color: str, label: str, marker: str = 
 
 
 def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool, template: str) -> None:
-    """Writes the best value beside its epoch; of equals the first, which is the one Trainer keeps."""
+    """Writes the best value next to its epoch; of equals the first, which is the one Trainer keeps."""
     best = points[points[:, 1].argmax() if greater_is_better else points[:, 1].argmin()]
     axes.plot(*best, marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
     axes.axvline(best[0], color=INK, linewidth=0.8, linestyle=":")
@@ -203,7 +203,7 @@ def _percent(share: float) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, for every picture of the package."""
+    """An empty figure of a size in inches, in the style of the package."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -221,7 +221,7 @@ def headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure as PNG, its axes in the colors of the house."""
+    """Writes a figure as PNG, with its axes in the colors of the package."""
     for axes in figure.axes:
         axes.xaxis.label.set_color(INK)
         axes.yaxis.label.set_color(INK)

@@ -1,7 +1,7 @@
-"""Reading text files that other programs wrote, line by line, so that their size does not matter.
+"""Reading text files from other programs, line by line, so that their size does not matter.
 
-UTF-8 with or without a byte order mark, and UTF-16 and UTF-32 with one, are read as what they are. Everything else is
-refused: no encoding is guessed, since a wrong guess would change words in silence.
+UTF-8 with or without a byte order mark, and UTF-16 and UTF-32 with one, are detected. Everything else is
+refused: no encoding is guessed, since a wrong guess would silently change words.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names that come from outside: compared in one form of Unicode, escaped where they are written, safe in a terminal."""
+"""Untrusted names: normalized to one Unicode form, escaped on output, safe in a terminal."""
 
 from __future__ import annotations
 

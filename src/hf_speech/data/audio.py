@@ -1,13 +1,13 @@
-"""Reading sound, in one place: any row comes out as float32 mono at the wanted rate, or as one sentence.
+"""Audio reading: any row becomes float32 mono at the requested rate, or raises a one-sentence error.
 
 Decisions:
 - soundfile (libsndfile) decodes: its wheel reads wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg.
   torchcodec is asked only for what libsndfile does not recognize, and only where it is installed.
-- What is not whole is refused: a file that holds fewer samples than its header promises is truncated.
-- Everything is decoded, averaged and resampled block by block: memory is taken for the mono samples at the wanted rate,
-  and never for what a header announces.
-- Channels are averaged, integers are scaled by their full scale, rates are changed by soxr (high quality). Channels
-  that cancel each other out, and floats that were never scaled, are refused: they cannot be what was recorded.
+- Truncated files, which hold fewer samples than their header declares, are refused.
+- Everything is decoded, averaged and resampled block by block: memory is allocated for the mono samples at the
+  requested rate, never for what a header declares.
+- Channels are averaged, integers are scaled by their full scale, soxr resamples (high quality). Channels that cancel
+  each other out, and floats outside the valid scale, are refused: they cannot be what was recorded.
 - Nothing here knows about corpora; `inspection` turns the errors of this file into counts.
 """
 
@@ -221,7 +221,7 @@ def _decode(source: AudioSource, seconds: float | None) -> Iterator[tuple[np.nda
 
 
 def _check_sound(sound: soundfile.SoundFile, name: str) -> None:
-    """Refuse a sound of an impossible rate, number of channels or format, before memory is taken for it."""
+    """Refuse a sound of an impossible rate, number of channels or format, before memory is allocated for it."""
     if sound.format in _UNCHECKED_FORMATS:
         raise BadAudio(
             f"{name} is a file of the format {sound.format}, of which it cannot be told whether it is whole: convert "

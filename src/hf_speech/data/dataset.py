@@ -1,8 +1,8 @@
 """From rows to batches: decode, augment, compute features, pad.
 
 Decoding and augmentation happen one utterance at a time, features for a whole batch at once, and all of it in the
-loader's worker processes, so that the training process only computes gradients. What chance decides about an utterance
-depends on seed, epoch and row alone, not on the order or the number of workers: a resumed run sees the same sounds.
+loader's worker processes, so that the training process only computes gradients. Random choices for an utterance
+depend only on seed, epoch and row, not on order or number of workers: a resumed run sees the same data.
 """
 
 from __future__ import annotations

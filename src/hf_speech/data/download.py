@@ -1,7 +1,7 @@
 """Fetching a corpus and unpacking it: interrupted downloads resume, what arrives is verified, archives cannot escape.
 
 Only the standard library is needed for plain files over http; data on the Hub goes through `datasets` instead. A file
-is written beside its target as `.part` and renamed when it is whole, so a target that exists is always complete.
+is written next to its target as `.part` and renamed when it is whole, so a target that exists is always complete.
 """
 
 from __future__ import annotations

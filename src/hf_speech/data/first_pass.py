@@ -1,4 +1,4 @@
-"""What one decoding of a corpus leaves for training: waveforms, as far as they fit into memory, and statistics.
+"""Collects data for training while a corpus is inspected: waveforms, if they fit into memory, and statistics.
 
 The inspection decodes every sound once. Statistics of features are taken of it on the way, as sums for each utterance,
 because which utterances are trained on is known only at the end. Waveforms are kept for a split that fits.

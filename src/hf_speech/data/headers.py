@@ -1,9 +1,9 @@
-"""What the header of a sound file promises, checked against the file before a decoder believes it.
+"""Checks the header of an audio file against its content before decoding.
 
-libsndfile reads most truncated files without a word and gives the samples that are left; a model would be trained on
-half words. Of a text file, an empty file and an AAC recording alike it says "Format not recognized". So the few header
-fields that tell these apart are read here before decoding. What was never finished, because its recorder was killed, is
-read to its end.
+libsndfile silently reads most truncated files and returns the remaining samples; a model would be trained on half
+words. For a text file, an empty file and an AAC recording alike it reports "Format not recognized". So the header
+fields that distinguish these are read here before decoding. Files that were never finalized, because their recorder was
+killed, are read to their end.
 
 References: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF/WAVE, 1991); "Audio Interchange File
 Format" 1.3 (AIFF, 1989); EBU Tech 3306 (RF64); RFC 3533 (Ogg); NIST SPHERE 2.7.

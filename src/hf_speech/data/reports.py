@@ -85,7 +85,7 @@ class InspectionReport:
         corpus: Name of the corpus.
         splits: A report for each split.
         warnings: What is suspicious about the corpus as a whole, one sentence each.
-        caveats: What figures of the corpus do not say, one sentence each.
+        caveats: Limits of metrics on the corpus, one sentence each.
     """
 
     corpus: str
@@ -108,7 +108,7 @@ class InspectionReport:
         }
 
     def refusal(self) -> str:
-        """One sentence with the counts of all kinds, a first example and the remedy."""
+        """One sentence with the counts of all kinds, a first example and how to fix it."""
         total: dict[str, Finding] = defaultdict(Finding)
         for found in self.splits.values():
             for kind, finding in found.bad.items():

@@ -5,7 +5,7 @@ maximum in place of the sum: L tokens interleaved with blanks make 2L + 1 states
 to the next, or skips the blank between two different tokens. A step of all states is a few array operations: half a
 minute of speech takes milliseconds.
 
-`torchaudio.functional.forced_align` does the same, but cannot be imported beside every version of torch, and refuses an
+`torchaudio.functional.forced_align` does the same, but cannot be imported with every version of torch, and refuses an
 empty text.
 """
 

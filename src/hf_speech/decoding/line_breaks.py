@@ -22,7 +22,7 @@ _WITHOUT_SPACES = (
     *((0xA980, 0xA9DF), (0xAA60, 0xAADF), (0xF900, 0xFAFF), (0xFF01, 0xFF9F), (0x20000, 0x3FFFF)),
 )
 _FIRST = [first for first, _ in _WITHOUT_SPACES]
-# Characters that no line begins with, beside marks and closing punctuation: small kana, iteration and length marks,
+# Characters that no line begins with, besides marks and closing punctuation: small kana, iteration and length marks,
 # Thai and Lao vowels behind their consonant.
 _NOT_AT_START = frozenset(
     "ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶ々〻ゝゞヽヾーｧｨｩｪｫｬｭｮｯｰ、。，．・：；？！％,.:;?!%"  # noqa: RUF001

@@ -1,4 +1,4 @@
-"""Metrics of a saved model on a split, with confidence intervals and the origin of every figure."""
+"""Metrics of a saved model on a split, with confidence intervals and the provenance of every number."""
 
 import lazy_loader
 

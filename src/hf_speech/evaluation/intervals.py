@@ -1,18 +1,17 @@
-"""How far a measured figure may be from the truth, given that the test split is only so large.
+"""Confidence intervals of metrics measured on a test split of limited size.
 
-Two methods, chosen by what the metric is:
+There are two methods, chosen by metric:
 
 * A proportion (accuracy) gets the score interval of Wilson (1927, "Probable inference, the law of succession,
-  and statistical inference", JASA 22): right even near 100 %, where the textbook interval collapses.
+  and statistical inference", JASA 22): valid even near 100%, where the textbook interval collapses.
 * Everything else (macro F1, WER) gets the percentile bootstrap (Efron 1979, "Bootstrap methods: another look
   at the jackknife", Annals of Statistics 7; for WER: Bisani & Ney 2004, ICASSP): resample utterances with
   replacement, compute the metric again. A resample is a row of integer weights, and all metrics here are
   functions of summed counts, so that 2,000 resamples are one matrix product.
 
-Both take utterances for independent, which the clips of one speaker are not. Drawing whole speakers
-(`clusters`) answers "how would it do on other speakers?" and gives wider, more honest intervals; with a
-handful of speakers it is rough. A split without a single error has no bootstrap interval to speak of (its
-width is 0): there Wilson's is the one to read.
+Both assume that utterances are independent, which the clips of one speaker are not. Resampling whole speakers
+(`clusters`) answers "how would it do on other speakers?" and gives wider, more honest intervals, which
+are rough with few speakers. On a split without errors the bootstrap interval has width 0: use Wilson's there.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def wilson_interval(successes: int, trials: int, confidence: float = CONFIDENCE)
     Args:
         successes: Utterances that were right.
         trials: Utterances.
-        confidence: Coverage, 0.95 for a 95 % interval.
+        confidence: Coverage, 0.95 for a 95% interval.
 
     Returns:
         The low and high end, between 0 and 1.

@@ -1,7 +1,7 @@
 """The output of an evaluation: a JSON file for programs, a CSV of the utterances, a picture, and text for the terminal.
 
-The JSON is the origin of every figure on a model card. The CSV beside it has a row for each utterance, so that any
-figure can be computed again, and its errors listened to.
+All numbers on a model card come from the JSON. The CSV next to it has a row for each utterance, so that metrics can be
+recomputed and errors listened to.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EvaluationReport:
         num_utterances: Utterances in the figures.
         num_skipped: Further utterances of the split, which cannot be read or were left out, and are in no figure.
         metrics: The figures, by name.
-        confidence: The low and high end of each figure's interval.
+        confidence: The low and high end of each metric's interval.
         confidence_method: How the intervals were made.
         breakdowns: Tables, by name (`per_class`, `per_speaker`): a row's name, then its columns.
         real_time_factor: Processing time over audio duration.

@@ -1,7 +1,7 @@
-"""Which rows of a corpus are measured: those that training measured, left out for the same reasons.
+"""Selects the rows to evaluate, by the same checks as training.
 
-Every sound of the split is decoded and inspected as before a training, and the task inspects the targets. So a figure
-is the same whether `hf-speech train` or `hf-speech evaluate` wrote it.
+Every sound of the split is decoded and inspected as before training, and the task inspects the targets. So metrics
+are the same whether `hf-speech train` or `hf-speech evaluate` wrote it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Many trainings with one question: comparisons, searches, and the experiments that made this package.
+"""Sets of training runs: comparisons, searches, and the published experiments.
 
-Everything here trains recipes into run folders and reads their files, and continues where it was interrupted.
+Each trains recipes into run folders and reads their files; interrupted sets continue where they stopped.
 """
 
 from __future__ import annotations

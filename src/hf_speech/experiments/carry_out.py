@@ -1,6 +1,6 @@
 """Runs experiments one after the other, and writes the page of results after each.
 
-The page is made from the records of the runs alone, so it can be made again anywhere, and no figure is typed by hand.
+The page is made only from the records of the runs, so it can be regenerated, and no number is typed by hand.
 """
 
 from __future__ import annotations

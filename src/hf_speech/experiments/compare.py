@@ -1,7 +1,7 @@
-"""One recipe in several variants, side by side: what does this option do?
+"""Compares variants of a recipe: what effect does an option have?
 
-Each variant is trained into a folder of its own, and the table is made from their files. The best variant is the one
-with the best validation metric; the test metrics stand beside it, and must not be used to choose.
+Each variant is trained into a separate folder, and the table is made from their files. The best variant is the one
+with the best validation metric; the test metrics are shown next to it, and must not be used to choose.
 """
 
 from __future__ import annotations

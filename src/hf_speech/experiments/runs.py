@@ -1,6 +1,6 @@
 """One run of many: trained if it is missing, continued if it was interrupted, skipped if it is done; then read.
 
-Records are read from the files of a run and nowhere else, so that no figure of a table is typed by hand.
+Records are read only from the files of a run, so that no number in a table is typed by hand.
 """
 
 from __future__ import annotations

@@ -37,11 +37,11 @@ class Item:
         folder: Folder of its corpus among all corpora.
         overrides: Command-line words.
         minutes: Roughly how long it takes on one CPU core, to plan by.
-        split: The split whose figure counts; the test split is left alone if that is "validation".
+        split: The split whose metric counts; the test split is left alone if that is "validation".
         folds: Of a corpus in folds: how many trainings make this one figure.
         train_split: Whether the training split is measured too, to show overfitting.
         note: A remark about the figure.
-        chosen_on: The speakers that settings were chosen on; the figure of all others is given beside it.
+        chosen_on: The speakers that settings were chosen on; the metric over all others is given as well.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Looking at and listening to a corpus, and to what a recipe makes of it, before anything is trained."""
+"""Charts and audio examples of a corpus, raw and as a recipe processes it, before training."""
 
 from __future__ import annotations
 

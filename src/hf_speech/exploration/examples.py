@@ -30,7 +30,7 @@ from hf_speech.exploration.table import Entry
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.models.spec_augment import spec_augment_by_config
 
-# Epochs whose versions are shown beside the original.
+# Epochs whose versions are shown next to the original.
 EPOCHS = 3
 
 DONE = {

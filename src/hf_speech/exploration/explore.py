@@ -1,7 +1,7 @@
-"""From a recipe to a folder that shows what a training of it would learn from: tables, pictures, sounds, one page.
+"""Writes a folder that shows the training data of a recipe: tables, plots, audio, one HTML page.
 
-A bad file stops nothing: what training would refuse is listed, and the rest is shown. Corpus, features and augmentation
-are the very objects that training uses, so that what is shown is what would be learned.
+Bad files are listed, and the rest is shown. Corpus, features and augmentation are the same objects that training uses,
+so that the page shows exactly the training data.
 """
 
 from __future__ import annotations

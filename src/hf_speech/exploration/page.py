@@ -1,4 +1,4 @@
-"""The page that shows an exploration: one HTML file beside the pictures and sounds it links to, no network.
+"""The page that shows an exploration: one HTML file next to the pictures and sounds it links to, no network.
 
 Its texts are composed here; its layout is in `page.html.j2`.
 """

@@ -124,7 +124,7 @@ class Table:
         return [self._summarize(split, learned) for split in self.splits]
 
     def shared_speakers(self) -> list[str]:
-        """A sentence if other splits have speakers of train: figures there say little about unknown speakers."""
+        """A sentence if other splits share speakers with train: metrics there say little about new speakers."""
         speakers = {split: {entry.speaker for entry in self.usable(split)} - {None} for split in self.splits}
         train = speakers.pop("train", set())
         shared = [

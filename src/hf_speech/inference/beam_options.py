@@ -1,4 +1,4 @@
-"""The options of a beam search, and the file that keeps them beside a language model.
+"""The options of a beam search, and the file that keeps them next to a language model.
 
 `hf-speech tune-decoder` finds the weights for `lm.arpa` on the validation split and writes them to `lm.decoder.json`.
 """
@@ -69,7 +69,7 @@ class BeamOptions:
             given: Options by name; those that are None are not given.
 
         Raises:
-            ModelError: If the language model does not exist, or the file beside it does not have weights.
+            ModelError: If the language model does not exist, or the file next to it does not have weights.
             HFSpeechError: If a given number is out of its range.
         """
         chosen = {name: value for name, value in given.items() if value is not None}
@@ -92,7 +92,7 @@ class BeamOptions:
         return dataclasses.replace(tuned, **chosen)
 
     def save(self, **origin: str) -> Path:
-        """Write the options, and where they come from, beside the language model; return the file.
+        """Write the options, and where they come from, next to the language model; return the file.
 
         Raises:
             ModelError: If there is no language model.

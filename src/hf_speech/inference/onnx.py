@@ -181,7 +181,7 @@ class ExportedModel:
         return " ".join(text.split())
 
     def find_file(self, name: str) -> Path | None:
-        """A file that lies beside the model."""
+        """A file that lies next to the model."""
         path = Path(self.name).expanduser()
         file = (path if path.is_dir() else path.parent) / name
         return file if file.is_file() else None

@@ -1,10 +1,10 @@
-"""From sounds to logits, in batches, and from logits to the answers of a task; with any back end.
+"""Batched prediction with any back end: from audio to logits, and from logits to the predictions of a task.
 
 Decisions:
 
 * Utterances are read in windows of a few batches, sorted by length inside a window (little padding, bounded
   memory) and yielded in the order in which they came.
-* The processing time is decoding, features and model, summed over utterances; loading the model is not in it.
+* The processing time is decoding, features and model, summed over utterances; loading the model is not included.
 """
 
 from __future__ import annotations

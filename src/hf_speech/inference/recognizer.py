@@ -66,7 +66,7 @@ class Model(Protocol):
         ...
 
     def find_file(self, name: str) -> Path | None:
-        """A file beside the model, such as a language model; None if there is none."""
+        """A file next to the model, such as a language model; None if there is none."""
         ...
 
 

@@ -1,6 +1,6 @@
-"""From sound files to text with times, as `hf-speech transcribe` does it.
+"""Transcription of audio files with timestamps, as `hf-speech transcribe` does it.
 
-The chunks of a recording of any length become log-probabilities without a seam (`chunks`), and a long recording is
+The chunks of a recording of any length become seamless log-probabilities (`chunks`), and a long recording is
 decoded from pause to pause. Memory grows only with its text and log-probabilities, 10 to 20 MB per hour.
 """
 

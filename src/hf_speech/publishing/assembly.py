@@ -1,7 +1,7 @@
 """A Space as it is published: its own folder, the files that all Spaces share, and what it needs of this package.
 
 The Spaces of this project share `spaces/common`, and one of them decodes with modules of `hf_speech`. A published Space
-runs without this package, so both are copied beside its program: the common files flat, the modules under their own
+runs without this package, so both are copied next to its program: the common files flat, the modules under their own
 names. Which modules these are follows from the imports. A Space of another origin is copied as it is.
 """
 

@@ -119,7 +119,7 @@ def target_of(split: Dataset) -> str:
     """
     column = target_column(split)
     if column is None:
-        raise PublishError(f"The data set has no target beside its columns {', '.join(split.column_names)}: add one.")
+        raise PublishError(f"The data set has no target besides its columns {', '.join(split.column_names)}: add one.")
     return column
 
 

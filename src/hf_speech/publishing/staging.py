@@ -1,6 +1,6 @@
-"""Staging: a clean folder with what is to be published and nothing else, after every check.
+"""Staging: a clean folder with only the files to publish, after every check.
 
-What is sent is listed; all else stays behind. The records of a run (recipe, evaluations, commands) may name folders
+Only listed files are sent. The records of a run (recipe, evaluations, commands) may name folders
 of the machine they were made on: those become `path/to/NAME` in the staged copy. Everywhere else such a path is
 refused. The order is: select, copy, read the facts, write license and card, check.
 """
@@ -167,7 +167,7 @@ def _check_folders(run_dir: Path, destination: Path, repo_id: str) -> None:
 def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list[str]]:
     """Names of the files that are sent, and of those that stay behind.
 
-    Pickles, programs and credentials are refused even where they would stay behind: they have no business beside a
+    Pickles, programs and credentials are refused even where they would stay behind: they have no business next to a
     model, and the next upload by other means would take them along.
     """
     patterns = (*ALLOWED[kind], *code)

@@ -1,4 +1,4 @@
-"""Audio classification: one class for each utterance, its metrics, and the classes that were mistaken.
+"""Audio classification: one class for each utterance, its metrics, and its confusions.
 
 Outside the training loop classes are compared by *name*: a corpus may order its labels differently from the model, or
 have only some of them. Macro averages follow scikit-learn's default: the mean over the classes that occur as a

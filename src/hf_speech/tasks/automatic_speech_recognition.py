@@ -1,8 +1,8 @@
-"""Automatic speech recognition: characters by CTC, word and character error rates, and words that were mistaken.
+"""Automatic speech recognition: characters by CTC, word and character error rates, and word confusions.
 
 Ids become text by the model's own tokenizer, as in transformers' pipeline: repeated ids are merged, blanks are dropped.
 A reference is the corpus's transcript, normalized as the model was trained to write; a character that its vocabulary
-lacks stays in it and counts as an error, while training as well.
+lacks stays in it and counts as an error, during training as well.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class AutomaticSpeechRecognition(Task):
         """
         from transformers import AutoTokenizer
 
-        remedy = "save the tokenizer that it was trained with beside it."
+        remedy = "save the tokenizer that it was trained with next to it."
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **hub_arguments)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ImportError) as error:

@@ -1,4 +1,4 @@
-"""Metrics of the `evaluate` library that need no network and leave nothing on the disk, and the counts behind them.
+"""Metrics of the `evaluate` library that need no network and write nothing to disk, and the counts behind them.
 
 `evaluate.load("accuracy")` downloads its script even where scikit-learn is installed; hence subclasses. They
 differ from the library's defaults in two ways, both tested: predictions are kept in memory (the default is a

@@ -3,8 +3,8 @@
 * A normalizer has a name and no state. The name is saved with the model, and evaluation normalizes its references
   exactly as training did, whichever corpus they come from.
 * Normalizing twice gives the same text as normalizing once.
-* No number changes its value. What has no certain reading ("$5", "1st", "1990s", "10²", "5‰") stays as it is, and the
-  inspection before training reports it. Whisper's English normalizer does the opposite (words to digits, fillers
+* No number changes its value. Ambiguous forms ("$5", "1st", "1990s", "10²", "5‰") are left unchanged, and the
+  inspection before training reports them. Whisper's English normalizer does the opposite (words to digits, fillers
   removed).
 """
 

@@ -3,8 +3,8 @@
 * The tokenizer is transformers' `Wav2Vec2CTCTokenizer`, so `pipeline` gives timestamps of characters and words. The CTC
   blank is its padding token, id 0; then come the word delimiter, `<unk>`, and the characters in Unicode order.
 * The normalizer's name is saved in `tokenizer_config.json`, so that references can be normalized as in training.
-* An utterance from which nothing can be learned is a bad row of train. In the other splits it is kept and reported:
-  leaving out what the model cannot get right would make its figures too good.
+* An unusable utterance is a bad row of train. In the other splits it is kept and reported: leaving out what the model
+  cannot get right would make its metrics too good.
 """
 
 from __future__ import annotations

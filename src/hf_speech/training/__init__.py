@@ -1,4 +1,4 @@
-"""Training: recipes, the Trainer for short utterances, and the sequence from the one to a run folder.
+"""Training: recipes, the Trainer for short utterances, and the steps from a recipe to a run folder.
 
 Names are imported on first use: the help of the command line lists the options without importing PyTorch.
 """

@@ -1,10 +1,10 @@
-"""An exponential moving average of the weights, trained beside them and used in their place.
+"""An exponential moving average of the weights, updated during training and used in their place.
 
 The average of the last steps is a better model than the last step (Polyak & Juditsky 1992), above all with little data.
 The running statistics of batch norm are averaged too, because they belong to the weights of their steps. The model
 holds the average whenever it is evaluated or saved, and from the end of an epoch to the beginning of the next: the
 average is what is evaluated, chosen as best and saved. The weights that gradients act on are kept aside meanwhile, and
-saved beside each checkpoint, so that a resumed training continues exactly.
+saved next to each checkpoint, so that a resumed training continues exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WeightAveraging(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Starts the average; a checkpoint holds the average, and beside it the weights to train on with.
+        """Starts the average; a checkpoint holds the average, and next to it the weights to train on with.
 
         Where nothing is left to train, the model keeps the average.
         """

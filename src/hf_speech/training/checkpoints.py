@@ -1,8 +1,8 @@
-"""Which checkpoint a training may continue from: the newest one that is as it was written.
+"""Finds the checkpoint to resume from: the newest one that is intact.
 
 A checkpoint is a dozen files, written one after the other, and whatever kills a training (a power cut, a full disk, the
 scheduler of a cluster) can do it between two of them or in the middle of one. When all are written, their digests are
-written beside them, and compared before anything is read. A checkpoint without digests (of version 0.1, or of a
+written next to them, and compared before anything is read. A checkpoint without digests (of version 0.1, or of a
 training killed just before it wrote them) is checked for missing and truncated files.
 """
 

@@ -1,4 +1,4 @@
-"""What a training records beside the Trainer's own log: histograms of gradients, and its duration."""
+"""What training records in addition to the Trainer's own log: histograms of gradients, and its duration."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Stopwatch(TrainerCallback):
         self._start = time.perf_counter()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the seconds beside the checkpoint that was just saved."""
+        """Writes the seconds next to the checkpoint that was just saved."""
         if state.is_world_process_zero:
             write_json(checkpoint_folder(args, state) / SECONDS_FILE, self.seconds)
 

@@ -1,4 +1,4 @@
-"""From a recipe to everything that training needs, checked before the first step: each step of it once, in order."""
+"""Prepares everything that a recipe's training needs, and checks it before the first step."""
 
 from __future__ import annotations
 

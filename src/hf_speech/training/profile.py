@@ -1,7 +1,7 @@
 """Where the time of a training goes: the loader, waiting for the loader, and the steps themselves.
 
-The loader processes measure themselves and send their seconds with each batch, so the figures are those of the training
-as it ran, with its processes, its cache and its machine.
+The loader processes time themselves and send their seconds with each batch, so the profile is that of the actual
+training run.
 """
 
 from __future__ import annotations

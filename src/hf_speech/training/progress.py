@@ -1,4 +1,4 @@
-"""How a training reports on itself: one bar for all steps in a terminal, plain lines in a file or a pipe."""
+"""Progress of training: one bar for all steps in a terminal, plain lines in a file or a pipe."""
 
 from __future__ import annotations
 

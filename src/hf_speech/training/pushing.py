@@ -1,7 +1,7 @@
-"""`push_to_hub: true` pushes snapshots to a branch of their own, and never publishes.
+"""`push_to_hub: true` pushes snapshots to a separate branch, and never publishes.
 
 transformers' Trainer pushes to the main branch after every checkpoint: to a public repository by default, with a new
-card, weights that do not belong to the card's figures, and `training_args.bin`, a pickle. Here a snapshot goes to the
+card, weights that do not match the card's metrics, and `training_args.bin`, a pickle. Here a snapshot goes to the
 branch `training` (or `hub_revision`) of a private repository, in one commit of weights, configurations and the code
 they need. What is published, card and all, stays as it is until `hf-speech publish` replaces it.
 """

@@ -1,11 +1,11 @@
-"""Recipes: one YAML file is one whole experiment.
+"""Recipes: one YAML file describes a whole experiment.
 
 A section of a recipe is the constructor of the object it configures: `corpus` holds the fields of the corpus class,
 `text` (transcription only) those of `TextOptions`, `features` the arguments of `SpeechFeatureExtractor`, `augmentation`
 those of `Augmentation`, `model` those of the model's configuration, `training` those of `TrainingOptions`.
 No parameter is declared twice: jsonargparse reads the signatures and docstrings, checks types, and gives every key a
 command-line override (`--training.learning_rate 1e-3`). An override without a dot is a key of the recipe itself
-(`--name`) or short for one of the corpus (`--data_dir`).
+(`--name`) or shorthand for one of the corpus (`--data_dir`).
 """
 
 from __future__ import annotations

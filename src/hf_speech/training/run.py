@@ -1,8 +1,8 @@
-"""From a recipe to a run folder: the whole main job, in the order in which it happens.
+"""From a recipe to a run folder: prepare, train, evaluate, save.
 
-What could go wrong after hours is tried in the first seconds: the corpus is read in full, the sections of the recipe
+Whatever could fail after hours is checked first: the corpus is read in full, the sections of the recipe
 are fitted together, and the run folder is locked before the first step. The run folder is itself the model folder:
-`runs/NAME/` holds weights, configuration, feature extractor and remote code, and beside them the recipe as resolved,
+`runs/NAME/` holds weights, configuration, feature extractor and remote code, and next to them the recipe as resolved,
 the evaluation, the curves and the logs.
 """
 

@@ -1,11 +1,11 @@
-"""transformers' Trainer, changed where short utterances need something else.
+"""transformers' Trainer, adapted to short utterances.
 
 - Batches hold utterances of similar length, in random order, and evaluation keeps the order of the rows: the Trainer's
   own grouping by length goes from long to short in each stretch of an epoch, and reorders evaluation too.
 - Batches may hold a number of seconds, padding included, instead of a number of utterances.
-- Augmentation and batches are those of the epoch, also of one that is resumed in its middle (`EpochBegin`).
+- Augmentation and batches depend on the epoch, also when training resumes in the middle of one (`EpochBegin`).
 - All processes evaluate the same model, that of the first process.
-- The best checkpoint is loaded only if it is as it was written.
+- The best checkpoint is loaded only if it is intact.
 """
 
 from __future__ import annotations

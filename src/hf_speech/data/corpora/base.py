@@ -32,7 +32,7 @@ from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
 
-# The columns of every corpus; the one beside them is the target.
+# The columns of every corpus; the remaining one is the target.
 COMMON_COLUMNS = frozenset({"id", "audio", "speaker", "duration"})
 AUDIO_FEATURE = {"path": Value("string"), "bytes": Value("binary")}
 SPLITS = ("train", "validation", "test")
@@ -82,9 +82,9 @@ class Corpus(ABC):
         title: Its full name.
         homepage: Where it is described.
         license: Under what terms it may be used.
-        language: BCP-47 code of what is spoken.
-        notes: What `load` found, such as files it left aside, one sentence each.
-        caveats: What figures of the corpus do not say, such as speakers that stand in two splits, one sentence each.
+        language: BCP-47 code of the spoken language.
+        notes: Findings of `load`, such as files it ignored, one sentence each.
+        caveats: Limits of metrics on the corpus, such as speakers in two splits, one sentence each.
     """
 
     name: ClassVar[str]

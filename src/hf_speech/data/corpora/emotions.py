@@ -1,9 +1,9 @@
 """Acted emotions, in corpora whose file names say who speaks and which emotion is meant.
 
-One class reads them all; `emotion_codes` has the table of each. How such a corpus is split decides what its figure
-says. Few people speak a handful of sentences, over and over: split at random, every voice and every sentence of the
-test has been in training, and the figure flatters. So speakers are kept apart, unless a recipe asks for the other split
-to show the difference.
+One class reads them all; `emotion_codes` has the table of each. The split decides what a metric
+means. A few speakers repeat a handful of sentences: with a random split, every voice and sentence of the test split has
+been in training, and the accuracy is too optimistic. So splits are by speaker, unless a recipe asks for a random one to
+show the difference.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def main(jobs_file: str) -> int:
 
     rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
     if rate <= 0:
-        return _fail("eSpeak NG finds no data beside its library")
+        return _fail("eSpeak NG found no data next to its library")
     library.espeak_SetSynthCallback(collect)
     library.espeak_ng_SetRandSeed(1)
     output = sys.stdout.buffer

@@ -35,7 +35,7 @@ class Folder(OwnCorpus, ListedCorpus):
         data_dir: Folder or archive with one sub-folder for each class, or with train, validation and test folders
             that have one sub-folder for each class.
         speaker_pattern: Regular expression with one group, searched for in a file's path below data_dir, that gives
-            the speaker; then no speaker is in two splits of ours. For Speech Commands, "([0-9a-f]+)_nohash".
+            the speaker; then splits made here are by speaker. For Speech Commands, "([0-9a-f]+)_nohash".
         validation_fraction: Share of the training utterances to validate on, where the folder has no such split.
         test_fraction: Share of all utterances to test on, where the folder has no such split.
     """
@@ -138,7 +138,7 @@ def _reason_to_leave_aside(path: Path, relative: Path, class_depth: int) -> str 
         return "files that are no sound"
     if len(folders) <= class_depth:
         return "sound files outside of the folders of classes"
-    # Speech Commands keeps minutes of noise in `_background_noise_`, beside its words.
+    # Speech Commands keeps minutes of noise in `_background_noise_`, next to its words.
     return "sound files in folders that begin with '_'" if folders[class_depth].startswith("_") else None
 
 

@@ -1,4 +1,4 @@
-"""Rows of datasets of the Hub as rows of ours, fetched or streamed, without `datasets` decoding or encoding a sound.
+"""Converts rows of Hub datasets, fetched or streamed, without `datasets` decoding or encoding audio.
 
 An `Audio` feature asks for torchcodec and FFmpeg even where a file is only to be named. `SoundFile` is the same feature
 without that, and `load_dataset` here builds folders of sound files (the commonest layout of small datasets) with it.
@@ -104,7 +104,7 @@ class HubStream:
             process: Number of this process, and of all of them.
 
         Yields:
-            Rows with `audio` (path and bytes), and `label` (None for a class that is not among ours) or `text`.
+            Rows with `audio` (path and bytes), and `label` (None for an unknown class) or `text`.
         """
         # The order is the same in all processes, so that what they divide among them is the same too. Between the
         # workers of a process, `datasets` divides the shards by itself.
@@ -175,7 +175,7 @@ def text_of(value: Any) -> str | None:
     """A value as text, None if it is blank or not a number.
 
     Raises:
-        CorpusError: If it is no text, such as a list or a fraction, of which nobody knows how it is spelled.
+        CorpusError: If it is not text but, for example, a list or a fraction.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None

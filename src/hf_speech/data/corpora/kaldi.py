@@ -56,7 +56,7 @@ class Kaldi(OwnCorpus, ListedCorpus):
     test_fraction: Share = 0.1
 
     def lexicon(self) -> Path | None:
-        """`local/dict*/lexicon.txt`, where Kaldi's recipes prepare the dictionary, beside the data folders."""
+        """`local/dict*/lexicon.txt`, where Kaldi's recipes prepare the dictionary, next to the data folders."""
         return min(self._root().glob("local/dict*/lexicon.txt"), default=None)
 
     def _root(self) -> Path:

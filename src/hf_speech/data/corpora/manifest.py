@@ -1,7 +1,7 @@
 """A table with a line for each utterance: csv, tsv or JSON lines, as most corpora come.
 
 One file with a column that names the split, or a file for each split; what is missing is taken out of training, by
-seed, and by speaker where a column names the speakers. (Not called `csv.py`: a module of that name beside a program
+seed, and by speaker where a column names the speakers. (Not called `csv.py`: a module of that name next to a program
 hides Python's own.)
 """
 
@@ -33,7 +33,7 @@ class Manifest(OwnCorpus, ListedCorpus):
 
     Args:
         data_dir: Folder or archive from which the paths of tables and recordings start; without it tables are looked
-            for in the current folder, and recordings beside their table.
+            for in the current folder, and recordings next to their table.
         train_file: Table of the training utterances, or of all with split_column: .csv, .tsv or .jsonl.
         validation_file: Table of the validation utterances.
         test_file: Table of the test utterances.

@@ -108,7 +108,7 @@ def choose(
 
 
 def describe_splits(labels: Mapping[str, Sequence[Any]], speakers: Mapping[str, Sequence[str | None]]) -> list[str]:
-    """What figures of these splits do not say: speakers that stand in two splits, classes of a single recording.
+    """Caveats for metrics on these splits: speakers in two splits, classes with a single recording.
 
     Args:
         labels: The class of each utterance of each split, None where there are no classes.

@@ -70,7 +70,7 @@ def check(upload: Upload) -> None:
 
 
 def check_beside(path: Path, name: str, folder: Path) -> None:
-    """Refuses a file that runs something and lies beside what is sent: the next upload by other means would take it.
+    """Refuses a file that runs something and lies next to what is sent: the next upload by other means would take it.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Pictures without what stands beside the picture: text, dates, places, names of programs, thumbnails.
+"""Images without their metadata: text, dates, places, names of programs, thumbnails.
 
 PNG and JPEG files keep such things in parts of their own, compressed ones among them, so the parts are left out; the
 picture itself is not encoded again, and not a pixel changes.

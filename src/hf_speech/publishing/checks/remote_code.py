@@ -1,4 +1,4 @@
-"""Whether the code beside the weights is this package's, and runs where only the card's requirements are installed.
+"""Whether the code next to the weights is this package's, and runs where only the card's requirements are installed.
 
 transformers copies the files that `auto_map` names, and those they import as `from .x import y`, into a flat folder
 of the user's cache and imports them there. An import that reaches outside that folder, or asks for what the user has
@@ -197,7 +197,7 @@ def _check_flat(name: str, node: ast.Import | ast.ImportFrom, folder: Path) -> N
     if "." in node.module:
         raise PublishError(f"{where}, which reaches into a subfolder: remote code is flat, so write {_FLAT}.")
     if not (folder / f"{node.module}.py").is_file():
-        raise PublishError(f"{where}, and there is no {node.module}.py beside it: save the model with all of its code.")
+        raise PublishError(f"{where}, and there is no {node.module}.py next to it: save the model with all its code.")
 
 
 def _level(node: ast.Import | ast.ImportFrom) -> int:
@@ -225,7 +225,7 @@ def _module(reference: str, config: str) -> str:
     if "--" in reference:
         raise PublishError(
             f"{config} takes its code from another repository ({reference.partition('--')[0]}), which a revision does "
-            "not pin: save the model with its code beside it."
+            "not pin: save the model with its code next to it."
         )
     module = reference.rpartition(".")[0]
     if not module.isidentifier():

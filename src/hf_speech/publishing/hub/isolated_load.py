@@ -3,7 +3,7 @@
     python -P isolated_load.py REQUEST.json
 
 It imports torch, transformers and safetensors and nothing of this package, like the machine of any other user. It
-writes its results beside the request: `logits.safetensors`, and `answers.json` with the predictions of
+writes its results next to the request: `logits.safetensors`, and `answers.json` with the predictions of
 `pipeline(...)`.
 """
 

@@ -2,7 +2,7 @@
 
 They show whether the model computes the same wherever it is loaded. The sounds are synthesized by the formulas below
 (vowels, a sweep, noise, a click in silence), so nobody's recordings are published. A safetensors file holds them as
-16-bit samples beside the logits: nothing has to be synthesized again, and nothing is unpickled.
+16-bit samples next to the logits: nothing has to be synthesized again, and nothing is unpickled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Verification: what is on the Hub, downloaded anew, computes elsewhere what it computed here.
+"""Verification: downloads a published model and checks that it gives the same logits in a clean process.
 
 Decisions:
 
-- A commit is verified, not a name: a branch or tag is resolved first, and the answer names the sha.
+- A commit is verified, not a name: a branch or tag is resolved first, and the result names the sha.
 - Everything is downloaded into an empty cache and compared with the Hub's checksums before any of it is run;
   huggingface_hub itself compares sizes alone.
 - The model is loaded by `pipeline(task, model=NAME, revision=SHA, trust_remote_code=True)` in a fresh process that
