@@ -101,3 +101,8 @@ def test_markdown_readers_see_the_name_itself(name: str) -> None:
     text = "".join(child.content for child in tokens[1].children)
     assert {child.type for child in tokens[1].children} <= {"text", "text_special"}
     assert text == " ".join(name.split())
+
+
+@pytest.mark.parametrize("text", ["می\u200cخواهم", "क्\u200dष", "\u200fשלום!\u200e"])  # noqa: RUF001
+def test_joiners_and_direction_marks_of_scripts_stay(text: str) -> None:
+    assert printable(text) == text

@@ -476,9 +476,7 @@ def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
 
     warnings = []
     logging.get_logger("transformers").warning_once.cache_clear()
-    monkeypatch.setattr(
-        "hf_speech.models.feature_extraction_speech.logger.warning", lambda message, *_: warnings.append(message)
-    )
+    monkeypatch.setattr("hf_speech.models.feature_options.logger.warning", lambda message, *_: warnings.append(message))
     extractor = SpeechFeatureExtractor(num_mel_bins=20)
     extractor(noise(2000))
     extractor(noise(2000))

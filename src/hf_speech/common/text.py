@@ -6,9 +6,9 @@ import html
 import re
 import unicodedata
 
-# C0 and C1 controls, bidirectional overrides, zero-width characters but the joiners that scripts and emoji need, and
-# lone surrogates.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# C0 and C1 controls, bidirectional overrides, zero-width characters, and lone surrogates; not the joiners and direction
+# marks that transcripts in Persian, Hindi, Arabic or Hebrew need.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 # Markdown syntax inside a line; an underscore between letters or a lone ampersand is plain text.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(|&(?=#?\w+;)")
 # What Markdown obeys at the beginning of a line: headings, lists, quotations, rules.

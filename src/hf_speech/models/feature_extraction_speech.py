@@ -23,7 +23,7 @@ import torch
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, SequenceFeatureExtractor
-from transformers.utils import PaddingStrategy, TensorType, logging
+from transformers.utils import PaddingStrategy, TensorType
 
 from .feature_options import (
     Logarithm,
@@ -31,6 +31,7 @@ from .feature_options import (
     Normalization,
     WindowType,
     check_options,
+    check_sampling_rate,
     check_statistics,
     hop_in_words,
     transformers_fields,
@@ -38,8 +39,6 @@ from .feature_options import (
 from .feature_types import FEATURE_TYPES, FeatureType
 from .raw_speech import split_utterances, to_samples
 from .spectral import VARIANCE_FLOOR, deltas, limit_dynamic_range, normalize_utterances, preemphasize
-
-logger = logging.get_logger(__name__)
 
 
 class SpeechFeatureExtractor(SequenceFeatureExtractor):
@@ -244,7 +243,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
             ValueError: For another sampling rate, samples that are not finite, less than one hop of sound (unless
                 `return_attention_mask` is True), several channels, or missing global statistics.
         """
-        self._check_sampling_rate(sampling_rate)
+        check_sampling_rate(self, sampling_rate)
         strategy = self._get_padding_strategies(padding, max_length or self.max_samples)
         if truncation and max_length is None:
             raise ValueError("truncation=True needs max_length, in samples.")
@@ -320,9 +319,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         """
         if self.normalization != "global":
             raise ValueError(f"normalization={self.normalization!r} has no global statistics: set it to 'global'.")
-        count = 0
-        total = np.zeros(self.feature_size)
-        squares = np.zeros(self.feature_size)
+        count, total, squares = 0, np.zeros(self.feature_size), np.zeros(self.feature_size)
         for frames, sums, squared_sums in statistics:
             count += frames
             total += sums
@@ -332,18 +329,6 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         mean = total / count
         self.feature_mean = mean.tolist()
         self.feature_std = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0)).tolist()
-
-    def _check_sampling_rate(self, sampling_rate: int | None) -> None:
-        if sampling_rate is None:
-            logger.warning_once(
-                f"Give {type(self).__name__} the sampling_rate of the sound: without it, sound of another rate than "
-                f"{self.sampling_rate} Hz goes unnoticed."
-            )
-        elif sampling_rate != self.sampling_rate:
-            raise ValueError(
-                f"The sound has {sampling_rate} Hz and this {type(self).__name__} needs {self.sampling_rate} Hz: "
-                "resample it first."
-            )
 
     def _read_utterances(
         self, raw_speech: Any, max_samples: int | None, allow_short: bool = False

@@ -11,8 +11,11 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 import numpy as np
+from transformers.utils import logging
 
 from .feature_types import FEATURE_TYPES
+
+logger = logging.get_logger(__name__)
 
 WindowType = Literal["hann", "hamming"]
 MelScale = Literal["htk", "slaney"]
@@ -160,6 +163,24 @@ def transformers_fields(extractor_class: type, kwargs: dict[str, Any]) -> dict[s
     return {name: value for name, value in kwargs.items() if name not in ("feature_size", "padding_value")}
 
 
+def check_sampling_rate(extractor: Any, sampling_rate: int | None) -> None:
+    """Warns where the rate of the sound is not stated.
+
+    Raises:
+        ValueError: If it is not the extractor's.
+    """
+    if sampling_rate is None:
+        logger.warning_once(
+            f"Give {type(extractor).__name__} the sampling_rate of the sound: without it, sound of another rate than "
+            f"{extractor.sampling_rate} Hz goes unnoticed."
+        )
+    elif sampling_rate != extractor.sampling_rate:
+        raise ValueError(
+            f"The sound has {sampling_rate} Hz and this {type(extractor).__name__} needs {extractor.sampling_rate} Hz: "
+            "resample it first."
+        )
+
+
 def hop_in_words(extractor: Any) -> str:
     """The hop, in samples and milliseconds."""
     return f"{extractor.hop_length} samples, {1000 * extractor.hop_length / extractor.sampling_rate:g} ms"
@@ -171,4 +192,4 @@ def _is_number(value: Any, whole: bool = False) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < HUGE
 
 
-__all__ = ["check_options", "check_statistics", "hop_in_words", "transformers_fields"]
+__all__ = ["check_options", "check_sampling_rate", "check_statistics", "hop_in_words", "transformers_fields"]
