@@ -1,4 +1,4 @@
-"""Rows: corpora, reading sound, inspection, augmentation and batches.
+"""Data loading: corpora, audio reading, inspection, augmentation and batches.
 
 Names are imported on first use: reading sound alone does not import the corpora's libraries.
 """

@@ -1,7 +1,7 @@
-"""Where downloaded, unpacked and synthesized corpora are kept, and how a folder there is made exactly once.
+"""The cache of downloaded, unpacked and synthesized corpora; each folder is created exactly once.
 
-A corpus is made in a `.part` folder and renamed when it is whole, so that an interrupted run leaves nothing that looks
-finished. A lock lets the processes of one `accelerate launch` wait for the first instead of all doing the work.
+A corpus is made in a `.part` folder and renamed when it is complete, so that an interrupted run leaves nothing that
+looks finished. A lock lets the processes of one `accelerate launch` wait for the first instead of all doing the work.
 """
 
 from __future__ import annotations

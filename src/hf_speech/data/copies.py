@@ -1,4 +1,4 @@
-"""Copies of the training utterances at other paces and pitches, made once and kept on the disk.
+"""Copies of the training utterances at other tempos and pitches, made once and kept on disk.
 
 Augmentation draws new variants in every epoch. This is the older method: a fixed set, with each utterance once for
 every pace and pitch of a grid. Copies on disk take no memory, and the phase vocoder runs only once. A digest of all

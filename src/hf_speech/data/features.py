@@ -1,4 +1,4 @@
-"""Features computed once and kept on the disk, for recipes whose sounds come again in later epochs.
+"""Features computed once and kept on disk, for recipes that repeat the same audio in later epochs.
 
 The cache keeps one array for a split, mapped into memory: every process of a node reads the same pages, and a second
 training with the same features (a search, a comparison of models) does not compute them again.

@@ -1,4 +1,4 @@
-"""From channels to one channel, and what cannot be the sound that was recorded: canceled, unscaled, not finite."""
+"""Mixing channels down to mono; refuses channels that cancel, unscaled floats and values that are not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The length of an mp3 of variable bit rate that does not say it.
+"""The length of variable-bit-rate MP3 files that do not declare it.
 
 Most mp3 files begin with a frame ("Xing") that has the number of frames. Recorded streams have none, and libsndfile
 then estimates the length from the first frames: of a file that begins loud and goes on quietly it reads a quarter. Here

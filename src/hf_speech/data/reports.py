@@ -1,4 +1,4 @@
-"""What an inspection found, counted by kind, with examples: as a summary, as plain data, as a refusal."""
+"""The result of an inspection, counted by kind, with examples: as a summary, as plain data, or as an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Utterances of a split that is too large for the disk: read while training, each process and worker its own part.
+"""Streams a split that is too large for the disk during training; each process and worker reads its own part.
 
 Nothing is known of an utterance before it is read, so that one that cannot be learned from is skipped or refused then.
 The order is that of the shards, shuffled, and of a buffer. No utterance is read by two processes or two workers, and

@@ -1,4 +1,4 @@
-"""Streams that libsndfile reads from: they survive damaged headers, and may have another header than their file."""
+"""File-like objects for libsndfile that tolerate damaged headers and can replace the header of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of every decoder, and two conversions: checked log-probabilities in, words with times out.
+"""The result type of every decoder, the check of its input, and the conversion to words with times.
 
 Frames are counted from 0, spans end before their `end`, times are seconds from the start of the sound. All scores are
 natural logarithms.

@@ -1,4 +1,4 @@
-"""Where a subtitle may break: between words, and in scripts that are written without spaces between characters.
+"""Where a subtitle may break: between words, and between characters in scripts that are written without spaces.
 
 A recognizer of such a script writes a whole utterance as one "word". Lines break before any character that begins a
 syllable, except where typography forbids it: not before closing punctuation, small kana and vowel signs, and not after

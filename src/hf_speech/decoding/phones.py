@@ -1,4 +1,4 @@
-"""How probable pronunciations are: scores to rescore the hypotheses of a beam search with.
+"""Pronunciation scores for rescoring the hypotheses of a beam search.
 
 A recognizer that was trained with a pronouncing dictionary predicts phones in its middle layer and letters in its last.
 The two err in different places, and the dictionary knows the phones of each hypothesis. So the n-best texts are

@@ -1,4 +1,4 @@
-"""The search for the weights of a beam search on a validation split.
+"""Tunes the weights of a beam search on a validation split.
 
 It tries a grid over both weights, and then ever smaller steps around the best pair, also beyond the grid. Every pair is
 decoded once, in a fixed order: the same data give the same weights.

@@ -1,4 +1,4 @@
-"""A saved model at work: loading, predicting, long recordings, transcripts; with PyTorch or with onnxruntime.
+"""Running saved models with PyTorch or onnxruntime: loading, prediction, long recordings, transcription.
 
 Names are imported on first use: transcribing with an exported model needs neither PyTorch nor transformers.
 """

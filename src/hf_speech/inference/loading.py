@@ -1,4 +1,4 @@
-"""From a saved folder or a Hub id to a model, or to one sentence that says what is wrong with it.
+"""Loads a model from a folder or a Hub id, or raises a one-sentence error.
 
 Decisions:
 

@@ -1,4 +1,4 @@
-"""The back end `onnx`: exported models, with onnxruntime and NumPy alone.
+"""The back end `onnx`: exported models, using only onnxruntime and NumPy.
 
 Neither PyTorch nor transformers is imported here, nor by what this imports: exported models are for machines that have
 neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, which is fastest for small recurrent networks.

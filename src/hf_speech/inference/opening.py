@@ -1,4 +1,4 @@
-"""One way to a model, whichever back end it needs: PyTorch for a model folder or the Hub, onnxruntime for an export."""
+"""Opens a model with the right back end: PyTorch for a model folder or the Hub, onnxruntime for an export."""
 
 from __future__ import annotations
 

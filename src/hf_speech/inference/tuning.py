@@ -1,4 +1,4 @@
-"""The weights of a beam search with the lowest word error rate on the validation split."""
+"""Finds the beam search weights with the lowest word error rate on the validation split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a run folder to a repository of the Hub: the card, the staging folder, its checks, push and verification."""
+"""Publishing to the Hub: model card, staging folder, checks, upload and verification."""
 
 from __future__ import annotations
 

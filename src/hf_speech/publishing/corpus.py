@@ -1,7 +1,7 @@
 """Publishing a corpus: rows become Parquet files with a card, in a data set that `datasets.load_dataset` reads.
 
-Every recording is inspected before anything is written, as before a training. A checksum of the rows of each split is
-published too: so it can be verified, now or by anybody later, that the downloaded files, read by `load_dataset`, have
+Every recording is inspected before anything is written, as before training. A checksum of the rows of each split is
+published too: so anyone can verify that the downloaded files, read by `load_dataset`, have
 every recording, target and speaker of the corpus.
 """
 

@@ -1,7 +1,7 @@
-"""From a staged folder to the Hub: pushed, verified, and only then tagged and opened. Models, Spaces and corpora alike.
+"""From a staged folder to the Hub: pushed, verified, then tagged and made public; for models, Spaces and corpora.
 
-Each step may refuse, and leaves the Hub either as it was or with one whole commit in a private repository. Running the
-same command again does what is still to be done, and nothing twice.
+Each step may refuse, and leaves the Hub either as it was or with one complete commit in a private repository. Running
+the same command again does only the remaining steps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Spaces: any folder with a program and a README.md whose front matter is complete goes up as one commit.
+"""Publishing a Space: any folder with a program and a README.md with complete front matter, in one commit.
 
 Decisions:
 
@@ -7,7 +7,7 @@ Decisions:
 - Values of secrets come from environment variables of the same names, never from the command line, which histories and
   process lists show. The Hub does not give them back.
 - Code comes first and variables after it: when the commit fails, the old Space still runs as it was.
-- Verified is what can be without building it: each file by its checksum, the front matter, every program's syntax,
+- Everything that needs no build is verified: each file by its checksum, the front matter, every program's syntax,
   requirements pinned, and the variables as the Hub has them.
 """
 

@@ -1,4 +1,4 @@
-"""What every corpus gives: a `DatasetDict` with the same splits and columns, wherever it came from.
+"""Base classes of the corpora: each loads as a `DatasetDict` with the same splits and columns.
 
 Splits: train, validation, test. Columns: `audio` (path or bytes), `label` (ClassLabel) or `text` (string), `speaker`
 (string, None where unknown) and `duration` (seconds, NaN where the header cannot be read: `inspection` says why).

@@ -1,4 +1,4 @@
-"""The corpora of acted emotions: their codes, their sizes, and where they are to be had.
+"""The corpora of acted emotions: their codes, their sizes, and their sources.
 
 Emotions have one vocabulary in all of them, so that a model of one corpus can be measured on another.
 """

@@ -1,4 +1,4 @@
-"""Acted emotions, in corpora whose file names say who speaks and which emotion is meant.
+"""Acted emotions, in corpora whose file names give speaker and emotion.
 
 One class reads them all; `emotion_codes` has the table of each. The split decides what a metric
 means. A few speakers repeat a handful of sentences: with a random split, every voice and sentence of the test split has

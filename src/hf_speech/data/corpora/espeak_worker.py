@@ -1,4 +1,4 @@
-"""Speaks a list of utterances with eSpeak NG: a program of its own, run as `python espeak_worker.py JOBS.json`.
+"""Synthesizes a list of utterances with eSpeak NG: a separate program, run as `python espeak_worker.py JOBS.json`.
 
 Why a process: the library keeps state from one utterance to the next (phases of the voice source, random numbers) that
 nothing resets, so the same words come out as other bytes the second time. A fresh process that speaks a list in order

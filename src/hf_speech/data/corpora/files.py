@@ -1,4 +1,4 @@
-"""Files below a corpus: which there are, in which order, and which one a name means.
+"""Files of a corpus folder: listed in natural order, and found by name.
 
 Symbolic links are followed. Names are compared in one form of Unicode: a Mac stores "e" and its accent where a table
 made elsewhere has one letter.

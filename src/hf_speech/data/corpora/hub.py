@@ -1,4 +1,4 @@
-"""Any dataset of the Hugging Face Hub, or a local copy of one, with its columns renamed to ours.
+"""Any dataset on the Hugging Face Hub, or a local copy of one, with its columns renamed.
 
 The audio column becomes the plain struct of all our corpora before anything is read: an `Audio` feature would decode
 with torchcodec. A dataset too large for the disk is streamed: `max_rows` of every split are fetched and kept in memory,

@@ -1,4 +1,4 @@
-"""LibriSpeech: a thousand hours of read audiobooks at 16 kHz, in official subsets without a common speaker.
+"""LibriSpeech: a thousand hours of read audiobooks at 16 kHz, in official subsets that share no speakers.
 
 A split is one or several subsets, `LibriSpeech/SUBSET/SPEAKER/CHAPTER/` with flac files and one `.trans.txt`, as the
 archives of OpenSLR unpack and as `torchaudio.datasets.LIBRISPEECH` leaves them. Without a `data_dir` the subsets of the

@@ -1,4 +1,4 @@
-"""A table with a line for each utterance: csv, tsv or JSON lines, as most corpora come.
+"""A table with a row for each utterance: CSV, TSV or JSON Lines.
 
 One file with a column that names the split, or a file for each split; what is missing is taken out of training, by
 seed, and by speaker where a column names the speakers. (Not called `csv.py`: a module of that name next to a program

@@ -1,4 +1,4 @@
-"""Splits for corpora that come without: by speaker where speakers are known, else by class, always by seed.
+"""Splits for corpora without official ones: by speaker if known, otherwise by class, reproducible by seed.
 
 A random split of the clips of few speakers leaks: the model is then tested on voices of its training. So known speakers
 are kept in one split, and where that cannot be promised, a caveat says so.

@@ -1,4 +1,4 @@
-"""Utterances that are stretches of longer recordings, cut into files of their own.
+"""Utterances that are segments of longer recordings, cut into separate files.
 
 A row of a corpus is a whole sound everywhere else, so the stretches are cut once and kept in the cache, instead of
 making every reader of rows seek. It costs their size on the disk and saves decoding an hour for ten seconds.

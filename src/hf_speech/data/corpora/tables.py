@@ -1,4 +1,4 @@
-"""Tables with a row for each utterance: delimited text (csv, tsv) and JSON, every cell as the text that was written.
+"""Tables with a row for each utterance: delimited text (csv, tsv) and JSON, with every cell as its original text.
 
 Numbers stay as they are spelled ("007", "1"). What would silently shift, swallow or invent rows is refused with its
 line: a quotation mark that is not closed, a row with more or fewer cells than the header, a key that stands twice.
@@ -167,7 +167,7 @@ def _decode(text: str) -> Any:
 
 
 def _constant(name: str) -> None:
-    """NaN is a missing value; infinity is none."""
+    """Accepts NaN as a missing value, and refuses infinity."""
     if name != "NaN":
         raise ValueError(f"{name} is no value")
 

@@ -1,4 +1,4 @@
-"""Who speaks in the synthetic corpus: eSpeak NG's accents and timbres, dealt to the splits without a common timbre.
+"""The voices of the synthetic corpus: eSpeak NG's accents and timbres, assigned so that splits share no timbre.
 
 A speaker is an accent, a timbre ("variant"), a pitch and a pace. Whispers, robots, echoes and demons are left out, and
 of variants that sound alike (mean MFCC vectors less than about 16 apart, with 20 to 60 between the others) one is kept:

@@ -1,7 +1,7 @@
-"""What the files of a run folder say: all that a card may claim. Read once, and passed on.
+"""The facts of a run folder, read from its files: everything that a card may claim.
 
 Nothing is measured or guessed here. An evaluation file counts only if it names what was measured, of which corpus and
-split, by which command, and if what it measured is what lies in the folder: the weights by their checksum, and where
+split, by which command, and if it measured what is in the folder: the weights by their checksum, and if
 the evaluation recorded a fingerprint, the configuration, feature extractor, vocabulary and language model as well.
 """
 

@@ -1,10 +1,10 @@
-"""Every figure of the evaluation files, and whether they back what a text claims.
+"""All metrics of the evaluation files, and a check that they support the numbers in a text.
 
-A text claims a figure wherever it writes a percentage, a speed ("318 times real time", a real-time factor), or a number
-that belongs to the name of a metric. Such a number must be one of the files', rounded as it is written. Whatever the
-line, the head of its table or the heading above it say narrows down which: the file, the split, the metric, the class
-or speaker. The ends of a confidence interval back nothing but an interval ("98.1 to 99.9 %"). What rounds to a perfect
-score without being one is not perfect.
+A text makes a claim wherever it contains a percentage, a speed ("318 times real time", a real-time factor), or a number
+that belongs to the name of a metric. Such a number must equal a value in the files, rounded to the same digits.
+Whatever the line, the head of its table or the heading above it say narrows down which: the file, the split, the
+metric, the class or speaker. The ends of a confidence interval support only an interval ("98.1 to 99.9 %"). A score
+that merely rounds to 100 % does not support a perfect one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The YAML at the top of a card, by which the Hub sorts models: made from the files, validated by the Hub's client.
+"""The YAML metadata of a card: generated from the files, validated by the Hub's client.
 
-The model-index holds the figures of the evaluation files and no others. What people entered on the Hub is kept: other
+The model-index contains only metrics of the evaluation files. Metadata that users added on the Hub is kept: other
 keys (a thumbnail, a base model), and further tags, languages and data sets.
 """
 

@@ -1,8 +1,8 @@
 """The model card: rendered from the files of a run folder.
 
-A card is data and a template. The data are what the files say (`facts`), in the card's words (`words`); the templates
-are in `model_cards/`, one for each task. The same files give the same card, so that nothing new is published where
-nothing changed. What people wrote into the card that is on the Hub is carried over (`sections`, `metadata`).
+A card is data and a template. The data are the contents of the files (`facts`), formatted for the card (`words`); the
+templates are in `model_cards/`, one for each task. The same files give the same card, so that nothing is published if
+nothing changed. Text that users wrote into the card on the Hub is carried over (`sections`, `metadata`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 * Its metadata must be complete, and its model-index that of the evaluation files.
 * A line that is exactly what the files render to is right; only the words of the template itself are looked at, never
   the names in it. A class called "95 %" is a name.
-* In every other line, people's own words among them, each figure must be that of an evaluation file.
+* In every other line, including hand-written ones, each metric must be that of an evaluation file.
 * A rendered line that somebody changed must keep the numbers that the files give it, whatever they are of.
 """
 

@@ -1,4 +1,4 @@
-"""What people write into a card themselves, and how it survives the next rendering.
+"""Hand-written sections of a card, which are kept when the card is rendered again.
 
 A hand-written section stands between two HTML comments that name it, `<!-- hand-written: use -->` and
 `<!-- /hand-written: use -->`. The templates have some, empty at first; more may be added anywhere under other names.

@@ -1,4 +1,4 @@
-"""The templates of `model_cards/`, and what keeps names from being read as Markdown, HTML or figures.
+"""The templates of `model_cards/`, and the escaping that keeps names from being read as Markdown, HTML or metrics.
 
 Every value that a template inserts is escaped, unless it says that it is Markdown already. It is also marked,
 invisibly to the template: so a card can be read with its values blanked out, and what a template itself claims can be

@@ -1,7 +1,7 @@
-"""The facts of a run folder in the words of a card: what the templates are given.
+"""The facts of a run folder, formatted for the templates of the card.
 
-Figures are percentages with one decimal, and with more where one would round to a perfect score. Nothing here is
-computed that a file does not say, other than the rounding.
+Metrics are percentages with one decimal, or more if one would round to a perfect score. Apart from rounding, nothing
+is computed here.
 """
 
 from __future__ import annotations

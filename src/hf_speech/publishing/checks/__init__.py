@@ -1,7 +1,7 @@
-"""What is checked before anything is sent. `CHECKS` lists the checks in the order in which they run.
+"""The checks before an upload. `CHECKS` lists the checks in the order in which they run.
 
 A check takes the `Upload`, a staged folder, reads what would be sent, byte for byte, and raises `PublishError` with one
-sentence that names the file and the remedy. A new check is one module here and its entry.
+sentence that names the file and how to fix it. A new check is one module here and its entry.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Files that can run something when they are opened: pickles and programs, whatever they are called.
 
-Names lie, so contents are read: a pickle is recognized by following its own instructions (`pickletools` reads them
-and runs none), inside archives and compressed files too. PyTorch's `.pt` and `.bin`, joblib files and NumPy files of
-objects are pickles in disguise, and are found by that. A name is enough where the usual loader of such a file
-unpickles.
+File names are not reliable, so contents are read: a pickle is recognized by following its own instructions
+(`pickletools` reads them and runs none), inside archives and compressed files too. PyTorch's `.pt` and `.bin`, joblib
+files and NumPy files of objects contain pickles, and are found in the same way. A name is enough where the usual loader
+of such a file unpickles.
 
-picklescan, the kept scanner of pickles, answers another question: which imports of a pickle are known to be
+picklescan, the maintained pickle scanner, answers another question: which imports of a pickle are known to be
 dangerous. It lets through every pickle whose imports are not on its list, chooses its parser by the file's suffix,
 and does not look into bzip2, xz, zlib, tar, or programs. Here no pickle of any content is sent, under any name.
 """

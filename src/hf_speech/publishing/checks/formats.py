@@ -1,8 +1,8 @@
-"""Whether a file is what its name says, found by reading it.
+"""Checks that the content of each file matches its name.
 
 Only the kinds of files listed here are ever published, and each is read: JSON parses, YAML names no Python objects,
-weights are whole safetensors, pictures end where their format ends, recordings have a header. So no file of another
-kind goes out under a harmless name.
+weights are complete safetensors, images have no trailing data, recordings have a header. So no file of another
+kind is published under a harmless name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The license of what is published: there always is one, and its text goes along.
+"""The license of a publication: there always is one, and its text is included.
 
 It is the one that the user names, that the run folder's LICENSE holds, or that the card on the Hub names. Otherwise
 it is Apache-2.0, the license of the code that is sent with every model.

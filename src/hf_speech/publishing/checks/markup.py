@@ -1,4 +1,4 @@
-"""Raw HTML in Markdown that people wrote: plain formatting passes, whatever could run or load something is refused.
+"""Raw HTML in hand-written Markdown: plain formatting is allowed, anything that could run or load something is refused.
 
 Markdown passes HTML through, so a card is a web page. The Hub filters what it shows; editors, mirrors and other
 readers of the same file may not.

@@ -1,4 +1,4 @@
-"""The metadata at the top of a README.md, which the Hub files a repository by."""
+"""The YAML metadata at the top of a README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a model belong together: its feature extractor and its vocabulary."""
+"""Checks that the parts of a model match: its feature extractor and its vocabulary."""
 
 from __future__ import annotations
 

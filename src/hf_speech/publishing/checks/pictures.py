@@ -1,7 +1,7 @@
 """Images without their metadata: text, dates, places, names of programs, thumbnails.
 
-PNG and JPEG files keep such things in parts of their own, compressed ones among them, so the parts are left out; the
-picture itself is not encoded again, and not a pixel changes.
+PNG and JPEG files store metadata in separate chunks or segments, which are dropped; the image itself is not encoded
+again, so no pixel changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where things lie on somebody's machine, and e-mail addresses: neither is sent by accident.
+"""Refuses local paths and e-mail addresses, so that neither is published by accident.
 
 Recognized are absolute paths in the folders where people keep files, Windows drives and network shares, home folders of
 others (`~anna/x`), copies between machines (`anna@host:/x`), and the places of this very machine. Paths that every

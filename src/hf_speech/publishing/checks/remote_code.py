@@ -1,4 +1,4 @@
-"""Whether the code next to the weights is this package's, and runs where only the card's requirements are installed.
+"""Checks that a model's remote code is this package's, and needs only the requirements listed on the card.
 
 transformers copies the files that `auto_map` names, and those they import as `from .x import y`, into a flat folder
 of the user's cache and imports them there. An import that reaches outside that folder, or asks for what the user has

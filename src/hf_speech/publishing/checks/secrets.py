@@ -1,13 +1,13 @@
 """Secrets that must not leave the machine: tokens, keys and passwords in any text, however they are written.
 
 Recognized are tokens that name themselves (`hf_...`, `ghp_...`, `AKIA...`), key files, and passwords written the way
-configuration files and URLs write them; besides, the very values of this machine's own token and of environment
+configuration files and URLs write them; in addition, the values of this machine's own token and of environment
 variables called TOKEN, SECRET or the like. Each pattern is tried on everything that `decoding.readings` makes of a
 text.
 
-The plugins of detect-secrets, a kept scanner, are asked as well; its guesses by entropy and by keyword are left out,
-for they take checksums and vocabularies for secrets. It has no pattern for the tokens of the Hub and of most services
-that people who train models use, hence the list here.
+The plugins of detect-secrets, a maintained scanner, are used as well; its guesses by entropy and by keyword are left
+out, because they mistake checksums and vocabularies for secrets. It has no pattern for the tokens of the Hub and of
+most services used to train models, hence the list here.
 
 No message shows a secret: it says what kind it is, and in which line. `without_secrets` keeps that promise for
 messages that name a file or folder with a secret in its name.

@@ -1,4 +1,4 @@
-"""Whether the Hub would build a Space, and build the same one tomorrow: front matter, programs, requirements."""
+"""Checks that the Hub can build a Space, reproducibly: front matter, programs, requirements."""
 
 from __future__ import annotations
 

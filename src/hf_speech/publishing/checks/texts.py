@@ -1,4 +1,4 @@
-"""What can be read in a file of any published kind: its text, its header, the strings of its table, or its bytes."""
+"""The text to scan in a file of any published type: its text, its header, the strings of its table, or its bytes."""
 
 from __future__ import annotations
 

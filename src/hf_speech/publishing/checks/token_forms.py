@@ -1,8 +1,8 @@
-"""What secrets look like: one line for each kind of token, key or password.
+"""Patterns of secrets: one line for each kind of token, key or password.
 
-A token is only taken for one if its body looks made by a generator: several kinds of characters, in turn. So
-`hf_speech_and_other_names` and `hf_xxxxxxxx` are none. A letter or digit before it means that it is part of a longer
-word; an underscore does not.
+A match counts only if its body looks randomly generated: several kinds of characters, mixed. So
+`hf_speech_and_other_names` and `hf_xxxxxxxx` do not match. A letter or digit before it means that it is part of a
+longer word; an underscore does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the checks are given: a staged folder, and what it is to become."""
+"""The input of the checks: a staged folder, and the kind of repository it is for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probe clips: a few short sounds that are published with a model, and the logits that it gave for them here.
+"""Probe clips: a few short sounds that are published with a model, and the logits that it computed for them.
 
 They show whether the model computes the same wherever it is loaded. The sounds are synthesized by the formulas below
 (vowels, a sweep, noise, a click in silence), so nobody's recordings are published. A safetensors file holds them as

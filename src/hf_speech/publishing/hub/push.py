@@ -2,11 +2,11 @@
 
 Decisions:
 
-- A new repository is private, whatever is wanted in the end; it is made public after everything else has gone well, and
+- A new repository is created private, always; it is made public after everything else has succeeded, and
   only if its main branch is still the commit that was verified. One that is public already needs `public=True`.
 - One commit with its parent named: another commit in the meantime is not overwritten. What is on the Hub and not in the
   folder is deleted in the same commit. Where nothing differs there is no commit.
-- When a commit fails, the Hub is asked what has become of it: an answer that was lost is no failure.
+- When a commit fails, the Hub is asked whether it arrived: a lost response is not a failure.
 - Afterwards the Hub's own list of files is compared with the folder.
 - A tag comes last, when the commit has been verified; it never moves.
 """
