@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
+import torch
+import typer
 
-from hf_speech.cli.app import main
+from hf_speech.cli.app import app, main
+from hf_speech.decoding import build_arpa
+from hf_speech.evaluation import evaluate_model
+from hf_speech.experiments import search
+from hf_speech.export.exporting import export_model
+from hf_speech.inference import classify_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -121,6 +131,68 @@ def test_classify_goes_on_after_a_bad_file(
     assert "low" in printed.out
     assert "error: " in printed.err
     assert "notes.wav" in printed.err
+
+
+@pytest.fixture
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """PyTorch with three threads, and a user who has not chosen a number."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # so that it is restored, whatever a command sets
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_inference_takes_one_thread_unless_the_user_chose(
+    tones_run: Path, low_tone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert run("classify", str(tones_run), low_tone) == 0
+    assert torch.get_num_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert run("classify", str(tones_run), low_tone) == 0
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["transcribe", "nowhere", "x.wav"],
+        ["evaluate", "nowhere"],
+        ["export", "nowhere", "--output", "exported"],
+        ["tune-decoder", "nowhere", "--language_model", "x.arpa"],
+        ["publish", "nowhere", "--repo_id", "anna/x"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_number_of_threads_is_set_before_a_model_is_opened(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 2
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "function", "options"),
+    [
+        ("search", search, ["trials", "seed", "prune"]),
+        ("classify", classify_files, ["top_k"]),
+        ("evaluate", evaluate_model, ["batch_size"]),
+        ("export", export_model, ["int8"]),
+        ("build-lm", build_arpa, ["max_words", "entropy_threshold"]),
+    ],
+)
+def test_options_have_the_defaults_of_the_python_functions(
+    verb: str, function: Callable[..., Any], options: list[str]
+) -> None:
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    defaults = {parameter.name: parameter.default for parameter in command.params}
+    parameters = inspect.signature(function).parameters
+    assert {name: defaults[name] for name in options} == {name: parameters[name].default for name in options}
 
 
 @pytest.mark.parametrize(

@@ -320,8 +320,9 @@ def test_lexicon_in_a_file(tmp_path, brute_force):
 
 
 def test_words_that_cannot_be_spelled(brute_force):
-    with pytest.warns(UserWarning, match=r"1 of 2 words of the lexicon, such as 'é'"):
+    with pytest.warns(UserWarning, match=r"1 of 2 words of the lexicon, such as 'é'") as caught:
         decoder = BeamSearchDecoder(brute_force.tokens, lexicon=["a", "é"])
+    assert caught[0].filename == __file__, "the warning points to the line that made the decoder"
     assert (decoder.lexicon, decoder.unspellable) == (("a",), ("é",))
     with pytest.raises(HFSpeechError, match="No word of the lexicon"):
         BeamSearchDecoder(brute_force.tokens, lexicon=["A", "B"])

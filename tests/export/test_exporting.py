@@ -117,14 +117,16 @@ def test_a_wrong_stream_is_found_out(beeps_run: Path, tmp_path: Path, monkeypatc
         export_model(load_model(beeps_run, device="cpu"), tmp_path / "folder")
 
 
-def test_missing_libraries_are_named(
-    tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
+def test_missing_libraries_are_named_and_nothing_written(
+    library: str, tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, library, None)
     assert run("export", str(tones_run), "--output", str(tmp_path / "folder")) == 2
     error = capsys.readouterr().err
     assert "pip install 'hf_speech[export]'" in error
     assert error.count("\n") == 1
+    assert not (tmp_path / "folder").exists()
 
 
 def test_other_families_are_refused(tones_run: Path, tmp_path: Path) -> None:

@@ -64,6 +64,27 @@ def test_a_long_recording_in_chunks_is_the_recording_as_a_whole(recognizer: Load
         log_probabilities(recognizer, samples, chunk_seconds=2, overlap_seconds=1)
 
 
+@pytest.mark.parametrize(("more", "pieces"), [(-1, 1), (0, 1), (1, 2)])
+def test_only_what_is_longer_than_20_s_is_decoded_from_pause_to_pause(
+    recognizer: LoadedModel, make_beeps: Any, more: int, pieces: int
+) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.003, 20 * RATE + more).astype(np.float32)
+    for start in (0, 10):
+        beeps = make_beeps("abc")
+        samples[start * RATE : start * RATE + len(beeps)] = beeps
+    greedy, frames = greedy_decoder(recognizer), []
+
+    def decode(log_probs: np.ndarray, frame: float, num_best: int) -> Any:
+        frames.append(len(log_probs))
+        return greedy(log_probs, frame, num_best)
+
+    source = {"array": samples, "sampling_rate": RATE}
+    (transcript,) = transcribe_files(recognizer, [source], decoder=decode, progress=False)
+    assert transcript.hypothesis.text.replace(" ", "") == "abcabc"
+    assert len(frames) == pieces
+    assert sum(frames) == len(samples) // recognizer.model.config.inputs_to_logits_ratio
+
+
 @pytest.mark.parametrize("chunks", [(20, 3), (30, (4, 1)), (7.5, 1.7)], ids=str)
 def test_the_pipelines_chunks_of_a_causal_model_say_what_the_whole_says(
     beeps_run: Path, make_beeps: Any, chunks: tuple[float, Any]

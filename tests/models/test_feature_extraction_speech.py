@@ -514,6 +514,9 @@ def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
         ({"max_duration": 10**9}, "is too much to pad each utterance to"),
         ({"feature_std": ["1"] * 80}, "feature_std must be a list of finite numbers"),
         ({"feature_mean": [10**400] * 80}, "feature_mean must be a list of finite numbers"),
+        ({"feature_mean": [float("nan")] * 80}, "feature_mean must be a list of finite numbers"),
+        ({"feature_mean": 1.5}, "feature_mean must be a list of finite numbers"),
+        ({"feature_std": dict.fromkeys(range(80), 1.0)}, "feature_std must be a list of finite numbers"),
     ],
 )
 def test_options_that_cannot_be_meant(options, sentence):

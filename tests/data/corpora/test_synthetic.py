@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,13 +158,3 @@ def test_a_recording_varies_in_loudness_noise_and_silence(make_tone):
     assert len({len(samples) for samples in made}) > 40
     assert all(np.abs(samples).max() <= 1 for samples in made)
     assert all(samples[:100].std() > 0 for samples in made), "there is no digital silence"
-
-
-@needs_espeak
-def test_the_worker_complains_without_a_traceback(tmp_path):
-    worker = Path(synthetic.__file__).with_name("espeak_worker.py")
-    jobs = tmp_path / "jobs.json"
-    jobs.write_text('[["a", "no such voice", 50, 160]]')
-    done = subprocess.run([sys.executable, "-P", worker, jobs], capture_output=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.decode().strip() == "eSpeak NG has no voice 'no such voice'"

@@ -1,0 +1,41 @@
+"""The program that speaks with eSpeak NG: how it is called and what it writes."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_speech.data.corpora import espeak_worker
+
+pytest.importorskip("espeakng_loader", reason="eSpeak NG (espeakng_loader) is not installed")
+
+
+def speak(folder: Path, *jobs: tuple[str, str, int, int]) -> subprocess.CompletedProcess[bytes]:
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, "-P", espeak_worker.__file__, folder / "jobs.json"]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
+def test_utterances_are_as_long_as_their_pace_says(tmp_path: Path) -> None:
+    """Words as short as these take a little less than the average word, which the pace is about."""
+    paces = (100, 160, 240)
+    done = speak(tmp_path, *(("seven eight nine ten " * 5, "en-us+m3", 50, pace) for pace in paces))
+    (rate,) = struct.unpack_from("<I", done.stdout)
+    assert rate == 22_050
+    position = 4
+    for pace in paces:
+        (count,) = struct.unpack_from("<I", done.stdout, position)
+        position += 4 + 2 * count
+        assert 1.0 < 20 / (count / rate / 60) / pace < 1.35
+    assert position == len(done.stdout)
+
+
+def test_an_unknown_voice_is_one_sentence(tmp_path: Path) -> None:
+    done = speak(tmp_path, ("a", "no such voice", 50, 160))
+    assert done.returncode == 1
+    assert done.stderr.decode().strip() == "eSpeak NG has no voice 'no such voice'"
