@@ -96,7 +96,7 @@ def test_rendering_is_repeatable(digits_card: str, known: Path) -> None:
 def test_without_a_revision_the_card_says_how_to_pin() -> None:
     card = render_card(DIGITS, repo_id="anna/digits")
     assert 'revision="main"' in card
-    assert "put a commit in the place of `main`" in card
+    assert "replace `main` with a commit" in card
     check_card(card, DIGITS)
 
 
@@ -195,7 +195,7 @@ def test_splits_are_those_of_the_recipe(
     [
         ("an4", "validation", "The official test split has its own speakers.", "validation split"),
         ("fsdd", "test", "All speakers of the validation split were also trained on", "test split"),
-        ("crema_d", "test", "It was split at random, which flatters", "test split"),
+        ("crema_d", "test", "It was split at random, which makes the metrics too optimistic", "test split"),
     ],
 )
 def test_splits_without_utterances_are_not_spoken_of(
