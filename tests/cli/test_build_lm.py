@@ -68,6 +68,17 @@ def test_characters_of_a_language_without_spaces(tmp_path: Path) -> None:
     assert ArpaModel.load(tmp_path / "lm.arpa").vocabulary == {"今", "天", "好"}
 
 
+def test_orders_that_cannot_be_built_are_refused_by_the_name_of_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("one two three four five six\n")
+    assert build(tmp_path / "text.txt", tmp_path / "lm.arpa", "--order", "6") == 0
+    for order in ("0", "7"):
+        assert build(tmp_path / "text.txt", tmp_path / "other.arpa", "--order", order) == 2
+        assert "--order" in capsys.readouterr().err
+    assert not (tmp_path / "other.arpa").exists()
+
+
 def test_folders_without_text_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(tmp_path, tmp_path / "lm.arpa") == 2
     assert "has no .txt or .md files" in capsys.readouterr().err
