@@ -92,7 +92,14 @@ def test_only_the_training_split_is_copied(tones_recipe):
     assert len(parts.datasets["train"]) == 60
 
 
-@pytest.mark.parametrize("words", [["tempo_copies", "[0.7, 0]"], ["tempo_copies", "[]"], ["pitch_copies", "[]"]])
-def test_grids_without_meaning_are_refused(tones_recipe, words):
-    with pytest.raises(RecipeError, match="tempo_copies must be factors above 0"):
-        load_recipe(tones_recipe, [f"--augmentation.{words[0]}", words[1]])
+@pytest.mark.parametrize(
+    ("key", "values", "reason"),
+    [
+        ("tempo_copies", "[0.7, 0]", r"tempo_copies must be between 0\.1 and 10, and 0\.0 is not"),
+        ("tempo_copies", "[]", "tempo_copies and pitch_copies must be null or list one value or more"),
+        ("pitch_copies", "[]", "tempo_copies and pitch_copies must be null or list one value or more"),
+    ],
+)
+def test_grids_without_meaning_are_refused(tones_recipe, key, values, reason):
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe(tones_recipe, [f"--augmentation.{key}", values])
