@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from hf_speech.cli.app import main
-from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration import Exploration, explore
 from hf_speech.exploration.page import features_in_words, length_of_time
 from hf_speech.models import SpeechFeatureExtractor
@@ -318,3 +318,15 @@ def test_lengths_of_time(seconds: float, words: str):
 def test_without_speakers_there_is_no_chart_of_them(beeps_recipe: Path, tmp_path: Path):
     explored = explore(load_recipe(beeps_recipe), tmp_path / "explored", examples=1)
     assert not (explored.folder / "speakers.png").exists()
+
+
+def test_a_disk_that_becomes_full_leaves_nothing(
+    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys.modules["hf_speech.exploration.explore"], "save_examples", full)
+    with pytest.raises(HFSpeechError, match="the disk is full"):
+        explore(load_recipe(tones_recipe), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -11,6 +11,9 @@ from hub_server import OTHER_TOKEN, READ_TOKEN, WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
 from hub_server.faults import Fault
 
+from hf_speech.errors import PublishError
+from hf_speech.publishing.hub.push import check_tag_name
+
 Place = tuple[HubServer, Client]
 
 PUSH = """
@@ -355,3 +358,14 @@ def test_the_token_is_never_shown(hub: HubServer, client: Client, folder: Path) 
     assert WRITE_TOKEN not in client.printed.read_text()
     assert not any(WRITE_TOKEN.encode() in path.read_bytes() for path in client.home.rglob("*") if path.is_file())
     assert sum(WRITE_TOKEN.encode() in received for received in hub.received()) == before
+
+
+@pytest.mark.parametrize("tag", ["", "x" * 200, "a b\n", "v1..2", ".v1", "v1.lock", "v1.", "a~b", "-x", "v1\n"])
+def test_names_that_cannot_be_tags(tag: str) -> None:
+    with pytest.raises(PublishError, match="cannot be a tag"):
+        check_tag_name(tag)
+
+
+@pytest.mark.parametrize("tag", [None, "v1", "v1.0", "2026-11-29", "1.0.0-rc.1+cpu"])
+def test_names_of_tags(tag: str | None) -> None:
+    check_tag_name(tag)

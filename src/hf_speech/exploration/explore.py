@@ -6,14 +6,16 @@ so that the page shows exactly the training data.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
+from soundfile import SoundFileError
 
-from hf_speech.common.files import write_json
+from hf_speech.common.files import FileError, file_error, write_json
 from hf_speech.data.first_pass import FirstPass
 from hf_speech.data.inspection import survey_corpus
 from hf_speech.data.reports import InspectionReport
@@ -70,11 +72,6 @@ def explore(
     table = read_table(loaded, report, recipe.task, recipe.text)
     exploration = Exploration(folder, table, report, notes=table.shared_speakers())
     exploration.notes += table.other_rates(extractor.sampling_rate)
-    _clear(folder)
-    table.save(folder / "table.csv")
-    write_json(folder / "inspection.json", report.to_dict())
-    _draw_charts(exploration)
-
     if _fit(exploration, first_pass, corpus) and len(corpus[split]):
         entries, rows = table.usable(split), corpus[split]
         positions = choose_examples(entries, examples or recipe.task.examples, table.groups, recipe.corpus.seed)
@@ -84,8 +81,17 @@ def explore(
             add_augmented(
                 exploration.examples, entries, rows, extractor, recipe.augmentation, config, recipe.training.seed
             )
-        save_examples(exploration.examples, folder / "examples", extractor)
-    write_page(exploration, recipe, extractor, split=split, command=command)
+    try:
+        _clear(folder)
+        table.save(folder / "table.csv")
+        write_json(folder / "inspection.json", report.to_dict())
+        _draw_charts(exploration)
+        if exploration.examples:
+            save_examples(exploration.examples, folder / "examples", extractor)
+        write_page(exploration, recipe, extractor, split=split, command=command)
+    except (OSError, FileError, SoundFileError) as error:
+        _erase(folder)  # Half an exploration on a full disk is of no use, and takes space.
+        raise error if isinstance(error, FileError) else file_error(folder, error) from error
     return exploration
 
 
@@ -167,6 +173,19 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Written first, so that an interrupted exploration is not mistaken for somebody's recordings.
     write_placeholder(folder / PAGE)
+    _remove_files(folder)
+
+
+def _erase(folder: Path) -> None:
+    """Takes away what was written, and the folder if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        _remove_files(folder)
+        (folder / PAGE).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _remove_files(folder: Path) -> None:
+    """Takes away all that an exploration writes besides its page."""
     shutil.rmtree(folder / "examples", ignore_errors=True)
     for name in ("table.csv", "inspection.json", *CHARTS):
         (folder / name).unlink(missing_ok=True)

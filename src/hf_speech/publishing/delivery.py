@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 from hf_speech.common.hub import Repository, State
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.secrets import without_secrets
-from hf_speech.publishing.hub.push import PushResult, finish, push
+from hf_speech.publishing.hub.push import PushResult, check_tag_name, finish, push
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification, downloaded
 from hf_speech.publishing.staging import Staged
 
@@ -87,6 +87,7 @@ def deliver(
     Raises:
         PublishError: If the Hub refuses, or the commit is not what was sent.
     """
+    check_tag_name(tag)
     for note in staged.notes:
         tell(note)
     card, tree = (staged.folder / "README.md").read_text(encoding="utf-8"), staged.tree()

@@ -17,6 +17,7 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
@@ -203,9 +204,22 @@ def _check_created_private(repository: Repository, state: State) -> None:
         )
 
 
+def check_tag_name(tag: str | None) -> None:
+    """Refuses what git does not take as a tag.
+
+    Raises:
+        PublishError: If `tag` is not None and cannot be a tag.
+    """
+    if tag is None:
+        return
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,127}", tag) or tag.endswith((".", ".lock")) or ".." in tag:
+        raise PublishError(
+            f"{shorten(tag, 60)!r} cannot be a tag: use at most 128 letters, digits, dots and dashes, as in v1.0."
+        )
+
+
 def _check_tag(repository: Repository, state: State, tag: str, *, changed: bool) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", tag) or tag.endswith((".", ".lock")) or ".." in tag:
-        raise PublishError(f"'{tag}' cannot be a tag: use letters, digits, dots and dashes, as in v1.0.")
+    check_tag_name(tag)
     at = state.tags.get(tag)
     if at is not None and (changed or at != state.commit):
         raise PublishError(
@@ -289,4 +303,4 @@ def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> t
     return None
 
 
-__all__ = ["PushResult", "finish", "push"]
+__all__ = ["PushResult", "check_tag_name", "finish", "push"]
