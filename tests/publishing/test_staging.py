@@ -132,11 +132,11 @@ def test_sharded_weights(digits: Path, tmp_path: Path) -> None:
         file = digits / f"model-{part:05}-of-00002.safetensors"
         save_file({name: weights[name] for name in chosen}, file)
     for path in (digits / "evaluation").glob("*.json"):
-        from hf_speech.evaluation.provenance import _file_digest
+        from hf_speech.common.digests import digest_file
 
         shards = sorted(digits.glob("*.safetensors"))
         report = json.loads(path.read_text())
-        report["model_revision"] = "sha256:" + ",".join(_file_digest(shard).hex() for shard in shards)
+        report["model_revision"] = "sha256:" + ",".join(digest_file(shard) for shard in shards)
         path.write_text(json.dumps(report))
     (digits / "model.safetensors.index.json").write_text("{}")
     result = staged(digits, tmp_path)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from hf_speech.common.digests import digest_file
 from hf_speech.common.fingerprint import weights_revision
 
 PACKAGES = ("torch", "transformers", "datasets", "hf_speech")
@@ -75,12 +76,7 @@ def _sound_digest(source: Any) -> bytes:
     path = Path(source or "")
     if not path.is_file():  # Skipped as unreadable, and counted: its absence is part of what was evaluated.
         return hashlib.sha256(b"").digest()
-    return _file_digest(path)
-
-
-def _file_digest(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+    return bytes.fromhex(digest_file(path))
 
 
 def machine(device: torch.device) -> dict[str, Any]:

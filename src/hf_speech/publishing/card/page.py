@@ -28,7 +28,7 @@ from hf_speech.publishing.checks.metadata import read_metadata
 
 REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _MARKER = re.compile(r"<!-- hf_speech card: repo_id=(\S+) revision=(\S*)(?: digest=(\w+))?")
-_LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
+CONFIDENCE_LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def render(
         found = f"{kind}/{name}.md.jinja"
         return found if re.fullmatch(r"\w+", str(name)) and (folder / found).is_file() else f"{kind}/other.md.jinja"
 
-    level = _LEVEL.search(str(facts.main.content.get("confidence_method", "")))
+    level = CONFIDENCE_LEVEL.search(str(facts.main.content.get("confidence_method", "")))
     with explained():
         facts_in_words = card_context(facts, repo_id, revision)
     context = facts_in_words | {

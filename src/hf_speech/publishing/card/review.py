@@ -22,7 +22,7 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.figures import claims_of, figures_of, is_backed
 from hf_speech.publishing.card.metadata import check_metadata
-from hf_speech.publishing.card.page import RenderedCard, read_marker, render
+from hf_speech.publishing.card.page import CONFIDENCE_LEVEL, RenderedCard, read_marker, render
 from hf_speech.publishing.card.sections import hand_written, rendered_lines
 from hf_speech.publishing.card.templates import blanked, unmarked
 from hf_speech.publishing.checks.licenses import License
@@ -31,7 +31,6 @@ from hf_speech.publishing.checks.metadata import read_metadata
 _FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---[ \t]*\n", re.DOTALL)
 _LINK_TARGET = re.compile(r"\]\([^)\s]*\)|https?://[^\s)>\]\"']+|\b(?:sha256:)?[0-9a-f]{40,}\b|doi:\S+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def _check_claims(lines: list[Line], facts: RunFacts) -> None:
     """Refuses a figure that no evaluation file has."""
     figures = figures_of(facts.evaluations)
     methods = " ".join(str(entry.content.get("confidence_method", "")) for entry in facts.evaluations)
-    levels = set(_LEVEL.findall(methods))
+    levels = set(CONFIDENCE_LEVEL.findall(methods))
     for line, text, context, in_table in _in_context(lines):
         for claim in claims_of(text, in_table_of_metrics=in_table):
             if not is_backed(claim, text, context, figures, levels):
