@@ -14,7 +14,7 @@ import page
 from about import About
 from gate import MAX_FILES
 from settings import Settings
-from sound import SoundError, is_silent, read_sound
+from sound import SoundError, is_silent
 from uploads import Uploads
 
 MAX_TOP_K = 1000
@@ -49,7 +49,7 @@ class Classifier:
         samples = self._read(sound)
         ranking, features = self._answer(samples)
         label = page.describe_features(self.extractor)
-        return page.view(self._name(sound), samples, self.rate, features, label) | {
+        return page.view(self.uploads.name(sound), samples, self.rate, features, label) | {
             "labels": [[name, probability] for name, probability in ranking[:_SHOWN_LABELS]]
         }
 
@@ -91,7 +91,7 @@ class Classifier:
                 answer = self.classify(sound, top_k)
             except SoundError as error:
                 answer = {"error": str(error)}
-            answers.append({"file": self._name(sound), **answer})
+            answers.append({"file": self.uploads.name(sound), **answer})
         return answers
 
     def describe(self) -> dict[str, Any]:
@@ -112,18 +112,11 @@ class Classifier:
             "max_files": MAX_FILES,
         }
 
-    def _name(self, sound: str | None) -> str:
-        upload = self.uploads.find(sound)
-        return upload.name if upload else "The sound"
-
     def _read(self, sound: str | None) -> np.ndarray:
         """The samples of an upload, which must not be silent: a classifier would name a label all the same."""
-        if not sound:
-            raise SoundError("There is no sound yet: upload one, or record it.")
-        limits = self.settings
-        samples = read_sound(sound, self.rate, limits.max_seconds, limits.max_megabytes, self._name(sound))
+        samples = self.uploads.read(sound, self.rate, self.settings)
         if is_silent(samples):
-            raise SoundError(f"{self._name(sound)} is silent: check the microphone.")
+            raise SoundError(f"{self.uploads.name(sound)} is silent: check the microphone.")
         return samples
 
     @torch.inference_mode()

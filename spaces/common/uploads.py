@@ -24,7 +24,14 @@ import time
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from sound import SoundError, read_sound
+
+if TYPE_CHECKING:
+    from settings import Settings
 
 if os.environ.get("GRADIO_TEMP_DIR"):
     Path(os.environ["GRADIO_TEMP_DIR"]).mkdir(parents=True, exist_ok=True)
@@ -103,6 +110,21 @@ class Uploads:
     def find(self, path: object) -> Upload | None:
         """The upload that is stored at a path, which must be written exactly as it was given to the visitor."""
         return self._table.get(path) if isinstance(path, str) else None
+
+    def name(self, path: object) -> str:
+        """What to call an upload in messages."""
+        upload = self.find(path)
+        return upload.name if upload else "The sound"
+
+    def read(self, path: str | None, rate: int, limits: Settings) -> np.ndarray:
+        """The samples of an upload at `rate` Hz, `(samples,)`, as `read_sound` gives them.
+
+        Raises:
+            SoundError: If there is no upload yet, or it cannot be read within the limits.
+        """
+        if not path:
+            raise SoundError("There is no sound yet: upload one, or record it.")
+        return read_sound(path, rate, limits.max_seconds, limits.max_megabytes, self.name(path))
 
     def use(self, page: str | None, path: str | None) -> None:
         """Note that a page uses an upload, which is then erased when the page is closed."""

@@ -16,7 +16,7 @@ from about import About
 from hf_speech.decoding import Word, make_cues, to_json, to_srt, to_vtt
 from recognizer import HIGHEST_RATE, Listener, SpaceRecognizer, check_rate
 from settings import Settings
-from sound import SoundError, is_silent, read_sound, readable
+from sound import SoundError, is_silent, readable
 from uploads import Uploads
 
 MAX_FILES = 20
@@ -50,7 +50,9 @@ class Transcriber:
         recognizer = self.recognizer
         words = recognizer.words(samples, language_model)
         label = page.describe_features(recognizer.extractor)
-        answer = page.view(self._name(sound), samples, recognizer.sampling_rate, recognizer.features(samples), label)
+        answer = page.view(
+            self.uploads.name(sound), samples, recognizer.sampling_rate, recognizer.features(samples), label
+        )
         answer["words"] = [
             [word.text, round(word.start, 3), round(word.end, 3), round(float(word.confidence), 3)] for word in words
         ]
@@ -150,7 +152,7 @@ class Transcriber:
                 answer = self.transcribe(sound, language_model)
             except SoundError as error:
                 answer = {"error": str(error)}
-            answers.append({"file": self._name(sound), **answer})
+            answers.append({"file": self.uploads.name(sound), **answer})
         return answers
 
     def describe(self) -> dict[str, Any]:
@@ -172,18 +174,9 @@ class Transcriber:
             "max_files": MAX_FILES,
         }
 
-    def _name(self, sound: str | None) -> str:
-        upload = self.uploads.find(sound)
-        return upload.name if upload else "The sound"
-
     def _read(self, sound: str | None) -> np.ndarray:
         """The samples of an upload."""
-        if not sound:
-            raise SoundError("There is no sound yet: upload one, or record it.")
-        limits = self.settings
-        return read_sound(
-            sound, self.recognizer.sampling_rate, limits.max_seconds, limits.max_megabytes, self._name(sound)
-        )
+        return self.uploads.read(sound, self.recognizer.sampling_rate, self.settings)
 
 
 class _Piece:
