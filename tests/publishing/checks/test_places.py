@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing import stage
+from hf_speech.publishing.checks import places
 from hf_speech.publishing.checks.places import anonymize, find_email, find_path, shorten_paths
+from hf_speech.publishing.checks.upload import Upload
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,33 @@ def test_addresses_in_files(digits: Path, tmp_path: Path) -> None:
     table.write_text(table.read_text() + "anna@uni-x.edu\n")
     with pytest.raises(PublishError, match=r"test\.csv, line \d+, has an e-mail address: take it out"):
         stage(digits, tmp_path / "again", repo_id="anna/x")
+
+
+@pytest.fixture
+def noise() -> bytes:
+    """What compressed sound looks like, 4 MB of it."""
+    return np.random.default_rng(0).bytes(4 << 20)
+
+
+def check_file(folder: Path, content: bytes) -> None:
+    (folder / "sound.flac").write_bytes(content)
+    places.check(Upload(folder))
+
+
+def test_compressed_sound_names_nothing(tmp_path: Path, noise: bytes) -> None:
+    assert find_path(noise.decode("ascii", "replace")) is not None, "else this shows nothing"
+    check_file(tmp_path, noise)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [b"/tmp/x", b"/home/anna/x.wav", b"~anna/corpora/an4", b"anna@gpu1:/scratch/an4", b"E:\\data\\corpora\\an4"],
+)
+def test_places_in_the_bytes_of_a_sound(tmp_path: Path, noise: bytes, place: bytes) -> None:
+    with pytest.raises(PublishError, match="a place on this machine"):
+        check_file(tmp_path, noise[:1000] + b"\0" + place + b"\0" + noise[:1000])
+
+
+def test_an_address_in_the_bytes_of_a_sound(tmp_path: Path, noise: bytes) -> None:
+    with pytest.raises(PublishError, match="has an e-mail address"):
+        check_file(tmp_path, noise[:1000] + b"\0ARTIST=anna.berg@university.edu\0" + noise[:1000])

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.texts import texts_of
+from hf_speech.publishing.checks.texts import IN_BYTES, texts_of
 from hf_speech.publishing.checks.upload import CARD, Upload
 
 # Folders in which people's files lie, on one system or another.
@@ -51,6 +51,8 @@ _SHARE = rf"(?<![\\\w])\\{{2,4}}[\w.-]{{2,}}{_BACKSLASH}[\w.$-]{{2,}}(?:{_BACKSL
 _OF_A_USER = rf"(?<![\w./~\\-])~[a-z][\w-]*(?:/{_NAME})+"
 _COPY = rf"(?<![\w./:@-])(?!git@)[\w.-]+@[\w.-]+:~?/?{_NAME}(?:/{_NAME})+"
 _EMAIL = re.compile(r"(?<![\w.+/:@-])[A-Za-z0-9][\w.+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w@:-])")
+# 256 MB of random bytes, as compressed sound and pixels look, contain 114 things like `~f/x`, of 8 characters at most.
+_SHORTEST_IN_BYTES = 14
 # Made for examples, or for not being reached.
 _NOBODY = re.compile(
     r"@(?:.*\.)?(?:example\.(?:com|org|net)|example|noreply\.github\.com|localhost)$|^(?:git|noreply)@"
@@ -68,36 +70,47 @@ def check(upload: Upload) -> None:
     for path in upload.files():
         name = upload.name(path)
         for text, where in texts_of(path):
-            if (place := find_path(text)) is not None:
+            shortest = _SHORTEST_IN_BYTES if where == IN_BYTES else 0
+            if (place := find_path(text, shortest)) is not None:
                 at = f", line {place[1]}" if where == "line" else where
                 raise PublishError(
                     f"{name}{at}, names {place[0]}, a place on this machine: write a relative path instead."
                 )
             if _MAY_NAME_ADDRESSES.fullmatch(path.name) or (upload.kind != "model" and path.name == CARD):
                 continue
-            if (address := find_email(text)) is not None:
+            if (address := find_email(text, shortest)) is not None:
                 at = f", line {address[1]}" if where == "line" else where
                 raise PublishError(f"{name}{at}, has an e-mail address: take it out.")
 
 
-def find_path(text: str) -> tuple[str, int] | None:
+def find_path(text: str, shortest: int = 0) -> tuple[str, int] | None:
     """Looks for paths of somebody's machine.
+
+    Args:
+        text: Where to look.
+        shortest: Characters that a match must have, unless it is an absolute path in a folder whose name is known.
 
     Returns:
         The path and its line, counted from 1; None if there is none.
     """
-    match = _paths().search(text) if _may_name_a_path(text) else None
-    return None if match is None else (match.group(), text.count("\n", 0, match.start()) + 1)
+    for match in _paths().finditer(text) if _may_name_a_path(text) else ():
+        if len(match.group()) >= shortest or match.group().startswith("/"):
+            return match.group(), text.count("\n", 0, match.start()) + 1
+    return None
 
 
-def find_email(text: str) -> tuple[str, int] | None:
+def find_email(text: str, shortest: int = 0) -> tuple[str, int] | None:
     """Looks for e-mail addresses of somebody; those made for examples are nobody's.
+
+    Args:
+        text: Where to look.
+        shortest: Characters that an address must have.
 
     Returns:
         The address and its line, counted from 1; None if there is none.
     """
     for match in _EMAIL.finditer(text) if "@" in text else ():
-        if not _NOBODY.search(match.group()):
+        if len(match.group()) >= shortest and not _NOBODY.search(match.group()):
             return match.group(), text.count("\n", 0, match.start()) + 1
     return None
 

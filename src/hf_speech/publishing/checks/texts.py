@@ -14,12 +14,14 @@ from safetensors import safe_open
 
 from hf_speech.publishing.checks.formats import is_text
 
+# Where a text stands that is the bytes of a binary file, in which anything short can stand by chance.
+IN_BYTES = ""
 _BLOCK = 1 << 26  # bytes of a binary file that are searched at a time
 _OVERLAP = 1 << 12
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The texts in a file, and where they stand: "line" if lines can be named."""
+    """The texts in a file, and where they stand: "line" if lines can be named, `IN_BYTES` if they may be no text."""
     if is_text(path.name):
         text = path.read_text(encoding="utf-8")
         yield text, "line"
@@ -36,7 +38,7 @@ def texts_of(path: Path) -> Iterator[tuple[str, str]]:
             for start in range(0, size, _BLOCK):
                 stream.seek(max(0, start - _OVERLAP))
                 block = stream.read(_BLOCK + _OVERLAP)
-                yield block.decode("latin-1"), ""
+                yield block.decode("ascii", errors="replace"), IN_BYTES
 
 
 def _values(content: Any) -> Iterator[str]:
@@ -60,4 +62,4 @@ def _strings(path: Path) -> Iterator[str]:
                 yield "\n".join(value for value in column.to_pylist() if value)
 
 
-__all__ = ["texts_of"]
+__all__ = ["IN_BYTES", "texts_of"]
