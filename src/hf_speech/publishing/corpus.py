@@ -16,7 +16,6 @@ from typing import Any, Unpack
 import yaml
 from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_dataset
 from datasets.exceptions import DatasetsError
-from markupsafe import Markup
 
 from hf_speech.common.hub import Repository
 from hf_speech.data.audio import audio_info
@@ -24,7 +23,6 @@ from hf_speech.data.corpora import Corpus
 from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import AudioError, PublishError
 from hf_speech.publishing.card.corpora import corpus_facts
-from hf_speech.publishing.card.sections import foreign_sections, hand_written, section
 from hf_speech.publishing.card.templates import render_template, templates_dir, unmarked
 from hf_speech.publishing.checks.licenses import check_name
 from hf_speech.publishing.checks.metadata import read_metadata
@@ -128,14 +126,7 @@ def render_dataset_card(
         previous: The card that is on the Hub now, from which people's own words are carried over.
     """
     facts = corpus_facts(corpus.name, dict(options))
-    kept = hand_written(previous or "")
     entered = read_metadata(previous or "")
-    used: set[str] = set()
-
-    def place(section_name: str) -> Markup:
-        used.add(section_name)
-        return Markup(section(section_name, kept.get(section_name, "")))
-
     features = Features(
         {
             "audio": Audio(sampling_rate=written.sampling_rate),
@@ -187,13 +178,8 @@ def render_dataset_card(
         "classes": written.classes,
         "sampling_rate": written.sampling_rate,
         "license": license,
-        "hand_written": place,
-        "further": [],
     }
-    body = unmarked(render_template("dataset.md.jinja", context))
-    kept |= foreign_sections(previous or "", body, kept)
-    if further := [name for name in kept if name not in used]:
-        body = unmarked(render_template("dataset.md.jinja", context | {"further": further}))
+    body = unmarked(render_template("dataset.md.jinja", context, previous or ""))
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n{body}\n"
 

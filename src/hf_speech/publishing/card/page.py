@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import ModelCard
-from markupsafe import Markup
 
 from hf_speech.common.digests import digest_bytes
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.metadata import card_data
-from hf_speech.publishing.card.sections import begin, body_of, foreign_sections, hand_written, rendered_lines, section
+from hf_speech.publishing.card.sections import begin, body_of, rendered_lines
 from hf_speech.publishing.card.templates import explained, render_template, templates_dir, unmarked
 from hf_speech.publishing.card.words import card_context
 from hf_speech.publishing.checks.licenses import OF_THE_CODE, License, find_license
@@ -96,12 +95,6 @@ def render(
     if not (folder / template).is_file():
         template = "default.md.jinja"
     metadata = read_metadata(previous or "")
-    written = hand_written(previous or "")
-    used: set[str] = set()
-
-    def place(name: str) -> Markup:
-        used.add(name)
-        return Markup(section(name, written.get(name, "")))
 
     def template_of(kind: str, name: object) -> str:
         found = f"{kind}/{name}.md.jinja"
@@ -114,17 +107,10 @@ def render(
         "license": license,
         "code_license": OF_THE_CODE,
         "level": level.group(1) if level else None,
-        "hand_written": place,
-        "further": {},
         "corpus_template": template_of("corpora", corpus_template(trained_on(facts).name)),
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
     }
-    body = render_template(template, context)
-    # Sections that somebody added, between our comments or outside of them, wherever they stood.
-    if not _is_untouched(previous or ""):
-        written |= foreign_sections(previous or "", unmarked(body), written)
-    if further := {name: text for name, text in written.items() if name not in used}:
-        body = render_template(template, context | {"further": further})
+    body = render_template(template, context, previous or "", edited=not _is_untouched(previous or ""))
     marker = _marker(repo_id, revision, unmarked(body))
     body = f"{marker}\n\n{body}"
     card = card_data(facts, repo_id, license, metadata)

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from hf_speech.common.text import escape_markdown, printable
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.commands import repeatable
+from hf_speech.publishing.card.sections import foreign_sections, hand_written, section
 from hf_speech.publishing.card.words import FILTERS
 
 # Around each inserted value while a card is rendered: code points that are no characters, hence in no text.
@@ -35,16 +36,37 @@ def templates_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[4] / "model_cards"
 
 
-def render_template(name: str, context: dict[str, Any]) -> str:
+def render_template(name: str, context: dict[str, Any], previous: str = "", *, edited: bool = True) -> str:
     """Renders a template as Markdown, without superfluous empty lines, its values marked.
+
+    The hand-written sections of the previous card stand where the template places them, and all others in `further`.
 
     Args:
         name: The template's file in `model_cards/`.
-        context: What it is given.
+        context: What it is given, besides `hand_written` and `further`.
+        previous: The card that is on the Hub now.
+        edited: Whether people may have added sections to it outside of our comments.
 
     Raises:
-        PublishError: If the context lacks what the template needs.
+        PublishError: If the context lacks what the template needs, or the comments of `previous` do not pair up.
     """
+    written = hand_written(previous)
+    placed: set[str] = set()
+
+    def place(section_name: str) -> Markup:
+        placed.add(section_name)
+        return Markup(section(section_name, written.get(section_name, "")))
+
+    context = context | {"hand_written": place, "further": []}
+    body = _render(name, context)
+    if edited:
+        written |= foreign_sections(previous, unmarked(body), written)
+    if further := [section_name for section_name in written if section_name not in placed]:
+        body = _render(name, context | {"further": further})
+    return body
+
+
+def _render(name: str, context: dict[str, Any]) -> str:
     with explained():
         body = _environment(templates_dir()).get_template(name).render(context)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
