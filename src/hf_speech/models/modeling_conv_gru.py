@@ -176,8 +176,8 @@ class ConvGRUEncoder(ConvGRUPreTrainedModel):
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         states, _ = self.encode(mask_frames(input_features, lengths), lengths)
-        wanted = self.wants_hidden_states(output_hidden_states)
-        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None)
+        hidden_states = self.select_hidden_states(states, output_hidden_states)
+        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=hidden_states)
 
 
 class ConvGRUForCTC(ConvGRUPreTrainedModel):
@@ -260,7 +260,7 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
                 logits, states = logits[: len(input_features)], [state[: len(input_features)] for state in states]
         if phone_logits is not None:
             phone_logits = None if self.training else _blank_beyond(phone_logits, logit_lengths, 0)
-        hidden_states = tuple(states) if self.wants_hidden_states(output_hidden_states) else None
+        hidden_states = self.select_hidden_states(states, output_hidden_states)
         return RecognizerOutput(loss=loss, logits=logits, phone_logits=phone_logits, hidden_states=hidden_states)
 
     def _loss(self, logits: torch.Tensor, logit_lengths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -161,8 +161,8 @@ class SpeechLSTMEncoder(SpeechLSTMPreTrainedModel):
             the input of the first LSTM layer and the output of each.
         """
         states, _ = self.encode(*self.read_input(input_features, attention_mask))
-        wanted = self.wants_hidden_states(output_hidden_states)
-        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=tuple(states) if wanted else None)
+        hidden_states = self.select_hidden_states(states, output_hidden_states)
+        return BaseModelOutput(last_hidden_state=states[-1], hidden_states=hidden_states)
 
 
 class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
@@ -261,7 +261,7 @@ class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
             loss = self._loss(logits, labels)
             if share < 1:
                 loss = share * loss + (1 - share) * self._loss(logits, labels[partner])
-        hidden_states = tuple(states) if self.wants_hidden_states(output_hidden_states) else None
+        hidden_states = self.select_hidden_states(states, output_hidden_states)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=hidden_states)
 
 

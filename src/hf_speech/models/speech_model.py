@@ -1,10 +1,12 @@
-"""What the encoders and heads of both model families share as models of transformers."""
+"""The base class of the encoders and heads of both model families."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from transformers import PreTrainedModel
 
 
@@ -30,10 +32,13 @@ class SpeechPreTrainedModel(PreTrainedModel):
             self.config.auto_map = auto_map | {"AutoModel": f"{module}.{self.encoder_class}"}
         super().save_pretrained(save_directory, *arguments, **options)
 
-    def wants_hidden_states(self, output_hidden_states: bool | None) -> bool:
-        """Whether to return hidden states: as the argument says, or by default the configuration."""
-        default = bool(getattr(self.config, "output_hidden_states", False))
-        return default if output_hidden_states is None else bool(output_hidden_states)
+    def select_hidden_states(
+        self, states: Sequence[torch.Tensor], output_hidden_states: bool | None
+    ) -> tuple[torch.Tensor, ...] | None:
+        """The states if the argument, or by default the configuration, asks for them; None otherwise."""
+        if output_hidden_states is None:
+            output_hidden_states = getattr(self.config, "output_hidden_states", False)
+        return tuple(states) if output_hidden_states else None
 
 
 __all__ = ["SpeechPreTrainedModel"]
