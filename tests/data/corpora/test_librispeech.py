@@ -167,3 +167,16 @@ def test_mini_librispeech_is_another_resource(monkeypatch, name, resource):
     monkeypatch.setattr(librispeech, "fetch_archive", lambda title, folder, urls, **more: addresses.extend(urls))
     librispeech.fetch_subset(name)
     assert addresses == [f"https://www.openslr.org/resources/{resource}/{name}.tar.gz"]
+
+
+def test_speakers_of_the_training_subsets_are_kept_for_validation(root):
+    splits = load(root, validation_subsets=[], validation_speakers=["103"])
+    assert {row["speaker"] for row in splits["train"]} == {"19"}
+    assert {row["speaker"] for row in splits["validation"]} == {"103"}
+    splits = load(root, validation_speakers=["19"])
+    assert {row["speaker"] for row in splits["validation"]} == {"84", "19"}
+
+
+def test_a_validation_speaker_who_is_not_there_is_named(root):
+    with pytest.raises(CorpusError, match=r"no speaker '1O3'.*103"):
+        load(root, validation_speakers=["1O3"])

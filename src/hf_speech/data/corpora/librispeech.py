@@ -15,7 +15,7 @@ from typing import ClassVar
 from hf_speech.common.text import printable
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
-from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible, walk_files
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, visible, walk_files
 from hf_speech.data.corpora.lines import read_pairs
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
@@ -48,6 +48,7 @@ class LibriSpeech(ListedCorpus):
             train-other-500, or any other folder of this layout.
         validation_subsets: Subsets to validate on: dev-clean-2 (Mini LibriSpeech), dev-clean, dev-other.
         test_subsets: Subsets to test on: test-clean, test-other.
+        validation_speakers: Numbers of speakers of the training subsets who are kept for validation instead.
         max_duration: Seconds above which an utterance is a bad row; the longest of LibriSpeech lasts 35.2 s.
     """
 
@@ -60,6 +61,7 @@ class LibriSpeech(ListedCorpus):
     train_subsets: list[str] = field(default_factory=lambda: ["train-clean-100"])
     validation_subsets: list[str] = field(default_factory=lambda: ["dev-clean"])
     test_subsets: list[str] = field(default_factory=lambda: ["test-clean"])
+    validation_speakers: list[str] = field(default_factory=list)
     max_duration: float = 36.0
 
     def splits(self) -> dict[str, list[Utterance]]:
@@ -70,11 +72,23 @@ class LibriSpeech(ListedCorpus):
             raise CorpusError(f"The subset {twice[0]!r} of LibriSpeech is asked for twice: give it to one split, once.")
         folders = self._find(wanted)
         splits = {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
+        self._keep_for_validation(splits)
         for name in wanted:
             if stray := [path for path in walk_files(folders[name]) if not _is_of_the_layout(path)]:
                 example = printable(stray[0].name)
                 self.notes.append(f"{len(stray):,} stray files were left aside in {folders[name]}, such as {example}.")
         return splits
+
+    def _keep_for_validation(self, splits: dict[str, list[Utterance]]) -> None:
+        """Moves the recipe's validation speakers from the training split to the validation split."""
+        kept = {str(speaker) for speaker in self.validation_speakers}
+        there = sorted({utterance.speaker or "" for utterance in splits["train"]}, key=natural_key)
+        for speaker in sorted(kept.difference(there)):
+            raise CorpusError(
+                f"The training subsets of LibriSpeech have no speaker {speaker!r}: {nearest(speaker, there)}"
+            )
+        splits["validation"] += [utterance for utterance in splits["train"] if utterance.speaker in kept]
+        splits["train"] = [utterance for utterance in splits["train"] if utterance.speaker not in kept]
 
     def fetch(self) -> Path:
         """The subsets of the recipe, in the cache, each in a folder of its name."""
