@@ -15,7 +15,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-HISTORY = ("recipe.yaml", "inspection.json", "training.json", "curves.png", "language_model.arpa", "lexicon.txt")
+from hf_speech.common.fingerprint import LANGUAGE_MODELS
+
+HISTORY = ("recipe.yaml", "inspection.json", "training.json", "curves.png", *LANGUAGE_MODELS, "lexicon.txt")
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 MODELS = sorted(path for path in PRETRAINED.iterdir() if path.is_dir())
 CORPORA = {"fsdd": "free-spoken-digit-dataset", "an4": "an4"}
 
+SUFFIXES = {"", ".json", ".safetensors", ".py", ".yaml", ".png", ".csv", ".md", ".arpa", ".ngram", ".txt"}
+
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
 def test_evaluation_belongs_to_these_weights(folder: Path) -> None:
@@ -33,9 +35,19 @@ def test_evaluation_belongs_to_these_weights(folder: Path) -> None:
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
 def test_folder_holds_nothing_private_and_no_pickle(folder: Path) -> None:
     for path in folder.rglob("*"):
-        assert path.suffix in {"", ".json", ".safetensors", ".py", ".yaml", ".png", ".csv", ".md", ".arpa", ".txt"}, (
-            path
-        )
+        assert path.suffix in {
+            "",
+            ".json",
+            ".safetensors",
+            ".py",
+            ".yaml",
+            ".png",
+            ".csv",
+            ".md",
+            ".arpa",
+            ".ngram",
+            ".txt",
+        }, path
         if path.suffix in {".json", ".yaml", ".csv", ".md", ".txt"}:
             content = path.read_text(encoding="utf-8")
             assert "/home/" not in content
@@ -87,7 +99,6 @@ def test_figures_repeat(folder: Path, name: str, corpora_dir: Path) -> None:
     report = json.loads((folder / "evaluation" / f"{name}.json").read_text())
     beam = None
     if report.get("decoder") is not None:
-        pytest.importorskip("flashlight.lib.text.decoder", reason="needs flashlight-text")
         beam = BeamOptions.beside(folder / report["decoder"]["language_model"])
         assert beam.describe() == report["decoder"]
     words = ["--data_dir", str(corpora_dir / CORPORA[report["corpus"]])]

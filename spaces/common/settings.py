@@ -32,7 +32,7 @@ COMMON = Path(__file__).resolve().parent
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Pickles are never downloaded: loading one runs code.
-MODEL_FILES = ["*.json", "*.py", "*.safetensors", "*.txt", "language_model.arpa", "recipe.yaml", "README.md"]
+MODEL_FILES = ["*.json", "*.py", "*.safetensors", "*.txt", "language_model.*", "recipe.yaml", "README.md"]
 
 
 class SettingsError(ValueError):

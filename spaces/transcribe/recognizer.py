@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from hf_speech.decoding import Word
 from hf_speech.errors import HFSpeechError
-from hf_speech.inference.decoders import LANGUAGE_MODEL, BeamOptions, Decoder, beam_decoder
+from hf_speech.inference.decoders import BeamOptions, Decoder, beam_decoder, find_language_model
 from hf_speech.inference.recordings import Recording, fit_extractor
 from hf_speech.inference.transcription import transcribe_files
 from sound import SoundError, is_silent
@@ -122,11 +122,11 @@ class SpaceRecognizer:
         return Listener(self.model.stream(self.extractor, self.tokenizer), self.sampling_rate)
 
     def _open_language_model(self) -> Decoder | None:
-        arpa = self.find_file(LANGUAGE_MODEL)
-        if arpa is None:
+        language_model = find_language_model(self)
+        if language_model is None:
             return None
         try:
-            return beam_decoder(self, BeamOptions.beside(arpa))
+            return beam_decoder(self, BeamOptions.beside(language_model))
         except HFSpeechError as error:
             print(f"The language model cannot be used, and texts are decoded without it: {error}")
             return None

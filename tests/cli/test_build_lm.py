@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_speech.cli.app import main
-from hf_speech.decoding import ArpaModel
+from hf_speech.decoding import NgramModel
 
 
 def build(text: Path, output: Path, *words: str) -> int:
@@ -20,7 +20,7 @@ def build(text: Path, output: Path, *words: str) -> int:
 def test_text_is_read_in_its_encoding(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "text.txt").write_bytes("YES\r\nGRÜN YES\r\n".encode(encoding))
     assert build(tmp_path / "text.txt", tmp_path / "lm.arpa") == 0
-    assert ArpaModel.load(tmp_path / "lm.arpa").vocabulary == {"YES", "GRÜN"}
+    assert NgramModel.load(tmp_path / "lm.arpa").vocabulary == {"YES", "GRÜN"}
 
 
 @pytest.mark.parametrize("content", ["GRÜN\n".encode("cp1252"), "YES\n".encode("utf-16-le"), b"\xff\xfeY\0E"])
@@ -42,7 +42,7 @@ def test_a_folder_of_books_is_split_and_normalized(tmp_path: Path, capsys: pytes
     output = tmp_path / "lm.arpa"
     assert build(tmp_path / "books", output, "--normalizer", "english", "--spell_numbers") == 0
     assert "16 words in 7 sentences" in capsys.readouterr().out
-    model = ArpaModel.load(output)
+    model = NgramModel.load(output)
     words = "he said go we went mr five stayed and so did she a title home"
     assert " ".join(sorted(model.vocabulary)) == " ".join(sorted(words.split()))
     assert model.log_prob("home", ["go"]) > model.log_prob("home", ["we"])
@@ -52,7 +52,7 @@ def test_smaller_models_and_held_out_transcripts(tmp_path: Path, capsys: pytest.
     text, output = tmp_path / "text.txt", tmp_path / "lm.arpa"
     text.write_text("a b c d e f g h\n" + "a b\n" * 20)
     assert build(text, output, "--max_words", "3", "--min_counts", "1,2", "--entropy_threshold", "1e-9") == 0
-    assert ArpaModel.load(output).vocabulary == {"a", "b", "c"}
+    assert NgramModel.load(output).vocabulary == {"a", "b", "c"}
     (tmp_path / "test.txt").write_text("a b c d e f g h\n")
     assert build(text, tmp_path / "other.arpa", "--held_out", str(tmp_path / "test.txt")) == 2
     assert "such as 'a b c d e f g h': leave that text out" in capsys.readouterr().err
@@ -64,8 +64,8 @@ def test_smaller_models_and_held_out_transcripts(tmp_path: Path, capsys: pytest.
 def test_characters_of_a_language_without_spaces(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("今天好\n天天\n", encoding="utf-8")
     assert build(tmp_path / "text.txt", tmp_path / "lm.arpa", "--characters") == 0
-    assert ArpaModel.load(tmp_path / "lm.arpa").is_of_characters
-    assert ArpaModel.load(tmp_path / "lm.arpa").vocabulary == {"今", "天", "好"}
+    assert NgramModel.load(tmp_path / "lm.arpa").is_of_characters
+    assert NgramModel.load(tmp_path / "lm.arpa").vocabulary == {"今", "天", "好"}
 
 
 def test_orders_that_cannot_be_built_are_refused_by_the_name_of_the_option(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from hf_speech.decoding.estimation import build_arpa
-from hf_speech.decoding.ngram import ArpaModel
+from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import HFSpeechError
 
 TEXT = ["the cat sat on the mat", "the cat sat on the hat"]
 
 
 def test_perplexity_of_nothing(tmp_path):
-    model = ArpaModel.load(build_arpa(TEXT, 2, tmp_path / "model.arpa").path)
+    model = NgramModel.load(build_arpa(TEXT, 2, tmp_path / "model.arpa").path)
     with pytest.raises(HFSpeechError, match="no text"):
         model.perplexity([])
 
@@ -43,12 +46,12 @@ def test_files_of_other_programs(tmp_path):
     """Blanks in place of tabs, weights left out, no <unk>."""
     path = tmp_path / "other.arpa"
     path.write_text(HAND_WRITTEN)
-    model = ArpaModel.load(path)
+    model = NgramModel.load(path)
     assert model.score("to me") / math.log(10) == pytest.approx(-0.1 - 0.2 - 0.5)
     assert model.log_prob("me", ["<s>"]) / math.log(10) == pytest.approx(-0.5 - 0.4)
     assert model.log_prob("you", ["to"]) / math.log(10) == pytest.approx(-0.2 - 99)
-    assert ArpaModel.load(path, max_order=1).order == 2
-    assert ArpaModel.load(path, max_order=1).log_prob("me", ["to"]) / math.log(10) == pytest.approx(-0.2 - 0.4)
+    assert NgramModel.load(path, max_order=1).order == 2
+    assert NgramModel.load(path, max_order=1).log_prob("me", ["to"]) / math.log(10) == pytest.approx(-0.2 - 0.4)
 
 
 @pytest.mark.parametrize(
@@ -61,18 +64,90 @@ def test_files_of_other_programs(tmp_path):
         (HAND_WRITTEN.replace("\\end\\", ""), "not a whole ARPA file"),
         (HAND_WRITTEN.replace("-0.2 to me", "-0.2 me"), "line 14 is '-0.2 me'"),
         (HAND_WRITTEN.replace("-0.1 <s> to", "much <s> to"), "line 13 is 'much <s> to'"),
+        (HAND_WRITTEN.replace("-0.1 <s> to", "99 <s> to"), "line 13 is '99 <s> to'"),
+        (HAND_WRITTEN.replace("-0.1 <s> to", "nan <s> to"), "line 13 is 'nan <s> to'"),
+        (HAND_WRITTEN.replace("-0.2 to me", "-0.2 to you"), "line 14 is '-0.2 to you'"),
+        (HAND_WRITTEN.replace("-0.2 to me", "-0.1 <s> to"), "has a 2-gram twice"),
+        (HAND_WRITTEN.replace("2-grams:", "3-grams:"), "line 12 is"),
     ],
 )
 def test_broken_files(tmp_path, content, reason):
     path = tmp_path / "broken.arpa"
     path.write_text(content)
     with pytest.raises(HFSpeechError, match=reason):
-        ArpaModel.load(path)
+        NgramModel.load(path)
 
 
 def test_unreadable_files(tmp_path):
     with pytest.raises(HFSpeechError, match="No such file"):
-        ArpaModel.load(tmp_path / "missing.arpa")
+        NgramModel.load(tmp_path / "missing.arpa")
     Path(tmp_path, "binary.bin").write_bytes(b"mmap lm \xff\xfe")
     with pytest.raises(HFSpeechError, match="not an ARPA file in UTF-8"):
-        ArpaModel.load(tmp_path / "binary.bin")
+        NgramModel.load(tmp_path / "binary.bin")
+
+
+def test_an_ngram_file_is_the_same_model(tmp_path):
+    text = [*TEXT, "the mat sat", "größer als der hut"]
+    of_arpa = NgramModel.load(build_arpa(text, 4, tmp_path / "model.arpa").path)
+    binary = NgramModel.load(build_arpa(text, 4, tmp_path / "model.ngram").path)
+    assert (binary.order, binary.vocabulary) == (4, of_arpa.vocabulary)
+    for sentence in (*text, "der cat sat on", "nothing of it", ""):
+        assert binary.score(sentence) == of_arpa.score(sentence)
+    of_arpa.save(tmp_path / "saved.ngram")
+    assert (tmp_path / "saved.ngram").read_bytes() == (tmp_path / "model.ngram").read_bytes()
+    assert NgramModel.load(build_arpa(TEXT, 2, tmp_path / "c.ngram", unit="character").path).is_of_characters
+
+
+def test_histories_are_advanced_together(tmp_path):
+    """Each as if it were alone, also where only a shorter n-gram is known."""
+    model = NgramModel.load(build_arpa(TEXT, 3, tmp_path / "model.arpa").path)
+    contexts = [["<s>"], ["<s>", "the"], ["the", "cat"], ["hat", "hat"], ["what"], []]
+    histories = np.zeros(len(contexts), dtype=np.int64)
+    for row, context in enumerate(contexts):
+        for word in model.ids(context):
+            histories[row : row + 1], _ = model.advance(histories[row : row + 1], np.array([word]))
+    for word in ("cat", "sat", "</s>", "what"):
+        _, together = model.advance(histories, np.repeat(model.ids([word]), len(contexts)))
+        assert together == pytest.approx([model.log_prob(word, context) for context in contexts])
+
+
+def test_an_ngram_file_that_is_damaged_is_named(tmp_path):
+    path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
+    whole = path.read_bytes()
+    for content in (b"", whole[:200], whole[:-9], b"x" * 300):
+        path.write_bytes(content)
+        with pytest.raises(HFSpeechError, match=r"model\.ngram is damaged or something else"):
+            NgramModel.load(path)
+    with pytest.raises(HFSpeechError, match="No such file"):
+        NgramModel.load(tmp_path / "missing.ngram")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("keys", lambda keys: keys[::-1].copy()),
+        ("keys", lambda keys: keys + 10**6),
+        ("suffixes", lambda suffixes: suffixes + 1000),
+        ("suffixes", lambda suffixes: suffixes - 1),
+        ("backoffs", lambda backoffs: backoffs[:-1]),
+    ],
+)
+def test_arrays_that_point_outside_are_refused(tmp_path, name, change):
+    """A file from elsewhere must not send a search into an endless loop or out of an array."""
+    path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
+    with safe_open(path, framework="np") as file:
+        arrays, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(arrays | {name: change(arrays[name])}, path, metadata=about)
+    with pytest.raises(HFSpeechError, match="damaged or something else"):
+        NgramModel.load(path)
+
+
+def test_suffixes_of_a_stranger_end(tmp_path):
+    """A suffix that is no shorter would be followed forever."""
+    path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
+    with safe_open(path, framework="np") as file:
+        arrays, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    arrays["suffixes"] = np.arange(len(arrays["suffixes"]), dtype=np.int32)
+    save_file(arrays, path, metadata=about)
+    with pytest.raises(HFSpeechError, match="damaged or something else"):
+        NgramModel.load(path)

@@ -115,7 +115,6 @@ def test_equal_texts_are_given_once_and_empty_pieces_say_nothing():
 
 def test_a_search_of_the_pieces_is_one_of_the_whole():
     """With a lexicon, where a word must be complete before the next begins, and pauses that are certain."""
-    pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed")
     rng = np.random.default_rng(2)
     silence = say("|" + "." * 12, certainty=1 - 1e-6)
     parts = []

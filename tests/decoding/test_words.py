@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_speech.decoding.estimation import build_arpa
-from hf_speech.decoding.ngram import ArpaModel, characters
+from hf_speech.decoding.ngram import NgramModel, characters
 from hf_speech.decoding.words import choose_words, spell, spell_hot_words, spell_lexicon
 from hf_speech.errors import HFSpeechError
 
@@ -15,12 +15,12 @@ TOKENS = ("<pad>", "|", "a", "b")
 
 
 @pytest.fixture
-def words_model(tmp_path: Path) -> ArpaModel:
-    return ArpaModel.load(build_arpa(["a b", "ab ba"], 2, tmp_path / "words.arpa").path)
+def words_model(tmp_path: Path) -> NgramModel:
+    return NgramModel.load(build_arpa(["a b", "ab ba"], 2, tmp_path / "words.arpa").path)
 
 
-def test_words_come_from_the_lexicon_or_the_language_model(tmp_path: Path, words_model: ArpaModel) -> None:
-    of_characters = ArpaModel.load(build_arpa(map(characters, ["ab a"]), 2, tmp_path / "characters.arpa").path)
+def test_words_come_from_the_lexicon_or_the_language_model(tmp_path: Path, words_model: NgramModel) -> None:
+    of_characters = NgramModel.load(build_arpa(map(characters, ["ab a"]), 2, tmp_path / "characters.arpa").path)
     assert choose_words(None, None, TOKENS, "|") is None
     assert choose_words(None, of_characters, TOKENS, "|") is None
     assert choose_words(None, words_model, TOKENS, "|") == {"a", "b", "ab", "ba"}

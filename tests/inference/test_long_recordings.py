@@ -211,7 +211,6 @@ def test_formats(beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytes
 def test_language_model_through_the_command_line(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("flashlight.lib.text")
     (tmp_path / "text.txt").write_text("ab c\nc ab\nab ab c\nc c\n" * 5)
     soundfile.write(tmp_path / "clip.wav", make_beeps("ab c"), RATE)
     arpa = str(tmp_path / "lm.arpa")
@@ -230,7 +229,6 @@ def test_language_model_through_the_command_line(
 def test_a_language_model_of_the_training_text_is_tuned_and_evaluated(
     beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("flashlight.lib.text")
     arpa, report = tmp_path / "lm.arpa", tmp_path / "report.json"
     for words in (
         ["build-lm", str(beeps_run), "--order", "2", "--output", str(arpa)],

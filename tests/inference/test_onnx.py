@@ -307,7 +307,6 @@ def test_batches_hide_their_padding(exported_beeps: Path, make_beeps: Any) -> No
 def test_beam_search_hears_exported_models_too(
     exported_beeps: Path, beep_files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed")
     assert run("transcribe", str(exported_beeps), beep_files[0], "--nbest", "2", "--hot_words", "ABC") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2

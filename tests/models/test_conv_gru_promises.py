@@ -257,8 +257,6 @@ def test_sounds_that_say_nothing_give_text(frontend: str, direction: str) -> Non
 def test_sounds_that_say_nothing_through_the_command_line(
     beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    if words:
-        pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed")
     files = []
     for name, sound in {**SOUNDS, "less than a frame": babble(7)}.items():
         files.append(str(tmp_path / f"{name}.wav"))

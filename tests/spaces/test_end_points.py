@@ -74,8 +74,6 @@ def test_transcribe(transcriber: Any, transcripts: dict[str, dict[str, str]]) ->
 
 
 def test_the_language_model_is_switched_on(transcriber: Any, transcripts: dict[str, dict[str, str]]) -> None:
-    if "language model" not in transcripts[DIGITS.name]:
-        pytest.skip("beam search needs flashlight-text and a torchaudio that fits torch")
     assert transcriber.predict(api_name="/describe")["language_model"] is True
     for name, said in transcripts.items():
         answer = transcriber.predict(file(EXAMPLES / name), True, api_name="/transcribe")

@@ -75,7 +75,7 @@ def test_requirements_are_pinned_to_what_the_tests_run_with(folder: Path) -> Non
 
 def test_every_import_is_required_or_lies_in_the_folder(folder: Path) -> None:
     modules = {path.stem for path in folder.glob("*.py")} | {"hf_speech"}
-    known = {"pillow": "PIL", "flashlight-text": "flashlight", "PyYAML": "yaml"}
+    known = {"pillow": "PIL", "PyYAML": "yaml"}
     required = {known.get(name, name) for name in requirements(folder)}
     for path in folder.glob("*.py"):
         for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE):

@@ -23,7 +23,9 @@ def build_lm(
             "training transcripts."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", help="ARPA file to write.")] = Path("language_model.arpa"),
+    output: Annotated[
+        Path, typer.Option("--output", help="File to write: .arpa, or .ngram, which loads at once.")
+    ] = Path("language_model.arpa"),
     order: Annotated[int, typer.Option("--order", min=1, max=6, help="Length of the longest n-grams.")] = 4,
     normalizer: Annotated[
         Literal["none", "lower", "upper", "english"],
@@ -50,8 +52,9 @@ def build_lm(
 ) -> None:
     """Build an n-gram language model from text.
 
-    It is written in ARPA format, with modified Kneser-Ney smoothing. Given a run folder, the text is its training
-    transcripts as the model writes them, and further options are keys of its corpus: --data_dir DIR."""
+    Its smoothing is modified Kneser-Ney. An .ngram file is for hf_speech alone, an .arpa file for other programs, too.
+    Given a run folder, the text is its training transcripts as the model writes them, and further options are keys of
+    its corpus: --data_dir DIR."""
     from hf_speech.decoding import build_arpa
 
     sentences: Iterable[str]

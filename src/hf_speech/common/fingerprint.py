@@ -17,6 +17,8 @@ from typing import Any
 from hf_speech.common.digests import digest_bytes, digest_data, digest_file
 
 LANGUAGE_MODEL, LEXICON = "language_model.arpa", "lexicon.txt"
+LANGUAGE_MODELS = (LANGUAGE_MODEL, "language_model.ngram")
+"""The names of a language model in a model folder."""
 
 FILES = {
     "configuration": ("config.json",),
@@ -24,7 +26,7 @@ FILES = {
     "vocabulary": (
         *("vocab.json", "tokenizer_config.json", "tokenizer.json", "added_tokens.json", "special_tokens_map.json"),
     ),
-    "language_model": (LANGUAGE_MODEL,),
+    "language_model": LANGUAGE_MODELS,
     "lexicon": (LEXICON,),
 }
 """The files behind each key of a fingerprint; `weights` are all safetensors files, `code` is this package's."""
@@ -62,7 +64,7 @@ def fingerprint_of_answers(folder: str | Path, language_model: Path | None, phon
 
     Args:
         folder: The model's folder.
-        language_model: The ARPA file of the beam search, wherever it lies; None without one.
+        language_model: The file of the beam search, wherever it lies; None without one.
         phones: Whether the beam search weighed the model's phones, which takes its lexicon.
     """
     found = fingerprint(folder)
@@ -156,6 +158,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 __all__ = [
     "FILES",
     "LANGUAGE_MODEL",
+    "LANGUAGE_MODELS",
     "LEXICON",
     "code_fingerprint",
     "differences",

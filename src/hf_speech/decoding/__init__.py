@@ -10,17 +10,17 @@ from hf_speech.decoding.beam import BeamSearchDecoder
 from hf_speech.decoding.estimation import NgramSummary, build_arpa
 from hf_speech.decoding.greedy import best_path, collapse, greedy_decode
 from hf_speech.decoding.hypothesis import Hypothesis, TokenSpan, Word
-from hf_speech.decoding.ngram import ArpaModel, characters
+from hf_speech.decoding.ngram import NgramModel, characters
 from hf_speech.decoding.pauses import cut_at_pauses, join_pieces
 from hf_speech.decoding.phones import phone_scores
 from hf_speech.decoding.subtitles import Cue, make_cues, to_json, to_srt, to_vtt
 from hf_speech.decoding.tuning import Trial, Tuning, tune_decoder
 
 __all__ = [
-    "ArpaModel",
     "BeamSearchDecoder",
     "Cue",
     "Hypothesis",
+    "NgramModel",
     "NgramSummary",
     "TokenSpan",
     "Trial",

@@ -1,48 +1,36 @@
-"""Beam search over CTC log-probabilities with a language model and a lexicon, by flashlight-text.
+"""Beam search over CTC log-probabilities with a language model, a lexicon and hot words.
 
-The search is `torchaudio.models.decoder.ctc_decoder`, which runs flashlight's decoders (Kahn et al. 2022, ICML). It
-maximizes, in natural logarithms:
+It is the prefix search of Graves & Jaitly (2014, ICML; also Hannun et al., arXiv 1408.2873): a hypothesis is a text,
+and the probabilities of all of its alignments in the beam are added up. It maximizes, in natural logarithms:
 
     log P(text | sound) + lm_weight * log P(text) + word_score * words + hot_word_score * hot words
 
-and a rescorer may then add to the scores of the texts that were found.
+and a rescorer may then add to the scores of the texts that were found. Delimiters before, behind, or twice between
+words belong to the alignment, and not to the text.
 
-Four things are added to flashlight, each with a test:
+With a lexicon, a hypothesis is inside a word of the lexicon or behind one; inside a word it already gets the best
+score that a word with this beginning could get without its context (as in flashlight: Kahn et al. 2022, ICML). Hot
+words that are not in the lexicon are added to it, with the language model's probability of an unknown word.
 
-* Given the path of a language model, flashlight ties the ids of its words to the order of a hash table. That is
-  harmless with a lexicon; without one, tokens get the scores of other tokens. So the language model is opened here,
-  with its words in order.
-* With a lexicon, a word is complete only at a word delimiter, but utterances end without one: a last frame that is
-  certainly a delimiter is appended.
-* Without a lexicon there is no word score, and hypotheses that differ only in superfluous delimiters are kept apart:
-  their probabilities are added, and the hypotheses in the final beam are reordered with the word score.
-* Flashlight gives neither times nor confidences: they come from aligning each text to the log-probabilities.
-
-With a lexicon, each hot word earns its score in the beam as soon as it is complete; hot words that are not in the
-lexicon are added, with the language model's probability of an unknown word. Without a lexicon the score only reorders
-the final beam: a hot word must be in it to win.
+Each step handles the whole beam at once with NumPy, so neither a compiler nor a compiled package is needed. In a frame
+that is blank with a probability of 0.999 no text becomes longer (as in Jung et al., arXiv 2210.17017): most frames are.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from dataclasses import dataclass, fields, replace
 from numbers import Real
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hf_speech.common.text import same_form
 from hf_speech.decoding.alignment import align
-from hf_speech.decoding.flashlight import boost, import_library, load_kenlm
 from hf_speech.decoding.hypothesis import (
     BLANK,
-    FLOOR,
     WORD_DELIMITER,
     Hypothesis,
     LogProbs,
@@ -50,7 +38,8 @@ from hf_speech.decoding.hypothesis import (
     encode,
     make_hypothesis,
 )
-from hf_speech.decoding.ngram import UNKNOWN, ArpaModel
+from hf_speech.decoding.ngram import END, NgramModel
+from hf_speech.decoding.trie import Trie
 from hf_speech.decoding.words import PathLike, choose_words, spell_hot_words, spell_lexicon
 from hf_speech.errors import HFSpeechError
 
@@ -58,6 +47,11 @@ Rescorer = Callable[[Sequence[str]], Iterable[float]]
 """From texts to what to add to the score of each."""
 
 MAX_BEAM_SIZE = 100_000
+# Of the hypotheses that a frame can make longer, this many times the size of the beam are looked up in the language
+# model and the lexicon: the most probable by sound.
+_LOOKED_UP = 4
+_CERTAINLY_BLANK = math.log(0.999)
+_HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
 def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: float = 0.0, **scores: float) -> None:
@@ -84,12 +78,82 @@ def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: fl
         raise HFSpeechError(f"lm_weight is {lm_weight!r}: give a number that is not negative.")
 
 
+@dataclass
+class _Beam:
+    """Hypotheses, as arrays `(hypotheses,)`.
+
+    Attributes:
+        blank: Log-probability of the alignments that end in a blank.
+        token: Log-probability of those that end in the last token.
+        score: What the language model, the words and the hot words add.
+        last: The last token; the delimiter at the beginning.
+        node: The node of the begun word in the trie of words; 0 between words, -1 outside the trie.
+        context: The history of the language model.
+        hash: A hash of the text.
+        entry: The place of the last token in the history.
+    """
+
+    blank: np.ndarray
+    token: np.ndarray
+    score: np.ndarray
+    last: np.ndarray
+    node: np.ndarray
+    context: np.ndarray
+    hash: np.ndarray
+    entry: np.ndarray
+
+    @classmethod
+    def start(cls, context: int, delimiter: int) -> _Beam:
+        """The empty text alone."""
+        blank, token, score = np.array([[0.0], [-np.inf], [0.0]])
+        last, node, history, entry = np.array([[delimiter], [0], [context], [-1]])
+        return cls(blank, token, score, last, node, history, np.ones(1, dtype=np.uint64), entry)
+
+    def take(self, rows: np.ndarray) -> _Beam:
+        """Some of the hypotheses."""
+        return _Beam(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def join(self, other: _Beam) -> _Beam:
+        """These hypotheses and others behind them."""
+        names = (field.name for field in fields(self))
+        return _Beam(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+
+class _History:
+    """The tokens of all hypotheses that were ever in the beam, each with the place of the one before it."""
+
+    def __init__(self) -> None:
+        self._entries: list[np.ndarray] = []
+        self._count = 0
+
+    def add(self, before: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Add tokens; returns their places."""
+        self._entries.append(np.stack([before, tokens]))
+        self._count += len(tokens)
+        return np.arange(self._count - len(tokens), self._count)
+
+    def all_tokens(self, places: np.ndarray) -> list[tuple[int, ...]]:
+        """The tokens of the texts that end at some places; -1 is the empty text."""
+        before, tokens = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self._entries], axis=1).tolist()
+        texts = []
+        for place in places.tolist():
+            text = []
+            while place >= 0:
+                text.append(tokens[place])
+                place = before[place]
+            texts.append(tuple(reversed(text)))
+        return texts
+
+
 class BeamSearchDecoder:
     """Decodes with a language model, a lexicon and hot words, all of which are optional.
 
+    It takes the log-probabilities of any CTC model whose tokens are characters, such as transformers' Wav2Vec2 models.
+
     Args:
         tokens: The string of each token id of the acoustic model.
-        language_model: An ARPA file of order 2 or more, of words or of characters.
+        language_model: A file of order 2 or more, of words or of characters: ARPA, or what `hf-speech build-lm` writes
+            with the suffix .ngram, which loads at once.
         lexicon: The words that can be recognized: words, or a file with one on each line. None for those of a language
             model of words, and otherwise for any sequence of tokens.
         beam_size: Hypotheses kept at each frame.
@@ -103,12 +167,13 @@ class BeamSearchDecoder:
 
     Attributes:
         lexicon: The words that can be recognized, or None for any sequence of tokens.
+        hot_words: The words to prefer, as the model spells them.
         unspellable: Words left out of the lexicon because the acoustic model has no tokens for their characters. There
             is a warning if there are any.
 
     Raises:
-        HFSpeechError: If flashlight-text or torchaudio is missing, a setting is out of range, the language model cannot
-            be used, or a hot word or all of the lexicon cannot be spelled.
+        HFSpeechError: If a setting is out of range, the language model cannot be used, or a hot word or all of the
+            lexicon cannot be spelled.
     """
 
     def __init__(
@@ -137,31 +202,71 @@ class BeamSearchDecoder:
         if spaced:
             raise HFSpeechError(f"The token {spaced[0]!r} has white space in it: name it otherwise, such as '|'.")
         self._num_tokens = len(tokens)
-        # flashlight needs a delimiter even for a model without one, which then never emits it.
+        # A model without a delimiter has one here that no frame emits.
         self._tokens = [*tokens] if word_delimiter in tokens else [*tokens, word_delimiter]
         self._delimiter = self._tokens.index(word_delimiter)
         self._blank = blank
+        self._beam_size, self._beam_threshold = int(beam_size), beam_threshold
         self._word_score = word_score
-        self._hot_word_score = hot_word_score
         letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
-        self._hot_words = spell_hot_words(hot_words, letters)
+        hot = spell_hot_words(hot_words, letters)
+        self.hot_words = tuple(hot.values())
 
-        arpa = None if language_model is None else _check_language_model(language_model)
+        model = None if language_model is None else _load_language_model(language_model)
         self.lexicon: tuple[str, ...] | None = None
         self.unspellable: tuple[str, ...] = ()
-        words = choose_words(lexicon, arpa, tokens, word_delimiter)
+        words = choose_words(lexicon, model, tokens, word_delimiter)
+        spellings = dict(hot)
         if words is not None:
-            self._spellings, self.unspellable = spell_lexicon(words, letters)
-            known = {same_form(word) for word in self._spellings}
-            self._spellings |= {word: spelling for word, spelling in self._hot_words.items() if word not in known}
-            self.lexicon = tuple(sorted(self._spellings))
+            spellings, self.unspellable = spell_lexicon(words, letters)
+            known = {same_form(word) for word in spellings}
+            spellings |= {word: spelling for word, spelling in hot.items() if word not in known}
+            self.lexicon = tuple(sorted(spellings))
             if self.unspellable:
                 warnings.warn(
                     f"{len(self.unspellable)} of {len(words)} words of the lexicon, such as {self.unspellable[0]!r}, "
                     "have characters that are not among the model's tokens and cannot be recognized.",
                     stacklevel=2,
                 )
-        self._search = self._build_search(language_model, beam_size, beam_threshold, lm_weight)
+        self._model = model if lm_weight else None
+        self._lm_weight = lm_weight
+        if self._model is not None:
+            self._token_ids = self._model.ids(self._tokens)
+            self._end_id = self._model.ids([END])
+        self._index_words(spellings, hot, hot_word_score)
+
+    def _index_words(self, spellings: dict[str, str], hot: dict[str, str], hot_word_score: float) -> None:
+        """Make the trie of the words' spellings, and what is known of each of its nodes.
+
+        `_word_ids` has the id in the language model of the word that ends at a node, or -1; `_bonus` its score as a hot
+        word; `_ahead` the best score of a word with this beginning, of the unigrams and hot words alone.
+        """
+        words = sorted(spellings)
+        encoded = [self._encode(spellings[word]) for word in words]
+        lengths = np.array([len(each) for each in encoded], dtype=np.int64)
+        sequences = np.zeros((len(words), max(lengths, default=0)), dtype=np.int64)
+        sequences[np.arange(sequences.shape[1]) < lengths[:, None]] = [id for each in encoded for id in each]
+        self._trie, ends = (
+            Trie.of(sequences, lengths, len(self._tokens))
+            if words
+            else (Trie(np.zeros(0, dtype=np.int64), len(self._tokens)), np.zeros(0, dtype=np.int64))
+        )
+        scores = np.array([hot_word_score if same_form(word) in hot else 0.0 for word in words])
+        ids, unigrams = np.zeros(len(words), dtype=np.int64), np.zeros(len(words))
+        if self.lexicon is not None and self._model is not None:
+            ids = self._model.ids(words)
+            unigrams = self._lm_weight * self._model.advance(np.zeros(len(words), dtype=np.int64), ids)[1]
+        self._word_ids = np.full(len(self._trie), -1)
+        self._bonus = np.zeros(len(self._trie))
+        self._ahead = np.full(len(self._trie), -np.inf)
+        # Of words with the same spelling the most probable counts.
+        order = np.argsort(unigrams + scores, kind="stable")
+        self._word_ids[ends[order]], self._bonus[ends[order]] = ids[order], scores[order]
+        self._ahead[ends[order]] = (unigrams + scores)[order]
+        self._ahead = self._trie.highest_below(self._ahead)
+        self._ahead[0] = 0.0
+        if self.lexicon is None:
+            self._ahead[:] = 0.0
 
     def decode(
         self,
@@ -187,7 +292,7 @@ class BeamSearchDecoder:
             HFSpeechError: If these are not log-probabilities of the tokens.
         """
         log_probs = check_log_probs(log_probs, self._num_tokens)
-        scores = self._candidates(log_probs)
+        scores = self._search(log_probs)
         if rescorer is not None:
             added = rescorer([self._text(ids) for ids in scores])
             scores = {ids: score + float(more) for (ids, score), more in zip(scores.items(), added, strict=True)}
@@ -196,51 +301,117 @@ class BeamSearchDecoder:
 
     def candidates(self, log_probs: LogProbs) -> dict[str, float]:
         """Return the texts in the final beam with their scores, from which `decode` chooses."""
-        found = self._candidates(check_log_probs(log_probs, self._num_tokens))
+        found = self._search(check_log_probs(log_probs, self._num_tokens))
         return {self._text(ids): score for ids, score in found.items()}
 
-    def _candidates(self, log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
-        import torch  # imported late: other decoders run without PyTorch
+    def _search(self, log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
+        """The tokens of the texts in the final beam, without superfluous delimiters, and their scores."""
+        columns = np.full((len(log_probs), len(self._tokens)), -np.inf)
+        columns[:, : self._num_tokens] = log_probs
+        start = 0 if self._model is None else self._model.start()
+        beam = _Beam.start(start, self._delimiter)
+        history = _History()
+        for frame in columns:
+            beam = self._step(beam, frame, history)
+        return self._finish(beam, history)
 
+    def _step(self, beam: _Beam, frame: np.ndarray, history: _History) -> _Beam:
+        """The beam after one more frame."""
+        total = np.logaddexp(beam.blank, beam.token)
+        # A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
+        silent = beam.last == self._delimiter
+        blank = total + frame[self._blank]
+        token = np.where(silent, total, beam.token) + frame[beam.last]
+        shorter = replace(beam, blank=blank, token=token)
+        if frame[self._blank] > _CERTAINLY_BLANK:
+            return shorter
+
+        # All ways to make a hypothesis longer, of which the most probable by sound are looked at.
+        sound = total[:, None] + frame
+        sound[np.arange(len(total)), beam.last] = beam.blank + frame[beam.last]
+        sound[:, self._blank] = -np.inf
+        sound[silent, self._delimiter] = -np.inf
+        ranks = (sound + beam.score[:, None]).ravel()
+        limit = min(_LOOKED_UP * self._beam_size, ranks.size - 1)
+        chosen = np.argpartition(-ranks, limit)[: limit + 1] if limit + 1 < ranks.size else np.arange(ranks.size)
+        chosen = chosen[ranks[chosen] > -np.inf]
+        parents, tokens = np.divmod(chosen, sound.shape[1])
+        longer = self._extend(beam, parents, tokens, sound.ravel()[chosen])
+
+        # A longer text that is in the beam already: its alignments are added to it.
+        sorting = np.argsort(beam.hash)
+        places = np.minimum(np.searchsorted(beam.hash, longer.hash, sorter=sorting), len(sorting) - 1)
+        same = sorting[places]
+        double = beam.hash[same] == longer.hash
+        token[same[double]] = np.logaddexp(token[same[double]], longer.token[double])
+
+        both = shorter.join(longer.take(~double))
+        scores = np.logaddexp(both.blank, both.token) + both.score
+        kept = np.flatnonzero(scores >= scores.max() - self._beam_threshold)
+        if len(kept) > self._beam_size:
+            kept = kept[np.argpartition(-scores[kept], self._beam_size - 1)[: self._beam_size]]
+        kept.sort()
+        beam = both.take(kept)
+        new = np.flatnonzero(kept >= len(total))
+        beam.entry[new] = history.add(beam.entry[new], beam.last[new])
+        return beam
+
+    def _extend(self, beam: _Beam, parents: np.ndarray, tokens: np.ndarray, sound: np.ndarray) -> _Beam:
+        """Hypotheses with one more token, as far as the lexicon has them; their `entry` is that of the parent."""
+        longer = replace(beam.take(parents), blank=np.full(len(parents), -np.inf), token=sound, last=tokens)
+        longer.hash = (longer.hash + tokens.astype(np.uint64) + np.uint64(1)) * _HASH
+        longer.hash ^= longer.hash >> np.uint64(29)
+        ends = tokens == self._delimiter
+        nodes = np.where(longer.node < 0, -1, self._trie.find(longer.node, tokens))
+        if self.lexicon is not None:
+            allowed = np.where(ends, self._word_ids[longer.node] >= 0, nodes > 0)
+            longer, nodes, ends = longer.take(allowed), nodes[allowed], ends[allowed]
+        else:  # a text that is not (part of) a hot word
+            nodes[nodes == 0] = -1
+        self._complete(longer, np.flatnonzero(ends))
+        inside = np.flatnonzero(~ends)
+        longer.score[inside] += self._ahead[nodes[inside]] - self._ahead[longer.node[inside]]
+        if self._model is not None and self.lexicon is None:
+            # A delimiter counts when the next word begins: at the end, it does not belong to the text.
+            begun = (beam.last[parents] == self._delimiter) & (longer.entry >= 0) & ~ends
+            self._advance(longer, np.flatnonzero(begun), np.repeat(self._token_ids[self._delimiter], begun.sum()))
+            self._advance(longer, inside, self._token_ids[tokens[inside]])
+        longer.node = np.where(ends, 0, nodes)
+        return longer
+
+    def _complete(self, beam: _Beam, rows: np.ndarray) -> None:
+        """Add the scores of the words that end here to some hypotheses."""
+        nodes = beam.node[rows]
+        known = nodes >= 0
+        beam.score[rows] += self._word_score + np.where(known, self._bonus[nodes] - self._ahead[nodes], 0.0)
+        if self._model is not None and self.lexicon is not None:
+            self._advance(beam, rows, self._word_ids[nodes])
+
+    def _advance(self, beam: _Beam, rows: np.ndarray, words: np.ndarray) -> None:
+        """Let the language model read a word in some hypotheses."""
+        assert self._model is not None
+        beam.context[rows], log_probs = self._model.advance(beam.context[rows], words)
+        beam.score[rows] += self._lm_weight * log_probs
+
+    def _finish(self, beam: _Beam, history: _History) -> dict[tuple[int, ...], float]:
+        """The texts of the last beam: whole words only, if there are any."""
+        unfinished = beam.last != self._delimiter
+        if self.lexicon is not None:
+            whole = ~unfinished | (self._word_ids[beam.node] >= 0)
+            beam = beam.take(whole) if whole.any() else beam
+            unfinished = (beam.last != self._delimiter) & (self._word_ids[beam.node] >= 0)
+        self._complete(beam, np.flatnonzero(unfinished))
+        if self._model is not None:
+            self._advance(beam, np.arange(len(beam.node)), np.repeat(self._end_id, len(beam.node)))
         scores: dict[tuple[int, ...], float] = {}
-        for result in self._search(torch.from_numpy(self._emissions(log_probs))[None])[0]:
-            ids = self._ids(result)
-            scores[ids] = float(np.logaddexp(scores.get(ids, -math.inf), result.score))
-        if self.lexicon is None:
-            scores = {ids: score + self._bonus(ids) for ids, score in scores.items()}
+        totals = np.logaddexp(beam.blank, beam.token) + beam.score
+        for ids, score in zip(history.all_tokens(beam.entry), totals, strict=True):
+            ids = ids[:-1] if ids[-1:] == (self._delimiter,) else ids
+            scores[ids] = float(np.logaddexp(scores.get(ids, -math.inf), score))
         return scores
 
-    def _emissions(self, log_probs: np.ndarray) -> np.ndarray:
-        """Flashlight's input `(frames, tokens)`, with a column for a delimiter and a frame to end the last word."""
-        num_frames = len(log_probs)
-        extra = self.lexicon is not None
-        emissions = np.full((num_frames + extra, len(self._tokens)), FLOOR, dtype=np.float32)
-        emissions[:num_frames, : self._num_tokens] = log_probs
-        emissions[num_frames:, self._delimiter] = 0.0
-        return emissions
-
-    def _ids(self, result: Any) -> tuple[int, ...]:
-        """The tokens of a hypothesis, with one delimiter between words and none around them."""
-        if self.lexicon is not None:
-            return tuple(self._encode(" ".join(self._spellings[word] for word in result.words)))
-        words = self._split(result.tokens.tolist())
-        return tuple(token for word in words for token in (self._delimiter, *word))[1:]
-
-    def _split(self, ids: Iterable[int]) -> list[list[int]]:
-        groups = groupby(ids, key=lambda token: token == self._delimiter)
-        return [list(group) for is_delimiter, group in groups if not is_delimiter]
-
-    def _words(self, ids: Iterable[int]) -> list[str]:
-        return ["".join(self._tokens[token] for token in word) for word in self._split(ids)]
-
     def _text(self, ids: Iterable[int]) -> str:
-        return " ".join(self._words(ids))
-
-    def _bonus(self, ids: Iterable[int]) -> float:
-        """The score for the words of a text, where the search has no lexicon."""
-        words = self._words(ids)
-        num_hot = sum(same_form(word) in self._hot_words for word in words)
-        return len(words) * self._word_score + num_hot * self._hot_word_score
+        return "".join(" " if id == self._delimiter else self._tokens[id] for id in ids)
 
     def _with_times(
         self, log_probs: np.ndarray, ids: Sequence[int], score: float, seconds_per_frame: float
@@ -251,51 +422,10 @@ class BeamSearchDecoder:
     def _encode(self, text: str) -> list[int]:
         return encode(text, self._tokens, self._tokens[self._delimiter])
 
-    def _build_search(
-        self, language_model: PathLike | None, beam_size: int, beam_threshold: float, lm_weight: float
-    ) -> Any:
-        """Flashlight's decoder, as wrapped by torchaudio."""
-        library = import_library()
-        with tempfile.TemporaryDirectory() as folder:
-            # By this file, the n-th word of the language model is the n-th word or token here.
-            order = Path(folder, "order.txt")
-            order.write_text("\n".join(self._tokens if self.lexicon is None else [*self.lexicon, UNKNOWN]), "utf-8")
-            lexicon = None
-            if self.lexicon is not None:
-                lexicon = Path(folder, "lexicon.txt")
-                with lexicon.open("w", encoding="utf-8") as stream:
-                    for word in self.lexicon:
-                        ids = (*self._encode(self._spellings[word]), self._delimiter)
-                        stream.write(f"{word}\t{' '.join(self._tokens[token] for token in ids)}\n")
 
-            if language_model is None or not lm_weight:
-                model, weight = library.ZeroLM(), 1.0
-            else:
-                # KenLM gives logarithms to base 10.
-                model, weight = load_kenlm(library, language_model, order), lm_weight * math.log(10)
-            if self.lexicon is not None and self._hot_words:
-                hot = {index for index, word in enumerate(self.lexicon) if same_form(word) in self._hot_words}
-                model = boost(library, model, hot, self._hot_word_score / weight)
-            return library.ctc_decoder(
-                lexicon=None if lexicon is None else str(lexicon),
-                tokens=self._tokens,
-                lm=model,
-                lm_dict=str(order),
-                nbest=beam_size,
-                beam_size=beam_size,
-                beam_threshold=beam_threshold,
-                lm_weight=weight,
-                word_score=self._word_score,
-                log_add=True,
-                blank_token=self._tokens[self._blank],
-                sil_token=self._tokens[self._delimiter],
-                unk_word=UNKNOWN,
-            )
-
-
-def _check_language_model(path: PathLike) -> ArpaModel:
-    """The unigrams of a language model that the search can use."""
-    arpa = ArpaModel.load(path, max_order=1)
-    if arpa.order < 2:
+def _load_language_model(path: PathLike) -> NgramModel:
+    """A language model that the search can use."""
+    model = NgramModel.load(path)
+    if model.order < 2:
         raise HFSpeechError(f"{os.fspath(path)} is a language model of order 1: build one of order 2 or more.")
-    return arpa
+    return model

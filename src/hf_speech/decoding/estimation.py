@@ -1,4 +1,4 @@
-"""N-gram language models estimated from text and written as ARPA files.
+"""N-gram language models estimated from text and written to a file.
 
 Smoothing is interpolated modified Kneser-Ney (Chen & Goodman 1999, "An empirical study of smoothing techniques for
 language modeling", Computer Speech and Language 13, section 3): three discounts per order, where lower orders count the
@@ -19,13 +19,24 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from hf_speech.common.files import replacing
-from hf_speech.decoding.ngram import BEGIN, END, MAX_ORDER, NEVER, OF_CHARACTERS, UNKNOWN, characters
+from hf_speech.decoding.ngram import (
+    BEGIN,
+    BINARY_SUFFIX,
+    END,
+    MAX_ORDER,
+    NEVER,
+    OF_CHARACTERS,
+    UNKNOWN,
+    NgramModel,
+    characters,
+)
 from hf_speech.errors import HFSpeechError
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
@@ -38,7 +49,7 @@ class NgramSummary:
     """The result of `build_arpa`.
 
     Attributes:
-        path: The ARPA file.
+        path: The file.
         order: Words of the longest n-grams; less than was asked for if no sentence is that long.
         sentences: Number of sentences.
         words: Number of words in them.
@@ -93,12 +104,12 @@ def build_arpa(
     entropy_threshold: float = 0.0,
     held_out: Iterable[str] = (),
 ) -> NgramSummary:
-    """Estimate an n-gram model and write it as an ARPA file.
+    """Estimate an n-gram model and write it as an ARPA file, or as an `.ngram` file, which loads at once.
 
     Args:
         sentences: Sentences of words separated by whitespace; empty ones are skipped.
         order: Words of the longest n-grams, 1 to 6.
-        path: The file to write.
+        path: The file to write, with the suffix .ngram for the second form.
         unit: What n-grams consist of; see `characters`.
         max_words: Size of the vocabulary: the most frequent words. The others count as `<unk>`.
         min_counts: For each order from 1 on, the smallest count (of different contexts, below the highest order) of
@@ -128,9 +139,12 @@ def build_arpa(
     del words
     discounts, fallback_orders = _smooth(orders, names.index(BEGIN))
     _prune(orders, min_counts, entropy_threshold, names)
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines([f"{OF_CHARACTERS}\n\n"] if unit == "character" else [])
-        stream.writelines(_arpa_lines(orders, names))
+    lines = chain([f"{OF_CHARACTERS}\n\n"] if unit == "character" else [], _arpa_lines(orders, names))
+    if Path(path).suffix == BINARY_SUFFIX:
+        NgramModel.read(lines, os.fspath(path)).save(path)
+    else:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(lines)
     return NgramSummary(
         path=Path(path),
         order=len(orders),

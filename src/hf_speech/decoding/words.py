@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from hf_speech.common.reading import read_lines
 from hf_speech.common.text import plain_apostrophes, same_form
 from hf_speech.decoding.hypothesis import shorten
-from hf_speech.decoding.ngram import ArpaModel
+from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import HFSpeechError
 
 PathLike = str | os.PathLike[str]
@@ -67,13 +67,13 @@ def spell_hot_words(hot_words: Iterable[str], letters: Collection[str]) -> dict[
 
 
 def choose_words(
-    lexicon: PathLike | Iterable[str] | None, arpa: ArpaModel | None, tokens: Collection[str], word_delimiter: str
+    lexicon: PathLike | Iterable[str] | None, model: NgramModel | None, tokens: Collection[str], word_delimiter: str
 ) -> set[str] | None:
     """Return the words that can be recognized, or None if any sequence of tokens can.
 
     Args:
         lexicon: Words, or a file with one on each line; None for those of the language model.
-        arpa: The language model, if there is one.
+        model: The language model, if there is one.
         tokens: The acoustic model's tokens.
         word_delimiter: The token between words.
 
@@ -81,8 +81,8 @@ def choose_words(
         HFSpeechError: If the lexicon cannot be read, or does not fit the language model.
     """
     if lexicon is None:
-        is_of_words = arpa is not None and not _is_of_characters(arpa, tokens, word_delimiter)
-        return set(arpa.vocabulary) if arpa is not None and is_of_words else None
+        is_of_words = model is not None and not _is_of_characters(model, tokens, word_delimiter)
+        return set(model.vocabulary) if model is not None and is_of_words else None
     name = "The lexicon"
     if isinstance(lexicon, str | os.PathLike):
         name += f" {os.fspath(lexicon)}"
@@ -90,7 +90,7 @@ def choose_words(
     words = {word.strip() for word in lexicon} - {""}
     if not words:
         raise HFSpeechError(f"{name} has no words: give one word a line.")
-    if arpa is not None and arpa.vocabulary.isdisjoint(words):
+    if model is not None and model.vocabulary.isdisjoint(words):
         raise HFSpeechError(
             f"The language model has none of the words of {name[0].lower()}{name[1:]}, such as {min(words)!r}: a model "
             "of characters needs no lexicon, and a model of words is written as its lexicon is."
@@ -98,12 +98,12 @@ def choose_words(
     return words
 
 
-def _is_of_characters(arpa: ArpaModel, tokens: Collection[str], word_delimiter: str) -> bool:
+def _is_of_characters(model: NgramModel, tokens: Collection[str], word_delimiter: str) -> bool:
     """Whether a language model predicts characters: it says so, or it has the delimiter between words among them.
 
     That all of its words are tokens proves nothing: digits and spelled letters are words, too. But a model without a
     delimiter writes single words only, and a language model of its tokens can be of nothing but characters.
     """
-    if arpa.is_of_characters or word_delimiter in arpa.vocabulary:
+    if model.is_of_characters or word_delimiter in model.vocabulary:
         return True
-    return word_delimiter not in tokens and arpa.vocabulary.issubset(tokens)
+    return word_delimiter not in tokens and model.vocabulary.issubset(tokens)

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.common.files import write_json
+from hf_speech.common.fingerprint import LANGUAGE_MODEL, LANGUAGE_MODELS
 from hf_speech.decoding.beam import check_settings
 from hf_speech.errors import ModelError
 from hf_speech.inference.recognizer import Recognizer
-
-LANGUAGE_MODEL = "language_model.arpa"
-"""The name of the language model in a model folder."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class BeamOptions:
     """A beam search.
 
     Attributes:
-        language_model: An ARPA file, the words of which can be recognized; None for any sequence of characters.
+        language_model: A file of n-grams, the words of which can be recognized; None for any sequence of characters.
         lm_weight: Weight of the language model's log-probability.
         word_score: Added for each word.
         phone_weight: Weight of the log-probability of a text's phones, with which hypotheses are rescored if the
@@ -65,7 +63,7 @@ class BeamOptions:
         """Return the options that were tuned for a language model, if there are any, except for those that are given.
 
         Args:
-            language_model: The ARPA file, or None for a search without one.
+            language_model: The file, or None for a search without one.
             given: Options by name; those that are None are not given.
 
         Raises:
@@ -116,8 +114,10 @@ class BeamOptions:
 
 def find_language_model(recognizer: Recognizer) -> Path | None:
     """Return the language model in a model's folder or repository, or None; its weights are downloaded with it."""
-    found = [recognizer.find_file(name) for name in (LANGUAGE_MODEL, BeamOptions.file(Path(LANGUAGE_MODEL)).name)]
-    return found[0]
+    found = next(filter(None, map(recognizer.find_file, LANGUAGE_MODELS)), None)
+    if found is not None:
+        recognizer.find_file(BeamOptions.file(found).name)
+    return found
 
 
 __all__ = ["LANGUAGE_MODEL", "BeamOptions", "find_language_model"]

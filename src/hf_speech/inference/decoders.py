@@ -1,6 +1,6 @@
 """From a recognizer's log-probabilities to text, as `transcribe` and `evaluate` do it.
 
-Greedy decoding needs only the model. Beam search adds a language model (an ARPA file), hot words, and, for a recognizer
+Greedy decoding needs only the model. Beam search adds a language model of n-grams, hot words, and, for a recognizer
 that predicts phones, the pronunciations of the hypotheses; it is also the way to more than one hypothesis.
 """
 
@@ -45,7 +45,7 @@ def choose_decoder(
 
     Args:
         recognizer: A recognizer.
-        language_model: An ARPA file, or `auto` for the one in the model's folder.
+        language_model: A file of n-grams, or `auto` for the one in the model's folder.
         hot_words: Words to prefer, separated by commas.
         num_best: The number of hypotheses; more than one needs a beam search.
         given: Further `BeamOptions`; those that are None are not given.
@@ -107,7 +107,7 @@ def make_search(recognizer: Recognizer, options: BeamOptions) -> BeamSearchDecod
     """Return the beam search over a recognizer's tokens.
 
     Raises:
-        HFSpeechError: If flashlight-text is missing, or the language model or a hot word cannot be used.
+        HFSpeechError: If the language model or a hot word cannot be used.
     """
     tokens = recognizer.tokens
     return BeamSearchDecoder(

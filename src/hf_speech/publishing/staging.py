@@ -36,7 +36,7 @@ ALLOWED: dict[Kind, tuple[str, ...]] = {
     "model": (
         *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
         *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
-        *("model*.safetensors", "model.safetensors.index.json", "*.arpa", "*.decoder.json", "lexicon.txt"),
+        *("model*.safetensors", "model.safetensors.index.json", "*.arpa", "*.ngram", "*.decoder.json", "lexicon.txt"),
         *("recipe.yaml", "training.json", "inspection.json", "curves.png"),
         *("evaluation/*.json", "evaluation/*.csv", "evaluation/*.png", "NOTICE"),
     ),

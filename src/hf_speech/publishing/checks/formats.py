@@ -183,6 +183,7 @@ _TEXTS: dict[str, Callable[[str], None]] = {
 }
 _BINARIES: dict[str, Callable[[Path], None]] = {
     ".safetensors": _safetensors,
+    ".ngram": _safetensors,
     ".png": _framed("a PNG picture", b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
     ".jpg": _framed("a JPEG picture", b"\xff\xd8\xff", b"\xff\xd9"),
     ".gif": _framed("a GIF picture", b"GIF8", b";"),

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from hf_speech.decoding.ngram import ArpaModel
+from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import PublishError
 from hf_speech.inference import BeamOptions, LoadedModel, load_model
 from hf_speech.inference.decoders import load_lexicon
@@ -155,9 +155,9 @@ def _check_decoding(loaded: LoadedModel, run_dir: Path) -> None:
     Raises:
         HFSpeechError: Naming the file.
     """
-    for path in sorted(run_dir.glob("*.arpa")):
+    for path in sorted([*run_dir.glob("*.arpa"), *run_dir.glob("*.ngram")]):
         check_regular(path, path.name)
-        ArpaModel.load(path)
+        NgramModel.load(path)
         BeamOptions.beside(path)
     if loaded.tokenizer is not None:
         load_lexicon(loaded)
