@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import unicodedata
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import Wav2Vec2CTCTokenizer
 
 from hf_speech.decoding.beam import BeamSearchDecoder
 from hf_speech.decoding.estimation import build_arpa
@@ -353,3 +355,15 @@ def test_tokens_with_white_space_are_refused():
 def test_log_probs_of_another_model_are_refused(brute_force):
     with pytest.raises(HFSpeechError, match=r"\(frames, 4\)"):
         BeamSearchDecoder(brute_force.tokens).decode(brute_force.draw_log_probs(3, tokens=5), seconds_per_frame=0.04)
+
+
+def test_the_tokenizers_of_transformers(tmp_path, word_model):
+    """The blank and the delimiter are where the tokenizer has them."""
+    vocabulary = {"|": 0, "a": 1, "<unk>": 2, "b": 3, "<pad>": 4}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    tokenizer = Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"), bos_token=None, eos_token=None)
+    decoder = BeamSearchDecoder.for_tokenizer(tokenizer, language_model=word_model)
+    log_probs = np.log(np.full((6, 5), 0.001))
+    log_probs[range(6), [1, 3, 0, 3, 4, 3]] = np.log(0.996)
+    assert decoder.decode(log_probs, seconds_per_frame=0.02)[0].text == "ab bb"
+    assert decoder.lexicon == ("a", "ab", "bb")

@@ -24,6 +24,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -148,7 +149,8 @@ class _History:
 class BeamSearchDecoder:
     """Decodes with a language model, a lexicon and hot words, all of which are optional.
 
-    It takes the log-probabilities of any CTC model whose tokens are characters, such as transformers' Wav2Vec2 models.
+    It takes the log-probabilities of any CTC model whose tokens are characters; for the models of transformers, see
+    `for_tokenizer`.
 
     Args:
         tokens: The string of each token id of the acoustic model.
@@ -234,6 +236,18 @@ class BeamSearchDecoder:
             self._token_ids = self._model.ids(self._tokens)
             self._end_id = self._model.ids([END])
         self._index_words(spellings, hot, hot_word_score)
+
+    @classmethod
+    def for_tokenizer(cls, tokenizer: Any, **options: Any) -> BeamSearchDecoder:
+        """Make a decoder for the logits of any CTC model of transformers, such as Wav2Vec2, HuBERT or WavLM.
+
+        Args:
+            tokenizer: Its `Wav2Vec2CTCTokenizer`, or another one with a token for each character.
+            options: The arguments of `BeamSearchDecoder` but `tokens`, `blank` and `word_delimiter`.
+        """
+        tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+        delimiter = getattr(tokenizer, "word_delimiter_token", WORD_DELIMITER)
+        return cls(tokens, blank=tokenizer.pad_token_id, word_delimiter=delimiter, **options)
 
     def _index_words(self, spellings: dict[str, str], hot: dict[str, str], hot_word_score: float) -> None:
         """Make the trie of the words' spellings, and what is known of each of its nodes.
