@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hf_speech.common import files
-from hf_speech.common.files import FileError, replacing, write_json, write_text
+from hf_speech.common.files import FileError, replacing, replacing_all, write_json, write_text
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
@@ -50,6 +50,26 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(FileError, match="the disk is full: free some space"):
         write_text(tmp_path / "a.txt", "x")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_files_that_belong_together_are_written_all_or_not_at_all(tmp_path: Path, failing: int) -> None:
+    paths = [tmp_path / name for name in ("a.json", "b.csv", "c.png")]
+    write_text(paths[1], "old")
+
+    def write(fail: bool) -> None:
+        with replacing_all(*paths) as parts:
+            for number, part in enumerate(parts):
+                with replacing(part) as inner:  # As a library of ours does that is given a path.
+                    if fail and number == failing:
+                        raise OSError(28, "No space left on device")
+                    inner.write_text("new")
+
+    with pytest.raises(FileError, match=rf"{paths[failing].name}' cannot be written: the disk is full"):
+        write(fail=True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("b.csv", "old")]
+    write(fail=False)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {path.name: "new" for path in paths}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def run_cases(kind: str, first: int, count: int, folder: Path, wall_seconds: flo
     context = multiprocessing.get_context("spawn")
     while count > 0:
         connection, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(kind, first, count, folder, theirs), daemon=True)
+        process = context.Process(target=_work, args=(kind, first, count, folder, theirs))
         process.start()
         theirs.close()
         try:

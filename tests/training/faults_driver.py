@@ -2,7 +2,7 @@
 
     python faults_driver.py RECIPE RUN_DIR MOMENT [RANK] [--resume]
 
-Of several processes only the one with that rank is killed. Further moments are "in step NUMBER" and "never".
+Of several processes only the one with that rank is killed. A further moment is "never".
 """
 
 from __future__ import annotations
@@ -86,10 +86,7 @@ if __name__ == "__main__":
     words = [word for word in sys.argv[1:] if word != "--resume"]
     recipe, run_dir, moment, *rank = words
     if moment != "never" and (not rank or os.environ["RANK"] == rank[0]):
-        if moment in MOMENTS:
-            MOMENTS[moment]()
-        else:
-            die_at_call(SpeechTrainer, "training_step", int(moment.removeprefix("in step ")))
+        MOMENTS[moment]()
     # Together the processes have the recipe's batch.
     share = load_recipe(recipe).training.per_device_train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))
     options = ["--training.per_device_train_batch_size", str(share)]

@@ -8,6 +8,7 @@ comparison finds every kind of wrong resume is shown by sabotaging it.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.training.faults_driver import die_at_call
 from tests.training.launching import launch_two
 from transformers import TrainerCallback
 
@@ -101,21 +103,32 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 def test_forty_of_forty_kills_at_random_steps_are_resumed_exactly(
-    whole_run: Path, sensitive_recipe: Path, tmp_path: Path
+    sensitive_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each kill is in a process of its own; checkpoints are written in the middle of epochs, too."""
+    """Each kill is in a process of its own, a fork; checkpoints are written in the middle of epochs, too."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # A fork has none of the threads of its parent.
     words = ["--training.eval_steps", "3", "--training.save_total_limit", "3"]
-    recipe = sensitive_recipe.with_name("by-steps.yaml")
-    recipe.write_text(load_recipe(sensitive_recipe, words).to_yaml())
-    whole = train(load_recipe(recipe), tmp_path / "whole", splits=()).run_dir
+    recipe = load_recipe(sensitive_recipe, words)
+
+    def train_until(step: int) -> None:
+        die_at_call(SpeechTrainer, "training_step", step)
+        train(recipe, run, splits=())
+
+    whole = train(recipe, tmp_path / "whole", splits=()).run_dir
     steps = losses(whole)[-1][0]
     draw = random.Random(0)
     for number in range(40):
         run = tmp_path / f"run-{number}"
-        kill(recipe, run, f"in step {draw.randrange(4, steps + 1)}")
-        train(load_recipe(recipe), run, resume=True, splits=())
+        process = multiprocessing.get_context("fork").Process(target=train_until, args=(draw.randrange(4, steps + 1),))
+        process.start()
+        process.join(300)
+        assert process.exitcode == -signal.SIGKILL
+        train(recipe, run, resume=True, splits=())
         assert trained_alike(run, whole), f"kill {number}"
         shutil.rmtree(run)
+    torch.set_num_threads(threads)
 
 
 # Each spoils one thing of a resumed training.

@@ -27,14 +27,15 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this sys
 
 
 class SignalAt(TrainerCallback):
-    """Sends this process a signal in a step, or in the evaluation after it."""
+    """Sends this process a signal in a step, or in the evaluation after it, and counts how often it was called."""
 
     def __init__(self, step: int, number: int, moment: str = "on_step_begin") -> None:
-        self.step, self.number = step, number
+        self.step, self.number, self.calls = step, number, 0
         setattr(self, moment, self.send)
 
     def send(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == self.step:
+            self.calls += 1
             os.kill(os.getpid(), self.number)
 
 
@@ -47,8 +48,14 @@ def assert_same_training(run: Path, other: Path) -> None:
     assert list_checkpoints(run)[0].name == list_checkpoints(other)[0].name
     assert all(torch.equal(one[name], two[name]) for name in one)
     logs = [json.loads((folder / "training.json").read_text())["log"] for folder in (run, other)]
-    found, expected = ([entry["loss"] for entry in log if "loss" in entry] for log in logs)
-    assert found == expected
+    timed = ("runtime", "per_second", "preparation_time")
+    found, expected = (
+        [{key: value for key, value in entry.items() if not key.endswith(timed)} for entry in log if "step" in entry]
+        for log in logs
+    )
+    assert [entry for entry in found if "train_loss" not in entry] == [
+        entry for entry in expected if "train_loss" not in entry
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +89,27 @@ def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on_exactly(
     assert find_fault(newest) is None
     train(load_recipe(recipe_file), tmp_path / "run", resume=True, splits=())
     assert_same_training(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize(("step", "averaging"), [(5, "0"), (20, "0.9")])
+def test_a_signal_ends_an_evaluation_which_is_repeated_on_resume(
+    step: int, averaging: str, recipe_file: Path, tmp_path: Path
+) -> None:
+    """The best model and the patience of early stopping are those of a training without an interruption."""
+    words = ["--training.per_device_eval_batch_size", "1", "--training.weight_averaging", averaging]
+    words += ["--training.early_stopping_patience", "2"]
+    recipe = load_recipe(recipe_file, words)
+    whole = train(recipe, tmp_path / "whole", splits=()).run_dir
+    signaled = SignalAt(step, signal.SIGTERM, "on_prediction_step")
+    with pytest.raises(PreemptedError, match=f"Training stopped at step {step} of 20 because of SIGTERM"):
+        train(recipe, tmp_path / "run", callbacks=[signaled])
+    assert signaled.calls == 1
+    with pytest.raises(PreemptedError, match=f"Training stopped at step {step} of 20"):  # In the repetition, again.
+        train(recipe, tmp_path / "run", resume=True, callbacks=[SignalAt(step, signal.SIGTERM, "on_prediction_step")])
+    train(recipe, tmp_path / "run", resume=True, splits=())
+    assert_same_training(tmp_path / "run", whole)
+    best, expected = (load_file(folder / "model.safetensors") for folder in (tmp_path / "run", whole))
+    assert all(torch.equal(best[name], expected[name]) for name in expected)
 
 
 def test_a_signal_before_the_first_step_ends_the_program_and_resume_begins_anew(

@@ -80,6 +80,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~current_umask())
         os.replace(part, target)
         part = None
+    except FileError as error:
+        # The block may write the temporary file by `replacing`, too.
+        if part is None or not str(error).startswith(repr(str(part))) or error.__cause__ is None:
+            raise
+        raise file_error(path, error.__cause__) from error
     except (OSError, ValueError) as error:
         # The standard library raises ValueError for a null byte in a path; other ones are the block's own.
         if isinstance(error, ValueError) and "null" not in str(error):
@@ -88,6 +93,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if part is not None:
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_all(*paths: Path) -> Iterator[list[Path]]:
+    """Temporary paths as of `replacing`, for files that belong together: after an error, none of them is replaced.
+
+    Raises:
+        FileError: If the operating system refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(replacing(path)) for path in paths]
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -131,6 +147,7 @@ __all__ = [
     "describe_os_error",
     "file_error",
     "replacing",
+    "replacing_all",
     "write_bytes",
     "write_json",
     "write_text",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.common.files import write_text
+from hf_speech.common.files import replacing_all
 from hf_speech.common.plots import plot_confusion_matrix
 from hf_speech.common.tables import format_csv, format_text
 from hf_speech.common.text import spreadsheet_cell
@@ -104,17 +104,19 @@ class EvaluationReport:
         path = Path(destination)
         if path.suffix != ".json":
             path = path / f"{self.corpus}-{self.split}.json".replace("/", "_")
-        write_text(path, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        table = path.with_suffix(".csv")
-        columns = list(self.records[0])
-        rows = [[_csv_cell(record[column]) for column in columns] for record in self.records]
-        write_text(table, format_csv(columns, rows))
-        written = [path, table]
+        written = [path, path.with_suffix(".csv")]
         if self.confusion_matrix is not None:
             written.append(path.with_name(f"{path.stem}-confusions.png"))
-            names, matrix = self.confusion_matrix
-            title = f"{self.model} on {self.corpus}, {self.split} split"
-            plot_confusion_matrix(names, matrix, written[-1], title=title)
+        columns = list(self.records[0])
+        rows = [[_csv_cell(record[column]) for column in columns] for record in self.records]
+        content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with replacing_all(*written) as parts:
+            parts[0].write_bytes(content.encode())
+            parts[1].write_bytes(format_csv(columns, rows).encode())
+            if self.confusion_matrix is not None:
+                names, matrix = self.confusion_matrix
+                title = f"{self.model} on {self.corpus}, {self.split} split"
+                plot_confusion_matrix(names, matrix, parts[2], title=title)
         return written
 
 

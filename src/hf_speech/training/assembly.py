@@ -38,6 +38,7 @@ FEW_STEPS = 200
 def make_trainer(
     recipe: Recipe,
     parts: Parts,
+    collator: SpeechCollator,
     run_dir: Path,
     checkpoint: str | None,
     preemption: Preemption,
@@ -48,6 +49,7 @@ def make_trainer(
     Args:
         recipe: The resolved recipe.
         parts: What it was made into.
+        collator: Makes batches of utterances.
         run_dir: The run folder.
         checkpoint: The checkpoint that training continues from.
         preemption: Listens to signals.
@@ -75,7 +77,7 @@ def make_trainer(
         group_by_length=options.group_by_length,
         max_batch_seconds=options.max_batch_seconds,
         profile=Profile(options.dataloader_num_workers) if options.profile else None,
-        data_collator=SpeechCollator(parts.extractor, task.collate_targets),
+        data_collator=collator,
         train_dataset=parts.datasets["train"],
         eval_dataset=validation,
         processing_class=parts.extractor,

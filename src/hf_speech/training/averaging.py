@@ -42,13 +42,10 @@ class WeightAveraging(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Starts the average; a checkpoint holds the average, and next to it the weights to train on with.
-
-        Where nothing is left to train, the model keeps the average.
-        """
+        """Starts the average; a checkpoint holds the average, and next to it the weights to train on with."""
         self._average = _copy(model)
-        if self.checkpoint is not None and state.global_step < state.max_steps:
-            self._load(model, load_file(Path(self.checkpoint) / WEIGHTS_FILE))
+        if self.checkpoint is not None:
+            self._waiting = load_file(Path(self.checkpoint) / WEIGHTS_FILE)
 
     @torch.no_grad()
     def on_step_end(

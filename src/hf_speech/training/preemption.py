@@ -2,8 +2,9 @@
 
 Schedulers and providers of spot machines send SIGTERM or SIGUSR1 some seconds before they end a process. transformers'
 own just-in-time checkpoint answers SIGTERM alone, does not agree on a step with the other processes, evaluates and
-loads the best model before it ends, and ends with status 0. Here the processes agree after every step; when one of them
-has been signaled, all write a checkpoint of this step and end with status 75 (EX_TEMPFAIL in sysexits.h).
+loads the best model before it ends, and ends with status 0. Here the processes agree after every step and every batch of
+an evaluation; when one of them has been signaled, all write a checkpoint of this step and end with status 75
+(EX_TEMPFAIL in sysexits.h). An evaluation that was left is repeated when training resumes.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 _PR_SET_PDEATHSIG = 1
 
 
+class EvaluationLeft(Exception):
+    """Raised in all processes to leave an evaluation in which a signal arrived in one of them."""
+
+
 class Preemption(TrainerCallback):
-    """Asks for a checkpoint after the step in which a signal arrived in any process.
+    """Asks for a checkpoint after the step in which a signal arrived in any process, or leaves the evaluation.
 
     It must stand before callbacks that change the model for a checkpoint, and `stop_when_saved` after all that write
     into one.
@@ -78,14 +83,27 @@ class Preemption(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From here on, signals wait for the end of a step."""
+        """From here on, signals wait for the end of a step; an evaluation that a signal ended is repeated first."""
         self._training = True
+        saved = state.stateful_callbacks.get("TrainerControl", {})
+        args.eval_on_start = args.eval_on_start or bool(saved.get("args", {}).get("should_evaluate"))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Asks for a checkpoint, except where the end of the epoch, with its evaluation, is about to write one."""
         ends_epoch = args.save_strategy == SaveStrategy.EPOCH and float(state.epoch or 0).is_integer()
         if self.requested() and not ends_epoch:
             control.should_save = True
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leaves an evaluation.
+
+        Raises:
+            EvaluationLeft: When a signal has arrived.
+        """
+        if self._training and self.requested():
+            raise EvaluationLeft
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -95,7 +113,7 @@ class Preemption(TrainerCallback):
 
 
 class _StopWhenSaved(TrainerCallback):
-    """Ends the training when a checkpoint is complete; an evaluation in which the signal arrived has its checkpoint."""
+    """Ends the training when a checkpoint is complete."""
 
     def __init__(self, preemption: Preemption) -> None:
         self.preemption = preemption
@@ -115,4 +133,4 @@ class _StopWhenSaved(TrainerCallback):
             )
 
 
-__all__ = ["SIGNALS", "Preemption"]
+__all__ = ["SIGNALS", "EvaluationLeft", "Preemption"]

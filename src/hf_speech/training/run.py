@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from hf_speech.common.files import FileError, write_json
 from hf_speech.common.plots import plot_training_curves
+from hf_speech.data.dataset import SpeechCollator
 from hf_speech.data.reports import Finding
 from hf_speech.errors import TrainingError
 from hf_speech.evaluation import evaluate_model
@@ -107,7 +108,8 @@ def train(
 
         on_main_process(state, begin)
         stopwatch = Stopwatch(checkpoint)
-        trainer = make_trainer(recipe, parts, run_dir, checkpoint, preemption, (stopwatch, *callbacks))
+        collator = SpeechCollator(parts.extractor, recipe.task.collate_targets)
+        trainer = make_trainer(recipe, parts, collator, run_dir, checkpoint, preemption, (stopwatch, *callbacks))
         with _full_disk_explained(run_dir):
             trainer.train(resume_from_checkpoint=checkpoint)
             result = TrainingResult(run_dir, parts.model.num_parameters(), stopwatch.seconds)

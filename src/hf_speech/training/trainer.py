@@ -6,6 +6,7 @@
 - Augmentation and batches depend on the epoch, also when training resumes in the middle of one (`EpochBegin`).
 - All processes evaluate the same model, that of the first process.
 - The best checkpoint is loaded only if it is intact.
+- An evaluation in which a signal to stop arrives is left, and repeated when training resumes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
+from hf_speech.training.preemption import EvaluationLeft
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
 from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
@@ -133,6 +135,26 @@ class SpeechTrainer(SnapshotPushes):
                 buffer.copy_(broadcast(buffer))
         metrics: dict[str, float] = super().evaluate(*args, **kwargs)
         return metrics
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        """Evaluates while training; an evaluation that is left has a checkpoint, whose state says that it is due."""
+        due = self.args.eval_on_start and self.state.global_step > 0 and skip_scheduler
+        try:
+            metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler and not due)
+        except EvaluationLeft:
+            if not due:  # Otherwise it is the evaluation of the checkpoint that training resumed from.
+                self._save_checkpoint(self.model, trial)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)  # Ends the training.
+            raise
+        if due and self._determine_best_metric(metrics, trial):
+            checkpoint = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            self.state.best_model_checkpoint = str(checkpoint)
+        return metrics
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Trains for an epoch, unless the evaluation with which a resumed training began has ended it."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)
 
     def _load_best_model(self) -> None:
         """Loads the best checkpoint, if it is as it was written.
