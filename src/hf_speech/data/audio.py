@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from hf_speech.common.text import printable
+from hf_speech.common.text import one_line
 from hf_speech.data.headers import BadAudio, check_header, describe_unknown
 from hf_speech.data.mixing import Mixer
 from hf_speech.data.streams import SteadyStream
@@ -176,11 +176,11 @@ def source_name(source: AudioSource) -> str:
     """What an error calls a source: its path, or what it is."""
     if isinstance(source, Mapping):
         if source.get("path"):
-            return printable(str(source["path"]))
+            return one_line(str(source["path"]))
         return "the array" if _is_decoded(source) else f"a sound of {len(source.get('bytes') or b'')} bytes"
     if isinstance(source, bytes | bytearray | memoryview):
         return f"a sound of {len(source)} bytes"
-    return printable(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
+    return one_line(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
 
 
 def _is_decoded(source: AudioSource) -> bool:

@@ -15,8 +15,8 @@ import librosa
 import numpy as np
 import soundfile
 from datasets import Dataset
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import stretch_window
 from hf_speech.data.cache import build_once, cache_dir, digest
@@ -55,7 +55,7 @@ def multiply(
     folder = cache_dir() / "copies" / digest(sources, FORMAT_VERSION, sampling_rate, grid)
     with build_once(folder) as part:
         if part is not None:
-            for index, source in enumerate(tqdm(sources, desc="Making copies", unit="utterance")):
+            for index, source in enumerate(progress_bar(sources, desc="Making copies", unit="utterance")):
                 samples = read_audio(source, sampling_rate) if first_pass is None else first_pass.read(source)
                 _write_copies(samples, sampling_rate, grid, part, index)
     indices, audio, durations = [], [], []

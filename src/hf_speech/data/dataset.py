@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.cache import digest
@@ -150,7 +150,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             description: What the progress bar says.
         """
         if sum(self._own_durations) * self.sampling_rate * 4 <= KEEP_DECODED_BYTES:
-            indices = tqdm(range(len(self)), desc=description, unit="utterance", leave=False, delay=0.5)
+            indices = progress_bar(range(len(self)), desc=description, unit="utterance", leave=False, delay=0.5)
             self._decoded = [self._waveform(index) for index in indices]
         self._first_pass = None  # Nothing more is taken from it, and workers must not carry it along.
 

@@ -19,9 +19,8 @@ from collections.abc import Iterator
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
-
 from hf_speech.common.digests import digest_file
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.cache import build_once
 from hf_speech.errors import CorpusError
 
@@ -182,7 +181,9 @@ def _write(response: http.client.HTTPResponse, part: Path, offset: int) -> None:
     length = response.headers.get("Content-Length")
     total = offset + int(length) if length else None
     with part.open("ab" if offset else "wb") as file:
-        progress = tqdm(desc=part.stem, initial=offset, total=total, unit="B", unit_scale=True, unit_divisor=1024)
+        progress = progress_bar(
+            desc=part.stem, initial=offset, total=total, unit="B", unit_scale=True, unit_divisor=1024
+        )
         with progress:
             while block := response.read(_CHUNK_BYTES):
                 file.write(block)

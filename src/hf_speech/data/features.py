@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.cache import build_once, cache_dir, digest
 
 # Part of the digest: to be raised whenever the same settings give other features.
@@ -48,7 +48,7 @@ class CachedFeatures:
         folder = cache_dir() / "features" / digest(audio, FORMAT_VERSION, extractor.to_dict(), *settings)
         with build_once(folder) as part:
             if part is not None:
-                progress = tqdm(waveforms(), desc=description, total=len(audio), unit="utterance", leave=False)
+                progress = progress_bar(waveforms(), desc=description, total=len(audio), unit="utterance", leave=False)
                 _write(progress, extractor, part)
         self._valid, frames = np.load(folder / LENGTHS_FILE).T
         self._ends = np.cumsum(frames)

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import AudioSource, read_blocks, source_name
 from hf_speech.data.corpora.base import Corpus, target_column
 from hf_speech.data.first_pass import FirstPass
@@ -70,7 +70,7 @@ def inspect_split(
 
     with ThreadPoolExecutor(_THREADS) as pool:
         decoded = pool.map(look, range(len(rows)))
-        progress = tqdm(decoded, desc=description, total=len(rows), unit="utterance", delay=0.5, leave=False)
+        progress = progress_bar(decoded, desc=description, total=len(rows), unit="utterance", delay=0.5, leave=False)
         for index, sound in enumerate(progress):
             report.durations.append(sound.duration)
             report.digests.append(sound.digest)

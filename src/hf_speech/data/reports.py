@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_speech.common.text import one_line
+
 MAX_EXAMPLES = 3
 
 
@@ -20,7 +22,7 @@ class Finding:
         """Count one more; keep it as an example while there are few."""
         self.count += 1
         if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(example)
+            self.examples.append(one_line(example))
 
 
 @dataclass

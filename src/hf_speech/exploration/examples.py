@@ -20,8 +20,8 @@ import numpy as np
 import soundfile
 import torch
 from datasets import Dataset
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import read_audio
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.dataset import SpeechDataset
@@ -256,7 +256,7 @@ def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFe
     What is compared shares axes and loudness: if one version is too loud for 16 bits, all of them are turned down.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tqdm(
+    with progress_bar(
         total=sum(len(example.versions) for example in examples), desc="Drawing examples", unit="picture", leave=False
     ) as progress:
         for number, example in enumerate(examples, start=1):

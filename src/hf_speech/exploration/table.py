@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
-from tqdm.auto import tqdm
 
 from hf_speech.common.files import write_text
+from hf_speech.common.progress import progress_bar
 from hf_speech.common.tables import format_csv
 from hf_speech.common.text import spreadsheet_cell
 from hf_speech.data.audio import AudioSource, audio_info, source_name
@@ -191,7 +191,7 @@ def read_table(corpus: DatasetDict, report: InspectionReport, task: Task, option
         targets = task.target_texts(rows)
         groups = task.target_groups(rows)
         audio = rows.select_columns("audio")
-        progress = tqdm(
+        progress = progress_bar(
             zip(targets, rows["speaker"], found.durations, strict=True),
             desc=f"Listing {split}",
             total=len(rows),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.errors import ModelError
 from hf_speech.inference.recognizer import Recognizer
 from hf_speech.inference.recordings import Recording
@@ -59,7 +59,9 @@ def log_probabilities(
     samples = np.zeros(0, dtype=np.float32)
     pieces: list[np.ndarray] = []
     first = known = 0
-    with tqdm(total=round(sound.seconds), unit="s", disable=not progress, leave=False) as bar:
+    with progress_bar(
+        total=round(sound.seconds), unit="s", desc="Recognizing", disable=not progress, leave=False
+    ) as bar:
         while True:
             while len(samples) < (chunk + 1) * ratio and (block := next(blocks, None)) is not None:
                 samples = np.concatenate((samples, block)) if len(samples) else block

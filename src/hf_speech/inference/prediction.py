@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import AudioSource, read_audio, source_name
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
 from hf_speech.inference.opening import open_model
@@ -76,7 +76,7 @@ def predict(
     """
     total = len(sources) if isinstance(sources, Sized) else None
     numbered = enumerate(sources)
-    with tqdm(total=total, unit="utterance", desc="Evaluating", disable=not progress, leave=False) as bar:
+    with progress_bar(total=total, unit="utterance", desc="Evaluating", disable=not progress, leave=False) as bar:
         while window := list(itertools.islice(numbered, WINDOW * batch_size)):
             results: dict[int, Prediction] = {}
             utterances = []

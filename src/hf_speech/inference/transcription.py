@@ -14,8 +14,8 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.common.text import one_line, same_form
 from hf_speech.data.audio import AudioSource, source_name
 from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
@@ -165,7 +165,7 @@ def _decode_long(
         blank=recognizer.blank,
         delimiter=recognizer.tokens.index(recognizer.word_delimiter),
     )
-    bar = tqdm(pieces, desc="Decoding", unit="piece", disable=not progress, leave=False)
+    bar = progress_bar(pieces, desc="Decoding", unit="piece", disable=not progress, leave=False)
     found = [decode(log_probs[first:last], frame, num_best) for first, last in bar]
     return join_pieces(found, [first for first, _ in pieces], seconds_per_frame=frame, num_best=num_best)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.decoding import Tuning, tune_decoder
 from hf_speech.errors import CorpusError
 from hf_speech.inference.beam_options import BeamOptions
@@ -50,7 +50,7 @@ def tune_beam(
     ]
     phone_weights = PHONE_WEIGHTS if lexicon is not None else (0.0,)
     chosen: dict[tuple[float, float], float] = {}  # the best phone weight for each pair of the others
-    bar = tqdm(desc="Tuning", unit="pair of weights", disable=not progress, leave=False)
+    bar = progress_bar(desc="Tuning", unit="pair of weights", disable=not progress, leave=False)
 
     def measure(lm_weight: float, word_score: float) -> float:
         search = make_search(loaded, dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score))

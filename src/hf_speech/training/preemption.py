@@ -2,8 +2,8 @@
 
 Schedulers and providers of spot machines send SIGTERM or SIGUSR1 some seconds before they end a process. transformers'
 own just-in-time checkpoint answers SIGTERM alone, does not agree on a step with the other processes, evaluates and
-loads the best model before it ends, and ends with status 0. Here the processes agree after every step and every batch of
-an evaluation; when one of them has been signaled, all write a checkpoint of this step and end with status 75
+loads the best model before it ends, and ends with status 0. Here the processes agree after every step and every batch
+of an evaluation; when one of them has been signaled, all write a checkpoint of this step and end with status 75
 (EX_TEMPFAIL in sysexits.h). An evaluation that was left is repeated when training resumes.
 """
 

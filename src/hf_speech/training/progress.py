@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -12,10 +11,8 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.progress import SECONDS_BETWEEN_LINES, draws_bars
 from hf_speech.tasks import metric_named
-
-# Seconds between two lines about steps where there is no bar.
-SECONDS_BETWEEN_LINES = 60.0
 
 
 class ProgressReporter(ProgressCallback):
@@ -23,13 +20,13 @@ class ProgressReporter(ProgressCallback):
 
     Args:
         metric: The metric of the line, without "eval_".
-        live: Whether to draw bars; by default, whether the error stream is a terminal.
+        live: Whether to draw bars; by default, in a terminal or a notebook.
     """
 
     def __init__(self, metric: str, live: bool | None = None) -> None:
         super().__init__()
         self.metric = metric
-        self.live = sys.stderr.isatty() if live is None else live
+        self.live = draws_bars() if live is None else live
         self._training_loss = float("nan")
         self._last_line = 0.0
         self.prediction_bar: Any = None

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from tqdm.auto import tqdm
 
 from hf_speech.common.digests import digest_data
+from hf_speech.common.progress import progress_bar
 from hf_speech.common.ranges import Range, Seed
 from hf_speech.common.text import printable
 from hf_speech.data.audio import AudioSource, audio_info
@@ -252,7 +252,7 @@ class ListedCorpus(Corpus):
     def _measure(self, utterances: list[Utterance]) -> None:
         """Fill in the durations that are not known yet, from the headers."""
         unknown = [utterance for utterance in utterances if utterance.duration is None]
-        for utterance in tqdm(unknown, desc=f"{self.name}: headers", unit="file", delay=1, leave=False):
+        for utterance in progress_bar(unknown, desc=f"{self.name}: headers", unit="file", delay=1, leave=False):
             utterance.duration = duration_of(utterance.audio)
 
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value, load_from_disk
 from datasets.exceptions import DatasetsError
-from tqdm.auto import tqdm
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.common.ranges import Share
 from hf_speech.common.text import same_form
 from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLIT_NAMES, SPLITS, OwnCorpus, duration_of
@@ -210,7 +210,9 @@ class Hub(OwnCorpus):
         assert self.max_rows is not None
         rows = []
         drawn = stream.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER).take(self.max_rows)
-        for row in tqdm(drawn, desc=f"Fetching {self.repo or self.data_dir}", total=self.max_rows, unit="utterance"):
+        for row in progress_bar(
+            drawn, desc=f"Fetching {self.repo or self.data_dir}", total=self.max_rows, unit="utterance"
+        ):
             rows.append(row | {self.audio_column: fetch_sound(row[self.audio_column])})
         return Dataset.from_list(rows, features=Features(stream.features | {self.audio_column: AUDIO_FEATURE}))
 
@@ -218,7 +220,8 @@ class Hub(OwnCorpus):
         """Make the table of one split."""
         audio = part.audio
         durations = [
-            duration_of(row["audio"]) for row in tqdm(audio, desc="hub: headers", unit="file", delay=1, leave=False)
+            duration_of(row["audio"])
+            for row in progress_bar(audio, desc="hub: headers", unit="file", delay=1, leave=False)
         ]
         if self.text_column is None:
             ids = [None if target is None else class_names.index(target) for target in part.targets]

@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import numpy as np
 import soundfile
-from tqdm.auto import tqdm
 
 from hf_speech.common.digests import digest_data
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora.base import duration_of
@@ -104,7 +104,7 @@ def cut(stretches: Sequence[Stretch]) -> list[Path]:
             by_recording: dict[Path, list[int]] = defaultdict(list)
             for index, stretch in enumerate(stretches):
                 by_recording[stretch.recording].append(index)
-            for recording, indices in tqdm(by_recording.items(), desc="Cutting recordings", unit="recording"):
+            for recording, indices in progress_bar(by_recording.items(), desc="Cutting recordings", unit="recording"):
                 targets = {part / names[index]: stretches[index] for index in indices}
                 _cut_recording(recording, targets)
     files = [folder / name for name in names]

@@ -23,9 +23,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import soundfile
-from tqdm.auto import tqdm
 
 from hf_speech.common.digests import digest_data
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
@@ -151,7 +151,7 @@ class Synthetic(ListedCorpus):
             pace = round(speaker.pace * rng.uniform(1 - _PACE_VARIATION, 1 + _PACE_VARIATION))
             pitch = speaker.pitch + int(rng.integers(-_PITCH_VARIATION, _PITCH_VARIATION, endpoint=True))
             jobs.append((text, speaker.voice, pitch, pace))
-        progress = tqdm(synthesize(jobs), desc="Synthesizing speech", total=len(jobs), unit="utterance")
+        progress = progress_bar(synthesize(jobs), desc="Synthesizing speech", total=len(jobs), unit="utterance")
         rows: list[dict[str, Any]] = []
         for (split, text, speaker), (samples, rate) in zip(plan, progress, strict=True):
             if not samples.any():

@@ -1,0 +1,49 @@
+"""Progress of long work: a bar in a terminal or a notebook, a line a minute in a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm.auto import tqdm
+from tqdm.autonotebook import tqdm as chosen_by_tqdm
+from tqdm.std import tqdm as terminal_bar
+
+SECONDS_BETWEEN_LINES = 60.0
+
+
+def draws_bars() -> bool:
+    """Whether progress is drawn as a bar: what is redrawn would fill a log."""
+    return sys.stderr.isatty() or chosen_by_tqdm is not terminal_bar
+
+
+def progress_bar(*arguments: Any, **options: Any) -> Any:
+    """A bar of tqdm, or an object that is used like one and writes lines.
+
+    Args:
+        *arguments: As for `tqdm.tqdm`.
+        **options: As for `tqdm.tqdm`.
+    """
+    return tqdm(*arguments, **options) if draws_bars() else _Lines(*arguments, **options)
+
+
+class _Lines(terminal_bar):  # type: ignore[type-arg]
+    """A bar that writes what it counts as lines."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        times = dict.fromkeys(("delay", "mininterval", "maxinterval"), SECONDS_BETWEEN_LINES)
+        form = "{desc}: {n_fmt} of {total_fmt} after {elapsed}, {remaining} left"
+        super().__init__(*arguments, **options | times | {"miniters": 1, "leave": False, "bar_format": form})
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Writes a line."""
+        self.fp.write(f"{self}\n")
+        return True
+
+    def close(self) -> None:
+        """Ends without another line."""
+        self.sp = None
+        super().close()
+
+
+__all__ = ["SECONDS_BETWEEN_LINES", "draws_bars", "progress_bar"]

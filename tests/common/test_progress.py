@@ -1,0 +1,46 @@
+"""Progress in a log: no bar, which would be drawn hundreds of times, but a line now and then."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from hf_speech.common import progress
+from hf_speech.common.progress import progress_bar
+
+
+def run(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, seconds: float = 60.0) -> str:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", seconds)
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert list(progress_bar(range(1000), desc="Counting", unit="thing")) == list(range(1000))
+    with progress_bar(total=None, desc="Fetching", unit="B", unit_scale=True) as bar:
+        bar.update(2_000_000)
+        bar.update()
+    with progress_bar(total=3, disable=True) as bar:
+        bar.update(3)
+    return stream.getvalue()
+
+
+def test_short_work_writes_nothing_into_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(io.StringIO(), monkeypatch) == ""
+
+
+def test_long_work_writes_lines_into_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = run(io.StringIO(), monkeypatch, 0.0)
+    assert "\r" not in written
+    assert "\x1b" not in written
+    assert "█" not in written
+    lines = written.splitlines()
+    assert any(line.startswith("Counting: 900 of 1000 after 00:00, ") for line in lines)
+    assert any(line.startswith("Fetching: 2.00M of ? after 00:00, ") for line in lines)
+    assert all(line.endswith(" left") for line in lines)
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert "\rCounting: 100%|" in run(Terminal(), monkeypatch)
