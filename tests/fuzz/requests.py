@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import atexit
 import base64
+import contextlib
 import http.client
+import io
 import json
 import os
 import re
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import psutil
+import soundfile
 
 from hf_speech.demo import spaces_dir, start_space
 
@@ -77,6 +82,9 @@ class Requests:
         for started in self.running.values():
             started.stop()
 
+    def _host(self, space: str) -> str:
+        return self.running[space].url.removeprefix("http://")
+
     def resident(self, space: str) -> int:
         """Bytes that a Space has in memory."""
         return int(psutil.Process(self.running[space].process.pid).memory_info().rss)
@@ -92,21 +100,28 @@ class Requests:
         process = psutil.Process(self.running[space].process.pid)
         before = sum(process.cpu_times()[:2])
         try:
-            rng.choice((self._call, self._call, self._call, self._listen, self._form, self._broken_off, self._path))(
-                space, rng
-            )
+            self.send(space, rng)
         finally:
             spent = sum(process.cpu_times()[:2]) - before
             assert spent < CPU_SECONDS, f"{spent:.1f} s of the processor"
             grown = self.resident(space) - self.memory.get(space, 1 << 60)
             assert grown < MAX_GROWTH, f"memory has grown by {grown >> 20} MiB"
 
+    def send(self, space: str, rng: Random) -> None:
+        """Send a request and check the answer, without measuring.
+
+        Raises:
+            Refused: If it is refused as it should be.
+            AssertionError: If it is answered otherwise.
+        """
+        kinds = (self._call, self._call, self._call, self._visit, self._listen, self._form, self._broken_off)
+        rng.choice((*kinds, self._leave, self._path))(space, rng)
+
     def ask(
         self, space: str, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
     ) -> tuple[int, bytes]:
         """The status and the content of an answer."""
-        host = self.running[space].url.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=WALL_SECONDS)
+        connection = http.client.HTTPConnection(self._host(space), timeout=WALL_SECONDS)
         try:
             connection.putrequest(method, re.sub(r"[^!-~]", "", path) or "/", skip_accept_encoding=True)
             connection.putheader("Content-Type", kind)
@@ -140,8 +155,7 @@ class Requests:
         raise Refused(sentence)
 
     def _last_event(self, space: str, session: str) -> dict[str, Any]:
-        host = self.running[space].url.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=WALL_SECONDS)
+        connection = http.client.HTTPConnection(self._host(space), timeout=WALL_SECONDS)
         try:
             connection.request("GET", f"/gradio_api/queue/data?session_hash={session}")
             for line in connection.getresponse():
@@ -194,26 +208,62 @@ class Requests:
             for _ in range(rng.randrange(60))
         ]
         content = rng.randbytes(rng.choice((0, 10, 5000, 50_000)))
-        parts = [
-            f'--e\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
-            + content
-            + b"\r\n"
-            for name in names
-        ]
         kind = rng.choice(("multipart/form-data; boundary=e",) * 4 + ("multipart/form-data", "text/plain", ""))
+        path = rng.choice(self._upload(space, names, content, kind))
+        self._show(space, path, f"f{rng.randrange(1 << 40)}")
+
+    def _visit(self, space: str, rng: Random) -> None:
+        """Somebody who opens the page, uploads a sound, and reads the answer."""
+        session = f"v{rng.randrange(1 << 40)}"
+        self.ask(space, "GET", "/")
+        content = io.BytesIO()
+        samples = np.random.default_rng(rng.randrange(1 << 32)).normal(0, 0.1, rng.randrange(4000, 16_000))
+        soundfile.write(content, samples, 8000, format="WAV")
+        (path,) = self._upload(space, ["a.wav"], content.getvalue())
+        assert self._show(space, path, session)
+
+    def _leave(self, space: str, rng: Random) -> None:
+        """Somebody who closes the page, or the connection, before the answer has come."""
+        session = f"g{rng.randrange(1 << 40)}"
+        number = next(item["id"] for item in self.functions[space] if item["api_name"] == "describe")
+        with self._heartbeat(space, session):
+            body = {"data": [], "fn_index": number, "session_hash": session}
+            for _ in range(rng.randrange(3)):
+                self.ask(space, "POST", "/gradio_api/queue/join", json.dumps(body).encode())
+        raise Refused("The page was closed.")
+
+    @contextlib.contextmanager
+    def _heartbeat(self, space: str, session: str) -> Iterator[None]:
+        """The connection by which a Space knows that a page is open."""
+        connection = http.client.HTTPConnection(self._host(space), timeout=WALL_SECONDS)
+        try:
+            connection.request("GET", f"/gradio_api/heartbeat/{session}")
+            yield
+        finally:
+            connection.close()
+
+    def _upload(
+        self, space: str, names: list[str], content: bytes, kind: str = "multipart/form-data; boundary=e"
+    ) -> list[str]:
+        """The paths of uploaded files."""
+        head = '--e\r\nContent-Disposition: form-data; name="files"; filename="{}"\r\n\r\n'
+        parts = [head.format(name).encode() + content + b"\r\n" for name in names]
         status, answer = self.ask(space, "POST", "/gradio_api/upload", b"".join(parts) + b"--e--\r\n", kind)
         if status != 200:
             raise Refused(f"Status {status}.")
-        path = rng.choice(json.loads(answer))
+        return list(json.loads(answer))
+
+    def _show(self, space: str, path: str, session: str) -> Any:
+        """What the page shows of an upload."""
         function = next(item for item in self.functions[space] if item["api_name"] == "show")
-        session = f"f{rng.randrange(1 << 40)}"
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         data = self.call(space, {"data": [file, False], "fn_index": function["id"], "session_hash": session})
         if data[0] and "error" in data[0]:
             raise Refused(data[0]["error"])
+        return data[0]
 
     def _broken_off(self, space: str, rng: Random) -> None:
-        host, port = self.running[space].url.removeprefix("http://").split(":")
+        host, port = self._host(space).split(":")
         head = "POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=e\r\n"
         part = '--e\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
         request = f"{head}Content-Length: 900000\r\n\r\n{part}".encode() + rng.randbytes(rng.randrange(20_000))

@@ -27,7 +27,7 @@ def progress_bar(*arguments: Any, **options: Any) -> Any:
     return tqdm(*arguments, **options) if draws_bars() else _Lines(*arguments, **options)
 
 
-class _Lines(terminal_bar):  # type: ignore[type-arg]
+class _Lines(terminal_bar):
     """A bar that writes what it counts as lines."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
