@@ -221,7 +221,9 @@ class Gate:
             return "The fn_index is not the number of a function that may be called."
         if not isinstance(content.get("data", []), list):
             return "The data is not a list."
-        for name, value in content.items():  # A float that is not finite would end in status 500.
-            if name not in ("data", "event_data") and not isinstance(value, str | int | None):
+        # A float that is not finite, or an integer that is not one of 64 bits, would end in status 500.
+        for name, value in content.items():
+            odd = not isinstance(value, str | int | None) or (isinstance(value, int) and abs(value) >= 1 << 63)
+            if name not in ("data", "event_data") and odd:
                 return f"The {name[:40]} is neither a word nor a whole number."
         return None

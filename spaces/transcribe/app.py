@@ -19,7 +19,7 @@ import page
 from calls import APOLOGY, Page, for_page, for_programs
 from recognizer import Listener
 from sound import SoundError
-from transcriber import MAX_FILES, WRITERS, Transcriber
+from transcriber import MAX_FILES, WRITERS, Transcriber, piece_number
 
 HERE = Path(__file__).resolve().parent
 
@@ -95,8 +95,7 @@ def _live_tab(transcriber: Transcriber) -> None:
         except Exception:
             traceback.print_exc()
             message = APOLOGY
-        number = piece.get("piece") if isinstance(piece, dict) else None
-        return {"piece": number if type(number) is int else None, "error": message}, None
+        return {"piece": piece_number(piece), "error": message}, None
 
     gr.Markdown(
         f"Press Record and speak, for up to {page.readable(transcriber.settings.max_seconds)}: the text appears "

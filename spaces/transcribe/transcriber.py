@@ -179,6 +179,12 @@ class Transcriber:
         return self.uploads.read(sound, self.recognizer.sampling_rate, self.settings)
 
 
+def piece_number(event: object) -> int | None:
+    """The number of a piece, which the answer repeats; None if it has none that an answer can have."""
+    number = event.get("piece") if isinstance(event, dict) else None
+    return number if type(number) is int and 0 <= number < 1 << 31 else None
+
+
 class _Piece:
     """A piece of a live recording, checked.
 
@@ -201,9 +207,9 @@ class _Piece:
         """
         if not isinstance(event, dict):
             raise SoundError("This is not a piece of a recording.")
-        number, last, text = event.get("piece"), event.get("last"), event.get("samples")
+        number, last, text = piece_number(event), event.get("last"), event.get("samples")
         rate = check_rate(event.get("rate"))
-        if type(number) is not int or not 0 <= number < 1 << 31 or type(last) is not bool or not isinstance(text, str):
+        if number is None or type(last) is not bool or not isinstance(text, str):
             raise SoundError(
                 "This is not a piece of a recording: it has a number, a rate, samples, and says if it is last."
             )

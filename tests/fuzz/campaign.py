@@ -40,6 +40,7 @@ WARM_UP = 20
 KINDS = {
     "audio": "fuzz.audio:Audio",
     "folders": "fuzz.folders:Folders",
+    "names": "fuzz.names:Names",
     "options": "fuzz.options:Options",
     "requests": "fuzz.requests:Requests",
     "tables": "fuzz.tables:Tables",

@@ -153,7 +153,7 @@ def test_calls_are_passed_on_whole(gate: Any, body: bytes) -> None:
         (call(data=[], session_hash="a/b"), 422),
         (call(data=[], session_hash="x" * 65), 422),
         (call(data=[], session_hash=7), 422),
-        *((call(data=[], trigger_id=value), 422) for value in (float("nan"), float("inf"), 1e308, [], {})),
+        *((call(data=[], trigger_id=value), 422) for value in (float("nan"), float("inf"), 1e308, [], {}, 1 << 63)),
         (call(data=[], event_id=float("nan")), 422),
         (call(data=["x" * 3_000_000]), 413),
     ],

@@ -81,3 +81,11 @@ def test_what_is_no_piece_is_refused_in_a_sentence(transcriber: Any, event: Any)
 def test_formats_are_those_that_are_written(transcriber: Any, format: Any) -> None:
     with pytest.raises(ValueError, match="choose txt, srt, vtt, json"):
         transcriber.subtitles("anything", format)
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 31, 10**30, 0.0, True, None, "0", [0]])
+def test_an_answer_repeats_no_number_that_is_not_one_of_a_piece(module: ModuleType, number: Any) -> None:
+    """JSON of the answer has integers of 64 bits at most."""
+    assert module.piece_number({"piece": number}) is None
+    assert module.piece_number([number]) is None
+    assert module.piece_number({"piece": 7}) == 7

@@ -144,7 +144,7 @@ class SpeechTrainer(SnapshotPushes):
         except EvaluationLeft:
             if not due:  # Otherwise it is the evaluation of the checkpoint that training resumed from.
                 self._save_checkpoint(self.model, trial)
-            self.control = self.callback_handler.on_save(self.args, self.state, self.control)  # Ends the training.
+            self.callback_handler.on_save(self.args, self.state, self.control)  # Ends the training.
             raise
         if due and self._determine_best_metric(metrics, trial):
             checkpoint = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
