@@ -49,6 +49,33 @@ def test_every_utterance_is_in_the_matrix(classes: int, tmp_path: Path, drawn: l
     assert axes.get_ylabel() == "Reference class"
 
 
+def test_of_many_classes_those_with_most_errors_are_drawn(tmp_path: Path, drawn: list[Figure]):
+    counts = np.diag(np.full(2000, 3))
+    counts[7, 1999] = 2
+    plot_confusion_matrix([f"class {i}" for i in range(2000)], counts, tmp_path / "matrix.png")
+    names = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
+    assert len(names) == plots.MAX_CLASSES
+    assert {"class 7", "class 1999"} <= set(names)
+    assert "The 60 of 2,000 classes with the most errors" in "".join(texts(drawn[0])).replace("\n", " ")
+    assert (drawn[0].get_size_inches() < 30).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("$x$", r"\$x\$"),
+        ("$\\bad{$", r"\$\bad{\$"),
+        ("a\rb\nc", r"a\u000db c"),
+        ("x" * 5000, "x" * 39 + "…"),
+        ("$", r"\$"),
+    ],
+)
+def test_any_class_name_is_drawn(name: str, shown: str, tmp_path: Path, drawn: list[Figure]):
+    plot_confusion_matrix([name, "b"], np.eye(2, dtype=int), tmp_path / "matrix.png", title=f"model on {name}")
+    assert drawn[0].axes[0].get_yticklabels()[0].get_text() == shown
+    assert (drawn[0].get_size_inches() < 30).all()
+
+
 @pytest.mark.parametrize(("classes", "letters"), [(3, 3), (10, 12), (10, 4), (40, 9)])
 def test_labels_do_not_overlap(classes: int, letters: int, tmp_path: Path, drawn: list[Figure]):
     names = [chr(97 + i % 26) * letters for i in range(classes)]

@@ -21,12 +21,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hf_speech.common.files import replacing
 from hf_speech.common.fonts import any_script
+from hf_speech.common.text import one_line
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 INK, FAINT, PAPER = "#1F2937", "#6B7280", "#FFFFFF"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#F2F7FB", "#8FC1E3", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#FDF1E7", "#F2B07E", VERMILLION])
 DPI = 150
+# More classes, or longer names, would make pictures of hundreds of megapixels.
+MAX_CLASSES, MAX_NAME, MAX_TITLE = 60, 40, 200
 
 # What Trainer logs of an evaluation besides loss and metrics.
 BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
@@ -37,15 +40,24 @@ def plot_confusion_matrix(
 ) -> None:
     """Draws what was predicted as what: utterances, and their share of the row, that is of the reference.
 
+    Of more than `MAX_CLASSES` classes, those with the most errors are drawn; long names are cut.
+
     Args:
         names: Names of the classes.
         counts: Utterances `(classes, classes)`, a row for each reference, a column for each prediction.
         path: The PNG file to write.
         title: What was measured on what.
     """
-    size = len(names)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    subtitle = f"{counts.sum():,} utterances. Blue: right, orange: wrong."
+    if len(names) > MAX_CLASSES:
+        errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+        worst = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])
+        subtitle += f" The {MAX_CLASSES} of {len(names):,} classes with the most errors."
+        names, counts, shares = [names[index] for index in worst], counts[worst][:, worst], shares[worst][:, worst]
+    names = [plain_label(name, MAX_NAME) for name in names]
+    size = len(names)
     # Few classes have room for both numbers in a cell.
     roomy = size <= 12
     cell = 0.56 if roomy else 0.36 if size <= 24 else 0.28
@@ -79,7 +91,7 @@ def plot_confusion_matrix(
     axes.set_xlabel("Predicted class", labelpad=8)
     axes.set_ylabel("Reference class", labelpad=8)
     numbers = "utterances, % of the row" if roomy else "utterances"
-    headline(axes, side, title, f"{counts.sum():,} utterances. Blue: right, orange: wrong. Cells: {numbers}")
+    headline(axes, side, title, f"{subtitle} Cells: {numbers}")
     save_figure(figure, path)
 
 
@@ -202,6 +214,13 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share in (0, 1) or 0.005 < share < 0.995 else f"{share:.1%}"
 
 
+def plain_label(name: str, most: int) -> str:
+    """A name as matplotlib shall draw it: in one line, not too long, and a dollar sign is no mathematics."""
+    name = one_line(name)
+    short = name if len(name) <= most else f"{name[: most - 1]}…"
+    return short.replace("$", r"\$")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, in the style of the package."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
@@ -213,7 +232,7 @@ def headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
     """A bold title over a gray line, both flush with axes that are `width` inches wide."""
     gray = textwrap.fill(subtitle, max(20, round(width * 13.5)))
     above = 12 * (gray.count("\n") + 1) + 12 if subtitle else 10
-    bold = textwrap.fill(title, max(20, round(width * 10)), break_long_words=False)
+    bold = textwrap.fill(plain_label(title, MAX_TITLE), max(20, round(width * 10)), break_long_words=False)
     axes.set_title(bold, loc="left", color=INK, fontsize=11, fontweight="bold", pad=above)
     axes.annotate(
         gray, (0, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points", color=FAINT, fontsize=9

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from hf_speech.common.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, save_figure
+from hf_speech.common.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, plain_label, save_figure
 from hf_speech.exploration.table import Entry, Table
 
 WIDTH = 5.6
@@ -25,6 +25,7 @@ SPLIT_COLORS = {"train": BLUE, "validation": VERMILLION, "test": "#56B4E9"}
 SPLIT_LINES = {"train": "-", "validation": "--", "test": "-."}
 MAX_BARS = 50
 MAX_WORDS = 20
+MAX_LABEL = 28
 
 
 def plot_labels(table: Table, path: str | Path) -> None:
@@ -77,7 +78,9 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
         top, WIDTH - 1, "Characters", f"{characters.total():,} characters (no spaces), {distinct:,} different{hidden}."
     )
     _stacked_columns(top, {split: [characters[name, split] for name in names] for split in table.splits})
-    top.set_xticks(range(len(names)), [_plain(name) for name in names], fontsize=9 if len(names) <= 32 else 7)
+    top.set_xticks(
+        range(len(names)), [plain_label(name, MAX_LABEL) for name in names], fontsize=9 if len(names) <= 32 else 7
+    )
     top.set_xlabel("Character")
     top.set_ylabel("Occurrences")
     top.legend(frameon=False, labelcolor=INK, fontsize=9)
@@ -197,7 +200,7 @@ def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequenc
             color=INK,
             fontsize=8.5,
         )
-    axes.set_yticks(range(len(names)), [_plain(name) for name in names])
+    axes.set_yticks(range(len(names)), [plain_label(name, MAX_LABEL) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, max([*left, 1]) * 1.12)  # room for the numbers
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -278,12 +281,6 @@ def _edges(values: np.ndarray, most: int = 50) -> np.ndarray:
 def _range_in_words(seconds: np.ndarray) -> str:
     low, high = (f"{value:.2f}" for value in (seconds.min(), seconds.max()))
     return f"{low} to {high} s, median {np.median(seconds):.2f} s" if low != high else f"all of {low} s"
-
-
-def _plain(name: str, most: int = 28) -> str:
-    """A name as matplotlib shall draw it: not too long, and a dollar sign is a dollar sign, not mathematics."""
-    short = name if len(name) <= most else f"{name[: most - 1]}…"
-    return short.replace("$", r"\$")
 
 
 TARGET_CHARTS: dict[str, Callable[[Table, str | Path], None]] = {
