@@ -2,7 +2,8 @@
 
     python faults_driver.py RECIPE RUN_DIR MOMENT [RANK] [--resume]
 
-Of several processes only the one with that rank is killed. A further moment is "never".
+Of several processes only the one with that rank is killed. Further moments are "never" and "slow
+evaluations", in which nothing is killed, and each batch of an evaluation takes six seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,18 @@ def die_halfway(file_name: str, count: int) -> None:
         transformers.modeling_utils.safe_save_file = safetensors_save
 
 
+def evaluate_slowly(run_dir: Path) -> None:
+    """Makes evaluations slow, and leaves a file in the run folder when one has begun."""
+    predict = SpeechTrainer.prediction_step
+
+    def slow(self: Any, *args: Any, **kwargs: Any) -> Any:
+        (run_dir / "evaluating").touch()
+        time.sleep(6)
+        return predict(self, *args, **kwargs)
+
+    SpeechTrainer.prediction_step = slow
+
+
 MOMENTS = {
     "in a step": lambda: die_at_call(SpeechTrainer, "training_step", 13),
     "writing the weights of a checkpoint": lambda: die_halfway("model.safetensors", 3),
@@ -85,7 +99,9 @@ MOMENTS = {
 if __name__ == "__main__":
     words = [word for word in sys.argv[1:] if word != "--resume"]
     recipe, run_dir, moment, *rank = words
-    if moment != "never" and (not rank or os.environ["RANK"] == rank[0]):
+    if moment == "slow evaluations":
+        evaluate_slowly(Path(run_dir))
+    elif moment != "never" and (not rank or os.environ["RANK"] == rank[0]):
         MOMENTS[moment]()
     # Together the processes have the recipe's batch.
     share = load_recipe(recipe).training.per_device_train_batch_size // int(os.environ.get("WORLD_SIZE", "1"))

@@ -126,15 +126,17 @@ def test_a_signal_before_the_first_step_ends_the_program_and_resume_begins_anew(
     assert_same_training(tmp_path / "run", whole)
 
 
-def run_until_step(command: Sequence[str], run: Path) -> subprocess.Popen[str]:
-    """Starts a training and waits for its first checkpoint."""
+def run_until_step(
+    command: Sequence[str], run: Path, sign: str = "checkpoints/checkpoint-*/sha256.json"
+) -> subprocess.Popen[str]:
+    """Starts a training and waits for its first checkpoint, or another file in the run folder."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, start_new_session=True
     )
     until = time.monotonic() + 120
-    while not list((run / "checkpoints").glob("checkpoint-*/sha256.json")):
+    while not list(run.glob(sign)):
         assert process.poll() is None, process.communicate()[0][-2000:]
-        assert time.monotonic() < until, "no checkpoint was written"
+        assert time.monotonic() < until, f"{sign} was not written"
         time.sleep(0.02)
     return process
 
@@ -185,6 +187,27 @@ def test_two_processes_agree_on_a_step_and_go_on_to_the_same_weights(
     assert resumed.returncode == 0, resumed.stderr[-2000:]
     for name, weight in last_weights(run).items():
         torch.testing.assert_close(weight, last_weights(whole)[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("to", "number"), [("rank 0", signal.SIGUSR1), ("rank 1", signal.SIGTERM)])
+def test_two_processes_leave_a_long_evaluation(to: str, number: int, tones_recipe: Path, tmp_path: Path) -> None:
+    """Each evaluation takes a minute; the checkpoint is there within half of it."""
+    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    recipe.write_text(load_recipe(tones_recipe, ["--training.per_device_eval_batch_size", "1"]).to_yaml())
+    options = (*CONFIGURATION, "--main_process_port", "0")
+    command = launch_command(options, DRIVER, str(recipe), str(run), "slow evaluations")
+    process = run_until_step(command, run, "evaluating")
+    start = time.monotonic()
+    os.kill(children(process.pid)[int(to[-1])], number)
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - start < 30
+    assert output.count("PreemptedError: Training stopped at step 5 of 20") == 2, output[-3000:]
+    assert [find_fault(checkpoint) for checkpoint in list_checkpoints(run)] == [None]
+    resumed = launch_two(DRIVER, str(recipe), str(run), "never", "--resume")
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    log = json.loads((run / "training.json").read_text())["log"]
+    assert [entry["step"] for entry in log if "eval_loss" in entry] == [5, 10, 15, 20]
 
 
 @pytest.mark.slow
