@@ -161,3 +161,16 @@ def test_nothing_said():
 def test_limits_that_leave_no_room(limits):
     with pytest.raises(HFSpeechError, match="No subtitle fits"):
         make_cues([], **limits)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["00:00:01,000 --> 00:00:02,000", "a\n\nb", "a\n\n2\n00:00:01,000 --> 00:00:02,000\nb", "\u2028--> x", "<v Bob>"],
+)
+def test_no_text_is_taken_for_another_cue(text: str) -> None:
+    cues = [Cue(0, 1000, (text, "x")), Cue(2000, 3000, ("y",))]
+    for written, point in ((to_srt(cues), ","), (to_vtt(cues), ".")):
+        blocks = written.removeprefix("WEBVTT\n\n").strip().split("\n\n")
+        assert len(blocks) == 2
+        assert written.count("-->") == 2
+        assert f"00:00:02{point}000 --> 00:00:03{point}000\ny" in blocks[1]

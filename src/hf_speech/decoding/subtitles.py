@@ -110,9 +110,9 @@ def _wrap(pieces: Sequence[Piece], max_line_length: int) -> list[str]:
 
 
 def to_srt(cues: Sequence[Cue]) -> str:
-    """Write cues as a SubRip file. The format has no escapes: the text is written as it is."""
+    """Write cues as a SubRip file. It has no escapes; an arrow in the text, which could be a time, is parted."""
     blocks = (
-        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n" + _text(cue).replace("-->", "-- >") + "\n"
         for number, cue in enumerate(cues, start=1)
     )
     return "\n".join(blocks)
@@ -121,10 +121,15 @@ def to_srt(cues: Sequence[Cue]) -> str:
 def to_vtt(cues: Sequence[Cue]) -> str:
     """Write cues as a WebVTT file. `&`, `<` and `>`, which are markup there, are escaped."""
     blocks = (
-        f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n" + html.escape("\n".join(cue.lines), quote=False) + "\n"
+        f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n" + html.escape(_text(cue), quote=False) + "\n"
         for cue in cues
     )
     return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _text(cue: Cue) -> str:
+    """The lines of a cue; a blank line would end it."""
+    return "\n".join(" ".join(line.split()) for line in cue.lines)
 
 
 def to_json(words: Sequence[Word], *, file: str | None = None, nbest: Iterable[Hypothesis] = ()) -> str:
