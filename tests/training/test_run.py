@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from training_runs import cut_off, step_of
 
 from hf_speech.errors import HFSpeechError
 from hf_speech.training import load_recipe, train
@@ -56,20 +57,6 @@ def test_same_seed_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: P
     assert all(torch.equal(one[key], two[key]) for key in one)
     other = train(load_recipe(tones_recipe, ["--training.seed", "1"]), tmp_path / "other").run_dir
     assert any(not torch.equal(one[key], value) for key, value in load_file(other / "model.safetensors").items())
-
-
-def cut_off(run: Path, folder: Path, step: int) -> Path:
-    """The same run, interrupted: with everything gone that came after the checkpoint of a step."""
-    shutil.copytree(run, folder)
-    for checkpoint in (folder / "checkpoints").iterdir():
-        if step_of(checkpoint) > step:
-            shutil.rmtree(checkpoint)
-    (folder / "model.safetensors").unlink()
-    return folder
-
-
-def step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def test_resume_continues_to_the_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:

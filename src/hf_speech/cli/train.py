@@ -33,6 +33,7 @@ def train(
 
     Every key of the recipe is also an option: --training.learning_rate 1e-3, --model.hidden_size 64,
     --corpus.name fsdd. An option without a dot is a key of the corpus: --data_dir DIR, --holdout_speaker NAME.
+    --init_from MODEL starts from the weights of a run folder or of a model on the Hub.
     """
     if recipe.startswith("-"):  # An option of the recipe, which itself was left out.
         context.args.insert(0, recipe)
@@ -51,7 +52,7 @@ def train(
         f"The model is in {result.run_dir}. Next:\n"
         f"  hf-speech {loaded.task.verb} {result.run_dir} SOUND_FILE\n"
         f"  hf-speech evaluate {result.run_dir} --split test\n"
-        f"  hf-speech train {result.run_dir / 'recipe.yaml'} {_bigger(loaded)}"
+        f"  hf-speech train {result.run_dir / 'recipe.yaml'} {_next_training(loaded, result.run_dir)}"
     )
 
 
@@ -65,8 +66,10 @@ def _headline(run_dir: Path, metrics: Mapping[str, object], corpus: str) -> str:
     return headline(json.loads((run_dir / "evaluation" / f"{split}.json").read_text(encoding="utf-8")))
 
 
-def _bigger(recipe: Recipe) -> str:
-    """The options that make the model of a recipe bigger."""
+def _next_training(recipe: Recipe, run_dir: Path) -> str:
+    """The options that make the model of a recipe bigger, or go on with it if its size is that of another model."""
+    if recipe.warm_start.init_from is not None:
+        return f"--init_from {run_dir} --data_dir MORE"
     size = max(2 * int(recipe.model.get("hidden_size") or 0), 256)
     return f"--name {recipe.name}-{size} --model.hidden_size {size}"
 

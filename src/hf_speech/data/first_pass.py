@@ -53,7 +53,7 @@ class FirstPass:
         """
         wanted = sum(seconds for seconds in durations if not math.isnan(seconds)) * self.sampling_rate * 4
         self._room = KEEP_DECODED_BYTES if split in KEPT_SPLITS and wanted <= KEEP_DECODED_BYTES else 0
-        self._wants_statistics = split == "train" and self._extractor.normalization == "global"
+        self._wants_statistics = split == "train" and self._needs_statistics
 
     def take(self, source: Any, samples: np.ndarray) -> None:
         """Takes what is needed of a decoded sound; called by several threads at a time.
@@ -70,14 +70,18 @@ class FirstPass:
                 self._room -= samples.nbytes
                 self._kept[key] = samples
 
+    @property
+    def _needs_statistics(self) -> bool:
+        return bool(self._extractor.normalization == "global" and self._extractor.feature_mean is None)
+
     def read(self, source: Any) -> np.ndarray:
         """A sound: from memory if it was kept, or else decoded again."""
         kept = self._kept.get(_key(source)) if self._kept else None
         return read_audio(source, self.sampling_rate) if kept is None else kept
 
     def fit(self, sources: Iterable[Any]) -> None:
-        """Fits global statistics, where the extractor normalizes by them, on some of the sounds, in their order."""
-        if self._extractor.normalization != "global":
+        """Fits global statistics, where the extractor needs them, on some of the sounds, in their order."""
+        if not self._needs_statistics:
             return
         self._extractor.set_global_statistics(
             self._statistics.get(_key(source)) or self._extractor.frame_statistics(self.read(source))

@@ -89,6 +89,8 @@ def load_model(
         **hub,
     )
     _check_weights(report, name)
+    if not Path(source).is_dir() and (file := find_file("config.json")) is not None:
+        model.config._commit_hash = file.parent.name  # .../snapshots/COMMIT/config.json; transformers 5 drops it.
     check_finite(model, weights, name)
     try:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

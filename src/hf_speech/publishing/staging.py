@@ -37,7 +37,7 @@ ALLOWED: dict[Kind, tuple[str, ...]] = {
         *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
         *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
         *("model*.safetensors", "model.safetensors.index.json", "*.arpa", "*.ngram", "*.decoder.json", "lexicon.txt"),
-        *("recipe.yaml", "training.json", "inspection.json", "curves.png"),
+        *("recipe.yaml", "training.json", "inspection.json", "base_model.json", "adaptation.json", "curves.png"),
         *("evaluation/*.json", "evaluation/*.csv", "evaluation/*.png", "NOTICE"),
     ),
     "space": (
@@ -49,7 +49,7 @@ ALLOWED: dict[Kind, tuple[str, ...]] = {
     ),
 }
 # Written by us, and about a run: paths in them are shortened.
-RECORDS = ("recipe.yaml", "training.json", "inspection.json", "evaluation/*.json", "*.decoder.json")
+RECORDS = ("recipe.yaml", "training.json", "adaptation.json", "inspection.json", "evaluation/*.json", "*.decoder.json")
 # Never looked into.
 SKIPPED_FOLDERS = frozenset({"checkpoints", "logs", "__pycache__", ".git", ".cache", ".ipynb_checkpoints", ".venv"})
 

@@ -63,6 +63,20 @@ class AudioClassification(Task):
                     "`dataset.class_encode_column('label')`."
                 )
 
+    def keep_outputs(self, dataset_dict: DatasetDict, options: Any, labels: Sequence[str]) -> tuple[DatasetDict, Any]:
+        """Numbers the classes as the earlier model does, with those that are new behind them."""
+        from datasets import ClassLabel, DatasetDict
+
+        column = self.target_column
+        own = dataset_dict["train"].features[column].names
+        feature = ClassLabel(names=[*labels, *(name for name in own if name not in labels)])
+        ids = feature.str2int(own)
+        kept = {}
+        for split, rows in dataset_dict.items():
+            renumbered = [ids[label] if label is not None and label >= 0 else label for label in rows[column]]
+            kept[split] = rows.remove_columns(column).add_column(column, renumbered, feature=feature)
+        return DatasetDict(kept), options
+
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
         """`num_labels`, `id2label` and `label2id`, from the class names of the training split."""
         self.check_columns(dataset_dict)

@@ -7,6 +7,7 @@ lacks stays in it and counts as an error, during training as well.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -62,6 +63,22 @@ class AutomaticSpeechRecognition(Task):
         from hf_speech.tasks.transcripts import build_tokenizer
 
         return build_tokenizer(list(dataset_dict["train"][self.target_column]), options or TextOptions())
+
+    def text_of(self, tokenizer: Any) -> dict[str, Any]:
+        """The normalizer, and whether numbers are spelled."""
+        kept = tokenizer.init_kwargs
+        return {"normalizer": kept.get("text_normalizer", "none"), "spell_numbers": kept.get("spell_numbers", False)}
+
+    def keep_outputs(self, dataset_dict: DatasetDict, options: Any, labels: Sequence[str]) -> tuple[DatasetDict, Any]:
+        """Puts the earlier characters into `vocabulary`, and those of the training transcripts unless it is given."""
+        from hf_speech.tasks.transcripts import DELIMITER
+
+        characters = {label for label in labels if len(label) == 1}
+        if options.vocabulary is not None:
+            characters.update(options.vocabulary)
+        else:
+            characters.update(*map(options.normalize, dataset_dict["train"][self.target_column]))
+        return dataset_dict, dataclasses.replace(options, vocabulary="".join(sorted(characters - {DELIMITER})))
 
     def load_lexicon(
         self, dataset_dict: DatasetDict, options: Any = None, lexicon_of_corpus: Path | None = None

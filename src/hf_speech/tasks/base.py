@@ -198,6 +198,14 @@ class Task(ABC):
         """
         return None
 
+    def text_of(self, tokenizer: Any) -> dict[str, Any]:
+        """The keys of the recipe's section `text` that a model's tokenizer has kept."""
+        return {}
+
+    def keep_outputs(self, dataset_dict: DatasetDict, options: Any, labels: Sequence[str]) -> tuple[DatasetDict, Any]:
+        """The corpus and the section `text` for a model that keeps all outputs of an earlier one, named `labels`."""
+        return dataset_dict, options
+
     @abstractmethod
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
         """What the corpus decides in the model's configuration: class names, or the size of the vocabulary."""
@@ -241,12 +249,7 @@ class Task(ABC):
     ) -> str | None:
         """Why one training utterance of a stream cannot be learned from, in a sentence; None if it can.
 
-        Args:
-            row: The utterance.
-            seconds: How long it lasts.
-            frames_of: Gives the number of logit frames for a number of seconds.
-            tokenizer: What `make_tokenizer` gave.
-            options: The recipe's section `text`, an instance of `text_options`.
+        Args are those of `inspect_targets`, and `row` the utterance, which lasts `seconds`.
         """
         if row[self.target_column] is None:
             return f"{source_name(row['audio'])} has no {self.target_column} that the corpus's sample has."
@@ -279,10 +282,7 @@ class Task(ABC):
     def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
         """A few references and predictions for the training log; none where the metrics say it all.
 
-        Args:
-            prediction: The gathered ids that `compute_metrics` gets.
-            tokenizer: What `make_tokenizer` gave.
-            count: Number of utterances, the same ones at every evaluation.
+        Args are those of `compute_metrics`, and the number of utterances, the same ones at every evaluation.
         """
         return []
 

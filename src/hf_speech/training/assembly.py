@@ -18,6 +18,7 @@ from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError
 from hf_speech.training.averaging import WeightAveraging
 from hf_speech.training.checkpoints import CheckpointDigests
+from hf_speech.training.freezing import Freezing
 from hf_speech.training.guard import NonFiniteGuard
 from hf_speech.training.monitoring import GradientHistograms
 from hf_speech.training.options import TrainingOptions
@@ -76,6 +77,8 @@ def make_trainer(
         args=arguments,
         group_by_length=options.group_by_length,
         max_batch_seconds=options.max_batch_seconds,
+        freezing=Freezing(parts.model, options.freeze, options.unfreeze_every) if options.freeze else None,
+        layerwise_decay=options.layerwise_learning_rate_decay,
         profile=Profile(options.dataloader_num_workers) if options.profile else None,
         data_collator=collator,
         train_dataset=parts.datasets["train"],

@@ -98,6 +98,7 @@ def make_stream(
         ("augmentation.pitch_copies", augmentation.pitch_copies),
         ("training.cache_features", options.cache_features),
         ("training.max_batch_seconds", options.max_batch_seconds),
+        ("training.unfreeze_every", options.unfreeze_every),
     ):
         if wanted:
             raise RecipeError(f"{key} needs all utterances beforehand, and a stream does not have them: leave it out.")

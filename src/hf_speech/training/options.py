@@ -34,6 +34,11 @@ class TrainingOptions:
         warmup_steps: Steps of linear warm-up; below 1, their share of all steps.
         weight_decay: Decoupled weight decay.
         max_grad_norm: Norm to which gradients are clipped.
+        freeze: Own: parts of the model that are not trained: "frontend", "encoder" (the recurrent layers) or both.
+        unfreeze_every: Own: epochs after each of which the topmost frozen layer begins to be trained, the front end
+            last; null for never.
+        layerwise_learning_rate_decay: Own: what the learning rate is multiplied by from the head to the last recurrent
+            layer, and from each layer to the one below it.
         seed: Seed of weights, order, dropout and augmentation.
         bf16: Whether to compute in bfloat16, on GPUs and on CPUs that have instructions for it. Other CPUs would take
             ten times as long, and compute in float32 instead.
@@ -73,6 +78,9 @@ class TrainingOptions:
     warmup_steps: Annotated[float, Range(0, 10**9)] = 0.1
     weight_decay: Annotated[float, Range(0, 1000)] = 0.01
     max_grad_norm: Annotated[float, Range(0, 10**9)] = 1.0
+    freeze: list[Literal["frontend", "encoder"]] = dataclasses.field(default_factory=list)
+    unfreeze_every: Annotated[float, Range(above=0, at_most=10**9)] | None = None
+    layerwise_learning_rate_decay: Annotated[float, Range(above=0, at_most=1)] = 1.0
     seed: Seed = 0
     bf16: bool = False
     group_by_length: bool = True
@@ -98,6 +106,8 @@ class TrainingOptions:
             raise RecipeError(
                 "training.gradient_histograms are for TensorBoard: set training.report_to to tensorboard."
             )
+        if self.unfreeze_every is not None and not self.freeze:
+            raise RecipeError("training.unfreeze_every has nothing to unfreeze: list parts in training.freeze.")
         if self.trainer_options:
             from transformers import TrainingArguments
 
@@ -164,6 +174,9 @@ class TrainingOptions:
             "gradient_histograms",
             "cache_features",
             "profile",
+            "freeze",
+            "unfreeze_every",
+            "layerwise_learning_rate_decay",
         }
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
         values["metric_for_best_model"] = (self.metric_for_best_model or metric).removeprefix("eval_")

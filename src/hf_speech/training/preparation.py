@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from hf_speech.training.building import count_logit_frames, make_feature_extract
 from hf_speech.training.datasets import make_datasets, make_stream
 from hf_speech.training.processes import check_same_corpus, process_state
 from hf_speech.training.recipe import Recipe
+from hf_speech.training.warm_start import BaseModel
 
 
 @dataclass
@@ -31,8 +33,9 @@ class Parts:
         extractor: The feature extractor, fitted where it has to be.
         tokenizer: What makes ids of text, for a task that has text.
         lexicon: How words are pronounced, where the recipe has a dictionary.
-        model: The model, with fresh weights at first.
+        model: The model, with fresh weights at first, or those of the model that the recipe starts from.
         datasets: The training split (augmented; maybe a stream) and, if there is one, the validation split (as it is).
+        base: What the run folder records of that model, if any.
     """
 
     corpus: DatasetDict
@@ -41,6 +44,7 @@ class Parts:
     lexicon: Any
     model: PreTrainedModel
     datasets: dict[str, SpeechDataset | SpeechStream]
+    base: dict[str, Any] | None = None
 
 
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
@@ -57,19 +61,28 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         HFSpeechError: On whatever is wrong with recipe or corpus.
     """
     state = state or process_state()
+    base = None if recipe.warm_start.init_from is None else BaseModel.open(recipe.warm_start.init_from)
+    if base is not None:
+        base.check(recipe)
     # The first process fills the caches, the others find them.
     with state.main_process_first():
         corpus = recipe.corpus.load()
         recipe.task.check_columns(corpus)
         extractor = make_feature_extractor(recipe)
+        if base is not None and recipe.warm_start.init_statistics == "source":
+            base.take_statistics(extractor)
         first_pass = FirstPass(extractor)
         corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate, first_pass)
     check_same_corpus(state, corpus, report)
     if not corpus["validation"]:
         recipe.training.check_without_validation()
+    if base is not None and recipe.warm_start.init_outputs == "keep":
+        corpus, text = base.keep_outputs(recipe.task, corpus, recipe.text)
+        recipe = dataclasses.replace(recipe, text=text)
     tokenizer = recipe.task.make_tokenizer(corpus, recipe.text)
     lexicon = recipe.task.load_lexicon(corpus, recipe.text, recipe.corpus.lexicon())
     model = make_model(recipe, extractor, corpus, tokenizer, lexicon)
+    record = None if base is None else base.start(model, recipe.task, tokenizer, lexicon)
 
     frames_of = functools.partial(count_logit_frames, model, extractor)
     corpus = recipe.task.inspect_targets(
@@ -90,7 +103,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
             "are a sample."
         )
     datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream, first_pass)
-    return Parts(corpus, extractor, tokenizer, lexicon, model, datasets), report
+    return Parts(corpus, extractor, tokenizer, lexicon, model, datasets, record), report
 
 
 __all__ = ["Parts", "prepare", "process_state"]

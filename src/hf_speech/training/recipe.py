@@ -5,7 +5,7 @@ A section of a recipe is the constructor of the object it configures: `corpus` h
 those of `Augmentation`, `model` those of the model's configuration, `training` those of `TrainingOptions`.
 No parameter is declared twice: jsonargparse reads the signatures and docstrings, checks types, and gives every key a
 command-line override (`--training.learning_rate 1e-3`). An override without a dot is a key of the recipe itself
-(`--name`) or shorthand for one of the corpus (`--data_dir`).
+(`--name`) or shorthand for one of the corpus (`--data_dir`) or of the warm start (`--init_from`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from hf_speech.inference import LoadedModel
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import DEFAULT_TASK, Task, get_task
 from hf_speech.training.options import TrainingOptions
+from hf_speech.training.warm_start import KEYS, BaseModel, WarmStart
 
 DEFAULT_RECIPE = "digits"
 MAX_SHOWN = 400  # Characters of a library's message.
@@ -54,6 +55,7 @@ class Recipe:
         augmentation: How training waveforms are varied.
         model_type: The model family, as in a model's `config.json`.
         model: Arguments of that family's configuration.
+        warm_start: The model that training starts from, if any; keys of the section `model`.
         training: How it is trained.
         values: All keys and values as plain data, which `to_yaml` writes.
     """
@@ -66,6 +68,7 @@ class Recipe:
     augmentation: Augmentation
     model_type: str
     model: dict[str, Any]
+    warm_start: WarmStart
     training: TrainingOptions
     values: dict[str, Any]
 
@@ -103,18 +106,23 @@ def find_recipe(name: str | Path) -> Path:
     raise RecipeError(f"There is no recipe {str(name)[:MAX_SHOWN]!r}: {nearest(bare, known)}")
 
 
-def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrides: Sequence[str] = (), *, to_train: bool = True
+) -> Recipe:
     """Reads, checks and resolves a recipe.
 
     Args:
         source: A YAML file, the name of a recipe that comes with the package, or the recipe as a mapping.
         overrides: Command-line words, `["--training.learning_rate", "1e-3", "--data_dir=digits"]`.
+        to_train: Whether the model that the recipe starts from is needed: it fills in keys that are left out.
 
     Returns:
         The resolved recipe.
 
     Raises:
-        RecipeError: On an unknown key (naming the nearest right one), a wrong value, or sections that do not fit.
+        RecipeError: On an unknown key (naming the nearest right one), a wrong value, or sections that do not fit, also
+            to the model to start from.
+        ModelError: If that model cannot be loaded.
     """
     if isinstance(source, Mapping):
         origin, content = "The recipe", dict(source)
@@ -122,7 +130,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
         path = find_recipe(source)
         origin, content = f"The recipe {path}", _read_yaml(path)
         content.setdefault("name", path.stem)
-    given = parse_overrides(overrides)
+    given = {f"model.{key}" if key in KEYS else key: value for key, value in parse_overrides(overrides).items()}
     for key in SECTIONS:
         content[key] = content.get(key) or {}
         if not isinstance(content[key], dict):
@@ -132,7 +140,11 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
     corpus_name = given.get("corpus.name", content["corpus"].get("name", "synthetic"))
     if corpus_name not in CORPORA:
         raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}: {nearest(corpus_name, CORPORA)}")
-    model_type = given.get("model.model_type", content["model"].get("model_type", task.default_model_type))
+    init_from = given.get("model.init_from", content["model"].get("init_from"))
+    base = BaseModel.open(init_from) if to_train and init_from not in (None, "null") else None
+    own_type = None if base is None else base.loaded.model.config.model_type
+    default_type = own_type if own_type in task.model_types else task.default_model_type
+    model_type = given.get("model.model_type", content["model"].get("model_type", default_type))
     if model_type not in task.model_types:
         raise RecipeError(
             f"{origin}: the task {task.name} has no model {model_type!r}: {nearest(model_type, task.model_types)}"
@@ -148,12 +160,21 @@ def load_recipe(source: str | Path | Mapping[str, Any] = DEFAULT_RECIPE, overrid
                 if given is keys and "did you mean" not in end:  # It may be an option of the command itself.
                     end = "no recipe has one like it, and --help lists what else the command takes."
                 raise RecipeError(f"{where} has an unknown key {key!r}: {end}")
+    if base is not None:
+        given["model.init_from"] = base.source
+        if not isinstance(source, Mapping) and base.is_folder(find_recipe(source).parent):  # The same run, continued.
+            content["name"] = f"{content['name']}-continued"
+        for section, values in base.defaults(task, model_type, valid).items():
+            content[section] = values | content[section]
     try:
         namespace = parser.parse_object(content)
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
     except (ArgumentError, TypeError, ValueError) as error:
         raise RecipeError(f"{origin} cannot be used: {_one_line(error)}") from error
-    return _resolve(namespace, task, corpus_name, model_type)
+    recipe = _resolve(namespace, task, corpus_name, model_type)
+    if base is not None:
+        base.check(recipe)
+    return recipe
 
 
 def load_rows(
@@ -179,7 +200,7 @@ def load_rows(
         source = Path(loaded.name).expanduser() / "recipe.yaml"
         if not source.is_file():
             raise RecipeError(f"{loaded.name} has no recipe.yaml that names a corpus: pass --corpus NAME.")
-    recipe = load_recipe(source, overrides)
+    recipe = load_recipe(source, overrides, to_train=False)
     splits = recipe.corpus.load()
     trained_on = corpus is None and len(splits["train"]) > 0
     return recipe.corpus, select_rows(
@@ -200,6 +221,8 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
         return {name: value for name, value in vars(arguments).items() if name != without} if arguments else {}
 
     features, training = section("features"), TrainingOptions(**section("training"))
+    model = section("model", without="model_type")
+    warm_start = WarmStart(**{key: model.pop(key) for key in KEYS})
     task.check_features(features)
     training.check_metric(tuple(task.metrics))
     _check_name(values["name"])
@@ -213,7 +236,8 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
         features=features,
         augmentation=Augmentation(**section("augmentation")),
         model_type=model_type,
-        model=section("model", without="model_type"),
+        model=model,
+        warm_start=warm_start,
         training=training,
         values=values,
     )
@@ -245,6 +269,7 @@ def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig
     parser.add_argument("--model.model_type", type=str, default=config.model_type, help="The model family.")
     skip = _parameters(config) & (DERIVED_MODEL | _parameters(PreTrainedConfig))
     parser.add_class_arguments(config, "model", skip=skip)
+    parser.add_class_arguments(WarmStart, "model", as_group=False)
     parser.add_class_arguments(TrainingOptions, "training")
     return parser
 

@@ -24,7 +24,7 @@ from hf_speech.common.files import FileError, write_json
 from hf_speech.common.plots import plot_training_curves
 from hf_speech.data.dataset import SpeechCollator
 from hf_speech.data.reports import Finding
-from hf_speech.errors import TrainingError
+from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.evaluation import evaluate_model
 from hf_speech.evaluation.provenance import machine, versions
 from hf_speech.inference import LoadedModel
@@ -100,7 +100,10 @@ def train(
 
         def begin() -> None:
             print(report)
-            run_folder.begin(run_dir, recipe, report, checkpoint)
+            run_folder.begin(run_dir, recipe, report, checkpoint, parts.base)
+            if parts.base is not None:
+                print(f"Weights of {parts.base['name']}: {parts.base['taken']}.")
+                print(f"New weights: {parts.base['new']}.")
             if recipe.training.bf16 and not computes_bfloat16():
                 print("This CPU has no instructions for bfloat16: it computes in float32.")
             size = f"{parts.model.num_parameters():,} parameters"
@@ -131,6 +134,9 @@ def _claim(stack: contextlib.ExitStack, run_dir: Path, recipe: Recipe, resume: b
         HFSpeechError: If the folder is in use, holds something else, or a run of another recipe.
     """
     written = run_dir / "recipe.yaml"
+    base = recipe.warm_start.init_from
+    if base is not None and Path(base).expanduser().resolve() == run_dir.resolve():
+        raise RecipeError(f"{run_dir} holds the model to start from: give another --name or --output_dir.")
     if resume and written.is_file():
         run_folder.check_same_recipe(recipe, written)
     elif not resume:

@@ -21,6 +21,7 @@ from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import RecipeError, TrainingError
 from hf_speech.training.checkpoints import list_checkpoints
 from hf_speech.training.recipe import Recipe, load_recipe
+from hf_speech.training.warm_start import BASE_MODEL, read_record
 
 LOCK = "training.lock"
 # What a resumed training may change: how long it trains, where files are, and what does not touch the weights.
@@ -134,7 +135,13 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         raise RecipeError(f"{run_dir} is no run folder (it has no recipe.yaml), so it is not overwritten.")
 
 
-def begin(run_dir: Path, recipe: Recipe, report: InspectionReport, checkpoint: str | None) -> None:
+def begin(
+    run_dir: Path,
+    recipe: Recipe,
+    report: InspectionReport,
+    checkpoint: str | None,
+    base: dict[str, Any] | None = None,
+) -> None:
     """Writes the recipe and the inspection into the run folder, and removes what this training will write again.
 
     Args:
@@ -142,7 +149,18 @@ def begin(run_dir: Path, recipe: Recipe, report: InspectionReport, checkpoint: s
         recipe: The resolved recipe.
         report: What the inspection found.
         checkpoint: The checkpoint that training continues from; without one, the old content of the folder goes.
+        base: What is recorded of the model that training starts from.
+
+    Raises:
+        TrainingError: If training continues, and that model is no longer the one that it started from.
     """
+    if checkpoint is not None and base is not None:
+        before = read_record(run_dir) or base
+        if before["weights"] != base["weights"]:
+            raise TrainingError(
+                f"{base['name']} is not the model any more that {run_dir} started from ({before['weights']:.16}... "
+                f"then, {base['weights']:.16}... now): put the old one back, or train again with --overwrite."
+            )
     if checkpoint is None:
         outdated = [path for path in run_dir.iterdir() if path.name != LOCK]
     else:
@@ -155,6 +173,8 @@ def begin(run_dir: Path, recipe: Recipe, report: InspectionReport, checkpoint: s
             path.unlink()
     write_text(run_dir / "recipe.yaml", recipe.to_yaml())
     write_json(run_dir / "inspection.json", report.to_dict())
+    if base is not None:
+        write_json(run_dir / BASE_MODEL, base)
 
 
 def share(run_dir: Path) -> None:
@@ -183,7 +203,7 @@ def check_same_recipe(recipe: Recipe, written: Path) -> None:
 def differing_keys(recipe: Recipe, written: Path) -> dict[str, tuple[Any, Any]]:
     """The keys in which a recipe differs from one in a file: the value in the file, and that of the recipe."""
     # Resolved again: an option added since then has its default in an older run.
-    there, here = (flatten(yaml.safe_load(each.to_yaml())) for each in (load_recipe(written), recipe))
+    there, here = (flatten(yaml.safe_load(each.to_yaml())) for each in (load_recipe(written, to_train=False), recipe))
     return {
         key: (there.get(key), here.get(key))
         for key in sorted(there.keys() | here.keys())

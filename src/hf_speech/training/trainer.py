@@ -31,6 +31,7 @@ from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
+from hf_speech.training.freezing import Freezing, scale_learning_rates
 from hf_speech.training.preemption import EvaluationLeft
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
@@ -48,6 +49,8 @@ class SpeechTrainer(SnapshotPushes):
         max_batch_seconds: Seconds of sound in a training batch of each process, padding included, instead of a number
             of utterances.
         profile: Measures where the time goes, if given.
+        freezing: Keeps parts of the model as they are, if given.
+        layerwise_decay: Ratio of the learning rates of neighboring levels of the model; see `freezing.py`.
         **kwargs: Arguments of `transformers.Trainer`.
     """
 
@@ -57,9 +60,13 @@ class SpeechTrainer(SnapshotPushes):
         group_by_length: bool = True,
         max_batch_seconds: float | None = None,
         profile: Profile | None = None,
+        freezing: Freezing | None = None,
+        layerwise_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.freezing = freezing
+        self.layerwise_decay = layerwise_decay
         self.profile = profile
         if profile is not None:
             self.add_callback(profile)
@@ -79,7 +86,24 @@ class SpeechTrainer(SnapshotPushes):
                 self.left_out.add(reason)
             if self.profile is not None:
                 self.profile.add_batch(seconds)
+        if self.freezing is not None and model.training:
+            self.freezing.before_forward(self.state.epoch or 0.0)
         return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The forward and backward pass of a batch; frozen parts get no gradients."""
+        loss = super().training_step(*args, **kwargs)
+        if self.freezing is not None:
+            self.freezing.after_backward(self.state.epoch or 0.0)
+        return loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The optimizer, with learning rates by depth if they are asked for."""
+        is_new = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if is_new and self.layerwise_decay < 1:
+            scale_learning_rates(optimizer, model or self.model, self.layerwise_decay)
+        return optimizer
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """The batches of a step; how long they were waited for goes into the profile."""

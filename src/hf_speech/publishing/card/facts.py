@@ -52,6 +52,7 @@ _FORMS: dict[str, Any] = {
         "versions?": {...: str},
         "log?": [dict],
     },
+    "base_model.json": {"name": str, "repo_id?": str, "revision?": str, "taken": str, "new": str},
     "inspection.json": {"splits?": {...: {"num_good": int, "hours": _NUMBER}}},
 }
 _EVALUATION = {
@@ -123,6 +124,7 @@ class RunFacts:
         recipe: The resolved recipe; empty where there is none.
         training: How training went; empty where it was not kept.
         inspection: What was found in the corpus; empty where it was not kept.
+        base_model: The model that training started from; empty for random weights.
         evaluations: The evaluation files, the test split first, then by name.
         weight_bytes: Size of all weight files.
         weight_dtypes: Number formats of the stored weights, `["float16"]`.
@@ -137,6 +139,7 @@ class RunFacts:
     recipe: dict[str, Any]
     training: dict[str, Any]
     inspection: dict[str, Any]
+    base_model: dict[str, Any]
     evaluations: list[Evaluation]
     weight_bytes: int
     weight_dtypes: list[str]
@@ -183,6 +186,7 @@ def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) ->
         recipe=recipe,
         training=contents["training.json"],
         inspection=contents["inspection.json"],
+        base_model=contents["base_model.json"],
         evaluations=evaluations,
         weight_bytes=sum(path.stat().st_size for path in weights),
         weight_dtypes=_dtypes(weights),

@@ -1,7 +1,7 @@
 """The YAML metadata of a card: generated from the files, validated by the Hub's client.
 
 The model-index contains only metrics of the evaluation files. Metadata that users added on the Hub is kept: other
-keys (a thumbnail, a base model), and further tags, languages and data sets.
+keys (a thumbnail, a base model that no run file names), and further tags, languages and data sets.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[st
     streams = facts.config.get("causal") and not facts.config.get("bidirectional")
     tags = ["speech", "audio", "hf_speech", model_type.replace("_", "-"), *(["streaming"] if streams else [])]
     kept = {key: value for key, value in previous.items() if key not in _OURS}
+    if base := facts.base_model.get("repo_id"):
+        kept |= {"base_model": base, "base_model_relation": "finetune"}
     return ModelCardData(
         language=_one_or_all(_with(corpus.languages, previous.get("language")), previous.get("language")),
         license=license.name,

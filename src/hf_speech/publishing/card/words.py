@@ -83,6 +83,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "splits": splits,
         "split_names": [row["split"] for row in splits],
         "recipe": facts.recipe,
+        "base": facts.base_model,
         "options": training,
         "augmentation": _in_words(facts.recipe.get("augmentation") or {}, AUGMENTATIONS),
         "augmentation_probability": (facts.recipe.get("augmentation") or {}).get("probability"),

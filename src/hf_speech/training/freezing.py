@@ -1,0 +1,113 @@
+"""Which parts of a model are trained, and how fast: frozen layers, gradual unfreezing, learning rates by depth.
+
+A model has levels: the front end, each recurrent layer, and the head. Frozen weights keep their values exactly, and
+frozen batch norm keeps its running statistics. Where layers stay frozen to the end, no gradients are computed for them.
+Gradual unfreezing (Howard & Ruder 2018, arXiv 1801.06146) frees them from the head down: there, gradients are computed
+for all and dropped where they are not wanted, because DistributedDataParallel needs the same parameters in every step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from hf_speech.errors import RecipeError
+from hf_speech.models.convolutions import MaskedBatchNorm
+
+_FRONT_END = re.compile(r"(?:frontend|stem|projection)\.")
+_LAYER = re.compile(r"(?:layers|norms)\.(\d+)\.")
+_AFTER_LAYERS = re.compile(r"(?:lookahead|norm)\.")
+
+
+def level_of(name: str, num_layers: int) -> int:
+    """The level of a parameter or module: 0 for the front end, then the recurrent layers, then the head.
+
+    Args:
+        name: Its name in the model.
+        num_layers: Recurrent layers of the model.
+    """
+    name = f"{name}."
+    if _FRONT_END.match(name):
+        return 0
+    if layer := _LAYER.match(name):
+        return int(layer[1]) + 1
+    return num_layers if _AFTER_LAYERS.match(name) else num_layers + 1
+
+
+def count_layers(model: nn.Module) -> int:
+    """The number of recurrent layers of a model."""
+    return len({layer[1] for name, _ in model.named_parameters() if (layer := _LAYER.match(name))})
+
+
+class Freezing:
+    """Keeps parts of a model as they are.
+
+    Args:
+        model: The model, before it is wrapped for several processes.
+        parts: "frontend", "encoder" (the recurrent layers) or both.
+        unfreeze_every: Epochs after each of which the topmost frozen level begins to be trained; None for never.
+
+    Raises:
+        RecipeError: If the model has no such part.
+    """
+
+    def __init__(self, model: nn.Module, parts: Sequence[str], unfreeze_every: float | None = None) -> None:
+        layers = count_layers(model)
+        levels = [*([0] if "frontend" in parts else []), *(range(1, layers + 1) if "encoder" in parts else [])]
+        self._every = unfreeze_every
+        self._levels: list[tuple[list[nn.Parameter], list[nn.Module]]] = []
+        for level in levels:
+            parameters = [one for name, one in model.named_parameters() if level_of(name, layers) == level]
+            norms = [
+                module
+                for name, module in model.named_modules()
+                if level_of(name, layers) == level and isinstance(module, MaskedBatchNorm)
+            ]
+            if not parameters:
+                raise RecipeError("The model has no front end to freeze: leave it out of training.freeze.")
+            self._levels.append((parameters, norms))
+        if unfreeze_every is None:
+            for parameters, _ in self._levels:
+                for parameter in parameters:
+                    parameter.requires_grad_(False)
+
+    def _frozen(self, epoch: float) -> list[tuple[list[nn.Parameter], list[nn.Module]]]:
+        freed = 0 if self._every is None else int(epoch / self._every + 1e-6)
+        return self._levels[: max(len(self._levels) - freed, 0)]
+
+    def before_forward(self, epoch: float) -> None:
+        """Puts the batch norm of frozen parts into evaluation mode, of which `model.train()` takes it out."""
+        for _, norms in self._frozen(epoch):
+            for norm in norms:
+                norm.eval()
+
+    def after_backward(self, epoch: float) -> None:
+        """Drops the gradients of frozen parts, so that neither clipping nor the optimizer sees them."""
+        for parameters, _ in self._frozen(epoch):
+            for parameter in parameters:
+                parameter.grad = None
+
+
+def scale_learning_rates(optimizer: torch.optim.Optimizer, model: nn.Module, decay: float) -> None:
+    """Gives each level of a model a learning rate `decay` times that of the level above it.
+
+    Args:
+        optimizer: The optimizer of all parameters, before its first step and before the schedule is made.
+        model: The model.
+        decay: Above 0, at most 1.
+    """
+    layers = count_layers(model)
+    level = {id(parameter): level_of(name, layers) for name, parameter in model.named_parameters()}
+    groups = []
+    for depth in range(layers + 2):  # The head comes first: the log shows the first group's learning rate.
+        for group in optimizer.param_groups:
+            chosen = [parameter for parameter in group["params"] if level[id(parameter)] == layers + 1 - depth]
+            if chosen:
+                groups.append({**group, "params": chosen, "lr": group["lr"] * decay**depth})
+    optimizer.param_groups = groups
+
+
+__all__ = ["Freezing", "count_layers", "level_of", "scale_learning_rates"]
