@@ -31,6 +31,7 @@ VERBS = (
     "explore",
     "download",
     "demo",
+    "serve",
     "compare",
     "search",
     "experiments",

@@ -1,0 +1,280 @@
+"""A recognizer as an HTTP service: OpenAI's end point for transcription, and a websocket for live sound.
+
+* `POST /v1/audio/transcriptions` takes the form of OpenAI's API, so that its clients work with another base address.
+* `WS /v1/stream` takes pieces of sound and sends the text as it grows, if the model is causal.
+* `GET /v1/models`, `/health`, and `/metrics` for Prometheus.
+
+A process computes one thing at a time, since a second one would slow down the first; what waits for it is bounded, and
+beyond that a client is told to come back. Several processes serve several clients at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import anyio
+import numpy as np
+import soxr
+import uvicorn
+from fastapi import FastAPI, Form, Request, UploadFile, WebSocket, WebSocketDisconnect
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from hf_speech.common.console import echo
+from hf_speech.data.audio import MAX_RATE, MIN_RATE, audio_info
+from hf_speech.decoding import Hypothesis, make_cues, to_srt, to_vtt
+from hf_speech.errors import HFSpeechError
+from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
+from hf_speech.inference.onnx import ExportedModel
+from hf_speech.inference.onnx_stream import ExportedStream
+
+MAX_WAITING = 32
+"""Computations that may wait for a process."""
+MAX_MEGABYTES = 25
+"""The largest upload, as at OpenAI."""
+MAX_HOURS = 3
+# What numbers a live stream may send, and how large one message may be: 10 s of 16 bits at 48 kHz.
+_ENCODINGS: dict[str, np.dtype[Any]] = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
+_MAX_MESSAGE = 1 << 20
+# How the processes of a server learn what to serve.
+_MODEL, _REVISION = "HF_SPEECH_SERVE_MODEL", "HF_SPEECH_SERVE_REVISION"
+T = TypeVar("T")
+
+
+class BusyError(HFSpeechError):
+    """Too much is waiting."""
+
+
+class Service:
+    """A recognizer, and the queue in front of it.
+
+    Args:
+        model: A model folder, a Hub id, or an exported folder.
+        revision: Branch, tag or commit of a Hub model.
+
+    Attributes:
+        counts: What was done so far: transcripts, refusals, streams, seconds of sound and of computing.
+
+    Raises:
+        ModelError: If there is no such model, or it is no recognizer.
+    """
+
+    def __init__(self, model: str, revision: str | None = None) -> None:
+        self.name = model
+        self.counts: Counter[str] = Counter()
+        self._recognizer = open_model(model, verb="transcribe", device="cpu", revision=revision)
+        self._decoder = choose_decoder(self._recognizer, find_language_model(self._recognizer))
+        self._turn = anyio.CapacityLimiter(1)
+        self._waiting = 0
+
+    async def run(self, compute: Callable[..., T], *arguments: Any) -> T:
+        """Compute something in a thread, when it is its turn.
+
+        Raises:
+            BusyError: If too much is waiting.
+        """
+        if self._waiting >= MAX_WAITING:
+            self.counts["refused"] += 1
+            raise BusyError("The server is busy: try again in a few seconds.")
+        self._waiting += 1
+        try:
+            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turn)
+        finally:
+            self._waiting -= 1
+
+    def transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
+        """The transcript of a sound file, and its duration in seconds.
+
+        Raises:
+            HFSpeechError: If it cannot be read, or is too long.
+        """
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:  # Long files are read in blocks, from the disk.
+            path = Path(folder, "The file")
+            path.write_bytes(content)
+            try:
+                if audio_info(path).duration > MAX_HOURS * 3600:
+                    raise HFSpeechError(f"The file is longer than {MAX_HOURS} hours: send it in parts.")
+                (transcript,) = transcribe_files(self._recognizer, [path], decoder=self._decoder, progress=False)
+                if transcript.error is not None:
+                    raise HFSpeechError(transcript.error)
+            except HFSpeechError as error:
+                raise HFSpeechError(str(error).replace(str(path), path.name)) from None
+        self.counts.update(transcripts=1, milliseconds_of_sound=round(1000 * transcript.duration))
+        self.counts["milliseconds_of_computing"] += round(1000 * (time.perf_counter() - started))
+        return transcript.hypothesis, transcript.duration
+
+    def listen(self, rate: int, encoding: str) -> Callable[[bytes, bool], str]:
+        """Begin a live stream.
+
+        Args:
+            rate: Sampling rate of the pieces in Hz.
+            encoding: How they write numbers: "s16" or "f32".
+
+        Returns:
+            A function from a piece, and whether it is the last one, to the text so far.
+
+        Raises:
+            HFSpeechError: If the model needs the whole recording, or this is no rate or encoding.
+        """
+        if not MIN_RATE <= rate <= MAX_RATE or encoding not in _ENCODINGS:
+            raise HFSpeechError(f"Give a rate from {MIN_RATE} to {MAX_RATE} Hz and the encoding s16 or f32.")
+        recognizer = self._recognizer
+        if isinstance(recognizer, ExportedModel):
+            exported = ExportedStream(self.name)
+        elif recognizer.model.can_stream:
+            stream = recognizer.model.stream(recognizer.feature_extractor, recognizer.tokenizer)
+        else:
+            raise HFSpeechError("This model needs the whole recording: send files, or serve a causal model.")
+        resampler = soxr.ResampleStream(rate, recognizer.sampling_rate, 1, dtype="float32")
+        self.counts["streams"] += 1
+
+        def accept(piece: bytes, final: bool) -> str:
+            numbers = np.frombuffer(piece, dtype=_ENCODINGS[encoding])
+            samples = numbers.astype(np.float32) / (2**15 if encoding == "s16" else 1)
+            samples = resampler.resample_chunk(samples, last=final)
+            self.counts["milliseconds_of_sound"] += round(1000 * len(samples) / recognizer.sampling_rate)
+            if isinstance(recognizer, ExportedModel):
+                exported.accept(samples, final)
+                return exported.text
+            text = stream.accept(samples).text
+            return str(stream.finish().text if final else text)
+
+        return accept
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application that answers requests for a service."""
+    app = FastAPI(title=f"hf_speech: {service.name}")
+
+    @app.exception_handler(HFSpeechError)
+    async def refuse(_: Request, error: HFSpeechError) -> JSONResponse:
+        busy = isinstance(error, BusyError)
+        return _error(str(error), 503 if busy else 400, {"Retry-After": "5"} if busy else None)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return _error(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}", 400)
+
+    @app.middleware("http")
+    async def refuse_large(request: Request, answer: Callable[[Request], Any]) -> Response:
+        length = request.headers.get("content-length", "")
+        if request.method == "POST" and not length.isdigit():
+            return _error("The request does not say how long it is: send a Content-Length.", 411)
+        if length.isdigit() and int(length) > MAX_MEGABYTES << 20:
+            return _error(f"The request is larger than {MAX_MEGABYTES} MB: compress the sound, or send parts.", 413)
+        response: Response = await answer(request)
+        return response
+
+    @app.post("/v1/audio/transcriptions")
+    async def transcriptions(
+        file: UploadFile,
+        model: Annotated[str, Form()] = "",
+        response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
+    ) -> Response:
+        """Transcribe a sound file. Any `model` is answered by the one that is served; other fields have no effect."""
+        hypothesis, seconds = await service.run(service.transcribe, await file.read())
+        if response_format == "text":
+            return PlainTextResponse(f"{hypothesis.text}\n")
+        if response_format in ("srt", "vtt"):
+            cues = make_cues(hypothesis.words)
+            return PlainTextResponse(to_srt(cues) if response_format == "srt" else to_vtt(cues))
+        answer: dict[str, Any] = {"text": hypothesis.text}
+        if response_format == "verbose_json":
+            segments = [
+                {"id": number, "start": cue.start / 1000, "end": cue.end / 1000, "text": " ".join(cue.lines)}
+                for number, cue in enumerate(make_cues(hypothesis.words))
+            ]
+            words = [{"word": word.text, "start": word.start, "end": word.end} for word in hypothesis.words]
+            answer |= {"task": "transcribe", "duration": seconds, "segments": segments, "words": words}
+        return JSONResponse(answer)
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket, rate: int = 16_000, encoding: str = "s16") -> None:
+        """Pieces come as binary messages, the text `end` ends them; each answer is `{"text": ..., "final": ...}`."""
+        await socket.accept()
+        try:
+            accept = service.listen(rate, encoding)
+            sent, final = None, False
+            while not final:
+                message = await socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                piece, final = message.get("bytes") or b"", message.get("text") is not None
+                if len(piece) > _MAX_MESSAGE or len(piece) % _ENCODINGS[encoding].itemsize:
+                    raise HFSpeechError(f"A piece has whole numbers of {encoding}, and at most {_MAX_MESSAGE} bytes.")
+                text = await service.run(accept, piece, final)
+                if text != sent or final:
+                    await socket.send_json({"text": text, "final": final})
+                sent = text
+            await socket.close()
+        except HFSpeechError as error:
+            await socket.send_json({"error": {"message": str(error)}})
+            await socket.close(1013 if isinstance(error, BusyError) else 1003)
+        except WebSocketDisconnect:
+            pass
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        """The model that is served."""
+        return {"object": "list", "data": [{"id": service.name, "object": "model", "owned_by": "hf_speech"}]}
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """Whether the process answers."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> str:
+        """The counts of this process, as Prometheus reads them."""
+        lines = [f"hf_speech_{name}_total {count}" for name, count in sorted(service.counts.items())]
+        return "\n".join([*lines, f"hf_speech_waiting {service._waiting}", ""])
+
+    return app
+
+
+def _error(message: str, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error as OpenAI's clients read it."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return JSONResponse({"error": {"message": message, "type": kind}}, status, headers)
+
+
+def app_of_process() -> FastAPI:
+    """The application of one process of a server; see `run_server`."""
+    return create_app(Service(os.environ[_MODEL], os.environ.get(_REVISION)))
+
+
+def run_server(model: str, *, revision: str | None, host: str, port: int, processes: int) -> None:
+    """Serve a recognizer until the process is stopped.
+
+    Args:
+        model: A model folder, a Hub id, or an exported folder.
+        revision: Branch, tag or commit of a Hub model.
+        host: The address to listen at.
+        port: The port.
+        processes: Processes that compute side by side.
+
+    Raises:
+        ModelError: If there is no such model, or it is no recognizer.
+    """
+    service = Service(model, revision)  # What is wrong with the model is said once, here.
+    echo(f"Serving at http://{host}:{port}/v1")
+    if processes == 1:
+        uvicorn.run(create_app(service), host=host, port=port, log_level="warning")
+        return
+    os.environ[_MODEL] = model
+    if revision is not None:
+        os.environ[_REVISION] = revision
+    uvicorn.run(
+        "hf_speech.serve:app_of_process", factory=True, workers=processes, host=host, port=port, log_level="warning"
+    )
+
+
+__all__ = ["MAX_HOURS", "MAX_MEGABYTES", "MAX_WAITING", "BusyError", "Service", "create_app", "run_server"]

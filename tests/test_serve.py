@@ -1,0 +1,172 @@
+"""The HTTP service: OpenAI's own client, live streams of both back ends, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[serve]'")
+from starlette.testclient import TestClient, WebSocketTestSession
+
+from hf_speech import serve
+from hf_speech.export.exporting import export_model
+from hf_speech.inference import choose_decoder, find_language_model, load_model, open_model, transcribe_files
+from hf_speech.serve import Service, create_app
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+AN4, STREAMING = REPOSITORY / "pretrained" / "an4", REPOSITORY / "pretrained" / "an4-streaming"
+CLIP = REPOSITORY / "spaces" / "transcribe" / "examples" / "p i t t s b u r g h.flac"
+
+
+@pytest.fixture(scope="module")
+def service() -> Service:
+    return Service(str(STREAMING))
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[TestClient]:
+    with TestClient(create_app(service)) as client:
+        yield client
+
+
+def post(client: TestClient, content: bytes, **fields: str) -> Any:
+    return client.post("/v1/audio/transcriptions", files={"file": ("a.flac", content)}, data=fields)
+
+
+def test_each_format_is_that_of_the_command_line(client: TestClient) -> None:
+    recognizer = open_model(STREAMING, device="cpu")
+    decoder = choose_decoder(recognizer, find_language_model(recognizer))
+    (expected,) = transcribe_files(recognizer, [CLIP], decoder=decoder, progress=False)
+    assert expected.hypothesis.text
+    content = CLIP.read_bytes()
+    assert post(client, content).json() == {"text": expected.hypothesis.text}
+    for name in ("text", "srt", "vtt"):
+        assert post(client, content, response_format=name).text == expected.format(name)
+    answer = post(client, content, response_format="verbose_json").json()
+    words = [(word.text, word.start, word.end) for word in expected.hypothesis.words]
+    assert [(word["word"], word["start"], word["end"]) for word in answer["words"]] == words
+    assert answer["duration"] == pytest.approx(expected.duration)
+    assert " ".join(segment["text"] for segment in answer["segments"]) == answer["text"]
+
+
+def test_the_client_of_openai(service: Service) -> None:
+    openai = pytest.importorskip("openai", reason="openai is not installed")
+    with TestClient(create_app(service)) as http:
+        client = openai.OpenAI(base_url="http://testserver/v1", api_key="none", http_client=http, max_retries=0)
+        with CLIP.open("rb") as file:
+            answer = client.audio.transcriptions.create(model="any", file=file)
+        assert answer.text == post(http, CLIP.read_bytes()).json()["text"]
+        with CLIP.open("rb") as file:
+            timed = client.audio.transcriptions.create(model="any", file=file, response_format="verbose_json")
+        assert [word.word for word in timed.words] == answer.text.split()
+        assert client.models.list().data[0].id == service.name
+        with pytest.raises(openai.BadRequestError, match="The file"):
+            client.audio.transcriptions.create(model="any", file=("a.txt", b"no sound at all"))
+
+
+def test_what_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(response: Any, status: int, reason: str) -> None:
+        assert response.status_code == status
+        assert reason in response.json()["error"]["message"]
+
+    refused(post(client, b"no sound at all"), 400, "The file")
+    refused(post(client, b""), 400, "The file")
+    refused(post(client, CLIP.read_bytes(), response_format="xml"), 400, "response_format")
+    refused(client.post("/v1/audio/transcriptions", data={"model": "a"}), 400, "file")
+    endless = client.post("/v1/audio/transcriptions", content=(b"x" for _ in range(3)))
+    refused(endless, 411, "Content-Length")
+    monkeypatch.setattr(serve, "MAX_MEGABYTES", 0)
+    refused(post(client, CLIP.read_bytes()), 413, "larger than 0 MB")
+    monkeypatch.undo()
+    monkeypatch.setattr(serve, "MAX_HOURS", 0)
+    refused(post(client, CLIP.read_bytes()), 400, "longer than 0 hours")
+    monkeypatch.undo()
+    monkeypatch.setattr(serve, "MAX_WAITING", 0)
+    busy = post(client, CLIP.read_bytes())
+    refused(busy, 503, "try again")
+    assert busy.headers["retry-after"] == "5"
+
+
+def test_many_at_once_are_all_answered(client: TestClient) -> None:
+    content = CLIP.read_bytes()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: post(client, content).json()["text"], range(8)))
+    assert len(set(answers)) == 1
+    metrics = dict(line.split() for line in client.get("/metrics").text.splitlines())
+    assert int(metrics["hf_speech_transcripts_total"]) >= 8
+    assert metrics["hf_speech_waiting"] == "0"
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def send(socket: WebSocketTestSession, samples: np.ndarray, sizes: list[int]) -> list[dict[str, Any]]:
+    """Send samples in pieces of some sizes, and return all answers."""
+    pieces = np.split(samples, np.cumsum(sizes))
+    for piece in pieces:
+        socket.send_bytes(piece.tobytes())
+    socket.send_text("end")
+    answers = []
+    while not answers or not answers[-1]["final"]:
+        answers.append(socket.receive_json())
+    return answers
+
+
+@pytest.fixture(scope="module", params=["pytorch", "onnx"])
+def live(request: pytest.FixtureRequest, service: Service, tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    if request.param == "pytorch":
+        return TestClient(create_app(service))
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    folder = tmp_path_factory.mktemp("exported")
+    export_model(load_model(STREAMING, device="cpu"), folder / "model")
+    return TestClient(create_app(Service(str(folder / "model"))))
+
+
+def test_a_live_stream_ends_with_the_text_of_the_file(live: TestClient) -> None:
+    samples, rate = soundfile.read(CLIP, dtype="int16")
+    recognizer = open_model(STREAMING, device="cpu")
+    (expected,) = transcribe_files(recognizer, [CLIP], progress=False)
+    for sizes in ([1600] * 8, [7, 16_000, 1, 333]):
+        with live.websocket_connect(f"/v1/stream?rate={rate}") as socket:
+            answers = send(socket, samples, sizes)
+        assert answers[-1] == {"text": expected.hypothesis.text, "final": True}
+        texts = [answer["text"] for answer in answers]
+        assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(texts))
+    assert len(texts) > 2
+    # Another rate is resampled while it arrives.
+    high = soxr.resample(samples.astype(np.float32) / 2**15, rate, 44_100)
+    with live.websocket_connect("/v1/stream?rate=44100&encoding=f32") as socket:
+        assert send(socket, high.astype(np.float32), [4410] * 5)[-1]["text"] == expected.hypothesis.text
+
+
+@pytest.mark.parametrize("query", ["rate=7", "rate=9999999", "encoding=mp3"])
+def test_streams_of_an_unknown_kind_are_refused(client: TestClient, query: str) -> None:
+    with client.websocket_connect(f"/v1/stream?{query}") as socket:
+        assert "Give a rate" in socket.receive_json()["error"]["message"]
+
+
+@pytest.mark.parametrize("piece", [b"odd", bytes(2 << 20)])
+def test_pieces_that_are_no_sound_are_refused(client: TestClient, piece: bytes) -> None:
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(piece)
+        assert "A piece has" in socket.receive_json()["error"]["message"]
+
+
+def test_a_client_that_leaves_ends_its_stream(client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(bytes(3200))
+    assert client.get("/health").status_code == 200
+
+
+def test_a_model_that_needs_the_whole_recording_does_not_stream() -> None:
+    client = TestClient(create_app(Service(str(AN4))))
+    with client.websocket_connect("/v1/stream") as socket:
+        assert "needs the whole recording" in socket.receive_json()["error"]["message"]
+    assert json.loads(client.get("/openapi.json").text)["paths"].keys() >= {"/v1/audio/transcriptions", "/v1/models"}
