@@ -14,6 +14,8 @@ from hf_speech.cli.app import main
 from hf_speech.errors import RecipeError
 from hf_speech.experiments import compare, parse_axis
 from hf_speech.experiments.compare import Comparison
+from hf_speech.tasks import get_task
+from hf_speech.tasks.base import Metric
 from hf_speech.training import run as training_run
 
 QUICK = ["--training.num_train_epochs", "2", "--training.report_to", "none"]
@@ -74,6 +76,16 @@ def test_text_and_markdown_say_the_same(compared: Path) -> None:
     assert markdown == comparison.markdown()
     assert markdown.startswith("`hf-speech compare tones --over features.normalization=none,peak`\n\n| normalization |")
     assert markdown.count("\n| ") == 4
+
+
+def test_a_metric_is_written_in_its_own_unit(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = Comparison.from_dict(json.loads((compared / "comparison.json").read_text()))
+    value, (low, high) = comparison.records[0].value("test"), comparison.records[0].interval("test")
+    words = Metric("Accuracy", "accuracy", unit="words/s")
+    monkeypatch.setitem(get_task("audio-classification").metrics, "accuracy", words)
+    assert "test accuracy (words/s)" in comparison.head()
+    assert "%" not in "".join(comparison.head()).replace("95 %", "")
+    assert comparison.rows()[0][2:4] == [f"{value:.3g}", f"{low:.2g} to {high:.2g}"]
 
 
 def test_without_validation_nothing_is_best(compared: Path) -> None:

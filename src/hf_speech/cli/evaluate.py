@@ -17,7 +17,7 @@ from hf_speech.cli.options import (
     SplitOption,
     WordScoreOption,
 )
-from hf_speech.cli.process import command_line, prepare_inference
+from hf_speech.cli.process import measure, prepare_inference
 from hf_speech.common.console import echo
 
 
@@ -45,33 +45,21 @@ def evaluate(
     of the corpus: --data_dir DIR, --test_file FILE, --holdout_speaker NAME. A folder or a table that was never split is
     measured whole by --split all.
     """
-    from hf_speech.evaluation import evaluate_model, format_report
+    from hf_speech.evaluation import format_report
     from hf_speech.inference import BeamOptions, load_model
     from hf_speech.inference.decoders import check_phones
-    from hf_speech.training import load_rows
 
     prepare_inference()
     loaded = load_model(model)
-    source, selection = load_rows(loaded, corpus, split, context.args)
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
     if phone_weight:
         check_phones(loaded)
     beam = None if language_model is None else BeamOptions.beside(language_model, **given)
-    report = evaluate_model(
-        loaded,
-        selection.rows,
-        corpus=source.name,
-        split=split,
-        command=command_line(),
-        batch_size=batch_size,
-        bad_rows=source.bad_rows,
-        beam=beam,
-        left_out=selection.left_out,
-    )
+    report = measure(loaded, corpus, split, context.args, batch_size=batch_size, beam=beam)
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
         # Named as training names its own, so that the model card shows a split that was measured twice only once.
-        name = split if corpus is None else f"{source.name}-{split}"
+        name = split if corpus is None else f"{report.corpus}-{split}"
         output = folder / (f"{name}.json" if beam is None else f"{name}-lm.json")
     report.save(output)
     echo(format_report(report))

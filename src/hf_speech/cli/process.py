@@ -1,11 +1,17 @@
-"""What the verbs need from the process: the command as typed, and the number of threads."""
+"""What several verbs do: name the command as typed, choose the number of threads, measure a model on a split."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hf_speech.evaluation import EvaluationReport
+    from hf_speech.inference import LoadedModel
 
 
 def command_line() -> str:
@@ -22,3 +28,31 @@ def prepare_inference() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
+
+
+def measure(
+    loaded: LoadedModel, corpus: str | None, split: str, words: Sequence[str], **options: Any
+) -> EvaluationReport:
+    """Measures a model on a split of a corpus, by default of the one that it was trained on.
+
+    Args:
+        loaded: The model.
+        corpus: Name of the corpus, None for that of the recipe.
+        split: train, validation, test or all.
+        words: Command-line words with keys of the corpus.
+        **options: Further options of `evaluate_model`.
+    """
+    from hf_speech.evaluation import evaluate_model
+    from hf_speech.training import load_rows
+
+    source, selection = load_rows(loaded, corpus, split, words)
+    return evaluate_model(
+        loaded,
+        selection.rows,
+        corpus=source.name,
+        split=split,
+        command=command_line(),
+        bad_rows=source.bad_rows,
+        left_out=selection.left_out,
+        **options,
+    )

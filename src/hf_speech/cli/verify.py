@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from hf_speech.cli.options import CorpusOption, SplitOption
-from hf_speech.cli.process import command_line, prepare_inference
+from hf_speech.cli.process import measure, prepare_inference
 from hf_speech.common.console import echo
 from hf_speech.errors import HFSpeechError
 
@@ -48,22 +48,10 @@ def verify(
         found = [verify_model(snapshot, trust_code=trust_remote_code, against=against)]
         echo(found[0].summary())
         if evaluate:
-            from hf_speech.evaluation import evaluate_model
             from hf_speech.inference import load_model
-            from hf_speech.training import load_rows
 
             prepare_inference()
-            loaded = load_model(snapshot.folder)
-            source, selection = load_rows(loaded, corpus, split, context.args)
-            report = evaluate_model(
-                loaded,
-                selection.rows,
-                corpus=source.name,
-                split=split,
-                command=command_line(),
-                bad_rows=source.bad_rows,
-                left_out=selection.left_out,
-            )
+            report = measure(load_model(snapshot.folder), corpus, split, context.args)
             found.append(verify_figures(snapshot, report.to_dict()))
             echo(found[1].summary())
     if not all(verification.ok for verification in found):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from hf_speech.common.tables import format_text
 from hf_speech.errors import HFSpeechError
 
 LM_WEIGHTS = (0.0, 0.4, 0.8, 1.2, 1.6)
@@ -49,13 +50,10 @@ class Tuning:
 
     def format_table(self, max_rows: int = 10) -> str:
         """Return the best trials as aligned text, with errors in percent."""
-        lines = ["lm_weight  word_score  error (%)", "---------  ----------  ---------"]
-        lines += [
-            f"{trial.lm_weight:9.3f}  {trial.word_score:10.3f}  {100 * trial.error:9.2f}"
-            for trial in self.trials[:max_rows]
-        ]
-        more = len(self.trials) - max_rows
-        return "\n".join(lines + [f"... and {more} more"] * (more > 0))
+        shown = self.trials[:max_rows]
+        rows = [[f"{t.lm_weight:.3f}", f"{t.word_score:.3f}", f"{100 * t.error:.2f}"] for t in shown]
+        table = format_text(["lm_weight", "word_score", "error (%)"], rows, names=0)
+        return table if len(shown) == len(self.trials) else f"{table}\n... and {len(self.trials) - max_rows} more"
 
 
 def tune_decoder(

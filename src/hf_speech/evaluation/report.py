@@ -211,7 +211,7 @@ def _cell(value: float, name: str) -> str:
     """Counts as they are, ratios in percent, other metrics in their unit."""
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{100 * value:.2f}" if metric_named(name).unit == "%" else f"{value:.3g}"
+    return metric_named(name).number(value)
 
 
 __all__ = ["EvaluationReport", "format_report", "headline"]

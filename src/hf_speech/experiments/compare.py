@@ -17,7 +17,7 @@ from hf_speech.common.files import write_text
 from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.experiments.runs import RunRecord, finish_run
 from hf_speech.experiments.variants import Axis, Variant, variants_of
-from hf_speech.tasks import get_task
+from hf_speech.tasks import get_task, metric_named
 from hf_speech.training import load_recipe
 from hf_speech.training.building import make_feature_extractor
 
@@ -50,19 +50,20 @@ class Comparison:
         """Names of the columns."""
         keys = [key.removeprefix("features.") for key in self.variants[0].settings]
         metric = self.records[0].metric
-        return [*keys, f"validation {metric} (%)", f"test {metric} (%)", "95 % interval", "parameters", "minutes"]
+        columns = [with_unit(f"{split} {metric}", metric) for split in ("validation", "test")]
+        return [*keys, *columns, "95 % interval", "parameters", "minutes"]
 
     def rows(self) -> list[list[str]]:
         """The cells of each variant; the best on validation is marked with a star."""
         rows = []
         for place, (variant, record) in enumerate(zip(self.variants, self.records, strict=True)):
             validation, test = (record.value(split) for split in ("validation", "test"))
-            between = "" if test is None else "{:.1f} to {:.1f}".format(*(100 * end for end in record.interval("test")))
+            between = "" if test is None else format_interval(record.metric, record.interval("test"))
             rows.append(
                 [
                     *variant.settings.values(),
-                    ("* " if place == self.best else "") + percent(validation),
-                    percent(test),
+                    ("* " if place == self.best else "") + figure(record.metric, validation),
+                    figure(record.metric, test),
                     between,
                     f"{record.num_parameters:,}",
                     f"{record.seconds / 60:.1f}",
@@ -81,7 +82,7 @@ class Comparison:
         return f"`{self.command}`\n\n{table}\n" + ("" if self.best is None else "\n\\* best on validation\n")
 
     def csv(self) -> str:
-        """The table with figures in full, between 0 and 1."""
+        """The table with figures in full, ratios between 0 and 1."""
         metric = self.records[0].metric
         keys = list(self.variants[0].settings)
         head = [*keys, f"validation_{metric}", f"test_{metric}", "test_low", "test_high", "parameters", "seconds"]
@@ -156,6 +157,17 @@ def compare(
     return comparison
 
 
-def percent(value: float | None) -> str:
-    """A share in percent with two places; "-" where there is none."""
-    return "-" if value is None else f"{100 * value:.2f}"
+def figure(metric: str, value: float | None) -> str:
+    """A value in the metric's unit; "-" where there is none."""
+    return "-" if value is None else metric_named(metric).number(value)
+
+
+def format_interval(metric: str, ends: tuple[float, float]) -> str:
+    """Both ends of an interval in the metric's unit."""
+    return " to ".join(metric_named(metric).number(end, 1) for end in ends)
+
+
+def with_unit(title: str, metric: str) -> str:
+    """The title of a column with the metric's unit."""
+    unit = metric_named(metric).unit
+    return f"{title} ({unit})" if unit else title

@@ -10,11 +10,11 @@ from typing import Any
 from hf_speech.common.files import write_text
 from hf_speech.common.tables import format_markdown
 from hf_speech.evaluation import wilson_interval
-from hf_speech.experiments.compare import Comparison, percent
+from hf_speech.experiments.compare import Comparison, figure, format_interval, with_unit
 from hf_speech.experiments.published import EXPERIMENTS
 from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, Experiment, Item, Search, Table
-from hf_speech.tasks import get_task
+from hf_speech.tasks import get_task, metric_named
 
 HEAD = f"""# Results
 
@@ -81,12 +81,14 @@ def _row(item: Item, record: dict[str, Any] | None, train: bool) -> list[str]:
     runs = [RunRecord.from_dict(content) for content in record["records"]]
     value, low, high = pooled(runs, item.split)
     command = runs[0].command if len(runs) == 1 else f"make experiments EXPERIMENT={item.name}"
-    on_train = [percent(pooled(runs, "train")[0])] if "train" in runs[0].evaluations else ["-"]
+    metric = runs[0].metric
+    on_train = [figure(metric, pooled(runs, "train")[0] if "train" in runs[0].evaluations else None)]
+    result = f"{figure(metric, value)} {metric_named(metric).unit}".rstrip()
     return [
         what,
         f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
-        f"**{100 * value:.2f} %** {'accuracy' if runs[0].metric == 'accuracy' else runs[0].metric.upper()}",
-        f"{100 * low:.1f} to {100 * high:.1f}",
+        f"**{result}** {metric if metric == 'accuracy' else metric.upper()}",
+        format_interval(metric, (low, high)),
         *(on_train if train else []),
         f"{runs[0].num_parameters:,}",
         f"{sum(run.seconds for run in runs) / 60:.1f}",
@@ -122,23 +124,22 @@ def _own_table(item: Item, record: dict[str, Any] | None) -> str:
         return Comparison.from_dict(content).markdown()
     run = RunRecord.from_dict(content["record"])
     settings = content["trials"][0]["settings"]
-    head = ["trial", *settings, f"validation {content['metric']} (%)"]
+    metric = content["metric"]
+    head = ["trial", *settings, with_unit(f"validation {metric}", metric)]
     rows = [
         [
             f"{'**' if trial['number'] == content['best'] else ''}{trial['number']}"
             f"{'**' if trial['number'] == content['best'] else ''}",
             *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial["settings"].values()),
-            percent(trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
+            figure(metric, trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
         ]
         for trial in content["trials"]
     ]
     said = ""
     if run.value("test") is not None:
-        low, high = run.interval("test")
-        said = (
-            f"\n\nThe best trial on the test split, looked at once: **{percent(run.value('test'))} %** "
-            f"({100 * low:.1f} to {100 * high:.1f})."
-        )
+        result = f"{figure(metric, run.value('test'))} {metric_named(metric).unit}".rstrip()
+        interval = format_interval(metric, run.interval("test"))
+        said = f"\n\nThe best trial on the test split, looked at once: **{result}** ({interval})."
     return f"`{content['command']}`\n\n{format_markdown(head, rows)}{said}"
 
 

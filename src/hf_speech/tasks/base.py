@@ -61,6 +61,10 @@ class Metric:
     is_proportion: bool = False
     unit: str = "%"
 
+    def number(self, value: float, decimals: int = 2) -> str:
+        """A value in the metric's unit, without the unit."""
+        return f"{100 * value:.{decimals}f}" if self.unit == "%" else f"{value:.{decimals + 1}g}"
+
     def format(self, value: float, decimals: int = 2) -> str:
         """A value with its unit, such as `99.33%` or `0.41 words/s`."""
         return f"{value:.{decimals}%}" if self.unit == "%" else f"{value:.{decimals + 1}g} {self.unit}".rstrip()

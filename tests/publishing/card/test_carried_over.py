@@ -63,6 +63,16 @@ def test_what_goes_is_said(card: str, tmp_path: Path) -> None:
     assert not any("will be gone" in note for note in notes)
 
 
+def test_headings_of_earlier_versions_are_rendered_under_their_new_names(card: str, tmp_path: Path) -> None:
+    old = card.replace("## Intended use", "## What it is for, and what not").replace(
+        "## Provenance", "## How it was made"
+    )
+    assert old.count("## What it is for") == old.count("## How it was made") == 1
+    again = render_card(DIGITS, repo_id="anna/x", revision="v1", previous=old)
+    assert again == card
+    assert not any("What it is for" in note for note in stage(DIGITS, tmp_path, repo_id="anna/x", previous=old).notes)
+
+
 def test_a_corpus_of_ones_own_says_what_it_is(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DIGITS, tmp_path / "run"))
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())

@@ -51,8 +51,8 @@ def test_cards_have_every_part(folder: Path) -> None:
     content, report = ModelCard(card).text, figures(folder)
     headings = re.findall(r"^## (.*)$", content, re.MULTILINE)
     assert headings == [
-        *("What it is for, and what not", "Use", "Results", "Training data", "The model", "Recipe"),
-        *("How it was made", "Known limits", "License", "Citation"),
+        *("Intended use", "Use", "Results", "Training data", "The model", "Recipe"),
+        *("Provenance", "Known limits", "License", "Citation"),
     ]
     main = "accuracy" if "accuracy" in report["metrics"] else "wer"
     value, (low, high) = report["metrics"][main], report["confidence"][main]

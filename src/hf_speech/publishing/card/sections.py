@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from hf_speech.errors import PublishError
 
 _MARK = re.compile(r"<!--\s*(/?)hand-written:\s*([\w-]+)\s*-->")
+# Headings of the templates of earlier versions, whose text is rendered under other ones now.
+_FORMER_HEADINGS = frozenset({"What it is for, and what not", "How it was made"})
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 
 
@@ -51,7 +53,8 @@ def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> 
         rendered: The body of the new card.
         taken: Names that are in use.
     """
-    own = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
+    headings = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
+    own = headings | _FORMER_HEADINGS
     found: dict[str, str] = {}
     name: str | None = None
     fence = False
