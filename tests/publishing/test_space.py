@@ -11,8 +11,8 @@ from hub_server import WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.spaces import check_space
+from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.space import add_examples, parse_variables, secret_values, with_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -21,10 +21,6 @@ IMPORTED_LATE = {"hf_speech.inference.decoders": ("hf_speech.tasks.lexicon",)}
 def assemble_space(folder: Path, target: Path) -> Path:
     """Copy a Space with everything that it needs to run alone.
 
-    Args:
-        folder: The Space.
-        target: The folder to write, which must not exist.
-
     Returns:
         `target`.
     """
@@ -90,6 +86,3 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{name}" for name in modules)
             if len(modules) < len(node.names):
                 yield node.module
-
-
-__all__ = ["assemble_space", "needed_modules", "shares_common_files"]

@@ -25,7 +25,7 @@ from hf_speech.errors import AudioError, PublishError
 from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.templates import render_template, templates_dir, unmarked
 from hf_speech.publishing.checks.licenses import check_name
-from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.rows import WrittenCorpus, fingerprints_of, write_parquet
@@ -84,12 +84,7 @@ def publish_corpus(
         )
         sums = json.dumps(written.fingerprints, indent=2).encode() + b"\n"
         staged = stage(
-            folder,
-            Path(temporary) / "staged",
-            repo_id=repo_id,
-            kind="dataset",
-            card=card,
-            extra={FINGERPRINTS: sums},
+            folder, Path(temporary) / "staged", repo_id=repo_id, kind="dataset", card=card, extra={FINGERPRINTS: sums}
         )
         return deliver(
             staged,
@@ -227,6 +222,3 @@ def _usual_rate(rows: DatasetDict) -> int:
             except AudioError:
                 continue
     return 16_000
-
-
-__all__ = ["publish_corpus", "render_dataset_card", "verify_corpus"]

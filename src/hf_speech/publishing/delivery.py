@@ -151,6 +151,3 @@ def published_card(repository: Repository, state: State | None) -> str | None:
     """The card that is on the Hub now; None if there is none."""
     content = None if state is None else repository.read("README.md", state)
     return None if content is None else content.decode("utf-8", errors="replace")
-
-
-__all__ = ["PublishOptions", "PublishResult", "deliver", "describe", "published_card", "published_state"]

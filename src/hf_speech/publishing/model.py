@@ -9,9 +9,8 @@ from typing import Any, Unpack
 
 from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.secrets import without_secrets
-from hf_speech.publishing.checks.structure import read_mapping
+from hf_speech.publishing.checks.structure import read_mapping, read_metadata
 from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
 from hf_speech.publishing.hub.probes import PROBE_FILE, keep_if_same, make_probes
 from hf_speech.publishing.hub.verify import verify_model
@@ -84,6 +83,3 @@ def _read_card(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PublishError(f"The card {path} cannot be read ({type(error).__name__}): give a Markdown file.") from error
-
-
-__all__ = ["publish"]

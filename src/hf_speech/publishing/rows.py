@@ -67,11 +67,11 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
         features = Features(
             {"audio": AUDIO_FEATURE, target: feature, "speaker": Value("string"), "duration": Value("float64")}
         )
-        digest = Fingerprint()
+        digest = hashlib.sha256()
         shards: list[Path] = []
         for shard in _shards(_encoded(split, name, rates), shard_bytes):
             for row in shard:
-                digest.add(row, target)
+                add_row(digest, row, target)
             shards.append(data / f"{name}-{len(shards):05d}.parquet")
             columns = {column: [row[column] for row in shard] for column in features}
             table = Dataset.from_dict(columns, features=features)
@@ -93,30 +93,15 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
     return WrittenCorpus(target, classes, rates.pop() if len(rates) == 1 else None, tuple(splits), fingerprints)
 
 
-class Fingerprint:
-    """A checksum over rows in their order: recordings, names, targets and speakers."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def add(self, row: Mapping[str, Any], target: str) -> None:
-        """Adds one row."""
-        audio = row["audio"]
-        for part in (audio["bytes"], audio["path"], row[target], row["speaker"]):
-            content = part if isinstance(part, bytes) else repr(part).encode()
-            self._digest.update(hashlib.sha256(content).digest())
-
-    def hexdigest(self) -> str:
-        """The checksum of all rows so far."""
-        return self._digest.hexdigest()
+def add_row(digest: hashlib._Hash, row: Mapping[str, Any], target: str) -> None:
+    """Adds a recording, its name, target and speaker to the checksum of its split."""
+    audio = row["audio"]
+    for part in (audio["bytes"], audio["path"], row[target], row["speaker"]):
+        digest.update(hashlib.sha256(part if isinstance(part, bytes) else repr(part).encode()).digest())
 
 
 def target_of(split: Dataset) -> str:
-    """The column of a split that is to be predicted.
-
-    Raises:
-        PublishError: If it has none.
-    """
+    """The column of a split that is to be predicted."""
     column = target_column(split)
     if column is None:
         raise PublishError(f"The data set has no target besides its columns {', '.join(split.column_names)}: add one.")
@@ -128,9 +113,9 @@ def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
     found = {}
     for name, split in rows.items():
         target = target_of(split)
-        digest = Fingerprint()
+        digest = hashlib.sha256()
         for row in split.cast_column("audio", Audio(decode=False)):
-            digest.add(row, target)
+            add_row(digest, row, target)
         found[name] = digest.hexdigest()
     return found
 
@@ -163,6 +148,3 @@ def _shards(rows: Iterator[dict[str, Any]], shard_bytes: int) -> Iterator[list[d
             shard, size = [], 0
     if shard:
         yield shard
-
-
-__all__ = ["Fingerprint", "WrittenCorpus", "fingerprints_of", "write_parquet"]

@@ -28,16 +28,10 @@ from hf_speech.common.hub import Repository
 from hf_speech.common.text import escape_markdown
 from hf_speech.errors import PublishError
 from hf_speech.publishing.assembly import assemble_space, shares_common_files
-from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.spaces import check_space
+from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import CARD
-from hf_speech.publishing.delivery import (
-    PublishOptions,
-    PublishResult,
-    deliver,
-    published_card,
-    published_state,
-)
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.staging import stage
 
@@ -115,9 +109,6 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
 
     Args:
         names: `NAME`, or `NAME=VARIABLE` where the variable is called otherwise.
-
-    Raises:
-        PublishError: If one is not set or cannot be a name.
     """
     values = {}
     for assignment in names:
@@ -135,12 +126,6 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
 
 def with_model(folder: Path, model: str, title: str | None = None, tags: Iterable[str] = ()) -> str:
     """The README.md of a Space, with the model in its front matter.
-
-    Args:
-        folder: The Space.
-        model: `NAME/MODEL`.
-        title: A new title, for the front matter and the first heading; None for that of the folder.
-        tags: Further tags.
 
     Raises:
         PublishError: If there is no README.md, or its metadata cannot be read.
@@ -167,10 +152,6 @@ def with_model(folder: Path, model: str, title: str | None = None, tags: Iterabl
 
 def add_examples(folder: Path, examples: Path) -> None:
     """Put sounds into a Space that it shows in place of its own examples.
-
-    Args:
-        folder: The Space, about to be published.
-        examples: A folder of sounds.
 
     Raises:
         PublishError: If there are no sounds, or too many or too large ones.
@@ -200,11 +181,7 @@ def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> 
 def set_values(
     repository: Repository, variables: Mapping[str, str], secrets: Mapping[str, str], hardware: str | None = None
 ) -> None:
-    """Sets variables that differ, secrets, and hardware; the Hub starts the Space again for each of them.
-
-    Raises:
-        PublishError: If the Hub refuses.
-    """
+    """Sets variables that differ, secrets, and hardware; the Hub starts the Space again for each of them."""
     api = HfApi()
     with repository.explained():
         there = api.get_space_variables(repository.name)
@@ -220,13 +197,7 @@ def set_values(
 def verify_space(
     snapshot: RemoteSnapshot, *, settings: Mapping[str, str] | None = None, secrets: Iterable[str] = ()
 ) -> Verification:
-    """Looks at a Space that was downloaded whole.
-
-    Args:
-        snapshot: What `downloaded` gave.
-        settings: The variables that it is to have; None for any.
-        secrets: Names of the secrets that it is to have.
-    """
+    """Looks at a Space that was downloaded whole."""
     found, differences = [f"{len(snapshot.state.files)} files as the Hub lists them"], []
     try:
         check_space(snapshot.folder)
@@ -292,15 +263,8 @@ def _stage_of(repository: Repository, wait: float) -> str:
 
 
 def parse_variables(assignments: Sequence[str]) -> dict[str, str]:
-    """`NAME=VALUE` words as a dictionary.
-
-    Raises:
-        PublishError: If one has no equals sign.
-    """
+    """`NAME=VALUE` words as a dictionary."""
     for assignment in assignments:
         if "=" not in assignment:
             raise PublishError(f"'{assignment}' sets no variable: write --variable NAME=VALUE.")
     return dict(assignment.split("=", 1) for assignment in assignments)
-
-
-__all__ = ["add_examples", "parse_variables", "publish_space", "secret_values", "verify_space", "with_model"]

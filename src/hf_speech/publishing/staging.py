@@ -21,12 +21,11 @@ from hf_speech.publishing.card.page import RenderedCard, check_repo_id, render
 from hf_speech.publishing.card.review import check as check_card
 from hf_speech.publishing.card.words import file_size
 from hf_speech.publishing.checks import executables, licenses, run_checks
-from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.pictures import copy_picture
 from hf_speech.publishing.checks.places import anonymize
 from hf_speech.publishing.checks.remote_code import remote_files
 from hf_speech.publishing.checks.secrets import check_name, without_secrets
-from hf_speech.publishing.checks.structure import check_regular
+from hf_speech.publishing.checks.structure import check_regular, read_metadata
 from hf_speech.publishing.checks.upload import CARD, MAX_FILE_BYTES, Kind, Upload
 
 _AUDIO = ("*.wav", "*.flac", "*.ogg", "*.opus", "*.mp3")
@@ -301,6 +300,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-__all__ = ["ALLOWED", "CARD", "MAX_FILE_BYTES", "CardOptions", "Kind", "Staged", "stage"]

@@ -21,14 +21,7 @@ _FILE = re.compile(r"\.\w{1,5}$")
 
 
 def evaluation_command(facts: RunFacts, evaluation: Evaluation, repo_id: str, revision: str | None) -> str:
-    """The command with which a reader measures a published model as it was measured here.
-
-    Args:
-        facts: The files.
-        evaluation: What was measured.
-        repo_id: `NAME/MODEL`.
-        revision: The model's tag, branch or commit, if one is known.
-    """
+    """The command with which a reader measures a published model as it was measured here."""
     model = f"{repo_id}@{revision}" if revision else repo_id
     words = ["hf-speech", "evaluate", model, "--corpus", str(evaluation.corpus), "--split", str(evaluation.split)]
     corpus = facts.recipe.get("corpus") or {}
@@ -44,11 +37,7 @@ def evaluation_command(facts: RunFacts, evaluation: Evaluation, repo_id: str, re
 
 
 def repeatable(command: str) -> str:
-    """A command with `DIR` and `FILE` in place of folders and files of the machine that it ran on.
-
-    Args:
-        command: `hf-speech train recipe.yaml --data_dir /home/anna/corpus`, say.
-    """
+    """A command with `DIR` and `FILE` in place of folders and files of the machine that it ran on."""
     words = _split(command)
     shown = []
     for index, word in enumerate(words):
@@ -132,6 +121,3 @@ def _split(command: str) -> list[str]:
         return shlex.split(command)
     except ValueError:  # A quotation mark that is not closed.
         return command.split()
-
-
-__all__ = ["evaluation_command", "homepage", "install_command", "repeatable", "requirements"]

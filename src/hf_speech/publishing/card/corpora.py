@@ -45,13 +45,7 @@ class CorpusFacts:
 
 
 def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, Any] | None = None) -> CorpusFacts:
-    """What is known of a corpus.
-
-    Args:
-        name: What recipes call it.
-        options: The recipe's section about it, whose own words (`title`, `license` and so on) come first.
-        on_the_hub: The metadata of its data set's card on the Hub, if it is one.
-    """
+    """What is known of a corpus: the recipe's own words in `options` come first, then the card of its data set."""
     known = CORPORA.get(name)
     metadata = dict(on_the_hub or {})
     homepage = getattr(known, "homepage", None)
@@ -100,6 +94,3 @@ def measured_on(facts: RunFacts, evaluation: Evaluation) -> CorpusFacts:
 
 def _page(dataset: str) -> str:
     return f"https://huggingface.co/datasets/{dataset}"
-
-
-__all__ = ["CorpusFacts", "corpus_facts", "corpus_template", "measured_on", "trained_on"]

@@ -38,13 +38,7 @@ _FORMS: dict[str, Any] = {
         "normalization?": str,
     },
     "vocab.json": {...: int},
-    "recipe.yaml": {
-        "task?": str,
-        "corpus?": {"name?": str},
-        "augmentation?": dict,
-        "model?": dict,
-        "training?": dict,
-    },
+    "recipe.yaml": {"task?": str, "corpus?": {"name?": str}, "augmentation?": dict, "model?": dict, "training?": dict},
     "training.json": {
         "command?": str,
         "seconds?": _NUMBER,
@@ -196,11 +190,7 @@ def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) ->
 
 
 def weight_files(run_dir: Path) -> list[Path]:
-    """The weights, sorted by name.
-
-    Raises:
-        PublishError: If there are none as safetensors.
-    """
+    """The weights, sorted by name."""
     found = sorted(run_dir.glob("*.safetensors"))
     if not found:
         others = sorted(path.name for path in run_dir.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt"})
@@ -296,6 +286,3 @@ def _dtypes(weights: list[Path]) -> list[str]:
                 f"{path} is not a safetensors file ({error}): save the model with save_pretrained."
             ) from error
     return sorted(names[dtype] for dtype in found & set(names))
-
-
-__all__ = ["EVALUATIONS", "Evaluation", "RunFacts", "read_facts", "weight_files"]

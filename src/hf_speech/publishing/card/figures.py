@@ -40,8 +40,7 @@ _INTERVAL_WORDS = re.compile(r"\bintervals?\b|\bconfidence\b|\bCI\b")
 _ANY_METRIC = "|".join(rf"\b(?:{words})" for words in _METRIC_WORDS.values())
 # "accuracy on the test split: 99.7", but not "accuracy with torch 2.14".
 _NAMED = re.compile(
-    rf"(?:{_ANY_METRIC})[^\d.;!?|]{{0,40}}?(?:\b(?:of|is|was|at|to|by)\b|[:=(*~\u2248])\s*\**({_NUMBER})",
-    re.IGNORECASE,
+    rf"(?:{_ANY_METRIC})[^\d.;!?|]{{0,40}}?(?:\b(?:of|is|was|at|to|by)\b|[:=(*~\u2248])\s*\**({_NUMBER})", re.IGNORECASE
 )
 _ANY_NUMBER = re.compile(rf"({_NUMBER})")
 _SPLIT = re.compile(r"\b(test|validation|train)\b", re.IGNORECASE)
@@ -222,6 +221,3 @@ def _agrees(written: str, value: float, scale: float) -> bool:
         return False  # Nearly perfect is not perfect.
     decimals = len(written.partition(".")[2])
     return abs(number - exact) <= 0.5 * 10**-decimals + _TOLERANCE * max(1.0, abs(exact))
-
-
-__all__ = ["Claim", "Figure", "claims_of", "figures_of", "is_backed"]

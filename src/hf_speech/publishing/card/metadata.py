@@ -14,9 +14,9 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
-from hf_speech.publishing.card.words import decoding, metric_name
+from hf_speech.publishing.card.words import decoding
 from hf_speech.publishing.checks.licenses import FILE, License
-from hf_speech.tasks import get_task
+from hf_speech.tasks import get_task, metric_named
 
 NEEDED = ("license", "library_name", "pipeline_tag", "metrics", "model-index")
 _OURS = frozenset(
@@ -27,14 +27,7 @@ _DIGITS = 4
 
 
 def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[str, Any]) -> ModelCardData:
-    """The metadata of a card.
-
-    Args:
-        facts: The files.
-        repo_id: `NAME/MODEL`.
-        license: Of the model.
-        previous: The metadata that is on the Hub now.
-    """
+    """The metadata of a card."""
     corpus = trained_on(facts)
     model_type = str(facts.config.get("model_type", ""))
     streams = facts.config.get("causal") and not facts.config.get("bidirectional")
@@ -51,7 +44,7 @@ def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[st
         pipeline_tag=get_task(facts.task).pipeline_tag,
         tags=_with(tags, previous.get("tags")),
         datasets=_with([corpus.dataset] if corpus.dataset else [], previous.get("datasets")) or None,
-        metrics=list(dict.fromkeys(metric_name(metric)[0] for metric in facts.main.metrics)),
+        metrics=list(dict.fromkeys(metric_named(metric).hub_name for metric in facts.main.metrics)),
         model_name=repo_id.rpartition("/")[2],
         eval_results=eval_results(facts),
         **kept,
@@ -68,11 +61,7 @@ def eval_results(facts: RunFacts) -> list[EvalResult]:
 
 
 def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
-    """Refuses metadata that is incomplete or differs from the files.
-
-    Raises:
-        PublishError: With the first difference.
-    """
+    """Refuses metadata that is incomplete or differs from the files."""
     for key in NEEDED:
         if not metadata.get(key):
             raise PublishError(f"The card's metadata has no {key}: add it, or let the card be rendered.")
@@ -116,8 +105,8 @@ def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalRe
         dataset_name=corpus.title,
         dataset_split=evaluation.split,
         dataset_revision=evaluation.content.get("corpus_revision"),
-        metric_type=metric_name(metric)[0],
-        metric_name=f"{metric_name(metric)[1]}{how}",
+        metric_type=metric_named(metric).hub_name,
+        metric_name=f"{metric_named(metric).title}{how}",
         metric_value=round(float(evaluation.metrics[metric]), _DIGITS),
     )
 
@@ -131,6 +120,3 @@ def _with(ours: list[str], entered: Any) -> list[str]:
 def _one_or_all(values: list[str], entered: Any) -> list[str] | str | None:
     """A list, or the single value in the form in which it was entered."""
     return entered if values == [entered] else values or None
-
-
-__all__ = ["card_data", "check_metadata", "eval_results"]

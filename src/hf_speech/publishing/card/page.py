@@ -23,7 +23,7 @@ from hf_speech.publishing.card.sections import begin, body_of, rendered_lines
 from hf_speech.publishing.card.templates import explained, render_template, templates_dir, unmarked
 from hf_speech.publishing.card.words import card_context
 from hf_speech.publishing.checks.licenses import OF_THE_CODE, License, find_license
-from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.structure import read_metadata
 
 REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _MARKER = re.compile(r"<!-- hf_speech card: repo_id=(\S+) revision=(\S*)(?: digest=(\w+))?")
@@ -61,12 +61,7 @@ class RenderedCard:
 
 
 def render_card(
-    run_dir: Path,
-    *,
-    repo_id: str,
-    revision: str | None = None,
-    previous: str | None = None,
-    license: str | None = None,
+    run_dir: Path, *, repo_id: str, revision: str | None = None, previous: str | None = None, license: str | None = None
 ) -> str:
     """Renders the card of a run folder: YAML metadata and Markdown.
 
@@ -119,11 +114,7 @@ def render(
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuses what cannot be the name of a repository.
-
-    Raises:
-        PublishError: With the remedy.
-    """
+    """Refuses what cannot be the name of a repository."""
     if not REPO_ID.fullmatch(repo_id):
         raise PublishError(f"{repo_id!r} is not the name of a repository: give NAME/REPO.")
 
@@ -170,6 +161,3 @@ def _notes(previous: str, text: str) -> tuple[str, ...]:
         f"{lines} of the card on the Hub will be gone, such as {lost[0][:60]!r}: what is to stay, write between "
         f"`{begin('notes')}` and its end.",
     )
-
-
-__all__ = ["Marker", "RenderedCard", "check_repo_id", "read_marker", "render", "render_card"]

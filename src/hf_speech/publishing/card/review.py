@@ -26,7 +26,7 @@ from hf_speech.publishing.card.page import CONFIDENCE_LEVEL, RenderedCard, read_
 from hf_speech.publishing.card.sections import hand_written, rendered_lines
 from hf_speech.publishing.card.templates import blanked, unmarked
 from hf_speech.publishing.checks.licenses import License
-from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.structure import read_metadata
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---[ \t]*\n", re.DOTALL)
 _LINK_TARGET = re.compile(r"\]\([^)\s]*\)|https?://[^\s)>\]\"']+|\b(?:sha256:)?[0-9a-f]{40,}\b|doi:\S+")
@@ -167,6 +167,3 @@ def _plain(line: str) -> str:
 def _excerpt(line: str) -> str:
     line = " ".join(line.split())
     return line if len(line) <= 80 else f"{line[:80]}..."
-
-
-__all__ = ["check", "check_card"]

@@ -46,13 +46,7 @@ def hand_written(card: str) -> dict[str, str]:
 
 
 def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> dict[str, str]:
-    """The sections under headings that no template has, by names made of their headings.
-
-    Args:
-        previous: The card that is on the Hub now.
-        rendered: The body of the new card.
-        taken: Names that are in use.
-    """
+    """The sections under headings that no template has, by names made of their headings."""
     headings = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
     own = headings | _FORMER_HEADINGS
     found: dict[str, str] = {}
@@ -108,6 +102,3 @@ def _free_name(heading: str, taken: set[str]) -> str:
     while name in taken:
         name += "-2"
     return name
-
-
-__all__ = ["begin", "body_of", "end", "foreign_sections", "hand_written", "rendered_lines", "section"]

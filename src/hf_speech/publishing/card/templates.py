@@ -74,11 +74,7 @@ def _render(name: str, context: dict[str, Any]) -> str:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns what goes wrong over files that lack something into one sentence.
-
-    Raises:
-        PublishError: If a card cannot be made from the files.
-    """
+    """Turns what goes wrong over files that lack something into one sentence."""
     try:
         yield
     except (jinja2.UndefinedError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -159,6 +155,3 @@ def _environment(folder: Path) -> jinja2.Environment:
         "repeatable": repeatable,
     }
     return environment
-
-
-__all__ = ["blanked", "explained", "render_template", "templates_dir", "unmarked"]

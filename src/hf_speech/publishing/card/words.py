@@ -53,12 +53,15 @@ MAX_GROUPS = 20
 
 def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[str, Any]:
     """All that the templates are given, apart from metadata and hand-written sections."""
-    main = facts.main
-    splits = _splits(facts)
+    main, splits = facts.main, _splits(facts)
+
+    def existing(name: str) -> str | None:
+        return name if (facts.folder / name).is_file() else None
+
     results: list[dict[str, Any]] = [
         {
             "file": entry.file,
-            "table": _existing(facts.folder, f"{Path(entry.file).with_suffix('.csv')}"),
+            "table": existing(f"{Path(entry.file).with_suffix('.csv')}"),
             "evaluation": entry,
             "corpus": measured_on(facts, entry),
             "rows": _rows(entry),
@@ -66,7 +69,6 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         }
         for entry in facts.evaluations
     ]
-    training = facts.recipe.get("training") or {}
     return {
         "repo_id": repo_id,
         "name": repo_id.rpartition("/")[2],
@@ -78,13 +80,13 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "extractor": facts.extractor,
         "normalization": NORMALIZATIONS.get(str(facts.extractor.get("normalization"))),
         "labels": _labels(facts.config),
-        "characters": _characters(facts),
+        "characters": sorted(token for token in facts.vocabulary if len(token) == 1 and token != "|"),
         "corpus": trained_on(facts),
         "splits": splits,
         "split_names": [row["split"] for row in splits],
         "recipe": facts.recipe,
         "base": facts.base_model,
-        "options": training,
+        "options": facts.recipe.get("training") or {},
         "augmentation": _in_words(facts.recipe.get("augmentation") or {}, AUGMENTATIONS),
         "augmentation_probability": (facts.recipe.get("augmentation") or {}).get("probability"),
         "regularization": _in_words(facts.recipe.get("model") or {}, REGULARIZERS),
@@ -94,8 +96,8 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "results": results,
         "headlines": [result for result in results if result["evaluation"].split == main.split],
         "groups": [_group_table(name, rows) for name, rows in main.breakdowns.items() if rows],
-        "confusions": _existing(facts.folder, f"{Path(main.file).with_suffix('')}-confusions.png"),
-        "curves": _existing(facts.folder, "curves.png"),
+        "confusions": existing(f"{Path(main.file).with_suffix('')}-confusions.png"),
+        "curves": existing("curves.png"),
         "validated": any("eval_loss" in entry for entry in facts.training.get("log", ())),
         "language_model": _language_model(facts),
         "parameters": main.num_parameters,
@@ -139,12 +141,6 @@ def number(value: object) -> str:
         joint = " to " if len(value) == 2 else ", "
         return joint.join(number(entry) for entry in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def metric_name(metric: str) -> tuple[str, str]:
-    """The Hub's name of a metric, and what the card calls it."""
-    known = metric_named(metric)
-    return known.hub_name, known.title
 
 
 def decoding(evaluation: Evaluation) -> str:
@@ -195,9 +191,8 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
             low, high = columns["confidence"][ratios[0]]
             line.append(f"{percent(low)} to {percent(high)} %")
         lines.append((group, line))
-    what = name.removeprefix("per_").replace("_", " ")
     return {
-        "what": what,
+        "what": name.removeprefix("per_").replace("_", " "),
         "head": head + ["95 % interval"] * intervals,
         "lines": lines,
         "left_out": len(rows) - len(chosen),
@@ -227,11 +222,6 @@ def _labels(config: dict[str, Any]) -> list[str]:
     return [str(name) for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
 
 
-def _characters(facts: RunFacts) -> list[str]:
-    """What a recognizer can write, without the tokens that are not characters."""
-    return sorted(token for token in facts.vocabulary if len(token) == 1 and token != "|")
-
-
 def _in_words(options: dict[str, Any], words: dict[str, str]) -> list[str]:
     """The options that are switched on, of those that have words."""
     return [
@@ -247,10 +237,6 @@ def _language_model(facts: RunFacts) -> str | None:
             if name and (facts.folder / name).is_file():
                 return name
     return None
-
-
-def _existing(folder: Path, name: str) -> str | None:
-    return name if (folder / name).is_file() else None
 
 
 def front_end(config: Mapping[str, Any]) -> str:
@@ -273,5 +259,3 @@ FILTERS = {
     "number": number,
     "decoding": decoding,
 }
-
-__all__ = ["FILTERS", "card_context", "decoding", "duration", "file_size", "metric_name", "percent"]

@@ -8,16 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hf_speech.publishing.checks import (
-    executables,
-    formats,
-    markup,
-    parts,
-    places,
-    remote_code,
-    secrets,
-    spaces,
-)
+from hf_speech.publishing.checks import executables, formats, markup, parts, places, remote_code, secrets, spaces
 from hf_speech.publishing.checks.upload import Upload
 
 CHECKS: tuple[Callable[[Upload], None], ...] = (
@@ -34,11 +25,7 @@ CHECKS: tuple[Callable[[Upload], None], ...] = (
 
 
 def run_checks(upload: Upload) -> None:
-    """Runs all checks over a staged folder.
-
-    Raises:
-        PublishError: From the first check that finds something.
-    """
+    """Runs all checks over a staged folder."""
     for check in CHECKS:
         check(upload)
 

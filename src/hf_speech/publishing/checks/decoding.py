@@ -175,6 +175,3 @@ def _suffixes(chain: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
             starts += 1
             yield position, "".join(piece for _, piece in chain[index:])
         behind_words = behind_words and (len(part) <= 3 or _WORD.fullmatch(part) is not None)
-
-
-__all__ = ["Reading", "readings", "unescape"]

@@ -23,6 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.structure import check_regular
@@ -38,16 +39,19 @@ PROGRAM_SUFFIXES = frozenset(
         *("jar", "class", "pyc", "pyd", "pyo", "whl", "egg"),
     )
 )
-_MAGIC = (
-    (b"\x7fELF", "a program (ELF)"),
-    (b"\xfe\xed\xfa\xce", "a program (Mach-O)"),
-    (b"\xfe\xed\xfa\xcf", "a program (Mach-O)"),
-    (b"\xce\xfa\xed\xfe", "a program (Mach-O)"),
-    (b"\xcf\xfa\xed\xfe", "a program (Mach-O)"),
-    (b"\xca\xfe\xba\xbe", "a program (Mach-O or Java)"),
-    (b"\0asm", "a program (WebAssembly)"),
-    (b"dex\n", "a program (Android)"),
-)
+_MAGIC: dict[str, tuple[bytes, ...]] = {
+    "ELF": (b"\x7fELF",),
+    "Mach-O": (b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"),
+    "Mach-O or Java": (b"\xca\xfe\xba\xbe",),
+    "WebAssembly": (b"\0asm",),
+    "Android": (b"dex\n",),
+}
+_COMPRESSIONS: dict[bytes, Callable[[], Any]] = {
+    b"\x1f\x8b": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS),
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\0": lzma.LZMADecompressor,
+    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), zlib.decompressobj),
+}
 # What makes a pickle run something.
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
 _MAX_READ = 1 << 20  # bytes looked at of each file, and unpacked of each member of an archive
@@ -56,11 +60,7 @@ _MAX_MEMBERS = 10_000
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that run something when they are opened, or hide an archive.
-
-    Raises:
-        PublishError: Naming the file.
-    """
+    """Refuses files that run something when they are opened, or hide an archive."""
     for path in upload.files():
         name = upload.name(path)
         if (danger := detect_executable(path)) is not None:
@@ -70,16 +70,7 @@ def check(upload: Upload) -> None:
 
 
 def check_beside(path: Path, name: str, folder: Path) -> None:
-    """Refuses a file that runs something and lies next to what is sent: the next upload by other means would take it.
-
-    Args:
-        path: The file.
-        name: What the message calls it.
-        folder: The run folder.
-
-    Raises:
-        PublishError: With the remedy.
-    """
+    """Refuses a program or pickle next to what is sent, which the next upload by other means would take along."""
     check_regular(path, name)
     if (danger := detect_executable(path)) is not None:
         raise PublishError(
@@ -90,17 +81,11 @@ def check_beside(path: Path, name: str, folder: Path) -> None:
 def detect_executable(path: Path) -> str | None:
     """What a file is, if opening it could run something.
 
-    Args:
-        path: The file.
-
     Returns:
         "a pickle", "a program (ELF)", "an archive with a pickle (data.pkl)", or None for a harmless one.
     """
-    by_name = _by_suffix(path.suffix.lower())
     with path.open("rb") as stream:
-        head = stream.read(_MAX_READ)
-        found = _by_content(head, stream, depth=0)
-    return found or by_name
+        return _by_content(stream.read(_MAX_READ), stream, depth=0) or _by_suffix(path.suffix.lower())
 
 
 def is_archive(path: Path) -> bool:
@@ -115,9 +100,6 @@ def is_pickle(head: bytes) -> bool:
     A pickle of protocol 2 or later names its protocol first. One of protocol 0 or 1 is text or nearly so, and much
     text parses as its first instructions. So it must reach its end, with a call on the way or with nothing behind it,
     or call something that exists here: a loader runs the calls before it finds that the end is missing.
-
-    Args:
-        head: The first bytes of a file, up to a megabyte.
     """
     names: list[str] = []
     exists = False
@@ -154,9 +136,9 @@ def _by_suffix(suffix: str) -> str | None:
 
 def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None:
     """What bytes are, looking into archives; `whole` is the stream that they begin."""
-    for magic, what in _MAGIC:
+    for format_name, magic in _MAGIC.items():
         if head.startswith(magic):
-            return what
+            return f"a program ({format_name})"
     if head[:2] == b"MZ" and b"PE\0\0" in head[:4096]:
         return "a program (Windows)"
     if head[2:4] == b"\r\n" and head[1:2] in (b"\x0b", b"\x0c", b"\x0d", b"\x0e", b"\x0f"):
@@ -176,13 +158,14 @@ def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None
 
 def _unpacked(head: bytes, whole: io.BufferedIOBase) -> list[tuple[str, bytes]]:
     """Names and first bytes of what is in an archive; one without a name of a compressed file."""
-    for magic, opener in _COMPRESSIONS:
+    for magic, decompressor in _COMPRESSIONS.items():
         if head.startswith(magic):
-            members = _tar_members(whole)
-            if members is not None:
+            if (members := _tar_members(whole)) is not None:
                 return members
-            content = _some(opener, head)
-            return [] if content is None else [("", content)]
+            try:
+                return [("", decompressor().decompress(head, _MAX_READ))]
+            except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
+                return []
     whole.seek(0)
     if zipfile.is_zipfile(whole):
         whole.seek(0)
@@ -218,40 +201,3 @@ def _tar_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]] | None:
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError):
         return members or None
     return members or None
-
-
-def _some(opener: Callable[[bytes], bytes], head: bytes) -> bytes | None:
-    """The first bytes of compressed ones, as far as they can be unpacked."""
-    try:
-        return opener(head)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
-        return None
-
-
-def _gzip(data: bytes) -> bytes:
-    return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(data, _MAX_READ)
-
-
-def _zlib(data: bytes) -> bytes:
-    return zlib.decompressobj().decompress(data, _MAX_READ)
-
-
-def _bz2(data: bytes) -> bytes:
-    return bz2.BZ2Decompressor().decompress(data, _MAX_READ)
-
-
-def _xz(data: bytes) -> bytes:
-    return lzma.LZMADecompressor().decompress(data, _MAX_READ)
-
-
-_COMPRESSIONS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", _gzip),
-    (b"BZh", _bz2),
-    (b"\xfd7zXZ\0", _xz),
-    (b"\x78\x01", _zlib),
-    (b"\x78\x5e", _zlib),
-    (b"\x78\x9c", _zlib),
-    (b"\x78\xda", _zlib),
-)
-
-__all__ = ["check", "check_beside", "detect_executable", "is_archive", "is_pickle"]

@@ -30,11 +30,7 @@ TEXT_NAMES = frozenset({"LICENSE", "NOTICE", ".gitattributes"})
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that are not what they are called, are no files, or are too large.
-
-    Raises:
-        PublishError: On the first such file.
-    """
+    """Refuses files that are not what they are called, are no files, or are too large."""
     for path in upload.files():
         name = upload.name(path)
         if path.is_symlink():
@@ -48,11 +44,7 @@ def check(upload: Upload) -> None:
 
 
 def check_content(upload: Upload) -> None:
-    """Refuses files whose content is not what their names say.
-
-    Raises:
-        PublishError: On the first such file.
-    """
+    """Refuses files whose content is not what their names say."""
     for path in upload.files():
         if (reason := format_error(path)) is not None:
             name = upload.name(path)
@@ -82,9 +74,6 @@ def read_text(path: Path) -> str:
 
 def format_error(path: Path) -> str | None:
     """Why a file is not what its name says.
-
-    Args:
-        path: A file of a published kind.
 
     Returns:
         "it is not JSON"; None if it is what it is called.
@@ -174,13 +163,7 @@ def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
     return check
 
 
-_TEXTS: dict[str, Callable[[str], None]] = {
-    ".json": _json,
-    ".yaml": _yaml,
-    ".yml": _yaml,
-    ".py": _python,
-    ".svg": _svg,
-}
+_TEXTS: dict[str, Callable[[str], None]] = {".json": _json, ".yaml": _yaml, ".yml": _yaml, ".py": _python, ".svg": _svg}
 _BINARIES: dict[str, Callable[[Path], None]] = {
     ".safetensors": _safetensors,
     ".ngram": _safetensors,
@@ -189,14 +172,3 @@ _BINARIES: dict[str, Callable[[Path], None]] = {
     ".gif": _framed("a GIF picture", b"GIF8", b";"),
     ".parquet": _framed("a Parquet table", b"PAR1", b"PAR1"),
 }
-
-__all__ = [
-    "AUDIO_SUFFIXES",
-    "TEXT_NAMES",
-    "TEXT_SUFFIXES",
-    "check",
-    "check_content",
-    "format_error",
-    "is_text",
-    "read_text",
-]

@@ -61,11 +61,6 @@ class License:
 def find_license(folder: Path, given: str | None = None, previous: str | None = None) -> License:
     """Finds the license of a folder.
 
-    Args:
-        folder: A run folder, perhaps with a file LICENSE.
-        given: The Hub's name of the license as the user gave it, or None.
-        previous: The Hub's name on the card that is there now, or None.
-
     Raises:
         PublishError: If there is no such license, the file is empty or of another license, or the text is missing.
     """
@@ -87,11 +82,7 @@ def find_license(folder: Path, given: str | None = None, previous: str | None = 
 
 
 def check_name(name: str) -> None:
-    """Refuses what neither SPDX nor the Hub knows as the name of a license.
-
-    Raises:
-        PublishError: With the remedy.
-    """
+    """Refuses what neither SPDX nor the Hub knows as the name of a license."""
     if name in _OF_THE_HUB:
         return
     try:
@@ -128,15 +119,3 @@ def _title(text: str) -> str:
     """A name for a license the Hub does not know: its first line."""
     first = next(line.strip() for line in text.splitlines() if line.strip())
     return re.sub(r"[^a-z0-9.]+", "-", first.lower()).strip("-")[:60] or "see-license"
-
-
-__all__ = [
-    "CODE_FILE",
-    "FILE",
-    "OF_THE_CODE",
-    "License",
-    "check_name",
-    "find_license",
-    "license_of_the_code",
-    "recognize",
-]

@@ -31,11 +31,7 @@ SCHEMES = frozenset({"", "http", "https", "mailto", "doi"})
 
 
 def check(upload: Upload) -> None:
-    """Refuses Markdown files with HTML that could run or load something.
-
-    Raises:
-        PublishError: Naming the file, the line and what it found.
-    """
+    """Refuses Markdown files with HTML that could run or load something."""
     for path in upload.files():
         if path.suffix.lower() == ".md":
             name = upload.name(path)
@@ -45,11 +41,7 @@ def check(upload: Upload) -> None:
 
 
 def problems(markdown: str) -> Iterator[tuple[int, str]]:
-    """What could run or load something: the line, counted from 1, and the element, attribute or address.
-
-    Args:
-        markdown: The text, with or without metadata at its top.
-    """
+    """What could run or load something: the line, counted from 1, and the element, attribute or address."""
     body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", lambda match: "\n" * match.group().count("\n"), markdown, flags=re.S)
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     parser.validateLink = lambda url: True  # type: ignore[method-assign] # Judged here, for all readers.
@@ -99,6 +91,3 @@ class _Reader(HTMLParser):
 
     def handle_pi(self, data: str) -> None:
         self.problems.append("a processing instruction")
-
-
-__all__ = ["ATTRIBUTES", "ELEMENTS", "SCHEMES", "check", "problems"]

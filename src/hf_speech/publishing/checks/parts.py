@@ -13,21 +13,13 @@ from hf_speech.publishing.checks.upload import Upload
 
 
 def check(upload: Upload) -> None:
-    """Refuses a model whose parts do not fit.
-
-    Raises:
-        PublishError: Naming both sizes.
-    """
+    """Refuses a model whose parts do not fit."""
     if upload.kind == "model":
         check_sizes(upload.folder)
 
 
 def check_sizes(folder: Path) -> None:
-    """Refuses a feature extractor or vocabulary that does not fit the model.
-
-    Raises:
-        PublishError: Naming both sizes.
-    """
+    """Refuses a feature extractor or vocabulary that does not fit the model."""
     config = read_mapping(folder / "config.json", needed=True)
     extractor = read_mapping(folder / "preprocessor_config.json", needed=True)
     if extractor.get("feature_extractor_type") == hf_speech.models.SpeechFeatureExtractor.__name__:
@@ -55,6 +47,3 @@ def check_sizes(folder: Path) -> None:
             f"The model writes {config['vocab_size']} tokens and vocab.json has {len(vocabulary)}: save the tokenizer "
             "that it was trained with."
         )
-
-
-__all__ = ["check", "check_sizes"]

@@ -37,27 +37,12 @@ def without_metadata(content: bytes) -> bytes:
     return content
 
 
-def copy_picture(source: Path, target: Path, name: str) -> bool:
-    """Copies a picture without its metadata.
-
-    Args:
-        source: The picture.
-        target: Where to write.
-        name: What the message calls it.
-
-    Returns:
-        Whether anything was left out.
-
-    Raises:
-        PublishError: If it is damaged.
-    """
-    content = source.read_bytes()
+def copy_picture(source: Path, target: Path, name: str) -> None:
+    """Copies a picture, called `name` in errors, without its metadata."""
     try:
-        clean = without_metadata(content)
+        target.write_bytes(without_metadata(source.read_bytes()))
     except ValueError as error:
         raise PublishError(f"{name} is not what its name says ({error}): write it again, or remove it.") from error
-    target.write_bytes(clean)
-    return clean != content
 
 
 def _png(content: bytes) -> bytes:
@@ -92,5 +77,3 @@ def _jpeg(content: bytes) -> bytes:
 
 
 _STRIPPERS: dict[bytes, Callable[[bytes], bytes]] = {PNG: _png, JPEG: _jpeg}
-
-__all__ = ["copy_picture", "without_metadata"]

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.texts import IN_BYTES, texts_of
+from hf_speech.publishing.checks.texts import IN_BYTES, locate, texts_of
 from hf_speech.publishing.checks.upload import CARD, Upload
 
 # Folders in which people's files lie, on one system or another.
@@ -39,10 +39,8 @@ _ROOTS = (
 )
 # Those that are the same on every machine.
 _PUBLIC = frozenset(
-    {
-        *("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "opt", "proc", "run", "sbin"),
-        *("srv", "sys", "usr", "var"),
-    }
+    {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "lost+found", "opt", "proc", "run", "sbin"}
+    | {"srv", "sys", "usr", "var"}
 )
 _NAME = r"[\w.@+~=-]+"
 _BACKSLASH = r"\\{1,2}"  # Two of them in JSON.
@@ -62,37 +60,24 @@ _MAY_NAME_ADDRESSES = re.compile(r"LICENSE.*|NOTICE|CITATION.*|README\.md")
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that say where things lie on this machine, or give somebody's e-mail address.
-
-    Raises:
-        PublishError: Naming the file and the line.
-    """
+    """Refuses files that say where things lie on this machine, or give somebody's e-mail address."""
     for path in upload.files():
         name = upload.name(path)
         for text, where in texts_of(path):
             shortest = _SHORTEST_IN_BYTES if where == IN_BYTES else 0
             if (place := find_path(text, shortest)) is not None:
-                at = f", line {place[1]}" if where == "line" else where
+                at = locate(where, place[1])
                 raise PublishError(
                     f"{name}{at}, names {place[0]}, a place on this machine: write a relative path instead."
                 )
             if _MAY_NAME_ADDRESSES.fullmatch(path.name) or (upload.kind != "model" and path.name == CARD):
                 continue
             if (address := find_email(text, shortest)) is not None:
-                at = f", line {address[1]}" if where == "line" else where
-                raise PublishError(f"{name}{at}, has an e-mail address: take it out.")
+                raise PublishError(f"{name}{locate(where, address[1])}, has an e-mail address: take it out.")
 
 
 def find_path(text: str, shortest: int = 0) -> tuple[str, int] | None:
-    """Looks for paths of somebody's machine.
-
-    Args:
-        text: Where to look.
-        shortest: Characters that a match must have, unless it is an absolute path in a folder whose name is known.
-
-    Returns:
-        The path and its line, counted from 1; None if there is none.
-    """
+    """The first path of somebody's machine and its line, from 1; a relative one of at least so many characters."""
     for match in _paths().finditer(text) if _may_name_a_path(text) else ():
         if len(match.group()) >= shortest or match.group().startswith("/"):
             return match.group(), text.count("\n", 0, match.start()) + 1
@@ -100,15 +85,7 @@ def find_path(text: str, shortest: int = 0) -> tuple[str, int] | None:
 
 
 def find_email(text: str, shortest: int = 0) -> tuple[str, int] | None:
-    """Looks for e-mail addresses of somebody; those made for examples are nobody's.
-
-    Args:
-        text: Where to look.
-        shortest: Characters that an address must have.
-
-    Returns:
-        The address and its line, counted from 1; None if there is none.
-    """
+    """The first e-mail address of somebody (not one made for examples) and its line, from 1."""
     for match in _EMAIL.finditer(text) if "@" in text else ():
         if len(match.group()) >= shortest and not _NOBODY.search(match.group()):
             return match.group(), text.count("\n", 0, match.start()) + 1
@@ -117,11 +94,9 @@ def find_email(text: str, shortest: int = 0) -> tuple[str, int] | None:
 
 def shorten_paths(text: str) -> str:
     """Writes `path/to/NAME` for each path of somebody's machine."""
-
-    def shorten(match: re.Match[str]) -> str:
-        return "path/to/" + re.split(r"[\\/]+", match.group().rstrip("\\/"))[-1]
-
-    return _paths().sub(shorten, text) if _may_name_a_path(text) else text
+    if not _may_name_a_path(text):
+        return text
+    return _paths().sub(lambda match: "path/to/" + re.split(r"[\\/]+", match.group().rstrip("\\/"))[-1], text)
 
 
 def anonymize(text: str) -> str:
@@ -154,6 +129,3 @@ def _compile_paths(here: tuple[str, ...]) -> re.Pattern[str]:
     posix = rf"{before}/(?:{roots})/{_NAME}(?:/{_NAME})*/?"
     kinds = [_COPY, posix, _WINDOWS, _SHARE, _OF_A_USER]
     return re.compile("|".join([*kinds, *([rf"{before}(?:{exact})(?![\w-])"] if exact else [])]))
-
-
-__all__ = ["anonymize", "check", "find_email", "find_path", "shorten_paths"]

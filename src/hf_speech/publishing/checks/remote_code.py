@@ -34,11 +34,7 @@ _PIP_INSTALL = re.compile(r"pip3? install\s+([^`\n]*)")
 
 
 def check(upload: Upload) -> None:
-    """Refuses remote code that users cannot run, or that is not this package's and was not asked for.
-
-    Raises:
-        PublishError: Naming the file.
-    """
+    """Refuses remote code that users cannot run, or that is not this package's and was not asked for."""
     if upload.kind != "model":
         return
     check_code(upload.folder, upload.code, upload.card())
@@ -61,12 +57,6 @@ def foreign_code(folder: Path) -> list[str]:
 
 def remote_files(folder: Path) -> list[str]:
     """The Python files that a model folder needs: those that its `auto_map`s name, and what they import.
-
-    Args:
-        folder: The model folder.
-
-    Returns:
-        Their names, sorted; none for a model of transformers itself.
 
     Raises:
         PublishError: If one is missing or in another repository, or the code of the model is not named at all.
@@ -102,16 +92,7 @@ def remote_files(folder: Path) -> list[str]:
 
 
 def check_code(folder: Path, files: Iterable[str], card: str) -> None:
-    """Refuses code that cannot run where only the card's requirements are installed.
-
-    Args:
-        folder: The folder with the code.
-        files: Names of the Python files, all directly in it.
-        card: The card, whose `pip install` lines are the requirements.
-
-    Raises:
-        PublishError: On an import that is not flat, or of what the card does not list.
-    """
+    """Refuses code that cannot run where only the card's requirements are installed."""
     names = sorted(files)
     listed = requirements_of(card)
     for name in names:
@@ -152,9 +133,6 @@ def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = froze
         folder: The folder of a program, such as a Space.
         listed: The content of its requirements.txt.
         preinstalled: Packages that are there without being asked for.
-
-    Raises:
-        PublishError: On the first such import.
     """
     names = {
         canonicalize_name(requirement.name) for line in listed.splitlines() if (requirement := _requirement(line))
@@ -287,6 +265,3 @@ def _provided(module: str, listed: set[str]) -> bool:
     if canonicalize_name(module) in listed:
         return True
     return any(canonicalize_name(package) in listed for package in _packages_of_modules().get(module, []))
-
-
-__all__ = ["check", "check_code", "check_listed", "foreign_code", "remote_files", "requirements_of"]

@@ -16,6 +16,7 @@ messages that name a file or folder with a secret in its name.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ import huggingface_hub
 
 from hf_speech.errors import HFSpeechError, PublishError
 from hf_speech.publishing.checks.decoding import Reading, readings
-from hf_speech.publishing.checks.texts import texts_of
+from hf_speech.publishing.checks.texts import locate, texts_of
 from hf_speech.publishing.checks.token_forms import KINDS, Kind
 from hf_speech.publishing.checks.upload import Upload
 
@@ -62,31 +63,20 @@ class Secret:
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that hold a secret, or are called as files of secrets are.
-
-    Raises:
-        PublishError: Saying what and in which line, and never the secret.
-    """
+    """Refuses files that hold a secret, or are called as files of secrets are."""
     for path in upload.files():
         name = upload.name(path)
         check_name(name)
         for text, where in texts_of(path):
             if (secret := find_secret(text, binary=not where)) is not None:
-                place = f", line {secret.line}" if where == "line" else where
+                at = locate(where, secret.line)
                 raise PublishError(
-                    f"{name}{place}, has {secret.what}: take it out, and have it revoked if others could read it."
+                    f"{name}{at}, has {secret.what}: take it out, and have it revoked if others could read it."
                 )
 
 
 def check_name(name: str) -> None:
-    """Refuses a file that is called as files of credentials are, and a name that holds a secret.
-
-    Args:
-        name: The file's name relative to the folder.
-
-    Raises:
-        PublishError: With the remedy.
-    """
+    """Refuses a file that is called as files of credentials are, and a name that holds a secret."""
     if CREDENTIAL_FILES.fullmatch(name.rpartition("/")[2]):
         raise PublishError(f"{name} is called as files of passwords and keys are: move it out of the folder.")
     if (secret := find_secret(name)) is not None:
@@ -96,12 +86,7 @@ def check_name(name: str) -> None:
 
 
 def find_secret(text: str, *, binary: bool = False) -> Secret | None:
-    """Looks for tokens, keys and passwords.
-
-    Args:
-        text: Any text.
-        binary: Whether it is the bytes of a file that is no text, in which encodings are not looked for.
-    """
+    """The first token, key or password; encodings are not looked for in the bytes of a `binary` file."""
     own = _own_secrets(os.environ)
     for reading in (Reading(text), Reading(text.replace("\0", ""))) if binary else readings(text):
         for what, value in own.items():
@@ -135,8 +120,6 @@ def without_secrets() -> Iterator[None]:
 @functools.cache
 def _of_detect_secrets() -> tuple[Kind, ...]:
     """The patterns of detect-secrets' plugins, as kinds of ours."""
-    import importlib
-
     kinds = []
     for plugin in _PLUGINS:
         module, _, name = plugin.partition(".")
@@ -154,6 +137,3 @@ def _own_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     }
     token = huggingface_hub.get_token()
     return own | ({"this machine's Hugging Face token": token} if token else {})
-
-
-__all__ = ["CREDENTIAL_FILES", "Secret", "check", "check_name", "find_secret", "redact", "without_secrets"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.remote_code import check_listed
+from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import CARD, Upload
 
 SDKS = ("gradio", "docker", "static")
@@ -21,11 +21,7 @@ PREINSTALLED = frozenset({"gradio", "huggingface-hub", "spaces"})
 
 
 def check(upload: Upload) -> None:
-    """Refuses a Space that imports what its requirements.txt does not list.
-
-    Raises:
-        PublishError: On the first such import.
-    """
+    """Refuses a Space that imports what its requirements.txt does not list."""
     if upload.kind == "space":
         requirements = upload.folder / "requirements.txt"
         listed = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
@@ -34,9 +30,6 @@ def check(upload: Upload) -> None:
 
 def check_space(folder: Path) -> None:
     """Refuses a Space that the Hub would not build, or might build differently tomorrow.
-
-    Args:
-        folder: The Space.
 
     Raises:
         PublishError: For the first key of the front matter that is missing or wrong, the first program that cannot be
@@ -88,6 +81,3 @@ def _front_matter_problems(metadata: Mapping[str, Any], folder: Path) -> Iterato
     for key in ("colorFrom", "colorTo"):
         if metadata.get(key) is not None and metadata[key] not in COLORS:
             yield f"has {key}: {metadata[key]}: take one of {', '.join(COLORS)}."
-
-
-__all__ = ["check", "check_space"]

@@ -1,4 +1,4 @@
-"""Safe reading of untrusted files of a run: only complete regular files of bounded size and valid format.
+"""Safe reading of untrusted files: only complete regular files of bounded size and valid format.
 
 Opening a pipe blocks, a symlink loop never ends, and JSON nested 100,000 levels deep overflows the parser's stack: each
 is reported as a one-sentence error.
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import RepoCard
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from hf_speech.errors import PublishError
 
@@ -22,15 +24,7 @@ _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_regular(path: Path, name: str) -> None:
-    """Refuses what is no regular file and no link to one.
-
-    Args:
-        path: A file, or what is in its place.
-        name: What the message calls it.
-
-    Raises:
-        PublishError: With the remedy.
-    """
+    """Refuses what is no regular file and no link to one."""
     try:
         mode = path.stat().st_mode
     except (OSError, RuntimeError) as error:  # A link to nothing, or in a loop.
@@ -84,6 +78,17 @@ def read_mapping(path: Path, *, needed: bool = False) -> dict[str, Any]:
     return content
 
 
+def read_metadata(card: str) -> dict[str, Any]:
+    """The YAML metadata at the top of a card as plain data; empty where it has none."""
+    if not REGEX_YAML_BLOCK.match(card):
+        return {}
+    try:
+        return dict(RepoCard(card, ignore_metadata_errors=False).data.to_dict())
+    except Exception as error:  # yaml's errors, the client's own, and those of a stack that overflows.
+        reason = " ".join(str(error).split())[:200]
+        raise PublishError(f"The metadata at the top of the card is not valid ({reason}): correct it.") from error
+
+
 def check_form(content: Any, form: Any, where: str) -> None:
     """Refuses content that is not of a form.
 
@@ -130,6 +135,3 @@ def _is_shallow(content: Any, depth: int = MAX_DEPTH) -> bool:
         return True
     values = content.values() if isinstance(content, dict) else content
     return depth > 0 and all(_is_shallow(value, depth - 1) for value in values)
-
-
-__all__ = ["check_form", "check_regular", "read_mapping"]

@@ -20,6 +20,11 @@ _BLOCK = 1 << 26  # bytes of a binary file that are searched at a time
 _OVERLAP = 1 << 12
 
 
+def locate(where: str, line: int) -> str:
+    """Where in a file something was found, as the end of its name in a sentence."""
+    return f", line {line}" if where == "line" else where
+
+
 def texts_of(path: Path) -> Iterator[tuple[str, str]]:
     """The texts in a file, and where they stand: "line" if lines can be named, `IN_BYTES` if they may be no text."""
     if is_text(path.name):
@@ -60,6 +65,3 @@ def _strings(path: Path) -> Iterator[str]:
         for column in pyarrow.Table.from_batches([batch]).flatten().columns:
             if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
                 yield "\n".join(value for value in column.to_pylist() if value)
-
-
-__all__ = ["IN_BYTES", "texts_of"]

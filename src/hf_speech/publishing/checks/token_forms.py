@@ -144,11 +144,7 @@ _TOKENS = (
 KINDS: tuple[Kind, ...] = (
     *(_token(*entry) for entry in _TOKENS),
     _form("an AWS access key", "A", _BEFORE + r"(?:AKIA|ASIA|ABIA|ACCA)(?=[A-Z]*\d|[A-Z]{16})[A-Z0-9]{16}" + _END),
-    _form(
-        "an AWS secret key",
-        "",
-        r"(?i)aws_?(?:secret|session)\w{0,20}[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9/+=]{40,}",
-    ),
+    _form("an AWS secret key", "", r"(?i)aws_?(?:secret|session)\w{0,20}[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9/+=]{40,}"),
     _form("a Google service account", "private_key_id", r"\"private_key_id\"\s*:\s*\"[0-9a-f]{20,}\""),
     _form(
         "a Slack webhook",
@@ -196,5 +192,3 @@ KINDS: tuple[Kind, ...] = (
         r"(?![\w.]+[(\[])[^\s\"'<>${}(),;]{8,}",
     ),
 )
-
-__all__ = ["KINDS", "Kind", "looks_generated"]

@@ -43,6 +43,3 @@ class Upload:
         """The README.md; empty where there is none."""
         path = self.folder / CARD
         return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-__all__ = ["CARD", "MAX_FILE_BYTES", "Kind", "Upload"]

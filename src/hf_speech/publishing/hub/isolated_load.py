@@ -28,11 +28,7 @@ def main(request_file: Path) -> None:
     torch.set_num_threads(1)
     request: dict[str, Any] = json.loads(request_file.read_text(encoding="utf-8"))
     predict = pipeline(
-        request["task"],
-        model=request["model"],
-        revision=request["revision"],
-        trust_remote_code=True,
-        device="cpu",
+        request["task"], model=request["model"], revision=request["revision"], trust_remote_code=True, device="cpu"
     )
     extractor, model = predict.feature_extractor, predict.model.eval()
     rate = int(extractor.sampling_rate)

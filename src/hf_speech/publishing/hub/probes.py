@@ -53,11 +53,7 @@ class Probes:
 
     @classmethod
     def load(cls, path: Path) -> Probes:
-        """Reads the file.
-
-        Raises:
-            PublishError: If it is damaged.
-        """
+        """Reads the file."""
         try:
             with safe_open(path, "numpy") as file:
                 about = json.loads(file.metadata()["probes"])
@@ -120,9 +116,6 @@ def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
 def make_probes(run_dir: Path) -> Probes:
     """Loads a model folder as every verb does, with its decoder, and runs the clips through the model.
 
-    Args:
-        run_dir: A run folder.
-
     Raises:
         ModelError: If a part of the model is missing or damaged, or does not fit the others.
         PublishError: If the model cannot be run.
@@ -150,11 +143,7 @@ def make_probes(run_dir: Path) -> Probes:
 
 
 def _check_decoding(loaded: LoadedModel, run_dir: Path) -> None:
-    """Refuses language models, their weights and a lexicon that cannot be used with the model.
-
-    Raises:
-        HFSpeechError: Naming the file.
-    """
+    """Refuses language models, their weights and a lexicon that cannot be used with the model."""
     for path in sorted([*run_dir.glob("*.arpa"), *run_dir.glob("*.ngram")]):
         check_regular(path, path.name)
         NgramModel.load(path)
@@ -167,11 +156,6 @@ def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes
     """The published probes if the model still gives their logits, else fresh ones.
 
     Another machine rounds differently, and an unchanged model must not be published again for that.
-
-    Args:
-        fresh: Those of the model here.
-        published: The file on the Hub, if there is one.
-        scratch: A folder to write in.
     """
     if published is not None:
         path = scratch / "published.safetensors"
@@ -186,6 +170,3 @@ def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes
         if same_clips and there.sampling_rate == fresh.sampling_rate and not list(there.differences(fresh.logits)):
             return published
     return fresh.to_bytes()
-
-
-__all__ = ["PROBE_FILE", "TOLERANCE", "Probes", "keep_if_same", "make_clips", "make_probes"]

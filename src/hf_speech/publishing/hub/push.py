@@ -94,7 +94,6 @@ def push(
         if create_pr:
             raise PublishError(f"There is no {repository.words.removeprefix('the ')} yet: leave out --create_pr.")
         state = _create(repository, space_sdk)
-        _check_created_private(repository, state)
     elif not state.private and not public:
         raise PublishError(
             f"{repository.name} is public: pass --public if everybody may see this, or make it private at "
@@ -136,17 +135,16 @@ def push(
     else:
         sha, pull_request = commit.oid, commit.pr_url
     now = _seen(repository, sha)
-    _check_arrived(repository, now, local)
+    if differing := _differences(now.files, local):
+        raise PublishError(
+            f"The commit {now.commit[:8]} of {repository.name} is not what was sent ({', '.join(differing[:3])} "
+            "differ): run the same command again."
+        )
     return PushResult(repository, sha, True, now.private, tuple(added), tuple(removed), pull_request)
 
 
 def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) -> PushResult:
     """Tags what was pushed, makes the repository public if asked to, and checks who sees it now.
-
-    Args:
-        pushed: What `push` gave.
-        public: Whether everybody may see the repository.
-        tag: Name of the tag.
 
     Raises:
         PublishError: If the Hub refuses, somebody else has committed since, or the repository is not as visible as
@@ -187,29 +185,20 @@ def _create(repository: Repository, space_sdk: str | None) -> State:
     state = repository.look()
     if state is None:
         raise PublishError(f"This login may not see {repository.words}: check the name and the login.")
+    if not state.private:  # An organization can decide that new repositories are public.
+        with repository.explained():
+            HfApi().update_repo_settings(repository.name, private=True, repo_type=repository.kind)
+        now = repository.look()
+        if now is None or not now.private:
+            raise PublishError(
+                f"{repository.name} was to be made private and came out public, so nothing was sent: make it private "
+                f"at {repository.url}/settings and run the command again."
+            )
     return state
 
 
-def _check_created_private(repository: Repository, state: State) -> None:
-    """An organization can decide that new repositories are public: then nothing is sent."""
-    if state.private:
-        return
-    with repository.explained():
-        HfApi().update_repo_settings(repository.name, private=True, repo_type=repository.kind)
-    now = repository.look()
-    if now is None or not now.private:
-        raise PublishError(
-            f"{repository.name} was to be made private and came out public, so nothing was sent: make it private at "
-            f"{repository.url}/settings and run the command again."
-        )
-
-
 def check_tag_name(tag: str | None) -> None:
-    """Refuses what git does not take as a tag.
-
-    Raises:
-        PublishError: If `tag` is not None and cannot be a tag.
-    """
+    """Refuses what git does not take as a tag."""
     if tag is None:
         return
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,127}", tag) or tag.endswith((".", ".lock")) or ".." in tag:
@@ -271,14 +260,6 @@ def _seen(repository: Repository, commit: str) -> State:
     raise PublishError(f"{repository.name} cannot be seen after the commit: look at {repository.url}.")
 
 
-def _check_arrived(repository: Repository, state: State, local: dict[str, Checksums]) -> None:
-    if differing := _differences(state.files, local):
-        raise PublishError(
-            f"The commit {state.commit[:8]} of {repository.name} is not what was sent ({', '.join(differing[:3])} "
-            "differ): run the same command again."
-        )
-
-
 def _differences(files: dict[str, str], local: dict[str, Checksums]) -> list[str]:
     """Files that are not the same on both sides."""
     differing = [path for path, checksums in local.items() if not checksums.match(files.get(path))]
@@ -287,20 +268,11 @@ def _differences(files: dict[str, str], local: dict[str, Checksums]) -> list[str
 
 def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> tuple[str, str] | None:
     """Commit and page of an open pull request that holds exactly these files."""
+    wanted = {"repo_type": repository.kind, "discussion_type": "pull_request", "discussion_status": "open"}
     with repository.explained():
-        found = list(
-            HfApi().get_repo_discussions(
-                repository.name,
-                repo_type=repository.kind,
-                discussion_type="pull_request",
-                discussion_status="open",
-            )
-        )
+        found = list(HfApi().get_repo_discussions(repository.name, **wanted))
     for request in found:
         state = repository.look(request.git_reference)
         if state is not None and not _differences(state.files, local):
             return state.commit, request.url
     return None
-
-
-__all__ = ["PushResult", "check_tag_name", "finish", "push"]

@@ -92,11 +92,6 @@ class Verification:
 def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> Iterator[RemoteSnapshot]:
     """Downloads a commit into an empty cache, for as long as the context lasts.
 
-    Args:
-        name: `NAME/REPO`.
-        revision: Branch, tag or commit; None for the main branch.
-        kind: model, space or dataset.
-
     Raises:
         PublishError: If there is no such commit, it cannot be fetched, or a file arrives damaged.
     """
@@ -166,15 +161,8 @@ def verify_model(snapshot: RemoteSnapshot, *, trust_code: bool = False, against:
 def load_isolated(snapshot: RemoteSnapshot, probes: Probes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Runs the clips in a process without hf_speech.
 
-    Args:
-        snapshot: The model.
-        probes: The clips.
-
     Returns:
         The logits by the clips' names, and `{"pipeline", "padding", "code"}`.
-
-    Raises:
-        PublishError: If the model cannot be loaded or run there.
     """
     work = snapshot.home / "work"
     work.mkdir()
@@ -210,10 +198,6 @@ def load_isolated(snapshot: RemoteSnapshot, probes: Probes) -> tuple[dict[str, n
 def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Verification:
     """Compares an evaluation made again with a model's evaluation files, and those with its card.
 
-    Args:
-        snapshot: The model.
-        measured: The new evaluation, in the form of its file.
-
     Raises:
         PublishError: If the model has no evaluation of this corpus and split.
     """
@@ -238,12 +222,7 @@ def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Ver
 
 
 def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
-    """What differs between an evaluation made again and the published one, a clause each.
-
-    Args:
-        published: The evaluation file on the Hub.
-        measured: The same split, evaluated now.
-    """
+    """What differs between an evaluation made again and the published one, a clause each."""
     name = f"{published.get('corpus')}, {published.get('split')}"
     differences = []
     if published.get("corpus_fingerprint") != measured.get("corpus_fingerprint"):
@@ -279,6 +258,3 @@ def _environment(home: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "OMP_NUM_THREADS": "1",
     }
-
-
-__all__ = ["RemoteSnapshot", "Verification", "compare_figures", "downloaded", "verify_figures", "verify_model"]
