@@ -19,7 +19,7 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.metadata import card_data
-from hf_speech.publishing.card.sections import begin, body_of, rendered_lines
+from hf_speech.publishing.card.sections import FORMER_HEADINGS, begin, body_of, rendered_lines
 from hf_speech.publishing.card.templates import explained, render_template, templates_dir, unmarked
 from hf_speech.publishing.card.words import card_context
 from hf_speech.publishing.checks.licenses import OF_THE_CODE, License, find_license
@@ -152,7 +152,8 @@ def _notes(previous: str, text: str) -> tuple[str, ...]:
     lost = [
         line.strip()
         for line in dict.fromkeys(rendered_lines(body_of(previous)))
-        if line and line.strip() and not _MARKER.search(line) and not difflib.get_close_matches(line.strip(), kept, 1)
+        if line and line.strip() and not _MARKER.search(line) and line.strip("# ") not in FORMER_HEADINGS
+        if not difflib.get_close_matches(line.strip(), kept, 1)
     ]
     if not lost:
         return ()

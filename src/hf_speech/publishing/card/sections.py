@@ -14,7 +14,7 @@ from hf_speech.errors import PublishError
 
 _MARK = re.compile(r"<!--\s*(/?)hand-written:\s*([\w-]+)\s*-->")
 # Headings of the templates of earlier versions, whose text is rendered under other ones now.
-_FORMER_HEADINGS = frozenset({"What it is for, and what not", "How it was made"})
+FORMER_HEADINGS = frozenset({"What it is for, and what not", "How it was made"})
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 
 
@@ -48,7 +48,7 @@ def hand_written(card: str) -> dict[str, str]:
 def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> dict[str, str]:
     """The sections under headings that no template has, by names made of their headings."""
     headings = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
-    own = headings | _FORMER_HEADINGS
+    own = headings | FORMER_HEADINGS
     found: dict[str, str] = {}
     name: str | None = None
     fence = False
