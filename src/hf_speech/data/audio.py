@@ -98,11 +98,6 @@ def read_audio(source: AudioSource, sampling_rate: int, max_seconds: float | Non
 def read_blocks(source: AudioSource, sampling_rate: int, seconds: float | None = None) -> Iterator[np.ndarray]:
     """Yield a sound from its beginning in blocks `(samples,)` as `read_audio` reads it, without keeping them.
 
-    Args:
-        source: As for `read_audio`.
-        sampling_rate: The wanted rate in Hz.
-        seconds: Most seconds of a block; decoded arrays are one block.
-
     Raises:
         BadAudio: As of `read_audio`; what is wrong with the end is known at the end.
     """
@@ -287,10 +282,8 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int]:
     except ValueError as error:  # a ragged list
         raise BadAudio(f"{name} is no array of numbers: give one list of samples a channel.") from error
     if array.ndim not in (1, 2):
-        raise BadAudio(
-            f"{name} has {array.ndim} dimensions {array.shape}: give (samples,), (channels, samples) or "
-            "(samples, channels)."
-        )
+        expected = "(samples,), (channels, samples) or (samples, channels)"
+        raise BadAudio(f"{name} has {array.ndim} dimensions {array.shape}: give {expected}.")
     if array.ndim == 1:
         array = array[:, None]
     elif array.shape[0] < array.shape[1]:  # the shorter side is the channels

@@ -215,6 +215,3 @@ def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.r
     noise = _read_noise(files[rng.integers(len(files))], sampling_rate)
     start = rng.integers(len(noise))
     return np.resize(np.roll(noise, -start), num_samples)
-
-
-__all__ = ["Augmentation", "add_noise", "add_silence", "change_speed", "colored_noise", "equalize"]

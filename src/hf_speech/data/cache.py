@@ -49,9 +49,6 @@ def _state(source: Mapping[str, Any]) -> tuple[Any, ...]:
 def build_once(folder: Path) -> Iterator[Path | None]:
     """Make a folder once, whole or not at all.
 
-    Args:
-        folder: The folder wanted.
-
     Yields:
         A new empty folder to fill, which becomes `folder` when the block ends without an error; None if `folder` is
         there already and nothing is to be done.

@@ -45,10 +45,6 @@ def multiply(
     Returns:
         The rows of all copies, those of one utterance together. Its copy of factor 1 and shift 0 is the utterance
         itself, and is missing where the grid does not have it.
-
-    Raises:
-        CorpusError: If the cache cannot be written.
-        AudioError: If an utterance cannot be read.
     """
     grid = list(itertools.product(tempos, pitches))
     sources = list(rows["audio"])
@@ -93,6 +89,3 @@ def _write_copies(
         copy = copy / max(1.0, float(np.abs(copy).max()))
         scaled = np.clip(np.rint(copy * 32768), -32768, 32767).astype(np.int16)
         soundfile.write(folder / _name(index, place), scaled, sampling_rate)
-
-
-__all__ = ["multiply"]

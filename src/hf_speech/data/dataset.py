@@ -145,9 +145,6 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         """Decodes everything once and keeps it, if it fits; workers share this memory instead of decoding again.
 
         What the first pass has decoded is taken from there.
-
-        Args:
-            description: What the progress bar says.
         """
         if sum(self._own_durations) * self.sampling_rate * 4 <= KEEP_DECODED_BYTES:
             indices = progress_bar(range(len(self)), desc=description, unit="utterance", leave=False, delay=0.5)
@@ -155,15 +152,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self._first_pass = None  # Nothing more is taken from it, and workers must not carry it along.
 
     def cache_features(self, extractor: Any, description: str) -> None:
-        """Computes all features once and keeps them on the disk; items have them in place of the waveform.
-
-        Args:
-            extractor: The feature extractor, fitted.
-            description: What the progress bar says.
-
-        Raises:
-            RecipeError: If the sounds of each epoch are new.
-        """
+        """Computes all features once and keeps them on the disk; items have them in place of the waveform."""
         variants = count_variants(self.augmentation)
         for variant in range(variants):
             self.set_epoch(variant)
@@ -234,11 +223,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def count_variants(augmentation: Augmentation | None) -> int:
-    """How many epochs pass before the same sounds come again, so that their features can be kept.
-
-    Raises:
-        RecipeError: If they never do.
-    """
+    """How many epochs pass before the same sounds come again, so that their features can be kept."""
     if augmentation is None or not augmentation.is_active:
         return 1
     if augmentation.variants is None:
@@ -297,6 +282,3 @@ class SpeechCollator:
         lengths = torch.tensor([valid for _, valid in utterances])
         mask = torch.arange(features.shape[1]) < lengths[:, None]
         return {"input_features": features, "attention_mask": mask.long()}
-
-
-__all__ = ["SpeechCollator", "SpeechDataset", "count_variants"]

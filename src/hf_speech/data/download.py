@@ -86,14 +86,6 @@ def is_archive(path: Path) -> bool:
 def extract(archive: Path, folder: Path, trusted: bool = False) -> Path:
     """Unpack a zip or tar(.gz, .bz2, .xz) archive into a new folder, whole or not at all.
 
-    Args:
-        archive: The archive.
-        folder: The folder to make; if it exists, nothing is done.
-        trusted: Whether it may be as large as it wants to be.
-
-    Returns:
-        `folder`.
-
     Raises:
         CorpusError: If the archive is damaged, would write outside the folder, or is far larger unpacked.
     """
@@ -104,11 +96,7 @@ def extract(archive: Path, folder: Path, trusted: bool = False) -> Path:
 
 
 def unpack(archive: Path, folder: Path, trusted: bool = False) -> None:
-    """Unpack an archive into a folder that exists; `extract` does it whole or not at all.
-
-    Raises:
-        CorpusError: If the archive is damaged, would write outside the folder, or is far larger unpacked.
-    """
+    """Unpack an archive into a folder that exists; `extract` does it whole or not at all."""
     room = math.inf if trusted else max(MAX_RATIO * archive.stat().st_size, MIN_UNPACKED_BYTES)
     try:
         if zipfile.is_zipfile(archive):

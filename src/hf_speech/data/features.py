@@ -31,10 +31,6 @@ class CachedFeatures:
         waveforms: Gives the waveform of each utterance, in order, where they are not in the cache.
         description: What the progress bar says.
         settings: Whatever makes the waveforms differ from the recordings, as JSON can write it.
-
-    Raises:
-        CorpusError: If the cache cannot be written.
-        AudioError: If an utterance cannot be read.
     """
 
     def __init__(
@@ -69,6 +65,3 @@ def _write(waveforms: Iterable[np.ndarray], extractor: Any, folder: Path) -> Non
             file.write(np.ascontiguousarray(frames, np.float32).tobytes())
             lengths.append((extractor.num_frames(len(waveform)), len(frames)))
     np.save(folder / LENGTHS_FILE, np.array(lengths))
-
-
-__all__ = ["CachedFeatures"]

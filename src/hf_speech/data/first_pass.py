@@ -45,23 +45,13 @@ class FirstPass:
         self._wants_statistics = False
 
     def begin(self, split: str, durations: Sequence[float]) -> None:
-        """A split is going to be decoded.
-
-        Args:
-            split: Its name.
-            durations: Seconds of its sounds by their headers.
-        """
+        """A split is going to be decoded."""
         wanted = sum(seconds for seconds in durations if not math.isnan(seconds)) * self.sampling_rate * 4
         self._room = KEEP_DECODED_BYTES if split in KEPT_SPLITS and wanted <= KEEP_DECODED_BYTES else 0
         self._wants_statistics = split == "train" and self._needs_statistics
 
     def take(self, source: Any, samples: np.ndarray) -> None:
-        """Takes what is needed of a decoded sound; called by several threads at a time.
-
-        Args:
-            source: A row of the `audio` column.
-            samples: `(samples,)`, float32; at least `min_samples`.
-        """
+        """Takes what is needed of a decoded sound; called by several threads at a time."""
         key = _key(source)
         if self._wants_statistics:
             self._statistics[key] = self._extractor.frame_statistics(samples)
@@ -93,6 +83,3 @@ def _key(source: Mapping[str, Any]) -> Any:
     """Tells recordings apart: by path, or by content where it is in the row."""
     content = source.get("bytes")
     return source["path"] if content is None else hashlib.blake2b(content, digest_size=16).digest()
-
-
-__all__ = ["KEEP_DECODED_BYTES", "FirstPass"]

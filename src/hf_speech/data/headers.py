@@ -106,11 +106,7 @@ def check_header(stream: BinaryIO, name: str) -> BinaryIO:
 
 
 def describe_unknown(stream: BinaryIO) -> str:
-    """Say what a file is that libsndfile does not recognize, as the end of a sentence "FILE is ...".
-
-    Args:
-        stream: A seekable file of any kind.
-    """
+    """Say what a file is that libsndfile does not recognize, as the end of a sentence "FILE is ..."."""
     stream.seek(0)
     head = stream.read(16)
     for offset, magic, kind in _FFMPEG_FORMATS:

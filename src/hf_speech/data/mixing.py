@@ -23,11 +23,7 @@ class Mixer:
         self._power = self._mono_power = 0.0
 
     def mix(self, channels: np.ndarray) -> np.ndarray:
-        """The average `(samples,)` of `(samples, channels)`.
-
-        Raises:
-            BadAudio: If samples are NaN, infinite, or far above full scale.
-        """
+        """The average `(samples,)` of `(samples, channels)`."""
         if channels.shape[1] == 1:
             mono = channels[:, 0]
             _check_samples(mono, self.name)
@@ -40,11 +36,7 @@ class Mixer:
         return mono
 
     def check_whole(self) -> None:
-        """Refuse a sound whose channels have canceled each other out.
-
-        Raises:
-            BadAudio: If they have.
-        """
+        """Refuse a sound whose channels have canceled each other out."""
         if self._mono_power < _CANCELED_SHARE * self._power:
             raise BadAudio(
                 f"{self.name} has channels that cancel each other out, as one is inverted: keep one of them, or invert "
@@ -72,6 +64,3 @@ def _check_samples(samples: np.ndarray, name: str) -> None:
             "of the integers that they were, such as 32768.",
             "not scaled",
         )
-
-
-__all__ = ["Mixer"]

@@ -45,9 +45,6 @@ class _Frame:
 def header_without_length(stream: BinaryIO) -> tuple[bytes, int] | None:
     """What an mp3 of variable bit rate lacks if it does not say its length.
 
-    Args:
-        stream: A seekable file of any kind.
-
     Returns:
         A frame that says the number of frames, and the place of the first frame, before which it belongs; None for
         files of any other kind.
@@ -120,6 +117,3 @@ def _xing_frame(first: _Frame, count: int) -> bytes:
             tag = b"Xing" + struct.pack(">II", 1, count)
             return (header + bytes(frame.tag_offset - 4) + tag).ljust(frame.length, b"\0")
     raise AssertionError("a frame of the highest bit rate has room for its tag")
-
-
-__all__ = ["header_without_length"]

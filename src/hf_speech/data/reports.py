@@ -54,13 +54,7 @@ class SplitReport:
         return sum(finding.count for finding in self.bad.values())
 
     def reject(self, kind: str, reasons: dict[int, str], list_all: bool = False) -> None:
-        """Turn good rows into bad ones.
-
-        Args:
-            kind: What is wrong with them.
-            reasons: A sentence for each, by the index of the row.
-            list_all: Whether every sentence is kept, rather than the first few.
-        """
+        """Turn good rows into bad ones."""
         for reason in reasons.values():
             self.bad[kind].add(reason)
         if list_all and reasons:
@@ -139,6 +133,3 @@ class InspectionReport:
 
 def _length(seconds: float) -> str:
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.1f} s"
-
-
-__all__ = ["MAX_EXAMPLES", "Finding", "InspectionReport", "SplitReport"]

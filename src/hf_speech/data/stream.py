@@ -138,11 +138,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
                 raise CorpusError(f"Of the streamed utterances none can be learned from, such as: {left_out[0]}")
 
     def _utterance(self, row: dict[str, Any], number: int) -> dict[str, Any]:
-        """An item of a row.
-
-        Raises:
-            BadAudio: If it cannot be learned from, whatever the reason.
-        """
+        """An item of a row."""
         start = time.perf_counter()
         waveform = read_audio(row["audio"], self.sampling_rate)
         if len(waveform) < self.min_samples:
@@ -160,6 +156,3 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             varied = self.augmentation(waveform, self.sampling_rate, rng)
             waveform = varied if len(varied) >= self.min_samples else waveform
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
-
-
-__all__ = ["Admission", "SpeechStream"]

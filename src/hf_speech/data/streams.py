@@ -75,6 +75,3 @@ class SplicedStream(io.RawIOBase, BinaryIO):
             count += len(rest)
         self._position += count
         return count
-
-
-__all__ = ["SplicedStream", "SteadyStream"]

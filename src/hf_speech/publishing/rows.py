@@ -15,10 +15,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import soundfile
-from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import Audio, ClassLabel, Dataset, DatasetDict
 
 from hf_speech.data.audio import audio_info, read_audio
-from hf_speech.data.corpora.base import AUDIO_FEATURE, target_column
+from hf_speech.data.corpora.base import row_features, target_column
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.words import duration
 
@@ -64,9 +64,7 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
             continue
         feature = split.features[target]
         classes = tuple(feature.names) if isinstance(feature, ClassLabel) else ()
-        features = Features(
-            {"audio": AUDIO_FEATURE, target: feature, "speaker": Value("string"), "duration": Value("float64")}
-        )
+        features = row_features(target, feature)
         digest = hashlib.sha256()
         shards: list[Path] = []
         for shard in _shards(_encoded(split, name, rates), shard_bytes):

@@ -116,7 +116,7 @@ def test_files_of_other_names_are_reported(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository))
     corpus.load()
     assert corpus.notes == [
-        f"1 files not named DIGIT_SPEAKER_INDEX.wav were left aside in {repository / 'recordings'}."
+        f"1 files not named DIGIT_SPEAKER_INDEX.wav were left aside in {repository / 'recordings'}, such as notes.txt."
     ]
 
 

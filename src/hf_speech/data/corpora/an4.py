@@ -58,7 +58,7 @@ class AN4(ListedCorpus):
 
     def fetch(self) -> Path:
         """The folder with `etc` and `wav`, in the cache."""
-        return fetch_an4()
+        return fetch_archive("AN4", "an4", URLS, verify=_verify)
 
     def lexicon(self) -> Path | None:
         """`etc/an4.dic`, where the copy has it."""
@@ -66,7 +66,7 @@ class AN4(ListedCorpus):
         return path if path.is_file() else None
 
     def _root(self) -> Path:
-        return _find_lists(self.fetch() if self.data_dir is None else self.open_data_dir())
+        return _find_lists(self.folder())
 
     def _read(self, root: Path, split: str) -> list[Utterance]:
         """The utterances of one list."""
@@ -83,15 +83,6 @@ class AN4(ListedCorpus):
         lists = f"a transcript in an4_{split}.transcription and no line in an4_{split}.fileids"
         self.reject([f"{name!r} has {lists}" for name in transcripts if name not in utterances])
         return list(utterances.values())
-
-
-def fetch_an4() -> Path:
-    """Download the corpus into the cache, once, and verify it.
-
-    Raises:
-        CorpusError: If it cannot be downloaded, or is not the corpus expected.
-    """
-    return fetch_archive("AN4", "an4", URLS, verify=_verify)
 
 
 def _verify(folder: Path) -> None:

@@ -45,7 +45,7 @@ class ArabicSpeechCommands(ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official splits."""
-        return self._read(self.fetch() if self.data_dir is None else self.open_data_dir())
+        return self._read(self.folder())
 
     def fetch(self) -> Path:
         """The folder with the tables, in the cache."""
@@ -84,17 +84,11 @@ class ArabicSpeechCommands(ListedCorpus):
                 else:
                     splits[split].append(Utterance(_recording(root / file), label=word, speaker=match["speaker"]))
         self.reject(bad)
-        self._note_unlisted(root, set(first))
-        return splits
-
-    def _note_unlisted(self, root: Path, listed: set[str]) -> None:
-        names = {str(Path(name).with_suffix("")) for name in listed}
+        names = {str(Path(name).with_suffix("")) for name in first}
         sounds = [path.relative_to(root) for path in root.glob("dataset/*/*") if path.suffix.lower() in AUDIO_SUFFIXES]
-        if aside := [path.as_posix() for path in sounds if str(path.with_suffix("")) not in names]:
-            self.notes.append(
-                f"{len(aside):,} recordings that no table lists were left aside in {root}, such as "
-                f"{min(aside, key=natural_key)}."
-            )
+        aside = [path.as_posix() for path in sounds if str(path.with_suffix("")) not in names]
+        self.note_aside(sorted(aside, key=natural_key), "recordings that no table lists", root)
+        return splits
 
 
 def _rows(table: Path) -> list[tuple[str, str, str]]:

@@ -142,11 +142,17 @@ class Corpus(ABC):
             f"The corpus {self.name!r} ({self.title}) has no archive to download: give what you have as --data_dir."
         )
 
+    def folder(self) -> Path:
+        """The folder of the corpus: what `data_dir` means, or else what `fetch` downloads."""
+        return self.fetch() if self.data_dir is None else self.open_data_dir()
+
+    def note_aside(self, files: Sequence[object], what: str, folder: Path) -> None:
+        """Add a note about files of the corpus that are not used, if there are any."""
+        if files:
+            self.notes.append(f"{len(files):,} {what} were left aside in {folder}, such as {printable(str(files[0]))}.")
+
     def open_data_dir(self, hint: str = "") -> Path:
         """The folder that `data_dir` means, unpacked into the cache if it is an archive.
-
-        Args:
-            hint: End of the error's sentence where `data_dir` is not given.
 
         Raises:
             CorpusError: If it is not given, does not exist, or cannot be unpacked.
@@ -215,11 +221,7 @@ class ListedCorpus(Corpus):
         return DatasetDict({split: _to_dataset(splits[split], target) for split in SPLITS})
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """The classes in the order of their ids: numbers by value, words by the alphabet.
-
-        Args:
-            labels: The classes that occur in any split.
-        """
+        """The classes in the order of their ids: numbers by value, words by the alphabet."""
         return sorted(labels, key=natural_key)
 
     def reject(self, reasons: Sequence[str]) -> None:
@@ -227,9 +229,6 @@ class ListedCorpus(Corpus):
 
         Args:
             reasons: Why, a sentence without its full stop for each.
-
-        Raises:
-            CorpusError: If there are any and `bad_rows` is "refuse".
         """
         if not reasons:
             return
@@ -269,6 +268,12 @@ def target_column(rows: Dataset) -> str | None:
     return next((name for name in rows.column_names if name not in COMMON_COLUMNS), None)
 
 
+def row_features(target: str, feature: Any) -> Features:
+    """The columns of a split whose target has a certain feature."""
+    others = {"speaker": Value("string"), "duration": Value("float64")}
+    return Features({"audio": AUDIO_FEATURE, target: feature, **others})
+
+
 def _has_names(utterance: Utterance) -> bool:
     """Whether path, class and speaker are valid text, which names of another encoding are not."""
     path = utterance.audio if isinstance(utterance.audio, Path) else utterance.audio.get("path")
@@ -282,7 +287,7 @@ def _has_names(utterance: Utterance) -> bool:
 
 def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:
     """Make a table of one split."""
-    (column, feature) = next(iter(target.items()))
+    ((column, feature),) = target.items()
     values = [getattr(utterance, column) for utterance in utterances]
     audio = [
         {"path": str(u.audio), "bytes": None}
@@ -290,20 +295,7 @@ def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:
         else {"path": u.audio.get("path"), "bytes": u.audio.get("bytes")}
         for u in utterances
     ]
-    features = Features(
-        {
-            "audio": AUDIO_FEATURE,
-            column: feature,
-            "speaker": Value("string"),
-            "duration": Value("float64"),
-        }
-    )
-    rows = {
-        "audio": audio,
-        column: [None if value is None else feature.str2int(value) for value in values]
-        if isinstance(feature, ClassLabel)
-        else values,
-        "speaker": [utterance.speaker for utterance in utterances],
-        "duration": [utterance.duration for utterance in utterances],
-    }
-    return Dataset.from_dict(rows, features=features)
+    if isinstance(feature, ClassLabel):
+        values = [None if value is None else feature.str2int(value) for value in values]
+    columns = {"speaker": [u.speaker for u in utterances], "duration": [u.duration for u in utterances]}
+    return Dataset.from_dict({"audio": audio, column: values} | columns, features=row_features(column, feature))

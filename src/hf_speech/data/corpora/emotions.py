@@ -70,7 +70,7 @@ class EmotionCorpus(ListedCorpus):
                 raise CorpusError(
                     f"rename: {self.title} has no emotion {old!r}: {nearest(old, self.emotions.values())}"
                 )
-        clips = self._clips(self.fetch() if self.data_dir is None else self.open_data_dir())
+        clips = self._clips(self.folder())
         by_speaker = self.split == "speakers"
         speakers = sorted({str(clip.speaker) for clip in clips}, key=natural_key)
         tested = self._tested(speakers)
@@ -122,11 +122,7 @@ class EmotionCorpus(ListedCorpus):
                 found.append((path, match))
             else:
                 aside.append(path)
-        if aside:
-            self.notes.append(
-                f"{len(aside):,} sound files that are not named as those of {self.title} were left aside, such as "
-                f"{aside[0]}."
-            )
+        self.note_aside(aside, f"sound files that are not named as those of {self.title}", root)
         return found
 
     def _clips(self, root: Path) -> list[Utterance]:
@@ -170,12 +166,8 @@ class EmotionCorpus(ListedCorpus):
                 f"There is no fold {self.fold} of {self.num_folds} folds of {len(speakers)} speakers: give a fold from "
                 "0 to below num_folds, and at most as many folds as speakers."
             )
-        folds = (
-            self.folds
-            if len(self.folds) == self.num_folds
-            else [speakers[k :: self.num_folds] for k in range(self.num_folds)]
-        )
-        return set(folds[self.fold]) & set(speakers)
+        usual = len(self.folds) == self.num_folds
+        return set(self.folds[self.fold] if usual else speakers[self.fold :: self.num_folds]) & set(speakers)
 
     def _take(
         self, clips: list[Utterance], fraction: float, by_speaker: bool

@@ -70,15 +70,9 @@ def main(jobs_file: str) -> int:
 
 def _open_library(loader: Any) -> ctypes.CDLL:
     library = ctypes.CDLL(str(loader.get_library_path()))
+    uint, pointer = ctypes.c_uint, ctypes.c_void_p
     library.espeak_Synth.argtypes = [
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-        ctypes.c_uint,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.c_uint,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
+        *(ctypes.c_char_p, ctypes.c_size_t, uint, ctypes.c_int, uint, uint, pointer, pointer),
     ]
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     return library

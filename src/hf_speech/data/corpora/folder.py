@@ -67,10 +67,8 @@ class Folder(OwnCorpus, ListedCorpus):
             name = relative.as_posix()
             utterance = Utterance(root / relative, label=relative.parts[class_depth], speaker=speaker_of(name))
             splits[lists.get(name, split)].append(utterance)
-        self.notes += [
-            f"{len(files)} {reason} left aside in {root}, such as {printable(str(files[0]))}."
-            for reason, files in aside.items()
-        ]
+        for reason, files in aside.items():
+            self.note_aside(files, reason, root)
         if not any(splits.values()):
             raise CorpusError(
                 f"{root} has no sound files in sub-folders: give a folder with one sub-folder for each class as "

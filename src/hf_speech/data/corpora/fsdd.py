@@ -61,13 +61,11 @@ class FSDD(ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official splits, or those that leave a speaker out."""
-        root = self.fetch() if self.data_dir is None else self.open_data_dir()
-        folder = find_recordings(root)
+        folder = find_recordings(self.folder())
         files = visible(folder.iterdir())
         clips = [(path, match) for path in files if (match := _FILE_NAME.fullmatch(path.name))]
-        if len(clips) < len(files):
-            count = len(files) - len(clips)
-            self.notes.append(f"{count} files not named DIGIT_SPEAKER_INDEX.wav were left aside in {folder}.")
+        aside = [path.name for path in files if not _FILE_NAME.fullmatch(path.name)]
+        self.note_aside(aside, "files not named DIGIT_SPEAKER_INDEX.wav", folder)
         self._check_speakers({match["speaker"] for _, match in clips})
         if self.speakers is not None:
             clips = [(path, match) for path, match in clips if match["speaker"] in self.speakers]
@@ -93,7 +91,7 @@ class FSDD(ListedCorpus):
 
     def fetch(self) -> Path:
         """The repository of the recordings, in the cache."""
-        return fetch_fsdd()
+        return fetch_archive("The Free Spoken Digit Dataset", "fsdd", [URL], verify=_verify)
 
     def label_names(self, labels: set[str]) -> list[str]:
         """The digits that occur, by value."""
@@ -128,18 +126,6 @@ class FSDD(ListedCorpus):
             )
 
 
-def fetch_fsdd() -> Path:
-    """Download the corpus into the cache, once, and verify it.
-
-    Returns:
-        The folder of the recordings' repository.
-
-    Raises:
-        CorpusError: If it cannot be downloaded, or is not the corpus expected.
-    """
-    return fetch_archive("The Free Spoken Digit Dataset", "fsdd", [URL], verify=_verify)
-
-
 def _verify(folder: Path) -> None:
     found = content_digest(find_recordings(folder).glob("*.wav"))
     if found != CONTENT_SHA256:
@@ -150,11 +136,7 @@ def _verify(folder: Path) -> None:
 
 
 def find_recordings(root: Path) -> Path:
-    """The folder with the recordings: `root` itself or a folder `recordings` in it.
-
-    Raises:
-        CorpusError: If there is none.
-    """
+    """The folder with the recordings: `root` itself or a folder `recordings` in it."""
     for folder in (root, root / "recordings", *sorted(root.glob("*/recordings"))):
         if folder.is_dir() and any(_FILE_NAME.fullmatch(path.name) for path in folder.iterdir()):
             return folder

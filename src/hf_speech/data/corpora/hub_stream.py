@@ -56,17 +56,7 @@ class SoundFolder(AudioFolder):
 
 
 def load_dataset(path: str, name: str | None, *, revision: str | None, streaming: bool) -> Any:
-    """`datasets.load_dataset`, with sounds left as they are.
-
-    Args:
-        path: Name of the dataset on the Hub, or a folder.
-        name: Name of its configuration.
-        revision: Branch, tag or commit.
-        streaming: Whether to give streams instead of tables.
-
-    Returns:
-        The splits by their names.
-    """
+    """`datasets.load_dataset`, with sounds left as they are."""
     builder = load_dataset_builder(path, name, revision=revision)
     if isinstance(builder, AudioFolder):  # of a class that `datasets` makes for each dataset
         builder.__class__ = type("SoundFolder", (SoundFolder, type(builder)), {})
@@ -97,15 +87,7 @@ class HubStream:
     seed: int = 0
 
     def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """One pass over the split: each row once in one of the workers of one of the processes.
-
-        Args:
-            pass_number: Decides the order, with the seed.
-            process: Number of this process, and of all of them.
-
-        Yields:
-            Rows with `audio` (path and bytes), and `label` (None for an unknown class) or `text`.
-        """
+        """One pass over the split: each row once in one of the workers of one of the processes."""
         # The order is the same in all processes, so that what they divide among them is the same too. Between the
         # workers of a process, `datasets` divides the shards by itself.
         shuffled = self.stream.shuffle(seed=self.seed + pass_number, buffer_size=SHUFFLE_BUFFER)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.common.text import printable
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, visible, walk_files
@@ -74,9 +73,8 @@ class LibriSpeech(ListedCorpus):
         splits = {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
         self._keep_for_validation(splits)
         for name in wanted:
-            if stray := [path for path in walk_files(folders[name]) if not _is_of_the_layout(path)]:
-                example = printable(stray[0].name)
-                self.notes.append(f"{len(stray):,} stray files were left aside in {folders[name]}, such as {example}.")
+            stray = [path.name for path in walk_files(folders[name]) if not _is_of_the_layout(path)]
+            self.note_aside(stray, "stray files", folders[name])
         return splits
 
     def _keep_for_validation(self, splits: dict[str, list[Utterance]]) -> None:
@@ -124,9 +122,6 @@ def fetch_subset(name: str) -> Path:
 
     Returns:
         The folder LibriSpeech that holds it.
-
-    Raises:
-        CorpusError: If it cannot be downloaded, or is not the archive expected.
     """
     url = (MINI_URL if name in MINI else URL).format(name)
     return fetch_archive(f"The subset {name!r} of LibriSpeech", f"librispeech/{name}", [url], sha256=SUBSETS[name])

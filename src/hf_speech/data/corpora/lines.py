@@ -53,11 +53,7 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a file that are not blank, each after what an error calls it ("FILE, line 3,").
-
-    Raises:
-        CorpusError: As of `read_text`.
-    """
+    """Yield the lines of a file that are not blank, each after what an error calls it ("FILE, line 3,")."""
     # Not splitlines, which also splits at characters that belong to a line, such as a form feed.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line := line.strip():
@@ -68,9 +64,6 @@ def read_pairs(path: Path) -> dict[str, str]:
     """Read lines "ID anything": the rest of each line by its id, "" where there is none.
 
     Ids are in one form of Unicode, so that those of two files compare as equal.
-
-    Raises:
-        CorpusError: As of `read_text`, or if the file has an id twice.
     """
     pairs: dict[str, str] = {}
     for where, line in read_lines(path):

@@ -51,7 +51,7 @@ class LJSpeech(ListedCorpus):
         """The clips of `metadata.csv`, split at random by seed."""
         if self.transcript not in _COLUMNS[1:]:
             raise CorpusError(f"There is no transcript {self.transcript!r}: {nearest(self.transcript, _COLUMNS[1:])}")
-        root = _find_metadata(self.fetch() if self.data_dir is None else self.open_data_dir())
+        root = _find_metadata(self.folder())
         texts: dict[str, str] = {}
         for where, line in read_lines(root / "metadata.csv"):
             fields = line.split("|")  # never quoted: a quotation mark in it is one
@@ -64,7 +64,9 @@ class LJSpeech(ListedCorpus):
             if row["id"] in texts:
                 raise CorpusError(f"{where} has {row['id']!r} a second time: leave one of the lines out.")
             texts[row["id"]] = row[self.transcript]
-        self._note_unlisted(root / "wavs", set(texts))
+        files = visible((root / "wavs").iterdir()) if (root / "wavs").is_dir() else []
+        unlisted = [path.name for path in files if path.stem not in texts]
+        self.note_aside(unlisted, "files without a line in metadata.csv", root / "wavs")
         clips = [Utterance(root / "wavs" / f"{name}.wav", text=text or None) for name, text in texts.items()]
         splits = complete_splits(
             {"train": clips, "validation": [], "test": []}, self.validation_fraction, self.test_fraction, self.seed
@@ -74,26 +76,8 @@ class LJSpeech(ListedCorpus):
         return splits
 
     def fetch(self) -> Path:
-        """The folder with `metadata.csv`, in the cache."""
-        return fetch_ljspeech()
-
-    def _note_unlisted(self, folder: Path, listed: set[str]) -> None:
-        """Say which sounds have no transcript, and so are not used."""
-        files = visible(folder.iterdir()) if folder.is_dir() else []
-        if unlisted := [path.name for path in files if path.stem not in listed]:
-            self.notes.append(
-                f"{len(unlisted):,} files without a line in metadata.csv were left aside in {folder}, such as "
-                f"{unlisted[0]}."
-            )
-
-
-def fetch_ljspeech() -> Path:
-    """Download the corpus (2.6 GB) into the cache, once.
-
-    Raises:
-        CorpusError: If it cannot be downloaded, or is not the archive expected.
-    """
-    return fetch_archive("LJSpeech", "ljspeech", [URL], sha256=ARCHIVE_SHA256)
+        """The folder with `metadata.csv` (2.6 GB), in the cache."""
+        return fetch_archive("LJSpeech", "ljspeech", [URL], sha256=ARCHIVE_SHA256)
 
 
 def _find_metadata(root: Path) -> Path:

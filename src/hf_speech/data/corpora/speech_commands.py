@@ -72,7 +72,7 @@ class SpeechCommands(ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The official splits, of all words or of twelve classes."""
-        root = self.fetch() if self.data_dir is None else self.open_data_dir()
+        root = self.folder()
         splits = self._words(root)
         return splits if self.classes == "all" else self._twelve(root, splits)
 

@@ -37,9 +37,6 @@ def complete_splits(
         test_fraction: Share of the training utterances to test on.
         seed: Seed of the choice.
         caveats: Takes what cannot be promised of the splits, one sentence each.
-
-    Raises:
-        CorpusError: As of `choose`.
     """
     train, validation, test = (splits[split] for split in ("train", "validation", "test"))
     if not test:

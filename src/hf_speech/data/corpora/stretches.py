@@ -58,9 +58,6 @@ def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key,
 
     Returns:
         Files of the stretches; of one that is a whole recording, the recording itself.
-
-    Raises:
-        CorpusError: If the cache cannot be written.
     """
     durations: dict[Path, float] = {}
     wanted: dict[Key, Stretch] = {}
@@ -87,15 +84,9 @@ def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key,
 def cut(stretches: Sequence[Stretch]) -> list[Path]:
     """Cut stretches out of their recordings, once: mono 16-bit wav files at the recordings' own rates.
 
-    Args:
-        stretches: What to cut; what reaches beyond its recording ends with it.
-
     Returns:
         A file for each stretch; of a recording that cannot be read, the recording itself, so that the inspection says
         what is wrong with it.
-
-    Raises:
-        CorpusError: If the cache cannot be written.
     """
     folder = cache_dir() / "stretches" / _digest(stretches)
     names = [f"{index:06d}_{re.sub(r'[^A-Za-z0-9._-]', '_', s.name)[-100:]}.wav" for index, s in enumerate(stretches)]

@@ -29,11 +29,7 @@ Row = dict[str, Any]
 
 
 def parse_delimiter(delimiter: str) -> str:
-    r"""A delimiter as an option gives it: one character, "\t" typed as two, or its name.
-
-    Raises:
-        CorpusError: If it cannot separate columns.
-    """
+    r"""A delimiter as an option gives it: one character, "\t" typed as two, or its name."""
     found = _DELIMITERS.get(delimiter.lower(), delimiter)
     if len(found) != 1 or found in '\r\n"\0' or found.isalnum():
         raise CorpusError(rf"The delimiter {delimiter!r} cannot be used: give one character, such as ';' or '\t'.")
@@ -117,15 +113,8 @@ def parse_json(text: str, name: str) -> Iterator[tuple[int, Row]]:
 
     Numbers come as they are spelled, and NaN as None: Python and pandas write a missing value so.
 
-    Args:
-        text: The whole table.
-        name: What an error calls it.
-
     Yields:
         Each object after its line, or after its number in the list.
-
-    Raises:
-        CorpusError: If the table cannot be read; the error names the line.
     """
     numbered: Iterable[tuple[int, Any]]
     if (rows := _load_whole(text)) is not None:

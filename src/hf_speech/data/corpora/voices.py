@@ -14,14 +14,7 @@ import numpy as np
 
 # "en-gb" itself cannot be chosen by name in eSpeak NG 1.52; received pronunciation can.
 ENGLISH_ACCENTS = (
-    "en-us",
-    "en",
-    "en-gb-x-rp",
-    "en-gb-scotland",
-    "en-gb-x-gbclan",
-    "en-gb-x-gbcwmd",
-    "en-029",
-    "en-us-nyc",
+    *("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc"),
 )
 MALE_TIMBRES = (
     *("m1", "m2", "m4", "m5", "m6", "m7", "m8", "adam", "benjamin", "edward", "klatt4", "david", "Gene", "Mario"),
@@ -60,13 +53,7 @@ class Speaker:
 
 
 def cast_speakers(counts: dict[str, int], accents: list[str], rng: np.random.Generator) -> dict[str, list[Speaker]]:
-    """Choose speakers for each split; no timbre is in two of them.
-
-    Args:
-        counts: Number of speakers of each split, at least one.
-        accents: Names of eSpeak NG's languages.
-        rng: Source of all choices.
-    """
+    """Choose speakers for each split; no timbre is in two of them."""
     shares = {
         timbres: dict(zip(counts, _deal(rng.permutation(timbres), list(counts.values())), strict=True))
         for timbres in (MALE_TIMBRES, FEMALE_TIMBRES)
