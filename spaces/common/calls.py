@@ -40,16 +40,7 @@ class Page(gr.Blocks):
 
 
 def check_inputs(components: list[Any], values: Any, uploads: Uploads) -> list[Any]:
-    """The values of a call, rebuilt from what is allowed.
-
-    Args:
-        components: The inputs of the function.
-        values: What was sent.
-        uploads: The table of uploads.
-
-    Raises:
-        gr.Error: If a value is not one that its component can have.
-    """
+    """The values of a call, rebuilt from what is allowed."""
     if not isinstance(values, list) or len(values) < len(components):
         raise _refusal(f"This function takes {len(components)} values.")
     # Further values are ignored.

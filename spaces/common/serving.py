@@ -72,11 +72,7 @@ def theme() -> gr.themes.Base:
 
 
 def serve(make: Callable[[Settings], Page]) -> None:
-    """Make the interface and serve it until it is stopped.
-
-    Args:
-        make: Makes the interface.
-    """
+    """Make the interface and serve it until it is stopped."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--mcp", action="store_true", help="also serve the end points as tools of an MCP server")
     parser.add_argument("--open", action="store_true", help="open the browser")
@@ -155,13 +151,7 @@ def _keep_clean(interface: Page, gates: list[Gate], keep_seconds: float) -> None
 
 
 def forget_sessions(interface: Page, gate: Gate, keep_seconds: float) -> None:
-    """Forget what gradio keeps about sessions without an open page: their state, and answers that nobody fetched.
-
-    Args:
-        interface: The interface, once it is served.
-        gate: Knows which sessions have an open connection.
-        keep_seconds: How long a state is kept after the last connection was closed.
-    """
+    """Forget what gradio keeps about sessions without an open page: their state, and answers that nobody fetched."""
     now = time.monotonic()
     for session, seen in list(gate.last_seen.items()):
         if session not in gate.open_sessions and now - seen > max(keep_seconds, _PATIENCE):

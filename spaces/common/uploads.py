@@ -79,12 +79,7 @@ class Uploads:
         self._lock = threading.RLock()
 
     def add(self, name: str, content: BinaryIO) -> Upload:
-        """Store a file under a random name.
-
-        Args:
-            name: What the visitor calls it.
-            content: The bytes, from the current position on.
-        """
+        """Store a file under a random name."""
         name = clean_name(name)
         suffix = PurePosixPath(name).suffix.lower()
         with self._lock:

@@ -62,11 +62,7 @@ class SpaceRecognizer:
         return bool(getattr(self.model, "can_stream", False))
 
     def features(self, samples: np.ndarray) -> np.ndarray:
-        """The input of the model for `samples`: `(frames, features)`.
-
-        Raises:
-            SoundError: If they are too short for a frame.
-        """
+        """The input of the model for `samples`: `(frames, features)`."""
         try:
             inputs = self.extractor(samples, sampling_rate=self.sampling_rate, return_tensors="np")
         except ValueError as error:
@@ -77,15 +73,7 @@ class SpaceRecognizer:
         return features
 
     def words(self, samples: np.ndarray, language_model: bool) -> list[Word]:
-        """The words that are said in `samples` `(samples,)` at the model's rate.
-
-        Args:
-            samples: The recording.
-            language_model: Whether to decode with the language model, if there is one.
-
-        Raises:
-            SoundError: If the recording cannot be used.
-        """
+        """The words that are said in `samples` `(samples,)` at the model's rate."""
         if is_silent(samples):
             return []
         source = {"array": samples, "sampling_rate": self.sampling_rate}
@@ -177,15 +165,7 @@ class Listener:
 
 
 def check_rate(rate: object, before: int | None = None) -> int:
-    """The rate of a live recording as a whole number of Hz.
-
-    Args:
-        rate: What the browser says.
-        before: The rate of the pieces before, if there were any.
-
-    Raises:
-        SoundError: If it is not a whole number in the range of microphones, or not the rate before.
-    """
+    """The rate of a live recording as a whole number of Hz."""
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not number or not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):  # type: ignore[operator,arg-type]
         raise SoundError(

@@ -83,9 +83,6 @@ def run_demo(
         port: Where to serve; the first free port from 7860 if not given.
         browser: Whether to open the browser.
         mcp: Whether to serve the end points as tools of an MCP server as well.
-
-    Raises:
-        HFSpeechError: As `prepare_demo`.
     """
     program, variables = prepare_demo(model, revision=revision)
     corpus = _corpus_title(Path(variables["MODEL_ID"]) / "recipe.yaml")
@@ -180,6 +177,3 @@ def running_space(space: str, model: Path, log: Path, **environment: str) -> Ite
         yield running.wait()
     finally:
         running.stop()
-
-
-__all__ = ["RunningSpace", "prepare_demo", "run_demo", "running_space", "spaces_dir", "start_space"]

@@ -30,6 +30,3 @@ def echo(text: object = "", *, error: bool = False, end: str = "\n") -> None:
     except UnicodeEncodeError:
         stream.write(shown.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
     stream.flush()
-
-
-__all__ = ["echo", "use_utf8"]

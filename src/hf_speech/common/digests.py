@@ -15,12 +15,7 @@ def digest_bytes(content: bytes) -> str:
 
 
 def digest_file(path: str | Path, algorithm: str = "sha256") -> str:
-    """Digest of a file's content, read in blocks.
-
-    Args:
-        path: The file.
-        algorithm: A name that `hashlib` knows.
-    """
+    """Digest of a file's content, read in blocks."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -36,6 +31,3 @@ def digest_files(files: Iterable[Path]) -> str:
     for file in files:
         digest.update(file.name.encode("utf-8", "surrogateescape") + b"\0" + bytes.fromhex(digest_file(file)))
     return digest.hexdigest()
-
-
-__all__ = ["digest_bytes", "digest_data", "digest_file", "digest_files"]

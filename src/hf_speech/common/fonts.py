@@ -143,6 +143,3 @@ def _tell_missing(letters: str) -> None:
         f"No font on this machine has {letters[:20]!r}, so pictures show boxes: pip install 'hf_speech[fonts]'.",
         stacklevel=4,
     )
-
-
-__all__ = ["Font", "any_script", "fonts_for"]

@@ -111,9 +111,6 @@ class Repository:
     def look(self, revision: str | None = None) -> State | None:
         """The repository now; None if there is none, or none that this login may see.
 
-        Args:
-            revision: Branch, tag or commit; None for the main branch.
-
         Raises:
             PublishError: If the Hub cannot be asked, or the repository has no such revision.
         """
@@ -279,6 +276,3 @@ def _first_sentence(error: object) -> str:
     text = re.sub(r"\(Request ID: [^)]*\)", "", str(error)).strip() or type(error).__name__
     first = re.split(r"(?<=[.!?])\s|\n", text)[0].rstrip(".!: ")
     return first if len(first) <= 160 else f"{first[:160]}..."
-
-
-__all__ = ["NOT_LOGGED_IN", "Checksums", "Kind", "Repository", "State", "local_files", "require_login"]

@@ -75,15 +75,7 @@ def _ranges_in(hint: Any) -> Iterator[Range]:
 
 
 def check_ranges(options: Any, section: str) -> None:
-    """Refuses a dataclass with a number outside of its range.
-
-    Args:
-        options: An instance of a dataclass whose types hold ranges.
-        section: The section of the recipe that it is.
-
-    Raises:
-        RecipeError: Naming the key, the range and the value.
-    """
+    """Refuses a dataclass with a number outside of its range."""
     for name, range_ in find_ranges(type(options)).items():
         value = getattr(options, name)
         for number in value if isinstance(value, list | tuple) else [value]:
@@ -94,6 +86,3 @@ def check_ranges(options: Any, section: str) -> None:
 def _short(number: float) -> str:
     huge = isinstance(number, int) and abs(number) >= 10**20
     return f"{float(number):.3g}" if huge and abs(number) < 10**300 else "a huge number" if huge else str(number)
-
-
-__all__ = ["Range", "Seed", "Share", "check_ranges", "find_ranges"]

@@ -54,6 +54,3 @@ def read_lines(path: str | os.PathLike[str], error: type[HFSpeechError] = HFSpee
             f"{name} is not text in UTF-8 ({problem.reason} after line {number}): save it as UTF-8, for example with "
             "iconv -f WINDOWS-1252 -t UTF-8."
         ) from problem
-
-
-__all__ = ["read_lines", "text_encoding"]

@@ -74,15 +74,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-__all__ = [
-    "column_width",
-    "escape_html",
-    "escape_markdown",
-    "one_line",
-    "plain_apostrophes",
-    "printable",
-    "same_form",
-    "spreadsheet_cell",
-]

@@ -56,17 +56,7 @@ _HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
 def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: float = 0.0, **scores: float) -> None:
-    """Refuse settings with which a search finds nothing.
-
-    Args:
-        beam_size: Hypotheses kept at each frame.
-        beam_threshold: How far below the best a hypothesis may fall.
-        lm_weight: Weight of the language model.
-        scores: Other weights and scores by name.
-
-    Raises:
-        HFSpeechError: If a setting is not a number in its range.
-    """
+    """Refuse settings with which a search finds nothing."""
     numbers = {"beam_size": beam_size, "beam_threshold": beam_threshold, "lm_weight": lm_weight, **scores}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):

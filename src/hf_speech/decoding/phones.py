@@ -45,6 +45,3 @@ def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]],
     )
     scores: np.ndarray = np.maximum(-losses.double().numpy(), FLOOR)
     return scores
-
-
-__all__ = ["phone_scores"]

@@ -29,10 +29,6 @@ def spell(word: str, letters: Collection[str]) -> str | None:
 def spell_lexicon(words: Collection[str], letters: Collection[str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Spell the words of a lexicon.
 
-    Args:
-        words: The words, at least one.
-        letters: The model's tokens of one character.
-
     Returns:
         The spelling of each word, in alphabetical order, and the words that cannot be spelled.
 
@@ -50,11 +46,7 @@ def spell_lexicon(words: Collection[str], letters: Collection[str]) -> tuple[dic
 
 
 def spell_hot_words(hot_words: Iterable[str], letters: Collection[str]) -> dict[str, str]:
-    """Return the spelling of each hot word by its NFC.
-
-    Raises:
-        HFSpeechError: If one cannot be spelled.
-    """
+    """Return the spelling of each hot word by its NFC."""
     spellings = {}
     for word in sorted(set(hot_words)):
         if (spelling := spell(word, letters)) is None:

@@ -56,10 +56,6 @@ def split_fingerprint(sources: Iterable[Any], references: Iterable[str]) -> str:
     """A checksum of what was evaluated: every sound's bytes and its reference.
 
     It depends neither on where the files lie nor on their order, and changes with any byte of any of them.
-
-    Args:
-        sources: Rows of the `audio` column, `{"path", "bytes"}`.
-        references: Their class names or transcripts.
     """
     digests = sorted(
         hashlib.sha256(_sound_digest(source) + reference.encode()).digest()

@@ -212,6 +212,3 @@ def _cell(value: float, name: str) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return metric_named(name).number(value)
-
-
-__all__ = ["EvaluationReport", "format_report", "headline"]

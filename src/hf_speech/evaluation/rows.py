@@ -86,6 +86,3 @@ def select_rows(
         total=sum(len(parts[name]) for name in names),
         left_out=tuple(finding for name in names for finding in report.splits[name].bad.values()),
     )
-
-
-__all__ = ["ALL", "Selection", "select_rows"]

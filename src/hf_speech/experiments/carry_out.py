@@ -45,11 +45,7 @@ def run_experiments(
 
 
 def choose_items(names: Sequence[str]) -> list[Item]:
-    """The items of experiments or by their own names, all if there are no names.
-
-    Raises:
-        RecipeError: If there is no such experiment.
-    """
+    """The items of experiments or by their own names, all if there are no names."""
     known = {experiment.name: list(experiment.items) for experiment in EXPERIMENTS}
     known |= {item.name: [item] for experiment in EXPERIMENTS for item in experiment.items}
     chosen: list[Item] = []

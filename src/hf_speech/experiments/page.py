@@ -31,11 +31,7 @@ def write_page(page: Path, records: Path) -> None:
 
 
 def render(records: Path) -> str:
-    """The page in markdown.
-
-    Args:
-        records: The folder of records, `NAME.json`.
-    """
+    """The page in markdown."""
     found = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(records.glob("*.json"))}
     parts = [HEAD, *(_section(experiment, found) for experiment in EXPERIMENTS)]
     if machines := _machines(found):

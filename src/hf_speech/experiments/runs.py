@@ -76,11 +76,7 @@ KEPT = (
 
 
 def read_run(run_dir: Path) -> RunRecord:
-    """Reads the files of a run.
-
-    Raises:
-        ModelError: If it is not finished.
-    """
+    """Reads the files of a run."""
     try:
         training = json.loads((run_dir / "training.json").read_text(encoding="utf-8"))
         reports = {
@@ -108,13 +104,6 @@ def finish_run(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RunRecord:
     """Trains a run, or the missing part of it.
-
-    Args:
-        recipe: The resolved recipe.
-        run_dir: Its run folder.
-        command: The command that makes this run alone.
-        splits: Which splits to evaluate.
-        callbacks: Further callbacks for the Trainer.
 
     Returns:
         What its files say.
@@ -151,11 +140,7 @@ def is_finished(run_dir: Path, splits: Sequence[str] = SPLITS) -> bool:
 
 
 def _check_same(recipe: Recipe, written: Path) -> None:
-    """Refuses a run of another recipe.
-
-    Raises:
-        RecipeError: Naming the first key that differs.
-    """
+    """Refuses a run of another recipe."""
     for key, (there, here) in differing_keys(recipe, written).items():
         raise RecipeError(
             f"{written.parent} was made by another recipe ({key} is {there!r} there and {here!r} here): remove it, or "

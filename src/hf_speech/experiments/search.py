@@ -144,11 +144,7 @@ def search(
 
 
 def _check_same_recipe(recipe: Recipe, folder: Path, searched: Collection[str]) -> None:
-    """Refuses to compare trials of different recipes in one table.
-
-    Raises:
-        RecipeError: Naming the keys in which the trials in the folder differ from this recipe.
-    """
+    """Refuses to compare trials of different recipes in one table."""
     for written in sorted(folder.glob("trial-*/recipe.yaml"))[:1]:
         differing = run_folder.differing_keys(recipe, written)
         kept = {key: values for key, values in differing.items() if key not in searched and key != "name"}
@@ -268,11 +264,7 @@ def _an_example(axis: Axis) -> str:
 
 
 def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
-    """The study of the folder's journal, or a new one.
-
-    Raises:
-        RecipeError: If the journal is damaged.
-    """
+    """The study of the folder's journal, or a new one."""
     journal = folder / JOURNAL
     _repair(journal)
 
@@ -290,11 +282,7 @@ def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
 
 
 def _repair(journal: Path) -> None:
-    """Cuts off a last line that was not written to its end, as when the search was killed.
-
-    Raises:
-        RecipeError: If another line is damaged.
-    """
+    """Cuts off a last line that was not written to its end, as when the search was killed."""
     if not journal.is_file():
         return
     content = journal.read_bytes()

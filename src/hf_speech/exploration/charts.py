@@ -289,5 +289,3 @@ TARGET_CHARTS: dict[str, Callable[[Table, str | Path], None]] = {
     "units": plot_units,
 }
 """How the targets of a task are drawn, by `Task.chart`."""
-
-__all__ = ["TARGET_CHARTS", "plot_durations", "plot_labels", "plot_speakers", "plot_transcripts", "plot_units"]

@@ -137,12 +137,6 @@ def make_examples(
 ) -> tuple[list[Example], list[str]]:
     """Reads utterances, as they are.
 
-    Args:
-        entries: The usable rows of a split as entries.
-        rows: The same rows.
-        positions: Which of them.
-        extractor: What the model sees them through.
-
     Returns:
         The examples, and a sentence for each utterance that no features could be made of.
     """
@@ -211,11 +205,6 @@ def compute_features(waveform: np.ndarray, extractor: SpeechFeatureExtractor) ->
 def mask_features(features: np.ndarray, config: Any, seed: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
     """Masks and warps features as a model does while it is trained.
 
-    Args:
-        features: `(frames, features)`.
-        config: The model's configuration.
-        seed: Where chance begins.
-
     Returns:
         The features, same shape, and phrases that say what was done.
     """
@@ -278,18 +267,3 @@ def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFe
                 samples = version.waveform / example.louder
                 soundfile.write(folder / version.sound, samples, extractor.sampling_rate, subtype="PCM_16")
                 progress.update()
-
-
-__all__ = [
-    "DONE",
-    "Example",
-    "RecordedAugmentation",
-    "Version",
-    "add_augmented",
-    "choose_examples",
-    "compute_features",
-    "describe",
-    "make_examples",
-    "mask_features",
-    "save_examples",
-]

@@ -66,15 +66,7 @@ def write_placeholder(page: Path) -> None:
 def write_page(
     exploration: Exploration, recipe: Recipe, extractor: SpeechFeatureExtractor, *, split: str, command: str
 ) -> None:
-    """Writes the page.
-
-    Args:
-        exploration: What it shows.
-        recipe: Whose corpus it is.
-        extractor: What the model sees it through.
-        split: Where the examples come from.
-        command: What it was made by.
-    """
+    """Writes the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -182,15 +174,3 @@ def _groups(exploration: Exploration) -> list[tuple[str, list[Example]]]:
     if exploration.table.groups is None:
         return [("", exploration.examples)] if exploration.examples else []
     return [(str(name), list(group)) for name, group in groupby(exploration.examples, lambda item: item.entry.target)]
-
-
-__all__ = [
-    "GENERATOR",
-    "Finding",
-    "features_in_words",
-    "findings",
-    "is_ours",
-    "length_of_time",
-    "write_page",
-    "write_placeholder",
-]

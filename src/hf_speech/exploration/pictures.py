@@ -40,13 +40,7 @@ class Scale:
 
     @classmethod
     def of(cls, waveforms: list[np.ndarray], features: list[np.ndarray], extractor: SpeechFeatureExtractor) -> Scale:
-        """The limits that fit all of these utterances.
-
-        Args:
-            waveforms: Samples of each, `(samples,)`.
-            features: Features of each, `(frames, features)`.
-            extractor: What made them.
-        """
+        """The limits that fit all of these utterances."""
         # A few extreme values would leave one color to all others.
         orders = [
             np.concatenate([_order(values, index, extractor).ravel() for values in features])
@@ -71,16 +65,7 @@ def draw_utterance(
     path: str | Path,
     title: str,
 ) -> None:
-    """Draws one utterance.
-
-    Args:
-        samples: Waveform `(samples,)` at the extractor's rate.
-        features: What the model sees of it, `(frames, features)`.
-        extractor: What made the features of the waveform.
-        scale: The limits of the axes.
-        path: The PNG file to write.
-        title: What stands above, in one line.
-    """
+    """Draws one utterance."""
     panels = 1 + extractor.num_deltas
     heights = [1.05, *[1.9] * panels]
     figure = new_figure(WIDTH, 0.6 + sum(heights))
@@ -227,6 +212,3 @@ def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) 
 def _one_line(title: str, most: int = 38) -> str:
     short = title if len(title) <= most else f"{title[: most - 1]}…"
     return short.replace("$", r"\$")
-
-
-__all__ = ["Scale", "draw_utterance", "feature_unit", "mel_positions"]

@@ -36,6 +36,3 @@ class Exploration:
     def page(self) -> Path:
         """The page that shows all of it."""
         return self.folder / PAGE
-
-
-__all__ = ["PAGE", "Exploration"]

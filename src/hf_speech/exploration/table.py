@@ -141,11 +141,7 @@ class Table:
         return Counter(entry.sampling_rate for entry in self.entries if entry.sampling_rate is not None)
 
     def other_rates(self, sampling_rate: int) -> list[str]:
-        """A sentence for sounds of a lower rate than the model's, whose upper frequencies are empty; none otherwise.
-
-        Args:
-            sampling_rate: What the model reads, in Hz.
-        """
+        """A sentence for sounds of a lower rate than the model's, whose upper frequencies are empty; none otherwise."""
         lower = {rate: count for rate, count in self.sampling_rates().items() if rate < sampling_rate}
         return [
             f"{count:,} recordings have {rate:,} Hz, so the model, which reads {sampling_rate:,} Hz, finds nothing "
@@ -175,14 +171,7 @@ class Table:
 
 
 def read_table(corpus: DatasetDict, report: InspectionReport, task: Task, options: Any = None) -> Table:
-    """Makes the table of a corpus.
-
-    Args:
-        corpus: All rows, as the corpus was loaded.
-        report: What its inspection found.
-        task: The task that predicts the targets.
-        options: The recipe's section `text`, for a task that has one.
-    """
+    """Makes the table of a corpus."""
     entries: list[Entry] = []
     groups: list[str] | None = None
     for split, rows in corpus.items():
@@ -211,6 +200,3 @@ def _sampling_rate(source: AudioSource) -> int | None:
         return audio_info(source).sampling_rate
     except AudioError:
         return None
-
-
-__all__ = ["Entry", "SplitSummary", "Table", "read_table"]

@@ -51,9 +51,6 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
         features: Its feature extractor.
         loops: Whether GRUs become loops over matrix products, to be quantized.
         name: What errors call the model.
-
-    Raises:
-        ModelError: If the model has parts that cannot be exported.
     """
     config = model.config
     graph = Graph("recognizer")
@@ -101,9 +98,6 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
 
     Returns:
         The graph, and its states.
-
-    Raises:
-        ModelError: If the model has parts that cannot be exported.
     """
     config = model.config
     graph = Graph("stream")

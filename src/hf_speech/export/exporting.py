@@ -256,6 +256,3 @@ def _write_description(
     }
     content["versions"] = {name: version(name) for name in ("hf_speech", "torch", "onnx", "onnxruntime")}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-__all__ = ["ExportedFile", "export_model"]

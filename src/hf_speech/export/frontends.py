@@ -32,14 +32,6 @@ def write_front_end(
 ) -> tuple[Value, Masks]:
     """Writes a front end with the writer that its entry in `FRONT_ENDS` names.
 
-    Args:
-        builder: Writes into the graph.
-        name: The front end's name.
-        module: The front end.
-        x: Features, `(batch, frames, input_size)`.
-        masks: Which frames are valid.
-        input_size: Features of a frame.
-
     Returns:
         The front end's output, `(batch, frames, size)`, and which of its frames are valid.
     """

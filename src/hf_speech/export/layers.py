@@ -90,16 +90,7 @@ class Builder:
         return parameter.detach().float().cpu().numpy()
 
     def check_all_used(self, model: nn.Module, unneeded: Iterable[str], name: str) -> None:
-        """Refuses a model with parameters that were not used.
-
-        Args:
-            model: The model.
-            unneeded: Prefixes of the names of those that only training needs.
-            name: What errors call the model.
-
-        Raises:
-            ModelError: If parameters or buffers were not used.
-        """
+        """Refuses a model with parameters that were not used."""
         everything = [*model.named_parameters(), *model.named_buffers()]
         left = [key for key, value in everything if id(value) not in self._used and not key.startswith(tuple(unneeded))]
         left = [key for key in left if not key.endswith("num_batches_tracked")]
@@ -110,25 +101,12 @@ class Builder:
             )
 
     def remember(self, name: str, shape: Shape, initial: Shape | None = None) -> Value:
-        """An input for the state after the previous piece.
-
-        Args:
-            name: Its name.
-            shape: Its shape; free dimensions have names.
-            initial: Its shape at the beginning of a recording, if another one.
-        """
+        """An input for the state after the previous piece."""
         self.states.append(State(name, initial or shape))
         return self.graph.input(name, "float32", shape)
 
     def leave(self, state: str, value: Value, shape: Shape, previous: Value | None = None) -> None:
-        """An output for the next piece.
-
-        Args:
-            state: Name of the state.
-            value: Its new value.
-            shape: Its shape.
-            previous: Its old value, kept if the piece completed no frames.
-        """
+        """An output for the next piece."""
         if previous is not None:
             assert self.has_frames is not None
             value = self.graph.where(self.has_frames, value, previous)

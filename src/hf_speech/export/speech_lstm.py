@@ -23,15 +23,6 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
 
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. The output is
     `logits` `(batch, labels)`.
-
-    Args:
-        model: The model.
-        features: Its feature extractor.
-        loops: Ignored: LSTMs can be quantized as they are.
-        name: What errors call the model.
-
-    Raises:
-        ModelError: If the model has parts that cannot be exported.
     """
     graph = Graph("classifier")
     waveform = graph.input("waveform", "float32", ("batch", "samples"))

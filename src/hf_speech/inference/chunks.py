@@ -80,6 +80,3 @@ def log_probabilities(
             first = known - overlap
     width = len(recognizer.tokens) + recognizer.num_phones
     return np.concatenate([np.zeros((0, width), dtype=np.float32), *pieces])
-
-
-__all__ = ["CHUNK_SECONDS", "OVERLAP_SECONDS", "log_probabilities"]

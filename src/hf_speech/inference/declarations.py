@@ -44,15 +44,7 @@ COUNTERS = "num_batches_tracked"
 
 
 def check_declarations(find_file: Callable[[str], Path | None], name: str) -> None:
-    """Refuses JSON files that are damaged, contradict themselves, or declare what would take forever to make.
-
-    Args:
-        find_file: Gives the path of a file of the model, None if it has no such file.
-        name: What errors call the model.
-
-    Raises:
-        ModelError: If there is such a file, or something that is not a file where one belongs.
-    """
+    """Refuses JSON files that are damaged, contradict themselves, or declare what would take forever to make."""
     if Path(name).expanduser().is_dir():
         _check_entries(Path(name).expanduser(), name)
     contents: dict[str, dict[str, Any]] = {}
@@ -181,18 +173,7 @@ def _check_vocabulary(contents: Mapping[str, dict[str, Any]], name: str) -> None
 
 
 def check_size(model_class: Any, config: PreTrainedConfig, weights: Sequence[Path], name: str) -> None:
-    """Refuses damaged weights, and a configuration that asks for many more parameters than there are weights.
-
-    Args:
-        model_class: The Auto class of the model.
-        config: Its configuration.
-        weights: Its safetensors files; none if they lie in several files of the Hub, which are then not looked at.
-        name: What errors call the model.
-
-    Raises:
-        ModelError: If it does.
-        Exception: Whatever else libraries raise over a configuration that is none.
-    """
+    """Refuses damaged weights, and a configuration that asks for many more parameters than there are weights."""
     if not weights:
         return
     held = sum(_count_weights(path, name) for path in weights)
@@ -225,22 +206,10 @@ def _count_weights(path: Path, name: str) -> int:
 
 
 def check_finite(model: PreTrainedModel, weights: Sequence[Path], name: str) -> None:
-    """Refuses weights that are NaN or infinite.
-
-    Args:
-        model: The model, loaded.
-        weights: The files of its weights.
-        name: What errors call the model.
-
-    Raises:
-        ModelError: On the first such parameter or statistic.
-    """
+    """Refuses weights that are NaN or infinite."""
     for key, value in model.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             files = ", ".join(path.name for path in weights) or "weights"
             raise ModelError(
                 f"{key} in the {files} of {name} is not finite: the training failed, or the file is damaged."
             )
-
-
-__all__ = ["check_declarations", "check_finite", "check_size"]

@@ -77,14 +77,7 @@ class ExportedModel:
         return [Outputs(row[:length]) for row, length in zip(logits, lengths, strict=True)]
 
     def features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray | None:
-        """Features before normalization, if the model normalizes by utterance; otherwise None.
-
-        Args:
-            waveforms: Clips of the same length.
-
-        Returns:
-            `(batch, frames, features)`.
-        """
+        """Features before normalization, if the model normalizes by utterance; otherwise None."""
         if "features" not in self._output_names():
             return None
         import onnxruntime
@@ -188,15 +181,7 @@ class ExportedModel:
 
 
 def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
-    """An onnxruntime session and the model's description.
-
-    Args:
-        path: A folder or a file.
-        kind: Which file of a folder, without its ending.
-
-    Raises:
-        ModelError: If onnxruntime is missing, or this is not an exported model, or a damaged one.
-    """
+    """An onnxruntime session and the model's description."""
     file = Path(path).expanduser()
     if file.is_dir():
         file = file / f"{kind}.onnx"
@@ -223,6 +208,3 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
     description = Description.from_json(text, str(file))
     check_digest(content, description.digest, str(file))
     return session, description
-
-
-__all__ = ["ExportedModel", "open_file"]

@@ -73,15 +73,7 @@ class Description:
 
     @classmethod
     def from_json(cls, text: str, name: str) -> Description:
-        """Reads what `to_json` wrote.
-
-        Args:
-            text: The JSON.
-            name: What errors call the file.
-
-        Raises:
-            ModelError: If it is damaged, or of a later format.
-        """
+        """Reads what `to_json` wrote."""
         try:
             content: dict[str, Any] = json.loads(text)
             if (number := content.pop("format")) != FORMAT:
@@ -99,11 +91,7 @@ class Description:
             raise ModelError(f"{name} has a damaged description of the model in it: export it again.") from error
 
     def check(self) -> None:
-        """Refuses values that no export writes.
-
-        Raises:
-            ValueError: If there are any.
-        """
+        """Refuses values that no export writes."""
         words = (self.task, self.name, self.revision, self.word_delimiter, self.unknown, self.precision, self.digest)
         if not all(isinstance(word, str) for word in (*words, *self.labels, *self.states)):
             raise ValueError("text is expected")
@@ -135,16 +123,7 @@ def seal(path: Path) -> None:
 
 
 def check_digest(content: bytes, digest: str, name: str) -> None:
-    """Refuses a file that is not what was exported.
-
-    Args:
-        content: The file.
-        digest: The digest in its description; empty for a file of version 0.1, which has none.
-        name: What errors call the file.
-
-    Raises:
-        ModelError: If the digest is another one.
-    """
+    """Refuses a file that is not what was exported."""
     if digest and digest_bytes(content.replace(_field(digest), _field(NO_DIGEST), 1)) != digest:
         raise ModelError(f"{name} is damaged (its digest does not match its content): copy or export it again.")
 
@@ -153,6 +132,3 @@ def is_exported(model: str | Path) -> bool:
     """Whether this is an exported folder, or a file of one, and not a model of PyTorch."""
     path = Path(model).expanduser()
     return (path / FILE).is_file() or (path.suffix == ".onnx" and path.is_file())
-
-
-__all__ = ["Description", "check_digest", "is_exported", "seal"]

@@ -99,6 +99,3 @@ class ExportedStream:
         tokens = [self.description.labels[index] for index in collapse(path, self.description.blank, self._last_id)]
         self._text += "".join(" " if token == self.description.word_delimiter else token for token in tokens)
         self._last_id = [self._last_id, *path][-1]
-
-
-__all__ = ["ExportedStream"]

@@ -42,6 +42,3 @@ def open_model(
     from hf_speech.inference.loading import load_model
 
     return load_model(path_or_id, device=device, revision=revision, task=task, verb=verb)
-
-
-__all__ = ["open_model"]

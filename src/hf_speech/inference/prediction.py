@@ -171,6 +171,3 @@ def _skip(index: int, error: HFSpeechError, bad_rows: str) -> Prediction:
     if bad_rows == "refuse":
         raise error
     return Prediction(index, None, error=str(error))
-
-
-__all__ = ["Prediction", "classify_files", "predict"]

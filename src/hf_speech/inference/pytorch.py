@@ -96,11 +96,7 @@ class LoadedModel:
 
     @property
     def tokens(self) -> list[str]:
-        """The tokens in the order of their ids.
-
-        Raises:
-            ModelError: If the model is no recognizer.
-        """
+        """The tokens in the order of their ids."""
         if self.tokenizer is None:
             raise ModelError(f"{self.name} is a model for {self.task.name}: give one for speech recognition.")
         return list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
@@ -175,6 +171,3 @@ def find_model_file(source: str, file_name: str, revision: str | None) -> Path |
         _raise_exceptions_for_connection_errors=False,
     )
     return None if found is None else Path(found)
-
-
-__all__ = ["LoadedModel", "find_model_file", "local_or_hub"]

@@ -37,22 +37,18 @@ class Model(Protocol):
     @property
     def name(self) -> str:
         """Its name in error messages."""
-        ...
 
     @property
     def task(self) -> Task:
         """The task that it was trained for."""
-        ...
 
     @property
     def labels(self) -> Sequence[str]:
         """The names of its outputs, classes or tokens, in the order of the logits."""
-        ...
 
     @property
     def sampling_rate(self) -> int:
         """The sampling rate of its input in Hz."""
-        ...
 
     def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
         """Computes the outputs of each clip of a batch.
@@ -63,11 +59,9 @@ class Model(Protocol):
         Raises:
             AudioError: If a clip is too short.
         """
-        ...
 
     def find_file(self, name: str) -> Path | None:
         """A file next to the model, such as a language model; None if there is none."""
-        ...
 
 
 class Recognizer(Model, Protocol):
@@ -76,7 +70,6 @@ class Recognizer(Model, Protocol):
     @property
     def samples_per_frame(self) -> int:
         """Samples that a logit frame spans."""
-        ...
 
     @property
     def tokens(self) -> list[str]:
@@ -85,22 +78,18 @@ class Recognizer(Model, Protocol):
         Raises:
             ModelError: If it is not a recognizer.
         """
-        ...
 
     @property
     def num_phones(self) -> int:
         """Number of phones that it predicts besides the tokens, including the blank (0); 0 if it predicts none."""
-        ...
 
     @property
     def blank(self) -> int:
         """Id of the CTC blank."""
-        ...
 
     @property
     def word_delimiter(self) -> str:
         """The token between words."""
-        ...
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
         """Prepares for one recording and returns the function that computes its log-probabilities part by part.
@@ -109,11 +98,9 @@ class Recognizer(Model, Protocol):
             A function from samples `(samples,)` to log-probabilities `(samples // samples_per_frame, tokens + phones)`,
             float32: first those of the tokens, then those of the phones.
         """
-        ...
 
     def normalize(self, text: str) -> str:
         """A text normalized like the transcripts that the recognizer was trained on."""
-        ...
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -121,6 +108,3 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float32) - logits.max(axis=-1, keepdims=True)
     log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probs
-
-
-__all__ = ["Model", "Outputs", "Recognizer", "log_softmax"]

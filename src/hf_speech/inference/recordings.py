@@ -53,10 +53,6 @@ class Recording:
     def open(cls, source: AudioSource, sampling_rate: int) -> Recording:
         """Open a sound: read the header of a long file, and all of anything else.
 
-        Args:
-            source: A file, or anything else that `read_audio` reads.
-            sampling_rate: The rate in Hz at which to read it.
-
         Raises:
             AudioError: If the file does not exist or is not a sound file.
         """
@@ -130,6 +126,3 @@ def _seconds(recording: Recording) -> Iterator[np.ndarray]:
         whole = len(rest) // recording.sampling_rate
         yield from rest[: whole * recording.sampling_rate].reshape(-1, recording.sampling_rate)
         rest = rest[whole * recording.sampling_rate :]
-
-
-__all__ = ["LONG_SECONDS", "Recording", "fit_extractor", "loud_seconds", "speech_peak"]

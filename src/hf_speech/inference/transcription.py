@@ -168,6 +168,3 @@ def _decode_long(
     bar = progress_bar(pieces, desc="Decoding", unit="piece", disable=not progress, leave=False)
     found = [decode(log_probs[first:last], frame, num_best) for first, last in bar]
     return join_pieces(found, [first for first, _ in pieces], seconds_per_frame=frame, num_best=num_best)
-
-
-__all__ = ["FORMATS", "Transcript", "transcribe_files", "transcript_files"]

@@ -77,6 +77,3 @@ def tune_beam(
     pair = (tuning.best.lm_weight, tuning.best.word_score)
     best = dataclasses.replace(options, lm_weight=pair[0], word_score=pair[1], phone_weight=chosen[pair])
     return best, tuning
-
-
-__all__ = ["PHONE_WEIGHTS", "tune_beam"]

@@ -49,12 +49,6 @@ def tasks_of_verb(verb: str) -> list[Task]:
 def check_task(found: Task, model: str, task: str | None = None, verb: str | None = None) -> None:
     """Refuses a model of another task.
 
-    Args:
-        found: The model's task.
-        model: What errors call the model.
-        task: Name of the task that it must do; None for any.
-        verb: The command that is going to use it; None for any.
-
     Raises:
         ModelError: If it is a model for another task, or another command uses it.
         RecipeError: If no task has this name.
@@ -78,16 +72,7 @@ def metric_named(name: str) -> Metric:
 
 
 def task_of_config(config: Any, name: str) -> Task:
-    """The task of a model, from its configuration.
-
-    Args:
-        config: The configuration; `task` names the task. That of a model of version 0.1 does not, and there the name of
-            the model's class tells it.
-        name: What errors call the model.
-
-    Raises:
-        ModelError: If it is of no registered task.
-    """
+    """The task of a model, from its configuration."""
     own = getattr(config, "task", None)
     if own in TASKS:
         return TASKS[own]

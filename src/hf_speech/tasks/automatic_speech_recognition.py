@@ -192,11 +192,7 @@ class AutomaticSpeechRecognition(Task):
         return sample_lines(*_texts(prediction, tokenizer), count)
 
     def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
-        """Loads the model's tokenizer.
-
-        Raises:
-            ModelError: If the folder has no CTC tokenizer.
-        """
+        """Loads the model's tokenizer."""
         from transformers import AutoTokenizer
 
         remedy = "save the tokenizer that it was trained with next to it."
@@ -209,11 +205,7 @@ class AutomaticSpeechRecognition(Task):
         return tokenizer
 
     def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
-        """The transcript of every row, written as the model was taught to.
-
-        Raises:
-            CorpusError: If a row has no transcript.
-        """
+        """The transcript of every row, written as the model was taught to."""
         self.check_columns(rows)
         texts = list(rows[self.target_column])
         for index, text in enumerate(texts):

@@ -399,6 +399,3 @@ class Task(ABC):
     def target_groups(self, rows: Dataset) -> list[str] | None:
         """The classes by which examples are shown, in the order of their ids; None for a task without classes."""
         return None
-
-
-__all__ = ["IGNORED", "WHOLE_SOUND", "Metric", "Record", "Task"]

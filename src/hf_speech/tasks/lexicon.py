@@ -80,11 +80,7 @@ class Lexicon:
         return all(_key(word) in self._pronunciations for word in text.split())
 
     def save(self, path: str | Path) -> None:
-        """Write the pronunciations as `load` reads them, with the same ids.
-
-        Raises:
-            FileError: If the file cannot be written.
-        """
+        """Write the pronunciations as `load` reads them, with the same ids."""
         lines = (f"{_upper(word)}\t{' '.join(phones)}\n" for word, phones in sorted(self._pronunciations.items()))
         write_text(path, "".join(lines))
 
@@ -113,6 +109,3 @@ def _key(word: str) -> str:
 def _upper(key: str) -> str:
     """A key in upper case, unless that would be another word: in Turkish, "ı" and "i" are two letters."""
     return key.upper() if _key(key.upper()) == key else key
-
-
-__all__ = ["Lexicon"]

@@ -227,6 +227,3 @@ def _spoken(character: str, before: str, after: str) -> str:
     if character in "'′":  # noqa: RUF001
         return "'" if _in_word(before) and _in_word(after) else " "
     return " " if unicodedata.category(character).startswith("P") else character
-
-
-__all__ = ["CASES", "TextOptions", "normalize", "read_sentences", "spell_number"]

@@ -140,12 +140,7 @@ def transcript_fault(
 
 
 def is_harmless(kind: str, unknown: Literal["bad_row", "unk"]) -> bool:
-    """Whether a training utterance can be learned from despite a fault of this kind.
-
-    Args:
-        kind: What `transcript_fault` gave.
-        unknown: `TextOptions.unknown`.
-    """
+    """Whether a training utterance can be learned from despite a fault of this kind."""
     return kind == UNSPELLED or (kind == UNWRITABLE and unknown == "unk")
 
 
@@ -159,14 +154,6 @@ def inspect_transcripts(
     frames_of: Callable[[float], int],
 ) -> DatasetDict:
     """Check every transcript for what prevents or impairs learning.
-
-    Args:
-        dataset_dict: The corpus as `inspect_corpus` returned it.
-        report: Its report, to which the findings are added.
-        tokenizer: The model's tokenizer.
-        unknown: `TextOptions.unknown`.
-        bad_rows: `Corpus.bad_rows`.
-        frames_of: From seconds of sound to logit frames.
 
     Returns:
         The corpus without bad training utterances.
@@ -230,13 +217,3 @@ def _rare_characters(rows: Dataset, tokenizer: Any) -> list[str]:
 
 def _shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
-
-
-__all__ = [
-    "build_tokenizer",
-    "encode_text",
-    "inspect_transcripts",
-    "is_harmless",
-    "normalize_for",
-    "transcript_fault",
-]

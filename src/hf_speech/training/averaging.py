@@ -101,6 +101,3 @@ def _averaged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _copy(model: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in _averaged(model)}
-
-
-__all__ = ["WeightAveraging"]

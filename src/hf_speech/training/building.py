@@ -15,11 +15,7 @@ from hf_speech.training.recipe import Recipe
 
 
 def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
-    """Makes the recipe's feature extractor.
-
-    Raises:
-        RecipeError: If the extractor refuses the section's values.
-    """
+    """Makes the recipe's feature extractor."""
     try:
         return SpeechFeatureExtractor(**recipe.features)
     except (TypeError, ValueError) as error:
@@ -64,6 +60,3 @@ def make_model(
 def count_logit_frames(model: PreTrainedModel, extractor: SpeechFeatureExtractor, seconds: float) -> int:
     """The number of logit frames that a model outputs for audio of this duration."""
     return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
-
-
-__all__ = ["count_logit_frames", "make_feature_extractor", "make_model"]

@@ -102,12 +102,7 @@ def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
 
 
 def find_fault(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
-    """What is wrong with a checkpoint, in a few words, or `None` if it is whole. Nothing is unpickled.
-
-    Args:
-        checkpoint: Its folder, `checkpoint-STEP`.
-        also: Names of further files that must be there.
-    """
+    """What is wrong with a checkpoint, in a few words, or `None` if it is whole. Nothing is unpickled."""
     random_states = sorted(path.name for path in checkpoint.glob(_RANDOM_STATES)) or [_RANDOM_STATES]
     others = sorted(path.name for path in checkpoint.glob("*.json") if path.name not in (*FILES, DIGESTS_FILE))
     for name in (*FILES, *random_states, *also, *others):
@@ -169,15 +164,3 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
     # Which of them it is depends on how much of the file was written.
     writer_failed = any(words in str(error) for words in ("PytorchStreamWriter", "unexpected pos", "iostream error"))
     return writer_failed and shutil.disk_usage(folder).free < _ALMOST_NOTHING
-
-
-__all__ = [
-    "CheckpointDigests",
-    "FoundCheckpoint",
-    "checkpoint_folder",
-    "disk_is_full",
-    "find_checkpoint",
-    "find_fault",
-    "list_checkpoints",
-    "write_digests",
-]

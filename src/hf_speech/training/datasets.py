@@ -124,6 +124,3 @@ def _encode_phones(recipe: Recipe, lexicon: Any, row: Mapping[str, Any]) -> torc
     """The phone ids of a row's transcript."""
     phones: torch.Tensor = lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
     return phones
-
-
-__all__ = ["make_datasets", "make_stream"]

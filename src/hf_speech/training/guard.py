@@ -86,6 +86,3 @@ def _all_finite(model: torch.nn.Module) -> bool:
     statistics = [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
     tensors = [*gradients, *statistics]
     return not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-
-__all__ = ["NonFiniteGuard"]

@@ -85,6 +85,3 @@ class Stopwatch(TrainerCallback):
         """Writes the seconds next to the checkpoint that was just saved."""
         if state.is_world_process_zero:
             write_json(checkpoint_folder(args, state) / SECONDS_FILE, self.seconds)
-
-
-__all__ = ["GradientHistograms", "Stopwatch"]

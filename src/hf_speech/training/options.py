@@ -234,6 +234,3 @@ def computes_bfloat16() -> bool:
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 lists fewer capabilities.
         return bool(torch.cpu._is_avx512_bf16_supported())
     return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
-
-
-__all__ = ["TrainingOptions", "computes_bfloat16"]

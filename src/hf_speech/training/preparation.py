@@ -50,15 +50,8 @@ class Parts:
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
     """Makes everything that training needs, and with it tries all that could go wrong.
 
-    Args:
-        recipe: A resolved recipe.
-        state: This process among others.
-
     Returns:
         The parts, and what was found in the corpus.
-
-    Raises:
-        HFSpeechError: On whatever is wrong with recipe or corpus.
     """
     state = state or process_state()
     base = None if recipe.warm_start.init_from is None else BaseModel.open(recipe.warm_start.init_from)

@@ -93,6 +93,3 @@ def _split_digest(rows: Dataset, found: SplitReport) -> dict[str, Any]:
 
 def _summary(split: dict[str, Any] | None) -> str:
     return "none" if split is None else f"{split['utterances']:,} utterances, digest {split['digest'][:8]}"
-
-
-__all__ = ["PROCESS_TIMEOUT", "any_process", "check_same_corpus", "on_main_process", "process_state"]

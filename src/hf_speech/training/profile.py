@@ -82,6 +82,3 @@ class Profile(TrainerCallback):
                 "(and augmentation.variants where the sound is augmented)."
             )
         return "\n".join(lines)
-
-
-__all__ = ["Profile"]

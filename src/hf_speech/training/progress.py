@@ -109,6 +109,3 @@ class ProgressReporter(ProgressCallback):
     def _write(self, line: str) -> None:
         self._last_line = time.monotonic()
         tqdm.write(line)
-
-
-__all__ = ["ProgressReporter"]

@@ -33,11 +33,7 @@ class SnapshotPushes(Trainer):
     push_in_progress: Any = None
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Makes the repository, private unless `hub_private_repo` or `private` says otherwise.
-
-        Raises:
-            PublishError: If the Hub refuses or cannot be reached.
-        """
+        """Makes the repository, private unless `hub_private_repo` or `private` says otherwise."""
         if private is None:
             private = self.args.hub_private_repo is not False
         if self.args.hub_model_id is None and Path(self.args.output_dir).name == "checkpoints":
@@ -70,9 +66,6 @@ class SnapshotPushes(Trainer):
 
         Returns:
             The sha of the commit, or a `Future` of it if `blocking` is False; None in other processes than the first.
-
-        Raises:
-            PublishError: If the Hub refuses or cannot be reached.
         """
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
@@ -107,18 +100,8 @@ class SnapshotPushes(Trainer):
 def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str | None = None) -> str:
     """Pushes the model in a folder to a branch, in one commit.
 
-    Args:
-        folder: A checkpoint or another folder that `save_pretrained` wrote.
-        name: `NAME/REPO`, which exists.
-        branch: The branch, made if it is not there.
-        title: Title of the commit.
-        token: A token; None for the login's.
-
     Returns:
         The sha of the branch now.
-
-    Raises:
-        PublishError: If the Hub refuses or cannot be reached.
     """
     repository, api = Repository(name), HfApi(token=token)
     wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)}
@@ -144,6 +127,3 @@ def _tell_failure(job: Future[str]) -> None:
     error = job.exception()
     if error is not None:
         tqdm.write(f"This checkpoint was not pushed: {error}")
-
-
-__all__ = ["BRANCH", "SnapshotPushes", "push_snapshot"]

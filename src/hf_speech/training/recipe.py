@@ -337,15 +337,3 @@ def _one_line(error: Exception) -> str:
     return re.sub(
         r"Expected a typing\.Literal\[(.*?)\]\. Got value: (\S+)", r"it must be one of \1, and \2 is not", text
     )
-
-
-__all__ = [
-    "DEFAULT_RECIPE",
-    "Recipe",
-    "find_recipe",
-    "load_recipe",
-    "load_rows",
-    "parse_overrides",
-    "recipe_files",
-    "recipes_dir",
-]

@@ -211,6 +211,3 @@ def _evaluate(
         )
         report.save(result.run_dir / "evaluation" / f"{split}.json")
         result.metrics[split] = report.metrics
-
-
-__all__ = ["TrainingResult", "train"]

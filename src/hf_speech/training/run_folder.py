@@ -220,16 +220,3 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-__all__ = [
-    "CHANGEABLE",
-    "LOCK",
-    "begin",
-    "check_free",
-    "check_same_recipe",
-    "differing_keys",
-    "flatten",
-    "locked",
-    "share",
-]

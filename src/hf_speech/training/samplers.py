@@ -94,6 +94,3 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for index in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.batches)):
             yield list(self.batches[index])
-
-
-__all__ = ["DurationBatchSampler", "LengthBatchSampler"]

@@ -268,6 +268,3 @@ class EpochBegin(TrainerCallback):
     ) -> None:
         """Sets the epoch."""
         self._set_epoch(int((state.epoch or 0.0) + 1e-6))
-
-
-__all__ = ["EpochBegin", "SpeechTrainer"]
