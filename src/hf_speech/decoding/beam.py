@@ -273,12 +273,7 @@ class BeamSearchDecoder:
             self._ahead[:] = 0.0
 
     def decode(
-        self,
-        log_probs: LogProbs,
-        *,
-        seconds_per_frame: float,
-        num_best: int = 1,
-        rescorer: Rescorer | None = None,
+        self, log_probs: LogProbs, *, seconds_per_frame: float, num_best: int = 1, rescorer: Rescorer | None = None
     ) -> list[Hypothesis]:
         """Decode one utterance.
 

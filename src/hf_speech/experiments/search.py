@@ -321,12 +321,7 @@ def _conclude(optuna: Any, study: Any, folder: Path, task: Task, command: str) -
             )
             report.save(run_dir / "evaluation" / "test.json")
     trials = [
-        {
-            "number": trial.number,
-            "outcome": trial.state.name.lower(),
-            "settings": trial.params,
-            "value": trial.value,
-        }
+        {"number": trial.number, "outcome": trial.state.name.lower(), "settings": trial.params, "value": trial.value}
         for trial in study.trials
     ]
     return SearchResult(task.best_metric, command, trials, best, run_dir, read_run(run_dir))

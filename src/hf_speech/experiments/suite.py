@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,12 @@ class Item:
             record = finish_run(recipe, run_dir, command, self.splits)
         return record
 
+    def _command(self, verb: str, over: Sequence[str], folders: ExperimentFolders, *words: str) -> str:
+        """The command that runs all variants or trials, as it is recorded."""
+        axes = [word for axis in over for word in ("--over", axis)]
+        own = [self.recipe, *self.overrides, *axes, *words, *folders.quoted(self.folder)]
+        return shlex.join(["hf-speech", verb, *own])
+
     def is_done(self, folders: ExperimentFolders) -> bool:
         """Whether it has been run completely."""
         return all(is_finished(run_dir, self.splits) for run_dir in self._run_dirs(folders))
@@ -120,8 +126,7 @@ class Table(Item):
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
         """Runs the variants that are missing."""
-        words = [self.recipe, *self.overrides, *(word for axis in self.over for word in ("--over", axis))]
-        command = shlex.join(["hf-speech", "compare", *words, *folders.quoted(self.folder)])
+        command = self._command("compare", self.over, folders)
         axes = [parse_axis(axis) for axis in self.over]
         overrides = [*folders.data_dir(self.folder), *self.overrides]
         made = compare(self.recipe, axes, overrides, folders.runs / self.name, command).to_dict()
@@ -146,10 +151,7 @@ class Search(Item):
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
         """Runs the trials that are missing."""
-        words = [self.recipe, *self.overrides, *(word for axis in self.over for word in ("--over", axis))]
-        command = shlex.join(
-            ["hf-speech", "search", *words, "--trials", str(self.trials), *folders.quoted(self.folder)]
-        )
+        command = self._command("search", self.over, folders, "--trials", str(self.trials))
         axes = [parse_axis(axis) for axis in self.over]
         overrides = [*folders.data_dir(self.folder), *self.overrides]
         folder = folders.runs / self.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from hf_speech.exploration.explore import Exploration, explore
+from hf_speech.exploration.explore import explore
+from hf_speech.exploration.page import Exploration
 
 __all__ = ["Exploration", "explore"]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from hf_speech.common.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, plain_label, save_figure
-from hf_speech.exploration.table import Entry, Table
+from hf_speech.exploration.table import Table
 
 WIDTH = 5.6
 SPLIT_COLORS = {"train": BLUE, "validation": VERMILLION, "test": "#56B4E9"}
@@ -98,7 +98,7 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
 
 def plot_durations(table: Table, path: str | Path) -> None:
     """Draws a histogram of the durations of each split, with its median, all on one time axis."""
-    durations = {split: _durations(table.usable(split)) for split in table.splits}
+    durations = {split: np.array([entry.duration for entry in table.usable(split)]) for split in table.splits}
     durations = {split: seconds for split, seconds in durations.items() if len(seconds)}
     figure = new_figure(WIDTH, 0.9 + 1.35 * max(len(durations), 1))
     panels = figure.subplots(max(len(durations), 1), 1, sharex=True, squeeze=False)[:, 0]
@@ -138,7 +138,7 @@ def plot_speakers(table: Table, path: str | Path) -> None:
     if not few:
         names.sort(key=lambda name: next(i for i, split in enumerate(table.splits) if counts[name, split]))
     stacks = {split: [counts[name, split] for name in names] for split in table.splits}
-    figure, axes = _bars_figure(len(names)) if few else _columns_figure()
+    figure, axes = _bars_figure(len(names) if few else 8)
     unknown = sum(entry.speaker is None for entry in table.usable())
     missing = f"; of {unknown:,} utterances the speaker is not known" if unknown else ""
     shown = f"{counts.total():,} utterances, {len(names):,} speakers{missing}."
@@ -234,11 +234,6 @@ def _bars_figure(count: int) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _columns_figure() -> tuple[Figure, Axes]:
-    figure = new_figure(WIDTH, 3.4)
-    return figure, figure.subplots()
-
-
 def _legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
@@ -259,10 +254,6 @@ def _most_frequent(counts: Counter[tuple[str, str]] | Counter[tuple[str | None, 
     for (name, _), count in counts.items():
         totals[str(name)] += count
     return sorted(totals, key=lambda name: (-totals[name], name))[:most]
-
-
-def _durations(entries: Sequence[Entry]) -> np.ndarray:
-    return np.array([entry.duration for entry in entries])
 
 
 def _edges(values: np.ndarray, most: int = 50) -> np.ndarray:

@@ -22,8 +22,7 @@ from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration.charts import TARGET_CHARTS, plot_durations, plot_speakers
 from hf_speech.exploration.examples import add_augmented, choose_examples, make_examples, save_examples
-from hf_speech.exploration.page import MASKS, is_ours, write_page, write_placeholder
-from hf_speech.exploration.result import PAGE, Exploration
+from hf_speech.exploration.page import MASKS, PAGE, Exploration, is_ours, write_page, write_placeholder
 from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.building import make_feature_extractor, make_model
@@ -189,6 +188,3 @@ def _remove_files(folder: Path) -> None:
     shutil.rmtree(folder / "examples", ignore_errors=True)
     for name in ("table.csv", "inspection.json", *CHARTS):
         (folder / name).unlink(missing_ok=True)
-
-
-__all__ = ["Exploration", "explore"]

@@ -6,7 +6,7 @@ Its texts are composed here; its layout is in `page.html.j2`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_speech.common.files import write_text
+from hf_speech.data.reports import InspectionReport
 from hf_speech.exploration.examples import Example
-from hf_speech.exploration.result import Exploration
+from hf_speech.exploration.table import Table
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.recipe import Recipe
 
+PAGE = "index.html"
 GENERATOR = '<meta name="generator" content="hf-speech explore">'
 CAPTIONS = {
     "labels.png": "What is to be learned",
@@ -33,6 +35,32 @@ MASKS = {
 }
 # What a model also does during training, to whole batches or in its layers, which no picture of an utterance shows.
 UNSEEN = ("feature_noise", "input_dropout", "mixup_alpha", "consistency_weight")
+
+
+@dataclass
+class Exploration:
+    """What an exploration found and wrote.
+
+    Attributes:
+        folder: Where everything lies.
+        table: All rows.
+        report: What the inspection found.
+        examples: What can be looked at and listened to.
+        notes: What is to be known beyond the inspection, a sentence each.
+        charts: Names of the pictures of the whole corpus.
+    """
+
+    folder: Path
+    table: Table
+    report: InspectionReport
+    examples: list[Example] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    charts: list[str] = field(default_factory=list)
+
+    @property
+    def page(self) -> Path:
+        """The page that shows all of it."""
+        return self.folder / PAGE
 
 
 @dataclass(frozen=True)

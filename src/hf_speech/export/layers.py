@@ -251,12 +251,7 @@ class Builder:
         return np.concatenate([array[gate * size : (gate + 1) * size] for gate in GATES[kind]])
 
     def _gru_loop(
-        self,
-        x: Value,
-        weights: list[list[np.ndarray]],
-        size: int,
-        lengths: Value | None,
-        initial: Value | None,
+        self, x: Value, weights: list[list[np.ndarray]], size: int, lengths: Value | None, initial: Value | None
     ) -> tuple[Value, Value]:
         """A GRU of matrix products: `(frames, directions, batch, size)` and the last state, of `recurrence`'s input."""
         graph, directions = self.graph, len(weights)

@@ -72,7 +72,7 @@ def _open_library(loader: Any) -> ctypes.CDLL:
     library = ctypes.CDLL(str(loader.get_library_path()))
     uint, pointer = ctypes.c_uint, ctypes.c_void_p
     library.espeak_Synth.argtypes = [
-        *(ctypes.c_char_p, ctypes.c_size_t, uint, ctypes.c_int, uint, uint, pointer, pointer),
+        *(ctypes.c_char_p, ctypes.c_size_t, uint, ctypes.c_int, uint, uint, pointer, pointer)
     ]
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     return library

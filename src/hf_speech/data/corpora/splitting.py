@@ -56,11 +56,7 @@ def take_out(
 
 
 def choose(
-    labels: Sequence[Any],
-    speakers: Sequence[str | None],
-    fraction: float,
-    seed: int,
-    caveats: list[str] | None = None,
+    labels: Sequence[Any], speakers: Sequence[str | None], fraction: float, seed: int, caveats: list[str] | None = None
 ) -> set[int]:
     """Choose utterances to take out: of whole speakers where speakers are known, else of each class alike.
 

@@ -42,11 +42,7 @@ def describe_layout(row: Row) -> str | None:
 
 
 def parse_delimited(
-    text: str,
-    name: str,
-    delimiter: str = ",",
-    column_names: list[str] | None = None,
-    needed: Collection[str] = (),
+    text: str, name: str, delimiter: str = ",", column_names: list[str] | None = None, needed: Collection[str] = ()
 ) -> Iterator[tuple[int, Row]]:
     """Yield the rows of delimited text, each after its line.
 
