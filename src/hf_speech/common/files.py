@@ -139,16 +139,3 @@ def current_umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
-
-
-__all__ = [
-    "FileError",
-    "current_umask",
-    "describe_os_error",
-    "file_error",
-    "replacing",
-    "replacing_all",
-    "write_bytes",
-    "write_json",
-    "write_text",
-]

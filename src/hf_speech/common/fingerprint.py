@@ -153,17 +153,3 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             ]
             node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
     return tree
-
-
-__all__ = [
-    "FILES",
-    "LANGUAGE_MODEL",
-    "LANGUAGE_MODELS",
-    "LEXICON",
-    "code_fingerprint",
-    "differences",
-    "digest_of_content",
-    "fingerprint",
-    "fingerprint_of_answers",
-    "weights_revision",
-]

@@ -44,6 +44,3 @@ class _Lines(terminal_bar):
         """Ends without another line."""
         self.sp = None
         super().close()
-
-
-__all__ = ["SECONDS_BETWEEN_LINES", "draws_bars", "progress_bar"]

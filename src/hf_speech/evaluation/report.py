@@ -108,7 +108,8 @@ class EvaluationReport:
         if self.confusion_matrix is not None:
             written.append(path.with_name(f"{path.stem}-confusions.png"))
         columns = list(self.records[0])
-        rows = [[_csv_cell(record[column]) for column in columns] for record in self.records]
+        cells = ([record[column] for column in columns] for record in self.records)
+        rows = [[spreadsheet_cell(value) if isinstance(value, str) else value for value in row] for row in cells]
         content = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         with replacing_all(*written) as parts:
             parts[0].write_bytes(content.encode())
@@ -137,7 +138,9 @@ def format_report(report: EvaluationReport) -> str:
         [_title(name), _cell(value, name), " - ".join(_cell(end, name) for end in report.confidence[name])]
         for name, value in report.metrics.items()
     ]
-    lines += ["", format_text([_head("metric", report.metrics), "value", "95 % interval"], figures)]
+    all_ratios = all(metric_named(name).unit == "%" for name in report.metrics)
+    head = ["metric (%)" if all_ratios else "metric", "value", "95 % interval"]
+    lines += ["", format_text(head, figures)]
     for title, rows in report.breakdowns.items():
         if rows:
             lines += ["", _breakdown(title, rows, task)]
@@ -154,11 +157,6 @@ def format_report(report: EvaluationReport) -> str:
         f"{conditions['batch_size']})",
     ]
     return "\n".join(lines)
-
-
-def _csv_cell(value: Any) -> Any:
-    """A value of a record; text that a spreadsheet would compute is marked as text."""
-    return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
 def headline(content: Mapping[str, Any]) -> str:
@@ -194,11 +192,6 @@ def _breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> str:
         [title, *(_title(column.removesuffix("_macro").removeprefix("num_")) for column in columns)],
         [[name, *(_cell(values[column], column) for column in columns)] for name, values in chosen[:MAX_ROWS]],
     )
-
-
-def _head(word: str, metrics: Mapping[str, float]) -> str:
-    """The head of the column of metrics, which says that they are percentages if all of them are."""
-    return f"{word} (%)" if all(metric_named(name).unit == "%" for name in metrics) else word
 
 
 def _title(name: str) -> str:

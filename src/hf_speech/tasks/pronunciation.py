@@ -75,6 +75,3 @@ def _spoken(words: list[str]) -> list[tuple[str, ...]]:
         return tuple(_ARPABET[symbol] for symbol in _SYMBOL.findall(ipa))
 
     return [phones(word) for word in words]
-
-
-__all__ = ["english_pronunciations"]

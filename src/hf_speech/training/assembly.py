@@ -144,6 +144,3 @@ def _tensorboard_writer(report_to: str, run_dir: Path) -> Any:
             "training.report_to is tensorboard, which is not installed: pip install 'hf_speech[tensorboard]'."
         ) from error
     return SummaryWriter(str(run_dir / "logs"))
-
-
-__all__ = ["make_trainer"]

@@ -131,6 +131,3 @@ class _StopWhenSaved(TrainerCallback):
                 f"Training stopped at step {state.global_step:,} of {state.max_steps:,} because of {reason}; its "
                 "checkpoint is written: run the same command again with --resume."
             )
-
-
-__all__ = ["SIGNALS", "EvaluationLeft", "Preemption"]

@@ -73,7 +73,8 @@ class LibriSpeech(ListedCorpus):
         splits = {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
         self._keep_for_validation(splits)
         for name in wanted:
-            stray = [path.name for path in walk_files(folders[name]) if not _is_of_the_layout(path)]
+            others = [path for path in walk_files(folders[name]) if path.suffix.lower() not in AUDIO_SUFFIXES]
+            stray = [path.name for path in others if not path.name.endswith(".trans.txt")]
             self.note_aside(stray, "stray files", folders[name])
         return splits
 
@@ -125,10 +126,6 @@ def fetch_subset(name: str) -> Path:
     """
     url = (MINI_URL if name in MINI else URL).format(name)
     return fetch_archive(f"The subset {name!r} of LibriSpeech", f"librispeech/{name}", [url], sha256=SUBSETS[name])
-
-
-def _is_of_the_layout(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES or path.name.endswith(".trans.txt")
 
 
 def _read_subset(folder: Path) -> list[Utterance]:

@@ -184,11 +184,11 @@ def _relevant(figures: Iterable[Figure], claim: Claim, line: str, context: str) 
             continue
         if not named and splits and figure.split not in splits:
             continue
-        if metrics and not claim.speed and _family(figure.metric) not in metrics:
+        if metrics and not claim.speed and figure.metric.partition("_")[0] not in metrics:
             continue
         if of_group is not None and figure.group != of_group and not claim.speed:
             continue
-        if figure.group is not None and not _mentions(line, figure.group):
+        if figure.group is not None and not re.search(rf"(?<!\w){re.escape(figure.group)}(?!\w)", line):
             continue
         yield figure
 
@@ -200,14 +200,6 @@ def _first_cell(line: str) -> str | None:
 
 def _metrics_in(text: str) -> set[str]:
     return {metric for metric, words in _METRIC_WORDS.items() if re.search(rf"\b(?:{words})", text, re.IGNORECASE)}
-
-
-def _family(metric: str) -> str:
-    return metric.partition("_")[0]
-
-
-def _mentions(line: str, name: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line) is not None
 
 
 def _float(number: str) -> float:

@@ -32,11 +32,13 @@ def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[st
     model_type = str(facts.config.get("model_type", ""))
     streams = facts.config.get("causal") and not facts.config.get("bidirectional")
     tags = ["speech", "audio", "hf_speech", model_type.replace("_", "-"), *(["streaming"] if streams else [])]
+    entered = previous.get("language")
+    languages = _with(corpus.languages, entered)
     kept = {key: value for key, value in previous.items() if key not in _OURS}
     if base := facts.base_model.get("repo_id"):
         kept |= {"base_model": base, "base_model_relation": "finetune"}
     return ModelCardData(
-        language=_one_or_all(_with(corpus.languages, previous.get("language")), previous.get("language")),
+        language=entered if languages == [entered] else languages or None,
         license=license.name,
         license_name=license.title,
         license_link=FILE if license.title else None,
@@ -115,8 +117,3 @@ def _with(ours: list[str], entered: Any) -> list[str]:
     """A list of the metadata with what people entered behind ours."""
     others = [entered] if isinstance(entered, str) else entered if isinstance(entered, list) else []
     return [*ours, *(value for value in others if value not in ours)]
-
-
-def _one_or_all(values: list[str], entered: Any) -> list[str] | str | None:
-    """A list, or the single value in the form in which it was entered."""
-    return entered if values == [entered] else values or None

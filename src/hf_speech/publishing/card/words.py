@@ -54,6 +54,7 @@ MAX_GROUPS = 20
 def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[str, Any]:
     """All that the templates are given, apart from metadata and hand-written sections."""
     main, splits = facts.main, _splits(facts)
+    labels = sorted((facts.config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
 
     def existing(name: str) -> str | None:
         return name if (facts.folder / name).is_file() else None
@@ -79,7 +80,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "config": facts.config,
         "extractor": facts.extractor,
         "normalization": NORMALIZATIONS.get(str(facts.extractor.get("normalization"))),
-        "labels": _labels(facts.config),
+        "labels": [str(name) for _, name in labels],
         "characters": sorted(token for token in facts.vocabulary if len(token) == 1 and token != "|"),
         "corpus": trained_on(facts),
         "splits": splits,
@@ -215,11 +216,6 @@ def _splits(facts: RunFacts) -> list[dict[str, str]]:
             rows.append({"split": evaluation.split, "utterances": f"{evaluation.num_utterances:,}", "length": length})
     order = ["train", "validation", "test"]
     return sorted(rows, key=lambda row: order.index(row["split"]) if row["split"] in order else len(order))
-
-
-def _labels(config: dict[str, Any]) -> list[str]:
-    """The classes in the order of their ids."""
-    return [str(name) for _, name in sorted((config.get("id2label") or {}).items(), key=lambda item: int(item[0]))]
 
 
 def _in_words(options: dict[str, Any], words: dict[str, str]) -> list[str]:
