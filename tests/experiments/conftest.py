@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from pictures import copy_pictures
 
 WORDS = ("YES", "NO", "GO")
 
@@ -126,6 +127,13 @@ def small_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, writer in WRITERS.items():
         writer(root / name)
     return root
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        copy_pictures(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

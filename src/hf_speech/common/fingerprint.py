@@ -8,6 +8,7 @@ content, without the keys that do not affect the output, and code without commen
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -113,9 +114,15 @@ def code_fingerprint(model_type: str | None) -> str:
         if name in trees or not path.is_file():
             continue
         source = path.read_text(encoding="utf-8")
-        trees[name] = ast.unparse(_without_docstrings(ast.parse(source)))
+        trees[name] = _normalized(source)
         pending += _SIBLING.findall(source)
     return digest_data(trees)
+
+
+@functools.lru_cache(maxsize=64)
+def _normalized(source: str) -> str:
+    """Code without comments, docstrings and layout; kept, since every evaluation asks for the same files."""
+    return ast.unparse(_without_docstrings(ast.parse(source)))
 
 
 def differences(recorded: dict[str, str], found: dict[str, str], ignore: Iterable[str] = ()) -> list[str]:
