@@ -43,9 +43,6 @@ _SIBLING = re.compile(r"^from \.(\w+) import", re.MULTILINE)
 def fingerprint(folder: str | Path) -> dict[str, str]:
     """Digests of everything in a model folder that decides an answer.
 
-    Args:
-        folder: A run folder, or another folder with a saved model.
-
     Returns:
         SHA-256 in hexadecimal by key: `weights`, `code`, and those of `FILES` that the folder has. An evaluation that
         used no language model records none, so compare the keys that it has.

@@ -62,10 +62,6 @@ class BeamOptions:
     def beside(cls, language_model: Path | None, **given: Any) -> BeamOptions:
         """Return the options that were tuned for a language model, if there are any, except for those that are given.
 
-        Args:
-            language_model: The file, or None for a search without one.
-            given: Options by name; those that are None are not given.
-
         Raises:
             ModelError: If the language model does not exist, or the file next to it does not have weights.
             HFSpeechError: If a given number is out of its range.

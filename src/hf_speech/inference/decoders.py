@@ -31,7 +31,6 @@ class Decoder(Protocol):
 
     def __call__(self, log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
         """Decode the log-probabilities of one utterance `(frames, tokens + phones)`; the phones may be missing."""
-        ...
 
 
 def choose_decoder(
@@ -104,11 +103,7 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
 
 
 def make_search(recognizer: Recognizer, options: BeamOptions) -> BeamSearchDecoder:
-    """Return the beam search over a recognizer's tokens.
-
-    Raises:
-        HFSpeechError: If the language model or a hot word cannot be used.
-    """
+    """Return the beam search over a recognizer's tokens."""
     tokens = recognizer.tokens
     return BeamSearchDecoder(
         tokens,
@@ -131,11 +126,7 @@ def _written(word: str, tokens: Sequence[str], recognizer: Recognizer) -> str:
 
 
 def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
-    """Return the pronouncing dictionary of a recognizer; None if it predicts no phones, or has lost the dictionary.
-
-    Raises:
-        ModelError: If the dictionary has other phones than the recognizer.
-    """
+    """Return the pronouncing dictionary of a recognizer; None if it predicts no phones, or has lost the dictionary."""
     if not recognizer.num_phones:
         return None
     from hf_speech.tasks.lexicon import Lexicon  # imported late: it needs PyTorch, and transcribing does not
@@ -153,11 +144,7 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
 
 
 def check_phones(recognizer: Recognizer) -> None:
-    """Check that a phone_weight has an effect.
-
-    Raises:
-        ModelError: If the recognizer predicts no phones, or its dictionary is lost.
-    """
+    """Check that a phone_weight has an effect."""
     if load_lexicon(recognizer) is None:
         lacks = f"has lost its {LEXICON}" if recognizer.num_phones else "writes no phones"
         raise ModelError(
