@@ -10,6 +10,7 @@ command-line override (`--training.learning_rate 1e-3`). An override without a d
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
@@ -253,6 +254,7 @@ def _check_name(name: str) -> None:
         )
 
 
+@functools.cache
 def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
     """A parser whose keys are the arguments of the classes that a recipe configures."""
     parser = ArgumentParser(exit_on_error=False)
