@@ -111,7 +111,7 @@ def test_what_is_left_aside_is_said(digit_folder):
     corpus, rows = load(digit_folder)
     assert sum(len(split) for split in rows.values()) == 60
     assert rows["train"].features["label"].names == ["high", "low"]
-    assert sorted(note.split(" left")[0] for note in corpus.notes) == [
+    assert sorted(note.split(" were left")[0] for note in corpus.notes) == [
         "1 sound files in folders that begin with '_'",
         "1 sound files outside of the folders of classes",
         "2 files that are no sound",
