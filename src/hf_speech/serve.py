@@ -4,8 +4,9 @@
 * `WS /v1/stream` takes pieces of sound and sends the text as it grows, if the model is causal.
 * `GET /v1/models`, `/health`, and `/metrics` for Prometheus.
 
-A process computes one thing at a time, since a second one would slow down the first; what waits for it is bounded, and
-beyond that a client is told to come back. Several processes serve several clients at once.
+A process transcribes one file at a time, since a second one would slow down the first, and beside it one piece of live
+sound, which must not wait for a file. What waits is bounded: beyond that, a client is told to come back. Several
+processes serve several clients at once.
 """
 
 from __future__ import annotations
@@ -70,11 +71,11 @@ class Service:
         self.counts: Counter[str] = Counter()
         self._recognizer = open_model(model, verb="transcribe", device="cpu", revision=revision)
         self._decoder = choose_decoder(self._recognizer, find_language_model(self._recognizer))
-        self._turn = anyio.CapacityLimiter(1)
+        self._turns = {"file": anyio.CapacityLimiter(1), "piece": anyio.CapacityLimiter(1)}
         self._waiting = 0
 
-    async def run(self, compute: Callable[..., T], *arguments: Any) -> T:
-        """Compute something in a thread, when it is its turn.
+    async def run(self, queue: Literal["file", "piece"], compute: Callable[..., T], *arguments: Any) -> T:
+        """Compute something in a thread, when it is its turn in a queue.
 
         Raises:
             BusyError: If too much is waiting.
@@ -84,7 +85,7 @@ class Service:
             raise BusyError("The server is busy: try again in a few seconds.")
         self._waiting += 1
         try:
-            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turn)
+            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turns[queue])
         finally:
             self._waiting -= 1
 
@@ -180,7 +181,7 @@ def create_app(service: Service) -> FastAPI:
         response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
     ) -> Response:
         """Transcribe a sound file. Any `model` is answered by the one that is served; other fields have no effect."""
-        hypothesis, seconds = await service.run(service.transcribe, await file.read())
+        hypothesis, seconds = await service.run("file", service.transcribe, await file.read())
         if response_format == "text":
             return PlainTextResponse(f"{hypothesis.text}\n")
         if response_format in ("srt", "vtt"):
@@ -198,11 +199,11 @@ def create_app(service: Service) -> FastAPI:
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, rate: int = 16_000, encoding: str = "s16") -> None:
-        """Pieces come as binary messages, the text `end` ends them; each answer is `{"text": ..., "final": ...}`."""
+        """Pieces come as binary messages, the text `end` ends them; each is answered by `{"text", "final"}`."""
         await socket.accept()
         try:
             accept = service.listen(rate, encoding)
-            sent, final = None, False
+            final = False
             while not final:
                 message = await socket.receive()
                 if message["type"] == "websocket.disconnect":
@@ -210,10 +211,8 @@ def create_app(service: Service) -> FastAPI:
                 piece, final = message.get("bytes") or b"", message.get("text") is not None
                 if len(piece) > _MAX_MESSAGE or len(piece) % _ENCODINGS[encoding].itemsize:
                     raise HFSpeechError(f"A piece has whole numbers of {encoding}, and at most {_MAX_MESSAGE} bytes.")
-                text = await service.run(accept, piece, final)
-                if text != sent or final:
-                    await socket.send_json({"text": text, "final": final})
-                sent = text
+                text = await service.run("piece", accept, piece, final)
+                await socket.send_json({"text": text, "final": final})
             await socket.close()
         except HFSpeechError as error:
             await socket.send_json({"error": {"message": str(error)}})
