@@ -61,7 +61,7 @@ class Freezing:
         self._levels: list[tuple[list[nn.Parameter], list[nn.Module]]] = []
         for level in levels:
             parameters = [one for name, one in model.named_parameters() if level_of(name, layers) == level]
-            norms = [
+            norms: list[nn.Module] = [
                 module
                 for name, module in model.named_modules()
                 if level_of(name, layers) == level and isinstance(module, MaskedBatchNorm)

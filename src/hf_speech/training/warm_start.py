@@ -195,7 +195,7 @@ class BaseModel:
             labels = task.describe_outputs(model.config, tokenizer)["labels"]
             outputs[CLASSIFIER] = (self.loaded.labels, labels)
         if lexicon is not None and (file := self.loaded.find_file(LEXICON)) is not None:
-            outputs[PHONES] = tuple(("<blank>", *one.phones) for one in (Lexicon.load(file), lexicon))
+            outputs[PHONES] = (("<blank>", *Lexicon.load(file).phones), ("<blank>", *lexicon.phones))
         taken, new = copy_weights(self.loaded.model, model, outputs)
         if not any(not name.startswith((CLASSIFIER, PHONES)) for name in taken):
             raise RecipeError(
