@@ -1,7 +1,7 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
 #                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
-# make fuzz               damaged sounds and model folders, garbage as options; CASES=1000 KINDS="audio options"
+# make fuzz               damaged sounds, models and tables, odd options, requests and names; KINDS="audio options" CASES=100
 # make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
 # make docs               the documentation site: build/docs/index.html
 # make minimum-versions   the fast tests with the oldest versions that pyproject.toml allows: build/minimum/
@@ -16,7 +16,7 @@ DATA ?=
 OPTIONS ?=
 CORPORA ?=
 EXPERIMENT ?=
-CASES ?= 10000
+CASES ?=
 KINDS ?=
 # As many processes as the machine has cores, each with a test file at a time; more than four only wait for the disk.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
@@ -46,7 +46,7 @@ chromium:
 	  || echo "There is no Chromium, and apt-get cannot install it here: tests in a browser are skipped."
 
 fuzz: $(VENV)/.dev
-	PYTHONPATH=tests $(BIN)/python -m fuzz $(KINDS) --cases $(CASES) $(OPTIONS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(KINDS) $(if $(CASES),--cases $(CASES)) $(OPTIONS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -13,15 +13,15 @@ from fuzz.campaign import KINDS, Summary, run_cases
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
-    parser.add_argument("kinds", nargs="*", help=f"{' or '.join(KINDS)}; both without")
+    parser.add_argument("kinds", nargs="*", help=f"Of {', '.join(KINDS)}; all without.")
     parser.add_argument("--first", type=int, default=0, help="Number of the first case.")
-    parser.add_argument("--cases", type=int, default=10_000, help="How many of each kind.")
+    parser.add_argument("--cases", type=int, help="How many of each kind.")
     arguments = parser.parse_args()
     found = False
     for kind in arguments.kinds or KINDS:
         summary, started = Summary(), time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            for result in run_cases(kind, arguments.first, arguments.cases, Path(folder)):
+            for result in run_cases(kind, arguments.first, arguments.cases or KINDS[kind][1], Path(folder)):
                 summary.add(result)
                 if result.is_defect or arguments.cases == 1:
                     print(f"{kind} {result.case} {result.outcome}: {result.detail}\n", flush=True)

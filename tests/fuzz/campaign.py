@@ -38,14 +38,14 @@ WARM_UP = 20
 """Cases that are run beforehand."""
 
 KINDS = {
-    "audio": "fuzz.audio:Audio",
-    "folders": "fuzz.folders:Folders",
-    "names": "fuzz.names:Names",
-    "options": "fuzz.options:Options",
-    "requests": "fuzz.requests:Requests",
-    "tables": "fuzz.tables:Tables",
+    "audio": ("fuzz.audio:Audio", 10_000),
+    "folders": ("fuzz.folders:Folders", 10_000),
+    "names": ("fuzz.names:Names", 2000),
+    "options": ("fuzz.options:Options", 1000),
+    "requests": ("fuzz.requests:Requests", 2000),
+    "tables": ("fuzz.tables:Tables", 5000),
 }
-"""Where the cases of a kind are: a class that is made with the folder of `make_models` and has `run` and `declared`."""
+"""The kinds: a class that is made with the folder of `make_models` and has `run` and `declared`; how many cases."""
 
 USED, REFUSED, OUT_OF_MEMORY = "used", "refused", "is out of memory"
 
@@ -116,7 +116,7 @@ def run_cases(kind: str, first: int, count: int, folder: Path, wall_seconds: flo
     context = multiprocessing.get_context("spawn")
     while count > 0:
         connection, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(kind, first, count, folder, theirs))
+        process = context.Process(target=_work, args=(kind, first, count, folder, theirs), daemon=True)
         process.start()
         theirs.close()
         try:
@@ -215,7 +215,7 @@ def load_cases(kind: str, folder: Path) -> Any:
     logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     make_models(folder)
-    module, _, name = KINDS.get(kind, kind).partition(":")
+    module, _, name = KINDS[kind][0].partition(":") if kind in KINDS else kind.partition(":")
     cases = getattr(import_module(module), name)(folder)
     for number in range(WARM_UP):
         _outcome(cases, Random(f"warm up {number}"))

@@ -65,7 +65,7 @@ class Names:
         recipe = str(self.folder / "names.yaml")
         _command("train", recipe, "--output_dir", str(self.run_dir))
         _command("evaluate", str(self.run_dir), "--split", "test", "--output", str(self.folder / "again.json"))
-        _command("explore", recipe, "--output", str(self.explored), "--examples", str(len(NAMES)))
+        _command("explore", recipe, "--output", str(self.explored), "--examples", "1")
         shown = _command("publish", str(self.run_dir), "--repo_id", "someone/names", "--dry_run")
         assert not _obeyed_by_a_terminal(shown)
         paths = [str(self.folder / file) for file in dict.fromkeys(self.files.values())]
@@ -78,6 +78,7 @@ class Names:
         self.card = render_card(self.run_dir, repo_id="someone/names")
         self.card_text = _shown_by_markdown(self.card)
         self.page = _Page.read((self.explored / "index.html").read_text(encoding="utf-8"))
+        assert not self.page.handlers, self.page.handlers
         self._ask_the_space()
 
     def run(self, rng: Random) -> None:
@@ -101,7 +102,7 @@ class Names:
         assert _sheet(row["speaker"]) == name, "not a speaker in the table"
         assert not row["reference"].startswith(("=", "+", "-", "@")) or _is_number(name), "computed by a spreadsheet"
         if name in self.files:
-            assert _sheet(Path(row["path"]).name) == self.files[name], "not a file in the table"
+            assert _sheet(row["path"]) == Path(self.files[name]).name, "not a file in the table"
         assert name in self.described["labels"], "not a label of the Space"
         assert one_line(name) in self.page.text, "not on the explored page"
         self._check_corpus_name(name)
@@ -160,7 +161,7 @@ class Names:
         number = next(item["id"] for item in config["dependencies"] if item["api_name"] == "describe")
         body = {"data": [], "fn_index": number, "session_hash": "names"}
         _get(f"{space.url}/gradio_api/queue/join", json.dumps(body).encode())
-        for line in _get(f"{space.url}/gradio_api/queue/data?session_hash=names").splitlines():
+        for line in _get(f"{space.url}/gradio_api/queue/data?session_hash=names").split("\n"):
             event = json.loads(line[5:]) if line.startswith("data:") else {}
             if event.get("msg") == "process_completed":
                 self.described = event["output"]["data"][0]
@@ -189,7 +190,8 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for attribute, value in attrs:
             self.pieces.append(f" {value} ")
-            if attribute.startswith("on") or (value or "").lower().startswith("javascript:"):
+            address = attribute in ("href", "src", "action", "formaction", "srcset", "data")
+            if attribute.startswith("on") or (address and (value or "").lower().strip().startswith("javascript:")):
                 self.handlers.append((tag, attribute, value))
 
     def handle_data(self, data: str) -> None:

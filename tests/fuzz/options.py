@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import soundfile
@@ -180,18 +180,17 @@ def _options(command: Any) -> Iterator[str]:
 
 @contextmanager
 def _elsewhere(folder: Path) -> Iterator[None]:
-    """Runs a command line in a folder, where no demo starts and the arguments of this process are not recorded."""
+    """Runs a command line in a folder, where it ends well as soon as it would start a demo or processes that load data.
+
+    The arguments of this process are not recorded.
+    """
 
     def refuse(*_: Any) -> None:
         raise SystemExit(0)
 
-    kept, argv = os.execve, sys.argv
-    os.execve, sys.argv = refuse, ["hf-speech"]  # type: ignore[assignment]
-    try:
-        with chdir(folder):
-            yield
-    finally:
-        os.execve, sys.argv = kept, argv
+    loading = "torch.utils.data.dataloader._MultiProcessingDataLoaderIter"
+    with chdir(folder), patch("os.execve", refuse), patch(loading, refuse), patch("sys.argv", ["hf-speech"]):
+        yield
 
 
 __all__ = ["Options", "RefusedError"]

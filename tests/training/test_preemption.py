@@ -133,10 +133,12 @@ def run_until_step(
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY, start_new_session=True
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 500
     while not list(run.glob(sign)):
         assert process.poll() is None, process.communicate()[0][-2000:]
-        assert time.monotonic() < until, f"{sign} was not written"
+        if time.monotonic() > until:
+            process.terminate()
+            raise AssertionError(f"{sign} was not written")
         time.sleep(0.02)
     return process
 

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from transformers.audio_utils import hertz_to_mel
 
-from hf_speech.common.plots import BLUE, FAINT, INK, new_figure, save_figure
+from hf_speech.common.plots import BLUE, FAINT, INK, new_figure, plain_label, save_figure
 from hf_speech.models import SpeechFeatureExtractor
 
-WIDTH = 3.6
+WIDTH, MAX_TITLE = 3.6, 38
 COLORS = "viridis"
 # Frequencies in Hz that a mel axis may name; those that have room are taken.
 NICE_FREQUENCIES = (100, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 20000)
@@ -70,7 +70,7 @@ def draw_utterance(
     heights = [1.05, *[1.9] * panels]
     figure = new_figure(WIDTH, 0.6 + sum(heights))
     first, *others = figure.subplots(1 + panels, 1, height_ratios=heights)
-    figure.suptitle(_one_line(title), x=0.02, ha="left", color=INK, fontsize=10, fontweight="bold")
+    figure.suptitle(plain_label(title, MAX_TITLE), x=0.02, ha="left", color=INK, fontsize=10, fontweight="bold")
     _draw_waveform(first, samples, extractor, scale)
     for index, axes in enumerate(others):
         values = _order(features, index, extractor)
@@ -207,8 +207,3 @@ def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechF
 def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) -> np.ndarray:
     """The features themselves (0), their deltas (1) or their delta-deltas (2): `(frames, features)`."""
     return np.split(features, 1 + extractor.num_deltas, axis=1)[index]
-
-
-def _one_line(title: str, most: int = 38) -> str:
-    short = title if len(title) <= most else f"{title[: most - 1]}…"
-    return short.replace("$", r"\$")
