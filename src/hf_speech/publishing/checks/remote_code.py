@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -31,6 +32,24 @@ PACKAGE = __name__.partition(".")[0]
 _OWN_CODE = Path(__file__).parents[2] / "models"
 _FLAT = "`from .x import y`"
 _PIP_INSTALL = re.compile(r"pip3? install\s+([^`\n]*)")
+
+
+class Import(NamedTuple):
+    """An import, wherever in a file it stands.
+
+    Attributes:
+        module: The module; empty for `from . import x`.
+        level: The dots before it.
+        line: Its line, counted from 1.
+        optional: Whether it is inside a `try`: transformers does not demand such packages.
+        for_types: Whether it is inside `if TYPE_CHECKING:` and never executed.
+    """
+
+    module: str
+    level: int
+    line: int
+    optional: bool
+    for_types: bool
 
 
 def check(upload: Upload) -> None:
@@ -87,7 +106,7 @@ def remote_files(folder: Path) -> list[str]:
                 "beside it."
             )
         found.add(name)
-        wanted += [(sibling, name) for sibling in _siblings(path)]
+        wanted += [(sibling, name) for sibling in _siblings(imports_of(path))]
     return sorted(found)
 
 
@@ -96,30 +115,32 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
     names = sorted(files)
     listed = requirements_of(card)
     for name in names:
-        tree = _parse(folder / name)
-        for node, imported in _imports(tree):
-            _check_flat(name, node, folder)
-            top = imported.partition(".")[0]
-            if _level(node) or not top or top in sys.stdlib_module_names:
+        imports = imports_of(folder / name)
+        for found in imports:
+            if found.level:
+                _check_flat(name, found, folder)
+                continue
+            top = found.module.partition(".")[0]
+            if top in sys.stdlib_module_names:
                 continue
             if top == PACKAGE:
                 raise PublishError(
-                    f"{name} imports {PACKAGE} (line {node.lineno}), which users of the model need not have: write "
-                    f"`from .{imported.rpartition('.')[2]} import ...`."
+                    f"{name} imports {PACKAGE} (line {found.line}), which users of the model need not have: write "
+                    f"`from .{found.module.rpartition('.')[2]} import ...`."
                 )
             if f"{top}.py" in names:
                 raise PublishError(
-                    f"{name} imports its sibling {top} as if it were installed (line {node.lineno}): write "
+                    f"{name} imports its sibling {top} as if it were installed (line {found.line}): write "
                     f"`from .{top} import ...`."
                 )
-            if not _provided(top, listed) and not _is_optional(tree, node):
+            if not found.optional and not _provided(top, listed):
                 raise PublishError(
-                    f"{name} imports {top} (line {node.lineno}), which the card's requirements do not list: name it in "
+                    f"{name} imports {top} (line {found.line}), which the card's requirements do not list: name it in "
                     "a `pip install` line of the card, or do without it."
                 )
-        code = {f"{sibling}.py" for sibling in _siblings(folder / name)}
+        siblings = _siblings(imports)
         for imagined in get_relative_imports(folder / name):
-            if f"{imagined}.py" not in code:
+            if imagined not in siblings:
                 raise PublishError(
                     f"{name} has an import of .{imagined} in a docstring, which transformers takes for code: write the "
                     "example without it."
@@ -140,14 +161,13 @@ def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = froze
     files = sorted(folder.rglob("*.py"))
     own = {path.stem for path in files} | {path.parent.name for path in files if path.parent != folder}
     for path in files:
-        tree = _parse(path)
-        for node, imported in _imports(tree):
-            top = imported.partition(".")[0]
-            if _level(node) or top in sys.stdlib_module_names or top in own:
+        for found in imports_of(path):
+            top = found.module.partition(".")[0]
+            if found.level or top in sys.stdlib_module_names or top in own:
                 continue
-            if not _provided(top, names) and not _is_optional(tree, node) and not _is_for_types(tree, node):
+            if not found.optional and not found.for_types and not _provided(top, names):
                 raise PublishError(
-                    f"{path.relative_to(folder)} imports {top} (line {node.lineno}), which requirements.txt does not "
+                    f"{path.relative_to(folder)} imports {top} (line {found.line}), which requirements.txt does not "
                     "list: add it."
                 )
 
@@ -162,25 +182,54 @@ def requirements_of(text: str) -> set[str]:
     return found
 
 
-def _check_flat(name: str, node: ast.Import | ast.ImportFrom, folder: Path) -> None:
-    if not isinstance(node, ast.ImportFrom) or not node.level:
-        return
-    where = f"{name} has `from {'.' * node.level}{node.module or ''} import ...` (line {node.lineno})"
-    if node.level > 1:
+def imports_of(path: Path) -> tuple[Import, ...]:
+    """The imports of a file, in their order.
+
+    Raises:
+        PublishError: If it is not Python.
+    """
+    try:
+        return _parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        raise PublishError(f"{path.name} is not Python ({error}): correct it.") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _parse(code: str) -> tuple[Import, ...]:
+    found: list[Import] = []
+    pending: list[tuple[ast.AST, bool, bool]] = [(ast.parse(code), False, False)]
+    while pending:
+        node, optional, for_types = pending.pop()
+        if isinstance(node, ast.Import):
+            found += [Import(alias.name, 0, node.lineno, optional, for_types) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append(Import(node.module or "", node.level, node.lineno, optional, for_types))
+        optional |= isinstance(node, ast.Try)
+        guarded: list[ast.stmt] = []
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            guarded = node.body
+        inside = [child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
+        pending += [(child, optional, for_types or child in guarded) for child in reversed(inside)]
+    return tuple(found)
+
+
+def _siblings(imports: Iterable[Import]) -> list[str]:
+    """The siblings that a file imports, by the syntax tree."""
+    return [found.module for found in imports if found.level == 1 and found.module and "." not in found.module]
+
+
+def _check_flat(name: str, found: Import, folder: Path) -> None:
+    where = f"{name} has `from {'.' * found.level}{found.module} import ...` (line {found.line})"
+    if found.level > 1:
         raise PublishError(
             f"{where}, which reaches above the folder: remote code is one flat folder, so write `from .x import y`."
         )
-    if node.module is None:
+    if not found.module:
         raise PublishError(f"{where}, which transformers does not see: write `from .x import y`.")
-    if "." in node.module:
+    if "." in found.module:
         raise PublishError(f"{where}, which reaches into a subfolder: remote code is flat, so write {_FLAT}.")
-    if not (folder / f"{node.module}.py").is_file():
-        raise PublishError(f"{where}, and there is no {node.module}.py next to it: save the model with all its code.")
-
-
-def _level(node: ast.Import | ast.ImportFrom) -> int:
-    """The dots before the module of an import."""
-    return node.level if isinstance(node, ast.ImportFrom) else 0
+    if not (folder / f"{found.module}.py").is_file():
+        raise PublishError(f"{where}, and there is no {found.module}.py next to it: save the model with all its code.")
 
 
 def _requirement(text: str) -> Requirement | None:
@@ -209,49 +258,6 @@ def _module(reference: str, config: str) -> str:
     if not module.isidentifier():
         raise PublishError(f"{config} names its code as {reference!r}: it must be FILE.CLASS, in the folder itself.")
     return module
-
-
-def _siblings(path: Path) -> list[str]:
-    """The siblings that a file imports, by the syntax tree."""
-    return [
-        node.module
-        for node, _ in _imports(_parse(path))
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module and "." not in node.module
-    ]
-
-
-def _parse(path: Path) -> ast.Module:
-    try:
-        return _tree(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError) as error:
-        raise PublishError(f"{path.name} is not Python ({error}): correct it.") from error
-
-
-@functools.lru_cache(maxsize=64)
-def _tree(code: str) -> ast.Module:
-    return ast.parse(code)
-
-
-def _imports(tree: ast.AST) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:
-    """Each import with the module it names, wherever it stands."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node, node.module or ""
-
-
-def _is_optional(tree: ast.Module, wanted: ast.AST) -> bool:
-    """Whether an import is inside a `try`: transformers does not demand such packages."""
-    tries = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
-    return any(child is wanted for node in tries for child in ast.walk(node))
-
-
-def _is_for_types(tree: ast.Module, wanted: ast.AST) -> bool:
-    """Whether an import is inside `if TYPE_CHECKING:` and never executed."""
-    blocks = (node for node in ast.walk(tree) if isinstance(node, ast.If))
-    guards = (node for node in blocks if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING")
-    return any(child is wanted for node in guards for statement in node.body for child in ast.walk(statement))
 
 
 @functools.cache
