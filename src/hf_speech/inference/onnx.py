@@ -32,6 +32,13 @@ class ExportedModel:
         name: The path as it was given.
         description: What the file says about the model.
         task: What it does.
+        labels: The names of the outputs, classes or tokens, in the order of the logits.
+        tokens: The same, for a `Recognizer`.
+        sampling_rate: The rate in Hz at which the model reads sound.
+        samples_per_frame: Samples that a logit frame spans.
+        num_phones: 0: the layer that predicts phones is not exported.
+        blank: Id of the CTC blank.
+        word_delimiter: The token between words.
 
     Raises:
         ModelError: If onnxruntime is missing, or this is not an exported model, or one of another task, or a stream.
@@ -44,6 +51,10 @@ class ExportedModel:
         check_task(self.task, self.name, task, verb)
         if self.description.states:
             raise ModelError(f"{self.name} is for recordings that arrive in pieces: give {WHOLE}.onnx, or the folder.")
+        self.labels, self.tokens = self.description.labels, list(self.description.labels)
+        self.sampling_rate, self.samples_per_frame = self.description.sampling_rate, self.description.samples_per_frame
+        self.num_phones, self.blank = 0, self.description.blank
+        self.word_delimiter = self.description.word_delimiter
 
     def __call__(
         self, waveforms: Sequence[np.ndarray], statistics: np.ndarray | None = None
@@ -101,43 +112,6 @@ class ExportedModel:
         for row, samples in zip(batch, waveforms, strict=True):
             row[: len(samples)] = samples
         return {"waveform": batch, "lengths": lengths}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The names of the outputs, classes or tokens, in the order of the logits."""
-        return self.description.labels
-
-    @property
-    def sampling_rate(self) -> int:
-        """The rate in Hz at which the model reads sound."""
-        return self.description.sampling_rate
-
-    # What follows makes it a `Recognizer`, if it is one.
-
-    @property
-    def samples_per_frame(self) -> int:
-        """Samples that a logit frame spans."""
-        return self.description.samples_per_frame
-
-    @property
-    def tokens(self) -> list[str]:
-        """The tokens in the order of their ids."""
-        return list(self.description.labels)
-
-    @property
-    def num_phones(self) -> int:
-        """0: the layer that predicts phones is not exported."""
-        return 0
-
-    @property
-    def blank(self) -> int:
-        """Id of the CTC blank."""
-        return self.description.blank
-
-    @property
-    def word_delimiter(self) -> str:
-        """The token between words."""
-        return self.description.word_delimiter
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
         """The function from samples of a recording to log-probabilities; see `Recognizer`."""
