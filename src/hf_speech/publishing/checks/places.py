@@ -21,21 +21,9 @@ from hf_speech.publishing.checks.upload import CARD, Upload
 _ROOTS = (
     *("home", "Users", "root", "tmp", "mnt", "media", "data", "scratch", "work", "workspace", "workspaces", "content"),
     *("kaggle", "private", "var/folders", "var/tmp", "Volumes", "gpfs", "lustre", "nfs", "storage", "projects", "net"),
-    *(
-        "export",
-        "exports",
-        "cluster",
-        "afs",
-        "beegfs",
-        "ceph",
-        "dbfs",
-        "nobackup",
-        "proj",
-        "project",
-        "shared",
-        "share",
-    ),
-    *("teamspace", "users", "vol", "volume1", "work1", "scratch1", "datasets", "cvmfs", "efs", "fsx", "raid", "home2"),
+    *("export", "exports", "cluster", "afs", "beegfs", "ceph", "dbfs", "nobackup", "proj", "project", "shared"),
+    *("share", "teamspace", "users", "vol", "volume1", "work1", "scratch1", "datasets", "cvmfs", "efs", "fsx", "raid"),
+    "home2",
 )
 # Those that are the same on every machine.
 _PUBLIC = frozenset(
