@@ -169,6 +169,16 @@ def test_bad_files_are_reported_and_stop_nothing(digit_folder: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_what_a_terminal_or_a_reader_would_obey_is_written_out(digit_folder: Path, tmp_path: Path):
+    names = {"low": "a\x1b[2Jb", "high": "\u202e evil\x07"}
+    for old, new in names.items():
+        (digit_folder / old).rename(digit_folder / new)
+    content = explore(tones(digit_folder), tmp_path / "out", examples=1).page.read_text(encoding="utf-8")
+    assert "a\\u001b[2Jb" in content
+    assert "\\u202e evil\\u0007" in content
+    assert not set("\x1b\x07\u202e") & set(content)
+
+
 def test_a_corpus_that_training_would_refuse_can_be_looked_at(digit_folder: Path, tmp_path: Path):
     for file in (digit_folder / "high").iterdir():
         file.write_bytes(b"")

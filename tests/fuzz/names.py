@@ -77,7 +77,9 @@ class Names:
             self.rows = list(csv.DictReader(stream))
         self.card = render_card(self.run_dir, repo_id="someone/names")
         self.card_text = _shown_by_markdown(self.card)
-        self.page = _Page.read((self.explored / "index.html").read_text(encoding="utf-8"))
+        page = (self.explored / "index.html").read_text(encoding="utf-8")
+        assert not _obeyed_by_a_terminal(page)
+        self.page = _Page.read(page)
         assert not self.page.handlers, self.page.handlers
         self._ask_the_space()
 

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_speech.common.files import write_text
+from hf_speech.common.text import printable
 from hf_speech.data.reports import InspectionReport
 from hf_speech.exploration.examples import Example
 from hf_speech.exploration.table import Table
@@ -98,6 +99,7 @@ def write_page(
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Not what is HTML already.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

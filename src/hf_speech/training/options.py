@@ -92,7 +92,7 @@ class TrainingOptions:
     weight_averaging: Annotated[float, Range(0, below=1)] = 0.0
     logging_steps: Annotated[int, Range(1, 10**9)] = 10
     save_total_limit: Annotated[int, Range(1, 10**9)] = 2
-    dataloader_num_workers: Annotated[int, Range(0, 1024)] = 1
+    dataloader_num_workers: Annotated[int, Range(0, 128)] = 1
     cache_features: bool = False
     cpu_threads: Annotated[int, Range(1, 1024)] = 1
     report_to: Literal["auto", "tensorboard", "trackio", "none"] = "auto"
