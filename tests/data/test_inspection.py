@@ -169,14 +169,14 @@ def test_a_single_class_is_refused(splits):
 def test_a_row_without_its_target_is_bad(splits, column, blank):
     path = str(splits / "test" / "low" / "speaker2_0.wav")
     rows = Dataset.from_dict({"audio": [{"path": path}] * 2, column: [blank, "x" if column == "text" else 0]})
-    report = inspect_split(rows, sampling_rate=RATE, min_duration=0.1, max_duration=30.0)
+    report = inspect_split(rows, sampling_rate=RATE, limits=lambda _: (0.1, 30.0))
     assert report.good_indices == [1]
     assert report.bad[f"without {column}"].count == 1
 
 
 def test_rows_without_a_target_are_inspected_for_their_sound(splits):
     rows = Dataset.from_dict({"audio": [{"path": str(splits / "test" / "low" / "speaker2_0.wav")}]})
-    assert inspect_split(rows, sampling_rate=RATE, min_duration=0.1, max_duration=30.0).good_indices == [0]
+    assert inspect_split(rows, sampling_rate=RATE, limits=lambda _: (0.1, 30.0)).good_indices == [0]
 
 
 def test_the_report_is_readable_and_plain(splits):
@@ -203,6 +203,6 @@ def test_examples_stay_few(splits):
     for file in (splits / "train" / "low").iterdir():
         file.write_bytes(b"")
     rows, _ = load(splits)
-    report = inspect_split(rows["train"], sampling_rate=RATE, min_duration=0.1, max_duration=30.0)
+    report = inspect_split(rows["train"], sampling_rate=RATE, limits=lambda _: (0.1, 30.0))
     assert report.bad["empty"].count > 3
     assert len(report.bad["empty"].examples) == 3

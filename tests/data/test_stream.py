@@ -49,7 +49,7 @@ def encode_number(row: Any) -> int:
 
 
 def stream_of(source: Any, admission: Admission | None = None, **options: Any) -> SpeechStream:
-    admission = admission or Admission(0.1, 30.0, "refuse", examine_nothing)
+    admission = admission or Admission(lambda _: (0.1, 30.0), "refuse", examine_nothing)
     return SpeechStream(source, RATE, encode_number, admission, **{"batch_size": 4, "num_passes": 1, **options})
 
 
@@ -118,7 +118,9 @@ def test_bad_utterances_are_refused_or_left_out_and_told() -> None:
         CorpusError, match=r"[79]\.wav .*: correct it, or leave such utterances out with bad_rows: skip"
     ):
         list(stream_of(source_of(1, **damaged)))
-    skipping = Admission(0.1, 30.0, "skip", lambda row, seconds: "Five is out." if "5" in row["text"] else None)
+    skipping = Admission(
+        lambda _: (0.1, 30.0), "skip", lambda row, seconds: "Five is out." if "5" in row["text"] else None
+    )
     items = list(stream_of(source_of(1, **damaged), skipping, num_passes=2))
     fives = sum("5" in str(index) for index in range(COUNT))
     assert len(items) == 2 * (COUNT - 2 - fives)
@@ -130,18 +132,18 @@ def test_bad_utterances_are_refused_or_left_out_and_told() -> None:
 @pytest.mark.parametrize(("limits", "reason"), [((0.4, 30.0), "under 0.4 s"), ((0.1, 0.2), "over 0.2 s")])
 def test_length_is_asked_of_each(limits: tuple[float, float], reason: str) -> None:
     with pytest.raises(CorpusError, match=reason):
-        list(stream_of(source_of(1), Admission(*limits, "refuse", examine_nothing)))
+        list(stream_of(source_of(1), Admission(lambda _: limits, "refuse", examine_nothing)))
 
 
 def test_a_stream_of_nothing_good_ends_in_a_sentence() -> None:
-    useless = Admission(5.0, 30.0, "skip", examine_nothing)
+    useless = Admission(lambda _: (5.0, 30.0), "skip", examine_nothing)
     with pytest.raises(CorpusError, match=r"none can be learned from, such as: \d+\.wav lasts"):
         list(stream_of(source_of(1), useless, num_passes=None))
 
 
 def test_collated_batches_carry_files_and_what_was_left_out() -> None:
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=20, hop_length=80, win_length=200)
-    stream = stream_of(source_of(2, sound0=b"nothing"), Admission(0.1, 30.0, "skip", examine_nothing))
+    stream = stream_of(source_of(2, sound0=b"nothing"), Admission(lambda _: (0.1, 30.0), "skip", examine_nothing))
     loader = torch.utils.data.DataLoader(stream, batch_size=4, collate_fn=SpeechCollator(extractor, torch.tensor))
     batches = list(loader)
     assert sorted(file for batch in batches for file in batch["files"]) == sorted(f"{i}.wav" for i in range(1, COUNT))

@@ -23,6 +23,7 @@ from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.cache import digest
 from hf_speech.data.features import CachedFeatures
 from hf_speech.data.first_pass import KEEP_DECODED_BYTES, FirstPass
+from hf_speech.data.shares import ShareDraw
 from hf_speech.errors import RecipeError
 
 # Keys of a batch that are for the Trainer, and not for the model.
@@ -42,6 +43,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         join_targets: Makes the target of two utterances, one after the other; needed where `augmentation` joins them.
         min_samples: Samples that features need; an utterance that augmentation makes shorter stays as it is.
         first_pass: Has the waveforms that were decoded already.
+        draw: Draws the rows of an epoch, for a sampler. Then an index may be that of a row's copy: the row's own plus
+            a multiple of the number of rows. Copies are augmented differently.
 
     Attributes:
         durations: Seconds of each utterance in this epoch, for batches of similar length.
@@ -59,7 +62,9 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         join_targets: Callable[[Any, Any], Any] | None = None,
         min_samples: int = 1,
         first_pass: FirstPass | None = None,
+        draw: ShareDraw | None = None,
     ) -> None:
+        self.draw = draw
         self.sampling_rate = sampling_rate
         self.augmentation = augmentation if augmentation is not None and augmentation.is_active else None
         self.seed = seed
@@ -179,6 +184,9 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = time.perf_counter()
         self._follow_epoch()
+        copy, index = divmod(index, len(self))
+        if copy > 0 and self.draw is None:
+            raise IndexError(f"there are {len(self)} utterances")
         utterance = {"files": self.files(index), "target": self.targets[index]}
         if self.phones is not None:
             utterance["phones"] = self.phones[index]
@@ -188,11 +196,14 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             if self.phones is not None:
                 utterance["phones"] = torch.cat((utterance["phones"], self.phones[follower]))
         if self._features:
-            utterance["features"] = self._features[self._draw % len(self._features)][index]
+            # Of joined utterances, who follows whom belongs to the variant.
+            joins = self.augmentation is not None and self.augmentation.joining
+            variant = self._draw + (0 if joins else max(copy, 0))
+            utterance["features"] = self._features[variant % len(self._features)][index]
             return {**utterance, "seconds": (time.perf_counter() - start, 0.0)}
         waveform = self._read(index)
         read = time.perf_counter()
-        waveform = self._vary(waveform, index)
+        waveform = self._vary(waveform, index, copy)
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
 
     def _read(self, index: int) -> np.ndarray:
@@ -201,11 +212,11 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         follower = self._followers.get(index)
         return waveform if follower is None else np.concatenate((waveform, self._waveform(follower)))
 
-    def _vary(self, waveform: np.ndarray, index: int) -> np.ndarray:
+    def _vary(self, waveform: np.ndarray, index: int, copy: int = 0) -> np.ndarray:
         """A waveform with this epoch's augmentation."""
         if self.augmentation is None:
             return waveform
-        rng = np.random.default_rng((self.seed, self._draw, index))
+        rng = np.random.default_rng((self.seed, self._draw, index, *([copy] if copy > 0 else [])))
         varied = self.augmentation(waveform, self.sampling_rate, rng)
         return varied if len(varied) >= self.min_samples else waveform
 

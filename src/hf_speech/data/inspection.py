@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +35,7 @@ def inspect_split(
     rows: Dataset,
     *,
     sampling_rate: int,
-    min_duration: float,
-    max_duration: float,
+    limits: Callable[[str | None], tuple[float, float]],
     description: str = "Inspecting",
     min_samples: int = 1,
     first_pass: FirstPass | None = None,
@@ -47,8 +46,7 @@ def inspect_split(
     Args:
         rows: One split with the columns of `hf_speech.data.corpora.base`.
         sampling_rate: Rate in Hz at which training will read the audio.
-        min_duration: Seconds below which a row is bad.
-        max_duration: Seconds above which a row is bad.
+        limits: The shortest and the longest good row in seconds, given the value of its column `corpus`, if any.
         description: What the progress bar says.
         min_samples: Samples that features need, so that fewer are bad.
         first_pass: Takes what training needs of the good sounds.
@@ -61,12 +59,14 @@ def inspect_split(
     audio = rows.select_columns("audio")
     column = target_column(rows)
     targets = list(rows[column]) if column is not None else []
+    report.corpora = list(rows["corpus"]) if "corpus" in rows.column_names else []
+    corpora: Sequence[str | None] = report.corpora or [None] * len(rows)
 
     if first_pass is not None:
         first_pass.begin(split, list(rows["duration"]))
 
     def look(index: int) -> _Decoded:
-        return _decode(audio[index]["audio"], sampling_rate, max_duration, first_pass)
+        return _decode(audio[index]["audio"], sampling_rate, limits(corpora[index])[1], first_pass)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         decoded = pool.map(look, range(len(rows)))
@@ -76,7 +76,7 @@ def inspect_split(
             report.digests.append(sound.digest)
             if sound.error is not None:
                 report.bad[sound.error.kind].add(str(sound.error))
-            elif fault := duration_fault(sound.name, sound.duration, min_duration, max_duration):
+            elif fault := duration_fault(sound.name, sound.duration, *limits(corpora[index])):
                 report.bad[fault[0]].add(fault[1])
             elif sound.duration * sampling_rate < min_samples - 0.5:
                 needed = f"{min_samples / sampling_rate:.3g} s"
@@ -157,8 +157,7 @@ def survey_corpus(
         report.splits[name] = inspect_split(
             rows,
             sampling_rate=sampling_rate,
-            min_duration=corpus.min_duration,
-            max_duration=corpus.max_duration,
+            limits=corpus.limits,
             description=f"Inspecting {name}",
             min_samples=max(min_samples, 1 if first_pass is None else first_pass.min_samples),
             first_pass=first_pass,

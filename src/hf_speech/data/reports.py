@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from hf_speech.common.tables import format_text
 from hf_speech.common.text import one_line
 
 MAX_EXAMPLES = 3
@@ -38,6 +39,7 @@ class SplitReport:
         good_indices: Indices of the good rows, ascending.
         durations: Seconds of every row as decoded, NaN for those that are not.
         digests: Digest of the samples of every row, None for those that are not decoded.
+        corpora: The corpus of every row, where several are mixed.
     """
 
     num_rows: int
@@ -47,6 +49,7 @@ class SplitReport:
     good_indices: list[int] = field(default_factory=list)
     durations: list[float] = field(default_factory=list, repr=False)
     digests: list[bytes | None] = field(default_factory=list, repr=False)
+    corpora: list[str] = field(default_factory=list, repr=False)
 
     @property
     def num_bad(self) -> int:
@@ -61,6 +64,16 @@ class SplitReport:
             self.bad[kind].examples = list(reasons.values())
         self.good_indices = [index for index in self.good_indices if index not in reasons]
         self.seconds -= sum(self.durations[index] for index in reasons)
+
+    def by_corpus(self) -> dict[str, dict[str, Any]]:
+        """The numbers of all rows and of the good ones, and the hours of these, of each corpus of a mixture."""
+        counts = {name: {"num_rows": 0, "num_good": 0, "hours": 0.0} for name in self.corpora}
+        for name in self.corpora:
+            counts[name]["num_rows"] += 1
+        for index in self.good_indices if self.corpora else ():
+            counts[self.corpora[index]]["num_good"] += 1
+            counts[self.corpora[index]]["hours"] += self.durations[index] / 3600
+        return {name: count | {"hours": round(count["hours"], 4)} for name, count in counts.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
@@ -82,12 +95,14 @@ class InspectionReport:
         splits: A report for each split.
         warnings: What is suspicious about the corpus as a whole, one sentence each.
         caveats: Limits of metrics on the corpus, one sentence each.
+        shares: Each corpus's share of an epoch, where several are mixed by weights.
     """
 
     corpus: str
     splits: dict[str, SplitReport]
     warnings: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
+    shares: dict[str, float] | None = None
 
     @property
     def num_bad(self) -> int:
@@ -96,12 +111,24 @@ class InspectionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
-        return {
+        content = {
             "corpus": self.corpus,
             "splits": {name: report.to_dict() for name, report in self.splits.items()},
             "warnings": self.warnings,
             "caveats": self.caveats,
         }
+        if by_corpus := self.by_corpus():
+            content["corpora"] = by_corpus
+            content["shares"] = self.shares
+        return content
+
+    def by_corpus(self) -> dict[str, dict[str, Any]]:
+        """What each split has of each corpus of a mixture: `{corpus: {split: {"num_rows", "num_good", "hours"}}}`."""
+        counts: dict[str, dict[str, Any]] = {}
+        for split, report in self.splits.items():
+            for corpus, count in report.by_corpus().items():
+                counts.setdefault(corpus, {})[split] = count
+        return counts
 
     def refusal(self) -> str:
         """One sentence with the counts of all kinds, a first example and how to fix it."""
@@ -127,8 +154,29 @@ class InspectionReport:
                 lines.append(f"    {finding.count:,} {kind}, such as: {finding.examples[0]}")
             for kind, finding in report.warnings.items():
                 lines.append(f"    warning: {finding.count:,} {kind}, such as: {finding.examples[0]}")
+        if by_corpus := self.by_corpus():
+            lines += [f"  {line}" for line in self._corpora_table(by_corpus).splitlines()]
         lines += [f"  note: {caveat}" for caveat in self.caveats]
         return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
+
+    def _corpora_table(self, by_corpus: dict[str, dict[str, Any]]) -> str:
+        """A row for each corpus: its good utterances in each split, its hours, its bad rows, its share of an epoch."""
+        trained_on = {name: splits.get("train", {}).get("num_good", 0) for name, splits in by_corpus.items()}
+        total = max(sum(trained_on.values()), 1)
+        shares = self.shares or {name: count / total for name, count in trained_on.items()}
+        rows = []
+        for name, splits in by_corpus.items():
+            counts = list(splits.values())
+            rows.append(
+                [
+                    name,
+                    *(f"{splits.get(split, {}).get('num_good', 0):,}" for split in self.splits),
+                    f"{sum(count['hours'] for count in counts):.2f}",
+                    f"{sum(count['num_rows'] - count['num_good'] for count in counts):,}",
+                    f"{shares.get(name, 0):.1%}",
+                ]
+            )
+        return format_text(["corpus", *self.splits, "hours", "bad", "share of an epoch"], rows)
 
 
 def _length(seconds: float) -> str:

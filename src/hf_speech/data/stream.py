@@ -31,20 +31,18 @@ class Admission:
     """The checks of a streamed utterance before training on it, the same as the inspection makes of other corpora.
 
     Attributes:
-        min_duration: Shortest utterance in seconds.
-        max_duration: Longest utterance in seconds.
+        limits: The shortest and the longest utterance in seconds, given the value of a row's column `corpus`, if any.
         bad_rows: Whether an unusable utterance stops training ("refuse") or is left out ("skip").
         examine: Given a row and its seconds, says why its target cannot be learned; `None` if it can.
     """
 
-    min_duration: float
-    max_duration: float
+    limits: Callable[[str | None], tuple[float, float]]
     bad_rows: Literal["refuse", "skip"]
     examine: Callable[[Mapping[str, Any], float], str | None]
 
     def fault(self, row: Mapping[str, Any], seconds: float) -> str | None:
         """Why an utterance is unusable, in a sentence; None if it is usable."""
-        of_duration = duration_fault(source_name(row["audio"]), seconds, self.min_duration, self.max_duration)
+        of_duration = duration_fault(source_name(row["audio"]), seconds, *self.limits(row.get("corpus")))
         return of_duration[1] if of_duration is not None else self.examine(row, seconds)
 
 
@@ -151,7 +149,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         read = time.perf_counter()
         if self.augmentation is not None:
             # Rows of a stream have no numbers: seed, pass and recording decide the augmentation, in any process.
-            draw = self.augmentation.draw(number)
+            draw = self.augmentation.draw(row.get("pass", number))
             rng = np.random.default_rng((self.seed, draw, zlib.crc32(row["audio"]["bytes"])))
             varied = self.augmentation(waveform, self.sampling_rate, rng)
             waveform = varied if len(varied) >= self.min_samples else waveform

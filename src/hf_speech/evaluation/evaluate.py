@@ -86,6 +86,7 @@ def evaluate_model(
 
     tally = task.tally(records)
     speakers = [record["speaker"] for record in records]
+    corpora = [record.get("corpus") for record in records]
     over_speakers = intervals_over == "speakers"
     if over_speakers and (None in speakers or len(set(speakers)) < 2):
         raise CorpusError(
@@ -114,7 +115,8 @@ def evaluate_model(
         confidence_method=method,
         breakdowns={
             **task.breakdowns(records, loaded.model.config),
-            "per_speaker": _per_speaker(task, tally, speakers),
+            **({"per_corpus": _per_group(task, tally, corpora)} if any(corpora) else {}),
+            "per_speaker": _per_group(task, tally, speakers),
         },
         real_time_factor=processing_seconds / audio_seconds,
         real_time_factor_conditions={
@@ -150,6 +152,7 @@ def _records(
     size = len(rows)
     ids = list(rows["id"]) if "id" in rows.column_names else list(range(size))
     speakers = list(rows["speaker"]) if "speaker" in rows.column_names else [None] * size
+    corpora = [{"corpus": name} for name in rows["corpus"]] if "corpus" in rows.column_names else [{}] * size
     paths = _relative([source.get("path") for source in rows["audio"]])
     records = []
     for i, prediction in enumerate(predictions):
@@ -168,6 +171,7 @@ def _records(
             {
                 "id": ids[i],
                 "path": paths[i],
+                **corpora[i],
                 "speaker": speakers[i] or None,
                 "duration": prediction.duration,
                 "processing_seconds": seconds,
@@ -219,12 +223,12 @@ def _wilson(task: Task, tally: np.ndarray) -> dict[str, tuple[float, float]]:
     }
 
 
-def _per_speaker(task: Task, tally: np.ndarray, speakers: Sequence[str | None]) -> dict[str, dict[str, Any]]:
-    """Utterances, metrics and intervals of each speaker whose name is known."""
+def _per_group(task: Task, tally: np.ndarray, groups: Sequence[str | None]) -> dict[str, dict[str, Any]]:
+    """Utterances, metrics and intervals of each speaker, or corpus, whose name is known."""
     table: dict[str, dict[str, Any]] = {}
-    for speaker in sorted({speaker for speaker in speakers if speaker is not None}):
-        own = tally[[other == speaker for other in speakers]]
-        table[speaker] = {
+    for group in sorted({group for group in groups if group is not None}):
+        own = tally[[other == group for other in groups]]
+        table[group] = {
             "num_utterances": len(own),
             **_floats(task.metrics_from_counts(own.sum(axis=0))),
             "confidence": _wilson(task, own),

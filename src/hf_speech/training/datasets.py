@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from hf_speech.data.copies import multiply
-from hf_speech.data.corpora import RowStream
+from hf_speech.data.corpora import Corpus, Mixture, RowStream
 from hf_speech.data.dataset import SpeechDataset, count_variants
 from hf_speech.data.first_pass import FirstPass
+from hf_speech.data.shares import ShareDraw
 from hf_speech.data.stream import Admission, SpeechStream
 from hf_speech.errors import RecipeError
 from hf_speech.models import SpeechFeatureExtractor
@@ -43,6 +45,12 @@ def make_datasets(
     if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
         pitches = recipe.augmentation.pitch_copies or [0.0]
         rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches, first_pass)
+    shares = shares_of(recipe.corpus, rows["train"])
+    if shares is not None and recipe.training.max_batch_seconds is not None:
+        raise RecipeError(
+            "training.max_batch_seconds composes batches once, and corpora with weights give other utterances in every "
+            "epoch: leave out the weights (and temperature), or set training.per_device_train_batch_size instead."
+        )
     datasets: dict[str, SpeechDataset | SpeechStream] = {}
     for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
         if split == "train" and stream is not None:
@@ -62,6 +70,9 @@ def make_datasets(
             join_targets=join_targets,
             min_samples=extractor.min_samples,
             first_pass=first_pass,
+            draw=None
+            if shares is None or split != "train"
+            else ShareDraw(rows["train"]["corpus"], shares, recipe.training.seed),
         )
         if augmentation is not None and augmentation.joining and not dataset.can_join:
             raise RecipeError(
@@ -73,6 +84,13 @@ def make_datasets(
         else:
             dataset.keep_decoded(f"Reading {split}")
     return datasets
+
+
+def shares_of(corpus: Corpus, rows: Dataset) -> dict[str, float] | None:
+    """Each corpus's share of an epoch, by the training rows that are left; None where each row comes once."""
+    if not isinstance(corpus, Mixture):
+        return None
+    return corpus.shares(Counter(rows["corpus"]))
 
 
 def make_stream(
@@ -109,7 +127,7 @@ def make_stream(
         source,
         extractor.sampling_rate,
         functools.partial(task.encode_target, tokenizer=tokenizer),
-        Admission(corpus.min_duration, corpus.max_duration, corpus.bad_rows, examine),
+        Admission(corpus.limits, corpus.bad_rows, examine),
         augmentation,
         options.seed,
         batch_size=options.per_device_train_batch_size,

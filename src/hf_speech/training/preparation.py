@@ -18,7 +18,7 @@ from hf_speech.data.reports import InspectionReport
 from hf_speech.data.stream import SpeechStream
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.building import count_logit_frames, make_feature_extractor, make_model
-from hf_speech.training.datasets import make_datasets, make_stream
+from hf_speech.training.datasets import make_datasets, make_stream, shares_of
 from hf_speech.training.processes import check_same_corpus, process_state
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.warm_start import BaseModel
@@ -86,6 +86,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         tokenizer=tokenizer,
         options=recipe.text,
     )
+    report.shares = shares_of(recipe.corpus, corpus["train"])
     first_pass.fit(corpus["train"]["audio"])
     class_names = recipe.task.target_groups(corpus["train"])
     stream: SpeechStream | None = None

@@ -1,6 +1,7 @@
 """Recipes: one YAML file describes a whole experiment.
 
-A section of a recipe is the constructor of the object it configures: `corpus` holds the fields of the corpus class,
+A section of a recipe is the constructor of the object it configures: `corpus` holds the fields of the corpus class
+(or is a list of such sections, `hf_speech.training.mixtures`),
 `text` (transcription only) those of `TextOptions`, `features` the arguments of `SpeechFeatureExtractor`, `augmentation`
 those of `Augmentation`, `model` those of the model's configuration, `training` those of `TrainingOptions`.
 No parameter is declared twice: jsonargparse reads the signatures and docstrings, checks types, and gives every key a
@@ -25,12 +26,13 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, SequenceFeatureExtrac
 
 from hf_speech.common.ranges import check_ranges
 from hf_speech.data.augmentation import Augmentation
-from hf_speech.data.corpora import CORPORA, Corpus
+from hf_speech.data.corpora import CORPORA, Corpus, Member, Mixture
 from hf_speech.errors import RecipeError, nearest
 from hf_speech.evaluation.rows import Selection, select_rows
 from hf_speech.inference import LoadedModel
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import DEFAULT_TASK, Task, get_task
+from hf_speech.training.mixtures import take_members
 from hf_speech.training.options import TrainingOptions
 from hf_speech.training.warm_start import KEYS, BaseModel, WarmStart
 
@@ -132,6 +134,8 @@ def load_recipe(
         origin, content = f"The recipe {path}", _read_yaml(path)
         content.setdefault("name", path.stem)
     given = {f"model.{key}" if key in KEYS else key: value for key, value in parse_overrides(overrides).items()}
+    if isinstance(content.get("corpus"), list):
+        content["corpus"] = {"name": Mixture.name, "corpora": content["corpus"]}
     for key in SECTIONS:
         content[key] = content.get(key) or {}
         if not isinstance(content[key], dict):
@@ -153,6 +157,8 @@ def load_recipe(
 
     parser = _make_parser(task, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
     valid = set(parser.get_defaults().keys())
+    content["corpus"] = dict(content["corpus"])
+    members = take_members(content["corpus"], given, valid) if corpus_name == Mixture.name else None
     given = {_full_key(key, valid): value for key, value in given.items()}
     for where, keys in ((origin, _dotted(content)), ("The command line", given)):
         for key in keys:
@@ -170,9 +176,10 @@ def load_recipe(
     try:
         namespace = parser.parse_object(content)
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
+        corpora = None if members is None else members.resolve(namespace.corpus.as_dict(), task)
     except (ArgumentError, TypeError, ValueError) as error:
         raise RecipeError(f"{origin} cannot be used: {_one_line(error)}") from error
-    recipe = _resolve(namespace, task, corpus_name, model_type)
+    recipe = _resolve(namespace, task, corpus_name, model_type, corpora)
     if base is not None:
         base.check(recipe)
     return recipe
@@ -209,7 +216,13 @@ def load_rows(
     )
 
 
-def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str) -> Recipe:
+def _resolve(
+    namespace: Namespace,
+    task: Task,
+    corpus_name: str,
+    model_type: str,
+    corpora: tuple[list[Member], list[dict[str, Any]]] | None,
+) -> Recipe:
     values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
     # With all defaults, so that a resolved recipe does not depend on those of this version.
     sections = [key for key in SECTIONS if key != "text" or task.text_options is not None]
@@ -227,7 +240,11 @@ def _resolve(namespace: Namespace, task: Task, corpus_name: str, model_type: str
     task.check_features(features)
     training.check_metric(tuple(task.metrics))
     _check_name(values["name"])
-    corpus = CORPORA[corpus_name](**section("corpus", without="name"))
+    options = section("corpus", without="name")
+    if corpora is not None:  # They know their folders already.
+        options |= {"corpora": corpora[0], "data_dir": None}
+        values["corpus"] |= {"corpora": corpora[1], "data_dir": None}
+    corpus = CORPORA[corpus_name](**options)
     check_ranges(corpus, "corpus")
     return Recipe(
         name=values["name"],
@@ -261,7 +278,7 @@ def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig
     parser.add_argument("--name", type=str, default="run", help="Name of the run folder.")
     parser.add_argument("--task", type=str, default=task.name, help="The task.")
     parser.add_argument("--corpus.name", type=str, default=corpus.name, help="The corpus.")
-    parser.add_class_arguments(corpus, "corpus")
+    parser.add_class_arguments(corpus, "corpus", skip=_parameters(corpus) & {"corpora"})
     if task.text_options is not None:
         parser.add_class_arguments(task.text_options, "text")
     inherited = _parameters(SequenceFeatureExtractor.__init__) - {"self", "sampling_rate"}

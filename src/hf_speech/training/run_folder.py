@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -190,7 +191,11 @@ def check_same_recipe(recipe: Recipe, written: Path) -> None:
     Raises:
         RecipeError: Naming every key that differs and may not.
     """
-    differences = {key: values for key, values in differing_keys(recipe, written).items() if key not in CHANGEABLE}
+    differences = {
+        key: values
+        for key, values in differing_keys(recipe, written).items()
+        if re.sub(r"\.\d+\.", ".", key) not in CHANGEABLE
+    }
     if differences:
         listed = "; ".join(f"{key} is {there!r} there and {here!r} here" for key, (there, here) in differences.items())
         raise RecipeError(
@@ -216,7 +221,12 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}.{inner}": content for inner, content in value.items()}
+            for inner, content in value.items():
+                if isinstance(content, list) and content and all(isinstance(entry, Mapping) for entry in content):
+                    for number, entry in enumerate(content):  # The corpora of a mixture.
+                        flat |= {f"{key}.{number}.{name}": each for name, each in entry.items()}
+                else:
+                    flat[f"{key}.{inner}"] = content
         else:
             flat[key] = value
     return flat

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from hf_speech.data.shares import ShareDraw
+
 
 class LengthBatchSampler(torch.utils.data.Sampler[int]):
     """Row indices such that each `batch_size` consecutive ones have similar lengths, in random order.
@@ -21,9 +23,18 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
         batch_size: Rows in a batch (of all processes together).
         seed: Seed of the order.
         window: Batches within which rows are sorted: a larger window means less padding and less randomness.
+        draw: Draws the rows of each epoch; by default each row comes once.
     """
 
-    def __init__(self, lengths: Sequence[float], batch_size: int, seed: int = 0, window: int = 20) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[float],
+        batch_size: int,
+        seed: int = 0,
+        window: int = 20,
+        draw: ShareDraw | None = None,
+    ) -> None:
+        self.draw = draw
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
@@ -39,13 +50,16 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.lengths))
+        order = rng.permutation(len(self.lengths) if self.draw is None else self.draw.rows(self.epoch))
         # The incomplete batch is last, so that the boundaries of the others do not shift; its rows are of any length.
         complete = len(order) // self.batch_size * self.batch_size
         order, rest = order[:complete], order[complete:]
         span = self.batch_size * self.window
         windows = [order[start : start + span] for start in range(0, len(order), span)]
-        batches = [rows[np.argsort(self.lengths[rows], kind="stable")].reshape(-1, self.batch_size) for rows in windows]
+        batches = [
+            rows[np.argsort(self.lengths[rows % len(self.lengths)], kind="stable")].reshape(-1, self.batch_size)
+            for rows in windows
+        ]
         if batches:
             yield from rng.permutation(np.concatenate(batches)).flatten().tolist()
         yield from rest.tolist()

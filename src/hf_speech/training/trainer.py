@@ -134,10 +134,13 @@ class SpeechTrainer(SnapshotPushes):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[int] | None:
         dataset = train_dataset if train_dataset is not None else self.train_dataset
-        if not self.group_by_length or not hasattr(dataset, "durations"):
+        draw = getattr(dataset, "draw", None)
+        if not hasattr(dataset, "durations") or (not self.group_by_length and draw is None):
             return super()._get_train_sampler(dataset)
         batch = self.args.train_batch_size * self.args.world_size
-        self._sampler = LengthBatchSampler(dataset.durations, batch, self.args.data_seed or self.args.seed)
+        seed = self.args.data_seed or self.args.seed
+        mixed = {} if draw is None else {"draw": draw, "window": 20 if self.group_by_length else 1}
+        self._sampler = LengthBatchSampler(dataset.durations, batch, seed, **mixed)
         return self._sampler
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:

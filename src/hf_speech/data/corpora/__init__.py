@@ -16,6 +16,7 @@ from hf_speech.data.corpora.kaldi import Kaldi
 from hf_speech.data.corpora.librispeech import LibriSpeech
 from hf_speech.data.corpora.ljspeech import LJSpeech
 from hf_speech.data.corpora.manifest import Manifest
+from hf_speech.data.corpora.mixture import Member, Mixture
 from hf_speech.data.corpora.speech_commands import SpeechCommands
 from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.data.corpora.utterance import Utterance
@@ -27,7 +28,7 @@ CORPORA: dict[str, type[Corpus]] = {
         *(Synthetic, FSDD, AN4, LJSpeech, LibriSpeech),
         *(SpeechCommands, ArabicSpeechCommands),
         *(RAVDESS, TESS, EmoDB, CREMAD, SAVEE),
-        *(Folder, Manifest, Kaldi, Hub),
+        *(Folder, Manifest, Kaldi, Hub, Mixture),
     )
 }
 
@@ -69,6 +70,8 @@ __all__ = [
     "LibriSpeech",
     "ListedCorpus",
     "Manifest",
+    "Member",
+    "Mixture",
     "RowStream",
     "SpeechCommands",
     "Synthetic",

@@ -33,7 +33,7 @@ from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
 
 # The columns of every corpus; the remaining one is the target.
-COMMON_COLUMNS = frozenset({"id", "audio", "speaker", "duration"})
+COMMON_COLUMNS = frozenset({"id", "audio", "speaker", "duration", "corpus"})
 AUDIO_FEATURE = {"path": Value("string"), "bytes": Value("binary")}
 SPLITS = ("train", "validation", "test")
 # What folders, tables and datasets call them.
@@ -117,6 +117,14 @@ class Corpus(ABC):
         Raises:
             CorpusError: If the corpus is not there or not in its layout.
         """
+
+    def limits(self, corpus: str | None = None) -> tuple[float, float]:
+        """The shortest and the longest utterance in seconds.
+
+        Args:
+            corpus: The value of a row's column `corpus`, where several corpora are mixed.
+        """
+        return self.min_duration, self.max_duration
 
     def train_stream(self, class_names: list[str] | None = None) -> RowStream | None:
         """The training split as a stream, for a corpus too large for the disk whose `load` gives a sample of it.

@@ -1,0 +1,217 @@
+"""Several corpora at once: one table with a column `corpus`, and the share of an epoch that each of them has.
+
+Each is loaded by its own class, with its own options and splits. Classes are renamed or dropped, and transcripts
+normalized, before the rows are put together (`datasets.concatenate_datasets`). Which rows an epoch consists of is
+decided by a sampler (`hf_speech.training.samplers`) and not by `datasets.interleave_datasets`: that one draws once,
+and not anew in each epoch, and would multiply tables that are already in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
+
+from hf_speech.common.ranges import Range
+from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLITS, Corpus, RowStream, target_column
+from hf_speech.data.corpora.mixed_stream import LocalStream, MixedStream
+from hf_speech.errors import CorpusError, nearest
+
+
+@dataclass(kw_only=True)
+class Member:
+    """One corpus of a mixture.
+
+    Args:
+        corpus: The corpus.
+        weight: Its part of an epoch in relation to the other weights; null for its number of utterances. With 0 it is
+            not trained on, and only its test split is used.
+        labels: Classes to be called otherwise ({fearful: fear}) or left out ({calm: null}).
+        normalize: What is done to its transcripts before those of all corpora are treated alike.
+    """
+
+    corpus: Corpus
+    weight: Annotated[float, Range(0, 10**9)] | None = None
+    labels: Mapping[str, str | None] = field(default_factory=dict)
+    normalize: Callable[[str], str] | None = field(default=None, compare=False)
+    class_names: list[str] | None = field(default=None, init=False, compare=False)
+
+    def load(self) -> DatasetDict:
+        """Load the corpus with its classes renamed and its transcripts normalized; classes may have no row left."""
+        splits = self.corpus.load()
+        if self.weight == 0:
+            splits = DatasetDict({s: r if s == "test" else r.select([]) for s, r in splits.items()})
+        column = target_column(splits["test"])
+        feature = splits["test"].features[str(column)]
+        if self.labels and not isinstance(feature, ClassLabel):
+            raise CorpusError(f"The corpus {self.corpus.name!r} has no classes, so that labels cannot rename them.")
+        self.class_names = list(feature.names) if isinstance(feature, ClassLabel) else None
+        for label in self.labels:
+            if label not in feature.names:
+                raise CorpusError(
+                    f"labels: the corpus {self.corpus.name!r} has no class {label!r}: {nearest(label, feature.names)}"
+                )
+        return DatasetDict({split: self._adapted(rows, str(column), feature) for split, rows in splits.items()})
+
+    def _adapted(self, rows: Dataset, column: str, feature: Any) -> Dataset:
+        values = list(rows[column])
+        if isinstance(feature, ClassLabel):
+            names = [self.labels.get(name, name) for name in feature.names]
+            known = [name for name in dict.fromkeys(names) if name is not None]
+            targets = [None if value is None else names[value] for value in values]
+            kept = [i for i, name in enumerate(targets) if name is not None or values[i] is None]
+            column_type: Any = ClassLabel(names=known)
+            new = [None if targets[i] is None else known.index(str(targets[i])) for i in kept]
+        else:
+            kept, column_type = list(range(len(rows))), Value("string")
+            change = self.normalize or str
+            new = [None if value is None else change(value) for value in values]
+        rows = rows.select(kept) if len(kept) < len(rows) else rows
+        return rows.remove_columns(column).add_column(column, new, feature=column_type)
+
+    def stream_adapter(self, class_names: list[str] | None) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
+        """A function that renames the class of a streamed row, or normalizes its transcript; None for one left out.
+
+        Args:
+            class_names: The classes of all corpora in the order of their ids.
+        """
+
+        def adapt(row: dict[str, Any]) -> dict[str, Any] | None:
+            if self.class_names is None:
+                return (
+                    row
+                    if self.normalize is None or row["text"] is None
+                    else row | {"text": self.normalize(row["text"])}
+                )
+            if row["label"] is None:
+                return row
+            old = self.class_names[row["label"]]
+            new = self.labels.get(old, old)
+            return (
+                None
+                if new is None
+                else row | {"label": (class_names or []).index(new) if new in (class_names or []) else None}
+            )
+
+        return adapt
+
+
+@dataclass(kw_only=True)
+class Mixture(Corpus):
+    """Several corpora together; a list as the recipe's section `corpus` is short for it.
+
+    Args:
+        data_dir: Folder of the corpora: theirs are then relative to it, and by default the corpus's name.
+        bad_rows: What is done with bad rows of any of the corpora ("refuse" or "skip").
+        corpora: The corpora. In a recipe, each has the keys of an ordinary section `corpus` and may have `weight`,
+            `labels`, and `text` (the keys of a section `text` for its own transcripts).
+        temperature: Where no corpus has a weight, its share of an epoch is that of its utterances to the power of
+            1 / temperature: 1 for each utterance once, more to draw smaller corpora more often.
+    """
+
+    name: ClassVar[str] = "mixture"
+    title: ClassVar[str] = "several corpora"  # The card names them.
+
+    corpora: list[Member] = field(default_factory=list)
+    temperature: Annotated[float, Range(1, 100)] = 1.0
+    members: dict[str, Member] = field(default_factory=dict, init=False, repr=False)
+    _train: dict[str, Dataset] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for given in self.corpora:
+            member = dataclasses.replace(given, corpus=dataclasses.replace(given.corpus, bad_rows=self.bad_rows))
+            same = sum(name.rpartition("-")[0] == member.corpus.name for name in self.members)
+            same += member.corpus.name in self.members
+            self.members[f"{member.corpus.name}-{same + 1}" if same else member.corpus.name] = member
+
+    def load(self) -> DatasetDict:
+        """Load all corpora into one table for each split, with a column `corpus` and speakers as CORPUS/SPEAKER."""
+        if not self.members:
+            raise CorpusError("The corpus 'mixture' has no corpora: list them as corpora.")
+        self.notes.clear()
+        self.caveats.clear()
+        loaded: dict[str, DatasetDict] = {}
+        for name, member in self.members.items():
+            loaded[name] = member.load()
+            self.notes += [f"{name}: {note}" for note in member.corpus.notes]
+            self.caveats += [f"{name}: {caveat}" for caveat in member.corpus.caveats]
+        columns = {name: str(target_column(splits["test"])) for name, splits in loaded.items()}
+        if len(set(columns.values())) > 1:
+            listed = ", ".join(f"{name} has `{column}`" for name, column in columns.items())
+            raise CorpusError(f"Corpora of one mixture are for one task: {listed}; take them apart.")
+        column = next(iter(columns.values()))
+        targets = [splits["test"].features[column] for splits in loaded.values()]
+        if isinstance(targets[0], ClassLabel):
+            feature: Any = ClassLabel(names=list(dict.fromkeys(name for target in targets for name in target.names)))
+        else:
+            feature = Value("string")
+        marked = {
+            split: {name: _marked(splits[split], name, column, feature) for name, splits in loaded.items()}
+            for split in SPLITS
+        }
+        self._train = marked["train"]
+        return DatasetDict({split: concatenate_datasets(list(rows.values())) for split, rows in marked.items()})
+
+    def limits(self, corpus: str | None = None) -> tuple[float, float]:
+        """The shortest and the longest utterance of one of the corpora, in seconds."""
+        return super().limits() if corpus is None else self.members[corpus].corpus.limits()
+
+    def shares(self, counts: Mapping[str, int]) -> dict[str, float] | None:
+        """Each corpus's share of an epoch.
+
+        Args:
+            counts: The training utterances of each corpus.
+
+        Returns:
+            Shares that sum to 1, by corpus; None where each utterance comes once in an epoch.
+        """
+        weights = {name: self.members[name].weight for name in counts}
+        if all(weight is None for weight in weights.values()):
+            if self.temperature == 1:
+                return None
+            sizes = {name: count ** (1 / self.temperature) for name, count in counts.items()}
+        else:
+            sizes = {name: counts[name] if weight is None else weight for name, weight in weights.items()}
+        return {name: size / sum(sizes.values()) for name, size in sizes.items()}
+
+    def train_stream(self, class_names: list[str] | None = None) -> RowStream | None:
+        """The training splits as one stream, if one of them is a stream; local corpora are then read as streams too."""
+        trained_on = {name: member for name, member in self.members.items() if member.weight != 0}
+        streams = {name: member.corpus.train_stream(member.class_names) for name, member in trained_on.items()}
+        if not any(streams.values()):
+            return None
+        if missing := [name for name, member in trained_on.items() if member.weight is None]:
+            raise CorpusError(
+                f"The length of a stream is unknown, so that each corpus needs a weight: give one to {missing[0]}."
+            )
+        return MixedStream(
+            {name: stream or LocalStream(self._train[name], self.seed) for name, stream in streams.items()},
+            {name: float(member.weight or 0) for name, member in trained_on.items()},
+            {name: member.stream_adapter(class_names) for name, member in trained_on.items() if streams[name]},
+            self.seed,
+        )
+
+
+def _marked(rows: Dataset, corpus: str, target: str, feature: Any) -> Dataset:
+    """Rows with the columns of all corpora: speakers and rows say which corpus they are of."""
+    features = Features(
+        {
+            "audio": AUDIO_FEATURE,
+            target: feature,
+            "speaker": Value("string"),
+            "duration": Value("float64"),
+            "corpus": Value("string"),
+        }
+    )
+    values = list(rows[target])
+    if isinstance(feature, ClassLabel):
+        names = rows.features[target].names
+        values = [None if value is None else feature.str2int(names[value]) for value in values]
+    speakers = [None if speaker is None else f"{corpus}/{speaker}" for speaker in rows["speaker"]]
+    rows = rows.select_columns(["audio", "duration"]).add_column(target, values, feature=feature)
+    rows = rows.add_column("speaker", speakers, feature=Value("string"))
+    rows = rows.add_column("corpus", [corpus] * len(rows), feature=Value("string"))
+    return rows.select_columns(list(features)).cast(features)
