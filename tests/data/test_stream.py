@@ -40,6 +40,10 @@ def source_of(num_shards: int, count: int = COUNT, **damaged: bytes) -> HubStrea
     return HubStream(stream, "recording", "said")
 
 
+def usual_limits(corpus: str | None) -> tuple[float, float]:
+    return 0.1, 30.0
+
+
 def examine_nothing(row: Any, seconds: float) -> None:
     return None
 
@@ -49,7 +53,7 @@ def encode_number(row: Any) -> int:
 
 
 def stream_of(source: Any, admission: Admission | None = None, **options: Any) -> SpeechStream:
-    admission = admission or Admission(lambda _: (0.1, 30.0), "refuse", examine_nothing)
+    admission = admission or Admission(usual_limits, "refuse", examine_nothing)
     return SpeechStream(source, RATE, encode_number, admission, **{"batch_size": 4, "num_passes": 1, **options})
 
 
@@ -143,7 +147,7 @@ def test_a_stream_of_nothing_good_ends_in_a_sentence() -> None:
 
 def test_collated_batches_carry_files_and_what_was_left_out() -> None:
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=20, hop_length=80, win_length=200)
-    stream = stream_of(source_of(2, sound0=b"nothing"), Admission(lambda _: (0.1, 30.0), "skip", examine_nothing))
+    stream = stream_of(source_of(2, sound0=b"nothing"), Admission(usual_limits, "skip", examine_nothing))
     loader = torch.utils.data.DataLoader(stream, batch_size=4, collate_fn=SpeechCollator(extractor, torch.tensor))
     batches = list(loader)
     assert sorted(file for batch in batches for file in batch["files"]) == sorted(f"{i}.wav" for i in range(1, COUNT))

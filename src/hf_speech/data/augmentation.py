@@ -1,10 +1,10 @@
-"""Augmentation of training waveforms: speed, pitch, tempo, silence, equalizer, noise and gain.
+"""Augmentation of training waveforms: speed, pitch, tempo, silence, rooms, equalizer, noise, gain, telephone, codec.
 
 A recipe's `augmentation` section holds the fields of `Augmentation`. Random values come from a generator that the
 caller seeds, so an epoch can be repeated exactly. SpecAugment, which acts on features, is part of the models.
 
-The order follows the recording chain: the voice (speed, pitch, tempo), the silence around it, the room and the
-microphone (equalizer, noise, gain).
+The order follows the recording chain: the voice (speed, pitch, tempo), the silence around it, the room, the microphone
+(equalizer, noise, gain), and the transmission (telephone, Opus).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from hf_speech.common.ranges import Range, Share, check_ranges
 from hf_speech.data.audio import read_audio, resample
+from hf_speech.data.channels import opus, reverberate, simulate_room, telephone
 from hf_speech.errors import RecipeError
 
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
@@ -39,11 +40,16 @@ class Augmentation:
         pitch: Range of the shift of pitch and formants in semitones, at the same pace.
         tempo: Range of the pace factor at the same pitch (time stretching by a phase vocoder).
         silence: Range of the silence put before and after the utterance, in seconds each; negative values cut instead.
+        rooms: Folder of recorded room impulse responses, one of which is convolved with the utterance.
+        reverberation: Range of the reverberation time (T60) in seconds of simulated rooms; with rooms too, half of the
+            utterances are in recorded ones.
         equalizer: Largest gain in dB of a random smooth equalizer: another microphone and room.
         noise_snr: Range of the signal-to-noise ratio in dB of added noise.
         noise_folder: Folder of recordings to add as noise; without one the noise is random, of a random color from
             white to brown.
         gain: Range of the gain in dB.
+        telephone: Share of the utterances that are sent through a telephone line: 300 to 3400 Hz, 8 kHz, μ-law.
+        opus: Range of the bit rate in kbit/s at which utterances are encoded with Opus and decoded again.
         tempo_copies: Pace factors at which every training utterance is copied, once and for all epochs, such as
             [0.7, 1.0, 1.3]; with pitch_copies, at each combination.
         pitch_copies: Shifts in semitones at which every training utterance is copied, such as [-1, 0, 1].
@@ -57,10 +63,14 @@ class Augmentation:
     pitch: Annotated[tuple[float, float], Range(-48, 48)] | None = None
     tempo: Annotated[tuple[float, float], Range(0.1, 10)] | None = None
     silence: Annotated[tuple[float, float], Range(-60, 60)] | None = None
+    rooms: str | None = None
+    reverberation: Annotated[tuple[float, float], Range(0.01, 20)] | None = None
     equalizer: Annotated[float, Range(0, 60)] | None = None
     noise_snr: Annotated[tuple[float, float], Range(-100, 200)] | None = None
     noise_folder: str | None = None
     gain: Annotated[tuple[float, float], Range(-100, 100)] | None = None
+    telephone: Share = 0.0
+    opus: Annotated[tuple[float, float], Range(6, 256)] | None = None
     tempo_copies: Annotated[list[float], Range(0.1, 10)] | None = None
     pitch_copies: Annotated[list[float], Range(-48, 48)] | None = None
     variants: Annotated[int, Range(1, below=10**6)] | None = None
@@ -76,19 +86,22 @@ class Augmentation:
                 raise RecipeError(f"augmentation.{field.name} must be a range [low, high]; {list(value)} is not.")
         if [] in (self.tempo_copies, self.pitch_copies):
             raise RecipeError("augmentation.tempo_copies and pitch_copies must be null or list one value or more.")
-        if self.noise_folder is not None and not self.noise_files:
-            raise RecipeError(f"augmentation.noise_folder: there are no recordings in {self.noise_folder}.")
+        for key in ("noise_folder", "rooms"):
+            if (folder := getattr(self, key)) is not None and not _sound_files(folder):
+                raise RecipeError(f"augmentation.{key}: there are no recordings in {folder}.")
 
     @property
     def is_active(self) -> bool:
         """Whether any step can change a waveform."""
-        steps = (self.speed, self.pitch, self.tempo, self.silence, self.equalizer, self.noise_snr, self.gain)
-        return self.joining > 0 or (self.probability > 0 and any(step is not None for step in steps))
+        steps = (self.speed, self.pitch, self.tempo, self.silence, self.rooms, self.reverberation)
+        steps += (self.equalizer, self.noise_snr, self.gain, self.opus)
+        always = self.joining > 0 or self.telephone > 0
+        return always or (self.probability > 0 and any(step is not None for step in steps))
 
     @property
-    def noise_files(self) -> tuple[Path, ...]:
-        """The recordings of noise_folder."""
-        return () if self.noise_folder is None else _noise_files(self.noise_folder)
+    def files(self) -> tuple[Path, ...]:
+        """The recordings of noise_folder and rooms."""
+        return tuple(file for folder in (self.noise_folder, self.rooms) if folder for file in _sound_files(folder))
 
     def draw(self, epoch: int) -> int:
         """The seed of an epoch: its number, modulo `variants` if they are limited."""
@@ -138,6 +151,8 @@ class Augmentation:
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
             samples = add_silence(samples, before, after)
             applied["silence"] = (before / sampling_rate, after / sampling_rate)
+        if (self.rooms or self.reverberation) and drawn(self.rooms or self.reverberation):
+            samples = self._in_a_room(samples, sampling_rate, rng, applied)
         if self.equalizer is not None and drawn(self.equalizer):
             samples = equalize(samples, self.equalizer, rng)
             applied["equalizer"] = (self.equalizer,)
@@ -153,7 +168,29 @@ class Augmentation:
             gain = rng.uniform(*self.gain)
             samples = samples * 10 ** (gain / 20)
             applied["gain"] = (gain,)
+        if self.telephone > 0 and rng.random() < self.telephone:
+            samples = telephone(samples, sampling_rate)
+            applied["telephone"] = ()
+        if self.opus is not None and drawn(self.opus):
+            bitrate = rng.uniform(*self.opus)
+            samples = opus(samples, sampling_rate, bitrate)
+            applied["opus"] = (bitrate,)
         return np.ascontiguousarray(samples, dtype=np.float32)
+
+    def _in_a_room(
+        self, samples: np.ndarray, sampling_rate: int, rng: np.random.Generator, applied: dict[str, tuple[float, ...]]
+    ) -> np.ndarray:
+        """An utterance in a recorded or in a simulated room."""
+        if self.rooms is not None and (self.reverberation is None or rng.random() < 0.5):
+            files = _sound_files(self.rooms)
+            response = _read_sound(files[rng.integers(len(files))], sampling_rate)
+            applied["rooms"] = ()
+        else:
+            assert self.reverberation is not None
+            reverberation = rng.uniform(*self.reverberation)
+            response = simulate_room(sampling_rate, reverberation, rng)
+            applied["reverberation"] = (reverberation,)
+        return reverberate(samples, response)
 
 
 def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
@@ -200,18 +237,18 @@ def stretch_window(sampling_rate: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _noise_files(folder: str) -> tuple[Path, ...]:
+def _sound_files(folder: str) -> tuple[Path, ...]:
     return tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SOUND_SUFFIXES))
 
 
 @lru_cache(maxsize=64)
-def _read_noise(path: Path, sampling_rate: int) -> np.ndarray:
+def _read_sound(path: Path, sampling_rate: int) -> np.ndarray:
     return read_audio(path, sampling_rate)
 
 
 def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
     """A random stretch of a random recording, repeated where it is too short."""
-    files = _noise_files(folder)
-    noise = _read_noise(files[rng.integers(len(files))], sampling_rate)
+    files = _sound_files(folder)
+    noise = _read_sound(files[rng.integers(len(files))], sampling_rate)
     start = rng.integers(len(noise))
     return np.resize(np.roll(noise, -start), num_samples)

@@ -172,7 +172,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         if self.augmentation is None:
             return []
         steps = {key: value for key, value in dataclasses.asdict(self.augmentation).items() if key != "variants"}
-        noise = digest([{"path": file} for file in self.augmentation.noise_files])
+        noise = digest([{"path": file} for file in self.augmentation.files])
         return [steps, noise, self.seed, self._draw, sorted(self._followers.items())]
 
     def _all_varied(self) -> Iterator[np.ndarray]:

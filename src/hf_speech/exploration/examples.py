@@ -37,9 +37,13 @@ DONE = {
     "speed": "{:.2f} times the speed",
     "pitch": "pitch {:+.1f} semitones",
     "tempo": "{:.2f} times the pace",
+    "rooms": "in a recorded room",
+    "reverberation": "in a room of {:.2f} s",
     "equalizer": "equalizer of at most {:g} dB",
     "noise_snr": "noise {:.0f} dB below the speech",
     "gain": "gain {:+.1f} dB",
+    "telephone": "over the telephone",
+    "opus": "Opus at {:.0f} kbit/s",
 }
 """How each step of an `Augmentation` is described, by the name of its field; `silence` takes more words."""
 

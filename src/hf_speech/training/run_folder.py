@@ -31,6 +31,7 @@ CHANGEABLE = frozenset(
         "name",
         "corpus.data_dir",
         "augmentation.noise_folder",
+        "augmentation.rooms",
         *(
             f"training.{key}"
             for key in (

@@ -266,3 +266,21 @@ def test_the_example_runs_as_it_stands(folder: Path, tmp_path: Path) -> None:
     )
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert finished.stdout.strip() or folder == AN4
+
+
+def test_a_card_names_all_corpora_of_a_mixture(digits: Path) -> None:
+    entries = "{name: fsdd, data_dir: a}, {name: ravdess, data_dir: b}, {name: ravdess, data_dir: c}"
+    recipe = (digits / "recipe.yaml").read_text(encoding="utf-8")
+    recipe = recipe.replace("corpus:\n  name: fsdd", f"corpus:\n  corpora: [{entries}]\n  name: mixture")
+    (digits / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    for path in (digits / "evaluation").glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["per_corpus"] = {"fsdd": content["per_speaker"]["george"], "ravdess": content["per_speaker"]["jackson"]}
+        path.write_text(json.dumps(content | {"corpus": "mixture"}), encoding="utf-8")
+    card = render_card(digits, repo_id="anna/digits")
+    check_card(card, digits)
+    assert "Free Spoken Digit Dataset and RAVDESS" in card
+    assert "cc-by-nc-sa-4.0 (RAVDESS)" in card
+    assert "By corpus, test split" in card
+    assert "hf download anna/digits --local-dir digits && hf-speech evaluate digits --split test" in card
+    assert ModelCard(card).data.datasets == ["fsdd", "ravdess"]

@@ -31,6 +31,37 @@ class LocalStream:
 
 
 @dataclass
+class RowAdapter:
+    """Renames the class of a streamed row, or normalizes its transcript; can be sent to other processes.
+
+    Attributes:
+        own_names: The classes of the stream in the order of their ids; None for transcripts.
+        class_names: The classes of all corpora.
+        labels: Classes to be called otherwise, or left out (None).
+        normalize: What is done to transcripts.
+    """
+
+    own_names: list[str] | None
+    class_names: list[str]
+    labels: Mapping[str, str | None]
+    normalize: Callable[[str], str] | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """The row, or None if it is left out; the label is None if the classes do not have it."""
+        if self.own_names is None:
+            if self.normalize is None or row["text"] is None:
+                return row
+            return row | {"text": self.normalize(row["text"])}
+        if row["label"] is None:
+            return row
+        old = self.own_names[row["label"]]
+        new = self.labels.get(old, old)
+        if new is None:
+            return None
+        return row | {"label": self.class_names.index(new) if new in self.class_names else None}
+
+
+@dataclass
 class MixedStream:
     """Streams whose rows alternate at random.
 
@@ -43,7 +74,7 @@ class MixedStream:
 
     streams: Mapping[str, RowStream]
     weights: Mapping[str, float]
-    adapters: Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | None]]
+    adapters: Mapping[str, RowAdapter]
     seed: int = 0
 
     def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concaten
 
 from hf_speech.common.ranges import Range
 from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLITS, Corpus, RowStream, target_column
-from hf_speech.data.corpora.mixed_stream import LocalStream, MixedStream
+from hf_speech.data.corpora.mixed_stream import LocalStream, MixedStream, RowAdapter
 from hf_speech.errors import CorpusError, nearest
 
 
@@ -71,32 +71,6 @@ class Member:
             new = [None if value is None else change(value) for value in values]
         rows = rows.select(kept) if len(kept) < len(rows) else rows
         return rows.remove_columns(column).add_column(column, new, feature=column_type)
-
-    def stream_adapter(self, class_names: list[str] | None) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
-        """A function that renames the class of a streamed row, or normalizes its transcript; None for one left out.
-
-        Args:
-            class_names: The classes of all corpora in the order of their ids.
-        """
-
-        def adapt(row: dict[str, Any]) -> dict[str, Any] | None:
-            if self.class_names is None:
-                return (
-                    row
-                    if self.normalize is None or row["text"] is None
-                    else row | {"text": self.normalize(row["text"])}
-                )
-            if row["label"] is None:
-                return row
-            old = self.class_names[row["label"]]
-            new = self.labels.get(old, old)
-            return (
-                None
-                if new is None
-                else row | {"label": (class_names or []).index(new) if new in (class_names or []) else None}
-            )
-
-        return adapt
 
 
 @dataclass(kw_only=True)
@@ -190,7 +164,11 @@ class Mixture(Corpus):
         return MixedStream(
             {name: stream or LocalStream(self._train[name], self.seed) for name, stream in streams.items()},
             {name: float(member.weight or 0) for name, member in trained_on.items()},
-            {name: member.stream_adapter(class_names) for name, member in trained_on.items() if streams[name]},
+            {
+                name: RowAdapter(member.class_names, class_names or [], member.labels, member.normalize)
+                for name, member in trained_on.items()
+                if streams[name]
+            },
             self.seed,
         )
 

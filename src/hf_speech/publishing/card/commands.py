@@ -25,6 +25,12 @@ def evaluation_command(facts: RunFacts, evaluation: Evaluation, repo_id: str, re
     model = f"{repo_id}@{revision}" if revision else repo_id
     words = ["hf-speech", "evaluate", model, "--corpus", str(evaluation.corpus), "--split", str(evaluation.split)]
     corpus = facts.recipe.get("corpus") or {}
+    before = ""
+    if corpus.get("corpora") and evaluation.corpus == corpus.get("name"):  # The recipe alone says which they are.
+        folder = repo_id.rpartition("/")[2]
+        pinned = ["--revision", revision] if revision else []
+        before = shlex.join(["hf", "download", repo_id, *pinned, "--local-dir", folder]) + " && "
+        words[2:5] = [folder]
     given = _options(str(evaluation.command))
     if "--data_dir" in given or corpus.get("data_dir"):
         given = {"--data_dir": "DIR"} | {name: value for name, value in given.items() if name != "--data_dir"}
@@ -33,7 +39,7 @@ def evaluation_command(facts: RunFacts, evaluation: Evaluation, repo_id: str, re
             words += [name, _without_place(name, value)] if value else [name]
     if evaluation.decoder and evaluation.decoder.get("language_model"):
         words += ["--language_model", Path(str(evaluation.decoder["language_model"])).name]
-    return shlex.join(words)
+    return before + shlex.join(words)
 
 
 def repeatable(command: str) -> str:

@@ -32,6 +32,7 @@ class CorpusFacts:
         dataset: Its name in the card's metadata: on the Hub, if it is there.
         options: The recipe's section about it.
         named: Whether the title is that of a corpus, and not of the way in which it is read (a folder, a table).
+        parts: The corpora of a mixture.
     """
 
     name: str
@@ -42,10 +43,19 @@ class CorpusFacts:
     dataset: str | None
     options: dict[str, Any]
     named: bool = True
+    parts: tuple[CorpusFacts, ...] = ()
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names in the card's metadata."""
+        every = [part.dataset for part in self.parts or (self,)]
+        return list(dict.fromkeys(name for name in every if name))
 
 
 def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, Any] | None = None) -> CorpusFacts:
     """What is known of a corpus: the recipe's own words in `options` come first, then the card of its data set."""
+    if entries := options.get("corpora"):
+        return _mixture_facts(name, options, [corpus_facts(str(entry["name"]), entry) for entry in entries])
     known = CORPORA.get(name)
     metadata = dict(on_the_hub or {})
     homepage = getattr(known, "homepage", None)
@@ -73,6 +83,16 @@ def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, An
         homepage = _page(dataset)
     homepage = str(options["homepage"]) if options.get("homepage") else homepage
     return CorpusFacts(name, title, homepage, license, languages, dataset, options, named)
+
+
+def _mixture_facts(name: str, options: dict[str, Any], parts: list[CorpusFacts]) -> CorpusFacts:
+    """What is known of several corpora: their titles, and the terms and languages of each."""
+    titles = list(dict.fromkeys(part.title for part in parts))
+    title = " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)
+    licenses = dict.fromkeys(f"{part.license} ({part.title})" for part in parts if part.license)
+    languages = list(dict.fromkeys(language for part in parts for language in part.languages))
+    license = ", ".join(licenses) or None
+    return CorpusFacts(name, title, None, license, languages, None, options, parts=tuple(parts))
 
 
 def corpus_template(name: str) -> str:

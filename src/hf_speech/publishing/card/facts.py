@@ -38,7 +38,13 @@ _FORMS: dict[str, Any] = {
         "normalization?": str,
     },
     "vocab.json": {...: int},
-    "recipe.yaml": {"task?": str, "corpus?": {"name?": str}, "augmentation?": dict, "model?": dict, "training?": dict},
+    "recipe.yaml": {
+        "task?": str,
+        "corpus?": {"name?": str, "corpora?": [{"name": str}]},
+        "augmentation?": dict,
+        "model?": dict,
+        "training?": dict,
+    },
     "training.json": {
         "command?": str,
         "seconds?": _NUMBER,
@@ -64,6 +70,7 @@ _EVALUATION = {
     "real_time_factor_conditions?": {"processor": str, "threads": int, "batch_size": int},
     "decoder?": dict,
     "per_class?": _GROUPS,
+    "per_corpus?": _GROUPS,
     "per_speaker?": _GROUPS,
     "versions?": {...: str},
 }

@@ -45,7 +45,7 @@ def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[st
         library_name="transformers",
         pipeline_tag=get_task(facts.task).pipeline_tag,
         tags=_with(tags, previous.get("tags")),
-        datasets=_with([corpus.dataset] if corpus.dataset else [], previous.get("datasets")) or None,
+        datasets=_with(corpus.datasets, previous.get("datasets")) or None,
         metrics=list(dict.fromkeys(metric_named(metric).hub_name for metric in facts.main.metrics)),
         model_name=repo_id.rpartition("/")[2],
         eval_results=eval_results(facts),

@@ -1,0 +1,114 @@
+"""The way from a mouth to a file: rooms, telephone lines and codecs, for augmentation. No step changes the length.
+
+Rooms are recorded impulse responses, or simulated by an exponentially decaying noise (J.-D. Polack, "La transmission de
+l'énergie sonore dans les salles", 1988; J. A. Moorer, "About this reverberation business", 1979). This is the tail of a
+diffuse room, without the early reflections of a certain place; an image-source simulation (pyroomacoustics) has these,
+and would need a compiled package and the geometry of each room.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import soundfile
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import butter, sosfilt
+
+from hf_speech.data.audio import resample
+
+TELEPHONE_RATE = 8000
+TELEPHONE_BAND = (300.0, 3400.0)
+MU = 255
+# What libsndfile makes of its compression levels 0 and 1, in kbit/s.
+OPUS_BITRATES = (256.0, 6.0)
+OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
+
+
+def simulate_room(sampling_rate: int, reverberation: float, rng: np.random.Generator) -> np.ndarray:
+    """Makes the impulse response of a random room.
+
+    Args:
+        sampling_rate: Rate in Hz.
+        reverberation: Seconds in which the sound decays by 60 dB (T60): the tail is noise times exp(-3 ln(10) t / T60).
+        rng: The random generator.
+
+    Returns:
+        `(samples,)` float64: the direct sound, a pause of up to 20 ms, and the tail, which has from -10 to 5 dB of the
+        energy of the direct sound.
+    """
+    times = np.arange(max(round(reverberation * sampling_rate), 1)) / sampling_rate
+    tail = rng.standard_normal(len(times)) * np.exp(-3 * np.log(10) * times / reverberation)
+    tail *= 10 ** (rng.uniform(-10, 5) / 20) / max(float(np.sqrt(np.sum(tail**2))), 1e-9)
+    return np.concatenate(([1.0], np.zeros(rng.integers(max(sampling_rate // 50, 1))), tail))
+
+
+def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Convolves an utterance with the impulse response of a room.
+
+    Args:
+        samples: `(samples,)`.
+        response: `(response,)` at the same rate; its largest value is the direct sound.
+
+    Returns:
+        `(samples,)` of the same length and loudness, with the direct sound where it was: labels in time stay right.
+    """
+    direct = int(np.argmax(np.abs(response)))
+    size = next_fast_len(len(samples) + len(response) - 1, real=True)
+    wet = irfft(rfft(samples, size) * rfft(response, size), size)[direct : direct + len(samples)]
+    return wet * (_loudness(samples) / max(_loudness(wet), 1e-12))
+
+
+def telephone(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """A telephone line: 300 to 3400 Hz at 8 kHz in 8 bits by the μ-law (ITU-T G.711).
+
+    Args:
+        samples: `(samples,)`.
+        sampling_rate: Rate in Hz.
+
+    Returns:
+        `(samples,)` at the same rate and of the same length.
+    """
+    rate = min(sampling_rate, TELEPHONE_RATE)
+    peak = max(float(np.max(np.abs(samples))), 1.0)  # The line has no values above 1.
+    narrow = resample(np.asarray(samples, dtype=np.float32) / peak, sampling_rate, rate)
+    high = min(TELEPHONE_BAND[1], 0.45 * rate)
+    narrow = sosfilt(butter(4, (TELEPHONE_BAND[0], high), "bandpass", fs=rate, output="sos"), narrow)
+    compressed = np.sign(narrow) * np.log1p(MU * np.abs(np.clip(narrow, -1, 1))) / np.log1p(MU)
+    quantized = np.round(compressed * 127) / 127
+    expanded = np.sign(quantized) * np.expm1(np.abs(quantized) * np.log1p(MU)) / MU
+    return _fitted(resample(expanded.astype(np.float32), rate, sampling_rate) * peak, len(samples))
+
+
+def opus(samples: np.ndarray, sampling_rate: int, bitrate: float) -> np.ndarray:
+    """Encodes with Opus and decodes again, by libsndfile.
+
+    Args:
+        samples: `(samples,)`.
+        sampling_rate: Rate in Hz.
+        bitrate: Kilobits a second, 6 to 256.
+
+    Returns:
+        `(samples,)` at the same rate and of the same length.
+    """
+    rate = next((rate for rate in OPUS_RATES if rate >= sampling_rate), OPUS_RATES[-1])
+    low, high = OPUS_BITRATES
+    peak = max(float(np.max(np.abs(samples))), 1.0)
+    sound = resample(np.asarray(samples, dtype=np.float32) / peak, sampling_rate, rate)
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, format="OGG", subtype="OPUS", compression_level=(low - bitrate) / (low - high))
+    file.seek(0)
+    decoded, _ = soundfile.read(file, dtype="float32")
+    return _fitted(resample(decoded, rate, sampling_rate) * peak, len(samples))
+
+
+def _loudness(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(samples**2)))
+
+
+def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
+    """Samples of exactly this length: resampling there and back may differ by one."""
+    return np.pad(samples[:length], (0, max(length - len(samples), 0)))
+
+
+__all__ = ["OPUS_BITRATES", "opus", "reverberate", "simulate_room", "telephone"]
