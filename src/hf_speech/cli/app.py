@@ -25,6 +25,7 @@ VERBS = (
     "evaluate",
     "classify",
     "transcribe",
+    "label",
     "export",
     "build_lm",
     "tune_decoder",

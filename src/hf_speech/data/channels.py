@@ -71,7 +71,7 @@ def telephone(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
     """
     rate = min(sampling_rate, TELEPHONE_RATE)
     peak = max(float(np.max(np.abs(samples))), 1.0)  # The line has no values above 1.
-    narrow = resample(np.asarray(samples, dtype=np.float32) / peak, sampling_rate, rate)
+    narrow = resample(_long_enough(samples, sampling_rate) / peak, sampling_rate, rate)
     high = min(TELEPHONE_BAND[1], 0.45 * rate)
     narrow = sosfilt(butter(4, (TELEPHONE_BAND[0], high), "bandpass", fs=rate, output="sos"), narrow)
     compressed = np.sign(narrow) * np.log1p(MU * np.abs(np.clip(narrow, -1, 1))) / np.log1p(MU)
@@ -94,7 +94,7 @@ def opus(samples: np.ndarray, sampling_rate: int, bitrate: float) -> np.ndarray:
     rate = next((rate for rate in OPUS_RATES if rate >= sampling_rate), OPUS_RATES[-1])
     low, high = OPUS_BITRATES
     peak = max(float(np.max(np.abs(samples))), 1.0)
-    sound = resample(np.asarray(samples, dtype=np.float32) / peak, sampling_rate, rate)
+    sound = resample(_long_enough(samples, sampling_rate) / peak, sampling_rate, rate)
     file = io.BytesIO()
     soundfile.write(file, sound, rate, format="OGG", subtype="OPUS", compression_level=(low - bitrate) / (low - high))
     file.seek(0)
@@ -104,6 +104,11 @@ def opus(samples: np.ndarray, sampling_rate: int, bitrate: float) -> np.ndarray:
 
 def _loudness(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(samples**2)))
+
+
+def _long_enough(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """Samples of 20 ms at least, padded with zeros: fewer may be none at a lower rate."""
+    return _fitted(np.asarray(samples, dtype=np.float32), max(len(samples), sampling_rate // 50))
 
 
 def _fitted(samples: np.ndarray, length: int) -> np.ndarray:

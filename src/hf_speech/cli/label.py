@@ -1,0 +1,57 @@
+"""`hf-speech label`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.process import prepare_inference
+from hf_speech.common.console import echo
+
+
+def label(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a Hub id, or a model of transformers for CTC, sequence to sequence or classification.",
+            show_default=False,
+        ),
+    ],
+    files: Annotated[list[str], typer.Argument(help="Sound files, and folders of them.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", help="Table to write: NAME.csv.", show_default=False)],
+    agree_with: Annotated[
+        str | None, typer.Option("--agree_with", help="A second model, which has to give the same answer.")
+    ] = None,
+    max_disagreement: Annotated[
+        float,
+        typer.Option("--max_disagreement", min=0, max=1, help="Largest word error rate between the two models."),
+    ] = 0.0,
+    min_confidence: Annotated[
+        float, typer.Option("--min_confidence", min=0, max=1, help="Probability of the least certain word, or class.")
+    ] = 0.0,
+    min_seconds: Annotated[float, typer.Option("--min_seconds", min=0, help="Shortest recording.")] = 0.1,
+    max_seconds: Annotated[float, typer.Option("--max_seconds", min=0, help="Longest recording.")] = 30.0,
+) -> None:
+    """Transcribe or classify recordings into a table to train on.
+
+    The table is one that the corpus csv reads. What the filters reject is in NAME.rejected.csv. The same command goes
+    on after an interruption.
+    """
+    from hf_speech.inference.labeling import LabelFilter, find_recordings, label_recordings
+    from hf_speech.inference.teachers import open_teacher
+
+    prepare_inference()
+    recordings = find_recordings(files)
+    teacher = open_teacher(model)
+    second = None if agree_with is None else open_teacher(agree_with)
+    chosen = LabelFilter(min_confidence, min_seconds, max_seconds, max_disagreement)
+    counts = label_recordings(teacher, recordings, output, second=second, chosen=chosen)
+    for error in counts.errors:
+        echo(f"error: {error}", error=True)
+    echo(f"Written: {output} ({counts.kept:,} recordings, {counts.rejected:,} rejected)")
+    column = " --text_column text" if teacher.column == "text" else ""
+    echo(f"To train on it: hf-speech train RECIPE --corpus.name csv --train_file {output}{column}")
+    if counts.errors:
+        raise typer.Exit(1)

@@ -1,0 +1,242 @@
+"""Labels recordings into a table that the corpus `csv` reads as it is, and sorts out what is too uncertain.
+
+`TABLE.csv` has what is kept, `TABLE.rejected.csv` the rest with the reason, `TABLE.json` how both were made. Rows are
+written as they come, so that a run that was killed goes on where it stopped. What cannot be read is in neither table:
+it is named again until it is repaired or left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from hf_speech.common.files import file_error, write_json, write_text
+from hf_speech.common.tables import format_csv
+from hf_speech.common.text import printable
+from hf_speech.data.audio import audio_info
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, walk_files
+from hf_speech.errors import AudioError, HFSpeechError, ModelError
+from hf_speech.inference.teachers import Label, Teacher
+from hf_speech.tasks.metrics import count_errors, error_rates
+from hf_speech.tasks.text import normalize
+
+WINDOW = 64
+"""Recordings that are given to a teacher at a time."""
+
+
+@dataclass(frozen=True)
+class LabelFilter:
+    """Which labels are good enough to learn from.
+
+    Attributes:
+        min_confidence: The smallest confidence, 0 to 1.
+        min_seconds: Shortest recording.
+        max_seconds: Longest recording; longer ones are not even labeled.
+        max_disagreement: The largest word error rate between the transcripts of two teachers, in one case and without
+            punctuation; classes have to be the same.
+    """
+
+    min_confidence: float = 0.0
+    min_seconds: float = 0.1
+    max_seconds: float = 30.0
+    max_disagreement: float = 0.0
+
+    def reason(self, label: Label, disagreement: float | None) -> str | None:
+        """Why a label is rejected; None if it is kept."""
+        if not label.answer:
+            return "empty"
+        if label.confidence < self.min_confidence:
+            return f"confidence below {self.min_confidence:g}"
+        if disagreement is not None and disagreement > self.max_disagreement:
+            return f"disagreement above {self.max_disagreement:g}"
+        return None
+
+    def reason_by_length(self, seconds: float) -> str | None:
+        """Why a recording of this length is rejected unseen; None if it is not."""
+        if seconds < self.min_seconds:
+            return f"shorter than {self.min_seconds:g} s"
+        return f"longer than {self.max_seconds:g} s" if seconds > self.max_seconds else None
+
+
+@dataclass
+class LabelCounts:
+    """What became of the recordings, those of earlier runs into the same table included.
+
+    Attributes:
+        kept: Rows of the table.
+        rejected: Rows of the other table.
+        errors: Why the others cannot be read, one sentence each.
+    """
+
+    kept: int
+    rejected: int
+    errors: list[str]
+
+
+def find_recordings(sources: Iterable[str | Path]) -> list[Path]:
+    """The sound files of a list of files and folders, each once.
+
+    Raises:
+        AudioError: If there are none.
+    """
+    found: list[Path] = []
+    for source in map(Path, sources):
+        inside = (
+            [path for path in walk_files(source) if path.suffix.lower() in AUDIO_SUFFIXES] if source.is_dir() else []
+        )
+        found += inside if source.is_dir() else [source]
+    if not found:
+        raise AudioError("There are no sound files to label: give files, or folders that have some.")
+    return list(dict.fromkeys(path.absolute() for path in found))
+
+
+def label_recordings(
+    teacher: Teacher,
+    files: Sequence[Path],
+    table: Path,
+    *,
+    second: Teacher | None = None,
+    chosen: LabelFilter | None = None,
+    progress: bool = True,
+) -> LabelCounts:
+    """Labels recordings, and goes on with a table that was begun before.
+
+    Args:
+        teacher: Whose answers are written.
+        files: The recordings.
+        table: The table `NAME.csv`. Its columns are `path` (relative to its folder where it is below), `text` or
+            `label`, `confidence`, `duration`, and with a second teacher `disagreement`.
+        second: A teacher that has to agree.
+        chosen: Which labels are kept.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ModelError: If one teacher gives text and the other one classes.
+        HFSpeechError: If the table was made by other teachers or filters, or is no such table.
+    """
+    chosen = chosen or LabelFilter()
+    if second is not None and second.column != teacher.column:
+        raise ModelError(
+            f"{teacher.name} gives a {teacher.column} and {second.name} a {second.column}: they never agree."
+        )
+    if table.suffix != ".csv":
+        raise HFSpeechError(f"{table} is no name of a table: give one that ends in .csv.")
+    head = ["path", teacher.column, "confidence", "duration", *(["disagreement"] if second is not None else [])]
+    tables = {True: table, False: table.with_suffix(".rejected.csv")}
+    heads = {True: head, False: [*head, "reason"]}
+    settings = {"teacher": teacher.name, "agree_with": None if second is None else second.name, **asdict(chosen)}
+    _begin(table, tables[False], settings)
+    done: dict[str, bool] = {}
+    for kept, path in tables.items():
+        done |= dict.fromkeys(_take_up(path, heads[kept]), kept)
+    errors: list[str] = []
+    left = [file for file in files if _name(file, table) not in done]
+    bar = tqdm(total=len(left), desc="Labeling", unit="recording", disable=not progress, leave=False)
+    for start in range(0, len(left), WINDOW):
+        for file, label, disagreement, reason in _decide(teacher, second, left[start : start + WINDOW], chosen):
+            bar.update()
+            if label.error is not None:
+                errors.append(label.error)
+                continue
+            name, kept = _name(file, table), reason is None
+            row: list[Any] = [name, label.answer, f"{label.confidence:.4f}", f"{label.duration:.3f}"]
+            row += [] if second is None else ["" if disagreement is None else f"{disagreement:.4f}"]
+            _append(tables[kept], [*row, *([] if kept else [reason])])
+            done[name] = kept
+    bar.close()
+    return LabelCounts(sum(done.values()), len(done) - sum(done.values()), errors)
+
+
+def _decide(
+    teacher: Teacher, second: Teacher | None, files: Sequence[Path], chosen: LabelFilter
+) -> Iterator[tuple[Path, Label, float | None, str | None]]:
+    """Each recording with its label, how far a second teacher disagrees, and why it is rejected."""
+    usable = []
+    for file in files:
+        try:
+            seconds = audio_info(file).duration
+        except AudioError as error:
+            yield file, Label("", 0.0, 0.0, str(error)), None, None
+            continue
+        if (reason := chosen.reason_by_length(seconds)) is not None:
+            yield file, Label("", 0.0, seconds), None, reason
+        else:
+            usable.append(file)
+    others: Iterable[Label | None] = [None] * len(usable) if second is None else second.label(usable)
+    for file, label, other in zip(usable, teacher.label(usable), others, strict=True):
+        disagreement = None
+        if other is not None and label.error is None:
+            disagreement = _disagreement(label.answer, other.answer, teacher.column)
+        yield file, label, disagreement, chosen.reason(label, disagreement)
+
+
+def _disagreement(answer: str, other: str, column: str) -> float:
+    """The word error rate of one transcript against another one, or whether two classes differ."""
+    if column == "label":
+        return float(answer != other)
+    one, two = (normalize(text, "english", spell_numbers=True) for text in (answer, other))
+    return float(error_rates(count_errors([one], [two]).sum(axis=0))["wer"])
+
+
+def _name(file: Path, table: Path) -> str:
+    """A recording as the table names it: relative to the table's folder where it is below, or else absolute."""
+    folder = table.absolute().parent
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
+
+
+def _begin(table: Path, rejected: Path, settings: dict[str, Any]) -> None:
+    """Writes how a new table is made, or refuses to go on with one that was made otherwise."""
+    record = table.with_suffix(".json")
+    if not record.is_file():
+        for path in (table, rejected):
+            if path.exists():
+                raise HFSpeechError(f"{path} is there already, and {record.name} is not: give another --output.")
+        write_json(record, settings)
+        return
+    try:
+        before = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HFSpeechError(f"{record} cannot be read ({error}): give another --output.") from error
+    changed = [key for key, value in settings.items() if not isinstance(before, dict) or before.get(key) != value]
+    if changed:
+        raise HFSpeechError(
+            f"{table} was begun with another {changed[0]} (see {record.name}): give another --output, or remove it."
+        )
+
+
+def _take_up(table: Path, head: list[str]) -> list[str]:
+    """The recordings that a table has already; without a table, one with its head is written.
+
+    A row that was cut off when a run was killed is removed.
+    """
+    if not table.is_file():
+        write_text(table, format_csv(head, []))
+        return []
+    text = table.read_text(encoding="utf-8")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    if not rows or rows[0] != head:
+        raise HFSpeechError(f"{table} is not a table that this command began: give another --output.")
+    if not text.endswith("\n") or len(rows[-1]) != len(head):
+        rows = rows[:-1]
+        write_text(table, format_csv(head, rows[1:]))
+    return [row[0] for row in rows[1:]]
+
+
+def _append(table: Path, row: list[Any]) -> None:
+    try:
+        with table.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(row)
+    except (OSError, UnicodeEncodeError) as error:
+        if isinstance(error, UnicodeEncodeError):
+            raise AudioError(f"{printable(str(row[0]))} has a name that is not UTF-8: rename it.") from error
+        raise file_error(table, error) from error
+
+
+__all__ = ["LabelCounts", "LabelFilter", "find_recordings", "label_recordings"]

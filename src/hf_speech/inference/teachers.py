@@ -1,0 +1,200 @@
+"""Models that label recordings which nobody has transcribed: ours, or any of transformers' for text or classes.
+
+A model of another family is opened by transformers' own `pipeline`, which finds its task and its parts. Classes come
+from the pipeline itself. It gives no confidence with a transcript, so that logits and scores of a recognizer are asked
+for directly; recordings are utterances, which need none of its chunks.
+
+The confidence of a transcript is the probability of its least certain word (of a sequence-to-sequence model: token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference.onnx_description import is_exported
+from hf_speech.inference.opening import open_model
+from hf_speech.inference.prediction import predict
+from hf_speech.inference.recognizer import log_softmax
+from hf_speech.inference.transcription import transcribe_files
+from hf_speech.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a teacher says about one recording.
+
+    Attributes:
+        answer: The transcript, or the class.
+        confidence: How sure it is, 0 to 1.
+        duration: Seconds of the recording.
+        error: Why it cannot be read; then there is no answer.
+    """
+
+    answer: str
+    confidence: float
+    duration: float
+    error: str | None = None
+
+
+class Teacher(Protocol):
+    """A model that labels recordings.
+
+    Attributes:
+        name: Folder or Hub id.
+        column: What its answers are: "text" or "label", a column of a corpus.
+    """
+
+    name: str
+    column: str
+
+    def label(self, files: Sequence[Path]) -> Iterator[Label]:
+        """Yields a label for each file, in their order."""
+
+
+def open_teacher(path_or_id: str) -> Teacher:
+    """Opens a model that labels recordings.
+
+    Args:
+        path_or_id: A model folder or a Hub id (`owner/name`, or `owner/name@revision`), of this package or of
+            transformers.
+
+    Raises:
+        ModelError: If there is no such model, or it gives neither text nor classes.
+    """
+    name, _, revision = (path_or_id, "", "") if Path(path_or_id).exists() else path_or_id.partition("@")
+    if is_exported(name) or _model_type(name, revision or None) in _own_families():
+        return OwnTeacher(name, revision or None)
+    return PipelineTeacher(name, revision or None)
+
+
+class OwnTeacher:
+    """A model of this package."""
+
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        self.name = name
+        self._model: Any = open_model(name, revision=revision)
+        self.column = self._model.task.target_column
+        if self._model.task.verb not in ("transcribe", "classify"):
+            raise ModelError(f"{name} gives neither text nor classes: choose another teacher.")
+
+    def label(self, files: Sequence[Path]) -> Iterator[Label]:
+        """Yields a label for each file, in their order."""
+        if self._model.task.verb == "transcribe":
+            for transcript in transcribe_files(self._model, files, progress=False):
+                sure = min((word.confidence for word in transcript.hypothesis.words), default=0.0)
+                yield Label(transcript.hypothesis.text, sure, transcript.duration, transcript.error)
+            return
+        for prediction in predict(self._model, files, progress=False, bad_rows="skip"):
+            if prediction.logits is None:
+                yield Label("", 0.0, 0.0, prediction.error)
+                continue
+            best = self._model.task.answer(prediction.logits, self._model.labels, 1)["labels"][0]
+            yield Label(best["label"], best["score"], prediction.duration)
+
+
+class PipelineTeacher:
+    """A model of another family, which transformers can run without code of its own."""
+
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        from transformers import pipeline
+        from transformers.utils import logging
+
+        self.name = name
+        logging.disable_progress_bar()
+        try:
+            architecture = next(iter(_config(name, revision).get("architectures") or []), "")
+            task = next((task for ends, task in _PIPELINES if architecture.endswith(ends)), None)
+            if task is None:
+                raise ModelError(f"{name} ({architecture or 'no architecture'}) gives neither text nor classes.")
+            self._pipeline: Any = pipeline(task, model=name, revision=revision, trust_remote_code=False)
+        except ModelError:
+            raise
+        except Exception as error:  # Libraries raise anything over files that are missing or damaged.
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"The teacher {name} cannot be loaded ({reason}): check its name or folder.") from error
+        self.column = "label" if task == "audio-classification" else "text"
+        self.sampling_rate = int(self._pipeline.feature_extractor.sampling_rate)
+
+    def label(self, files: Sequence[Path]) -> Iterator[Label]:
+        """Yields a label for each file, in their order."""
+        for file in files:
+            try:
+                samples = read_audio(file, self.sampling_rate)
+            except AudioError as error:
+                yield Label("", 0.0, 0.0, str(error))
+                continue
+            answer, confidence = self._answer(samples)
+            yield Label(answer, confidence, len(samples) / self.sampling_rate)
+
+    def _answer(self, samples: np.ndarray) -> tuple[str, float]:
+        if self.column == "label":
+            best = max(self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}), key=lambda e: e["score"])
+            return str(best["label"]), float(best["score"])
+        return self._write(samples)
+
+    def _write(self, samples: np.ndarray) -> tuple[str, float]:
+        """A transcript, greedily, and its confidence."""
+        import torch
+
+        pipe = self._pipeline
+        inputs = pipe.feature_extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt")
+        inputs = {key: value.to(pipe.model.device) for key, value in inputs.items()}
+        with torch.no_grad():
+            if not pipe.model.can_generate():
+                log_probs = log_softmax(pipe.model(**inputs).logits[0].float().cpu().numpy())
+                ids = log_probs.argmax(axis=-1)
+                return pipe.tokenizer.decode(ids).strip(), _path_confidence(log_probs, ids, pipe.tokenizer.pad_token_id)
+            found = pipe.model.generate(**inputs, return_dict_in_generate=True, output_scores=True, num_beams=1)
+            scores = pipe.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)[0]
+        special = set(pipe.tokenizer.all_special_ids)
+        ids = found.sequences[0][-len(scores) :].tolist()
+        sure = [float(score.exp()) for token, score in zip(ids, scores, strict=True) if token not in special]
+        return pipe.tokenizer.decode(found.sequences[0], skip_special_tokens=True).strip(), min(sure, default=0.0)
+
+
+_PIPELINES = (
+    (("ForCTC", "ForConditionalGeneration", "ForSpeechSeq2Seq"), "automatic-speech-recognition"),
+    (("ForSequenceClassification", "ForAudioClassification"), "audio-classification"),
+)
+
+
+def _path_confidence(log_probs: np.ndarray, ids: np.ndarray, blank: int) -> float:
+    """The probability of the least certain token of a CTC path, each being as certain as in its best frame."""
+    sure: list[float] = []
+    for frame, token in enumerate(ids.tolist()):
+        if token == blank:
+            continue
+        probability = float(np.exp(log_probs[frame, token]))
+        if sure and frame > 0 and ids[frame - 1] == token:
+            sure[-1] = max(sure[-1], probability)
+        else:
+            sure.append(probability)
+    return min(sure, default=0.0)
+
+
+def _own_families() -> set[str]:
+    return {model_type for task in TASKS.values() for model_type in task.model_types}
+
+
+def _model_type(name: str, revision: str | None) -> str | None:
+    return _config(name, revision).get("model_type")
+
+
+def _config(name: str, revision: str | None) -> dict[str, Any]:
+    """The configuration of a model, as plain data; empty if it cannot be had, which loading will explain."""
+    from transformers import PreTrainedConfig
+
+    try:
+        return PreTrainedConfig.get_config_dict(name, revision=revision)[0]
+    except (OSError, ValueError):
+        return {}
+
+
+__all__ = ["Label", "OwnTeacher", "PipelineTeacher", "Teacher", "open_teacher"]
