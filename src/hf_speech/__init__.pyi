@@ -15,6 +15,7 @@ from .models import SpeechLSTMConfig as SpeechLSTMConfig
 from .models import SpeechLSTMEncoder as SpeechLSTMEncoder
 from .models import SpeechLSTMForAudioClassification as SpeechLSTMForAudioClassification
 from .models import SpeechProcessor as SpeechProcessor
+from .training import DataCollatorForSpeech as DataCollatorForSpeech
 from .training import load_recipe as load_recipe
 from .training import train as train
 

@@ -106,7 +106,7 @@ def test_all_of_them_repeat_by_seed_and_keep_the_length(rooms: Path) -> None:
     assert done == {"rooms", "reverberation", "telephone", "opus"}
 
 
-def test_a_recorded_room_is_heard_from_its_direct_sound(rooms: Path) -> None:
+def test_a_recorded_room_starts_at_its_direct_sound(rooms: Path) -> None:
     (rooms / "dry.wav").unlink()
     samples = np.zeros(8000, dtype=np.float32)
     samples[1000] = 0.5

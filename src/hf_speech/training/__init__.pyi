@@ -1,3 +1,4 @@
+from .collator import DataCollatorForSpeech as DataCollatorForSpeech
 from .options import TrainingOptions as TrainingOptions
 from .recipe import Recipe as Recipe
 from .recipe import find_recipe as find_recipe

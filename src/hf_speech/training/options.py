@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hf_speech.common.ranges import Range, Seed, check_ranges
+from hf_speech.common.ranges import Range, Seed, Share, check_ranges
 from hf_speech.errors import RecipeError, nearest
 
 if TYPE_CHECKING:  # The command line's help lists these options, and imports neither.
@@ -52,6 +52,9 @@ class TrainingOptions:
         metric_for_best_model: The validation metric that decides, or null for the task's own.
         weight_averaging: Own: decay of an exponential moving average of the weights, which is then evaluated and saved
             (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
+        teacher: Own: a model folder or Hub id with the same outputs and features, whose posteriors are learned beside
+            the labels; null for none.
+        teacher_weight: Own: the teacher's part of the loss.
         logging_steps: Steps between two entries in the log.
         save_total_limit: Checkpoints kept on disk.
         dataloader_num_workers: Processes that decode, augment and compute features.
@@ -90,6 +93,8 @@ class TrainingOptions:
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = None
     weight_averaging: Annotated[float, Range(0, below=1)] = 0.0
+    teacher: str | None = None
+    teacher_weight: Share = 0.5
     logging_steps: Annotated[int, Range(1, 10**9)] = 10
     save_total_limit: Annotated[int, Range(1, 10**9)] = 2
     dataloader_num_workers: Annotated[int, Range(0, 128)] = 1
@@ -167,6 +172,8 @@ class TrainingOptions:
             "nonfinite_loss",
             "early_stopping_patience",
             "weight_averaging",
+            "teacher",
+            "teacher_weight",
             "min_steps",
             "cpu_threads",
             "trainer_options",

@@ -31,6 +31,7 @@ from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
+from hf_speech.training.distillation import Distillation
 from hf_speech.training.freezing import Freezing, scale_learning_rates
 from hf_speech.training.preemption import EvaluationLeft
 from hf_speech.training.profile import Profile
@@ -49,6 +50,7 @@ class SpeechTrainer(SnapshotPushes):
         max_batch_seconds: Seconds of sound in a training batch of each process, padding included, instead of a number
             of utterances.
         profile: Measures where the time goes, if given.
+        distillation: Adds the loss of a teacher, if given.
         freezing: Keeps parts of the model as they are, if given.
         layerwise_decay: Ratio of the learning rates of neighboring levels of the model; see `freezing.py`.
         **kwargs: Arguments of `transformers.Trainer`.
@@ -60,11 +62,13 @@ class SpeechTrainer(SnapshotPushes):
         group_by_length: bool = True,
         max_batch_seconds: float | None = None,
         profile: Profile | None = None,
+        distillation: Distillation | None = None,
         freezing: Freezing | None = None,
         layerwise_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.distillation = distillation
         self.freezing = freezing
         self.layerwise_decay = layerwise_decay
         self.profile = profile
@@ -88,7 +92,10 @@ class SpeechTrainer(SnapshotPushes):
                 self.profile.add_batch(seconds)
         if self.freezing is not None and model.training:
             self.freezing.before_forward(self.state.epoch or 0.0)
-        return super().compute_loss(model, inputs, *args, **kwargs)
+        if self.distillation is None or not model.training:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        loss, outputs = super().compute_loss(model, inputs, *args, **(kwargs | {"return_outputs": True}))
+        return self.distillation(loss, outputs.logits, inputs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The forward and backward pass of a batch; frozen parts get no gradients."""

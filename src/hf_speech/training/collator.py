@@ -1,0 +1,73 @@
+"""A data collator for transformers' own Trainer: rows of a corpus, or of any data set with sound, become batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import CorpusError
+from hf_speech.tasks.transcripts import encode_text
+
+
+class DataCollatorForSpeech:
+    """Reads sounds, computes their features and pads them; use it with `remove_unused_columns=False`.
+
+    Recipes have their own loader, which also augments, groups utterances by length and keeps what it has decoded.
+
+    Args:
+        processor: A `SpeechFeatureExtractor` for classes, a `SpeechProcessor` (or another processor of a feature
+            extractor and a CTC tokenizer) for transcripts.
+        audio_column: Column with the sound: a path, `{"path", "bytes"}`, or `{"array", "sampling_rate"}`.
+        target_column: Column with the class id or the transcript; by default `label`, or `text` with a tokenizer.
+
+    Example:
+        >>> collator = DataCollatorForSpeech(SpeechFeatureExtractor(sampling_rate=8000))
+        >>> batch = collator([{"audio": {"array": [0.1] * 800, "sampling_rate": 8000}, "label": 1}])
+        >>> batch["input_features"].shape, batch["labels"]
+        (torch.Size([1, 10, 80]), tensor([1]))
+    """
+
+    def __init__(self, processor: Any, audio_column: str = "audio", target_column: str | None = None) -> None:
+        self.feature_extractor = getattr(processor, "feature_extractor", processor)
+        self.tokenizer = getattr(processor, "tokenizer", None)
+        self.audio_column = audio_column
+        self.target_column = target_column or ("label" if self.tokenizer is None else "text")
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Makes a batch.
+
+        Args:
+            rows: Rows of a data set.
+
+        Returns:
+            `input_features` `(batch, frames, features)`, `attention_mask` `(batch, frames)` if the extractor makes
+            one, and `labels`: class ids `(batch,)`, or token ids `(batch, tokens)` padded with -100.
+
+        Raises:
+            AudioError: If a sound cannot be read.
+            CorpusError: If a row lacks a column, or its target.
+        """
+        rate = self.feature_extractor.sampling_rate
+        waveforms = [read_audio(self._value(row, self.audio_column), rate) for row in rows]
+        batch = dict(self.feature_extractor(waveforms, sampling_rate=rate, return_tensors="pt"))
+        targets = [self._value(row, self.target_column) for row in rows]
+        if self.tokenizer is None:
+            batch["labels"] = torch.tensor(targets)
+        else:
+            ids = [torch.tensor(encode_text(text, self.tokenizer), dtype=torch.long) for text in targets]
+            batch["labels"] = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-100)
+        return batch
+
+    def _value(self, row: Mapping[str, Any], column: str) -> Any:
+        if row.get(column) is None:
+            raise CorpusError(
+                f"A row has no {column!r}: it has {', '.join(row)}; name the columns (audio_column, target_column), and "
+                "set remove_unused_columns=False."
+            )
+        return row[column]
+
+
+__all__ = ["DataCollatorForSpeech"]

@@ -1,0 +1,249 @@
+"""Recordings labeled by teachers of this package and of transformers, into tables that train."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import (
+    MoonshineConfig,
+    MoonshineForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2ForSequenceClassification,
+    pipeline,
+)
+
+from hf_speech.cli.app import main
+from hf_speech.data import make_corpus
+from hf_speech.errors import HFSpeechError, ModelError
+from hf_speech.inference.labeling import LabelFilter, find_recordings, label_recordings
+from hf_speech.inference.teachers import Label, OwnTeacher, PipelineTeacher, open_teacher
+
+TINY = {
+    **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
+    **{"conv_dim": (8, 8), "conv_kernel": (10, 8), "conv_stride": (5, 64), "num_feat_extract_layers": 2},
+    **{"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Path:
+    """Four beeps, of which the model of `beeps_run` writes what their names say."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for index, text in enumerate(("ab", "ca", "bcb", "aa")):
+        (folder / text).mkdir()
+        soundfile.write(folder / text / f"{index}.wav", make_beeps(text, seed=900 + index), 8000)
+    return folder
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Fake:
+    """A teacher that answers by the name of the file, and remembers what it was asked."""
+
+    def __init__(self, answers: dict[str, tuple[str, float]], column: str = "text", name: str = "fake") -> None:
+        self.answers, self.column, self.name = answers, column, name
+        self.asked: list[str] = []
+
+    def label(self, files: Sequence[Path]) -> Iterator[Label]:
+        for file in files:
+            self.asked.append(file.name)
+            yield Label(*self.answers[file.name], 1.0)
+
+
+ANSWERS = {"0.wav": ("Hello, there", 0.9), "1.wav": ("two words", 0.4), "2.wav": ("", 0.99), "3.wav": ("yes", 0.8)}
+
+
+def test_a_recognizer_writes_a_table_that_the_corpus_reads(
+    beeps_run: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.csv"
+    main(["label", str(beeps_run), str(recordings), "--output", str(table)])
+    assert "4 recordings, 0 rejected" in capsys.readouterr().out
+    rows = rows_of(table)
+    assert {Path(row["path"]).parent.name: row["text"] for row in rows} == {t: t for t in ("ab", "ca", "bcb", "aa")}
+    assert all(0.2 < float(row["confidence"]) <= 1 for row in rows)
+    splits = make_corpus("csv", train_file=str(table), text_column="text", validation_fraction=0.25).load()
+    assert sorted(text for rows in splits.values() for text in rows["text"]) == ["aa", "ab", "bcb", "ca"]
+
+
+def test_a_classifier_writes_classes(tones_run: Path, digit_folder: Path) -> None:
+    files = find_recordings([digit_folder])
+    table = digit_folder / "table.csv"
+    counts = label_recordings(open_teacher(str(tones_run)), files, table, chosen=LabelFilter(0.5), progress=False)
+    assert counts.kept + counts.rejected == 60
+    rows = rows_of(table)
+    assert all(row["label"] == row["path"].partition("/")[0] for row in rows), "relative to the table's folder"
+    corpus = make_corpus("csv", train_file=str(table))
+    assert corpus.load()["train"].features["label"].names == ["high", "low"]
+
+
+def test_filters_sort_out_by_confidence_length_and_agreement(recordings: Path, tmp_path: Path) -> None:
+    files = find_recordings([recordings])
+    soundfile.write(tmp_path / "long.wav", np.full(16_000, 0.1), 8000)
+    second = Fake({"0.wav": ("HELLO THERE!", 1.0), "1.wav": ("two", 1.0), "2.wav": ("x", 1.0), "3.wav": ("no", 1.0)})
+    table = tmp_path / "table.csv"
+    first = Fake(ANSWERS)
+    chosen = LabelFilter(min_confidence=0.5, max_seconds=1.5)
+    counts = label_recordings(
+        first, [*files, tmp_path / "long.wav"], table, second=second, chosen=chosen, progress=False
+    )
+    assert (counts.kept, counts.rejected, counts.errors) == (1, 4, [])
+    assert "long.wav" not in first.asked
+    assert rows_of(table)[0]["text"] == "Hello, there"
+    reasons = {Path(row["path"]).name: row["reason"] for row in rows_of(tmp_path / "table.rejected.csv")}
+    assert reasons == {
+        "1.wav": "confidence below 0.5",
+        "2.wav": "empty",
+        "3.wav": "disagreement above 0",
+        "long.wav": "longer than 1.5 s",
+    }
+    generous = LabelFilter(max_disagreement=0.5)
+    again = label_recordings(
+        Fake(ANSWERS), files, tmp_path / "more.csv", second=second, chosen=generous, progress=False
+    )
+    assert again.kept == 2
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 20])
+def test_a_killed_run_goes_on_where_it_stopped(recordings: Path, tmp_path: Path, cut: int) -> None:
+    files = find_recordings([recordings])
+    whole, table = tmp_path / "whole.csv", tmp_path / "table.csv"
+    label_recordings(Fake(ANSWERS), files, whole, progress=False)
+    first = Fake({name: ANSWERS[name] for name in ("0.wav", "1.wav")})
+    with pytest.raises(KeyError):
+        label_recordings(first, files, table, progress=False)
+    table.write_bytes(table.read_bytes()[: len(table.read_bytes()) - cut])
+    second = Fake(ANSWERS)
+    label_recordings(second, files, table, progress=False)
+    assert second.asked == (["2.wav", "3.wav"] if cut == 0 else ["1.wav", "2.wav", "3.wav"])
+    assert table.read_bytes() == whole.read_bytes()
+    third = Fake(ANSWERS)
+    assert label_recordings(third, files, table, progress=False).kept == 3
+    assert third.asked == []
+
+
+def test_a_table_of_another_teacher_or_filter_is_not_continued(recordings: Path, tmp_path: Path) -> None:
+    files, table = find_recordings([recordings]), tmp_path / "table.csv"
+    label_recordings(Fake(ANSWERS), files, table, progress=False)
+    with pytest.raises(HFSpeechError, match="begun with another min_confidence"):
+        label_recordings(Fake(ANSWERS), files, table, chosen=LabelFilter(0.3), progress=False)
+    with pytest.raises(HFSpeechError, match="begun with another teacher"):
+        label_recordings(Fake(ANSWERS, name="other"), files, table, progress=False)
+    (tmp_path / "own.csv").write_text("path,text\n")
+    with pytest.raises(HFSpeechError, match=r"own\.csv is there already"):
+        label_recordings(Fake(ANSWERS), files, tmp_path / "own.csv", progress=False)
+    with pytest.raises(ModelError, match="never agree"):
+        label_recordings(Fake(ANSWERS), files, tmp_path / "x.csv", second=Fake({}, "label"), progress=False)
+
+
+def test_unreadable_files_are_named_and_tried_again(
+    beeps_run: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], make_beeps: Any
+) -> None:
+    broken, table = tmp_path / "broken.wav", tmp_path / "table.csv"
+    broken.write_text("no sound")
+    words = ["label", str(beeps_run), str(recordings), str(broken), str(tmp_path / "none.wav"), "--output", str(table)]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.err.count("error: ") == 2
+    assert "broken.wav" in printed.err
+    assert "none.wav" in printed.err
+    assert "4 recordings" in printed.out
+    soundfile.write(broken, make_beeps("ab"), 8000)
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "5 recordings" in capsys.readouterr().out
+
+
+def tiny_ctc(folder: Path) -> None:
+    torch.manual_seed(0)
+    vocabulary = {"<pad>": 0, "|": 1, "<unk>": 2, "a": 3, "b": 4, "c": 5}
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(vocabulary), **TINY))
+    model.lm_head.weight.data *= 20
+    model.save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), bos_token=None, eos_token=None).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
+
+
+def tiny_classifier(folder: Path) -> None:
+    torch.manual_seed(0)
+    names = {0: "noise", 1: "speech", 2: "music"}
+    Wav2Vec2ForSequenceClassification(Wav2Vec2Config(id2label=names, num_labels=3, **TINY)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
+
+
+def tiny_seq2seq(folder: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    torch.manual_seed(1)
+    words = {"<unk>": 0, "<s>": 1, "</s>": 2, "one": 3, "two": 4, "three": 5, "four": 6, "five": 7}
+    config = MoonshineConfig(
+        **{"vocab_size": len(words), "hidden_size": 32, "intermediate_size": 16, "pad_token_id": 2},
+        **{"encoder_num_hidden_layers": 1, "decoder_num_hidden_layers": 1, "max_position_embeddings": 32},
+        **{"encoder_num_attention_heads": 2, "decoder_num_attention_heads": 2},
+    )
+    model = MoonshineForConditionalGeneration(config)
+    model.generation_config.max_length = 8
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    ).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "key"),
+    [
+        (tiny_ctc, "automatic-speech-recognition", "text"),
+        (tiny_seq2seq, "automatic-speech-recognition", "text"),
+        (tiny_classifier, "audio-classification", "label"),
+    ],
+)
+def test_models_of_transformers_teach_what_their_pipelines_say(
+    make: Any, task: str, key: str, recordings: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    make(tmp_path / "model")
+    files = find_recordings([recordings])
+    teacher = open_teacher(str(tmp_path / "model"))
+    assert isinstance(teacher, PipelineTeacher)
+    assert teacher.column == key
+    pipe = pipeline(task, model=str(tmp_path / "model"))
+    for file, label in zip(files, teacher.label(files), strict=True):
+        found = pipe({"raw": soundfile.read(file, dtype="float32")[0], "sampling_rate": 8000})
+        best = found[0] if isinstance(found, list) else found
+        assert label.answer == best[key].strip()
+        assert 0 <= label.confidence <= 1
+        if key == "label":
+            assert label.confidence == pytest.approx(best["score"])
+        assert label.duration == pytest.approx(soundfile.info(file).duration, abs=1e-3)
+
+
+def test_models_that_cannot_teach_are_refused(tmp_path: Path, beeps_run: Path) -> None:
+    assert isinstance(open_teacher(str(beeps_run)), OwnTeacher)
+    with pytest.raises(ModelError, match=r"cannot be loaded|gives neither"):
+        open_teacher(str(tmp_path / "nothing"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+    with pytest.raises(ModelError, match=r"BertModel\) gives neither text nor classes"):
+        open_teacher(str(tmp_path))
