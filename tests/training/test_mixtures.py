@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from datasets import Dataset
 from safetensors.torch import load_file
 from tests.training.launching import REPOSITORY, launch_two
 
-from hf_speech.errors import RecipeError
+from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.run_folder import check_same_recipe
 
@@ -133,3 +134,24 @@ def test_two_processes_train_on_a_mixture_as_one(mixed: dict[str, Any], words: l
         for run in (one, tmp_path / "two")
     ]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+
+
+@pytest.mark.usefixtures("impatient_streams")
+def test_a_stream_and_a_local_corpus_train_together(beeps_recipe: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(beeps_recipe.read_text(encoding="utf-8"))
+    rows = load_recipe(beeps_recipe).corpus.load()["train"].select(range(24))
+    content = [
+        {"audio": {"path": "x.wav", "bytes": Path(row["audio"]["path"]).read_bytes()}, "text": row["text"].upper()}
+        for row in rows
+    ]
+    (tmp_path / "repository").mkdir()
+    Dataset.from_list(content).to_parquet(str(tmp_path / "repository" / "train-00000-of-00001.parquet"))
+    streamed = {"name": "hub", "data_dir": str(tmp_path / "repository"), "text_column": "text", "streaming": True}
+    streamed |= {"stream_train": True, "max_rows": 12, "validation_fraction": 0, "test_fraction": 0, "weight": 1}
+    values["corpus"] = [streamed | {"text": {"normalizer": "lower"}}, values["corpus"]]
+    words = ["--training.max_steps", "4", "--training.load_best_model_at_end", "false"]
+    with pytest.raises(CorpusError, match="each corpus needs a weight: give one to csv"):
+        train(load_recipe(values, words), tmp_path / "run", splits=())
+    run = train(load_recipe(values, [*words, "--corpus.1.weight", "3"]), tmp_path / "run", splits=())
+    assert set(json.loads((run.run_dir / "vocab.json").read_text())) >= {"a", "b", "c"}
+    assert "A" not in json.loads((run.run_dir / "vocab.json").read_text())

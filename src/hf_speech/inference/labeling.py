@@ -15,9 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from hf_speech.common.files import file_error, write_json, write_text
+from hf_speech.common.progress import progress_bar
 from hf_speech.common.tables import format_csv
 from hf_speech.common.text import printable
 from hf_speech.data.audio import audio_info
@@ -138,7 +137,7 @@ def label_recordings(
         done |= dict.fromkeys(_take_up(path, heads[kept]), kept)
     errors: list[str] = []
     left = [file for file in files if _name(file, table) not in done]
-    bar = tqdm(total=len(left), desc="Labeling", unit="recording", disable=not progress, leave=False)
+    bar = progress_bar(total=len(left), desc="Labeling", unit="recording", disable=not progress, leave=False)
     for start in range(0, len(left), WINDOW):
         for file, label, disagreement, reason in _decide(teacher, second, left[start : start + WINDOW], chosen):
             bar.update()

@@ -64,8 +64,8 @@ class DataCollatorForSpeech:
     def _value(self, row: Mapping[str, Any], column: str) -> Any:
         if row.get(column) is None:
             raise CorpusError(
-                f"A row has no {column!r}: it has {', '.join(row)}; name the columns (audio_column, target_column), and "
-                "set remove_unused_columns=False."
+                f"A row has no {column!r}: it has {', '.join(row)}; name the columns (audio_column, target_column), "
+                "and set remove_unused_columns=False."
             )
         return row[column]
 

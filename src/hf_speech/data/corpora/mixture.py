@@ -59,6 +59,7 @@ class Member:
     def _adapted(self, rows: Dataset, column: str, feature: Any) -> Dataset:
         values = list(rows[column])
         if isinstance(feature, ClassLabel):
+            values = [None if value is None or value < 0 else value for value in values]  # -1 is "unknown".
             names = [self.labels.get(name, name) for name in feature.names]
             known = [name for name in dict.fromkeys(names) if name is not None]
             targets = [None if value is None else names[value] for value in values]
