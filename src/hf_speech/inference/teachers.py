@@ -151,7 +151,8 @@ class PipelineTeacher:
                 log_probs = log_softmax(pipe.model(**inputs).logits[0].float().cpu().numpy())
                 ids = log_probs.argmax(axis=-1)
                 return pipe.tokenizer.decode(ids).strip(), _path_confidence(log_probs, ids, pipe.tokenizer.pad_token_id)
-            found = pipe.model.generate(**inputs, return_dict_in_generate=True, output_scores=True, num_beams=1)
+            wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
+            found = pipe.model.generate(**inputs, generation_config=pipe.generation_config, **wanted)
             scores = pipe.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)[0]
         special = set(pipe.tokenizer.all_special_ids)
         ids = found.sequences[0][-len(scores) :].tolist()

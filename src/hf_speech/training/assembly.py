@@ -18,7 +18,6 @@ from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError
 from hf_speech.training.averaging import WeightAveraging
 from hf_speech.training.checkpoints import CheckpointDigests
-from hf_speech.training.distillation import make_distillation
 from hf_speech.training.freezing import Freezing
 from hf_speech.training.guard import NonFiniteGuard
 from hf_speech.training.monitoring import GradientHistograms
@@ -81,7 +80,7 @@ def make_trainer(
         freezing=Freezing(parts.model, options.freeze, options.unfreeze_every) if options.freeze else None,
         layerwise_decay=options.layerwise_learning_rate_decay,
         profile=Profile(options.dataloader_num_workers) if options.profile else None,
-        distillation=make_distillation(options, parts.model, parts.extractor, parts.tokenizer),
+        distillation=parts.distillation,
         data_collator=collator,
         train_dataset=parts.datasets["train"],
         eval_dataset=validation,

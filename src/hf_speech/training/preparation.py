@@ -19,6 +19,7 @@ from hf_speech.data.stream import SpeechStream
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.building import count_logit_frames, make_feature_extractor, make_model
 from hf_speech.training.datasets import make_datasets, make_stream, shares_of
+from hf_speech.training.distillation import Distillation, make_distillation
 from hf_speech.training.processes import check_same_corpus, process_state
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.warm_start import BaseModel
@@ -36,6 +37,7 @@ class Parts:
         model: The model, with fresh weights at first, or those of the model that the recipe starts from.
         datasets: The training split (augmented; maybe a stream) and, if there is one, the validation split (as it is).
         base: What the run folder records of that model, if any.
+        distillation: The loss of the recipe's teacher, if it has one.
     """
 
     corpus: DatasetDict
@@ -45,6 +47,7 @@ class Parts:
     model: PreTrainedModel
     datasets: dict[str, SpeechDataset | SpeechStream]
     base: dict[str, Any] | None = None
+    distillation: Distillation | None = None
 
 
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
@@ -88,6 +91,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
     )
     report.shares = shares_of(recipe.corpus, corpus["train"])
     first_pass.fit(corpus["train"]["audio"])
+    distillation = make_distillation(recipe.training, model, extractor, tokenizer)
     class_names = recipe.task.target_groups(corpus["train"])
     stream: SpeechStream | None = None
     if (source := recipe.corpus.train_stream(class_names)) is not None:
@@ -97,7 +101,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
             "are a sample."
         )
     datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream, first_pass)
-    return Parts(corpus, extractor, tokenizer, lexicon, model, datasets, record), report
+    return Parts(corpus, extractor, tokenizer, lexicon, model, datasets, record, distillation), report
 
 
 __all__ = ["Parts", "prepare", "process_state"]
