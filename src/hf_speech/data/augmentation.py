@@ -93,8 +93,8 @@ class Augmentation:
     @property
     def is_active(self) -> bool:
         """Whether any step can change a waveform."""
-        steps = (self.speed, self.pitch, self.tempo, self.silence, self.rooms, self.reverberation)
-        steps += (self.equalizer, self.noise_snr, self.gain, self.opus)
+        steps: list[object] = [self.speed, self.pitch, self.tempo, self.silence, self.rooms, self.reverberation]
+        steps += [self.equalizer, self.noise_snr, self.gain, self.opus]
         always = self.joining > 0 or self.telephone > 0
         return always or (self.probability > 0 and any(step is not None for step in steps))
 

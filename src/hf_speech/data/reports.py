@@ -111,7 +111,7 @@ class InspectionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data for JSON."""
-        content = {
+        content: dict[str, Any] = {
             "corpus": self.corpus,
             "splits": {name: report.to_dict() for name, report in self.splits.items()},
             "warnings": self.warnings,
