@@ -25,6 +25,9 @@ from hf_speech.inference.recognizer import log_softmax
 from hf_speech.inference.transcription import transcribe_files
 from hf_speech.tasks import TASKS
 
+MAX_NEW_TOKENS = 256
+"""Tokens of a transcript, by a model that does not say how many it writes at most."""
+
 
 @dataclass(frozen=True)
 class Label:
@@ -152,7 +155,10 @@ class PipelineTeacher:
                 ids = log_probs.argmax(axis=-1)
                 return pipe.tokenizer.decode(ids).strip(), _path_confidence(log_probs, ids, pipe.tokenizer.pad_token_id)
             wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
-            found = pipe.model.generate(**inputs, generation_config=pipe.generation_config, **wanted)
+            own = pipe.model.generation_config
+            if own.max_new_tokens is None and own.max_length in (None, 20):  # The library's default, of few words.
+                wanted["max_new_tokens"] = MAX_NEW_TOKENS
+            found = pipe.model.generate(**inputs, **wanted)
             scores = pipe.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)[0]
         special = set(pipe.tokenizer.all_special_ids)
         ids = found.sequences[0][-len(scores) :].tolist()
