@@ -204,7 +204,8 @@ def tiny_seq2seq(folder: Path) -> None:
         **{"encoder_num_attention_heads": 2, "decoder_num_attention_heads": 2},
     )
     model = MoonshineForConditionalGeneration(config)
-    model.generation_config.max_new_tokens = model.generation_config.min_new_tokens = 6
+    model.generation_config.max_new_tokens = 6
+    model.generation_config.suppress_tokens = [0, 1, 2]  # A random model would write nothing else.
     model.save_pretrained(folder)
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
