@@ -40,7 +40,7 @@ WARM_UP = 20
 KINDS = {
     "audio": ("fuzz.audio:Audio", 10_000),
     "folders": ("fuzz.folders:Folders", 10_000),
-    "names": ("fuzz.names:Names", 2000),
+    "names": ("fuzz.names:Names", 1000),
     "options": ("fuzz.options:Options", 1000),
     "requests": ("fuzz.requests:Requests", 2000),
     "tables": ("fuzz.tables:Tables", 5000),
