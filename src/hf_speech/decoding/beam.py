@@ -22,7 +22,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -40,6 +40,7 @@ from hf_speech.decoding.hypothesis import (
     make_hypothesis,
 )
 from hf_speech.decoding.ngram import END, NgramModel
+from hf_speech.decoding.prefixes import Beam, History
 from hf_speech.decoding.trie import Trie
 from hf_speech.decoding.words import PathLike, choose_words, spell_hot_words, spell_lexicon
 from hf_speech.errors import HFSpeechError
@@ -67,73 +68,6 @@ def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: fl
         raise HFSpeechError(f"beam_threshold is {beam_threshold!r}: give a number above 0.")
     if lm_weight < 0:
         raise HFSpeechError(f"lm_weight is {lm_weight!r}: give a number that is not negative.")
-
-
-@dataclass
-class _Beam:
-    """Hypotheses, as arrays `(hypotheses,)`.
-
-    Attributes:
-        blank: Log-probability of the alignments that end in a blank.
-        token: Log-probability of those that end in the last token.
-        score: What the language model, the words and the hot words add.
-        last: The last token; the delimiter at the beginning.
-        node: The node of the begun word in the trie of words; 0 between words, -1 outside the trie.
-        context: The history of the language model.
-        hash: A hash of the text.
-        entry: The place of the last token in the history.
-    """
-
-    blank: np.ndarray
-    token: np.ndarray
-    score: np.ndarray
-    last: np.ndarray
-    node: np.ndarray
-    context: np.ndarray
-    hash: np.ndarray
-    entry: np.ndarray
-
-    @classmethod
-    def start(cls, context: int, delimiter: int) -> _Beam:
-        """The empty text alone."""
-        blank, token, score = np.array([[0.0], [-np.inf], [0.0]])
-        last, node, history, entry = np.array([[delimiter], [0], [context], [-1]])
-        return cls(blank, token, score, last, node, history, np.ones(1, dtype=np.uint64), entry)
-
-    def take(self, rows: np.ndarray) -> _Beam:
-        """Some of the hypotheses."""
-        return _Beam(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def join(self, other: _Beam) -> _Beam:
-        """These hypotheses and others behind them."""
-        names = (field.name for field in fields(self))
-        return _Beam(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
-
-
-class _History:
-    """The tokens of all hypotheses that were ever in the beam, each with the place of the one before it."""
-
-    def __init__(self) -> None:
-        self._entries: list[np.ndarray] = []
-        self._count = 0
-
-    def add(self, before: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Add tokens; returns their places."""
-        self._entries.append(np.stack([before, tokens]))
-        self._count += len(tokens)
-        return np.arange(self._count - len(tokens), self._count)
-
-    def all_tokens(self, places: np.ndarray) -> list[tuple[int, ...]]:
-        """The tokens of the texts that end at some places; -1 is the empty text."""
-        before, tokens = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self._entries], axis=1).tolist()
-        texts = []
-        for place in places.tolist():
-            text = []
-            while place >= 0:
-                text.append(tokens[place])
-                place = before[place]
-            texts.append(tuple(reversed(text)))
-        return texts
 
 
 class BeamSearchDecoder:
@@ -308,13 +242,13 @@ class BeamSearchDecoder:
         columns = np.full((len(log_probs), len(self._tokens)), -np.inf)
         columns[:, : self._num_tokens] = log_probs
         start = 0 if self._model is None else self._model.start()
-        beam = _Beam.start(start, self._delimiter)
-        history = _History()
+        beam = Beam.start(start, self._delimiter)
+        history = History()
         for frame in columns:
             beam = self._step(beam, frame, history)
         return self._finish(beam, history)
 
-    def _step(self, beam: _Beam, frame: np.ndarray, history: _History) -> _Beam:
+    def _step(self, beam: Beam, frame: np.ndarray, history: History) -> Beam:
         """The beam after one more frame."""
         total = np.logaddexp(beam.blank, beam.token)
         # A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
@@ -355,7 +289,7 @@ class BeamSearchDecoder:
         beam.entry[new] = history.add(beam.entry[new], beam.last[new])
         return beam
 
-    def _extend(self, beam: _Beam, parents: np.ndarray, tokens: np.ndarray, sound: np.ndarray) -> _Beam:
+    def _extend(self, beam: Beam, parents: np.ndarray, tokens: np.ndarray, sound: np.ndarray) -> Beam:
         """Hypotheses with one more token, as far as the lexicon has them; their `entry` is that of the parent."""
         longer = replace(beam.take(parents), blank=np.full(len(parents), -np.inf), token=sound, last=tokens)
         longer.hash = (longer.hash + tokens.astype(np.uint64) + np.uint64(1)) * _HASH
@@ -378,7 +312,7 @@ class BeamSearchDecoder:
         longer.node = np.where(ends, 0, nodes)
         return longer
 
-    def _complete(self, beam: _Beam, rows: np.ndarray) -> None:
+    def _complete(self, beam: Beam, rows: np.ndarray) -> None:
         """Add the scores of the words that end here to some hypotheses."""
         nodes = beam.node[rows]
         known = nodes >= 0
@@ -386,13 +320,13 @@ class BeamSearchDecoder:
         if self._model is not None and self.lexicon is not None:
             self._advance(beam, rows, self._word_ids[nodes])
 
-    def _advance(self, beam: _Beam, rows: np.ndarray, words: np.ndarray) -> None:
+    def _advance(self, beam: Beam, rows: np.ndarray, words: np.ndarray) -> None:
         """Let the language model read a word in some hypotheses."""
         assert self._model is not None
         beam.context[rows], log_probs = self._model.advance(beam.context[rows], words)
         beam.score[rows] += self._lm_weight * log_probs
 
-    def _finish(self, beam: _Beam, history: _History) -> dict[tuple[int, ...], float]:
+    def _finish(self, beam: Beam, history: History) -> dict[tuple[int, ...], float]:
         """The texts of the last beam: whole words only, if there are any."""
         unfinished = beam.last != self._delimiter
         if self.lexicon is not None:
