@@ -9,6 +9,8 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from hf_speech.demo import running_space
+from hf_speech.inference import load_model
+from hf_speech.publishing.web_page import build_page, served
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
@@ -50,6 +52,29 @@ def photograph(space: str, model: str, act: Any, scheme: str) -> None:
         browser.close()
 
 
+def photograph_static() -> None:
+    """Take the picture of the page that runs a model in the browser."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        served(
+            build_page(load_model(REPOSITORY / "pretrained" / "an4-streaming", "cpu"), Path(scratch) / "page")
+        ) as url,
+        sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--mute-audio"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        page.goto(url)
+        page.locator("body[data-state=ready]").wait_for()
+        page.get_by_role("button", name="five one two eight six three").click()
+        page.locator("#words button").nth(2).click()
+        page.locator("#words button.now").wait_for()
+        page.evaluate("document.querySelector('audio').pause()")
+        page.screenshot(path=HERE / "static.png", animations="disabled")
+        browser.close()
+
+
 if __name__ == "__main__":
+    photograph_static()
     photograph("transcribe", "an4", transcribe, "dark")
     photograph("classify", "fsdd-digits", classify, "light")

@@ -13,27 +13,23 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.request
+import webbrowser
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import yaml
-
-from hf_speech.data.corpora import CORPORA, ListedCorpus
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference import load_model
+from hf_speech.publishing.assembly import spaces_dir
+from hf_speech.publishing.web_page import build_page, corpus_title, served
 
 # Opened without a proxy, as the Spaces open themselves.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-
-
-def spaces_dir() -> Path:
-    """The folder of the Spaces that come with the package: in a checkout, or inside the installed package."""
-    installed = Path(__file__).resolve().parent / "spaces"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "spaces"
 
 
 def prepare_demo(
@@ -63,15 +59,6 @@ def prepare_demo(
     return spaces_dir() / loaded.task.space / "app.py", variables
 
 
-def _corpus_title(recipe: Path) -> str | None:
-    """The full name of the corpus in a recipe, if this package knows it; a corpus of one's own has it in the recipe."""
-    try:
-        corpus = CORPORA[yaml.safe_load(recipe.read_text(encoding="utf-8"))["corpus"]["name"]]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
-        return None
-    return None if issubclass(corpus, ListedCorpus) else corpus.title
-
-
 def run_demo(
     model: str, *, revision: str | None = None, port: int | None = None, browser: bool = True, mcp: bool = False
 ) -> NoReturn:
@@ -85,7 +72,7 @@ def run_demo(
         mcp: Whether to serve the end points as tools of an MCP server as well.
     """
     program, variables = prepare_demo(model, revision=revision)
-    corpus = _corpus_title(Path(variables["MODEL_ID"]) / "recipe.yaml")
+    corpus = corpus_title(Path(variables["MODEL_ID"]) / "recipe.yaml")
     if corpus is not None:
         variables.setdefault("CORPUS", corpus)
     command = [sys.executable, "-u", str(program)]  # The address must not wait in a buffer.
@@ -94,6 +81,43 @@ def run_demo(
     command += ["--port", str(port)] if port is not None else []
     sys.stdout.flush()
     os.execve(sys.executable, command, variables)
+
+
+def run_static_demo(
+    model: str,
+    *,
+    revision: str | None = None,
+    port: int | None = None,
+    browser: bool = True,
+    output: Path | None = None,
+) -> None:
+    """Show a model in a page that runs it in the browser, as a static Space does, until it is stopped.
+
+    Args:
+        model: A model folder or a Hub id.
+        revision: Branch, tag or commit of a Hub model.
+        port: Where to serve; a free port if not given.
+        browser: Whether to open the browser.
+        output: A new folder in which to keep the files of the page.
+
+    Raises:
+        HFSpeechError: If there is no such model, it cannot be exported, the folder exists, or the port is taken.
+    """
+    if output is not None and output.exists():
+        raise HFSpeechError(f"{output} exists: give a new folder.")
+    loaded = load_model(model, device="cpu", revision=revision)
+    with tempfile.TemporaryDirectory(prefix="hf-speech-demo-") as temporary:
+        folder = build_page(loaded, output or Path(temporary) / "page")
+        try:
+            with served(folder, port or 0) as address:
+                print(f"Serving {address} (Ctrl+C stops it)", flush=True)
+                if browser:
+                    webbrowser.open(address)
+                threading.Event().wait()
+        except OSError as error:
+            raise HFSpeechError(f"Port {port} cannot be used ({error.strerror}): take another one.") from error
+        except KeyboardInterrupt:
+            pass
 
 
 @dataclass

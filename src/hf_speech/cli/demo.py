@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,14 +19,25 @@ def demo(
         int | None, typer.Option("--port", help="Port.", show_default="the first free one from 7860")
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no_browser", help="Open the browser.")] = True,
+    static: Annotated[
+        bool, typer.Option("--static", help="Run the model in the browser itself, as a static Space does.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="New folder in which to keep the files of the static page.")
+    ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Also serve the model to agents as an MCP server.")] = False,
 ) -> None:
     """Try a model in the browser: upload, record, or speak live.
 
     This runs the code that comes with the model.
     """
-    from hf_speech.demo import run_demo
+    from hf_speech.demo import run_demo, run_static_demo
 
     prepare_inference()
     echo(f"Loading {model}")
-    run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)
+    if output is not None and not static:
+        raise typer.BadParameter("--output is for --static.")
+    if static:
+        run_static_demo(model, revision=revision, port=port, browser=browser, output=output)
+    else:
+        run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)

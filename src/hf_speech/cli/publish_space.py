@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,19 @@ from hf_speech.cli.options import (
 from hf_speech.cli.publish import report_published
 from hf_speech.common.console import echo
 
+if TYPE_CHECKING:
+    from hf_speech.publishing.delivery import PublishOptions
+
 
 def publish_space(
-    folder: Annotated[Path, typer.Argument(help="A Space, such as spaces/transcribe.", show_default=False)],
     repo_id: RepoIdOption,
     model: Annotated[str, typer.Option("--model", help="OWNER/MODEL, or OWNER/MODEL@REVISION.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="A Space, such as spaces/transcribe; none with --static.", show_default=False)
+    ] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Publish a page that runs the model in the browser; free on the Hub.")
+    ] = False,
     title: Annotated[
         str | None, typer.Option("--title", help="Title of the Space; by default the model's name.")
     ] = None,
@@ -43,13 +51,30 @@ def publish_space(
     verify: VerifyOption = True,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until the Hub has built the Space.")] = 0,
 ) -> None:
-    """Publish a folder as a Space that shows a model.
+    """Publish a folder as a Space that shows a model, or with --static a page that runs the model in the browser.
 
     The Space is pinned to the current commit of the model. A secret takes its value from the environment variable NAME
     or VARIABLE on this machine: --secret HF_TOKEN=READ_TOKEN lets the Space load a private model."""
     from hf_speech.publishing.space import parse_variables
     from hf_speech.publishing.space import publish_space as publish_folder
+    from hf_speech.publishing.static_space import publish_static_space
 
+    options: PublishOptions = {
+        "public": public,
+        "tag": tag,
+        "create_pr": create_pr,
+        "message": message,
+        "dry_run": dry_run,
+        "verify": verify,
+        "tell": echo,
+    }
+    if static:
+        if folder or variable or secret or hardware:
+            raise typer.BadParameter("A static Space has no folder, variables, secrets or hardware: leave them out.")
+        report_published(publish_static_space(repo_id, model=model, title=title, examples=examples, **options))
+        return
+    if folder is None:
+        raise typer.BadParameter("Give a folder such as spaces/transcribe, or --static.")
     done = publish_folder(
         folder,
         repo_id,
@@ -59,13 +84,7 @@ def publish_space(
         variables=parse_variables(variable or []),
         secrets=secret or [],
         hardware=hardware,
-        public=public,
-        tag=tag,
-        create_pr=create_pr,
-        message=message,
-        dry_run=dry_run,
-        verify=verify,
         wait=wait,
-        tell=echo,
+        **options,
     )
     report_published(done)

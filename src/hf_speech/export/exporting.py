@@ -30,9 +30,10 @@ from hf_speech.common.digests import digest_file
 from hf_speech.errors import ModelError
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.layers import GraphOf, Maker
+from hf_speech.export.packing import pack_weights
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
-from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, STREAM, WHOLE, Description, seal
+from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, PACKED, STREAM, WHOLE, Description, seal
 from hf_speech.inference.onnx_stream import ExportedStream
 
 # The largest difference accepted, as a share of the largest logit. Rounding makes a thousandth of it.
@@ -51,7 +52,7 @@ class ExportedFile:
 
     Attributes:
         path: Its path.
-        precision: "float32" or "int8".
+        precision: "float32", "int8" or "packed".
         size: Its size in bytes.
         max_difference: The largest difference of its logits from PyTorch's, over a few artificial sounds.
         largest_logit: The largest of those logits, to compare with.
@@ -64,13 +65,16 @@ class ExportedFile:
     largest_logit: float
 
 
-def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> list[ExportedFile]:
+def export_model(
+    loaded: LoadedModel, output: str | Path, int8: bool = True, packed: bool = False
+) -> list[ExportedFile]:
     """Writes a model as ONNX files.
 
     Args:
         loaded: A model on the CPU.
         output: The folder; created if missing. Files of an earlier export are replaced.
         int8: Whether to write int8 files as well.
+        packed: Whether to write files for browsers as well; see `packing`.
 
     Returns:
         The ONNX files, the float32 one first.
@@ -87,13 +91,14 @@ def export_model(loaded: LoadedModel, output: str | Path, int8: bool = True) -> 
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".export-") as staging:
         files = []
+        suffixes = {"float32": ""} | ({"int8": INT8} if int8 else {}) | ({"packed": PACKED} if packed else {})
         for kind, (make, description) in graphs.items():
-            for precision in ("float32", "int8") if int8 else ("float32",):
-                path = Path(staging) / f"{kind}{INT8 if precision == 'int8' else ''}.onnx"
+            for precision, suffix in suffixes.items():
+                path = Path(staging) / f"{kind}{suffix}.onnx"
                 _write(make, dataclasses.replace(description, precision=precision), path)
                 files.append(_compare(loaded, path, precision))
         _write_description(Path(staging) / FILE, graphs[WHOLE][1], graphs.get(STREAM), files)
-        for stale in (f"{kind}{suffix}.onnx" for kind in (WHOLE, STREAM) for suffix in ("", INT8)):
+        for stale in (f"{kind}{suffix}.onnx" for kind in (WHOLE, STREAM) for suffix in ("", INT8, PACKED)):
             (output / stale).unlink(missing_ok=True)
         for path in sorted(Path(staging).iterdir(), key=lambda path: path.name == FILE):
             os.replace(path, output / path.name)
@@ -132,8 +137,11 @@ def _write(make: Maker, description: Description, path: Path) -> None:
     import onnx
 
     metadata = {KEY: dataclasses.replace(description, digest=NO_DIGEST).to_json()}
-    if description.precision == "float32":
-        onnx.save(make(False).model(**metadata), path)
+    if description.precision != "int8":
+        floats = make(False).model(**metadata)
+        if description.precision == "packed":
+            pack_weights(floats)
+        onnx.save(floats, path)
         seal(path)
         return
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -22,7 +22,7 @@ FORMAT = 1
 KEY = "hf_speech"
 FILE = "export.json"
 WHOLE, STREAM = "model", "stream"
-INT8 = "_int8"
+INT8, PACKED = "_int8", "_packed"
 
 # In the place of a file's digest while it is computed.
 NO_DIGEST = "0" * 64
@@ -48,7 +48,7 @@ class Description:
         unknown: The token for characters outside of the vocabulary, for recognizers.
         states: Of a stream: the inputs that are fed back, with their shapes at the beginning, when they are zeros.
         latency: Of a stream: seconds from the beginning of a logit frame until it is known.
-        precision: "float32" or "int8".
+        precision: "float32", "int8", or "packed": weights with 8 bits, computed with in float32.
         digest: SHA-256 of the file, with zeros in its own place; empty in files of version 0.1.
     """
 

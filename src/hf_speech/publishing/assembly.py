@@ -41,6 +41,12 @@ def assemble_space(folder: Path, target: Path) -> Path:
     return target
 
 
+def spaces_dir() -> Path:
+    """The folder of the Spaces that come with the package: in a checkout, or inside the installed package."""
+    installed = PACKAGE / "spaces"
+    return installed if installed.is_dir() else PACKAGE.parents[1] / "spaces"
+
+
 def shares_common_files(folder: Path) -> bool:
     """Whether a Space is one of this project, which need the files in `spaces/common`."""
     return (folder.resolve().parent / COMMON / "serving.py").is_file()

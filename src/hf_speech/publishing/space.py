@@ -154,6 +154,19 @@ def add_examples(folder: Path, examples: Path) -> None:
     """Put sounds into a Space that it shows in place of its own examples.
 
     Raises:
+        PublishError: As of `find_examples`.
+    """
+    sounds = find_examples(examples)
+    shutil.rmtree(folder / "examples", ignore_errors=True)
+    (folder / "model_examples").mkdir(exist_ok=True)
+    for sound in sounds:
+        shutil.copyfile(sound, folder / "model_examples" / sound.name)
+
+
+def find_examples(examples: Path) -> list[Path]:
+    """The sounds of a folder.
+
+    Raises:
         PublishError: If there are no sounds, or too many or too large ones.
     """
     sounds = sorted(path for path in examples.glob("*") if path.suffix.lower() in EXAMPLE_SUFFIXES and path.is_file())
@@ -165,10 +178,7 @@ def add_examples(folder: Path, examples: Path) -> None:
     for sound in sounds:
         if sound.stat().st_size > MAX_EXAMPLE_BYTES:
             raise PublishError(f"{sound} is larger than {MAX_EXAMPLE_BYTES // 2**20} MB: take a shorter example.")
-    shutil.rmtree(folder / "examples", ignore_errors=True)
-    (folder / "model_examples").mkdir(exist_ok=True)
-    for sound in sounds:
-        shutil.copyfile(sound, folder / "model_examples" / sound.name)
+    return sounds
 
 
 def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> list[str]:

@@ -42,6 +42,7 @@ ALLOWED: dict[Kind, tuple[str, ...]] = {
     "space": (
         *("*.py", "*.md", "*.txt", "*.css", "*.js", "*.html", "*.json", "*.yaml", "*.csv", "NOTICE"),
         *("*.png", "*.jpg", "*.gif", "*.svg", *_AUDIO),
+        *("*.mjs", "*.webmanifest", "*.onnx", "*.wasm.gz"),  # of static Spaces
     ),
     "dataset": (
         *("*.parquet", "*.md", "*.txt", "*.csv", "*.json", "*.yaml", "*.png", "*.jpg", "*.svg", *_AUDIO, "NOTICE"),

@@ -8,8 +8,10 @@ kind is published under a harmless name.
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +19,16 @@ import soundfile
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from hf_speech.errors import PublishError
+from hf_speech.errors import ModelError, PublishError
+from hf_speech.inference.onnx import open_file
 from hf_speech.publishing.checks.structure import check_regular
 from hf_speech.publishing.checks.upload import Upload
 
 TEXT_SUFFIXES = frozenset(
-    {".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".js", ".html", ".svg"}
+    {
+        *(".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".js", ".mjs", ".html", ".svg"),
+        ".webmanifest",
+    }
 )
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
 # Files without a suffix that are text.
@@ -149,6 +155,22 @@ def _audio(path: Path) -> None:
         raise ValueError("it is not a sound file") from error
 
 
+def _onnx(path: Path) -> None:
+    try:
+        open_file(path, "")
+    except ModelError as error:
+        raise ValueError("it is not an exported model") from error
+
+
+def _gzip(path: Path) -> None:
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError("it is not a gzip file") from error
+
+
 def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
     """A check of a format by the bytes with which its files begin and end."""
 
@@ -163,10 +185,19 @@ def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
     return check
 
 
-_TEXTS: dict[str, Callable[[str], None]] = {".json": _json, ".yaml": _yaml, ".yml": _yaml, ".py": _python, ".svg": _svg}
+_TEXTS: dict[str, Callable[[str], None]] = {
+    ".json": _json,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".py": _python,
+    ".svg": _svg,
+    ".webmanifest": _json,
+}
 _BINARIES: dict[str, Callable[[Path], None]] = {
     ".safetensors": _safetensors,
     ".ngram": _safetensors,
+    ".onnx": _onnx,
+    ".gz": _gzip,
     ".png": _framed("a PNG picture", b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
     ".jpg": _framed("a JPEG picture", b"\xff\xd8\xff", b"\xff\xd9"),
     ".gif": _framed("a GIF picture", b"GIF8", b";"),

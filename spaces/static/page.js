@@ -1,0 +1,253 @@
+// The page: microphone, files and examples go to the worker, and what it computes is shown.
+
+import { Drawing } from "./drawing.js";
+import { Microphone, wavFile } from "./recording.js";
+import { Words } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const task = document.body.dataset.task;
+const isClassifier = task === "audio-classification";
+const player = $("player");
+const words = new Words($("words"), player);
+const drawing = new Drawing($("picture"), player);
+const inputs = [$("speak"), $("file"), ...document.querySelectorAll(".example")];
+
+let model; // { rate, streams } when it is loaded.
+let microphone; // While somebody speaks.
+let name = "recording"; // Of the sound that is shown.
+let number = 0;
+
+// The worker: `ask(call, arguments)` is a promise of its result.
+let worker;
+const waiting = new Map();
+function ask(call, options = {}) {
+  return new Promise((resolve, reject) => {
+    const id = ++number;
+    waiting.set(id, { resolve, reject });
+    worker.postMessage({ id, call, ...options });
+  });
+}
+
+function receive({ data }) {
+  if (data.event === "download") {
+    say(`Loading the model: ${megabytes(data.loaded)} of ${megabytes(data.total)} MB`);
+    $("progress").value = data.loaded / data.total;
+  } else if (data.event === "progress") {
+    show(data);
+    if (!microphone && data.duration) {
+      say(`Listening: ${clock(data.seconds)} of ${clock(data.duration)}`);
+      $("progress").value = Math.min(1, data.seconds / data.duration);
+    }
+  } else {
+    const { resolve, reject } = waiting.get(data.id);
+    waiting.delete(data.id);
+    if (data.error) reject(Object.assign(new Error(data.error), { aborted: data.aborted }));
+    else resolve(data.result);
+  }
+}
+
+async function load() {
+  enable(false);
+  $("progress").hidden = false;
+  worker?.terminate();
+  worker = new Worker("worker.js", { type: "module" });
+  worker.onmessage = receive;
+  worker.onerror = () => fail("This browser is too old for this page: it needs module workers and WebAssembly.");
+  const precision = $("precision").value;
+  try {
+    model = await ask("load", { task, precision });
+    examples ??= await Promise.all(Array.from(document.querySelectorAll(".example"), fetchExample));
+  } catch (error) {
+    fail(error.message);
+    return;
+  }
+  enable(true);
+  ready(model.streams ? "Ready: speak, and the text appears." : "Ready: speak, then press Stop.");
+  document.body.dataset.state = "ready";
+}
+
+// Examples are loaded with the page: later, nothing is.
+let examples;
+async function fetchExample(button) {
+  const response = await fetch(button.dataset.file);
+  const file = new File([await response.blob()], button.dataset.file);
+  button.addEventListener("click", () => open(file, button.textContent));
+}
+
+function enable(on) {
+  for (const input of inputs) input.disabled = !on;
+}
+
+function say(sentence) {
+  $("status").textContent = sentence;
+}
+
+function ready(sentence) {
+  $("progress").hidden = true;
+  say(sentence);
+}
+
+function fail(sentence) {
+  if (sentence) ready("");
+  $("error").textContent = sentence;
+  $("error").hidden = !sentence;
+}
+
+/** Empties the answer, before another sound. */
+function clear(newName) {
+  fail("");
+  name = newName;
+  player.pause();
+  if (player.src) URL.revokeObjectURL(player.src);
+  player.removeAttribute("src");
+  words.clear();
+  drawing.clear();
+  $("answer").hidden = false;
+  $("words").hidden = isClassifier;
+  for (const part of [player, $("bars"), $("files"), drawing.figure]) part.hidden = true;
+}
+
+/** Shows what has become known of a sound. */
+function show({ from, words: news, picture, classes, duration }) {
+  if (news && !isClassifier) words.update(from, news);
+  if (picture?.peaks.length) drawing.show(picture, duration);
+  if (classes) showClasses(classes);
+}
+
+/** Shows the end of a sound, and its player. */
+function finish(answer, file) {
+  show(answer);
+  player.src = URL.createObjectURL(file);
+  player.hidden = false;
+  words.finish();
+  $("files").hidden = !words.list.length;
+  const nothing = !answer.classes && !words.list.length;
+  ready(nothing ? "No words were recognized." : `Done: ${clock(answer.duration)} of sound.`);
+}
+
+async function open(file, label = file.name) {
+  clear(label);
+  $("progress").hidden = false;
+  $("progress").value = 0;
+  say("Reading the file");
+  try {
+    finish(await ask("file", { file }), file);
+  } catch (error) {
+    if (error.aborted) return;
+    $("answer").hidden = true;
+    fail(error.message);
+  }
+}
+
+async function startSpeaking() {
+  clear("recording");
+  $("clock").textContent = "0.0 s";
+  const now = new Microphone(model.rate);
+  microphone = now;
+  try {
+    await now.open((samples) => {
+      ask("accept", { samples }).catch((error) => error.aborted || fail(error.message));
+      $("clock").textContent = `${now.seconds.toFixed(1)} s`;
+      document.querySelector(".meter span").style.transform = `scaleX(${now.level})`;
+    }, () => ask("begin"));
+  } catch (error) {
+    microphone = undefined;
+    $("answer").hidden = true;
+    fail(error.message);
+    return;
+  }
+  speaking(true);
+  say("Listening");
+}
+
+async function stopSpeaking() {
+  const now = microphone;
+  speaking(false);
+  enable(false);
+  say("Finishing");
+  await now.close();
+  microphone = undefined;
+  try {
+    finish(await ask("finish"), wavFile(now.pieces, model.rate));
+  } catch (error) {
+    fail(error.message);
+  }
+  enable(true);
+  $("speak").focus();
+}
+
+function speaking(on) {
+  const button = $("speak");
+  button.setAttribute("aria-pressed", on);
+  button.querySelector(".text").textContent = on ? "Stop" : "Speak";
+  for (const input of inputs) input.disabled = on && input !== button;
+  document.querySelector(".meter span").style.transform = "";
+}
+
+function showClasses(classes) {
+  const items = classes.map(({ label, probability }) => {
+    const share = `${(100 * probability).toFixed(1)}%`;
+    const meter = Object.assign(document.createElement("meter"), { value: probability, textContent: share });
+    meter.setAttribute("aria-label", label);
+    return row("li", [text("span", label), meter, Object.assign(text("span", share), { className: "share" })]);
+  });
+  $("bars").replaceChildren(...items);
+  $("bars").hidden = false;
+  const { label, probability } = classes[0];
+  const cells = [name, label, `${(100 * probability).toFixed(1)}%`].map((content) => text("td", content));
+  $("history").querySelector("tbody").prepend(row("tr", cells));
+  $("history").hidden = false;
+}
+
+function text(tag, content) {
+  return Object.assign(document.createElement(tag), { textContent: content });
+}
+
+function row(tag, children) {
+  const element = document.createElement(tag);
+  element.append(...children);
+  return element;
+}
+
+function megabytes(bytes) {
+  return (bytes / 1e6).toFixed(1);
+}
+
+function clock(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  return `${Math.floor(seconds / 60)}:${`${Math.floor(seconds % 60)}`.padStart(2, "0")} min`;
+}
+
+$("speak").addEventListener("click", () => (microphone ? stopSpeaking() : startSpeaking()));
+$("file").addEventListener("change", () => {
+  const [file] = $("file").files;
+  if (file) open(file);
+  $("file").value = "";
+});
+$("precision").addEventListener("change", load);
+$("files").addEventListener("click", ({ target }) => {
+  if (target.dataset.format) words.save(target, name);
+});
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const [file] = event.dataTransfer.files;
+  if (file && model && !microphone) open(file);
+});
+
+/** Lets the service worker keep what is loaded from now on, so that the page opens without a connection. */
+async function keepOffline() {
+  const workers = navigator.serviceWorker;
+  if (!workers || workers.controller) return;
+  const controlled = new Promise((resolve) => workers.addEventListener("controllerchange", resolve, { once: true }));
+  const patience = new Promise((resolve) => setTimeout(resolve, 1500));
+  await workers.register("service-worker.js").then(() => Promise.race([controlled, patience]), () => {});
+}
+
+await keepOffline();
+await load();

@@ -1,0 +1,16 @@
+// onnxruntime-web, from the files beside this page: nothing is loaded from elsewhere. The WebAssembly file is compressed,
+// for servers send such files as they are.
+
+import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
+import { download } from "./download.js";
+
+export { ort };
+
+export async function prepareRuntime(onProgress) {
+  const url = new URL("../vendor/ort-wasm-simd-threaded.wasm.gz", import.meta.url);
+  const content = await download(url, 3_700_000, onProgress);
+  const isCompressed = content[0] === 0x1f && content[1] === 0x8b; // Some servers let the browser decompress it.
+  const stream = new Blob([content]).stream();
+  const plain = isCompressed ? stream.pipeThrough(new DecompressionStream("gzip")) : stream;
+  ort.env.wasm.wasmBinary = await new Response(plain).arrayBuffer();
+}

@@ -1,0 +1,2 @@
+self.VERSION = {{ version | tojson }};
+self.SHELL = {{ shell | sort | tojson }};

@@ -1,0 +1,152 @@
+// Computes in the background, so that the page never waits. The page sends `{ id, call, ...arguments }` and gets
+// `{ id, result }` or `{ id, error }`; while a call runs, `{ event, ... }`.
+
+import { Classifier, Recognizer } from "./hf-speech/index.js";
+import { openFile } from "./hf-speech/files.js";
+import { concatenate, Resampler } from "./hf-speech/resample.js";
+import { Picture } from "./picture.js";
+
+const MAX_CLIP_SECONDS = 60; // Of a clip that is classified: it is computed at once.
+const PAUSE = 150; // Milliseconds between two reports,
+const PICTURE_PAUSE = 600; // and between two pictures.
+
+let model;
+let newest = 0; // The last recording: an older one is given up.
+let live;
+
+const calls = {
+  async load({ task, precision }) {
+    const Kind = task === "audio-classification" ? Classifier : Recognizer;
+    const onProgress = (loaded, total) => postMessage({ event: "download", loaded, total });
+    model = await Kind.load(new URL("model/", import.meta.url), { precision, onProgress });
+    const silence = new Float32Array(model.rate); // The first run is slow: better now than when somebody speaks.
+    await (model instanceof Classifier ? model.classify(silence, model.rate) : model.transcribe(silence, model.rate));
+    return { rate: model.rate, streams: Boolean(model.streams), latency: model.model.description.latency };
+  },
+
+  async file({ file }) {
+    const reporter = new Reporter();
+    const { rate, seconds, sound } = await openFile(file);
+    reporter.duration = seconds;
+    async function* pieces() {
+      const resampler = new Resampler(rate, model.rate);
+      for await (const piece of sound()) yield resampler.accept(piece);
+      yield resampler.finish();
+    }
+    if (model instanceof Classifier) return classify(pieces, reporter);
+    let drawn = 0; // A model that needs whole recordings may read the file several times.
+    async function* seen() {
+      let at = 0;
+      for await (const piece of pieces()) {
+        reporter.check();
+        if (at >= drawn) reporter.picture.accept(piece);
+        at += piece.length;
+        drawn = Math.max(drawn, at);
+        yield piece;
+      }
+    }
+    const { words } = await model.transcribe(seen, model.rate, (now, words) => reporter.report(now, words));
+    return reporter.finish(words);
+  },
+
+  begin() {
+    live = { reporter: new Reporter(), stream: model.streams ? model.stream() : null, samples: 0, pieces: [] };
+  },
+
+  // Pieces that arrive while the model computes are taken together, so that a slow machine catches up.
+  async accept({ samples }) {
+    const now = live;
+    now.pieces.push(samples);
+    if (!now.stream || now.busy) return;
+    now.busy = true;
+    await compute(now);
+    now.busy = false;
+  },
+
+  async finish() {
+    const { reporter, stream, pieces } = live;
+    if (stream) {
+      while (live.busy) await new Promise((resolve) => setTimeout(resolve, 10));
+      await compute(live);
+      await stream.finish();
+      reporter.duration = live.samples / model.rate;
+      return reporter.finish(stream.words);
+    }
+    const whole = concatenate(pieces);
+    reporter.duration = whole.length / model.rate;
+    async function* sound() {
+      yield whole;
+    }
+    if (model instanceof Classifier) return classify(sound, reporter);
+    reporter.picture.accept(whole);
+    return reporter.finish((await model.transcribe(whole, model.rate)).words);
+  },
+};
+
+async function compute(now) {
+  while (now.pieces.length) {
+    const samples = concatenate(now.pieces.splice(0));
+    now.samples += samples.length;
+    now.reporter.picture.accept(samples);
+    await now.stream.accept(samples);
+    now.reporter.report(now.samples / model.rate, now.stream.words);
+  }
+}
+
+async function classify(pieces, reporter) {
+  if (reporter.duration > MAX_CLIP_SECONDS) {
+    throw new RangeError(`The sound lasts more than ${MAX_CLIP_SECONDS} seconds: choose a shorter one.`);
+  }
+  const clip = [];
+  for await (const piece of pieces()) {
+    reporter.picture.accept(piece);
+    clip.push(piece);
+  }
+  const samples = concatenate(clip);
+  if (samples.every((sample) => Math.abs(sample) < 1e-4)) throw new RangeError("The sound is silent: check the microphone.");
+  return { ...reporter.finish([]), classes: await model.classify(samples, model.rate) };
+}
+
+/** Tells the page about a recording: what has changed, and not too often. */
+class Reporter {
+  constructor() {
+    this.recording = ++newest;
+    this.picture = new Picture(model.rate);
+    this.duration = 0;
+    this.sent = 0; // Words that the page has and that do not change any more.
+    this.last = this.drawn = 0;
+  }
+
+  check() {
+    if (this.recording !== newest) throw new DOMException("Another recording has begun.", "AbortError");
+  }
+
+  report(seconds, words) {
+    this.check();
+    if (performance.now() < this.last + PAUSE) return;
+    this.last = performance.now();
+    const isDrawn = this.last > this.drawn + PICTURE_PAUSE;
+    if (isDrawn) this.drawn = this.last;
+    const picture = isDrawn ? this.picture.snapshot() : undefined;
+    postMessage({ event: "progress", seconds, duration: this.duration, picture, ...this.#news(words) });
+  }
+
+  finish(words) {
+    this.check();
+    return { duration: this.duration, picture: this.picture.snapshot(), ...this.#news(words) };
+  }
+
+  #news(words) {
+    const from = this.sent;
+    this.sent = Math.max(0, words.length - 1);
+    return { from, words: words.slice(from) };
+  }
+}
+
+onmessage = async ({ data: { id, call, ...options } }) => {
+  try {
+    postMessage({ id, result: await calls[call](options) });
+  } catch (error) {
+    postMessage({ id, error: error.message, aborted: error.name === "AbortError" });
+  }
+};

@@ -1,0 +1,164 @@
+"""A page that runs a model in the visitor's browser: the content of a static Space, which costs nothing to host.
+
+It is `spaces/static` with the module `web/src`, the runtime from npm, the exported model, and examples. There is
+no build step: the published files are those that one reads here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from hf_speech.common.digests import digest_data, digest_files
+from hf_speech.data.corpora import CORPORA, ListedCorpus
+from hf_speech.export.exporting import export_model
+from hf_speech.inference import LoadedModel
+from hf_speech.inference.onnx_description import FILE, WHOLE
+from hf_speech.publishing.assembly import spaces_dir
+from hf_speech.publishing.card.words import file_size
+from hf_speech.publishing.space import find_examples
+from hf_speech.publishing.web_runtime import runtime_folder, web_dir
+
+# Rendered when a Space is made.
+TEMPLATES = ("index.html", "site.webmanifest", "version.js")
+MODULE, MODEL, RUNTIME, EXAMPLES = "hf-speech", "model", "vendor", "examples"
+
+
+def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, examples: Path | None = None) -> Path:
+    """Write the page of a model.
+
+    Args:
+        loaded: The model, on the CPU.
+        folder: The folder to write, which must not exist.
+        title: The title of the page; by default the model's name.
+        examples: A folder of short sounds, named after their content; by default those of `spaces/` that fit the model.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ModelError: If the model cannot be exported.
+        PublishError: If the runtime cannot be downloaded.
+    """
+    shutil.copytree(spaces_dir() / "static", folder)
+    shutil.copytree(web_dir() / "src", folder / MODULE, dirs_exist_ok=True)
+    for name in ("runtime.js", "media.js"):  # Which import the runtime from the folder beside it.
+        shutil.move(folder / name, folder / MODULE / name)
+    shutil.copytree(runtime_folder(), folder / RUNTIME)
+    sizes = _export(loaded, folder / MODEL)
+    is_local = Path(loaded.name).expanduser().is_dir()
+    name = Path(loaded.name).expanduser().resolve().name if is_local else loaded.name
+    facts: dict[str, Any] = {
+        "title": title or name.rpartition("/")[2],
+        "about": describe(loaded),
+        "task": loaded.task.name,
+        "model": name,
+        "model_url": None if is_local else f"https://huggingface.co/{loaded.name}",
+        "sizes": sizes,
+        "examples": [
+            {"file": f"{EXAMPLES}/{name}", "label": label}
+            for label, name in _copy_examples(loaded, examples, folder / EXAMPLES).items()
+        ],
+    }
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    facts["version"] = digest_data(digest_files(files), facts)[:16]
+    facts["shell"] = ["./", *(path.name for path in folder.iterdir() if path.suffix in (".js", ".css", ".svg"))]
+    for name in TEMPLATES:
+        environment = jinja2.Environment(autoescape=name.endswith(".html"), trim_blocks=True, lstrip_blocks=True)
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(environment.from_string(text).render(facts), encoding="utf-8")
+    return folder
+
+
+def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
+    """Export the model, and return the size of what a visitor downloads by precision."""
+    export_model(loaded, folder, int8=False, packed=True)
+    description = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    if description["states"]:  # The stream gives what the file for whole recordings would.
+        for name in [name for name in description["files"] if name.startswith(WHOLE)]:
+            (folder / name).unlink()
+            del description["files"][name]
+        (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
+
+
+def describe(loaded: LoadedModel) -> str:
+    """What a model does and knows, in two or three sentences for visitors."""
+    if loaded.task.verb == "classify":
+        labels = loaded.labels
+        shown = ", ".join(labels) if len(labels) <= 12 else f"{', '.join(labels[:8])} and {len(labels) - 8} more"
+        sentences = [f"Tells {len(labels)} classes of sounds apart: {shown}."]
+    else:
+        sentences = ["Writes what you say."]
+    corpus = corpus_title(loaded.find_file("recipe.yaml"))
+    if corpus is not None:
+        sentences.append(f"It was trained on {corpus} and knows only what is said there.")
+    return " ".join(sentences)
+
+
+def corpus_title(recipe: Path | None) -> str | None:
+    """The full name and language of the corpus in a recipe, if this package knows it."""
+    try:
+        assert recipe is not None
+        corpus = CORPORA[yaml.safe_load(recipe.read_text(encoding="utf-8"))["corpus"]["name"]]
+    except (AssertionError, OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
+        return None
+    return None if issubclass(corpus, ListedCorpus) and corpus.homepage is None else corpus.title
+
+
+def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> dict[str, str]:
+    """Copy examples under names that need no escapes in an address; returns these by what the examples are called."""
+    found = find_examples(examples or spaces_dir() / loaded.task.space / "examples")
+    if examples is None:
+        known = {label.casefold() for label in loaded.labels} | {" "}
+        found = [path for path in found if path.stem in known or known.issuperset(path.stem)]
+    target.mkdir()
+    names = {path.stem: f"{index}{path.suffix.lower()}" for index, path in enumerate(found)}
+    for path in found:
+        shutil.copyfile(path, target / names[path.stem])
+    return names
+
+
+@contextmanager
+def served(folder: Path, port: int = 0) -> Iterator[str]:
+    """Serve a folder on this machine, for as long as the context is open.
+
+    Args:
+        folder: The folder.
+        port: Where to serve; 0 for a free port.
+
+    Yields:
+        The address.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=str(folder)))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        kinds = {".js": "text/javascript", ".mjs": "text/javascript", ".webmanifest": "application/manifest+json"}
+        return kinds.get(Path(path).suffix) or super().guess_type(path)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

@@ -1,0 +1,124 @@
+"""A static Space from the command line: published in one commit, and opened from the files that the Hub holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import HubServer
+from hub_server.client import Client
+
+from hf_speech.data.cache import cache_dir
+from hf_speech.errors import PublishError
+from hf_speech.publishing.checks.formats import format_error
+from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.web_page import build_page
+from hf_speech.publishing.web_runtime import WASM, runtime_folder, web_dir
+
+PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
+ADDRESS = re.compile(r"https?://(?!127\.0\.0\.1)[\w.-]+")
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Path:
+    """The files from npm."""
+    try:
+        return runtime_folder()
+    except PublishError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("model", "kept"), [("an4-streaming", "stream"), ("fsdd-digits", "model")])
+def test_the_files_of_a_page(runtime: Path, tmp_path: Path, model: str, kept: str) -> None:
+    from hf_speech.inference import load_model
+
+    page = build_page(load_model(PRETRAINED / model, "cpu"), tmp_path / "page", title='A & "B"')
+    description = json.loads((page / "model" / "export.json").read_text())
+    files = {path.name for path in (page / "model").iterdir()}
+    assert files == {"export.json", f"{kept}.onnx", f"{kept}_packed.onnx"} == {"export.json", *description["files"]}
+    for name, facts in description["files"].items():
+        content = (page / "model" / name).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (facts["bytes"], facts["sha256"])
+        assert facts["max_difference"] < 0.1 * facts["largest_logit"]
+    packed, whole = (description["files"][f"{kept}{suffix}.onnx"]["bytes"] for suffix in ("_packed", ""))
+    assert packed < 0.55 * whole
+    html = (page / "index.html").read_text()
+    assert "<h1>A &amp; &#34;B&#34;</h1>" in html
+    assert json.loads((page / "site.webmanifest").read_text())["name"] == 'A & "B"'
+    assert {path.name for path in (page / "examples").iterdir()} == {"0.flac", "1.flac", "2.flac"}
+    assert (">seven</button>" if kept == "model" else ">p i t t s b u r g h</button>") in html
+    # Every file that one of ours names is there, and none is of another server.
+    for path in [*page.glob("*.js"), *page.glob("hf-speech/*.js"), page / "index.html", page / "page.css"]:
+        text = path.read_text()
+        assert ADDRESS.findall(text) == [], path
+        for name in re.findall(r'(?:from|import\(|src=|href=)\s*"((?:\./|\.\./|\w)[\w./-]+)"', text):
+            assert (path.parent / name).is_file(), (path, name)
+    shell = json.loads((page / "version.js").read_text().partition("SHELL = ")[2].rstrip(";\n"))
+    assert all((page / name).exists() for name in shell)
+
+
+def test_the_runtime_is_that_of_the_lock_file(runtime: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packages = json.loads((web_dir() / "package-lock.json").read_text())["packages"]
+    assert packages["node_modules/onnxruntime-web"]["version"] in runtime.name
+    assert not any("resolved" in package for package in packages.values())
+    assert {path.name for path in runtime.iterdir()} == {WASM, "ort.wasm.bundle.min.mjs", "mediabunny.min.mjs"}
+    # A registry that has something else: nothing is kept.
+    archive = (
+        tmp_path
+        / "npm"
+        / "onnxruntime-web"
+        / "-"
+        / f"onnxruntime-web-{packages['node_modules/onnxruntime-web']['version']}.tgz"
+    )
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"something else")
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", (tmp_path / "npm").as_uri())
+    with pytest.raises(PublishError, match="is not the locked file"):
+        runtime_folder()
+    archive.unlink()
+    with pytest.raises(PublishError, match="check the connection, or set NPM_CONFIG_REGISTRY"):
+        runtime_folder()
+    assert not any(path.is_dir() for path in (tmp_path / "cache" / "web").iterdir())
+
+
+def test_only_exported_models_and_whole_archives_are_published(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x07")
+    (tmp_path / "a.wasm.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    assert format_error(tmp_path / "a.onnx") == "it is not an exported model"
+    assert format_error(tmp_path / "a.wasm.gz") == "it is not a gzip file"
+
+
+@pytest.mark.slow
+def test_from_a_training_to_a_page_on_the_hub(
+    hub: HubServer, client: Client, runtime: Path, tones_run: Path, beeps_run: Path, tmp_path: Path
+) -> None:
+    environment: dict[str, Any] = {"HF_SPEECH_CACHE": str(cache_dir())}
+    for name, run in (("ringing", tones_run), ("beeping", beeps_run)):
+        folder = shutil.copytree(run, tmp_path / name)
+        done = client.cli("publish", folder, "--repo_id", f"ann/{name}", "--no-verify")
+        assert done.status == 0, done.err
+        words = ["publish-space", "--static", "--model", f"ann/{name}", "--repo_id", f"ann/{name}-page"]
+        done = client.cli(*words, environment=environment)
+        assert done.status == 0, done.err
+        if shutil.which("chromium"):
+            assert "a headless browser computes PyTorch's logits" in done.out
+        space = hub.storage.repository("space", f"ann/{name}-page")
+        assert space.private
+        assert space.state["sdk"] == "static"
+        files = hub.files("space", f"ann/{name}-page")
+        assert files["vendor/" + WASM] == (runtime / WASM).read_bytes()
+        assert {"index.html", "hf-speech/index.js", "model/export.json", "service-worker.js"} <= set(files)
+        card = read_metadata(files["README.md"].decode())
+        assert (card["sdk"], card["models"], card["title"]) == ("static", [f"ann/{name}"], name)
+        assert f"https://huggingface.co/ann/{name}" in files["index.html"].decode()
+        again = client.cli(*words, "--no-verify", environment=environment)
+        assert "no commit was made" in again.out, again.out + again.err
+    refused = client.cli(*words, "--public", environment=environment)
+    assert "gives its weights to every visitor" in refused.err
+    assert "leave them out" in client.cli(*words, "--variable", "A=B", environment=environment).err

@@ -1,0 +1,3 @@
+"""The fixtures of exported models."""
+
+from exported_models import *  # noqa: F403

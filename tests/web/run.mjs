@@ -1,0 +1,59 @@
+// Runs the JavaScript module in Node: node run.mjs REQUEST.json. The request names a job and its arguments; printed is the
+// answer as JSON. Models are fetched over HTTP, as a page does it.
+
+import fs from "node:fs";
+import { Classifier, Recognizer, Resampler, resample } from "../../web/src/index.js";
+import { toJson, toSrt, toVtt } from "../../web/src/subtitles.js";
+
+const request = JSON.parse(fs.readFileSync(process.argv[2]));
+
+const jobs = {
+  async recognize({ url, precision, samples, rate }) {
+    const recognizer = await Recognizer.load(url, { precision });
+    const logits = [];
+    for await (const piece of recognizer.logits(Float32Array.from(samples), rate)) logits.push(...piece.logits);
+    const { text, words } = await recognizer.transcribe(Float32Array.from(samples), rate);
+    return { streams: recognizer.streams, logits, text, words };
+  },
+
+  async stream({ url, pieces }) {
+    const stream = (await Recognizer.load(url)).stream();
+    const texts = [];
+    for (const piece of pieces) {
+      await stream.accept(Float32Array.from(piece));
+      texts.push(stream.text);
+    }
+    await stream.finish();
+    return [...texts, stream.text];
+  },
+
+  async classify({ url, precision, samples, rate }) {
+    const classifier = await Classifier.load(url, { precision });
+    const clip = Float32Array.from(samples);
+    return { logits: Array.from(await classifier.logits(clip, rate)), classes: await classifier.classify(clip, rate) };
+  },
+
+  async load({ url, options }) {
+    return (await Recognizer.load(url, options)).rate;
+  },
+
+  resample({ pieces, from, to }) {
+    const resampler = new Resampler(from, to);
+    const output = pieces.flatMap((piece) => Array.from(resampler.accept(Float32Array.from(piece))));
+    return [...output, ...resampler.finish()];
+  },
+
+  whole({ samples, from, to }) {
+    return Array.from(resample(Float32Array.from(samples), from, to));
+  },
+
+  subtitles({ words, file }) {
+    return [toSrt(words), toVtt(words), toJson(words, file)];
+  },
+};
+
+try {
+  console.log(JSON.stringify(await jobs[request.job](request)));
+} catch (error) {
+  console.log(JSON.stringify({ error: error.message }));
+}

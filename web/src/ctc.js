@@ -1,0 +1,92 @@
+// Best-path decoding of logits that arrive in pieces, as `hf_speech.decoding.greedy` does it: the most probable token of
+// every frame, repetitions collapsed, blanks removed.
+
+/**
+ * A word with times.
+ * @typedef {object} Word
+ * @property {string} text
+ * @property {number} start Seconds from the start of the recording.
+ * @property {number} end The same.
+ * @property {number} confidence The probability of its least certain token; that of a token is its highest in any frame.
+ * @property {{ text: string, start: number, end: number }[]} tokens
+ */
+
+/** The words along the best path. */
+export class GreedyDecoder {
+  /** @param {import("./model.js").Description} description */
+  constructor({ labels, blank, word_delimiter: delimiter, samples_per_frame: samples, sampling_rate: rate }) {
+    this.labels = labels;
+    this.blank = blank;
+    this.delimiter = delimiter;
+    this.secondsPerFrame = samples / rate;
+    this.frames = 0;
+    this.previous = blank;
+    /** @type {Word[]} */
+    this.finished = [];
+    /** @type {{ text: string, start: number, end: number, probability: number }[]} */
+    this.tokens = []; // Of the word that is not finished.
+  }
+
+  /**
+   * Reads the next frames.
+   * @param {Float32Array} logits `(frames, labels)`.
+   */
+  accept(logits) {
+    const size = this.labels.length;
+    for (let first = 0; first < logits.length; first += size) {
+      let best = 0;
+      for (let id = 1; id < size; id++) if (logits[first + id] > logits[first + best]) best = id;
+      let sum = 0;
+      for (let id = 0; id < size; id++) sum += Math.exp(logits[first + id] - logits[first + best]);
+      this.#frame(best, 1 / sum);
+    }
+  }
+
+  /**
+   * @param {number} id
+   * @param {number} probability
+   */
+  #frame(id, probability) {
+    const start = this.frames++ * this.secondsPerFrame;
+    const end = this.frames * this.secondsPerFrame;
+    const token = this.tokens.at(-1);
+    if (id === this.blank || this.labels[id] === this.delimiter) {
+      if (id !== this.blank) this.#finishWord();
+    } else if (id === this.previous && token) {
+      token.end = end;
+      token.probability = Math.max(token.probability, probability);
+    } else {
+      this.tokens.push({ text: this.labels[id], start, end, probability });
+    }
+    this.previous = id;
+  }
+
+  #finishWord() {
+    if (this.tokens.length) this.finished.push(makeWord(this.tokens));
+    this.tokens = [];
+  }
+
+  /** All words so far, the last of which may grow. */
+  get words() {
+    return this.tokens.length ? [...this.finished, makeWord(this.tokens)] : this.finished.slice();
+  }
+
+  /** The words, separated by spaces. */
+  get text() {
+    return this.words.map((word) => word.text).join(" ");
+  }
+}
+
+/**
+ * @param {{ text: string, start: number, end: number, probability: number }[]} tokens
+ * @returns {Word}
+ */
+function makeWord(tokens) {
+  return {
+    text: tokens.map((token) => token.text).join(""),
+    start: tokens[0].start,
+    end: tokens[tokens.length - 1].end,
+    confidence: Math.min(...tokens.map((token) => token.probability)),
+    tokens: tokens.map(({ text, start, end }) => ({ text, start, end })),
+  };
+}

@@ -1,0 +1,39 @@
+// Downloads, with progress.
+
+/** A model that cannot be loaded. The message is a sentence for the user. */
+export class ModelError extends Error {}
+
+/**
+ * A response, if it is a good one.
+ * @param {URL} url
+ */
+export async function get(url) {
+  const response = await fetch(url).catch(() => null);
+  if (!response?.ok) throw new ModelError(`${url} cannot be loaded: check the connection, and load the page again.`);
+  return response;
+}
+
+/**
+ * A file in one piece, with progress.
+ * @param {URL} url
+ * @param {number} size Its size in bytes, if it is known: servers that compress do not say it.
+ * @param {(loaded: number, total: number) => void} onProgress
+ */
+export async function download(url, size, onProgress) {
+  const response = await get(url);
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const pieces = [];
+  let loaded = 0;
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    pieces.push(read.value);
+    loaded += read.value.length;
+    onProgress(loaded, Math.max(size, loaded));
+  }
+  const content = new Uint8Array(loaded);
+  let at = 0;
+  for (const piece of pieces) {
+    content.set(piece, at);
+    at += piece.length;
+  }
+  return content;
+}

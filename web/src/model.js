@@ -1,0 +1,104 @@
+// A folder written by `hf-speech export`, opened: its description and one onnxruntime session. The graphs take waveforms,
+// so nothing here computes features.
+
+import { download, get, ModelError } from "./download.js";
+import { ort, prepareRuntime } from "./runtime.js";
+
+/**
+ * The content of `export.json`.
+ * @typedef {object} Description
+ * @property {number} format 1.
+ * @property {string} task "automatic-speech-recognition" or "audio-classification".
+ * @property {string} name The model's name.
+ * @property {string} revision Which weights these are.
+ * @property {number} sampling_rate In Hz.
+ * @property {number} min_samples Samples that a clip must have at least.
+ * @property {string[]} labels Classes, or tokens, in the order of the logits.
+ * @property {number} samples_per_frame Samples that a logit frame spans; of a classifier 0.
+ * @property {number} blank Id of the CTC blank.
+ * @property {string} word_delimiter The token between words.
+ * @property {Record<string, (number | string)[]>} states States of a stream with their first shapes; empty if it cannot.
+ * @property {number} latency Of a stream: seconds from the beginning of a logit frame until it is known.
+ * @property {Record<string, { precision: string, bytes: number, sha256: string }>} files The ONNX files.
+ */
+
+/**
+ * @typedef {object} LoadOptions
+ * @property {string} [precision] That of the file: "float32", the default; "packed", a quarter of the size, for which a
+ *   static Space is made; or "int8", which is slow in WebAssembly.
+ * @property {(loaded: number, total: number) => void} [onProgress] Called with bytes during the download.
+ */
+
+/** An exported model, ready to run. */
+export class Model {
+  /**
+   * @param {Description} description
+   * @param {ort.InferenceSession} session
+   * @param {boolean} isStream Whether the session is of a stream.
+   */
+  constructor(description, session, isStream) {
+    this.description = description;
+    this.session = session;
+    this.isStream = isStream;
+  }
+
+  /**
+   * Downloads an exported model and checks that it arrived undamaged.
+   * @param {string | URL} url The folder that `hf-speech export` wrote.
+   * @param {string} task The task that it must have.
+   * @param {LoadOptions} [options]
+   * @throws {ModelError} If there is no such model, or it is damaged.
+   */
+  static async load(url, task, { precision = "float32", onProgress } = {}) {
+    const folder = new URL(`${url}`.replace(/\/?$/, "/"), globalThis.location?.href);
+    const description = /** @type {Description} */ (await (await get(new URL("export.json", folder))).json());
+    if (description.format !== 1) throw new ModelError(`${folder} has format ${description.format}: update this page.`);
+    if (description.task !== task) throw new ModelError(`${description.name} does ${description.task}, not ${task}.`);
+    // The stream of a causal model gives what the whole recording would.
+    const names = Object.keys(description.files).filter((file) => description.files[file].precision === precision);
+    const name = names.find((file) => file.startsWith("stream")) ?? names[0];
+    if (!name) throw new ModelError(`${description.name} has no files of precision ${precision}.`);
+    const { bytes: size, sha256 } = description.files[name];
+    const loaded = [0, 0];
+    const total = [size, 0];
+    /** @param {number} part */
+    const report = (part) => (/** @type {number} */ now, /** @type {number} */ of) => {
+      loaded[part] = now;
+      total[part] = of;
+      onProgress?.(loaded[0] + loaded[1], total[0] + total[1]);
+    };
+    const [content] = await Promise.all([download(new URL(name, folder), size, report(0)), prepareRuntime(report(1))]);
+    if (globalThis.crypto?.subtle && (await digest(content)) !== sha256) {
+      throw new ModelError(`${name} arrived damaged: load the page again.`);
+    }
+    ort.env.wasm.numThreads = 1; // Small recurrent networks gain nothing from more.
+    const session = await ort.InferenceSession.create(content, {
+      executionProviders: ["wasm"],
+      logSeverityLevel: 3,
+      extra: { session: { disable_quant_qdq: "1" } }, // Packed weights are unpacked once.
+    });
+    return new Model(description, session, name.startsWith("stream"));
+  }
+
+  /**
+   * The logits of a clip at the model's rate.
+   * @param {Float32Array} samples
+   * @returns {Promise<Float32Array>} `(frames, tokens)` or `(labels,)`.
+   */
+  async run(samples) {
+    const least = this.description.min_samples;
+    if (samples.length < least) throw new RangeError(`The sound is too short: it needs ${least} samples at least.`);
+    const feeds = {
+      waveform: new ort.Tensor("float32", samples, [1, samples.length]),
+      lengths: new ort.Tensor("int64", BigInt64Array.of(BigInt(samples.length)), [1]),
+    };
+    const { logits } = await this.session.run(feeds, ["logits"]);
+    return /** @type {Float32Array} */ (logits.data);
+  }
+}
+
+/** @param {Uint8Array<ArrayBuffer>} content */
+async function digest(content) {
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,113 @@
+// Speech to text.
+
+import { logitsInChunks } from "./chunks.js";
+import { GreedyDecoder } from "./ctc.js";
+import { Model } from "./model.js";
+import { Resampler } from "./resample.js";
+import { Stream } from "./stream.js";
+
+/** @typedef {import("./ctc.js").Word} Word */
+/** @typedef {import("./chunks.js").Sound} Sound */
+
+const PIECE_SECONDS = 2; // In which a recording is given to a stream.
+
+/**
+ * A transcript.
+ * @typedef {object} Transcript
+ * @property {string} text The words, separated by spaces.
+ * @property {Word[]} words The words with times in seconds and confidences.
+ */
+
+/** A recognizer that was exported by `hf-speech export`. */
+export class Recognizer {
+  /** @param {Model} model */
+  constructor(model) {
+    this.model = model;
+  }
+
+  /**
+   * Downloads a recognizer.
+   * @param {string | URL} url The folder that `hf-speech export` wrote.
+   * @param {import("./model.js").LoadOptions} [options]
+   * @throws {import("./download.js").ModelError} If there is none, or it is damaged.
+   */
+  static async load(url, options) {
+    return new Recognizer(await Model.load(url, "automatic-speech-recognition", options));
+  }
+
+  /** The sampling rate of the model in Hz. */
+  get rate() {
+    return this.model.description.sampling_rate;
+  }
+
+  /** Whether it can transcribe while somebody speaks. */
+  get streams() {
+    return this.model.isStream;
+  }
+
+  /**
+   * Begins a recording that arrives in pieces.
+   * @throws {RangeError} If the model needs whole recordings.
+   */
+  stream() {
+    if (!this.streams) throw new RangeError(`${this.model.description.name} needs whole recordings: use transcribe.`);
+    return new Stream(this.model);
+  }
+
+  /**
+   * Transcribes a recording of any length, with memory for about a minute of it.
+   * @param {Float32Array | Sound} sound Mono samples, or a function that gives them in pieces.
+   * @param {number} rate Their sampling rate in Hz.
+   * @param {(seconds: number, words: Word[]) => void} [onProgress] Called with how far it is, and the words until there.
+   * @returns {Promise<Transcript>}
+   */
+  async transcribe(sound, rate, onProgress) {
+    const decoder = new GreedyDecoder(this.model.description);
+    for await (const { logits, seconds } of this.logits(sound, rate)) {
+      decoder.accept(logits);
+      onProgress?.(seconds, decoder.words);
+    }
+    return { text: decoder.text, words: decoder.words };
+  }
+
+  /**
+   * The logits of a recording, in order.
+   * @param {Float32Array | Sound} sound See `transcribe`.
+   * @param {number} rate In Hz.
+   * @returns {AsyncGenerator<{ logits: Float32Array, seconds: number }>} `(frames, tokens)`, and how far that is.
+   */
+  async *logits(sound, rate) {
+    const size = PIECE_SECONDS * rate;
+    const pieces = () => resampled(typeof sound === "function" ? sound : () => cut(sound, size), rate, this.rate);
+    if (!this.streams) {
+      yield* logitsInChunks(this.model, pieces);
+      return;
+    }
+    const stream = this.stream();
+    let samples = 0;
+    for await (const piece of pieces()) {
+      samples += piece.length;
+      yield { logits: await stream.accept(piece), seconds: samples / this.rate };
+    }
+    yield { logits: await stream.finish(), seconds: samples / this.rate };
+  }
+}
+
+/**
+ * @param {Sound} sound
+ * @param {number} from In Hz.
+ * @param {number} to In Hz.
+ */
+async function* resampled(sound, from, to) {
+  const resampler = new Resampler(from, to);
+  for await (const piece of sound()) yield resampler.accept(piece);
+  yield resampler.finish();
+}
+
+/**
+ * @param {Float32Array} samples
+ * @param {number} size Of a piece.
+ */
+async function* cut(samples, size) {
+  for (let at = 0; at < samples.length; at += size) yield samples.subarray(at, at + size);
+}

@@ -1,0 +1,65 @@
+// Recognition of a recording that arrives in pieces. A causal model gives what it would give of the whole recording.
+
+import { GreedyDecoder } from "./ctc.js";
+import { ort } from "./runtime.js";
+
+/** A recording in progress; `Recognizer.stream` makes it. */
+export class Stream {
+  /** @param {import("./model.js").Model} model A model whose session is of a stream. */
+  constructor(model) {
+    this.model = model;
+    this.decoder = new GreedyDecoder(model.description);
+    /** @type {Record<string, ort.Tensor>} */
+    this.states = {};
+    for (const [name, shape] of Object.entries(model.description.states)) {
+      const sizes = shape.map((size) => (typeof size === "number" ? size : 1));
+      const length = sizes.reduce((product, size) => product * size, 1);
+      this.states[name] = new ort.Tensor("float32", new Float32Array(length), sizes);
+    }
+    /** @type {Promise<unknown>} */
+    this.last = Promise.resolve();
+  }
+
+  /** What was said so far. */
+  get text() {
+    return this.decoder.text;
+  }
+
+  /** The words so far, with times and confidences; the last one may grow. */
+  get words() {
+    return this.decoder.words;
+  }
+
+  /**
+   * Processes a piece of any length. Pieces are processed in the order in which they were given.
+   * @param {Float32Array} samples Mono, at the model's rate.
+   * @param {{ final?: boolean }} [options] `final`: whether the recording ends with it.
+   * @returns {Promise<Float32Array>} The logits that have become known, `(frames, tokens)`.
+   */
+  accept(samples, { final = false } = {}) {
+    const result = this.last.then(() => this.#run(samples, final));
+    this.last = result.catch(() => {});
+    return result;
+  }
+
+  /** Ends the recording: the frames that waited for lookahead become known. See `accept`. */
+  finish() {
+    return this.accept(new Float32Array(0), { final: true });
+  }
+
+  /**
+   * @param {Float32Array} samples
+   * @param {boolean} final
+   */
+  async #run(samples, final) {
+    const outputs = await this.model.session.run({
+      waveform: new ort.Tensor("float32", samples, [1, samples.length]),
+      final: new ort.Tensor("bool", [final], [1]),
+      ...this.states,
+    });
+    for (const name of Object.keys(this.states)) this.states[name] = outputs[`next_${name}`];
+    const logits = /** @type {Float32Array} */ (outputs.logits.data);
+    this.decoder.accept(logits);
+    return logits;
+  }
+}
