@@ -16,7 +16,7 @@ from hub_server.client import Client
 from hf_speech.data.cache import cache_dir
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.formats import format_error
-from hf_speech.publishing.checks.metadata import read_metadata
+from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.web_page import build_page
 from hf_speech.publishing.web_runtime import WASM, runtime_folder, web_dir
 

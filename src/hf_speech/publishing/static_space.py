@@ -19,8 +19,8 @@ from huggingface_hub import RepoCard
 from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
 from hf_speech.inference import load_model
-from hf_speech.publishing.checks.metadata import read_metadata
 from hf_speech.publishing.checks.spaces import check_space
+from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card
 from hf_speech.publishing.hub.probes import PROBE_FILE, Probes
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
