@@ -47,6 +47,7 @@ function receive({ data }) {
 }
 
 async function load() {
+  document.body.dataset.state = "loading";
   enable(false);
   $("progress").hidden = false;
   worker?.terminate();

@@ -28,11 +28,11 @@ from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
 from hf_speech.publishing.card.words import file_size
 from hf_speech.publishing.space import find_examples
-from hf_speech.publishing.web_runtime import runtime_folder, web_dir
+from hf_speech.publishing.web_runtime import FOLDER, runtime_folder, web_dir
 
 # Rendered when a Space is made.
 TEMPLATES = ("index.html", "site.webmanifest", "version.js")
-MODULE, MODEL, RUNTIME, EXAMPLES = "hf-speech", "model", "vendor", "examples"
+MODULE, MODEL, EXAMPLES = "hf-speech", "model", "examples"
 
 
 def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, examples: Path | None = None) -> Path:
@@ -55,7 +55,7 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
     shutil.copytree(web_dir() / "src", folder / MODULE, dirs_exist_ok=True)
     for name in ("runtime.js", "media.js"):  # Which import the runtime from the folder beside it.
         shutil.move(folder / name, folder / MODULE / name)
-    shutil.copytree(runtime_folder(), folder / RUNTIME)
+    shutil.copytree(runtime_folder(), folder / FOLDER)
     sizes = _export(loaded, folder / MODEL)
     is_local = Path(loaded.name).expanduser().is_dir()
     name = Path(loaded.name).expanduser().resolve().name if is_local else loaded.name
@@ -89,7 +89,11 @@ def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
         for name in [name for name in description["files"] if name.startswith(WHOLE)]:
             (folder / name).unlink()
             del description["files"][name]
-        (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file in description[
+        "files"
+    ].values():  # Rounding differs from run to run, and the same page is to stay the same.
+        del file["max_difference"], file["largest_logit"]
+    (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
 
 

@@ -24,6 +24,8 @@ _FILES = {
     "mediabunny": ("dist/bundles/mediabunny.min.mjs",),
 }
 WASM = "ort-wasm-simd-threaded.wasm.gz"
+FOLDER = "vendor"
+"""The folder of these files in a Space."""
 
 
 def web_dir() -> Path:
@@ -51,8 +53,11 @@ def runtime_folder() -> Path:
 
 
 def is_runtime_file(path: Path) -> bool:
-    """Whether a file is the WebAssembly file of the cache, byte for byte."""
-    return path.name == WASM and digest_file(path) == digest_file(runtime_folder() / WASM)
+    """Whether a file is one of the cache, byte for byte."""
+    if path.parent.name != FOLDER or path.is_symlink():
+        return False
+    known = runtime_folder() / path.name
+    return known.is_file() and digest_file(path) == digest_file(known)
 
 
 def _fetch(name: str, version: str, integrity: str, folder: Path) -> None:

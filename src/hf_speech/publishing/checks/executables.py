@@ -28,7 +28,6 @@ from typing import Any
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.structure import check_regular
 from hf_speech.publishing.checks.upload import Upload
-from hf_speech.publishing.web_runtime import is_runtime_file
 
 PICKLE_SUFFIXES = frozenset(
     {".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".mar", ".nemo"}
@@ -64,7 +63,7 @@ def check(upload: Upload) -> None:
     """Refuses files that run something when they are opened, or hide an archive."""
     for path in upload.files():
         name = upload.name(path)
-        if (danger := detect_executable(path)) is not None and not is_runtime_file(path):
+        if (danger := detect_executable(path)) is not None:
             raise PublishError(f"{name} is {danger}, which can run anything when it is opened: remove it.")
         if is_archive(path):
             raise PublishError(f"{name} hides an archive, in which anything could be: write the file again.")

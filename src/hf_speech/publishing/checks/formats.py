@@ -8,10 +8,8 @@ kind is published under a harmless name.
 from __future__ import annotations
 
 import ast
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from hf_speech.publishing.checks.upload import Upload
 
 TEXT_SUFFIXES = frozenset(
     {
-        *(".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".js", ".mjs", ".html", ".svg"),
+        *(".json", ".yaml", ".yml", ".md", ".txt", ".csv", ".py", ".arpa", ".css", ".js", ".html", ".svg"),
         ".webmanifest",
     }
 )
@@ -162,15 +160,6 @@ def _onnx(path: Path) -> None:
         raise ValueError("it is not an exported model") from error
 
 
-def _gzip(path: Path) -> None:
-    try:
-        with gzip.open(path) as stream:
-            while stream.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError("it is not a gzip file") from error
-
-
 def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
     """A check of a format by the bytes with which its files begin and end."""
 
@@ -197,7 +186,6 @@ _BINARIES: dict[str, Callable[[Path], None]] = {
     ".safetensors": _safetensors,
     ".ngram": _safetensors,
     ".onnx": _onnx,
-    ".gz": _gzip,
     ".png": _framed("a PNG picture", b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
     ".jpg": _framed("a JPEG picture", b"\xff\xd8\xff", b"\xff\xd9"),
     ".gif": _framed("a GIF picture", b"GIF8", b";"),

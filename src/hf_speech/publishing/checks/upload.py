@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hf_speech.publishing.web_runtime import is_runtime_file
+
 Kind = Literal["model", "space", "dataset"]
 CARD = "README.md"
 # Of one file; larger weights are better sharded.
@@ -33,6 +35,7 @@ class Upload:
     def files(self) -> list[Path]:
         """Everything but folders. The card comes last: it repeats what other files say, and those are to be mended."""
         found = [path for path in self.folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+        found = [path for path in found if not is_runtime_file(path)]  # Known, and not of this user's making.
         return sorted(found, key=lambda path: (path.name == CARD, path))
 
     def name(self, path: Path) -> str:
