@@ -167,7 +167,7 @@ def test_the_live_microphone(visit: Callable[..., Any], open_browser: Any, recog
     """Words appear while somebody speaks; in the end they are what PyTorch's stream gives of what the page heard."""
     sounds = [soundfile.read(path, dtype="float32")[0] for path in sorted(EXAMPLE.parent.iterdir())]
     pause = np.zeros(8000, dtype=np.float32)
-    speech = np.concatenate([part for sound in [*sounds, *sounds] for part in (pause, sound)])
+    speech = np.concatenate([part for sound in 6 * sounds for part in (pause, sound)])
     soundfile.write(tmp_path / "speech.wav", speech, 16_000, subtype="PCM_16")
     browser = open_browser(*speak_into(tmp_path / "speech.wav"))
     page = ready(visit(recognizer, using=browser, bypass_csp=True))  # Which would keep the test from the recording.
