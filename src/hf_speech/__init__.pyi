@@ -10,6 +10,7 @@ from .inference import load_model as load_model
 from .models import ConvGRUConfig as ConvGRUConfig
 from .models import ConvGRUEncoder as ConvGRUEncoder
 from .models import ConvGRUForCTC as ConvGRUForCTC
+from .models import ConvGRUForKeywordSpotting as ConvGRUForKeywordSpotting
 from .models import SpeechFeatureExtractor as SpeechFeatureExtractor
 from .models import SpeechLSTMConfig as SpeechLSTMConfig
 from .models import SpeechLSTMEncoder as SpeechLSTMEncoder

@@ -51,6 +51,8 @@ def prepare_demo(
     if importlib.util.find_spec("gradio") is None:
         raise HFSpeechError("The demo needs gradio, which is not installed: pip install 'hf_speech[demo]'.")
     loaded = load_model(model, device="cpu", revision=revision)
+    if not loaded.task.space:
+        raise HFSpeechError(f"There is no demo for {loaded.task.name}: run hf-speech {loaded.task.verb} {model}.")
     folder = Path(model).expanduser()
     variables = {**environment, "MODEL_ID": str(folder.resolve()) if folder.is_dir() else model}
     variables.pop("MODEL_REVISION", None)

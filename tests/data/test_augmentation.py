@@ -156,3 +156,23 @@ def test_speed_factors_are_drawn_evenly_on_a_logarithmic_scale(low: float, high:
     assert 0 <= places.min() < 0.02
     assert 0.98 < places.max() <= 1
     assert np.histogram(places, 4, (0, 1))[0].min() > 75
+
+
+def test_context_is_put_around_a_trimmed_clip(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    soundfile.write(tmp_path / "noise.wav", rng.normal(0, 0.1, 16_000), 16_000)
+    quiet = np.zeros(8000, dtype=np.float32)
+    clip = np.concatenate((quiet, np.sin(np.arange(8000, dtype=np.float32) / 5), quiet))
+    augmentation = Augmentation(
+        probability=1, trim=30, context_folders=[str(tmp_path)], context_before=(0.2, 0.4), context_after=(0.1, 0.1)
+    )
+    applied: dict[str, tuple[float, ...]] = {}
+    varied = augmentation(clip, 16_000, np.random.default_rng(0), applied)
+    assert applied["trim"] == pytest.approx((0.5, 1.0), abs=0.03)
+    before, after = applied["context"]
+    assert 0.2 <= before <= 0.4
+    assert after == pytest.approx(0.1)
+    assert len(varied) / 16_000 == pytest.approx(before + after + applied["trim"][1] - applied["trim"][0], abs=1e-3)
+    assert np.abs(varied[: round(before * 16_000)]).max() > 0
+    with pytest.raises(RecipeError, match="context_folders: there are no recordings"):
+        Augmentation(context_folders=[str(tmp_path / "nothing")])

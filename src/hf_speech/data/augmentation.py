@@ -1,4 +1,4 @@
-"""Augmentation of training waveforms: speed, pitch, tempo, silence, rooms, equalizer, noise, gain, telephone, codec.
+"""Augmentation of training waveforms: voice, context, silence, rooms, equalizer, noise, gain, telephone, codec.
 
 A recipe's `augmentation` section holds the fields of `Augmentation`. Random values come from a generator that the
 caller seeds, so an epoch can be repeated exactly. SpecAugment, which acts on features, is part of the models.
@@ -10,6 +10,7 @@ The order follows the recording chain: the voice (speed, pitch, tempo), the sile
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +40,11 @@ class Augmentation:
             (Ko et al., Interspeech 2015). Drawn evenly on a logarithmic scale.
         pitch: Range of the shift of pitch and formants in semitones, at the same pace.
         tempo: Range of the pace factor at the same pitch (time stretching by a phase vocoder).
+        trim: Beginning and end are cut off where they are quieter than the loudest moment by more than this many dB.
+        context_folders: Folders of recordings, such as other speech and noise, random stretches of which are put before
+            and after the utterance, at random loudness, as in a stream.
+        context_before: Range of the seconds of context before the utterance.
+        context_after: Range of the seconds of context after the utterance.
         silence: Range of the silence put before and after the utterance, in seconds each; negative values cut instead.
         rooms: Folder of recorded room impulse responses, one of which is convolved with the utterance.
         reverberation: Range of the reverberation time (T60) in seconds of simulated rooms; with rooms too, half of the
@@ -62,6 +68,10 @@ class Augmentation:
     speed: Annotated[tuple[float, float], Range(0.1, 10)] | None = None
     pitch: Annotated[tuple[float, float], Range(-48, 48)] | None = None
     tempo: Annotated[tuple[float, float], Range(0.1, 10)] | None = None
+    trim: Annotated[float, Range(1, 200)] | None = None
+    context_folders: list[str] | None = None
+    context_before: Annotated[tuple[float, float], Range(0, 60)] = (0.0, 2.0)
+    context_after: Annotated[tuple[float, float], Range(0, 60)] = (0.1, 0.4)
     silence: Annotated[tuple[float, float], Range(-60, 60)] | None = None
     rooms: str | None = None
     reverberation: Annotated[tuple[float, float], Range(0.01, 20)] | None = None
@@ -79,29 +89,31 @@ class Augmentation:
         check_ranges(self, "augmentation")
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, tuple | list) or field.name.endswith("_copies"):
+            if not isinstance(value, tuple | list) or field.name.endswith(("_copies", "_folders")):
                 continue
             low, high = value
             if low > high:
                 raise RecipeError(f"augmentation.{field.name} must be a range [low, high]; {list(value)} is not.")
         if [] in (self.tempo_copies, self.pitch_copies):
             raise RecipeError("augmentation.tempo_copies and pitch_copies must be null or list one value or more.")
-        for key in ("noise_folder", "rooms"):
-            if (folder := getattr(self, key)) is not None and not _sound_files(folder):
+        folders = [("context_folders", folder) for folder in self.context_folders or ()]
+        for key, folder in (("noise_folder", self.noise_folder), ("rooms", self.rooms), *folders):
+            if folder is not None and not _sound_files(folder):
                 raise RecipeError(f"augmentation.{key}: there are no recordings in {folder}.")
 
     @property
     def is_active(self) -> bool:
         """Whether any step can change a waveform."""
-        steps: list[object] = [self.speed, self.pitch, self.tempo, self.silence, self.rooms, self.reverberation]
-        steps += [self.equalizer, self.noise_snr, self.gain, self.opus]
+        steps: list[object] = [self.speed, self.pitch, self.tempo, self.trim, self.context_folders, self.silence]
+        steps += [self.rooms, self.reverberation, self.equalizer, self.noise_snr, self.gain, self.opus]
         always = self.joining > 0 or self.telephone > 0
         return always or (self.probability > 0 and any(step is not None for step in steps))
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The recordings of noise_folder and rooms."""
-        return tuple(file for folder in (self.noise_folder, self.rooms) if folder for file in _sound_files(folder))
+        """The recordings of noise_folder, rooms and context_folders."""
+        folders = (self.noise_folder, self.rooms, *(self.context_folders or ()))
+        return tuple(file for folder in folders if folder for file in _sound_files(folder))
 
     def draw(self, epoch: int) -> int:
         """The seed of an epoch: its number, modulo `variants` if they are limited."""
@@ -147,6 +159,18 @@ class Augmentation:
             factor = rng.uniform(*self.tempo)
             samples = librosa.effects.time_stretch(samples, rate=factor, n_fft=stretch_window(sampling_rate))
             applied["tempo"] = (factor,)
+        if self.trim is not None and drawn(self.trim):
+            start, end = sound_bounds(samples, sampling_rate, self.trim)
+            samples = samples[start:end]
+            applied["trim"] = (start / sampling_rate, end / sampling_rate)
+        if self.context_folders and drawn(self.context_folders):
+            seconds = rng.uniform(*self.context_before), rng.uniform(*self.context_after)
+            before, after = (
+                _context(self.context_folders, samples, round(length * sampling_rate), sampling_rate, rng)
+                for length in seconds
+            )
+            samples = np.concatenate((before, samples, after))
+            applied["context"] = seconds
         if self.silence is not None and drawn(self.silence):
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
             samples = add_silence(samples, before, after)
@@ -199,6 +223,19 @@ def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.n
     return resample(samples, round(1000 * factor), 1000) if len(samples) > 1 else samples
 
 
+def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tuple[int, int]:
+    """The first sample of a sound, and the one after its last, beyond which it is quiet.
+
+    Args:
+        samples: `(samples,)`.
+        sampling_rate: Their rate in Hz.
+        decibels: By how much quiet is quieter than the loudest moment.
+    """
+    hop = max(sampling_rate // 100, 1)
+    _, (start, end) = librosa.effects.trim(samples, top_db=decibels, frame_length=4 * hop, hop_length=hop)
+    return (int(start), int(end)) if end > start else (0, len(samples))
+
+
 def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:
     """Adds zero samples before and after; negative numbers cut, but at least half of the clip remains."""
     cut_before, cut_after = (min(max(-count, 0), len(samples) // 4) for count in (before, after))
@@ -241,9 +278,23 @@ def _sound_files(folder: str) -> tuple[Path, ...]:
     return tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SOUND_SUFFIXES))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _read_sound(path: Path, sampling_rate: int) -> np.ndarray:
     return read_audio(path, sampling_rate)
+
+
+# A stretch of context is this much louder than the utterance, in dB.
+_CONTEXT_GAIN = (-20.0, 5.0)
+
+
+def _context(
+    folders: Sequence[str], samples: np.ndarray, length: int, sampling_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A random stretch of `length` samples of a recording in the folders, scaled to the loudness of `samples`."""
+    noise = _recorded_noise(folders[rng.integers(len(folders))], length, sampling_rate, rng)
+    power = np.mean(noise**2) if length else 0.0
+    gain = 10 ** (rng.uniform(*_CONTEXT_GAIN) / 20)
+    return noise * (gain * math.sqrt(np.mean(samples**2) / power)) if power > 0 else noise
 
 
 def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:

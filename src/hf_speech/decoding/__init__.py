@@ -10,6 +10,7 @@ from hf_speech.decoding.beam import BeamSearchDecoder
 from hf_speech.decoding.estimation import NgramSummary, build_arpa
 from hf_speech.decoding.greedy import best_path, collapse, greedy_decode
 from hf_speech.decoding.hypothesis import Hypothesis, TokenSpan, Word
+from hf_speech.decoding.keywords import Event, KeywordDecoder, KeywordScores, find_peaks
 from hf_speech.decoding.ngram import NgramModel, characters
 from hf_speech.decoding.pauses import cut_at_pauses, join_pieces
 from hf_speech.decoding.phones import phone_scores
@@ -19,7 +20,10 @@ from hf_speech.decoding.tuning import Trial, Tuning, tune_decoder
 __all__ = [
     "BeamSearchDecoder",
     "Cue",
+    "Event",
     "Hypothesis",
+    "KeywordDecoder",
+    "KeywordScores",
     "NgramModel",
     "NgramSummary",
     "TokenSpan",
@@ -33,6 +37,7 @@ __all__ = [
     "characters",
     "collapse",
     "cut_at_pauses",
+    "find_peaks",
     "greedy_decode",
     "join_pieces",
     "make_cues",

@@ -3,6 +3,10 @@ from .beam_options import find_language_model as find_language_model
 from .chunks import log_probabilities as log_probabilities
 from .decoders import beam_decoder as beam_decoder
 from .decoders import choose_decoder as choose_decoder
+from .listening import Detector as Detector
+from .listening import DetectorOptions as DetectorOptions
+from .listening import microphone_pieces as microphone_pieces
+from .listening import raw_pieces as raw_pieces
 from .loading import load_model as load_model
 from .opening import open_model as open_model
 from .prediction import Prediction as Prediction

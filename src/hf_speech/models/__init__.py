@@ -12,6 +12,7 @@ from transformers import (
     AutoFeatureExtractor,
     AutoModel,
     AutoModelForAudioClassification,
+    AutoModelForAudioFrameClassification,
     AutoModelForCTC,
     AutoProcessor,
 )
@@ -20,6 +21,7 @@ from .configuration_conv_gru import ConvGRUConfig
 from .configuration_speech_lstm import SpeechLSTMConfig
 from .feature_extraction_speech import SpeechFeatureExtractor
 from .modeling_conv_gru import ConvGRUEncoder, ConvGRUForCTC
+from .modeling_keyword_spotting import ConvGRUForKeywordSpotting
 from .modeling_speech_lstm import SpeechLSTMEncoder, SpeechLSTMForAudioClassification
 from .processing_speech import SpeechProcessor
 
@@ -34,6 +36,8 @@ for config, encoder, auto_class, model in (
     config.register_for_auto_class()
     encoder.register_for_auto_class("AutoModel")
     model.register_for_auto_class(auto_class.__name__)
+AutoModelForAudioFrameClassification.register(ConvGRUConfig, ConvGRUForKeywordSpotting)
+ConvGRUForKeywordSpotting.register_for_auto_class("AutoModelForAudioFrameClassification")
 AutoProcessor.register(ConvGRUConfig, SpeechProcessor)
 SpeechFeatureExtractor.register_for_auto_class()
 SpeechProcessor.register_for_auto_class()
@@ -42,6 +46,7 @@ __all__ = [
     "ConvGRUConfig",
     "ConvGRUEncoder",
     "ConvGRUForCTC",
+    "ConvGRUForKeywordSpotting",
     "SpeechFeatureExtractor",
     "SpeechLSTMConfig",
     "SpeechLSTMEncoder",

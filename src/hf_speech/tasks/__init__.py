@@ -12,6 +12,7 @@ from hf_speech.errors import ModelError, RecipeError, nearest
 from hf_speech.tasks.audio_classification import AudioClassification, rank_labels
 from hf_speech.tasks.automatic_speech_recognition import AutomaticSpeechRecognition
 from hf_speech.tasks.base import Metric, Record, Task
+from hf_speech.tasks.keyword_spotting import KeywordSpotting
 from hf_speech.tasks.text import TextOptions
 
 TASKS: dict[str, Task] = {}
@@ -25,6 +26,7 @@ def register_task(task: Task) -> Task:
 
 register_task(AudioClassification())
 register_task(AutomaticSpeechRecognition())
+register_task(KeywordSpotting())
 
 DEFAULT_TASK = AudioClassification.name
 """The task of a recipe that names none."""
@@ -91,6 +93,7 @@ __all__ = [
     "TASKS",
     "AudioClassification",
     "AutomaticSpeechRecognition",
+    "KeywordSpotting",
     "Metric",
     "Record",
     "Task",

@@ -79,7 +79,7 @@ class Task(ABC):
         title: Its name in prose.
         pipeline_tag: The Hub's tag for models of this task; the task's name by default.
         verb: The command that uses such a model on sound files: `hf-speech VERB MODEL FILES`.
-        space: The folder in `spaces/` that shows such a model in a browser.
+        space: The folder in `spaces/` that shows such a model in a browser, empty if there is none.
         target_column: The corpus column to be predicted.
         auto_class: The transformers Auto class that loads such a model.
         architecture_suffixes: Endings of the class names of such models. They tell the task of a model of version 0.1,

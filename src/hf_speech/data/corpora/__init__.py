@@ -13,6 +13,7 @@ from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
 from hf_speech.data.corpora.hub import Hub
 from hf_speech.data.corpora.kaldi import Kaldi
+from hf_speech.data.corpora.keywords import Keywords
 from hf_speech.data.corpora.librispeech import LibriSpeech
 from hf_speech.data.corpora.ljspeech import LJSpeech
 from hf_speech.data.corpora.manifest import Manifest
@@ -28,7 +29,7 @@ CORPORA: dict[str, type[Corpus]] = {
         *(Synthetic, FSDD, AN4, LJSpeech, LibriSpeech),
         *(SpeechCommands, ArabicSpeechCommands),
         *(RAVDESS, TESS, EmoDB, CREMAD, SAVEE),
-        *(Folder, Manifest, Kaldi, Hub, Mixture),
+        *(Folder, Keywords, Manifest, Kaldi, Hub, Mixture),
     )
 }
 
@@ -66,6 +67,7 @@ __all__ = [
     "Folder",
     "Hub",
     "Kaldi",
+    "Keywords",
     "LJSpeech",
     "LibriSpeech",
     "ListedCorpus",

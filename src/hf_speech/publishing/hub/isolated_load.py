@@ -4,7 +4,7 @@
 
 It imports torch, transformers and safetensors and nothing of this package, like the machine of any other user. It
 writes its results next to the request: `logits.safetensors`, and `answers.json` with the predictions of
-`pipeline(...)`.
+`pipeline(...)`, for a task that has one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,24 @@ def main(request_file: Path) -> None:
     sys.modules["hf_speech"] = None  # type: ignore[assignment]  # From here on, importing it raises ImportError.
     import numpy as np
     import torch
+    import transformers
     from safetensors.numpy import load_file, save_file
-    from transformers import pipeline
+    from transformers.pipelines import check_task
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     torch.set_num_threads(1)
     request: dict[str, Any] = json.loads(request_file.read_text(encoding="utf-8"))
-    predict = pipeline(
-        request["task"], model=request["model"], revision=request["revision"], trust_remote_code=True, device="cpu"
-    )
-    extractor, model = predict.feature_extractor, predict.model.eval()
+    source = {"revision": request["revision"], "trust_remote_code": True}
+    config = transformers.AutoConfig.from_pretrained(request["model"], **source)
+    head = next((name for name in getattr(config, "auto_map", {}) if name.startswith("AutoModelFor")), None)
+    predict: Any = None
+    if head is None or head in {auto_class.__name__ for auto_class in check_task(request["task"])[1]["pt"]}:
+        predict = transformers.pipeline(request["task"], model=request["model"], device="cpu", **source)
+        extractor, model = predict.feature_extractor, predict.model.eval()
+    else:  # No pipeline runs such models.
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(request["model"], **source)
+        model = getattr(transformers, head).from_pretrained(request["model"], **source).eval()
     rate = int(extractor.sampling_rate)
     prefix = "clip."
     clips = {
@@ -50,7 +57,9 @@ def main(request_file: Path) -> None:
         float(np.abs(batched[: len(alone)] - alone).max())
         for batched, alone in zip(together, logits.values(), strict=True)
     )
-    predictions = {name: predict({"raw": clip.copy(), "sampling_rate": rate}) for name, clip in clips.items()}
+    predictions: dict[str, Any] = {}
+    if predict is not None:
+        predictions = {name: predict({"raw": clip.copy(), "sampling_rate": rate}) for name, clip in clips.items()}
     save_file({name: np.ascontiguousarray(values) for name, values in logits.items()}, "logits.safetensors")
     answers = {
         "pipeline": {

@@ -1,0 +1,98 @@
+"""Keywords and everything that is none: clips of each keyword in a folder, and hours of other speech and noise.
+
+The negatives are listed by split, because a rate of false alarms is only worth something on speech and speakers that
+training has not heard. Long ones are cut into pieces, in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from hf_speech.common.ranges import Range
+from hf_speech.data.corpora.base import SPLITS, duration_of
+from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
+from hf_speech.data.corpora.folder import Folder
+from hf_speech.data.corpora.stretches import Stretch, cut
+from hf_speech.data.corpora.utterance import Utterance
+from hf_speech.errors import CorpusError
+
+OTHER = "other"
+"""The class of what is no keyword; always the first."""
+
+
+@dataclass(kw_only=True)
+class Keywords(Folder):
+    """Clips of keywords, in one sub-folder for each, and folders of other recordings.
+
+    Args:
+        data_dir: Folder or archive with one sub-folder of clips for each keyword, or with train, validation and test
+            folders that have one sub-folder for each keyword.
+        keywords: The sub-folders that are keywords, null for all; clips of the others are negatives.
+        train_negatives: Folders of recordings without a keyword to train on, such as other speech and noise.
+        validation_negatives: Folders of recordings without a keyword to choose thresholds on.
+        test_negatives: Folders of recordings without a keyword to count false alarms on.
+        clip_copies: How often each training clip of a keyword occurs in an epoch, each time varied anew, so that there
+            are as many of them as of negatives.
+        negative_seconds: Longest piece of a negative recording.
+    """
+
+    name: ClassVar[str] = "keywords"
+
+    title: str | None = "clips of keywords"  # type: ignore[misc, assignment]
+    keywords: list[str] | None = None
+    train_negatives: list[str] | None = None
+    validation_negatives: list[str] | None = None
+    test_negatives: list[str] | None = None
+    clip_copies: Annotated[int, Range(1, 1000)] = 1
+    negative_seconds: Annotated[float, Range(1, 600)] = 15.0
+
+    def splits(self) -> dict[str, list[Utterance]]:
+        """The clips of the folder, split as by `Folder`, and the negatives of each split."""
+        splits = super().splits()
+        found = {clip.label for clips in splits.values() for clip in clips}
+        if missing := sorted(set(self.keywords or ()) - found):
+            raise CorpusError(f"There is no folder of clips of {missing[0]!r} in {self.data_dir}: correct keywords.")
+        for clips in splits.values():
+            for clip in clips:
+                if self.keywords is not None and clip.label not in self.keywords:
+                    clip.label = OTHER
+        clips = [clip for clip in splits["train"] if clip.label != OTHER]
+        splits["train"] += [replace(clip) for _ in range(self.clip_copies - 1) for clip in clips]
+        for split in SPLITS:
+            for folder in getattr(self, f"{split}_negatives") or ():
+                splits[split] += self._negatives(split, Path(folder).expanduser())
+        if not any(clip.label == OTHER for clip in splits["train"]):
+            raise CorpusError(
+                "There is nothing to tell the keywords from: name folders of other speech as train_negatives."
+            )
+        return splits
+
+    def label_names(self, labels: set[str]) -> list[str]:
+        """The keywords, after the class of everything else."""
+        return [OTHER, *sorted(labels - {OTHER}, key=natural_key)]
+
+    def _negatives(self, split: str, folder: Path) -> list[Utterance]:
+        """The recordings in a folder, the long ones in pieces of equal length."""
+        files = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+        if not files:
+            raise CorpusError(f"There are no recordings in {folder}: correct {split}_negatives.")
+        utterances: list[Utterance] = []
+        stretches: list[Stretch] = []
+        for path in files:
+            duration = duration_of(path)
+            pieces = math.ceil(duration / self.negative_seconds) if math.isfinite(duration) else 1
+            if pieces <= 1:
+                utterances.append(Utterance(path, label=OTHER, duration=duration))
+            bounds = [index * duration / pieces for index in range(pieces + 1)] if pieces > 1 else []
+            stretches += [
+                Stretch(f"{path.stem}-{index}", path, start, end) for index, (start, end) in enumerate(pairwise(bounds))
+            ]
+        pieces_of = cut(stretches) if stretches else []
+        durations = [stretch.end - stretch.start for stretch in stretches if stretch.end is not None]
+        return utterances + [
+            Utterance(path, label=OTHER, duration=seconds) for path, seconds in zip(pieces_of, durations, strict=True)
+        ]

@@ -1,0 +1,45 @@
+"""The loss of the keyword spotter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hf_speech.models import ConvGRUConfig, ConvGRUForKeywordSpotting
+
+
+@pytest.fixture
+def model() -> ConvGRUForKeywordSpotting:
+    torch.manual_seed(0)
+    config = ConvGRUConfig(
+        input_size=8, vocab_size=3, channels=8, hidden_size=8, num_hidden_layers=1, bidirectional=False, causal=True
+    )
+    return ConvGRUForKeywordSpotting(config).eval()
+
+
+@pytest.mark.parametrize("keyword", [0, 1, 2])
+def test_the_loss_is_that_of_detecting_the_keyword_once_or_nothing(
+    model: ConvGRUForKeywordSpotting, keyword: int
+) -> None:
+    features = torch.randn(1, 16, 8)
+    output = model(features, labels=torch.tensor([keyword]))
+    log_probabilities = output.logits[0].log_softmax(-1)
+    frames = len(log_probabilities)
+    assert frames == 4
+    # All ways to have one run of the keyword among frames of nothing.
+    paths = [
+        sum(log_probabilities[i, keyword if start <= i < end else 0] for i in range(frames))
+        for start in range(frames)
+        for end in range(start + 1, frames + 1)
+    ]
+    if keyword == 0:
+        paths = [log_probabilities[:, 0].sum()]
+    torch.testing.assert_close(output.loss, -torch.stack(list(paths)).logsumexp(0))
+
+
+def test_a_clip_has_the_same_loss_in_a_batch(model: ConvGRUForKeywordSpotting) -> None:
+    features, labels = torch.randn(3, 24, 8), torch.tensor([0, 2, 1])
+    mask = (torch.arange(24) < torch.tensor([24, 17, 8])[:, None]).long()
+    batch = model(features, attention_mask=mask, labels=labels).loss
+    alone = [model(features[i : i + 1, : int(mask[i].sum())], labels=labels[i : i + 1]).loss for i in range(3)]
+    torch.testing.assert_close(batch, torch.stack(alone).mean())

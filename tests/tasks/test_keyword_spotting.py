@@ -1,0 +1,271 @@
+"""Keyword spotting: a tiny spotter of tones is trained, tuned, exported, and listens to files and streams."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.numpy import load_file, save_file
+
+from hf_speech.cli import main
+from hf_speech.errors import AudioError, ModelError, RecipeError
+from hf_speech.inference import Detector, DetectorOptions, load_model
+from hf_speech.publishing.hub import verify
+from hf_speech.tasks import get_task
+from hf_speech.training import load_recipe, train
+
+RATE = 8000
+RECIPE = """
+name: beeps
+task: keyword-spotting
+corpus: {name: keywords, data_dir: FOLDER/clips, validation_fraction: 0.3, test_fraction: 0.3, clip_copies: 2,
+         train_negatives: [FOLDER/noise], validation_negatives: [FOLDER/noise], test_negatives: [FOLDER/noise],
+         negative_seconds: 5}
+features: {sampling_rate: 8000, num_mel_bins: 16, hop_length: 80, win_length: 200, normalization: global}
+augmentation: {trim: 30, context_folders: [FOLDER/noise], context_before: [0, 0.3], context_after: [0.1, 0.2]}
+model: {subsampling: 4, stem_channels: 4, channels: 16, num_convolutions: 1, hidden_size: 16, num_hidden_layers: 1,
+        bidirectional: false, causal: true}
+training: {max_steps: 2, per_device_train_batch_size: 8, dataloader_num_workers: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of two beeps, and noise."""
+    folder = tmp_path_factory.mktemp("beeps")
+    rng = np.random.default_rng(0)
+    time = np.arange(RATE // 2) / RATE
+    for name, frequency in (("high", 1500), ("low", 400)):
+        (folder / "clips" / name).mkdir(parents=True)
+        for index in range(8):
+            beep = 0.3 * np.sin(2 * np.pi * frequency * time) + rng.normal(0, 0.003, time.shape)
+            soundfile.write(folder / "clips" / name / f"{index}.wav", beep, RATE)
+    (folder / "noise").mkdir()
+    for index in range(3):
+        soundfile.write(folder / "noise" / f"{index}.wav", rng.normal(0, 0.1, 2 * RATE), RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder; its logits vary so much that there are events."""
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("FOLDER", str(folder)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_SPEECH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        run = train(load_recipe(recipe), folder / "run").run_dir
+    loaded = load_model(run)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(loaded.model.classifier.weight, std=2.0)
+    loaded.model.save_pretrained(run)
+    return run
+
+
+def run(*words: str) -> int:
+    try:
+        main(list(words))
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    return 0
+
+
+def sound(seconds: float = 4.0) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    time = np.arange(round(seconds * RATE)) / RATE
+    beeps = np.sin(2 * np.pi * 1500 * time) * (np.sin(2 * np.pi * 0.7 * time) > 0.3)
+    return (0.3 * beeps + rng.normal(0, 0.05, time.shape)).astype(np.float32)
+
+
+def test_it_is_trained_and_measured(run_dir: Path) -> None:
+    config = json.loads((run_dir / "config.json").read_text())
+    assert config["task"] == "keyword-spotting"
+    assert config["id2label"] == {"0": "other", "1": "high", "2": "low"}
+    assert config["architectures"] == ["ConvGRUForKeywordSpotting"]
+    report = json.loads((run_dir / "evaluation" / "test.json").read_text())
+    rates = {"miss_rate_0.1", "miss_rate_0.5", "miss_rate_1", "miss_rate_2"}
+    assert set(report["metrics"]) == {"accuracy"} | rates
+    assert set(report["per_class"]) == {"high", "low"}
+    low, high = report["confidence"]["miss_rate_1"]
+    assert 0 <= low <= report["metrics"]["miss_rate_1"] <= high <= 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_events_of_a_stream_are_those_of_the_whole_recording(run_dir: Path, seed: int) -> None:
+    loaded = load_model(run_dir)
+    options = DetectorOptions({"high": -1.0, "low": 0.5}, refractory_frames=8)
+    detector = Detector(loaded, options)
+    samples = sound()
+    whole = list(detector.listen([samples]))
+    assert len(whole) > 2
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(0, [300, 900, 3000, 12_000][seed] + 1, size=len(samples))
+    edges = np.cumsum(sizes)
+    pieces = np.split(samples, edges[edges < len(samples)])
+    parts = list(detector.listen(pieces))
+    assert [(event.keyword, event.time) for event in parts] == [(event.keyword, event.time) for event in whole]
+    assert [event.score for event in parts] == pytest.approx([event.score for event in whole], abs=1e-3)
+
+
+def test_an_event_comes_no_earlier_than_its_frame_and_no_later_than_the_latency_says(run_dir: Path) -> None:
+    detector = Detector(load_model(run_dir), DetectorOptions(refractory_frames=2), threshold=-1.0)
+    samples = sound()
+    heard = 0.0
+    seen = 0
+    for piece in np.split(samples, range(40, len(samples), 40)):
+        heard += len(piece) / RATE
+        for event in detector.accept(piece):
+            seen += 1
+            frame = 4 * 80 / RATE
+            assert event.time <= heard <= event.time - frame + detector.latency + 40 / RATE + 1e-9
+    assert seen > 2
+
+
+def test_an_exported_stream_gives_the_same_events(run_dir: Path, tmp_path: Path) -> None:
+    assert run("export", str(run_dir), "--output", str(tmp_path / "onnx")) == 0
+    DetectorOptions({"high": 0.5}, refractory_frames=8).save(tmp_path / "onnx")
+    exported = Detector(tmp_path / "onnx")
+    assert exported.options.thresholds == {"high": 0.5}
+    loaded = Detector(load_model(run_dir), exported.options)
+    pieces = np.split(sound(), range(640, 4 * RATE, 640))
+    expected, got = list(loaded.listen(pieces)), list(exported.listen(pieces))
+    assert [(event.keyword, event.time) for event in got] == [(event.keyword, event.time) for event in expected]
+    assert len(got) > 2
+    assert len(list(Detector(tmp_path / "onnx" / "stream_int8.onnx").listen(pieces))) > 0
+
+
+def test_listen_prints_events(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "long.wav"
+    soundfile.write(file, sound(), RATE, subtype="PCM_16")
+    capsys.readouterr()
+    assert run("listen", str(run_dir), str(file), "--threshold", "0", "--format", "json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events
+    assert set(events[0]) == {"file", "keyword", "time", "score"}
+    assert run("listen", str(run_dir), str(file), "--threshold", "0") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" s ")[1].split()[0] for line in lines] == [event["keyword"] for event in events]
+
+    raw = soundfile.read(file, dtype="int16")[0].astype("<i2").tobytes()
+    stream = SimpleNamespace(read1=io.BytesIO(raw).read)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=stream))
+    assert run("listen", str(run_dir), "-", "--threshold", "0", "--format", "json") == 0
+    streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(e["keyword"], e["time"]) for e in streamed] == [(e["keyword"], e["time"]) for e in events]
+
+
+def test_listen_names_what_is_wrong(
+    run_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    assert run("listen", str(run_dir), str(tmp_path / "text.wav"), str(tmp_path / "nowhere.wav")) == 1
+    assert capsys.readouterr().err.count("error: ") == 2
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert run("listen", str(run_dir)) == 1
+    assert "The microphone needs the library sounddevice" in capsys.readouterr().err
+    loaded = load_model(run_dir)
+    with pytest.raises(ModelError, match="audio-classification, not for keyword-spotting"):
+        Detector(dataclasses.replace(loaded, task=get_task("audio-classification")))
+    detector = Detector(loaded)
+    with pytest.raises(AudioError, match="mono"):
+        detector.accept(np.zeros((2, 100), dtype=np.float32))
+    detector.finish()
+    with pytest.raises(AudioError, match="reset"):
+        detector.accept(np.zeros(10, dtype=np.float32))
+
+
+def test_a_model_that_needs_the_future_cannot_listen(run_dir: Path) -> None:
+    loaded = load_model(run_dir)
+    loaded.feature_extractor.normalization = "utterance"
+    with pytest.raises(ModelError, match="cannot listen: This feature extractor cannot stream"):
+        Detector(loaded)
+
+
+def test_tune_detector_keeps_the_rate_of_false_alarms(
+    run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path))
+    capsys.readouterr()
+    assert run("tune-detector", str(run_dir), "--false_alarms_per_hour", "0") == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-2].split()[-1] == "0.00"
+    written = json.loads((run_dir / DetectorOptions.FILE).read_text())
+    assert set(written["thresholds"]) == {"high", "low"}
+    assert written["negative_hours"] == pytest.approx(6 / 3600, abs=1e-3)
+    thresholds = [point["threshold"] for point in written["curve"]]
+    assert thresholds == sorted(thresholds)
+    assert written["curve"][-1]["false_alarms_per_hour"] <= written["curve"][0]["false_alarms_per_hour"]
+    detector = Detector(str(run_dir))
+    assert detector.options.thresholds == written["thresholds"]
+    for file in (folder / "noise").iterdir():
+        assert list(detector.listen_to_file(file)) == []
+    (run_dir / DetectorOptions.FILE).write_text("{}")
+    with pytest.raises(ModelError, match="run hf-speech tune-detector again"):
+        Detector(str(run_dir))
+    (run_dir / DetectorOptions.FILE).unlink()
+
+
+def record(reference: str, duration: float, *peaks: tuple[str, float]) -> dict[str, Any]:
+    return {
+        "reference": reference,
+        "prediction": reference,
+        "correct": True,
+        "is_keyword": reference != "other",
+        "duration": duration,
+        "peaks": [[name, 0, score] for name, score in peaks],
+    }
+
+
+@pytest.mark.parametrize(
+    ("alarms", "expected"),
+    # Two hours of negatives: at 0.5 an hour one false alarm is allowed.
+    [((1.0, 3.0), 0.25), ((3.0,), 0.0), ((1.0, 3.0, 6.0), 0.5), ((), 0.0), ((9.0, 9.0), 0.75)],
+)
+def test_misses_are_counted_at_a_rate_of_false_alarms(alarms: tuple[float, ...], expected: float) -> None:
+    task = get_task("keyword-spotting")
+    clips = [record("a", 1.0, ("a", score), ("b", 12.0)) for score in (0.5, 2.0, 5.0, 10.0)]
+    negatives = [record("other", 3600.0, *(("b", score) for score in alarms)), record("other", 3600.0)]
+    counts = task.tally([*clips, *negatives]).sum(axis=0)
+    assert task.metrics_from_counts(counts)["miss_rate_0.5"] == pytest.approx(expected)
+
+
+def test_the_corpus_must_have_a_keyword(folder: Path) -> None:
+    task = get_task("keyword-spotting")
+    corpus = load_recipe(
+        {"task": "keyword-spotting", "corpus": {"name": "folder", "data_dir": str(folder / "clips")}}
+    ).corpus.load()
+    with pytest.raises(RecipeError, match="use the corpus `keywords`"):
+        task.config_arguments(corpus)
+
+
+@pytest.mark.slow
+def test_the_saved_model_runs_where_this_package_is_not(run_dir: Path, tmp_path: Path) -> None:
+    clips = {f"clip.{index}": (32767 * sound(seconds)).astype(np.int16) for index, seconds in enumerate((1.0, 1.5))}
+    save_file(clips, tmp_path / "probes.safetensors")
+    request = {"model": str(run_dir), "revision": None, "task": "audio-classification", "probes": "probes.safetensors"}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    program = Path(verify.__file__).with_name("isolated_load.py")
+    subprocess.run([sys.executable, "-P", str(program), "request.json"], cwd=tmp_path, check=True, timeout=300)
+    logits = load_file(tmp_path / "logits.safetensors")
+    loaded = load_model(run_dir)
+    for name, values in logits.items():
+        expected = loaded.run([clips[f"clip.{name}"].astype(np.float32) / 32768])[0].logits
+        np.testing.assert_allclose(values, expected, atol=1e-4)
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert answers["pipeline"] == {}
+    assert answers["padding"] < 1e-4
+    assert not any(module.startswith("hf_speech") for module in answers["code"])
