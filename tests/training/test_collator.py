@@ -36,6 +36,6 @@ def test_transcripts_are_normalized_and_padded(beeps_run: Path, beeps_recipe: Pa
 def test_decoded_samples_and_other_columns() -> None:
     collator = DataCollatorForSpeech(SpeechFeatureExtractor(sampling_rate=8000), "sound", "emotion")
     sound = {"array": np.full(16_000, 0.1), "sampling_rate": 16_000}
-    assert collator([{"sound": sound, "emotion": 3}])["input_features"].shape == (1, 100, 80)
+    assert collator([{"sound": sound, "emotion": 3}])["input_features"].shape == (1, 50, 80)
     with pytest.raises(CorpusError, match=r"no 'sound'.*remove_unused_columns=False"):
         collator([{"emotion": 3}])

@@ -27,7 +27,7 @@ class DataCollatorForSpeech:
         >>> collator = DataCollatorForSpeech(SpeechFeatureExtractor(sampling_rate=8000))
         >>> batch = collator([{"audio": {"array": [0.1] * 800, "sampling_rate": 8000}, "label": 1}])
         >>> batch["input_features"].shape, batch["labels"]
-        (torch.Size([1, 10, 80]), tensor([1]))
+        (torch.Size([1, 5, 80]), tensor([1]))
     """
 
     def __init__(self, processor: Any, audio_column: str = "audio", target_column: str | None = None) -> None:
