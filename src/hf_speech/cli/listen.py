@@ -49,7 +49,8 @@ def listen(
         if source is None:
             events: Iterable[Event] = detector.listen(microphone_pieces(detector.sampling_rate))
         elif source == "-":
-            events = detector.listen(raw_pieces(sys.stdin.buffer.read1, detector.sampling_rate))
+            read = sys.stdin.buffer.read1  # type: ignore[union-attr] # the standard input has it
+            events = detector.listen(raw_pieces(read, detector.sampling_rate))
         else:
             events = detector.listen_to_file(source)
         try:

@@ -164,12 +164,12 @@ class Augmentation:
             samples = samples[start:end]
             applied["trim"] = (start / sampling_rate, end / sampling_rate)
         if self.context_folders and drawn(self.context_folders):
-            seconds = rng.uniform(*self.context_before), rng.uniform(*self.context_after)
-            before, after = (
+            seconds = float(rng.uniform(*self.context_before)), float(rng.uniform(*self.context_after))
+            around = [
                 _context(self.context_folders, samples, round(length * sampling_rate), sampling_rate, rng)
                 for length in seconds
-            )
-            samples = np.concatenate((before, samples, after))
+            ]
+            samples = np.concatenate((around[0], samples, around[1]))
             applied["context"] = seconds
         if self.silence is not None and drawn(self.silence):
             before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
@@ -291,7 +291,7 @@ def _context(
     folders: Sequence[str], samples: np.ndarray, length: int, sampling_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     """A random stretch of `length` samples of a recording in the folders, scaled to the loudness of `samples`."""
-    noise = _recorded_noise(folders[rng.integers(len(folders))], length, sampling_rate, rng)
+    noise = _recorded_noise(folders[int(rng.integers(len(folders)))], length, sampling_rate, rng)
     power = np.mean(noise**2) if length else 0.0
     gain = 10 ** (rng.uniform(*_CONTEXT_GAIN) / 20)
     return noise * (gain * math.sqrt(np.mean(samples**2) / power)) if power > 0 else noise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class AudioClassification(Task):
     verb = space = "classify"
     target_column = "label"
     auto_class = "AutoModelForAudioClassification"
-    architecture_suffixes = ("ForAudioClassification", "ForSequenceClassification")
+    architecture_suffixes: ClassVar[tuple[str, ...]] = ("ForAudioClassification", "ForSequenceClassification")
     model_types = ("speech_lstm",)
     default_model_type = "speech_lstm"
     metrics = {  # noqa: RUF012 - the base class says that it is one for all instances

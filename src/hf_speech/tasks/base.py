@@ -82,8 +82,7 @@ class Task(ABC):
         space: The folder in `spaces/` that shows such a model in a browser, empty if there is none.
         target_column: The corpus column to be predicted.
         auto_class: The transformers Auto class that loads such a model.
-        architecture_suffixes: Endings of the class names of such models. They tell the task of a model of version 0.1,
-            whose configuration does not name it.
+        architecture_suffixes: Endings of the class names of such models, which tell the task of one of version 0.1.
         model_types: The model families that do this task, as `model_type` in their configurations.
         default_model_type: The family of a recipe that names none.
         metrics: The metrics by name; any of them may choose the best checkpoint.

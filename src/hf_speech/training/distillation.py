@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from hf_speech.errors import RecipeError
 from hf_speech.inference import LoadedModel, load_model
-from hf_speech.models.feature_extraction_speech import VARIANCE_FLOOR
+from hf_speech.models.spectral import VARIANCE_FLOOR
 from hf_speech.training.options import TrainingOptions
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from hf_speech.tasks import Task
-    from hf_speech.training.recipe import Recipe
 
 BASE_MODEL = "base_model.json"
 # The options of a model's configuration that decide what its encoder computes; the others may change.
@@ -127,8 +126,8 @@ class BaseModel:
             for section, found in values.items()
         }
 
-    def check(self, recipe: Recipe) -> None:
-        """Refuses a recipe whose model could not use these weights.
+    def check(self, recipe: Any) -> None:
+        """Refuses a `Recipe` whose model could not use these weights.
 
         Raises:
             RecipeError: If the family, the features or the encoder differ; it names the options that would fit.

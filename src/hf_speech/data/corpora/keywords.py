@@ -42,7 +42,7 @@ class Keywords(Folder):
 
     name: ClassVar[str] = "keywords"
 
-    title: str | None = "clips of keywords"  # type: ignore[misc, assignment]
+    title: str | None = "clips of keywords"  # type: ignore[misc]
     keywords: list[str] | None = None
     train_negatives: list[str] | None = None
     validation_negatives: list[str] | None = None

@@ -65,7 +65,7 @@ class Member:
             targets = [None if value is None else names[value] for value in values]
             kept = [i for i, name in enumerate(targets) if name is not None or values[i] is None]
             column_type: Any = ClassLabel(names=known)
-            new = [None if targets[i] is None else known.index(str(targets[i])) for i in kept]
+            new: list[Any] = [None if targets[i] is None else known.index(str(targets[i])) for i in kept]
         else:
             kept, column_type = list(range(len(rows))), Value("string")
             change = self.normalize or str
