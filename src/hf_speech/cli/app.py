@@ -22,6 +22,7 @@ from hf_speech.errors import HFSpeechError
 # Each is a module of this folder with a function of the same name, in the order of `hf-speech --help`.
 VERBS = (
     "train",
+    "adapt",
     "evaluate",
     "classify",
     "transcribe",

@@ -14,6 +14,7 @@ from hf_speech.experiments.compare import Comparison, figure, format_interval, w
 from hf_speech.experiments.published import EXPERIMENTS
 from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, Experiment, Item, Search, Table
+from hf_speech.experiments.voices import Voices, voices_table
 from hf_speech.tasks import get_task, metric_named
 
 HEAD = f"""# Results
@@ -41,7 +42,7 @@ def render(records: Path) -> str:
 
 def _section(experiment: Experiment, found: dict[str, Any]) -> str:
     """One experiment: the published figure, a table of runs, and the tables of comparisons and searches."""
-    runs = [item for item in experiment.items if not isinstance(item, Table | Search)]
+    runs = [item for item in experiment.items if not isinstance(item, Table | Search | Voices)]
     lines = [f"## {experiment.title}", "", f"Published: {experiment.published}", ""]
     train = any(item.train_split for item in runs)
     head = [
@@ -56,7 +57,7 @@ def _section(experiment: Experiment, found: dict[str, Any]) -> str:
     ]
     lines += [format_markdown(head, [_row(item, found.get(item.name), train) for item in runs], names=2), ""]
     for item in experiment.items:
-        if isinstance(item, Table | Search):
+        if isinstance(item, Table | Search | Voices):
             lines += [f"### {item.what[0].upper()}{item.what[1:]}", "", _own_table(item, found.get(item.name)), ""]
     return "\n".join(lines)
 
@@ -115,6 +116,8 @@ def pooled(runs: Sequence[RunRecord], split: str) -> tuple[float, float, float]:
 def _own_table(item: Item, record: dict[str, Any] | None) -> str:
     if record is None:
         return f"{NOT_YET}: `make experiments EXPERIMENT={item.name}`"
+    if record["kind"] == "voices":
+        return voices_table(record)
     content = {key: value for key, value in record.items() if key not in ("name", "kind")}
     if record["kind"] == "comparison":
         return Comparison.from_dict(content).markdown()

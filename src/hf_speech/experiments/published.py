@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_speech.experiments.suite import Experiment, Item, Search, Table
+from hf_speech.experiments.voices import Voices
 
 ARABIC, RAVDESS, FSDD = "arabic_speech_commands", "ravdess", "free-spoken-digit-dataset"
 AN4, SPEECHOCEAN = "an4", "speechocean762"
@@ -240,4 +241,56 @@ DIGITS = Experiment(
     ),
 )
 
-EXPERIMENTS = (COMMANDS, EMOTION, DEEP_SPEECH, RESIDUAL, DIGITS)
+FINE_TUNING = Experiment(
+    name="fine-tuning",
+    title="Starting from a model",
+    published="none of the same kind; all rows are measured here.",
+    items=(
+        Item(
+            "warm-english",
+            "eight English words of mini Speech Commands, to start from",
+            "arabic_commands",
+            "mini_speech_commands",
+            ("--corpus.name", "folder", "--speaker_pattern", "([0-9a-f]+)_nohash", "--training.num_train_epochs", "15"),
+            minutes=15,
+        ),
+        Item(
+            "warm-arabic-zero",
+            "a tenth of Arabic Speech Commands, from random weights",
+            "arabic_commands",
+            ARABIC,
+            ("--train_fraction", "0.1"),
+            minutes=6,
+        ),
+        Item(
+            "warm-arabic",
+            "a tenth of Arabic Speech Commands, from the model of English words",
+            "arabic_commands",
+            ARABIC,
+            ("--train_fraction", "0.1"),
+            minutes=6,
+            base="warm-english",
+        ),
+        Item(
+            "warm-speechocean762",
+            "speechocean762, from pretrained/an4 (from random weights: see Residual CNN above)",
+            "speechocean762",
+            SPEECHOCEAN,
+            ("--features.normalization", "global", "--init_from", "pretrained/an4"),
+            minutes=90,
+        ),
+        Voices(
+            "one-voice",
+            "a new voice: each speaker of FSDD left out, then adapted to",
+            "fsdd",
+            FSDD,
+            (
+                *("--training.num_train_epochs", "12", "--training.cache_features", "true"),
+                *("--augmentation.variants", "4"),
+            ),
+            minutes=40,
+        ),
+    ),
+)
+
+EXPERIMENTS = (COMMANDS, EMOTION, DEEP_SPEECH, RESIDUAL, DIGITS, FINE_TUNING)

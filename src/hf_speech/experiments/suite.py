@@ -42,6 +42,7 @@ class Item:
         train_split: Whether the training split is measured too, to show overfitting.
         note: A remark about the figure.
         chosen_on: The speakers that settings were chosen on; the metric over all others is given as well.
+        base: The item whose model the training starts from, which has to be run before.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Item:
     train_split: bool = False
     note: str = ""
     chosen_on: tuple[str, ...] = ()
+    base: str = ""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -83,7 +85,8 @@ class Item:
         return counts
 
     def _train(self, folders: ExperimentFolders, fold: int | None) -> RunRecord:
-        words = [*self.overrides, *(["--fold", str(fold)] if fold is not None else [])]
+        start = ["--init_from", str(folders.runs / self.base)] if self.base else []
+        words = [*self.overrides, *start, *(["--fold", str(fold)] if fold is not None else [])]
         run_dir = folders.runs / (self.name if fold is None else f"{self.name}-{fold}")
         command = shlex.join(["hf-speech", "train", self.recipe, *folders.quoted(self.folder), *words])
         recipe = load_recipe(self.recipe, [*folders.data_dir(self.folder), *words])

@@ -27,7 +27,7 @@ from hf_speech.common.text import printable
 from hf_speech.data.audio import AudioSource, audio_info
 from hf_speech.data.cache import cache_dir
 from hf_speech.data.corpora.files import natural_key, unwrap
-from hf_speech.data.corpora.splitting import describe_splits
+from hf_speech.data.corpora.splitting import choose, describe_splits
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
@@ -201,7 +201,14 @@ class OwnCorpus(Corpus):
 
 @dataclass(kw_only=True)
 class ListedCorpus(Corpus):
-    """A corpus that can list its utterances, which `load` makes into tables."""
+    """A corpus that can list its utterances, which `load` makes into tables.
+
+    Args:
+        train_fraction: Share of the training utterances to train on, the same of each class, drawn by seed: to see what
+            more recordings would bring.
+    """
+
+    train_fraction: Annotated[float, Range(above=0, at_most=1)] = 1.0
 
     @abstractmethod
     def splits(self) -> dict[str, list[Utterance]]:
@@ -216,6 +223,10 @@ class ListedCorpus(Corpus):
         self.notes.clear()
         self.caveats.clear()
         splits = self._with_names(self.splits())
+        if self.train_fraction < 1:
+            train = splits["train"]
+            kept = choose([u.label for u in train], [None] * len(train), self.train_fraction, self.seed)
+            splits["train"] = [train[index] for index in sorted(kept)]
         everything = [utterance for split in SPLITS for utterance in splits[split]]
         if not everything:
             raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")

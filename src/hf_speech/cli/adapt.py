@@ -1,0 +1,63 @@
+"""`hf-speech adapt`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_speech.cli.options import ModelArgument
+from hf_speech.cli.process import command_line
+from hf_speech.common.console import echo
+
+
+def adapt(
+    context: typer.Context,
+    model: ModelArgument,
+    clips: Annotated[
+        str, typer.Argument(help="A folder with a sub-folder for each class, or a table.", show_default=False)
+    ],
+    old_data_dir: Annotated[
+        Path | None, typer.Option("--old_data_dir", help="Folder of the corpus that the model was trained on.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Run folder.", show_default="runs/MODEL-adapted")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
+) -> None:
+    """Adapt a model to a new voice or room, from a few clips.
+
+    With --old_data_dir, it replays what the model was trained on, so that it forgets less, and measures how well the
+    model still does there. Further options are keys of the recipe, as for `hf-speech train`.
+    """
+    from hf_speech.common.tables import format_text
+    from hf_speech.tasks import get_task
+    from hf_speech.training.adapt import adapt as adapt_model
+
+    result, comparisons = adapt_model(
+        model,
+        clips,
+        old_data_dir,
+        context.args,
+        output_dir,
+        resume=resume,
+        overwrite=overwrite,
+        command=command_line(),
+    )
+    rows = []
+    for one in comparisons:
+        task = get_task(one.after.task)
+        metric = task.metrics[name := task.best_metric]
+        values = [metric.format(report.metrics[name]) for report in (one.before, one.after)]
+        low, high = (metric.format(end) for end in one.after.confidence[name])
+        rows.append([f"{name} on {one.what}", f"{one.after.num_utterances:,}", *values, f"{low} to {high}"])
+    if rows:
+        echo(f"\n{format_text(['', 'utterances', 'before', 'after', '95 % interval'], rows)}")
+    if old_data_dir is None:
+        echo("What it forgot was not measured: --old_data_dir DIR measures it, and helps to forget less.")
+    echo(
+        f"\nThe adapted model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:\n"
+        f"  hf-speech publish {result.run_dir} --repo_id OWNER/NAME"
+    )

@@ -1,0 +1,219 @@
+"""Adaptation of a model to a new voice or room, from a few clips.
+
+Decisions:
+
+* It is an ordinary training from a recipe that is written here, so that its run folder can be repeated and published.
+* The model keeps all its outputs (`model.init_outputs: keep`), and features, text and augmentation of its own recipe.
+* With the corpus that it was trained on, half of what it learns from is replayed from there, and the old and the new
+  validation split together choose the best step. Without, training is short and slow, to forget little.
+* The model is measured before and after: on the new clips, and on the old corpus if it is there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from datasets import Dataset
+
+from hf_speech.common.files import write_json
+from hf_speech.data.corpora import Corpus
+from hf_speech.errors import RecipeError
+from hf_speech.evaluation import EvaluationReport, evaluate_model
+from hf_speech.evaluation.rows import select_rows
+from hf_speech.inference import LoadedModel, load_model
+from hf_speech.training.recipe import Recipe, load_recipe
+from hf_speech.training.run import TrainingResult, train
+from hf_speech.training.warm_start import BaseModel
+
+COMPARISONS = "adaptation.json"
+TABLES = frozenset({".csv", ".tsv", ".jsonl", ".json", ".ndjson"})
+HELD_OUT = 0.2  # of the clips
+# Clips of each class, or in all where there are no classes, from which on some are held out.
+ENOUGH_PER_CLASS, ENOUGH = 3, 10
+TRAINING: Mapping[str, Any] = {
+    "learning_rate": 5e-4,
+    "per_device_train_batch_size": 32,
+    "warmup_steps": 0.1,
+    "lr_scheduler_type": "cosine",
+    "report_to": "none",
+}
+WITH_REPLAY = {"max_steps": 300, "layerwise_learning_rate_decay": 1.0}
+WITHOUT_REPLAY = {"max_steps": 120, "layerwise_learning_rate_decay": 0.7}
+CHOOSING = {"eval_steps": 0.1, "early_stopping_patience": 4, "load_best_model_at_end": True}
+NOT_CHOOSING = {"load_best_model_at_end": False}
+# What an adaptation takes over of the model's own recipe.
+KEPT_SECTIONS = ("text", "augmentation")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same clips, measured before and after.
+
+    Attributes:
+        what: What they are.
+        before: The report on the model that was adapted.
+        after: The report on the adapted model.
+    """
+
+    what: str
+    before: EvaluationReport
+    after: EvaluationReport
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as plain data."""
+        values = {"before": self.before.metrics, "after": self.after.metrics, "confidence": self.after.confidence}
+        return {"what": self.what, "num_utterances": self.after.num_utterances, **values}
+
+
+def adaptation_recipe(
+    model: str, clips: str | Path, old_data_dir: str | Path | None = None, overrides: Sequence[str] = ()
+) -> Recipe:
+    """Writes the recipe that adapts a model.
+
+    Args:
+        model: A run folder, another model folder, or a Hub id with or without @REVISION.
+        clips: A folder with a sub-folder for each class, or a table of recordings with their classes or transcripts.
+        old_data_dir: Folder of the corpus that the model was trained on, None to do without it.
+        overrides: Command-line words, for any key of the recipe.
+
+    Raises:
+        RecipeError: If the old corpus is given and the model has no recipe that names it.
+        ModelError: If there is no such model.
+        CorpusError: If there are no such clips.
+    """
+    base = BaseModel.open(model)
+    own = _own_recipe(base)
+    new = _corpus_of(Path(clips), base.loaded)
+    content: dict[str, Any] = {"name": f"{Path(base.name).name}-adapted", "task": base.loaded.task.name}
+    content |= {section: own[section] for section in KEPT_SECTIONS if own.get(section)}
+    if "text" in content:  # The characters are kept, and the phones of words that no dictionary has cannot be.
+        content["text"] = {key: value for key, value in content["text"].items() if key not in ("vocabulary", "lexicon")}
+    content["model"] = {"init_from": model, "init_outputs": "keep"}
+    alone = load_recipe(content | {"corpus": new}, _of_corpus(overrides), to_train=False)
+    base.loaded.task.check_columns(splits := alone.corpus.load())
+    if not splits["validation"]:
+        new["validation_fraction"] = HELD_OUT if _can_hold_out(splits["train"], base.loaded) else 0.0
+    if old_data_dir is None:
+        content["corpus"] = new
+    else:
+        old = _old_corpora(own, Path(old_data_dir), model)
+        content["corpus"] = [{**new, "weight": sum(entry["weight"] for entry in old)}, *old]
+    chooses = bool(splits["validation"]) or new["validation_fraction"] > 0 or old_data_dir is not None
+    content["training"] = {
+        **TRAINING,
+        **(WITHOUT_REPLAY if old_data_dir is None else WITH_REPLAY),
+        **(CHOOSING if chooses else NOT_CHOOSING),
+    }
+    return load_recipe(content, overrides)
+
+
+def adapt(
+    model: str,
+    clips: str | Path,
+    old_data_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    output_dir: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "hf_speech.training.adapt(model, clips)",
+) -> tuple[TrainingResult, list[Comparison]]:
+    """Adapts a model to a few clips, and measures it before and after.
+
+    Args:
+        model: As for `adaptation_recipe`, like `clips`, `old_data_dir` and `overrides`.
+        output_dir: The run folder; `runs/NAME-adapted` by default.
+        resume: Whether to continue an interrupted adaptation.
+        overwrite: Whether a run folder that is there is replaced.
+        command: The command line, for the records.
+
+    Returns:
+        The training, and the measurements.
+    """
+    recipe = adaptation_recipe(model, clips, old_data_dir, overrides)
+    result = train(recipe, output_dir, resume=resume, overwrite=overwrite, command=command)
+    before = BaseModel.open(str(recipe.warm_start.init_from)).loaded
+    after = load_model(result.run_dir, device="cpu")
+    comparisons = []
+    for number, corpus in enumerate(getattr(recipe.corpus, "corpora", None) or [recipe.corpus]):
+        corpus = getattr(corpus, "corpus", corpus)  # A mixture's entry.
+        splits = corpus.load()
+        for split in ("validation", "test"):
+            if not splits[split]:
+                continue
+            what = f"{'new clips' if number == 0 else corpus.name}, {split}"
+            rows = select_rows(after, splits, split, corpus, trained_on=False).rows
+            reports = [_measure(loaded, rows, corpus, split, command) for loaded in (before, after)]
+            comparisons.append(Comparison(what, *reports))
+            if number > 0:
+                reports[1].save(result.run_dir / "evaluation" / f"{corpus.name}-{split}.json")
+    write_json(result.run_dir / COMPARISONS, {"command": command, "rows": [one.to_dict() for one in comparisons]})
+    return result, comparisons
+
+
+def _measure(loaded: LoadedModel, rows: Dataset, corpus: Corpus, split: str, command: str) -> EvaluationReport:
+    return evaluate_model(loaded, rows, corpus=corpus.name, split=split, command=command, bad_rows=corpus.bad_rows)
+
+
+def _own_recipe(base: BaseModel) -> dict[str, Any]:
+    """The recipe that a model was trained with, as plain data; empty if it has none."""
+    file = base.loaded.find_file("recipe.yaml")
+    content = None if file is None else yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _corpus_of(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
+    """The section `corpus` for a folder or a table; the model's task says which column is the target."""
+    fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
+    if clips.suffix.lower() not in TABLES or clips.is_dir():
+        return {"name": "folder", "data_dir": str(clips), **fractions}
+    columns = {f"{name}_column": None for name in ("label", "text")}
+    columns |= {f"{loaded.task.target_column}_column": loaded.task.target_column}
+    return {"name": "csv", "train_file": str(clips), **columns, **fractions}
+
+
+def _of_corpus(overrides: Sequence[str]) -> list[str]:
+    """The words that are keys of the new corpus: those of other sections have a dot."""
+    words: list[str] = []
+    taking = False
+    for word in overrides:
+        if word.startswith("--"):
+            key = word[2:].partition("=")[0]
+            taking = key.startswith("corpus.0.") or ("." not in key and key != "name")
+            word = word.replace("corpus.0.", "")
+        if taking:
+            words.append(word)
+    return words
+
+
+def _can_hold_out(rows: Dataset, loaded: LoadedModel) -> bool:
+    """Whether there are clips enough to train without some of them."""
+    groups = loaded.task.target_groups(rows)
+    if groups is None:
+        return len(rows) >= ENOUGH
+    counts = Counter(rows[loaded.task.target_column])
+    return bool(counts) and min(counts.values()) >= ENOUGH_PER_CLASS
+
+
+def _old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dict[str, Any]]:
+    """The entries of a mixture for the corpus, or the corpora, that a model was trained on."""
+    section = dict(own.get("corpus") or {})
+    if not section.get("name"):
+        raise RecipeError(f"{model} has no recipe.yaml that names its corpus: leave out --old_data_dir.")
+    shared = {key: section[key] for key in ("seed", "min_duration", "max_duration") if key in section}
+    entries = []
+    for entry in section.get("corpora") or [section]:
+        entry = {key: value for key, value in (shared | dict(entry)).items() if key != "bad_rows"}
+        place = data_dir / entry["name"] if "corpora" in section else data_dir
+        if "corpora" not in section or place.exists():
+            entry["data_dir"] = str(place)
+        entries.append({**entry, "weight": 1.0 if entry.get("weight") is None else entry["weight"]})
+    return entries
+
+
+__all__ = ["COMPARISONS", "Comparison", "adapt", "adaptation_recipe"]
