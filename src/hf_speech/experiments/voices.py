@@ -29,14 +29,16 @@ class Voices(Item):
 
     Attributes:
         counts: Clips of each digit that are adapted to, at most five.
+        speakers: The speakers.
     """
 
     counts: tuple[int, ...] = (1, 2, 5)
+    speakers: tuple[str, ...] = SPEAKERS
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
         """Trains the models without a speaker, and adapts them, as far as that is missing."""
         rows: dict[str, dict[str, Any]] = {}
-        for speaker in SPEAKERS:
+        for speaker in self.speakers:
             words = ["--holdout_speaker", speaker, *self.overrides]
             place = folders.data_dir(self.folder)
             base = folders.runs / self.name / speaker
@@ -72,12 +74,12 @@ class Voices(Item):
 
     def is_done(self, folders: ExperimentFolders) -> bool:
         """Whether all adaptations are there."""
-        names = [f"{speaker}-{count}" for speaker in SPEAKERS for count in self.counts]
+        names = [f"{speaker}-{count}" for speaker in self.speakers for count in self.counts]
         return all((folders.runs / self.name / name / COMPARISONS).is_file() for name in names)
 
 
 def voices_table(record: Mapping[str, Any]) -> str:
-    """The record of `Voices` in Markdown: accuracy on the new voice, and on the five others, before and after."""
+    """The record of `Voices` in Markdown: accuracy on the new voice before and after, and its change on the others."""
     rows: Mapping[str, Mapping[str, Any]] = record["rows"]
     counts = [key for key in next(iter(rows.values())) if key != "command"]
     head = [
@@ -93,18 +95,19 @@ def voices_table(record: Mapping[str, Any]) -> str:
         cells = [_percent(new[0]["before"]["accuracy"]), *(_with_interval(one) for one in new)]
         changes = [one["after"]["accuracy"] - one["before"]["accuracy"] for one in old if one]
         lines.append([speaker, *cells, *(f"{100 * change:+.1f} points" for change in changes)])
+    missing = [speaker for speaker in SPEAKERS if speaker not in rows]
     four = [row for speaker, row in rows.items() if speaker not in CHOSEN_ON]
-    if four:
+    if not missing:
         values = [_percent(sum(row[counts[0]]["new"]["before"]["accuracy"] for row in four) / len(four))]
         values += [
             _percent(sum(row[count]["new"]["after"]["accuracy"] for row in four) / len(four)) for count in counts
         ]
         lines.append([f"mean of the {len(four)} that no setting was chosen on", *values, *[""] * len(counts)])
     first = next(iter(rows.values()))
-    commands = "\n".join(
-        f"`{command}`  " for command in (first["command"], *(first[count]["command"] for count in counts))
-    )
-    return f"{commands}\n\n{format_markdown(head, lines)}"
+    commands = [first["command"], *(first[count]["command"] for count in counts)]
+    parts = ["\n".join(f"`{command}`  " for command in commands), format_markdown(head, lines)]
+    parts += [f"Not run yet: {', '.join(missing)}."] if missing else []
+    return "\n\n".join(parts)
 
 
 def _percent(value: float) -> str:

@@ -33,6 +33,15 @@ def test_classes_are_split_alike(digit_folder):
         assert 0.29 < row["duration"] < 0.61
 
 
+def test_a_share_of_the_training_split_has_all_classes_alike(digit_folder):
+    whole, part = (load(digit_folder, train_fraction=share)[1] for share in (1.0, 0.25))
+    assert {split: len(rows) for split, rows in part.items()} == {"train": 12, "validation": 6, "test": 6}
+    assert Counter(part["train"]["label"]) == {0: 6, 1: 6}
+    assert set(names(part["train"])) < set(names(whole["train"]))
+    assert names(part["test"]) == names(whole["test"])
+    assert names(part["train"]) != names(load(digit_folder, train_fraction=0.25, seed=1)[1]["train"])
+
+
 def test_splits_follow_the_seed(digit_folder):
     first = load(digit_folder)[1]
     assert names(first["test"]) == names(load(digit_folder)[1]["test"])
