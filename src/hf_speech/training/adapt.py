@@ -172,7 +172,7 @@ def _corpus_of(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
     fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
     if clips.suffix.lower() not in TABLES or clips.is_dir():
         return {"name": "folder", "data_dir": str(clips), **fractions}
-    columns = {f"{name}_column": None for name in ("label", "text")}
+    columns: dict[str, str | None] = {"label_column": None, "text_column": None}
     columns |= {f"{loaded.task.target_column}_column": loaded.task.target_column}
     return {"name": "csv", "train_file": str(clips), **columns, **fractions}
 
