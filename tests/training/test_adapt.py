@@ -68,6 +68,14 @@ def test_clips_are_held_out_where_there_are_three_of_each_class(tones_run: Path,
     assert recipe.training.early_stopping_patience is None
 
 
+def test_the_old_validation_split_does_not_choose_alone(tones_run: Path, tones_recipe: Path, clips: Path) -> None:
+    for file in [file for label in ("low", "high") for file in sorted((clips / label).iterdir())[2:]]:
+        file.unlink()
+    recipe = adaptation_recipe(str(tones_run), clips, tones_recipe.parent / "tones")
+    assert len(recipe.corpus.load()["validation"]) == 20
+    assert not recipe.training.load_best_model_at_end
+
+
 def test_what_the_model_knows_stays(tones_run: Path, clips: Path) -> None:
     recipe = adaptation_recipe(str(tones_run), clips, overrides=["--training.learning_rate", "0.1", "--name", "ann"])
     assert (recipe.name, recipe.training.learning_rate) == ("ann", 0.1)
