@@ -6,8 +6,8 @@ Decisions:
 * The model keeps all its outputs (`model.init_outputs: keep`), and features, text and augmentation of its own recipe.
 * With the corpus that it was trained on, half of what it learns from is replayed from there. Without, training is short
   and slow, to forget little.
-* Where new clips are held out, the loss chooses the best step: the accuracy on a few clips hardly moves. The old validation
-  split never chooses alone, as it would choose the model that has learned least.
+* Where new clips are held out, the loss chooses the best step: the accuracy on a few clips hardly moves. The old
+  validation split never chooses alone, as it would choose the model that has learned least.
 * The model is measured before and after: on the new clips, and on the old corpus if it is there.
 """
 
