@@ -281,7 +281,7 @@ FINE_TUNING = Experiment(
         ),
         Voices(
             "one-voice",
-            "a new voice: each speaker of FSDD left out, then adapted to",
+            "a new voice: each speaker of FSDD left out, then adapted to (settings revised once after a result for george)",
             "fsdd",
             FSDD,
             (
