@@ -281,7 +281,7 @@ FINE_TUNING = Experiment(
         ),
         Voices(
             "one-voice",
-            "a new voice: each speaker of FSDD left out, then adapted to (settings revised once after a result for george)",
+            "a new voice: each speaker of FSDD left out, then adapted to (settings revised once after one for george)",
             "fsdd",
             FSDD,
             (
