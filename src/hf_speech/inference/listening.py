@@ -63,7 +63,9 @@ class DetectorOptions:
                 max(int(content["refractory_frames"]), 1),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{path} does not have the options of a detector: run hf-speech tune-detector.") from error
+            raise ModelError(
+                f"{path} does not have the options of a detector: run hf-speech tune-detector again."
+            ) from error
 
     def save(self, folder: Path, **origin: Any) -> Path:
         """Writes the options, and where they come from, into a model folder; returns the file."""
