@@ -39,7 +39,7 @@ QUICK: dict[str, tuple[str, list[str]]] = {
     "ljspeech": ("LJSpeech-1.1", NARROW_CTC),
     "speech_commands": ("speech_commands", ["--corpus.classes", "12"]),
     "speechocean762": ("speechocean762", NARROW_CTC),
-    "wake_words": ("arabic_speech_commands/dataset", ["--keywords", "[yes]"]),
+    "wake_words": ("arabic_speech_commands/dataset", ["--keywords", "[zoom in]"]),
     "published/deepspeech2_ljspeech": ("LJSpeech-1.1", NARROW),
     "published/digits_mel": ("free-spoken-digit-dataset", []),
     "published/digits_mel_augmented": ("free-spoken-digit-dataset", []),
