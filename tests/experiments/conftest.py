@@ -111,6 +111,7 @@ def write_speechocean(root: Path) -> None:
 WRITERS: dict[str, Callable[[Path], None]] = {
     "arabic_speech_commands": write_arabic,
     "speech_commands": write_speech_commands,
+    "mini_speech_commands": write_speech_commands,
     "ravdess": write_ravdess,
     "free-spoken-digit-dataset": write_fsdd,
     "an4": write_an4,
