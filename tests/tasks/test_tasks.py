@@ -6,7 +6,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_speech.errors import RecipeError
-from hf_speech.tasks import TASKS, get_task
+from hf_speech.tasks import TASKS, get_task, metric_named
 
 
 def test_tasks_are_registered_by_the_name_they_have():
@@ -47,3 +47,9 @@ def test_labels_without_names_are_refused_with_the_remedy(feature: Value):
     rows = Dataset.from_dict({"label": ["1"] if feature.dtype == "string" else [1]}, Features({"label": feature}))
     with pytest.raises(RecipeError, match="class_encode_column"):
         get_task("audio-classification").check_columns(rows)
+
+
+def test_a_metric_is_called_as_the_first_task_calls_it() -> None:
+    assert metric_named("accuracy").title == "Accuracy"
+    assert metric_named("wer").title == get_task("automatic-speech-recognition").metrics["wer"].title
+    assert metric_named("words_per_hour").title == "words per hour"

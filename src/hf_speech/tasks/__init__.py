@@ -68,9 +68,9 @@ def task_of_columns(columns: Iterable[str]) -> Task | None:
 
 
 def metric_named(name: str) -> Metric:
-    """How a metric is called and written; one that no task has is called by its own name."""
-    known = {key: metric for task in TASKS.values() for key, metric in task.metrics.items()}
-    return known.get(name) or Metric(name.replace("_", " "), name)
+    """How a metric is called and written, by the first task that has it; else it is called by its own name."""
+    known = (task.metrics[name] for task in TASKS.values() if name in task.metrics)
+    return next(known, Metric(name.replace("_", " "), name))
 
 
 def task_of_config(config: Any, name: str) -> Task:
