@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[
 from starlette.testclient import TestClient, WebSocketTestSession
 
 from hf_speech import serve
+from hf_speech.decoding import Hypothesis
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import choose_decoder, find_language_model, load_model, open_model, transcribe_files
 from hf_speech.serve import Service, create_app
@@ -94,6 +96,30 @@ def test_what_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) ->
     busy = post(client, CLIP.read_bytes())
     refused(busy, 503, "try again")
     assert busy.headers["retry-after"] == "5"
+
+
+def test_live_sound_does_not_wait_behind_files(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the queue, nor when the queue of files is full."""
+    monkeypatch.setattr(serve, "MAX_WAITING", 1)
+    holds, released = threading.Event(), threading.Event()
+
+    def transcribe(content: bytes) -> Any:
+        holds.set()
+        released.wait(60)
+        return Hypothesis("", 0.0, (), ()), 1.0
+
+    monkeypatch.setattr(service, "transcribe", transcribe)
+    with TestClient(create_app(service)) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, client, b"sound")
+        try:
+            assert holds.wait(60)
+            assert post(client, b"sound").status_code == 503
+            with client.websocket_connect("/v1/stream") as socket:
+                socket.send_bytes(bytes(3200))
+                assert socket.receive_json() == {"text": "", "final": False}
+        finally:
+            released.set()
+        assert first.result().status_code == 200
 
 
 def test_many_at_once_are_all_answered(client: TestClient) -> None:

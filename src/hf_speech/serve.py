@@ -35,8 +35,8 @@ from hf_speech.inference import choose_decoder, find_language_model, open_model,
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_stream import ExportedStream
 
-MAX_WAITING = 32
-"""Computations that may wait for a process."""
+MAX_WAITING = 100
+"""Files, and as many pieces of live sound, that may wait for a process."""
 MAX_MEGABYTES = 25
 """The largest upload, as at OpenAI."""
 MAX_HOURS = 3
@@ -72,7 +72,12 @@ class Service:
         self._recognizer = open_model(model, verb="transcribe", device="cpu", revision=revision)
         self._decoder = choose_decoder(self._recognizer, find_language_model(self._recognizer))
         self._turns = {"file": anyio.CapacityLimiter(1), "piece": anyio.CapacityLimiter(1)}
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
+
+    @property
+    def waiting(self) -> int:
+        """What waits, or is computed, now."""
+        return self._waiting.total()
 
     async def run(self, queue: Literal["file", "piece"], compute: Callable[..., T], *arguments: Any) -> T:
         """Compute something in a thread, when it is its turn in a queue.
@@ -80,14 +85,14 @@ class Service:
         Raises:
             BusyError: If too much is waiting.
         """
-        if self._waiting >= MAX_WAITING:
+        if self._waiting[queue] >= MAX_WAITING:
             self.counts["refused"] += 1
             raise BusyError("The server is busy: try again in a few seconds.")
-        self._waiting += 1
+        self._waiting[queue] += 1
         try:
             return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turns[queue])
         finally:
-            self._waiting -= 1
+            self._waiting[queue] -= 1
 
     def transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
         """The transcript of a sound file, and its duration in seconds.
@@ -234,7 +239,7 @@ def create_app(service: Service) -> FastAPI:
     def metrics() -> str:
         """The counts of this process, as Prometheus reads them."""
         lines = [f"hf_speech_{name}_total {count}" for name, count in sorted(service.counts.items())]
-        return "\n".join([*lines, f"hf_speech_waiting {service._waiting}", ""])
+        return "\n".join([*lines, f"hf_speech_waiting {service.waiting}", ""])
 
     return app
 
