@@ -207,7 +207,7 @@ def create_app(service: Service) -> FastAPI:
         """Pieces come as binary messages, the text `end` ends them; each is answered by `{"text", "final"}`."""
         await socket.accept()
         try:
-            accept = service.listen(rate, encoding)
+            accept = await service.run("piece", service.listen, rate, encoding)
             final = False
             while not final:
                 message = await socket.receive()

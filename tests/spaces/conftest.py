@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 from hf_speech import demo
+from hf_speech.publishing.static_space import find_chromium
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPACES = REPOSITORY / "spaces"
@@ -129,11 +129,6 @@ def transcripts() -> dict[str, dict[str, str]]:
         ):
             said[file.name][name] = transcript.hypothesis.text
     return said
-
-
-def find_chromium() -> str | None:
-    """The browser of the machine."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,11 @@ from hf_speech.inference import classify_files, load_model, transcribe_files
 from hf_speech.models.streaming_transcriber import StreamingTranscriber
 from hf_speech.publishing import web_page
 from hf_speech.publishing.hub.probes import make_probes
-from hf_speech.publishing.static_space import browser_logits
+from hf_speech.publishing.static_space import browser_logits, find_chromium
 from hf_speech.publishing.web_page import build_page, served
 from hf_speech.publishing.web_runtime import runtime_folder
 
-from .conftest import PATIENCE, PRETRAINED, REPOSITORY, SCREENSHOTS, SPACES, find_chromium, speak_into
+from .conftest import PATIENCE, PRETRAINED, REPOSITORY, SCREENSHOTS, SPACES, speak_into
 
 pytestmark = pytest.mark.slow
 

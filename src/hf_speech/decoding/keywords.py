@@ -36,6 +36,13 @@ class Event:
     score: float
 
 
+def frame_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Probabilities `(frames, classes)`, float64, of logits `(frames, classes)`."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
 class KeywordScores:
     """Scores of keywords, frame by frame.
 
@@ -49,8 +56,7 @@ class KeywordScores:
 
     def accept(self, logits: np.ndarray) -> np.ndarray:
         """Scores `(frames, classes - 1)` of the next logits `(frames, classes)`; class 0 is no keyword."""
-        shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf))
-        probabilities = shifted[:, 1:] / shifted.sum(axis=1, keepdims=True)
+        probabilities = frame_probabilities(logits)[:, 1:]
         count = self._smoothing_frames
         if self._past is None:
             self._past = np.zeros((count - 1, probabilities.shape[1]))
@@ -150,4 +156,4 @@ class KeywordDecoder:
         return events
 
 
-__all__ = ["Event", "KeywordDecoder", "KeywordScores", "find_events", "find_peaks"]
+__all__ = ["Event", "KeywordDecoder", "KeywordScores", "find_events", "find_peaks", "frame_probabilities"]

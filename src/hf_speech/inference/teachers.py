@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hf_speech.data.audio import read_audio
+from hf_speech.decoding import best_path
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.onnx_description import is_exported
 from hf_speech.inference.opening import open_model
@@ -152,8 +153,8 @@ class PipelineTeacher:
         with torch.no_grad():
             if not pipe.model.can_generate():
                 log_probs = log_softmax(pipe.model(**inputs).logits[0].float().cpu().numpy())
-                ids = log_probs.argmax(axis=-1)
-                return pipe.tokenizer.decode(ids).strip(), _path_confidence(log_probs, ids, pipe.tokenizer.pad_token_id)
+                sure = [token.probability for token in best_path(log_probs, pipe.tokenizer.pad_token_id)]
+                return pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), min(sure, default=0.0)
             wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
             own = pipe.model.generation_config
             if own.max_new_tokens is None and own.max_length in (None, 20):  # The library's default, of few words.
@@ -170,20 +171,6 @@ _PIPELINES = (
     (("ForCTC", "ForConditionalGeneration", "ForSpeechSeq2Seq"), "automatic-speech-recognition"),
     (("ForSequenceClassification", "ForAudioClassification"), "audio-classification"),
 )
-
-
-def _path_confidence(log_probs: np.ndarray, ids: np.ndarray, blank: int) -> float:
-    """The probability of the least certain token of a CTC path, each being as certain as in its best frame."""
-    sure: list[float] = []
-    for frame, token in enumerate(ids.tolist()):
-        if token == blank:
-            continue
-        probability = float(np.exp(log_probs[frame, token]))
-        if sure and frame > 0 and ids[frame - 1] == token:
-            sure[-1] = max(sure[-1], probability)
-        else:
-            sure.append(probability)
-    return min(sure, default=0.0)
 
 
 def _own_families() -> set[str]:

@@ -31,7 +31,6 @@ from hf_speech.publishing.web_page import MODEL, MODULE, build_page, served
 # The largest difference accepted, as a share of the largest logit.
 TOLERANCE = 1e-3
 SECONDS = 300
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Runs in the page, with the files of the page.
 PROGRAM = """async ([module, model, clips, rate]) => {
     const { Classifier, Recognizer } = await import(module);
@@ -108,7 +107,7 @@ def verify_static_space(snapshot: RemoteSnapshot, probes: Probes | None) -> Veri
         probes: Clips and their logits, which came with the model; None if it has none.
     """
     verification = verify_space(snapshot)
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_chromium()
     differences: tuple[str, ...] = ()
     if probes is None or browser is None:
         missing = "the model has no probe clips" if probes is None else "there is no Chromium here"
@@ -130,6 +129,11 @@ def verify_static_space(snapshot: RemoteSnapshot, probes: Probes | None) -> Veri
         found=verification.found if differences else (*verification.found, found),
         differences=(*verification.differences, *differences),
     )
+
+
+def find_chromium() -> str | None:
+    """The program Chromium of this machine; None if there is none."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def browser_logits(folder: Path, probes: Probes, browser: str) -> dict[str, np.ndarray]:

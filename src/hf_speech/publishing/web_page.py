@@ -89,9 +89,8 @@ def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
         for name in [name for name in description["files"] if name.startswith(WHOLE)]:
             (folder / name).unlink()
             del description["files"][name]
-    for file in description[
-        "files"
-    ].values():  # Rounding differs from run to run, and the same page is to stay the same.
+    # Rounding differs from run to run, and the same page is to stay the same.
+    for file in description["files"].values():
         del file["max_difference"], file["largest_logit"]
     (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_speech.decoding.keywords import REFRACTORY_FRAMES, SMOOTHING_FRAMES, KeywordScores, find_peaks
+from hf_speech.decoding.keywords import (
+    REFRACTORY_FRAMES,
+    SMOOTHING_FRAMES,
+    KeywordScores,
+    find_peaks,
+    frame_probabilities,
+)
 from hf_speech.errors import RecipeError
 from hf_speech.tasks.audio_classification import AudioClassification
 from hf_speech.tasks.base import Metric, Record
@@ -165,8 +171,7 @@ class KeywordSpotting(AudioClassification):
 
 def _clip_probabilities(logits: np.ndarray) -> np.ndarray:
     """Of the logits `(frames, classes)` the highest probability of each keyword, after that of no keyword at all."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    best: np.ndarray = (exponentials / exponentials.sum(axis=-1, keepdims=True)).max(axis=0, initial=0.0)
+    best: np.ndarray = frame_probabilities(logits).max(axis=0, initial=0.0)
     best[0] = 1 - best[1:].max()
     return best
 

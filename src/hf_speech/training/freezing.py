@@ -22,6 +22,12 @@ _LAYER = re.compile(r"(?:layers|norms)\.(\d+)\.")
 _AFTER_LAYERS = re.compile(r"(?:lookahead|norm)\.")
 
 
+def layer_of(name: str) -> int | None:
+    """The number of the recurrent layer, from 0, that a parameter or module belongs to; None for other parts."""
+    layer = _LAYER.match(name)
+    return None if layer is None else int(layer[1])
+
+
 def level_of(name: str, num_layers: int) -> int:
     """The level of a parameter or module: 0 for the front end, then the recurrent layers, then the head.
 
@@ -32,14 +38,14 @@ def level_of(name: str, num_layers: int) -> int:
     name = f"{name}."
     if _FRONT_END.match(name):
         return 0
-    if layer := _LAYER.match(name):
-        return int(layer[1]) + 1
+    if (layer := layer_of(name)) is not None:
+        return layer + 1
     return num_layers if _AFTER_LAYERS.match(name) else num_layers + 1
 
 
 def count_layers(model: nn.Module) -> int:
     """The number of recurrent layers of a model."""
-    return len({layer[1] for name, _ in model.named_parameters() if (layer := _LAYER.match(name))})
+    return len({layer_of(name) for name, _ in model.named_parameters()} - {None})
 
 
 class Freezing:
@@ -110,4 +116,4 @@ def scale_learning_rates(optimizer: torch.optim.Optimizer, model: nn.Module, dec
     optimizer.param_groups = groups
 
 
-__all__ = ["Freezing", "count_layers", "level_of", "scale_learning_rates"]
+__all__ = ["Freezing", "count_layers", "layer_of", "level_of", "scale_learning_rates"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from hf_speech.common.fingerprint import LEXICON
 from hf_speech.errors import RecipeError
 from hf_speech.inference import LoadedModel, load_model
 from hf_speech.tasks.lexicon import Lexicon
+from hf_speech.training.freezing import layer_of
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -269,8 +269,8 @@ def copy_weights(
 
 def _part(name: str) -> str:
     """The part of a model that a parameter belongs to: its module, or the number of its layer."""
-    layer = re.match(r"(?:layers|norms)\.(\d+)\.", name)
-    return f"layer {int(layer[1]) + 1}" if layer else name.partition(".")[0]
+    layer = layer_of(name)
+    return name.partition(".")[0] if layer is None else f"layer {layer + 1}"
 
 
 def _in_words(parts: Mapping[str, str]) -> str:
