@@ -247,11 +247,19 @@ def test_limits_out_of_range_are_refused(tmp_path, options):
         build_arpa(BOOK, 2, tmp_path / "model.arpa", **options)
 
 
-def test_text_of_the_test_split_is_refused(tmp_path):
+def test_text_of_the_test_split_is_left_out(tmp_path):
     held_out = ["one two three", "it is seven words long and no more", "nothing of this is in it at all my friend"]
-    text = [*BOOK, "and so it is seven words long and no less", "seven words long and no more"]
-    build_arpa(text, 2, tmp_path / "model.arpa", held_out=held_out)
-    text.append("he said it is seven words long and no more of it")
-    with pytest.raises(HFSpeechError, match=r"1 sequences of 8 words .* such as 'it is seven words long and no more'"):
-        build_arpa(text, 2, tmp_path / "other.arpa", held_out=held_out)
-    assert not (tmp_path / "other.arpa").exists()
+    near = ["and so it is seven words long and no less", "seven words long and no more"]
+    far = [f"other words {'x' * (number % 7)}" for number in range(1000)]
+    whole = build_arpa([*near, *far], 2, tmp_path / "model.arpa", held_out=held_out)
+    assert (whole.left_out, whole.sentences) == (0, 1002)
+    # The sentence that the test split has, and a thousand on either side of it; its words are nowhere else.
+    shared = "he said it is seven words long and no more of it"
+    part = build_arpa([*BOOK, *far, shared, *far, *near], 2, tmp_path / "part.arpa", held_out=held_out)
+    assert part.left_out == 2001
+    assert part.sentences == len(BOOK) + len(near)
+    assert "said" not in NgramModel.load(part.path).vocabulary
+    assert NgramModel.load(part.path).vocabulary >= set(" ".join([*BOOK, *near]).split())
+    with pytest.raises(HFSpeechError, match="All of the text is of the books of the held-out transcripts"):
+        build_arpa([*far, shared, *near], 2, tmp_path / "none.arpa", held_out=held_out)
+    assert not (tmp_path / "none.arpa").exists()

@@ -28,6 +28,9 @@ def test_words_come_from_the_lexicon_or_the_language_model(tmp_path: Path, words
     assert choose_words(["ab", "bb"], words_model, TOKENS, "|") == {"ab", "bb"}
     (tmp_path / "words.txt").write_text("ab\n\nbb\n")
     assert choose_words(tmp_path / "words.txt", words_model, TOKENS, "|") == {"ab", "bb"}
+    # Text that was not normalized may have any sign as a word, the delimiter too: it is of words all the same.
+    signs = NgramModel.load(build_arpa(["ab | b", "$ 0.01"], 2, tmp_path / "signs.arpa").path)
+    assert choose_words(None, signs, TOKENS, "|") == {"ab", "|", "b", "$", "0.01"}
     with pytest.raises(HFSpeechError, match="has none of the words of the lexicon, such as 'bb'"):
         choose_words(["bb"], words_model, TOKENS, "|")
     with pytest.raises(HFSpeechError, match="The lexicon has no words"):

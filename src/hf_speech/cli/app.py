@@ -27,6 +27,7 @@ VERBS = (
     "classify",
     "transcribe",
     "label",
+    "align",
     "listen",
     "export",
     "build_lm",

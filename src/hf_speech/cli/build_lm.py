@@ -47,7 +47,7 @@ def build_lm(
     ] = 0.0,
     held_out: Annotated[
         Path | None,
-        typer.Option("--held_out", help="Test transcripts: refuse text that has eight of their words in a row."),
+        typer.Option("--held_out", help="Test transcripts: leave out text of the books that they are of."),
     ] = None,
 ) -> None:
     """Build an n-gram language model from text.
@@ -83,6 +83,8 @@ def build_lm(
         held_out=[] if held_out is None else read_lines(held_out),
     )
     kept = ", ".join(f"{count:,}" for count in summary.ngrams)
+    if summary.left_out:
+        echo(f"Left out for the held-out transcripts: {summary.left_out:,} sentences")
     echo(
         f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\n"
         f"N-grams of each order: {kept}\nWritten: {output}"

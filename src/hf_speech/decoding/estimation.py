@@ -41,6 +41,7 @@ from hf_speech.errors import HFSpeechError
 
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 _HELD_OUT_LENGTH = 8
+_HELD_OUT_AROUND = 1000
 _BLOCK = 1 << 18
 
 
@@ -53,6 +54,7 @@ class NgramSummary:
         order: Words of the longest n-grams; less than was asked for if no sentence is that long.
         sentences: Number of sentences.
         words: Number of words in them.
+        left_out: Number of sentences that were left out for the held-out transcripts.
         ngrams: Number of n-grams of each order in the file, shortest first.
         discounts: D1, D2 and D3+ of each order.
         fallback_orders: The orders with `FALLBACK_DISCOUNTS`, for want of rare n-grams to estimate discounts from:
@@ -63,6 +65,7 @@ class NgramSummary:
     order: int
     sentences: int
     words: int
+    left_out: int
     ngrams: tuple[int, ...]
     discounts: tuple[tuple[float, float, float], ...]
     fallback_orders: tuple[int, ...]
@@ -115,14 +118,15 @@ def build_arpa(
         min_counts: For each order from 1 on, the smallest count (of different contexts, below the highest order) of
             n-grams in the file; 1 for orders that are not given. Unigrams are all kept.
         entropy_threshold: N-grams are left out if that raises the perplexity by less than this share, such as 1e-8.
-        held_out: Transcripts of the test split, of which the text must not have eight words in a row.
+        held_out: Transcripts of the validation and test splits. Sentences with eight of their words in a row are left
+            out, and so are the thousand before and behind each: they are of the book that was read.
 
     Returns:
         What was counted and estimated.
 
     Raises:
-        HFSpeechError: If there is no text, it contains `<s>`, `</s>` or `<unk>` or words of `held_out`, or a number is
-            out of its range.
+        HFSpeechError: If there is no text, or none but that of `held_out`, it contains `<s>`, `</s>` or `<unk>`, or
+            a number is out of its range.
     """
     if not 1 <= order <= MAX_ORDER:
         raise HFSpeechError(f"An n-gram model of order {order} cannot be built: choose an order from 1 to {MAX_ORDER}.")
@@ -132,7 +136,10 @@ def build_arpa(
     names, words, num_sentences = _read(map(split, sentences))
     if not num_sentences:
         raise HFSpeechError("The text for the language model has no words: give sentences, one a line.")
-    _check_held_out(names, words, map(split, held_out))
+    names, words, left_out = _leave_out(names, words, map(split, held_out))
+    num_sentences -= left_out
+    if not num_sentences:
+        raise HFSpeechError("All of the text is of the books of the held-out transcripts: give other text.")
     num_words = len(words) - 2 * num_sentences
     names, words = _limit(names, words, max_words)
     orders = _count(words, order, len(names), names.index(BEGIN), names.index(END))
@@ -150,6 +157,7 @@ def build_arpa(
         order=len(orders),
         sentences=num_sentences,
         words=num_words,
+        left_out=left_out,
         ngrams=tuple(int(each.kept.sum()) for each in orders),
         discounts=discounts,
         fallback_orders=fallback_orders,
@@ -182,23 +190,31 @@ def _read(sentences: Iterable[str]) -> tuple[list[str], np.ndarray, int]:
     return names, places[np.frombuffer(text, dtype=np.int32)], num_sentences
 
 
-def _check_held_out(names: list[str], words: np.ndarray, held_out: Iterable[str]) -> None:
-    """Refuse text that has words of the test split in a row."""
+def _leave_out(names: list[str], words: np.ndarray, held_out: Iterable[str]) -> tuple[list[str], np.ndarray, int]:
+    """Vocabulary and text without the books of the held-out transcripts, and the number of sentences that are gone."""
     places = {name: index for index, name in enumerate(names)}
-    wanted: dict[int, str] = {}
+    wanted: set[int] = set()
     for sentence in held_out:
-        parts = sentence.split()
+        parts = [places.get(part, -1) for part in sentence.split()]
         for first in range(len(parts) - _HELD_OUT_LENGTH + 1):
             ngram = parts[first : first + _HELD_OUT_LENGTH]
-            if all(part in places for part in ngram):
-                wanted[int(_hashes(np.array([places[part] for part in ngram]))[0])] = " ".join(ngram)
-    if wanted and len(words) >= _HELD_OUT_LENGTH:
-        shared = np.intersect1d(_hashes(words), np.array(list(wanted), dtype=np.uint64))
-        if len(shared):
-            raise HFSpeechError(
-                f"The text for the language model has {len(shared)} sequences of {_HELD_OUT_LENGTH} words of the "
-                f"held-out transcripts, such as {wanted[int(shared[0])]!r}: leave that text out."
-            )
+            if min(ngram) >= 0:
+                wanted.add(int(_hashes(np.array(ngram))[0]))
+    if not wanted or len(words) < _HELD_OUT_LENGTH:
+        return names, words, 0
+    shared = np.flatnonzero(np.isin(_hashes(words), np.array(sorted(wanted), dtype=np.uint64)))
+    begins = np.flatnonzero(words == places[BEGIN])
+    sentences = np.unique(np.searchsorted(begins, shared, side="right") - 1)
+    gone = np.zeros(len(begins) + 1, dtype=np.int64)
+    np.add.at(gone, np.maximum(sentences - _HELD_OUT_AROUND, 0), 1)
+    np.add.at(gone, np.minimum(sentences + _HELD_OUT_AROUND + 1, len(begins)), -1)
+    kept = np.cumsum(gone[:-1]) == 0
+    words = words[np.repeat(kept, np.diff(begins, append=len(words)))]
+    used = np.zeros(len(names), dtype=bool)
+    used[words] = True
+    used[[places[name] for name in (BEGIN, END, UNKNOWN)]] = True
+    renumbered = (np.cumsum(used) - 1).astype(np.int32)[words]
+    return [name for name, there in zip(names, used, strict=True) if there], renumbered, int((~kept).sum())
 
 
 def _hashes(words: np.ndarray) -> np.ndarray:

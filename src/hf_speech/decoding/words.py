@@ -91,11 +91,14 @@ def choose_words(
 
 
 def _is_of_characters(model: NgramModel, tokens: Collection[str], word_delimiter: str) -> bool:
-    """Whether a language model predicts characters: it says so, or it has the delimiter between words among them.
+    """Whether a language model predicts characters: it says so, or its words are tokens with the delimiter among them.
 
-    That all of its words are tokens proves nothing: digits and spelled letters are words, too. But a model without a
-    delimiter writes single words only, and a language model of its tokens can be of nothing but characters.
+    That all of its words are tokens proves nothing: digits and spelled letters are words, too. Nor does a delimiter
+    among longer words: text may have any sign. But a model without a delimiter writes single words only, and a language
+    model of its tokens can be of nothing but characters.
     """
-    if model.is_of_characters or word_delimiter in model.vocabulary:
+    if model.is_of_characters:
         return True
-    return word_delimiter not in tokens and model.vocabulary.issubset(tokens)
+    single = all(len(word) == 1 or word in tokens for word in model.vocabulary)
+    has_delimiter = word_delimiter in model.vocabulary
+    return single and (has_delimiter or (word_delimiter not in tokens and model.vocabulary.issubset(tokens)))
