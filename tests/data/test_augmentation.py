@@ -136,7 +136,7 @@ def test_strange_sounds_survive(samples: np.ndarray) -> None:
 )
 def test_impossible_values_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        Augmentation(**arguments)
+        Augmentation(**arguments).check_folders()
 
 
 def test_variants_take_turns() -> None:
@@ -175,4 +175,4 @@ def test_context_is_put_around_a_trimmed_clip(tmp_path: Path) -> None:
     assert len(varied) / 16_000 == pytest.approx(before + after + applied["trim"][1] - applied["trim"][0], abs=1e-3)
     assert np.abs(varied[: round(before * 16_000)]).max() > 0
     with pytest.raises(RecipeError, match="context_folders: there are no recordings"):
-        Augmentation(context_folders=[str(tmp_path / "nothing")])
+        Augmentation(context_folders=[str(tmp_path / "nothing")]).check_folders()

@@ -139,4 +139,4 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RecipeError, match=message):
-        Augmentation(**options)
+        Augmentation(**options).check_folders()

@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, Features
 from sklearn.metrics import accuracy_score, f1_score
 
 from hf_speech.common.fingerprint import fingerprint
+from hf_speech.data.augmentation import Noise
 from hf_speech.errors import AudioError, CorpusError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model
 from hf_speech.inference import LoadedModel, load_model, predict
@@ -205,3 +206,18 @@ def test_real_digits(fsdd_dir: Path, tmp_path: Path):
     assert report.num_utterances == 60
     assert len(report.breakdowns["per_speaker"]) == 6
     assert np.isclose(report.real_time_factor_conditions["audio_seconds"], sum(rows["duration"]), rtol=1e-3)
+
+
+def test_noise_is_added_in_the_same_way_each_time(loaded: LoadedModel, tones: Dataset, tmp_path: Path):
+    soundfile.write(tmp_path / "hiss.wav", np.random.default_rng(0).normal(0, 0.1, 3000), 8000)
+    clean, loud, again, faint = (
+        evaluated(loaded, tones, noise=noise)
+        for noise in (None, Noise(str(tmp_path), 0.0), Noise(str(tmp_path), 0.0), Noise(str(tmp_path), 150.0))
+    )
+    probabilities = [[record["probability"] for record in report.records] for report in (clean, loud, again, faint)]
+    assert probabilities[1] == probabilities[2] != probabilities[0]
+    assert probabilities[3] == pytest.approx(probabilities[0], abs=1e-4)
+    assert "noise" not in clean.to_dict()
+    assert loud.to_dict()["noise"] == {"folder": tmp_path.name, "snr": 0.0}
+    with pytest.raises(CorpusError, match="no recordings of noise"):
+        Noise(str(tmp_path / "nowhere"), 0.0)

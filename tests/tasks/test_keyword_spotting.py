@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,9 +23,11 @@ from safetensors.numpy import load_file, save_file
 from hf_speech.cli import main
 from hf_speech.errors import AudioError, ModelError, RecipeError
 from hf_speech.inference import Detector, DetectorOptions, load_model
+from hf_speech.publishing import check_card, render_card
 from hf_speech.publishing.hub import verify
 from hf_speech.tasks import get_task
 from hf_speech.training import load_recipe, train
+from hf_speech.training.enroll import TRAINING
 
 RATE = 8000
 RECIPE = """
@@ -114,6 +119,20 @@ def test_events_of_a_stream_are_those_of_the_whole_recording(run_dir: Path, seed
     parts = list(detector.listen(pieces))
     assert [(event.keyword, event.time) for event in parts] == [(event.keyword, event.time) for event in whole]
     assert [event.score for event in parts] == pytest.approx([event.score for event in whole], abs=1e-3)
+
+
+def test_memory_stays_flat_over_a_long_stream(run_dir: Path) -> None:
+    detector = Detector(load_model(run_dir))
+    piece = sound(1.0)
+    tracemalloc.start()
+    try:
+        for second in range(400):
+            detector.accept(piece)
+            if second == 20:
+                early = tracemalloc.get_traced_memory()[0]
+        assert tracemalloc.get_traced_memory()[0] - early < 20_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_event_comes_no_earlier_than_its_frame_and_no_later_than_the_latency_says(run_dir: Path) -> None:
@@ -250,6 +269,98 @@ def test_the_corpus_must_have_a_keyword(folder: Path) -> None:
     ).corpus.load()
     with pytest.raises(RecipeError, match="use the corpus `keywords`"):
         task.config_arguments(corpus)
+
+
+def test_the_detector_is_measured_in_noise_and_on_the_card(
+    run_dir: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    copy = Path(shutil.copytree(run_dir, tmp_path / "copy"))
+    DetectorOptions({"high": 1.0, "low": 0.5}).save(copy)
+    recipe = (copy / "recipe.yaml").read_text()
+    # As on a machine that lacks the folders of the augmentation, which measuring does without.
+    (copy / "recipe.yaml").write_text(re.sub(r"(context_folders:\n\s*- ).*", r"\1nowhere", recipe))
+    assert run("evaluate", str(copy)) == 0
+    assert run("evaluate", str(copy), "--noise_folder", str(folder / "noise"), "--noise_snr", "5") == 0
+    clean, noisy = (json.loads((copy / "evaluation" / f"{name}.json").read_text()) for name in ("test", "test-5dB"))
+    assert "noise" not in clean
+    assert noisy["noise"] == {"folder": "noise", "snr": 5.0}
+    assert set(clean["detector"]["keywords"]) == {"high", "low", "all"}
+    assert clean["detector"]["keywords"]["high"]["threshold"] == 1.0
+    thresholds = [point["threshold"] for point in clean["curve"]]
+    assert thresholds == sorted(thresholds)
+    assert len(thresholds) > 1
+    card = render_card(copy, repo_id="anna/beeps", revision="v1")
+    assert card.count("At the thresholds that were chosen") == 2
+    assert "with noise at 5 dB" in card
+    check_card(card, copy)
+
+
+def test_false_alarms_are_saved_as_negatives(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "speech").mkdir()
+    soundfile.write(tmp_path / "speech" / "long.wav", sound(), RATE, subtype="PCM_16")
+    words = [
+        "listen",
+        str(run_dir),
+        str(tmp_path / "speech"),
+        "--threshold",
+        "0",
+        "--save_clips",
+        str(tmp_path / "hard"),
+    ]
+    assert run(*words) == 0
+    times = [event.time for event in Detector(run_dir, threshold=0.0).listen([sound()])]
+    assert capsys.readouterr().out.count("Written: ") == len(times) > 1
+    for time in times:
+        clip, rate = soundfile.read(tmp_path / "hard" / f"long-{time:.2f}.wav", dtype="float32")
+        start, end = max(round((time - 2.5) * rate), 0), round((time + 0.5) * rate)
+        np.testing.assert_allclose(clip, sound()[start:end], atol=1e-4)
+
+
+def test_a_new_word_is_enrolled_from_a_few_clips(
+    run_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hf_speech.training.enroll.TRAINING", {**TRAINING, "max_steps": 2})
+    spoken: list[str] = []
+    monkeypatch.setattr("hf_speech.training.enroll._synthesize", lambda word, folder: spoken.append(word))
+    rng = np.random.default_rng(1)
+    (tmp_path / "clips").mkdir()
+    for index in range(6):
+        beep = 0.3 * np.sin(2 * np.pi * 900 * np.arange(RATE // 2) / RATE)
+        soundfile.write(tmp_path / "clips" / f"{index}.wav", beep + rng.normal(0, 0.003, len(beep)), RATE)
+    words = [
+        "listen",
+        str(run_dir),
+        str(tmp_path / "clips"),
+        "--enroll",
+        "hey you",
+        "--negatives",
+        str(folder / "noise"),
+    ]
+    assert run(*words, "--validation_negatives", str(folder / "noise")) == 0
+    assert "runs/hey you" in capsys.readouterr().out
+    detector = Detector(tmp_path / "runs" / "hey you")
+    assert detector.keywords == ("hey you",)
+    assert set(detector.options.thresholds) == {"hey you"}
+    base = json.loads((tmp_path / "runs" / "hey you" / "base_model.json").read_text())
+    assert base["name"] == str(run_dir)
+    validation = list((tmp_path / "cache" / "enrolled").glob("*/validation/hey you/*.wav"))
+    training = list((tmp_path / "cache" / "enrolled").glob("*/train/hey you/*.wav"))
+    assert {path.name[-5:] for path in validation} == {"0.wav", "5.wav"}
+    assert {path.name[-5:] for path in training} == {"1.wav", "2.wav", "3.wav", "4.wav"}
+    assert spoken in ([], ["hey you"])  # Without and with eSpeak NG.
+
+    assert run(*words) == 2  # The folder is there.
+    (tmp_path / "few").mkdir()
+    shutil.copy(tmp_path / "clips" / "0.wav", tmp_path / "few")
+    for clips, extra, message in (
+        ("few", ["--negatives", str(folder / "noise")], "record it at least 3 times"),
+        ("clips", [], "Recordings without the word are needed"),
+    ):
+        assert run("listen", str(run_dir), str(tmp_path / clips), "--enroll", "x", *extra) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

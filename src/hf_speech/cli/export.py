@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,16 +16,24 @@ def export(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", help="Folder to write.")],
     int8: Annotated[bool, typer.Option("--int8/--no_int8", help="Also write quantized files.")] = True,
+    file_format: Annotated[
+        Literal["onnx", "c"], typer.Option("--format", help="ONNX files, or the C source of a keyword spotter.")
+    ] = "onnx",
 ) -> None:
-    """Write a model as ONNX files that run without PyTorch.
+    """Write a model as ONNX files, or as C source, that run without PyTorch.
 
-    They take the waveform and compute the features too, so they also run in a browser.
+    They take the waveform and compute the features too, so they also run in a browser, or on a microcontroller.
     """
+    from hf_speech.export.c_source import export_c
     from hf_speech.export.exporting import export_model
     from hf_speech.inference import load_model
 
     prepare_inference()
     loaded = load_model(model, device="cpu")
+    if file_format == "c":
+        for path in export_c(loaded, output):
+            echo(f"Written: {path}")
+        return
     for file in export_model(loaded, output, int8=int8):
         echo(
             f"Written: {file.path}   {file.precision}, {file.size / 1e6:.1f} MB, logits within "

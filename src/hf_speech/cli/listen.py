@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hf_speech.cli.options import AnyModelArgument
-from hf_speech.cli.process import prepare_inference
+from hf_speech.cli.process import command_line, prepare_inference
 from hf_speech.common.console import echo
 from hf_speech.common.text import one_line
 
@@ -36,15 +37,51 @@ def listen(
     output_format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="How to print events: a line each.")
     ] = "text",
+    save_clips: Annotated[
+        Path | None,
+        typer.Option(
+            "--save_clips",
+            help="Folder for the sound around each event of a file: of files without a keyword, negatives to train on.",
+        ),
+    ] = None,
+    word: Annotated[
+        str | None,
+        typer.Option(
+            "--enroll", help="Make a model for a new keyword, of which the sound files are recordings, from this one."
+        ),
+    ] = None,
+    negatives: Annotated[
+        list[str] | None,
+        typer.Option("--negatives", help="Folder of recordings without the new keyword; may be repeated."),
+    ] = None,
+    validation_negatives: Annotated[
+        list[str] | None,
+        typer.Option("--validation_negatives", help="Folder of others, to choose the threshold on; may be repeated."),
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output_dir", help="Folder of the new model.", show_default="runs/WORD")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that folder.")] = False,
 ) -> None:
-    """Print the keywords that occur in sound files, in a stream, or before the microphone."""
+    """Print the keywords that occur in sound files, in a stream, or before the microphone.
+
+    With --enroll WORD, make a model for a new keyword from 5 to 20 recordings of it, and from recordings without it.
+    """
     from hf_speech.errors import AudioError
-    from hf_speech.inference import Detector, microphone_pieces, raw_pieces
+    from hf_speech.inference import Detector, microphone_pieces, raw_pieces, save_clip
+    from hf_speech.inference.labeling import find_recordings
 
     prepare_inference()
+    if word is not None:
+        folders = {"train_negatives": negatives or [], "validation_negatives": validation_negatives or []}
+        _enroll(model, word, files or [], folders, output_dir, overwrite)
+        return
     detector = Detector(model, threshold=threshold)
     sources: list[str | None] = [*files] if files else [None]
     failures = 0
+    if save_clips is not None:
+        sources = [str(path) for path in find_recordings(files or [])]
+        save_clips.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if source is None:
             events: Iterable[Event] = detector.listen(microphone_pieces(detector.sampling_rate))
@@ -56,6 +93,9 @@ def listen(
         try:
             with suppress(KeyboardInterrupt):  # The way to end listening to a microphone.
                 for event in events:
+                    if save_clips is not None:
+                        echo(f"Written: {save_clip(str(source), event.time, detector.sampling_rate, save_clips)}")
+                        continue
                     if output_format == "json":
                         named = {"file": source} if source not in (None, "-") else {}
                         echo(json.dumps({**named, **asdict(event)}, ensure_ascii=False))
@@ -67,3 +107,23 @@ def listen(
             echo(f"error: {error}", error=True)
     if failures:
         raise typer.Exit(1)
+
+
+def _enroll(
+    model: str,
+    word: str,
+    files: list[str],
+    folders: dict[str, list[str]],
+    output_dir: Path | None,
+    overwrite: bool,
+) -> None:
+    from hf_speech.training.enroll import enroll
+
+    words = [part for key, value in folders.items() if value for part in (f"--{key}", json.dumps(value))]
+    result, tuned = enroll(model, word, files, words, output_dir, overwrite=overwrite, command=command_line())
+    if tuned is None:
+        echo("Its threshold is 0, a probability of one half: --validation_negatives DIR chooses a better one.")
+    else:
+        echo(tuned.format_table())
+    echo(f"The model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:")
+    echo(f"  hf-speech listen {result.run_dir}")

@@ -23,7 +23,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from hf_speech.common.ranges import Range, Share, check_ranges
 from hf_speech.data.audio import read_audio, resample
 from hf_speech.data.channels import opus, reverberate, simulate_room, telephone
-from hf_speech.errors import RecipeError
+from hf_speech.errors import CorpusError, RecipeError
 
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
@@ -96,6 +96,13 @@ class Augmentation:
                 raise RecipeError(f"augmentation.{field.name} must be a range [low, high]; {list(value)} is not.")
         if [] in (self.tempo_copies, self.pitch_copies):
             raise RecipeError("augmentation.tempo_copies and pitch_copies must be null or list one value or more.")
+
+    def check_folders(self) -> None:
+        """Refuses folders without recordings; a saved recipe may name folders that only its first machine has.
+
+        Raises:
+            RecipeError: Naming the key and the folder.
+        """
         folders = [("context_folders", folder) for folder in self.context_folders or ()]
         for key, folder in (("noise_folder", self.noise_folder), ("rooms", self.rooms), *folders):
             if folder is not None and not _sound_files(folder):
@@ -215,6 +222,35 @@ class Augmentation:
             response = simulate_room(sampling_rate, reverberation, rng)
             applied["reverberation"] = (reverberation,)
         return reverberate(samples, response)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Recorded noise that an evaluation adds: the same to a sound each time.
+
+    Args:
+        folder: Folder of recordings of noise.
+        snr: Signal-to-noise ratio in dB.
+
+    Raises:
+        CorpusError: If there are no recordings in the folder.
+    """
+
+    folder: str
+    snr: float
+
+    def __post_init__(self) -> None:
+        if not _sound_files(self.folder):
+            raise CorpusError(f"There are no recordings of noise in {self.folder}.")
+
+    def add(self, samples: np.ndarray, sampling_rate: int, index: int) -> np.ndarray:
+        """The samples of the sound number `index`, float32, and a random stretch of noise."""
+        noise = _recorded_noise(self.folder, len(samples), sampling_rate, np.random.default_rng(index))
+        return add_noise(samples, noise, self.snr).astype(np.float32)
+
+    def describe(self) -> dict[str, float | str]:
+        """What was added, for a report."""
+        return {"folder": Path(self.folder).name, "snr": self.snr}
 
 
 def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:

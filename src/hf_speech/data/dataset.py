@@ -67,6 +67,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.draw = draw
         self.sampling_rate = sampling_rate
         self.augmentation = augmentation if augmentation is not None and augmentation.is_active else None
+        if self.augmentation is not None:
+            self.augmentation.check_folders()
         self.seed = seed
         self.join_targets = join_targets
         # Plain lists: a column of `datasets` is read lazily, which a sampler of indices must not do a thousand times.

@@ -14,11 +14,13 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 import numpy as np
 from datasets import Dataset
 
+from hf_speech.data.augmentation import Noise
 from hf_speech.data.reports import Finding
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
@@ -46,6 +48,7 @@ def evaluate_model(
     progress: bool = True,
     beam: BeamOptions | None = None,
     left_out: Sequence[Finding] = (),
+    noise: Noise | None = None,
 ) -> EvaluationReport:
     """Evaluates a model on one split of a corpus.
 
@@ -63,6 +66,7 @@ def evaluate_model(
         progress: Whether to show a progress bar.
         beam: A beam search with a language model, for a recognizer; otherwise the task decodes by itself.
         left_out: Why utterances of the split are not among the rows, for the report.
+        noise: Noise to add to every sound.
 
     Returns:
         The report, which can be saved and formatted.
@@ -78,12 +82,15 @@ def evaluate_model(
     if len(rows) == 0:
         raise CorpusError(f"The split {split} of {corpus} is empty: choose another split.")
     references = task.references(rows, loaded.model.config, loaded.tokenizer)
-    predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows))
+    predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows, noise))
     records = _records(loaded, rows, references, predictions, beam)
     skipped = [prediction for prediction in predictions if prediction.logits is None]
     if not records:
         raise CorpusError(f"No sound of the split {split} of {corpus} can be read; the first: {skipped[0].error}")
 
+    details, notes = {}, []
+    if task.details:
+        details, notes = resolve_name(task.details)(loaded, records, references, predictions, rows["audio"])
     tally = task.tally(records)
     speakers = [record["speaker"] for record in records]
     corpora = [record.get("corpus") for record in records]
@@ -135,6 +142,9 @@ def evaluate_model(
             *(str(prediction.error) for prediction in skipped),
             *(example for finding in left_out for example in finding.examples),
         ],
+        noise=None if noise is None else noise.describe(),
+        details=details,
+        notes=notes,
         confusions=task.confusions(records),
         confusion_matrix=task.confusion_matrix(records, loaded.model.config),
     )

@@ -50,6 +50,9 @@ class EvaluationReport:
         command: The command line that repeats this evaluation.
         date: When it ended (UTC, ISO 8601).
         versions: Of Python and packages, and the commit in a checkout.
+        noise: The noise that was added to the sounds, or None.
+        details: Further data of the task for the JSON file, by name.
+        notes: Lines about them for the terminal.
         records: What happened to each utterance.
         skipped: A sentence about each utterance that could not be read, and examples of those left out before.
         confusions: (reference, prediction, how often), most frequent first.
@@ -79,6 +82,9 @@ class EvaluationReport:
     versions: dict[str, str]
     records: list[Record] = field(repr=False)
     skipped: list[str] = field(repr=False)
+    noise: dict[str, Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict, repr=False)
+    notes: list[str] = field(default_factory=list, repr=False)
     confusions: list[tuple[str, str, int]] = field(repr=False)
     confusion_matrix: tuple[list[str], np.ndarray] | None = field(repr=False)
 
@@ -86,9 +92,11 @@ class EvaluationReport:
         """The content of the JSON file: everything but the utterances, each breakdown under its own name."""
         content: dict[str, Any] = {}
         for name in (entry.name for entry in fields(self)):
-            if name == "breakdowns":
-                content |= self.breakdowns
-            elif name not in ("records", "confusions", "confusion_matrix"):
+            if name in ("breakdowns", "details"):
+                content |= getattr(self, name)
+            elif name == "noise" and self.noise is None:
+                continue
+            elif name not in ("notes", "records", "confusions", "confusion_matrix"):
                 content[name] = getattr(self, name)
         return content
 
@@ -144,6 +152,7 @@ def format_report(report: EvaluationReport) -> str:
     for title, rows in report.breakdowns.items():
         if rows:
             lines += ["", _breakdown(title, rows, task)]
+    lines += report.notes
     if report.confusions:
         shown = [[reference, prediction, str(count)] for reference, prediction, count in report.confusions[:MAX_ROWS]]
         more = len(report.confusions) - len(shown)

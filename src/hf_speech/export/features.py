@@ -249,7 +249,7 @@ def write_spectra(features: FeatureGraph, frames: Value, filters: np.ndarray | N
 
 def write_mel_spectra(features: FeatureGraph, frames: Value) -> Value:
     """Mel spectra of windows `(batch, frames, window)`."""
-    return write_spectra(features, frames, _filters(features))
+    return write_spectra(features, frames, filter_matrix(features))
 
 
 def _power(features: FeatureGraph, frames: Value, frequencies: np.ndarray) -> Value:
@@ -272,8 +272,8 @@ def _power(features: FeatureGraph, frames: Value, frequencies: np.ndarray) -> Va
     return real * real + imaginary * imaginary
 
 
-def _filters(features: FeatureGraph) -> np.ndarray:
-    """Mel filters `(frequencies, filters)`."""
+def filter_matrix(features: FeatureGraph) -> np.ndarray:
+    """Mel filters of an extractor, `(frequencies, filters)`."""
     extractor, n_fft = features.extractor, features.n_fft
     filters = np.zeros((n_fft // 2 + 1, extractor.num_mel_bins), dtype=np.float32)
     span = (extractor.sampling_rate, extractor.min_frequency, extractor.upper_frequency)

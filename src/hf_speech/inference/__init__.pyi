@@ -7,6 +7,7 @@ from .listening import Detector as Detector
 from .listening import DetectorOptions as DetectorOptions
 from .listening import microphone_pieces as microphone_pieces
 from .listening import raw_pieces as raw_pieces
+from .listening import save_clip as save_clip
 from .loading import load_model as load_model
 from .opening import open_model as open_model
 from .prediction import Prediction as Prediction

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import soundfile
 
 from hf_speech.common.files import write_json
-from hf_speech.data.audio import AudioSource, read_blocks
+from hf_speech.data.audio import AudioSource, read_audio, read_blocks
 from hf_speech.decoding.keywords import (
     REFRACTORY_FRAMES,
     SMOOTHING_FRAMES,
@@ -26,6 +27,8 @@ from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.onnx_description import is_exported
 from hf_speech.tasks import check_task, get_task
 
+CLIP_SECONDS = (-2.5, 0.5)
+"""What is written around an event, from its time."""
 PIECE_SECONDS = 0.08
 """Length of the pieces in which sound is read."""
 
@@ -182,6 +185,21 @@ class Detector:
         yield from self.listen(read_blocks(source, self.sampling_rate, seconds=1.0))
 
 
+def save_clip(source: str | Path, time: float, sampling_rate: int, folder: Path) -> Path:
+    """Writes the sound around an event in a file, `CLIP_SECONDS`, as a wav file; returns its path.
+
+    The clips of false alarms are the negatives that a model has most to learn from.
+
+    Raises:
+        AudioError: If the source cannot be read.
+    """
+    start, end = (max(round((time + seconds) * sampling_rate), 0) for seconds in CLIP_SECONDS)
+    samples = read_audio(source, sampling_rate)[start:end]
+    path = folder / f"{Path(source).stem}-{time:.2f}.wav"
+    soundfile.write(path, samples, sampling_rate, subtype="PCM_16")
+    return path
+
+
 def raw_pieces(read: Callable[[int], bytes], sampling_rate: int) -> Iterator[np.ndarray]:
     """Pieces of a raw stream of mono 16-bit samples, low byte first.
 
@@ -220,4 +238,4 @@ def microphone_pieces(sampling_rate: int) -> Iterator[np.ndarray]:
         raise AudioError(f"The microphone cannot be opened ({error}): give a sound file instead.") from error
 
 
-__all__ = ["PIECE_SECONDS", "Detector", "DetectorOptions", "microphone_pieces", "raw_pieces"]
+__all__ = ["PIECE_SECONDS", "Detector", "DetectorOptions", "microphone_pieces", "raw_pieces", "save_clip"]

@@ -20,6 +20,7 @@ import numpy as np
 
 from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import AudioSource, read_audio, source_name
+from hf_speech.data.augmentation import Noise
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
 from hf_speech.inference.opening import open_model
 from hf_speech.inference.recognizer import Model
@@ -57,6 +58,7 @@ def predict(
     batch_size: int = 16,
     progress: bool = True,
     bad_rows: Literal["refuse", "skip"] = "refuse",
+    noise: Noise | None = None,
 ) -> Iterator[Prediction]:
     """Runs a model over sounds, in batches of similar length.
 
@@ -66,6 +68,7 @@ def predict(
         batch_size: Utterances in a batch.
         progress: Whether to show a progress bar.
         bad_rows: What to do with a sound that cannot be read: raise its error, or yield it without logits.
+        noise: Noise to add to every sound.
 
     Yields:
         One `Prediction` for each source, in their order.
@@ -82,7 +85,7 @@ def predict(
             utterances = []
             for index, source in window:
                 try:
-                    utterances.append(_read(index, source, model.sampling_rate))
+                    utterances.append(_read(index, source, model.sampling_rate, noise))
                 except AudioError as error:
                     results[index] = _skip(index, error, bad_rows)
             utterances.sort(key=lambda utterance: len(utterance.samples))
@@ -131,9 +134,11 @@ class _Utterance:
     seconds: float
 
 
-def _read(index: int, source: AudioSource, sampling_rate: int) -> _Utterance:
+def _read(index: int, source: AudioSource, sampling_rate: int, noise: Noise | None) -> _Utterance:
     started = time.perf_counter()
     samples = read_audio(source, sampling_rate, MAX_SECONDS)
+    if noise is not None:
+        samples = noise.add(samples, sampling_rate, index)
     return _Utterance(index, source_name(source), samples, time.perf_counter() - started)
 
 

@@ -74,8 +74,7 @@ class Task(ABC):
     """Base class of the tasks.
 
     Attributes:
-        name: The Hub's name of the task, which is also that of the transformers pipeline. A model keeps it as
-            `config.task`.
+        name: The Hub's name of the task, and of the transformers pipeline; a model keeps it as `config.task`.
         title: Its name in prose.
         pipeline_tag: The Hub's tag for models of this task; the task's name by default.
         verb: The command that uses such a model on sound files: `hf-speech VERB MODEL FILES`.
@@ -88,6 +87,7 @@ class Task(ABC):
         metrics: The metrics by name; any of them may choose the best checkpoint.
         best_metric: The one that does by default.
         decoding: How the task gets from logits to its prediction by itself, where an evaluation can do otherwise.
+        details: The function that measures more than the metrics, as `hf_speech.evaluation.detection:detector_details`.
         text_options: The dataclass of the recipe's section `text`, for a task that writes.
         can_join: Whether two utterances, one after the other, have a target together.
         needs_whole_sound: Whether the target is about all of the sound, so that no part of it can be left out.
@@ -110,6 +110,7 @@ class Task(ABC):
     metrics: ClassVar[Mapping[str, Metric]]
     best_metric: ClassVar[str]
     decoding: ClassVar[str] = ""
+    details: ClassVar[str] = ""
     text_options: ClassVar[type | None] = None
     can_join: ClassVar[bool] = False
     needs_whole_sound: ClassVar[bool] = False
@@ -285,8 +286,7 @@ class Task(ABC):
     def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
         """A few references and predictions for the training log; none where the metrics say it all.
 
-        Args are those of `compute_metrics`, and the number of utterances, the same ones at every evaluation.
-        """
+        Args are those of `compute_metrics`, and the number of utterances, the same ones at every evaluation."""
         return []
 
     # Evaluation

@@ -55,6 +55,7 @@ class KeywordSpotting(AudioClassification):
         },
     }
     needs_whole_sound = True
+    details = "hf_speech.evaluation.detection:detector_details"
 
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
         """Class names, and a token for each, of which the first is the CTC blank."""

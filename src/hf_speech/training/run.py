@@ -93,6 +93,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(preemption.listening())
         checkpoint = on_main_process(state, lambda: _claim(stack, run_dir, recipe, resume, overwrite))
+        recipe.augmentation.check_folders()
         _prepare_process(recipe)
         recipe.training.training_arguments(run_dir, recipe.task.best_metric, recipe.task.greater_is_better)
         parts, report = prepare(recipe, state)

@@ -27,6 +27,14 @@ _ORIGIN = (
 )
 _NUMBER = (int, float)
 _GROUPS = {...: {"num_utterances?": int, "confidence?": {...: [_NUMBER]}, ...: _NUMBER}}
+_DETECTION = {
+    "threshold?": _NUMBER,
+    "clips": int,
+    "miss_rate": _NUMBER,
+    "false_alarms_per_hour?": _NUMBER,
+    "delay_median?": _NUMBER,
+    "delay_95?": _NUMBER,
+}
 _FORMS: dict[str, Any] = {
     "config.json": {"id2label?": dict, "architectures?": [str], "model_type?": str},
     "preprocessor_config.json": {
@@ -69,6 +77,8 @@ _EVALUATION = {
     "real_time_factor?": _NUMBER,
     "real_time_factor_conditions?": {"processor": str, "threads": int, "batch_size": int},
     "decoder?": dict,
+    "noise?": {"folder": str, "snr": _NUMBER},
+    "detector?": {"negative_hours": _NUMBER, "keywords": {...: _DETECTION}},
     "per_class?": _GROUPS,
     "per_corpus?": _GROUPS,
     "per_speaker?": _GROUPS,

@@ -99,7 +99,11 @@ def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
 
 def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalResult:
     corpus = measured_on(facts, evaluation)
-    how = f", {found}" if evaluation.decoder and (found := decoding(evaluation)) else ""
+    how = (
+        f", {found}"
+        if (evaluation.decoder or evaluation.content.get("noise")) and (found := decoding(evaluation))
+        else ""
+    )
     return EvalResult(
         task_type=get_task(evaluation.task).pipeline_tag,
         task_name=get_task(evaluation.task).title,

@@ -149,10 +149,12 @@ def number(value: object) -> str:
 
 
 def decoding(evaluation: Evaluation) -> str:
-    """How the text of an evaluation was found."""
-    if evaluation.decoder is None:
-        return str(get_task(evaluation.task).decoding)
-    return f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
+    """How the text of an evaluation was found, and in which noise."""
+    how = str(get_task(evaluation.task).decoding)
+    if evaluation.decoder is not None:
+        how = f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
+    noise = evaluation.content.get("noise")
+    return ", ".join(part for part in (how, noise and f"with noise at {noise['snr']:g} dB") if part)
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, str]]:

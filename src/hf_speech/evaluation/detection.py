@@ -1,0 +1,146 @@
+"""How a keyword spotter does as a detector: misses, false alarms and delay at the thresholds of its folder.
+
+The metrics of the task choose one threshold on the split itself. Here those are measured that `tune-detector` chose on
+another split, each keyword with its own, as `hf-speech listen` has them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2
+
+from hf_speech.common.tables import format_text
+from hf_speech.data.audio import read_audio
+from hf_speech.data.augmentation import sound_bounds
+from hf_speech.decoding import KeywordDecoder
+from hf_speech.evaluation.intervals import CONFIDENCE, wilson_interval
+from hf_speech.inference import DetectorOptions, LoadedModel
+from hf_speech.inference.prediction import Prediction
+from hf_speech.tasks import KeywordSpotting, Record
+
+QUIET = 35.0
+"""A word ends where the clip is quieter than its loudest moment by this many dB, and stays so."""
+
+
+def detector_details(
+    loaded: LoadedModel,
+    records: Sequence[Record],
+    references: Sequence[str],
+    predictions: Sequence[Prediction],
+    sources: Sequence[Any],
+) -> tuple[dict[str, Any], list[str]]:
+    """Measures a keyword spotter at its thresholds.
+
+    Args:
+        loaded: The keyword spotter.
+        records: The records of the clips that could be read.
+        references: The keyword of each clip, or the class of everything else.
+        predictions: Its logits for each clip.
+        sources: The clips without added noise, whose ends of words delays are counted from.
+
+    Returns:
+        For the evaluation file, the detection error trade-off as `curve`, and `detector` for a model with thresholds;
+        lines to print.
+    """
+    assert isinstance(loaded.task, KeywordSpotting)
+    details: dict[str, Any] = {"curve": loaded.task.curve(records)}
+    file = loaded.find_file(DetectorOptions.FILE)
+    if file is None:
+        return details, []
+    options = DetectorOptions.load(file)
+    keywords, rate = loaded.labels[1:], loaded.sampling_rate
+    decoder = KeywordDecoder(keywords, loaded.samples_per_frame / rate, **dataclasses.asdict(options))
+    # The sound that a frame waits for beyond its end.
+    waiting = loaded.model.stream(loaded.feature_extractor).latency - decoder.seconds_per_frame
+    clips, missed, alarms = (dict.fromkeys(keywords, 0) for _ in range(3))
+    delays: dict[str, list[float]] = {keyword: [] for keyword in keywords}
+    seconds = 0.0
+    for reference, prediction, source in zip(references, predictions, sources, strict=True):
+        if prediction.logits is None:
+            continue
+        decoder.reset()
+        events = decoder.accept(prediction.logits)
+        if reference not in clips:
+            seconds += prediction.duration
+            for event in events:
+                alarms[event.keyword] += 1
+            continue
+        clips[reference] += 1
+        own = next((event for event in events if event.keyword == reference), None)
+        if own is None:
+            missed[reference] += 1
+        else:
+            end = sound_bounds(read_audio(source, rate), rate, QUIET)[1] / rate
+            delays[reference].append(own.time + waiting - end)
+    groups = {keyword: [keyword] for keyword in keywords} | {"all": list(keywords)}
+    table = {
+        name: {
+            "threshold": options.thresholds.get(name, 0.0) if name in clips else None,
+            **_figures(
+                *(sum(counts[keyword] for keyword in group) for counts in (clips, missed, alarms)), seconds / 3600
+            ),
+            **_delay([delay for keyword in group for delay in delays[keyword]]),
+        }
+        for name, group in groups.items()
+    }
+    details["detector"] = {"negative_hours": seconds / 3600, "keywords": table}
+    return details, _lines(table, seconds / 3600)
+
+
+def _figures(clips: int, missed: int, alarms: int, hours: float) -> dict[str, Any]:
+    """The rates of misses and of false alarms, with intervals."""
+    return {
+        "clips": clips,
+        "missed": missed,
+        "miss_rate": missed / max(clips, 1),
+        "miss_rate_interval": wilson_interval(missed, clips) if clips else None,
+        "false_alarms": alarms,
+        "false_alarms_per_hour": alarms / hours if hours else None,
+        "false_alarms_per_hour_interval": poisson_interval(alarms, hours) if hours else None,
+    }
+
+
+def _delay(delays: list[float]) -> dict[str, float | None]:
+    """Seconds from the end of a word until it is reported: median, and what 95 % stay below."""
+    quantiles = np.quantile(delays, [0.5, 0.95]).round(3).tolist() if delays else [None, None]
+    return {"delay_median": quantiles[0], "delay_95": quantiles[1]}
+
+
+def poisson_interval(events: int, exposure: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval of a rate (Garwood 1936, "Fiducial limits for the Poisson distribution", Biometrika 28).
+
+    Args:
+        events: How often it happened.
+        exposure: For how long, such as hours.
+        confidence: Coverage, 0.95 for a 95% interval.
+    """
+    tail = (1 - confidence) / 2
+    low = chi2.ppf(tail, 2 * events) / 2 if events else 0.0
+    return float(low) / exposure, float(chi2.ppf(1 - tail, 2 * events + 2)) / 2 / exposure
+
+
+def _lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
+    def milliseconds(value: float | None) -> str:
+        return "" if value is None else f"{1000 * value:.0f}"
+
+    rows = [
+        [
+            name,
+            "" if row["threshold"] is None else f"{row['threshold']:.2f}",
+            str(row["clips"]),
+            f"{row['miss_rate']:.1%}",
+            "" if row["false_alarms_per_hour"] is None else f"{row['false_alarms_per_hour']:.2f}",
+            milliseconds(row["delay_median"]),
+            milliseconds(row["delay_95"]),
+        ]
+        for name, row in table.items()
+    ]
+    head = ["keyword", "threshold", "clips", "missed", "false alarms an hour", "median delay (ms)", "95 % delay (ms)"]
+    return ["", f"At the thresholds of the detector, over {hours:.1f} h of negatives:", format_text(head, rows)]
+
+
+__all__ = ["QUIET", "detector_details", "poisson_interval"]

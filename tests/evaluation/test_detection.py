@@ -1,0 +1,92 @@
+"""A keyword spotter at the thresholds of its detector: misses, false alarms and delays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.evaluation.detection import detector_details, poisson_interval
+from hf_speech.inference import DetectorOptions
+from hf_speech.inference.prediction import Prediction
+from hf_speech.tasks import get_task
+
+RATE, FRAME = 8000, 800
+LABELS = ("other", "yes", "no")
+
+
+def logits(*events: tuple[int, str], frames: int = 30) -> np.ndarray:
+    """Logits that are sure of nothing but of a keyword at some frames."""
+    scores = np.zeros((frames, 3), dtype=np.float32)
+    scores[:, 0] = 8
+    for frame, keyword in events:
+        scores[frame] = 8 * np.eye(3)[LABELS.index(keyword)]
+    return scores
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Any:
+    DetectorOptions({"yes": 2.0, "no": 3.0}, smoothing_frames=1, refractory_frames=5).save(tmp_path)
+    return SimpleNamespace(
+        task=get_task("keyword-spotting"),
+        labels=LABELS,
+        sampling_rate=RATE,
+        samples_per_frame=FRAME,
+        feature_extractor=None,
+        model=SimpleNamespace(stream=lambda extractor: SimpleNamespace(latency=0.15)),
+        find_file=lambda name: file if (file := tmp_path / name).is_file() else None,
+    )
+
+
+def details(loaded: Any, clips: list[tuple[str, np.ndarray | None, str | None]]) -> tuple[dict[str, Any], list[str]]:
+    references, scores, sources = (list(column) for column in zip(*clips, strict=True))
+    predictions = [Prediction(index, one, 360.0) for index, one in enumerate(scores)]
+    return detector_details(loaded, [], references, predictions, sources)
+
+
+def test_misses_false_alarms_and_delays(loaded: Any, tmp_path: Path) -> None:
+    # A word of a second, and silence with a little noise.
+    time = np.arange(3 * RATE) / RATE
+    word = np.where(time < 1, np.sin(2 * np.pi * 300 * time), 0.001 * np.sin(2 * np.pi * 50 * time))
+    soundfile.write(tmp_path / "word.wav", word, RATE)
+    source = str(tmp_path / "word.wav")
+    found, lines = details(
+        loaded,
+        [
+            ("yes", logits((11, "yes"), (20, "yes")), source),  # known at 1.2 s, and 0.05 s more
+            ("yes", logits((11, "no"), (13, "yes")), source),  # the other keyword's refractory time
+            ("no", logits((14, "no")), source),
+            ("no", None, None),
+            ("other", logits((3, "no"), (10, "yes"), (20, "no")), None),
+            ("other", logits(), None),
+        ],
+    )
+    table = found["detector"]["keywords"]
+    assert found["detector"]["negative_hours"] == pytest.approx(0.2)
+    assert [(table[name]["clips"], table[name]["missed"]) for name in table] == [(2, 1), (1, 0), (3, 1)]
+    assert [table[name]["false_alarms"] for name in ("yes", "no", "all")] == [1, 2, 3]
+    assert table["no"]["false_alarms_per_hour"] == pytest.approx(10)
+    assert table["yes"]["delay_median"] == pytest.approx(0.25, abs=0.03)
+    assert table["no"]["delay_95"] == pytest.approx(0.55, abs=0.03)
+    assert table["all"]["delay_median"] == pytest.approx(0.40, abs=0.03)
+    low, high = table["all"]["miss_rate_interval"]
+    assert 0 < low < 1 / 3 < high < 1
+    assert table["yes"]["threshold"] == 2.0
+    assert "33.3%" in lines[-1]
+
+
+def test_without_thresholds_there_is_only_the_curve(loaded: Any, tmp_path: Path) -> None:
+    (tmp_path / DetectorOptions.FILE).unlink()
+    found, lines = details(loaded, [("other", logits(), None)])
+    assert (set(found), lines) == ({"curve"}, [])
+
+
+@pytest.mark.parametrize(
+    ("events", "hours", "expected"), [(0, 1, (0, 3.689)), (5, 1, (1.623, 11.668)), (5, 10, (0.1623, 1.1668))]
+)
+def test_interval_of_a_rate(events: int, hours: float, expected: tuple[float, float]) -> None:
+    assert poisson_interval(events, hours) == pytest.approx(expected, abs=1e-3)
