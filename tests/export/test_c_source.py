@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -167,6 +168,7 @@ def test_models_without_c_code_are_refused(tmp_path: Path) -> None:
 
 def test_the_command_names_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spotter(tmp_path / "model", {}, {})
-    main(["export", str(tmp_path / "model"), "--format", "c", "--output", str(tmp_path / "c")])
+    with contextlib.suppress(SystemExit):
+        main(["export", str(tmp_path / "model"), "--format", "c", "--output", str(tmp_path / "c")])
     assert capsys.readouterr().out.count("Written: ") == 2
     assert {path.name for path in (tmp_path / "c").iterdir()} == {"spotter.c", "spotter.h"}

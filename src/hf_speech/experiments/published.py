@@ -293,4 +293,24 @@ FINE_TUNING = Experiment(
     ),
 )
 
-EXPERIMENTS = (COMMANDS, EMOTION, DEEP_SPEECH, RESIDUAL, DIGITS, FINE_TUNING)
+NEGATIVES = "CORPORA/LibriSpeech/train-clean-5, CORPORA/noise/train"
+KEYWORDS = Experiment(
+    name="keywords",
+    title="Keywords",
+    published=(
+        "mini Speech Commands: about 84 % in [TensorFlow's tutorial](https://www.tensorflow.org/tutorials/audio/simple_audio)"
+        ", on a random split."
+    ),
+    items=(
+        Item(
+            "mini-speech-commands",
+            "eight commands as clips, test speakers not in training",
+            "mini_speech_commands",
+            "mini_speech_commands",
+            ("--training.dataloader_num_workers", "0"),
+            minutes=12,
+        ),
+    ),
+)
+
+EXPERIMENTS = (COMMANDS, EMOTION, DEEP_SPEECH, RESIDUAL, DIGITS, FINE_TUNING, KEYWORDS)

@@ -35,7 +35,7 @@ class Item:
         what: What it is, in a few words.
         recipe: The recipe.
         folder: Folder of its corpus among all corpora.
-        overrides: Command-line words.
+        overrides: Command-line words; folders of other corpora begin with `CORPORA/`.
         minutes: Roughly how long it takes on one CPU core, to plan by.
         split: The split whose metric counts; the test split is left alone if that is "validation".
         folds: Of a corpus in folds: how many trainings make this one figure.
@@ -89,7 +89,7 @@ class Item:
         words = [*self.overrides, *start, *(["--fold", str(fold)] if fold is not None else [])]
         run_dir = folders.runs / (self.name if fold is None else f"{self.name}-{fold}")
         command = shlex.join(["hf-speech", "train", self.recipe, *folders.quoted(self.folder), *words])
-        recipe = load_recipe(self.recipe, [*folders.data_dir(self.folder), *words])
+        recipe = load_recipe(self.recipe, [*folders.data_dir(self.folder), *map(folders.placed, words)])
         record = finish_run(recipe, run_dir, command, self.splits)
         if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
             rows = recipe.corpus.load()["train"]
@@ -204,6 +204,10 @@ class ExperimentFolders:
         if not (self.corpora / folder).exists():
             raise CorpusError(f"{self.corpora} has no {folder}: put the corpus there, or leave the experiment out.")
         return ["--data_dir", str(self.corpora / folder)]
+
+    def placed(self, word: str) -> str:
+        """A command-line word with the folder of all corpora in place of its name."""
+        return word if self.corpora is None else word.replace(f"{CORPORA}/", f"{self.corpora}/")
 
     def quoted(self, folder: str) -> list[str]:
         """The same for recorded commands, without the folders of this machine."""

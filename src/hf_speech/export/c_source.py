@@ -129,7 +129,7 @@ class _Encoder:
     def _norm(self, norm: Any) -> None:
         size = norm.normalized_shape[0]
         tables = f"{self.table(norm.weight)}, {self.table(norm.bias)}"
-        self.lines.append(f"normalize(x, {tables}, {size}, {norm.eps:.9g}f);")
+        self.lines.append(f"normalize(x, {tables}, {size}, {norm.eps:.9e}f);")
 
     def _recurrent(self, layer: Any, inputs: int) -> None:
         self._norm(layer.norm)
@@ -191,8 +191,8 @@ def export_c(loaded: LoadedModel, output: str | Path) -> list[Path]:
         "n_fft": features.n_fft,
         "features": extractor.feature_size,
         "amplitude": extractor.power == 1,
-        "log_floor": f"{extractor.log_floor:.9g}f",
-        "preemphasis": f"{float(extractor.preemphasis or 0):.9g}f",
+        "log_floor": f"{extractor.log_floor:.9e}f",
+        "preemphasis": f"{extractor.preemphasis:.9e}f",
         "names": ", ".join(_string(keyword) for keyword in keywords),
         "thresholds": ", ".join(thresholds),
         "tables": encoder.tables,
