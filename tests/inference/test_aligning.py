@@ -95,7 +95,9 @@ def test_align_writes_a_table_that_trains(
 ) -> None:
     words = ["--corpus", "csv", "--train_file", str(corpus / "table.csv"), "--text_column", "text"]
     words += ["--speaker_column", "speaker", "--validation_fraction", "0", "--test_fraction", "0"]
-    main(["align", str(beeps_run), *words, "--output", str(tmp_path), "--max_seconds", "2", "--min_seconds", "0.5"])
+    with pytest.raises(SystemExit) as ended:
+        main(["align", str(beeps_run), *words, "--output", str(tmp_path), "--max_seconds", "2", "--min_seconds", "0.5"])
+    assert ended.value.code == 0
     assert "4 pieces of 2 recordings" in capsys.readouterr().out
     with (tmp_path / "train.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

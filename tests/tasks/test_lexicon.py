@@ -120,3 +120,11 @@ def test_the_first_of_equal_words_counts() -> None:
 
 def test_the_dotless_letter_is_another_one() -> None:
     assert not Lexicon({"ısı": ["A"]}).knows("isi")
+
+
+def test_words_are_added_that_known_phones_spell() -> None:
+    lexicon = Lexicon({"go": ["G", "OW"], "so": ["S", "OW"]})
+    assert lexicon.extend({"Go": ["S"], "goes": ["G", "OW", "S"], "zoo": ["Z", "UW"], "oh": ["OW"], "hm": []}) == 2
+    assert lexicon.phones == ("G", "OW", "S")
+    assert lexicon.encode("go goes oh").tolist() == [1, 2, 1, 2, 3, 2]
+    assert not lexicon.knows("zoo")

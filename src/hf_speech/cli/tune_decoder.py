@@ -21,14 +21,18 @@ def tune_decoder(
 ) -> None:
     """Find the best weights for a language model.
 
-    They are chosen on the validation split and written next to the language model. Further options are keys of the
+    They are chosen on the validation split and written next to the language model. The dictionary of a model trained
+    with CMUdict learns how the words of the language model are pronounced. Further options are keys of the
     corpus: --data_dir DIR."""
     from hf_speech.inference import BeamOptions, load_model, tune_beam
+    from hf_speech.inference.tuning import add_pronunciations
     from hf_speech.training import load_rows
 
     prepare_inference()
     loaded = load_model(model, verb="transcribe")
     source, selection = load_rows(loaded, corpus, "validation", context.args)
+    if added := add_pronunciations(loaded, language_model):
+        echo(f"Added to the dictionary of the model: {added:,} words of the language model")
     best, tuning = tune_beam(loaded, selection.rows, BeamOptions.beside(language_model, beam_size=beam_size))
     echo(tuning.format_table())
     if best.phone_weight:

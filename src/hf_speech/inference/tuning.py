@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from datasets import Dataset
 
 from hf_speech.common.progress import progress_bar
 from hf_speech.decoding import Tuning, tune_decoder
+from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import CorpusError
 from hf_speech.inference.beam_options import BeamOptions
-from hf_speech.inference.decoders import joint_log_probs, load_lexicon, make_search, pronounced
+from hf_speech.inference.decoders import LEXICON, joint_log_probs, load_lexicon, make_search, pronounced
 from hf_speech.inference.prediction import predict
 from hf_speech.inference.pytorch import LoadedModel
+from hf_speech.tasks.pronunciation import english_pronunciations
 
 PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """All of them are tried with each pair of the other weights, at almost no cost."""
@@ -77,3 +81,28 @@ def tune_beam(
     pair = (tuning.best.lm_weight, tuning.best.word_score)
     best = dataclasses.replace(options, lm_weight=pair[0], word_score=pair[1], phone_weight=chosen[pair])
     return best, tuning
+
+
+def add_pronunciations(loaded: LoadedModel, language_model: Path) -> int:
+    """Add the words of a language model to the dictionary in the folder of a model that was trained with CMUdict.
+
+    A text with a word that the dictionary lacks cannot be rescored by its phones.
+
+    Returns:
+        The number of words that are new in the dictionary.
+
+    Raises:
+        RecipeError: If the packages of English pronunciations are not installed.
+    """
+    lexicon, recipe, path = load_lexicon(loaded), loaded.find_file("recipe.yaml"), loaded.find_file(LEXICON)
+    if lexicon is None or recipe is None or path is None:
+        return 0
+    if (yaml.safe_load(recipe.read_text(encoding="utf-8")).get("text") or {}).get("lexicon") != "cmudict":
+        return 0
+    letters = set(loaded.tokens)
+    vocabulary = NgramModel.load(language_model, max_order=1).vocabulary
+    missing = [word for word in vocabulary if letters.issuperset(word) and not lexicon.knows(word)]
+    added = lexicon.extend(english_pronunciations(missing))
+    if added:
+        lexicon.save(path)
+    return added

@@ -79,6 +79,14 @@ class Lexicon:
         """Whether every word of a text has a pronunciation."""
         return all(_key(word) in self._pronunciations for word in text.split())
 
+    def extend(self, pronunciations: Mapping[str, Sequence[str]]) -> int:
+        """Add words that are new and consist of known phones, whose ids stay, and return how many these are."""
+        new = {_key(word): tuple(phones) for word, phones in pronunciations.items()}
+        new = {word: phones for word, phones in new.items() if phones and self._ids.keys() >= set(phones)}
+        before = len(self._pronunciations)
+        self._pronunciations = new | self._pronunciations
+        return len(self._pronunciations) - before
+
     def save(self, path: str | Path) -> None:
         """Write the pronunciations as `load` reads them, with the same ids."""
         lines = (f"{_upper(word)}\t{' '.join(phones)}\n" for word, phones in sorted(self._pronunciations.items()))
