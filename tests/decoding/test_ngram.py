@@ -127,6 +127,7 @@ def test_an_ngram_file_that_is_damaged_is_named(tmp_path):
     [
         ("keys", lambda keys: keys[::-1].copy()),
         ("keys", lambda keys: keys + 10**6),
+        ("words", lambda words: np.append(words, np.frombuffer(b"\nmore", dtype=np.uint8))),
         ("suffixes", lambda suffixes: suffixes + 1000),
         ("suffixes", lambda suffixes: suffixes - 1),
         ("backoffs", lambda backoffs: backoffs[:-1]),

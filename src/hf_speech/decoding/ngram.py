@@ -170,6 +170,9 @@ class NgramModel:
             same = {each.shape for each in (log_probs, backoffs, suffixes)} == {(nodes,)}
             if keys.dtype != np.int64 or not same or np.any(np.diff(keys) <= 0):
                 raise ValueError("its arrays do not belong together")
+            # A lookup that finds no longer n-gram ends at the 1-gram.
+            if not np.array_equal(keys[: len(words)], np.arange(len(words))):
+                raise ValueError("it has words without a 1-gram")
             # Every suffix is shorter, and so of a lower number: following suffixes ends.
             if keys[-1] // len(words) >= nodes or suffixes.min() < 0 or np.any(suffixes[1:] >= np.arange(1, nodes)):
                 raise ValueError("its n-grams point outside of it")
