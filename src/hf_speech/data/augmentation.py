@@ -23,6 +23,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from hf_speech.common.ranges import Range, Share, check_ranges
 from hf_speech.data.audio import read_audio, resample
 from hf_speech.data.channels import opus, reverberate, simulate_room, telephone
+from hf_speech.data.corpora.files import walk_files
 from hf_speech.errors import CorpusError, RecipeError
 
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
@@ -311,7 +312,8 @@ def stretch_window(sampling_rate: int) -> int:
 
 @lru_cache(maxsize=8)
 def _sound_files(folder: str) -> tuple[Path, ...]:
-    return tuple(sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SOUND_SUFFIXES))
+    files = walk_files(Path(folder)) if Path(folder).is_dir() else []  # It follows links to folders.
+    return tuple(sorted(path for path in files if path.suffix.lower() in SOUND_SUFFIXES))
 
 
 @lru_cache(maxsize=256)

@@ -293,13 +293,15 @@ FINE_TUNING = Experiment(
     ),
 )
 
-NEGATIVES = "CORPORA/LibriSpeech/train-clean-5, CORPORA/noise/train"
+WAKE_WORDS = "wake-word-benchmark/audio"
+SOME = "[CORPORA/LibriSpeech/some, CORPORA/noise/train]"
+SPEECH = "[CORPORA/LibriSpeech/train-clean-5, CORPORA/noise/train]"
 KEYWORDS = Experiment(
     name="keywords",
     title="Keywords",
     published=(
-        "mini Speech Commands: about 84 % in [TensorFlow's tutorial](https://www.tensorflow.org/tutorials/audio/simple_audio)"
-        ", on a random split."
+        "mini Speech Commands: about 84 % in [TensorFlow's tutorial]"
+        "(https://www.tensorflow.org/tutorials/audio/simple_audio), on a random split."
     ),
     items=(
         Item(
@@ -309,6 +311,31 @@ KEYWORDS = Experiment(
             "mini_speech_commands",
             ("--training.dataloader_num_workers", "0"),
             minutes=12,
+        ),
+        Item(
+            "wake-words-start",
+            "six wake words in short clips, to start from (LibriSpeech/some: 8 speakers of train-clean-5)",
+            "wake_words_start",
+            WAKE_WORDS,
+            (
+                *("--train_negatives", SOME, "--validation_negatives", "[CORPORA/noise/validation]"),
+                *("--augmentation.context_folders", SOME, "--augmentation.noise_folder", "CORPORA/noise/train"),
+            ),
+            minutes=3,
+        ),
+        Item(
+            "wake-words",
+            "six wake words in a stream, a detector for all; 5.6 hours of other speech and noise in the test",
+            "wake_words",
+            WAKE_WORDS,
+            (
+                *("--train_negatives", SPEECH, "--augmentation.context_folders", SPEECH),
+                *("--augmentation.noise_folder", "CORPORA/noise/train"),
+                *("--validation_negatives", "[CORPORA/LibriSpeech/dev-clean, CORPORA/noise/validation]"),
+                *("--test_negatives", "[CORPORA/LibriSpeech/test-clean, CORPORA/noise/test]"),
+            ),
+            minutes=8,
+            base="wake-words-start",
         ),
     ),
 )

@@ -14,16 +14,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import AudioSource, read_audio, source_name
-from hf_speech.data.augmentation import Noise
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
 from hf_speech.inference.opening import open_model
 from hf_speech.inference.recognizer import Model
+
+if TYPE_CHECKING:
+    from hf_speech.data.augmentation import Noise
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
