@@ -80,15 +80,17 @@ def detector_details(
     table = {
         name: {
             "threshold": options.thresholds.get(name, 0.0) if name in clips else None,
-            **_figures(
-                *(sum(counts[keyword] for keyword in group) for counts in (clips, missed, alarms)), seconds / 3600
-            ),
+            **_figures(_sum(clips, group), _sum(missed, group), _sum(alarms, group), seconds / 3600),
             **_delay([delay for keyword in group for delay in delays[keyword]]),
         }
         for name, group in groups.items()
     }
     details["detector"] = {"negative_hours": seconds / 3600, "keywords": table}
     return details, _lines(table, seconds / 3600)
+
+
+def _sum(counts: dict[str, int], keywords: list[str]) -> int:
+    return sum(counts[keyword] for keyword in keywords)
 
 
 def _figures(clips: int, missed: int, alarms: int, hours: float) -> dict[str, Any]:
