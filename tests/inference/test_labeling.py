@@ -27,7 +27,7 @@ from transformers import (
 from hf_speech.cli.app import main
 from hf_speech.data import make_corpus
 from hf_speech.errors import HFSpeechError, ModelError
-from hf_speech.inference.labeling import LabelFilter, find_recordings, label_recordings
+from hf_speech.inference.labeling import LabelFilter, count_repeats, find_recordings, label_recordings
 from hf_speech.inference.teachers import Label, OwnTeacher, PipelineTeacher, open_teacher
 
 TINY = {
@@ -252,3 +252,42 @@ def test_models_that_cannot_teach_are_refused(tmp_path: Path, beeps_run: Path) -
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
     with pytest.raises(ModelError, match=r"BertModel\) gives neither text nor classes"):
         open_teacher(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("words", "repeats"),
+    [
+        ("", 0),
+        ("no", 0),
+        ("no no no", 2),
+        ("a b a b a b", 2),
+        ("well a b c a b c d", 1),
+        ("it is and it is", 0),
+        ("a b a b a", 1),
+        ("one two three four five " * 2, 0),
+    ],
+)
+def test_repeated_words_are_counted(words: str, repeats: int) -> None:
+    assert count_repeats(words.split()) == repeats
+
+
+def test_loops_and_skipped_speech_are_rejected(recordings: Path, tmp_path: Path) -> None:
+    files = find_recordings([recordings])
+    answers = ["a", "thank you " * 9, "x" * 400, "two words"]
+    teacher = Fake({file.name: (text, 0.9) for file, text in zip(files, answers, strict=True)})
+    chosen = LabelFilter(min_rate=2, max_rate=300, max_repeats=3)
+    counts = label_recordings(teacher, files, tmp_path / "t.csv", chosen=chosen, progress=False)
+    assert (counts.kept, counts.rejected) == (1, 3)
+    assert [row["text"] for row in rows_of(tmp_path / "t.csv")] == ["two words"]
+    reasons = [row["reason"].split()[0] for row in rows_of(tmp_path / "t.rejected.csv")]
+    assert reasons == ["fewer", "repeats", "more"]
+
+
+def test_transcripts_are_written_in_the_alphabet_of_the_student(recordings: Path, tmp_path: Path) -> None:
+    files = find_recordings([recordings])
+    teacher = Fake({file.name: ("Well, 21 -- it\u2019s Tom's!", 0.9) for file in files})
+    options: Any = {"normalizer": "english", "spell_numbers": True, "progress": False}
+    label_recordings(teacher, files, tmp_path / "t.csv", **options)
+    assert {row["text"] for row in rows_of(tmp_path / "t.csv")} == {"well twenty one it's tom's"}
+    with pytest.raises(HFSpeechError, match="another normalizer"):
+        label_recordings(teacher, files, tmp_path / "t.csv", progress=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,18 @@ def label(
     ] = 0.0,
     min_seconds: Annotated[float, typer.Option("--min_seconds", min=0, help="Shortest recording.")] = 0.1,
     max_seconds: Annotated[float, typer.Option("--max_seconds", min=0, help="Longest recording.")] = 30.0,
+    min_rate: Annotated[
+        float | None, typer.Option("--min_rate", min=0, help="Fewest characters a second: skipped speech.")
+    ] = None,
+    max_rate: Annotated[float | None, typer.Option("--max_rate", min=0, help="Most characters a second.")] = None,
+    max_repeats: Annotated[
+        int | None, typer.Option("--max_repeats", min=0, help="How often words may follow themselves: loops.")
+    ] = None,
+    normalizer: Annotated[
+        Literal["none", "lower", "upper", "english"],
+        typer.Option("--normalizer", help="Write transcripts as recipes do."),
+    ] = "none",
+    spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell numbers in English words.")] = False,
 ) -> None:
     """Transcribe or classify recordings into a table to train on.
 
@@ -46,8 +58,16 @@ def label(
     recordings = find_recordings(files)
     teacher = open_teacher(model)
     second = None if agree_with is None else open_teacher(agree_with)
-    chosen = LabelFilter(min_confidence, min_seconds, max_seconds, max_disagreement)
-    counts = label_recordings(teacher, recordings, output, second=second, chosen=chosen)
+    chosen = LabelFilter(min_confidence, min_seconds, max_seconds, max_disagreement, min_rate, max_rate, max_repeats)
+    counts = label_recordings(
+        teacher,
+        recordings,
+        output,
+        second=second,
+        chosen=chosen,
+        normalizer=normalizer,
+        spell_numbers=spell_numbers,
+    )
     for error in counts.errors:
         echo(f"error: {error}", error=True)
     echo(f"Written: {output} ({counts.kept:,} recordings, {counts.rejected:,} rejected)")

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,18 @@ class LabelFilter:
         max_seconds: Longest recording; longer ones are not even labeled.
         max_disagreement: The largest word error rate between the transcripts of two teachers, in one case and without
             punctuation; classes have to be the same.
+        min_rate: The smallest number of characters a second; a teacher that skips speech writes fewer.
+        max_rate: The largest number of characters a second; people speak some 15 of English.
+        max_repeats: How often up to four words may follow themselves; a teacher in a loop repeats them for ever.
     """
 
     min_confidence: float = 0.0
     min_seconds: float = 0.1
     max_seconds: float = 30.0
     max_disagreement: float = 0.0
+    min_rate: float | None = None
+    max_rate: float | None = None
+    max_repeats: int | None = None
 
     def reason(self, label: Label, disagreement: float | None) -> str | None:
         """Why a label is rejected; None if it is kept."""
@@ -55,6 +61,13 @@ class LabelFilter:
             return f"confidence below {self.min_confidence:g}"
         if disagreement is not None and disagreement > self.max_disagreement:
             return f"disagreement above {self.max_disagreement:g}"
+        rate = len(label.answer) / max(label.duration, 1e-3)
+        if self.min_rate is not None and rate < self.min_rate:
+            return f"fewer than {self.min_rate:g} characters a second"
+        if self.max_rate is not None and rate > self.max_rate:
+            return f"more than {self.max_rate:g} characters a second"
+        if self.max_repeats is not None and count_repeats(label.answer.split()) > self.max_repeats:
+            return f"repeats words more than {self.max_repeats} times"
         return None
 
     def reason_by_length(self, seconds: float) -> str | None:
@@ -62,6 +75,17 @@ class LabelFilter:
         if seconds < self.min_seconds:
             return f"shorter than {self.min_seconds:g} s"
         return f"longer than {self.max_seconds:g} s" if seconds > self.max_seconds else None
+
+
+def count_repeats(words: Sequence[str], longest: int = 4) -> int:
+    """The most times that one to `longest` words follow themselves: 2 in "no no no" and in "a b a b a b"."""
+    most = 0
+    for size in range(1, longest + 1):
+        run = 0
+        for index in range(size, len(words)):
+            run = run + 1 if words[index] == words[index - size] else 0
+            most = max(most, run // size)
+    return most
 
 
 @dataclass
@@ -103,6 +127,8 @@ def label_recordings(
     *,
     second: Teacher | None = None,
     chosen: LabelFilter | None = None,
+    normalizer: str = "none",
+    spell_numbers: bool = False,
     progress: bool = True,
 ) -> LabelCounts:
     """Labels recordings, and goes on with a table that was begun before.
@@ -114,6 +140,8 @@ def label_recordings(
             `label`, `confidence`, `duration`, and with a second teacher `disagreement`.
         second: A teacher that has to agree.
         chosen: Which labels are kept.
+        normalizer: How transcripts are written, as in recipes, so that a table is in the student's alphabet.
+        spell_numbers: Whether to spell numbers in English words.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -131,6 +159,8 @@ def label_recordings(
     tables = {True: table, False: table.with_suffix(".rejected.csv")}
     heads = {True: head, False: [*head, "reason"]}
     settings = {"teacher": teacher.name, "agree_with": None if second is None else second.name, **asdict(chosen)}
+    written = teacher.column == "text" and (normalizer != "none" or spell_numbers)
+    settings |= {"normalizer": normalizer if written else None, "spell_numbers": (spell_numbers if written else None)}
     _begin(table, tables[False], settings)
     done: dict[str, bool] = {}
     for kept, path in tables.items():
@@ -144,6 +174,8 @@ def label_recordings(
             if label.error is not None:
                 errors.append(label.error)
                 continue
+            if written:
+                label = replace(label, answer=normalize(label.answer, normalizer, spell_numbers=spell_numbers))
             name, kept = _name(file, table), reason is None
             row: list[Any] = [name, label.answer, f"{label.confidence:.4f}", f"{label.duration:.3f}"]
             row += [] if second is None else ["" if disagreement is None else f"{disagreement:.4f}"]
