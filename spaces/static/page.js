@@ -54,9 +54,9 @@ async function load() {
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = receive;
   worker.onerror = () => fail("This browser is too old for this page: it needs module workers and WebAssembly.");
-  const precision = $("precision").value;
+  const options = { precision: $("precision").value, languageModel: $("language-model")?.checked };
   try {
-    model = await ask("load", { task, precision });
+    model = await ask("load", { task, ...options });
     examples ??= await Promise.all(Array.from(document.querySelectorAll(".example"), fetchExample));
   } catch (error) {
     fail(error.message);
@@ -226,6 +226,7 @@ $("file").addEventListener("change", () => {
   $("file").value = "";
 });
 $("precision").addEventListener("change", load);
+$("language-model")?.addEventListener("change", load);
 $("files").addEventListener("click", ({ target }) => {
   if (target.dataset.format) words.save(target, name);
 });

@@ -15,10 +15,10 @@ let newest = 0; // The last recording: an older one is given up.
 let live;
 
 const calls = {
-  async load({ task, precision }) {
+  async load({ task, precision, languageModel }) {
     const Kind = task === "audio-classification" ? Classifier : Recognizer;
     const onProgress = (loaded, total) => postMessage({ event: "download", loaded, total });
-    model = await Kind.load(new URL("model/", import.meta.url), { precision, onProgress });
+    model = await Kind.load(new URL("model/", import.meta.url), { precision, languageModel, onProgress });
     const silence = new Float32Array(model.rate); // The first run is slow: better now than when somebody speaks.
     await (model instanceof Classifier ? model.classify(silence, model.rate) : model.transcribe(silence, model.rate));
     return { rate: model.rate, streams: Boolean(model.streams), latency: model.model.description.latency };
@@ -113,7 +113,7 @@ class Reporter {
     this.recording = ++newest;
     this.picture = new Picture(model.rate);
     this.duration = 0;
-    this.sent = 0; // Words that the page has and that do not change any more.
+    this.sent = []; // The words that the page has.
     this.last = this.drawn = 0;
   }
 
@@ -137,8 +137,10 @@ class Reporter {
   }
 
   #news(words) {
-    const from = this.sent;
-    this.sent = Math.max(0, words.length - 1);
+    const isSame = (word, index) => word.text === words[index]?.text && word.end === words[index].end;
+    const changed = this.sent.findIndex((word, index) => !isSame(word, index));
+    const from = changed < 0 ? this.sent.length : changed;
+    this.sent = words;
     return { from, words: words.slice(from) };
   }
 }

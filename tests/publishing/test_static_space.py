@@ -42,13 +42,19 @@ def test_the_files_of_a_page(runtime: Path, tmp_path: Path, model: str, kept: st
     page = build_page(load_model(PRETRAINED / model, "cpu"), tmp_path / "page", title='A & "B"')
     description = json.loads((page / "model" / "export.json").read_text())
     files = {path.name for path in (page / "model").iterdir()}
-    assert files == {"export.json", f"{kept}.onnx", f"{kept}_packed.onnx"} == {"export.json", *description["files"]}
-    for name, facts in description["files"].items():
+    assert set(description["files"]) == {f"{kept}.onnx", f"{kept}_packed.onnx"}
+    language_model = description.get("language_model", {"file": "export.json"})
+    assert files == {"export.json", language_model["file"], *description["files"]}
+    for name, facts in [
+        *description["files"].items(),
+        *([(language_model["file"], language_model)] * (len(files) > 3)),
+    ]:
         content = (page / "model" / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (facts["bytes"], facts["sha256"])
     packed, whole = (description["files"][f"{kept}{suffix}.onnx"]["bytes"] for suffix in ("_packed", ""))
     assert packed < 0.55 * whole
     html = (page / "index.html").read_text()
+    assert ("Search with the language model (48." in html) == (model == "an4-streaming")
     assert "<h1>A &amp; &#34;B&#34;</h1>" in html
     assert json.loads((page / "site.webmanifest").read_text())["name"] == 'A & "B"'
     assert {path.name for path in (page / "examples").iterdir()} == {"0.flac", "1.flac", "2.flac"}

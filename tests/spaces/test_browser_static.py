@@ -19,6 +19,7 @@ import soundfile
 
 from hf_speech.errors import PublishError
 from hf_speech.inference import classify_files, load_model, transcribe_files
+from hf_speech.inference.decoders import BeamOptions, beam_decoder, find_language_model
 from hf_speech.models.streaming_transcriber import StreamingTranscriber
 from hf_speech.publishing import web_page
 from hf_speech.publishing.hub.probes import make_probes
@@ -111,7 +112,8 @@ def test_a_file_becomes_words_and_nothing_leaves_the_page(
     before = len(requests)
 
     model = load_model(PRETRAINED / "an4-streaming", "cpu")
-    (transcript,) = transcribe_files(model, [EXAMPLE], progress=False)
+    options = BeamOptions.beside(find_language_model(model), phone_weight=0.0)
+    (transcript,) = transcribe_files(model, [EXAMPLE], decoder=beam_decoder(model, options), progress=False)
     choose(page, EXAMPLE)
     assert done(page) == transcript.hypothesis.text.split()
     assert_accessible(page)
@@ -172,6 +174,8 @@ def test_the_live_microphone(visit: Callable[..., Any], open_browser: Any, recog
     browser = open_browser(*speak_into(tmp_path / "speech.wav"))
     page = ready(visit(recognizer, using=browser, bypass_csp=True))  # Which would keep the test from the recording.
     choose_float32(page)
+    page.get_by_label("Search with the language model").uncheck()
+    ready(page)
     page.get_by_role("button", name="Speak").click()
     page.locator("#words button").nth(2).wait_for()
     seconds = float(page.locator("#clock").inner_text().split()[0])

@@ -2,7 +2,10 @@
 // answer as JSON. Models are fetched over HTTP, as a page does it.
 
 import fs from "node:fs";
+import { BeamDecoder } from "../../web/src/beam.js";
 import { Classifier, Recognizer, Resampler, resample } from "../../web/src/index.js";
+import { NgramModel } from "../../web/src/ngrams.js";
+import { BeamSearch } from "../../web/src/search.js";
 import { toJson, toSrt, toVtt } from "../../web/src/subtitles.js";
 
 const request = JSON.parse(fs.readFileSync(process.argv[2]));
@@ -35,6 +38,26 @@ const jobs = {
 
   async load({ url, options }) {
     return (await Recognizer.load(url, options)).rate;
+  },
+
+  // The words of many utterances when half of them is known, and in the end, with the language model of a folder.
+  async search({ url, description, options, utterances }) {
+    const search = new BeamSearch(description, await NgramModel.load(new URL(url), options, () => {}));
+    return utterances.map((logits) => {
+      const decoder = new BeamDecoder(description, search);
+      const read = (frames) => frames.forEach((frame) => decoder.accept(Float32Array.from(frame)));
+      read(logits.slice(0, logits.length / 2));
+      const half = decoder.words;
+      read(logits.slice(logits.length / 2));
+      return [half, decoder.words];
+    });
+  },
+
+  async texts({ url, precision, languageModel, sounds, rate }) {
+    const recognizer = await Recognizer.load(url, { precision, languageModel });
+    const texts = [];
+    for (const sound of sounds) texts.push((await recognizer.transcribe(Float32Array.from(sound), rate)).text);
+    return texts;
   },
 
   resample({ pieces, from, to }) {

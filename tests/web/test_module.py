@@ -31,25 +31,6 @@ from hf_speech.tasks.transcripts import build_tokenizer
 WEB = Path(__file__).resolve().parents[2] / "web"
 RATE = 8000
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not (WEB / "node_modules").is_dir(),
-    reason="the JavaScript module needs Node and its packages: npm ci --prefix web",
-)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Any:
-    """The function `(job, **arguments)` that runs a job of run.mjs."""
-
-    def job(name: str, **arguments: Any) -> Any:
-        (tmp_path / "request.json").write_text(json.dumps({"job": name, **arguments}))
-        command = ["node", str(Path(__file__).with_name("run.mjs")), str(tmp_path / "request.json")]
-        finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert finished.returncode == 0, finished.stderr
-        return json.loads(finished.stdout)
-
-    return job
-
 
 def test_types() -> None:
     command = [str(WEB / "node_modules" / ".bin" / "tsc"), "--project", str(WEB)]

@@ -81,7 +81,7 @@ export class GreedyDecoder {
  * @param {{ text: string, start: number, end: number, probability: number }[]} tokens
  * @returns {Word}
  */
-function makeWord(tokens) {
+export function makeWord(tokens) {
   return {
     text: tokens.map((token) => token.text).join(""),
     start: tokens[0].start,

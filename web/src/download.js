@@ -18,8 +18,9 @@ export async function get(url) {
  * @param {URL} url
  * @param {number} size Its size in bytes, if it is known: servers that compress do not say it.
  * @param {(loaded: number, total: number) => void} onProgress
+ * @param {string} [sha256] What its digest must be, if it is checked.
  */
-export async function download(url, size, onProgress) {
+export async function download(url, size, onProgress, sha256) {
   const response = await get(url);
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
   const pieces = [];
@@ -35,5 +36,14 @@ export async function download(url, size, onProgress) {
     content.set(piece, at);
     at += piece.length;
   }
+  if (sha256 && globalThis.crypto?.subtle && (await digest(content)) !== sha256) {
+    throw new ModelError(`${url} arrived damaged: load the page again.`);
+  }
   return content;
+}
+
+/** @param {Uint8Array<ArrayBuffer>} content */
+async function digest(content) {
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,8 +1,14 @@
 // A folder written by `hf-speech export`, opened: its description and one onnxruntime session. The graphs take waveforms,
 // so nothing here computes features.
 
+import { BeamDecoder } from "./beam.js";
+import { GreedyDecoder } from "./ctc.js";
 import { download, get, ModelError } from "./download.js";
+import { NgramModel } from "./ngrams.js";
 import { ort, prepareRuntime } from "./runtime.js";
+import { BeamSearch } from "./search.js";
+
+const add = (/** @type {number} */ a, /** @type {number} */ b) => a + b;
 
 /**
  * The content of `export.json`.
@@ -19,6 +25,7 @@ import { ort, prepareRuntime } from "./runtime.js";
  * @property {string} word_delimiter The token between words.
  * @property {Record<string, (number | string)[]>} states States of a stream with their first shapes; empty if it cannot.
  * @property {number} latency Of a stream: seconds from the beginning of a logit frame until it is known.
+ * @property {import("./ngrams.js").Options} [language_model] The language model, if there is one.
  * @property {Record<string, { precision: string, bytes: number, sha256: string }>} files The ONNX files.
  */
 
@@ -26,6 +33,7 @@ import { ort, prepareRuntime } from "./runtime.js";
  * @typedef {object} LoadOptions
  * @property {string} [precision] That of the file: "float32", the default; "packed", a quarter of the size, for which a
  *   static Space is made; or "int8", which is slow in WebAssembly.
+ * @property {boolean} [languageModel] Whether to use the language model in the folder, if there is one; true by default.
  * @property {(loaded: number, total: number) => void} [onProgress] Called with bytes during the download.
  */
 
@@ -35,11 +43,18 @@ export class Model {
    * @param {Description} description
    * @param {ort.InferenceSession} session
    * @param {boolean} isStream Whether the session is of a stream.
+   * @param {BeamSearch} [search] The beam search, if there is a language model.
    */
-  constructor(description, session, isStream) {
+  constructor(description, session, isStream, search) {
     this.description = description;
     this.session = session;
     this.isStream = isStream;
+    this.search = search;
+  }
+
+  /** A decoder of logits that arrive in pieces. */
+  decoder() {
+    return this.search ? new BeamDecoder(this.description, this.search) : new GreedyDecoder(this.description);
   }
 
   /**
@@ -49,7 +64,7 @@ export class Model {
    * @param {LoadOptions} [options]
    * @throws {ModelError} If there is no such model, or it is damaged.
    */
-  static async load(url, task, { precision = "float32", onProgress } = {}) {
+  static async load(url, task, { precision = "float32", languageModel: useLanguageModel = true, onProgress } = {}) {
     const folder = new URL(`${url}`.replace(/\/?$/, "/"), globalThis.location?.href);
     const description = /** @type {Description} */ (await (await get(new URL("export.json", folder))).json());
     if (description.format !== 1) throw new ModelError(`${folder} has format ${description.format}: update this page.`);
@@ -59,25 +74,28 @@ export class Model {
     const name = names.find((file) => file.startsWith("stream")) ?? names[0];
     if (!name) throw new ModelError(`${description.name} has no files of precision ${precision}.`);
     const { bytes: size, sha256 } = description.files[name];
-    const loaded = [0, 0];
-    const total = [size, 0];
+    const ngrams = useLanguageModel ? description.language_model : undefined;
+    const loaded = [0, 0, 0];
+    const total = [size, 0, ngrams?.bytes ?? 0];
     /** @param {number} part */
     const report = (part) => (/** @type {number} */ now, /** @type {number} */ of) => {
       loaded[part] = now;
       total[part] = of;
-      onProgress?.(loaded[0] + loaded[1], total[0] + total[1]);
+      onProgress?.(loaded.reduce(add), total.reduce(add));
     };
-    const [content] = await Promise.all([download(new URL(name, folder), size, report(0)), prepareRuntime(report(1))]);
-    if (globalThis.crypto?.subtle && (await digest(content)) !== sha256) {
-      throw new ModelError(`${name} arrived damaged: load the page again.`);
-    }
+    const [content, languageModel] = await Promise.all([
+      download(new URL(name, folder), size, report(0), sha256),
+      ngrams && NgramModel.load(folder, ngrams, report(2)),
+      prepareRuntime(report(1)),
+    ]);
     ort.env.wasm.numThreads = 1; // Small recurrent networks gain nothing from more.
     const session = await ort.InferenceSession.create(content, {
       executionProviders: ["wasm"],
       logSeverityLevel: 3,
       extra: { session: { disable_quant_qdq: "1" } }, // Packed weights are unpacked once.
     });
-    return new Model(description, session, name.startsWith("stream"));
+    const search = languageModel && new BeamSearch(description, languageModel);
+    return new Model(description, session, name.startsWith("stream"), search);
   }
 
   /**
@@ -95,10 +113,4 @@ export class Model {
     const { logits } = await this.session.run(feeds, ["logits"]);
     return /** @type {Float32Array} */ (logits.data);
   }
-}
-
-/** @param {Uint8Array<ArrayBuffer>} content */
-async function digest(content) {
-  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,7 +1,6 @@
 // Speech to text.
 
 import { logitsInChunks } from "./chunks.js";
-import { GreedyDecoder } from "./ctc.js";
 import { Model } from "./model.js";
 import { Resampler } from "./resample.js";
 import { Stream } from "./stream.js";
@@ -62,7 +61,7 @@ export class Recognizer {
    * @returns {Promise<Transcript>}
    */
   async transcribe(sound, rate, onProgress) {
-    const decoder = new GreedyDecoder(this.model.description);
+    const decoder = this.model.decoder();
     for await (const { logits, seconds } of this.logits(sound, rate)) {
       decoder.accept(logits);
       onProgress?.(seconds, decoder.words);

@@ -1,6 +1,5 @@
 // Recognition of a recording that arrives in pieces. A causal model gives what it would give of the whole recording.
 
-import { GreedyDecoder } from "./ctc.js";
 import { ort } from "./runtime.js";
 
 /** A recording in progress; `Recognizer.stream` makes it. */
@@ -8,7 +7,7 @@ export class Stream {
   /** @param {import("./model.js").Model} model A model whose session is of a stream. */
   constructor(model) {
     this.model = model;
-    this.decoder = new GreedyDecoder(model.description);
+    this.decoder = model.decoder();
     /** @type {Record<string, ort.Tensor>} */
     this.states = {};
     for (const [name, shape] of Object.entries(model.description.states)) {

@@ -192,15 +192,18 @@ class NgramModel:
         from safetensors.numpy import save_file
 
         about = {"format": _FORMAT, "order": self.order, "is_of_characters": self.is_of_characters}
-        arrays = {
-            "words": np.frombuffer("\n".join(self.words).encode(), dtype=np.uint8),
+        arrays = {"words": np.frombuffer("\n".join(self.words).encode(), dtype=np.uint8), **self.arrays()}
+        with replacing(path) as part:
+            save_file(arrays, part, metadata={"ngrams": json.dumps(about)})  # Several keys would come in any order.
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The n-grams as arrays: `keys` of the trie, and `log_probs`, `backoffs` and `suffixes` of its nodes."""
+        return {
             "keys": self._ngrams.keys,
             "log_probs": self._log_probs,
             "backoffs": self._backoffs,
             "suffixes": self._suffixes,
         }
-        with replacing(path) as part:
-            save_file(arrays, part, metadata={"ngrams": json.dumps(about)})  # Several keys would come in any order.
 
     def ids(self, words: Iterable[str]) -> np.ndarray:
         """The ids of words, int64; words that the model does not have are `<unk>`."""

@@ -22,12 +22,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 import torch
 
 from hf_speech.common.digests import digest_file
 from hf_speech.errors import ModelError
+from hf_speech.export import packed_ngrams
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.layers import GraphOf, Maker
 from hf_speech.export.packing import pack_weights
@@ -74,7 +76,7 @@ def export_model(
         loaded: A model on the CPU.
         output: The folder; created if missing. Files of an earlier export are replaced.
         int8: Whether to write int8 files as well.
-        packed: Whether to write files for browsers as well; see `packing`.
+        packed: Whether to write files for browsers as well; see `packing` and `packed_ngrams`.
 
     Returns:
         The ONNX files, the float32 one first.
@@ -97,9 +99,11 @@ def export_model(
                 path = Path(staging) / f"{kind}{suffix}.onnx"
                 _write(make, dataclasses.replace(description, precision=precision), path)
                 files.append(_compare(loaded, path, precision))
-        _write_description(Path(staging) / FILE, graphs[WHOLE][1], graphs.get(STREAM), files)
-        for stale in (f"{kind}{suffix}.onnx" for kind in (WHOLE, STREAM) for suffix in ("", INT8, PACKED)):
-            (output / stale).unlink(missing_ok=True)
+        language_model = packed_ngrams.pack_language_model(loaded, Path(staging)) if packed else None
+        _write_description(Path(staging) / FILE, graphs[WHOLE][1], graphs.get(STREAM), files, language_model)
+        stale = [f"{kind}{suffix}.onnx" for kind in (WHOLE, STREAM) for suffix in ("", INT8, PACKED)]
+        for name in (*stale, packed_ngrams.FILE):
+            (output / name).unlink(missing_ok=True)
         for path in sorted(Path(staging).iterdir(), key=lambda path: path.name == FILE):
             os.replace(path, output / path.name)
     return [dataclasses.replace(file, path=output / file.path.name) for file in files]
@@ -244,7 +248,11 @@ def _logits_of_stream(stream: ExportedStream, samples: np.ndarray) -> np.ndarray
 
 
 def _write_description(
-    path: Path, whole: Description, stream: tuple[Maker, Description] | None, files: list[ExportedFile]
+    path: Path,
+    whole: Description,
+    stream: tuple[Maker, Description] | None,
+    files: list[ExportedFile],
+    language_model: dict[str, Any] | None,
 ) -> None:
     from importlib.metadata import version
 
@@ -262,5 +270,7 @@ def _write_description(
         }
         for file in files
     }
+    if language_model is not None:
+        content["language_model"] = language_model
     content["versions"] = {name: version(name) for name in ("hf_speech", "torch", "onnx", "onnxruntime")}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

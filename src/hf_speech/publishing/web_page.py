@@ -82,7 +82,7 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
 
 
 def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
-    """Export the model, and return the size of what a visitor downloads by precision."""
+    """Export the model, and return the sizes of its files by precision, and that of the language model."""
     export_model(loaded, folder, int8=False, packed=True)
     description = json.loads((folder / FILE).read_text(encoding="utf-8"))
     if description["states"]:  # The stream gives what the file for whole recordings would.
@@ -93,7 +93,10 @@ def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
     for file in description["files"].values():
         del file["max_difference"], file["largest_logit"]
     (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
+    sizes = {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
+    if "language_model" in description:
+        sizes["language_model"] = file_size(description["language_model"]["bytes"])
+    return sizes
 
 
 def describe(loaded: LoadedModel) -> str:

@@ -1,0 +1,86 @@
+"""A language model for browsers: the n-grams of a model folder, in some seven bytes each.
+
+It is a safetensors file with a row for each node of the trie of n-grams, level by level: the last word, the number of
+nodes below, and two logarithms as 16-bit integers. Suffixes, and the trie of the words' letters, are made where the
+file is read (`web/src/ngrams.js`). How words are spelled with the recognizer's tokens is decided here, because it needs
+the Unicode rules of `decoding.words`. Pronunciations (`phone_weight`) do not count in a browser.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from hf_speech.common.digests import digest_file
+from hf_speech.common.files import replacing
+from hf_speech.decoding.ngram import END, NgramModel
+from hf_speech.decoding.words import choose_words, spell_lexicon
+from hf_speech.inference.beam_options import BeamOptions, find_language_model
+from hf_speech.inference.recognizer import Recognizer
+
+FILE = "language_model.safetensors"
+STEPS = 2048
+"""Steps between 0 and 1 of a base 10 logarithm; it is clipped at -16, which is as good as impossible."""
+
+
+def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] | None:
+    """Write the language model that lies beside a recognizer.
+
+    Args:
+        recognizer: The recognizer.
+        folder: The folder to write into.
+
+    Returns:
+        For `export.json`: the name, size and digest of the file, and the options of the beam search; None if the
+        recognizer has no language model.
+
+    Raises:
+        HFSpeechError: If the language model is damaged, or no word can be spelled.
+    """
+    source = find_language_model(recognizer)
+    if source is None:
+        return None
+    model, tokens, delimiter = NgramModel.load(source), recognizer.tokens, recognizer.word_delimiter
+    arrays = model.arrays()
+    parents, symbols = np.divmod(arrays["keys"], len(model.words))
+    packed = {
+        "symbols": _smallest(symbols),
+        "children": _smallest(np.bincount(parents, minlength=len(symbols) + 1)),
+        "log_probs": _fixed_point(arrays["log_probs"]),
+        "backoffs": _fixed_point(arrays["backoffs"]),
+    }
+    words = choose_words(None, model, tokens, delimiter)
+    if words is None:
+        packed["tokens"] = model.ids([*tokens, delimiter]).astype(np.int32)
+    else:
+        letters = {token for token in tokens if len(token) == 1} - {tokens[recognizer.blank], delimiter}
+        spelled, _ = spell_lexicon(words, letters)
+        lines = "\n".join(spelled.get(word, "") for word in model.words)
+        packed["spellings"] = np.frombuffer(lines.encode(), dtype=np.uint8)
+    with replacing(folder / FILE) as part:
+        save_file(packed, part)
+    options = BeamOptions.beside(source)
+    return {
+        "file": FILE,
+        "bytes": (folder / FILE).stat().st_size,
+        "sha256": digest_file(folder / FILE),
+        "start": model.start(),
+        "end": int(model.ids([END])[0]),
+        "lm_weight": options.lm_weight,
+        "word_score": options.word_score,
+        "beam_size": options.beam_size,
+    }
+
+
+def _smallest(numbers: np.ndarray) -> np.ndarray:
+    """Whole numbers in the smallest type that holds them."""
+    kind = next(kind for kind in (np.uint8, np.uint16, np.uint32) if numbers.max(initial=0) <= np.iinfo(kind).max)
+    return numbers.astype(kind)
+
+
+def _fixed_point(logarithms: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(np.int16)
+    return np.clip(np.rint(logarithms * float(STEPS)), limits.min, limits.max).astype(np.int16)

@@ -1,0 +1,121 @@
+"""Beam search in JavaScript finds the texts that Python's finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import numpy as np
+import pytest
+import soundfile
+
+from hf_speech.decoding import BeamSearchDecoder, Hypothesis, cut_at_pauses, join_pieces
+from hf_speech.decoding.estimation import build_arpa
+from hf_speech.export.exporting import export_model
+from hf_speech.export.packed_ngrams import FILE, pack_language_model
+from hf_speech.inference import load_model, transcribe_files
+from hf_speech.inference.beam_options import BeamOptions
+from hf_speech.inference.decoders import beam_decoder
+from hf_speech.inference.recognizer import Recognizer, log_softmax
+from hf_speech.publishing.web_page import served
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+FRAME = 0.04
+TOKENS = ["<pad>", "|", "a", "b", "e\u0301", "c"]  # One token of two characters: no word is spelled with it.
+
+
+def random_logits(rng: np.random.Generator, frames: int, tokens: int) -> np.ndarray:
+    """Logits that are blank for certain in some frames, as those of trained models are."""
+    logits = rng.normal(size=(frames, tokens)) * 3
+    logits[rng.uniform(size=frames) < 0.2, 0] = 20
+    return logits.astype(np.float32)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be recognized")
+@pytest.mark.parametrize(
+    ("unit", "tokens", "settings"),
+    [
+        ("word", TOKENS, {"lm_weight": 0.7, "word_score": 0.4, "beam_size": 8}),
+        ("word", TOKENS, {"lm_weight": 0.0, "word_score": -1.0, "beam_size": 100}),
+        ("character", TOKENS, {"lm_weight": 1.1, "word_score": 1.5, "beam_size": 20}),
+        ("character", [token for token in TOKENS if token != "|"], {"lm_weight": 0.5, "beam_size": 5}),
+    ],
+)
+def test_random_utterances(
+    run: Any, tmp_path: Path, unit: Literal["word", "character"], tokens: list[str], settings: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(len(tokens))
+    vocabulary = ["a", "ab", "abba", "cab", "b", "bc", "x"]
+    path = tmp_path / "language_model.arpa"
+    build_arpa([" ".join(rng.choice(vocabulary, size=rng.integers(1, 6))) for _ in range(60)], 3, path, unit)
+    BeamOptions(path, **settings).save()
+    files = {name: tmp_path / name for name in (path.name, BeamOptions.file(path).name)}
+    folder = SimpleNamespace(tokens=tokens, blank=0, word_delimiter="|", find_file=files.get)
+    options = pack_language_model(cast(Recognizer, folder), tmp_path)
+    assert options is not None
+    search = BeamSearchDecoder(tokens, language_model=path, **settings)
+
+    utterances = [random_logits(rng, int(rng.integers(2, 40)), len(tokens)) for _ in range(30)]
+    # Over 20 seconds, with pauses: those of a second are cut, others not.
+    silence = np.full((60, len(tokens)), -20, dtype=np.float32)
+    silence[:, 0] = 20
+    parts = [part for utterance in utterances for part in (utterance, silence[: rng.choice([10, 40, 60])])]
+    utterances.append(np.concatenate(parts[:-1]))
+
+    description = {"labels": tokens, "blank": 0, "word_delimiter": "|", "samples_per_frame": 320, "sampling_rate": 8000}
+    with served(tmp_path) as url:
+        arguments = {"description": description, "options": options, "utterances": [u.tolist() for u in utterances]}
+        answers = run("search", url=url, **arguments)
+    for logits, (half, answer) in zip(utterances[:-1], answers[:-1], strict=True):
+        assert [word["text"] for word in half] == decode(search, logits[: len(logits) // 2]).text.split()
+        assert_same(answer, decode(search, logits))
+    log_probs = log_softmax(utterances[-1])
+    pieces = cut_at_pauses(log_probs, seconds_per_frame=FRAME, delimiter=tokens.index("|") if "|" in tokens else None)
+    found = [search.decode(log_probs[first:last], seconds_per_frame=FRAME) for first, last in pieces]
+    assert len(found) > 10
+    assert_same(answers[-1][1], join_pieces(found, [first for first, _ in pieces], seconds_per_frame=FRAME)[0])
+
+
+def decode(search: BeamSearchDecoder, logits: np.ndarray) -> Hypothesis:
+    return search.decode(log_softmax(logits), seconds_per_frame=FRAME)[0]
+
+
+def assert_same(words: list[dict[str, Any]], expected: Hypothesis) -> None:
+    assert [word["text"] for word in words] == [word.text for word in expected.words]
+    for word, same in zip(words, expected.words, strict=True):
+        assert [word["start"], word["end"]] == pytest.approx([same.start, same.end])
+        assert word["confidence"] == pytest.approx(same.confidence, abs=1e-4)
+
+
+def test_recordings_of_people(run: Any, tmp_path: Path) -> None:
+    """The same texts as Python's; with noise they are not those of greedy decoding."""
+    folder = REPOSITORY / "pretrained" / "an4"
+    loaded = load_model(folder, "cpu")
+    export_model(loaded, tmp_path, int8=False, packed=True)
+    language_model = folder / "language_model.arpa"
+    assert (tmp_path / FILE).stat().st_size < language_model.stat().st_size / 3
+    decoder = beam_decoder(loaded, BeamOptions.beside(language_model, phone_weight=0.0))
+    examples = sorted((REPOSITORY / "spaces" / "transcribe" / "examples").iterdir())
+    rng = np.random.default_rng(5)
+    sounds = [soundfile.read(example, dtype="float32")[0] for example in examples]
+    sounds += [sound + rng.normal(0, 0.02, len(sound)).astype(np.float32) for sound in sounds]  # Where greedy errs.
+    sources = [{"array": sound, "sampling_rate": 16_000} for sound in sounds]
+    with served(tmp_path) as url:
+        arguments = {"url": url, "precision": "float32", "rate": 16_000, "sounds": [sound.tolist() for sound in sounds]}
+        texts = run("texts", **arguments)
+        greedy = run("texts", **arguments, languageModel=False)
+    assert greedy == [transcript.hypothesis.text for transcript in transcribe_files(loaded, sources, progress=False)]
+    expected = transcribe_files(loaded, sources, decoder=decoder, progress=False)
+    assert texts == [transcript.hypothesis.text for transcript in expected]
+    assert texts != greedy
+
+
+def test_a_damaged_language_model_is_refused(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file.safetensors").write_bytes(b"damaged")
+    with served(tmp_path) as url:
+        options = {"file": "file.safetensors", "bytes": 7, "sha256": "0" * 64}
+        answer = run("search", url=url, description={}, options=options, utterances=[])
+        assert "arrived damaged" in answer["error"]
+        answer = run("search", url=url, description={}, options=options | {"sha256": ""}, utterances=[])
+        assert "is no language model" in answer["error"]
