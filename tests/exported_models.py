@@ -15,6 +15,7 @@ from hf_speech.inference import load_model
 from hf_speech.models import (
     ConvGRUConfig,
     ConvGRUForCTC,
+    ConvGRUForKeywordSpotting,
     SpeechFeatureExtractor,
     SpeechLSTMConfig,
     SpeechLSTMForAudioClassification,
@@ -72,6 +73,29 @@ def make_classifier() -> Callable[..., SpeechLSTMForAudioClassification]:
         return as_trained(SpeechLSTMForAudioClassification(SpeechLSTMConfig(**(defaults | options))))
 
     return make
+
+
+@pytest.fixture
+def spotter(make_extractor: Callable[..., SpeechFeatureExtractor], tmp_path: Path) -> Path:
+    """A folder with a keyword spotter of random weights, which vary so much that there are events."""
+    torch.manual_seed(4)
+    extractor = make_extractor(normalization="none")
+    config = ConvGRUConfig(
+        input_size=extractor.feature_size,
+        hop_length=extractor.hop_length,
+        channels=8,
+        hidden_size=12,
+        num_hidden_layers=1,
+        bidirectional=False,
+        causal=True,
+        vocab_size=3,
+        id2label={0: "other", 1: "high", 2: "low"},
+    )
+    model = as_trained(ConvGRUForKeywordSpotting(config))
+    torch.nn.init.normal_(model.classifier.weight, std=2.0)
+    model.save_pretrained(tmp_path / "spotter")
+    extractor.save_pretrained(tmp_path / "spotter")
+    return tmp_path / "spotter"
 
 
 def sound(seconds: float, seed: int = 0) -> np.ndarray:

@@ -7,6 +7,7 @@ import { Words } from "./words.js";
 const $ = (id) => document.getElementById(id);
 const task = document.body.dataset.task;
 const isClassifier = task === "audio-classification";
+const isListener = task === "keyword-spotting";
 const player = $("player");
 const words = new Words($("words"), player);
 const drawing = new Drawing($("picture"), player);
@@ -63,7 +64,8 @@ async function load() {
     return;
   }
   enable(true);
-  ready(model.streams ? "Ready: speak, and the text appears." : "Ready: speak, then press Stop.");
+  const next = isListener ? "say a keyword" : model.streams ? "speak, and the text appears" : "speak, then press Stop";
+  ready(`Ready: ${next}.`);
   document.body.dataset.state = "ready";
 }
 
@@ -102,15 +104,18 @@ function clear(newName) {
   if (player.src) URL.revokeObjectURL(player.src);
   player.removeAttribute("src");
   words.clear();
+  $("events").replaceChildren();
   drawing.clear();
   $("answer").hidden = false;
-  $("words").hidden = isClassifier;
+  $("words").hidden = isClassifier || isListener;
+  $("events").hidden = !isListener;
   for (const part of [player, $("bars"), $("files"), drawing.figure]) part.hidden = true;
 }
 
 /** Shows what has become known of a sound. */
 function show({ from, words: news, picture, classes, duration }) {
-  if (news && !isClassifier) words.update(from, news);
+  if (isListener) showEvents(news);
+  else if (news && !isClassifier) words.update(from, news);
   if (picture?.peaks.length) drawing.show(picture, duration);
   if (classes) showClasses(classes);
 }
@@ -122,8 +127,9 @@ function finish(answer, file) {
   player.hidden = false;
   words.finish();
   $("files").hidden = !words.list.length;
-  const nothing = !answer.classes && !words.list.length;
-  ready(nothing ? "No words were recognized." : `Done: ${clock(answer.duration)} of sound.`);
+  const nothing = isListener ? !$("events").children.length : !answer.classes && !words.list.length;
+  const none = isListener ? "No keyword was detected." : "No words were recognized.";
+  ready(nothing ? none : `Done: ${clock(answer.duration)} of sound.`);
 }
 
 async function open(file, label = file.name) {
@@ -183,6 +189,20 @@ function speaking(on) {
   button.querySelector(".text").textContent = on ? "Stop" : "Speak";
   for (const input of inputs) input.disabled = on && input !== button;
   document.querySelector(".meter span").style.transform = "";
+}
+
+/** Adds keywords above the earlier ones; a press on one plays it. */
+function showEvents(events) {
+  for (const { keyword, time, score } of events) {
+    const button = Object.assign(text("button", keyword), { type: "button" });
+    button.addEventListener("click", () => {
+      if (!player.src) return;
+      player.currentTime = Math.max(0, time - 1);
+      player.play().catch(() => {}); // It may be paused at once.
+    });
+    const details = [clock(time), `score ${score.toFixed(1)}`].map((content) => text("span", content));
+    $("events").prepend(row("li", [button, ...details]));
+  }
 }
 
 function showClasses(classes) {

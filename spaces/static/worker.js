@@ -1,7 +1,7 @@
 // Computes in the background, so that the page never waits. The page sends `{ id, call, ...arguments }` and gets
 // `{ id, result }` or `{ id, error }`; while a call runs, `{ event, ... }`.
 
-import { Classifier, Recognizer } from "./hf-speech/index.js";
+import { Classifier, KeywordListener, Recognizer } from "./hf-speech/index.js";
 import { openFile } from "./hf-speech/files.js";
 import { concatenate, Resampler } from "./hf-speech/resample.js";
 import { Picture } from "./picture.js";
@@ -10,18 +10,20 @@ const MAX_CLIP_SECONDS = 60; // Of a clip that is classified: it is computed at 
 const PAUSE = 150; // Milliseconds between two reports,
 const PICTURE_PAUSE = 600; // and between two pictures.
 
+const KINDS = { "audio-classification": Classifier, "keyword-spotting": KeywordListener };
+
 let model;
 let newest = 0; // The last recording: an older one is given up.
 let live;
 
 const calls = {
   async load({ task, precision, languageModel }) {
-    const Kind = task === "audio-classification" ? Classifier : Recognizer;
+    const Kind = KINDS[task] ?? Recognizer;
     const onProgress = (loaded, total) => postMessage({ event: "download", loaded, total });
     model = await Kind.load(new URL("model/", import.meta.url), { precision, languageModel, onProgress });
     const silence = new Float32Array(model.rate); // The first run is slow: better now than when somebody speaks.
-    await (model instanceof Classifier ? model.classify(silence, model.rate) : model.transcribe(silence, model.rate));
-    return { rate: model.rate, streams: Boolean(model.streams), latency: model.model.description.latency };
+    await (model instanceof Classifier ? model.classify(silence, model.rate) : read(silence, model.rate));
+    return { rate: model.rate, streams: model.model.isStream, latency: model.model.description.latency };
   },
 
   async file({ file }) {
@@ -45,12 +47,11 @@ const calls = {
         yield piece;
       }
     }
-    const { words } = await model.transcribe(seen, model.rate, (now, words) => reporter.report(now, words));
-    return reporter.finish(words);
+    return reporter.finish(await read(seen, model.rate, (now, found) => reporter.report(now, found)));
   },
 
   begin() {
-    live = { reporter: new Reporter(), stream: model.streams ? model.stream() : null, samples: 0, pieces: [] };
+    live = { reporter: new Reporter(), stream: model.model.isStream ? model.stream() : null, samples: 0, pieces: [] };
   },
 
   // Pieces that arrive while the model computes are taken together, so that a slow machine catches up.
@@ -70,7 +71,7 @@ const calls = {
       await compute(live);
       await stream.finish();
       reporter.duration = live.samples / model.rate;
-      return reporter.finish(stream.words);
+      return reporter.finish(found(stream));
     }
     const whole = concatenate(pieces);
     reporter.duration = whole.length / model.rate;
@@ -79,9 +80,19 @@ const calls = {
     }
     if (model instanceof Classifier) return classify(sound, reporter);
     reporter.picture.accept(whole);
-    return reporter.finish((await model.transcribe(whole, model.rate)).words);
+    return reporter.finish(await read(whole, model.rate));
   },
 };
+
+/** The words of a recording, or the keywords that were detected in it. */
+async function read(sound, rate, onProgress) {
+  if (model instanceof KeywordListener) return model.listen(sound, rate, onProgress);
+  return (await model.transcribe(sound, rate, onProgress)).words;
+}
+
+function found(stream) {
+  return stream.events ?? stream.words;
+}
 
 async function compute(now) {
   while (now.pieces.length) {
@@ -89,7 +100,7 @@ async function compute(now) {
     now.samples += samples.length;
     now.reporter.picture.accept(samples);
     await now.stream.accept(samples);
-    now.reporter.report(now.samples / model.rate, now.stream.words);
+    now.reporter.report(now.samples / model.rate, found(now.stream));
   }
 }
 
@@ -140,7 +151,7 @@ class Reporter {
     const isSame = (word, index) => word.text === words[index]?.text && word.end === words[index].end;
     const changed = this.sent.findIndex((word, index) => !isSame(word, index));
     const from = changed < 0 ? this.sent.length : changed;
-    this.sent = words;
+    this.sent = words.slice();
     return { from, words: words.slice(from) };
   }
 }

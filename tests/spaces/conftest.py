@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exported_models import make_extractor, spotter  # noqa: F401
 
 from hf_speech import demo
 from hf_speech.publishing.static_space import find_chromium

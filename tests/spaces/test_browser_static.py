@@ -16,9 +16,10 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from exported_models import sound as synthesize
 
 from hf_speech.errors import PublishError
-from hf_speech.inference import classify_files, load_model, transcribe_files
+from hf_speech.inference import Detector, classify_files, load_model, transcribe_files
 from hf_speech.inference.decoders import BeamOptions, beam_decoder, find_language_model
 from hf_speech.models.streaming_transcriber import StreamingTranscriber
 from hf_speech.publishing import web_page
@@ -287,6 +288,26 @@ def test_a_classifier_on_a_phone_in_the_dark(visit: Callable[..., Any], make_pag
         assert [row.split()[:2] for row in rows] == [["seven", "seven"], ["two", "two"]]
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
         page.screenshot(path=SCREENSHOTS / "static-classify-phone-dark.png", full_page=True, animations="disabled")
+        assert_accessible(page)
+
+
+def test_a_listener(visit: Callable[..., Any], make_page: Any, spotter: Path, tmp_path: Path) -> None:
+    sound = np.concatenate([synthesize(2.0, seed) for seed in range(5)])
+    soundfile.write(tmp_path / "stream.wav", sound, 8000, subtype="FLOAT")
+    events = list(Detector(load_model(spotter, "cpu")).listen([sound]))
+    with served(make_page(spotter)) as address:
+        page = ready(visit(address))
+        choose_float32(page)
+        choose(page, tmp_path / "stream.wav")
+        page.locator("#player").wait_for()
+        rows = [row.split() for row in page.locator("#events li").all_inner_texts()]
+        for row, event in zip(reversed(rows), events, strict=True):
+            assert [row[0], row[2:4]] == [event.keyword, ["s", "score"]]
+            assert [float(row[1]), float(row[4])] == pytest.approx([event.time, event.score], abs=0.06)
+        page.screenshot(path=SCREENSHOTS / "static-listen.png", full_page=True, animations="disabled")
+        page.locator("#events button").first.click()
+        time = page.evaluate("document.querySelector('audio').currentTime")
+        assert time == pytest.approx(events[-1].time - 1, abs=0.5)
         assert_accessible(page)
 
 

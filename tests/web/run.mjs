@@ -3,7 +3,7 @@
 
 import fs from "node:fs";
 import { BeamDecoder } from "../../web/src/beam.js";
-import { Classifier, Recognizer, Resampler, resample } from "../../web/src/index.js";
+import { Classifier, KeywordListener, Recognizer, Resampler, resample } from "../../web/src/index.js";
 import { NgramModel } from "../../web/src/ngrams.js";
 import { BeamSearch } from "../../web/src/search.js";
 import { toJson, toSrt, toVtt } from "../../web/src/subtitles.js";
@@ -58,6 +58,16 @@ const jobs = {
     const texts = [];
     for (const sound of sounds) texts.push((await recognizer.transcribe(Float32Array.from(sound), rate)).text);
     return texts;
+  },
+
+  async listen({ url, pieces, rate }) {
+    const listener = await KeywordListener.load(url);
+    const stream = listener.stream();
+    const events = [];
+    for (const piece of pieces) events.push(...(await stream.accept(Float32Array.from(piece))));
+    events.push(...(await stream.finish()));
+    const whole = await listener.listen(Float32Array.from(pieces.flat()), rate);
+    return { events, whole, keywords: listener.keywords };
   },
 
   resample({ pieces, from, to }) {

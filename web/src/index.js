@@ -3,6 +3,8 @@
 export { Classifier } from "./classifier.js";
 export { GreedyDecoder } from "./ctc.js";
 export { ModelError } from "./download.js";
+export { KeywordListener } from "./keywords.js";
+export { Model } from "./model.js";
 export { Recognizer } from "./recognizer.js";
 export { Resampler, resample } from "./resample.js";
 export { Stream } from "./stream.js";

@@ -14,7 +14,7 @@ const add = (/** @type {number} */ a, /** @type {number} */ b) => a + b;
  * The content of `export.json`.
  * @typedef {object} Description
  * @property {number} format 1.
- * @property {string} task "automatic-speech-recognition" or "audio-classification".
+ * @property {string} task "automatic-speech-recognition", "audio-classification" or "keyword-spotting".
  * @property {string} name The model's name.
  * @property {string} revision Which weights these are.
  * @property {number} sampling_rate In Hz.
@@ -25,6 +25,7 @@ const add = (/** @type {number} */ a, /** @type {number} */ b) => a + b;
  * @property {string} word_delimiter The token between words.
  * @property {Record<string, (number | string)[]>} states States of a stream with their first shapes; empty if it cannot.
  * @property {number} latency Of a stream: seconds from the beginning of a logit frame until it is known.
+ * @property {string} [detector] The file with the thresholds of a keyword spotter, if they were tuned.
  * @property {import("./ngrams.js").Options} [language_model] The language model, if there is one.
  * @property {Record<string, { precision: string, bytes: number, sha256: string }>} files The ONNX files.
  */
@@ -40,12 +41,14 @@ const add = (/** @type {number} */ a, /** @type {number} */ b) => a + b;
 /** An exported model, ready to run. */
 export class Model {
   /**
+   * @param {URL} folder
    * @param {Description} description
    * @param {ort.InferenceSession} session
    * @param {boolean} isStream Whether the session is of a stream.
    * @param {BeamSearch} [search] The beam search, if there is a language model.
    */
-  constructor(description, session, isStream, search) {
+  constructor(folder, description, session, isStream, search) {
+    this.folder = folder;
     this.description = description;
     this.session = session;
     this.isStream = isStream;
@@ -95,7 +98,7 @@ export class Model {
       extra: { session: { disable_quant_qdq: "1" } }, // Packed weights are unpacked once.
     });
     const search = languageModel && new BeamSearch(description, languageModel);
-    return new Model(description, session, name.startsWith("stream"), search);
+    return new Model(folder, description, session, name.startsWith("stream"), search);
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { logitsInChunks } from "./chunks.js";
 import { Model } from "./model.js";
-import { Resampler } from "./resample.js";
+import { resampled } from "./resample.js";
 import { Stream } from "./stream.js";
 
 /** @typedef {import("./ctc.js").Word} Word */
@@ -76,8 +76,7 @@ export class Recognizer {
    * @returns {AsyncGenerator<{ logits: Float32Array, seconds: number }>} `(frames, tokens)`, and how far that is.
    */
   async *logits(sound, rate) {
-    const size = PIECE_SECONDS * rate;
-    const pieces = () => resampled(typeof sound === "function" ? sound : () => cut(sound, size), rate, this.rate);
+    const pieces = () => resampled(sound, rate, this.rate, PIECE_SECONDS);
     if (!this.streams) {
       yield* logitsInChunks(this.model, pieces);
       return;
@@ -90,23 +89,4 @@ export class Recognizer {
     }
     yield { logits: await stream.finish(), seconds: samples / this.rate };
   }
-}
-
-/**
- * @param {Sound} sound
- * @param {number} from In Hz.
- * @param {number} to In Hz.
- */
-async function* resampled(sound, from, to) {
-  const resampler = new Resampler(from, to);
-  for await (const piece of sound()) yield resampler.accept(piece);
-  yield resampler.finish();
-}
-
-/**
- * @param {Float32Array} samples
- * @param {number} size Of a piece.
- */
-async function* cut(samples, size) {
-  for (let at = 0; at < samples.length; at += size) yield samples.subarray(at, at + size);
 }

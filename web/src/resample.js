@@ -128,6 +128,28 @@ export function resample(samples, from, to) {
   return concatenate([resampler.accept(samples), resampler.finish()]);
 }
 
+/**
+ * A recording at another rate, in pieces.
+ * @param {Float32Array | import("./chunks.js").Sound} sound Mono samples, or a function that gives them in pieces.
+ * @param {number} from In Hz.
+ * @param {number} to In Hz.
+ * @param {number} seconds Length of the pieces into which samples are cut.
+ */
+export async function* resampled(sound, from, to, seconds) {
+  const resampler = new Resampler(from, to);
+  const pieces = typeof sound === "function" ? sound() : cut(sound, Math.round(seconds * from));
+  for await (const piece of pieces) yield resampler.accept(piece);
+  yield resampler.finish();
+}
+
+/**
+ * @param {Float32Array} samples
+ * @param {number} size Of a piece.
+ */
+function* cut(samples, size) {
+  for (let at = 0; at < samples.length; at += size) yield samples.subarray(at, at + size);
+}
+
 /** @param {Float32Array[]} pieces */
 export function concatenate(pieces) {
   const whole = new Float32Array(pieces.reduce((sum, piece) => sum + piece.length, 0));

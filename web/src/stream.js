@@ -1,13 +1,12 @@
-// Recognition of a recording that arrives in pieces. A causal model gives what it would give of the whole recording.
+// Recordings that arrive in pieces. A causal model gives what it would give of the whole recording.
 
 import { ort } from "./runtime.js";
 
-/** A recording in progress; `Recognizer.stream` makes it. */
-export class Stream {
+/** The logits of a recording in progress. */
+export class LogitStream {
   /** @param {import("./model.js").Model} model A model whose session is of a stream. */
   constructor(model) {
     this.model = model;
-    this.decoder = model.decoder();
     /** @type {Record<string, ort.Tensor>} */
     this.states = {};
     for (const [name, shape] of Object.entries(model.description.states)) {
@@ -17,16 +16,6 @@ export class Stream {
     }
     /** @type {Promise<unknown>} */
     this.last = Promise.resolve();
-  }
-
-  /** What was said so far. */
-  get text() {
-    return this.decoder.text;
-  }
-
-  /** The words so far, with times and confidences; the last one may grow. */
-  get words() {
-    return this.decoder.words;
   }
 
   /**
@@ -57,7 +46,35 @@ export class Stream {
       ...this.states,
     });
     for (const name of Object.keys(this.states)) this.states[name] = outputs[`next_${name}`];
-    const logits = /** @type {Float32Array} */ (outputs.logits.data);
+    return /** @type {Float32Array} */ (outputs.logits.data);
+  }
+}
+
+/** A transcript in progress; `Recognizer.stream` makes it. */
+export class Stream extends LogitStream {
+  /** @param {import("./model.js").Model} model */
+  constructor(model) {
+    super(model);
+    this.decoder = model.decoder();
+  }
+
+  /** What was said so far. */
+  get text() {
+    return this.decoder.text;
+  }
+
+  /** The words so far, with times and confidences; the last one may grow. */
+  get words() {
+    return this.decoder.words;
+  }
+
+  /**
+   * See `LogitStream.accept`.
+   * @param {Float32Array} samples
+   * @param {{ final?: boolean }} [options]
+   */
+  async accept(samples, options) {
+    const logits = await super.accept(samples, options);
     this.decoder.accept(logits);
     return logits;
   }

@@ -16,6 +16,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from hf_speech.export import packed_ngrams
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.layers import GraphOf, Maker
 from hf_speech.export.packing import pack_weights
+from hf_speech.inference.listening import DetectorOptions
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, PACKED, STREAM, WHOLE, Description, seal
@@ -99,10 +101,16 @@ def export_model(
                 path = Path(staging) / f"{kind}{suffix}.onnx"
                 _write(make, dataclasses.replace(description, precision=precision), path)
                 files.append(_compare(loaded, path, precision))
-        language_model = packed_ngrams.pack_language_model(loaded, Path(staging)) if packed else None
-        _write_description(Path(staging) / FILE, graphs[WHOLE][1], graphs.get(STREAM), files, language_model)
+        extras: dict[str, Any] = {}
+        if packed and (language_model := packed_ngrams.pack_language_model(loaded, Path(staging))) is not None:
+            extras["language_model"] = language_model
+        if (detector := loaded.find_file(DetectorOptions.FILE)) is not None:
+            DetectorOptions.load(detector)
+            shutil.copyfile(detector, Path(staging) / DetectorOptions.FILE)
+            extras["detector"] = DetectorOptions.FILE
+        _write_description(Path(staging) / FILE, graphs[WHOLE][1], graphs.get(STREAM), files, extras)
         stale = [f"{kind}{suffix}.onnx" for kind in (WHOLE, STREAM) for suffix in ("", INT8, PACKED)]
-        for name in (*stale, packed_ngrams.FILE):
+        for name in (*stale, packed_ngrams.FILE, DetectorOptions.FILE):
             (output / name).unlink(missing_ok=True)
         for path in sorted(Path(staging).iterdir(), key=lambda path: path.name == FILE):
             os.replace(path, output / path.name)
@@ -252,7 +260,7 @@ def _write_description(
     whole: Description,
     stream: tuple[Maker, Description] | None,
     files: list[ExportedFile],
-    language_model: dict[str, Any] | None,
+    extras: dict[str, Any],
 ) -> None:
     from importlib.metadata import version
 
@@ -270,7 +278,6 @@ def _write_description(
         }
         for file in files
     }
-    if language_model is not None:
-        content["language_model"] = language_model
+    content |= extras
     content["versions"] = {name: version(name) for name in ("hf_speech", "torch", "onnx", "onnxruntime")}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

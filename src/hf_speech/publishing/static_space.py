@@ -33,9 +33,9 @@ TOLERANCE = 1e-3
 SECONDS = 300
 # Runs in the page, with the files of the page.
 PROGRAM = """async ([module, model, clips, rate]) => {
-    const { Classifier, Recognizer } = await import(module);
+    const { Classifier, Model, Recognizer } = await import(module);
     const kind = document.body.dataset.task === "audio-classification" ? Classifier : Recognizer;
-    const loaded = await kind.load(model);
+    const loaded = new kind(await Model.load(model, document.body.dataset.task, { languageModel: false }));
     const answers = {};
     for (const [name, clip] of Object.entries(clips)) {
         const samples = Float32Array.from(clip, (sample) => sample / 32768);

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -102,15 +102,19 @@ def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
 def describe(loaded: LoadedModel) -> str:
     """What a model does and knows, in two or three sentences for visitors."""
     if loaded.task.verb == "classify":
-        labels = loaded.labels
-        shown = ", ".join(labels) if len(labels) <= 12 else f"{', '.join(labels[:8])} and {len(labels) - 8} more"
-        sentences = [f"Tells {len(labels)} classes of sounds apart: {shown}."]
+        sentences = [f"Tells {len(loaded.labels)} classes of sounds apart: {_list(loaded.labels)}."]
+    elif loaded.task.verb == "listen":
+        sentences = [f"Listens for {_list(loaded.labels[1:])}."]
     else:
         sentences = ["Writes what you say."]
     corpus = corpus_title(loaded.find_file("recipe.yaml"))
     if corpus is not None:
         sentences.append(f"It was trained on {corpus} and knows only what is said there.")
     return " ".join(sentences)
+
+
+def _list(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if len(labels) <= 12 else f"{', '.join(labels[:8])} and {len(labels) - 8} more"
 
 
 def corpus_title(recipe: Path | None) -> str | None:
@@ -125,11 +129,13 @@ def corpus_title(recipe: Path | None) -> str | None:
 
 def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> dict[str, str]:
     """Copy examples under names that need no escapes in an address; returns these by what the examples are called."""
+    target.mkdir()
+    if examples is None and not loaded.task.space:
+        return {}
     found = find_examples(examples or spaces_dir() / loaded.task.space / "examples")
     if examples is None:
         known = {label.casefold() for label in loaded.labels} | {" "}
         found = [path for path in found if path.stem in known or known.issuperset(path.stem)]
-    target.mkdir()
     names = {path.stem: f"{index}{path.suffix.lower()}" for index, path in enumerate(found)}
     for path in found:
         shutil.copyfile(path, target / names[path.stem])

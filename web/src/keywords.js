@@ -1,0 +1,133 @@
+// Keywords in streams, as `hf_speech.inference.listening` and `hf_speech.decoding.keywords` detect them; it is explained there.
+
+import { get } from "./download.js";
+import { Model } from "./model.js";
+import { resampled } from "./resample.js";
+import { LogitStream } from "./stream.js";
+
+const EPSILON = 1e-12;
+const PIECE_SECONDS = 2; // In which a recording is given to a stream.
+
+/** When a keyword counts as detected, as in `keywords.decoder.json`; keywords without a threshold have 0. */
+const DETECTOR = { thresholds: /** @type {Record<string, number>} */ ({}), smoothing_frames: 3, refractory_frames: 25 };
+
+/**
+ * A keyword that was detected.
+ * @typedef {object} KeywordEvent
+ * @property {string} keyword
+ * @property {number} time Seconds from the beginning to the end of the frame at which it was detected.
+ * @property {number} score Logarithm of the odds of its probability: 0 is one half, 4.6 is 99 %.
+ */
+
+/** A keyword spotter that was exported by `hf-speech export`. */
+export class KeywordListener {
+  /**
+   * @param {Model} model
+   * @param {Partial<typeof DETECTOR>} [detector] When a keyword counts as detected.
+   */
+  constructor(model, detector) {
+    this.model = model;
+    this.detector = { ...DETECTOR, ...detector };
+  }
+
+  /**
+   * Downloads a keyword spotter, with the thresholds that `hf-speech tune-detector` chose, if it did.
+   * @param {string | URL} url The folder that `hf-speech export` wrote.
+   * @param {import("./model.js").LoadOptions} [options]
+   * @throws {import("./download.js").ModelError} If there is none, or it is damaged.
+   */
+  static async load(url, options) {
+    const model = await Model.load(url, "keyword-spotting", options);
+    const file = model.description.detector;
+    return new KeywordListener(model, file && (await (await get(new URL(file, model.folder))).json()));
+  }
+
+  /** The sampling rate of the model in Hz. */
+  get rate() {
+    return this.model.description.sampling_rate;
+  }
+
+  /** What it listens for. */
+  get keywords() {
+    return this.model.description.labels.slice(1);
+  }
+
+  /** Begins a stream. */
+  stream() {
+    return new KeywordStream(this);
+  }
+
+  /**
+   * Listens to a recording of any length.
+   * @param {Float32Array | import("./chunks.js").Sound} sound Mono samples, or a function that gives them in pieces.
+   * @param {number} rate Their sampling rate in Hz.
+   * @param {(seconds: number, events: KeywordEvent[]) => void} [onProgress] Called with how far it is, and all events so far.
+   * @returns {Promise<KeywordEvent[]>}
+   */
+  async listen(sound, rate, onProgress) {
+    const stream = this.stream();
+    let samples = 0;
+    for await (const piece of resampled(sound, rate, this.rate, PIECE_SECONDS)) {
+      samples += piece.length;
+      await stream.accept(piece);
+      onProgress?.(samples / this.rate, stream.events);
+    }
+    await stream.finish();
+    return stream.events;
+  }
+}
+
+/** A stream in progress; `KeywordListener.stream` makes it. Its events do not depend on how the sound is cut into pieces. */
+export class KeywordStream {
+  /** @param {KeywordListener} listener */
+  constructor({ model, detector, keywords }) {
+    this.stream = new LogitStream(model);
+    this.detector = detector;
+    this.keywords = keywords;
+    this.secondsPerFrame = model.description.samples_per_frame / model.description.sampling_rate;
+    /** All that were detected so far. @type {KeywordEvent[]} */
+    this.events = [];
+    this.frames = this.ready = 0;
+    /** Probabilities of the last frames. @type {number[][]} */
+    this.past = Array.from({ length: detector.smoothing_frames }, () => keywords.map(() => 0));
+  }
+
+  /**
+   * Processes a piece of any length. Pieces are processed in the order in which they were given.
+   * @param {Float32Array} samples Mono, at the model's rate.
+   * @param {{ final?: boolean }} [options] `final`: whether the recording ends with it.
+   * @returns {Promise<KeywordEvent[]>} The keywords that were detected in it.
+   */
+  async accept(samples, options) {
+    const logits = await this.stream.accept(samples, options);
+    const known = this.events.length;
+    const size = this.keywords.length + 1;
+    for (let first = 0; first < logits.length; first += size) this.#frame(logits.subarray(first, first + size));
+    return this.events.slice(known);
+  }
+
+  /** Ends the stream: the keywords in the frames that waited for lookahead. See `accept`. */
+  finish() {
+    return this.accept(new Float32Array(0), { final: true });
+  }
+
+  /** @param {Float32Array} logits Of one frame; the first one is of no keyword. */
+  #frame(logits) {
+    const largest = Math.max(...logits);
+    const weights = Array.from(logits, (logit) => Math.exp(logit - largest));
+    const sum = weights.reduce((total, weight) => total + weight, 0);
+    this.past.shift();
+    this.past.push(weights.slice(1).map((weight) => weight / sum));
+    const scores = this.keywords.map((_, index) => {
+      const mean = this.past.reduce((total, frame) => total + frame[index], 0) / this.past.length;
+      return Math.log(mean + EPSILON) - Math.log(1 - mean + EPSILON);
+    });
+    const above = scores.map((score, index) => score - (this.detector.thresholds[this.keywords[index]] ?? 0));
+    const best = above.indexOf(Math.max(...above));
+    const frame = this.frames++;
+    if (above[best] < 0 || frame < this.ready) return;
+    this.ready = frame + this.detector.refractory_frames;
+    const time = Math.round(1000 * this.frames * this.secondsPerFrame) / 1000;
+    this.events.push({ keyword: this.keywords[best], time, score: scores[best] });
+  }
+}
