@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 from transformers.utils import logging
 
 import page
+import zero_gpu
 from about import About
 from gate import MAX_FILES
 from settings import Settings
@@ -41,8 +42,11 @@ class Classifier:
         self.extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
         self.rate = int(self.extractor.sampling_rate)
         self.labels = [self.model.config.id2label[index] for index in range(self.model.config.num_labels)]
-        noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
-        self._answer(noise)  # So that the first visitor does not wait longer than others.
+        self._model = zero_gpu.gpu_model(self.model)
+        self._compute = zero_gpu.on_gpu(self._compute)  # type: ignore[method-assign]
+        if not zero_gpu.IS_HERE:
+            noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
+            self._answer(noise)  # So that the first visitor does not wait longer than others.
 
     def view(self, sound: str | None) -> dict[str, Any]:
         """What the page shows of an upload."""
@@ -120,15 +124,21 @@ class Classifier:
         return samples
 
     @torch.inference_mode()
+    def _compute(self, inputs: dict[str, np.ndarray]) -> list[float]:
+        """The probabilities of the labels for one clip."""
+        output = self._model(**{name: torch.as_tensor(values).to(zero_gpu.DEVICE) for name, values in inputs.items()})
+        probabilities: list[float] = output.logits[0].float().softmax(dim=-1).tolist()
+        return probabilities
+
     def _answer(self, samples: np.ndarray) -> tuple[list[tuple[str, float]], np.ndarray]:
         """Labels with probabilities, the most probable first, and the input of the model, `(frames, features)`."""
         try:
-            inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="pt")
+            inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
         except ValueError as error:
             raise SoundError(
                 f"This sound has only {len(samples) / self.rate:.3f} seconds: give a longer one."
             ) from error
-        probabilities = self.model(**inputs).logits[0].float().softmax(dim=-1).tolist()
+        probabilities = self._compute({name: np.asarray(values) for name, values in inputs.items()})
         ranking = sorted(zip(self.labels, probabilities, strict=True), key=lambda pair: -pair[1])
-        features: np.ndarray = inputs[self.model.main_input_name][0].numpy()
+        features: np.ndarray = inputs[self.model.main_input_name][0]
         return ranking, features

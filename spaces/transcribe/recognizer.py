@@ -17,6 +17,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from transformers.utils import logging
 
+import zero_gpu
 from hf_speech.decoding import Word
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference.decoders import BeamOptions, Decoder, beam_decoder, find_language_model
@@ -53,8 +54,11 @@ class SpaceRecognizer:
         self.blank = int(self.model.config.pad_token_id)
         self.word_delimiter = str(self.tokenizer.word_delimiter_token)
         self.beam_search = self._open_language_model()
-        noise = np.random.default_rng(0).normal(0, 0.1, self.sampling_rate).astype(np.float32)
-        self.words(noise, False)  # So that the first visitor does not wait longer than others.
+        self._model = zero_gpu.gpu_model(self.model)
+        self._compute = zero_gpu.on_gpu(self._compute)  # type: ignore[method-assign]
+        if not zero_gpu.IS_HERE:
+            noise = np.random.default_rng(0).normal(0, 0.1, self.sampling_rate).astype(np.float32)
+            self.words(noise, False)  # So that the first visitor does not wait longer than others.
 
     @property
     def can_stream(self) -> bool:
@@ -87,14 +91,18 @@ class SpaceRecognizer:
         """The function from samples of a recording to log-probabilities."""
         extractor = fit_extractor(self.extractor, recording)
 
-        @torch.inference_mode()
         def log_probs(samples: np.ndarray) -> np.ndarray:
-            inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt")
-            output = self.model(**inputs)
-            both = [logits for logits in (output.logits, getattr(output, "phone_logits", None)) if logits is not None]
-            return torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).numpy()
+            inputs = extractor(samples, sampling_rate=self.sampling_rate, return_tensors="np")
+            return self._compute({name: np.asarray(values) for name, values in inputs.items()})
 
         return log_probs
+
+    @torch.inference_mode()
+    def _compute(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """The log-probabilities of one clip `(frames, tokens + phones)`."""
+        output = self._model(**{name: torch.as_tensor(values).to(zero_gpu.DEVICE) for name, values in inputs.items()})
+        both = [logits for logits in (output.logits, getattr(output, "phone_logits", None)) if logits is not None]
+        return torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).cpu().numpy()
 
     def normalize(self, text: str) -> str:
         """A text in the case and characters of the model; only hot words need it, and a Space has none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from hub_server import WRITE_TOKEN, HubServer, faults
 from hub_server.client import Client, ClientError
+from hub_server.faults import Fault
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.spaces import check_space
@@ -201,6 +203,37 @@ def test_examples_are_few_and_short(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="larger than 1 MB"):
         add_examples(tmp_path / "space", tmp_path / "none")
     assert (tmp_path / "space" / "examples").is_dir()
+
+
+def test_an_account_that_does_not_pay_learns_the_ways_out(
+    hub: HubServer, client: Client, demonstration: Path, model: str
+) -> None:
+    unpaid = Fault("POST", "/api/repos/create", "answer", times=2, status=402, message="Subscribe to PRO to host it.")
+    with hub.failing(unpaid):
+        with pytest.raises(ClientError) as refused:
+            publish(client, demonstration, "ann/unpaid")
+        for way in ("only (Subscribe to PRO to host it)", "--static", "--hardware zero-a10g", "hf-speech demo"):
+            assert way in str(refused.value)
+        source = "from hf_speech.common.hub import Repository\nwith Repository('ann/unpaid').explained():\n    "
+        with pytest.raises(ClientError, match="asks for a paid plan for the model ann/unpaid"):
+            client.run(f"{source}api.create_repo('ann/unpaid')")
+
+
+@pytest.mark.parametrize("name", ["transcribe", "classify"])
+def test_zero_gpu(hub: HubServer, client: Client, model: str, name: str) -> None:
+    done = publish(client, REPOSITORY / "spaces" / name, f"ann/zero-{name}", hardware="zero-a10g")
+    assert done["summary"].startswith("OK ")
+    created = [json.loads(entry.body) for entry in hub.requests("POST", "/api/repos/create")]
+    assert [each["hardware"] for each in created if each["name"] == f"zero-{name}"] == ["zero-a10g"]
+    files = hub.files("space", f"ann/zero-{name}")
+    assert read_metadata(files["README.md"].decode())["python_version"] == "3.12.12"
+    assert "torch==2.11.0" in files["requirements.txt"].decode().splitlines()
+    assert b"import spaces" in files["zero_gpu.py"]
+
+
+def test_zero_gpu_needs_a_function_that_asks_for_it(client: Client, demonstration: Path, model: str) -> None:
+    with pytest.raises(ClientError, match="a function has the decorator"):
+        publish(client, demonstration, "ann/zero", hardware="zero-a10g")
 
 
 @pytest.mark.parametrize("name", ["transcribe", "classify"])

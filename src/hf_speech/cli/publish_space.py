@@ -42,7 +42,9 @@ def publish_space(
     secret: Annotated[
         list[str] | None, typer.Option("--secret", help="NAME, or NAME=VARIABLE; may be repeated.")
     ] = None,
-    hardware: Annotated[str | None, typer.Option("--hardware", help="Hub hardware, such as cpu-upgrade.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="Hub hardware, such as cpu-upgrade, or zero-a10g for ZeroGPU.")
+    ] = None,
     public: PublicOption = False,
     tag: TagOption = None,
     create_pr: CreatePROption = False,

@@ -198,6 +198,7 @@ class Repository:
                 f"({constants.ENDPOINT}/settings/tokens), or a --repo_id that it may write to."
             )
         sentences = {
+            402: _needs_plan(self, said),
             409: f"The Hub is busy with {self.name} or has it already ({said}): {again}.",
             412: f"Somebody else has changed {self.name} meanwhile, and nothing was written over it: run the same "
             "command again, which starts from what is there now.",
@@ -230,6 +231,16 @@ def _login() -> str:
     if role == "read":
         return f"; you are logged in as {names[0]} with a token that may only read"
     return f"; you are logged in as {names[0]} and may write to {', '.join(names)}"
+
+
+def _needs_plan(repository: Repository, said: str) -> str:
+    if repository.kind != "space":
+        return f"The Hub asks for a paid plan for {repository.words} ({said}): send less, or change the plan."
+    return (
+        f"The Hub hosts a Space with a server, such as {repository.name}, for paying accounts only ({said}): publish a "
+        "page that needs no server (publish-space --static), take ZeroGPU (--hardware zero-a10g, two are free), or "
+        "show the model from your own machine (hf-speech demo)."
+    )
 
 
 def _odd_answer(error: Exception) -> str:

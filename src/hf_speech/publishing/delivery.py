@@ -64,6 +64,7 @@ def deliver(
     *,
     since: State | None = None,
     space_sdk: str | None = None,
+    space_hardware: str | None = None,
     configure: Callable[[PushResult], None] | None = None,
     public: bool = False,
     tag: str | None = None,
@@ -80,7 +81,7 @@ def deliver(
         repository: Where to.
         check: Compares the commit, downloaded anew, with what was sent.
         since: The repository as it was when the folder was made; a later change is not overwritten.
-        space_sdk: The SDK of a Space, if it has to be created.
+        space_sdk, space_hardware: The SDK and hardware of a Space, if it has to be created.
         configure: Called after the commit, unless that is a pull request.
         public, tag, create_pr, message, dry_run, verify, tell: See `PublishOptions`.
 
@@ -102,6 +103,7 @@ def deliver(
             create_pr=create_pr,
             message=message,
             space_sdk=space_sdk,
+            space_hardware=space_hardware,
             since=since,
         )
         tell(describe(pushed))

@@ -38,6 +38,10 @@ from hf_speech.publishing.staging import stage
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_EXAMPLES, MAX_EXAMPLE_BYTES = 12, 2**20
 EXAMPLE_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
+ZERO_GPU = "zero-a10g"
+"""The Hub's name of ZeroGPU, two Spaces of which are free."""
+# The newest versions of Python and PyTorch there: https://huggingface.co/docs/hub/spaces-zerogpu
+_ZERO_GPU_PYTHON, _ZERO_GPU_TORCH = "3.12.12", "2.11.0"
 _RUNS = frozenset({"RUNNING", "SLEEPING", "PAUSED", "STOPPED"})
 _FAILED = frozenset({"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR"})
 
@@ -89,6 +93,8 @@ def publish_space(
         folder = assemble_space(folder, Path(temporary) / folder.resolve().name)
         if examples is not None:
             add_examples(folder, examples)
+        if hardware == ZERO_GPU:
+            card = fit_zero_gpu(folder, card)
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=card)
         check_space(staged.folder)
         done = deliver(
@@ -96,6 +102,7 @@ def publish_space(
             repository,
             check,
             space_sdk=str(read_metadata(card)["sdk"]),
+            space_hardware=hardware,
             configure=lambda pushed: set_values(pushed.repository, settings, values, hardware),
             **publish_options,
         )
@@ -161,6 +168,35 @@ def add_examples(folder: Path, examples: Path) -> None:
     (folder / "model_examples").mkdir(exist_ok=True)
     for sound in sounds:
         shutil.copyfile(sound, folder / "model_examples" / sound.name)
+
+
+def fit_zero_gpu(folder: Path, card: str) -> str:
+    """Ask for versions of Python and PyTorch that ZeroGPU has.
+
+    Args:
+        folder: The Space, whose requirements.txt is changed.
+        card: Its README.md.
+
+    Returns:
+        The changed README.md.
+
+    Raises:
+        PublishError: If the Space is not of Gradio, or no function of it asks for a GPU.
+    """
+    programs = (path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+    if read_metadata(card).get("sdk") != "gradio" or not any("spaces.GPU" in program for program in programs):
+        raise PublishError(
+            "ZeroGPU takes Spaces of Gradio in which a function has the decorator @spaces.GPU: add it, or take other "
+            "hardware."
+        )
+    requirements = folder / "requirements.txt"
+    if requirements.is_file():
+        text = requirements.read_text(encoding="utf-8")
+        text = re.sub(r"^torch\s*==\s*\S+", f"torch=={_ZERO_GPU_TORCH}", text, flags=re.MULTILINE)
+        requirements.write_text(text, encoding="utf-8")
+    fitted = RepoCard(card)
+    fitted.data.python_version = _ZERO_GPU_PYTHON
+    return str(fitted)
 
 
 def find_examples(examples: Path) -> list[Path]:
