@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,28 @@ def test_what_vanished_from_the_folder_vanishes_from_the_repository(place: Place
     assert published(hub, "ann/less") == contents(folder)
     assert ".gitattributes" in hub.files("model", "ann/less")
     assert "evaluation/test.json" in hub.files("model", "ann/less", "v1")
+
+
+def test_an_older_model_links_to_the_newer_one(hub: HubServer, client: Client, folder: Path) -> None:
+    push(client, folder, "ann/older")
+    link = "from hf_speech.publishing.model import link_new_version\nfrom hf_speech.common.hub import Repository\n"
+    for newer in ("ann/newer", "ann/newest"):
+        client.run(f"{link}link_new_version(Repository('ann/older'), newer)", newer=newer)
+        assert f"new_version: {newer}\n" in hub.files("model", "ann/older")["README.md"].decode()
+    with pytest.raises(ClientError, match="no model ann/nowhere"):
+        client.run(f"{link}link_new_version(Repository('ann/nowhere'), 'ann/newer')")
+
+
+def test_results_of_others_stay(hub: HubServer, client: Client, folder: Path) -> None:
+    (folder / ".eval_results").mkdir()
+    (folder / ".eval_results" / "open_asr_leaderboard.yaml").write_text("- value: 7.37\n")
+    push(client, folder, "ann/judged")
+    upload = "api.upload_file(path_or_fileobj=b'[]', path_in_repo='.eval_results/other.yaml', repo_id='ann/judged')"
+    client.run(upload)
+    shutil.rmtree(folder / ".eval_results")
+    pushed = push(client, folder, "ann/judged")
+    assert pushed["removed"] == [".eval_results/open_asr_leaderboard.yaml"]
+    assert ".eval_results/other.yaml" in hub.files("model", "ann/judged")
 
 
 def test_a_public_repository_is_only_written_to_when_asked(hub: HubServer, client: Client, folder: Path) -> None:

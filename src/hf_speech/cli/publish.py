@@ -41,6 +41,9 @@ def publish(
     custom_code: Annotated[
         bool, typer.Option("--custom_code", help="Send remote code that differs from this package's.")
     ] = False,
+    replaces: Annotated[
+        str | None, typer.Option("--replaces", help="OWNER/MODEL that this one replaces: its page then links here.")
+    ] = None,
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
@@ -61,6 +64,7 @@ def publish(
         license=license,
         card=card,
         custom_code=custom_code,
+        replaces=replaces,
         dry_run=dry_run,
         verify=verify,
         tell=echo,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Unpack
 
+from huggingface_hub import metadata_update
+
 from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.secrets import without_secrets
@@ -24,6 +26,7 @@ def publish(
     license: str | None = None,
     card: Path | None = None,
     custom_code: bool = False,
+    replaces: str | None = None,
     **options: Unpack[PublishOptions],
 ) -> PublishResult:
     """Publishes a run folder as a model repository.
@@ -34,6 +37,7 @@ def publish(
         license: The Hub's name of the license; None for the one in the run folder or the published card.
         card: A file with the card to publish; None for the one made from the evaluation files.
         custom_code: Whether remote code may differ from this package's.
+        replaces: The repository of the older model that this one replaces: its card then names this one.
         **options: See `PublishOptions`.
 
     Raises:
@@ -58,9 +62,23 @@ def publish(
             dataset_metadata=_dataset_metadata(run_dir, options.get("tell", print)),
             extra={PROBE_FILE: keep_if_same(probes, published_probes, scratch)},
         )
-        return deliver(
+        older = None if replaces is None else Repository(replaces)
+        done = deliver(
             staged, repository, lambda snapshot: verify_model(snapshot, trust_code=True), since=state, **options
         )
+        if older is not None and done.pushed is not None and not options.get("create_pr"):
+            link_new_version(older, repo_id)
+        return done
+
+
+def link_new_version(older: Repository, newer: str) -> None:
+    """Let the page of an older model link to the one that replaces it.
+
+    Raises:
+        PublishError: If there is no older model with a card, or this login may not write to it.
+    """
+    with older.explained():
+        metadata_update(older.name, {"new_version": newer}, overwrite=True)
 
 
 def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.facts import read_facts
+from hf_speech.publishing.card.metadata import benchmark_results
 from hf_speech.publishing.card.page import RenderedCard, check_repo_id, render
 from hf_speech.publishing.card.review import check as check_card
 from hf_speech.publishing.card.words import file_size
@@ -27,6 +28,7 @@ from hf_speech.publishing.checks.remote_code import remote_files
 from hf_speech.publishing.checks.secrets import check_name, without_secrets
 from hf_speech.publishing.checks.structure import check_regular, read_metadata
 from hf_speech.publishing.checks.upload import CARD, MAX_FILE_BYTES, Kind, Upload
+from hf_speech.publishing.hub.push import BENCHMARK_FILE
 
 _AUDIO = ("*.wav", "*.flac", "*.ogg", "*.opus", "*.mp3")
 _PICTURES = frozenset({".png", ".jpg"})
@@ -263,6 +265,8 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
         _write(destination, licenses.CODE_FILE, licenses.license_of_the_code().encode())
     _write(destination, CARD, card.encode())
     check_card(card, facts, rendered)
+    if results := benchmark_results(facts, repo_id):
+        _write(destination, BENCHMARK_FILE, results.encode())
     if options.license is None and said is None and not (run_dir / licenses.FILE).is_file():
         notes.append(f"No license was named: the model goes out under {terms.name}, as its code does.")
     return notes

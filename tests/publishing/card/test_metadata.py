@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import yaml
 from cards import AN4, DIGITS
 
 from hf_speech.publishing.card.facts import read_facts
-from hf_speech.publishing.card.metadata import eval_results
+from hf_speech.publishing.card.metadata import benchmark_results, eval_results
 
 
 @pytest.mark.parametrize(("folder", "name"), [(AN4, "espnet/an4"), (DIGITS, "fsdd")], ids=["on the Hub", "elsewhere"])
@@ -26,3 +28,46 @@ def test_figures_of_ones_own_recordings_have_a_data_set_too(digits: Path, own: d
     for path in (digits / "evaluation").glob("*.json"):
         path.write_text(path.read_text().replace('"corpus": "fsdd"', '"corpus": "folder"'))
     assert {result.dataset_type for result in eval_results(read_facts(digits))} == {name}
+
+
+def test_error_rates_are_in_percent_and_accuracies_are_not() -> None:
+    """As the Hub's specification has them: wer 20.90; and as its metric accuracy computes it."""
+    for folder, metric, scale in ((AN4, "wer", 100), (DIGITS, "accuracy", 1)):
+        result = next(result for result in eval_results(read_facts(folder)) if result.metric_type == metric)
+        report = json.loads((folder / "evaluation" / "test.json").read_text())
+        assert result.metric_value == pytest.approx(scale * report["metrics"][metric], abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("changes", "task"),
+    [
+        ({"num_utterances": 2620}, "librispeech_clean_wer"),
+        ({"num_utterances": 2939}, "librispeech_other_wer"),
+        ({"num_utterances": 2000}, None),  # A part of it.
+        ({"num_utterances": 2620, "split": "validation"}, None),
+        ({"num_utterances": 2620, "corpus": "an4"}, None),
+    ],
+)
+def test_results_on_a_benchmark_of_the_hub(tmp_path: Path, changes: dict[str, object], task: str | None) -> None:
+    folder = Path(shutil.copytree(AN4, tmp_path / "model"))
+    for path in (folder / "evaluation").glob("*.json"):
+        report = json.loads(path.read_text())
+        report |= {"corpus": "librispeech", "date": "2026-11-28T10:00:00+00:00", "metrics": {"wer": 0.07372}}
+        path.write_text(json.dumps(report | changes))
+    results = benchmark_results(read_facts(folder), "ann/reader")
+    if task is None:
+        assert results is None
+        return
+    assert results is not None
+    first, *others = yaml.safe_load(results)
+    assert first == {
+        "dataset": {"id": "hf-audio/open-asr-leaderboard", "task_id": task},
+        "value": 7.37,
+        "date": "2026-11-28",
+        "source": {
+            "url": "https://huggingface.co/ann/reader/blob/main/evaluation/test.json",
+            "name": "hf-speech evaluate",
+        },
+        "notes": "texts as LibriSpeech writes them",
+    }
+    assert any(other["notes"].startswith("beam search with") for other in others)

@@ -38,10 +38,10 @@ def test_metadata_is_complete_and_made_of_the_files(an4_card: str) -> None:
     best, searched = figures(AN4)["metrics"], figures(AN4, "test-lm")["metrics"]
     beam = ", beam search with language_model.arpa"
     assert found == {
-        ("Word error rate (WER)", "test"): round(best["wer"], 4),
-        ("Character error rate (CER)", "test"): round(best["cer"], 4),
-        (f"Word error rate (WER){beam}", "test"): round(searched["wer"], 4),
-        (f"Character error rate (CER){beam}", "test"): round(searched["cer"], 4),
+        ("Word error rate (WER)", "test"): round(100 * best["wer"], 2),
+        ("Character error rate (CER)", "test"): round(100 * best["cer"], 2),
+        (f"Word error rate (WER){beam}", "test"): round(100 * searched["wer"], 2),
+        (f"Character error rate (CER){beam}", "test"): round(100 * searched["cer"], 2),
     }
 
 

@@ -54,7 +54,7 @@ def tampered(card: str) -> dict[str, tuple[str, str]]:
         "a larger split": (f"{best['num_utterances']} utterances", "13,000 utterances", "has 13,000"),
         "fewer parameters": (f"{best['num_parameters']:,}", "1,000,000", "has 1,000,000"),
         "more hours": (f"{60 * hours:.1f} minutes", "6400.0 minutes", "has 6400.0"),
-        "the index": (f"value: {round(best['metrics']['wer'], 4)}", "value: 0.05", "model-index says wer = 0.05"),
+        "the index": (f"value: {round(100 * best['metrics']['wer'], 2)}", "value: 0.05", "model-index says wer = 0.05"),
         "another split in the index": ("      split: test", "      split: other", "which no evaluation file has"),
         "no license": ("license: apache-2.0\n", "", "has no license"),
         "another task": (

@@ -2,12 +2,16 @@
 
 The model-index contains only metrics of the evaluation files. Metadata that users added on the Hub is kept: other
 keys (a thumbnail, a base model that no run file names), and further tags, languages and data sets.
+
+Error rates are in percent, as the Hub's specification and its leaderboards of speech recognition have them (`wer`:
+20.90); accuracies and the like are between 0 and 1, as the metrics of these names on the Hub compute them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
@@ -24,6 +28,8 @@ _OURS = frozenset(
     | {"tags", "language"}
 )
 _DIGITS = 4
+# The test sets of LibriSpeech, by the number of their utterances: a part of one is no result on it.
+_LIBRISPEECH = {2620: "librispeech_clean_wer", 2939: "librispeech_other_wer"}
 
 
 def card_data(facts: RunFacts, repo_id: str, license: License, previous: dict[str, Any]) -> ModelCardData:
@@ -60,6 +66,28 @@ def eval_results(facts: RunFacts) -> list[EvalResult]:
     """
     others = [entry for entry in facts.evaluations if entry.split not in ("validation", "train")]
     return [_eval_result(facts, entry, metric) for entry in others or facts.evaluations for metric in entry.metrics]
+
+
+def benchmark_results(facts: RunFacts, repo_id: str) -> str | None:
+    """The results on benchmarks of the Hub, for `push.BENCHMARK_FILE`; None if there are none.
+
+    Of our corpora only LibriSpeech is one, as a part of the Open ASR Leaderboard. The format is that of
+    https://huggingface.co/docs/hub/eval-results.
+    """
+    entries = [
+        {
+            "dataset": {"id": "hf-audio/open-asr-leaderboard", "task_id": _LIBRISPEECH[entry.num_utterances]},
+            "value": _value(entry, "wer"),
+            "date": str(entry.date)[:10],
+            "source": {"url": f"https://huggingface.co/{repo_id}/blob/main/{entry.file}", "name": "hf-speech evaluate"},
+            "notes": ", ".join(filter(None, (decoding(entry), "texts as LibriSpeech writes them"))),
+        }
+        for entry in facts.evaluations
+        if (entry.corpus, entry.split) == ("librispeech", "test")
+        and entry.num_utterances in _LIBRISPEECH
+        and "wer" in entry.metrics
+    ]
+    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True) if entries else None
 
 
 def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
@@ -113,8 +141,15 @@ def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalRe
         dataset_revision=evaluation.content.get("corpus_revision"),
         metric_type=metric_named(metric).hub_name,
         metric_name=f"{metric_named(metric).title}{how}",
-        metric_value=round(float(evaluation.metrics[metric]), _DIGITS),
+        metric_value=_value(evaluation, metric),
     )
+
+
+def _value(evaluation: Evaluation, name: str) -> float:
+    """A metric in the unit that the Hub expects."""
+    value, metric = float(evaluation.metrics[name]), metric_named(name)
+    is_rate = metric.unit == "%" and not metric.greater_is_better
+    return round(100 * value, _DIGITS - 2) if is_rate else round(value, _DIGITS)
 
 
 def _with(ours: list[str], entered: Any) -> list[str]:

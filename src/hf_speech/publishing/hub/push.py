@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
@@ -26,6 +27,9 @@ from hf_speech.errors import PublishError
 
 # The Hub's own, which no folder has.
 KEPT = frozenset({".gitattributes"})
+# Results on benchmarks, which anyone can propose: those of others stay.
+_RESULTS = ".eval_results/"
+BENCHMARK_FILE = f"{_RESULTS}open_asr_leaderboard.yaml"
 _LOOKS = 5
 
 
@@ -68,6 +72,7 @@ def push(
     create_pr: bool = False,
     message: str | None = None,
     space_sdk: str | None = None,
+    space_hardware: str | None = None,
     since: State | None = None,
 ) -> PushResult:
     """Sends a staged folder to the Hub in one commit.
@@ -80,6 +85,7 @@ def push(
         create_pr: Open a pull request instead of committing.
         message: Title of the commit.
         space_sdk: The SDK of a Space, if it has to be created.
+        space_hardware: The hardware with which it is created.
         since: The repository as it was when the folder was made, if that depends on it.
 
     Raises:
@@ -93,7 +99,7 @@ def push(
     if state is None:
         if create_pr:
             raise PublishError(f"There is no {repository.words.removeprefix('the ')} yet: leave out --create_pr.")
-        state = _create(repository, space_sdk)
+        state = _create(repository, space_sdk, space_hardware)
     elif not state.private and not public:
         raise PublishError(
             f"{repository.name} is public: pass --public if everybody may see this, or make it private at "
@@ -105,7 +111,7 @@ def push(
             "command again, which starts from what is there now."
         )
     added = [path for path, checksums in local.items() if not checksums.match(state.files.get(path))]
-    removed = sorted(set(state.files) - set(local) - KEPT)
+    removed = sorted(_surplus(state.files, local))
     if tag is not None:
         _check_tag(repository, state, tag, changed=bool(added or removed))
     if not added and not removed:
@@ -176,11 +182,16 @@ def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) 
     return replace(pushed, private=state.private, tag=tag)
 
 
-def _create(repository: Repository, space_sdk: str | None) -> State:
+def _create(repository: Repository, space_sdk: str | None, space_hardware: str | None) -> State:
     """A new, private repository."""
     with repository.explained():
         HfApi().create_repo(
-            repository.name, repo_type=repository.kind, private=True, exist_ok=True, space_sdk=space_sdk
+            repository.name,
+            repo_type=repository.kind,
+            private=True,
+            exist_ok=True,
+            space_sdk=space_sdk,
+            space_hardware=space_hardware,
         )
     state = repository.look()
     if state is None:
@@ -263,7 +274,13 @@ def _seen(repository: Repository, commit: str) -> State:
 def _differences(files: dict[str, str], local: dict[str, Checksums]) -> list[str]:
     """Files that are not the same on both sides."""
     differing = [path for path, checksums in local.items() if not checksums.match(files.get(path))]
-    return differing + sorted(set(files) - set(local) - KEPT)
+    return differing + sorted(_surplus(files, local))
+
+
+def _surplus(there: Iterable[str], local: Mapping[str, Checksums]) -> set[str]:
+    """Files on the Hub that do not belong to what is published."""
+    ours = {name for name in there if not name.startswith(_RESULTS) or name == BENCHMARK_FILE}
+    return ours - set(local) - KEPT
 
 
 def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> tuple[str, str] | None:
