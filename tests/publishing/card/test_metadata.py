@@ -68,6 +68,6 @@ def test_results_on_a_benchmark_of_the_hub(tmp_path: Path, changes: dict[str, ob
             "url": "https://huggingface.co/ann/reader/blob/main/evaluation/test.json",
             "name": "hf-speech evaluate",
         },
-        "notes": "texts as LibriSpeech writes them",
+        "notes": "best path, texts as LibriSpeech writes them",
     }
     assert any(other["notes"].startswith("beam search with") for other in others)
