@@ -16,18 +16,33 @@ def serve(
     model: AnyModelArgument,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a Hub model.")] = None,
     host: Annotated[str, typer.Option("--host", help="Address; 0.0.0.0 for other machines.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="Port.")] = 8000,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=1, max=65_535, help="Port.", show_default="8000, or 10300 with --wyoming"),
+    ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Processes side by side.")] = 1,
+    wyoming: Annotated[
+        bool, typer.Option("--wyoming", help="Serve voice assistants, by the Wyoming protocol, instead.")
+    ] = False,
+    language: Annotated[str, typer.Option("--language", help="Language of the model, for voice assistants.")] = "en",
 ) -> None:
     """Serve a recognizer to programs: OpenAI's transcription API, and a websocket for live sound.
 
-    If the model's folder has a language model, it is used. The address has no password: put a proxy in front of it
-    before you open it to others."""
+    With --wyoming, it serves Home Assistant instead. If the model's folder has a language model, it is used. The
+    address has no password: put a proxy in front of it before you open it to others."""
     try:
+        if wyoming:
+            from hf_speech.serve_wyoming import run_wyoming
         from hf_speech.serve import run_server
     except ImportError as error:
-        raise HFSpeechError(f"Serving needs fastapi and uvicorn ({error}): pip install 'hf_speech[serve]'.") from error
+        extra = "serve,wyoming" if wyoming else "serve"
+        raise HFSpeechError(f"Serving needs more packages ({error}): pip install 'hf_speech[{extra}]'.") from error
 
+    if wyoming and processes > 1:
+        raise typer.BadParameter("--wyoming serves with one process: leave out --processes.")
     prepare_inference()
     echo(f"Loading {model}")
-    run_server(model, revision=revision, host=host, port=port, processes=processes)
+    if wyoming:
+        run_wyoming(model, revision=revision, host=host, port=port or 10_300, language=language)
+    else:
+        run_server(model, revision=revision, host=host, port=port or 8000, processes=processes)
