@@ -39,6 +39,11 @@ def test_a_folder_may_be_named_from_here(tones_run: Path, monkeypatch: pytest.Mo
     assert demo.prepare_demo(tones_run.name, environment={})[1] == {"MODEL_ID": str(tones_run.resolve())}
 
 
+def test_longer_sounds_on_ones_own_machine(tones_run: Path) -> None:
+    _, variables = demo.prepare_demo(str(tones_run), environment={}, max_minutes=60)
+    assert (variables["MAX_SECONDS"], variables["MAX_MEGABYTES"]) == ("3600", "720")
+
+
 def test_a_model_of_the_hub_is_pinned_to_what_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(name: str, device: str, revision: str | None) -> SimpleNamespace:
         assert (name, revision) == ("owner/name", "v1")

@@ -26,14 +26,18 @@ from typing import NoReturn
 from hf_speech.errors import HFSpeechError
 from hf_speech.inference import load_model
 from hf_speech.publishing.assembly import spaces_dir
-from hf_speech.publishing.web_page import build_page, corpus_title, served
+from hf_speech.publishing.web_page import build_page, corpus_title, describe_sizes, served
 
 # Opened without a proxy, as the Spaces open themselves.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
 def prepare_demo(
-    model: str, *, revision: str | None = None, environment: Mapping[str, str] = os.environ
+    model: str,
+    *,
+    revision: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+    max_minutes: float | None = None,
 ) -> tuple[Path, dict[str, str]]:
     """Find the program that shows a model, and the environment that tells it which.
 
@@ -41,6 +45,7 @@ def prepare_demo(
         model: A model folder or a Hub id.
         revision: Branch, tag or commit of a Hub model.
         environment: What the program is to inherit.
+        max_minutes: The longest sound; 5 minutes, as on the Hub, if not given.
 
     Returns:
         The `app.py` of the Space, and the variables to run it with.
@@ -58,11 +63,19 @@ def prepare_demo(
     variables.pop("MODEL_REVISION", None)
     if not folder.is_dir():
         variables["MODEL_REVISION"] = loaded.revision
+    if max_minutes is not None:
+        variables |= {"MAX_SECONDS": f"{60 * max_minutes:g}", "MAX_MEGABYTES": f"{max(30, 12 * max_minutes):g}"}
     return spaces_dir() / loaded.task.space / "app.py", variables
 
 
 def run_demo(
-    model: str, *, revision: str | None = None, port: int | None = None, browser: bool = True, mcp: bool = False
+    model: str,
+    *,
+    revision: str | None = None,
+    port: int | None = None,
+    browser: bool = True,
+    mcp: bool = False,
+    max_minutes: float | None = None,
 ) -> NoReturn:
     """Show a model in the browser until it is stopped; this process becomes the Space's.
 
@@ -72,8 +85,9 @@ def run_demo(
         port: Where to serve; the first free port from 7860 if not given.
         browser: Whether to open the browser.
         mcp: Whether to serve the end points as tools of an MCP server as well.
+        max_minutes: As for `prepare_demo`.
     """
-    program, variables = prepare_demo(model, revision=revision)
+    program, variables = prepare_demo(model, revision=revision, max_minutes=max_minutes)
     corpus = corpus_title(Path(variables["MODEL_ID"]) / "recipe.yaml")
     if corpus is not None:
         variables.setdefault("CORPUS", corpus)
@@ -110,6 +124,7 @@ def run_static_demo(
     loaded = load_model(model, device="cpu", revision=revision)
     with tempfile.TemporaryDirectory(prefix="hf-speech-demo-") as temporary:
         folder = build_page(loaded, output or Path(temporary) / "page")
+        print(describe_sizes(folder))
         try:
             with served(folder, port or 0) as address:
                 print(f"Serving {address} (Ctrl+C stops it)", flush=True)

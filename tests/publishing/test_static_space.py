@@ -19,7 +19,7 @@ from hf_speech.publishing.checks import executables
 from hf_speech.publishing.checks.formats import format_error
 from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import Upload
-from hf_speech.publishing.web_page import build_page
+from hf_speech.publishing.web_page import build_page, describe_sizes
 from hf_speech.publishing.web_runtime import WASM, runtime_folder, web_dir
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
@@ -54,11 +54,12 @@ def test_the_files_of_a_page(runtime: Path, tmp_path: Path, model: str, kept: st
     packed, whole = (description["files"][f"{kept}{suffix}.onnx"]["bytes"] for suffix in ("_packed", ""))
     assert packed < 0.55 * whole
     html = (page / "index.html").read_text()
+    assert ("and a language model of 48." in describe_sizes(page)) == (model == "an4-streaming")
     assert ("Search with the language model (48." in html) == (model == "an4-streaming")
     assert "<h1>A &amp; &#34;B&#34;</h1>" in html
     assert json.loads((page / "site.webmanifest").read_text())["name"] == 'A & "B"'
     assert {path.name for path in (page / "examples").iterdir()} == {"0.flac", "1.flac", "2.flac"}
-    assert (">seven</button>" if kept == "model" else ">p i t t s b u r g h</button>") in html
+    assert (">seven</button>" if kept == "model" else ">pittsburgh spelled</button>") in html
     # Every file that one of ours names is there, and none is of another server.
     for path in [*page.glob("*.js"), *page.glob("hf-speech/*.js"), page / "index.html", page / "page.css"]:
         text = path.read_text()
@@ -121,6 +122,7 @@ def test_from_a_training_to_a_page_on_the_hub(
         words = ["publish-space", "--static", "--model", f"ann/{name}", "--repo_id", f"ann/{name}-page"]
         done = client.cli(*words, environment=environment)
         assert done.status == 0, done.err
+        assert "Visitors download a model of " in done.out
         if shutil.which("chromium"):
             assert "a headless browser computes PyTorch's logits" in done.out
         space = hub.storage.repository("space", f"ann/{name}-page")

@@ -25,6 +25,10 @@ def demo(
     output: Annotated[
         Path | None, typer.Option("--output", help="New folder in which to keep the files of the static page.")
     ] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option("--max_minutes", min=0.1, max=600, help="The longest sound.", show_default="5, as on the Hub"),
+    ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Also serve the model to agents as an MCP server.")] = False,
 ) -> None:
     """Try a model in the browser: upload, record, or speak live.
@@ -40,4 +44,4 @@ def demo(
     if static:
         run_static_demo(model, revision=revision, port=port, browser=browser, output=output)
     else:
-        run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp)
+        run_demo(model, revision=revision, port=port, browser=browser, mcp=mcp, max_minutes=max_minutes)

@@ -26,7 +26,7 @@ from hf_speech.publishing.hub.probes import PROBE_FILE, Probes
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.space import verify_space, with_model
 from hf_speech.publishing.staging import stage
-from hf_speech.publishing.web_page import MODEL, MODULE, build_page, served
+from hf_speech.publishing.web_page import MODEL, MODULE, build_page, describe_sizes, served
 
 # The largest difference accepted, as a share of the largest logit.
 TOLERANCE = 1e-3
@@ -83,6 +83,7 @@ def publish_static_space(
     loaded = load_model(name, device="cpu", revision=state.commit)
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         folder = build_page(loaded, Path(temporary) / "space", title=title, examples=examples)
+        publish_options.get("tell", print)(describe_sizes(folder))
         metadata = read_metadata(published_card(repository, state) or "")
         tags = [str(tag) for tag in [metadata.get("pipeline_tag"), *(metadata.get("tags") or [])] if tag]
         card = RepoCard(with_model(folder, name, title or name.rpartition("/")[2], tags))

@@ -56,7 +56,7 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
     for name in ("runtime.js", "media.js"):  # Which import the runtime from the folder beside it.
         shutil.move(folder / name, folder / MODULE / name)
     shutil.copytree(runtime_folder(), folder / FOLDER)
-    sizes = _export(loaded, folder / MODEL)
+    _export(loaded, folder / MODEL)
     is_local = Path(loaded.name).expanduser().is_dir()
     name = Path(loaded.name).expanduser().resolve().name if is_local else loaded.name
     facts: dict[str, Any] = {
@@ -65,7 +65,7 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
         "task": loaded.task.name,
         "model": name,
         "model_url": None if is_local else f"https://huggingface.co/{loaded.name}",
-        "sizes": sizes,
+        "sizes": sizes_of(folder),
         "examples": [
             {"file": f"{EXAMPLES}/{name}", "label": label}
             for label, name in _copy_examples(loaded, examples, folder / EXAMPLES).items()
@@ -81,8 +81,24 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
     return folder
 
 
-def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
-    """Export the model, and return the sizes of its files by precision, and that of the language model."""
+def sizes_of(folder: Path) -> dict[str, str]:
+    """The sizes of a page's model by precision, and that of its `language_model`, if it has one."""
+    description = json.loads((folder / MODEL / FILE).read_text(encoding="utf-8"))
+    sizes = {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
+    if "language_model" in description:
+        sizes["language_model"] = file_size(description["language_model"]["bytes"])
+    return sizes
+
+
+def describe_sizes(folder: Path) -> str:
+    """A sentence about what visitors of a page download."""
+    sizes = sizes_of(folder)
+    extra = f", and a language model of {sizes['language_model']}" if "language_model" in sizes else ""
+    return f"Visitors download a model of {sizes['packed']} ({sizes['float32']} with 32 bits, by choice){extra}."
+
+
+def _export(loaded: LoadedModel, folder: Path) -> None:
+    """Export the model, in the forms that a visitor may choose."""
     export_model(loaded, folder, int8=False, packed=True)
     description = json.loads((folder / FILE).read_text(encoding="utf-8"))
     if description["states"]:  # The stream gives what the file for whole recordings would.
@@ -93,10 +109,6 @@ def _export(loaded: LoadedModel, folder: Path) -> dict[str, str]:
     for file in description["files"].values():
         del file["max_difference"], file["largest_logit"]
     (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    sizes = {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
-    if "language_model" in description:
-        sizes["language_model"] = file_size(description["language_model"]["bytes"])
-    return sizes
 
 
 def describe(loaded: LoadedModel) -> str:
