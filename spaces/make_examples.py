@@ -24,7 +24,7 @@ EXAMPLES = {
         50,
         135,
     ),
-    "transcribe/examples/p i t t s b u r g h.flac": ("p i t t s b u r g h", "en-us+f2", 50, 135),
+    "transcribe/examples/pittsburgh spelled.flac": ("p i t t s b u r g h", "en-us+f2", 50, 135),
     "classify/examples/seven.flac": ("seven", "en-us+Michael", 50, 150),
     "classify/examples/two.flac": ("two", "en-us+f2", 50, 150),
     "classify/examples/zero.flac": ("zero", "en-us+m1", 50, 150),

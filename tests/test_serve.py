@@ -26,7 +26,7 @@ from hf_speech.serve import Service, create_app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AN4, STREAMING = REPOSITORY / "pretrained" / "an4", REPOSITORY / "pretrained" / "an4-streaming"
-CLIP = REPOSITORY / "spaces" / "transcribe" / "examples" / "p i t t s b u r g h.flac"
+CLIP = REPOSITORY / "spaces" / "transcribe" / "examples" / "pittsburgh spelled.flac"
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ from classifier import MAX_TOP_K, Classifier
 from gate import MAX_FILES
 from hf_speech.common.text import escape_markdown
 
+HINT = "Upload or record a sound, or press an example: the labels and their probabilities appear here."
+
 
 def make(settings: Settings) -> Page:
     """The interface of the model that the settings name."""
@@ -49,7 +51,7 @@ def _page(classifier: Classifier, settings: Settings) -> None:
             sound = page.sound_input(settings)
             examples(sound, classifier.uploads, lambda name: name in classifier.labels)
         with gr.Column(scale=3, min_width=280):
-            answer = page.result("Labels")
+            answer = page.result("Labels", HINT)
     sound.change(show, sound, answer, api_visibility="private", concurrency_id="model", show_progress="minimal")
 
 

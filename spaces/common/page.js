@@ -27,7 +27,10 @@ function render() {
   if (!answer) return;
   answer.replaceChildren();
   const value = props.value;
-  if (!value || typeof value !== "object") return;
+  if (!value || typeof value !== "object") {
+    answer.append(make("p", { class: "answer-note" }, answer.dataset.hint));
+    return;
+  }
   if (value.error) {
     answer.append(make("p", { class: "answer-error", role: "alert" }, value.error));
     return;
@@ -142,12 +145,15 @@ function makePicture(value, playFrom) {
   path.setAttribute("d", `${top.join("")}${bottom.join("")}Z`);
   svg.append(path);
   const head = make("div", { class: "head" });
-  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${Math.min(220 * duration, 16000)}px)` } }, svg);
+  const width = Math.min(duration * pixelsPerSecond(words ?? [], duration), 16000);
+  const canvas = make("div", { class: "canvas", style: { width: `max(100%, ${width}px)` } }, svg);
   canvas.append(make("img", { class: "features", src: value.features, alt: "" }));
   if (words?.length) {
     const lane = make("div", { class: "lane" });
-    for (const [text, start, end, confidence] of words) {
-      const style = { left: `${(100 * start) / duration}%`, width: `${(100 * (end - start)) / duration}%`, "--doubt": (1 - confidence).toFixed(3) };
+    for (const [index, [text, start, end, confidence]] of words.entries()) {
+      const share = (seconds) => `${(100 * seconds) / duration}%`;
+      const room = (words[index + 1]?.[1] ?? duration) - start;
+      const style = { left: share(start), "min-width": share(end - start), "max-width": share(Math.max(room, end - start)), "--doubt": (1 - confidence).toFixed(3) };
       lane.append(make("span", { class: "mark", title: text, style }, text));
     }
     canvas.append(lane);
@@ -168,6 +174,12 @@ function makePicture(value, playFrom) {
     if (x < scroller.scrollLeft || x > scroller.scrollLeft + scroller.clientWidth) scroller.scrollLeft = x - 20;
   };
   return { node, show };
+}
+
+// So many that each word has room for its text until the next one begins, within reason.
+function pixelsPerSecond(words, duration) {
+  const needed = words.map(([text, start], index) => (7 * text.length + 8) / ((words[index + 1]?.[1] ?? duration) - start));
+  return Math.min(600, Math.max(220, ...needed));
 }
 
 function makeFiles(value) {

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from hf_speech.common.text import escape_html
 from settings import Settings
 from sound import is_silent, readable
 
@@ -53,12 +54,18 @@ def sound_input(settings: Settings) -> gr.Audio:
     )
 
 
-def result(label: str, elem_id: str | None = None) -> gr.HTML:
-    """The component that shows an answer; its value is the data of `view`, a table, or `{"error": sentence}`."""
+def result(label: str, hint: str, elem_id: str | None = None) -> gr.HTML:
+    """The component that shows an answer; its value is the data of `view`, a table, or `{"error": sentence}`.
+
+    Args:
+        label: Its label.
+        hint: What will appear, for visitors who have asked nothing yet.
+        elem_id: Its id in the page.
+    """
     return gr.HTML(
         value=None,
         label=label,
-        html_template='<div class="answer"></div>',
+        html_template=f'<div class="answer" data-hint="{escape_html(hint)}"></div>',
         js_on_load=(Path(__file__).parent / "page.js").read_text(encoding="utf-8"),
         apply_default_css=False,
         elem_classes="answer-block",

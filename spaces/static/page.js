@@ -201,7 +201,7 @@ function showEvents(events) {
       player.play().catch(() => {}); // It may be paused at once.
     });
     const details = [clock(time), `score ${score.toFixed(1)}`].map((content) => text("span", content));
-    $("events").prepend(row("li", [button, ...details]));
+    $("events").prepend(row("p", [button, ...details]));
   }
 }
 

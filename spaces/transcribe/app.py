@@ -22,6 +22,7 @@ from sound import SoundError
 from transcriber import MAX_FILES, WRITERS, Transcriber, piece_number
 
 HERE = Path(__file__).resolve().parent
+HINT = "Upload or record a sound, or press an example: its words appear here, with times and a player."
 
 
 def make(settings: Settings) -> Page:
@@ -66,7 +67,7 @@ def _recording_tab(transcriber: Transcriber, settings: Settings) -> None:
             language_model = _language_model_switch(transcriber)
             examples(sound, transcriber.uploads, lambda name: letters.issuperset(name))
         with gr.Column(scale=3, min_width=280):
-            answer = page.result("Transcript")
+            answer = page.result("Transcript", HINT)
     gr.on(
         [sound.change, language_model.input],
         show,
@@ -130,11 +131,21 @@ def _files_tab(transcriber: Transcriber) -> None:
 
     sounds = gr.File(file_count="multiple", label=f"Sounds, at most {MAX_FILES}", elem_id="sounds")
     language_model = _language_model_switch(transcriber)
-    button = gr.Button("Transcribe all", variant="primary")
-    answer = page.result("Transcripts", elem_id="transcripts")
-    button.click(
+    button = gr.Button("Transcribe all", variant="primary", interactive=False)
+    answer = page.result("Transcripts", "A table appears here, with the text of each file.", elem_id="transcripts")
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    # Only where the answer would be another one.
+    gr.on(
+        [sounds.change, language_model.input],
+        lambda sounds: gr.Button(interactive=bool(sounds)),
+        sounds,
+        button,
+        **private,
+    )
+    asked = button.click(
         show, [sounds, language_model], answer, api_name="show_files", api_visibility="private", concurrency_id="model"
     )
+    asked.then(lambda: gr.Button(interactive=False), None, button, **private)
 
 
 def _end_points(transcriber: Transcriber) -> None:

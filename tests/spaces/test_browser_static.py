@@ -300,7 +300,7 @@ def test_a_listener(visit: Callable[..., Any], make_page: Any, spotter: Path, tm
         choose_float32(page)
         choose(page, tmp_path / "stream.wav")
         page.locator("#player").wait_for()
-        rows = [row.split() for row in page.locator("#events li").all_inner_texts()]
+        rows = [row.split() for row in page.locator("#events p").all_inner_texts()]
         for row, event in zip(reversed(rows), events, strict=True):
             assert [row[0], row[2:4]] == [event.keyword, ["s", "score"]]
             assert [float(row[1]), float(row[4])] == pytest.approx([event.time, event.score], abs=0.06)

@@ -58,6 +58,7 @@ def is_playing(page: Any) -> bool:
 
 
 def test_an_upload_becomes_words(page: Any, transcripts: Transcripts) -> None:
+    page.get_by_text("its words appear here").wait_for()
     upload(page, DIGITS)
     wait_for_words(page, transcripts[DIGITS.name]["best path"])
     doubts = page.eval_on_selector_all(
@@ -72,6 +73,9 @@ def test_an_upload_becomes_words(page: Any, transcripts: Transcripts) -> None:
     assert lane == sorted(lane)
     assert len(lane) == len(words(page))
     assert lane[-1] < 100
+    clipped = "all => all.filter(mark => mark.scrollWidth > mark.clientWidth).length"
+    assert page.eval_on_selector_all(".lane .mark", clipped) == 0
+    assert page.get_by_text("its words appear here").count() == 0
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(animations="disabled", path=SCREENSHOTS / "transcribe-light.png", full_page=True)
 
@@ -174,10 +178,15 @@ def test_several_files_at_once(page: Any, misfits: dict[str, Path], transcripts:
     page.get_by_role("tab", name="Several files").click()
     page.locator("#sounds input[type=file]").set_input_files([DIGITS, misfits["text.wav"]])
     page.locator("#sounds").get_by_text("text", exact=True).first.wait_for()
-    page.get_by_role("button", name="Transcribe all").click()
+    button = page.get_by_role("button", name="Transcribe all")
+    button.click()
     texts = page.locator("#transcripts td:nth-child(3)")
     texts.filter(has_text=transcripts[DIGITS.name]["best path"]).wait_for()
     texts.filter(has_text="not a sound that can be read").wait_for()
+    # Nothing has changed, so there is nothing to do; then something has.
+    page.wait_for_function("button => button.disabled", arg=button.element_handle())
+    page.get_by_label("With the language model").last.click()
+    page.wait_for_function("button => !button.disabled", arg=button.element_handle())
 
 
 def test_a_bidirectional_model_says_why_it_does_not_listen_live(page: Any) -> None:
@@ -199,8 +208,8 @@ def test_two_at_once(visit: Callable[..., Any], transcribing: RunningSpace, tran
 
 def test_on_a_phone(visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts) -> None:
     page = visit(transcribing.url, **PHONE)
-    page.get_by_role("button", name="p i t t s b u r g h").tap()
-    wait_for_words(page, transcripts["p i t t s b u r g h.flac"]["best path"])
+    page.get_by_role("button", name="pittsburgh spelled").tap()
+    wait_for_words(page, transcripts["pittsburgh spelled.flac"]["best path"])
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     for word in page.locator("button.word").all():
         box = word.bounding_box()
