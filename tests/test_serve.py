@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import threading
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,13 +18,15 @@ import soundfile
 import soxr
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[serve]'")
+import uvicorn
 from starlette.testclient import TestClient, WebSocketTestSession
 
 from hf_speech import serve
 from hf_speech.decoding import Hypothesis
+from hf_speech.errors import HFSpeechError
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import choose_decoder, find_language_model, load_model, open_model, transcribe_files
-from hf_speech.serve import Service, create_app
+from hf_speech.serve import Service, create_app, run_server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 AN4, STREAMING = REPOSITORY / "pretrained" / "an4", REPOSITORY / "pretrained" / "an4-streaming"
@@ -197,3 +201,29 @@ def test_a_model_that_needs_the_whole_recording_does_not_stream() -> None:
     with client.websocket_connect("/v1/stream") as socket:
         assert "needs the whole recording" in socket.receive_json()["error"]["message"]
     assert json.loads(client.get("/openapi.json").text)["paths"].keys() >= {"/v1/audio/transcriptions", "/v1/models"}
+
+
+def test_the_address_is_printed_when_it_answers(
+    service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And one that cannot be had is refused, with its reason."""
+    monkeypatch.setattr(serve, "Service", lambda model, revision: service)
+    answers, really_run = [], uvicorn.Server.run
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        address = capsys.readouterr().out.split()[-1]
+        thread = threading.Thread(target=really_run, args=(server, sockets))
+        thread.start()
+        try:
+            with urllib.request.urlopen(address.removesuffix("v1") + "health", timeout=60) as answer:
+                answers.append(answer.read())
+            taken = sockets[0].getsockname()[1]
+            with pytest.raises(HFSpeechError, match=rf"served at 127\.0\.0\.1:{taken} \([\w ]+\): give another --port"):
+                run_server("model", revision=None, host="127.0.0.1", port=taken, processes=1)
+        finally:
+            server.should_exit = True
+            thread.join(60)
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    run_server("model", revision=None, host="127.0.0.1", port=0, processes=1)
+    assert answers == [b'{"status":"ok"}']

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from hf_speech.demo import running_space
+from hf_speech.demo import spaces_dir, start_space
 from hf_speech.inference import load_model
 from hf_speech.publishing.web_page import build_page, served
 
@@ -35,11 +37,12 @@ def classify(page: Any) -> None:
 
 def photograph(space: str, model: str, act: Any, scheme: str) -> None:
     """Start a Space, do something in it, and take the picture."""
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        running_space(space, REPOSITORY / "pretrained" / model, Path(scratch) / "log.txt") as running,
-        sync_playwright() as driver,
-    ):
+    variables = {**os.environ, "MODEL_ID": str(REPOSITORY / "pretrained" / model), "HF_HUB_OFFLINE": "1"}
+    with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as stack:
+        running = start_space(spaces_dir() / space / "app.py", Path(scratch) / "log.txt", environment=variables)
+        stack.callback(running.stop)
+        running.wait()
+        driver = stack.enter_context(sync_playwright())
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--mute-audio"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
         page.set_default_timeout(PATIENCE)

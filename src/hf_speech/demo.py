@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -200,21 +200,3 @@ def start_space(
             cwd=log.parent,
         )
     return RunningSpace(f"http://127.0.0.1:{port}", process, log)
-
-
-@contextlib.contextmanager
-def running_space(space: str, model: Path, log: Path, **environment: str) -> Iterator[RunningSpace]:
-    """A Space that shows a model folder, for as long as the context is open.
-
-    Args:
-        space: Its name, "classify" or "transcribe".
-        model: The model folder.
-        log: The file for its output.
-        **environment: Further variables.
-    """
-    variables = {**os.environ, "MODEL_ID": str(model), "HF_HUB_OFFLINE": "1", **environment}
-    running = start_space(spaces_dir() / space / "app.py", log, environment=variables)
-    try:
-        yield running.wait()
-    finally:
-        running.stop()

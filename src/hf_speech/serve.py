@@ -11,7 +11,9 @@ processes serve several clients at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import tempfile
 import time
 from collections import Counter
@@ -30,10 +32,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from hf_speech.common.console import echo
 from hf_speech.data.audio import MAX_RATE, MIN_RATE, audio_info
 from hf_speech.decoding import Hypothesis, make_cues, to_srt, to_vtt
-from hf_speech.errors import HFSpeechError
+from hf_speech.errors import HFSpeechError, ModelError
 from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
-from hf_speech.inference.onnx import ExportedModel
-from hf_speech.inference.onnx_stream import ExportedStream
 
 MAX_WAITING = 100
 """Files, and as many pieces of live sound, that may wait for a process."""
@@ -131,26 +131,20 @@ class Service:
         """
         if not MIN_RATE <= rate <= MAX_RATE or encoding not in _ENCODINGS:
             raise HFSpeechError(f"Give a rate from {MIN_RATE} to {MAX_RATE} Hz and the encoding s16 or f32.")
-        recognizer = self._recognizer
-        if isinstance(recognizer, ExportedModel):
-            exported = ExportedStream(self.name)
-        elif recognizer.model.can_stream:
-            stream = recognizer.model.stream(recognizer.feature_extractor, recognizer.tokenizer)
-        else:
-            raise HFSpeechError("This model needs the whole recording: send files, or serve a causal model.")
-        resampler = soxr.ResampleStream(rate, recognizer.sampling_rate, 1, dtype="float32")
+        try:
+            stream = self._recognizer.stream()
+        except ModelError as error:
+            raise HFSpeechError("This model needs the whole recording: send files, or serve a causal model.") from error
+        resampler = soxr.ResampleStream(rate, stream.sampling_rate, 1, dtype="float32")
         self.counts["streams"] += 1
 
         def accept(piece: bytes, final: bool) -> str:
             numbers = np.frombuffer(piece, dtype=_ENCODINGS[encoding])
             samples = numbers.astype(np.float32) / (2**15 if encoding == "s16" else 1)
             samples = resampler.resample_chunk(samples, last=final)
-            self.counts["milliseconds_of_sound"] += round(1000 * len(samples) / recognizer.sampling_rate)
-            if isinstance(recognizer, ExportedModel):
-                exported.accept(samples, final)
-                return exported.text
-            text = stream.accept(samples).text
-            return str(stream.finish().text if final else text)
+            self.counts["milliseconds_of_sound"] += round(1000 * len(samples) / stream.sampling_rate)
+            stream.accept(samples, final)
+            return stream.text
 
         return accept
 
@@ -267,12 +261,25 @@ def run_server(model: str, *, revision: str | None, host: str, port: int, proces
 
     Raises:
         ModelError: If there is no such model, or it is no recognizer.
+        HFSpeechError: If the address or the port cannot be used.
     """
     service = Service(model, revision)  # What is wrong with the model is said once, here.
-    echo(f"Serving at http://{host}:{port}/v1")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]
+        raise HFSpeechError(
+            f"Nothing can be served at {host}:{port} ({reason}): give another --port or --host."
+        ) from error
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/v1"
     if processes == 1:
-        uvicorn.run(create_app(service), host=host, port=port, log_level="warning")
+        echo(f"Serving at {address}")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning")).run(sockets=[listener])
         return
+    listener.close()  # It was only to find out whether the address is free.
+    echo(f"Starting {processes} processes at {address}")
     os.environ[_MODEL] = model
     if revision is not None:
         os.environ[_REVISION] = revision

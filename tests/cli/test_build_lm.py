@@ -87,3 +87,15 @@ def test_folders_without_text_are_one_sentence(tmp_path: Path, capsys: pytest.Ca
     assert "has no .txt or .md files" in capsys.readouterr().err
     assert build(tmp_path / "none", tmp_path / "lm.arpa") == 2
     assert "There is no text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.JSONL", "talk.srt", "other.arpa"])
+def test_files_of_other_formats_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """As text and as held-out transcripts: paths and times would count as words."""
+    (tmp_path / name).write_text("path,text\na.wav,hello world\n")
+    (tmp_path / "text.txt").write_text("hello world\n")
+    assert build(tmp_path / name, tmp_path / "lm.arpa") == 2
+    assert f"{name} is not plain text" in capsys.readouterr().err
+    assert build(tmp_path / "text.txt", tmp_path / "lm.arpa", "--held_out", str(tmp_path / name)) == 2
+    assert f"{name} is not plain text" in capsys.readouterr().err
+    assert not (tmp_path / "lm.arpa").exists()

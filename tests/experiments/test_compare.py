@@ -14,8 +14,7 @@ from hf_speech.cli.app import main
 from hf_speech.errors import RecipeError
 from hf_speech.experiments import compare, parse_axis
 from hf_speech.experiments.compare import Comparison
-from hf_speech.tasks import get_task
-from hf_speech.tasks.base import Metric
+from hf_speech.tasks import Metric, get_task
 from hf_speech.training import run as training_run
 
 QUICK = ["--training.num_train_epochs", "2", "--training.report_to", "none"]

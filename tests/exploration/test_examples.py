@@ -18,6 +18,7 @@ from hf_speech.exploration.examples import (
     choose_examples,
     compute_features,
     describe,
+    every_nth,
     make_examples,
     mask_features,
     save_examples,
@@ -39,6 +40,18 @@ def test_examples_of_each_class_are_short_and_long_and_of_many_speakers():
     assert len({example.speaker for example in chosen}) == 4
     assert chosen[0].duration <= 10 < chosen[1].duration
     assert chosen[2].duration <= 10 < chosen[3].duration
+
+
+def test_of_many_classes_some_have_examples():
+    names = [f"class {index:03}" for index in range(240)]
+    shown = every_nth(names)
+    assert shown is not None
+    assert (len(shown), shown[0], shown[-1]) == (40, names[0], names[-1])
+    assert len(set(shown)) == 40
+    assert every_nth(names[:40]) == names[:40]
+    assert every_nth(None) is None
+    entries = [entry(name, None, index % 7 + 1.0) for index, name in enumerate(names)]
+    assert [entries[position].target for position in choose_examples(entries, 2, shown)] == shown
 
 
 def test_examples_of_transcripts_are_spread_over_the_lengths():

@@ -16,7 +16,7 @@ import soundfile
 
 from hf_speech.cli.app import main
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
-from hf_speech.exploration import Exploration, explore
+from hf_speech.exploration import Exploration, examples, explore
 from hf_speech.exploration.page import features_in_words, length_of_time
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training import load_recipe
@@ -233,6 +233,21 @@ def test_transcripts_longer_than_their_sound_are_unusable(beeps_recipe: Path, tm
 def test_examples_come_from_the_split_asked_for(digit_folder: Path, tmp_path: Path):
     exploration = explore(tones(digit_folder), tmp_path / "out", split="test", examples=1)
     assert [example.entry.split for example in exploration.examples] == ["test", "test"]
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_the_page_says_that_not_all_of_many_classes_are_shown(
+    digit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(examples, "MAX_CLASSES", 1)
+    exploration = explore(tones(digit_folder), tmp_path / "out")
+    assert {example.entry.target for example in exploration.examples} == {"high"}
+    assert (
+        "Here are examples of 1 of the 2 classes. --examples N shows N of every class." in Page(exploration.page).text
+    )
+    exploration = explore(tones(digit_folder), tmp_path / "out", examples=1)
+    assert [example.entry.target for example in exploration.examples] == ["high", "low"]
+    assert "of the 2 classes" not in Page(exploration.page).text
 
 
 @pytest.mark.usefixtures("without_pictures")

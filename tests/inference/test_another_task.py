@@ -25,7 +25,7 @@ class Transcription(Task):
     target_column = "text"
     auto_class = AudioClassification.auto_class
     architecture_suffixes = ("ForAudioClassification",)
-    model_types = default_model_type = ()
+    model_types = ()
     metrics = {"wer": Metric("Word error rate", "wer", greater_is_better=False)}  # noqa: RUF012
     best_metric = "wer"
 

@@ -19,7 +19,14 @@ from hf_speech.common.digests import digest_file
 from hf_speech.decoding.greedy import greedy_decode
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.export.exporting import export_model
-from hf_speech.inference import classify_files, load_model, log_probabilities, transcribe_files
+from hf_speech.inference import (
+    classify_files,
+    load_model,
+    log_probabilities,
+    open_model,
+    open_stream,
+    transcribe_files,
+)
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_stream import ExportedStream
 from hf_speech.inference.recognizer import log_softmax
@@ -153,6 +160,34 @@ def test_streams_take_pieces_as_whole_files_are_read(stream: ExportedStream, mak
     np.testing.assert_allclose(*heard, atol=1e-4)
     with pytest.raises(AudioError, match=r"call reset\(\)"):
         stream.accept(samples)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_streams_of_both_back_ends_begin_alike(
+    exported_beeps: Path, beeps_run: Path, exported_tones: Path, tones_run: Path, make_beeps: Any, exported: bool
+) -> None:
+    """Two streams of one model share its file and nothing else; one piece may be all of a recording."""
+    model = open_model(exported_beeps if exported else beeps_run, device="cpu")
+    first, second = model.stream(), open_stream(model, verb="transcribe")
+    samples = {text: make_beeps(text, seed=7) for text in ("abc a", "ca ab")}
+    pieces = zip(*(np.array_split(samples[text], 5) for text in samples), strict=True)
+    for number, (one, other) in enumerate(pieces):
+        first.accept(one)
+        second.accept(other, final=number == 4)
+    first.finish()
+    assert [first.text, second.text] == list(samples)
+    again = open_stream(exported_beeps / "stream.onnx" if exported else str(beeps_run))
+    assert len(again.accept(samples["abc a"], final=True)) == len(samples["abc a"]) // again.samples_per_frame
+    assert again.text == "abc a"
+    assert (again.latency, again.labels, again.task.name) == (first.latency, first.labels, first.task.name)
+    if exported:
+        assert first._session is second._session
+    with pytest.raises(AudioError, match=r"call reset\(\)"):
+        first.accept(samples["ca ab"])
+    with pytest.raises(ModelError, match="automatic-speech-recognition, not for audio-classification"):
+        open_stream(model, verb="classify")
+    with pytest.raises(ModelError, match="There is no exported model" if exported else "needs the whole recording"):
+        open_model(exported_tones if exported else tones_run, device="cpu").stream()
 
 
 def test_classes_are_pytorchs(exported_tones: Path, tones_run: Path, tmp_path: Path, make_tone: Any) -> None:

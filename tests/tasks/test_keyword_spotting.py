@@ -210,7 +210,7 @@ def test_listen_names_what_is_wrong(
 def test_a_model_that_needs_the_future_cannot_listen(run_dir: Path) -> None:
     loaded = load_model(run_dir)
     loaded.feature_extractor.normalization = "utterance"
-    with pytest.raises(ModelError, match="cannot listen: This feature extractor cannot stream"):
+    with pytest.raises(ModelError, match="cannot process sound while it arrives: This feature extractor cannot stream"):
         Detector(loaded)
 
 
@@ -236,6 +236,16 @@ def test_tune_detector_keeps_the_rate_of_false_alarms(
     with pytest.raises(ModelError, match="run hf-speech tune-detector again"):
         Detector(str(run_dir))
     (run_dir / DetectorOptions.FILE).unlink()
+
+
+def test_thresholds_need_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Hub id is not taken for the name of a new folder."""
+    monkeypatch.chdir(tmp_path)
+    assert run("tune-detector", "ann/spotter") == 2
+    assert "There is no folder ann/spotter to write thresholds into" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def record(reference: str, duration: float, *peaks: tuple[str, float]) -> dict[str, Any]:

@@ -61,7 +61,6 @@ class SpeakingRate(Task):
     auto_class = "AutoModelForAudioClassification"
     auto_model_class = SpeechLSTMForSpeakingRate
     model_types = ("speech_lstm",)
-    default_model_type = "speech_lstm"
     metrics = {"mae": Metric("Mean absolute error", "mae", greater_is_better=False, unit="letters/s")}  # noqa: RUF012
     best_metric = "mae"
     units = "different transcripts"

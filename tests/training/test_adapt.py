@@ -123,3 +123,17 @@ def test_an_old_corpus_without_a_recipe_is_refused(tones_run: Path, clips: Path,
     with pytest.raises(RecipeError, match=r"has no recipe\.yaml that names its corpus: leave out --old_data_dir"):
         adaptation_recipe(str(folder), clips, "anywhere")
     assert adaptation_recipe(str(folder), clips).warm_start.init_from == str(folder)
+
+
+def test_clips_that_are_not_there_are_named_as_they_were_given(tones_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.wav").write_bytes(b"RIFF")
+    (tmp_path / "empty" / "low").mkdir(parents=True)
+    for clips, problem in (
+        ("nowhere", "nowhere does not exist: give a folder"),
+        ("clips.csv", r"clips\.csv does not exist: give a folder"),
+        ("clip.wav", r"clip\.wav is neither a folder nor a table"),
+        ("empty", "empty has no sound files in sub-folders: give a folder"),
+    ):
+        with pytest.raises(CorpusError, match=problem) as refused:
+            adaptation_recipe(str(tones_run), tmp_path / clips)
+        assert "--data_dir" not in str(refused.value)

@@ -10,7 +10,6 @@ import typer
 
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
-from hf_speech.common.reading import read_lines
 from hf_speech.errors import HFSpeechError
 
 
@@ -56,6 +55,7 @@ def build_lm(
     Given a run folder, the text is its training transcripts as the model writes them, and further options are keys of
     its corpus: --data_dir DIR."""
     from hf_speech.decoding import build_arpa
+    from hf_speech.tasks.text import read_plain_text, read_sentences
 
     sentences: Iterable[str]
     if (text / "config.json").is_file():
@@ -67,8 +67,6 @@ def build_lm(
         _, selection = load_rows(loaded, None, "train", context.args)
         sentences = loaded.task.references(selection.rows, loaded.model.config, loaded.tokenizer)
     elif text.exists():
-        from hf_speech.tasks.text import read_sentences
-
         sentences = read_sentences(text, normalizer, spell_numbers)
     else:
         raise HFSpeechError(f"There is no text {text}: give a file with a sentence in each line, or a run folder.")
@@ -80,7 +78,7 @@ def build_lm(
         max_words=max_words,
         min_counts=_read_counts(min_counts),
         entropy_threshold=entropy_threshold,
-        held_out=[] if held_out is None else read_lines(held_out),
+        held_out=[] if held_out is None else read_plain_text(held_out),
     )
     kept = ", ".join(f"{count:,}" for count in summary.ngrams)
     if summary.left_out:

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hf_speech.cli.options import CorpusOption, ModelArgument
+from hf_speech.cli.options import CorpusOption
 from hf_speech.cli.process import command_line, prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.errors import HFSpeechError
 
 
 def tune_detector(
     context: typer.Context,
-    model: ModelArgument,
+    model: Annotated[str, typer.Argument(help="A run folder.", show_default=False)],
     rate: Annotated[
         float, typer.Option("--false_alarms_per_hour", min=0, help="False alarms an hour of all keywords together.")
     ] = 0.5,
@@ -29,6 +30,12 @@ def tune_detector(
     from hf_speech.inference import load_model
     from hf_speech.training import load_rows
 
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise HFSpeechError(
+            f"There is no folder {model} to write thresholds into: give a run folder, or what "
+            "hf download OWNER/NAME --local-dir FOLDER makes of a model on the Hub."
+        )
     prepare_inference()
     loaded = load_model(model, verb="listen")
     if not Path(loaded.name).is_dir():
@@ -39,5 +46,5 @@ def tune_detector(
     tuned = choose_thresholds(loaded, selection.rows, rate)
     echo(tuned.format_table())
     origin = {"false_alarms_per_hour": rate, "negative_hours": round(tuned.hours, 3), "curve": tuned.curve}
-    path = tuned.options.save(Path(loaded.name), corpus=source.name, command=command_line(), **origin)
+    path = tuned.options.save(folder, corpus=source.name, command=command_line(), **origin)
     echo(f"Written: {path}")

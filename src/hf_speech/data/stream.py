@@ -21,6 +21,7 @@ import torch
 from hf_speech.data.audio import read_audio, source_name
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora.base import RowStream
+from hf_speech.data.corpora.mixed_stream import loader_process
 from hf_speech.data.headers import BadAudio
 from hf_speech.data.inspection import duration_fault
 from hf_speech.errors import CorpusError
@@ -99,8 +100,7 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         Raises:
             CorpusError: If an utterance cannot be learned from and bad rows are refused, or if none can.
         """
-        worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng((self.seed, *self.process, 0 if worker is None else worker.id))
+        rng = np.random.default_rng((self.seed, *self.process, loader_process()[0]))
         utterances = self._utterances()
         while pool := list(itertools.islice(utterances, self.batch_size * self.window)):
             if self.window > 1:

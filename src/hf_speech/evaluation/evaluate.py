@@ -208,8 +208,8 @@ def _confidence(
     )
     exact: list[str] = []
     if speakers is None:
-        intervals |= _wilson(task, tally)
-        exact = [name for name in intervals if name in task.proportions]
+        intervals |= (of_proportions := _wilson(task, tally))
+        exact = list(of_proportions)
     drawn = "utterances" if speakers is None else f"the {len(set(speakers))} speakers"
     rest = [name for name in intervals if name not in exact]
     method = f"{CONFIDENCE:.0%} intervals: "
@@ -229,7 +229,7 @@ def _wilson(task: Task, tally: np.ndarray) -> dict[str, tuple[float, float]]:
     return {
         name: wilson_interval(round(float(value) * trials), trials)
         for name, value in metrics.items()
-        if name in task.proportions
+        if task.metrics[name].is_proportion
     }
 
 

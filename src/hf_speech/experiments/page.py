@@ -105,7 +105,7 @@ def pooled(runs: Sequence[RunRecord], split: str) -> tuple[float, float, float]:
             raise ValueError(f"The run was not evaluated on {split}.")
         return value, *runs[0].interval(split)
     metric = runs[0].metric
-    if metric not in get_task(runs[0].task).proportions:
+    if not get_task(runs[0].task).metrics[metric].is_proportion:
         raise ValueError(f"{metric} of several runs cannot be pooled.")
     counts = [int(run.evaluations[split]["num_utterances"]) for run in runs]
     right = sum(round((run.value(split) or 0.0) * count) for run, count in zip(runs, counts, strict=True))

@@ -32,6 +32,8 @@ from hf_speech.models.spec_augment import spec_augment_by_config
 
 # Epochs whose versions are shown next to the original.
 EPOCHS = 3
+# Classes that have examples where no number of examples is asked for: pictures take time.
+MAX_CLASSES = 40
 
 DONE = {
     "speed": "{:.2f} times the speed",
@@ -105,6 +107,13 @@ class RecordedAugmentation(Augmentation):
         return super().__call__(samples, sampling_rate, rng, self.applied)
 
 
+def every_nth(class_names: Sequence[str] | None) -> Sequence[str] | None:
+    """Classes at equal distances, `MAX_CLASSES` at most; all of them if there are no more."""
+    if class_names is None or len(class_names) <= MAX_CLASSES:
+        return class_names
+    return [class_names[index] for index in np.linspace(0, len(class_names) - 1, MAX_CLASSES).round().astype(int)]
+
+
 def choose_examples(
     entries: Sequence[Entry], count: int, class_names: Sequence[str] | None = None, seed: int = 0
 ) -> list[int]:
@@ -113,7 +122,7 @@ def choose_examples(
     Args:
         entries: The usable rows of a split.
         count: Utterances of each class, or in all where there are no classes.
-        class_names: The classes in the order in which they are to be shown.
+        class_names: The classes to be shown, in order; others have no examples.
         seed: Of what is left to chance.
 
     Returns:
@@ -121,7 +130,8 @@ def choose_examples(
     """
     groups: dict[str | None, list[int]] = {name: [] for name in class_names} if class_names is not None else {None: []}
     for position, entry in enumerate(entries):
-        groups[None if class_names is None else entry.target].append(position)
+        if (name := None if class_names is None else entry.target) in groups:
+            groups[name].append(position)
     rng = np.random.default_rng(seed)
     shown: Counter[str | None] = Counter()
     chosen: list[int] = []

@@ -21,7 +21,13 @@ from hf_speech.data.inspection import survey_corpus
 from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration.charts import TARGET_CHARTS, plot_durations, plot_speakers
-from hf_speech.exploration.examples import add_augmented, choose_examples, make_examples, save_examples
+from hf_speech.exploration.examples import (
+    add_augmented,
+    choose_examples,
+    every_nth,
+    make_examples,
+    save_examples,
+)
 from hf_speech.exploration.page import MASKS, PAGE, Exploration, is_ours, write_page, write_placeholder
 from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
@@ -47,7 +53,7 @@ def explore(
         output_dir: The folder to write; `explored/NAME` by default. What an earlier exploration wrote is replaced.
         augmented: Whether each example is also shown as the recipe's augmentation varies it.
         split: Where the examples come from.
-        examples: Number of examples, of each class where there are classes; None for a few.
+        examples: Number of examples, of each class where there are classes; None for a few, of at most 40 classes.
         command: The command to be named on the page.
 
     Raises:
@@ -73,7 +79,8 @@ def explore(
     exploration.notes += table.other_rates(extractor.sampling_rate)
     if _fit(exploration, first_pass, corpus) and len(corpus[split]):
         entries, rows = table.usable(split), corpus[split]
-        positions = choose_examples(entries, examples or recipe.task.examples, table.groups, recipe.corpus.seed)
+        classes = table.groups if examples is not None else every_nth(table.groups)
+        positions = choose_examples(entries, examples or recipe.task.examples, classes, recipe.corpus.seed)
         exploration.examples, problems = make_examples(entries, rows, positions, extractor)
         exploration.notes += problems
         if augmented:

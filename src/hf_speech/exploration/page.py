@@ -123,6 +123,7 @@ def write_page(
         augmentation=_augmentation(recipe),
         unseen={name: recipe.model[name] for name in UNSEEN if recipe.model.get(name)},
         groups=_groups(exploration),
+        num_classes=len({entry.target for entry in table.usable(split)}) if table.groups is not None else 0,
         augmented=any(len(example.versions) > 1 for example in exploration.examples),
         split=split,
     )

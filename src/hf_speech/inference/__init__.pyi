@@ -10,12 +10,14 @@ from .listening import raw_pieces as raw_pieces
 from .listening import save_clip as save_clip
 from .loading import load_model as load_model
 from .opening import open_model as open_model
+from .opening import open_stream as open_stream
 from .prediction import Prediction as Prediction
 from .prediction import classify_files as classify_files
 from .prediction import predict as predict
 from .pytorch import LoadedModel as LoadedModel
 from .recognizer import Model as Model
 from .recognizer import Recognizer as Recognizer
+from .recognizer import Stream as Stream
 from .recordings import Recording as Recording
 from .recordings import fit_extractor as fit_extractor
 from .transcription import Transcript as Transcript

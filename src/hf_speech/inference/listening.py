@@ -24,8 +24,8 @@ from hf_speech.decoding.keywords import (
     KeywordDecoder,
 )
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.onnx_description import is_exported
-from hf_speech.tasks import check_task, get_task
+from hf_speech.inference.opening import open_stream
+from hf_speech.inference.recognizer import Model
 
 CLIP_SECONDS = (-2.5, 0.5)
 """What is written around an event, from its time."""
@@ -97,48 +97,23 @@ class Detector:
 
     def __init__(
         self,
-        model: Any,
+        model: Model | str | Path,
         options: DetectorOptions | None = None,
         *,
         threshold: float | None = None,
         device: str | None = None,
     ) -> None:
-        self._accept: Callable[[np.ndarray], np.ndarray]
-        self._finish: Callable[[], np.ndarray]
-        if isinstance(model, str | Path) and is_exported(model):
-            from hf_speech.inference.onnx_stream import ExportedStream
-
-            exported = ExportedStream(model)
-            self._stream: Any = exported
-            described = exported.description
-            check_task(get_task(described.task), exported.name, verb="listen")
-            labels, samples_per_frame = described.labels, described.samples_per_frame
-            self.sampling_rate, self.latency = described.sampling_rate, exported.latency
-            self._accept, self._finish = exported.accept, exported.finish
-            folder = Path(model).expanduser()
-            options_file = (folder if folder.is_dir() else folder.parent) / DetectorOptions.FILE
-            found = options_file if options_file.is_file() else None
-        else:
-            from hf_speech.inference.loading import load_model
-
-            loaded = load_model(model, device=device) if isinstance(model, str | Path) else model
-            check_task(loaded.task, loaded.name, verb="listen")
-            try:
-                stream = loaded.model.stream(loaded.feature_extractor)
-            except ValueError as error:
-                raise ModelError(f"{loaded.name} cannot listen: {error}") from error
-            self._stream = stream
-            labels, samples_per_frame = loaded.labels, loaded.samples_per_frame
-            self.sampling_rate, self.latency = loaded.sampling_rate, stream.latency
-            self._accept = lambda samples: np.asarray(stream.accept(samples).logits.float().cpu())
-            self._finish = lambda: np.asarray(stream.finish().logits.float().cpu())
-            found = loaded.find_file(DetectorOptions.FILE)
+        self._stream = open_stream(model, verb="listen", device=device)
+        self.sampling_rate, self.latency = self._stream.sampling_rate, self._stream.latency
+        found = self._stream.find_file(DetectorOptions.FILE)
         self.options = DetectorOptions.load(found) if options is None else options
-        self.keywords = tuple(labels[1:])
+        self.keywords = tuple(self._stream.labels[1:])
         if threshold is not None:
             self.options = dataclasses.replace(self.options, thresholds=dict.fromkeys(self.keywords, threshold))
         self._decoder = KeywordDecoder(
-            self.keywords, samples_per_frame / self.sampling_rate, **dataclasses.asdict(self.options)
+            self.keywords,
+            self._stream.samples_per_frame / self.sampling_rate,
+            **dataclasses.asdict(self.options),
         )
 
     def accept(self, samples: np.ndarray) -> list[Event]:
@@ -151,14 +126,11 @@ class Detector:
         Raises:
             AudioError: If the piece is not mono or not finite, or the stream was ended.
         """
-        try:
-            return self._decoder.accept(self._accept(samples))
-        except ValueError as error:
-            raise AudioError(str(error)) from error
+        return self._decoder.accept(self._stream.accept(samples))
 
     def finish(self) -> list[Event]:
         """Ends the stream: the keywords in what was still waiting; `reset` begins another one."""
-        return self._decoder.accept(self._finish())
+        return self._decoder.accept(self._stream.finish())
 
     def reset(self) -> None:
         """Forgets everything, ready for another stream."""

@@ -6,15 +6,15 @@ neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, which is f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.onnx_description import KEY, WHOLE, Description, check_digest
+from hf_speech.inference.onnx_description import WHOLE, file_beside, open_file
+from hf_speech.inference.onnx_stream import ExportedStream
 from hf_speech.inference.recognizer import Outputs, log_softmax
 from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds, speech_peak
 from hf_speech.tasks import Task, check_task, get_task
@@ -147,38 +147,14 @@ class ExportedModel:
         """A text with its spaces in order; how else the model was taught to write is not known here."""
         return " ".join(text.split())
 
+    @cached_property
+    def _stream(self) -> ExportedStream:
+        return ExportedStream(self.name)
+
+    def stream(self) -> ExportedStream:
+        """Begins a stream; see `Model`. The file for streams is loaded once."""
+        return self._stream.another()
+
     def find_file(self, name: str) -> Path | None:
         """A file that lies next to the model."""
-        path = Path(self.name).expanduser()
-        file = (path if path.is_dir() else path.parent) / name
-        return file if file.is_file() else None
-
-
-def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
-    """An onnxruntime session and the model's description."""
-    file = Path(path).expanduser()
-    if file.is_dir():
-        file = file / f"{kind}.onnx"
-    if not file.is_file():
-        raise ModelError(f"There is no exported model {file}: make one with hf-speech export.")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(
-            f"Exported models need onnxruntime, and importing it failed ({error}): pip install 'hf_speech[export]'."
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
-    options.log_severity_level = 3
-    try:
-        content = file.read_bytes()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{file} cannot be loaded by onnxruntime ({reason}): export the model again.") from error
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if text is None:
-        raise ModelError(f"{file} was not written by hf-speech export: give a file that was.")
-    description = Description.from_json(text, str(file))
-    check_digest(content, description.digest, str(file))
-    return session, description
+        return file_beside(self.name, name)

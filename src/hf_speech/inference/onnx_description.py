@@ -1,8 +1,8 @@
-"""The description of an exported model: enough to run it without PyTorch, transformers or the folder it came from.
+"""The files of an exported model, and the description in them: enough to run it without PyTorch or its folder.
 
-It is stored in each ONNX file, under the key `hf_speech` of its metadata, so that a file which was moved alone still
-runs, and in `export.json` beside the files, for runtimes that cannot read metadata, such as those of browsers. It holds
-the digest of its own file, because a few changed bytes would change answers without any error.
+The description is stored in each ONNX file, under the key `hf_speech` of its metadata, so that a file which was moved
+alone still runs, and in `export.json` beside the files, for runtimes that cannot read metadata, such as those of
+browsers. It holds the digest of its own file, because a few changed bytes would change answers without any error.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,3 +133,40 @@ def is_exported(model: str | Path) -> bool:
     """Whether this is an exported folder, or a file of one, and not a model of PyTorch."""
     path = Path(model).expanduser()
     return (path / FILE).is_file() or (path.suffix == ".onnx" and path.is_file())
+
+
+def file_beside(model: str | Path, name: str) -> Path | None:
+    """A file in an exported folder, or next to a file of one; None if there is none."""
+    path = Path(model).expanduser()
+    file = (path if path.is_dir() else path.parent) / name
+    return file if file.is_file() else None
+
+
+def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
+    """An onnxruntime session and the model's description."""
+    file = Path(path).expanduser()
+    if file.is_dir():
+        file = file / f"{kind}.onnx"
+    if not file.is_file():
+        raise ModelError(f"There is no exported model {file}: make one with hf-speech export.")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(
+            f"Exported models need onnxruntime, and importing it failed ({error}): pip install 'hf_speech[export]'."
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+    options.log_severity_level = 3
+    try:
+        content = file.read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{file} cannot be loaded by onnxruntime ({reason}): export the model again.") from error
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        raise ModelError(f"{file} was not written by hf-speech export: give a file that was.")
+    description = Description.from_json(text, str(file))
+    check_digest(content, description.digest, str(file))
+    return session, description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from hf_speech.data.audio import read_audio
 from hf_speech.decoding import collapse
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.onnx import open_file
-from hf_speech.inference.onnx_description import STREAM
+from hf_speech.inference.onnx_description import STREAM, file_beside, open_file
+from hf_speech.tasks import Task, get_task
 
 
 class ExportedStream:
@@ -22,7 +23,11 @@ class ExportedStream:
     Attributes:
         name: The path as it was given.
         description: What the model says of itself.
-        text: What was said so far.
+        task: What it does.
+        labels: The names of the outputs, in the order of the logits.
+        sampling_rate: The rate in Hz of the sound that it takes.
+        samples_per_frame: Samples that a logit frame spans.
+        latency: Seconds from the beginning of a logit frame until its logits are known.
 
     Raises:
         ModelError: If onnxruntime is missing, or this is no exported stream.
@@ -33,13 +38,22 @@ class ExportedStream:
         self._session, self.description = open_file(path, STREAM)
         if not self.description.states:
             raise ModelError(f"{self.name} is for whole recordings: give a file for streams, {STREAM}.onnx.")
+        self.task: Task = get_task(self.description.task)
+        self.labels = self.description.labels
+        self.sampling_rate, self.samples_per_frame = self.description.sampling_rate, self.description.samples_per_frame
+        self.latency = self.description.latency
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.reset()
 
-    @property
-    def latency(self) -> float:
-        """Seconds from the beginning of a logit frame until its logits are known."""
-        return self.description.latency
+    def another(self) -> ExportedStream:
+        """A stream of the same file, which is not loaded again."""
+        stream = copy.copy(self)
+        stream.reset()
+        return stream
+
+    def find_file(self, name: str) -> Path | None:
+        """A file that lies next to the model."""
+        return file_beside(self.name, name)
 
     def reset(self) -> None:
         """Forgets everything, ready for another recording."""
@@ -78,8 +92,7 @@ class ExportedStream:
         if self._finished:
             raise AudioError("This recording was ended: call reset() before the next one.")
         if piece.size:  # As whole recordings are read: integers are scaled, and what is not finite is refused.
-            rate = self.description.sampling_rate
-            piece = read_audio({"array": piece, "sampling_rate": rate}, rate)
+            piece = read_audio({"array": piece, "sampling_rate": self.sampling_rate}, self.sampling_rate)
         piece = piece.astype(np.float32, copy=False)
         feeds = {"waveform": piece[None], "final": np.array([final]), **self._states}
         outputs = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
@@ -96,6 +109,6 @@ class ExportedStream:
     def _read(self, logits: np.ndarray) -> None:
         """Append the new tokens of the best path."""
         path = logits.argmax(axis=-1).tolist()
-        tokens = [self.description.labels[index] for index in collapse(path, self.description.blank, self._last_id)]
+        tokens = [self.labels[index] for index in collapse(path, self.description.blank, self._last_id)]
         self._text += "".join(" " if token == self.description.word_delimiter else token for token in tokens)
         self._last_id = [self._last_id, *path][-1]

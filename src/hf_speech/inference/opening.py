@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_speech.inference.onnx_description import is_exported
+from hf_speech.tasks import check_task
 
 if TYPE_CHECKING:
     from hf_speech.inference.onnx import ExportedModel
     from hf_speech.inference.pytorch import LoadedModel
+    from hf_speech.inference.recognizer import Model, Stream
 
 
 def open_model(
@@ -42,3 +44,26 @@ def open_model(
     from hf_speech.inference.loading import load_model
 
     return load_model(path_or_id, device=device, revision=revision, task=task, verb=verb)
+
+
+def open_stream(model: Model | str | Path, *, verb: str | None = None, device: str | None = None) -> Stream:
+    """Begins a stream with a model.
+
+    Args:
+        model: An open model, or what `open_model` takes, or an exported file for streams.
+        verb: The command that is going to use the model, which must be that of its task; None for any.
+        device: Where PyTorch computes.
+
+    Raises:
+        ModelError: If there is no such model, it is of another task, or it needs the whole recording.
+    """
+    if not isinstance(model, str | Path):
+        check_task(model.task, model.name, verb=verb)
+        return model.stream()
+    if not is_exported(model):
+        return open_model(model, verb=verb, device=device).stream()
+    from hf_speech.inference.onnx_stream import ExportedStream
+
+    stream = ExportedStream(model)
+    check_task(stream.task, stream.name, verb=verb)
+    return stream

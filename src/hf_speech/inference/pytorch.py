@@ -87,6 +87,10 @@ class LoadedModel:
             phones = itertools.repeat(None) if phone_logits is None else phone_logits.float().cpu().numpy()
         return [Outputs(*pair) for pair in zip(logits, phones, strict=False)]
 
+    def stream(self) -> LoadedStream:
+        """Begins a stream; see `Model`."""
+        return LoadedStream(self)
+
     # What follows makes it a `Recognizer`, if it is one.
 
     @property
@@ -153,6 +157,52 @@ class LoadedModel:
     def find_file(self, name: str) -> Path | None:
         """A file of the model's folder, or of its repository on the Hub; None if there is none."""
         return find_model_file(local_or_hub(self.name), name, getattr(self.model.config, "_commit_hash", None))
+
+
+class LoadedStream:
+    """A loaded model at work on sound that arrives in pieces; see `hf_speech.inference.recognizer.Stream`.
+
+    Args:
+        loaded: The model.
+
+    Raises:
+        ModelError: If it needs the whole recording.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
+        self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
+        self.find_file = loaded.find_file
+        if not hasattr(loaded.model, "stream"):
+            raise ModelError(f"{loaded.name} cannot process sound while it arrives: it needs the whole recording.")
+        try:
+            self._stream: Any = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)
+        except ValueError as error:
+            raise ModelError(f"{loaded.name} cannot process sound while it arrives: {error}") from error
+        self.latency: float = self._stream.latency
+        self.text = ""
+
+    def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
+        """Processes a piece of sound; see `Stream`."""
+        try:
+            logits = self._read(self._stream.accept(samples))
+        except ValueError as error:
+            raise AudioError(str(error)) from error
+        return np.concatenate((logits, self.finish())) if final else logits
+
+    def finish(self) -> np.ndarray:
+        """Ends the recording and gives the last logits."""
+        return self._read(self._stream.finish())
+
+    def reset(self) -> None:
+        """Forgets everything, ready for another recording."""
+        self._stream.reset()
+        self.text = ""
+
+    def _read(self, update: Any) -> np.ndarray:
+        self.text = update.text
+        logits: np.ndarray = update.logits.float().cpu().numpy()
+        return logits
 
 
 def local_or_hub(name: str) -> str:

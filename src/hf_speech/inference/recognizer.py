@@ -63,6 +63,69 @@ class Model(Protocol):
     def find_file(self, name: str) -> Path | None:
         """A file next to the model, such as a language model; None if there is none."""
 
+    def stream(self) -> Stream:
+        """Begins a stream: the model's logits while sound still arrives.
+
+        Raises:
+            ModelError: If the model needs the whole recording.
+        """
+
+
+class Stream(Protocol):
+    """A model at work on sound that arrives in pieces; all its logits are those of the whole recording."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in error messages."""
+
+    @property
+    def task(self) -> Task:
+        """The task that the model was trained for."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The names of the outputs, in the order of the logits."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """The sampling rate of the sound in Hz."""
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples that a logit frame spans."""
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the beginning of a logit frame until its logits are known."""
+
+    @property
+    def text(self) -> str:
+        """The transcript so far, on the best path; empty for a model that writes none."""
+
+    def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
+        """Processes a piece of sound; a refused piece leaves the stream as it was.
+
+        Args:
+            samples: Any number of mono samples, `(samples,)` or `(samples, 1)`; floats, or integers of 8, 16 or 32
+                bits, which are scaled to [-1, 1].
+            final: Whether the recording ends with it; `reset` begins another one.
+
+        Returns:
+            The logits that have become known, `(frames, labels)`, float32.
+
+        Raises:
+            AudioError: If the piece is not mono or not finite, or the recording was ended.
+        """
+
+    def finish(self) -> np.ndarray:
+        """Ends the recording and gives the last logits."""
+
+    def reset(self) -> None:
+        """Forgets everything, ready for another recording."""
+
+    def find_file(self, name: str) -> Path | None:
+        """A file next to the model; None if there is none."""
+
 
 class Recognizer(Model, Protocol):
     """A model that writes text."""

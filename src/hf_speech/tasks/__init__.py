@@ -11,8 +11,9 @@ from typing import Any
 from hf_speech.errors import ModelError, RecipeError, nearest
 from hf_speech.tasks.audio_classification import AudioClassification, rank_labels
 from hf_speech.tasks.automatic_speech_recognition import AutomaticSpeechRecognition
-from hf_speech.tasks.base import Metric, Record, Task
+from hf_speech.tasks.base import Record, Task
 from hf_speech.tasks.keyword_spotting import KeywordSpotting
+from hf_speech.tasks.metric import Metric
 from hf_speech.tasks.text import TextOptions
 
 TASKS: dict[str, Task] = {}

@@ -15,7 +15,8 @@ import numpy as np
 
 from hf_speech.common.text import one_line
 from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.tasks.base import IGNORED, Metric, Record, Task
+from hf_speech.tasks.base import IGNORED, Record, Task
+from hf_speech.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,6 @@ class AudioClassification(Task):
     auto_class = "AutoModelForAudioClassification"
     architecture_suffixes: ClassVar[tuple[str, ...]] = ("ForAudioClassification", "ForSequenceClassification")
     model_types = ("speech_lstm",)
-    default_model_type = "speech_lstm"
     metrics = {  # noqa: RUF012 - the base class says that it is one for all instances
         "accuracy": Metric("Accuracy", "accuracy", is_proportion=True),
         # With one label an utterance, micro-averaged F1 is accuracy (scikit-learn's user guide, 3.4.4.8).

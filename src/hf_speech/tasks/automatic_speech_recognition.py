@@ -18,7 +18,8 @@ import numpy as np
 from hf_speech.data.audio import source_name
 from hf_speech.decoding import collapse
 from hf_speech.errors import CorpusError, ModelError, RecipeError
-from hf_speech.tasks.base import IGNORED, Metric, Record, Task
+from hf_speech.tasks.base import IGNORED, Record, Task
+from hf_speech.tasks.metric import Metric
 from hf_speech.tasks.text import TextOptions
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ class AutomaticSpeechRecognition(Task):
     auto_class = "AutoModelForCTC"
     architecture_suffixes = ("ForCTC",)
     model_types = ("conv_gru",)
-    default_model_type = "conv_gru"
     metrics = {  # noqa: RUF012 - the base class says that it is one for all instances
         "wer": Metric("Word error rate (WER)", "wer", greater_is_better=False),
         "cer": Metric("Character error rate (CER)", "cer", greater_is_better=False),

@@ -7,6 +7,9 @@ The rest of the package knows only this interface and never asks which task it h
 * A task's metrics are functions of *counts that add up over utterances* (hits of a class; substitutions, deletions and
   insertions). The metrics of a split, of one speaker and of 2,000 bootstrap resamples are then the same computation:
   sum the counts and apply `metrics_from_counts`.
+* Arguments mean the same everywhere: `dataset_dict` is the inspected corpus, `options` the recipe's section `text` (an
+  instance of `text_options`), `tokenizer` what `make_tokenizer` or `load_tokenizer` gave, `config` the model's
+  configuration.
 * While the Trainer evaluates, it gathers ids and not logits, so its memory stays flat.
 * PyTorch, transformers and datasets are imported where they are used: an exported model needs none of them.
 """
@@ -15,7 +18,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -24,6 +26,7 @@ import numpy as np
 from hf_speech.common.text import one_line
 from hf_speech.data.audio import source_name
 from hf_speech.errors import RecipeError
+from hf_speech.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -42,34 +45,6 @@ IGNORED = -100
 WHOLE_SOUND: Mapping[str, Any] = {"offset": 0.0, "max_duration": None, "time_average": False}
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is called and written.
-
-    Attributes:
-        title: Its full name, for tables on cards.
-        hub_name: The Hub's name of it; one name may stand for several variants, as `f1` does.
-        greater_is_better: Whether more of it is better.
-        is_proportion: Whether it is the share of the utterances that are right, so that its interval has a formula;
-            the intervals of other metrics are bootstrapped.
-        unit: What its values are in; "%" for ratios, which are written as percentages.
-    """
-
-    title: str
-    hub_name: str
-    greater_is_better: bool = True
-    is_proportion: bool = False
-    unit: str = "%"
-
-    def number(self, value: float, decimals: int = 2) -> str:
-        """A value in the metric's unit, without the unit."""
-        return f"{100 * value:.{decimals}f}" if self.unit == "%" else f"{value:.{decimals + 1}g}"
-
-    def format(self, value: float, decimals: int = 2) -> str:
-        """A value with its unit, such as `99.33%` or `0.41 words/s`."""
-        return f"{value:.{decimals}%}" if self.unit == "%" else f"{value:.{decimals + 1}g} {self.unit}".rstrip()
-
-
 class Task(ABC):
     """Base class of the tasks.
 
@@ -82,8 +57,8 @@ class Task(ABC):
         target_column: The corpus column to be predicted.
         auto_class: The transformers Auto class that loads such a model.
         architecture_suffixes: Endings of the class names of such models, which tell the task of one of version 0.1.
-        model_types: The model families that do this task, as `model_type` in their configurations.
-        default_model_type: The family of a recipe that names none.
+        model_types: The model families that do this task, as `model_type` in their configurations; the first is that of
+            a recipe that names none.
         metrics: The metrics by name; any of them may choose the best checkpoint.
         best_metric: The one that does by default.
         decoding: How the task gets from logits to its prediction by itself, where an evaluation can do otherwise.
@@ -106,7 +81,6 @@ class Task(ABC):
     auto_class: ClassVar[str]
     architecture_suffixes: ClassVar[tuple[str, ...]] = ()
     model_types: ClassVar[tuple[str, ...]]
-    default_model_type: ClassVar[str]
     metrics: ClassVar[Mapping[str, Metric]]
     best_metric: ClassVar[str]
     decoding: ClassVar[str] = ""
@@ -136,11 +110,6 @@ class Task(ABC):
     def greater_is_better(self) -> bool:
         """Whether more of the metric that chooses the best checkpoint is better."""
         return self.metrics[self.best_metric].greater_is_better
-
-    @property
-    def proportions(self) -> frozenset[str]:
-        """The metrics that are a share of the utterances."""
-        return frozenset(name for name, metric in self.metrics.items() if metric.is_proportion)
 
     # Before training
 
@@ -182,12 +151,7 @@ class Task(ABC):
             )
 
     def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
-        """Makes what turns text into ids and back, for a task that needs more than the class names in the config.
-
-        Args:
-            dataset_dict: The inspected corpus.
-            options: The recipe's section `text`, an instance of `text_options`.
-        """
+        """Makes what turns text into ids and back, for a task that needs more than the class names in the config."""
         return None
 
     def load_lexicon(
@@ -196,8 +160,6 @@ class Task(ABC):
         """The `Lexicon` of the training transcripts, for a task that has transcripts; None if the recipe has none.
 
         Args:
-            dataset_dict: The inspected corpus.
-            options: The recipe's section `text`, an instance of `text_options`.
             lexicon_of_corpus: The dictionary that comes with the corpus, if one does.
         """
         return None
@@ -227,12 +189,9 @@ class Task(ABC):
         """Refuses or leaves out training utterances that this task cannot learn from, and adds them to the report.
 
         Args:
-            dataset_dict: The inspected corpus.
             report: The report of that inspection.
             bad_rows: What the corpus's option of that name says to do with them.
             frames_of: Gives the number of logit frames for a number of seconds.
-            tokenizer: What `make_tokenizer` gave.
-            options: The recipe's section `text`, an instance of `text_options`.
 
         Returns:
             The corpus to train on.
@@ -303,11 +262,6 @@ class Task(ABC):
     def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
         """The true class names or transcripts of a split, in the model's own terms.
 
-        Args:
-            rows: The split.
-            config: The model's config.
-            tokenizer: What `load_tokenizer` gave.
-
         Raises:
             CorpusError: If a row has no target, or a class that the model does not know.
         """
@@ -318,8 +272,6 @@ class Task(ABC):
 
         Args:
             logits: `(num_labels,)` or `(frames, vocabulary)` float32.
-            config: The model's config.
-            tokenizer: What `load_tokenizer` gave.
 
         Returns:
             `prediction` (text), `probability` (of the prediction, 0 to 1), and what else the task knows.
@@ -358,12 +310,7 @@ class Task(ABC):
     # Using a model
 
     def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
-        """What an exported model must keep to turn its logits into an answer: fields of its `Description`.
-
-        Args:
-            config: The model's configuration.
-            tokenizer: What `load_tokenizer` gave.
-        """
+        """What an exported model must keep to turn its logits into an answer: fields of its `Description`."""
         return {"labels": tuple(config.id2label[index] for index in range(config.num_labels))}
 
     def answer(self, logits: np.ndarray, labels: Sequence[str], top_k: int = 3) -> Record:
@@ -391,7 +338,6 @@ class Task(ABC):
 
         Args:
             target: What `target_texts` gave.
-            options: The recipe's section `text`.
         """
         return [target]
 

@@ -21,7 +21,8 @@ from hf_speech.decoding.keywords import (
 )
 from hf_speech.errors import RecipeError
 from hf_speech.tasks.audio_classification import AudioClassification
-from hf_speech.tasks.base import Metric, Record
+from hf_speech.tasks.base import Record
+from hf_speech.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,6 @@ class KeywordSpotting(AudioClassification):
     auto_class = "AutoModelForAudioFrameClassification"
     architecture_suffixes = ("ForKeywordSpotting",)
     model_types = ("conv_gru",)
-    default_model_type = "conv_gru"
     metrics = {  # noqa: RUF012 - the base class says that it is one for all instances
         "accuracy": Metric("Accuracy on clips", "accuracy", is_proportion=True),
         **{

@@ -21,9 +21,13 @@ from typing import Literal, get_args
 
 from hf_speech.common.reading import read_lines
 from hf_speech.common.text import plain_apostrophes
+from hf_speech.data.corpora.tables import TABLE_SUFFIXES
 from hf_speech.errors import HFSpeechError, RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]
+
+# Files of text with more in them than sentences.
+_STRUCTURED = TABLE_SUFFIXES | {".arpa", ".ctm", ".htm", ".html", ".srt", ".stm", ".textgrid", ".vtt", ".xml", ".yaml"}
 
 # Characters that are read as a word although Unicode calls them punctuation or symbols.
 SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "\u2212": "minus"}
@@ -114,6 +118,20 @@ def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) 
     return " ".join(text.split())
 
 
+def read_plain_text(file: Path) -> Iterator[str]:
+    """Yield the lines of a text file.
+
+    Raises:
+        HFSpeechError: If it cannot be read, is not text, or has another format by its name, such as that of a table.
+    """
+    if (suffix := file.suffix.lower()) in _STRUCTURED:
+        raise HFSpeechError(
+            f"{file} is not plain text, and all that stands in a {suffix} file would count as words: give a file with "
+            "a sentence in each line."
+        )
+    yield from read_lines(file)
+
+
 def read_sentences(path: Path, normalizer: str = "none", spell_numbers: bool = False) -> Iterator[str]:
     """Yield the sentences of a text file, or of all `.txt` and `.md` files in a folder, normalized.
 
@@ -126,7 +144,7 @@ def read_sentences(path: Path, normalizer: str = "none", spell_numbers: bool = F
     if not files:
         raise HFSpeechError(f"The folder {path} has no .txt or .md files: give text, or a run folder.")
     for file in files:
-        for line in read_lines(file):
+        for line in read_plain_text(file):
             for sentence in [line] if normalizer == "none" else _SENTENCE_END.split(line):
                 yield normalize(sentence, normalizer, spell_numbers)
 

@@ -24,7 +24,9 @@ from datasets import Dataset
 
 from hf_speech.common.files import write_json
 from hf_speech.data.corpora import Corpus
-from hf_speech.errors import RecipeError
+from hf_speech.data.corpora.tables import TABLE_SUFFIXES
+from hf_speech.data.download import is_archive
+from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model
 from hf_speech.evaluation.rows import select_rows
 from hf_speech.inference import LoadedModel, load_model
@@ -33,7 +35,6 @@ from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
 
 COMPARISONS = "adaptation.json"
-TABLES = frozenset({".csv", ".tsv", ".jsonl", ".json", ".ndjson"})
 HELD_OUT = 0.2  # of the clips
 # Clips of each class, or in all where there are no classes, from which on some are held out.
 ENOUGH_PER_CLASS, ENOUGH = 3, 10
@@ -90,7 +91,7 @@ def adaptation_recipe(
     """
     base = BaseModel.open(model)
     own = _own_recipe(base)
-    new = _corpus_of(Path(clips), base.loaded)
+    new = _corpus_of(Path(clips).expanduser(), base.loaded)
     content: dict[str, Any] = {"name": f"{Path(base.name).name}-adapted", "task": base.loaded.task.name}
     content |= {section: own[section] for section in KEPT_SECTIONS if own.get(section)}
     if "text" in content:  # The characters are kept, and the phones of words that no dictionary has cannot be.
@@ -172,7 +173,13 @@ def _own_recipe(base: BaseModel) -> dict[str, Any]:
 def _corpus_of(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
     """The section `corpus` for a folder or a table; the model's task says which column is the target."""
     fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
-    if clips.suffix.lower() not in TABLES or clips.is_dir():
+    is_table = clips.is_file() and clips.suffix.lower() in TABLE_SUFFIXES
+    if not (is_table or clips.is_dir() or (clips.is_file() and is_archive(clips))):
+        problem = "is neither a folder nor a table" if clips.exists() else "does not exist"
+        raise CorpusError(
+            f"{clips} {problem}: give a folder with a sub-folder for each class, or a table (.csv, .jsonl) of clips."
+        )
+    if not is_table:
         return {"name": "folder", "data_dir": str(clips), **fractions}
     columns: dict[str, str | None] = {"label_column": None, "text_column": None}
     columns |= {f"{loaded.task.target_column}_column": loaded.task.target_column}

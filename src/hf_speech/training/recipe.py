@@ -148,7 +148,7 @@ def load_recipe(
     init_from = given.get("model.init_from", content["model"].get("init_from"))
     base = BaseModel.open(init_from) if to_train and init_from not in (None, "null") else None
     own_type = None if base is None else base.loaded.model.config.model_type
-    default_type = own_type if own_type in task.model_types else task.default_model_type
+    default_type = own_type if own_type in task.model_types else task.model_types[0]
     model_type = given.get("model.model_type", content["model"].get("model_type", default_type))
     if model_type not in task.model_types:
         raise RecipeError(

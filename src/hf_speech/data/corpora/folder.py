@@ -71,8 +71,7 @@ class Folder(OwnCorpus, ListedCorpus):
             self.note_aside(files, reason, root)
         if not any(splits.values()):
             raise CorpusError(
-                f"{root} has no sound files in sub-folders: give a folder with one sub-folder for each class as "
-                "--data_dir."
+                f"{root} has no sound files in sub-folders: give a folder with one sub-folder for each class."
             )
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 

@@ -20,7 +20,7 @@ from hf_speech.data.corpora.files import find_file
 from hf_speech.data.corpora.lines import read_text
 from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.data.corpora.stretches import Stretch, cut_checked
-from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json
+from hf_speech.data.corpora.tables import JSON_SUFFIXES, describe_layout, parse_delimited, parse_delimiter, parse_json
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
@@ -142,7 +142,7 @@ class Manifest(OwnCorpus, ListedCorpus):
         if self.text_column:
             needed.pop("label_column", None)
         suffix = table.suffix.lower()
-        if suffix in (".jsonl", ".json", ".ndjson"):
+        if suffix in JSON_SUFFIXES:
             rows = parse_json(read_text(table), str(table))
         else:
             default = "\t" if suffix == ".tsv" else ","

@@ -25,7 +25,8 @@ class LocalStream:
         """One pass over the table: each row in one worker of one process, with its sound read from the disk."""
         order = np.random.default_rng((self.seed, pass_number)).permutation(len(self.table))
         number, count = process
-        for index in order[number::count][_worker()[0] :: _worker()[1]]:
+        worker, workers = loader_process()
+        for index in order[number::count][worker::workers]:
             row = self.table[int(index)]
             yield row | {"audio": fetch_sound(row["audio"])}
 
@@ -90,7 +91,7 @@ class MixedStream:
         Raises:
             CorpusError: If a stream has no row for this worker.
         """
-        rng = np.random.default_rng((self.seed, pass_number, *process, _worker()[0]))
+        rng = np.random.default_rng((self.seed, pass_number, *process, loader_process()[0]))
         names = list(self.streams)
         probabilities = np.array([self.weights[name] for name in names])
         sources = {name: self._passes(name, pass_number, process) for name in names}
@@ -108,15 +109,15 @@ class MixedStream:
                     found = True
                     yield adapted | {"corpus": name, "pass": pass_number}
             if not found:
+                worker, workers = loader_process()
                 raise CorpusError(
-                    f"The corpus {name!r} has no row to train on for loader process {_worker()[0] + 1} of "
-                    f"{_worker()[1]}: it has fewer parts than there are processes, so lower "
-                    "training.dataloader_num_workers."
+                    f"The corpus {name!r} has no row to train on for loader process {worker + 1} of {workers}: it has "
+                    "fewer parts than there are processes, so lower training.dataloader_num_workers."
                 )
             pass_number += 1
 
 
-def _worker() -> tuple[int, int]:
+def loader_process() -> tuple[int, int]:
     """The number of this loader process, and of all of them."""
     from torch.utils.data import get_worker_info
 

@@ -18,7 +18,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from hf_speech.errors import ModelError, PublishError
-from hf_speech.inference.onnx import open_file
+from hf_speech.inference.onnx_description import open_file
 from hf_speech.publishing.checks.structure import check_regular
 from hf_speech.publishing.checks.upload import Upload
 
