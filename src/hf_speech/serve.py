@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class BusyError(HFSpeechError):
-    """Too much is waiting."""
+    """The queue is full."""
 
 
 class Service:
@@ -76,7 +76,7 @@ class Service:
 
     @property
     def waiting(self) -> int:
-        """What waits, or is computed, now."""
+        """Number of requests that wait or are being computed."""
         return self._waiting.total()
 
     async def run(self, queue: Literal["file", "piece"], compute: Callable[..., T], *arguments: Any) -> T:
@@ -127,7 +127,7 @@ class Service:
             A function from a piece, and whether it is the last one, to the text so far.
 
         Raises:
-            HFSpeechError: If the model needs the whole recording, or this is no rate or encoding.
+            HFSpeechError: If the model needs the whole recording, or the rate or the encoding is unknown.
         """
         if not MIN_RATE <= rate <= MAX_RATE or encoding not in _ENCODINGS:
             raise HFSpeechError(f"Give a rate from {MIN_RATE} to {MAX_RATE} Hz and the encoding s16 or f32.")

@@ -333,7 +333,7 @@ def test_a_bad_file_gives_one_sentence_that_names_it(tmp_path, wav, kind):
         ({"path": None, "bytes": None}, "needs 'path', 'bytes' or 'array'"),
         ({}, "needs 'path', 'bytes' or 'array'"),
         (b"", "a sound of 0 bytes is an empty file"),
-        (None, "a NoneType is no source of audio"),
+        (None, "a NoneType is not a source of audio"),
         ("a\0b.wav", "cannot be opened"),
     ],
 )

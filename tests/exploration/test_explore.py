@@ -261,7 +261,7 @@ def test_an_earlier_exploration_makes_way_and_nothing_else_does(
     explore(tones(digit_folder), folder, examples=1)
     assert {path.stem for path in (folder / "examples").iterdir()} == {"01-high", "02-low"}
     assert (folder / "notes.txt").read_text() == "mine"
-    with pytest.raises(RecipeError, match="holds something else than an exploration"):
+    with pytest.raises(RecipeError, match="contains something other than an exploration"):
         explore(tones(digit_folder), digit_folder)
     with pytest.raises(RecipeError, match="is a file"):
         explore(tones(digit_folder), folder / "notes.txt")

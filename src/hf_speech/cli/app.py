@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    """Prints an error and ends the program: further lines are indented, lest a name forge an error, words shortened."""
+    """Prints an error and ends the program; further lines are indented, so that no name can pass for another error."""
     shortened = re.sub(r"\S{300,}", lambda match: f"{match[0][:100]}...", sentence)
     echo(f"error: {shortened}".replace("\n", "\n  "), error=True)
     sys.exit(status)

@@ -63,7 +63,7 @@ def listen(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that folder.")] = False,
 ) -> None:
-    """Print the keywords that occur in sound files, in a stream, or before the microphone.
+    """Print the keywords that occur in sound files, a stream, or the microphone's input.
 
     With --enroll WORD, make a model for a new keyword from 5 to 20 recordings of it, and from recordings without it.
     """

@@ -21,7 +21,7 @@ def tune_detector(
     ] = 0.5,
     corpus: CorpusOption = None,
 ) -> None:
-    """Find thresholds for a wished rate of false alarms.
+    """Find thresholds for a given rate of false alarms.
 
     They are chosen on the validation split, whose negatives should last for hours, and written into the model's folder.
     Further options are keys of the corpus: --validation_negatives '[DIR]'."""

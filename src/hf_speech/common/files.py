@@ -97,7 +97,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_all(*paths: Path) -> Iterator[list[Path]]:
-    """Temporary paths as of `replacing`, for files that belong together: after an error, none of them is replaced.
+    """Like `replacing`, for files that belong together: after an error, none of them is replaced.
 
     Raises:
         FileError: If the operating system refuses.

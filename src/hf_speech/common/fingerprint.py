@@ -75,7 +75,7 @@ def fingerprint_of_answers(folder: str | Path, language_model: Path | None, phon
 
 
 def weights_revision(folder: Path, config: Any) -> str:
-    """What exactly was loaded: the Hub's commit sha, or the checksum of a local folder's weights.
+    """Identifies what was loaded: the Hub's commit sha, or the checksum of a local folder's weights.
 
     Args:
         folder: The model folder; anything else means that the model came from the Hub.

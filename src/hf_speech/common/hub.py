@@ -105,7 +105,7 @@ class Repository:
 
     @property
     def words(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"the {_WORDS[self.kind]} {self.name}"
 
     def look(self, revision: str | None = None) -> State | None:

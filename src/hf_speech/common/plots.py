@@ -38,7 +38,7 @@ BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "model_prepa
 def plot_confusion_matrix(
     names: Sequence[str], counts: np.ndarray, path: str | Path, title: str = "Confusion matrix"
 ) -> None:
-    """Draws what was predicted as what: utterances, and their share of the row, that is of the reference.
+    """Draws a confusion matrix: utterances, and their share of the row (the reference).
 
     Of more than `MAX_CLASSES` classes, those with the most errors are drawn; long names are cut.
 
@@ -215,7 +215,7 @@ def _percent(share: float) -> str:
 
 
 def plain_label(name: str, most: int) -> str:
-    """A name as matplotlib shall draw it: in one line, not too long, and a dollar sign is no mathematics."""
+    """A name as matplotlib can draw it: in one line, not too long, and a dollar sign does not start a formula."""
     name = one_line(name)
     short = name if len(name) <= most else f"{name[: most - 1]}…"
     return short.replace("$", r"\$")

@@ -254,7 +254,7 @@ def _open(source: AudioSource) -> tuple[BinaryIO, str]:
         return io.BytesIO(content), name
     if not isinstance(content, str | os.PathLike):
         raise BadAudio(
-            f"{name} is no source of audio: give a path, the bytes of a sound file, or a dictionary with "
+            f"{name} is not a source of audio: give a path, the bytes of a sound file, or a dictionary with "
             "'array' and 'sampling_rate'."
         )
     try:
@@ -280,7 +280,7 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int]:
     try:
         array = np.asarray(array)
     except ValueError as error:  # a ragged list
-        raise BadAudio(f"{name} is no array of numbers: give one list of samples a channel.") from error
+        raise BadAudio(f"{name} is not an array of numbers: give one list of samples per channel.") from error
     if array.ndim not in (1, 2):
         expected = "(samples,), (channels, samples) or (samples, channels)"
         raise BadAudio(f"{name} has {array.ndim} dimensions {array.shape}: give {expected}.")

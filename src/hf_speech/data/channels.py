@@ -1,4 +1,4 @@
-"""The way from a mouth to a file: rooms, telephone lines and codecs, for augmentation. No step changes the length.
+"""Augmentation by the recording channel: rooms, telephone lines and codecs. No step changes the length.
 
 Rooms are recorded impulse responses, or simulated by an exponentially decaying noise (J.-D. Polack, "La transmission de
 l'énergie sonore dans les salles", 1988; J. A. Moorer, "About this reverberation business", 1979). This is the tail of a

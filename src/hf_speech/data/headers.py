@@ -64,7 +64,7 @@ _FFMPEG_FORMATS = (
 
 
 def check_header(stream: BinaryIO, name: str) -> BinaryIO:
-    """Refuse what the header alone gives away: no bytes, no sampling rate, fewer bytes than promised.
+    """Refuse faults that the header alone shows: no bytes, no sampling rate, fewer bytes than declared.
 
     Args:
         stream: A seekable sound file.

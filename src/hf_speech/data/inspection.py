@@ -208,7 +208,7 @@ def _decode(
 
 
 def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) -> None:
-    """A class that training never sees can only be got wrong: its rows are bad."""
+    """Reject rows of classes that the training split lacks: their predictions can only be wrong."""
     train = dataset_dict.get("train")
     if train is None or (column := _class_column(train)) is None:
         return
@@ -227,7 +227,7 @@ def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) 
 
 
 def _check_train(dataset_dict: DatasetDict, report: InspectionReport) -> None:
-    """Refuse what nothing can be learned from."""
+    """Refuse a training split from which nothing can be learned."""
     train = dataset_dict.get("train")
     if train is None:
         return
@@ -245,7 +245,7 @@ def _class_column(rows: Dataset) -> str | None:
 
 
 def _common_recordings(dataset_dict: DatasetDict, report: InspectionReport) -> list[str]:
-    """Say which recordings are in two splits, where a test would ask what training was told."""
+    """Report recordings that are in two splits: a test on what training has seen says little."""
     first: dict[bytes, tuple[str, int]] = {}
     common: dict[tuple[str, str], Finding] = defaultdict(Finding)
     for split, found in report.splits.items():

@@ -16,7 +16,7 @@ _CANCELED_SHARE = 0.02
 
 
 class Mixer:
-    """Averages the channels of a sound block by block, and sees whether they cancel each other out."""
+    """Averages the channels of a sound block by block, and detects whether they cancel each other out."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Mixer:
 
 
 def _check_samples(samples: np.ndarray, name: str) -> None:
-    """Refuse samples `(samples,)` that are no sound: NaN, infinite, or far above full scale."""
+    """Refuse samples `(samples,)` that are not sound: NaN, infinite, or far above full scale."""
     if not samples.size:
         return
     # NaN is not smaller than anything, and whatever is compared with it becomes NaN.

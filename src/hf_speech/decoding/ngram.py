@@ -80,7 +80,7 @@ class NgramModel:
             max_order: Read no longer n-grams than this from an ARPA file (1 for the vocabulary alone).
 
         Raises:
-            HFSpeechError: If it cannot be read, or is no such file.
+            HFSpeechError: If it cannot be read, or is not such a file.
         """
         name = os.fspath(path)
         try:
@@ -103,7 +103,7 @@ class NgramModel:
             max_order: Read no longer n-grams than this.
 
         Raises:
-            HFSpeechError: If it is no ARPA file.
+            HFSpeechError: If it is not an ARPA file.
         """
         ids: dict[str, int] = {}
         orders: list[_Order] = []

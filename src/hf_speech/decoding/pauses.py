@@ -53,7 +53,7 @@ def cut_at_pauses(
     silent = (ids == blank) | delimiters
     edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
     starts, ends = edges[::2], edges[1::2]
-    # Silence before the first word and after the last one is no place to cut.
+    # Silence before the first word and after the last one is not a place to cut.
     inner = (starts > 0) & (ends < total)
     starts, ends = starts[inner], ends[inner]
     middles, lengths = (starts + ends) // 2, ends - starts

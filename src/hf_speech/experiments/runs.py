@@ -25,7 +25,7 @@ READABLE = ("train", *SPLITS)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What the files of a run say.
+    """The results in the files of a run.
 
     Attributes:
         task: Name of the task.
@@ -85,7 +85,7 @@ def read_run(run_dir: Path) -> RunRecord:
             if (file := run_dir / "evaluation" / f"{split}.json").is_file()
         }
     except FileNotFoundError as error:
-        raise ModelError(f"{run_dir} is no finished run: train it first.") from error
+        raise ModelError(f"{run_dir} is not a finished run: train it first.") from error
     if not reports:
         raise ModelError(f"{run_dir} has not been evaluated: run `hf-speech evaluate {run_dir}`.")
     evaluations = {split: {key: report.get(key) for key in KEPT} for split, report in reports.items()}

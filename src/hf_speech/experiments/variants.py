@@ -120,7 +120,7 @@ def parse_range(value: str) -> Range | None:
     """Reads `LOW..HIGH` or `LOW..HIGH:log`; None for anything else.
 
     Raises:
-        RecipeError: If it looks like a range and its ends are no numbers in their order.
+        RecipeError: If it looks like a range and its ends are not numbers in ascending order.
     """
     match = _RANGE.fullmatch(value)
     if match is None:

@@ -1,4 +1,4 @@
-"""Utterances to look at and to listen to, as they are and as training would vary them.
+"""Utterances to look at and listen to, unchanged and as training would vary them.
 
 The sound is what the model gets: mono, at its sampling rate. The augmented versions are those of the first epochs of
 a training, drawn by the very data set that training reads from (same seed, epoch and row), so they are what a training
@@ -82,7 +82,7 @@ class Example:
     Attributes:
         entry: Its row.
         versions: How the model could get it.
-        louder: By how much its sounds had to be turned down for a sound file, 1 for not at all.
+        louder: The factor by which its sounds had to be turned down for a sound file; 1 for none.
     """
 
     entry: Entry
@@ -117,13 +117,13 @@ def every_nth(class_names: Sequence[str] | None) -> Sequence[str] | None:
 def choose_examples(
     entries: Sequence[Entry], count: int, class_names: Sequence[str] | None = None, seed: int = 0
 ) -> list[int]:
-    """Chooses utterances that stand for the others: short and long ones, of as many speakers as can be.
+    """Chooses representative utterances: short and long ones, of as many speakers as possible.
 
     Args:
         entries: The usable rows of a split.
         count: Utterances of each class, or in all where there are no classes.
         class_names: The classes to be shown, in order; others have no examples.
-        seed: Of what is left to chance.
+        seed: Seed of the remaining random choices.
 
     Returns:
         Positions in `entries`, class after class, the shorter ones first.

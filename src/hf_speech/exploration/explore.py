@@ -96,7 +96,7 @@ def explore(
             save_examples(exploration.examples, folder / "examples", extractor)
         write_page(exploration, recipe, extractor, split=split, command=command)
     except (OSError, FileError, SoundFileError) as error:
-        _erase(folder)  # Half an exploration on a full disk is of no use, and takes space.
+        _erase(folder)  # Half an exploration is useless, and takes up space on the full disk.
         raise error if isinstance(error, FileError) else file_error(folder, error) from error
     return exploration
 
@@ -167,15 +167,15 @@ def _check_augmented(recipe: Recipe, split: str) -> None:
 
 
 def _check_free(folder: Path) -> None:
-    """Refuses a folder that holds something else than an earlier exploration."""
+    """Refuses a folder that contains anything but an earlier exploration."""
     if folder.exists() and not folder.is_dir():
         raise RecipeError(f"{folder} is a file: give another folder as --output.")
     if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder / PAGE):
-        raise RecipeError(f"{folder} holds something else than an exploration: give another folder as --output.")
+        raise RecipeError(f"{folder} contains something other than an exploration: give another folder as --output.")
 
 
 def _clear(folder: Path) -> None:
-    """Makes an empty folder, or takes away what an earlier exploration wrote."""
+    """Makes an empty folder, or removes what an earlier exploration wrote."""
     folder.mkdir(parents=True, exist_ok=True)
     # Written first, so that an interrupted exploration is not mistaken for somebody's recordings.
     write_placeholder(folder / PAGE)
@@ -183,7 +183,7 @@ def _clear(folder: Path) -> None:
 
 
 def _erase(folder: Path) -> None:
-    """Takes away what was written, and the folder if nothing else is in it."""
+    """Removes what was written, and the folder if nothing else is in it."""
     with contextlib.suppress(OSError):
         _remove_files(folder)
         (folder / PAGE).unlink(missing_ok=True)
@@ -191,7 +191,7 @@ def _erase(folder: Path) -> None:
 
 
 def _remove_files(folder: Path) -> None:
-    """Takes away all that an exploration writes besides its page."""
+    """Removes everything that an exploration writes, except its page."""
     shutil.rmtree(folder / "examples", ignore_errors=True)
     for name in ("table.csv", "inspection.json", *CHARTS):
         (folder / name).unlink(missing_ok=True)

@@ -43,11 +43,11 @@ class Exploration:
     """What an exploration found and wrote.
 
     Attributes:
-        folder: Where everything lies.
+        folder: The folder.
         table: All rows.
         report: What the inspection found.
         examples: What can be looked at and listened to.
-        notes: What is to be known beyond the inspection, a sentence each.
+        notes: Further remarks, a sentence each.
         charts: Names of the pictures of the whole corpus.
     """
 
@@ -80,7 +80,7 @@ class Finding:
 
 
 def is_ours(page: Path) -> bool:
-    """Whether a file is a page of an exploration."""
+    """Whether a file is the page of an earlier exploration."""
     try:
         return GENERATOR in page.read_text(encoding="utf-8")[:1000]
     except (OSError, UnicodeDecodeError):
@@ -168,7 +168,7 @@ def length_of_time(seconds: float) -> str:
 
 
 def _figures(exploration: Exploration) -> list[tuple[str, str]]:
-    """The numbers on top: what, and how much."""
+    """The key figures at the top of the page: value and unit."""
     table = exploration.table
     usable = table.usable()
     speakers = {entry.speaker for entry in usable} - {None}

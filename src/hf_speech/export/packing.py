@@ -1,4 +1,4 @@
-"""Weights with 8 bits for the way to a browser, which computes with them in float32.
+"""8-bit weights, for a smaller download by browsers, which compute with them in float32.
 
 Each large array of weights is stored as int8, with scales along one axis, and multiplied out by a `DequantizeLinear`
 node, which onnxruntime computes once, when it loads the file (`session.disable_quant_qdq`). So the file has a quarter

@@ -113,7 +113,7 @@ def _weights(source: str, find_file: Callable[[str], Path | None]) -> list[Path]
 
 
 def _check_folder(path: Path, name: str) -> None:
-    """Refuses what can only be meant as a local folder and is not a whole model."""
+    """Refuses a name that can only mean a local folder, if that is not a complete model."""
     if path.is_file():
         raise ModelError(f"{name} is a file: give the model folder that contains it.")
     if not path.is_dir():
@@ -190,7 +190,7 @@ def _from_pretrained(cls: Any, source: str, name: str, part: str, **arguments: A
 
 @contextmanager
 def _told(source: str, name: str, part: str) -> Iterator[None]:
-    """Turns what goes wrong while a part of a model is loaded into one sentence; shows no bar for the few MB."""
+    """Turns errors while a part of a model is loaded into one sentence; hides progress bars."""
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

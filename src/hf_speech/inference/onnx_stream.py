@@ -15,7 +15,7 @@ from hf_speech.tasks import Task, get_task
 
 
 class ExportedStream:
-    """A recognizer that was exported for recordings that arrive in pieces; it gives what the whole recording would.
+    """An exported model that takes a recording in pieces; its output is that for the whole recording.
 
     Args:
         path: An exported folder, for its float32 stream; or one file of it, such as `stream_int8.onnx`.
@@ -30,7 +30,7 @@ class ExportedStream:
         latency: Seconds from the beginning of a logit frame until its logits are known.
 
     Raises:
-        ModelError: If onnxruntime is missing, or this is no exported stream.
+        ModelError: If onnxruntime is missing, or this is not an exported stream.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
-# Longer sounds are no utterances, and recurrent layers would take gigabytes for them.
+# Longer sounds are not single utterances, and recurrent layers would take gigabytes for them.
 MAX_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model gave for one utterance.
+    """The output of a model for one utterance.
 
     Attributes:
         index: Position of the utterance in what was given to `predict`.

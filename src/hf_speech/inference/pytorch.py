@@ -25,7 +25,7 @@ from hf_speech.tasks.transcripts import normalize_for
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, ready to be asked.
+    """A loaded model, ready to use.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -43,7 +43,7 @@ class LoadedModel:
 
     @property
     def revision(self) -> str:
-        """Which weights these are: the Hub's commit sha, or the checksum of a local folder's."""
+        """Identifies the weights: the Hub's commit sha, or the checksum of a local folder's weights."""
         return weights_revision(Path(self.name).expanduser(), self.model.config)
 
     def fingerprint(self, language_model: Path | None = None, phones: bool = False) -> dict[str, str]:
@@ -206,13 +206,13 @@ class LoadedStream:
 
 
 def local_or_hub(name: str) -> str:
-    """The folder that is meant, or the Hub id."""
+    """The path of a local folder, its `~` expanded, or the Hub id as it is."""
     folder = Path(name).expanduser()
     return str(folder) if folder.is_dir() else name
 
 
 def find_model_file(source: str, file_name: str, revision: str | None) -> Path | None:
-    """A file of a folder or of a repository on the Hub; None if there is none, or no way to it."""
+    """A file of a folder or of a repository on the Hub; None if there is none, or it cannot be reached."""
     found = cached_file(
         source,
         file_name,

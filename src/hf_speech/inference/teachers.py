@@ -1,4 +1,4 @@
-"""Models that label recordings which nobody has transcribed: ours, or any of transformers' for text or classes.
+"""Models that label recordings: this package's, or any of transformers' that writes text or classes.
 
 A model of another family is opened by transformers' own `pipeline`, which finds its task and its parts. Classes come
 from the pipeline itself. It gives no confidence with a transcript, so that logits and scores of a recognizer are asked

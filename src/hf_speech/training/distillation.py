@@ -1,4 +1,4 @@
-"""`training.teacher`: a trained model whose posteriors the new one learns beside the labels (Hinton et al. 2015).
+"""`training.teacher`: a trained model whose posteriors the new one learns besides the labels (Hinton et al. 2015).
 
 The teacher must write the same tokens, or know the same classes, in the same order, from the same features: then each
 logit of one is a logit of the other, and nothing has to be translated. Anything else is refused before training;

@@ -1,4 +1,4 @@
-"""`accelerate launch` for machines that may be taken away: it ends with status 75 when its training has been preempted.
+"""`accelerate launch` for preemptible machines: it ends with status 75 when its training has been preempted.
 
     python -m hf_speech.training.launch --config_file recipes/accelerate/cpu.yaml scripts/train.py RECIPE
 

@@ -87,7 +87,7 @@ def take_members(section: dict[str, Any], given: dict[str, str], known: set[str]
         known: The keys of the recipe itself and of its sections.
 
     Raises:
-        RecipeError: If an entry is no section, or the command line names one that is not there.
+        RecipeError: If an entry is not a section, or the command line names one that is not there.
     """
     entries = section.pop("corpora", None) or []
     if (text := given.pop("corpus.corpora", given.pop("corpora", None))) is not None:

@@ -44,7 +44,7 @@ from hf_speech.training.recipe import Recipe
 
 @dataclass
 class TrainingResult:
-    """What a training left behind.
+    """The result of a training.
 
     Attributes:
         run_dir: The run folder, which is also the model folder.

@@ -134,7 +134,7 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
             f"{run_dir} exists: pass --resume to continue it, --overwrite to replace it, or --name for another."
         )
     if not (run_dir / "recipe.yaml").is_file():
-        raise RecipeError(f"{run_dir} is no run folder (it has no recipe.yaml), so it is not overwritten.")
+        raise RecipeError(f"{run_dir} is not a run folder (it has no recipe.yaml), so it is not overwritten.")
 
 
 def begin(

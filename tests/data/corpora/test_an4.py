@@ -135,7 +135,7 @@ def test_a_transcript_without_a_file_is_refused_or_left_out(root):
         ("an4_train.fileids", TRAIN[3], r"an4_train\.fileids, line 13, has 'an2-fb-b' a second time"),
         ("an4_train.fileids", "an9", r"an4_train\.fileids, line 13, is not SET/SPEAKER/NAME"),
         ("an4_test.transcription", "GO (cen7-mx-b)", r"an4_test\.transcription, line 5, has 'cen7-mx-b' a second"),
-        ("an4_test.transcription", "GO HOME", r"an4_test\.transcription, line 5, is no transcript"),
+        ("an4_test.transcription", "GO HOME", r"an4_test\.transcription, line 5, is not a transcript"),
     ],
 )
 def test_a_wrong_line_is_named(root, file, line, message):

@@ -103,7 +103,7 @@ def test_what_no_table_lists_is_noted(root):
     corpus = make_corpus("arabic_speech_commands", data_dir=str(root))
     assert sum(len(rows) for rows in corpus.load().values()) == 24
     assert corpus.notes == [
-        f"1 recordings that no table lists were left aside in {root}, such as dataset/yes/00000014_NO_11.wav."
+        f"1 recordings that no table lists were left out in {root}, such as dataset/yes/00000014_NO_11.wav."
     ]
 
 

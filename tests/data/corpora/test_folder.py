@@ -123,7 +123,7 @@ def test_what_is_left_aside_is_said(digit_folder):
     assert sorted(note.split(" were left")[0] for note in corpus.notes) == [
         "1 sound files in folders that begin with '_'",
         "1 sound files outside of the folders of classes",
-        "2 files that are no sound",
+        "2 files that are not sound",
     ]
     assert inspect_corpus(rows, corpus, 8000)[1].warnings[: len(corpus.notes)] == corpus.notes
 

@@ -87,7 +87,7 @@ def test_a_validation_speaker_keeps_the_official_test_apart(repository):
 
 @pytest.mark.parametrize("option", ["holdout_speaker", "validation_speaker"])
 def test_an_unknown_speaker_names_the_nearest(repository, option):
-    with pytest.raises(CorpusError, match=f"{option} 'jakson' is no speaker.*'jackson'"):
+    with pytest.raises(CorpusError, match=f"{option} 'jakson' is not a speaker.*'jackson'"):
         make_corpus("fsdd", data_dir=str(repository), **{option: "jakson"}).load()
     with pytest.raises(CorpusError, match="there are george, jackson, theo"):
         make_corpus("fsdd", data_dir=str(repository), **{option: "X"}).load()
@@ -116,7 +116,7 @@ def test_files_of_other_names_are_reported(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository))
     corpus.load()
     assert corpus.notes == [
-        f"1 files not named DIGIT_SPEAKER_INDEX.wav were left aside in {repository / 'recordings'}, such as notes.txt."
+        f"1 files not named DIGIT_SPEAKER_INDEX.wav were left out in {repository / 'recordings'}, such as notes.txt."
     ]
 
 
@@ -184,7 +184,7 @@ def test_a_random_split_of_some_speakers(repository):
     assert sorted(corpus["validation"]["label"]) == [0] * 6 + [1] * 6
     other = make_corpus("fsdd", data_dir=str(repository), **options, seed=1).load()
     assert clips(other["validation"]) != clips(corpus["validation"])
-    with pytest.raises(CorpusError, match=r"speakers 'tho' is no speaker.*'theo'"):
+    with pytest.raises(CorpusError, match=r"speakers 'tho' is not a speaker.*'theo'"):
         make_corpus("fsdd", data_dir=str(repository), speakers=["tho"]).load()
     with pytest.raises(CorpusError, match="random split holds out no speaker"):
         make_corpus("fsdd", data_dir=str(repository), split="random", holdout_speaker="theo").load()

@@ -87,7 +87,7 @@ def test_parquet_becomes_our_columns(repository):
     assert list(rows) == ["train", "validation", "test"]
     assert len(rows["train"]) + len(rows["validation"]) == 12
     assert not set(rows["train"]["speaker"]) & set(rows["validation"]["speaker"])
-    assert corpus.notes == [f"The dataset {repository} has splits that were left aside: other."]
+    assert corpus.notes == [f"The dataset {repository} has splits that were left out: other."]
     for split in rows.values():
         assert split.column_names == ["audio", "label", "speaker", "duration"]
         assert split.features["audio"] == {"path": Value("string"), "bytes": Value("binary")}
@@ -315,5 +315,5 @@ def test_recordings_in_structs_of_other_shapes_are_read(tmp_path, kind, streamin
 def test_a_column_that_is_no_text_is_refused(tmp_path, value):
     rows = {"audio": [{"bytes": sound(0), "path": "0.wav"}] * 4, "text": [value] * 4}
     Dataset.from_dict(rows).save_to_disk(str(tmp_path / "saved"))
-    with pytest.raises(CorpusError, match="which is no text: write text into this column"):
+    with pytest.raises(CorpusError, match="which is not text: write text into this column"):
         make_corpus("hub", data_dir=str(tmp_path / "saved"), text_column="text", test_fraction=0.5).load()

@@ -176,8 +176,8 @@ def test_a_wrong_line_is_named(root, file, line, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_dir": "trian"}, r"trian is no data folder of Kaldi.*\(train_dir\): did you mean 'train'\?"),
-        ({"validation_dir": "WAVE"}, r"WAVE is no data folder.*\(validation_dir\): there are test, train\."),
+        ({"train_dir": "trian"}, r"trian is not a data folder of Kaldi.*\(train_dir\): did you mean 'train'\?"),
+        ({"validation_dir": "WAVE"}, r"WAVE is not a data folder.*\(validation_dir\): there are test, train\."),
         (
             {"label_file": "spk2gendr"},
             r"train has no file 'spk2gendr' of classes \(label_file\): did you mean 'spk2gender'",

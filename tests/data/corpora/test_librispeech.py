@@ -158,7 +158,7 @@ def test_subsets_of_any_name_may_be_in_any_split(root):
     )
     rows = corpus.load()
     assert all(len(split) for split in rows.values())
-    assert corpus.notes == [f"1 stray files were left aside in {root / 'train-clean-5'}, such as notes.md."]
+    assert corpus.notes == [f"1 stray files were left out in {root / 'train-clean-5'}, such as notes.md."]
 
 
 @pytest.mark.parametrize(("name", "resource"), [("train-clean-5", 31), ("dev-clean-2", 31), ("dev-clean", 12)])

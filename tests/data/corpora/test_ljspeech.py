@@ -97,7 +97,7 @@ def test_clips_without_a_line_are_reported(root):
     corpus = make_corpus("ljspeech", data_dir=str(root))
     assert sum(len(rows) for rows in corpus.load().values()) == CLIPS
     assert corpus.notes == [
-        f"1 files without a line in metadata.csv were left aside in {root / 'wavs'}, such as LJ999-0001.wav."
+        f"1 files without a line in metadata.csv were left out in {root / 'wavs'}, such as LJ999-0001.wav."
     ]
 
 

@@ -167,8 +167,8 @@ def test_wrong_options_are_one_sentence(tmp_path, rows, options, message):
         ("a.csv", b"path,label\n,a\n", r"a\.csv, line 2, has no path in the column 'path'"),
         ("a.csv", b"path,label\n\xff\xfe,a\n", r"a\.csv is not text that can be read"),
         ("a.csv", b"", "has no utterances"),
-        ("a.jsonl", b'{"path": "x.wav", "label": 1}\n{"path"\n', r"a\.jsonl, line 2, is no JSON"),
-        ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1, is no JSON object"),
+        ("a.jsonl", b'{"path": "x.wav", "label": 1}\n{"path"\n', r"a\.jsonl, line 2, is not JSON"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1, is not a JSON object"),
     ],
 )
 def test_a_broken_table_names_its_line(tmp_path, name, content, message):
@@ -250,7 +250,7 @@ def test_stretches_of_recordings_are_cut_out(tmp_path, monkeypatch, more, option
         ({"duration": -1}, "goes from 0 s to -1 s"),
         ({"duration": "a while"}, "has 'a while' in the column 'duration', and seconds are expected"),
         ({"offset": 99}, "goes from 99 s to its end in a recording of 12.00 s"),
-        ({"offset": [1]}, r"in the column 'offset', has \['1'\], which is no text"),
+        ({"offset": [1]}, r"in the column 'offset', has \['1'\], which is not text"),
     ],
 )
 def test_stretches_outside_of_their_recording_are_refused(tmp_path, more, message):
@@ -270,7 +270,7 @@ def test_an_offset_of_whole_recordings_copies_nothing(tmp_path, rows, monkeypatc
 @pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true", "[]"])
 def test_targets_that_are_no_text_are_refused(tmp_path, value):
     (tmp_path / "t.jsonl").write_text(f'{{"path": "a.wav", "text": {value}}}\n')
-    with pytest.raises(CorpusError, match=r"t\.jsonl, line 1, in the column 'text', has .*, which is no text"):
+    with pytest.raises(CorpusError, match=r"t\.jsonl, line 1, in the column 'text', has .*, which is not text"):
         load(tmp_path, train_file="t.jsonl", text_column="text")
 
 

@@ -129,7 +129,7 @@ def test_an_unknown_word_is_left_aside(root):
     soundfile.write(root / "hello" / "0a7c2a8d_nohash_0.wav", np.zeros(1600), 16_000)
     corpus = make_corpus("speech_commands", data_dir=str(root))
     assert set(labels(corpus.load()["train"])) == set(WORDS)
-    assert "1 folders that are no words of Speech Commands were left aside" in corpus.notes[0]
+    assert "1 folders that are not words of Speech Commands were left out" in corpus.notes[0]
     assert "such as hello" in corpus.notes[0]
 
 

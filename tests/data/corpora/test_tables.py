@@ -135,10 +135,10 @@ def test_lines_lists_and_objects_of_json_give_the_same_rows(text):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"a": 1}\n{"a": Infinity}\n', "line 2, is no JSON .Infinity is no value"),
-        ('{"a": 1, "a": 2}\n', "line 1, is no JSON .it has the key 'a' twice"),
-        ("[" * 5000 + "]" * 5000, "line 1, is no JSON"),
-        ('{"a": 1}\n"text"\n', "line 2, is no JSON object"),
+        ('{"a": 1}\n{"a": Infinity}\n', "line 2, is not JSON .Infinity is not a value"),
+        ('{"a": 1, "a": 2}\n', "line 1, is not JSON .it has the key 'a' twice"),
+        ("[" * 5000 + "]" * 5000, "line 1, is not JSON"),
+        ('{"a": 1}\n"text"\n', "line 2, is not a JSON object"),
     ],
 )
 def test_what_is_no_row_of_json_is_refused(text, reason):

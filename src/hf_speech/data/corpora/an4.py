@@ -108,7 +108,7 @@ def _read_transcripts(path: Path) -> dict[str, str]:
     for where, line in read_lines(path):
         match = _TRANSCRIPT.fullmatch(line)
         if match is None:
-            raise CorpusError(f"{where} is no transcript with its utterance, such as 'YES (an251-fash-b)': correct it.")
+            raise CorpusError(f"{where} is not a transcript with its utterance, such as 'YES (an251-fash-b)': fix it.")
         if match["name"] in transcripts:
             raise CorpusError(f"{where} has {match['name']!r} a second time: leave one of the lines out.")
         # Some copies mark the ends of sentences, for the language models of their time.

@@ -157,7 +157,7 @@ class Corpus(ABC):
     def note_aside(self, files: Sequence[object], what: str, folder: Path) -> None:
         """Add a note about files of the corpus that are not used, if there are any."""
         if files:
-            self.notes.append(f"{len(files):,} {what} were left aside in {folder}, such as {printable(str(files[0]))}.")
+            self.notes.append(f"{len(files):,} {what} were left out in {folder}, such as {printable(str(files[0]))}.")
 
     def open_data_dir(self, hint: str = "") -> Path:
         """The folder that `data_dir` means, unpacked into the cache if it is an archive.
@@ -275,7 +275,7 @@ class ListedCorpus(Corpus):
 
 
 def duration_of(audio: AudioSource) -> float:
-    """The length in seconds by the header, NaN where it cannot be read: the inspection will say why."""
+    """The length in seconds by the header, NaN where it cannot be read: the inspection reports why."""
     try:
         return audio_info(audio).duration
     except AudioError:

@@ -107,7 +107,9 @@ class Folder(OwnCorpus, ListedCorpus):
         try:
             pattern = re.compile(self.speaker_pattern)
         except re.error as error:
-            raise CorpusError(f"speaker_pattern {self.speaker_pattern!r} is no regular expression: {error}.") from error
+            raise CorpusError(
+                f"speaker_pattern {self.speaker_pattern!r} is not a regular expression: {error}."
+            ) from error
         if pattern.groups != 1:
             raise CorpusError(f"speaker_pattern {self.speaker_pattern!r} needs one (group) that is the speaker.")
 
@@ -127,12 +129,12 @@ def _has_split_folders(root: Path) -> bool:
 
 
 def _reason_to_leave_aside(path: Path, relative: Path, class_depth: int) -> str | None:
-    """Why a file is no utterance of a class, None if it is one, or a list of a split."""
+    """Why a file is not an utterance of a class; None if it is one, or the list of a split."""
     folders = relative.parts[:-1]
     if relative.as_posix() in _SPLIT_LISTS:
         return None
     if relative.suffix.lower() not in AUDIO_SUFFIXES or (path.exists() and not path.is_file()):
-        return "files that are no sound"
+        return "files that are not sound"
     if len(folders) <= class_depth:
         return "sound files outside of the folders of classes"
     # Speech Commands keeps minutes of noise in `_background_noise_`, next to its words.

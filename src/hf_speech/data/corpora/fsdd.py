@@ -116,7 +116,7 @@ class FSDD(ListedCorpus):
         for option, names in (options | {"speakers": self.speakers or []}).items():
             for wanted in names:
                 if wanted is not None and wanted not in speakers:
-                    raise CorpusError(f"{option} {wanted!r} is no speaker of this corpus: {nearest(wanted, speakers)}")
+                    raise CorpusError(f"{option} {wanted!r} is not a speaker in it: {nearest(wanted, speakers)}")
         if self.split == "random" and (self.holdout_speaker or self.validation_speaker):
             raise CorpusError("A random split holds out no speaker: leave split: random out, or the speaker.")
         if self.holdout_speaker is not None and self.holdout_speaker == self.validation_speaker:

@@ -166,7 +166,7 @@ class Hub(OwnCorpus):
             elif name is not None:
                 raise CorpusError(f"{self._called} has no split {name!r}: {nearest(name, available)}")
         if unused := sorted(set(available) - set(found.values())):
-            self.notes.append(f"{self._called} has splits that were left aside: {', '.join(unused)}.")
+            self.notes.append(f"{self._called} has splits that were left out: {', '.join(unused)}.")
         return found
 
     def _read(self, rows: Dataset | IterableDataset) -> _Part:

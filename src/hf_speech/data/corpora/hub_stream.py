@@ -162,5 +162,5 @@ def text_of(value: Any) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if not isinstance(value, str | int) or isinstance(value, bool):
-        raise CorpusError(f"A target or speaker is {value!r:.80}, which is no text: write text into this column.")
+        raise CorpusError(f"A target or speaker is {value!r:.80}, which is not text: write text into this column.")
     return str(value).strip() or None

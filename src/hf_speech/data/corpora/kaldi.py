@@ -114,7 +114,7 @@ def _find_folder(root: Path, name: str, option: str) -> Path:
         return folder
     there = [path.name for path in visible(root.iterdir()) if (path / "wav.scp").is_file()]
     hint = nearest(name, there) if there else "it has none in its sub-folders."
-    raise CorpusError(f"{folder} is no data folder of Kaldi, with a wav.scp ({option}): {hint}")
+    raise CorpusError(f"{folder} is not a data folder of Kaldi, with a wav.scp ({option}): {hint}")
 
 
 def _read_recordings(folder: Path) -> dict[str, Path]:

@@ -210,5 +210,5 @@ def _text_of(value: Any, where: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise CorpusError(f"{where} has {value!r:.80}, which is no text: write text or a number.")
+        raise CorpusError(f"{where} has {value!r:.80}, which is not text: write text or a number.")
     return value.strip() or None

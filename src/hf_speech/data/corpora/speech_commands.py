@@ -149,12 +149,12 @@ class SpeechCommands(ListedCorpus):
 
 
 def _word_folders(root: Path, notes: list[str]) -> list[Path]:
-    """The folders of known words; a note says which others were left aside."""
+    """The folders of known words; a note says which others were left out."""
     folders = [path for path in visible(root.iterdir()) if path.is_dir() and path.name != NOISE_FOLDER]
     known = set(COMMANDS) | set(OTHER_WORDS)
     if aside := [folder.name for folder in folders if folder.name not in known]:
         notes.append(
-            f"{len(aside)} folders that are no words of Speech Commands were left aside in {root}, such as {aside[0]}; "
+            f"{len(aside)} folders that are not words of Speech Commands were left out in {root}, such as {aside[0]}; "
             "the corpus 'folder' takes any words."
         )
     return [folder for folder in folders if folder.name in known]

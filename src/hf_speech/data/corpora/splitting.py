@@ -49,7 +49,7 @@ def complete_splits(
 def take_out(
     utterances: list[Utterance], fraction: float, seed: int, caveats: list[str] | None = None
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """What remains of utterances when a part is taken out, and that part, as `choose` chooses it."""
+    """Divides utterances into what remains and the part that `choose` selects."""
     taken = choose([u.label for u in utterances], [u.speaker for u in utterances], fraction, seed, caveats)
     rest = [utterance for index, utterance in enumerate(utterances) if index not in taken]
     return rest, [utterances[index] for index in sorted(taken)]

@@ -123,7 +123,7 @@ def parse_json(text: str, name: str) -> Iterator[tuple[int, Row]]:
         numbered = ((number, _load(line, f"{name}, line {number},")) for number, line in lines)
     for number, row in numbered:
         if not isinstance(row, dict):
-            raise CorpusError(f"{name}, line {number}, is no JSON object: write an object a line.")
+            raise CorpusError(f"{name}, line {number}, is not a JSON object: write one object per line.")
         yield number, row
 
 
@@ -144,10 +144,10 @@ def _load(line: str, where: str) -> Any:
     try:
         return _decode(line)
     except RecursionError:
-        raise CorpusError(f"{where} is no JSON (it is nested too deeply): write an object a line.") from None
+        raise CorpusError(f"{where} is not JSON (it is nested too deeply): write one object per line.") from None
     except ValueError as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise CorpusError(f"{where} is no JSON ({reason}): write an object a line.") from error
+        raise CorpusError(f"{where} is not JSON ({reason}): write one object per line.") from error
 
 
 def _decode(text: str) -> Any:
@@ -157,7 +157,7 @@ def _decode(text: str) -> Any:
 def _constant(name: str) -> None:
     """Accepts NaN as a missing value, and refuses infinity."""
     if name != "NaN":
-        raise ValueError(f"{name} is no value")
+        raise ValueError(f"{name} is not a value")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Row:

@@ -24,7 +24,7 @@ from hf_speech.publishing.card.commands import repeatable
 from hf_speech.publishing.card.sections import foreign_sections, hand_written, section
 from hf_speech.publishing.card.words import FILTERS
 
-# Around each inserted value while a card is rendered: code points that are no characters, hence in no text.
+# Around each inserted value while a card is rendered: code points that are not characters, hence in no text.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _VALUE = re.compile(f"{_OPEN}[^{_CLOSE}]*{_CLOSE}")
@@ -118,7 +118,7 @@ def verbatim(value: object) -> Markup:
 
 
 def url(value: object) -> Markup:
-    """The address of a page or file as the target of a link; `#` for what is no such address."""
+    """The address of a page or file as the target of a link; `#` for anything else."""
     text = str(value).strip()
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) and not re.match(r"https?://", text, re.IGNORECASE):
         text = "#"

@@ -178,7 +178,7 @@ def _rows(evaluation: Evaluation) -> list[dict[str, str]]:
 
 
 def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The table by class or speaker: utterances, ratios that are no averages over classes, and an interval."""
+    """The table by class or speaker: utterances, ratios that are not averages over classes, and an interval."""
     first = next(iter(rows.values()))
     ratios = [key for key, value in first.items() if isinstance(value, float) and not key.endswith(("macro", "micro"))]
     chosen = list(rows.items())

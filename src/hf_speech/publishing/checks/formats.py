@@ -34,7 +34,7 @@ TEXT_NAMES = frozenset({"LICENSE", "NOTICE", ".gitattributes"})
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that are not what they are called, are no files, or are too large."""
+    """Refuses files that are not what they are called, are not regular files, or are too large."""
     for path in upload.files():
         name = upload.name(path)
         if path.is_symlink():

@@ -60,7 +60,7 @@ def _problems_of(token: Token) -> Iterator[str]:
         yield from reader.problems
     for address in (token.attrGet("href"), token.attrGet("src")):
         if address is not None and not _is_harmless(str(address)):
-            yield "a link that is no address of a page"
+            yield "a link that does not lead to a page"
 
 
 def _is_harmless(address: str) -> bool:
@@ -84,7 +84,7 @@ class _Reader(HTMLParser):
             if name not in ATTRIBUTES:
                 self.problems.append(f"the HTML attribute {name[:20]} of {tag[:20]}")
             elif name in ("href", "src") and not _is_harmless(value or ""):
-                self.problems.append("a link that is no address of a page")
+                self.problems.append("a link that does not lead to a page")
 
     def handle_decl(self, decl: str) -> None:
         self.problems.append("an HTML declaration")

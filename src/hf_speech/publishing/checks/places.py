@@ -2,7 +2,7 @@
 
 Recognized are absolute paths in the folders where people keep files, Windows drives and network shares, home folders of
 others (`~anna/x`), copies between machines (`anna@host:/x`), and the places of this very machine. Paths that every
-machine has (`/usr/bin`) are no secret.
+machine has (`/usr/bin`) are not secret.
 """
 
 from __future__ import annotations

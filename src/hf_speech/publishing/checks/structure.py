@@ -24,7 +24,7 @@ _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_regular(path: Path, name: str) -> None:
-    """Refuses what is no regular file and no link to one."""
+    """Refuses anything but regular files and links to them."""
     try:
         mode = path.stat().st_mode
     except (OSError, RuntimeError) as error:  # A link to nothing, or in a loop.

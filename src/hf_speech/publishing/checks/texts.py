@@ -26,7 +26,7 @@ def locate(where: str, line: int) -> str:
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The texts in a file, and where they stand: "line" if lines can be named, `IN_BYTES` if they may be no text."""
+    """The texts in a file, and where they stand: "line" if lines can be named, `IN_BYTES` if they may not be text."""
     if is_text(path.name):
         text = path.read_text(encoding="utf-8")
         yield text, "line"
