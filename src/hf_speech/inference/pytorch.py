@@ -170,15 +170,15 @@ class LoadedStream:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
-        self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
-        self.find_file = loaded.find_file
         if not hasattr(loaded.model, "stream"):
             raise ModelError(f"{loaded.name} cannot process sound while it arrives: it needs the whole recording.")
         try:
             self._stream: Any = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)
         except ValueError as error:
             raise ModelError(f"{loaded.name} cannot process sound while it arrives: {error}") from error
+        self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
+        self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
+        self.find_file = loaded.find_file
         self.latency: float = self._stream.latency
         self.text = ""
 

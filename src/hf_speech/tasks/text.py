@@ -19,9 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
-from hf_speech.common.reading import read_lines
+from hf_speech.common.reading import TABLE_SUFFIXES, read_lines
 from hf_speech.common.text import plain_apostrophes
-from hf_speech.data.corpora.tables import TABLE_SUFFIXES
 from hf_speech.errors import HFSpeechError, RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]

@@ -23,8 +23,8 @@ import yaml
 from datasets import Dataset
 
 from hf_speech.common.files import write_json
+from hf_speech.common.reading import TABLE_SUFFIXES
 from hf_speech.data.corpora import Corpus
-from hf_speech.data.corpora.tables import TABLE_SUFFIXES
 from hf_speech.data.download import is_archive
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hf_speech.common.ranges import Share
+from hf_speech.common.reading import JSON_SUFFIXES
 from hf_speech.common.text import printable
 from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
 from hf_speech.data.corpora.files import find_file
 from hf_speech.data.corpora.lines import read_text
 from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.data.corpora.stretches import Stretch, cut_checked
-from hf_speech.data.corpora.tables import JSON_SUFFIXES, describe_layout, parse_delimited, parse_delimiter, parse_json
+from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 

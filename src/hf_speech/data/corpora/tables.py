@@ -25,9 +25,6 @@ _TOOLKITS = {
     "utts": "a data file of ESPnet",
 }
 
-JSON_SUFFIXES = frozenset({".jsonl", ".json", ".ndjson"})
-TABLE_SUFFIXES = JSON_SUFFIXES | {".csv", ".tsv"}
-
 Row = dict[str, Any]
 
 
