@@ -72,31 +72,23 @@ class Model(Protocol):
 
 
 class Stream(Protocol):
-    """A model at work on sound that arrives in pieces; all its logits are those of the whole recording."""
+    """A model at work on sound that arrives in pieces; all its logits are those of the whole recording.
 
-    @property
-    def name(self) -> str:
-        """The model's name in error messages."""
+    Attributes:
+        name: The model's name in error messages.
+        task: The task that the model was trained for.
+        labels: The names of the outputs, in the order of the logits.
+        sampling_rate: The sampling rate of the sound in Hz.
+        samples_per_frame: Samples that a logit frame spans.
+        latency: Seconds from the beginning of a logit frame until its logits are known.
+    """
 
-    @property
-    def task(self) -> Task:
-        """The task that the model was trained for."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The names of the outputs, in the order of the logits."""
-
-    @property
-    def sampling_rate(self) -> int:
-        """The sampling rate of the sound in Hz."""
-
-    @property
-    def samples_per_frame(self) -> int:
-        """Samples that a logit frame spans."""
-
-    @property
-    def latency(self) -> float:
-        """Seconds from the beginning of a logit frame until its logits are known."""
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    sampling_rate: int
+    samples_per_frame: int
+    latency: float
 
     @property
     def text(self) -> str:
