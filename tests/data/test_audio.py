@@ -327,7 +327,7 @@ def test_a_bad_file_gives_one_sentence_that_names_it(tmp_path, wav, kind):
             {"array": np.zeros((80, 300)), "sampling_rate": RATE},
             "80 channels: give samples, not a spectrogram",
         ),
-        ({"array": [[0.0], [0.0, 1.0]], "sampling_rate": RATE}, "no array of numbers"),
+        ({"array": [[0.0], [0.0, 1.0]], "sampling_rate": RATE}, "not an array of numbers"),
         ({"array": [1, 2, 3], "sampling_rate": RATE}, "holds int64 values"),
         ({"array": ["a"], "sampling_rate": RATE}, "whose full scale is unknown"),
         ({"path": None, "bytes": None}, "needs 'path', 'bytes' or 'array'"),

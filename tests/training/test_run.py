@@ -95,7 +95,7 @@ def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_pat
     with pytest.raises(HFSpeechError, match="--resume to continue it, --overwrite to replace it"):
         train(recipe, tones_run)
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(HFSpeechError, match="no run folder"):
+    with pytest.raises(HFSpeechError, match="not a run folder"):
         train(recipe, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").exists()
     with pytest.raises(HFSpeechError, match="no whole checkpoint"):
