@@ -146,7 +146,7 @@ def label_recordings(
 
     Raises:
         ModelError: If one teacher gives text and the other one classes.
-        HFSpeechError: If the table was made by other teachers or filters, or is not such a table.
+        HFSpeechError: If the table was made by other teachers or filters, or is no such table.
     """
     chosen = chosen or LabelFilter()
     if second is not None and second.column != teacher.column:
@@ -154,7 +154,7 @@ def label_recordings(
             f"{teacher.name} gives a {teacher.column} and {second.name} a {second.column}: they never agree."
         )
     if table.suffix != ".csv":
-        raise HFSpeechError(f"{table} is not a file name for a table: give one that ends in .csv.")
+        raise HFSpeechError(f"{table} is no name of a table: give one that ends in .csv.")
     head = ["path", teacher.column, "confidence", "duration", *(["disagreement"] if second is not None else [])]
     tables = {True: table, False: table.with_suffix(".rejected.csv")}
     heads = {True: head, False: [*head, "reason"]}
