@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hf_speech.common.text import column_width, escape_markdown, printable, same_form, spreadsheet_cell
+from hf_speech.common.text import column_width, escape_html, escape_markdown, printable, same_form, spreadsheet_cell
 
 
 def test_two_forms_of_unicode_are_one_name() -> None:
@@ -44,6 +44,10 @@ def test_terminals_obey_nothing(unsafe: str) -> None:
 )
 def test_markdown_shows_names(name: str, markdown: str) -> None:
     assert escape_markdown(name) == markdown
+
+
+def test_html_shows_names() -> None:
+    assert escape_html('<b a="x">\'') == "&lt;b a=&quot;x&quot;&gt;&#x27;"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\tx"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 
@@ -47,6 +48,11 @@ def escape_markdown(text: str) -> str:
         at = block.end() if block.group()[0].isdigit() else 0
         line = f"{line[:at]}\\{line[at:]}"
     return line.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def escape_html(text: str) -> str:
+    """Text as HTML that shows it, inside elements and attributes."""
+    return html.escape(printable(text), quote=True)
 
 
 def spreadsheet_cell(text: str) -> str:
