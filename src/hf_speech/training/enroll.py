@@ -47,6 +47,8 @@ TRAINING = {
     "learning_rate": 2e-3,
     "per_device_train_batch_size": 32,
     "weight_averaging": 0.99,
+    # The length of a clip tells whether it has the word: a batch grouped by length would have nothing to compare.
+    "group_by_length": False,
     "eval_steps": 0.5,
     "load_best_model_at_end": False,
     "report_to": "none",
