@@ -69,6 +69,16 @@ export class Model {
    */
   static async load(url, task, { precision = "float32", languageModel: useLanguageModel = true, onProgress } = {}) {
     const folder = new URL(`${url}`.replace(/\/?$/, "/"), globalThis.location?.href);
+    const loaded = [0, 0, 0];
+    const total = [0, 0, 0];
+    /** @param {number} part */
+    const report = (part) => (/** @type {number} */ now, /** @type {number} */ of) => {
+      loaded[part] = now;
+      total[part] = of;
+      onProgress?.(loaded.reduce(add), total.reduce(add));
+    };
+    const runtime = prepareRuntime(report(1)); // The largest download, so the first one.
+    runtime.catch(() => {}); // Awaited below, unless something else fails before.
     const description = /** @type {Description} */ (await (await get(new URL("export.json", folder))).json());
     if (description.format !== 1) throw new ModelError(`${folder} has format ${description.format}: update this page.`);
     if (description.task !== task) throw new ModelError(`${description.name} does ${description.task}, not ${task}.`);
@@ -78,18 +88,11 @@ export class Model {
     if (!name) throw new ModelError(`${description.name} has no files of precision ${precision}.`);
     const { bytes: size, sha256 } = description.files[name];
     const ngrams = useLanguageModel ? description.language_model : undefined;
-    const loaded = [0, 0, 0];
-    const total = [size, 0, ngrams?.bytes ?? 0];
-    /** @param {number} part */
-    const report = (part) => (/** @type {number} */ now, /** @type {number} */ of) => {
-      loaded[part] = now;
-      total[part] = of;
-      onProgress?.(loaded.reduce(add), total.reduce(add));
-    };
+    [total[0], total[2]] = [size, ngrams?.bytes ?? 0];
     const [content, languageModel] = await Promise.all([
       download(new URL(name, folder), size, report(0), sha256),
       ngrams && NgramModel.load(folder, ngrams, report(2)),
-      prepareRuntime(report(1)),
+      runtime,
     ]);
     ort.env.wasm.numThreads = 1; // Small recurrent networks gain nothing from more.
     const session = await ort.InferenceSession.create(content, {
