@@ -29,6 +29,7 @@ BENCHMARKS = {
     "inference": ["--rounds", "2"],
     "exported": ["--rounds", "9"],
     "spaces": ["--rounds", "3"],
+    "static_page": ["--rounds", "3"],
 }
 
 
