@@ -174,14 +174,14 @@ def headline(content: Mapping[str, Any]) -> str:
     Args:
         content: The content of an evaluation file, or what `EvaluationReport.to_dict` gave.
     """
-    task = get_task(content["task"])
-    metric = task.metrics[task.best_metric]
-    low, high = (metric.format(end) for end in content["confidence"][task.best_metric])
-    value = metric.format(content["metrics"][task.best_metric])
+    name = next(iter(content["metrics"]))
+    metric = metric_named(name)
+    low, high = (metric.format(end) for end in content["confidence"][name])
+    value = metric.format(content["metrics"][name])
     skipped = content.get("num_skipped") or 0
     count = f"{content['num_utterances']:,}" + (f" of {content['num_utterances'] + skipped:,}" if skipped else "")
     return (
-        f"{task.best_metric} on the {content['split']} split of {content['corpus']}: {value} "
+        f"{name} on the {content['split']} split of {content['corpus']}: {value} "
         f"({count} utterances; 95 % interval: {low} to {high})"
     )
 

@@ -84,7 +84,7 @@ def _row(item: Item, record: dict[str, Any] | None, train: bool) -> list[str]:
     return [
         what,
         f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
-        f"**{result}** {metric if metric == 'accuracy' else metric.upper()}",
+        f"**{result}** {metric.replace('_', ' ') if '_' in metric or metric == 'accuracy' else metric.upper()}",
         format_interval(metric, (low, high)),
         *(on_train if train else []),
         f"{runs[0].num_parameters:,}",

@@ -14,7 +14,6 @@ from typing import Any
 from transformers import TrainerCallback
 
 from hf_speech.errors import ModelError, RecipeError
-from hf_speech.tasks import get_task
 from hf_speech.training import Recipe, train
 from hf_speech.training.checkpoints import find_fault, list_checkpoints
 from hf_speech.training.run_folder import differing_keys
@@ -41,8 +40,8 @@ class RunRecord:
 
     @property
     def metric(self) -> str:
-        """The metric that matters most for the task."""
-        return get_task(self.task).best_metric
+        """The metric that matters most for the task: evaluations give it first."""
+        return next(iter(next(iter(self.evaluations.values()))["metrics"]))
 
     @property
     def num_parameters(self) -> int:
