@@ -2,8 +2,7 @@
 
 Viterbi over the lattice of Graves et al. (2006, "Connectionist temporal classification", ICML, section 4.1) with the
 maximum in place of the sum: L tokens interleaved with blanks make 2L + 1 states; each frame stays in its state, moves
-to the next, or skips the blank between two different tokens. A step of all states is a few array operations: half a
-minute of speech takes milliseconds.
+to the next, or skips the blank between two different tokens.
 
 `torchaudio.functional.forced_align` does the same, but cannot be imported with every version of torch, and refuses an
 empty text.
@@ -106,29 +105,9 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
         return [], 0.0
     states = np.full(num_states, blank)
     states[1::2] = ids
-    # A path may skip a state only if it is the blank between two different tokens.
-    skippable = np.zeros(num_states, dtype=bool)
-    skippable[3::2] = states[3::2] != states[1:-2:2]
+    from hf_speech.decoding.search import most_probable_path
 
-    steps = np.zeros((num_frames, num_states), dtype=np.int8)
-    # sources[k] are the best scores of paths that move on by k states.
-    sources = np.full((3, num_states), -np.inf)
-    scores = np.full(num_states, -np.inf)
-    scores[:2] = log_probs[0, states[:2]]
-    for frame in range(1, num_frames):
-        sources[0] = scores
-        sources[1, 1:] = scores[:-1]
-        sources[2, 2:] = np.where(skippable[2:], scores[:-2], -np.inf)
-        steps[frame] = sources.argmax(axis=0)
-        scores = sources.max(axis=0) + log_probs[frame, states]
-
-    # The path ends in the last token or the blank after it.
-    state = num_states - 1 if num_states == 1 or scores[-1] >= scores[-2] else num_states - 2
-    score = float(scores[state])
-    path = np.empty(num_frames, dtype=int)
-    for frame in range(num_frames - 1, -1, -1):
-        path[frame] = state
-        state -= int(steps[frame, state])
+    path, score = most_probable_path(log_probs, states)
     return _spans(path, ids, log_probs), score
 
 

@@ -12,8 +12,8 @@ With a lexicon, a hypothesis is inside a word of the lexicon or behind one; insi
 score that a word with this beginning could get without its context (as in flashlight: Kahn et al. 2022, ICML). Hot
 words that are not in the lexicon are added to it, with the language model's probability of an unknown word.
 
-Each step handles the whole beam at once with NumPy, so neither a compiler nor a compiled package is needed. In a frame
-that is blank with a probability of 0.999 no text becomes longer (as in Jung et al., arXiv 2210.17017): most frames are.
+In a frame that is blank with a probability of 0.999 no text becomes longer (as in Jung et al., arXiv 2210.17017): most
+frames are. The search itself is in `search`, compiled by numba, which is imported when a decoder is made.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,20 +39,17 @@ from hf_speech.decoding.hypothesis import (
     make_hypothesis,
 )
 from hf_speech.decoding.ngram import END, NgramModel
-from hf_speech.decoding.prefixes import Beam, History
 from hf_speech.decoding.trie import Trie
 from hf_speech.decoding.words import PathLike, choose_words, spell_hot_words, spell_lexicon
 from hf_speech.errors import HFSpeechError
+
+if TYPE_CHECKING:
+    from hf_speech.decoding.search import Words
 
 Rescorer = Callable[[Sequence[str]], Iterable[float]]
 """From texts to what to add to the score of each."""
 
 MAX_BEAM_SIZE = 100_000
-# Of the hypotheses that a frame can make longer, this many times the size of the beam are looked up in the language
-# model and the lexicon: the most probable by sound.
-_LOOKED_UP = 4
-_CERTAINLY_BLANK = math.log(0.999)
-_HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
 def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: float = 0.0, **scores: float) -> None:
@@ -132,8 +128,6 @@ class BeamSearchDecoder:
         self._tokens = [*tokens] if word_delimiter in tokens else [*tokens, word_delimiter]
         self._delimiter = self._tokens.index(word_delimiter)
         self._blank = blank
-        self._beam_size, self._beam_threshold = int(beam_size), beam_threshold
-        self._word_score = word_score
         letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
         hot = spell_hot_words(hot_words, letters)
         self.hot_words = tuple(hot.values())
@@ -154,12 +148,20 @@ class BeamSearchDecoder:
                     "have characters that are not among the model's tokens and cannot be recognized.",
                     stacklevel=2,
                 )
-        self._model = model if lm_weight else None
-        self._lm_weight = lm_weight
-        if self._model is not None:
-            self._token_ids = self._model.ids(self._tokens)
-            self._end_id = self._model.ids([END])
-        self._index_words(spellings, hot, hot_word_score)
+        from hf_speech.decoding.search import Ngrams, Options
+
+        model = model if lm_weight else None
+        none, no_logs = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+        self._ngrams = Ngrams(none, 0, no_logs, no_logs, none.astype(np.int32))
+        lm_ids = (0, none, 0)
+        if model is not None:
+            self._ngrams = model.packed
+            lm_ids = (model.start(), model.ids(self._tokens), int(model.ids([END])[0]))
+        weight = float(lm_weight) if model is not None else 0.0
+        self._options = Options(
+            blank, self._delimiter, int(beam_size), float(beam_threshold), weight, float(word_score), *lm_ids
+        )
+        self._words = self._index_words(spellings, hot, hot_word_score, model)
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any, **options: Any) -> BeamSearchDecoder:
@@ -173,38 +175,31 @@ class BeamSearchDecoder:
         delimiter = getattr(tokenizer, "word_delimiter_token", WORD_DELIMITER)
         return cls(tokens, blank=tokenizer.pad_token_id, word_delimiter=delimiter, **options)
 
-    def _index_words(self, spellings: dict[str, str], hot: dict[str, str], hot_word_score: float) -> None:
-        """Make the trie of the words' spellings, and what is known of each of its nodes.
+    def _index_words(
+        self, spellings: dict[str, str], hot: dict[str, str], hot_word_score: float, model: NgramModel | None
+    ) -> Words:
+        """Make the trie of the words' spellings."""
+        from hf_speech.decoding.search import Words
 
-        `_word_ids` has the id in the language model of the word that ends at a node, or -1; `_bonus` its score as a hot
-        word; `_ahead` the best score of a word with this beginning, of the unigrams and hot words alone.
-        """
         words = sorted(spellings)
         encoded = [self._encode(spellings[word]) for word in words]
         lengths = np.array([len(each) for each in encoded], dtype=np.int64)
         sequences = np.zeros((len(words), max(lengths, default=0)), dtype=np.int64)
         sequences[np.arange(sequences.shape[1]) < lengths[:, None]] = [id for each in encoded for id in each]
-        self._trie, ends = (
-            Trie.of(sequences, lengths, len(self._tokens))
-            if words
-            else (Trie(np.zeros(0, dtype=np.int64), len(self._tokens)), np.zeros(0, dtype=np.int64))
-        )
+        trie, nodes = Trie.of(sequences, lengths, len(self._tokens))
         scores = np.array([hot_word_score if same_form(word) in hot else 0.0 for word in words])
-        ids, unigrams = np.zeros(len(words), dtype=np.int64), np.zeros(len(words))
-        if self.lexicon is not None and self._model is not None:
-            ids = self._model.ids(words)
-            unigrams = self._lm_weight * self._model.advance(np.zeros(len(words), dtype=np.int64), ids)[1]
-        self._word_ids = np.full(len(self._trie), -1)
-        self._bonus = np.zeros(len(self._trie))
-        self._ahead = np.full(len(self._trie), -np.inf)
+        word_ids, unigrams = np.zeros(len(words), dtype=np.int64), np.zeros(len(words))
+        if self.lexicon is not None and model is not None:
+            word_ids = model.ids(words)
+            unigrams = self._options.lm_weight * model.advance(np.zeros(len(words), dtype=np.int64), word_ids)[1]
+        ids, bonus, ahead = np.full(len(trie), -1), np.zeros(len(trie)), np.full(len(trie), -np.inf)
         # Of words with the same spelling the most probable counts.
         order = np.argsort(unigrams + scores, kind="stable")
-        self._word_ids[ends[order]], self._bonus[ends[order]] = ids[order], scores[order]
-        self._ahead[ends[order]] = (unigrams + scores)[order]
-        self._ahead = self._trie.highest_below(self._ahead)
-        self._ahead[0] = 0.0
-        if self.lexicon is None:
-            self._ahead[:] = 0.0
+        ids[nodes[order]], bonus[nodes[order]] = word_ids[order], scores[order]
+        ahead[nodes[order]] = (unigrams + scores)[order]
+        ahead = trie.highest_below(ahead) if self.lexicon is not None else np.zeros(len(trie))
+        ahead[0] = 0.0
+        return Words(trie.keys, trie.num_symbols, ids, bonus, ahead, self.lexicon is not None)
 
     def decode(
         self, log_probs: LogProbs, *, seconds_per_frame: float, num_best: int = 1, rescorer: Rescorer | None = None
@@ -239,108 +234,19 @@ class BeamSearchDecoder:
 
     def _search(self, log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
         """The tokens of the texts in the final beam, without superfluous delimiters, and their scores."""
+        from hf_speech.decoding.search import search
+
         columns = np.full((len(log_probs), len(self._tokens)), -np.inf)
         columns[:, : self._num_tokens] = log_probs
-        start = 0 if self._model is None else self._model.start()
-        beam = Beam.start(start, self._delimiter)
-        history = History()
-        for frame in columns:
-            beam = self._step(beam, frame, history)
-        return self._finish(beam, history)
-
-    def _step(self, beam: Beam, frame: np.ndarray, history: History) -> Beam:
-        """The beam after one more frame."""
-        total = np.logaddexp(beam.blank, beam.token)
-        # A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
-        silent = beam.last == self._delimiter
-        blank = total + frame[self._blank]
-        token = np.where(silent, total, beam.token) + frame[beam.last]
-        shorter = replace(beam, blank=blank, token=token)
-        if frame[self._blank] > _CERTAINLY_BLANK:
-            return shorter
-
-        # All ways to make a hypothesis longer, of which the most probable by sound are looked at.
-        sound = total[:, None] + frame
-        sound[np.arange(len(total)), beam.last] = beam.blank + frame[beam.last]
-        sound[:, self._blank] = -np.inf
-        sound[silent, self._delimiter] = -np.inf
-        ranks = (sound + beam.score[:, None]).ravel()
-        limit = min(_LOOKED_UP * self._beam_size, ranks.size - 1)
-        chosen = np.argpartition(-ranks, limit)[: limit + 1] if limit + 1 < ranks.size else np.arange(ranks.size)
-        chosen = chosen[ranks[chosen] > -np.inf]
-        parents, tokens = np.divmod(chosen, sound.shape[1])
-        longer = self._extend(beam, parents, tokens, sound.ravel()[chosen])
-
-        # A longer text that is in the beam already: its alignments are added to it.
-        sorting = np.argsort(beam.hash)
-        places = np.minimum(np.searchsorted(beam.hash, longer.hash, sorter=sorting), len(sorting) - 1)
-        same = sorting[places]
-        double = beam.hash[same] == longer.hash
-        token[same[double]] = np.logaddexp(token[same[double]], longer.token[double])
-
-        both = shorter.join(longer.take(~double))
-        scores = np.logaddexp(both.blank, both.token) + both.score
-        kept = np.flatnonzero(scores >= scores.max() - self._beam_threshold)
-        if len(kept) > self._beam_size:
-            kept = kept[np.argpartition(-scores[kept], self._beam_size - 1)[: self._beam_size]]
-        kept.sort()
-        beam = both.take(kept)
-        new = np.flatnonzero(kept >= len(total))
-        beam.entry[new] = history.add(beam.entry[new], beam.last[new])
-        return beam
-
-    def _extend(self, beam: Beam, parents: np.ndarray, tokens: np.ndarray, sound: np.ndarray) -> Beam:
-        """Hypotheses with one more token, as far as the lexicon has them; their `entry` is that of the parent."""
-        longer = replace(beam.take(parents), blank=np.full(len(parents), -np.inf), token=sound, last=tokens)
-        longer.hash = (longer.hash + tokens.astype(np.uint64) + np.uint64(1)) * _HASH
-        longer.hash ^= longer.hash >> np.uint64(29)
-        ends = tokens == self._delimiter
-        nodes = np.where(longer.node < 0, -1, self._trie.find(longer.node, tokens))
-        if self.lexicon is not None:
-            allowed = np.where(ends, self._word_ids[longer.node] >= 0, nodes > 0)
-            longer, nodes, ends = longer.take(allowed), nodes[allowed], ends[allowed]
-        else:  # a text that is not (part of) a hot word
-            nodes[nodes == 0] = -1
-        self._complete(longer, np.flatnonzero(ends))
-        inside = np.flatnonzero(~ends)
-        longer.score[inside] += self._ahead[nodes[inside]] - self._ahead[longer.node[inside]]
-        if self._model is not None and self.lexicon is None:
-            # A delimiter counts when the next word begins: at the end, it does not belong to the text.
-            begun = (beam.last[parents] == self._delimiter) & (longer.entry >= 0) & ~ends
-            self._advance(longer, np.flatnonzero(begun), np.repeat(self._token_ids[self._delimiter], begun.sum()))
-            self._advance(longer, inside, self._token_ids[tokens[inside]])
-        longer.node = np.where(ends, 0, nodes)
-        return longer
-
-    def _complete(self, beam: Beam, rows: np.ndarray) -> None:
-        """Add the scores of the words that end here to some hypotheses."""
-        nodes = beam.node[rows]
-        known = nodes >= 0
-        beam.score[rows] += self._word_score + np.where(known, self._bonus[nodes] - self._ahead[nodes], 0.0)
-        if self._model is not None and self.lexicon is not None:
-            self._advance(beam, rows, self._word_ids[nodes])
-
-    def _advance(self, beam: Beam, rows: np.ndarray, words: np.ndarray) -> None:
-        """Let the language model read a word in some hypotheses."""
-        assert self._model is not None
-        beam.context[rows], log_probs = self._model.advance(beam.context[rows], words)
-        beam.score[rows] += self._lm_weight * log_probs
-
-    def _finish(self, beam: Beam, history: History) -> dict[tuple[int, ...], float]:
-        """The texts of the last beam: whole words only, if there are any."""
-        unfinished = beam.last != self._delimiter
-        if self.lexicon is not None:
-            whole = ~unfinished | (self._word_ids[beam.node] >= 0)
-            beam = beam.take(whole) if whole.any() else beam
-            unfinished = (beam.last != self._delimiter) & (self._word_ids[beam.node] >= 0)
-        self._complete(beam, np.flatnonzero(unfinished))
-        if self._model is not None:
-            self._advance(beam, np.arange(len(beam.node)), np.repeat(self._end_id, len(beam.node)))
+        places, totals, entries = search(columns, self._options, self._words, self._ngrams)
         scores: dict[tuple[int, ...], float] = {}
-        totals = np.logaddexp(beam.blank, beam.token) + beam.score
-        for ids, score in zip(history.all_tokens(beam.entry), totals, strict=True):
-            ids = ids[:-1] if ids[-1:] == (self._delimiter,) else ids
-            scores[ids] = float(np.logaddexp(scores.get(ids, -math.inf), score))
+        for place, score in zip(places.tolist(), totals.tolist(), strict=True):
+            ids: list[int] = []
+            while place >= 0:
+                token, place = entries[place].tolist()
+                ids.append(token)
+            text = tuple(reversed(ids[1:] if ids[:1] == [self._delimiter] else ids))
+            scores[text] = float(np.logaddexp(scores.get(text, -math.inf), score))
         return scores
 
     def _text(self, ids: Iterable[int]) -> str:
@@ -349,7 +255,7 @@ class BeamSearchDecoder:
     def _with_times(
         self, log_probs: np.ndarray, ids: Sequence[int], score: float, seconds_per_frame: float
     ) -> Hypothesis:
-        spans, _ = align(log_probs, ids, self._blank)
+        spans, _ = align(log_probs, ids, self._options.blank)
         return make_hypothesis(spans, score, self._tokens, seconds_per_frame, self._tokens[self._delimiter])
 
     def _encode(self, text: str) -> list[int]:

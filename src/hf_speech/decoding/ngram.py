@@ -14,12 +14,16 @@ import os
 from array import array
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_speech.common.files import replacing
 from hf_speech.decoding.trie import Trie
 from hf_speech.errors import HFSpeechError
+
+if TYPE_CHECKING:
+    from hf_speech.decoding.search import Ngrams
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 MAX_ORDER = 6
@@ -224,16 +228,17 @@ class NgramModel:
         Returns:
             The histories with the words, and the natural logarithms of the words' probabilities, float64.
         """
-        log10s = np.zeros(len(histories))
-        contexts = histories
-        nodes = self._ngrams.find(contexts, words)
-        while (missing := np.flatnonzero(nodes == 0)).size:
-            contexts = contexts.copy()
-            log10s[missing] += self._backoffs[contexts[missing]]
-            contexts[missing] = self._suffixes[contexts[missing]]
-            nodes[missing] = self._ngrams.find(contexts[missing], words[missing])
-        log10s += self._log_probs[nodes]
-        return nodes, log10s * math.log(10)
+        from hf_speech.decoding.search import advance
+
+        nodes, log_probs = advance(self.packed, histories, words)
+        return nodes, log_probs
+
+    @property
+    def packed(self) -> Ngrams:
+        """The arrays, for compiled functions."""
+        from hf_speech.decoding.search import Ngrams
+
+        return Ngrams(self._ngrams.keys, self._ngrams.num_symbols, self._log_probs, self._backoffs, self._suffixes)
 
     def log_prob(self, word: str, context: Iterable[str] = ()) -> float:
         """Natural logarithm of the probability of a word after others.

@@ -35,7 +35,7 @@ class Trie:
             The tree, and the node at which each sequence ends.
         """
         nodes = np.zeros(len(sequences), dtype=np.int64)
-        levels: list[np.ndarray] = []
+        levels: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
         first = 1  # node of the level
         for place in range(sequences.shape[1]):
             rows = np.flatnonzero(lengths > place)

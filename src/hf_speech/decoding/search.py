@@ -1,0 +1,327 @@
+"""The loops over frames, hypotheses and states of decoding, and the lookup of n-grams, compiled by numba.
+
+numba is imported with this module, so import it where a search begins. The compiled code is cached beside this file, or
+in the user's cache if that folder cannot be written, or else compiled again in each process, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+
+# Of the hypotheses that a frame can make longer, this many times the size of the beam are looked up in the language
+# model and the lexicon: the most probable by sound.
+_LOOKED_UP = 4
+_CERTAINLY_BLANK = math.log(0.999)
+_HYPOTHESIS = np.dtype(
+    [
+        ("blank", np.float64),  # log-probability of the alignments that end in a blank
+        ("token", np.float64),  # log-probability of those that end in the last token
+        ("score", np.float64),  # what the language model, the words and the hot words add
+        ("last", np.int64),  # the last token; the delimiter at the beginning
+        ("node", np.int64),  # node of the begun word in the trie of words; 0 between words, -1 outside the trie
+        ("context", np.int64),  # history of the language model
+        ("hash", np.uint64),  # of the text
+        ("entry", np.int64),  # place of the last token among the entries; -1 at the beginning
+    ]
+)
+
+
+class Ngrams(NamedTuple):
+    """The arrays of an `NgramModel`."""
+
+    keys: np.ndarray
+    num_words: int
+    log_probs: np.ndarray
+    backoffs: np.ndarray
+    suffixes: np.ndarray
+
+
+class Words(NamedTuple):
+    """A trie of words, with arrays `(nodes,)`.
+
+    Attributes:
+        keys: Its keys.
+        num_tokens: Its symbols.
+        ids: The id in the language model of the word that ends at a node, or -1.
+        bonus: The score of that word as a hot word.
+        ahead: The best score of a word with this beginning, of the unigrams and hot words alone.
+        is_lexicon: Whether there are no other words.
+    """
+
+    keys: np.ndarray
+    num_tokens: int
+    ids: np.ndarray
+    bonus: np.ndarray
+    ahead: np.ndarray
+    is_lexicon: bool
+
+
+class Options(NamedTuple):
+    """The numbers of a search; `token_ids` and `end_id` are ids in the language model."""
+
+    blank: int
+    delimiter: int
+    beam_size: int
+    beam_threshold: float
+    lm_weight: float
+    word_score: float
+    start: int
+    token_ids: np.ndarray
+    end_id: int
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _part(function: F) -> F:
+    """Compile a function that compiled functions call."""
+    compiled: F = numba.njit(function)
+    return compiled
+
+
+def _compile(function: F) -> F:
+    """Compile a function that Python calls."""
+    try:
+        compiled = numba.njit(function, cache=True, nogil=True)
+    except RuntimeError:  # There is no folder for the cache.
+        compiled = numba.njit(function, nogil=True)
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except OSError:  # It was compiled, but the cache is full.
+            return compiled(*arguments)
+
+    return cast(F, call)
+
+
+@_part
+def _find(keys: np.ndarray, num_symbols: int, parent: int, symbol: int) -> int:
+    """`Trie.find` of a single node."""
+    wanted = parent * num_symbols + symbol
+    place = np.searchsorted(keys, wanted)
+    return int(place) + 1 if place < len(keys) and keys[place] == wanted else 0
+
+
+@_part
+def _advance(ngrams: Ngrams, history: int, word: int) -> tuple[int, float]:
+    """The history with a word, and the natural logarithm of the word's probability."""
+    log10 = 0.0
+    node = _find(ngrams.keys, ngrams.num_words, history, word)
+    while node == 0:
+        log10 += ngrams.backoffs[history]
+        history = ngrams.suffixes[history]
+        node = _find(ngrams.keys, ngrams.num_words, history, word)
+    return node, (log10 + ngrams.log_probs[node]) * math.log(10)
+
+
+@_compile
+def advance(ngrams: Ngrams, histories: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """See `NgramModel.advance`."""
+    nodes, log_probs = np.empty(len(histories), np.int64), np.empty(len(histories))
+    for i in range(len(histories)):
+        nodes[i], log_probs[i] = _advance(ngrams, histories[i], words[i])
+    return nodes, log_probs
+
+
+@_part
+def _read(text: Any, word: int, ngrams: Ngrams, lm_weight: float) -> None:
+    """Let the language model read a word."""
+    text.context, log_prob = _advance(ngrams, text.context, word)
+    text.score += lm_weight * log_prob
+
+
+@_part
+def _complete(text: Any, words: Words, ngrams: Ngrams, options: Options) -> None:
+    """Add the scores of the word that ends here."""
+    text.score += options.word_score
+    if text.node >= 0:
+        text.score += words.bonus[text.node] - words.ahead[text.node]
+    if options.lm_weight and words.is_lexicon:
+        _read(text, words.ids[text.node], ngrams, options.lm_weight)
+
+
+@_part
+def _lengthen(text: Any, token: int, words: Words, ngrams: Ngrams, options: Options) -> bool:
+    """Add a token to a text; returns whether the lexicon allows it."""
+    if token == options.delimiter:
+        if words.is_lexicon and words.ids[text.node] < 0:
+            return False
+        _complete(text, words, ngrams, options)
+        node = 0
+    else:
+        node = 0 if text.node < 0 else _find(words.keys, words.num_tokens, text.node, token)
+        if words.is_lexicon:
+            if node == 0:
+                return False
+            text.score += words.ahead[node] - words.ahead[text.node]
+        else:
+            node = node or -1  # not (part of) a hot word
+            if options.lm_weight:
+                # A delimiter counts when the next word begins: at the end, it does not belong to the text.
+                if text.last == options.delimiter and text.entry >= 0:
+                    _read(text, options.token_ids[options.delimiter], ngrams, options.lm_weight)
+                _read(text, options.token_ids[token], ngrams, options.lm_weight)
+    text.node, text.last = node, token
+    return True
+
+
+@_part
+def _add(first: float, second: float) -> float:
+    """The logarithm of a sum."""
+    high, low = max(first, second), min(first, second)
+    return high + math.log1p(math.exp(low - high)) if low > high - 40 else high
+
+
+@_part
+def _highest(values: np.ndarray, number: int) -> np.ndarray:
+    """The places of the highest values that are more than -inf; of equal ones the first."""
+    cut, ties = -math.inf, 0
+    if number < len(values):
+        cut = -np.partition(-values, number - 1)[number - 1]
+        ties = number - np.sum(values > cut)
+    places, found = np.empty(min(number, len(values)), np.int64), 0
+    for place in range(len(values)):
+        if values[place] > cut or (values[place] == cut and ties > 0 and cut > -math.inf):
+            ties -= values[place] == cut
+            places[found] = place
+            found += 1
+    return places[:found]
+
+
+@_part
+def _slot(slots: np.ndarray, mask: int, beam: np.ndarray, hash: np.uint64) -> int:
+    """The slot of a hash table in which a text is, or is to be put."""
+    slot = np.int64(hash >> np.uint64(32)) & mask
+    while slots[slot] >= 0 and beam[slots[slot]].hash != hash:
+        slot = (slot + 1) & mask
+    return int(slot)
+
+
+@_compile
+def search(
+    log_probs: np.ndarray, options: Options, words: Words, ngrams: Ngrams
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Search the best texts for log-probabilities `(frames, tokens)`.
+
+    Returns:
+        The places of the texts' last tokens among the entries; the texts' scores; and the entries: tokens, each with
+        the place of the one before it.
+    """
+    num_tokens = log_probs.shape[1]
+    beam = np.empty(options.beam_size * (1 + _LOOKED_UP) + 1, _HYPOTHESIS)
+    beam[0].blank, beam[0].token, beam[0].score = 0.0, -math.inf, 0.0
+    beam[0].last, beam[0].node, beam[0].context = options.delimiter, 0, options.start
+    beam[0].hash, beam[0].entry = 1, -1
+    size = 1
+    entries, num_entries = np.empty((1024, 2), np.int64), 0
+    slots = np.empty(4, np.int64)
+    for frame in log_probs:
+        is_blank = frame[options.blank] > _CERTAINLY_BLANK
+        ranks = np.empty((0 if is_blank else size, num_tokens))
+        for i in range(size):
+            text = beam[i]
+            total = _add(text.blank, text.token)
+            # A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
+            is_silent = text.last == options.delimiter
+            if not is_blank:
+                ranks[i] = total + text.score + frame
+                ranks[i, text.last] = -math.inf if is_silent else text.blank + text.score + frame[text.last]
+                ranks[i, options.blank] = -math.inf
+            text.token = (total if is_silent else text.token) + frame[text.last]
+            text.blank = total + frame[options.blank]
+        if is_blank:
+            continue
+
+        while len(slots) < 4 * size:
+            slots = np.empty(2 * len(slots), np.int64)
+        slots[:] = -1
+        mask = len(slots) - 1
+        for i in range(size):
+            slots[_slot(slots, mask, beam, beam[i].hash)] = i
+        old_size = size
+        for place in _highest(ranks.ravel(), _LOOKED_UP * options.beam_size + 1):
+            parent, token = divmod(place, num_tokens)
+            sound = ranks[parent, token] - beam[parent].score
+            hash = (beam[parent].hash + np.uint64(token) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+            hash ^= hash >> np.uint64(29)
+            same = slots[_slot(slots, mask, beam, hash)]
+            if same >= 0:  # The text is in the beam already: these alignments are added to it.
+                beam[same].token = _add(beam[same].token, sound)
+                continue
+            beam[size] = beam[parent]
+            text = beam[size]
+            if _lengthen(text, token, words, ngrams, options):
+                text.blank, text.token, text.hash = -math.inf, sound, hash
+                size += 1
+
+        scores = np.empty(size)
+        for i in range(size):
+            scores[i] = _add(beam[i].blank, beam[i].token) + beam[i].score
+        scores[scores < scores.max() - options.beam_threshold] = -math.inf
+        size = 0
+        for i in _highest(scores, options.beam_size):
+            beam[size] = beam[i]
+            if i >= old_size:
+                if num_entries == len(entries):
+                    entries = np.concatenate((entries, entries))
+                entries[num_entries] = beam[size].last, beam[size].entry
+                beam[size].entry = num_entries
+                num_entries += 1
+            size += 1
+
+    # Whole words only, if there are any.
+    is_whole = np.zeros(size, np.bool_)
+    for i in range(size):
+        is_whole[i] = beam[i].last == options.delimiter or words.ids[beam[i].node] >= 0
+    found, scores = np.empty(size, np.int64), np.empty(size)
+    number = 0
+    for i in range(size):
+        text = beam[i]
+        if words.is_lexicon and is_whole.any() and not is_whole[i]:
+            continue
+        if text.last != options.delimiter and (is_whole[i] or not words.is_lexicon):
+            _complete(text, words, ngrams, options)
+        if options.lm_weight:
+            _read(text, options.end_id, ngrams, options.lm_weight)
+        found[number], scores[number] = text.entry, _add(text.blank, text.token) + text.score
+        number += 1
+    return found[:number], scores[:number], entries[:num_entries]
+
+
+@_compile
+def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, float]:
+    """Find the most probable path through states, which are tokens with blanks around them; see `alignment`.
+
+    Returns:
+        The state in each frame, and the log-probability of the path.
+    """
+    num_frames, num_states = len(log_probs), len(states)
+    steps = np.zeros((num_frames, num_states), np.int8)
+    scores = np.full(num_states, -math.inf)
+    for state in range(min(2, num_states)):
+        scores[state] = log_probs[0, states[state]]
+    for frame in range(1, num_frames):
+        for state in range(num_states - 1, -1, -1):
+            best = scores[state]
+            if state > 0 and scores[state - 1] > best:
+                best, steps[frame, state] = scores[state - 1], 1
+            # A path may skip a state only if it is the blank between two different tokens.
+            if state > 1 and states[state] != states[state - 2] and scores[state - 2] > best:
+                best, steps[frame, state] = scores[state - 2], 2
+            scores[state] = best + log_probs[frame, states[state]]
+    # The path ends in the last token or the blank after it.
+    state = num_states - 1 if num_states == 1 or scores[-1] >= scores[-2] else num_states - 2
+    score = scores[state]
+    path = np.empty(num_frames, np.int64)
+    for frame in range(num_frames - 1, -1, -1):
+        path[frame] = state
+        state -= steps[frame, state]
+    return path, score

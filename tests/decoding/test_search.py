@@ -1,0 +1,62 @@
+"""The compiled search where nothing can be cached, and its parts."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from numba.core import caching
+
+from hf_speech.decoding import search
+
+
+def twice(number: float) -> float:
+    return 2 * number
+
+
+def test_without_a_folder_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    njit = numba.njit
+
+    def refuse(function, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function 'twice': no locator available")
+        return njit(function, **options)
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    assert search._compile(twice)(2) == 4
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_cache_that_is_full(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    refused = []
+
+    def save(*_: object) -> None:
+        refused.append(code)
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", save)
+    compiled = search._compile(twice)
+    assert (compiled(2), compiled(3)) == (4, 6)
+    assert refused == [code]
+
+
+def test_numba_is_imported_late() -> None:
+    code = "import sys, hf_speech.decoding; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("number", [1, 3, 40, 100, 101, 500])
+def test_the_highest_are_found_and_of_equal_ones_the_first(number: int) -> None:
+    values = np.random.default_rng(number).integers(0, 12, 100).astype(float)
+    values[values == 0] = -np.inf
+    expected = sorted(np.argsort(-values, kind="stable")[:number])
+    assert search._highest(values, number).tolist() == [place for place in expected if values[place] > -np.inf]
+
+
+def test_logarithms_of_sums() -> None:
+    for first, second in [(-1.0, -2.0), (-80.0, -1.0), (-np.inf, -3.0), (-3.0, -np.inf), (-np.inf, -np.inf)]:
+        assert search._add(first, second) == pytest.approx(np.logaddexp(first, second), abs=1e-15)
