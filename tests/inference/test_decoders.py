@@ -25,9 +25,10 @@ from hf_speech.inference import (
     transcribe_files,
     tune_beam,
 )
+from hf_speech.inference.beam_options import PhoneOptions
 from hf_speech.inference.chunks import log_probabilities
-from hf_speech.inference.decoders import make_search
-from hf_speech.inference.tuning import PHONE_WEIGHTS
+from hf_speech.inference.decoders import beam_decoder, make_search
+from hf_speech.inference.tuning import RESCORING_WEIGHTS
 from hf_speech.training import load_recipe, train
 
 RATE = 8000
@@ -248,7 +249,7 @@ def test_the_weight_of_phones_is_tuned_saved_and_used(
     monkeypatch.setattr(BeamSearchDecoder, "candidates", only_phones)
     best, tuning = tune_beam(loaded, rows, BeamOptions(language_model), progress=False)
     assert tuning.best.error < 0.2
-    assert best.phone_weight in PHONE_WEIGHTS[1:]
+    assert best.phone_weight in RESCORING_WEIGHTS[1:]
     best.save(corpus="beeps", command="")
     assert BeamOptions.beside(language_model).phone_weight == best.phone_weight
     assert best.describe()["phone_weight"] == best.phone_weight
@@ -269,6 +270,41 @@ def test_evaluation_asks_the_phones_as_transcribing_does(beeps_recipe: Path, pho
     transcripts = transcribe_files(loaded, rows["audio"], decoder=decoder, progress=False)
     assert [transcript.hypothesis.text for transcript in transcripts] == evaluated(options)
     assert evaluated(options) != evaluated(BeamOptions(Path(arpa)))
+
+
+def test_a_search_by_phones_finds_what_was_said(
+    beeps_recipe: Path, phones_run: Path, tmp_path: Path, transcribe: Any
+) -> None:
+    loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
+    language_model = build_arpa([*rows["text"], *SENTENCES], 2, tmp_path / "lm.arpa").path
+    # Letters alone, whose weights are absurd, would give nothing.
+    BeamOptions(language_model, 0.5, -90.0, phones=PhoneOptions(0.5, 0.0, 0.3)).save(corpus="beeps")
+    options = BeamOptions.beside(language_model)
+    decoder = beam_decoder(loaded, options)
+    transcripts = list(transcribe_files(loaded, rows["audio"], decoder=decoder, progress=False))
+    found = [transcript.hypothesis.text for transcript in transcripts]
+    assert sum(text == said for text, said in zip(found, rows["text"], strict=True)) >= 0.7 * len(found)
+    for transcript in transcripts:
+        words = transcript.hypothesis.words
+        assert " ".join(word.text for word in words) == transcript.hypothesis.text
+        assert all(0 <= word.start < word.end <= transcript.duration + 0.1 for word in words)
+    report = evaluate_model(loaded, rows, corpus="beeps", split="validation", command="", progress=False, beam=options)
+    assert [record["prediction"] for record in report.records] == found
+    assert report.decoder["phones"] == {"lm_weight": 0.5, "word_score": 0.0, "letter_weight": 0.3}
+    # Without the dictionary there is a search by letters all the same.
+    model = Path(shutil.copytree(phones_run, tmp_path / "model"))
+    (model / "lexicon.txt").unlink()
+    status, output, _ = transcribe("--language_model", str(language_model), model=model)
+    assert (status, output.strip()) == (0, "")
+
+
+def test_very_short_sound_has_no_text_that_does_not_fit(phones_run: Path, arpa: str) -> None:
+    loaded = load_model(phones_run)
+    decoder = beam_decoder(loaded, BeamOptions(Path(arpa), phones=PhoneOptions(0.5, 0.0, 1.0)))
+    phones = np.log(np.full((1, 4), 0.25, dtype=np.float32))
+    letters = np.log(np.full((1, len(loaded.tokens)), 1 / len(loaded.tokens), dtype=np.float32))
+    (best,) = decoder(np.concatenate((letters, phones), axis=1), 0.04)
+    assert len(best.text) <= 1
 
 
 def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tmp_path: Path, transcribe: Any) -> None:

@@ -35,6 +35,8 @@ def tune_decoder(
         echo(f"Added to the dictionary of the model: {added:,} words of the language model")
     best, tuning = tune_beam(loaded, selection.rows, BeamOptions.beside(language_model, beam_size=beam_size))
     echo(tuning.format_table())
-    if best.phone_weight:
+    if best.phones is not None:
+        echo(f"The table is for a search by phones with letter_weight {best.phones.letter_weight:g}.")
+    elif best.phone_weight:
         echo(f"The table is for phone_weight {best.phone_weight:g}.")
     echo(f"Written: {best.save(corpus=source.name, command=command_line())}")

@@ -129,7 +129,7 @@ class BeamSearchDecoder:
         self._delimiter = self._tokens.index(word_delimiter)
         self._blank = blank
         letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
-        hot = spell_hot_words(hot_words, letters)
+        hot = self._spell_hot(hot_words, letters)
         self.hot_words = tuple(hot.values())
 
         model = None if language_model is None else _load_language_model(language_model)
@@ -138,7 +138,7 @@ class BeamSearchDecoder:
         words = choose_words(lexicon, model, tokens, word_delimiter)
         spellings = dict(hot)
         if words is not None:
-            spellings, self.unspellable = spell_lexicon(words, letters)
+            spellings, self.unspellable = self._spell(words, letters)
             known = {same_form(word) for word in spellings}
             spellings |= {word: spelling for word, spelling in hot.items() if word not in known}
             self.lexicon = tuple(sorted(spellings))
@@ -158,10 +158,31 @@ class BeamSearchDecoder:
             self._ngrams = model.packed
             lm_ids = (model.start(), model.ids(self._tokens), int(model.ids([END])[0]))
         weight = float(lm_weight) if model is not None else 0.0
+        sounds, first_final = self._sounds()
         self._options = Options(
-            blank, self._delimiter, int(beam_size), float(beam_threshold), weight, float(word_score), *lm_ids
+            sounds,
+            first_final,
+            blank,
+            self._delimiter,
+            int(beam_size),
+            float(beam_threshold),
+            weight,
+            float(word_score),
+            *lm_ids,
         )
         self._words = self._index_words(spellings, hot, hot_word_score, model)
+
+    def _spell_hot(self, words: Iterable[str], letters: set[str]) -> dict[str, str]:
+        """The spelling of each hot word by its NFC."""
+        return spell_hot_words(words, letters)
+
+    def _spell(self, words: set[str], letters: set[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The spelling of each word, and the words that cannot be spelled."""
+        return spell_lexicon(words, letters)
+
+    def _sounds(self) -> tuple[np.ndarray, int]:
+        """The CTC class of each token, and the first token that ends a word."""
+        return np.arange(len(self._tokens)), len(self._tokens)
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any, **options: Any) -> BeamSearchDecoder:

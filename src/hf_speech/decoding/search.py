@@ -63,8 +63,14 @@ class Words(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The numbers of a search; `token_ids` and `end_id` are ids in the language model."""
+    """The numbers of a search; `token_ids` and `end_id` are ids in the language model.
 
+    `sounds` has the CTC class of each token: between two that sound alike there has to be a blank or another sound.
+    A token from `first_final` on is the last one of its word.
+    """
+
+    sounds: np.ndarray
+    first_final: int
     blank: int
     delimiter: int
     beam_size: int
@@ -162,6 +168,10 @@ def _lengthen(text: Any, token: int, words: Words, ngrams: Ngrams, options: Opti
             if node == 0:
                 return False
             text.score += words.ahead[node] - words.ahead[text.node]
+            if token >= options.first_final:
+                text.node = node
+                _complete(text, words, ngrams, options)
+                node = 0
         else:
             node = node or -1  # not (part of) a hot word
             if options.lm_weight:
@@ -233,7 +243,10 @@ def search(
             is_silent = text.last == options.delimiter
             if not is_blank:
                 ranks[i] = total + text.score + frame
-                ranks[i, text.last] = -math.inf if is_silent else text.blank + text.score + frame[text.last]
+                for token in range(num_tokens):
+                    if options.sounds[token] == options.sounds[text.last]:
+                        again = text.blank + text.score + frame[token]
+                        ranks[i, token] = -math.inf if is_silent else again
                 ranks[i, options.blank] = -math.inf
             text.token = (total if is_silent else text.token) + frame[text.last]
             text.blank = total + frame[options.blank]
@@ -280,14 +293,14 @@ def search(
     # Whole words only, if there are any.
     is_whole = np.zeros(size, np.bool_)
     for i in range(size):
-        is_whole[i] = beam[i].last == options.delimiter or words.ids[beam[i].node] >= 0
+        is_whole[i] = beam[i].node == 0 or words.ids[beam[i].node] >= 0
     found, scores = np.empty(size, np.int64), np.empty(size)
     number = 0
     for i in range(size):
         text = beam[i]
         if words.is_lexicon and is_whole.any() and not is_whole[i]:
             continue
-        if text.last != options.delimiter and (is_whole[i] or not words.is_lexicon):
+        if text.node != 0 and (is_whole[i] or not words.is_lexicon):
             _complete(text, words, ngrams, options)
         if options.lm_weight:
             _read(text, options.end_id, ngrams, options.lm_weight)

@@ -108,7 +108,7 @@ def evaluate_model(
         model=loaded.name,
         model_revision=loaded.revision,
         model_fingerprint=(
-            loaded.fingerprint() if beam is None else loaded.fingerprint(beam.language_model, beam.phone_weight > 0)
+            loaded.fingerprint() if beam is None else loaded.fingerprint(beam.language_model, beam.uses_lexicon)
         ),
         num_parameters=loaded.model.num_parameters(),
         corpus=corpus,

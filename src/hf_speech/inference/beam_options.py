@@ -19,6 +19,29 @@ from hf_speech.inference.recognizer import Recognizer
 
 
 @dataclass(frozen=True)
+class PhoneOptions:
+    """A beam search over phones, whose texts are rescored with the letters.
+
+    Attributes:
+        lm_weight: Weight of the language model's log-probability.
+        word_score: Added for each word.
+        letter_weight: Weight of the log-probability of a text's letters.
+
+    Raises:
+        HFSpeechError: If a number is out of its range.
+    """
+
+    lm_weight: float
+    word_score: float
+    letter_weight: float
+
+    def __post_init__(self) -> None:
+        check_settings(
+            beam_size=1, lm_weight=self.lm_weight, word_score=self.word_score, letter_weight=self.letter_weight
+        )
+
+
+@dataclass(frozen=True)
 class BeamOptions:
     """A beam search.
 
@@ -31,6 +54,7 @@ class BeamOptions:
         beam_size: Hypotheses kept at each frame.
         hot_words: Words to prefer, in upper or lower case.
         hot_word_weight: Added for each hot word, a natural logarithm: 5 makes a word 150 times as likely.
+        phones: Searches by phones instead of letters, with weights of its own.
 
     Raises:
         HFSpeechError: If a number is out of its range.
@@ -43,6 +67,7 @@ class BeamOptions:
     beam_size: int = 100
     hot_words: tuple[str, ...] = ()
     hot_word_weight: float = 5.0
+    phones: PhoneOptions | None = None
 
     def __post_init__(self) -> None:
         check_settings(
@@ -53,6 +78,11 @@ class BeamOptions:
             hot_word_weight=self.hot_word_weight,
         )
 
+    @property
+    def uses_lexicon(self) -> bool:
+        """Whether texts depend on the pronouncing dictionary."""
+        return self.phone_weight != 0 or self.phones is not None
+
     @staticmethod
     def file(language_model: Path) -> Path:
         """Return the file with the tuned weights of a language model."""
@@ -61,6 +91,8 @@ class BeamOptions:
     @classmethod
     def beside(cls, language_model: Path | None, **given: Any) -> BeamOptions:
         """Return the options that were tuned for a language model, if there are any, except for those that are given.
+
+        Weights that are given are those of a search by letters, and choose it.
 
         Raises:
             ModelError: If the language model does not exist, or the file next to it does not have weights.
@@ -78,11 +110,14 @@ class BeamOptions:
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))
                 weights = {name: content[name] for name in ("lm_weight", "word_score", "beam_size")}
-                tuned = cls(language_model, phone_weight=content.get("phone_weight", 0.0), **weights)
+                phones = PhoneOptions(**content["phones"]) if content.get("phones") else None
+                tuned = cls(language_model, phone_weight=content.get("phone_weight", 0.0), phones=phones, **weights)
             except (ValueError, KeyError, TypeError) as error:
                 raise ModelError(
                     f"{path} does not have the weights of a beam search: run hf-speech tune-decoder again."
                 ) from error
+        if not chosen.keys().isdisjoint(("lm_weight", "word_score", "phone_weight")):
+            tuned = dataclasses.replace(tuned, phones=None)
         return dataclasses.replace(tuned, **chosen)
 
     def save(self, **origin: str) -> Path:
@@ -105,6 +140,8 @@ class BeamOptions:
             del options["hot_words"], options["hot_word_weight"]
         if not self.phone_weight:
             del options["phone_weight"]
+        if self.phones is None:
+            del options["phones"]
         return options | {"language_model": None if self.language_model is None else self.language_model.name}
 
 
@@ -116,4 +153,4 @@ def find_language_model(recognizer: Recognizer) -> Path | None:
     return found
 
 
-__all__ = ["LANGUAGE_MODEL", "BeamOptions", "find_language_model"]
+__all__ = ["LANGUAGE_MODEL", "BeamOptions", "PhoneOptions", "find_language_model"]

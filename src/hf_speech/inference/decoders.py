@@ -7,12 +7,15 @@ that predicts phones, the pronunciations of the hypotheses; it is also the way t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hf_speech.decoding import BeamSearchDecoder, Hypothesis, greedy_decode, phone_scores
+from hf_speech.decoding import BeamSearchDecoder, Hypothesis, align_text, greedy_decode, min_frames, phone_scores
+from hf_speech.decoding.hypothesis import encode
+from hf_speech.decoding.phone_search import PhoneSearch
 from hf_speech.decoding.words import spell
 from hf_speech.errors import ModelError
 from hf_speech.inference.beam_options import LANGUAGE_MODEL, BeamOptions, find_language_model
@@ -85,26 +88,62 @@ def greedy_decoder(recognizer: Recognizer) -> Decoder:
 
 
 def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
-    """Return a decoder that searches; see `BeamSearchDecoder`."""
-    search, num_tokens = make_search(recognizer, options), len(recognizer.tokens)
-    lexicon = load_lexicon(recognizer) if options.phone_weight else None
+    """Return a decoder that searches by letters or, with `options.phones`, by phones.
+
+    A recognizer without phones, or without its dictionary, is searched by letters.
+    """
+    if options.phones is not None and load_lexicon(recognizer) is None:
+        options = replace(options, phones=None)
+    search, tokens, delimiter = make_search(recognizer, options), recognizer.tokens, recognizer.word_delimiter
+    lexicon = load_lexicon(recognizer) if options.uses_lexicon else None
 
     def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
-        letters, phones = np.split(log_probs, [num_tokens], axis=1)
+        letters, phones = np.split(log_probs, [len(tokens)], axis=1)
 
         def rescore(texts: Sequence[str]) -> np.ndarray:
             assert lexicon is not None
             return options.phone_weight * pronounced(lexicon, phones, texts)
 
-        rescorer = rescore if lexicon is not None and phones.shape[1] else None
-        return search.decode(letters, seconds_per_frame=frame, num_best=num_best, rescorer=rescorer)
+        if options.phones is None:
+            rescorer = rescore if lexicon is not None and phones.shape[1] else None
+            return search.decode(letters, seconds_per_frame=frame, num_best=num_best, rescorer=rescorer)
+        if not phones.shape[1]:
+            raise ModelError("These log-probabilities have no phones to search by: decode those of the model itself.")
+        found = search.candidates(phones)
+        texts = [text for text in found if min_frames(encode(text, tokens, delimiter)) <= len(letters)] or [""]
+        scores = options.phones.letter_weight * spelled(recognizer, letters, texts)
+        scores += [found.get(text, 0.0) for text in texts]
+        # The letters tell the times and the confidence of words, as in every other way of decoding.
+        given = {"seconds_per_frame": frame, "blank": recognizer.blank, "word_delimiter": delimiter}
+        return [
+            replace(align_text(letters, texts[index], tokens, **given), score=float(scores[index]))
+            for index in np.argsort(-scores, kind="stable")[:num_best]
+        ]
 
     return decode
 
 
+def spelled(recognizer: Recognizer, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """Return the log-probabilities of the texts' letters, `(texts,)`."""
+    ids = [encode(text, recognizer.tokens, recognizer.word_delimiter) for text in texts]
+    return phone_scores(log_probs, ids, recognizer.blank)
+
+
 def make_search(recognizer: Recognizer, options: BeamOptions) -> BeamSearchDecoder:
-    """Return the beam search over a recognizer's tokens."""
+    """Return the beam search over a recognizer's tokens, or with `options.phones` over its phones."""
     tokens = recognizer.tokens
+    if options.phones is not None:
+        lexicon = check_phones(recognizer)
+        return PhoneSearch(
+            lexicon.num_ids,
+            lambda word: lexicon.encode(word).tolist() if lexicon.knows(word) and spell(word, tokens) == word else [],
+            language_model=options.language_model,
+            beam_size=options.beam_size,
+            lm_weight=options.phones.lm_weight,
+            word_score=options.phones.word_score,
+            hot_words=[_written(word, tokens, recognizer) for word in options.hot_words],
+            hot_word_score=options.hot_word_weight,
+        )
     return BeamSearchDecoder(
         tokens,
         language_model=options.language_model,
@@ -143,14 +182,20 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
     return lexicon
 
 
-def check_phones(recognizer: Recognizer) -> None:
-    """Check that a phone_weight has an effect."""
-    if load_lexicon(recognizer) is None:
+def check_phones(recognizer: Recognizer) -> Lexicon:
+    """Return the dictionary of a recognizer whose phones are asked for.
+
+    Raises:
+        ModelError: If it predicts none, or has lost its dictionary.
+    """
+    lexicon = load_lexicon(recognizer)
+    if lexicon is None:
         lacks = f"has lost its {LEXICON}" if recognizer.num_phones else "writes no phones"
         raise ModelError(
             f"{recognizer.name} {lacks}, so that phone_weight weighs nothing: leave it out, or take a model trained "
             "with text.lexicon, as training left it."
         )
+    return lexicon
 
 
 def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:

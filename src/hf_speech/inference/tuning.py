@@ -14,13 +14,14 @@ from hf_speech.common.progress import progress_bar
 from hf_speech.decoding import Tuning, tune_decoder
 from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import CorpusError
-from hf_speech.inference.beam_options import BeamOptions
-from hf_speech.inference.decoders import LEXICON, joint_log_probs, load_lexicon, make_search, pronounced
+from hf_speech.inference.beam_options import BeamOptions, PhoneOptions
+from hf_speech.inference.decoders import LEXICON, joint_log_probs, load_lexicon, make_search, pronounced, spelled
 from hf_speech.inference.prediction import predict
 from hf_speech.inference.pytorch import LoadedModel
+from hf_speech.tasks.lexicon import Lexicon
 from hf_speech.tasks.pronunciation import english_pronunciations
 
-PHONE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+RESCORING_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """All of them are tried with each pair of the other weights, at almost no cost."""
 
 
@@ -28,6 +29,8 @@ def tune_beam(
     loaded: LoadedModel, rows: Dataset, options: BeamOptions, progress: bool = True
 ) -> tuple[BeamOptions, Tuning]:
     """Find the weights of a beam search with the lowest word error rate on a split, which must not be the test split.
+
+    For a recognizer that predicts phones, a search by phones is tuned after one by letters, and the better one taken.
 
     Args:
         loaded: A recognizer.
@@ -47,30 +50,57 @@ def tune_beam(
             "--validation_fraction 0.1, or give the weights yourself."
         )
     references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
-    num_tokens, lexicon = len(loaded.tokens), load_lexicon(loaded)
     utterances = [
-        np.split(joint_log_probs(prediction), [num_tokens], axis=1)
+        np.split(joint_log_probs(prediction), [len(loaded.tokens)], axis=1)
         for prediction in predict(loaded, rows["audio"], progress=progress)
     ]
-    phone_weights = PHONE_WEIGHTS if lexicon is not None else (0.0,)
-    chosen: dict[tuple[float, float], float] = {}  # the best phone weight for each pair of the others
+    lexicon = load_lexicon(loaded)
+    best, tuning = _tune(loaded, options, lexicon, False, references, utterances, progress)
+    if lexicon is not None:
+        by_phones, other = _tune(loaded, best, lexicon, True, references, utterances, progress)
+        if other.best.error < tuning.best.error:
+            return by_phones, other
+    return best, tuning
+
+
+def _tune(
+    loaded: LoadedModel,
+    options: BeamOptions,
+    lexicon: Lexicon | None,
+    by_phones: bool,
+    references: list[str],
+    utterances: list[list[np.ndarray]],
+    progress: bool,
+) -> tuple[BeamOptions, Tuning]:
+    """The best weights of a search by letters that is rescored with phones, or of one by phones with letters."""
+    rescoring = RESCORING_WEIGHTS if lexicon is not None else (0.0,)
+    chosen: dict[tuple[float, float], float] = {}  # the best of them for each pair of the others
     bar = progress_bar(desc="Tuning", unit="pair of weights", disable=not progress, leave=False)
 
+    def with_weights(lm_weight: float, word_score: float, weight: float) -> BeamOptions:
+        if by_phones:
+            return dataclasses.replace(options, phones=PhoneOptions(lm_weight, word_score, weight))
+        return dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score, phone_weight=weight)
+
     def measure(lm_weight: float, word_score: float) -> float:
-        search = make_search(loaded, dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score))
-        records: dict[float, list[Any]] = {weight: [] for weight in phone_weights}
+        search = make_search(loaded, with_weights(lm_weight, word_score, 0.0))
+        records: dict[float, list[Any]] = {weight: [] for weight in rescoring}
         for reference, (letters, phones) in zip(references, utterances, strict=True):
-            candidates = search.candidates(letters)
+            candidates = search.candidates(phones if by_phones else letters)
             texts, scores = list(candidates), np.array(list(candidates.values()))
-            added = pronounced(lexicon, phones, texts) if lexicon is not None else 0.0
-            for weight in phone_weights:
+            added: Any = 0.0
+            if by_phones:
+                added = spelled(loaded, letters, texts)
+            elif lexicon is not None:
+                added = pronounced(lexicon, phones, texts)
+            for weight in rescoring:
                 text = texts[int(np.argmax(scores + weight * added))]
                 records[weight].append(loaded.task.score(reference, {"prediction": text, "probability": 1.0}))
         errors = [
             float(loaded.task.metrics_from_counts(loaded.task.tally(records[weight]).sum(axis=0))["wer"])
-            for weight in phone_weights
+            for weight in rescoring
         ]
-        lowest = [weight for weight, error in zip(phone_weights, errors, strict=True) if error == min(errors)]
+        lowest = [weight for weight, error in zip(rescoring, errors, strict=True) if error == min(errors)]
         chosen[lm_weight, word_score] = lowest[len(lowest) // 2]
         bar.update()
         bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{min(errors):.2%}")
@@ -79,8 +109,7 @@ def tune_beam(
     with bar:
         tuning = tune_decoder(measure)
     pair = (tuning.best.lm_weight, tuning.best.word_score)
-    best = dataclasses.replace(options, lm_weight=pair[0], word_score=pair[1], phone_weight=chosen[pair])
-    return best, tuning
+    return with_weights(*pair, chosen[pair]), tuning
 
 
 def add_pronunciations(loaded: LoadedModel, language_model: Path) -> int:
