@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from hf_speech.common.text import same_form
-from hf_speech.decoding.beam import BeamSearchDecoder, PathLike
+from hf_speech.decoding.beam import BeamSearchDecoder
 from hf_speech.decoding.hypothesis import LogProbs, check_log_probs
+from hf_speech.decoding.words import PathLike
 from hf_speech.errors import HFSpeechError
 
 _ALIKE = 4  # Words with the same pronunciation that are told apart.

@@ -114,7 +114,7 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
         scores = options.phones.letter_weight * spelled(recognizer, letters, texts)
         scores += [found.get(text, 0.0) for text in texts]
         # The letters tell the times and the confidence of words, as in every other way of decoding.
-        given = {"seconds_per_frame": frame, "blank": recognizer.blank, "word_delimiter": delimiter}
+        given: dict[str, Any] = {"seconds_per_frame": frame, "blank": recognizer.blank, "word_delimiter": delimiter}
         return [
             replace(align_text(letters, texts[index], tokens, **given), score=float(scores[index]))
             for index in np.argsort(-scores, kind="stable")[:num_best]
