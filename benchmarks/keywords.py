@@ -130,7 +130,7 @@ def others() -> dict[str, tuple[Runner, int]]:
         from pyopen_wakeword import Model as OpenModel
         from pyopen_wakeword import OpenWakeWord, OpenWakeWordFeatures
 
-        open_word, open_features = OpenWakeWord.from_model(OpenModel.ALEXA), OpenWakeWordFeatures.from_builtin()
+        open_word, open_features = OpenWakeWord.from_builtin(OpenModel.ALEXA), OpenWakeWordFeatures.from_builtin()
 
         def open_wake_word(piece: bytes) -> None:
             for frame in open_features.process_streaming(piece):
