@@ -323,7 +323,7 @@ KEYWORDS = Experiment(
                 *("--clip_copies", "2", "--augmentation.probability", "1", "--augmentation.speed", "null"),
                 *("--augmentation.context_folders", "[CORPORA/noise/train]", "--augmentation.noise_snr", "null"),
                 *("--augmentation.context_before", "[0.0, 0.1]", "--augmentation.context_after", "[0.1, 0.2]"),
-                *("--model.num_time_masks", "0", "--training.num_train_epochs", "2", *ALONE),
+                *("--model.num_time_masks", "0", "--training.num_train_epochs", "8", *ALONE),
                 *("--training.weight_averaging", "0.95"),
             ),
             minutes=2,
