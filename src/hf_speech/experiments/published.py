@@ -341,7 +341,7 @@ KEYWORDS = Experiment(
                 *("--test_negatives", "[CORPORA/LibriSpeech/test-clean, CORPORA/noise/test]"),
                 *("--init_statistics", "refit", *ALONE),
             ),
-            minutes=8,
+            minutes=30,
             base="wake-words-start",
         ),
     ),
