@@ -30,6 +30,7 @@ BENCHMARKS = {
     "exported": ["--rounds", "9"],
     "spaces": ["--rounds", "3"],
     "static_page": ["--rounds", "3"],
+    "ranks": [],
 }
 
 
