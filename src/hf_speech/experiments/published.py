@@ -273,11 +273,16 @@ FINE_TUNING = Experiment(
         ),
         Item(
             "warm-speechocean762",
-            "speechocean762, from pretrained/an4 (from random weights: see Residual CNN above)",
+            "speechocean762, from pretrained/english (from random weights: see Residual CNN above)",
             "speechocean762",
             SPEECHOCEAN,
-            ("--features.normalization", "global", "--init_from", "pretrained/an4"),
-            minutes=90,
+            (
+                *("--features.normalization", "global", "--init_from", "pretrained/english"),
+                *("--text.normalizer", "lower", "--text.lexicon", "cmudict", "--model.dropout", "0.1"),
+                *("--augmentation.probability", "0.4", "--training.num_train_epochs", "12"),
+                *("--training.learning_rate", "1e-3", "--training.per_device_train_batch_size", "32"),
+            ),
+            minutes=25,
         ),
         Voices(
             "one-voice",
