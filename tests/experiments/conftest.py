@@ -107,6 +107,26 @@ def write_speechocean(root: Path) -> None:
             (root / split / name).write_text("".join(lines))
 
 
+def write_pieces(root: Path) -> None:
+    for table, speakers in (("train", ("1", "2")), ("validation", ("3",))):
+        lines = ["path,text,speaker"]
+        for index, speaker in enumerate(speakers * 4):
+            write(root / table / f"{index}.flac", index, 1.2)
+            lines.append(f"{table}/{index}.flac,{sentence(index)},{speaker}")
+        (root / f"{table}.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_wake_words(root: Path) -> None:
+    words = ("alexa", "computer", "jarvis", "smart mirror", "snowboy", "view glass")
+    for seed, (word, take) in enumerate(itertools.product(words, range(8))):
+        write(root / "audio" / word / f"{take}.wav", seed, 0.6)
+
+
+def write_noise(root: Path) -> None:
+    for part in ("train", "validation", "test"):
+        write(root / part / "hum.wav", len(part), 2.0)
+
+
 # By the names that the experiments give the folders of corpora.
 WRITERS: dict[str, Callable[[Path], None]] = {
     "arabic_speech_commands": write_arabic,
@@ -118,6 +138,9 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "LJSpeech-1.1": write_ljspeech,
     "librispeech": write_librispeech,
     "speechocean762": write_speechocean,
+    "pieces": write_pieces,
+    "wake-word-benchmark": write_wake_words,
+    "noise": write_noise,
 }
 
 

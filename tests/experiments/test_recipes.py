@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ QUICK: dict[str, tuple[str, list[str]]] = {
     "arabic_commands": ("arabic_speech_commands", []),
     "emotion": ("ravdess", []),
     "english": ("librispeech", [*NARROW_CTC, *OTHER_SUBSETS, "--validation_speakers", "[]"]),
+    "english_pieces": ("pieces", NARROW_CTC),
     "folder": ("arabic_speech_commands/dataset", []),
     "fsdd": ("free-spoken-digit-dataset", []),
     "fsdd_raw": ("free-spoken-digit-dataset", []),
@@ -50,7 +52,9 @@ QUICK: dict[str, tuple[str, list[str]]] = {
     "published/residual_librispeech": ("librispeech", NARROW),
 }
 # Those of the published kind that hold out one part only: a validation split on which nothing is chosen.
-WITHOUT_TEST = {name for name in QUICK if name.startswith("published/digits")} | {"published/mfcc_lstm_emotion"}
+WITHOUT_TEST = {name for name in QUICK if name.startswith("published/digits")} | {
+    *("published/mfcc_lstm_emotion", "english_pieces")
+}
 FAST = {"published/mfcc_lstm_emotion", "published/digits_mel_augmented", "published/residual_librispeech"}
 
 
@@ -143,7 +147,14 @@ def test_what_the_experiments_run_can_be_run(small_corpora: Path) -> None:
     names = [item.name for item in items] + [experiment.name for experiment in EXPERIMENTS]
     assert len(set(names)) == len(names)
     for item in items:
-        given = ["--data_dir", str(small_corpora / item.folder), *item.overrides]
+        librispeech = str(small_corpora / "librispeech" / "LibriSpeech")
+        overrides = [
+            re.sub("CORPORA/LibriSpeech/(some|train-clean-5)", f"{librispeech}/train-clean-100", word)
+            .replace("CORPORA/LibriSpeech", librispeech)
+            .replace("CORPORA", str(small_corpora))
+            for word in item.overrides
+        ]
+        given = ["--data_dir", str(small_corpora / item.folder), *overrides]
         variants = [[]]
         if isinstance(item, Table):
             variants = [variant.overrides for variant in variants_of([parse_axis(axis) for axis in item.over])]

@@ -15,7 +15,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 COMMON = "common"
 # Imported inside functions, when a language model comes with a lexicon.
-IMPORTED_LATE = {"hf_speech.inference.decoders": ("hf_speech.tasks.lexicon",)}
+IMPORTED_LATE = {
+    "hf_speech.inference.decoders": ("hf_speech.tasks.lexicon",),
+    "hf_speech.decoding.beam": ("hf_speech.decoding.search",),
+    "hf_speech.decoding.alignment": ("hf_speech.decoding.search",),
+    "hf_speech.decoding.ngram": ("hf_speech.decoding.search",),
+}
 
 
 def assemble_space(folder: Path, target: Path) -> Path:
