@@ -35,8 +35,8 @@ from hf_speech.decoding.hypothesis import (
     Hypothesis,
     LogProbs,
     check_log_probs,
-    encode,
     make_hypothesis,
+    number_tokens,
 )
 from hf_speech.decoding.ngram import END, NgramModel
 from hf_speech.decoding.trie import Trie
@@ -127,7 +127,6 @@ class BeamSearchDecoder:
         # A model without a delimiter has one here that no frame emits.
         self._tokens = [*tokens] if word_delimiter in tokens else [*tokens, word_delimiter]
         self._delimiter = self._tokens.index(word_delimiter)
-        self._blank = blank
         letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
         hot = self._spell_hot(hot_words, letters)
         self.hot_words = tuple(hot.values())
@@ -158,10 +157,8 @@ class BeamSearchDecoder:
             self._ngrams = model.packed
             lm_ids = (model.start(), model.ids(self._tokens), int(model.ids([END])[0]))
         weight = float(lm_weight) if model is not None else 0.0
-        sounds, first_final = self._sounds()
         self._options = Options(
-            sounds,
-            first_final,
+            self._num_sounds(),
             blank,
             self._delimiter,
             int(beam_size),
@@ -180,9 +177,9 @@ class BeamSearchDecoder:
         """The spelling of each word, and the words that cannot be spelled."""
         return spell_lexicon(words, letters)
 
-    def _sounds(self) -> tuple[np.ndarray, int]:
-        """The CTC class of each token, and the first token that ends a word."""
-        return np.arange(len(self._tokens)), len(self._tokens)
+    def _num_sounds(self) -> int:
+        """The number of tokens that sound differently; see `hf_speech.decoding.search.Options`."""
+        return len(self._tokens)
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any, **options: Any) -> BeamSearchDecoder:
@@ -203,7 +200,8 @@ class BeamSearchDecoder:
         from hf_speech.decoding.search import Words
 
         words = sorted(spellings)
-        encoded = [self._encode(spellings[word]) for word in words]
+        token_ids = number_tokens(self._tokens)
+        encoded = [[token_ids[letter] for letter in spellings[word]] for word in words]
         lengths = np.array([len(each) for each in encoded], dtype=np.int64)
         sequences = np.zeros((len(words), max(lengths, default=0)), dtype=np.int64)
         sequences[np.arange(sequences.shape[1]) < lengths[:, None]] = [id for each in encoded for id in each]
@@ -278,9 +276,6 @@ class BeamSearchDecoder:
     ) -> Hypothesis:
         spans, _ = align(log_probs, ids, self._options.blank)
         return make_hypothesis(spans, score, self._tokens, seconds_per_frame, self._tokens[self._delimiter])
-
-    def _encode(self, text: str) -> list[int]:
-        return encode(text, self._tokens, self._tokens[self._delimiter])
 
 
 def _load_language_model(path: PathLike) -> NgramModel:

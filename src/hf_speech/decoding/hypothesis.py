@@ -148,6 +148,11 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
     return np.maximum(array, FLOOR)
 
 
+def number_tokens(tokens: Sequence[str]) -> dict[str, int]:
+    """Return the id of each token, the first of equal ones."""
+    return {token: index for index, token in reversed(list(enumerate(tokens)))}
+
+
 def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITER) -> list[int]:
     """Return the token ids of a text, one for each character.
 
@@ -159,7 +164,7 @@ def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITE
     Raises:
         HFSpeechError: If a character is not among the tokens.
     """
-    ids = {token: index for index, token in reversed(list(enumerate(tokens)))}
+    ids = number_tokens(tokens)
     characters = word_delimiter.join(text.split())
     unknown = sorted(set(characters) - ids.keys())
     if unknown:

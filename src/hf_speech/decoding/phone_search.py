@@ -82,10 +82,8 @@ class PhoneSearch(BeamSearchDecoder):
         self._words_by_spelling[spelling] = word
         return spelling
 
-    def _sounds(self) -> tuple[np.ndarray, int]:
-        sounds = np.arange(len(self._tokens)) % self._num_ids
-        sounds[self._delimiter] = -1
-        return sounds, self._num_ids
+    def _num_sounds(self) -> int:
+        return self._num_ids
 
     def candidates(self, log_probs: LogProbs) -> dict[str, float]:
         """Return the texts in the final beam with their scores, for log-probabilities `(frames, phones)`."""

@@ -65,12 +65,11 @@ class Words(NamedTuple):
 class Options(NamedTuple):
     """The numbers of a search; `token_ids` and `end_id` are ids in the language model.
 
-    `sounds` has the CTC class of each token: between two that sound alike there has to be a blank or another sound.
-    A token from `first_final` on is the last one of its word.
+    A token sounds like the one of its id modulo `num_sounds`. Two that sound alike need something between them.
+    Tokens from `num_sounds` on, except the delimiter, are the last ones of their words.
     """
 
-    sounds: np.ndarray
-    first_final: int
+    num_sounds: int
     blank: int
     delimiter: int
     beam_size: int
@@ -168,7 +167,7 @@ def _lengthen(text: Any, token: int, words: Words, ngrams: Ngrams, options: Opti
             if node == 0:
                 return False
             text.score += words.ahead[node] - words.ahead[text.node]
-            if token >= options.first_final:
+            if token >= options.num_sounds:
                 text.node = node
                 _complete(text, words, ngrams, options)
                 node = 0
@@ -243,10 +242,8 @@ def search(
             is_silent = text.last == options.delimiter
             if not is_blank:
                 ranks[i] = total + text.score + frame
-                for token in range(num_tokens):
-                    if options.sounds[token] == options.sounds[text.last]:
-                        again = text.blank + text.score + frame[token]
-                        ranks[i, token] = -math.inf if is_silent else again
+                for token in range(text.last % options.num_sounds, num_tokens, options.num_sounds):
+                    ranks[i, token] = -math.inf if is_silent else text.blank + text.score + frame[token]
                 ranks[i, options.blank] = -math.inf
             text.token = (total if is_silent else text.token) + frame[text.last]
             text.blank = total + frame[options.blank]

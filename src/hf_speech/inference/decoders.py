@@ -92,10 +92,10 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
 
     A recognizer without phones, or without its dictionary, is searched by letters.
     """
-    if options.phones is not None and load_lexicon(recognizer) is None:
-        options = replace(options, phones=None)
-    search, tokens, delimiter = make_search(recognizer, options), recognizer.tokens, recognizer.word_delimiter
     lexicon = load_lexicon(recognizer) if options.uses_lexicon else None
+    if lexicon is None:
+        options = replace(options, phones=None)
+    search, tokens, delimiter = make_search(recognizer, options, lexicon), recognizer.tokens, recognizer.word_delimiter
 
     def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
         letters, phones = np.split(log_probs, [len(tokens)], axis=1)
@@ -129,14 +129,15 @@ def spelled(recognizer: Recognizer, log_probs: np.ndarray, texts: Sequence[str])
     return phone_scores(log_probs, ids, recognizer.blank)
 
 
-def make_search(recognizer: Recognizer, options: BeamOptions) -> BeamSearchDecoder:
-    """Return the beam search over a recognizer's tokens, or with `options.phones` over its phones."""
+def make_search(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon | None = None) -> BeamSearchDecoder:
+    """Return the beam search over a recognizer's tokens, or with `options.phones` over the phones of its lexicon."""
     tokens = recognizer.tokens
     if options.phones is not None:
-        lexicon = check_phones(recognizer)
+        assert lexicon is not None
+        letters = frozenset(tokens)
         return PhoneSearch(
             lexicon.num_ids,
-            lambda word: lexicon.encode(word).tolist() if lexicon.knows(word) and spell(word, tokens) == word else [],
+            lambda word: lexicon.phone_ids(word) if lexicon.knows(word) and spell(word, letters) == word else [],
             language_model=options.language_model,
             beam_size=options.beam_size,
             lm_weight=options.phones.lm_weight,
@@ -182,20 +183,14 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
     return lexicon
 
 
-def check_phones(recognizer: Recognizer) -> Lexicon:
-    """Return the dictionary of a recognizer whose phones are asked for.
-
-    Raises:
-        ModelError: If it predicts none, or has lost its dictionary.
-    """
-    lexicon = load_lexicon(recognizer)
-    if lexicon is None:
+def check_phones(recognizer: Recognizer) -> None:
+    """Check that a phone_weight has an effect."""
+    if load_lexicon(recognizer) is None:
         lacks = f"has lost its {LEXICON}" if recognizer.num_phones else "writes no phones"
         raise ModelError(
             f"{recognizer.name} {lacks}, so that phone_weight weighs nothing: leave it out, or take a model trained "
             "with text.lexicon, as training left it."
         )
-    return lexicon
 
 
 def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:
@@ -205,7 +200,7 @@ def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) ->
     """
     if not all(lexicon.knows(text) for text in texts):
         return np.zeros(len(texts))
-    return phone_scores(log_probs, [lexicon.encode(text).tolist() for text in texts])
+    return phone_scores(log_probs, list(map(lexicon.phone_ids, texts)))
 
 
 def seconds_per_frame(recognizer: Recognizer) -> float:

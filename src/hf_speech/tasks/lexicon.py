@@ -103,10 +103,13 @@ class Lexicon:
             names = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
             raise CorpusError(f"The lexicon lacks {len(missing)} words of the transcripts ({names}): add them to it.")
 
+    def phone_ids(self, text: str) -> list[int]:
+        """Return the phone ids of a text, word by word."""
+        return [self._ids[phone] for word in text.split() for phone in self._pronunciations[_key(word)]]
+
     def encode(self, text: str) -> torch.Tensor:
-        """Return the phone ids `(phones,)` of a text, word by word."""
-        ids = [self._ids[phone] for word in text.split() for phone in self._pronunciations[_key(word)]]
-        return torch.tensor(ids, dtype=torch.long)
+        """Return the phone ids of a text as a tensor, `(phones,)`."""
+        return torch.tensor(self.phone_ids(text), dtype=torch.long)
 
 
 def _key(word: str) -> str:
