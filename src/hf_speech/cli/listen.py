@@ -67,6 +67,7 @@ def listen(
 
     With --enroll WORD, make a model for a new keyword from 5 to 20 recordings of it, and from recordings without it.
     """
+    from hf_speech.data import read_audio
     from hf_speech.errors import AudioError
     from hf_speech.inference import Detector, microphone_pieces, raw_pieces, save_clip
     from hf_speech.inference.labeling import find_recordings
@@ -92,9 +93,14 @@ def listen(
             events = detector.listen_to_file(source)
         try:
             with suppress(KeyboardInterrupt):  # The way to end listening to a microphone.
+                sound = None
                 for event in events:
                     if save_clips is not None:
-                        echo(f"Written: {save_clip(str(source), event.time, detector.sampling_rate, save_clips)}")
+                        if sound is None:
+                            sound = read_audio(str(source), detector.sampling_rate)
+                        name = Path(str(source)).stem
+                        path = save_clip(sound, event.time, detector.sampling_rate, save_clips, name)
+                        echo(f"Written: {path}")
                         continue
                     if output_format == "json":
                         named = {"file": source} if source not in (None, "-") else {}

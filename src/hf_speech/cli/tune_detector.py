@@ -25,7 +25,6 @@ def tune_detector(
 
     They are chosen on the validation split, whose negatives should last for hours, and written into the model's folder.
     Further options are keys of the corpus: --validation_negatives '[DIR]'."""
-    from hf_speech.errors import ModelError
     from hf_speech.evaluation.thresholds import choose_thresholds
     from hf_speech.inference import load_model
     from hf_speech.training import load_rows
@@ -38,10 +37,6 @@ def tune_detector(
         )
     prepare_inference()
     loaded = load_model(model, verb="listen")
-    if not Path(loaded.name).is_dir():
-        raise ModelError(
-            f"{loaded.name} is on the Hub: download it, and name its folder, where thresholds are written."
-        )
     source, selection = load_rows(loaded, corpus, "validation", context.args)
     tuned = choose_thresholds(loaded, selection.rows, rate)
     echo(tuned.format_table())

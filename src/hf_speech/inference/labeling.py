@@ -20,7 +20,7 @@ from hf_speech.common.progress import progress_bar
 from hf_speech.common.tables import format_csv
 from hf_speech.common.text import printable
 from hf_speech.data.audio import audio_info
-from hf_speech.data.corpora.files import AUDIO_SUFFIXES, walk_files
+from hf_speech.data.corpora.files import sound_files
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
 from hf_speech.inference.teachers import Label, Teacher
 from hf_speech.tasks.metrics import count_errors, error_rates
@@ -109,12 +109,7 @@ def find_recordings(sources: Iterable[str | Path]) -> list[Path]:
     Raises:
         AudioError: If there are none.
     """
-    found: list[Path] = []
-    for source in map(Path, sources):
-        inside = (
-            [path for path in walk_files(source) if path.suffix.lower() in AUDIO_SUFFIXES] if source.is_dir() else []
-        )
-        found += inside if source.is_dir() else [source]
+    found = sound_files(sources)
     if not found:
         raise AudioError("There are no sound files to label: give files, or folders that have some.")
     return list(dict.fromkeys(path.absolute() for path in found))

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from hf_speech.common.files import write_json
-from hf_speech.data.audio import AudioSource, read_audio, read_blocks
+from hf_speech.data.audio import AudioSource, read_blocks
 from hf_speech.decoding.keywords import (
     REFRACTORY_FRAMES,
     SMOOTHING_FRAMES,
@@ -157,18 +157,21 @@ class Detector:
         yield from self.listen(read_blocks(source, self.sampling_rate, seconds=1.0))
 
 
-def save_clip(source: str | Path, time: float, sampling_rate: int, folder: Path) -> Path:
-    """Writes the sound around an event in a file, `CLIP_SECONDS`, as a wav file; returns its path.
+def save_clip(samples: np.ndarray, time: float, sampling_rate: int, folder: Path, name: str) -> Path:
+    """Writes the sound around an event, `CLIP_SECONDS`, as a wav file; returns its path.
 
     The clips of false alarms are the negatives that a model has most to learn from.
 
-    Raises:
-        AudioError: If the source cannot be read.
+    Args:
+        samples: The whole recording, `(samples,)`.
+        time: The time of the event in seconds.
+        sampling_rate: Of the samples, in Hz.
+        folder: Folder of the clips.
+        name: Name of the recording, with which that of the clip begins.
     """
     start, end = (max(round((time + seconds) * sampling_rate), 0) for seconds in CLIP_SECONDS)
-    samples = read_audio(source, sampling_rate)[start:end]
-    path = folder / f"{Path(source).stem}-{time:.2f}.wav"
-    soundfile.write(path, samples, sampling_rate, subtype="PCM_16")
+    path = folder / f"{name}-{time:.2f}.wav"
+    soundfile.write(path, samples[start:end], sampling_rate, subtype="PCM_16")
     return path
 
 

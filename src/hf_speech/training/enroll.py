@@ -25,7 +25,7 @@ import yaml
 
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir, digest
-from hf_speech.data.corpora.files import AUDIO_SUFFIXES, walk_files
+from hf_speech.data.corpora.files import sound_files
 from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record, synthesize
 from hf_speech.data.corpora.voices import ENGLISH_ACCENTS, cast_speakers
 from hf_speech.errors import CorpusError, RecipeError
@@ -123,13 +123,7 @@ def enroll(
 
 def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
     """A folder in the cache with train and validation clips of the word; and how many are for training."""
-    files: list[Path] = []
-    for source in map(Path, clips):
-        files += (
-            [path for path in walk_files(source) if path.suffix.lower() in AUDIO_SUFFIXES]
-            if source.is_dir()
-            else [source]
-        )
+    files = sound_files(clips)
     if len(files) < FEWEST:
         raise CorpusError(f"There are {len(files)} recordings of {word!r}: record it at least {FEWEST} times.")
     if missing := [path for path in files if not path.is_file()]:

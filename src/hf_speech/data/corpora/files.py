@@ -40,6 +40,17 @@ def visible(paths: Iterable[Path]) -> list[Path]:
     return sorted((path for path in paths if not is_hidden(Path(path.name))), key=lambda path: natural_key(path.name))
 
 
+def sound_files(sources: Iterable[str | Path]) -> list[Path]:
+    """Files as they are given, and in place of each folder the sound files below it."""
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            found += [path for path in walk_files(source) if path.suffix.lower() in AUDIO_SUFFIXES]
+        else:
+            found.append(source)
+    return found
+
+
 def walk_files(root: Path) -> list[Path]:
     """All files below a folder in natural order, without the hidden ones; links to folders are followed.
 
