@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import math
 import os
-import tarfile
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,11 +18,17 @@ import zlib
 from collections.abc import Iterator
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from hf_speech.common.digests import digest_file
 from hf_speech.common.progress import progress_bar
 from hf_speech.data.cache import build_once
 from hf_speech.errors import CorpusError
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    import tarfile
+else:  # Python 3.11.0 to 3.11.3 unpacks without the filters that keep files inside the folder.
+    from backports import tarfile
 
 # An archive of a thousandfold its size fills a disk: sound is compressed to a third, transcripts to a tenth.
 MAX_RATIO = 50
