@@ -26,8 +26,8 @@ import yaml
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir, digest
 from hf_speech.data.corpora.files import sound_files
-from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record, synthesize
-from hf_speech.data.corpora.voices import ENGLISH_ACCENTS, cast_speakers
+from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record
+from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, cast_speakers
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation.thresholds import TunedThresholds, choose_thresholds
 from hf_speech.inference import load_model
@@ -150,11 +150,11 @@ def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
 def _synthesize(word: str, folder: Path) -> None:
     """Writes the word in the voices of eSpeak NG."""
     rng = np.random.default_rng(0)
-    speakers = cast_speakers({"train": SYNTHESIZED}, list(ENGLISH_ACCENTS), rng)["train"]
-    jobs = [(word, speaker.voice, speaker.pitch, speaker.pace) for speaker in speakers]
-    for speaker, (samples, rate) in zip(speakers, synthesize(jobs), strict=True):
+    speakers = cast_speakers({"train": ENGLISH_ACCENTS}, {"train": SYNTHESIZED}, rng)["train"]
+    spoken = ENGINES["espeak"].speak([(word, speaker) for speaker in speakers])
+    for speaker, (samples, rate) in zip(speakers, spoken, strict=True):
         if samples.any():
-            recording = record(resample(samples / 32768, rate, SAMPLING_RATE), rng)
+            recording = record(resample(samples, rate, SAMPLING_RATE), rng)
             soundfile.write(folder / f"{speaker.name}.wav", recording, SAMPLING_RATE, subtype="PCM_16")
 
 

@@ -1,23 +1,21 @@
-"""Speech synthesized by eSpeak NG: a corpus that needs no download, for any list of words or sentences.
+"""Synthesized speech: a corpus that needs no recordings, for any list of words or sentences.
 
 A model trained on it works well for synthetic voices, less so for human ones. Use it to try a recipe, a model or
-an idea in a minute; the other corpora in this folder are recordings.
+an idea in a minute, or where nobody has recorded what a model should recognize; the other corpora in this folder are
+recordings.
 
-Everything follows from the options, the seed included, so the corpus is kept in the cache under a digest of them.
-Train, validation and test share no speaker, timbre (`voices`) or sentence. Loudness,
+Everything follows from the options, the seed included, so the corpus is kept in the cache under a digest of them. It
+is made in shards, each once, so that an interrupted run goes on where it stopped.
+Train, validation and test share no speaker, timbre (`voices`) or, by default, sentence. Loudness,
 light noise and silence around the speech vary, so that a model cannot rely on them.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import struct
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,12 +24,13 @@ import soundfile
 
 from hf_speech.common.digests import digest_data
 from hf_speech.common.progress import progress_bar
+from hf_speech.common.ranges import Share
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fsdd import DIGITS
 from hf_speech.data.corpora.utterance import Utterance
-from hf_speech.data.corpora.voices import ENGLISH_ACCENTS, Speaker, cast_speakers
+from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, Speaker, cast_speakers, find_engine
 from hf_speech.errors import CorpusError
 
 # Part of the digest: to be raised whenever the same options give other sounds.
@@ -44,19 +43,23 @@ _SNR_RANGE_DB = (15.0, 40.0)
 _LONGEST_SILENCE = 0.15  # seconds at either end
 _PACE_VARIATION, _PITCH_VARIATION = 0.08, 4  # of one speaker, from utterance to utterance
 _MOST = 1000  # speakers of a split, and repetitions
-_SENTENCE_SHARE = 0.1  # of the sentences for validation, and for test
+_SENTENCE_SHARE = 0.1
 
 
 @dataclass(kw_only=True)
 class Synthetic(ListedCorpus):
-    """Words or sentences spoken by eSpeak NG.
+    """Words or sentences spoken by synthetic voices.
 
     Args:
         data_dir: Folder in which the corpus is kept; the cache if not given.
         words: The words to speak, one class per word.
-        sentences: Sentences to speak instead, for transcription; a tenth each is reserved for validation and for
-            test.
-        voices: eSpeak NG's names of the accents or languages.
+        sentences: Sentences to speak instead, for transcription.
+        sentence_fraction: Share of the sentences for validation only, and for test only; with 0, every speaker of every
+            split says each sentence, as each word.
+        voices: Accents or languages by eSpeak NG's names, and neural voices: "piper:FILE.onnx" (or a folder of them)
+            and "kokoro:FOLDER". Each synthesizer has an equal part of the speakers.
+        validation_voices: Voices of the validation split; null for some of voices that then nobody else has.
+        test_voices: Voices of the test split, likewise.
         train_speakers: Speakers of the training split.
         validation_speakers: Speakers of the validation split, all others than in training.
         test_speakers: Speakers of the test split, all others than in training and validation.
@@ -64,12 +67,15 @@ class Synthetic(ListedCorpus):
     """
 
     name: ClassVar[str] = "synthetic"
-    title: ClassVar[str] = "speech synthesized by eSpeak NG"
+    title: ClassVar[str] = "synthesized speech"
     homepage: ClassVar[str | None] = "https://github.com/espeak-ng/espeak-ng"
 
     words: list[str] = field(default_factory=lambda: list(DIGITS))
     sentences: list[str] | None = None
+    sentence_fraction: Share = _SENTENCE_SHARE
     voices: list[str] = field(default_factory=lambda: list(ENGLISH_ACCENTS))
+    validation_voices: list[str] | None = None
+    test_voices: list[str] | None = None
     train_speakers: int = 48
     validation_speakers: int = 8
     test_speakers: int = 10
@@ -82,28 +88,40 @@ class Synthetic(ListedCorpus):
         folder = root / f"espeak-{self._digest()}"
         with build_once(folder) as part:
             if part is not None:
-                self._make(part)
+                self._make(folder, part)
         column = "label" if self.sentences is None else "text"
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
+        counts: Counter[str] = Counter()
         for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             utterance = Utterance(
                 folder / row["file"], speaker=row["speaker"], duration=row["duration"], **{column: row["text"]}
             )
             splits[row["split"]].append(utterance)
+            if row["split"] == "train":
+                counts[row.get("voice", "espeak")] += 1
+        if counts.keys() != {"espeak"}:
+            parts = (f"{count / counts.total():.0%} {voice}" for voice, count in counts.most_common())
+            self.notes.append(f"Voices of the training split: {', '.join(parts)}.")
         return splits
 
     def label_names(self, labels: set[str]) -> list[str]:
         """The words in the order in which they were given."""
         return [] if self.sentences is not None else list(self.words)
 
+    def _voices(self) -> dict[str, list[str]]:
+        """The voices that each split may use."""
+        own = {"train": None, "validation": self.validation_voices, "test": self.test_voices}
+        return {split: self.voices if voices is None else voices for split, voices in own.items()}
+
     def _check(self) -> None:
         for option in ("train_speakers", "validation_speakers", "test_speakers", "repetitions"):
             if not 1 <= getattr(self, option) <= _MOST:
                 raise CorpusError(f"{option} is {getattr(self, option)}: give a number from 1 to {_MOST}.")
-        if not self.voices:
+        if not all(self._voices().values()):
             raise CorpusError("The synthetic corpus has no voices: give at least one, such as 'en-us'.")
-        texts, least = (self.words, 2) if self.sentences is None else (self.sentences, 3)
+        open_ended = self.sentences is not None and self.sentence_fraction > 0
+        texts, least = (self.words if self.sentences is None else self.sentences), 3 if open_ended else 2
         kind = "words" if self.sentences is None else "sentences"
         if len(texts) < least:
             raise CorpusError(f"The synthetic corpus has {len(texts)} {kind}: give at least {least}.")
@@ -114,26 +132,30 @@ class Synthetic(ListedCorpus):
 
     def _digest(self) -> str:
         """Names the corpus by everything that its sounds depend on."""
-        options = (
+        options: tuple[Any, ...] = (
             *(FORMAT_VERSION, self.seed, self.words if self.sentences is None else None, self.sentences, self.voices),
             *(self.train_speakers, self.validation_speakers, self.test_speakers, self.repetitions),
         )
-        return digest_data(*options)[:16]
+        voices = [find_engine(voice) for names in self._voices().values() for voice in names]
+        files = [(f.name, f.stat().st_size) for engine, source in voices for f in engine.files(source)]
+        added = (self.sentence_fraction, self.validation_voices, self.test_voices, files)
+        # What was made before these options existed keeps its name.
+        return digest_data(*options, *(added if added != (_SENTENCE_SHARE, None, None, []) else ()))[:16]
 
     def _plan(self, rng: np.random.Generator) -> list[tuple[str, str, Speaker]]:
         """What is said, in order: split, text and speaker."""
         counts = (self.train_speakers, self.validation_speakers, self.test_speakers)
-        cast = cast_speakers(dict(zip(SPLITS, counts, strict=True)), self.voices, rng)
-        if self.sentences is None:
+        cast = cast_speakers(self._voices(), dict(zip(SPLITS, counts, strict=True)), rng)
+        if self.sentences is None or self.sentence_fraction == 0:
             return [
-                (split, word, speaker)
+                (split, text, speaker)
                 for split, speakers in cast.items()
                 for speaker in speakers
-                for word in self.words
+                for text in self.sentences or self.words
                 for _ in range(self.repetitions)
             ]
         sentences = [self.sentences[index] for index in rng.permutation(len(self.sentences))]
-        share = max(1, round(len(sentences) * _SENTENCE_SHARE))
+        share = min(max(1, round(len(sentences) * self.sentence_fraction)), (len(sentences) - 1) // 2)
         texts = {"test": sentences[:share], "validation": sentences[share : 2 * share], "train": sentences[2 * share :]}
         return [
             (split, text, cast[split][rng.integers(len(cast[split]))])
@@ -142,28 +164,64 @@ class Synthetic(ListedCorpus):
             for _ in range(self.repetitions)
         ]
 
-    def _make(self, folder: Path) -> None:
-        """Synthesize everything into a folder: wav files and their manifest."""
+    def _make(self, folder: Path, part: Path) -> None:
+        """Synthesizes everything into a folder: wav files and their manifest.
+
+        Each shard is made beside the folder and moved into it when all are there.
+        """
         rng = np.random.default_rng(self.seed)
-        plan = self._plan(rng)
-        jobs = []
-        for _, text, speaker in plan:
+        plan: list[tuple[str, str, Speaker, Speaker]] = []
+        for split, text, speaker in self._plan(rng):
             pace = round(speaker.pace * rng.uniform(1 - _PACE_VARIATION, 1 + _PACE_VARIATION))
             pitch = speaker.pitch + int(rng.integers(-_PITCH_VARIATION, _PITCH_VARIATION, endpoint=True))
-            jobs.append((text, speaker.voice, pitch, pace))
-        progress = progress_bar(synthesize(jobs), desc="Synthesizing speech", total=len(jobs), unit="utterance")
+            plan.append((split, text, speaker, replace(speaker, pace=pace, pitch=pitch)))
+        shards = [
+            (engine, indices[start : start + ENGINES[engine].shard_size])
+            for engine in dict.fromkeys(speaker.engine for _, _, speaker, _ in plan)
+            for indices in [[index for index, row in enumerate(plan) if row[2].engine == engine]]
+            for start in range(0, len(indices), ENGINES[engine].shard_size)
+        ]
+        bar = progress_bar(desc="Synthesizing speech", total=len(plan), unit="utterance")
+        places = [folder.with_name(f"{folder.name}-{number:04d}") for number in range(len(shards))]
+        for number, (place, (engine, indices)) in enumerate(zip(places, shards, strict=True)):
+            with build_once(place) as shard:
+                if shard is not None:
+                    own = rng if number == 0 else np.random.default_rng((self.seed, number))
+                    self._speak(shard, engine, {index: plan[index] for index in indices}, own)
+            bar.update(len(indices))
+        bar.close()
+        rows = []
+        for number, place in enumerate(places):
+            for line in (place / MANIFEST).read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                rows.append(row | {"file": f"{number:04d}/{row['file']}"})
+            place.rename(part / f"{number:04d}")
+            place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
+        rows.sort(key=lambda row: row.pop("index"))
+        _write_manifest(part, rows)
+
+    def _speak(
+        self, folder: Path, engine: str, plan: dict[int, tuple[str, str, Speaker, Speaker]], rng: np.random.Generator
+    ) -> None:
+        """Synthesizes one shard."""
         rows: list[dict[str, Any]] = []
-        for (split, text, speaker), (samples, rate) in zip(plan, progress, strict=True):
+        spoken = ENGINES[engine].speak([(text, varied) for _, text, _, varied in plan.values()])
+        for (index, (split, text, speaker, _)), (samples, rate) in zip(plan.items(), spoken, strict=True):
             if not samples.any():
-                raise CorpusError(f"eSpeak NG says nothing for {text!r} in the voice {speaker.voice!r}: leave it out.")
-            recording = record(resample(samples / 32768, rate, SAMPLING_RATE), rng)
-            file = f"{split}/{speaker.name}/{len(rows):06d}.wav"
+                title = ENGINES[engine].title
+                raise CorpusError(f"{title} says nothing for {text!r} in the voice {speaker.voice!r}: leave it out.")
+            recording = record(resample(samples, rate, SAMPLING_RATE), rng)
+            file = f"{split}/{speaker.name}/{index:06d}.wav"
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(folder / file, recording, SAMPLING_RATE, subtype="PCM_16")
-            duration = len(recording) / SAMPLING_RATE
-            rows.append({"split": split, "file": file, "text": text, "speaker": speaker.name, "duration": duration})
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
+            row = {"index": index, "split": split, "file": file, "text": text, "voice": engine}
+            rows.append({**row, "speaker": speaker.name, "duration": len(recording) / SAMPLING_RATE})
+        _write_manifest(folder, rows)
+
+
+def _write_manifest(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    (folder / MANIFEST).write_text("".join(lines), encoding="utf-8")
 
 
 def record(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -182,45 +240,3 @@ def record(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     padded = np.pad(speech * (rms / np.sqrt(np.mean(speech**2))), (before, after))
     noisy = padded + rng.normal(0, rms * 10 ** (-snr / 20), len(padded))
     return (noisy / max(1.0, np.abs(noisy).max())).astype(np.float32)
-
-
-def synthesize(jobs: list[tuple[str, str, int, int]]) -> Iterator[tuple[np.ndarray, int]]:
-    """Speak with eSpeak NG, in a fresh process, so that equal jobs give equal bytes.
-
-    Args:
-        jobs: Text, voice, pitch (0 to 99) and pace (words per minute) of each utterance.
-
-    Yields:
-        Int16 samples `(samples,)` and their rate in Hz.
-
-    Raises:
-        CorpusError: If eSpeak NG is not installed, or fails.
-    """
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise CorpusError(
-            "The synthetic corpus needs eSpeak NG, which is not installed: pip install 'hf_speech[synthetic]'."
-        )
-    worker = Path(__file__).with_name("espeak_worker.py")
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as complaints:
-        jobs_file = Path(folder) / "jobs.json"
-        jobs_file.write_text(json.dumps(jobs), encoding="utf-8")
-        # -P: the worker's own folder is not searched for modules, where our csv.py would hide the standard one.
-        command = [sys.executable, "-P", str(worker), str(jobs_file)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints) as process:
-            spoken = 0
-            for utterance in _read_spoken(process.stdout):
-                yield utterance
-                spoken += 1
-            status = process.wait()
-        if status != 0 or spoken < len(jobs):
-            complaints.seek(0)
-            reason = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
-            raise CorpusError(f"eSpeak NG stopped after {spoken} of {len(jobs)} utterances: {reason or status}.")
-
-
-def _read_spoken(stream: Any) -> Iterator[tuple[np.ndarray, int]]:
-    """Take apart what `espeak_worker` writes: int16 samples `(samples,)` and their rate in Hz, one utterance a time."""
-    header = stream.read(4)
-    while len(count := stream.read(4)) == 4:
-        samples = np.frombuffer(stream.read(2 * struct.unpack("<I", count)[0]), dtype="<i2")
-        yield samples, struct.unpack("<I", header)[0]

@@ -68,7 +68,7 @@ def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, An
         dataset = str(options["repo"])
         title, homepage, named = str(metadata.get("pretty_name") or dataset), _page(dataset), True
     if not languages and options.get("voices"):  # eSpeak NG's names: en-us, en-gb-scotland
-        languages = sorted({str(voice).partition("-")[0] for voice in options["voices"]})
+        languages = sorted({str(voice).partition("-")[0] for voice in options["voices"] if ":" not in str(voice)})
     if spoken := metadata.get("language"):
         languages = [str(code) for code in (spoken if isinstance(spoken, list) else [spoken])]
     license = str(metadata["license"]) if metadata.get("license") else license

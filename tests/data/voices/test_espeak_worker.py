@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.data.corpora import espeak_worker
+from hf_speech.data.voices import espeak_worker
 
 pytest.importorskip("espeakng_loader", reason="eSpeak NG (espeakng_loader) is not installed")
 

@@ -1,0 +1,66 @@
+"""The speech synthesizers from which the synthetic corpus takes its speakers, by name.
+
+A voice is named `ENGINE:SOURCE`, as in `piper:joe.onnx`; one without a colon is an accent of eSpeak NG. A further
+synthesizer is one file here and one line in `ENGINES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hf_speech.data.voices.base import Engine, Job, Speaker
+from hf_speech.data.voices.espeak import ENGLISH_ACCENTS, Espeak
+from hf_speech.data.voices.kokoro import Kokoro
+from hf_speech.data.voices.piper import Piper
+from hf_speech.errors import CorpusError, nearest
+
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Espeak(), Piper(), Kokoro())}
+
+
+def find_engine(voice: str) -> tuple[Engine, str]:
+    """The synthesizer of a voice, and what it calls the voice.
+
+    Raises:
+        CorpusError: If there is no such synthesizer.
+    """
+    name, colon, source = voice.partition(":")
+    if not colon:
+        return ENGINES["espeak"], voice
+    if name not in ENGINES:
+        raise CorpusError(f"The voice {voice!r} is of an unknown synthesizer: {nearest(name, ENGINES)}")
+    return ENGINES[name], source
+
+
+def cast_speakers(
+    voices: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, list[Speaker]]:
+    """Chooses speakers for each split, in turn of each synthesizer; no voice is in two splits.
+
+    Args:
+        voices: The voices that a split may use.
+        counts: The number of speakers of each split.
+        rng: Source of all variation.
+
+    Raises:
+        CorpusError: If there are not enough voices to give each split its own.
+    """
+    sources: dict[str, dict[str, list[str]]] = {}
+    for split, names in voices.items():
+        for engine, source in map(find_engine, names):
+            sources.setdefault(engine.name, {}).setdefault(split, []).append(source)
+    casts = [ENGINES[name].cast(found, {s: counts[s] for s in found}, rng) for name, found in sources.items()]
+    chosen: dict[str, list[Speaker]] = {}
+    for split, count in counts.items():
+        queues = [cast[split] for cast in casts if split in cast]
+        if not queues:
+            raise CorpusError(
+                f"The synthetic corpus has no voice left for {split}: name more voices, or others as "
+                f"{'voices' if split == 'train' else f'{split}_voices'}."
+            )
+        chosen[split] = [next(queues[number % len(queues)]) for number in range(count)]
+    return chosen
+
+
+__all__ = ["ENGINES", "ENGLISH_ACCENTS", "Engine", "Job", "Speaker", "cast_speakers", "find_engine"]

@@ -1,0 +1,96 @@
+"""Kokoro (82 M parameters): neural voices whose styles can be mixed, so that two voices make many speakers.
+
+A source is a folder with an .onnx file and `voices*.bin`, as the package `kokoro-onnx` takes them; `FOLDER#af,bm_lewis`
+takes the voices whose names begin like that, and the English ones (`a`, `b`) are taken otherwise. The first letter of a
+voice is its language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace
+from hf_speech.data.voices.onnx_session import not_installed, open_session
+from hf_speech.errors import CorpusError
+
+ENGLISH = "a,b"
+# eSpeak NG's names, for the phonemes.
+LANGUAGES = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
+SMALLEST_SHARE, LARGEST_SHARE = 30, 70  # percent of a voice in a mixture
+
+
+class Kokoro:
+    """Kokoro; its sources are folders."""
+
+    name = "kokoro"
+    title = "Kokoro"
+    shard_size = 100
+
+    def files(self, source: str) -> list[Path]:
+        """The model and the styles of the voices."""
+        folder = Path(source.partition("#")[0]).expanduser()
+        models, styles = sorted(folder.glob("*.onnx")), sorted(folder.glob("voices*.bin"))
+        if not models or not styles:
+            raise CorpusError(f"{folder} has no voices of Kokoro: give a folder with an .onnx file and voices.bin.")
+        return [models[0], styles[0]]
+
+    def cast(
+        self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
+    ) -> dict[str, Iterator[Speaker]]:
+        """Speakers of each split: its voices, and then mixtures of two of them."""
+        voices = {
+            source: [(source.partition("#")[0], name) for name in self._names(source)]
+            for source in dict.fromkeys(name for names in sources.values() for name in names)
+        }
+        shares = deal_sources(voices, sources, counts, rng)
+        return {split: _speakers(names, rng) for split, names in shares.items()}
+
+    def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
+        """Speaks each job."""
+        for text, speaker in jobs:
+            model = self._load(speaker.source)
+            name, _, rest = speaker.voice.partition("-")
+            style = model.get_voice_style(name)
+            if rest:  # "af_heart-60-bf_emma": 60 % of the first one
+                percent, _, other = rest.partition("-")
+                share = int(percent) / 100
+                style = share * style + (1 - share) * model.get_voice_style(other)
+            language = LANGUAGES.get(name[0], "en-us")
+            try:
+                yield model.create(text, voice=style, speed=float(np.clip(speaker.speed, 0.5, 2.0)), lang=language)
+            except ValueError:  # There is nothing to say.
+                yield np.zeros(0, np.float32), 24_000
+
+    def _names(self, source: str) -> list[str]:
+        prefixes = tuple((source.partition("#")[2] or ENGLISH).split(","))
+        with np.load(self.files(source)[1]) as styles:
+            names = sorted(name for name in styles.files if name.startswith(prefixes))
+        if not names:
+            raise CorpusError(f"There is no voice of Kokoro whose name begins with {' or '.join(prefixes)} in {source}.")
+        return names
+
+    @lru_cache(maxsize=2)  # noqa: B019 # there is one instance
+    def _load(self, source: str) -> Any:
+        try:
+            from kokoro_onnx import Kokoro as Model
+        except ImportError as error:
+            raise not_installed(self.title) from error
+        model, styles = self.files(source)
+        return Model.from_session(open_session(model), str(styles))
+
+
+def _speakers(voices: Sequence[tuple[str, str]], rng: np.random.Generator) -> Iterator[Speaker]:
+    for source, name in voices:
+        yield Speaker(name, 50, draw_pace(rng), Kokoro.name, source)
+    while True:
+        source, name = voices[rng.integers(len(voices))]
+        others = [other for folder, other in voices if folder == source and other != name]
+        if others:
+            share = int(rng.integers(SMALLEST_SHARE, LARGEST_SHARE, endpoint=True))
+            name = f"{name}-{share}-{rng.choice(others)}"
+        yield Speaker(name, 50, draw_pace(rng), Kokoro.name, source)

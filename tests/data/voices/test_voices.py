@@ -1,0 +1,188 @@
+"""Voices of several synthesizers in one corpus: shared out, made once in shards, and reported."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hf_speech.data import make_corpus
+from hf_speech.data.corpora.base import SPLITS
+from hf_speech.data.voices import ENGINES, cast_speakers, find_engine
+from hf_speech.data.voices.base import Job, Speaker, deal, deal_sources, draw_pace
+from hf_speech.errors import CorpusError
+
+needs_espeak = pytest.mark.skipif(
+    importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak NG (espeakng_loader) is not installed"
+)
+SENTENCES = ["open the door", "close the door", "lights on", "lights off"]
+SMALL: dict[str, Any] = {
+    **{"sentences": SENTENCES, "sentence_fraction": 0.0, "repetitions": 1},
+    **{"train_speakers": 4, "validation_speakers": 1, "test_speakers": 1},
+}
+
+
+class Tones:
+    """A synthesizer whose voices are tones; it can be told to fail after some utterances."""
+
+    title = "Tones"
+    shard_size = 3
+
+    def __init__(self, name: str = "tones") -> None:
+        self.name = name
+        self.spoken: list[Job] = []
+        self.fails_after: int | None = None
+
+    def files(self, source: str) -> list[Path]:
+        return []
+
+    def cast(
+        self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
+    ) -> dict[str, Iterator[Speaker]]:
+        voices = {source: source.split("+") for names in sources.values() for source in names}
+        return {split: self._speakers(names, rng) for split, names in deal_sources(voices, sources, counts, rng).items()}
+
+    def _speakers(self, names: list[str], rng: np.random.Generator) -> Iterator[Speaker]:
+        while True:
+            for name in names:
+                yield Speaker(name, 50, draw_pace(rng), self.name)
+
+    def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
+        for text, speaker in jobs:
+            if len(self.spoken) == self.fails_after:
+                raise KeyboardInterrupt
+            self.spoken.append((text, speaker))
+            seconds = 0.05 * len(text) / speaker.speed
+            yield 0.3 * np.sin(np.arange(int(8000 * seconds)) * 0.1 * int(speaker.voice)), 8000
+
+
+@pytest.fixture
+def tones(monkeypatch: pytest.MonkeyPatch) -> Tones:
+    engine = Tones()
+    monkeypatch.setitem(ENGINES, "tones", engine)
+    return engine
+
+
+def sounds(corpus: Any) -> list[tuple[str, str | None, bytes]]:
+    splits = corpus.splits()
+    return [(u.text, u.speaker, u.audio.read_bytes()) for split in SPLITS for u in splits[split]]
+
+
+def test_what_is_interrupted_goes_on_with_its_shards(tones: Tones, tmp_path: Path) -> None:
+    def make(name: str) -> Any:
+        return make_corpus("synthetic", data_dir=str(tmp_path / name), voices=["tones:1+2+3+4"], **SMALL)
+
+    whole = sounds(make("a"))
+    assert len(whole) == len(tones.spoken) == 24
+    tones.spoken.clear()
+    tones.fails_after = 8
+    with pytest.raises(KeyboardInterrupt):
+        make("b").splits()
+    tones.fails_after = None
+    assert sounds(make("b")) == whole, "the same bytes, in the same order"
+    assert len(tones.spoken) == 24 + 2, "two utterances of the third shard were made again"
+    left = [path.name for path in (tmp_path / "b").iterdir() if path.suffix != ".lock"]
+    assert len(left) == 1, "shards are moved into the corpus"
+
+
+def test_splits_share_no_voice_and_all_sentences(tones: Tones, tmp_path: Path) -> None:
+    splits = make_corpus("synthetic", data_dir=str(tmp_path), voices=["tones:1+2+3+4"], **SMALL).splits()
+    voices = [{str(u.speaker).split("_")[1] for u in splits[split]} for split in SPLITS]
+    assert all(voices)
+    assert len(set.union(*voices)) == sum(map(len, voices))
+    assert all({u.text for u in splits[split]} == set(SENTENCES) for split in SPLITS)
+
+
+@needs_espeak
+def test_the_share_of_each_synthesizer_is_reported(tones: Tones, tmp_path: Path) -> None:
+    options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
+    corpus = make_corpus("synthetic", data_dir=str(tmp_path), voices=["en-us", "en-gb-scotland", "tones:7"], **options)
+    splits = corpus.splits()
+    assert corpus.notes == ["Voices of the training split: 50% espeak, 50% tones."]
+    assert {str(u.speaker).split("_")[0] for u in splits["test"]} == {"tones"}
+    again = make_corpus("synthetic", data_dir=str(tmp_path), voices=["en-us", "en-gb-scotland", "tones:7"], **options)
+    again.splits()
+    assert len(tones.spoken) == 8 + 4 + 4, "nothing is made twice"
+
+
+def test_a_split_without_a_voice_of_its_own_is_refused(tones: Tones) -> None:
+    counts = {"train": 4, "validation": 1, "test": 1}
+    with pytest.raises(CorpusError, match=r"no voice left for validation: name more voices, .* validation_voices"):
+        cast_speakers(dict.fromkeys(SPLITS, ["tones:1"]), counts, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("voice", ["pipr:joe.onnx", "festival:x", ":x"])
+def test_an_unknown_synthesizer_is_named(voice: str) -> None:
+    with pytest.raises(CorpusError, match=r"unknown synthesizer: .*espeak|unknown synthesizer: did you mean 'piper'"):
+        find_engine(voice)
+
+
+@pytest.mark.parametrize(
+    ("voice", "message"),
+    [
+        ("piper:none.onnx", "none.onnx is not a voice of Piper"),
+        ("piper:.", "has no voices of Piper"),
+        ("kokoro:nowhere", "nowhere has no voices of Kokoro"),
+    ],
+)
+def test_missing_weights_are_named(voice: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match=message):
+        make_corpus("synthetic", data_dir=str(tmp_path), voices=[voice], **SMALL).splits()
+
+
+def test_voices_are_cast_from_the_files_alone(tmp_path: Path) -> None:
+    for name, count in (("joe", 1), ("many", 9)):
+        (tmp_path / f"{name}.onnx").write_bytes(b"x")
+        (tmp_path / f"{name}.onnx.json").write_text(f'{{"num_speakers": {count}}}')
+    names = ("af_one", "af_two", "am_three", "bf_four", "bm_five", "bm_six", "jf_seven")
+    np.savez(tmp_path / "voices.npz", **{name: np.zeros((3, 1, 4), np.float32) for name in names})
+    (tmp_path / "voices.npz").rename(tmp_path / "voices.bin")
+    counts = {"train": 12, "validation": 2, "test": 2}
+    cast = cast_speakers(dict.fromkeys(counts, [f"piper:{tmp_path}"]), counts, np.random.default_rng(0))
+    spoken = [{speaker.voice for speaker in speakers} for speakers in cast.values()]
+    assert all(spoken)
+    assert len(set.union(*spoken)) == sum(map(len, spoken)) >= 9
+    cast = cast_speakers(dict.fromkeys(counts, [f"kokoro:{tmp_path}"]), counts, np.random.default_rng(0))
+    styles = [{part for s in speakers for part in s.voice.split("-") if "_" in part} for speakers in cast.values()]
+    assert set.union(*styles) == set(names) - {"jf_seven"}
+    assert sum(map(len, styles)) == 6
+    assert any("-" in speaker.voice for speaker in cast["train"]), "mixtures of two styles"
+    only = cast_speakers({"test": [f"kokoro:{tmp_path}#bm"]}, {"test": 2}, np.random.default_rng(0))["test"]
+    assert {speaker.voice for speaker in only} == {"bm_five", "bm_six"}
+    with pytest.raises(CorpusError, match="begins with x or y"):
+        cast_speakers({"test": [f"kokoro:{tmp_path}#x,y"]}, {"test": 2}, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("names", "counts", "sizes"),
+    [
+        (10, {"a": 8, "b": 1, "c": 1}, [6, 2, 2]),
+        (3, {"a": 50, "b": 1, "c": 1}, [1, 1, 1]),
+        (2, {"a": 1, "b": 9, "c": 9}, [1, 1]),
+        (1, {"a": 1, "b": 1}, [1]),
+        (7, {"a": 3}, [7]),
+    ],
+)
+def test_names_are_dealt_by_counts(names: int, counts: dict[str, int], sizes: list[int]) -> None:
+    shares = deal(range(names), counts)
+    assert [len(found) for found in shares.values()] == sizes
+    assert [name for found in shares.values() for name in found] == list(range(names))
+
+
+@pytest.mark.parametrize(("engine", "package"), [("piper", "piper"), ("kokoro", "kokoro_onnx")])
+def test_a_missing_package_is_named(
+    engine: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.config", None)
+    for name in ("m.onnx", "voices.bin"):
+        (tmp_path / name).touch()
+    speaker = Speaker("af_x", 50, 170, engine, str(tmp_path))
+    with pytest.raises(CorpusError, match=r"pip install 'hf_speech\[voices\]'"):
+        list(ENGINES[engine].speak([("yes", speaker)]))
