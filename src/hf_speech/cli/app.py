@@ -23,6 +23,7 @@ from hf_speech.errors import HFSpeechError
 VERBS = (
     "train",
     "adapt",
+    "from_text",
     "evaluate",
     "classify",
     "transcribe",

@@ -90,8 +90,8 @@ def adaptation_recipe(
         CorpusError: If there are no such clips.
     """
     base = BaseModel.open(model)
-    own = _own_recipe(base)
-    new = _corpus_of(Path(clips).expanduser(), base.loaded)
+    own = own_recipe(base)
+    new = corpus_of_clips(Path(clips).expanduser(), base.loaded)
     content: dict[str, Any] = {"name": f"{Path(base.name).name}-adapted", "task": base.loaded.task.name}
     content |= {section: own[section] for section in KEPT_SECTIONS if own.get(section)}
     if "text" in content:  # The characters are kept, and the phones of words that no dictionary has cannot be.
@@ -104,7 +104,7 @@ def adaptation_recipe(
     if old_data_dir is None:
         content["corpus"] = new
     else:
-        old = _old_corpora(own, Path(old_data_dir), model)
+        old = old_corpora(own, Path(old_data_dir), model)
         content["corpus"] = [{**new, "weight": sum(entry["weight"] for entry in old)}, *old]
     chooses = bool(splits["validation"]) or new["validation_fraction"] > 0
     content["training"] = {
@@ -163,14 +163,14 @@ def _measure(loaded: LoadedModel, rows: Dataset, corpus: Corpus, split: str, com
     return evaluate_model(loaded, rows, corpus=corpus.name, split=split, command=command, bad_rows=corpus.bad_rows)
 
 
-def _own_recipe(base: BaseModel) -> dict[str, Any]:
+def own_recipe(base: BaseModel) -> dict[str, Any]:
     """The recipe that a model was trained with, as plain data; empty if it has none."""
     file = base.loaded.find_file("recipe.yaml")
     content = None if file is None else yaml.safe_load(file.read_text(encoding="utf-8"))
     return content if isinstance(content, dict) else {}
 
 
-def _corpus_of(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
+def corpus_of_clips(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
     """The section `corpus` for a folder or a table; the model's task says which column is the target."""
     fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
     is_table = clips.is_file() and clips.suffix.lower() in TABLE_SUFFIXES
@@ -209,7 +209,7 @@ def _can_hold_out(rows: Dataset, loaded: LoadedModel) -> bool:
     return bool(counts) and min(counts.values()) >= ENOUGH_PER_CLASS
 
 
-def _old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dict[str, Any]]:
+def old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dict[str, Any]]:
     """The entries of a mixture for the corpus, or the corpora, that a model was trained on."""
     section = dict(own.get("corpus") or {})
     if not section.get("name"):
@@ -225,4 +225,12 @@ def _old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dic
     return entries
 
 
-__all__ = ["COMPARISONS", "Comparison", "adapt", "adaptation_recipe"]
+__all__ = [
+    "COMPARISONS",
+    "Comparison",
+    "adapt",
+    "adaptation_recipe",
+    "corpus_of_clips",
+    "old_corpora",
+    "own_recipe",
+]

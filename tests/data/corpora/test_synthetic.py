@@ -139,7 +139,7 @@ def test_wrong_options_are_one_sentence(options, message):
 
 def test_no_timbre_is_in_two_splits():
     counts = {"train": 48, "validation": 8, "test": 10}
-    cast = cast_speakers(dict.fromkeys(counts, ["en", "en-us"]), counts, np.random.default_rng(0))
+    cast = cast_speakers({key: ["en", "en-us"] for key in counts}, counts, np.random.default_rng(0))
     assert {split: len(set(speakers)) for split, speakers in cast.items()} == counts
     timbres = [{speaker.voice.partition("+")[2] for speaker in speakers} for speakers in cast.values()]
     assert len(set.union(*timbres)) == sum(map(len, timbres))

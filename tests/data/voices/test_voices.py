@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from stub_voices import Tones
 
 from hf_speech.data import make_corpus
 from hf_speech.data.corpora.base import SPLITS
 from hf_speech.data.voices import ENGINES, cast_speakers, find_engine
-from hf_speech.data.voices.base import Job, Speaker, deal, deal_sources, draw_pace
+from hf_speech.data.voices.base import Speaker, deal
 from hf_speech.errors import CorpusError
 
 needs_espeak = pytest.mark.skipif(
@@ -25,40 +25,6 @@ SMALL: dict[str, Any] = {
     **{"sentences": SENTENCES, "sentence_fraction": 0.0, "repetitions": 1},
     **{"train_speakers": 4, "validation_speakers": 1, "test_speakers": 1},
 }
-
-
-class Tones:
-    """A synthesizer whose voices are tones; it can be told to fail after some utterances."""
-
-    title = "Tones"
-    shard_size = 3
-
-    def __init__(self, name: str = "tones") -> None:
-        self.name = name
-        self.spoken: list[Job] = []
-        self.fails_after: int | None = None
-
-    def files(self, source: str) -> list[Path]:
-        return []
-
-    def cast(
-        self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
-    ) -> dict[str, Iterator[Speaker]]:
-        voices = {source: source.split("+") for names in sources.values() for source in names}
-        return {split: self._speakers(names, rng) for split, names in deal_sources(voices, sources, counts, rng).items()}
-
-    def _speakers(self, names: list[str], rng: np.random.Generator) -> Iterator[Speaker]:
-        while True:
-            for name in names:
-                yield Speaker(name, 50, draw_pace(rng), self.name)
-
-    def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
-        for text, speaker in jobs:
-            if len(self.spoken) == self.fails_after:
-                raise KeyboardInterrupt
-            self.spoken.append((text, speaker))
-            seconds = 0.05 * len(text) / speaker.speed
-            yield 0.3 * np.sin(np.arange(int(8000 * seconds)) * 0.1 * int(speaker.voice)), 8000
 
 
 @pytest.fixture
@@ -113,7 +79,7 @@ def test_the_share_of_each_synthesizer_is_reported(tones: Tones, tmp_path: Path)
 def test_a_split_without_a_voice_of_its_own_is_refused(tones: Tones) -> None:
     counts = {"train": 4, "validation": 1, "test": 1}
     with pytest.raises(CorpusError, match=r"no voice left for validation: name more voices, .* validation_voices"):
-        cast_speakers(dict.fromkeys(SPLITS, ["tones:1"]), counts, np.random.default_rng(0))
+        cast_speakers({key: ["tones:1"] for key in SPLITS}, counts, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("voice", ["pipr:joe.onnx", "festival:x", ":x"])
@@ -125,7 +91,7 @@ def test_an_unknown_synthesizer_is_named(voice: str) -> None:
 @pytest.mark.parametrize(
     ("voice", "message"),
     [
-        ("piper:none.onnx", "none.onnx is not a voice of Piper"),
+        ("piper:none.onnx", "none.onnx is no voice of Piper"),
         ("piper:.", "has no voices of Piper"),
         ("kokoro:nowhere", "nowhere has no voices of Kokoro"),
     ],
@@ -144,11 +110,11 @@ def test_voices_are_cast_from_the_files_alone(tmp_path: Path) -> None:
     np.savez(tmp_path / "voices.npz", **{name: np.zeros((3, 1, 4), np.float32) for name in names})
     (tmp_path / "voices.npz").rename(tmp_path / "voices.bin")
     counts = {"train": 12, "validation": 2, "test": 2}
-    cast = cast_speakers(dict.fromkeys(counts, [f"piper:{tmp_path}"]), counts, np.random.default_rng(0))
+    cast = cast_speakers({key: [f"piper:{tmp_path}"] for key in counts}, counts, np.random.default_rng(0))
     spoken = [{speaker.voice for speaker in speakers} for speakers in cast.values()]
     assert all(spoken)
     assert len(set.union(*spoken)) == sum(map(len, spoken)) >= 9
-    cast = cast_speakers(dict.fromkeys(counts, [f"kokoro:{tmp_path}"]), counts, np.random.default_rng(0))
+    cast = cast_speakers({key: [f"kokoro:{tmp_path}"] for key in counts}, counts, np.random.default_rng(0))
     styles = [{part for s in speakers for part in s.voice.split("-") if "_" in part} for speakers in cast.values()]
     assert set.union(*styles) == set(names) - {"jf_seven"}
     assert sum(map(len, styles)) == 6
@@ -176,9 +142,7 @@ def test_names_are_dealt_by_counts(names: int, counts: dict[str, int], sizes: li
 
 
 @pytest.mark.parametrize(("engine", "package"), [("piper", "piper"), ("kokoro", "kokoro_onnx")])
-def test_a_missing_package_is_named(
-    engine: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_package_is_named(engine: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.config", None)
     for name in ("m.onnx", "voices.bin"):

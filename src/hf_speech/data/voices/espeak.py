@@ -57,7 +57,8 @@ class Espeak:
         self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
     ) -> dict[str, Iterator[Speaker]]:
         """Speakers of each split; no timbre is in two of them."""
-        shares = {kind: deal([str(n) for n in rng.permutation(kind)], counts) for kind in (MALE_TIMBRES, FEMALE_TIMBRES)}
+        kinds = (MALE_TIMBRES, FEMALE_TIMBRES)
+        shares = {kind: deal([str(name) for name in rng.permutation(kind)], counts) for kind in kinds}
         return {
             split: _speakers({kind: share[split] for kind, share in shares.items()}, sources[split], rng)
             for split in counts

@@ -71,7 +71,7 @@ class Kokoro:
         with np.load(self.files(source)[1]) as styles:
             names = sorted(name for name in styles.files if name.startswith(prefixes))
         if not names:
-            raise CorpusError(f"There is no voice of Kokoro whose name begins with {' or '.join(prefixes)} in {source}.")
+            raise CorpusError(f"No voice of Kokoro in {source} has a name that begins with {' or '.join(prefixes)}.")
         return names
 
     @lru_cache(maxsize=2)  # noqa: B019 # there is one instance
@@ -88,7 +88,7 @@ def _speakers(voices: Sequence[tuple[str, str]], rng: np.random.Generator) -> It
     for source, name in voices:
         yield Speaker(name, 50, draw_pace(rng), Kokoro.name, source)
     while True:
-        source, name = voices[rng.integers(len(voices))]
+        source, name = voices[int(rng.integers(len(voices)))]
         others = [other for folder, other in voices if folder == source and other != name]
         if others:
             share = int(rng.integers(SMALLEST_SHARE, LARGEST_SHARE, endpoint=True))

@@ -28,7 +28,7 @@ class Piper:
         path = Path(source).expanduser()
         found = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
         if missing := [file for file in found if not file.is_file() or not _config(file).is_file()]:
-            raise CorpusError(f"{missing[0]} is not a voice of Piper: give an .onnx file with its .onnx.json beside it.")
+            raise CorpusError(f"{missing[0]} is no voice of Piper: give an .onnx file with its .onnx.json beside it.")
         if not found:
             raise CorpusError(f"The folder {source} has no voices of Piper: give one with .onnx files.")
         return found

@@ -1,0 +1,203 @@
+"""A model of sentences or words that nobody has recorded: synthesized, trained, and measured on voices held out.
+
+Decisions:
+
+* It is an ordinary training from a recipe whose corpus is made here: every line of the text, in many voices.
+* A few lines are all there is to say: each speaker of each split says each of them, and the test is on other voices. Of
+  many lines, a tenth is also held out.
+* With a model to start from, features, text and model are those of that model, and the recipe gives the rest.
+* Real speech keeps a model from learning what only synthetic voices have: a recipe may list it beside the entry
+  `synthetic`, and `old_data_dir` adds what the first model was trained on.
+* The language model is of the same lines: only these are expected.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_speech.common.digests import digest_data
+from hf_speech.common.fingerprint import LANGUAGE_MODEL
+from hf_speech.data.cache import build_once, cache_dir
+from hf_speech.data.corpora import Corpus, Keywords, Synthetic
+from hf_speech.decoding import build_arpa
+from hf_speech.errors import HFSpeechError, RecipeError
+from hf_speech.evaluation import EvaluationReport, evaluate_model
+from hf_speech.evaluation.rows import ALL, select_rows
+from hf_speech.inference import BeamOptions, LoadedModel, load_model, tune_beam
+from hf_speech.tasks.text import read_plain_text
+from hf_speech.training.adapt import corpus_of_clips, old_corpora, own_recipe
+from hf_speech.training.recipe import Recipe, find_recipe, load_recipe
+from hf_speech.training.run import TrainingResult, train
+from hf_speech.training.warm_start import BaseModel
+
+RECIPE = "from_text"
+FEW = 300
+"""Sentences up to which every speaker says each of them."""
+UTTERANCES = 1500
+"""Training utterances, about, of few sentences."""
+LONGEST_NGRAM = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A report on some recordings.
+
+    Attributes:
+        what: What they are.
+        greedy: The report of the model alone.
+        with_language_model: The report of a search with the language model, for a recognizer.
+    """
+
+    what: str
+    greedy: EvaluationReport
+    with_language_model: EvaluationReport | None = None
+
+
+def from_text_recipe(
+    text: Path,
+    recipe: str | Path = RECIPE,
+    *,
+    init_from: str | None = None,
+    old_data_dir: Path | None = None,
+    voices: Sequence[str] | None = None,
+    test_voices: Sequence[str] | None = None,
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """Writes the recipe that learns the lines of a text.
+
+    Args:
+        text: A file with a sentence, or for a recipe with classes a word, in each line.
+        recipe: The recipe whose corpus is replaced; of a mixture, the entry `synthetic`.
+        init_from: A model to start from.
+        old_data_dir: Folder of the corpus that this model was trained on, to mix in.
+        voices: Voices as in `Synthetic.voices`.
+        test_voices: Voices of the test split alone.
+        overrides: Command-line words, for any key of the recipe.
+
+    Raises:
+        RecipeError: If the recipe is a mixture without synthesized speech, or the model does not fit.
+        CorpusError: If the text has too few lines.
+    """
+    file = find_recipe(recipe)
+    content = {"name": text.stem} | (yaml.safe_load(file.read_text(encoding="utf-8-sig")) or {})
+    lines = list(dict.fromkeys(line.strip() for line in read_plain_text(text) if line.strip()))
+    given = {"voices": voices, "test_voices": test_voices}
+    options: dict[str, Any] = {key: list(names) for key, names in given.items() if names}
+    section = content.get("corpus") or {}
+    has_classes = load_recipe(file, to_train=False).task.text_options is None
+    options |= {"words": lines} if has_classes else _sentences(lines)
+    if isinstance(section, list):
+        own = [entry for entry in section if entry.get("name") == Synthetic.name]
+        if not own:
+            raise RecipeError(f"{file} is a mixture without synthesized speech: give it an entry {{name: synthetic}}.")
+        content["corpus"] = [{**options, **entry} if entry is own[0] else entry for entry in section]
+    elif section.get("name") == Keywords.name:
+        content["corpus"] = {**section, "data_dir": str(_clips_of_words(Synthetic(**options)))}
+    else:
+        kept = section if section.get("name") == Synthetic.name else {}
+        content["corpus"] = {**options, **kept, "name": Synthetic.name}
+    if init_from is not None:
+        for key in ("features", "model", "text"):
+            content.pop(key, None)
+        content["model"] = {"init_from": init_from}
+        if old_data_dir is not None:
+            old = old_corpora(own_recipe(BaseModel.open(init_from)), old_data_dir, init_from)
+            content["corpus"] = [{**content["corpus"], "weight": sum(entry["weight"] for entry in old)}, *old]
+    return load_recipe(content, overrides)
+
+
+def from_text(
+    text: Path,
+    recipe: str | Path = RECIPE,
+    output_dir: str | Path | None = None,
+    *,
+    clips: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    command: str = "hf_speech.training.from_text(text)",
+    **options: Any,
+) -> tuple[TrainingResult, list[Measurement]]:
+    """Trains a model of the lines of a text, builds its language model, and measures it.
+
+    Args:
+        text: As for `from_text_recipe`, like `recipe` and `options`.
+        output_dir: The run folder; `runs/NAME` by default.
+        clips: Real recordings to measure on: a folder with a sub-folder for each class, or a table.
+        resume: Whether to continue an interrupted training.
+        overwrite: Whether a run folder that is there is replaced.
+        command: The command line, for the records.
+        **options: Those of `from_text_recipe`.
+
+    Returns:
+        The training, and the measurements.
+    """
+    if not text.is_file():
+        raise HFSpeechError(f"There is no text {text}: give a file with a sentence, or a word, in each line.")
+    resolved = from_text_recipe(text, recipe, **options)
+    result = train(resolved, output_dir, resume=resume, overwrite=overwrite, command=command, splits=("validation",))
+    loaded = load_model(result.run_dir, device="cpu")
+    corpora = [member.corpus for member in getattr(resolved.corpus, "corpora", ())]
+    synthetic = next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), resolved.corpus)
+    beam = None
+    if resolved.text is not None:
+        sentences = [resolved.text.normalize(line) for line in read_plain_text(text)]
+        beam = _build_language_model(loaded, synthetic, sentences, result.run_dir / LANGUAGE_MODEL, command)
+    sources: list[tuple[str, str, Corpus, str]] = [("synthetic voices held out", "test", synthetic, "test")]
+    if clips is not None:
+        corpus = load_recipe({"corpus": corpus_of_clips(clips.expanduser(), loaded)}, to_train=False).corpus
+        sources.append(("real recordings", ALL, corpus, "clips"))
+    measurements = []
+    for what, split, corpus, name in sources:
+        if len(rows := select_rows(loaded, corpus.load(), split, corpus, trained_on=split != ALL).rows):
+            reports = []
+            for end, search in (("", None), *((("-lm", beam),) if beam else ())):
+                reports.append(
+                    evaluate_model(loaded, rows, corpus=corpus.name, split=split, command=command, beam=search)
+                )
+                reports[-1].save(result.run_dir / "evaluation" / f"{name}{end}.json")
+            measurements.append(Measurement(what, *reports))
+    return result, measurements
+
+
+def _sentences(lines: Sequence[str]) -> dict[str, Any]:
+    """The options of the synthetic corpus for sentences."""
+    if len(lines) > FEW:
+        return {"sentences": lines, "repetitions": 1, "train_speakers": 100}
+    speakers = max(12, min(UTTERANCES // max(len(lines), 1), 100))
+    held_out = max(2, min(FEW // max(len(lines), 1), 8))
+    counts = {"train_speakers": speakers, "validation_speakers": held_out, "test_speakers": held_out}
+    return {"sentences": lines, "sentence_fraction": 0.0, "repetitions": 1, **counts}
+
+
+def _clips_of_words(corpus: Synthetic) -> Path:
+    """A folder of links to synthesized words, with a sub-folder for each split and word, as `Keywords` reads it."""
+    splits = corpus.splits()
+    files = [str(clip.audio) for clips in splits.values() for clip in clips]
+    folder = cache_dir() / "spoken_words" / digest_data(files)[:16]
+    with build_once(folder) as part:
+        for split, clips in splits.items() if part is not None else ():
+            for clip in clips:
+                place = Path(str(part)) / split / str(clip.label)
+                place.mkdir(parents=True, exist_ok=True)
+                os.link(str(clip.audio), place / f"{clip.speaker}_{Path(str(clip.audio)).name}")
+    return folder
+
+
+def _build_language_model(
+    loaded: LoadedModel, corpus: Corpus, sentences: Sequence[str], path: Path, command: str
+) -> BeamOptions:
+    """The language model of the sentences, with weights chosen on the validation split."""
+    build_arpa(sentences, LONGEST_NGRAM, path)
+    rows = select_rows(loaded, corpus.load(), "validation", corpus).rows
+    best, _ = tune_beam(loaded, rows, BeamOptions(path))
+    best.save(corpus=corpus.name, command=command)
+    return best
+
+
+__all__ = ["Measurement", "from_text", "from_text_recipe"]
