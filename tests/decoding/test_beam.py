@@ -178,6 +178,20 @@ def test_words_are_spelled_in_the_form_of_the_tokens(tmp_path, form, of_tokens):
     assert free.text == spoken
 
 
+@pytest.mark.parametrize("weights", [(0.0, 0.0), (0.4, -1.0), (1.5, 2.0)])
+def test_other_weights_are_those_of_a_new_decoder(brute_force, word_model, weights):
+    log_probs = brute_force.draw_log_probs(6, seed=4)
+    made = {"language_model": word_model, "hot_words": ["bb"], **ALL}
+    first = BeamSearchDecoder(brute_force.tokens, lm_weight=0.7, word_score=0.3, **made)
+    alone = decode(first, log_probs)
+    other = first.with_weights(*weights)
+    expected = BeamSearchDecoder(brute_force.tokens, lm_weight=weights[0], word_score=weights[1], **made)
+    assert decode(other, log_probs) == decode(expected, log_probs) != alone
+    assert decode(first, log_probs) == alone
+    with pytest.raises(HFSpeechError, match=r"lm_weight is -1\.0"):
+        first.with_weights(-1.0, 0.0)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

@@ -38,12 +38,12 @@ def test_words_come_from_the_lexicon_or_the_language_model(tmp_path: Path, words
 
 
 def test_spellings() -> None:
-    assert spell("ab", "ab") == "ab"
-    assert spell("abc", "ab") is None
-    assert spell("", "ab") is None
-    assert spell_lexicon({"ba", "c", "ab"}, "ab") == ({"ab": "ab", "ba": "ba"}, ("c",))
+    assert spell("ab", {"a", "b"}) == "ab"
+    assert spell("abc", {"a", "b"}) is None
+    assert spell("", {"a", "b"}) is None
+    assert spell_lexicon({"ba", "c", "ab"}, {"a", "b"}) == ({"ab": "ab", "ba": "ba"}, ("c",))
     with pytest.raises(HFSpeechError, match=r"No word of the lexicon \(such as 'c'\) can be spelled"):
-        spell_lexicon({"d", "c"}, "ab")
-    assert spell_hot_words(["b", "a", "b"], "ab") == {"a": "a", "b": "b"}
+        spell_lexicon({"d", "c"}, {"a", "b"})
+    assert spell_hot_words(["b", "a", "b"], {"a", "b"}) == {"a": "a", "b": "b"}
     with pytest.raises(HFSpeechError, match="The hot word 'c' cannot be spelled"):
-        spell_hot_words(["a", "c"], "ab")
+        spell_hot_words(["a", "c"], {"a", "b"})

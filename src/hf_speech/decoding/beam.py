@@ -18,12 +18,13 @@ frames are. The search itself is in `search`, compiled by numba, which is import
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -138,7 +139,7 @@ class BeamSearchDecoder:
         spellings = dict(hot)
         if words is not None:
             spellings, self.unspellable = self._spell(words, letters)
-            known = {same_form(word) for word in spellings}
+            known = {same_form(word) for word in spellings} if hot else set()
             spellings |= {word: spelling for word, spelling in hot.items() if word not in known}
             self.lexicon = tuple(sorted(spellings))
             if self.unspellable:
@@ -147,27 +148,46 @@ class BeamSearchDecoder:
                     "have characters that are not among the model's tokens and cannot be recognized.",
                     stacklevel=2,
                 )
-        from hf_speech.decoding.search import Ngrams, Options
+        from hf_speech.decoding.search import Options
 
-        model = model if lm_weight else None
+        none = np.zeros(0, dtype=np.int64)
+        self._options = Options(
+            self._num_sounds(), blank, self._delimiter, int(beam_size), float(beam_threshold), 0.0, 0.0, 0, none, 0
+        )
+        self._model = model
+        self._spelled = sorted(spellings)
+        self._hot_scores = np.zeros(len(self._spelled))
+        if hot:
+            self._hot_scores[[same_form(word) in hot for word in self._spelled]] = hot_word_score
+        self._trie, self._nodes = self._index([spellings[word] for word in self._spelled])
+        self._weigh(lm_weight, word_score)
+
+    def with_weights(self, lm_weight: float, word_score: float) -> Self:
+        """Return a decoder with other weights, which shares the rest with this one."""
+        check_settings(beam_size=self._options.beam_size, lm_weight=lm_weight, word_score=word_score)
+        other = copy.copy(self)
+        other._weigh(lm_weight, word_score)
+        return other
+
+    def _weigh(self, lm_weight: float, word_score: float) -> None:
+        """Set the weights, and the arrays that depend on them."""
+        from hf_speech.decoding.search import Ngrams
+
+        model = self._model if lm_weight else None
         none, no_logs = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         self._ngrams = Ngrams(none, 0, no_logs, no_logs, none.astype(np.int32))
-        lm_ids = (0, none, 0)
+        start, token_ids, end_id = 0, none, 0
         if model is not None:
             self._ngrams = model.packed
-            lm_ids = (model.start(), model.ids(self._tokens), int(model.ids([END])[0]))
-        weight = float(lm_weight) if model is not None else 0.0
-        self._options = Options(
-            self._num_sounds(),
-            blank,
-            self._delimiter,
-            int(beam_size),
-            float(beam_threshold),
-            weight,
-            float(word_score),
-            *lm_ids,
+            start, token_ids, end_id = model.start(), model.ids(self._tokens), int(model.ids([END])[0])
+        self._options = self._options._replace(
+            lm_weight=float(lm_weight) if model is not None else 0.0,
+            word_score=float(word_score),
+            start=start,
+            token_ids=token_ids,
+            end_id=end_id,
         )
-        self._words = self._index_words(spellings, hot, hot_word_score, model)
+        self._words = self._score_words(model)
 
     def _spell_hot(self, words: Iterable[str], letters: set[str]) -> dict[str, str]:
         """The spelling of each hot word by its NFC."""
@@ -193,29 +213,28 @@ class BeamSearchDecoder:
         delimiter = getattr(tokenizer, "word_delimiter_token", WORD_DELIMITER)
         return cls(tokens, blank=tokenizer.pad_token_id, word_delimiter=delimiter, **options)
 
-    def _index_words(
-        self, spellings: dict[str, str], hot: dict[str, str], hot_word_score: float, model: NgramModel | None
-    ) -> Words:
-        """Make the trie of the words' spellings."""
+    def _index(self, spellings: Sequence[str]) -> tuple[Trie, np.ndarray]:
+        """Make a trie of spellings, and return it with the node at which each of them ends."""
+        token_ids = number_tokens(self._tokens)
+        lengths = np.array([len(spelling) for spelling in spellings], dtype=np.int64)
+        sequences = np.zeros((len(spellings), max(lengths, default=0)), dtype=np.int64)
+        sequences[np.arange(sequences.shape[1]) < lengths[:, None]] = [token_ids[c] for c in "".join(spellings)]
+        return Trie.of(sequences, lengths, len(self._tokens))
+
+    def _score_words(self, model: NgramModel | None) -> Words:
+        """Give the trie of the words its scores."""
         from hf_speech.decoding.search import Words
 
-        words = sorted(spellings)
-        token_ids = number_tokens(self._tokens)
-        encoded = [[token_ids[letter] for letter in spellings[word]] for word in words]
-        lengths = np.array([len(each) for each in encoded], dtype=np.int64)
-        sequences = np.zeros((len(words), max(lengths, default=0)), dtype=np.int64)
-        sequences[np.arange(sequences.shape[1]) < lengths[:, None]] = [id for each in encoded for id in each]
-        trie, nodes = Trie.of(sequences, lengths, len(self._tokens))
-        scores = np.array([hot_word_score if same_form(word) in hot else 0.0 for word in words])
-        word_ids, unigrams = np.zeros(len(words), dtype=np.int64), np.zeros(len(words))
+        trie, scores = self._trie, self._hot_scores
+        word_ids, unigrams = np.zeros(len(scores), dtype=np.int64), np.zeros(len(scores))
         if self.lexicon is not None and model is not None:
-            word_ids = model.ids(words)
-            unigrams = self._options.lm_weight * model.advance(np.zeros(len(words), dtype=np.int64), word_ids)[1]
+            word_ids = model.ids(self._spelled)
+            unigrams = self._options.lm_weight * model.advance(np.zeros(len(scores), dtype=np.int64), word_ids)[1]
         ids, bonus, ahead = np.full(len(trie), -1), np.zeros(len(trie)), np.full(len(trie), -np.inf)
         # Of words with the same spelling the most probable counts.
         order = np.argsort(unigrams + scores, kind="stable")
-        ids[nodes[order]], bonus[nodes[order]] = word_ids[order], scores[order]
-        ahead[nodes[order]] = (unigrams + scores)[order]
+        nodes = self._nodes[order]
+        ids[nodes], bonus[nodes], ahead[nodes] = word_ids[order], scores[order], (unigrams + scores)[order]
         ahead = trie.highest_below(ahead) if self.lexicon is not None else np.zeros(len(trie))
         ahead[0] = 0.0
         return Words(trie.keys, trie.num_symbols, ids, bonus, ahead, self.lexicon is not None)

@@ -17,16 +17,19 @@ from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import HFSpeechError
 
 PathLike = str | os.PathLike[str]
+AnySet = set[str] | frozenset[str]
 
 
-def spell(word: str, letters: Collection[str]) -> str | None:
+def spell(word: str, letters: AnySet) -> str | None:
     """Return the form of a word that consists of the given letters, or None if there is none."""
+    if word and letters.issuperset(word):
+        return word
     plain = plain_apostrophes(same_form(word))
-    forms = (word, same_form(word), unicodedata.normalize("NFD", word), plain, unicodedata.normalize("NFD", plain))
-    return next((form for form in forms if form and all(character in letters for character in form)), None)
+    forms = (same_form(word), unicodedata.normalize("NFD", word), plain, unicodedata.normalize("NFD", plain))
+    return next((form for form in forms if form and letters.issuperset(form)), None)
 
 
-def spell_lexicon(words: Collection[str], letters: Collection[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+def spell_lexicon(words: Collection[str], letters: AnySet) -> tuple[dict[str, str], tuple[str, ...]]:
     """Spell the words of a lexicon.
 
     Returns:
@@ -45,7 +48,7 @@ def spell_lexicon(words: Collection[str], letters: Collection[str]) -> tuple[dic
     return spelled, tuple(word for word, spelling in spellings.items() if spelling is None)
 
 
-def spell_hot_words(hot_words: Iterable[str], letters: Collection[str]) -> dict[str, str]:
+def spell_hot_words(hot_words: Iterable[str], letters: AnySet) -> dict[str, str]:
     """Return the spelling of each hot word by its NFC."""
     spellings = {}
     for word in sorted(set(hot_words)):

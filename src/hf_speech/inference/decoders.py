@@ -161,7 +161,8 @@ def make_search(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon |
 def _written(word: str, tokens: Sequence[str], recognizer: Recognizer) -> str:
     """A hot word as the model writes it: normalized, and in the case and Unicode form of its letters."""
     written = recognizer.normalize(word)
-    spellings = (spell(form, tokens) for form in (written, written.upper(), written.lower()))
+    letters = frozenset(tokens)
+    spellings = (spell(form, letters) for form in (written, written.upper(), written.lower()))
     return next((spelling for spelling in spellings if spelling is not None), written)
 
 

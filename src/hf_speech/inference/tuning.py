@@ -82,8 +82,10 @@ def _tune(
             return dataclasses.replace(options, phones=PhoneOptions(lm_weight, word_score, weight))
         return dataclasses.replace(options, lm_weight=lm_weight, word_score=word_score, phone_weight=weight)
 
+    unweighted = make_search(loaded, with_weights(0.0, 0.0, 0.0), lexicon)
+
     def measure(lm_weight: float, word_score: float) -> float:
-        search = make_search(loaded, with_weights(lm_weight, word_score, 0.0), lexicon)
+        search = unweighted.with_weights(lm_weight, word_score)
         records: dict[float, list[Any]] = {weight: [] for weight in rescoring}
         for reference, (letters, phones) in zip(references, utterances, strict=True):
             candidates = search.candidates(phones if by_phones else letters)

@@ -114,6 +114,8 @@ class Lexicon:
 
 def _key(word: str) -> str:
     """A word as words are compared."""
+    if word.isascii():  # Most are, and this takes a tenth of the time.
+        return word.lower().replace("`", "'")
     return same_form(plain_apostrophes(same_form(word)).casefold())
 
 
