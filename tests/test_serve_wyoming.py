@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 
 from hf_speech import serve_wyoming
+from hf_speech.errors import HFSpeechError
 from hf_speech.serve import Service
 
 
@@ -76,3 +78,14 @@ def test_what_is_refused(exported_beeps: Path, make_beeps: Any, monkeypatch: pyt
     monkeypatch.setattr(serve_wyoming, "MAX_MEGABYTES", 0)
     (answer,) = ask(service, *recording(make_beeps("a"), 8000))
     assert "larger than 0 MB" in Error.from_event(answer).text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
+def test_a_taken_port_is_found_before_it_is_announced(
+    exported_beeps: Path, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(HFSpeechError, match=f"Nothing can be served at {host}:{port} .* another --port or --host"):
+            serve_wyoming.run_wyoming(str(exported_beeps), revision=None, host=host, port=port, language="en")
+    assert "Serving" not in capsys.readouterr().out

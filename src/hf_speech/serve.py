@@ -249,6 +249,22 @@ def app_of_process() -> FastAPI:
     return create_app(Service(os.environ[_MODEL], os.environ.get(_REVISION)))
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """Open a port, before anything says that it is served.
+
+    Raises:
+        HFSpeechError: If the address or the port cannot be used.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (while")[0]
+        raise HFSpeechError(
+            f"Nothing can be served at {host}:{port} ({reason}): give another --port or --host."
+        ) from error
+
+
 def run_server(model: str, *, revision: str | None, host: str, port: int, processes: int) -> None:
     """Serve a recognizer until the process is stopped.
 
@@ -264,14 +280,7 @@ def run_server(model: str, *, revision: str | None, host: str, port: int, proces
         HFSpeechError: If the address or the port cannot be used.
     """
     service = Service(model, revision)  # What is wrong with the model is said once, here.
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        reason = str(error.strerror or error).partition(" (while")[0]
-        raise HFSpeechError(
-            f"Nothing can be served at {host}:{port} ({reason}): give another --port or --host."
-        ) from error
+    listener = listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/v1"
     if processes == 1:
         echo(f"Serving at {address}")
@@ -288,4 +297,4 @@ def run_server(model: str, *, revision: str | None, host: str, port: int, proces
     )
 
 
-__all__ = ["MAX_HOURS", "MAX_MEGABYTES", "MAX_WAITING", "BusyError", "Service", "create_app", "run_server"]
+__all__ = ["MAX_HOURS", "MAX_MEGABYTES", "MAX_WAITING", "BusyError", "Service", "create_app", "listen", "run_server"]

@@ -22,7 +22,7 @@ from wyoming.server import AsyncEventHandler, AsyncServer
 from hf_speech import __version__
 from hf_speech.common.console import echo
 from hf_speech.errors import HFSpeechError
-from hf_speech.serve import MAX_MEGABYTES, Service
+from hf_speech.serve import MAX_MEGABYTES, Service, listen
 
 
 class Handler(AsyncEventHandler):
@@ -95,9 +95,11 @@ def run_wyoming(model: str, *, revision: str | None, host: str, port: int, langu
 
     Raises:
         ModelError: If there is no such model, or it is no recognizer.
+        HFSpeechError: If the address or the port cannot be used.
     """
     service = Service(model, revision)
     handler = partial(Handler, service, describe(service, language))
+    listen(host, port).close()  # The server itself would report it too late.
     echo(f"Serving at tcp://{host}:{port}")
     asyncio.run(AsyncServer.from_uri(f"tcp://{host}:{port}").run(handler))
 
