@@ -14,10 +14,16 @@ def logits_of(*probabilities: float) -> np.ndarray:
     return np.log(np.stack([0.98 * (1 - p) + 1e-9, p + 1e-9, 0.02 * (1 - p)], axis=1)).astype(np.float32)
 
 
-def test_a_score_is_the_log_odds_of_the_mean_probability() -> None:
-    scores = KeywordScores(2).accept(logits_of(0.2, 0.9, 0.5))
-    means = np.array([0.1, 0.55, 0.7])  # Before the first frame there is nothing.
-    np.testing.assert_allclose(scores[:, 0], np.log(means / (1 - means)), atol=1e-5)
+def test_a_score_is_the_log_odds_of_one_of_the_last_frames() -> None:
+    scores = KeywordScores(2).accept(logits_of(0.2, 0.9, 0.5, 0.0))
+    anywhere = np.array([0.2, 1 - 0.8 * 0.1, 1 - 0.1 * 0.5, 0.5])  # Before the first frame there is nothing.
+    np.testing.assert_allclose(scores[:, 0], np.log(anywhere / (1 - anywhere)), atol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [[0.999], [0.9, 0.99], [0.9, 0.9, 0.9]])
+def test_a_keyword_may_be_at_one_frame_or_spread_over_several(spread: list[float]) -> None:
+    frames = logits_of(*[0.0] * 5, *spread, *[0.0] * 5)
+    assert KeywordScores(3).accept(frames)[:, 0].max() == pytest.approx(np.log(999), abs=0.01)
 
 
 def test_scores_far_beyond_float32_stay_apart() -> None:

@@ -88,7 +88,7 @@ export class KeywordStream {
     /** All that were detected so far. @type {KeywordEvent[]} */
     this.events = [];
     this.frames = this.ready = 0;
-    /** Probabilities of the last frames. @type {number[][]} */
+    /** Logarithms of the probabilities that a keyword is not at one of the last frames. @type {number[][]} */
     this.past = Array.from({ length: detector.smoothing_frames }, () => keywords.map(() => 0));
   }
 
@@ -117,10 +117,10 @@ export class KeywordStream {
     const weights = Array.from(logits, (logit) => Math.exp(logit - largest));
     const sum = weights.reduce((total, weight) => total + weight, 0);
     this.past.shift();
-    this.past.push(weights.slice(1).map((weight) => weight / sum));
+    this.past.push(weights.slice(1).map((weight) => Math.log1p(-Math.min(weight / sum, 1 - EPSILON))));
     const scores = this.keywords.map((_, index) => {
-      const mean = this.past.reduce((total, frame) => total + frame[index], 0) / this.past.length;
-      return Math.log(mean + EPSILON) - Math.log(1 - mean + EPSILON);
+      const nowhere = this.past.reduce((total, frame) => total + frame[index], 0);
+      return Math.log(-Math.expm1(nowhere) + EPSILON) - nowhere;
     });
     const above = scores.map((score, index) => score - (this.detector.thresholds[this.keywords[index]] ?? 0));
     const best = above.indexOf(Math.max(...above));

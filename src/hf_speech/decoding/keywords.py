@@ -1,9 +1,9 @@
 """From the logits of a keyword spotter to events: a keyword, when it was detected, and how sure the model is.
 
-The score of a keyword at a frame is the logarithm of the odds of its probability, averaged over the last frames. An
-event is the first frame at which a keyword's score reaches its threshold, after which nothing is detected for the
-refractory time. It depends on earlier frames alone, so events of a stream are those of the whole recording, however it
-is cut into pieces.
+The score of a keyword at a frame is the logarithm of the odds that it is at one of the last frames: a model may be sure
+of a single frame, or spread a keyword over several, and an average would miss the former. An event is the first frame
+at which a keyword's score reaches its threshold, after which nothing is detected for the refractory time. It depends on
+earlier frames alone, so events of a stream are those of the whole recording, however it is cut into pieces.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class KeywordScores:
     """Scores of keywords, frame by frame.
 
     Args:
-        smoothing_frames: Frames over which probabilities are averaged: the last one and those before it.
+        smoothing_frames: Frames at one of which the keyword has to be: the last one and those before it.
     """
 
     def __init__(self, smoothing_frames: int) -> None:
@@ -56,16 +56,18 @@ class KeywordScores:
 
     def accept(self, logits: np.ndarray) -> np.ndarray:
         """Scores `(frames, classes - 1)` of the next logits `(frames, classes)`; class 0 is no keyword."""
-        probabilities = frame_probabilities(logits)[:, 1:]
+        absent = np.log1p(-np.minimum(frame_probabilities(logits)[:, 1:], 1 - _EPSILON))
         count = self._smoothing_frames
         if self._past is None:
-            self._past = np.zeros((count - 1, probabilities.shape[1]))
-        known = np.concatenate((self._past, probabilities))
+            self._past = np.zeros((count - 1, absent.shape[1]))
+        known = np.concatenate((self._past, absent))
         self._past = known[len(known) - (count - 1) :]
-        if not len(probabilities):
-            return probabilities
-        mean = np.lib.stride_tricks.sliding_window_view(known, count, axis=0).mean(axis=-1)
-        return np.log(mean + _EPSILON) - np.log(1 - mean + _EPSILON)
+        if not len(absent):
+            return absent
+        # The logarithm of the probability that the keyword is at none of the frames.
+        nowhere = np.lib.stride_tricks.sliding_window_view(known, count, axis=0).sum(axis=-1)
+        scores: np.ndarray = np.log(-np.expm1(nowhere) + _EPSILON) - nowhere
+        return scores
 
 
 def find_events(
@@ -120,7 +122,7 @@ class KeywordDecoder:
         keywords: The keywords, in the order of the classes 1, 2, ...
         seconds_per_frame: Time from one frame to the next.
         thresholds: Lowest score of an event for each keyword that has its own; `THRESHOLD` for the others.
-        smoothing_frames: Frames over which probabilities are averaged.
+        smoothing_frames: See `KeywordScores`.
         refractory_frames: Frames after an event in which there is no other.
     """
 

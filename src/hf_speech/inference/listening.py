@@ -39,7 +39,7 @@ class DetectorOptions:
 
     Attributes:
         thresholds: The lowest score of each keyword; 0 for those that are not named.
-        smoothing_frames: Frames over which probabilities are averaged.
+        smoothing_frames: The last frames, at one of which the keyword has to be.
         refractory_frames: Frames after an event in which there is no other.
     """
 
