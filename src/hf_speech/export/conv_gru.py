@@ -31,7 +31,11 @@ def graphs_of(model: ConvGRUForCTC, features: FeatureGraph, name: str) -> dict[s
         return graphs
     _, states = stream_graph(model, features, False, name)
     shapes = {state.name: state.shape for state in states}
-    streamed = GraphOf(lambda loops: stream_graph(model, features, loops, name)[0], shapes, stream.latency)
+    rate, config = features.extractor.sampling_rate, model.config
+    first_samples = round(stream.latency * rate) - config.lookahead * config.inputs_to_logits_ratio
+    streamed = GraphOf(
+        lambda loops: stream_graph(model, features, loops, name)[0], shapes, stream.latency, first_samples
+    )
     return graphs | {STREAM: streamed}
 
 
@@ -66,8 +70,7 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     encoded, masks = _encode(builder, model, inputs.features, Masks(inputs.counts, inputs.features.size(1)))
     if model.lookahead is not None:
         with graph.scope("lookahead"):
-            x = masks.apply(encoded).transpose(0, 2, 1)
-            encoded = _look_ahead(builder, model, x, after=model.lookahead.lookahead).transpose(0, 2, 1)
+            encoded = _look_ahead(builder, model, masks.apply(encoded), after=model.lookahead.lookahead)
     logits = _classify(builder, model, encoded)
     with graph.scope("padding"):
         padding = np.full(config.vocab_size, IMPOSSIBLE, dtype=np.float32)
@@ -108,17 +111,15 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
         new = _new_features(builder, features, waveform, final)
         shape = ("batch", "waiting_frames", config.input_size)
         waiting = graph.concat(1, builder.remember("waiting", shape, ("batch", 0, config.input_size)), new)
-        usable = waiting.size(1) // config.stride * config.stride
+        num_logits = waiting.size(1) // config.stride
+        usable = num_logits * config.stride
         builder.leave("waiting", waiting.slice(1, usable), shape)
         # onnxruntime aborts the process for a recurrence without frames: where there are none, it gets a frame of
         # silence, and its output and states are dropped.
-        silence = graph.concat(
-            0, np.zeros(4, dtype=np.int64), usable.clip(highest=config.stride) * -1 + config.stride, np.array([0])
-        )
-        x = graph.op("Pad", waiting.slice(1, 0, usable), silence)
+        silence = graph.op("Sub", config.stride, usable.clip(highest=config.stride))
+        x = graph.op("Pad", waiting.slice(1, 0, usable), graph.concat(0, np.zeros(4, np.int64), silence, np.array([0])))
     builder.has_frames = usable > 0
-    encoded, _ = _encode(builder, model, x, Masks(None, x.size(1)))
-    encoded = encoded.slice(1, 0, usable // config.stride)
+    encoded = _encode(builder, model, x, Masks())[0].slice(1, 0, num_logits)
     if model.lookahead is not None:
         with graph.scope("lookahead"):
             encoded = _look_ahead_in_stream(builder, model, encoded, final)
@@ -141,7 +142,7 @@ def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, fin
     # After the end there is silence; a frame counts only if its whole hop has arrived.
     silence = final * (features.blocks * hop)
     complete = (length + silence + (hop - features.window)).clip(lowest=0) // hop
-    num_frames = graph.minimum(complete, (length - features.lead).clip(lowest=0) // hop)
+    num_frames = graph.minimum(complete, (length - features.lead) // hop)
     builder.leave("samples", samples.slice(1, num_frames * hop), ("batch", "kept_samples"))
     padded = graph.op("Pad", filtered, np.array([0, 0, 0, features.blocks * hop]))
     return features.stream(features.spectra(padded, num_frames))
@@ -170,12 +171,9 @@ def _classify(builder: Builder, model: ConvGRUForCTC, x: Value) -> Value:
 
 
 def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) -> Value:
-    """The lookahead convolution of `(batch, size, frames)`, followed by `after` frames of silence."""
+    """The lookahead convolution of `(batch, frames, size)`, followed by `after` frames of silence."""
     assert model.lookahead is not None
-    inner = model.lookahead.convolution
-    assert inner.bias is not None
-    weight, bias = builder.array(inner.weight), builder.array(inner.bias)
-    return builder.relu(builder.graph.op("Conv", x, weight, bias, pads=[0, after], group=inner.groups))
+    return builder.relu(builder.convolve(x, model.lookahead.convolution, 0, after))
 
 
 def _look_ahead_in_stream(builder: Builder, model: ConvGRUForCTC, encoded: Value, final: Value) -> Value:
@@ -187,5 +185,4 @@ def _look_ahead_in_stream(builder: Builder, model: ConvGRUForCTC, encoded: Value
     ready = (known.size(1) - future + final * future).clip(lowest=0)
     builder.leave("awaiting", known.slice(1, ready), shape)
     # Frames whose future is not known get silence instead and are cut off; one more, so that there is always one.
-    output = _look_ahead(builder, model, known.transpose(0, 2, 1), after=future + 1)
-    return output.transpose(0, 2, 1).slice(1, 0, ready)
+    return _look_ahead(builder, model, known, after=future + 1).slice(1, 0, ready)

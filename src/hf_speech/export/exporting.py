@@ -139,7 +139,12 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
     description = dataclasses.replace(description, **loaded.task.describe_outputs(model.config, loaded.tokenizer))
     written: dict[str, GraphOf] = resolve_name(family)(model, features, name)
     return {
-        kind: (graph.make, dataclasses.replace(description, states=graph.states, latency=graph.latency))
+        kind: (
+            graph.make,
+            dataclasses.replace(
+                description, states=graph.states, latency=graph.latency, first_samples=graph.first_samples
+            ),
+        )
         for kind, graph in written.items()
     }
 
@@ -267,7 +272,8 @@ def _write_description(
     content = json.loads(whole.to_json())
     del content["precision"], content["digest"]
     if stream is not None:
-        content |= {"states": stream[1].states, "latency": stream[1].latency}
+        description = stream[1]
+        content |= {name: getattr(description, name) for name in ("states", "latency", "first_samples")}
     content["files"] = {
         file.path.name: {
             "precision": file.precision,

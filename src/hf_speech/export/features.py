@@ -150,7 +150,7 @@ class FeatureGraph:
     def frames(self, samples: Value, num_frames: Value) -> Value:
         """Windows `(batch, num_frames, window)` of `(batch, samples)`."""
         total = num_frames + (self.blocks - 1)
-        blocks = samples.slice(1, 0, total * self.hop).reshape(samples.size(0), total, self.hop)
+        blocks = samples.slice(1, 0, total * self.hop).reshape(0, -1, self.hop)
         parts = [blocks.slice(1, first, first + 1 - self.blocks or END) for first in range(self.blocks)]
         parts[-1] = parts[-1].slice(2, 0, self.window - (self.blocks - 1) * self.hop)
         return parts[0] if len(parts) == 1 else samples.graph.concat(2, *parts)

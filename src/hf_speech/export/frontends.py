@@ -80,8 +80,7 @@ def write_subsampling(
         if isinstance(convolution, SpectralStem):
             x, masks = _spectral_stem(builder, convolution, x, masks, frequencies)
         else:
-            x = builder.convolution(masks.apply(x).transpose(0, 2, 1), convolution, f"convolution_{index}")
-            x = x.transpose(0, 2, 1)
+            x = builder.convolution(masks.apply(x), convolution, f"convolution_{index}")
             masks = masks.halve() if convolution.time_stride == 2 else masks
         if isinstance(pointwise, nn.Linear):
             x = builder.linear(x, pointwise)

@@ -60,11 +60,13 @@ class GraphOf:
         make: Makes it.
         states: Of a stream: the inputs that are fed back, with their shapes at the beginning.
         latency: Of a stream: seconds from the beginning of a logit frame until it is known.
+        first_samples: Of a stream: samples that the first logit frame is made of, without lookahead.
     """
 
     make: Maker
     states: dict[str, Shape] = field(default_factory=dict)
     latency: float = 0.0
+    first_samples: int = 0
 
 
 @dataclass
@@ -115,7 +117,17 @@ class Builder:
     def linear(self, x: Value, module: nn.Module) -> Value:
         """`(..., features)` through a linear layer."""
         assert isinstance(module, nn.Linear)
-        return x @ self.array(module.weight).T + self.array(module.bias)
+        return self._product(x, self.array(module.weight)) + self.array(module.bias)
+
+    def _product(self, x: Value, weight: np.ndarray) -> Value:
+        """`(..., inputs)` times the transpose of a weight `(outputs, inputs)`, which is quantized later, or here.
+
+        In a stream, a row must not depend on the others, which are those of the same piece and of other streams; and
+        there are few. Elsewhere the product of onnxruntime's dynamic quantization is faster.
+        """
+        if self.loops and self.has_frames is not None:
+            return self._int8_product(self.graph, x, weight)
+        return x @ weight.T
 
     def layer_norm(self, x: Value, module: nn.Module) -> Value:
         """Layer norm over the last dimension."""
@@ -150,38 +162,59 @@ class Builder:
         """A convolution over time, and perhaps frequency.
 
         Args:
-            x: `(batch, channels, frames)` or `(batch, channels, frames, frequencies)`, zero on padded frames; the
+            x: `(batch, frames, channels)` or `(batch, channels, frames, frequencies)`, zero on padded frames; the
                 number of frames is a multiple of the stride.
             module: The convolution.
             name: Name of its state.
             frequencies: Frequencies of the input of a 2-D convolution.
 
         Returns:
-            As many frames as the input has, divided by the stride.
+            The same layout, with as many frames as the input has, divided by the stride.
         """
         assert isinstance(module, FrameConvolution)
         inner = module.convolution
         assert isinstance(inner, nn.Conv1d | nn.Conv2d)
         assert inner.bias is not None
         before, after = module.left, max(inner.kernel_size[0] - module.left - module.time_stride, 0)
-        across = int(inner.padding[1]) if isinstance(inner, nn.Conv2d) else 0
+        flat = isinstance(inner, nn.Conv1d)
         if self.has_frames is not None and before:
-            shape: Shape = ("batch", inner.in_channels, before)
+            shape: Shape = ("batch", before, inner.in_channels) if flat else ("batch", inner.in_channels, before)
             shape = (*shape, frequencies) if frequencies else shape
             previous = self.remember(name, shape)
-            x = self.graph.concat(2, previous, x)
-            self.leave(name, x.slice(2, -before), shape, previous)
+            axis = 1 if flat else 2
+            x = self.graph.concat(axis, previous, x)
+            self.leave(name, x.slice(axis, -before), shape, previous)
             before = 0
-        pads = [before, after] if isinstance(inner, nn.Conv1d) else [before, across, after, across]
+        if flat:
+            return self.convolve(x, inner, before, after)
+        across = int(inner.padding[1])
         return self.graph.op(
             "Conv",
             x,
             self.array(inner.weight),
             self.array(inner.bias),
             strides=list(inner.stride),
-            pads=pads,
+            pads=[before, across, after, across],
             group=inner.groups,
         )
+
+    def convolve(self, x: Value, module: nn.Conv1d, before: int, after: int) -> Value:
+        """A convolution of `(batch, frames, channels)` over time, with frames of zeros around it.
+
+        It is written with a second dimension of size 1: for depthwise convolutions, onnxruntime is fast in two
+        dimensions only (one frame of 384 channels: 8 us instead of 50).
+        """
+        assert module.bias is not None
+        convolved = self.graph.op(
+            "Conv",
+            x.unsqueeze(1).transpose(0, 3, 1, 2),
+            self.array(module.weight)[:, :, None],
+            self.array(module.bias),
+            strides=[1, *module.stride],
+            pads=[0, before, 0, after],
+            group=module.groups,
+        )
+        return convolved.transpose(0, 2, 3, 1).squeeze(1)
 
     def centered_convolution(self, x: Value, module: nn.Module) -> Value:
         """A convolution whose kernel is centered and which counts a last, incomplete step: `(batch, channels, ...)`."""
@@ -258,17 +291,17 @@ class Builder:
         # The bias of the recurrent product of the new gate is inside the reset gate; the others may be added outside.
         inside = np.arange(3 * size) >= 2 * size
         biases = [input_bias + np.where(inside, 0, bias) for _, _, input_bias, bias in weights]
-        projected = x @ np.concatenate([part[0] for part in weights]).T + np.concatenate(biases)
-        parts = list(projected.split(2, [3 * size] * directions))
+        projected = self._product(x, np.concatenate([part[0] for part in weights])) + np.concatenate(biases)
         if directions == 2:
-            parts[1] = self._reverse(parts[1], lengths)
-        stacked = parts[0].unsqueeze(1) if directions == 1 else graph.concat(1, *(part.unsqueeze(1) for part in parts))
-        gates, new = stacked.split(3, [2 * size, size])
+            ahead, back = projected.split(2, [3 * size, 3 * size])
+            projected = graph.concat(1, ahead.unsqueeze(1), self._reverse(back, lengths).unsqueeze(1))
+        gates, new = projected.split(-1, [2 * size, size])
 
         body = Graph("step", graph)
         state = body.input("state", "float32", (directions, "batch", size))
-        step_gates = body.input("gates", "float32", (directions, "batch", 2 * size))
-        step_new = body.input("new", "float32", (directions, "batch", size))
+        shape: Shape = ("batch",) if directions == 1 else (directions, "batch")
+        step_gates = body.input("gates", "float32", (*shape, 2 * size))
+        step_new = body.input("new", "float32", (*shape, size))
         states = [state] if directions == 1 else state.split(0, [1, 1])
         products = [
             self._int8_product(body, part, recurrent) + np.where(inside, bias, 0).astype(np.float32)
@@ -321,23 +354,25 @@ class Masks:
 
     Args:
         lengths: Valid frames of each clip `(batch,)`; None in a stream, where all are, and nothing is masked.
-        num_frames: Frames of the batch, `(1,)`.
+        num_frames: Frames of the batch, `(1,)`; None in a stream.
     """
 
-    def __init__(self, lengths: Value | None, num_frames: Value) -> None:
+    def __init__(self, lengths: Value | None = None, num_frames: Value | None = None) -> None:
         self.lengths = lengths
         self.num_frames = num_frames
         self._factors: dict[tuple[int, int], Value] = {}
 
     def halve(self, round_up: bool = False) -> Masks:
         """The masks of half as many frames."""
+        if self.lengths is None or self.num_frames is None:
+            return self
         more = 1 if round_up else 0
-        lengths = None if self.lengths is None else (self.lengths + more) // 2
-        return Masks(lengths, (self.num_frames + more) // 2)
+        return Masks((self.lengths + more) // 2, (self.num_frames + more) // 2)
 
     def valid(self, before: int = 0, behind: int = 1) -> Value:
         """Booleans `(batch, 1, ..., frames, 1, ...)`, with `before` and `behind` dimensions around the frames."""
         assert self.lengths is not None
+        assert self.num_frames is not None
         valid = self.lengths.graph.arange(self.num_frames).unsqueeze(0) < self.lengths.unsqueeze(1)
         axes = [*range(1, 1 + before), *range(2 + before, 2 + before + behind)]
         return valid.unsqueeze(*axes) if axes else valid

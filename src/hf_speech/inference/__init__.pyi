@@ -20,6 +20,7 @@ from .recognizer import Recognizer as Recognizer
 from .recognizer import Stream as Stream
 from .recordings import Recording as Recording
 from .recordings import fit_extractor as fit_extractor
+from .stream_batch import StreamBatch as StreamBatch
 from .transcription import Transcript as Transcript
 from .transcription import transcribe_files as transcribe_files
 from .tuning import tune_beam as tune_beam

@@ -49,6 +49,8 @@ class Description:
         unknown: The token for characters outside of the vocabulary, for recognizers.
         states: Of a stream: the inputs that are fed back, with their shapes at the beginning, when they are zeros.
         latency: Of a stream: seconds from the beginning of a logit frame until it is known.
+        first_samples: Of a stream: samples that the first logit frame is made of, without lookahead; each further one
+            is made of `samples_per_frame` more. 0 in older files, where it is not known.
         precision: "float32", "int8", or "packed": weights with 8 bits, computed with in float32.
         digest: SHA-256 of the file, with zeros in its own place; empty in files of version 0.1.
     """
@@ -65,6 +67,7 @@ class Description:
     unknown: str = "<unk>"
     states: Mapping[str, tuple[int | str, ...]] = dataclasses.field(default_factory=dict)
     latency: float = 0.0
+    first_samples: int = 0
     precision: str = "float32"
     digest: str = ""
 
@@ -96,7 +99,7 @@ class Description:
         words = (self.task, self.name, self.revision, self.word_delimiter, self.unknown, self.precision, self.digest)
         if not all(isinstance(word, str) for word in (*words, *self.labels, *self.states)):
             raise ValueError("text is expected")
-        numbers = (self.sampling_rate, self.min_samples, self.samples_per_frame, self.blank)
+        numbers = (self.sampling_rate, self.min_samples, self.samples_per_frame, self.blank, self.first_samples)
         if not all(type(number) is int and 0 <= number <= 1 << 30 for number in numbers) or self.sampling_rate == 0:
             raise ValueError("whole numbers are expected")
         if len(self.labels) > MAX_LABELS or (self.labels and self.blank >= len(self.labels)):
@@ -106,6 +109,8 @@ class Description:
         sizes = [[1 if isinstance(size, str) else size for size in shape] for shape in self.states.values()]
         if not all(type(size) is int and size >= 0 for shape in sizes for size in shape):
             raise ValueError("shapes are expected")
+        if not all(shape.count("batch") == 1 for shape in self.states.values()):
+            raise ValueError("each state must have a dimension for the streams of a batch")
         if sum(math.prod(shape) for shape in sizes) > MAX_STATE:
             raise ValueError("the states are too large")
 

@@ -176,33 +176,47 @@ class LoadedStream:
             self._stream: Any = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)
         except ValueError as error:
             raise ModelError(f"{loaded.name} cannot process sound while it arrives: {error}") from error
+        self._loaded = loaded
         self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
         self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
         self.find_file = loaded.find_file
         self.latency: float = self._stream.latency
-        self.text = ""
+
+    def another(self) -> LoadedStream:
+        """A stream of the same model."""
+        return LoadedStream(self._loaded)
+
+    @property
+    def text(self) -> str:
+        """The transcript so far."""
+        text: str = self._stream.text
+        return text
+
+    def feed(self, samples: np.ndarray, final: bool = False) -> None:
+        """Takes a piece of sound, which `advance` processes; see `Stream`."""
+        try:
+            self._stream.feed(samples, final=final)
+        except ValueError as error:
+            raise AudioError(str(error)) from error
+
+    @staticmethod
+    def advance(streams: Sequence[LoadedStream]) -> list[np.ndarray]:
+        """Processes what the streams were fed, as one batch where they are at the same point."""
+        inner = [stream._stream for stream in streams]
+        return [update.logits.float().cpu().numpy() for update in inner[0].advance(inner)] if inner else []
 
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
         """Processes a piece of sound; see `Stream`."""
-        try:
-            logits = self._read(self._stream.accept(samples))
-        except ValueError as error:
-            raise AudioError(str(error)) from error
-        return np.concatenate((logits, self.finish())) if final else logits
+        self.feed(samples, final)
+        return self.advance([self])[0]
 
     def finish(self) -> np.ndarray:
         """Ends the recording and gives the last logits."""
-        return self._read(self._stream.finish())
+        return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
     def reset(self) -> None:
         """Forgets everything, ready for another recording."""
         self._stream.reset()
-        self.text = ""
-
-    def _read(self, update: Any) -> np.ndarray:
-        self.text = update.text
-        logits: np.ndarray = update.logits.float().cpu().numpy()
-        return logits
 
 
 def local_or_hub(name: str) -> str:

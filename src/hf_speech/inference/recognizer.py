@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -108,6 +108,16 @@ class Stream(Protocol):
         Raises:
             AudioError: If the piece is not mono or not finite, or the recording was ended.
         """
+
+    def feed(self, samples: np.ndarray, final: bool = False) -> None:
+        """Takes a piece of sound that will be processed with those of other streams; see `accept` and `StreamBatch`."""
+
+    def another(self) -> Self:
+        """Begins another stream of the same model."""
+
+    @staticmethod
+    def advance(streams: Sequence[Any]) -> list[np.ndarray]:
+        """Processes what streams of this class were fed; see `StreamBatch`."""
 
     def finish(self) -> np.ndarray:
         """Ends the recording and gives the last logits."""
