@@ -28,6 +28,7 @@ BENCHMARKS = {
     "training": ["--rounds", "3"],
     "inference": ["--rounds", "2"],
     "exported": ["--rounds", "9"],
+    "streams": [],
     "spaces": ["--rounds", "3"],
     "static_page": ["--rounds", "3"],
     "ranks": [],

@@ -4,20 +4,22 @@
 * `WS /v1/stream` takes pieces of sound and sends the text as it grows, if the model is causal.
 * `GET /v1/models`, `/health`, and `/metrics` for Prometheus.
 
-A process transcribes one file at a time, since a second one would slow down the first, and beside it one piece of live
-sound, which must not wait for a file. What waits is bounded: beyond that, a client is told to come back. Several
-processes serve several clients at once.
+A process transcribes one file at a time, since a second one would slow down the first. Beside it, it processes live
+sound, which must not wait for a file: all pieces that have arrived, of all clients, together. What waits is bounded:
+beyond that, a client is told to come back. Several processes serve several clients at once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -33,7 +35,14 @@ from hf_speech.common.console import echo
 from hf_speech.data.audio import MAX_RATE, MIN_RATE, audio_info
 from hf_speech.decoding import Hypothesis, make_cues, to_srt, to_vtt
 from hf_speech.errors import HFSpeechError, ModelError
-from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
+from hf_speech.inference import (
+    Stream,
+    StreamBatch,
+    choose_decoder,
+    find_language_model,
+    open_model,
+    transcribe_files,
+)
 
 MAX_WAITING = 100
 """Files, and as many pieces of live sound, that may wait for a process."""
@@ -50,6 +59,44 @@ T = TypeVar("T")
 
 class BusyError(HFSpeechError):
     """The queue is full."""
+
+
+class LiveStream:
+    """The sound of one client.
+
+    Args:
+        stream: The recognizer's stream.
+        rate: Sampling rate of the pieces in Hz.
+        encoding: How they write numbers: "s16" or "f32".
+    """
+
+    def __init__(self, stream: Stream, rate: int, encoding: str) -> None:
+        self.stream = stream
+        self._dtype = _ENCODINGS[encoding]
+        self._scale = np.float32(2**-15 if encoding == "s16" else 1)
+        self._resampler = soxr.ResampleStream(rate, stream.sampling_rate, 1, dtype="float32")
+
+    def feed(self, piece: bytes, final: bool) -> float:
+        """Give a piece to the stream; returns its seconds.
+
+        Raises:
+            AudioError: If it has numbers that are not finite.
+        """
+        samples = np.frombuffer(piece, dtype=self._dtype).astype(np.float32) * self._scale
+        samples = self._resampler.resample_chunk(samples, last=final)
+        self.stream.feed(samples, final)
+        return len(samples) / self.stream.sampling_rate
+
+
+@dataclass
+class _Piece:
+    """A piece that waits to be processed."""
+
+    live: LiveStream
+    content: bytes
+    final: bool
+    processed: bool = False
+    error: HFSpeechError | None = None
 
 
 class Service:
@@ -73,14 +120,16 @@ class Service:
         self._decoder = choose_decoder(self._recognizer, find_language_model(self._recognizer))
         self._turns = {"file": anyio.CapacityLimiter(1), "piece": anyio.CapacityLimiter(1)}
         self._waiting: Counter[str] = Counter()
+        self._pieces: list[_Piece] = []
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait or are being computed."""
         return self._waiting.total()
 
-    async def run(self, queue: Literal["file", "piece"], compute: Callable[..., T], *arguments: Any) -> T:
-        """Compute something in a thread, when it is its turn in a queue.
+    @contextlib.contextmanager
+    def _place(self, queue: Literal["file", "piece"]) -> Iterator[None]:
+        """A place in a queue.
 
         Raises:
             BusyError: If too much is waiting.
@@ -90,9 +139,59 @@ class Service:
             raise BusyError("The server is busy: try again in a few seconds.")
         self._waiting[queue] += 1
         try:
-            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turns[queue])
+            yield
         finally:
             self._waiting[queue] -= 1
+
+    async def run(self, compute: Callable[..., T], *arguments: Any) -> T:
+        """Compute something for a file in a thread, when it is its turn.
+
+        Raises:
+            BusyError: If too much is waiting.
+        """
+        with self._place("file"):
+            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turns["file"])
+
+    async def accept(self, live: LiveStream, content: bytes, final: bool) -> str:
+        """The text of a live stream after a piece; the first one whose turn it is processes all that wait.
+
+        Args:
+            live: The stream.
+            content: The piece, as its encoding writes it.
+            final: Whether it is the last one.
+
+        Raises:
+            AudioError: If the piece has numbers that are not finite.
+            BusyError: If too much is waiting.
+        """
+        with self._place("piece"):
+            piece = _Piece(live, content, final)
+            self._pieces.append(piece)
+            async with self._turns["piece"]:
+                if not piece.processed:
+                    pieces, self._pieces = self._pieces, []
+                    await anyio.to_thread.run_sync(self._process, pieces)
+        if piece.error is not None:
+            raise piece.error
+        return live.stream.text
+
+    def _process(self, pieces: list[_Piece]) -> None:
+        """Process pieces of different streams, together."""
+        fed = []
+        for piece in pieces:
+            piece.processed = True
+            try:
+                seconds = piece.live.feed(piece.content, piece.final)
+            except HFSpeechError as error:
+                piece.error = error
+                continue
+            self.counts["milliseconds_of_sound"] += round(1000 * seconds)
+            fed.append(piece.live.stream)
+        self._streams.advance(fed)
+
+    @functools.cached_property
+    def _streams(self) -> StreamBatch:
+        return StreamBatch(self._recognizer)
 
     def transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
         """The transcript of a sound file, and its duration in seconds.
@@ -116,15 +215,8 @@ class Service:
         self.counts["milliseconds_of_computing"] += round(1000 * (time.perf_counter() - started))
         return transcript.hypothesis, transcript.duration
 
-    def listen(self, rate: int, encoding: str) -> Callable[[bytes, bool], str]:
-        """Begin a live stream.
-
-        Args:
-            rate: Sampling rate of the pieces in Hz.
-            encoding: How they write numbers: "s16" or "f32".
-
-        Returns:
-            A function from a piece, and whether it is the last one, to the text so far.
+    def listen(self, rate: int, encoding: str) -> LiveStream:
+        """Begin a live stream; see `LiveStream`.
 
         Raises:
             HFSpeechError: If the model needs the whole recording, or the rate or the encoding is unknown.
@@ -132,21 +224,11 @@ class Service:
         if not MIN_RATE <= rate <= MAX_RATE or encoding not in _ENCODINGS:
             raise HFSpeechError(f"Give a rate from {MIN_RATE} to {MAX_RATE} Hz and the encoding s16 or f32.")
         try:
-            stream = self._recognizer.stream()
+            stream = self._streams.stream()
         except ModelError as error:
             raise HFSpeechError("This model needs the whole recording: send files, or serve a causal model.") from error
-        resampler = soxr.ResampleStream(rate, stream.sampling_rate, 1, dtype="float32")
         self.counts["streams"] += 1
-
-        def accept(piece: bytes, final: bool) -> str:
-            numbers = np.frombuffer(piece, dtype=_ENCODINGS[encoding])
-            samples = numbers.astype(np.float32) / (2**15 if encoding == "s16" else 1)
-            samples = resampler.resample_chunk(samples, last=final)
-            self.counts["milliseconds_of_sound"] += round(1000 * len(samples) / stream.sampling_rate)
-            stream.accept(samples, final)
-            return stream.text
-
-        return accept
+        return LiveStream(stream, rate, encoding)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -180,7 +262,7 @@ def create_app(service: Service) -> FastAPI:
         response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
     ) -> Response:
         """Transcribe a sound file. Any `model` is answered by the one that is served; other fields have no effect."""
-        hypothesis, seconds = await service.run("file", service.transcribe, await file.read())
+        hypothesis, seconds = await service.run(service.transcribe, await file.read())
         if response_format == "text":
             return PlainTextResponse(f"{hypothesis.text}\n")
         if response_format in ("srt", "vtt"):
@@ -201,7 +283,7 @@ def create_app(service: Service) -> FastAPI:
         """Pieces come as binary messages, the text `end` ends them; each is answered by `{"text", "final"}`."""
         await socket.accept()
         try:
-            accept = await service.run("piece", service.listen, rate, encoding)
+            live = await anyio.to_thread.run_sync(service.listen, rate, encoding)
             final = False
             while not final:
                 message = await socket.receive()
@@ -210,7 +292,7 @@ def create_app(service: Service) -> FastAPI:
                 piece, final = message.get("bytes") or b"", message.get("text") is not None
                 if len(piece) > _MAX_MESSAGE or len(piece) % _ENCODINGS[encoding].itemsize:
                     raise HFSpeechError(f"A piece has whole numbers of {encoding}, and at most {_MAX_MESSAGE} bytes.")
-                text = await service.run("piece", accept, piece, final)
+                text = await service.accept(live, piece, final)
                 await socket.send_json({"text": text, "final": final})
             await socket.close()
         except HFSpeechError as error:

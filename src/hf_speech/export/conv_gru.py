@@ -119,7 +119,7 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
         silence = graph.op("Sub", config.stride, usable.clip(highest=config.stride))
         x = graph.op("Pad", waiting.slice(1, 0, usable), graph.concat(0, np.zeros(4, np.int64), silence, np.array([0])))
     builder.has_frames = usable > 0
-    encoded = _encode(builder, model, x, Masks())[0].slice(1, 0, num_logits)
+    encoded = _encode(builder, model, x, Masks(None, x.size(1)))[0].slice(1, 0, num_logits)
     if model.lookahead is not None:
         with graph.scope("lookahead"):
             encoded = _look_ahead_in_stream(builder, model, encoded, final)

@@ -354,25 +354,23 @@ class Masks:
 
     Args:
         lengths: Valid frames of each clip `(batch,)`; None in a stream, where all are, and nothing is masked.
-        num_frames: Frames of the batch, `(1,)`; None in a stream.
+        num_frames: Frames of the batch, `(1,)`.
     """
 
-    def __init__(self, lengths: Value | None = None, num_frames: Value | None = None) -> None:
+    def __init__(self, lengths: Value | None, num_frames: Value) -> None:
         self.lengths = lengths
         self.num_frames = num_frames
         self._factors: dict[tuple[int, int], Value] = {}
 
     def halve(self, round_up: bool = False) -> Masks:
         """The masks of half as many frames."""
-        if self.lengths is None or self.num_frames is None:
-            return self
         more = 1 if round_up else 0
-        return Masks((self.lengths + more) // 2, (self.num_frames + more) // 2)
+        lengths = None if self.lengths is None else (self.lengths + more) // 2
+        return Masks(lengths, (self.num_frames + more) // 2)
 
     def valid(self, before: int = 0, behind: int = 1) -> Value:
         """Booleans `(batch, 1, ..., frames, 1, ...)`, with `before` and `behind` dimensions around the frames."""
         assert self.lengths is not None
-        assert self.num_frames is not None
         valid = self.lengths.graph.arange(self.num_frames).unsqueeze(0) < self.lengths.unsqueeze(1)
         axes = [*range(1, 1 + before), *range(2 + before, 2 + before + behind)]
         return valid.unsqueeze(*axes) if axes else valid

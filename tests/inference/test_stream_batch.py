@@ -1,0 +1,136 @@
+"""Streams that are computed together, by both back ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hf_speech.errors import AudioError, ModelError
+from hf_speech.inference import StreamBatch, open_stream
+from hf_speech.inference.onnx_stream import ExportedStream
+
+TEXTS = ("abc a", "ca ab", "b cab", "aab c")
+
+
+@pytest.fixture(params=["pytorch", "stream.onnx", "stream_int8.onnx"])
+def source(request: pytest.FixtureRequest, exported_beeps: Path, beeps_run: Path) -> Path:
+    return beeps_run if request.param == "pytorch" else exported_beeps / request.param
+
+
+def pieces_of(samples: np.ndarray, size: int) -> list[np.ndarray]:
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def test_streams_get_what_they_would_get_alone(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
+    """They begin one after the other, take pieces of different sizes, end at different times, and one begins again."""
+    batch = StreamBatch(source, device="cpu")
+    sounds = [make_beeps(text, seed=7) for text in TEXTS]
+    sizes = [300, 300, 77, 1000]
+    expected, texts = [], []
+    for samples, size in zip(sounds, sizes, strict=True):
+        alone = batch.stream()
+        logits = [alone.accept(piece) for piece in pieces_of(samples, size)]
+        expected.append(np.concatenate([*logits, alone.finish()]))
+        texts.append(alone.text)
+    assert texts == list(TEXTS)
+
+    streams = [batch.stream() for _ in sounds]
+    waiting = [pieces_of(samples, size) for samples, size in zip(sounds, sizes, strict=True)]
+    waiting[0] += [np.zeros(0, np.float32), *pieces_of(sounds[1], 300)]  # The first one then hears the second's sound.
+    found: list[list[np.ndarray]] = [[] for _ in sounds]
+    tick = 0
+    while any(waiting):
+        fed = [index for index, pieces in enumerate(waiting) if pieces and tick >= 3 * index]
+        for index in fed:
+            piece = waiting[index].pop(0)
+            if not len(piece):
+                streams[index].reset()
+                found[index] = []
+            streams[index].feed(piece, final=not waiting[index])
+        for index, logits in zip(fed, batch.advance([streams[index] for index in fed]), strict=True):
+            found[index].append(logits)
+        tick += 1
+    for index, same in enumerate([1, 1, 2, 3]):
+        np.testing.assert_allclose(np.concatenate(found[index]), expected[same], atol=1e-4)
+        assert streams[index].text == texts[same]
+    assert [len(logits) for logits in batch.advance(streams)] == [0, 0, 0, 0]  # All have ended.
+
+
+def test_streams_at_the_same_point_are_one_call(exported_beeps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    run = ExportedStream._run
+    monkeypatch.setattr(
+        ExportedStream, "_run", lambda stream, pieces, states: calls.append(pieces.shape) or run(stream, pieces, states)
+    )
+    batch = StreamBatch(exported_beeps / "stream.onnx")
+    streams = [batch.stream() for _ in range(5)]
+    rng = np.random.default_rng(0)
+    step = streams[0].samples_per_frame // 4
+    for _ in range(40):  # Pieces of a quarter of a frame: the model is called once a frame.
+        for stream in streams:
+            stream.feed(rng.normal(0, 0.1, step).astype("f"))
+        batch.advance(streams)
+    assert {streams for streams, _ in calls} == {5}
+    assert 9 <= len(calls) <= 10
+    assert {samples for _, samples in calls[1:]} == {4 * step}
+    late = batch.stream()
+    for stream in (late, *streams):
+        stream.feed(rng.normal(0, 0.1, 4 * step).astype("f"))
+    batch.advance([late, *streams])
+    assert calls[-1] == (5, 4 * step)  # The late one has no frame yet.
+
+
+def test_a_refused_piece_concerns_its_stream_alone(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
+    batch = StreamBatch(source, device="cpu")
+    streams = [batch.stream(), batch.stream()]
+    samples = make_beeps("abc a", seed=7)
+    buffer = np.empty(500, np.float32)
+    for piece in pieces_of(samples, 500):
+        buffer[: len(piece)] = piece
+        for stream in streams:
+            stream.feed(buffer[: len(piece)])
+        buffer[:] = 9  # The caller's array is the caller's.
+        with pytest.raises(AudioError, match=r"finite|NaN"):
+            streams[0].feed(np.array([np.nan], np.float32))
+        batch.advance(streams)
+    streams[1].feed(np.zeros(0, np.float32), final=True)
+    batch.advance(streams)
+    assert streams[1].text == "abc a"
+    with pytest.raises(AudioError, match=r"call reset\(\)"):
+        streams[1].feed(samples)
+    streams[0].finish()
+    assert streams[0].text == "abc a"
+
+
+@pytest.mark.parametrize("file", ["stream.onnx", "stream_int8.onnx"])
+def test_int8_streams_do_not_depend_on_the_pieces_either(
+    exported_beeps: Path, make_beeps: Callable[..., np.ndarray], file: str
+) -> None:
+    stream = open_stream(exported_beeps / file)
+    samples = make_beeps("abc a", seed=7)
+    found = []
+    for size in (80, 333, len(samples)):
+        stream.reset()
+        logits = [stream.accept(piece) for piece in pieces_of(samples, size)]
+        found.append(np.concatenate([*logits, stream.finish()]))
+        np.testing.assert_allclose(found[-1], found[0], atol=1e-4)
+
+
+def test_models_that_cannot_stream_make_no_batch(tones_run: Path) -> None:
+    with pytest.raises(ModelError, match="needs the whole recording"):
+        StreamBatch(tones_run, device="cpu")
+
+
+def test_files_without_the_length_of_the_first_frame_stream_too(exported_beeps: Path, make_beeps: Any) -> None:
+    """As earlier versions wrote them."""
+    stream, samples = ExportedStream(exported_beeps), make_beeps("abc a", seed=7)
+    expected = np.concatenate([*(stream.accept(piece) for piece in pieces_of(samples, 500)), stream.finish()])
+    object.__setattr__(stream.description, "first_samples", 0)
+    stream.reset()
+    found = np.concatenate([*(stream.accept(piece) for piece in pieces_of(samples, 500)), stream.finish()])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert stream.text == "abc a"
