@@ -12,7 +12,6 @@ core that does nothing else.
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import platform
 import statistics
@@ -98,7 +97,7 @@ def live(batch: StreamBatch, together: bool, seconds: float) -> tuple[float, lis
         clock = max(clock, arrivals[len(waits)][0])
         begun = time.process_time()
         fed: dict[Stream, float] = {}
-        for arrived, index in itertools.islice(arrivals, len(waits), None):
+        for arrived, index in arrivals[len(waits) : len(waits) + LIVE_STREAMS]:
             if arrived > clock or streams[index] in fed or (fed and not together):
                 break
             start = int(rng.integers(RATE))

@@ -33,8 +33,7 @@ def test_streams_get_what_they_would_get_alone(source: Path, make_beeps: Callabl
     expected, texts = [], []
     for samples, size in zip(sounds, sizes, strict=True):
         alone = batch.stream()
-        logits = [alone.accept(piece) for piece in pieces_of(samples, size)]
-        expected.append(np.concatenate([*logits, alone.finish()]))
+        expected.append(np.concatenate([*map(alone.accept, pieces_of(samples, size)), alone.finish()]))
         texts.append(alone.text)
     assert texts == list(TEXTS)
 
@@ -63,9 +62,12 @@ def test_streams_get_what_they_would_get_alone(source: Path, make_beeps: Callabl
 def test_streams_at_the_same_point_are_one_call(exported_beeps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     run = ExportedStream._run
-    monkeypatch.setattr(
-        ExportedStream, "_run", lambda stream, pieces, states: calls.append(pieces.shape) or run(stream, pieces, states)
-    )
+
+    def count(stream: ExportedStream, pieces: np.ndarray, states: dict[str, np.ndarray]) -> list[np.ndarray]:
+        calls.append(pieces.shape)
+        return run(stream, pieces, states)
+
+    monkeypatch.setattr(ExportedStream, "_run", count)
     batch = StreamBatch(exported_beeps / "stream.onnx")
     streams = [batch.stream() for _ in range(5)]
     rng = np.random.default_rng(0)

@@ -176,16 +176,16 @@ class Builder:
         assert isinstance(inner, nn.Conv1d | nn.Conv2d)
         assert inner.bias is not None
         before, after = module.left, max(inner.kernel_size[0] - module.left - module.time_stride, 0)
-        flat = isinstance(inner, nn.Conv1d)
         if self.has_frames is not None and before:
-            shape: Shape = ("batch", before, inner.in_channels) if flat else ("batch", inner.in_channels, before)
-            shape = (*shape, frequencies) if frequencies else shape
+            shape: Shape = ("batch", before, inner.in_channels)
+            axis = 1
+            if isinstance(inner, nn.Conv2d):
+                shape, axis = ("batch", inner.in_channels, before, frequencies), 2
             previous = self.remember(name, shape)
-            axis = 1 if flat else 2
             x = self.graph.concat(axis, previous, x)
             self.leave(name, x.slice(axis, -before), shape, previous)
             before = 0
-        if flat:
+        if isinstance(inner, nn.Conv1d):
             return self.convolve(x, inner, before, after)
         across = int(inner.padding[1])
         return self.graph.op(

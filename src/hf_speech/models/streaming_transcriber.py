@@ -165,7 +165,7 @@ class StreamingTranscriber:
         Returns:
             The update of each, as if it had been alone.
         """
-        groups: dict[tuple[object, ...], list[int]] = {}
+        groups: dict[tuple[int, ...], list[int]] = {}
         logits = [stream._awaiting.new_zeros(0, stream.model.config.vocab_size) for stream in streams]
         for index, stream in enumerate(streams):
             count = stream._num_new_features()
@@ -173,7 +173,6 @@ class StreamingTranscriber:
                 groups.setdefault((count, *stream._point(count)), []).append(index)
         for (count, *_), indices in groups.items():
             group = [streams[index] for index in indices]
-            assert isinstance(count, int)
             for index, stream, rows in zip(indices, group, _process(group, count), strict=True):
                 logits[index] = rows
                 stream._ended = stream._finished
@@ -194,7 +193,7 @@ class StreamingTranscriber:
         stride = self.model.config.stride
         return int(known // stride * stride) - self._num_features
 
-    def _point(self, count: int) -> tuple[object, ...]:
+    def _point(self, count: int) -> tuple[int, ...]:
         """What must be equal for streams to be a batch: model and end, and the sizes of what each remembers."""
         if self._pieces:
             self._samples = np.concatenate((self._samples, *self._pieces))
