@@ -49,6 +49,7 @@ def make(settings: Settings) -> Page:
 
 def _language_model_switch(transcriber: Transcriber) -> gr.Checkbox:
     return gr.Checkbox(
+        value=True,
         label="With the language model",
         info="Prefers probable words, and writes only words of its training text.",
         visible=transcriber.recognizer.beam_search is not None,
