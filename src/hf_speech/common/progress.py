@@ -32,7 +32,9 @@ class _Lines(terminal_bar):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         times = dict.fromkeys(("delay", "mininterval", "maxinterval"), SECONDS_BETWEEN_LINES)
-        form = "{desc}: {n_fmt} of {total_fmt} after {elapsed}, {remaining} left"
+        known = options.get("total") is not None or (arguments and hasattr(arguments[0], "__len__"))
+        count = "{n_fmt} of {total_fmt} after {elapsed}, {remaining} left" if known else "{n_fmt} after {elapsed}"
+        form = f"{{desc}}: {count}{{postfix}}"
         super().__init__(*arguments, **options | times | {"miniters": 1, "leave": False, "bar_format": form})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:

@@ -104,8 +104,9 @@ def _tune(
         ]
         lowest = [weight for weight, error in zip(rescoring, errors, strict=True) if error == min(errors)]
         chosen[lm_weight, word_score] = lowest[len(lowest) // 2]
+        # A line for each pair would fill a log.
+        bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{min(errors):.2%}", refresh=False)
         bar.update()
-        bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{min(errors):.2%}")
         return min(errors)
 
     with bar:
