@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +34,8 @@ from transformers import (
 from hf_speech.cli.app import main
 from hf_speech.data import make_corpus
 from hf_speech.errors import HFSpeechError, ModelError
-from hf_speech.inference.labeling import LabelFilter, count_repeats, find_recordings, label_recordings
+from hf_speech.inference.cutting import cut_long, find_cuts
+from hf_speech.inference.labeling import LabelFilter, Processes, count_repeats, find_recordings, label_recordings
 from hf_speech.inference.teachers import Label, OwnTeacher, PipelineTeacher, open_teacher
 
 TINY = {
@@ -291,3 +299,158 @@ def test_transcripts_are_written_in_the_alphabet_of_the_student(recordings: Path
     assert {row["text"] for row in rows_of(tmp_path / "t.csv")} == {"well twenty one it's tom's"}
     with pytest.raises(HFSpeechError, match="another normalizer"):
         label_recordings(teacher, files, tmp_path / "t.csv", progress=False)
+
+
+class Team:
+    """Threads in place of processes: the first one decides, and all wait for each other."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.barrier = count, threading.Barrier(count)
+        self.result: Any = None
+
+    def member(self, rank: int) -> Processes:
+        def on_first(function: Any) -> Any:
+            if rank == 0:
+                self.result = function()
+            self.barrier.wait(30)
+            result = self.result
+            self.barrier.wait(30)
+            return dict(result)
+
+        def gather(entries: list[str]) -> list[str]:
+            self.barrier.wait(30)
+            return entries
+
+        return Processes(rank, self.count, on_first, gather)
+
+    def label(self, teachers: list[Any], files: list[Path], table: Path, **options: Any) -> None:
+        def work(rank: int) -> None:
+            try:
+                label_recordings(teachers[rank], files, table, processes=self.member(rank), progress=False, **options)
+            except (KeyError, threading.BrokenBarrierError):  # What a `Fake` cannot answer kills it.
+                self.barrier.abort()
+
+        threads = [threading.Thread(target=work, args=(rank,)) for rank in range(self.count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+
+@pytest.mark.parametrize(("count", "again"), [(2, 2), (3, 1), (1, 2), (2, 3)])
+def test_processes_share_recordings_and_go_on_after_a_kill(tmp_path: Path, count: int, again: int) -> None:
+    files = [tmp_path / f"{number}.wav" for number in range(23)]
+    for file in files:
+        soundfile.write(file, np.full(800, 0.1), 8000)
+    answers = {file.name: (f"text {file.stem}" if index % 5 else "", 0.9) for index, file in enumerate(files)}
+    whole, table = tmp_path / "whole.csv", tmp_path / "table.csv"
+    label_recordings(Fake(answers), files, whole, progress=False)
+    dying = [Fake(dict(list(answers.items())[: 9 + rank])) for rank in range(count)]  # Then it fails.
+    Team(count).label(dying, files, table)
+    begun = rows_of(table) if count == 1 else [r for part in tmp_path.glob("table.part-*") for r in rows_of(part)]
+    assert 0 < len(begun) < 18
+    finishing = [Fake(answers) for _ in range(again)]
+    Team(again).label(finishing, files, table)
+    assert table.read_bytes() == whole.read_bytes(), "each once, in the order of the recordings"
+    assert (tmp_path / "table.rejected.csv").read_bytes() == (tmp_path / "whole.rejected.csv").read_bytes()
+    assert not list(tmp_path.glob("table*part*"))
+    answered = [name for teacher in dying for name in teacher.asked if name in teacher.answers]
+    assert sorted(answered + [name for teacher in finishing for name in teacher.asked]) == sorted(answers)
+    assert all(teacher.asked for teacher in finishing)
+
+
+@pytest.mark.slow
+def test_ten_thousand_files_by_two_processes_with_a_kill(tmp_path: Path) -> None:
+    folder, table, repository = tmp_path / "files", tmp_path / "table.csv", Path(__file__).resolve().parents[2]
+    folder.mkdir()
+    soundfile.write(folder / "0.wav", np.full(1600, 0.1), 8000)
+    for number in range(1, 10_000):
+        os.link(folder / "0.wav", folder / f"{number}.wav")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
+    command += ["--config_file", str(repository / "recipes" / "accelerate" / "cpu.yaml")]
+    command += [str(Path(__file__).with_name("label_driver.py")), str(folder), "--output", str(table)]
+    environment = os.environ | {"ASKED": str(tmp_path / "asked.txt"), "SECONDS_EACH": "0.002", "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, cwd=repository, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while sum(part.read_bytes().count(b"\n") for part in tmp_path.glob("table.part-*")) < 2500:
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    done = subprocess.run(command, cwd=repository, env=environment | {"SECONDS_EACH": "0"}, timeout=500, check=False)
+    assert done.returncode == 0
+    assert [row["text"] for row in rows_of(table)] == [f"text {number}" for number in range(10_000)]
+    asked = (tmp_path / "asked.txt").read_text(encoding="utf-8").split()
+    assert set(asked) == {str(number) for number in range(10_000)}
+    assert len(asked) <= 10_002, "at most what each process was at is asked again"
+    assert not list(tmp_path.glob("table*part*"))
+
+
+def test_the_mean_log_probability_is_written_and_filtered(recordings: Path, tmp_path: Path) -> None:
+    files = find_recordings([recordings])
+    values = dict(zip((file.name for file in files), (-0.1, -0.9, -1.2, None), strict=True))
+
+    class Certain(Fake):
+        def label(self, files: Sequence[Path]) -> Iterator[Label]:
+            for file in files:
+                yield Label("some text", 0.5, 1.0, log_probability=values[file.name])
+
+    table = tmp_path / "t.csv"
+    label_recordings(Certain({}), files, table, chosen=LabelFilter(min_log_probability=-1), progress=False)
+    assert [row["log_probability"] for row in rows_of(table)] == ["-0.1000", "-0.9000", ""]
+    assert [row["reason"] for row in rows_of(tmp_path / "t.rejected.csv")] == ["log-probability below -1"]
+
+
+def test_a_recognizer_is_as_certain_as_its_words(beeps_run: Path, recordings: Path) -> None:
+    for label in open_teacher(str(beeps_run)).label(find_recordings([recordings])):
+        assert label.log_probability is not None
+        assert np.log(label.confidence) <= label.log_probability <= 0
+
+
+def speech_with_pauses(rate: int, *words: float) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    pieces = [np.concatenate([rng.normal(0, 0.3, int(w * rate)), np.zeros(int(0.3 * rate))]) for w in words]
+    return np.concatenate(pieces).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
+def test_long_recordings_are_cut_at_pauses(rate: int) -> None:
+    samples = speech_with_pauses(rate, 1.0, 0.9, 1.2, 0.7, 1.1)
+    cuts = find_cuts(samples, rate, 3.0)
+    assert cuts[0][0] == 0
+    assert cuts[-1][1] == len(samples)
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(cuts))
+    assert all(last - first <= 3 * rate for first, last in cuts)
+    for _, last in cuts[:-1]:
+        assert np.abs(samples[last - rate // 50 : last + rate // 50]).max() == 0, "in a pause"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda n: np.zeros(n), lambda n: np.ones(n), lambda n: np.random.default_rng(0).normal(size=n)]
+)
+def test_sound_without_a_pause_is_cut_too(make: Any) -> None:
+    cuts = find_cuts(make(80_000).astype(np.float32), 8000, 3.0)
+    assert sum(last - first for first, last in cuts) == 80_000
+    assert all(1.5 * 8000 <= last - first <= 3 * 8000 for first, last in cuts[:-1])
+
+
+def test_pieces_are_labeled_in_place_of_what_is_too_long(
+    beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silence = np.zeros(4000, np.float32)
+    sound = np.concatenate([make_beeps("ab", seed=1), silence, make_beeps("ca", seed=2)])
+    soundfile.write(tmp_path / "long.wav", sound, 8000)
+    soundfile.write(tmp_path / "short.wav", make_beeps("aa", seed=4), 8000)
+    (tmp_path / "broken.wav").write_text("no sound", encoding="utf-8")
+    longest = len(sound) / 8000 * 0.75
+    files = [tmp_path / name for name in ("long.wav", "short.wav", "broken.wav")]
+    pieces = cut_long(files, tmp_path / "pieces", longest, progress=False)
+    assert [file.name for file in pieces] == ["00000.flac", "00001.flac", "short.wav", "broken.wav"]
+    assert np.allclose(np.concatenate([soundfile.read(file)[0] for file in pieces[:2]]), sound, atol=1e-4)
+    words = ["label", str(beeps_run), *map(str, files[:2]), "--output", str(tmp_path / "t.csv"), "--cut"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--max_seconds", str(longest)])
+    rows = rows_of(tmp_path / "t.csv")
+    assert [row["text"] for row in rows] == ["ab", "ca", "aa"]
+    assert rows[0]["path"].startswith("t.pieces/long-")

@@ -40,6 +40,13 @@ def label(
     max_repeats: Annotated[
         int | None, typer.Option("--max_repeats", min=0, help="How often words may follow themselves: loops.")
     ] = None,
+    min_log_probability: Annotated[
+        float | None,
+        typer.Option("--min_log_probability", max=0, help="Smallest mean of a transcript; -1 for Whisper."),
+    ] = None,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Cut recordings that are longer than --max_seconds at pauses.")
+    ] = False,
     normalizer: Annotated[
         Literal["none", "lower", "upper", "english"],
         typer.Option("--normalizer", help="Write transcripts as recipes do."),
@@ -49,16 +56,26 @@ def label(
     """Transcribe or classify recordings into a table to train on.
 
     The table is one that the corpus csv reads. What the filters reject is in NAME.rejected.csv. The same command goes
-    on after an interruption.
+    on after an interruption. Started by accelerate launch -m hf_speech.cli label, processes share the recordings.
     """
-    from hf_speech.inference.labeling import LabelFilter, find_recordings, label_recordings
+    from functools import partial
+
+    from accelerate.utils import gather_object
+
+    from hf_speech.inference.cutting import cut_long
+    from hf_speech.inference.labeling import LabelFilter, Processes, find_recordings, label_recordings
     from hf_speech.inference.teachers import open_teacher
+    from hf_speech.training.processes import on_main_process, process_state
 
     prepare_inference()
+    state = process_state()
     recordings = find_recordings(files)
+    if cut:
+        recordings = cut_long(recordings, output.with_suffix(".pieces"), max_seconds)
     teacher = open_teacher(model)
     second = None if agree_with is None else open_teacher(agree_with)
-    chosen = LabelFilter(min_confidence, min_seconds, max_seconds, max_disagreement, min_rate, max_rate, max_repeats)
+    lengths = (min_confidence, min_seconds, max_seconds)
+    chosen = LabelFilter(*lengths, max_disagreement, min_rate, max_rate, max_repeats, min_log_probability)
     counts = label_recordings(
         teacher,
         recordings,
@@ -67,7 +84,10 @@ def label(
         chosen=chosen,
         normalizer=normalizer,
         spell_numbers=spell_numbers,
+        processes=Processes(state.process_index, state.num_processes, partial(on_main_process, state), gather_object),
     )
+    if not state.is_main_process:
+        return
     for error in counts.errors:
         echo(f"error: {error}", error=True)
     echo(f"Written: {output} ({counts.kept:,} recordings, {counts.rejected:,} rejected)")

@@ -1,8 +1,9 @@
 """Labels recordings into a table that the corpus `csv` reads as it is, and sorts out what is too uncertain.
 
 `TABLE.csv` has what is kept, `TABLE.rejected.csv` the rest with the reason, `TABLE.json` how both were made. Rows are
-written as they come, so that a run that was killed goes on where it stopped. What cannot be read is in neither table:
-it is named again until it is repaired or left out.
+written as they come, so that a run that was killed goes on where it stopped. Of several processes each writes rows of
+its own, which the first one puts together in the order of the recordings at the end, or before the next run begins.
+What cannot be read is in neither table: it is named again until it is repaired or left out.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ class LabelFilter:
         min_rate: The smallest number of characters a second; a teacher that skips speech writes fewer.
         max_rate: The largest number of characters a second; people speak some 15 of English.
         max_repeats: How often up to four words may follow themselves; a teacher in a loop repeats them for ever.
+        min_log_probability: The smallest mean log-probability of a transcript; Whisper itself gives up below -1.
     """
 
     min_confidence: float = 0.0
@@ -52,6 +55,7 @@ class LabelFilter:
     min_rate: float | None = None
     max_rate: float | None = None
     max_repeats: int | None = None
+    min_log_probability: float | None = None
 
     def reason(self, label: Label, disagreement: float | None) -> str | None:
         """Why a label is rejected; None if it is kept."""
@@ -59,6 +63,9 @@ class LabelFilter:
             return "empty"
         if label.confidence < self.min_confidence:
             return f"confidence below {self.min_confidence:g}"
+        known = label.log_probability is not None and self.min_log_probability is not None
+        if known and label.log_probability < self.min_log_probability:
+            return f"log-probability below {self.min_log_probability:g}"
         if disagreement is not None and disagreement > self.max_disagreement:
             return f"disagreement above {self.max_disagreement:g}"
         rate = len(label.answer) / max(label.duration, 1e-3)
@@ -86,6 +93,23 @@ def count_repeats(words: Sequence[str], longest: int = 4) -> int:
             run = run + 1 if words[index] == words[index - size] else 0
             most = max(most, run // size)
     return most
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that label together.
+
+    Attributes:
+        rank: Its number.
+        count: The number of all.
+        on_first: Calls a function in the first one and gives its result to all.
+        gather: Puts the lists of all together, once all are there.
+    """
+
+    rank: int = 0
+    count: int = 1
+    on_first: Callable[[Callable[[], Any]], Any] = lambda function: function()
+    gather: Callable[[list[str]], list[str]] = lambda entries: entries
 
 
 @dataclass
@@ -125,6 +149,7 @@ def label_recordings(
     normalizer: str = "none",
     spell_numbers: bool = False,
     progress: bool = True,
+    processes: Processes | None = None,
 ) -> LabelCounts:
     """Labels recordings, and goes on with a table that was begun before.
 
@@ -132,12 +157,13 @@ def label_recordings(
         teacher: Whose answers are written.
         files: The recordings.
         table: The table `NAME.csv`. Its columns are `path` (relative to its folder where it is below), `text` or
-            `label`, `confidence`, `duration`, and with a second teacher `disagreement`.
+            `label`, `confidence`, for a text `log_probability`, `duration`, and with a second teacher `disagreement`.
         second: A teacher that has to agree.
         chosen: Which labels are kept.
         normalizer: How transcripts are written, as in recipes, so that a table is in the student's alphabet.
         spell_numbers: Whether to spell numbers in English words.
         progress: Whether to show a progress bar.
+        processes: This process, if several share the recordings.
 
     Raises:
         ModelError: If one teacher gives text and the other one classes.
@@ -150,18 +176,30 @@ def label_recordings(
         )
     if table.suffix != ".csv":
         raise HFSpeechError(f"{table} is no name of a table: give one that ends in .csv.")
-    head = ["path", teacher.column, "confidence", "duration", *(["disagreement"] if second is not None else [])]
+    processes = processes or Processes()
+    is_text = teacher.column == "text"
+    head = ["path", teacher.column, "confidence", *(["log_probability"] if is_text else []), "duration"]
+    head += [] if second is None else ["disagreement"]
     tables = {True: table, False: table.with_suffix(".rejected.csv")}
     heads = {True: head, False: [*head, "reason"]}
     settings = {"teacher": teacher.name, "agree_with": None if second is None else second.name, **asdict(chosen)}
-    written = teacher.column == "text" and (normalizer != "none" or spell_numbers)
+    written = is_text and (normalizer != "none" or spell_numbers)
     settings |= {"normalizer": normalizer if written else None, "spell_numbers": (spell_numbers if written else None)}
-    _begin(table, tables[False], settings)
-    done: dict[str, bool] = {}
-    for kept, path in tables.items():
-        done |= dict.fromkeys(_take_up(path, heads[kept]), kept)
+    names = [_name(file, table) for file in files]
+
+    def begin() -> dict[str, bool]:
+        _begin(table, tables[False], settings)
+        return {name: kept for kept, path in tables.items() for name in _put_together(path, heads[kept], names)}
+
+    done: dict[str, bool] = processes.on_first(begin)
+    own = tables
+    if processes.count > 1:
+        own = {kept: _part(path, processes.rank) for kept, path in tables.items()}
+        for kept, path in own.items():
+            _take_up(path, heads[kept])
     errors: list[str] = []
-    left = [file for file in files if _name(file, table) not in done]
+    left = [file for file, name in zip(files, names, strict=True) if name not in done]
+    left = left[processes.rank :: processes.count]
     bar = progress_bar(total=len(left), desc="Labeling", unit="recording", disable=not progress, leave=False)
     for start in range(0, len(left), WINDOW):
         for file, label, disagreement, reason in _decide(teacher, second, left[start : start + WINDOW], chosen):
@@ -172,12 +210,20 @@ def label_recordings(
             if written:
                 label = replace(label, answer=normalize(label.answer, normalizer, spell_numbers=spell_numbers))
             name, kept = _name(file, table), reason is None
-            row: list[Any] = [name, label.answer, f"{label.confidence:.4f}", f"{label.duration:.3f}"]
-            row += [] if second is None else ["" if disagreement is None else f"{disagreement:.4f}"]
-            _append(tables[kept], [*row, *([] if kept else [reason])])
+            row: list[Any] = [name, label.answer, _number(label.confidence)]
+            row += [_number(label.log_probability)] if is_text else []
+            row += [f"{label.duration:.3f}"]
+            row += [] if second is None else [_number(disagreement)]
+            _append(own[kept], [*row, *([] if kept else [reason])])
             done[name] = kept
     bar.close()
+    errors = processes.gather(errors)
+    done = processes.on_first(begin)
     return LabelCounts(sum(done.values()), len(done) - sum(done.values()), errors)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _decide(
@@ -237,6 +283,29 @@ def _begin(table: Path, rejected: Path, settings: dict[str, Any]) -> None:
         )
 
 
+def _part(table: Path, rank: int) -> Path:
+    """The table of one of several processes."""
+    return table.with_name(f"{table.stem}.part-{rank:04d}")
+
+
+def _put_together(table: Path, head: list[str], names: Sequence[str]) -> list[str]:
+    """The recordings that a table has, with those that several processes added, in the order of the recordings."""
+    parts = sorted(table.parent.glob(f"{escape(table.stem)}.part-[0-9]*"))
+    done = [name for path in (table, *parts) for name in _take_up(path, head)]
+    places = {name: index for index, name in enumerate(names)}
+    ordered = sorted(dict.fromkeys(done), key=lambda name: places.get(name, -1))
+    if parts or ordered != done:
+        rows = {row[0]: row for path in (table, *parts) for row in _read(path)[1:]}
+        write_text(table, format_csv(head, [rows[name] for name in ordered]))
+    for path in parts:
+        path.unlink()
+    return ordered
+
+
+def _read(table: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(table.read_text(encoding="utf-8"), newline="")))
+
+
 def _take_up(table: Path, head: list[str]) -> list[str]:
     """The recordings that a table has already; without a table, one with its head is written.
 
@@ -265,4 +334,4 @@ def _append(table: Path, row: list[Any]) -> None:
         raise file_error(table, error) from error
 
 
-__all__ = ["LabelCounts", "LabelFilter", "find_recordings", "label_recordings"]
+__all__ = ["LabelCounts", "LabelFilter", "Processes", "find_recordings", "label_recordings"]

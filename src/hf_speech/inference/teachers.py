@@ -39,12 +39,14 @@ class Label:
         confidence: How sure it is, 0 to 1.
         duration: Seconds of the recording.
         error: Why it cannot be read; then there is no answer.
+        log_probability: Mean natural logarithm of the probabilities of a transcript's words or tokens.
     """
 
     answer: str
     confidence: float
     duration: float
     error: str | None = None
+    log_probability: float | None = None
 
 
 class Teacher(Protocol):
@@ -92,8 +94,8 @@ class OwnTeacher:
         """Yields a label for each file, in their order."""
         if self._model.task.verb == "transcribe":
             for transcript in transcribe_files(self._model, files, progress=False):
-                sure = min((word.confidence for word in transcript.hypothesis.words), default=0.0)
-                yield Label(transcript.hypothesis.text, sure, transcript.duration, transcript.error)
+                sure = [word.confidence for word in transcript.hypothesis.words]
+                yield _transcribed(transcript.hypothesis.text, sure, transcript.duration, transcript.error)
             return
         for prediction in predict(self._model, files, progress=False, bad_rows="skip"):
             if prediction.logits is None:
@@ -134,17 +136,15 @@ class PipelineTeacher:
             except AudioError as error:
                 yield Label("", 0.0, 0.0, str(error))
                 continue
-            answer, confidence = self._answer(samples)
-            yield Label(answer, confidence, len(samples) / self.sampling_rate)
-
-    def _answer(self, samples: np.ndarray) -> tuple[str, float]:
-        if self.column == "label":
+            seconds = len(samples) / self.sampling_rate
+            if self.column == "text":
+                yield _transcribed(*self._write(samples), seconds)
+                continue
             best = max(self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}), key=lambda e: e["score"])
-            return str(best["label"]), float(best["score"])
-        return self._write(samples)
+            yield Label(str(best["label"]), float(best["score"]), seconds)
 
-    def _write(self, samples: np.ndarray) -> tuple[str, float]:
-        """A transcript, greedily, and its confidence."""
+    def _write(self, samples: np.ndarray) -> tuple[str, list[float]]:
+        """A transcript, greedily, and the probabilities of its tokens."""
         import torch
 
         pipe = self._pipeline
@@ -154,7 +154,7 @@ class PipelineTeacher:
             if not pipe.model.can_generate():
                 log_probs = log_softmax(pipe.model(**inputs).logits[0].float().cpu().numpy())
                 sure = [token.probability for token in best_path(log_probs, pipe.tokenizer.pad_token_id)]
-                return pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), min(sure, default=0.0)
+                return pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), sure
             wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
             own = pipe.model.generation_config
             if own.max_new_tokens is None and own.max_length in (None, 20):  # The library's default, of few words.
@@ -164,7 +164,13 @@ class PipelineTeacher:
         special = set(pipe.tokenizer.all_special_ids)
         ids = found.sequences[0][-len(scores) :].tolist()
         sure = [float(score.exp()) for token, score in zip(ids, scores, strict=True) if token not in special]
-        return pipe.tokenizer.decode(found.sequences[0], skip_special_tokens=True).strip(), min(sure, default=0.0)
+        return pipe.tokenizer.decode(found.sequences[0], skip_special_tokens=True).strip(), sure
+
+
+def _transcribed(text: str, sure: Sequence[float], seconds: float, error: str | None = None) -> Label:
+    """The label of a transcript whose words or tokens have these probabilities."""
+    mean = float(np.log(np.maximum(sure, 1e-10)).mean()) if len(sure) else None
+    return Label(text, min(sure, default=0.0), seconds, error, mean)
 
 
 _PIPELINES = (

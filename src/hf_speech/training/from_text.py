@@ -24,7 +24,7 @@ import yaml
 from hf_speech.common.digests import digest_data
 from hf_speech.common.fingerprint import LANGUAGE_MODEL
 from hf_speech.data.cache import build_once, cache_dir
-from hf_speech.data.corpora import Corpus, Keywords, Synthetic
+from hf_speech.data.corpora import Corpus, Keywords, Mixture, Synthetic
 from hf_speech.decoding import build_arpa
 from hf_speech.errors import HFSpeechError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model
@@ -42,6 +42,8 @@ FEW = 300
 UTTERANCES = 1500
 """Training utterances, about, of few sentences."""
 LONGEST_NGRAM = 3
+# A fast voice may say a sentence in fewer frames than it has letters: reported, and no reason to stop.
+SKIPPING = {"bad_rows": "skip"}
 
 
 @dataclass(frozen=True)
@@ -96,19 +98,21 @@ def from_text_recipe(
         own = [entry for entry in section if entry.get("name") == Synthetic.name]
         if not own:
             raise RecipeError(f"{file} is a mixture without synthesized speech: give it an entry {{name: synthetic}}.")
-        content["corpus"] = [{**options, **entry} if entry is own[0] else entry for entry in section]
+        content["corpus"] = _mixture([{**options, **entry} if entry is own[0] else entry for entry in section])
     elif section.get("name") == Keywords.name:
         content["corpus"] = {**section, "data_dir": str(_clips_of_words(Synthetic(**options)))}
     else:
         kept = section if section.get("name") == Synthetic.name else {}
-        content["corpus"] = {**options, **kept, "name": Synthetic.name}
+        content["corpus"] = {**SKIPPING, **options, **kept, "name": Synthetic.name}
     if init_from is not None:
         for key in ("features", "model", "text"):
             content.pop(key, None)
         content["model"] = {"init_from": init_from}
         if old_data_dir is not None:
             old = old_corpora(own_recipe(BaseModel.open(init_from)), old_data_dir, init_from)
-            content["corpus"] = [{**content["corpus"], "weight": sum(entry["weight"] for entry in old)}, *old]
+            new = {key: value for key, value in content["corpus"].items() if key not in SKIPPING}
+            weight = sum(entry["weight"] for entry in old)
+            content["corpus"] = _mixture([*new.get("corpora", [{**new, "weight": weight}]), *old])
     return load_recipe(content, overrides)
 
 
@@ -163,6 +167,10 @@ def from_text(
                 reports[-1].save(result.run_dir / "evaluation" / f"{name}{end}.json")
             measurements.append(Measurement(what, *reports))
     return result, measurements
+
+
+def _mixture(corpora: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**SKIPPING, "name": Mixture.name, "corpora": corpora}
 
 
 def _sentences(lines: Sequence[str]) -> dict[str, Any]:
