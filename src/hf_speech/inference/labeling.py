@@ -63,9 +63,9 @@ class LabelFilter:
             return "empty"
         if label.confidence < self.min_confidence:
             return f"confidence below {self.min_confidence:g}"
-        known = label.log_probability is not None and self.min_log_probability is not None
-        if known and label.log_probability < self.min_log_probability:
-            return f"log-probability below {self.min_log_probability:g}"
+        least = self.min_log_probability
+        if least is not None and label.log_probability is not None and label.log_probability < least:
+            return f"log-probability below {least:g}"
         if disagreement is not None and disagreement > self.max_disagreement:
             return f"disagreement above {self.max_disagreement:g}"
         rate = len(label.answer) / max(label.duration, 1e-3)

@@ -47,7 +47,7 @@ class Espeak:
 
     name = "espeak"
     title = "eSpeak NG"
-    shard_size = 10_000  # It speaks some 200 times faster than real time.
+    shard_size = 10_000  # It speaks hundreds of times faster than real time.
 
     def files(self, source: str) -> list[Path]:
         """None: the voices come with the package."""
