@@ -33,19 +33,48 @@ def test_equals_torch_forwards_and_backwards(bidirectional: bool) -> None:
         torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=1e-5)
 
 
-def test_gradients_agree_with_finite_differences() -> None:
+@pytest.mark.parametrize("directions", [1, 2])
+def test_gradients_agree_with_finite_differences(directions: int) -> None:
     torch.manual_seed(0)
-    inputs = torch.randn(2, 4, 3, 15, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(2, 15, 5, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(FusedGRU.apply, (inputs, weights, bias), atol=1e-5)
+    shapes = ((3, 4, 2), (directions, 15, 2), (directions, 15), (directions, 15, 5), (directions, 5))
+    frames, *weights = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    lengths = torch.tensor([2, 4, 0])
+
+    def fused(*given: torch.Tensor) -> torch.Tensor:
+        return FusedGRU.apply(given[0], lengths, *given[1:])
+
+    assert torch.autograd.gradcheck(fused, (frames, *weights), atol=1e-5)
+
+
+def test_padding_reaches_neither_outputs_nor_gradients() -> None:
+    torch.manual_seed(0)
+    layer = RecurrentLayer("gru", 5, 6, bidirectional=True).train()
+    frames = torch.randn(4, 12, 5)
+    padding = torch.arange(12) >= LENGTHS[:, None]
+    results = []
+    for value in (0.0, 1e6):
+        given = frames.masked_fill(padding[:, :, None], value).requires_grad_()
+        output = layer(given, LENGTHS)
+        output.sum().backward()
+        assert given.grad is not None
+        assert not output[padding].any()
+        assert not given.grad[padding].any()
+        results.append((output, given.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_clips_without_a_frame_give_zeros() -> None:
+    output = RecurrentLayer("gru", 5, 6, bidirectional=True).train()(torch.randn(2, 3, 5), torch.tensor([0, 0]))
+    assert output.shape == (2, 3, 12)
+    assert not output.any()
 
 
 def test_training_takes_the_fast_way_and_listening_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = RecurrentLayer("gru", 5, 6, bidirectional=True)
     calls: list[torch.dtype] = []
     apply = FusedGRU.apply
-    monkeypatch.setattr(FusedGRU, "apply", lambda *given: calls.append(given[1].dtype) or apply(*given))
+    monkeypatch.setattr(FusedGRU, "apply", lambda *given: calls.append(given[0].dtype) or apply(*given))
     frames = torch.randn(4, 12, 5)
     layer.eval()(frames, LENGTHS)
     with torch.no_grad():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from hf_speech.models.recurrent import (
+    Dropout,
     RecurrentLayer,
     frame_mask,
     initialize_recurrence,
@@ -86,3 +87,32 @@ def test_initialization_is_orthogonal_and_respects_loaded_weights(cell: type[nn.
     forget = rnn.bias_ih_l0[8:16]
     assert forget.tolist() == [1.0 if cell is nn.LSTM else 0.0] * 8
     assert rnn.bias_ih_l0[:8].abs().max() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(share: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    frames = torch.ones(7, 33, 401, dtype=dtype, requires_grad=True)
+    output = Dropout(share)(frames)
+    output.sum().backward()
+    dropped = output == 0
+    assert float(dropped.float().mean()) == pytest.approx(share, abs=0.005)
+    assert float(output[~dropped].float().mean()) == pytest.approx(1 / (1 - share), rel=0.01)
+    assert frames.grad is not None
+    assert torch.equal(frames.grad, output)
+    # Neighbors, which share a random number, are dropped independently of each other.
+    assert float((dropped[..., 1:] & dropped[..., :-1]).float().mean()) == pytest.approx(share**2, abs=0.005)
+
+
+def test_dropout_is_drawn_anew_from_the_seed_and_off_in_evaluation() -> None:
+    dropout, frames = Dropout(0.3), torch.randn(5, 10)
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(dropout(frames))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(dropout.eval()(frames), frames)
+    assert torch.equal(Dropout(0.0)(frames), frames)
+    assert not Dropout(1.0)(frames).any()

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .convolutions import FrameConvolution, MaskedBatchNorm, convolve_frames, mask_frames
+from .recurrent import Dropout
 
 
 class DeepSpeech2FrontEnd(nn.Module):
@@ -46,7 +47,7 @@ class DeepSpeech2FrontEnd(nn.Module):
             channels = self.CHANNELS[index]
             self.norms.append(MaskedBatchNorm(channels))
             frequencies = (frequencies + 1) // 2
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output_size = channels * frequencies
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +68,7 @@ class ResidualBlock(nn.Module):
         self.convolutions = nn.ModuleList(
             FrameConvolution(channels, channels, (3, 3), (1, 1), causal) for _ in range(2)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Maps `(batch, frames, frequencies, channels)` to the same shape."""
@@ -150,7 +151,7 @@ class SubsamplingFrontEnd(nn.Module):
             )
         self.pointwise = nn.ModuleList([nn.Identity(), *(nn.Linear(channels, channels) for _ in self.strides[1:])])
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in self.convolutions)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output_size = channels
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,7 +176,7 @@ class StridedFrontEnd(nn.Module):
         sizes = [input_size] + [channels] * (config.subsampling.bit_length() - 1)
         self.convolutions = nn.ModuleList(nn.Conv1d(size, channels, kernel_size=3, stride=2) for size in sizes[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in self.convolutions)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(batch, frames, features)` to `(batch, ceil(frames / subsampling), output_size)`, and new lengths."""
@@ -209,7 +210,7 @@ class SpectralFrontEnd(nn.Module):
         frequencies = -(-input_size // self.num_maps // 2 ** len(config.stem_channels))
         self.projection = nn.Linear(frequencies * size, self.output_size)
         self.norm = MaskedBatchNorm(self.output_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(batch, frames, features)` to `(batch, ceil(frames / subsampling), output_size)`, and new lengths."""

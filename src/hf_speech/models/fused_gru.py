@@ -1,8 +1,9 @@
 """Training a GRU layer on a CPU, faster than autograd through its loop.
 
 Autograd goes back through each step's operations one by one, allocates memory for each, and adds a whole matrix of
-weight gradients at every step. Here the backward pass is written out: a step's small operations stay in the cache, both
-directions share one loop, and the weight gradients are one matrix multiplication at the end.
+weight gradients at every step. Here the backward pass is written out: both directions share one loop, what does not
+depend on the next step is computed for all steps at once, and the weight gradients are one matrix multiplication at the
+end. Padding is left out: a step multiplies the clips that have such a frame, the longest first, as packed sequences do.
 
 GRU: Cho et al. 2014 in the variant of cuDNN and `torch.nn.GRU`, with the reset gate behind the recurrent product.
 """
@@ -18,107 +19,126 @@ sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.ate
 
 
 class FusedGRU(torch.autograd.Function):
-    """`D` independent GRUs (directions) of `H` units over as many batches, from zero states.
+    """`D` independent GRUs of `H` units over the valid frames of padded clips, from zero states.
 
-    With gates ordered reset, update, new as in `torch.nn.GRU`:
+    The first reads forwards, a second one backwards. With gates ordered reset, update, new as in `torch.nn.GRU`:
 
-        r, z = sigmoid(x_r + h W_r'), sigmoid(x_z + h W_z')
-        n = tanh(x_n + r (h W_n' + b_n))
-        h = (1 - z) n + z h
+        r, z = sigmoid(W_r x + b_r + U_r h), sigmoid(W_z x + b_z + U_z h)
+        n = tanh(W_n x + b_n + r (U_n h + c))
+        h = n + z (h - n)
     """
 
     @staticmethod
-    def forward(context: Any, inputs: torch.Tensor, weights: torch.Tensor, new_bias: torch.Tensor) -> torch.Tensor:
+    def forward(
+        context: Any,
+        frames: torch.Tensor,
+        lengths: torch.Tensor,
+        input_weights: torch.Tensor,
+        biases: torch.Tensor,
+        weights: torch.Tensor,
+        new_bias: torch.Tensor,
+    ) -> torch.Tensor:
         """Runs the loop.
 
         Args:
             context: Keeps the tensors saved for the backward pass.
-            inputs: What frames and all other biases contribute to the gates, `(D, frames, batch, 3 H)`, float32.
-            weights: Recurrent weights, `(D, 3 H, H)`, in the type to multiply in.
-            new_bias: Bias of the recurrent part of the new gate, `(D, H)`, float32.
+            frames: `(batch, frames, features)`, in the type to multiply in.
+            lengths: Valid frames of each clip, `(batch,)`.
+            input_weights: `W`, `(D, 3 H, features)`, in the type to multiply in.
+            biases: `b`, `(D, 3 H)`, float32.
+            weights: `U`, `(D, 3 H, H)`, in the type to multiply in.
+            new_bias: `c`, `(D, H)`, float32.
 
         Returns:
-            States `(D, frames, batch, H)`, float32.
+            States `(batch, frames, D H)`, in the type of the frames; zero on padded frames.
         """
-        directions, frames, batch, _ = inputs.shape
-        size = weights.shape[2]
+        batch, num_frames, features = frames.shape
+        directions, _, size = weights.shape
+        rows, sizes = _steps(lengths, num_frames, directions)
+        packed = frames.reshape(-1, features).index_select(0, rows.flatten()).view(directions, -1, features)
+        inputs = torch.baddbmm(biases[:, None].to(packed.dtype), packed, input_weights.mT)
+        to_new = inputs[..., 2 * size :].to(biases.dtype, copy=True)
+        inputs[..., 2 * size :] = new_bias[:, None]
         # float32 is multiplied faster by a contiguous matrix, bfloat16 by the transposed view.
-        transposed = weights.mT.contiguous() if weights.dtype == inputs.dtype else weights.mT
-        bias = new_bias[:, None]
+        transposed = weights.mT.contiguous() if weights.dtype == biases.dtype else weights.mT
         # Saved for the backward pass, of each step: the state before it as it was multiplied, the reset and update
         # gates, the recurrent part of the new gate, the new gate.
-        before = weights.new_zeros(directions, frames + 1, batch, size)
-        gates = torch.empty_like(inputs)
-        new = inputs.new_empty(directions, frames, batch, size)
-        states = torch.empty_like(new)
-        both, recurrent = gates[..., : 2 * size], gates[..., 2 * size :]
-        steps = zip(
-            before.unbind(1),
-            gates.unbind(1),
-            both.unbind(1),
-            gates[..., :size].unbind(1),
-            gates[..., size : 2 * size].unbind(1),
-            recurrent.unbind(1),
-            inputs[..., : 2 * size].unbind(1),
-            inputs[..., 2 * size :].unbind(1),
-            new.unbind(1),
-            states.unbind(1),
-            before.unbind(1)[1:],
-            strict=False,
-        )
-        state = inputs.new_zeros(directions, batch, size)
-        for multiplied, gate, sigmoids, reset, update, product, to_gates, to_new, fresh, following, kept in steps:
-            gate.copy_(torch.bmm(multiplied, transposed))
-            sigmoids.add_(to_gates).sigmoid_()
-            product.add_(bias)
-            torch.addcmul(to_new, reset, product, out=fresh).tanh_()
+        before = weights.new_empty(directions, rows.shape[1], size)
+        gates = inputs.to(biases.dtype)
+        new, states = torch.empty_like(to_new), torch.empty_like(to_new)
+        parts = (before, inputs, gates, gates[..., : 2 * size], *gates.split(size, -1), to_new, new, states)
+        state = new.new_zeros(directions, batch, size)
+        for step in zip(*(part.split(sizes, 1) for part in parts), strict=True):
+            multiplied, to_gate, gate, sigmoids, reset, update, product, to_fresh, fresh, following = step
+            state = state[:, : multiplied.shape[1]]
+            multiplied.copy_(state)
+            gate.copy_(torch.baddbmm(to_gate, multiplied, transposed))
+            sigmoids.sigmoid_()
+            torch.addcmul(to_fresh, reset, product, out=fresh).tanh_()
             state = torch.lerp(fresh, state, update, out=following)
-            kept.copy_(state)
-        context.save_for_backward(weights, before, gates, new, states)
-        return states
+        context.save_for_backward(input_weights, weights, packed, before, gates, new, rows)
+        context.shape, context.sizes = frames.shape, sizes
+        output = frames.new_zeros(batch, num_frames, directions * size)
+        output.view(-1, size).index_add_(0, _columns(rows).flatten(), states.to(frames.dtype).flatten(0, 1))
+        return output
 
     @staticmethod
     @once_differentiable
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Gradients of the three inputs, from that of the states, `(D, frames, batch, H)`."""
-        weights, before, gates, new, states = context.saved_tensors
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients of the inputs, from that of the states, `(batch, frames, D H)`."""
+        input_weights, weights, packed, before, gates, new, rows = context.saved_tensors
         size = weights.shape[2]
-        # Of the sums in the gates, and of the recurrent products alone: they differ in the new gate.
-        at_inputs = torch.empty_like(gates)
-        at_products = torch.empty(gates.shape, dtype=weights.dtype)
-        steps = list(
-            zip(
-                gradient.unbind(1),
-                gates[..., :size].unbind(1),
-                gates[..., size : 2 * size].unbind(1),
-                gates[..., 2 * size :].unbind(1),
-                new.unbind(1),
-                [torch.zeros_like(states[:, 0]), *states.unbind(1)],
-                at_inputs.unbind(1),
-                at_products.unbind(1),
-                strict=False,
-            )
-        )
-        total, carried, part = (torch.zeros_like(states[:, 0]) for _ in range(3))
-        for index in range(len(steps) - 1, -1, -1):
-            from_above, reset, update, product, fresh, previous, at_input, at_product = steps[index]
-            at_reset, at_update, at_new = at_input.split(size, dim=-1)
-            torch.add(from_above, carried, out=total)
-            torch.mul(total, update, out=carried)
-            torch.sub(previous, fresh, out=part).mul_(total)
-            sigmoid_backward.grad_input(part, update, grad_input=at_update)
-            torch.sub(total, carried, out=part)
-            tanh_backward.grad_input(part, fresh, grad_input=at_new)
-            torch.mul(at_new, product, out=part)
-            sigmoid_backward.grad_input(part, reset, grad_input=at_reset)
-            at_product.copy_(at_input)
-            at_product[..., 2 * size :] = torch.mul(at_new, reset, out=part)
-            if index:
-                carried.add_(torch.bmm(at_product, weights))
-        rows = at_products.flatten(1, 2)
-        at_weights = torch.bmm(rows.mT, before[:, :-1].flatten(1, 2))
-        at_new_bias = rows[..., 2 * size :].sum(dim=1, dtype=gates.dtype)
-        return at_inputs, at_weights, at_new_bias
+        sizes = context.sizes
+        reset, update, product = gates.split(size, dim=-1)
+        # What one unit of the gradient of a state is at the products: at reset gate, update gate, and new gate.
+        factors = torch.empty_like(gates).unflatten(2, (3, size))
+        at_new = tanh_backward(1 - update, new)
+        sigmoid_backward.grad_input(at_new * product, reset, grad_input=factors[:, :, 0])
+        sigmoid_backward.grad_input(before - new, update, grad_input=factors[:, :, 1])
+        torch.mul(at_new, reset, out=factors[:, :, 2])
+        totals = gradient.reshape(-1, size).index_select(0, _columns(rows).flatten()).view(before.shape).to(gates.dtype)
+        at_gates = torch.empty_like(factors, dtype=weights.dtype)
+        parts = (totals, factors, update, at_gates, at_gates.flatten(2))
+        steps = zip(*(part.split(sizes, 1) for part in parts), strict=True)
+        carried = totals[:, :0]
+        for total, factor, kept, at_gate, at_product in reversed(list(steps)):
+            total[:, : carried.shape[1]].add_(carried)
+            torch.mul(total[:, :, None], factor, out=at_gate)
+            carried = torch.mul(total, kept).add_(torch.bmm(at_product, weights))
+        at_sums = at_gates.flatten(2)
+        at_weights = torch.bmm(at_sums.mT, before)
+        at_new_bias = at_gates[:, :, 2].sum(dim=1, dtype=gates.dtype)
+        # At the inputs, the new gate's gradient is not multiplied by the reset gate.
+        torch.mul(totals, at_new, out=at_gates[:, :, 2])
+        at_input_weights = torch.bmm(at_sums.mT, packed)
+        at_biases = at_sums.sum(dim=1, dtype=gates.dtype)
+        at_frames = None
+        if context.needs_input_grad[0]:
+            at_frames = packed.new_zeros(context.shape)
+            for row, at_input in zip(rows, torch.bmm(at_sums, input_weights), strict=True):
+                at_frames.flatten(0, 1).index_add_(0, row, at_input)
+        return at_frames, None, at_input_weights, at_biases, at_weights, at_new_bias
+
+
+def _steps(lengths: torch.Tensor, num_frames: int, directions: int) -> tuple[torch.Tensor, list[int]]:
+    """The order in which recurrences read the valid frames of a padded batch, the longest clips first in each step.
+
+    Returns:
+        Rows of the frames `(batch * frames, features)`, `(directions, valid frames)`, of which a second direction reads
+        each clip from its end; and the number of clips of each step.
+    """
+    order = lengths.argsort(descending=True, stable=True)
+    steps = torch.arange(num_frames)[:, None]
+    ends = lengths[order]
+    valid = steps < ends
+    starts = order * num_frames
+    rows = torch.stack([(starts + step)[valid] for step in (steps, ends - 1 - steps)[:directions]])
+    return rows, [size for size in valid.sum(dim=1).tolist() if size]
+
+
+def _columns(rows: torch.Tensor) -> torch.Tensor:
+    """Where the states of each direction are among `(batch * frames * directions, units)`."""
+    return rows * len(rows) + torch.arange(len(rows))[:, None]
 
 
 __all__ = ["FusedGRU"]

@@ -23,7 +23,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_conv_gru import ConvGRUConfig
 from .convolutions import MaskedBatchNorm, mask_frames
 from .frontends import FRONT_ENDS
-from .recurrent import RecurrentLayer, frame_mask, initialize_recurrence, valid_lengths
+from .recurrent import Dropout, RecurrentLayer, frame_mask, initialize_recurrence, valid_lengths
 from .spec_augment import spec_augment_by_config
 from .speech_model import SpeechPreTrainedModel
 from .streaming_transcriber import StreamingTranscriber
@@ -57,7 +57,7 @@ class RecurrentBlock(nn.Module):
         super().__init__()
         self.norm = MaskedBatchNorm(input_size) if config.recurrent_norm == "batch" else nn.LayerNorm(input_size)
         self.recurrence = RecurrentLayer("gru", input_size, config.hidden_size, config.bidirectional)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.output_size = self.recurrence.output_size
 
     def normalize(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
