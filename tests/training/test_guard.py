@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from hf_speech.errors import TrainingError
 from hf_speech.models import SpeechLSTMForAudioClassification
 from hf_speech.training import load_recipe, train
+from hf_speech.training.guard import _all_finite
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
@@ -81,3 +82,14 @@ def test_a_step_left_out_leaves_no_trace_in_batch_norm(
     assert any("running_mean" in name for name in weights)
     assert all(weight.isfinite().all() for weight in weights.values())
     assert weights[next(name for name in weights if "num_batches_tracked" in name)] == 9
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [([1.0, -2.0], True), ([1e30, 1e30], True), ([1.0, torch.inf], False), ([torch.nan, 0.0], False), ([], True)],
+)
+def test_only_values_that_are_not_finite_are_found(values: list[float], finite: bool) -> None:
+    model = torch.nn.Linear(1, 1)
+    if values:
+        model.weight.grad, model.bias.grad = torch.tensor([values[:1]]), torch.tensor(values[1:])
+    assert _all_finite(model) is finite
