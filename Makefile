@@ -1,4 +1,5 @@
-# make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1"
+# make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1";
+#                         TORCH="torch --index-url ..." installs another build of PyTorch first, such as one without CUDA
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
 #                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
 # make coverage           the fast tests once more, with the share of the code that they run; half as fast
@@ -13,12 +14,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/digits.yaml
+TORCH ?=
 DATA ?=
 OPTIONS ?=
 CORPORA ?=
 EXPERIMENT ?=
 CASES ?=
 KINDS ?=
+# uv, where it is installed, takes a fraction of pip's time.
+INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install)
 # As many processes as the machine has cores, each with a test file at a time; more than four only wait for the disk.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
@@ -81,24 +85,30 @@ experiments: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage
 
+# A build of PyTorch with a name, such as 2.14.1+cpu, stays, whatever constraints.txt says.
+OTHER_TORCH := $(VENV)/lib/python3.*/site-packages/torch-*+*.dist-info
+
 # A stamp file each: the environment is made once, and again when what it was made of changes.
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "hf_speech needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(if $(findstring uv,$(INSTALL)),,$(BIN)/python -m pip install --quiet --upgrade pip)
+	$(if $(TORCH),$(INSTALL) $(TORCH))
 	touch $@
 
 $(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "Installing (6.6 GB on the disk the first time: the PyTorch wheels include CUDA)"
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[synthetic,tensorboard]"
+	@ls -d $(OTHER_TORCH) >/dev/null 2>&1 && grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt || { \
+	  cp constraints.txt $(VENV)/constraints.txt; \
+	  echo "Installing (6.6 GB on the disk the first time, 2 without CUDA: see docs/first-steps.md)"; }
+	$(INSTALL) --constraint $(VENV)/constraints.txt --editable ".[synthetic,tensorboard]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
 	@echo "Installing what the tests need (a minute)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL) --quiet --constraint $(VENV)/constraints.txt --editable ".[dev]"
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.train
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(INSTALL) --quiet --constraint $(VENV)/constraints.txt --editable ".[docs]"
 	touch $@

@@ -10,8 +10,12 @@ PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "hu
 
 def version() -> None:
     """Print the versions of this package and its libraries."""
+    from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
     echo(f"hf_speech {__version__}")
     for package in PACKAGES:
-        echo(f"{package} {installed(package)}")
+        try:
+            echo(f"{package} {installed(package)}")
+        except PackageNotFoundError:  # torchaudio is optional.
+            echo(f"{package} is not installed")

@@ -73,7 +73,7 @@ def requirements() -> list[str]:
         if name not in asked:
             found.append(name)
             continue
-        # The upper bound of torch is torchaudio's, which a published model does without.
+        # The upper bound of torch is that of torchaudio, which a published model does without.
         bounds = [str(part) for part in asked[name].specifier if name != "torch" or part.operator == ">="]
         found.append(f'"{name}{",".join(sorted(bounds, reverse=True))}"' if bounds else name)
     return found
