@@ -5,6 +5,9 @@ A step is forward, loss, backward and the optimizer's update on a batch of sound
 GRU" is the fast recognizer with `nn.GRU` on packed sequences in place of our recurrence. All take turns in one process;
 printed are medians. On a CUDA machine the same is measured there, with the share of the time in which a kernel ran.
 
+Where the time of a step goes is measured for the recognizer of recipes/english_pieces.yaml: phones in the middle layer,
+masks, clipped gradients, checked for values that are not finite, and averaged weights.
+
 The loader reads and augments files for recipes/an4.yaml with worker processes while the model trains: printed is the
 share of the time in which training waited for it.
 
@@ -19,8 +22,10 @@ import platform
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -37,6 +42,8 @@ from hf_speech.data.dataset import TRAINERS_OWN, SpeechCollator, SpeechDataset
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC
 from hf_speech.models.recurrent import RecurrentLayer
 from hf_speech.training import load_recipe
+from hf_speech.training.averaging import WeightAveraging
+from hf_speech.training.guard import NonFiniteGuard
 from hf_speech.training.options import computes_bfloat16
 from hf_speech.training.preparation import prepare
 
@@ -51,6 +58,9 @@ FRONT_ENDS = {
     "deepspeech2": {"frontend": "deepspeech2", "recurrent_norm": "batch"},
 }
 FAST, SLOW, PACKED = "subsampling 8", "deepspeech2", "subsampling 8, torch's GRU"
+
+# On a CPU the seconds of the one thread that computes, so that other work on the machine disturbs less.
+clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
 
 Step = Callable[[], None]
 
@@ -124,9 +134,9 @@ def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 2):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(clock() - start)
     return {name: statistics.median(seconds[2:]) for name, seconds in times.items()}
 
 
@@ -135,6 +145,83 @@ def kernel_share(step: Step, seconds: float) -> float:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
+
+
+def step_parts(batch: dict[str, torch.Tensor], in_bfloat16: bool, rounds: int) -> dict[str, float]:
+    """Seconds of each part of a step of the English recognizer, medians."""
+    recipe = load_recipe(RECIPES / "english_pieces.yaml", [])
+    model = recognizer(**{**recipe.model, "num_phones": 40}).to(batch["labels"].device)
+    batch = {**batch, "phone_targets": batch["labels"]}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    guard, averaging = NonFiniteGuard(Path(), "stop", list), WeightAveraging(recipe.training.weight_averaging)
+    state = SimpleNamespace(global_step=1000)
+    control = SimpleNamespace(should_evaluate=False, should_save=False)
+    averaging.on_train_begin(None, state, control, model)  # type: ignore[arg-type]
+    parts: dict[str, float] = defaultdict(float)
+    begun: dict[tuple[object, str], float] = {}
+
+    def start(module: object, name: str) -> None:
+        begun[module, name] = clock()
+
+    def stop(module: object, name: str) -> None:
+        parts[name] += clock() - begun[module, name]
+
+    def watch(module: nn.Module, name: str) -> None:
+        module.register_forward_pre_hook(lambda *_: start(module, f"{name}, forward"))
+        module.register_forward_hook(lambda *_: stop(module, f"{name}, forward"))
+        module.register_full_backward_pre_hook(lambda *_: start(module, f"{name}, backward"))
+        module.register_full_backward_hook(lambda *_: stop(module, f"{name}, backward"))
+
+    for layer in model.layers:
+        watch(layer.recurrence, "recurrences")
+        watch(layer.dropout, "dropout behind them")
+    model.frontend.register_forward_pre_hook(lambda *_: start(model, "front end, forward"))
+    model.frontend.register_forward_hook(lambda *_: stop(model, "front end, forward"))
+    # The input of the front end has no gradient: its backward pass is what comes after that of the first layer.
+    model.layers[0].recurrence.register_full_backward_hook(lambda *_: start(model, "front end, backward"))
+    loss_of = model._loss
+
+    def watched_loss(*given: torch.Tensor) -> torch.Tensor:
+        start(model, "CTC losses, forward")
+        loss: torch.Tensor = loss_of(*given)
+        stop(model, "CTC losses, forward")
+        return loss
+
+    model._loss = watched_loss
+
+    def timed(name: str, call: Callable[[], object]) -> None:
+        start(call, name)
+        call()
+        stop(call, name)
+
+    def forward() -> torch.Tensor:
+        with torch.autocast(batch["labels"].device.type, torch.bfloat16, enabled=in_bfloat16):
+            loss: torch.Tensor = model(**batch).loss
+        return loss
+
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds + 2):
+        parts.clear()
+        start(model, "whole step")
+        start(model, "other, forward")
+        loss = forward()
+        stop(model, "other, forward")
+        start(model, "other, backward")
+        loss.backward()
+        stop(model, "front end, backward")
+        stop(model, "other, backward")
+        for side in ("forward", "backward"):  # What the hooks have not measured.
+            parts[f"other, {side}"] *= 2
+            parts[f"other, {side}"] -= sum(value for name, value in parts.items() if name.endswith(side))
+        timed("clipping", lambda: nn.utils.clip_grad_norm_(model.parameters(), recipe.training.max_grad_norm))
+        timed("check of the gradients", lambda: guard.on_pre_optimizer_step(None, state, control, model))  # type: ignore[arg-type]
+        timed("optimizer", optimizer.step)
+        timed("averaging", lambda: averaging.on_step_end(None, state, control, model))  # type: ignore[arg-type]
+        optimizer.zero_grad()
+        stop(model, "whole step")
+        for name, seconds in parts.items():
+            found[name].append(seconds)
+    return {name: statistics.median(seconds[2:]) for name, seconds in found.items()}
 
 
 def loader_share(workers: int, batches: int) -> tuple[float, float]:
@@ -234,6 +321,14 @@ def main() -> None:
     ratio = times["float32"][PACKED] / times["float32"][FAST]
     print(f"\nOur recurrence against torch's packed sequences, the whole step: {ratio:.1f} times as fast.")
     if device.type == "cpu":
+        # 64 seconds, as in the recipe.
+        english = batch_of(16, 4.0, device)
+        columns = [step_parts(english, in_bfloat16, options.rounds) for in_bfloat16 in types.values()]
+        print(
+            f"\nA step of recipes/english_pieces.yaml, ms\n\n| part | {' | '.join(types)} |\n|---|{'--:|' * len(types)}"
+        )
+        for name in sorted(columns[-1], key=lambda name: -columns[-1][name]):
+            print(f"| {name} | {' | '.join(f'{1000 * column[name]:.1f}' for column in columns)} |")
         share, seconds = loader_share(options.workers, 40)
         print(f"\nrecipes/an4.yaml, {options.workers} worker(s): waiting for the loader ", end="")
         print(f"{100 * share:.1f} % of the time, a step {1000 * seconds:.0f} ms.")

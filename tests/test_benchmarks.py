@@ -80,3 +80,37 @@ def test_the_timed_steps_get_what_a_model_knows(digit_folder: Path, monkeypatch:
     batch = SpeechCollator(extractor, torch.stack)([dataset[0]])
     known = inspect.signature(ConvGRUForCTC.forward).parameters
     assert batch.keys() - program("training").TRAINERS_OWN <= known.keys()
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    gpu = program("gpu")
+    monkeypatch.setattr(gpu, "MODELS", {"small": {"subsampling": 8, "hidden_size": 8, "channels": 8}})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--batch_seconds", "2", "--clip_seconds", "1", "--rounds", "1"])
+    gpu.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[:3] for line in lines if line.startswith("| small")] == [
+        ["| small", "dense", "2"],
+        ["| small", "packed", "2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("packed", "expected"), [((2.0, 3.0), "dense"), ((0.5, 0.9), "packed"), ((0.5, 2.0), "neither everywhere")]
+)
+def test_the_gpu_benchmark_says_which_recurrence_is_faster(
+    packed: tuple[float, float], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    gpu = program("gpu")
+    measured = []
+    for sound, seconds in zip((360.0, 3600.0), packed, strict=True):
+        measured += [
+            gpu.Measurement("a", gpu.OURS, sound, 1.0, 0.5),
+            gpu.Measurement("a", gpu.PACKED, sound, seconds),
+        ]
+    assert measured[0].hours_a_minute == pytest.approx(6)
+    text = gpu.table(measured)
+    assert text.endswith(f"Faster: {expected}.")
+    assert "| a | dense | 360 | 1000.0 | 6.00 | 50 % |" in text
