@@ -67,8 +67,8 @@ def words(small_corpora: Path, name: str) -> list[str]:
 
 def test_every_recipe_has_a_quick_version() -> None:
     there = {str(path.relative_to(recipes_dir()).with_suffix("")) for path in recipe_files()}
-    # digits.yaml is run by test_main_job.py, the settings of accelerate are no recipes.
-    assert {name for name in there if not name.startswith("accelerate/")} == set(QUICK) | {"digits"}
+    # digits.yaml is run by test_main_job.py, from_text.yaml by test_from_text.py; accelerate's settings are no recipes.
+    assert {name for name in there if not name.startswith("accelerate/")} == set(QUICK) | {"digits", "from_text"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in QUICK])
