@@ -146,26 +146,36 @@ def from_text(
     resolved = from_text_recipe(text, recipe, **options)
     result = train(resolved, output_dir, resume=resume, overwrite=overwrite, command=command, splits=("validation",))
     loaded = load_model(result.run_dir, device="cpu")
-    corpora = [member.corpus for member in getattr(resolved.corpus, "corpora", ())]
+    corpora = [member.corpus for member in getattr(resolved.corpus, "members", {}).values()]
     synthetic = next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), resolved.corpus)
     beam = None
     if resolved.text is not None:
-        sentences = [resolved.text.normalize(line) for line in read_plain_text(text)]
-        beam = _build_language_model(loaded, synthetic, sentences, result.run_dir / LANGUAGE_MODEL, command)
+        build_arpa(map(resolved.text.normalize, read_plain_text(text)), LONGEST_NGRAM, result.run_dir / LANGUAGE_MODEL)
+        beam = _tune(loaded, synthetic, resolved.text, result.run_dir / LANGUAGE_MODEL, command)
     sources: list[tuple[str, str, Corpus, str]] = [("synthetic voices held out", "test", synthetic, "test")]
     if clips is not None:
         corpus = load_recipe({"corpus": corpus_of_clips(clips.expanduser(), loaded)}, to_train=False).corpus
         sources.append(("real recordings", ALL, corpus, "clips"))
     measurements = []
     for what, split, corpus, name in sources:
-        if len(rows := select_rows(loaded, corpus.load(), split, corpus, trained_on=split != ALL).rows):
-            reports = []
-            for end, search in (("", None), *((("-lm", beam),) if beam else ())):
-                reports.append(
-                    evaluate_model(loaded, rows, corpus=corpus.name, split=split, command=command, beam=search)
-                )
-                reports[-1].save(result.run_dir / "evaluation" / f"{name}{end}.json")
-            measurements.append(Measurement(what, *reports))
+        known: dict[str, Any] = {"trained_on": False} if split == ALL else {"options": resolved.text}
+        found = select_rows(loaded, corpus.load(), split, corpus, **known)
+        reports = [
+            evaluate_model(
+                loaded,
+                found.rows,
+                corpus=corpus.name,
+                split=split,
+                command=command,
+                bad_rows=corpus.bad_rows,
+                left_out=found.left_out,
+                beam=search,
+            )
+            for search in ([None] if beam is None else [None, beam])
+        ]
+        for report, end in zip(reports, ("", "-lm"), strict=False):
+            report.save(result.run_dir / "evaluation" / f"{name}{end}.json")
+        measurements.append(Measurement(what, *reports))
     return result, measurements
 
 
@@ -197,12 +207,9 @@ def _clips_of_words(corpus: Synthetic) -> Path:
     return folder
 
 
-def _build_language_model(
-    loaded: LoadedModel, corpus: Corpus, sentences: Sequence[str], path: Path, command: str
-) -> BeamOptions:
-    """The language model of the sentences, with weights chosen on the validation split."""
-    build_arpa(sentences, LONGEST_NGRAM, path)
-    rows = select_rows(loaded, corpus.load(), "validation", corpus).rows
+def _tune(loaded: LoadedModel, corpus: Corpus, text: Any, path: Path, command: str) -> BeamOptions:
+    """The weights of a language model, chosen on the validation split."""
+    rows = select_rows(loaded, corpus.load(), "validation", corpus, options=text).rows
     best, _ = tune_beam(loaded, rows, BeamOptions(path))
     best.save(corpus=corpus.name, command=command)
     return best
