@@ -1,5 +1,5 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1";
-#                         TORCH="torch --index-url ..." installs another build of PyTorch first, such as one without CUDA
+#                         TORCH="torch ..." installs another build of PyTorch first, such as one without CUDA
 # make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
 #                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
 # make coverage           the fast tests once more, with the share of the code that they run; half as fast
