@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference import StreamBatch, open_stream
+from hf_speech.inference import StreamBatch, open_model, open_stream
 from hf_speech.inference.onnx_stream import ExportedStream
 
 TEXTS = ("abc a", "ca ab", "b cab", "aab c")
@@ -120,6 +120,12 @@ def test_int8_streams_do_not_depend_on_the_pieces_either(
         logits = [stream.accept(piece) for piece in pieces_of(samples, size)]
         found.append(np.concatenate([*logits, stream.finish()]))
         np.testing.assert_allclose(found[-1], found[0], atol=1e-4)
+
+
+def test_a_file_of_int8_streams_with_int8(exported_beeps: Path) -> None:
+    streams = [open_model(exported_beeps / name).stream() for name in ("model.onnx", "model_int8.onnx")]
+    assert [stream.description.precision for stream in streams] == ["float32", "int8"]
+    assert streams[1].name.endswith("stream_int8.onnx")
 
 
 def test_models_that_cannot_stream_make_no_batch(tones_run: Path) -> None:

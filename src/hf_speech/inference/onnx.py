@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.onnx_description import WHOLE, file_beside, open_file
+from hf_speech.inference.onnx_description import STREAM, WHOLE, file_beside, open_file
 from hf_speech.inference.onnx_stream import ExportedStream
 from hf_speech.inference.recognizer import Outputs, log_softmax
 from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds, speech_peak
@@ -149,7 +149,9 @@ class ExportedModel:
 
     @cached_property
     def _stream(self) -> ExportedStream:
-        return ExportedStream(self.name)
+        path = Path(self.name).expanduser()
+        # Of a file, the one of the same precision that takes pieces.
+        return ExportedStream(path.with_name(path.name.replace(WHOLE, STREAM)) if path.is_file() else self.name)
 
     def stream(self) -> ExportedStream:
         """Begins a stream; see `Model`. The file for streams is loaded once."""
