@@ -6,7 +6,7 @@ logits and the text is printed as a share of real time, a stream: the median ove
 send 40 ms of sound every 40 ms, each at its own time, and it is printed how long they would wait for their results on a
 core that does nothing else.
 
-    python benchmarks/streams.py [--seconds 2] [--rounds 5] [--live_seconds 10]
+    python benchmarks/streams.py [--seconds 2] [--rounds 5] [--live_seconds 5]
 """
 
 from __future__ import annotations

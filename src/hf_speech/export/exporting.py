@@ -5,9 +5,9 @@ an int8 variant of each, a quarter of the size; and `export.json`, the model's d
 
 Every file is run by onnxruntime and compared with PyTorch before it is kept; a float32 file that differs by more than
 rounding is refused, and the difference is recorded in `export.json`. For int8, matrix products and LSTMs are quantized
-by onnxruntime's dynamic quantization; GRUs are loops of int8 products already (`layers.py`). Weights get 7 bits and a
-scale for each unit: processors without VNNI add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls
-this `reduce_range`). Features stay float32.
+by onnxruntime's dynamic quantization; GRUs are loops of int8 products already, and streams have int8 products
+throughout (`layers.py`). Weights that are quantized here get 7 bits and a scale for each unit: processors without VNNI
+add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls this `reduce_range`). Features stay float32.
 """
 
 from __future__ import annotations
