@@ -102,6 +102,27 @@ def test_a_classifier_writes_classes(tones_run: Path, digit_folder: Path) -> Non
     assert corpus.load()["train"].features["label"].names == ["high", "low"]
 
 
+@pytest.mark.parametrize(
+    ("record", "caveat"),
+    [
+        ('{"teacher": "openai/whisper-base"}', "t.csv was written by the model openai/whisper-base, not by people."),
+        ('{"teacher": 3}', None),
+        ("[]", None),
+        ("{", None),
+        (None, None),
+    ],
+)
+def test_who_wrote_a_table_is_noted_where_it_is_read(tmp_path: Path, record: str | None, caveat: str | None) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(8000, 0.1), 8000)
+    (tmp_path / "t.csv").write_text("path,text\na.wav,yes\n", encoding="utf-8")
+    if record is not None:
+        (tmp_path / "t.json").write_text(record, encoding="utf-8")
+    options: Any = {"train_file": str(tmp_path / "t.csv"), "text_column": "text"}
+    corpus = make_corpus("csv", validation_fraction=0, test_fraction=0, **options)
+    corpus.load()
+    assert [found for found in corpus.caveats if "not by people" in found] == ([caveat] if caveat else [])
+
+
 def test_filters_sort_out_by_confidence_length_and_agreement(recordings: Path, tmp_path: Path) -> None:
     files = find_recordings([recordings])
     soundfile.write(tmp_path / "long.wav", np.full(16_000, 0.1), 8000)

@@ -7,6 +7,7 @@ hides Python's own.)
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ class Manifest(OwnCorpus, ListedCorpus):
             if file is None:
                 continue
             table = Path(file).expanduser() if root is None else root / file
+            self._note_teacher(table)
             for where, row in self._read(table):
                 in_split = _split_of(row[self.split_column], where) if self.split_column else split
                 utterance = self._utterance(row, table.parent if root is None else root, where)
@@ -134,6 +136,16 @@ class Manifest(OwnCorpus, ListedCorpus):
                 utterance.audio = files.get(id(utterance), utterance.audio)
         self.reject(list(reasons.values()))
         return {split: [u for u in found if id(u) not in reasons] for split, found in splits.items()}
+
+    def _note_teacher(self, table: Path) -> None:
+        """Add a caveat about a table of `hf-speech label`, whose record beside it names the model that wrote it."""
+        try:
+            record = json.loads(table.with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if isinstance(record, dict) and isinstance(teacher := record.get("teacher"), str):
+            name = Path(teacher).name if Path(teacher).exists() else teacher
+            self.caveats.append(f"{table.name} was written by the model {printable(name)}, not by people.")
 
     def _read(self, table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the rows of a table that have all columns needed, each with what an error calls it."""
