@@ -114,3 +114,13 @@ def test_the_gpu_benchmark_says_which_recurrence_is_faster(
     text = gpu.table(measured)
     assert text.endswith(f"Faster: {expected}.")
     assert "| a | dense | 360 | 1000.0 | 6.00 | 50 % |" in text
+
+
+def test_the_parts_of_a_step_add_up_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    training = program("training")
+    parts = training.step_parts(training.batch_of(2, 0.5, torch.device("cpu")), False, 1)
+    assert min(parts.values()) >= 0
+    assert {"recurrences, forward", "recurrences, backward", "CTC losses, forward", "optimizer"} <= parts.keys()
+    whole = parts.pop("whole step")
+    assert sum(parts.values()) == pytest.approx(whole, rel=0.2)
