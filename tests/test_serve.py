@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pytest
 import soundfile
@@ -25,7 +26,14 @@ from hf_speech import serve
 from hf_speech.decoding import Hypothesis
 from hf_speech.errors import HFSpeechError
 from hf_speech.export.exporting import export_model
-from hf_speech.inference import choose_decoder, find_language_model, load_model, open_model, transcribe_files
+from hf_speech.inference import (
+    StreamBatch,
+    choose_decoder,
+    find_language_model,
+    load_model,
+    open_model,
+    transcribe_files,
+)
 from hf_speech.serve import Service, create_app, run_server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -175,6 +183,38 @@ def test_a_live_stream_ends_with_the_text_of_the_file(live: TestClient) -> None:
     high = soxr.resample(samples.astype(np.float32) / 2**15, rate, 44_100)
     with live.websocket_connect("/v1/stream?rate=44100&encoding=f32") as socket:
         assert send(socket, high.astype(np.float32), [4410] * 5)[-1]["text"] == expected.hypothesis.text
+
+
+def test_pieces_that_wait_are_computed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece that is refused concerns its client alone."""
+    samples, rate = soundfile.read(CLIP, dtype="float32")
+    (expected,) = transcribe_files(open_model(STREAMING, device="cpu"), [CLIP], progress=False)
+    sizes: list[int] = []
+    answers: dict[int, str] = {}
+    advance = StreamBatch.advance
+
+    def record(batch: StreamBatch, streams: Any) -> list[np.ndarray]:
+        sizes.append(len(streams))
+        return advance(batch, streams)
+
+    async def speak(client: int, piece: np.ndarray) -> None:
+        try:
+            answers[client] = await service.accept(service.listen(rate, "f32"), piece.tobytes(), True)
+        except HFSpeechError as error:
+            answers[client] = str(error)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as clients, service._turns["piece"]:
+            for client, piece in enumerate([samples, np.full_like(samples, np.nan), samples]):
+                clients.start_soon(speak, client, piece)
+            await anyio.wait_all_tasks_blocked()
+
+    monkeypatch.setattr(StreamBatch, "advance", record)
+    anyio.run(main)
+    assert sizes == [2]
+    assert answers[0] == answers[2] == expected.hypothesis.text
+    assert "NaN" in answers[1]
+    assert service.waiting == 0
 
 
 @pytest.mark.parametrize("query", ["rate=7", "rate=9999999", "encoding=mp3"])
