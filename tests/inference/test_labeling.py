@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     MoonshineConfig,
     MoonshineForConditionalGeneration,
@@ -272,6 +273,22 @@ def test_models_of_transformers_teach_what_their_pipelines_say(
         if key == "label":
             assert label.confidence == pytest.approx(best["score"])
         assert label.duration == pytest.approx(soundfile.info(file).duration, abs=1e-3)
+
+
+@pytest.mark.parametrize("make", [tiny_ctc, tiny_seq2seq, tiny_classifier])
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_teach_on_a_cpu(
+    make: Any, precision: torch.dtype, recordings: Path, tmp_path: Path
+) -> None:
+    make(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({n: w.to(precision) for n, w in weights.items()}, tmp_path / "model.safetensors", {"format": "pt"})
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(
+        json.dumps(config | {"dtype": str(precision).partition(".")[2]}), encoding="utf-8"
+    )
+    labels = list(open_teacher(str(tmp_path)).label(find_recordings([recordings])))
+    assert all(label.answer for label in labels)
 
 
 def test_models_that_cannot_teach_are_refused(tmp_path: Path, beeps_run: Path) -> None:

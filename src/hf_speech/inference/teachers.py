@@ -109,6 +109,7 @@ class PipelineTeacher:
     """A model of another family, which transformers can run without code of its own."""
 
     def __init__(self, name: str, revision: str | None = None) -> None:
+        import torch
         from transformers import pipeline
         from transformers.utils import logging
 
@@ -119,7 +120,11 @@ class PipelineTeacher:
             task = next((task for ends, task in _PIPELINES if architecture.endswith(ends)), None)
             if task is None:
                 raise ModelError(f"{name} ({architecture or 'no architecture'}) gives neither text nor classes.")
-            self._pipeline: Any = pipeline(task, model=name, revision=revision, trust_remote_code=False)
+            # Weights may be kept in half precision, in which a CPU computes slowly or not at all.
+            precision = "auto" if torch.accelerator.is_available() else torch.float32
+            self._pipeline: Any = pipeline(
+                task, model=name, revision=revision, trust_remote_code=False, dtype=precision
+            )
         except ModelError:
             raise
         except Exception as error:  # Libraries raise anything over files that are missing or damaged.
@@ -149,7 +154,8 @@ class PipelineTeacher:
 
         pipe = self._pipeline
         inputs = pipe.feature_extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt")
-        inputs = {key: value.to(pipe.model.device) for key, value in inputs.items()}
+        kinds = {key: pipe.model.dtype if value.is_floating_point() else None for key, value in inputs.items()}
+        inputs = {key: value.to(pipe.model.device, dtype=kinds[key]) for key, value in inputs.items()}
         with torch.no_grad():
             if not pipe.model.can_generate():
                 log_probs = log_softmax(pipe.model(**inputs).logits[0].float().cpu().numpy())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,18 @@ def test_a_missing_package_is_named(engine: str, package: str, monkeypatch: pyte
     speaker = Speaker("af_x", 50, 170, engine, str(tmp_path))
     with pytest.raises(CorpusError, match=r"pip install 'hf_speech\[voices\]'"):
         list(ENGINES[engine].speak([("yes", speaker)]))
+
+
+@pytest.mark.corpora
+@pytest.mark.parametrize("engine", ["piper", "kokoro"])
+def test_neural_voices_speak(engine: str) -> None:
+    folder = Path(os.environ.get("HF_SPEECH_VOICES", "")) / engine
+    if not os.environ.get("HF_SPEECH_VOICES") or not folder.is_dir():
+        pytest.skip(f"there are no voices of {engine}: HF_SPEECH_VOICES names a folder with {engine}/ in it")
+    pytest.importorskip({"piper": "piper", "kokoro": "kokoro_onnx"}[engine])
+    speaker = cast_speakers({"train": [f"{engine}:{folder}"]}, {"train": 1}, np.random.default_rng(0))["train"][0]
+    slow, fast = replace(speaker, pace=130), replace(speaker, pace=210)
+    spoken = list(ENGINES[engine].speak([("seven eight nine", slow), ("seven eight nine", fast)]))
+    seconds = [len(samples) / rate for samples, rate in spoken]
+    assert 0.5 < seconds[1] < 0.8 * seconds[0] < 3
+    assert all(0.05 < np.abs(samples).max() <= 1 for samples, _ in spoken)
