@@ -74,12 +74,12 @@ def from_text(
     for one in measurements:
         task = get_task(one.greedy.task)
         metric = task.metrics[name := task.best_metric]
-        searched = one.with_language_model
-        values = [metric.format(report.metrics[name]) if report else "" for report in (one.greedy, searched)]
-        low, high = (metric.format(end) for end in (searched or one.greedy).confidence[name])
+        reports = [one.greedy] if one.with_language_model is None else [one.greedy, one.with_language_model]
+        low, high = (metric.format(end) for end in reports[-1].confidence[name])
+        values = [metric.format(report.metrics[name]) for report in reports]
         rows.append([f"{name} on {one.what}", f"{one.greedy.num_utterances:,}", *values, f"{low} to {high}"])
-    if rows:
-        echo(f"\n{format_text(['', 'utterances', 'alone', 'language model', '95 % interval'], rows)}")
+    head = ["", "utterances", "alone", "language model"][: len(rows[0]) - 1]
+    echo(f"\n{format_text([*head, '95 % interval'], rows)}")
     echo(
         f"\nThe model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:\n"
         f"  hf-speech demo {result.run_dir} --static"
