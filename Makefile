@@ -102,6 +102,9 @@ $(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt
 	  cp constraints.txt $(VENV)/constraints.txt; \
 	  echo "Installing (6.6 GB on the disk the first time, 2 without CUDA: see docs/first-steps.md)"; }
 	$(INSTALL) --constraint $(VENV)/constraints.txt --editable ".[synthetic,tensorboard]"
+	@$(BIN)/python -c 'import torchaudio' 2>/dev/null || { \
+	  echo "torchaudio does not load beside this build of PyTorch, and transformers fails where it does not: removing it"; \
+	  $(subst pip install,pip uninstall,$(INSTALL)) $(if $(findstring uv,$(INSTALL)),,--yes) torchaudio; }
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train

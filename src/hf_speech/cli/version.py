@@ -17,5 +17,5 @@ def version() -> None:
     for package in PACKAGES:
         try:
             echo(f"{package} {installed(package)}")
-        except PackageNotFoundError:  # torchaudio is optional.
+        except PackageNotFoundError:  # torchaudio is removed where it does not load.
             echo(f"{package} is not installed")
