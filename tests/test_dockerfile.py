@@ -27,6 +27,7 @@ class Missing(importlib.abc.MetaPathFinder):
         if name.partition(".")[0] in forbidden:
             raise ModuleNotFoundError(f"{name} is not in the image")
 sys.meta_path.insert(0, Missing())
+import anyio
 import hf_speech.cli.serve
 from hf_speech.cli.process import prepare_inference
 from hf_speech.serve import Service, create_app
@@ -34,7 +35,8 @@ prepare_inference()
 service = Service(model)
 create_app(service)
 samples = open(sound, "rb").read()
-print(json.dumps([service.transcribe(samples)[0].text, service.listen(8000, "f32")(samples[-8000:], True)]))
+live = anyio.run(service.accept, service.listen(8000, "f32"), samples[-8000:], True)
+print(json.dumps([service.transcribe(samples)[0].text, live]))
 """
 
 
