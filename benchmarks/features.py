@@ -1,10 +1,11 @@
-"""How fast are 80 log-mel features? SpeechFeatureExtractor compared with five peers, in one run.
+"""How fast are 80 log-mel features? SpeechFeatureExtractor compared with six peers, in one run.
 
 Compared: one utterance of noise (30 s at 16 kHz) as a float32 numpy array in, log-mel features out: 80 mel bins, Hann
 window of 400 samples, hop of 160, Fourier transform of 400. torchaudio, librosa and transformers.audio_utils are set to
 the very same features (HTK mel scale, zeros outside, natural logarithm), and the table says by how much they differ.
 WhisperFeatureExtractor and ParakeetFeatureExtractor have their own mel scale, logarithm and normalization, which cannot
-be switched off; so the last line is ours with normalization over the utterance, the like of Parakeet's.
+be switched off; so the last line is ours with normalization over the utterance, the like of Parakeet's. asrfront is
+Whisper's features in native code, and has no others (`pip install asrfront`; left out if it is missing).
 
 How: one thread; objects, windows and filters are made beforehand for all. The candidates take turns in every round, so
 that a busy machine slows all of them; medians over the rounds. "times real time": seconds of sound a second of work.
@@ -20,6 +21,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 
 # Read by the libraries below when they are imported; an argument of the command line would come too late.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -102,6 +104,12 @@ def parakeet_features() -> Features:
     return lambda samples: extractor(samples, sampling_rate=RATE, return_tensors="pt")["input_features"][0].numpy()
 
 
+def asrfront_features() -> Features:
+    from asrfront import whisper
+
+    return lambda samples: whisper.log_mel(samples, n_mels=MELS).T
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=30, help="length of the utterance")
@@ -121,6 +129,8 @@ def main() -> None:
         "hf_speech, normalized over the utterance": ours("utterance"),
     }
     same_features = list(candidates)[1:4]
+    if find_spec("asrfront"):
+        candidates["asrfront, Whisper's features"] = asrfront_features()
     rng = np.random.default_rng(0)
     samples = (0.1 * rng.standard_normal(arguments.seconds * RATE)).astype(np.float32)
     expected = candidates[name](samples)
