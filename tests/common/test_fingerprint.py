@@ -53,6 +53,16 @@ def test_an_edited_value_changes_its_key_alone(folder: Path, name: str, values: 
     assert differences(before, fingerprint(folder)) == [key]
 
 
+@pytest.mark.parametrize("name", ["language_model.arpa", "language_model.ngram"])
+def test_a_language_model_is_the_same_in_the_folder_and_elsewhere(folder: Path, tmp_path: Path, name: str) -> None:
+    used = tmp_path / "elsewhere.ngram"
+    (folder / "language_model.arpa").rename(used)
+    (folder / name).write_bytes(used.read_bytes())
+    assert fingerprint_of_answers(folder, used)["language_model"] == fingerprint(folder)["language_model"]
+    (folder / name).write_text("other")
+    assert fingerprint_of_answers(folder, used)["language_model"] != fingerprint(folder)["language_model"]
+
+
 def test_bytes_of_weights_language_model_and_lexicon_count(folder: Path) -> None:
     before = fingerprint(folder)
     for name in ("model.safetensors", "language_model.arpa", "lexicon.txt"):

@@ -53,7 +53,10 @@ def fingerprint(folder: str | Path) -> dict[str, str]:
         found["weights"] = digest_data([digest_file(path) for path in weights])
     for key, names in FILES.items():
         if files := [root / name for name in names if (root / name).is_file()]:
-            found[key] = digest_data({path.name: digest_of_content(path) for path in files})
+            if key == "language_model":
+                found[key] = _digest_language_model(files[0])
+            else:
+                found[key] = digest_data({path.name: digest_of_content(path) for path in files})
     return found | {"code": code_fingerprint(_model_type(root))}
 
 
@@ -70,8 +73,13 @@ def fingerprint_of_answers(folder: str | Path, language_model: Path | None, phon
     if not phones:
         found.pop("lexicon", None)
     if language_model is not None:
-        found["language_model"] = digest_data({LANGUAGE_MODEL: digest_of_content(language_model)})
+        found["language_model"] = _digest_language_model(language_model)
     return found
+
+
+def _digest_language_model(path: Path) -> str:
+    """A digest of the content alone: an evaluation may have used the file under another name."""
+    return digest_data({LANGUAGE_MODEL: digest_of_content(path)})
 
 
 def weights_revision(folder: Path, config: Any) -> str:
