@@ -43,3 +43,20 @@ def test_a_clip_has_the_same_loss_in_a_batch(model: ConvGRUForKeywordSpotting) -
     batch = model(features, attention_mask=mask, labels=labels).loss
     alone = [model(features[i : i + 1, : int(mask[i].sum())], labels=labels[i : i + 1]).loss for i in range(3)]
     torch.testing.assert_close(batch, torch.stack(alone).mean())
+
+
+def test_in_training_clips_follow_each_other(model: ConvGRUForKeywordSpotting) -> None:
+    features, labels = torch.randn(4, 24, 8), torch.tensor([2, 0, 1, 2])
+    lengths = [24, 12, 16, 8]
+    mask = (torch.arange(24) < torch.tensor(lengths)[:, None]).long()
+    joined = torch.cat([features[i, : lengths[i]] for i in range(3)])[None]
+    first = super(ConvGRUForKeywordSpotting, model).forward(joined, labels=torch.tensor([[2, -100, 1]])).loss
+    last = model(features[3:, :8], labels=labels[3:]).loss
+    model.train()
+    model.config.num_time_masks = model.config.num_frequency_masks = 0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    loss = model(features, attention_mask=mask, labels=labels).loss
+    torch.testing.assert_close(loss, (first + last) / 2)
+    loss.backward()
