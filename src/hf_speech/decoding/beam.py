@@ -139,8 +139,9 @@ class BeamSearchDecoder:
         spellings = dict(hot)
         if words is not None:
             spellings, self.unspellable = self._spell(words, letters)
-            known = {same_form(word) for word in spellings} if hot else set()
-            spellings |= {word: spelling for word, spelling in hot.items() if word not in known}
+            if hot:
+                known = {same_form(word) for word in spellings}
+                spellings |= {word: spelling for word, spelling in hot.items() if word not in known}
             self.lexicon = tuple(sorted(spellings))
             if self.unspellable:
                 warnings.warn(
@@ -148,12 +149,7 @@ class BeamSearchDecoder:
                     "have characters that are not among the model's tokens and cannot be recognized.",
                     stacklevel=2,
                 )
-        from hf_speech.decoding.search import Options
-
-        none = np.zeros(0, dtype=np.int64)
-        self._options = Options(
-            self._num_sounds(), blank, self._delimiter, int(beam_size), float(beam_threshold), 0.0, 0.0, 0, none, 0
-        )
+        self._fixed = (self._num_sounds(), blank, self._delimiter, int(beam_size), float(beam_threshold))
         self._model = model
         self._spelled = sorted(spellings)
         self._hot_scores = np.zeros(len(self._spelled))
@@ -171,22 +167,17 @@ class BeamSearchDecoder:
 
     def _weigh(self, lm_weight: float, word_score: float) -> None:
         """Set the weights, and the arrays that depend on them."""
-        from hf_speech.decoding.search import Ngrams
+        from hf_speech.decoding.search import Ngrams, Options
 
         model = self._model if lm_weight else None
         none, no_logs = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         self._ngrams = Ngrams(none, 0, no_logs, no_logs, none.astype(np.int32))
-        start, token_ids, end_id = 0, none, 0
+        lm_ids = (0, none, 0)
         if model is not None:
             self._ngrams = model.packed
-            start, token_ids, end_id = model.start(), model.ids(self._tokens), int(model.ids([END])[0])
-        self._options = self._options._replace(
-            lm_weight=float(lm_weight) if model is not None else 0.0,
-            word_score=float(word_score),
-            start=start,
-            token_ids=token_ids,
-            end_id=end_id,
-        )
+            lm_ids = (model.start(), model.ids(self._tokens), int(model.ids([END])[0]))
+        weight = float(lm_weight) if model is not None else 0.0
+        self._options = Options(*self._fixed, weight, float(word_score), *lm_ids)
         self._words = self._score_words(model)
 
     def _spell_hot(self, words: Iterable[str], letters: set[str]) -> dict[str, str]:

@@ -130,6 +130,7 @@ class ExportedStream:
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
         """Processes a piece of audio; see `Stream`."""
         self.feed(samples, final)
+        # Not by `advance`: to sort streams into groups costs 4 % of a piece of 40 ms.
         count = self._num_usable()
         return np.zeros((0, len(self.labels)), dtype=np.float32) if count is None else self._process(count)
 

@@ -22,12 +22,9 @@ class StreamBatch:
     their own.
 
     Args:
-        model: An open model, or what `open_model` takes, or an exported file for streams.
-        verb: The command that is going to use the model, which must be that of its task; None for any.
+        model: As for `open_stream`, like `verb` and `device`; its errors are raised.
+        verb: The command.
         device: Where PyTorch computes.
-
-    Raises:
-        ModelError: If there is no such model, it is of another task, or it needs the whole recording.
     """
 
     def __init__(self, model: Model | str | Path, *, verb: str | None = None, device: str | None = None) -> None:

@@ -53,7 +53,7 @@ class Kokoro:
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
         """Speaks each job."""
         for text, speaker in jobs:
-            model = self._load(speaker.source)
+            model = _load(*self.files(speaker.source))
             name, _, rest = speaker.voice.partition("-")
             style = model.get_voice_style(name)
             if rest:  # "af_heart-60-bf_emma": 60 % of the first one
@@ -74,14 +74,14 @@ class Kokoro:
             raise CorpusError(f"No voice of Kokoro in {source} has a name that begins with {' or '.join(prefixes)}.")
         return names
 
-    @lru_cache(maxsize=2)  # noqa: B019 # there is one instance
-    def _load(self, source: str) -> Any:
-        try:
-            from kokoro_onnx import Kokoro as Model
-        except ImportError as error:
-            raise not_installed(self.title) from error
-        model, styles = self.files(source)
-        return Model.from_session(open_session(model), str(styles))
+
+@lru_cache(maxsize=2)
+def _load(model: Path, styles: Path) -> Any:
+    try:
+        from kokoro_onnx import Kokoro as Model
+    except ImportError as error:
+        raise not_installed(Kokoro.title) from error
+    return Model.from_session(open_session(model), str(styles))
 
 
 def _speakers(voices: Sequence[tuple[str, str]], rng: np.random.Generator) -> Iterator[Speaker]:
