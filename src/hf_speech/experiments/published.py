@@ -273,7 +273,7 @@ FINE_TUNING = Experiment(
         ),
         Item(
             "warm-speechocean762",
-            "speechocean762, from pretrained/english (from random weights: see Residual CNN above)",
+            "speechocean762, from the ten-hour pretrained/english (from random weights: see Residual CNN above)",
             "speechocean762",
             SPEECHOCEAN,
             (
