@@ -1,6 +1,24 @@
 """The fixtures that inference shares with evaluation and with the export."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
 from exported_models import *  # noqa: F403
 from saved_models import model_copy, saved_model, tones
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Path:
+    """Four beeps, of which the model of `beeps_run` writes what their names say."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for index, text in enumerate(("ab", "ca", "bcb", "aa")):
+        (folder / text).mkdir()
+        soundfile.write(folder / text / f"{index}.wav", make_beeps(text, seed=900 + index), 8000)
+    return folder
+
 
 __all__ = ["model_copy", "saved_model", "tones"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
-import json
 import os
 import signal
 import subprocess
@@ -18,42 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import torch
-from safetensors.torch import load_file, save_file
-from transformers import (
-    MoonshineConfig,
-    MoonshineForConditionalGeneration,
-    PreTrainedTokenizerFast,
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2ForSequenceClassification,
-    pipeline,
-)
 
 from hf_speech.cli.app import main
 from hf_speech.data import make_corpus
 from hf_speech.errors import HFSpeechError, ModelError
-from hf_speech.inference.cutting import cut_long, find_cuts
 from hf_speech.inference.labeling import LabelFilter, Processes, count_repeats, find_recordings, label_recordings
-from hf_speech.inference.teachers import Label, OwnTeacher, PipelineTeacher, open_teacher
-
-TINY = {
-    **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
-    **{"conv_dim": (8, 8), "conv_kernel": (10, 8), "conv_stride": (5, 64), "num_feat_extract_layers": 2},
-    **{"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8},
-}
-
-
-@pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Path:
-    """Four beeps, of which the model of `beeps_run` writes what their names say."""
-    folder = tmp_path_factory.mktemp("recordings")
-    for index, text in enumerate(("ab", "ca", "bcb", "aa")):
-        (folder / text).mkdir()
-        soundfile.write(folder / text / f"{index}.wav", make_beeps(text, seed=900 + index), 8000)
-    return folder
+from hf_speech.inference.teachers import Label, open_teacher
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:
@@ -203,103 +171,6 @@ def test_unreadable_files_are_named_and_tried_again(
     assert "5 recordings" in capsys.readouterr().out
 
 
-def tiny_ctc(folder: Path) -> None:
-    torch.manual_seed(0)
-    vocabulary = {"<pad>": 0, "|": 1, "<unk>": 2, "a": 3, "b": 4, "c": 5}
-    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(vocabulary), **TINY))
-    model.lm_head.weight.data *= 20
-    model.save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), bos_token=None, eos_token=None).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
-
-
-def tiny_classifier(folder: Path) -> None:
-    torch.manual_seed(0)
-    names = {0: "noise", 1: "speech", 2: "music"}
-    Wav2Vec2ForSequenceClassification(Wav2Vec2Config(id2label=names, num_labels=3, **TINY)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
-
-
-def tiny_seq2seq(folder: Path) -> None:
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-
-    torch.manual_seed(1)
-    words = {"<unk>": 0, "<s>": 1, "</s>": 2, "one": 3, "two": 4, "three": 5, "four": 6, "five": 7}
-    config = MoonshineConfig(
-        **{"vocab_size": len(words), "hidden_size": 32, "intermediate_size": 16, "pad_token_id": 2},
-        **{"encoder_num_hidden_layers": 1, "decoder_num_hidden_layers": 1, "max_position_embeddings": 32},
-        **{"encoder_num_attention_heads": 2, "decoder_num_attention_heads": 2},
-    )
-    model = MoonshineForConditionalGeneration(config)
-    model.generation_config.max_new_tokens = 6
-    model.generation_config.suppress_tokens = [0, 1, 2]  # A random model would write nothing else.
-    model.save_pretrained(folder)
-    tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    ).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
-
-
-@pytest.mark.parametrize(
-    ("make", "task", "key"),
-    [
-        (tiny_ctc, "automatic-speech-recognition", "text"),
-        (tiny_seq2seq, "automatic-speech-recognition", "text"),
-        (tiny_classifier, "audio-classification", "label"),
-    ],
-)
-def test_models_of_transformers_teach_what_their_pipelines_say(
-    make: Any, task: str, key: str, recordings: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "model").mkdir()
-    make(tmp_path / "model")
-    files = find_recordings([recordings])
-    teacher = open_teacher(str(tmp_path / "model"))
-    assert isinstance(teacher, PipelineTeacher)
-    assert teacher.column == key
-    pipe = pipeline(task, model=str(tmp_path / "model"))
-    options = {"generate_kwargs": {"num_beams": 1}} if make is tiny_seq2seq else {}  # Teachers use no beams.
-    for file, label in zip(files, teacher.label(files), strict=True):
-        found = pipe({"raw": soundfile.read(file, dtype="float32")[0], "sampling_rate": 8000}, **options)
-        best = found[0] if isinstance(found, list) else found
-        assert label.answer == best[key].strip()
-        assert label.answer
-        assert 0 <= label.confidence <= 1
-        if key == "label":
-            assert label.confidence == pytest.approx(best["score"])
-        assert label.duration == pytest.approx(soundfile.info(file).duration, abs=1e-3)
-
-
-@pytest.mark.parametrize("make", [tiny_ctc, tiny_seq2seq, tiny_classifier])
-@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
-def test_weights_in_half_precision_teach_on_a_cpu(
-    make: Any, precision: torch.dtype, recordings: Path, tmp_path: Path
-) -> None:
-    make(tmp_path)
-    weights = load_file(tmp_path / "model.safetensors")
-    save_file({n: w.to(precision) for n, w in weights.items()}, tmp_path / "model.safetensors", {"format": "pt"})
-    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    (tmp_path / "config.json").write_text(
-        json.dumps(config | {"dtype": str(precision).partition(".")[2]}), encoding="utf-8"
-    )
-    labels = list(open_teacher(str(tmp_path)).label(find_recordings([recordings])))
-    assert all(label.answer for label in labels)
-
-
-def test_models_that_cannot_teach_are_refused(tmp_path: Path, beeps_run: Path) -> None:
-    assert isinstance(open_teacher(str(beeps_run)), OwnTeacher)
-    with pytest.raises(ModelError, match=r"cannot be loaded|gives neither"):
-        open_teacher(str(tmp_path / "nothing"))
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
-    with pytest.raises(ModelError, match=r"BertModel\) gives neither text nor classes"):
-        open_teacher(str(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("words", "repeats"),
     [
@@ -438,57 +309,3 @@ def test_the_mean_log_probability_is_written_and_filtered(recordings: Path, tmp_
     label_recordings(Certain({}), files, table, chosen=LabelFilter(min_log_probability=-1), progress=False)
     assert [row["log_probability"] for row in rows_of(table)] == ["-0.1000", "-0.9000", ""]
     assert [row["reason"] for row in rows_of(tmp_path / "t.rejected.csv")] == ["log-probability below -1"]
-
-
-def test_a_recognizer_is_as_certain_as_its_words(beeps_run: Path, recordings: Path) -> None:
-    for label in open_teacher(str(beeps_run)).label(find_recordings([recordings])):
-        assert label.log_probability is not None
-        assert np.log(label.confidence) <= label.log_probability <= 0
-
-
-def speech_with_pauses(rate: int, *words: float) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    pieces = [np.concatenate([rng.normal(0, 0.3, int(w * rate)), np.zeros(int(0.3 * rate))]) for w in words]
-    return np.concatenate(pieces).astype(np.float32)
-
-
-@pytest.mark.parametrize("rate", [8000, 16_000, 44_100])
-def test_long_recordings_are_cut_at_pauses(rate: int) -> None:
-    samples = speech_with_pauses(rate, 1.0, 0.9, 1.2, 0.7, 1.1)
-    cuts = find_cuts(samples, rate, 3.0)
-    assert cuts[0][0] == 0
-    assert cuts[-1][1] == len(samples)
-    assert all(one[1] == other[0] for one, other in itertools.pairwise(cuts))
-    assert all(last - first <= 3 * rate for first, last in cuts)
-    for _, last in cuts[:-1]:
-        assert np.abs(samples[last - rate // 50 : last + rate // 50]).max() == 0, "in a pause"
-
-
-@pytest.mark.parametrize(
-    "make", [lambda n: np.zeros(n), lambda n: np.ones(n), lambda n: np.random.default_rng(0).normal(size=n)]
-)
-def test_sound_without_a_pause_is_cut_too(make: Any) -> None:
-    cuts = find_cuts(make(80_000).astype(np.float32), 8000, 3.0)
-    assert sum(last - first for first, last in cuts) == 80_000
-    assert all(1.5 * 8000 <= last - first <= 3 * 8000 for first, last in cuts[:-1])
-
-
-def test_pieces_are_labeled_in_place_of_what_is_too_long(
-    beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    silence = np.zeros(4000, np.float32)
-    sound = np.concatenate([make_beeps("ab", seed=1), silence, make_beeps("ca", seed=2)])
-    soundfile.write(tmp_path / "long.wav", sound, 8000)
-    soundfile.write(tmp_path / "short.wav", make_beeps("aa", seed=4), 8000)
-    (tmp_path / "broken.wav").write_text("no sound", encoding="utf-8")
-    longest = len(sound) / 8000 * 0.75
-    files = [tmp_path / name for name in ("long.wav", "short.wav", "broken.wav")]
-    pieces = cut_long(files, tmp_path / "pieces", longest, progress=False)
-    assert [file.name for file in pieces] == ["00000.flac", "00001.flac", "short.wav", "broken.wav"]
-    assert np.allclose(np.concatenate([soundfile.read(file)[0] for file in pieces[:2]]), sound, atol=1e-4)
-    words = ["label", str(beeps_run), *map(str, files[:2]), "--output", str(tmp_path / "t.csv"), "--cut"]
-    with pytest.raises(SystemExit, match="0"):
-        main([*words, "--max_seconds", str(longest)])
-    rows = rows_of(tmp_path / "t.csv")
-    assert [row["text"] for row in rows] == ["ab", "ca", "aa"]
-    assert rows[0]["path"].startswith("t.pieces/long-")
