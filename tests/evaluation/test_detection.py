@@ -28,16 +28,41 @@ def logits(*events: tuple[int, str], frames: int = 30) -> np.ndarray:
     return scores
 
 
+class LoudIsYes:
+    """A stream that finds "yes" where a frame is loud, and no more often than `at_most`."""
+
+    sampling_rate, samples_per_frame, labels, latency = RATE, FRAME, LABELS, 0.15
+
+    def __init__(self, at_most: int = 1000) -> None:
+        self.at_most = at_most
+        self.reset()
+
+    def find_file(self, name: str) -> None:
+        return None
+
+    def reset(self) -> None:
+        self.found = 0
+
+    def accept(self, samples: np.ndarray) -> np.ndarray:
+        frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+        loud = np.flatnonzero(np.abs(frames).max(axis=1) > 0.7)[: self.at_most - self.found].tolist()
+        self.found += len(loud)
+        return logits(*((frame, "yes") for frame in loud), frames=len(frames))
+
+    def finish(self) -> np.ndarray:
+        return logits(frames=0)
+
+
 @pytest.fixture
 def loaded(tmp_path: Path) -> Any:
     DetectorOptions({"yes": 2.0, "no": 3.0}, smoothing_frames=1, refractory_frames=5).save(tmp_path)
     return SimpleNamespace(
+        name="spotter",
         task=get_task("keyword-spotting"),
         labels=LABELS,
         sampling_rate=RATE,
         samples_per_frame=FRAME,
-        feature_extractor=None,
-        model=SimpleNamespace(stream=lambda extractor: SimpleNamespace(latency=0.15)),
+        stream=LoudIsYes,
         find_file=lambda name: file if (file := tmp_path / name).is_file() else None,
     )
 
@@ -77,6 +102,21 @@ def test_misses_false_alarms_and_delays(loaded: Any, tmp_path: Path) -> None:
     assert 0 < low < 1 / 3 < high < 1
     assert table["yes"]["threshold"] == 2.0
     assert "33.3%" in lines[-1]
+
+
+def test_keywords_that_follow_each_other(loaded: Any, tmp_path: Path) -> None:
+    sound = np.full(2 * RATE, 0.01)
+    sound[RATE : RATE + FRAME] = 0.9
+    soundfile.write(tmp_path / "yes.wav", sound, RATE)
+    clips: list[tuple[str, np.ndarray | None, str | None]]
+    clips = [("yes", logits((10, "yes")), str(tmp_path / "yes.wav"))] * 12
+    for at_most, missed in ((1000, 0.0), (1, 10 / 12)):  # streams of ten clips and of two
+        loaded.stream = lambda at_most=at_most: LoudIsYes(at_most)
+        table = details(loaded, clips)[0]["detector"]["keywords"]
+        assert table["yes"]["miss_rate"] == 0
+        assert table["yes"]["miss_rate_in_stream"] == pytest.approx(missed)
+        assert table["all"]["miss_rate_in_stream"] == pytest.approx(missed)
+        assert table["no"]["miss_rate_in_stream"] == 0
 
 
 def test_without_thresholds_there_is_only_the_curve(loaded: Any, tmp_path: Path) -> None:
