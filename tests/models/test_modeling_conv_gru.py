@@ -151,6 +151,13 @@ def test_phones_are_said_beside_the_tokens() -> None:
     assert make_model()(batch(), MASK.long()).phone_logits is None
 
 
+def test_phones_of_the_last_layer() -> None:
+    model = make_model(intermediate_ctc_weight=0.3, num_phones=5, num_hidden_layers=3, intermediate_layer=3)
+    found = model(batch(), MASK.long(), output_hidden_states=True)
+    expected = model.phone_classifier(model.intermediate_norm(found.hidden_states[-1]))
+    torch.testing.assert_close(found.phone_logits[3], expected[3])
+
+
 def test_middle_layer_writes_phones_with_a_classifier_of_its_own() -> None:
     model = make_model(intermediate_ctc_weight=0.3, dropout=0.0, num_phones=5, num_hidden_layers=3).train()
     phones = torch.tensor([[1, -100], [4, 2], [3, -100], [2, 2]])
@@ -274,6 +281,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"pad_token_id": 99}, "pad_token_id, the blank"),
         ({"pad_token_id": None}, "pad_token_id, the blank"),
         ({"num_hidden_layers": 1, "intermediate_ctc_weight": 0.3}, "at least 2 recurrent layers"),
+        ({"num_hidden_layers": 2, "intermediate_layer": 3}, "one of the 2 recurrent layers"),
     ],
 )
 def test_impossible_configurations_are_refused(arguments: dict[str, Any], message: str) -> None:

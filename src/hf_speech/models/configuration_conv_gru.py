@@ -67,11 +67,13 @@ class ConvGRUConfig(PreTrainedConfig):
         consistency_weight: Weight of the consistency loss (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there): while
             training, each utterance is processed twice, with different masks and dropout, and the two outputs are
             compared, so each step costs twice as much. 0 for none.
-        intermediate_ctc_weight: Share of the loss that is taken from the middle recurrent layer (the later of two),
-            a regularizer for little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer is trained to
-            predict the same tokens with the same classifier, or phones.
-        num_phones: Phones, blank included, that the middle layer is trained to predict with a classifier of its own,
-            where the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 for none. A decoder with a
+        intermediate_ctc_weight: Share of the loss that is taken from an intermediate recurrent layer, a regularizer for
+            little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer is trained to predict the same tokens
+            with the same classifier, or phones.
+        intermediate_layer: Which recurrent layer that is, counted from 1; 0 for the middle one (the later of two). The
+            last one, for phones that a decoder uses more than the tokens.
+        num_phones: Phones, blank included, that the intermediate layer is trained to predict with a classifier of its
+            own, where the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 for none. A decoder with a
             pronunciation lexicon can use them as well.
         ctc_zero_infinity: Whether an utterance too short for its transcript contributes a loss of zero instead of
             infinity.
@@ -110,6 +112,7 @@ class ConvGRUConfig(PreTrainedConfig):
     frequency_warp: float | int = 0.0
     consistency_weight: float | int = 0.0
     intermediate_ctc_weight: float | int = 0.0
+    intermediate_layer: int = 0
     num_phones: int = 0
     ctc_zero_infinity: bool = True
     pad_token_id: int | None = 0
@@ -157,6 +160,11 @@ class ConvGRUConfig(PreTrainedConfig):
             raise ValueError("causal and bidirectional contradict each other: choose one.")
         if self.intermediate_ctc_weight and self.num_hidden_layers < 2:
             raise ValueError("intermediate_ctc_weight needs at least 2 recurrent layers: set it to 0, or add layers.")
+        if not 0 <= self.intermediate_layer <= self.num_hidden_layers:
+            raise ValueError(
+                f"intermediate_layer must be one of the {self.num_hidden_layers} recurrent layers, or 0 for the middle "
+                f"one, and {self.intermediate_layer} is not."
+            )
 
 
 __all__ = ["ConvGRUConfig"]

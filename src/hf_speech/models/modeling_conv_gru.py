@@ -219,7 +219,7 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
             input_features: `(batch, frames, features)`, padded on the right.
             attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
             labels: Token ids `(batch, tokens)`, padded with -100; given, the CTC loss is computed.
-            phone_targets: Phone ids `(batch, phones)`, padded with -100, for the middle layer of a model that has them;
+            phone_targets: Phone ids `(batch, phones)`, padded with -100, for the layer of a model that predicts them;
                 only used while training. (Not called labels, or Trainer would demand them of every batch.)
             output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
@@ -240,21 +240,21 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
         if self.training:
             features = spec_augment_by_config(features, lengths, self.config)
         states, logit_lengths = self.encode(features, lengths)
-        middle = states[(len(self.layers) + 1) // 2]
+        intermediate = states[self.config.intermediate_layer or (len(self.layers) + 1) // 2]
         logits = _blank_beyond(self.classifier(states[-1]), logit_lengths, int(self.config.pad_token_id or 0))
         phone_logits = None
         if self.phone_classifier is not None and self.intermediate_norm is not None:
-            phone_logits = self.phone_classifier(self.intermediate_norm(middle))
+            phone_logits = self.phone_classifier(self.intermediate_norm(intermediate))
         loss = None
         if labels is not None:
             loss = self._loss(logits, logit_lengths, labels)
             if self.intermediate_norm is not None and self.training:
                 weight = self.config.intermediate_ctc_weight
                 if phone_logits is not None and phone_targets is not None:
-                    middle_logits, targets = phone_logits, phone_targets
+                    intermediate_logits, targets = phone_logits, phone_targets
                 else:
-                    middle_logits, targets = self.classifier(self.intermediate_norm(middle)), labels
-                loss = (1 - weight) * loss + weight * self._loss(middle_logits, logit_lengths, targets)
+                    intermediate_logits, targets = self.classifier(self.intermediate_norm(intermediate)), labels
+                loss = (1 - weight) * loss + weight * self._loss(intermediate_logits, logit_lengths, targets)
             if two_views:
                 loss = loss + self.config.consistency_weight * self._disagreement(logits, labels)
                 logits, states = logits[: len(input_features)], [state[: len(input_features)] for state in states]
