@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace
 
 
 class Tones:
-    """A synthesizer whose voices are tones; it can be told to fail after some utterances."""
+    """A synthesizer whose voices are tones; it can be told to fail after some utterances, or to be silent."""
 
     title = "Tones"
     shard_size = 3
@@ -20,6 +20,7 @@ class Tones:
         self.name = name
         self.spoken: list[Job] = []
         self.fails_after: int | None = None
+        self.is_silent: Callable[[str, Speaker], bool] = lambda text, speaker: False
 
     def files(self, source: str) -> list[Path]:
         return []
@@ -43,4 +44,7 @@ class Tones:
                 raise KeyboardInterrupt
             self.spoken.append((text, speaker))
             seconds = 0.05 * len(text) / speaker.speed
+            if self.is_silent(text, speaker):
+                yield np.zeros(0), 8000
+                continue
             yield 0.3 * np.sin(np.arange(int(8000 * seconds)) * 0.1 * int(speaker.voice)), 8000

@@ -107,9 +107,10 @@ def test_an_unknown_voice_is_named_and_leaves_nothing_behind(cache):
     assert [path for path in (cache / "synthetic").iterdir() if path.suffix != ".lock"] == []
 
 
-def test_what_cannot_be_said_is_named_and_leaves_nothing_behind(cache, monkeypatch):
-    monkeypatch.setattr(espeak.Espeak, "speak", lambda self, jobs: ((np.zeros(99), 22_050) for _ in jobs))
-    with pytest.raises(CorpusError, match="eSpeak NG says nothing for 'yes'"):
+@pytest.mark.parametrize("sound", [np.zeros(99), np.zeros(0), np.full(99, np.nan)])
+def test_what_cannot_be_said_is_named_and_leaves_nothing_behind(cache, monkeypatch, sound):
+    monkeypatch.setattr(espeak.Espeak, "speak", lambda self, jobs: ((sound, 22_050) for _ in jobs))
+    with pytest.raises(CorpusError, match="eSpeak NG says nothing for 'yes', nor for anything else in the train split"):
         make_corpus("synthetic", **SMALL).load()
     assert [path for path in (cache / "synthetic").iterdir() if path.suffix != ".lock"] == []
 

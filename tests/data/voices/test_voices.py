@@ -16,7 +16,7 @@ from stub_voices import Tones
 from hf_speech.data import make_corpus
 from hf_speech.data.corpora.base import SPLITS
 from hf_speech.data.voices import ENGINES, cast_speakers, find_engine
-from hf_speech.data.voices.base import Speaker, deal
+from hf_speech.data.voices.base import NORMAL_PACE, Speaker, deal
 from hf_speech.errors import CorpusError
 
 needs_espeak = pytest.mark.skipif(
@@ -56,6 +56,39 @@ def test_what_is_interrupted_goes_on_with_its_shards(tones: Tones, tmp_path: Pat
     assert len(tones.spoken) == 24 + 2, "two utterances of the third shard were made again"
     left = [path.name for path in (tmp_path / "b").iterdir() if path.suffix != ".lock"]
     assert len(left) == 1, "shards are moved into the corpus"
+
+
+@pytest.mark.parametrize(
+    ("is_silent", "left_out"),
+    [
+        (lambda text, speaker: text == "lights on", 0),  # "lights on." has a sound
+        (lambda text, speaker: text.startswith("lights") and speaker.pace != NORMAL_PACE, 0),
+        (lambda text, speaker: text == "open the door" and speaker.voice == "2", 0),
+        (lambda text, speaker: text.startswith("open") and speaker.voice == "2", 1),
+        (lambda text, speaker: speaker.voice == "2", 4),
+    ],
+)
+def test_an_utterance_without_sound_is_tried_again_or_left_out(
+    tones: Tones, tmp_path: Path, is_silent: Any, left_out: int
+) -> None:
+    options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
+    tones.is_silent = is_silent
+    for _ in range(2):  # made, and from the cache
+        corpus = make_corpus("synthetic", data_dir=str(tmp_path), voices=["tones:1+2+3+4"], **options)
+        splits = corpus.splits()
+        assert len(splits["train"]) == 16 - left_out
+        assert {u.text for u in splits["train"]} == set(SENTENCES), "as written, without what was added for the voice"
+        notes = [note for note in corpus.notes if "no sound" in note]
+        expected = f"Left out, because the voice gave no sound: {left_out} utterances of 2 ({left_out})."
+        assert notes == ([expected] if left_out else [])
+
+
+def test_a_split_without_any_sound_is_an_error(tones: Tones, tmp_path: Path) -> None:
+    options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
+    tones.is_silent = lambda text, speaker: speaker.voice == "6"
+    with pytest.raises(CorpusError, match=r"Tones says nothing for 'open the door', nor .* in the test split"):
+        make_corpus("synthetic", data_dir=str(tmp_path), voices=["tones:1+2+3+4"], **options).splits()
+    assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
 def test_splits_share_no_voice_and_all_sentences(tones: Tones, tmp_path: Path) -> None:

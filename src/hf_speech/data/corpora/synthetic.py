@@ -7,14 +7,15 @@ recordings.
 Everything follows from the options, the seed included, so the corpus is kept in the cache under a digest of them. It
 is made in shards, each once, so that an interrupted run goes on where it stopped.
 Train, validation and test share no speaker, timbre (`voices`) or, by default, sentence. Loudness,
-light noise and silence around the speech vary, so that a model cannot rely on them.
+light noise and silence around the speech vary, so that a model cannot rely on them. An utterance for which a voice
+gives no sound is tried again in other ways, and else left out and counted.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
 from hf_speech.data.corpora.fsdd import DIGITS
 from hf_speech.data.corpora.utterance import Utterance
-from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, Speaker, cast_speakers, find_engine
+from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, NORMAL_PACE, Job, Speaker, cast_speakers, find_engine
 from hf_speech.errors import CorpusError
 
 # Part of the digest: to be raised whenever the same options give other sounds.
@@ -43,6 +44,13 @@ _SNR_RANGE_DB = (15.0, 40.0)
 _LONGEST_SILENCE = 0.15  # seconds at either end
 _PACE_VARIATION, _PITCH_VARIATION = 0.08, 4  # of one speaker, from utterance to utterance
 _MOST = 1000  # speakers of a split, and repetitions
+# A neural voice may give no sound for a short text. What is tried in turn: the text, the text as a sentence, and as a
+# sentence at the normal pace.
+_ATTEMPTS: tuple[Callable[[Job], Job], ...] = (
+    lambda job: job,
+    lambda job: (f"{job[0].rstrip('.!?')}.", job[1]),
+    lambda job: (f"{job[0].rstrip('.!?')}.", replace(job[1], pace=NORMAL_PACE)),
+)
 _SENTENCE_SHARE = 0.1
 
 
@@ -92,8 +100,12 @@ class Synthetic(ListedCorpus):
         column = "label" if self.sentences is None else "text"
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
         counts: Counter[str] = Counter()
+        silent: Counter[str] = Counter()
         for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
+            if row["file"] is None:
+                silent[row["speaker"]] += 1
+                continue
             utterance = Utterance(
                 folder / row["file"], speaker=row["speaker"], duration=row["duration"], **{column: row["text"]}
             )
@@ -103,6 +115,9 @@ class Synthetic(ListedCorpus):
         if counts.keys() != {"espeak"}:
             parts = (f"{count / counts.total():.0%} {voice}" for voice, count in counts.most_common())
             self.notes.append(f"Voices of the training split: {', '.join(parts)}.")
+        if silent:
+            voices = ", ".join(f"{voice} ({count:,})" for voice, count in silent.most_common())
+            self.notes.append(f"Left out, because the voice gave no sound: {silent.total():,} utterances of {voices}.")
         return splits
 
     def label_names(self, labels: set[str]) -> list[str]:
@@ -194,10 +209,18 @@ class Synthetic(ListedCorpus):
         for number, place in enumerate(places):
             for line in (place / MANIFEST).read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
-                rows.append(row | {"file": f"{number:04d}/{row['file']}"})
+                rows.append(row | {"file": row["file"] and f"{number:04d}/{row['file']}"})
             place.rename(part / f"{number:04d}")
             place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
         rows.sort(key=lambda row: row.pop("index"))
+        for split in SPLITS:
+            own = [row for row in rows if row["split"] == split]
+            if all(row["file"] is None for row in own):
+                title = ENGINES[own[0]["voice"]].title
+                raise CorpusError(
+                    f"{title} says nothing for {own[0]['text']!r}, nor for anything else in the {split} split: name "
+                    "other voices, or write the text as it is spoken."
+                )
         _write_manifest(part, rows)
 
     def _speak(
@@ -205,17 +228,26 @@ class Synthetic(ListedCorpus):
     ) -> None:
         """Synthesizes one shard."""
         rows: list[dict[str, Any]] = []
-        spoken = ENGINES[engine].speak([(text, varied) for _, text, _, varied in plan.values()])
-        for (index, (split, text, speaker, _)), (samples, rate) in zip(plan.items(), spoken, strict=True):
-            if not samples.any():
-                title = ENGINES[engine].title
-                raise CorpusError(f"{title} says nothing for {text!r} in the voice {speaker.voice!r}: leave it out.")
-            recording = record(resample(samples, rate, SAMPLING_RATE), rng)
-            file = f"{split}/{speaker.name}/{index:06d}.wav"
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(folder / file, recording, SAMPLING_RATE, subtype="PCM_16")
-            row = {"index": index, "split": split, "file": file, "text": text, "voice": engine}
-            rows.append({**row, "speaker": speaker.name, "duration": len(recording) / SAMPLING_RATE})
+        for attempt in _ATTEMPTS:
+            silent = {}
+            spoken = ENGINES[engine].speak([attempt((text, varied)) for _, text, _, varied in plan.values()])
+            for (index, planned), (samples, rate) in zip(plan.items(), spoken, strict=True):
+                if not samples.any() or not np.isfinite(samples).all():
+                    silent[index] = planned
+                    continue
+                split, text, speaker, _ = planned
+                recording = record(resample(samples, rate, SAMPLING_RATE), rng)
+                file = f"{split}/{speaker.name}/{index:06d}.wav"
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(folder / file, recording, SAMPLING_RATE, subtype="PCM_16")
+                row = {"index": index, "split": split, "file": file, "text": text, "voice": engine}
+                rows.append({**row, "speaker": speaker.name, "duration": len(recording) / SAMPLING_RATE})
+            plan = silent
+            if not plan:
+                break
+        for index, (split, text, speaker, _) in plan.items():
+            row = {"index": index, "split": split, "file": None, "text": text, "voice": engine}
+            rows.append({**row, "speaker": speaker.voice})
         _write_manifest(folder, rows)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hf_speech.data.voices.base import Engine, Job, Speaker
+from hf_speech.data.voices.base import NORMAL_PACE, Engine, Job, Speaker
 from hf_speech.data.voices.espeak import ENGLISH_ACCENTS, Espeak
 from hf_speech.data.voices.kokoro import Kokoro
 from hf_speech.data.voices.piper import Piper
@@ -63,4 +63,4 @@ def cast_speakers(
     return chosen
 
 
-__all__ = ["ENGINES", "ENGLISH_ACCENTS", "Engine", "Job", "Speaker", "cast_speakers", "find_engine"]
+__all__ = ["ENGINES", "ENGLISH_ACCENTS", "NORMAL_PACE", "Engine", "Job", "Speaker", "cast_speakers", "find_engine"]
