@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hf_speech.errors import ModelError
-from hf_speech.export.features import FeatureGraph
+from hf_speech.export.features import FeatureGraph, sparse_filters
 from hf_speech.export.graph import Graph, Value
 from hf_speech.models import SpeechFeatureExtractor
 
+SHAPE = ("float32", ("batch", 5))
 OPTIONS: list[dict[str, Any]] = [
     {"normalization": "none"},
     {},
@@ -132,3 +133,16 @@ def test_what_is_no_extractor_of_ours_is_refused(make_extractor) -> None:
     extractor.feature_mean = None
     with pytest.raises(ModelError, match="without statistics"):
         FeatureGraph(extractor, "the model")
+
+
+@pytest.mark.parametrize("width", [0, 1, 2, 3])
+def test_filters_come_from_what_is_not_zero(width: int, run_graph) -> None:
+    rng = np.random.default_rng(width)
+    filters = np.zeros((9, 5), dtype=np.float32)
+    for row, first in zip(filters[:-1], rng.integers(0, 5, 8), strict=True):  # The last frequency has no filter.
+        row[first : first + width] = rng.normal(size=len(row[first : first + width]))
+    graph = Graph("filters")
+    graph.output(graph.input("waveform", "float32", ("batch", 9)) @ sparse_filters(graph, filters), "product", *SHAPE)
+    graph.input("lengths", "int64", ("batch",))
+    inputs = rng.normal(size=(3, 9)).astype(np.float32)
+    np.testing.assert_allclose(run_graph(graph, list(inputs))["product"], inputs @ filters, atol=1e-6)

@@ -45,18 +45,24 @@ def test_a_clip_has_the_same_loss_in_a_batch(model: ConvGRUForKeywordSpotting) -
     torch.testing.assert_close(batch, torch.stack(alone).mean())
 
 
-def test_in_training_clips_follow_each_other(model: ConvGRUForKeywordSpotting) -> None:
+def test_in_training_clips_follow_each_other(model: ConvGRUForKeywordSpotting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hf_speech.models.modeling_keyword_spotting.CLIPS_IN_A_ROW", 3)
     features, labels = torch.randn(4, 24, 8), torch.tensor([2, 0, 1, 2])
-    lengths = [24, 12, 16, 8]
+    lengths = [24, 13, 18, 8]  # Two are no multiples of the stride.
     mask = (torch.arange(24) < torch.tensor(lengths)[:, None]).long()
-    joined = torch.cat([features[i, : lengths[i]] for i in range(3)])[None]
-    first = super(ConvGRUForKeywordSpotting, model).forward(joined, labels=torch.tensor([[2, -100, 1]])).loss
-    last = model(features[3:, :8], labels=labels[3:]).loss
+    logits = model(torch.cat([features[i, : lengths[i] // 4 * 4] for i in range(3)])[None]).logits
+    logits = [*logits.split([6, 3, 4], dim=1), model(features[3:, :8]).logits]
+    losses = [
+        model._loss(clip, torch.tensor([clip.shape[1]]), torch.tensor([[label or -100]]))
+        for clip, label in zip(logits, labels.tolist(), strict=True)
+    ]
     model.train()
     model.config.num_time_masks = model.config.num_frequency_masks = 0
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    loss = model(features, attention_mask=mask, labels=labels).loss
-    torch.testing.assert_close(loss, (first + last) / 2)
-    loss.backward()
+    output = model(features, attention_mask=mask, labels=labels)
+    torch.testing.assert_close(output.loss, torch.stack(losses).mean())
+    for clip, expected in zip(output.logits, logits, strict=True):
+        torch.testing.assert_close(clip[: expected.shape[1]], expected[0])
+    output.loss.backward()

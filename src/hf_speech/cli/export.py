@@ -10,6 +10,7 @@ import typer
 from hf_speech.cli.options import ModelArgument
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.common.files import file_size
 
 
 def export(
@@ -36,7 +37,7 @@ def export(
         return
     for file in export_model(loaded, output, int8=int8):
         echo(
-            f"Written: {file.path}   {file.precision}, {file.size / 1e6:.1f} MB, logits within "
+            f"Written: {file.path}   {file.precision}, {file_size(file.size)}, logits within "
             f"{file.max_difference:.2g} of PyTorch's, which go up to {file.largest_logit:.3g}"
         )
     echo(f"Next:\n  hf-speech {loaded.task.verb} {output} SOUND_FILE")

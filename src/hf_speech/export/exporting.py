@@ -33,7 +33,7 @@ from hf_speech.errors import ModelError
 from hf_speech.export import packed_ngrams
 from hf_speech.export.features import FeatureGraph
 from hf_speech.export.layers import GraphOf, Maker
-from hf_speech.export.packing import pack_weights
+from hf_speech.export.packing import pack_weights, shorten_names
 from hf_speech.inference.listening import DetectorOptions
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
@@ -158,6 +158,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
         floats = make(False).model(**metadata)
         if description.precision == "packed":
             pack_weights(floats)
+            shorten_names(floats)
         onnx.save(floats, path)
         seal(path)
         return
@@ -179,6 +180,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
     # onnx infers wrong shapes inside loops, for it does not see constants outside; some runtimes refuse them.
     for graph in (quantized.graph, *(a.g for node in quantized.graph.node for a in node.attribute if a.HasField("g"))):
         graph.ClearField("value_info")
+    shorten_names(quantized)
     onnx.helper.set_model_props(quantized, metadata)
     onnx.save(quantized, path)
     seal(path)

@@ -4,7 +4,8 @@ The writer of a feature type is a function `(features, frames) -> features`, fro
 `(batch, frames, features)`. The registry names it.
 
 - The Fourier transform is a product with matrices of windowed cosines and sines: exact, and the same in every runtime,
-  while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter covers are left out of it.
+  while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter covers are left out. The matrices are
+  most of what a small model would weigh, so the graph has the formula, which runtimes compute once, when they load.
 - Frames are made of blocks of a hop each: a window of 2.5 hops is three neighboring blocks, cut. That takes three
   slices whatever the length, and no index of samples.
 - The mean over an utterance is taken of the differences from its first frame. So it is exact for a feature that does
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 
 from hf_speech.errors import ModelError
-from hf_speech.export.graph import END, Value
+from hf_speech.export.graph import END, Graph, Value
 from hf_speech.models.feature_types import FEATURE_TYPES
 from hf_speech.models.spectral import VARIANCE_FLOOR, analysis_window, mel_bands
 
@@ -230,17 +231,17 @@ def write_samples(features: FeatureGraph, frames: Value) -> Value:
 def write_spectra(features: FeatureGraph, frames: Value, filters: np.ndarray | None = None) -> Value:
     """Spectra of windows `(batch, frames, window)`, through filters `(frequencies, filters)` if there are any."""
     graph, extractor = frames.graph, features.extractor
-    used = np.arange(features.n_fft // 2 + 1)
+    first, end = 0, features.n_fft // 2 + 1
     if filters is not None:
         used = np.flatnonzero(filters.any(axis=1))
-        filters = filters[used]
-    spectrum = _power(features, frames, used)
+        first, end = int(used.min(initial=end)), int(used.max(initial=first)) + 1
+    spectrum = _power(features, frames, first, end)
     if extractor.power == 1:
         spectrum = graph.op("Sqrt", spectrum)
     elif extractor.power != 2:
         spectrum = graph.op("Pow", spectrum, extractor.power / 2)
     if filters is not None:
-        spectrum = spectrum @ filters
+        spectrum = spectrum @ sparse_filters(graph, filters[first:end])
     if extractor.log == "none":
         return spectrum
     spectrum = graph.op("Log", spectrum.clip(lowest=np.float32(extractor.log_floor)))
@@ -252,24 +253,46 @@ def write_mel_spectra(features: FeatureGraph, frames: Value) -> Value:
     return write_spectra(features, frames, filter_matrix(features))
 
 
-def _power(features: FeatureGraph, frames: Value, frequencies: np.ndarray) -> Value:
-    """Power of `frequencies` `(batch, frames, frequencies)` of windows `(batch, frames, window)`."""
-    window = analysis_window(features.extractor.window_type, features.window, CPU).double().numpy()
-    center = features.window // 2
-    # Power does not depend on where time begins: at the center of the window, whose halves mirror each other.
-    times = np.arange(features.window) - features.window / 2
-    phases = np.outer(times, frequencies) * (2 * math.pi / features.n_fft)
-    cosines = (window[:, None] * np.cos(phases)).astype(np.float32)
-    sines = (window[:, None] * np.sin(phases)).astype(np.float32)
-    if window[0] == 0.0 and features.window % 2 == 0:
-        # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
-        before, after = frames.slice(2, 1, center + 1), frames.slice(2, -1, center - features.window - 1, step=-1)
-        cosines, sines = cosines[1 : center + 1].copy(), sines[1 : center + 1]
-        cosines[-1] /= 2  # The center is in both halves.
+def _power(features: FeatureGraph, frames: Value, first: int, end: int) -> Value:
+    """Power of the frequencies from `first` to `end` `(batch, frames, frequencies)` of windows."""
+    graph, n_fft, size = frames.graph, features.n_fft, features.window
+    window = analysis_window(features.extractor.window_type, size, CPU).numpy()
+    # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
+    halves = bool(window[0] == 0.0) and size % 2 == 0
+    if halves:
+        window = window[1 : size // 2 + 1].copy()
+        window[-1] /= 2  # The center is in both halves.
+    # Power does not depend on where time begins: at the center of the window. Phases are counted in quarters of
+    # `2 pi / n_fft`, in integers, and brought near zero, where a sine is exact.
+    start = 4 - 2 * size if halves else -2 * size
+    times = graph.op("Range", np.int64(start), np.int64(start + 4 * len(window)), np.int64(4)).unsqueeze(1)
+    phases = times * graph.op("Range", np.int64(first), np.int64(end), np.int64(1))
+
+    def wave(phases: Value) -> Value:
+        distances = graph.op("Abs", graph.op("Mod", phases + 2 * n_fft, 4 * n_fft) - 2 * n_fft)
+        angles = (distances - n_fft).cast("float32") * (-math.pi / (2 * n_fft))
+        return graph.op("Sin", angles) * window[:, None]
+
+    cosines, sines = wave(phases), wave(phases - n_fft)
+    if halves:
+        before, after = frames.slice(2, 1, size // 2 + 1), frames.slice(2, -1, size // 2 - size - 1, step=-1)
         real, imaginary = (before + after) @ cosines, (before - after) @ sines
     else:
         real, imaginary = frames @ cosines, frames @ sines
     return real * real + imaginary * imaginary
+
+
+def sparse_filters(graph: Graph, filters: np.ndarray) -> Value:
+    """Filters `(frequencies, filters)` from the few that are not zero at a frequency, which are neighbors."""
+    columns = filters.shape[1]
+    nonzero = filters != 0
+    lowest = np.where(nonzero.any(axis=1), nonzero.argmax(axis=1), 0)
+    width = int((columns - nonzero[:, ::-1].argmax(axis=1) - lowest)[nonzero.any(axis=1)].max(initial=1))
+    lowest = np.minimum(lowest, columns - width)[:, None]
+    weights = np.take_along_axis(filters, lowest + np.arange(width), axis=1)
+    offsets = graph.op("Range", np.int32(0), np.int32(columns), np.int32(1)) - lowest.astype(np.int32)
+    terms = [graph.op("Equal", offsets, np.int32(i)).cast("float32") * weights[:, i : i + 1] for i in range(width)]
+    return terms[0] if width == 1 else graph.op("Sum", *terms)
 
 
 def filter_matrix(features: FeatureGraph) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""8-bit weights, for a smaller download by browsers, which compute with them in float32.
+"""Smaller files: 8-bit weights for browsers, which compute with them in float32, and short names.
 
 Each large array of weights is stored as int8, with scales along one axis, and multiplied out by a `DequantizeLinear`
 node, which onnxruntime computes once, when it loads the file (`session.disable_quant_qdq`). So the file has a quarter
@@ -38,3 +38,25 @@ def pack_weights(model: Any) -> None:
         copies = [type(value).FromString(value.SerializeToString()) for value in values]
         model.graph.ClearField(field)
         getattr(model.graph, field).extend(copies)
+
+
+def shorten_names(model: Any) -> None:
+    """Number the values of an `onnx.ModelProto` whose names, of a small model, weigh as much as a layer."""
+    kept = {value.name for value in (*model.graph.input, *model.graph.output)}
+    numbers = {"": "", **{name: name for name in kept}}
+
+    def short(name: str) -> str:
+        return numbers.setdefault(name, f"_{len(numbers):x}")
+
+    def rename(graph: Any) -> None:
+        for value in (*graph.initializer, *graph.input, *graph.output):
+            value.name = short(value.name)
+        for node in graph.node:
+            node.name = ""
+            for names in (node.input, node.output):
+                names[:] = [short(name) for name in names]
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    rename(attribute.g)
+
+    rename(model.graph)

@@ -5,20 +5,20 @@ nothing else; that of a clip without one, that nothing is detected at any of its
 features, encoder, streaming and export are those of the recognizer, and a causal model learns to report a keyword soon
 after its end, as training clips end there.
 
-In training, every few clips of a batch are joined: a model that has never met a second keyword after the first one
-reports the first of a stream, and no other.
+In training, clips of a batch are laid one behind the other, and each has its loss at its own frames: a model that has
+only met the beginnings of streams detects a keyword in a clip, and misses it in a stream that began long ago.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
+from transformers.utils.generic import can_return_tuple
 
 from .modeling_conv_gru import ConvGRUEncoder, ConvGRUForCTC, RecognizerOutput
 from .recurrent import frame_mask, valid_lengths
 
-CLIPS_IN_A_ROW = 3
+CLIPS_IN_A_ROW = 8
 
 
 class ConvGRUForKeywordSpotting(ConvGRUForCTC):
@@ -27,13 +27,13 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
     Class 0, the CTC blank, is everything that is no keyword.
     """
 
+    @can_return_tuple
     def forward(
         self,
         input_features: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
     ) -> RecognizerOutput:
         """Scores the frames of a batch of clips.
 
@@ -42,7 +42,6 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
             attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
             labels: The class of each clip `(batch,)`, 0 for one without a keyword; given, the loss is computed.
             output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
-            return_dict: False for a tuple.
 
         Returns:
             `logits` `(batch, frames // stride, classes)`, in which padded frames are certainly no keyword, and, with
@@ -52,38 +51,39 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
         """
         tokens = None if labels is None else labels.masked_fill(labels == self.config.pad_token_id, -100)[:, None]
-        if self.training and tokens is not None:
-            lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
-            input_features, attention_mask, tokens = join_clips(input_features, lengths, tokens)
-        output: RecognizerOutput = super().forward(
-            input_features,
-            attention_mask,
-            tokens,
-            output_hidden_states=output_hidden_states,
-            return_dict=return_dict,
-        )
+        if not self.training or tokens is None:
+            unjoined: RecognizerOutput = super().forward(
+                input_features, attention_mask, tokens, output_hidden_states=output_hidden_states
+            )
+            return unjoined
+        lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
+        rows, mask, frames = join_clips(input_features, lengths, self.config.stride, CLIPS_IN_A_ROW)
+        output: RecognizerOutput = super().forward(rows, mask, output_hidden_states=output_hidden_states)
+        logits = output.logits[frame_mask(mask.sum(dim=1) // self.config.stride, output.logits.shape[1])]
+        clips = pad_sequence(list(logits.split(frames.tolist())), batch_first=True)
+        output.loss, output.logits = self._loss(clips, frames, tokens), clips
         return output
 
 
 def join_clips(
-    features: torch.Tensor, lengths: torch.Tensor, tokens: torch.Tensor, count: int = CLIPS_IN_A_ROW
+    features: torch.Tensor, lengths: torch.Tensor, stride: int, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Lays every `count` clips of a batch one behind the other.
 
     Args:
         features: `(batch, frames, features)`, padded on the right.
         lengths: Valid frames of each clip, `(batch,)`.
-        tokens: The token of each clip, `(batch, 1)`, -100 for none.
+        stride: Frames of a logit; what is left over of a clip is cut off, so that no logit belongs to two clips.
         count: Clips to join; the last ones may be fewer.
 
     Returns:
-        Features `(rows, frames, features)`, their mask `(rows, frames)`, and tokens `(rows, count)`.
+        Features `(rows, frames, features)`, their mask `(rows, frames)`, and the logits of each clip, `(batch,)`.
     """
-    clips = [clip[:length] for clip, length in zip(features, lengths.tolist(), strict=True)]
+    frames = lengths // stride
+    clips = [clip[: stride * length] for clip, length in zip(features, frames.tolist(), strict=True)]
     rows = [torch.cat(clips[first : first + count]) for first in range(0, len(clips), count)]
     joined = pad_sequence(rows, batch_first=True)
-    mask = frame_mask(lengths.new_tensor([len(row) for row in rows]), joined.shape[1])
-    return joined, mask, F.pad(tokens, (0, 0, 0, -len(tokens) % count), value=-100).view(-1, count)
+    return joined, frame_mask(lengths.new_tensor([len(row) for row in rows]), joined.shape[1]), frames
 
 
 # `AutoModel` looks for the encoder in the file of the model that was saved.

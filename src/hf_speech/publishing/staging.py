@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.files import file_size
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.facts import read_facts
 from hf_speech.publishing.card.metadata import benchmark_results
 from hf_speech.publishing.card.page import RenderedCard, check_repo_id, render
 from hf_speech.publishing.card.review import check as check_card
-from hf_speech.publishing.card.words import file_size
 from hf_speech.publishing.checks import executables, licenses, run_checks
 from hf_speech.publishing.checks.pictures import copy_picture
 from hf_speech.publishing.checks.places import anonymize

@@ -21,12 +21,12 @@ import jinja2
 import yaml
 
 from hf_speech.common.digests import digest_data, digest_files
+from hf_speech.common.files import file_size
 from hf_speech.data.corpora import CORPORA, ListedCorpus
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import LoadedModel
 from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
-from hf_speech.publishing.card.words import file_size
 from hf_speech.publishing.space import find_examples
 from hf_speech.publishing.web_runtime import FOLDER, runtime_folder, web_dir
 

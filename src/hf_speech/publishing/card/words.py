@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hf_speech.common.files import file_size
 from hf_speech.publishing.card.commands import evaluation_command, homepage, install_command, requirements
 from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
@@ -129,15 +130,6 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} seconds"
-
-
-def file_size(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def number(value: object) -> str:
