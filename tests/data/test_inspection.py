@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 from datasets import Dataset, DatasetDict
 
 from hf_speech.data import Corpus, inspect_corpus, inspect_split, make_corpus
+from hf_speech.data.corpora.mixture import Member
 from hf_speech.errors import CorpusError
 
 RATE = 8000
@@ -206,3 +208,42 @@ def test_examples_stay_few(splits):
     report = inspect_split(rows["train"], sampling_rate=RATE, limits=lambda _: (0.1, 30.0))
     assert report.bad["empty"].count > 3
     assert len(report.bad["empty"].examples) == 3
+
+
+def csv_of(splits: Path) -> Corpus:
+    rows = [f"{path},{path.parent.name}" for path in sorted(splits.rglob("*.wav"))]
+    (splits / "rows.csv").write_text("\n".join(["path,label", *rows]), encoding="utf-8")
+    return make_corpus("csv", train_file=str(splits / "rows.csv"), bad_rows="skip")
+
+
+def archive_of(splits: Path) -> Corpus:
+    archive = shutil.make_archive(str(splits.parent / "sounds"), "zip", splits.parent, splits.name)
+    return make_corpus("folder", data_dir=archive, bad_rows="skip")
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda splits: make_corpus("folder", data_dir=str(splits), bad_rows="skip"), "train/low/a_empty.wav"),
+        (lambda splits: make_corpus("folder", data_dir=f"{splits}/", bad_rows="skip"), "train/low/a_empty.wav"),
+        (csv_of, "low/a_empty.wav"),
+        (archive_of, "low/a_empty.wav"),
+        (
+            lambda splits: make_corpus(
+                "mixture", bad_rows="skip", corpora=[Member(corpus=make_corpus("folder", data_dir=str(splits)))]
+            ),
+            "train/low/a_empty.wav",
+        ),
+    ],
+)
+def test_the_written_report_names_no_folder_of_this_machine(splits, make, named):
+    spoil(splits)
+    (splits / "notes.txt").write_text("x")
+    shutil.copy(splits / "train" / "low" / "speaker0_1.wav", splits / "test" / "low")
+    corpus = make(splits)
+    _, report = inspect_corpus(corpus.load(), corpus, RATE)
+    assert str(splits.parent) in str(report) or "/archives/" in str(report), "a person is told where the file is"
+    written = json.dumps(report.to_dict())
+    assert f'"{named} is an empty file' in written
+    assert not re.search(r'[\s"=]/', written), written
+    assert splits.parent.name not in written

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ def inspect_split(
         decoded = pool.map(look, range(len(rows)))
         progress = progress_bar(decoded, desc=description, total=len(rows), unit="utterance", delay=0.5, leave=False)
         for index, sound in enumerate(progress):
+            if os.path.isabs(sound.name):
+                report.folders.add(str(Path(sound.name).parent.parent))
             report.durations.append(sound.duration)
             report.digests.append(sound.digest)
             if sound.error is not None:
@@ -147,6 +150,7 @@ def survey_corpus(
         first_pass: Takes what training needs of the good sounds.
     """
     report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes), caveats=list(corpus.caveats))
+    report.folders.update(corpus.folders())
     for name, rows in dataset_dict.items():
         if only is not None and name not in only:
             every = list(range(len(rows)))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from hf_speech.common.tables import format_text
 from hf_speech.common.text import one_line
+from hf_speech.data.cache import cache_dir
 
 MAX_EXAMPLES = 3
 
@@ -40,6 +44,7 @@ class SplitReport:
         durations: Seconds of every row as decoded, NaN for those that are not.
         digests: Digest of the samples of every row, None for those that are not decoded.
         corpora: The corpus of every row, where several are mixed.
+        folders: The folders two levels above recordings with absolute paths.
     """
 
     num_rows: int
@@ -50,6 +55,7 @@ class SplitReport:
     durations: list[float] = field(default_factory=list, repr=False)
     digests: list[bytes | None] = field(default_factory=list, repr=False)
     corpora: list[str] = field(default_factory=list, repr=False)
+    folders: set[str] = field(default_factory=set, repr=False)
 
     @property
     def num_bad(self) -> int:
@@ -96,6 +102,7 @@ class InspectionReport:
         warnings: What is suspicious about the corpus as a whole, one sentence each.
         caveats: Limits of metrics on the corpus, one sentence each.
         shares: Each corpus's share of an epoch, where several are mixed by weights.
+        folders: The folders that the corpus was told to read, which `to_dict` leaves out.
     """
 
     corpus: str
@@ -103,6 +110,7 @@ class InspectionReport:
     warnings: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
     shares: dict[str, float] | None = None
+    folders: set[str] = field(default_factory=set, repr=False)
 
     @property
     def num_bad(self) -> int:
@@ -110,7 +118,7 @@ class InspectionReport:
         return sum(report.num_bad for report in self.splits.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data for JSON."""
+        """The report as plain data for JSON; paths in it are relative, so that it can be passed on."""
         content: dict[str, Any] = {
             "corpus": self.corpus,
             "splits": {name: report.to_dict() for name, report in self.splits.items()},
@@ -120,7 +128,8 @@ class InspectionReport:
         if by_corpus := self.by_corpus():
             content["corpora"] = by_corpus
             content["shares"] = self.shares
-        return content
+        others = set[str]().union(*(found.folders for found in self.splits.values()))
+        return _shorten_paths(content, [*_longest_first(self.folders), *_longest_first(others), str(cache_dir())])
 
     def by_corpus(self) -> dict[str, dict[str, Any]]:
         """What each split has of each corpus of a mixture: `{corpus: {split: {"num_rows", "num_good", "hours"}}}`."""
@@ -177,6 +186,27 @@ class InspectionReport:
                 ]
             )
         return format_text(["corpus", *self.splits, "hours", "bad", "share of an epoch"], rows)
+
+
+def _longest_first(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=len, reverse=True)
+
+
+def _shorten_paths(content: dict[str, Any], folders: Iterable[str]) -> dict[str, Any]:
+    """The same content, whose sentences name files relative to the first of these folders that they are in."""
+    names = "|".join(re.escape(one_line(name)) for name in folders)
+    place = re.compile(rf"(?<![\w./\\~-])({names})([/\\]|(?![\w.-]))" if names else r"(?!)")
+
+    def shorten(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: shorten(found) for key, found in value.items()}
+        if isinstance(value, list):
+            return [shorten(found) for found in value]
+        if not isinstance(value, str):
+            return value
+        return place.sub(lambda match: "" if match[2] else PurePath(match[1]).name, value)
+
+    return {key: shorten(value) for key, value in content.items()}
 
 
 def _length(seconds: float) -> str:

@@ -118,6 +118,11 @@ class Corpus(ABC):
             CorpusError: If the corpus is not there or not in its layout.
         """
 
+    def folders(self) -> set[str]:
+        """The folders that `data_dir` names, which records of a training leave out of paths."""
+        named = [] if self.data_dir is None else [Path(self.data_dir), Path(self.data_dir).expanduser()]
+        return {str(path) for path in named if len(path.parts) > 1}
+
     def limits(self, corpus: str | None = None) -> tuple[float, float]:
         """The shortest and the longest utterance in seconds.
 
