@@ -10,6 +10,7 @@ import pytest
 import yaml
 from cards import AN4, DIGITS
 
+from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.facts import read_facts
 from hf_speech.publishing.card.metadata import benchmark_results, eval_results
 
@@ -28,6 +29,27 @@ def test_figures_of_ones_own_recordings_have_a_data_set_too(digits: Path, own: d
     for path in (digits / "evaluation").glob("*.json"):
         path.write_text(path.read_text().replace('"corpus": "fsdd"', '"corpus": "folder"'))
     assert {result.dataset_type for result in eval_results(read_facts(digits))} == {name}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "title"),
+    [
+        ({"name": "csv", "train_file": "kitchen/train.csv"}, "kitchen (a table of utterances)"),
+        ({"name": "csv", "train_file": "all.csv"}, "all.csv (a table of utterances)"),
+        (
+            {"name": "csv", "train_file": "all.csv", "data_dir": "/data/kitchen/", "title": "a table of utterances"},
+            "kitchen (a table of utterances)",
+        ),
+        ({"name": "folder", "data_dir": "../words.tar.gz"}, "words.tar.gz (a folder of classes)"),
+        ({"name": "kaldi", "data_dir": "egs", "dataset": "ann/egs"}, "ann/egs (Kaldi data folders)"),
+        ({"name": "csv", "train_file": "a/b.csv", "title": "Kitchen 2024"}, "Kitchen 2024"),
+        ({"name": "hub", "repo": "ann/words"}, "ann/words"),
+        ({"name": "fsdd", "data_dir": "digits"}, "Free Spoken Digit Dataset"),
+        ({"name": "folder", "data_dir": "."}, "a folder of classes"),
+    ],
+)
+def test_a_corpus_without_a_title_is_named_by_its_files(corpus: dict[str, str], title: str) -> None:
+    assert corpus_facts(corpus["name"], corpus).title == title
 
 
 def test_error_rates_are_in_percent_and_accuracies_are_not() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from hf_speech.data.corpora import CORPORA
+from hf_speech.data.corpora.base import OwnCorpus
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 
 # Where the corpora of this package lie on the Hub, of those that do.
@@ -31,7 +33,7 @@ class CorpusFacts:
         languages: BCP-47 codes of what is spoken.
         dataset: Its name in the card's metadata: on the Hub, if it is there.
         options: The recipe's section about it.
-        named: Whether the title is that of a corpus, and not of the way in which it is read (a folder, a table).
+        named: Whether the title is the corpus's own, and not one made of its folder and format.
         parts: The corpora of a mixture.
     """
 
@@ -67,12 +69,14 @@ def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, An
     if options.get("repo"):
         dataset = str(options["repo"])
         title, homepage, named = str(metadata.get("pretty_name") or dataset), _page(dataset), True
+    elif own := _own_name(name, options):
+        title = f"{own} ({title})"
     if not languages and options.get("voices"):  # eSpeak NG's names: en-us, en-gb-scotland
         languages = sorted({str(voice).partition("-")[0] for voice in options["voices"] if ":" not in str(voice)})
     if spoken := metadata.get("language"):
         languages = [str(code) for code in (spoken if isinstance(spoken, list) else [spoken])]
     license = str(metadata["license"]) if metadata.get("license") else license
-    # What the recipe says of a corpus of one's own, beyond the words for the way in which it is read.
+    # What the recipe says of a corpus of one's own, beyond the words for its format.
     if options.get("title") not in (None, "", getattr(known, "title", None)):
         title, named = str(options["title"]), True
     if options.get("language"):
@@ -83,6 +87,14 @@ def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, An
         homepage = _page(dataset)
     homepage = str(options["homepage"]) if options.get("homepage") else homepage
     return CorpusFacts(name, title, homepage, license, languages, dataset, options, named)
+
+
+def _own_name(name: str, options: Mapping[str, Any]) -> str | None:
+    """What to call a corpus without a title: its name on the Hub, or that of a folder or table that it is read from."""
+    if not issubclass(CORPORA.get(name, object), OwnCorpus):
+        return None
+    folder, table = (PurePath(str(options.get(key) or "")) for key in ("data_dir", "train_file"))
+    return options.get("dataset") or table.parent.name or folder.name or table.name or None
 
 
 def _mixture_facts(name: str, options: dict[str, Any], parts: list[CorpusFacts]) -> CorpusFacts:
