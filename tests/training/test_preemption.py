@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 from hf_speech.errors import PreemptedError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.checkpoints import find_fault, list_checkpoints
+from hf_speech.training.trainer import _shielded
 
 DRIVER = Path(__file__).with_name("faults_driver.py")
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no SIGUSR1")
@@ -126,6 +127,36 @@ def test_a_signal_before_the_first_step_ends_the_program_and_resume_begins_anew(
     assert_same_training(tmp_path / "run", whole)
 
 
+class Processes(torch.utils.data.Dataset[int]):
+    """The number of the process that reads an item, which takes its time."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        time.sleep(0.05)
+        return os.getpid()
+
+
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGTERM] * 3, [signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGINT]]
+)
+def test_the_processes_of_a_loader_survive_signals_and_end_with_it(numbers: list[int]) -> None:
+    loader = _shielded(torch.utils.data.DataLoader(Processes(), batch_size=1, num_workers=2))
+    batches = iter(loader)
+    workers = {int(next(batches)) for _ in range(2)}
+    for number in numbers:
+        for process in workers:
+            os.kill(process, number)
+        time.sleep(0.02)
+    assert {int(batch) for batch in batches} == workers
+    assert len(workers) == 2
+    del batches
+    for process in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
 def run_until_step(
     command: Sequence[str], run: Path, sign: str = "checkpoints/checkpoint-*/sha256.json"
 ) -> subprocess.Popen[str]:
@@ -155,7 +186,9 @@ def test_the_command_line_ends_with_status_75(number: int, group: bool, tones_re
     words = ["train", str(tones_recipe), "--output_dir", str(run), *LONG, "--training.dataloader_num_workers", "2"]
     process = run_until_step([sys.executable, "-m", "hf_speech.cli", *words], run)
     start = time.monotonic()
-    (os.killpg if group else os.kill)(process.pid, number)
+    for _ in range(3 if group else 1):
+        (os.killpg if group else os.kill)(process.pid, number)
+        time.sleep(0.05)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 75, output[-2000:]
     assert time.monotonic() - start < 30

@@ -33,7 +33,7 @@ from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
 from hf_speech.training.distillation import Distillation
 from hf_speech.training.freezing import Freezing, scale_learning_rates
-from hf_speech.training.preemption import EvaluationLeft
+from hf_speech.training.preemption import SIGNALS, EvaluationLeft
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
 from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
@@ -246,18 +246,17 @@ class SpeechTrainer(SnapshotPushes):
 
 
 def _shielded(loader: torch.utils.data.DataLoader[Any]) -> torch.utils.data.DataLoader[Any]:
-    """The same loader, whose processes survive a signal to the whole process group until the checkpoint is written."""
+    """The same loader, whose processes leave it to the training process to answer signals."""
     loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
     return loader
 
 
 def _init_worker(other: Callable[[int], None] | None, worker: int) -> None:
-    """Ignores the first request to end: a second one comes when the training process has no more need of the worker."""
+    """Ignores requests to end, of which several may come: a worker ends when the training process tells it to."""
     if other is not None:
         other(worker)
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class EpochBegin(TrainerCallback):
