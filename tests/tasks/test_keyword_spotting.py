@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import re
 import shutil
@@ -308,22 +309,18 @@ def test_the_detector_is_measured_in_noise_and_on_the_card(
 
 
 def test_false_alarms_are_saved_as_negatives(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "speech").mkdir()
-    soundfile.write(tmp_path / "speech" / "long.wav", sound(), RATE, subtype="PCM_16")
-    words = [
-        "listen",
-        str(run_dir),
-        str(tmp_path / "speech"),
-        "--threshold",
-        "0",
-        "--save_clips",
-        str(tmp_path / "hard"),
-    ]
-    assert run(*words) == 0
+    for place in ("speech/one", "speech/two", "speech/one.more"):
+        (tmp_path / place).mkdir(parents=True)
+        soundfile.write(tmp_path / place / "long.wav", sound(), RATE, subtype="PCM_16")
+    soundfile.write(tmp_path / "speech" / "other.flac", sound(), RATE, subtype="PCM_16")
+    words = ["listen", str(run_dir), str(tmp_path / "speech"), "--threshold", "0"]
+    assert run(*words, "--save_clips", str(tmp_path / "hard")) == 0
     times = [event.time for event in Detector(run_dir, threshold=0.0).listen([sound()])]
-    assert capsys.readouterr().out.count("Written: ") == len(times) > 1
-    for time in times:
-        clip, rate = soundfile.read(tmp_path / "hard" / f"long-{time:.2f}.wav", dtype="float32")
+    assert capsys.readouterr().out.count("Written: ") == 4 * len(times) > 4
+    names = ["one-long.wav", "two-long.wav", "one.more-long.wav", "other"]
+    assert len(list((tmp_path / "hard").iterdir())) == 4 * len(times)
+    for name, time in itertools.product(names, times):
+        clip, rate = soundfile.read(tmp_path / "hard" / f"{name}-{time:.2f}.wav", dtype="float32")
         start, end = max(round((time - 2.5) * rate), 0), round((time + 0.5) * rate)
         np.testing.assert_allclose(clip, sound()[start:end], atol=1e-4)
 

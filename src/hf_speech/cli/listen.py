@@ -71,6 +71,7 @@ def listen(
     from hf_speech.errors import AudioError
     from hf_speech.inference import Detector, microphone_pieces, raw_pieces, save_clip
     from hf_speech.inference.labeling import find_recordings
+    from hf_speech.inference.transcription import distinct_names
 
     prepare_inference()
     if word is not None:
@@ -80,8 +81,10 @@ def listen(
     detector = Detector(model, threshold=threshold)
     sources: list[str | None] = [*files] if files else [None]
     failures = 0
+    names: dict[Path, str] = {}
     if save_clips is not None:
-        sources = [str(path) for path in find_recordings(files or [])]
+        names = distinct_names(find_recordings(files or []))
+        sources = [str(path) for path in names]
         save_clips.mkdir(parents=True, exist_ok=True)
     for source in sources:
         if source is None:
@@ -98,7 +101,7 @@ def listen(
                     if save_clips is not None:
                         if sound is None:
                             sound = read_audio(str(source), detector.sampling_rate)
-                        name = Path(str(source)).stem
+                        name = names[Path(str(source))]
                         path = save_clip(sound, event.time, detector.sampling_rate, save_clips, name)
                         echo(f"Written: {path}")
                         continue

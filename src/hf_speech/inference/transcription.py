@@ -113,10 +113,7 @@ def transcribe_files(
 
 
 def transcript_files(sources: Sequence[str | Path], folder: Path, suffix: str) -> list[Path]:
-    """Return a file in a folder for the transcript of each sound file, with as short a name as tells them apart.
-
-    That is the name of the sound file without its suffix, with its suffix if that is not enough, and else with the
-    names of as many parent folders as needed. Names are compared as file systems do that ignore case.
+    """Return a file in a folder for the transcript of each sound file, named by `distinct_names`.
 
     Args:
         sources: The sound files. One that is given twice gets one transcript.
@@ -127,6 +124,23 @@ def transcript_files(sources: Sequence[str | Path], folder: Path, suffix: str) -
         AudioError: If a transcript would replace one of the sound files.
     """
     paths = [Path(os.path.abspath(source)) for source in sources]
+    names = distinct_names(paths)
+    targets = [folder / f"{names[path]}{suffix}" for path in paths]
+    for target in targets:
+        if Path(os.path.abspath(target)) in names:
+            raise AudioError(f"The transcript {target} would replace the sound file: choose another output folder.")
+    return targets
+
+
+def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A name for each file that no other one has, as short as it can be.
+
+    That is the name of the file without its suffix, with its suffix if that is not enough, and else with the names of
+    as many parent folders as needed. Names are compared as file systems do that ignore case.
+
+    Args:
+        paths: Absolute paths; one that comes twice gets one name.
+    """
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for parts in range(max((len(path.parts) for path in paths), default=0)):
@@ -143,11 +157,7 @@ def transcript_files(sources: Sequence[str | Path], folder: Path, suffix: str) -
             name = next(name for number in count(2) if _key(name := f"{path.stem}-{number}") not in taken)
             names[path] = name
             taken.add(_key(name))
-    targets = [folder / f"{names[path]}{suffix}" for path in paths]
-    for target in targets:
-        if Path(os.path.abspath(target)) in names:
-            raise AudioError(f"The transcript {target} would replace the sound file: choose another output folder.")
-    return targets
+    return names
 
 
 def _key(name: str) -> str:
