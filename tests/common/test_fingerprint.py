@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,43 @@ def test_code_counts_without_comments_and_only_where_it_is_imported(
     (tmp_path / "layers.py").write_text("def f():\n    return 2\n")
     assert code_fingerprint("conv_gru") != before
     assert code_fingerprint("../secret") == code_fingerprint(None)
+
+
+@pytest.mark.parametrize(
+    ("edited", "keywords", "recognizer"),
+    [
+        ("modeling_keyword_spotting", True, False),
+        ("modeling_conv_gru", True, True),
+        ("recurrent", True, True),
+        ("modeling_speech_lstm", False, False),
+    ],
+)
+def test_the_module_of_the_models_class_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, edited: str, keywords: bool, recognizer: bool
+) -> None:
+    code = folder / "code"
+    shutil.copytree(module._CODE, code)
+    monkeypatch.setattr(module, "_CODE", code)
+
+    def digests() -> list[str]:
+        found = [code_fingerprint("conv_gru")]
+        for name in ("ConvGRUForKeywordSpotting", "ConvGRUForCTC"):
+            edit(folder / "config.json", architectures=[name])
+            found.append(fingerprint(folder)["code"])
+        return found
+
+    before = digests()
+    assert before[0] == before[2]
+    with (code / f"{edited}.py").open("a", encoding="utf-8") as file:
+        file.write("ANSWER = 42\n")
+    changed = [one != other for one, other in zip(before, digests(), strict=True)]
+    assert changed == [recognizer, keywords, recognizer]
+
+
+@pytest.mark.parametrize("architectures", [None, "x", [], [3], ["../x"], {}])
+def test_odd_architectures_do_no_harm(folder: Path, architectures: object) -> None:
+    edit(folder / "config.json", architectures=architectures)
+    assert fingerprint(folder)["code"] == code_fingerprint("conv_gru")
 
 
 def test_an_evaluation_records_what_it_used(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

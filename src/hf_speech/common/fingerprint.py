@@ -57,7 +57,7 @@ def fingerprint(folder: str | Path) -> dict[str, str]:
                 found[key] = _digest_language_model(files[0])
             else:
                 found[key] = digest_data({path.name: digest_of_content(path) for path in files})
-    return found | {"code": code_fingerprint(_model_type(root))}
+    return found | {"code": code_fingerprint(*_model_class(root))}
 
 
 def fingerprint_of_answers(folder: str | Path, language_model: Path | None, phones: bool = False) -> dict[str, str]:
@@ -105,13 +105,17 @@ def digest_of_content(path: Path) -> str:
     return digest_bytes(content)
 
 
-def code_fingerprint(model_type: str | None) -> str:
+def code_fingerprint(model_type: str | None, architecture: str | None = None) -> str:
     """Digest of this package's code that computes a model's answers: features, layers, and what both import.
 
     Args:
         model_type: As in the model's `config.json`; a family of transformers has only its features' code here.
+        architecture: Name of the model's class, which may be in another module than its family.
     """
     pending = ["feature_extraction_speech", *([f"modeling_{model_type}"] if model_type else [])]
+    if architecture:
+        start = f"class {architecture}("
+        pending += [path.stem for path in _CODE.glob("modeling_*.py") if start in path.read_text(encoding="utf-8")]
     trees: dict[str, str] = {}
     while pending:
         name = pending.pop()
@@ -135,13 +139,17 @@ def differences(recorded: dict[str, str], found: dict[str, str], ignore: Iterabl
     return [key for key, digest in recorded.items() if key not in set(ignore) and found.get(key) != digest]
 
 
-def _model_type(root: Path) -> str | None:
+def _model_class(root: Path) -> tuple[str | None, str | None]:
+    """The family and the class of a model by its `config.json`, None for what it does not say."""
     try:
         content = json.loads((root / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):
-        return None
-    name = content.get("model_type") if isinstance(content, dict) else None
-    return name if isinstance(name, str) and name.isidentifier() else None
+        return None, None
+    content = content if isinstance(content, dict) else {}
+    listed = content.get("architectures")
+    names = (content.get("model_type"), listed[0] if isinstance(listed, list) and listed else None)
+    family, architecture = (name if isinstance(name, str) and name.isidentifier() else None for name in names)
+    return family, architecture
 
 
 def _without_bookkeeping(content: Any) -> Any:
