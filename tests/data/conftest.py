@@ -1,4 +1,4 @@
-"""A server that breaks connections, is busy, or knows no ranges, as downloads must expect."""
+"""A sound, and a server that breaks connections, is busy, or knows no ranges, as downloads must expect."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,3 +64,14 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def sine(make_tone) -> np.ndarray:
+    return make_tone(0.5, 440.0, 16_000)
+
+
+@pytest.fixture
+def wav(tmp_path: Path, sine: np.ndarray) -> Path:
+    soundfile.write(tmp_path / "sine.wav", sine, 16_000)
+    return tmp_path / "sine.wav"

@@ -11,6 +11,8 @@ import pytest
 import soundfile
 from pictures import copy_pictures
 
+from hf_speech.training import run as training_run
+
 WORDS = ("YES", "NO", "GO")
 
 
@@ -164,3 +166,17 @@ def quick_pictures() -> Iterator[None]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The run folders that are trained from here on."""
+    folders: list[str] = []
+    evaluate = training_run._evaluate
+
+    def note(*arguments, **options):
+        folders.append(arguments[2].run_dir.name)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(training_run, "_evaluate", note)
+    return folders

@@ -15,7 +15,6 @@ from hf_speech.errors import RecipeError
 from hf_speech.experiments import compare, parse_axis
 from hf_speech.experiments.compare import Comparison
 from hf_speech.tasks import Metric, get_task
-from hf_speech.training import run as training_run
 
 QUICK = ["--training.num_train_epochs", "2", "--training.report_to", "none"]
 AXES = [parse_axis("features.normalization=none,peak")]
@@ -27,20 +26,6 @@ def compared(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("compare") / "out"
     compare(str(tones_recipe), AXES, QUICK, folder, "hf-speech compare tones --over features.normalization=none,peak")
     return folder
-
-
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The run folders that are trained from here on."""
-    folders: list[str] = []
-    evaluate = training_run._evaluate
-
-    def note(*arguments, **options):
-        folders.append(arguments[2].run_dir.name)
-        return evaluate(*arguments, **options)
-
-    monkeypatch.setattr(training_run, "_evaluate", note)
-    return folders
 
 
 def test_the_table_has_the_figures_of_the_files(compared: Path) -> None:

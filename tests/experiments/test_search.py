@@ -36,20 +36,6 @@ def searched(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The run folders that are trained from here on."""
-    folders: list[str] = []
-    evaluate = training_run._evaluate
-
-    def note(*arguments, **options):
-        folders.append(arguments[2].run_dir.name)
-        return evaluate(*arguments, **options)
-
-    monkeypatch.setattr(training_run, "_evaluate", note)
-    return folders
-
-
 def test_values_are_drawn_from_what_was_asked_for(searched: Path) -> None:
     rows = list(csv.DictReader((searched / "search.csv").open()))
     assert [row["trial"] for row in rows] == ["0", "1", "2"]

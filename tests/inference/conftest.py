@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from exported_models import *  # noqa: F403
 from saved_models import model_copy, saved_model, tones
+from tests.inference.transcribing import arpa, clip, transcribe
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +22,4 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Pat
     return folder
 
 
-__all__ = ["model_copy", "saved_model", "tones"]
+__all__ = ["arpa", "clip", "model_copy", "saved_model", "tones", "transcribe"]

@@ -8,130 +8,12 @@ import json
 import pickle
 from collections.abc import Iterator
 
-import librosa
 import numpy as np
 import pytest
 import torch
-import torchaudio
+from tests.models.noises import RATE, extract, noise
 
 from hf_speech.models.feature_extraction_speech import SpeechFeatureExtractor
-from hf_speech.models.spectral import normalize_utterances
-
-RATE = 16_000
-
-
-def noise(num_samples: int, seed: int = 0) -> np.ndarray:
-    """Noise whose loudness varies over time, so that utterance statistics and top_db have something to do."""
-    rng = np.random.default_rng(seed)
-    envelope = 10 ** (-2 + 1.5 * np.sin(np.arange(num_samples) / 1500))
-    return (0.3 * envelope * rng.standard_normal(num_samples)).astype(np.float32)
-
-
-def extract(extractor: SpeechFeatureExtractor, samples: object) -> np.ndarray:
-    """Features of one utterance, `(frames, features)`."""
-    return extractor(samples, sampling_rate=extractor.sampling_rate)["input_features"][0].numpy()
-
-
-# --- Agreement with the field's libraries -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "geometry",
-    [
-        {"n_fft": 400, "win_length": 400, "hop_length": 160},
-        {"n_fft": 512, "win_length": 400, "hop_length": 160},
-        {"n_fft": 512, "win_length": 333, "hop_length": 100},
-    ],
-)
-@pytest.mark.parametrize(("mel_scale", "mel_norm"), [("htk", None), ("slaney", "slaney")])
-def test_log_mel_agrees_with_librosa_to_1e_4_db(geometry, mel_scale, mel_norm):
-    samples = noise(RATE)
-    extractor = SpeechFeatureExtractor(
-        num_mel_bins=40,
-        min_frequency=50,
-        max_frequency=7000,
-        mel_scale=mel_scale,
-        mel_norm=mel_norm,
-        log="db",
-        log_floor=1e-10,
-        top_db=60,
-        normalization="none",
-        **geometry,
-    )
-    mel = librosa.feature.melspectrogram(
-        y=samples, sr=RATE, n_mels=40, fmin=50, fmax=7000, htk=mel_scale == "htk", norm=mel_norm, **geometry
-    )
-    # top_db is taken over the frames that exist here: librosa's extra last one is dropped first.
-    expected = librosa.power_to_db(mel[:, : RATE // geometry["hop_length"]], top_db=60).T
-    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("power", [1.0, 2.0, 1.5])
-def test_log_mel_agrees_with_torchaudio_to_1e_3(power):
-    samples = noise(RATE)
-    extractor = SpeechFeatureExtractor(num_mel_bins=40, power=power, log_floor=1e-6, normalization="none")
-    transform = torchaudio.transforms.MelSpectrogram(
-        RATE, n_fft=400, hop_length=160, n_mels=40, power=power, pad_mode="constant"
-    )
-    expected = transform(torch.from_numpy(samples)).clamp(min=1e-6).log().T[:-1]
-    # torchaudio makes its filters in float32: that is the difference.
-    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-3)
-
-
-def test_spectrogram_agrees_with_librosa():
-    samples = noise(RATE)
-    options = {"feature_type": "spectrogram", "n_fft": 512, "win_length": 400, "normalization": "none"}
-    spectrum = np.abs(librosa.stft(samples, n_fft=512, win_length=400, hop_length=160, window="hamming")).T[:-1]
-    amplitude = SpeechFeatureExtractor(log="none", power=1.0, window_type="hamming", **options)
-    assert amplitude.feature_size == 257
-    np.testing.assert_allclose(extract(amplitude, samples), spectrum, rtol=1e-4, atol=1e-5)
-    decibels = SpeechFeatureExtractor(log="db", power=1.0, log_floor=1e-5, window_type="hamming", **options)
-    expected = librosa.amplitude_to_db(spectrum, amin=1e-5, top_db=None)
-    np.testing.assert_allclose(extract(decibels, samples), expected, atol=1e-2)
-
-
-def test_mfcc_agrees_with_librosa_and_torchaudio():
-    samples = noise(RATE)[:-1]  # 99 frames either way: no extra last frame in the reckoning of top_db
-    extractor = SpeechFeatureExtractor(
-        feature_type="mfcc",
-        num_mfcc=20,
-        num_mel_bins=64,
-        n_fft=512,
-        win_length=512,
-        hop_length=160,
-        log="db",
-        log_floor=1e-10,
-        top_db=80,
-        normalization="none",
-    )
-    ours = extract(extractor, samples)
-    geometry = {"n_fft": 512, "hop_length": 160, "n_mels": 64}
-    expected = librosa.feature.mfcc(y=samples, sr=RATE, n_mfcc=20, htk=True, norm="ortho", **geometry).T[:99]
-    area_normalized = SpeechFeatureExtractor(**{**extractor.to_dict(), "mel_norm": "slaney"})
-    np.testing.assert_allclose(extract(area_normalized, samples), expected, atol=2e-3)
-    melkwargs = {"n_fft": 512, "hop_length": 160, "n_mels": 64, "pad_mode": "constant"}
-    transform = torchaudio.transforms.MFCC(RATE, n_mfcc=20, melkwargs=melkwargs)
-    np.testing.assert_allclose(ours, transform(torch.from_numpy(samples)).T[:99], atol=2e-3)
-
-
-@pytest.mark.parametrize("delta_window", [3, 5, 9])
-def test_deltas_agree_with_torchaudio(delta_window):
-    extractor = SpeechFeatureExtractor(num_mel_bins=20, num_deltas=2, delta_window=delta_window, normalization="none")
-    features = torch.from_numpy(extract(extractor, noise(RATE))).T
-    assert features.shape == (60, 100)
-    first = torchaudio.functional.compute_deltas(features[:20], win_length=delta_window)
-    second = torchaudio.functional.compute_deltas(first, win_length=delta_window)
-    torch.testing.assert_close(features[20:40], first, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(features[40:], second, atol=1e-5, rtol=1e-5)
-
-
-def test_preemphasis_is_a_first_difference():
-    samples = noise(4000)
-    emphasized = SpeechFeatureExtractor(preemphasis=0.97, normalization="none")
-    plain = SpeechFeatureExtractor(normalization="none")
-    filtered = np.append(samples[:1], samples[1:] - np.float32(0.97) * samples[:-1])
-    np.testing.assert_allclose(extract(emphasized, samples), extract(plain, filtered), atol=1e-5)
-
 
 # --- Frames are countable ---------------------------------------------------------------------------------------------
 
@@ -192,15 +74,6 @@ def test_an_utterance_is_the_same_alone_and_in_a_batch(options):
         np.testing.assert_allclose(features[: len(alone)], alone, atol=1e-5)
         assert not features[len(alone) :].any()
         assert mask.tolist() == [1] * len(alone) + [0] * (len(mask) - len(alone))
-
-
-def test_a_silent_band_does_not_turn_into_noise_when_normalized():
-    # Sound at 8 kHz brought to 16 kHz has an upper half at the floor; its mean must be exact in any batch.
-    samples = librosa.resample(noise(16_000), orig_sr=8000, target_sr=RATE).astype(np.float32)
-    features = extract(SpeechFeatureExtractor(num_mel_bins=40, log_floor=1e-2), samples)
-    constant = features.std(0) == 0
-    assert constant.sum() >= 3
-    assert not features[:, constant].any()
 
 
 # --- What goes in -----------------------------------------------------------------------------------------------------
@@ -348,54 +221,7 @@ def test_whoever_asks_for_the_mask_gets_a_masked_frame_for_less_than_a_hop() -> 
             assert single["attention_mask"].tolist() == [[0]]
 
 
-def test_utterance_normalization_is_cmvn():
-    plain = extract(SpeechFeatureExtractor(num_mel_bins=20, normalization="none"), noise(8000))
-    both = extract(SpeechFeatureExtractor(num_mel_bins=20), noise(8000))
-    np.testing.assert_allclose(both, (plain - plain.mean(0)) / plain.std(0), atol=1e-4)
-    mean_only = extract(SpeechFeatureExtractor(num_mel_bins=20, normalize_variance=False), noise(8000))
-    np.testing.assert_allclose(mean_only, plain - plain.mean(0), atol=1e-4)
-
-
-def test_peak_normalization_forgets_the_loudness():
-    extractor = SpeechFeatureExtractor(num_mel_bins=20, normalization="peak")
-    np.testing.assert_allclose(extract(extractor, noise(2000)), extract(extractor, 0.01 * noise(2000)), atol=1e-4)
-    waveform = SpeechFeatureExtractor(feature_type="waveform", normalization="peak")
-    assert np.abs(extract(waveform, noise(3200))).max() == 1
-    assert not extract(waveform, np.zeros(320, np.float32)).any()
-
-
 # --- Global statistics and saving -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fitted() -> SpeechFeatureExtractor:
-    extractor = SpeechFeatureExtractor(
-        sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200, normalization="global", num_deltas=1
-    )
-    extractor.fit_global_statistics(noise(length, seed=length) for length in (900, 2500, 4111))
-    return extractor
-
-
-def test_global_statistics_equal_numpy_over_all_frames(fitted):
-    plain = SpeechFeatureExtractor(**{**fitted.to_dict(), "normalization": "none"})
-    utterances = [noise(length, seed=length) for length in (900, 2500, 4111)]
-    frames = np.concatenate([extract(plain, samples) for samples in utterances]).astype(np.float64)
-    np.testing.assert_allclose(fitted.feature_mean, frames.mean(0), rtol=1e-9)
-    np.testing.assert_allclose(fitted.feature_std, frames.std(0), rtol=1e-6)
-    normalized = np.concatenate([extract(fitted, samples) for samples in utterances])
-    np.testing.assert_allclose(normalized.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(normalized.std(0), 1, atol=1e-4)
-
-
-def test_saved_and_loaded_gives_equal_features(fitted, tmp_path):
-    expected = extract(fitted, noise(3000))
-    fitted.save_pretrained(tmp_path)
-    saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    assert saved["feature_size"] == 40
-    assert saved["window_type"] == "hann"
-    loaded = SpeechFeatureExtractor.from_pretrained(tmp_path)
-    assert loaded.to_dict() == fitted.to_dict()
-    np.testing.assert_array_equal(extract(loaded, noise(3000)), expected)
 
 
 def test_options_of_numpy_can_be_saved(tmp_path):
@@ -524,16 +350,6 @@ def test_options_that_cannot_be_meant(options, sentence):
         SpeechFeatureExtractor(**options)
 
 
-def test_global_normalization_says_what_it_lacks():
-    extractor = SpeechFeatureExtractor(normalization="global")
-    with pytest.raises(ValueError, match="call fit_global_statistics"):
-        extractor(noise(2000), sampling_rate=RATE)
-    with pytest.raises(ValueError, match="need utterances"):
-        extractor.fit_global_statistics([])
-    with pytest.raises(ValueError, match="has no global statistics"):
-        SpeechFeatureExtractor(normalization="peak").fit_global_statistics([noise(2000)])
-
-
 # --- transformers' pipelines ------------------------------------------------------------------------------------------
 
 
@@ -547,27 +363,3 @@ def test_pipelines_can_batch_features():
     expected = extractor(batch, sampling_rate=RATE)
     for key in ("input_features", "attention_mask"):
         torch.testing.assert_close(collated[key], expected[key], atol=1e-5, rtol=0)
-
-
-@pytest.mark.corpora
-def test_real_speech_agrees_with_librosa(fsdd_dir):
-    import soundfile
-
-    samples, rate = soundfile.read(fsdd_dir / "recordings" / "7_jackson_0.wav", dtype="float32")
-    extractor = SpeechFeatureExtractor(
-        sampling_rate=rate, num_mel_bins=40, hop_length=80, win_length=200, n_fft=256, log="db", normalization="none"
-    )
-    mel = librosa.feature.melspectrogram(
-        y=samples, sr=rate, n_mels=40, hop_length=80, win_length=200, n_fft=256, htk=True, norm=None
-    )
-    expected = librosa.power_to_db(mel, amin=1e-6, top_db=None).T[: len(samples) // 80]
-    np.testing.assert_allclose(extract(extractor, samples), expected, atol=1e-3)
-
-
-@pytest.mark.parametrize(("deviation", "expected"), [(1e-3, 1e-3 / 1e-5**0.5), (4e-3, 1.0), (1.0, 1.0)])
-def test_normalization_amplifies_no_feature_of_hardly_any_variance(deviation: float, expected: float) -> None:
-    features = torch.randn(1, 400, 2)
-    features = deviation * (features - features.mean(1)) / features.std(1, correction=0)
-    mask = torch.ones(1, 400, 1, dtype=torch.bool)
-    normalized = normalize_utterances(features, torch.tensor([400]), mask, True)
-    torch.testing.assert_close(normalized.std(1, correction=0), torch.full((1, 2), expected), atol=1e-4, rtol=1e-3)

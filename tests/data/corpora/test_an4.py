@@ -13,15 +13,11 @@ from hf_speech.data import inspect_corpus, make_corpus
 from hf_speech.data.corpora import an4
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 TRAIN = [f"an4_clstk/f{speaker}/an{index}-f{speaker}-b" for speaker in "abcdef" for index in (1, 2)]
 TEST = [f"an4test_clstk/m{speaker}/cen{index}-m{speaker}-b" for speaker in "xy" for index in (7, 8)]
 TEXTS = {"an1": "YES", "an2": "RUBOUT G M E F THREE NINE", "cen7": "O I F", "cen8": "GO"}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -14,14 +14,10 @@ from hf_speech.data import inspect_corpus, make_corpus
 from hf_speech.data.corpora import arabic_speech_commands
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 WORDS = ("yes", "zoom in", "zoom out")
 SPEAKERS = {"train": (1, 30), "val": (2,), "test": (14,)}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -15,13 +15,9 @@ from hf_speech.data.corpora import fsdd
 from hf_speech.data.corpora.fsdd import DIGITS
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 SPEAKERS = ("george", "jackson", "theo")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -13,13 +13,9 @@ import soundfile
 from hf_speech.data import inspect_corpus, make_corpus
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 SPEAKERS = {"train": ("s1", "s2", "s3", "s4"), "test": ("s5", "s6")}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from hf_speech.data import inspect_corpus, make_corpus
 from hf_speech.data.corpora import librispeech
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 SUBSETS = {
     "train-clean-100": ("19", "103"),
     "train-other-500": ("20",),
@@ -22,12 +24,6 @@ SUBSETS = {
     "test-clean": ("61",),
     "test-other": ("367",),
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -14,13 +14,9 @@ from hf_speech.data import inspect_corpus, make_corpus
 from hf_speech.data.corpora import ljspeech
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 CLIPS = 20
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -16,15 +16,11 @@ from hf_speech.data.corpora import speech_commands
 from hf_speech.data.corpora.speech_commands import COMMANDS, OTHER_WORDS
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 WORDS = ("yes", "no", "bed", "zero", "forward")
 SPEAKERS = {"train": ("0a7c2a8d", "0b09edd3", "1ecfb537"), "validation": ("a69b9b3e",), "test": ("c50f55b8",)}
 NOISE_SECONDS = 12
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

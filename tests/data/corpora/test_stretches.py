@@ -12,13 +12,9 @@ import soundfile
 from hf_speech.data.corpora import stretches
 from hf_speech.data.corpora.stretches import Stretch, cut
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 RATE = 8000
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

@@ -17,16 +17,12 @@ from hf_speech.data.voices.base import Speaker
 from hf_speech.data.voices.espeak import FEMALE_TIMBRES, MALE_TIMBRES
 from hf_speech.errors import CorpusError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak NG (espeakng_loader) is not installed"
 )
 SMALL = {"words": ["yes", "no"], "train_speakers": 4, "validation_speakers": 2, "test_speakers": 2, "repetitions": 2}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def digests(folder: Path) -> dict[str, str]:
