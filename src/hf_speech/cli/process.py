@@ -1,4 +1,4 @@
-"""What several verbs do: name the command as typed, choose the number of threads, measure a model on a split."""
+"""Steps that several commands share: the command as typed, the number of threads, measuring a model on a split."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Helpers for several packages: plots and tables."""
+"""Helpers for several packages: files, tables, plots, digests, names."""

@@ -9,7 +9,7 @@ from hf_speech.common.text import printable
 
 
 def use_utf8() -> None:
-    """Makes the process's own output UTF-8, whatever the locale says; for the start of a program, not of a library."""
+    """Makes this process's output UTF-8, whatever the locale says; call it at a program's start, not in a library."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")

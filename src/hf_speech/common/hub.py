@@ -1,4 +1,4 @@
-"""A repository on the Hub, and one-sentence errors for whatever the Hub or the connection refuses.
+"""A repository on the Hub, and one-sentence errors for failures of the Hub or the connection.
 
 Files are compared by the checksums that the Hub lists, so nothing has to be downloaded to know what has changed: git's
 SHA-1 of a regular file, the SHA-256 of a large one. The token comes from where huggingface_hub finds it (`hf auth

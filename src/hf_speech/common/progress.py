@@ -18,7 +18,7 @@ def draws_bars() -> bool:
 
 
 def progress_bar(*arguments: Any, **options: Any) -> Any:
-    """A bar of tqdm, or an object that is used like one and writes lines.
+    """A tqdm bar, or an object with the same interface that writes lines.
 
     Args:
         *arguments: As for `tqdm.tqdm`.

@@ -1,4 +1,4 @@
-"""Untrusted names: normalized to one Unicode form, escaped on output, safe in a terminal."""
+"""Untrusted names: compared in one Unicode form, escaped on output, safe in a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import unicodedata
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 # Markdown syntax inside a line; an underscore between letters or a lone ampersand is plain text.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(|&(?=#?\w+;)")
-# What Markdown obeys at the beginning of a line: headings, lists, quotations, rules.
+# What has a meaning in Markdown at the beginning of a line: headings, lists, quotations, rules.
 _BLOCK = re.compile(r"(?:#{1,6}(?=\s|$)|[-+=](?=\s|$)|[-=]{2,}$|(?:-\s*){3,}$|\d+(?=[.)](?:\s|$)))")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼʻʽˈ`´΄", "'"))  # noqa: RUF001 - they are the point
@@ -28,7 +28,7 @@ def plain_apostrophes(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without characters that a terminal obeys instead of showing; line feeds and tabs stay.
+    """Text without characters that control a terminal; line feeds and tabs stay.
 
     An escape sequence in a label or a file name could otherwise clear the screen or retitle the window.
     """

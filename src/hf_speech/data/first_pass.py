@@ -24,7 +24,7 @@ Statistics = tuple[int, np.ndarray, np.ndarray]
 
 
 class FirstPass:
-    """Sounds that were decoded once.
+    """What training needs of sounds that are decoded once.
 
     Args:
         extractor: The feature extractor that training will use; without its statistics where they are to be fitted.
@@ -45,7 +45,7 @@ class FirstPass:
         self._wants_statistics = False
 
     def begin(self, split: str, durations: Sequence[float]) -> None:
-        """A split is going to be decoded."""
+        """Prepares for a split that will be decoded."""
         wanted = sum(seconds for seconds in durations if not math.isnan(seconds)) * self.sampling_rate * 4
         self._room = KEEP_DECODED_BYTES if split in KEPT_SPLITS and wanted <= KEEP_DECODED_BYTES else 0
         self._wants_statistics = split == "train" and self._needs_statistics

@@ -3,7 +3,7 @@
 Every row is decoded once, exactly as training will decode it, because headers can be wrong about the samples.
 The same pass fills a `FirstPass` with all that is needed before the first step: waveforms and statistics of features.
 Faults are counted by kind, with examples, and bad rows are refused or left out, as the recipe says; nothing is dropped
-without being reported. Things that are legal but suspicious (one recording in two splits, silence) are warnings.
+without being reported. What is valid but suspicious (one recording in two splits, silence) is a warning.
 """
 
 from __future__ import annotations

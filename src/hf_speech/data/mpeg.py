@@ -1,8 +1,8 @@
 """The length of variable-bit-rate MP3 files that do not declare it.
 
 Most mp3 files begin with a frame ("Xing") that has the number of frames. Recorded streams have none, and libsndfile
-then estimates the length from the first frames: of a file that begins loud and goes on quietly it reads a quarter. Here
-the frames are counted, and a header that says so is made for the decoder.
+then estimates the length from the first frames: of a file that begins loudly and continues quietly it reads a quarter.
+Here the frames are counted, and the decoder is given a header with their number.
 
 References: ISO/IEC 11172-3 and 13818-3 (frame headers); "MPEG Audio Frame Header" (Windszus, Code Project, 2007), which
 describes the Xing and VBRI headers.
@@ -43,7 +43,7 @@ class _Frame:
 
 
 def header_without_length(stream: BinaryIO) -> tuple[bytes, int] | None:
-    """What an mp3 of variable bit rate lacks if it does not say its length.
+    """The header that an mp3 of variable bit rate lacks if it does not declare its length.
 
     Returns:
         A frame that says the number of frames, and the place of the first frame, before which it belongs; None for

@@ -1,9 +1,9 @@
 """Streams a split that is too large for the disk during training; each process and worker reads its own part.
 
-Nothing is known of an utterance before it is read, so that one that cannot be learned from is skipped or refused then.
+Nothing is known of an utterance until it is read, so an unusable one is skipped or refused at that point.
 The order is that of the shards, shuffled, and of a buffer. No utterance is read by two processes or two workers, and
-none is lost between them. The stream continues from pass to pass without an end, each pass in another order, so that
-processes whose parts differ by an utterance never wait for each other; training ends after its steps.
+none is lost between them. The stream never ends: each pass has another order, and processes whose parts
+differ by an utterance never wait for each other. Training ends after its number of steps.
 """
 
 from __future__ import annotations

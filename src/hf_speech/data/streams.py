@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 class SteadyStream:
-    """A stream that stays where it is when a damaged header sends the decoder to before its beginning.
+    """A stream that ignores seeks to before its beginning, as a damaged header may cause.
 
     Python's own streams raise an error then, which cannot pass through libsndfile: it would be printed as a traceback.
 

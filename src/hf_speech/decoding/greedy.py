@@ -64,7 +64,7 @@ def collapse(ids: Iterable[int], blank: int = BLANK, previous: int | None = None
 
 
 def best_path(log_probs: np.ndarray, blank: int = BLANK) -> list[TokenSpan]:
-    """Return the tokens along the best path: every run of equal ids is one token, and runs of blanks are none.
+    """Return the tokens along the best path: a run of equal ids is one token, and blanks are dropped.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.

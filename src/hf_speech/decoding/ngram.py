@@ -1,6 +1,6 @@
 """N-gram language models in memory, read from ARPA files and from `.ngram` files, which load at once.
 
-Words are what whitespace separates. A model of characters is one of text that went through `characters`. The n-grams
+Words are separated by whitespace. A character model is a model of text converted by `characters`. The n-grams
 are a `Trie`, with a probability, a back-off weight and a suffix for each node, and the history of a sentence is the
 node of its longest suffix in the model. So many histories are advanced in a few operations on arrays, and a `.ngram`
 file holds these arrays as they are, in the format of safetensors.

@@ -59,7 +59,7 @@ class Version:
         waveform: `(samples,)`.
         features: What the model sees of it, `(frames, features)`.
         done: What was done to it, a phrase each.
-        said: Class or transcript, that of a joined utterance behind it too.
+        said: Class or transcript, followed by that of a joined utterance.
         joined: Whether another utterance is joined to it.
         image: Name of its picture.
         sound: Name of its sound file.

@@ -1,8 +1,8 @@
 """Checks of what the files of a model folder declare, before a library acts on it.
 
 A configuration of a hundred bytes can ask for a billion layers, labels or units, and building the model before looking
-at its weights takes all time or memory. So the checks come first: files are regular files; JSON files are small, not
-deeply nested, and objects without repeated keys; what is made one by one is bounded; labels and tokens have each id
+at its weights takes forever or all memory. So the checks come first: files are regular files; JSON files are small, not
+deeply nested, and objects without repeated keys; what is created one by one is bounded; labels and tokens have each id
 once; weights are floating-point numbers; and the model that the configuration asks for, built without memory, has about
 as many parameters as the weights hold.
 """
@@ -64,7 +64,7 @@ def check_declarations(find_file: Callable[[str], Path | None], name: str) -> No
 
 
 def _check_entries(folder: Path, name: str) -> None:
-    """Refuses pipes, sockets, devices and links to nothing, which could block a reader for ever."""
+    """Refuses pipes, sockets, devices and links to nothing, which could block a reader forever."""
     for entry in folder.iterdir():
         try:
             mode = entry.stat().st_mode

@@ -1,6 +1,6 @@
-"""Listening: sound goes in, in pieces of any length, and keywords come out when they are detected.
+"""Detects keywords in sound that arrives in pieces of any length, with PyTorch or an exported stream.
 
-With PyTorch or an exported stream alike. The events of a stream are those of the whole recording, whatever the pieces.
+The events of a stream are those of the whole recording, however it is cut into pieces.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class DetectorOptions:
 
     @classmethod
     def load(cls, path: Path | None) -> DetectorOptions:
-        """The options in a file that `tune-detector` wrote, or the default ones where there is none.
+        """The options in a file that `tune-detector` wrote, or the defaults if there is none.
 
         Raises:
             ModelError: If the file has no such options.

@@ -112,7 +112,7 @@ def classify_files(
 
     Yields:
         For each file `{"file"}` and what `Task.answer` gives, of a classifier `{"labels": [{"label", "score"}, ...]}`,
-        the likeliest first; or `{"file", "error"}` for one that cannot be read.
+        most likely first; or `{"file", "error"}` for one that cannot be read.
 
     Raises:
         ModelError: If the model cannot be loaded, or is for another command.

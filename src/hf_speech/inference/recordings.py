@@ -33,7 +33,7 @@ _BLOCK_SECONDS = 10
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound that can be read repeatedly, a block at a time.
+    """A recording that can be read repeatedly, a block at a time.
 
     Attributes:
         name: The name in error messages.

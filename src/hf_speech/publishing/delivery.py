@@ -42,7 +42,7 @@ class PublishOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What came of publishing.
+    """The result of publishing.
 
     Attributes:
         pushed: The commit; None after a dry run.

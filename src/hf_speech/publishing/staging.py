@@ -245,7 +245,7 @@ def _write(destination: Path, name: str, content: bytes) -> None:
 
 
 def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, options: CardOptions) -> list[str]:
-    """Reads the facts, adds license and card, and checks the card; says so where nobody chose the license."""
+    """Reads the facts, adds license and card, and checks the card; notes if no license was chosen."""
     card = options.card
     if card is None and (run_dir / CARD).is_file():
         card = _text(run_dir / CARD)
@@ -299,7 +299,7 @@ def _text(path: Path) -> str:
 
 
 def _empty(folder: Path) -> None:
-    """Takes everything out of a folder again, so that nobody sends what was refused."""
+    """Empties a folder, so that what was refused cannot be sent by mistake."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

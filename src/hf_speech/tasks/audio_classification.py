@@ -64,7 +64,7 @@ class AudioClassification(Task):
                 )
 
     def keep_outputs(self, dataset_dict: DatasetDict, options: Any, labels: Sequence[str]) -> tuple[DatasetDict, Any]:
-        """Numbers the classes as the earlier model does, with those that are new behind them."""
+        """Numbers the classes as the earlier model does, followed by the new ones."""
         from datasets import ClassLabel, DatasetDict
 
         column = self.target_column
@@ -136,7 +136,7 @@ class AudioClassification(Task):
         return [names[label] for label in ids]
 
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
-        """The likeliest class of the logits `(num_labels,)`, and its probability."""
+        """The most likely class of the logits `(num_labels,)`, and its probability."""
         label, probability = rank_labels(logits, config.id2label)[0]
         return {"prediction": label, "probability": probability}
 
@@ -205,7 +205,7 @@ class AudioClassification(Task):
         return [names[index] for index in order], matrix[np.ix_(order, order)]
 
     def answer(self, logits: np.ndarray, labels: Sequence[str], top_k: int = 3) -> Record:
-        """`{"labels": [{"label", "score"}, ...]}`: the likeliest classes, the scores being probabilities."""
+        """`{"labels": [{"label", "score"}, ...]}`: the most likely classes; the scores are probabilities."""
         ranked = rank_labels(logits, dict(enumerate(labels)))[:top_k]
         return {"labels": [{"label": label, "score": score} for label, score in ranked]}
 
@@ -225,7 +225,7 @@ class AudioClassification(Task):
 
 
 def rank_labels(logits: np.ndarray, id2label: Mapping[int, str]) -> list[tuple[str, float]]:
-    """All classes with their probabilities (softmax of the logits `(num_labels,)`), likeliest first."""
+    """All classes with their probabilities (softmax of the logits `(num_labels,)`), most likely first."""
     scores = np.asarray(logits, dtype=np.float64)
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()

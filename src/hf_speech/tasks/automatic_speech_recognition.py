@@ -1,8 +1,8 @@
 """Automatic speech recognition: characters by CTC, word and character error rates, and word confusions.
 
 Ids become text by the model's own tokenizer, as in transformers' pipeline: repeated ids are merged, blanks are dropped.
-A reference is the corpus's transcript, normalized as the model was trained to write; a character that its vocabulary
-lacks stays in it and counts as an error, during training as well.
+A reference is the corpus's transcript, normalized as in the model's training; a character that is not in the
+vocabulary stays in it and counts as an error, during training as well.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class AutomaticSpeechRecognition(Task):
     def preprocess_logits_for_metrics(
         self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
     ) -> torch.Tensor:
-        """The likeliest id of each frame, `(batch, frames)`.
+        """The most likely id of each frame, `(batch, frames)`.
 
         Logits gathered from several processes are padded with -100 in every place; the first of equals is id 0, the
         blank.
@@ -220,7 +220,7 @@ class AutomaticSpeechRecognition(Task):
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
         """The greedy transcript of the logits `(frames, vocabulary)`.
 
-        Its `probability` is that of the likeliest path through the frames, a lower bound of the transcript's own.
+        Its `probability` is that of the most likely path through the frames, a lower bound of the transcript's own.
         """
         scores = np.asarray(logits, dtype=np.float64)
         best = scores.max(axis=-1)

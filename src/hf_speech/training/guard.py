@@ -1,4 +1,4 @@
-"""Keeps gradients that are not finite from reaching the weights.
+"""Keeps gradients that are not finite away from the weights.
 
 One utterance whose loss is NaN or infinite would turn every weight into NaN at the next step, unnoticed for hours. The
 gradients are checked just before they are used: there they are those of all processes together, so that all of them

@@ -2,8 +2,8 @@
 
     python -m hf_speech.training.launch --config_file recipes/accelerate/cpu.yaml scripts/train.py RECIPE
 
-Options are those of `accelerate launch`, which itself ends with status 1 whatever its processes return, and dies of
-SIGUSR1 without telling them.
+Options are those of `accelerate launch`, which itself exits with status 1 whatever its processes return, and is
+killed by SIGUSR1 without passing it on.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from hf_speech.training.warm_start import BaseModel
 
 @dataclass
 class Parts:
-    """What a recipe is made into before training.
+    """The objects that a recipe describes.
 
     Attributes:
         corpus: The inspected splits.
@@ -51,7 +51,7 @@ class Parts:
 
 
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
-    """Makes everything that training needs, and with it tries all that could go wrong.
+    """Makes everything that training needs, so that whatever can go wrong does so before the first step.
 
     Returns:
         The parts, and what was found in the corpus.

@@ -1,4 +1,4 @@
-"""The processes that train one model together: how they find each other, agree and fail as one.
+"""The processes that train one model together: how they find each other, agree, and fail together.
 
 Whatever one process alone decides (which checkpoint is whole, whether the run folder is free) is decided by the first
 one and sent to the others, so that an error is raised in all of them and none waits for a process that has gone.

@@ -123,7 +123,7 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
 
 
 def _tell_failure(job: Future[str]) -> None:
-    """Reports a snapshot that could not be pushed; training goes on."""
+    """Reports a snapshot that could not be pushed; training continues."""
     error = job.exception()
     if error is not None:
         tqdm.write(f"This checkpoint was not pushed: {error}")

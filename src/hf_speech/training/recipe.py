@@ -1,9 +1,9 @@
 """Recipes: one YAML file describes a whole experiment.
 
-A section of a recipe is the constructor of the object it configures: `corpus` holds the fields of the corpus class
-(or is a list of such sections, `hf_speech.training.mixtures`),
-`text` (transcription only) those of `TextOptions`, `features` the arguments of `SpeechFeatureExtractor`, `augmentation`
-those of `Augmentation`, `model` those of the model's configuration, `training` those of `TrainingOptions`.
+A section of a recipe has the constructor arguments of the object that it configures: `corpus` those of the corpus class
+(or it is a list of such sections, see `mixtures`), `text` (transcription only) those of `TextOptions`, `features` those
+of `SpeechFeatureExtractor`, `augmentation` those of `Augmentation`, `model` those of the model's configuration, and
+`training` those of `TrainingOptions`.
 No parameter is declared twice: jsonargparse reads the signatures and docstrings, checks types, and gives every key a
 command-line override (`--training.learning_rate 1e-3`). An override without a dot is a key of the recipe itself
 (`--name`) or shorthand for one of the corpus (`--data_dir`) or of the warm start (`--init_from`).

@@ -1,4 +1,4 @@
-"""The run folder of a training: locked while it trains, and of one recipe from its first step to its last.
+"""The run folder of a training: locked while it trains, and bound to one recipe from the first step to the last.
 
 Two trainings in one folder would overwrite each other's checkpoints. The lock is the operating system's, held by the
 process itself: it is gone when the process is, however it ended, so that nothing has to be removed by hand.

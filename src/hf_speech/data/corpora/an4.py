@@ -1,8 +1,7 @@
 """AN4, the Census corpus of Carnegie Mellon: spelled names, addresses and numbers, at 16 kHz.
 
-948 utterances of 74 speakers to train on and 130 of 10 others to test on. It comes without a validation split, which is
-taken out of training by speaker, so that choices are made on voices that are not in training, as the test
-will be.
+948 utterances of 74 speakers to train on and 130 of 10 others to test on. It comes without a validation split, so one
+is taken out of training by speaker: choices are then made on new voices, as in the test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Arabic Speech Commands: 40 words by 30 people, ten times each, a second long at 16 kHz (Ghandoura et al. 2021).
+"""Arabic Speech Commands: 40 words by 30 speakers, ten times each, a second long at 16 kHz (Ghandoura et al. 2021).
 
 Three tables (`train.csv`, `val.csv`, `test.csv`) with a recording and its word in each line are the official split, of
-18, 6 and 6 people without a common one.
+18, 6 and 6 speakers, none of them in two splits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Acted emotions, in corpora whose file names give speaker and emotion.
 
-One class reads them all; `emotion_codes` has the table of each. The split decides what a metric
-means. A few speakers repeat a handful of sentences: with a random split, every voice and sentence of the test split has
-been in training, and the accuracy is too optimistic. So splits are by speaker, unless a recipe asks for a random one to
-show the difference.
+One class reads them all; `emotion_codes` has the table of each. A few speakers repeat a handful of sentences: with a
+random split, every voice and sentence of the test split is also in training, and the accuracy is too optimistic. So
+splits are by speaker, unless a recipe asks for a random one to show the difference.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Converts rows of Hub datasets, fetched or streamed, without `datasets` decoding or encoding audio.
 
-An `Audio` feature asks for torchcodec and FFmpeg even where a file is only to be named. `SoundFile` is the same feature
-without that, and `load_dataset` here builds folders of sound files (the commonest layout of small datasets) with it.
+An `Audio` feature needs torchcodec and FFmpeg even if it only has to name a file. `SoundFile` is the same feature
+without that, and `load_dataset` here builds folders of sound files (the most common layout of small datasets) with it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SoundFile(Audio):
 
 
 class SoundFolder(AudioFolder):
-    """A folder of sound files, whose `metadata.csv` is read as the text that it is: "007" stays "007"."""
+    """A folder of sound files, whose `metadata.csv` is read as text: "007" stays "007"."""
 
     BASE_FEATURE = SoundFile
 

@@ -2,8 +2,8 @@
 
 Each is loaded by its own class, with its own options and splits. Classes are renamed or dropped, and transcripts
 normalized, before the rows are put together (`datasets.concatenate_datasets`). Which rows an epoch consists of is
-decided by a sampler (`hf_speech.training.samplers`) and not by `datasets.interleave_datasets`: that one draws once,
-and not anew in each epoch, and would multiply tables that are already in memory.
+decided by a sampler (`hf_speech.training.samplers`) and not by `datasets.interleave_datasets`: that one draws once
+for all epochs, and would copy tables that are already in memory.
 """
 
 from __future__ import annotations

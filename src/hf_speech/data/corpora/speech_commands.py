@@ -1,7 +1,7 @@
-"""Google Speech Commands: single words of a second each by thousands of people, at 16 kHz (Warden, arXiv 1804.03209).
+"""Google Speech Commands: single words of a second each by thousands of speakers, at 16 kHz (Warden, arXiv 1804.03209).
 
 One folder per word, `_background_noise_` with minutes of noise, and two lists that name validation and test files, by
-speaker; all others are for training. Two tasks are made of it: telling all words apart (35 in version 2, 30 in
+speaker; all others are for training. It serves two tasks: all words (35 in version 2, 30 in
 version 1), or the twelve classes of the challenge: ten commands, "unknown" (a share of the other words) and "silence"
 (stretches of the noise). The noise has no official split: here each recording's beginning is trained on and its end
 tested on, so that no stretch is in two splits.

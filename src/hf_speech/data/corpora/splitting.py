@@ -1,7 +1,7 @@
 """Splits for corpora without official ones: by speaker if known, otherwise by class, reproducible by seed.
 
-A random split of the clips of few speakers leaks: the model is then tested on voices of its training. So known speakers
-are kept in one split, and where that cannot be promised, a caveat says so.
+A random split of the clips of few speakers leaks: the model is tested on voices that it was trained on. So each known
+speaker is kept in one split, and a caveat says where that cannot be guaranteed.
 """
 
 from __future__ import annotations

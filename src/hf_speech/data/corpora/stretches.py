@@ -1,7 +1,7 @@
 """Utterances that are segments of longer recordings, cut into separate files.
 
-A row of a corpus is a whole sound everywhere else, so the stretches are cut once and kept in the cache, instead of
-making every reader of rows seek. It costs their size on the disk and saves decoding an hour for ten seconds.
+Everywhere else, a row of a corpus is a whole file, so the stretches are cut once and kept in the cache. That takes
+their size on the disk, and saves decoding an hour of sound for ten seconds of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tables with a row for each utterance: delimited text (csv, tsv) and JSON, with every cell as its original text.
 
-Numbers stay as they are spelled ("007", "1"). What would silently shift, swallow or invent rows is refused with its
-line: a quotation mark that is not closed, a row with more or fewer cells than the header, a key that stands twice.
+Numbers stay as they are spelled ("007", "1"). Whatever would silently shift, swallow or invent rows is refused, with
+its line: a quotation mark that is not closed, a row with more or fewer cells than the header, a key that stands twice.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class RunFacts:
 
     @property
     def main(self) -> Evaluation:
-        """The evaluation of which the card's first figure is: the test split, as the pipeline decodes."""
+        """The evaluation of the card's first figure: the test split, decoded as by the pipeline."""
         return self.evaluations[0]
 
     @property

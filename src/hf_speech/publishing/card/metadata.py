@@ -153,6 +153,6 @@ def _value(evaluation: Evaluation, name: str) -> float:
 
 
 def _with(ours: list[str], entered: Any) -> list[str]:
-    """A list of the metadata with what people entered behind ours."""
+    """A list of the metadata, followed by what users added to it."""
     others = [entered] if isinstance(entered, str) else entered if isinstance(entered, list) else []
     return [*ours, *(value for value in others if value not in ours)]

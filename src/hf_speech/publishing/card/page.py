@@ -139,13 +139,13 @@ def _digest(card: str) -> str:
 
 
 def _is_untouched(previous: str) -> bool:
-    """Whether nobody wrote into a rendered card but between its comments."""
+    """Whether a rendered card was edited only between its comments."""
     marker = read_marker(previous)
     return not previous or (marker is not None and marker.digest == _digest(previous))
 
 
 def _notes(previous: str, text: str) -> tuple[str, ...]:
-    """What people wrote into the card on the Hub that the new one does not have."""
+    """Text that users wrote into the card on the Hub and that the new one does not have."""
     if _is_untouched(previous):
         return ()
     kept = [line.strip() for line in text.splitlines() if line.strip()]

@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a card behind its metadata.
+    """A line of a card, after its metadata.
 
     Attributes:
         number: From 1, in the whole card.

@@ -2,7 +2,8 @@
 
 A hand-written section stands between two HTML comments that name it, `<!-- hand-written: use -->` and
 `<!-- /hand-written: use -->`. The templates have some, empty at first; more may be added anywhere under other names.
-Sections that somebody added without the comments (`## Safety`) get them. All else on a card is rendered anew each time.
+Sections that somebody added without the comments (`## Safety`) get them. Everything else on a card is rendered again
+each time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Refuses local paths and e-mail addresses, so that neither is published by accident.
 
-Recognized are absolute paths in the folders where people keep files, Windows drives and network shares, home folders of
-others (`~anna/x`), copies between machines (`anna@host:/x`), and the places of this very machine. Paths that every
-machine has (`/usr/bin`) are not secret.
+Recognized are absolute paths in folders that usually hold users' files, Windows drives and network shares, home
+folders of others (`~anna/x`), copies between machines (`anna@host:/x`), and the folders of this machine. Paths that
+every machine has (`/usr/bin`) are not secret.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def check(upload: Upload) -> None:
 
 
 def find_path(text: str, shortest: int = 0) -> tuple[str, int] | None:
-    """The first path of somebody's machine and its line, from 1; a relative one of at least so many characters."""
+    """The first local path and its line, from 1; relative ones count from `shortest` characters on."""
     for match in _paths().finditer(text) if _may_name_a_path(text) else ():
         if len(match.group()) >= shortest or match.group().startswith("/"):
             return match.group(), text.count("\n", 0, match.start()) + 1
@@ -73,7 +73,7 @@ def find_path(text: str, shortest: int = 0) -> tuple[str, int] | None:
 
 
 def find_email(text: str, shortest: int = 0) -> tuple[str, int] | None:
-    """The first e-mail address of somebody (not one made for examples) and its line, from 1."""
+    """The first e-mail address (not one made for examples) and its line, from 1."""
     for match in _EMAIL.finditer(text) if "@" in text else ():
         if len(match.group()) >= shortest and not _NOBODY.search(match.group()):
             return match.group(), text.count("\n", 0, match.start()) + 1
@@ -81,25 +81,25 @@ def find_email(text: str, shortest: int = 0) -> tuple[str, int] | None:
 
 
 def shorten_paths(text: str) -> str:
-    """Writes `path/to/NAME` for each path of somebody's machine."""
+    """Replaces each local path by `path/to/NAME`."""
     if not _may_name_a_path(text):
         return text
     return _paths().sub(lambda match: "path/to/" + re.split(r"[\\/]+", match.group().rstrip("\\/"))[-1], text)
 
 
 def anonymize(text: str) -> str:
-    """`shorten_paths`, and `name@example.org` for each e-mail address of somebody."""
+    """`shorten_paths`, and `name@example.org` for each e-mail address."""
     text = shorten_paths(text)
     return _EMAIL.sub(lambda match: match.group() if _NOBODY.search(match.group()) else "name@example.org", text)
 
 
 def _may_name_a_path(text: str) -> bool:
-    """A look that costs nothing: language models are long, and have no paths."""
+    """A quick check that skips long texts without paths, such as language models."""
     return "/" in text or "\\" in text
 
 
 def _paths() -> re.Pattern[str]:
-    """What paths look like here: in the usual places, and in those of this very machine."""
+    """The pattern of local paths: in the usual folders, and in those of this machine."""
     here = (str(Path.home()), os.getcwd(), tempfile.gettempdir())
     return _compile_paths(tuple(sorted(folder for folder in here if len(Path(folder).parts) > 1)))
 

@@ -33,7 +33,7 @@ class Upload:
     max_file_bytes: int = MAX_FILE_BYTES
 
     def files(self) -> list[Path]:
-        """Everything but folders. The card comes last: it repeats what other files say, and those are to be mended."""
+        """All files. The card comes last: it repeats what other files say, and those have to be fixed."""
         found = [path for path in self.folder.rglob("*") if path.is_symlink() or not path.is_dir()]
         found = [path for path in found if not is_runtime_file(path)]  # Known, and not of this user's making.
         return sorted(found, key=lambda path: (path.name == CARD, path))

@@ -1,7 +1,7 @@
 """Probe clips: a few short sounds that are published with a model, and the logits that it computed for them.
 
 They show whether the model computes the same wherever it is loaded. The sounds are synthesized by the formulas below
-(vowels, a sweep, noise, a click in silence), so nobody's recordings are published. A safetensors file holds them as
+(vowels, a sweep, noise, a click in silence), so no one's recordings are published. A safetensors file holds them as
 16-bit samples next to the logits: nothing has to be synthesized again, and nothing is unpickled.
 """
 
@@ -114,7 +114,7 @@ def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
 
 
 def make_probes(run_dir: Path) -> Probes:
-    """Loads a model folder as every verb does, with its decoder, and runs the clips through the model.
+    """Loads a model folder as every command does, with its decoder, and runs the clips through the model.
 
     Raises:
         ModelError: If a part of the model is missing or damaged, or does not fit the others.

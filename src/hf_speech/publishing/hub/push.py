@@ -35,7 +35,7 @@ _LOOKS = 5
 
 @dataclass(frozen=True)
 class PushResult:
-    """What came of a push.
+    """The result of a push.
 
     Attributes:
         repository: Where.
