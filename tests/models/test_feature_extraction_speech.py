@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
-import pickle
 from collections.abc import Iterator
 
 import numpy as np
@@ -221,7 +219,7 @@ def test_whoever_asks_for_the_mask_gets_a_masked_frame_for_less_than_a_hop() -> 
             assert single["attention_mask"].tolist() == [[0]]
 
 
-# --- Global statistics and saving -------------------------------------------------------------------------------------
+# --- Saving -----------------------------------------------------------------------------------------------------------
 
 
 def test_options_of_numpy_can_be_saved(tmp_path):
@@ -239,13 +237,6 @@ def test_options_of_numpy_can_be_saved(tmp_path):
     loaded = SpeechFeatureExtractor.from_pretrained(tmp_path)
     assert loaded.to_dict() == extractor.to_dict()
     assert (loaded.sampling_rate, loaded.preemphasis, loaded.feature_mean) == (8000, 0.5, [1.5] * 80)
-
-
-def test_copies_and_pickles_without_tensors(fitted):
-    expected = extract(fitted, noise(3000))  # the caches are filled
-    for clone in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
-        np.testing.assert_array_equal(extract(clone, noise(3000)), expected)
-    assert not any(isinstance(value, (torch.Tensor, np.ndarray)) for value in vars(fitted).values())
 
 
 def test_features_can_be_trained_on():

@@ -1,8 +1,10 @@
-"""Normalization of features, by utterance and by the statistics of a corpus."""
+"""Normalization of features, by utterance and by the statistics of a corpus, which are saved with the extractor."""
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import librosa
 import numpy as np
@@ -87,3 +89,10 @@ def test_normalization_amplifies_no_feature_of_hardly_any_variance(deviation: fl
     mask = torch.ones(1, 400, 1, dtype=torch.bool)
     normalized = normalize_utterances(features, torch.tensor([400]), mask, True)
     torch.testing.assert_close(normalized.std(1, correction=0), torch.full((1, 2), expected), atol=1e-4, rtol=1e-3)
+
+
+def test_copies_and_pickles_without_tensors(fitted):
+    expected = extract(fitted, noise(3000))  # the caches are filled
+    for clone in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
+        np.testing.assert_array_equal(extract(clone, noise(3000)), expected)
+    assert not any(isinstance(value, (torch.Tensor, np.ndarray)) for value in vars(fitted).values())
