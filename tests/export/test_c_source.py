@@ -13,12 +13,14 @@ import pytest
 import torch
 
 from hf_speech.cli import main
+from hf_speech.data import read_audio
 from hf_speech.errors import ModelError
 from hf_speech.export.c_source import export_c
 from hf_speech.inference import Detector, DetectorOptions, load_model
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.models import ConvGRUConfig, ConvGRUForKeywordSpotting, SpeechFeatureExtractor
 
+PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 RATE = 8000
 PROGRAM = """
 #include <stdio.h>
@@ -55,6 +57,7 @@ int main(int count, char **words) {
 }
 """
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
+needs_compiler = pytest.mark.skipif(not COMPILERS, reason="neither gcc nor clang is installed")
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "stem": ({"subsampling": 4, "stem_channels": 3, "num_hidden_layers": 2}, {"normalization": "global"}),
     "no stem": ({"subsampling": 2, "kernel_size": 3}, {"normalization": "global", "log": "db", "hop_length": 160}),
@@ -113,17 +116,21 @@ def compiled(folder: Path, compiler: str) -> Path:
     return folder / (compiler + ".out")
 
 
-def run(program: Path, piece: int) -> list[str]:
-    """What the program prints of each sound."""
-    for index, samples in enumerate(sounds()):
-        samples.tofile(program.parent / f"{index}.f32")
-    files = [f"{index}.f32" for index in range(len(sounds()))]
+def run(program: Path, clips: list[np.ndarray], piece: int) -> list[str]:
+    """What the program prints of each clip."""
+    files = [f"{index}.f32" for index in range(len(clips))]
+    for name, samples in zip(files, clips, strict=True):
+        samples.tofile(program.parent / name)
     words = [str(program), *files, str(piece)]
     done = subprocess.run(words, cwd=program.parent, check=True, capture_output=True, timeout=60)
     return done.stdout.decode().split("file\n")[1:]
 
 
-@pytest.mark.skipif(not COMPILERS, reason="neither gcc nor clang is installed")
+def logits_of(lines: list[str]) -> np.ndarray:
+    return np.array([line.split()[1:] for line in lines if line.startswith("logits")], dtype=np.float32)
+
+
+@needs_compiler
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_logits_and_events_are_those_of_pytorch(variant: str, tmp_path: Path) -> None:
     loaded = spotter(tmp_path / "model", *VARIANTS[variant])
@@ -134,10 +141,10 @@ def test_logits_and_events_are_those_of_pytorch(variant: str, tmp_path: Path) ->
     seen = 0
     for compiler in COMPILERS:
         program = compiled(tmp_path, compiler)
-        singly, together = run(program, 1), run(program, 1 << 16)
+        singly, together = run(program, sounds(), 1), run(program, sounds(), 1 << 16)
         for samples, printed, whole in zip(sounds(), singly, together, strict=True):
             lines = printed.splitlines()
-            got = np.array([line.split()[1:] for line in lines if line.startswith("logits")], dtype=np.float32)
+            got = logits_of(lines)
             expected = loaded.run([samples])[0].logits
             assert got.shape == expected.shape
             np.testing.assert_allclose(got, expected, atol=1e-4)
@@ -148,6 +155,19 @@ def test_logits_and_events_are_those_of_pytorch(variant: str, tmp_path: Path) ->
             assert [float(score) for *_, score in fields] == pytest.approx([e.score for e in events], abs=1e-3)
             seen += len(events)
     assert seen > 2
+
+
+@needs_compiler
+@pytest.mark.corpora
+@pytest.mark.slow
+def test_pretrained_wake_words_over_speech(corpora_dir: Path, tmp_path: Path) -> None:
+    loaded = load_model(PRETRAINED / "wake-words", device="cpu")
+    export_c(loaded, tmp_path)
+    recordings = sorted((corpora_dir / "an4").rglob("*.sph"))[:100]
+    clips = [read_audio(path, loaded.sampling_rate) for path in recordings]
+    assert len(clips) == 100
+    for samples, printed in zip(clips, run(compiled(tmp_path, COMPILERS[0]), clips, 1), strict=True):
+        np.testing.assert_allclose(logits_of(printed.splitlines()), loaded.run([samples])[0].logits, atol=1e-4)
 
 
 def test_models_without_c_code_are_refused(tmp_path: Path) -> None:
