@@ -60,6 +60,31 @@ def test_other_words_are_negatives_and_copies_are_for_training(folder: Path) -> 
     assert list(splits["test"]["label"]).count(1) == 1
 
 
+def test_parts_of_keywords_are_negatives(folder: Path) -> None:
+    clip = np.zeros(2 * RATE)
+    clip[RATE // 2 : RATE // 2 * 3] = np.linspace(0.5, 0.9, RATE)  # A second of sound after half a second without.
+    for path in (folder / "clips" / "abba").iterdir():
+        soundfile.write(path, clip, RATE)
+    options = {"data_dir": str(folder / "clips"), "keywords": ["abba"], "clip_copies": 2}
+    plain = make_corpus("keywords", **options).load()
+    splits = make_corpus("keywords", **options, parts_as_negatives=True).load()
+    for split in ("validation", "test"):
+        assert len(splits[split]) == len(plain[split])
+    known = {row["path"] for row in plain["train"]["audio"]}
+    parts = [row for row in splits["train"] if row["audio"]["path"] not in known]
+    assert len(parts) == 2 * 8
+    assert {row["label"] for row in parts} == {0}
+    beginnings = 0
+    for row in parts:
+        samples, _ = soundfile.read(row["audio"]["path"])
+        loud = samples[samples > 0.1]
+        assert 0.3 * RATE <= len(loud) <= 0.65 * RATE
+        begins, ends = loud[0] < 0.51, loud[-1] > 0.89
+        assert begins != ends
+        beginnings += begins
+    assert beginnings == 8
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

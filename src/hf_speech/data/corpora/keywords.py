@@ -12,16 +12,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import numpy as np
+
 from hf_speech.common.ranges import Range
+from hf_speech.data.audio import audio_info, read_audio
+from hf_speech.data.augmentation import sound_bounds
 from hf_speech.data.corpora.base import SPLITS, duration_of
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.stretches import Stretch, cut
 from hf_speech.data.corpora.utterance import Utterance
-from hf_speech.errors import CorpusError
+from hf_speech.errors import AudioError, CorpusError
 
 OTHER = "other"
 """The class of what is no keyword; always the first."""
+PART_OF_A_WORD = (0.35, 0.6)
+"""The share of a keyword's sound that its beginning or end has, as a negative."""
+QUIET = 35.0
+"""The sound of a clip is what is no quieter than its loudest moment by this many dB."""
 
 
 @dataclass(kw_only=True)
@@ -38,6 +46,8 @@ class Keywords(Folder):
         clip_copies: How often each training clip of a keyword occurs in an epoch, each time varied anew, so that there
             are as many of them as of negatives.
         negative_seconds: Longest piece of a negative recording.
+        parts_as_negatives: Whether the beginning and the end of each training clip, each of about half of the keyword,
+            are negatives, so that a part of it is not detected.
     """
 
     name: ClassVar[str] = "keywords"
@@ -49,6 +59,7 @@ class Keywords(Folder):
     test_negatives: list[str] | None = None
     clip_copies: Annotated[int, Range(1, 1000)] = 1
     negative_seconds: Annotated[float, Range(1, 600)] = 15.0
+    parts_as_negatives: bool = False
 
     def splits(self) -> dict[str, list[Utterance]]:
         """The clips of the folder, split as by `Folder`, and the negatives of each split."""
@@ -61,6 +72,8 @@ class Keywords(Folder):
                 if self.keywords is not None and clip.label not in self.keywords:
                     clip.label = OTHER
         clips = [clip for clip in splits["train"] if clip.label != OTHER]
+        if self.parts_as_negatives:
+            splits["train"] += _parts(clips)
         splits["train"] += [replace(clip) for _ in range(self.clip_copies - 1) for clip in clips]
         for split in SPLITS:
             for folder in getattr(self, f"{split}_negatives") or ():
@@ -96,3 +109,22 @@ class Keywords(Folder):
         return utterances + [
             Utterance(path, label=OTHER, duration=seconds) for path, seconds in zip(pieces_of, durations, strict=True)
         ]
+
+
+def _parts(clips: list[Utterance]) -> list[Utterance]:
+    """The beginning and the end of the sound of each clip that can be read, each cut at a random place."""
+    rng = np.random.default_rng(0)
+    stretches = []
+    for clip in clips:
+        place, other = rng.uniform(*PART_OF_A_WORD, size=2)
+        assert isinstance(clip.audio, Path)
+        try:
+            rate = audio_info(clip.audio).sampling_rate
+            start, end = (sample / rate for sample in sound_bounds(read_audio(clip.audio, rate), rate, QUIET))
+        except AudioError:  # The inspection reports the clip.
+            continue
+        stretches += [
+            Stretch(f"{clip.audio.stem}-begin", clip.audio, 0.0, start + place * (end - start)),
+            Stretch(f"{clip.audio.stem}-end", clip.audio, end - other * (end - start), None),
+        ]
+    return [Utterance(path, label=OTHER, duration=duration_of(path)) for path in cut(stretches)]
