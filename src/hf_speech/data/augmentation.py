@@ -21,7 +21,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from hf_speech.common.ranges import Range, Share, check_ranges
-from hf_speech.data.audio import read_audio, resample
+from hf_speech.data.audio import read_audio, resample, sound_bounds
 from hf_speech.data.channels import opus, reverberate, simulate_room, telephone
 from hf_speech.data.corpora.files import walk_files
 from hf_speech.errors import CorpusError, RecipeError
@@ -258,19 +258,6 @@ def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.n
     """Plays `samples` `factor` times as fast, so that pitch and formants rise by the same factor."""
     # Resampling takes integer rates; steps of 1/1000 are inaudible.
     return resample(samples, round(1000 * factor), 1000) if len(samples) > 1 else samples
-
-
-def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tuple[int, int]:
-    """The first sample of a sound, and the one after its last, beyond which it is quiet.
-
-    Args:
-        samples: `(samples,)`.
-        sampling_rate: Their rate in Hz.
-        decibels: By how much quiet is quieter than the loudest moment.
-    """
-    hop = max(sampling_rate // 100, 1)
-    _, (start, end) = librosa.effects.trim(samples, top_db=decibels, frame_length=4 * hop, hop_length=hop)
-    return (int(start), int(end)) if end > start else (0, len(samples))
 
 
 def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:
