@@ -20,6 +20,9 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2ForSequenceClassification,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
     pipeline,
 )
 
@@ -104,6 +107,50 @@ def test_models_of_transformers_teach_what_their_pipelines_say(
         if key == "label":
             assert label.confidence == pytest.approx(best["score"])
         assert label.duration == pytest.approx(soundfile.info(file).duration, abs=1e-3)
+
+
+def tiny_masked_ctc(folder: Path) -> None:
+    """A CTC model that ignores padding, as the larger ones of wav2vec 2.0 do."""
+    tiny_ctc(folder)
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=6, feat_extract_norm="layer", do_stable_layer_norm=True, **TINY))
+    model.lm_head.weight.data *= 20
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(sampling_rate=8000, return_attention_mask=True).save_pretrained(folder)
+
+
+def tiny_whisper(folder: Path) -> None:
+    tiny_seq2seq(folder)
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        **{"vocab_size": 8, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "num_mel_bins": 8},
+        **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16},
+        **{"max_source_positions": 50, "max_target_positions": 16, "pad_token_id": 2, "eos_token_id": 2},
+        **{"bos_token_id": 1, "decoder_start_token_id": 1, "suppress_tokens": None, "begin_suppress_tokens": None},
+    )
+    model = WhisperForConditionalGeneration(config)
+    for weights in model.parameters():
+        weights.data *= 8  # so that the answers depend on the sound
+    model.generation_config.update(suppress_tokens=[0, 1], begin_suppress_tokens=None, max_length=12)
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=8, sampling_rate=8000, chunk_length=1, hop_length=80).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("make", [tiny_ctc, tiny_masked_ctc, tiny_seq2seq, tiny_whisper, tiny_classifier])
+def test_a_batch_gives_what_each_recording_gives_alone(make: Any, recordings: Path, tmp_path: Path) -> None:
+    make(tmp_path)
+    files = find_recordings([recordings])
+    broken = tmp_path / "broken.wav"
+    broken.write_text("no sound")
+    alone = list(PipelineTeacher(str(tmp_path), batch_size=1).label([*files, broken, files[0]]))
+    teacher = PipelineTeacher(str(tmp_path), batch_size=3)
+    assert teacher.batch_size == (3 if make in (tiny_masked_ctc, tiny_whisper) else 1)
+    batched = list(teacher.label([*files, broken, files[0]]))
+    assert [label.answer for label in batched] == [label.answer for label in alone]
+    assert len({(label.answer, round(label.confidence, 3)) for label in alone}) > 3, "they depend on the sound"
+    assert [label.error is None for label in batched] == [True] * 4 + [False, True]
+    for one, other in zip(batched, alone, strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+        assert one.duration == other.duration
 
 
 @pytest.mark.parametrize("make", [tiny_ctc, tiny_seq2seq, tiny_classifier])

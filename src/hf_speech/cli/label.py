@@ -20,7 +20,12 @@ def label(
         ),
     ],
     files: Annotated[list[str], typer.Argument(help="Sound files, and folders of them.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", help="Table to write: NAME.csv.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", help="Table to write: NAME.csv, or NAME.parquet, a folder of shards.", show_default=False
+        ),
+    ],
     agree_with: Annotated[
         str | None, typer.Option("--agree_with", help="A second model, which has to give the same answer.")
     ] = None,
@@ -52,6 +57,15 @@ def label(
         typer.Option("--normalizer", help="Write transcripts as recipes do."),
     ] = "none",
     spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell numbers in English words.")] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch_size",
+            min=1,
+            help="Recordings that a model of transformers computes at a time.",
+            show_default="1 on a CPU, 8 on a GPU",
+        ),
+    ] = None,
 ) -> None:
     """Transcribe or classify recordings into a table to train on.
 
@@ -72,8 +86,8 @@ def label(
     recordings = find_recordings(files)
     if cut:
         recordings = cut_long(recordings, output.with_suffix(".pieces"), max_seconds)
-    teacher = open_teacher(model)
-    second = None if agree_with is None else open_teacher(agree_with)
+    teacher = open_teacher(model, batch_size)
+    second = None if agree_with is None else open_teacher(agree_with, batch_size)
     lengths = (min_confidence, min_seconds, max_seconds)
     chosen = LabelFilter(*lengths, max_disagreement, min_rate, max_rate, max_repeats, min_log_probability)
     counts = label_recordings(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from hf_speech.errors import HFSpeechError
 
 JSON_SUFFIXES = frozenset({".jsonl", ".json", ".ndjson"})
-TABLE_SUFFIXES = JSON_SUFFIXES | {".csv", ".tsv"}
+TABLE_SUFFIXES = JSON_SUFFIXES | {".csv", ".tsv", ".parquet"}
 """How the names of tables end."""
 
 # Longer marks first: that of UTF-16 is the beginning of that of UTF-32.

@@ -1,35 +1,31 @@
 """Labels recordings into a table that the corpus `csv` reads as it is, and sorts out what is too uncertain.
 
-`TABLE.csv` has what is kept, `TABLE.rejected.csv` the rest with the reason, `TABLE.json` how both were made. Rows are
-written as they come, so that a run that was killed goes on where it stopped. Of several processes each writes rows of
-its own, which the first one puts together in the order of the recordings at the end, or before the next run begins.
-What cannot be read is in neither table: it is named again until it is repaired or left out.
+`TABLE.csv` (or `.parquet`) has what is kept, `TABLE.rejected.csv` the rest with the reason, `TABLE.json` how both were
+made. A run that was killed goes on where it stopped, and several processes share the recordings; how their rows are
+kept is in `label_tables`. What cannot be read is in neither table: it is named again until it is repaired or left out.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from glob import escape
 from pathlib import Path
 from typing import Any
 
-from hf_speech.common.files import file_error, write_json, write_text
+from hf_speech.common.files import write_json
 from hf_speech.common.progress import progress_bar
-from hf_speech.common.tables import format_csv
 from hf_speech.common.text import printable
 from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora.files import sound_files
 from hf_speech.errors import AudioError, HFSpeechError, ModelError
+from hf_speech.inference.label_tables import Row, open_table
 from hf_speech.inference.teachers import Label, Teacher
 from hf_speech.tasks.metrics import count_errors, error_rates
 from hf_speech.tasks.text import normalize
 
 WINDOW = 64
-"""Recordings that are given to a teacher at a time."""
+"""Recordings that are given to a teacher at a time, and that are in a shard of Parquet."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +152,9 @@ def label_recordings(
     Args:
         teacher: Whose answers are written.
         files: The recordings.
-        table: The table `NAME.csv`. Its columns are `path` (relative to its folder where it is below), `text` or
-            `label`, `confidence`, for a text `log_probability`, `duration`, and with a second teacher `disagreement`.
+        table: The table `NAME.csv`, or the folder `NAME.parquet`. Its columns are `path` (relative to its folder where
+            it is below), `text` or `label`, `confidence`, for a text `log_probability`, `duration`, and with a second
+            teacher `disagreement`.
         second: A teacher that has to agree.
         chosen: Which labels are kept.
         normalizer: How transcripts are written, as in recipes, so that a table is in the student's alphabet.
@@ -174,56 +171,50 @@ def label_recordings(
         raise ModelError(
             f"{teacher.name} gives a {teacher.column} and {second.name} a {second.column}: they never agree."
         )
-    if table.suffix != ".csv":
-        raise HFSpeechError(f"{table} is no name of a table: give one that ends in .csv.")
     processes = processes or Processes()
     is_text = teacher.column == "text"
-    head = ["path", teacher.column, "confidence", *(["log_probability"] if is_text else []), "duration"]
-    head += [] if second is None else ["disagreement"]
-    tables = {True: table, False: table.with_suffix(".rejected.csv")}
-    heads = {True: head, False: [*head, "reason"]}
+    columns = ["path", teacher.column, "confidence", *(["log_probability"] if is_text else []), "duration"]
+    columns += [] if second is None else ["disagreement"]
+    names = [_name(file, table) for file in files]
+    rejected = table.with_suffix(f".rejected{table.suffix}")
+    tables = {True: open_table(table, columns, names), False: open_table(rejected, [*columns, "reason"], names)}
     settings = {"teacher": teacher.name, "agree_with": None if second is None else second.name, **asdict(chosen)}
     written = is_text and (normalizer != "none" or spell_numbers)
     settings |= {"normalizer": normalizer if written else None, "spell_numbers": (spell_numbers if written else None)}
-    names = [_name(file, table) for file in files]
 
     def begin() -> dict[str, bool]:
-        _begin(table, tables[False], settings)
-        return {name: kept for kept, path in tables.items() for name in _put_together(path, heads[kept], names)}
+        _begin(table, rejected, settings)
+        return {name: kept for kept, own in tables.items() for name in own.collect()}
 
     done: dict[str, bool] = processes.on_first(begin)
-    own = tables
-    if processes.count > 1:
-        own = {kept: _part(path, processes.rank) for kept, path in tables.items()}
-        for kept, path in own.items():
-            _take_up(path, heads[kept])
+    for own in tables.values():
+        own.begin(processes.rank if processes.count > 1 else None)
     errors: list[str] = []
     left = [file for file, name in zip(files, names, strict=True) if name not in done]
-    left = left[processes.rank :: processes.count]
-    bar = progress_bar(total=len(left), desc="Labeling", unit="recording", disable=not progress, leave=False)
-    for start in range(0, len(left), WINDOW):
-        for file, label, disagreement, reason in _decide(teacher, second, left[start : start + WINDOW], chosen):
+    size = max(1, min(WINDOW, -(-len(left) // processes.count)))
+    windows = [left[start : start + size] for start in range(0, len(left), size)][processes.rank :: processes.count]
+    bar = progress_bar(
+        total=sum(map(len, windows)), desc="Labeling", unit="recording", disable=not progress, leave=False
+    )
+    for window in windows:
+        for file, label, disagreement, reason in _decide(teacher, second, window, chosen):
             bar.update()
             if label.error is not None:
                 errors.append(label.error)
                 continue
             if written:
                 label = replace(label, answer=normalize(label.answer, normalizer, spell_numbers=spell_numbers))
-            name, kept = _name(file, table), reason is None
-            row: list[Any] = [name, label.answer, _number(label.confidence)]
-            row += [_number(label.log_probability)] if is_text else []
-            row += [f"{label.duration:.3f}"]
-            row += [] if second is None else [_number(disagreement)]
-            _append(own[kept], [*row, *([] if kept else [reason])])
-            done[name] = kept
+            row: Row = {"path": _name(file, table), teacher.column: label.answer, "confidence": label.confidence}
+            row |= {"log_probability": label.log_probability, "duration": label.duration}
+            row |= {"disagreement": disagreement, "reason": reason}
+            _check_encoding(row["path"])
+            tables[reason is None].add(row)
+        for own in tables.values():
+            own.flush()
     bar.close()
     errors = processes.gather(errors)
     done = processes.on_first(begin)
     return LabelCounts(sum(done.values()), len(done) - sum(done.values()), errors)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _decide(
@@ -283,55 +274,11 @@ def _begin(table: Path, rejected: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _part(table: Path, rank: int) -> Path:
-    """The table of one of several processes."""
-    return table.with_name(f"{table.stem}.part-{rank:04d}")
-
-
-def _put_together(table: Path, head: list[str], names: Sequence[str]) -> list[str]:
-    """The recordings that a table has, with those that several processes added, in the order of the recordings."""
-    parts = sorted(table.parent.glob(f"{escape(table.stem)}.part-[0-9]*"))
-    done = [name for path in (table, *parts) for name in _take_up(path, head)]
-    places = {name: index for index, name in enumerate(names)}
-    ordered = sorted(dict.fromkeys(done), key=lambda name: places.get(name, -1))
-    if parts or ordered != done:
-        rows = {row[0]: row for path in (table, *parts) for row in _read(path)[1:]}
-        write_text(table, format_csv(head, [rows[name] for name in ordered]))
-    for path in parts:
-        path.unlink()
-    return ordered
-
-
-def _read(table: Path) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(table.read_text(encoding="utf-8"), newline="")))
-
-
-def _take_up(table: Path, head: list[str]) -> list[str]:
-    """The recordings that a table has already; without a table, one with its head is written.
-
-    A row that was cut off when a run was killed is removed.
-    """
-    if not table.is_file():
-        write_text(table, format_csv(head, []))
-        return []
-    text = table.read_text(encoding="utf-8")
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    if not rows or rows[0] != head:
-        raise HFSpeechError(f"{table} is not a table that this command began: give another --output.")
-    if not text.endswith("\n") or len(rows[-1]) != len(head):
-        rows = rows[:-1]
-        write_text(table, format_csv(head, rows[1:]))
-    return [row[0] for row in rows[1:]]
-
-
-def _append(table: Path, row: list[Any]) -> None:
+def _check_encoding(name: str) -> None:
     try:
-        with table.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(row)
-    except (OSError, UnicodeEncodeError) as error:
-        if isinstance(error, UnicodeEncodeError):
-            raise AudioError(f"{printable(str(row[0]))} has a name that is not UTF-8: rename it.") from error
-        raise file_error(table, error) from error
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AudioError(f"{printable(name)} has a name that is not UTF-8: rename it.") from error
 
 
 __all__ = ["LabelCounts", "LabelFilter", "Processes", "find_recordings", "label_recordings"]

@@ -28,6 +28,10 @@ from hf_speech.tasks import TASKS
 
 MAX_NEW_TOKENS = 256
 """Tokens of a transcript, by a model that does not say how many it writes at most."""
+BATCH_SIZE = 8
+"""Recordings that are computed at a time on a GPU."""
+SORTED_BATCHES = 4
+"""Batches among which recordings are sorted by length."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,13 @@ class Teacher(Protocol):
         """Yields a label for each file, in their order."""
 
 
-def open_teacher(path_or_id: str) -> Teacher:
+def open_teacher(path_or_id: str, batch_size: int | None = None) -> Teacher:
     """Opens a model that labels recordings.
 
     Args:
         path_or_id: A model folder or a Hub id (`owner/name`, or `owner/name@revision`), of this package or of
             transformers.
+        batch_size: Recordings that a model of transformers computes at a time, as `PipelineTeacher` takes it.
 
     Raises:
         ModelError: If there is no such model, or it gives neither text nor classes.
@@ -77,7 +82,7 @@ def open_teacher(path_or_id: str) -> Teacher:
     name, _, revision = (path_or_id, "", "") if Path(path_or_id).exists() else path_or_id.partition("@")
     if is_exported(name) or _model_type(name, revision or None) in _own_families():
         return OwnTeacher(name, revision or None)
-    return PipelineTeacher(name, revision or None)
+    return PipelineTeacher(name, revision or None, batch_size)
 
 
 class OwnTeacher:
@@ -106,9 +111,17 @@ class OwnTeacher:
 
 
 class PipelineTeacher:
-    """A model of another family, which transformers can run without code of its own."""
+    """A model of another family, which transformers can run without code of its own.
 
-    def __init__(self, name: str, revision: str | None = None) -> None:
+    Args:
+        name: Folder or Hub id.
+        revision: Revision of a Hub id.
+        batch_size: Recordings that are computed at a time, where that changes no answer: by models that pad to a fixed
+            length (Whisper), and by CTC models that ignore padding.
+            By default 1 on a CPU: there, batches were no faster (docs/labeling.md).
+    """
+
+    def __init__(self, name: str, revision: str | None = None, batch_size: int | None = None) -> None:
         import torch
         from transformers import pipeline
         from transformers.utils import logging
@@ -133,44 +146,98 @@ class PipelineTeacher:
         self.column = "label" if task == "audio-classification" else "text"
         self.sampling_rate = int(self._pipeline.feature_extractor.sampling_rate)
 
+        self._pads_to_fixed_length = hasattr(self._pipeline.feature_extractor, "nb_max_frames")
+        if self.column == "label" or not (self._pads_to_fixed_length or _ignores_padding(self._pipeline)):
+            batch_size = 1
+        elif batch_size is None:
+            batch_size = 1 if self._pipeline.device.type == "cpu" else BATCH_SIZE
+        self.batch_size = batch_size
+
     def label(self, files: Sequence[Path]) -> Iterator[Label]:
         """Yields a label for each file, in their order."""
-        for file in files:
-            try:
-                samples = read_audio(file, self.sampling_rate)
-            except AudioError as error:
-                yield Label("", 0.0, 0.0, str(error))
-                continue
-            seconds = len(samples) / self.sampling_rate
-            if self.column == "text":
-                yield _transcribed(*self._write(samples), seconds)
-                continue
-            best = max(self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}), key=lambda e: e["score"])
-            yield Label(str(best["label"]), float(best["score"]), seconds)
+        window = 1 if self.batch_size == 1 else SORTED_BATCHES * self.batch_size
+        for start in range(0, len(files), window):
+            yield from self._label_window(files[start : start + window])
 
-    def _write(self, samples: np.ndarray) -> tuple[str, list[float]]:
-        """A transcript, greedily, and the probabilities of its tokens."""
+    def _label_window(self, files: Sequence[Path]) -> list[Label]:
+        """The labels of a few files, of which those of about equal length are computed together."""
+        labels: dict[int, Label] = {}
+        sounds: dict[int, np.ndarray] = {}
+        for index, file in enumerate(files):
+            try:
+                sounds[index] = read_audio(file, self.sampling_rate)
+            except AudioError as error:
+                labels[index] = Label("", 0.0, 0.0, str(error))
+        by_length = sorted(sounds, key=lambda index: len(sounds[index]))
+        for start in range(0, len(by_length), self.batch_size):
+            batch = by_length[start : start + self.batch_size]
+            answers = self._answer([sounds[index] for index in batch])
+            labels.update(zip(batch, answers, strict=True))
+        return [labels[index] for index in range(len(files))]
+
+    def _answer(self, sounds: list[np.ndarray]) -> list[Label]:
+        """The labels of a batch of sounds."""
+        seconds = [len(samples) / self.sampling_rate for samples in sounds]
+        if self.column == "text":
+            write = self._generate if self._pipeline.model.can_generate() else self._spell
+            return [_transcribed(*written, length) for written, length in zip(write(sounds), seconds, strict=True)]
+        found = [self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}) for samples in sounds]
+        best = [max(classes, key=lambda one: one["score"]) for classes in found]
+        return [Label(str(b["label"]), float(b["score"]), length) for b, length in zip(best, seconds, strict=True)]
+
+    def _inputs(self, sounds: list[np.ndarray]) -> dict[str, Any]:
+        pipe = self._pipeline
+        padding = {"return_attention_mask": True} if self._pads_to_fixed_length else {"padding": True}
+        inputs = pipe.feature_extractor(sounds, sampling_rate=self.sampling_rate, return_tensors="pt", **padding)
+        kinds = {key: pipe.model.dtype if value.is_floating_point() else None for key, value in inputs.items()}
+        return {key: value.to(pipe.model.device, dtype=kinds[key]) for key, value in inputs.items()}
+
+    def _spell(self, sounds: list[np.ndarray]) -> Iterator[tuple[str, list[float]]]:
+        """Transcripts of a CTC model's best path, and the probabilities of their tokens."""
+        import torch
+
+        pipe, inputs = self._pipeline, self._inputs(sounds)
+        with torch.no_grad():
+            logits = pipe.model(**inputs).logits.float().cpu().numpy()
+        frames = [logits.shape[1]] * len(sounds)
+        if len(sounds) > 1:
+            lengths = torch.tensor([len(samples) for samples in sounds])
+            frames = pipe.model._get_feat_extract_output_lengths(lengths).tolist()
+        for rows, count in zip(logits, frames, strict=True):
+            log_probs = log_softmax(rows[:count])
+            sure = [token.probability for token in best_path(log_probs, pipe.tokenizer.pad_token_id)]
+            yield pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), sure
+
+    def _generate(self, sounds: list[np.ndarray]) -> Iterator[tuple[str, list[float]]]:
+        """Greedy transcripts of a sequence-to-sequence model, and the probabilities of their tokens."""
         import torch
 
         pipe = self._pipeline
-        inputs = pipe.feature_extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt")
-        kinds = {key: pipe.model.dtype if value.is_floating_point() else None for key, value in inputs.items()}
-        inputs = {key: value.to(pipe.model.device, dtype=kinds[key]) for key, value in inputs.items()}
+        wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
+        own = pipe.model.generation_config
+        if own.max_new_tokens is None and own.max_length in (None, 20):  # The library's default, of few words.
+            wanted["max_new_tokens"] = MAX_NEW_TOKENS
         with torch.no_grad():
-            if not pipe.model.can_generate():
-                log_probs = log_softmax(pipe.model(**inputs).logits[0].float().cpu().numpy())
-                sure = [token.probability for token in best_path(log_probs, pipe.tokenizer.pad_token_id)]
-                return pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), sure
-            wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
-            own = pipe.model.generation_config
-            if own.max_new_tokens is None and own.max_length in (None, 20):  # The library's default, of few words.
-                wanted["max_new_tokens"] = MAX_NEW_TOKENS
-            found = pipe.model.generate(**inputs, **wanted)
-            scores = pipe.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)[0]
+            found = pipe.model.generate(**self._inputs(sounds), **wanted)
+            scores = pipe.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
         special = set(pipe.tokenizer.all_special_ids)
-        ids = found.sequences[0][-len(scores) :].tolist()
-        sure = [float(score.exp()) for token, score in zip(ids, scores, strict=True) if token not in special]
-        return pipe.tokenizer.decode(found.sequences[0], skip_special_tokens=True).strip(), sure
+        for ids, own_scores in zip(found.sequences, scores.exp().tolist(), strict=True):
+            written = ids[-len(own_scores) :].tolist()
+            sure = [score for token, score in zip(written, own_scores, strict=True) if token not in special]
+            yield pipe.tokenizer.decode(ids, skip_special_tokens=True).strip(), sure
+
+
+def _ignores_padding(pipe: Any) -> bool:
+    """Whether a CTC model gives the same for a sound alone and in a batch of longer ones.
+
+    It does if it masks what is padded, and normalizes each frame by itself and not over time.
+    """
+    return (
+        not pipe.model.can_generate()
+        and hasattr(pipe.model, "_get_feat_extract_output_lengths")
+        and bool(getattr(pipe.feature_extractor, "return_attention_mask", False))
+        and getattr(pipe.model.config, "feat_extract_norm", "layer") == "layer"
+    )
 
 
 def _transcribed(text: str, sure: Sequence[float], seconds: float, error: str | None = None) -> Label:

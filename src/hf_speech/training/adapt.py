@@ -173,7 +173,7 @@ def own_recipe(base: BaseModel) -> dict[str, Any]:
 def corpus_of_clips(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
     """The section `corpus` for a folder or a table; the model's task says which column is the target."""
     fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
-    is_table = clips.is_file() and clips.suffix.lower() in TABLE_SUFFIXES
+    is_table = clips.exists() and clips.suffix.lower() in TABLE_SUFFIXES
     if not (is_table or clips.is_dir() or (clips.is_file() and is_archive(clips))):
         problem = "is neither a folder nor a table" if clips.exists() else "does not exist"
         raise CorpusError(

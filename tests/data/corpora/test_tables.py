@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import codecs
+from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from hf_speech.data.corpora.lines import decode_text, path_key, read_lines
-from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json
+from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json, parse_parquet
 from hf_speech.errors import CorpusError
 
 CSV = "path,text\na.wav,één\nb.wav,007\n"
@@ -157,3 +160,21 @@ def test_what_is_no_row_of_json_is_refused(text, reason):
 )
 def test_manifests_of_other_toolkits_are_named(row, kind):
     assert kind in str(describe_layout(row))
+
+
+def test_parquet_cells_become_text_over_all_shards(tmp_path: Path) -> None:
+    for name, texts in (("b.parquet", ["007", None]), ("a.parquet", ["yes"]), (".torn.parquet", ["no"])):
+        rows = {"text": texts, "number": [7] * len(texts), "seconds": [float("nan")] * len(texts)}
+        pyarrow.parquet.write_table(pyarrow.table(rows), tmp_path / name)
+    rest = {"number": "7", "seconds": None}
+    rows = [{"text": text, **rest} for text in ("yes", "007", None)]
+    assert list(parse_parquet(tmp_path)) == list(enumerate(rows, start=1))
+    assert [row for _, row in parse_parquet(tmp_path / "a.parquet")] == rows[:1]
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"PAR1", "cannot be read as Parquet"), (None, r"has no \.parquet")])
+def test_what_is_not_parquet_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(CorpusError, match=message):
+        list(parse_parquet(tmp_path))

@@ -1,4 +1,4 @@
-"""A table with a row for each utterance: CSV, TSV or JSON Lines.
+"""A table with a row for each utterance: CSV, TSV, JSON Lines or Parquet.
 
 One file with a column that names the split, or a file for each split; what is missing is taken out of training, by
 seed, and by speaker where a column names the speakers. (Not called `csv.py`: a module of that name next to a program
@@ -22,7 +22,7 @@ from hf_speech.data.corpora.files import find_file
 from hf_speech.data.corpora.lines import read_text
 from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.data.corpora.stretches import Stretch, cut_checked
-from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json
+from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json, parse_parquet
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
@@ -36,7 +36,8 @@ class Manifest(OwnCorpus, ListedCorpus):
     Args:
         data_dir: Folder or archive from which the paths of tables and recordings start; without it tables are looked
             for in the current folder, and recordings next to their table.
-        train_file: Table of the training utterances, or of all with split_column: .csv, .tsv or .jsonl.
+        train_file: Table of the training utterances, or of all with split_column: .csv, .tsv, .jsonl or .parquet, which
+            may be a folder of shards.
         validation_file: Table of the validation utterances.
         test_file: Table of the test utterances.
         path_column: Column with the path of the recording.
@@ -149,13 +150,15 @@ class Manifest(OwnCorpus, ListedCorpus):
 
     def _read(self, table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the rows of a table that have all columns needed, each with what an error calls it."""
-        if not table.is_file():
+        if not table.exists():
             raise CorpusError(f"The table {table} does not exist: correct train_file and data_dir.")
         needed = {option: getattr(self, option) for option in _COLUMN_OPTIONS if getattr(self, option)}
         if self.text_column:
             needed.pop("label_column", None)
         suffix = table.suffix.lower()
-        if suffix in JSON_SUFFIXES:
+        if suffix == ".parquet" or table.is_dir():
+            rows = parse_parquet(table)
+        elif suffix in JSON_SUFFIXES:
             rows = parse_json(read_text(table), str(table))
         else:
             default = "\t" if suffix == ".tsv" else ","

@@ -1,4 +1,4 @@
-"""Tables with a row for each utterance: delimited text (csv, tsv) and JSON, with every cell as its original text.
+"""Tables with a row for each utterance: delimited text (csv, tsv), JSON and Parquet, with every cell as text.
 
 Numbers stay as they are spelled ("007", "1"). Whatever would silently shift, swallow or invent rows is refused, with
 its line: a quotation mark that is not closed, a row with more or fewer cells than the header, a key that stands twice.
@@ -9,7 +9,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+
+import pyarrow
+import pyarrow.parquet
 
 from hf_speech.errors import CorpusError
 
@@ -122,6 +126,33 @@ def parse_json(text: str, name: str) -> Iterator[tuple[int, Row]]:
         if not isinstance(row, dict):
             raise CorpusError(f"{name}, line {number}, is not a JSON object: write one object per line.")
         yield number, row
+
+
+def parse_parquet(table: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a Parquet file, or of all in a folder in the order of their names, each after its number.
+
+    Raises:
+        CorpusError: If there are no such files, or one cannot be read.
+    """
+    files = [table] if table.is_file() else sorted(f for f in table.glob("*.parquet") if not f.name.startswith("."))
+    if not files:
+        raise CorpusError(f"The folder {table} has no .parquet files: give a table, or a folder of shards of Parquet.")
+    number = 0
+    for file in files:
+        try:
+            for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, {column: _spell(value) for column, value in row.items()}
+        except (OSError, pyarrow.ArrowException) as error:
+            raise CorpusError(f"{file} cannot be read as Parquet ({error}): write it again.") from error
+
+
+def _spell(value: Any) -> Any:
+    """A number as text, and NaN as None; anything else as it is."""
+    if not isinstance(value, int | float):
+        return value
+    return None if value != value else str(value)
 
 
 def _load_whole(text: str) -> list[Row] | None:

@@ -1,0 +1,64 @@
+"""Tables of labels: what an interrupted run left behind, and names and contents that are no such table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from hf_speech.errors import HFSpeechError
+from hf_speech.inference.label_tables import Row, open_table
+
+COLUMNS = ["path", "text", "confidence", "duration"]
+NAMES = ["b.wav", "a.wav", "c.wav", "d.wav"]
+
+
+def row(name: str) -> Row:
+    return {"path": name, "text": f"says {name}", "confidence": 0.5, "duration": None, "more": "ignored"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_is_taken_up(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    for names in (["b.wav", "a.wav"], ["c.wav"], ["d.wav"]):
+        table = open_table(path, COLUMNS, NAMES)
+        table.collect()
+        table.begin(None)
+        for name in names:
+            table.add(row(name))
+        table.flush()
+    assert open_table(path, COLUMNS, NAMES).collect() == NAMES
+
+
+def test_shards_are_sorted_by_the_place_of_their_first_recording(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    for names in (["d.wav"], ["a.wav", "c.wav"], ["b.wav"]):
+        table = open_table(path, COLUMNS, NAMES)
+        table.begin(3)
+        for name in names:
+            table.add(row(name))
+        table.flush()
+        table.flush()  # There is nothing to write.
+    (path / ".torn.parquet").write_bytes(b"PAR1")  # A killed process was writing it.
+    assert open_table(path, COLUMNS, NAMES).collect() == NAMES
+    assert len(list(path.iterdir())) == 3
+    assert pyarrow.parquet.read_table(path).column("path").to_pylist() == NAMES, "other readers find the same"
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 is not all", None])
+def test_a_shard_that_is_none_is_named(tmp_path: Path, content: bytes | None) -> None:
+    shard = tmp_path / "t.parquet" / "0.parquet"
+    shard.parent.mkdir()
+    pyarrow.parquet.write_table(pyarrow.table({"path": ["a.wav"], "other": [1]}), shard)
+    if content is not None:
+        shard.write_bytes(content)
+    with pytest.raises(HFSpeechError, match=r"0\.parquet (cannot be read|is not a table that this command began)"):
+        open_table(shard.parent, COLUMNS, NAMES).collect()
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t", "t.json"])
+def test_another_format_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HFSpeechError, match=r"give one that ends in \.csv or \.parquet"):
+        open_table(tmp_path / name, COLUMNS, NAMES)
