@@ -16,7 +16,7 @@ from stub_voices import Tones
 from hf_speech.cli import main
 from hf_speech.data.voices import ENGINES
 from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.training.from_text import FEW, from_text_recipe
+from hf_speech.training.from_text import FEW, from_text_recipe, read_sentences
 
 SENTENCES = ["Lights on.", "lights off", "open the door", "close the door", "lights on!"]
 VOICES = ["tones:1+2+3+4+5"]
@@ -91,6 +91,18 @@ def test_few_sentences_are_all_said_by_everyone_and_many_are_held_out_too(text: 
     assert (corpus_of(many)["sentence_fraction"], corpus_of(many)["train_speakers"]) == (0.1, 9)
     assert corpus_of(many)["test_voices"] == ["en-us"]
     assert many.name == "many"
+
+
+def test_a_grammar_stands_for_sentences_drawn_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "house.jsgf"
+    path.write_text("#JSGF V1.0;\npublic <s> = lights (on | off) [now] | <d> <d> <d>;\n<d> = one | two | three;\n")
+    few = corpus_of(from_text_recipe(path, voices=VOICES))
+    assert len(few["sentences"]) == 4 + 27
+    assert few["sentence_fraction"] == 0
+    drawn = corpus_of(from_text_recipe(path, voices=VOICES, sentences=10))["sentences"]
+    assert len(drawn) == 10
+    assert drawn == read_sentences(path, 10), "the language model is of the same sentences"
+    assert set(drawn) < set(few["sentences"])
 
 
 def test_words_become_classes_of_a_recipe_with_classes(text: Path, tmp_path: Path) -> None:

@@ -15,10 +15,19 @@ def from_text(
     context: typer.Context,
     text: Annotated[
         Path,
-        typer.Argument(help="A file with a sentence in each line, or a word for classes.", show_default=False),
+        typer.Argument(
+            help="A file with a sentence in each line, or a word for classes; or a grammar, NAME.jsgf.",
+            show_default=False,
+        ),
     ],
+    sentences: Annotated[
+        int, typer.Option("--sentences", min=2, max=100_000, help="Sentences to draw from a grammar.")
+    ] = 2000,
     recipe: Annotated[
-        str, typer.Option("--recipe", help="What is trained: digits for classes of words, wake_words for keywords.")
+        str,
+        typer.Option(
+            "--recipe", help="What is trained: words_from_text for classes of words, wake_words for keywords."
+        ),
     ] = "from_text",
     init_from: Annotated[str | None, typer.Option("--init_from", help="A run folder or Hub id to start from.")] = None,
     old_data_dir: Annotated[
@@ -68,6 +77,7 @@ def from_text(
         old_data_dir=old_data_dir,
         voices=voices,
         test_voices=test_voices,
+        sentences=sentences,
         overrides=context.args,
     )
     rows = []

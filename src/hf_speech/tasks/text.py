@@ -26,7 +26,19 @@ from hf_speech.errors import HFSpeechError, RecipeError
 NormalizerName = Literal["none", "lower", "upper", "english"]
 
 # Files of text with more in them than sentences.
-_STRUCTURED = TABLE_SUFFIXES | {".arpa", ".ctm", ".htm", ".html", ".srt", ".stm", ".textgrid", ".vtt", ".xml", ".yaml"}
+_STRUCTURED = TABLE_SUFFIXES | {
+    ".arpa",
+    ".jsgf",
+    ".ctm",
+    ".htm",
+    ".html",
+    ".srt",
+    ".stm",
+    ".textgrid",
+    ".vtt",
+    ".xml",
+    ".yaml",
+}
 
 # Characters that are read as a word although Unicode calls them punctuation or symbols.
 SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "\u2212": "minus"}

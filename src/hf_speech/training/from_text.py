@@ -9,6 +9,7 @@ Decisions:
 * Real speech keeps a model from learning what only synthetic voices have: a recipe may list it beside the entry
   `synthetic`, and `old_data_dir` adds what the first model was trained on.
 * The language model is of the same lines: only these are expected.
+* A grammar in JSGF stands for sentences drawn from it, the same ones for voices and language model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import yaml
 
 from hf_speech.common.digests import digest_data
 from hf_speech.common.fingerprint import LANGUAGE_MODEL
+from hf_speech.data import grammar
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora import Corpus, Keywords, Mixture, Synthetic
 from hf_speech.decoding import build_arpa
@@ -42,6 +44,8 @@ FEW = 300
 UTTERANCES = 1500
 """Training utterances, about, of few sentences."""
 LONGEST_NGRAM = 3
+SENTENCES = 2000
+"""Sentences that are drawn from a grammar, if not given."""
 # A fast voice may say a sentence in fewer frames than it has letters: reported, and no reason to stop.
 SKIPPING = {"bad_rows": "skip"}
 
@@ -69,17 +73,19 @@ def from_text_recipe(
     old_data_dir: Path | None = None,
     voices: Sequence[str] | None = None,
     test_voices: Sequence[str] | None = None,
+    sentences: int = SENTENCES,
     overrides: Sequence[str] = (),
 ) -> Recipe:
     """Writes the recipe that learns the lines of a text.
 
     Args:
-        text: A file with a sentence, or for a recipe with classes a word, in each line.
+        text: A file with a sentence, or for a recipe with classes a word, in each line; or a grammar in JSGF.
         recipe: The recipe whose corpus is replaced; of a mixture, the entry `synthetic`.
         init_from: A model to start from.
         old_data_dir: Folder of the corpus that this model was trained on, to mix in.
         voices: Voices as in `Synthetic.voices`.
         test_voices: Voices of the test split alone.
+        sentences: Different sentences to draw from a grammar, at most.
         overrides: Command-line words, for any key of the recipe.
 
     Raises:
@@ -88,7 +94,7 @@ def from_text_recipe(
     """
     file = find_recipe(recipe)
     content = {"name": text.stem} | (yaml.safe_load(file.read_text(encoding="utf-8-sig")) or {})
-    lines = list(dict.fromkeys(line.strip() for line in read_plain_text(text) if line.strip()))
+    lines = read_sentences(text, sentences)
     given = {"voices": voices, "test_voices": test_voices}
     options: dict[str, Any] = {key: list(names) for key, names in given.items() if names}
     section = content.get("corpus") or {}
@@ -150,7 +156,8 @@ def from_text(
     synthetic = next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), resolved.corpus)
     beam = None
     if resolved.text is not None:
-        build_arpa(map(resolved.text.normalize, read_plain_text(text)), LONGEST_NGRAM, result.run_dir / LANGUAGE_MODEL)
+        lines = map(resolved.text.normalize, read_sentences(text, options.get("sentences", SENTENCES)))
+        build_arpa(lines, LONGEST_NGRAM, result.run_dir / LANGUAGE_MODEL)
         beam = _tune(loaded, synthetic, resolved.text, result.run_dir / LANGUAGE_MODEL, command)
     sources: list[tuple[str, str, Corpus, str]] = [("synthetic voices held out", "test", synthetic, "test")]
     if clips is not None:
@@ -177,6 +184,13 @@ def from_text(
             report.save(result.run_dir / "evaluation" / f"{name}{end}.json")
         measurements.append(Measurement(what, *reports))
     return result, measurements
+
+
+def read_sentences(text: Path, count: int = SENTENCES) -> list[str]:
+    """The different lines of a text, or at most `count` sentences of a grammar."""
+    if text.suffix.lower() in grammar.SUFFIXES:
+        return grammar.Grammar(text).sentences(count)
+    return list(dict.fromkeys(line.strip() for line in read_plain_text(text) if line.strip()))
 
 
 def _mixture(corpora: list[dict[str, Any]]) -> dict[str, Any]:
@@ -215,4 +229,4 @@ def _tune(loaded: LoadedModel, corpus: Corpus, text: Any, path: Path, command: s
     return best
 
 
-__all__ = ["Measurement", "from_text", "from_text_recipe"]
+__all__ = ["Measurement", "from_text", "from_text_recipe", "read_sentences"]
