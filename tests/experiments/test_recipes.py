@@ -67,8 +67,10 @@ def words(small_corpora: Path, name: str) -> list[str]:
 
 def test_every_recipe_has_a_quick_version() -> None:
     there = {str(path.relative_to(recipes_dir()).with_suffix("")) for path in recipe_files()}
-    # digits.yaml is run by test_main_job.py, from_text.yaml by test_from_text.py; accelerate's settings are no recipes.
-    assert {name for name in there if not name.startswith("accelerate/")} == set(QUICK) | {"digits", "from_text"}
+    # test_main_job.py runs digits.yaml, test_from_text.py from_text.yaml, and test_suite.py words_from_text.yaml;
+    # accelerate's settings are no recipes.
+    elsewhere = {"digits", "from_text", "words_from_text"}
+    assert {name for name in there if not name.startswith("accelerate/")} == set(QUICK) | elsewhere
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in QUICK])

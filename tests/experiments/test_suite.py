@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from stub_voices import Tones
 
 from hf_speech.cli.app import main
+from hf_speech.data.voices import ENGINES
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments import (
@@ -203,3 +205,20 @@ def test_the_list_says_what_there_is(done: tuple[ExperimentFolders, Path], capsy
 def test_the_page_of_this_project_is_what_its_records_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "EXPERIMENTS", EXPERIMENTS)
     assert (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8") == render(REPOSITORY / "docs" / "results")
+
+
+def test_a_model_of_synthesized_words_is_tested_on_recordings(
+    digit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(ENGINES, "tones", Tones())
+    words = ("--voices", "[tones:1+2+3+4]", "--words", "[low, high]", "--train_speakers", "4", "--test_speakers", "1")
+    item = Item("words", "words", "words_from_text", digit_folder.name, (*STEP, *words), tested_on="folder")
+    folders = ExperimentFolders(digit_folder.parent, tmp_path / "runs", tmp_path / "records")
+    record = item.run(folders)["records"][0]
+    assert record["evaluations"]["validation"]["corpus"] == "synthetic"
+    test = record["evaluations"]["test"]
+    assert (test["corpus"], test["num_utterances"]) == ("folder", 20), "one of three speakers"
+    assert test["command"] == "hf-speech evaluate runs/experiments/words --corpus.name folder --data_dir CORPORA/tones"
+    assert record["command"].startswith("hf-speech train words_from_text --training.max_steps")
+    assert item.is_done(folders)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_speech.data import make_corpus
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation import evaluate_model
+from hf_speech.evaluation.rows import select_rows
 from hf_speech.experiments.compare import compare
-from hf_speech.experiments.runs import RunRecord, finish_run, is_finished
+from hf_speech.experiments.runs import RunRecord, finish_run, is_finished, read_run
 from hf_speech.experiments.search import search
 from hf_speech.experiments.variants import parse_axis
 from hf_speech.inference import load_model
@@ -43,6 +45,8 @@ class Item:
         note: A remark about the figure.
         chosen_on: The speakers that settings were chosen on; the metric over all others is given as well.
         base: The item whose model the training starts from, which has to be run before.
+        tested_on: A corpus of recordings whose test split is measured, where the recipe trains on synthesized speech;
+            `folder` is then its folder.
     """
 
     name: str
@@ -57,10 +61,13 @@ class Item:
     note: str = ""
     chosen_on: tuple[str, ...] = ()
     base: str = ""
+    tested_on: str = ""
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that are evaluated."""
+        """The splits of the recipe's corpus that are evaluated."""
+        if self.tested_on:
+            return ("validation",)
         return tuple(dict.fromkeys(("validation", self.split)))
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
@@ -88,9 +95,12 @@ class Item:
         start = ["--init_from", str(folders.runs / self.base)] if self.base else []
         words = [*self.overrides, *start, *(["--fold", str(fold)] if fold is not None else [])]
         run_dir = folders.runs / (self.name if fold is None else f"{self.name}-{fold}")
-        command = shlex.join(["hf-speech", "train", self.recipe, *folders.quoted(self.folder), *words])
-        recipe = load_recipe(self.recipe, [*folders.data_dir(self.folder), *map(folders.placed, words)])
+        quoted, place = ([], []) if self.tested_on else (folders.quoted(self.folder), folders.data_dir(self.folder))
+        command = shlex.join(["hf-speech", "train", self.recipe, *quoted, *words])
+        recipe = load_recipe(self.recipe, [*place, *map(folders.placed, words)])
         record = finish_run(recipe, run_dir, command, self.splits)
+        if self.tested_on:
+            record = self._test_on_recordings(folders, run_dir)
         if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
             rows = recipe.corpus.load()["train"]
             command = f"hf-speech evaluate {run_dir} --split train"
@@ -100,6 +110,20 @@ class Item:
             report.save(run_dir / "evaluation" / "train.json")
             record = finish_run(recipe, run_dir, command, self.splits)
         return record
+
+    def _test_on_recordings(self, folders: ExperimentFolders, run_dir: Path) -> RunRecord:
+        """Measures a model of synthesized speech on the test split of `tested_on`."""
+        file = run_dir / "evaluation" / "test.json"
+        if not file.is_file():
+            words = ["--corpus.name", self.tested_on]
+            command = ["hf-speech", "evaluate", f"{RUNS}/{self.name}", *words, *folders.quoted(self.folder)]
+            place = folders.data_dir(self.folder)
+            corpus = make_corpus(self.tested_on, data_dir=place[1] if place else None)
+            loaded = load_model(run_dir)
+            rows = select_rows(loaded, corpus.load(), "test", corpus, trained_on=False).rows
+            report = evaluate_model(loaded, rows, corpus=corpus.name, split="test", command=shlex.join(command))
+            report.save(file)
+        return read_run(run_dir)
 
     def _command(self, verb: str, over: Sequence[str], folders: ExperimentFolders, *words: str) -> str:
         """The command that runs all variants or trials, as it is recorded."""
