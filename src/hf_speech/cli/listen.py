@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +16,11 @@ from hf_speech.cli.options import AnyModelArgument
 from hf_speech.cli.process import command_line, prepare_inference
 from hf_speech.common.console import echo
 from hf_speech.common.text import one_line
+from hf_speech.errors import AudioError
 
 if TYPE_CHECKING:
     from hf_speech.decoding import Event
+    from hf_speech.inference import Detector
 
 
 def listen(
@@ -67,11 +69,7 @@ def listen(
 
     With --enroll WORD, make a model for a new keyword from 5 to 20 recordings of it, and from recordings without it.
     """
-    from hf_speech.data import read_audio
-    from hf_speech.errors import AudioError
-    from hf_speech.inference import Detector, microphone_pieces, raw_pieces, save_clip
-    from hf_speech.inference.labeling import find_recordings
-    from hf_speech.inference.transcription import distinct_names
+    from hf_speech.inference import Detector
 
     prepare_inference()
     if word is not None:
@@ -79,32 +77,21 @@ def listen(
         _enroll(model, word, files or [], folders, output_dir, overwrite)
         return
     detector = Detector(model, threshold=threshold)
-    sources: list[str | None] = [*files] if files else [None]
-    failures = 0
-    names: dict[Path, str] = {}
     if save_clips is not None:
-        names = distinct_names(find_recordings(files or []))
-        sources = [str(path) for path in names]
-        save_clips.mkdir(parents=True, exist_ok=True)
+        failed = _save_clips(detector, files or [], save_clips)
+    else:
+        failed = _print_events(detector, files or [None], output_format)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_events(detector: Detector, sources: Sequence[str | None], output_format: str) -> bool:
+    """Prints the events of each source, a line each; whether one of them cannot be read."""
+    failed = False
     for source in sources:
-        if source is None:
-            events: Iterable[Event] = detector.listen(microphone_pieces(detector.sampling_rate))
-        elif source == "-":
-            read = sys.stdin.buffer.read1  # type: ignore[union-attr] # the standard input has it
-            events = detector.listen(raw_pieces(read, detector.sampling_rate))
-        else:
-            events = detector.listen_to_file(source)
         try:
             with suppress(KeyboardInterrupt):  # The way to end listening to a microphone.
-                sound = None
-                for event in events:
-                    if save_clips is not None:
-                        if sound is None:
-                            sound = read_audio(str(source), detector.sampling_rate)
-                        name = names[Path(str(source))]
-                        path = save_clip(sound, event.time, detector.sampling_rate, save_clips, name)
-                        echo(f"Written: {path}")
-                        continue
+                for event in _events(detector, source):
                     if output_format == "json":
                         named = {"file": source} if source not in (None, "-") else {}
                         echo(json.dumps({**named, **asdict(event)}, ensure_ascii=False))
@@ -112,10 +99,43 @@ def listen(
                         where = f"{one_line(source)}: " if source is not None and len(sources) > 1 else ""
                         echo(f"{where}{event.time:9.2f} s   {one_line(event.keyword)}   {event.score:.1f}")
         except AudioError as error:
-            failures += 1
+            failed = True
             echo(f"error: {error}", error=True)
-    if failures:
-        raise typer.Exit(1)
+    return failed
+
+
+def _events(detector: Detector, source: str | None) -> Iterator[Event]:
+    from hf_speech.inference import microphone_pieces, raw_pieces
+
+    if source is None:
+        return detector.listen(microphone_pieces(detector.sampling_rate))
+    if source == "-":
+        read = sys.stdin.buffer.read1  # type: ignore[union-attr] # the standard input has it
+        return detector.listen(raw_pieces(read, detector.sampling_rate))
+    return detector.listen_to_file(source)
+
+
+def _save_clips(detector: Detector, files: list[str], folder: Path) -> bool:
+    """Writes the sound around each event of files and folders; whether a file cannot be read."""
+    from hf_speech.data import read_audio
+    from hf_speech.inference import save_clip
+    from hf_speech.inference.labeling import find_recordings
+    from hf_speech.inference.transcription import distinct_names
+
+    failed = False
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, name in distinct_names(find_recordings(files)).items():
+        try:
+            if not (times := [event.time for event in detector.listen_to_file(file)]):
+                continue
+            sound = read_audio(file, detector.sampling_rate)
+        except AudioError as error:
+            failed = True
+            echo(f"error: {error}", error=True)
+            continue
+        for time in times:
+            echo(f"Written: {save_clip(sound, time, detector.sampling_rate, folder, name)}")
+    return failed
 
 
 def _enroll(

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from hf_speech.common.tables import format_text
 from hf_speech.common.text import one_line
 from hf_speech.data.cache import cache_dir
 
 MAX_EXAMPLES = 3
+Content = TypeVar("Content")
 
 
 @dataclass
@@ -129,7 +130,7 @@ class InspectionReport:
             content["corpora"] = by_corpus
             content["shares"] = self.shares
         others = set[str]().union(*(found.folders for found in self.splits.values()))
-        return _shorten_paths(content, [*_longest_first(self.folders), *_longest_first(others), str(cache_dir())])
+        return without_folders(content, [*_longest_first(self.folders), *_longest_first(others)])
 
     def by_corpus(self) -> dict[str, dict[str, Any]]:
         """What each split has of each corpus of a mixture: `{corpus: {split: {"num_rows", "num_good", "hours"}}}`."""
@@ -192,10 +193,16 @@ def _longest_first(names: Iterable[str]) -> list[str]:
     return sorted(names, key=len, reverse=True)
 
 
-def _shorten_paths(content: dict[str, Any], folders: Iterable[str]) -> dict[str, Any]:
-    """The same content, whose sentences name files relative to the first of these folders that they are in."""
-    names = "|".join(re.escape(one_line(name)) for name in folders)
-    place = re.compile(rf"(?<![\w./\\~-])({names})([/\\]|(?![\w.-]))" if names else r"(?!)")
+def without_folders(content: Content, folders: Iterable[str]) -> Content:
+    """Plain data whose sentences name files relative to folders of this machine, so that it can be passed on.
+
+    Args:
+        content: Mappings, lists and strings.
+        folders: Of those that a file is in, the first one counts. The cache is the last one.
+    """
+    known = [name for name in [*folders, str(cache_dir())] if len(PurePath(name).parts) > 1]
+    names = "|".join(re.escape(one_line(name)) for name in known)
+    place = re.compile(rf"(?<![\w./\\~-])({names})([/\\]|(?![\w.-]))")
 
     def shorten(value: Any) -> Any:
         if isinstance(value, dict):
@@ -206,7 +213,8 @@ def _shorten_paths(content: dict[str, Any], folders: Iterable[str]) -> dict[str,
             return value
         return place.sub(lambda match: "" if match[2] else PurePath(match[1]).name, value)
 
-    return {key: shorten(value) for key, value in content.items()}
+    shortened: Content = shorten(content)
+    return shortened
 
 
 def _length(seconds: float) -> str:

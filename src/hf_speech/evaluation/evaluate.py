@@ -21,7 +21,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_speech.data.augmentation import Noise
-from hf_speech.data.reports import Finding
+from hf_speech.data.reports import Finding, without_folders
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
@@ -138,10 +138,13 @@ def evaluate_model(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions(),
         records=records,
-        skipped=[
-            *(str(prediction.error) for prediction in skipped),
-            *(example for finding in left_out for example in finding.examples),
-        ],
+        skipped=without_folders(
+            [
+                *(str(prediction.error) for prediction in skipped),
+                *(example for finding in left_out for example in finding.examples),
+            ],
+            _folders([source.get("path") for source in rows["audio"]]),
+        ),
         noise=None if noise is None else noise.describe(),
         details=details,
         notes=notes,
@@ -193,10 +196,15 @@ def _records(
 
 def _relative(paths: Sequence[str | None]) -> list[str | None]:
     """Paths relative to the folder they share: a report does not tell where a corpus lies on this machine."""
-    absolute = [os.path.abspath(path) if path else None for path in paths]
-    folders = [os.path.dirname(path) for path in absolute if path]
-    shared = os.path.commonpath(folders) if folders else ""
-    return [os.path.relpath(path, shared) if path else None for path in absolute]
+    shared = _folders(paths)[0] if any(paths) else ""
+    return [os.path.relpath(os.path.abspath(path), shared) if path else None for path in paths]
+
+
+def _folders(paths: Sequence[str | None]) -> list[str]:
+    """The folder that all files share, and those two levels above each of them."""
+    absolute = [os.path.abspath(path) for path in paths if path]
+    shared = [os.path.commonpath([os.path.dirname(path) for path in absolute])] if absolute else []
+    return [*shared, *sorted({os.path.dirname(os.path.dirname(path)) for path in absolute}, key=len, reverse=True)]
 
 
 def _confidence(

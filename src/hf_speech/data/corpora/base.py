@@ -120,8 +120,7 @@ class Corpus(ABC):
 
     def folders(self) -> set[str]:
         """The folders that `data_dir` names, which records of a training leave out of paths."""
-        named = [] if self.data_dir is None else [Path(self.data_dir), Path(self.data_dir).expanduser()]
-        return {str(path) for path in named if len(path.parts) > 1}
+        return set() if self.data_dir is None else {str(Path(self.data_dir)), str(Path(self.data_dir).expanduser())}
 
     def limits(self, corpus: str | None = None) -> tuple[float, float]:
         """The shortest and the longest utterance in seconds.
