@@ -85,18 +85,7 @@ class Classifier:
         Returns:
             For each file its name and what `classify` gives, or its name and an error.
         """
-        if not sounds:
-            raise SoundError("There is no sound yet: upload some.")
-        if len(sounds) > MAX_FILES:
-            raise SoundError(f"These are {len(sounds)} files, and {MAX_FILES} are the most at a time: give fewer.")
-        answers = []
-        for sound in sounds:
-            try:
-                answer = self.classify(sound, top_k)
-            except SoundError as error:
-                answer = {"error": str(error)}
-            answers.append({"file": self.uploads.name(sound), **answer})
-        return answers
+        return self.uploads.answer_each(sounds, lambda sound: self.classify(sound, top_k), MAX_FILES)
 
     def describe(self) -> dict[str, Any]:
         """Say which model answers here, its labels, and the limits.

@@ -22,9 +22,10 @@ import tempfile
 import threading
 import time
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -120,6 +121,25 @@ class Uploads:
         if not path:
             raise SoundError("There is no sound yet: upload one, or record it.")
         return read_sound(path, rate, limits.max_seconds, limits.max_megabytes, self.name(path))
+
+    def answer_each(self, paths: list[str], answer: Callable[[str], dict[str, Any]], most: int) -> list[dict[str, Any]]:
+        """The answers about several uploads, each with the file's name; for one that cannot be read, the error.
+
+        Raises:
+            SoundError: If there are none, or more than `most`.
+        """
+        if not paths:
+            raise SoundError("There is no sound yet: upload some.")
+        if len(paths) > most:
+            raise SoundError(f"These are {len(paths)} files, and {most} are the most at a time: give fewer.")
+        answers = []
+        for path in paths:
+            try:
+                found = answer(path)
+            except SoundError as error:
+                found = {"error": str(error)}
+            answers.append({"file": self.name(path), **found})
+        return answers
 
     def use(self, page: str | None, path: str | None) -> None:
         """Note that a page uses an upload, which is then erased when the page is closed."""

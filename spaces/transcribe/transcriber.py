@@ -142,18 +142,7 @@ class Transcriber:
         Returns:
             For each file its name and what `transcribe` gives, or its name and an error.
         """
-        if not sounds:
-            raise SoundError("There is no sound yet: upload some.")
-        if len(sounds) > MAX_FILES:
-            raise SoundError(f"These are {len(sounds)} files, and {MAX_FILES} are the most at a time: give fewer.")
-        answers = []
-        for sound in sounds:
-            try:
-                answer = self.transcribe(sound, language_model)
-            except SoundError as error:
-                answer = {"error": str(error)}
-            answers.append({"file": self.uploads.name(sound), **answer})
-        return answers
+        return self.uploads.answer_each(sounds, lambda sound: self.transcribe(sound, language_model), MAX_FILES)
 
     def describe(self) -> dict[str, Any]:
         """Say which model answers here, what it can do, and the limits.

@@ -79,13 +79,13 @@ def test_a_language_model_in_the_models_folder(transcribe: Any, beeps_run: Path,
     model = Path(shutil.copytree(beeps_run, tmp_path / "model"))
     status, _, error = transcribe("--language_model", "auto", model=model)
     assert status == 2
-    assert "brings no language_model.arpa: make one with hf-speech build-lm" in error
+    assert "has no language_model.arpa: build one with hf-speech build-lm" in error
     assert "note:" not in transcribe(model=model)[2]
 
     shutil.copy(arpa, model / "language_model.arpa")
     status, output, error = transcribe(model=model)
     assert (status, output) == (0, "ab c\n")
-    assert f"note: {model} brings a language model, which --language_model auto would use." in error
+    assert f"note: {model} has a language model, which --language_model auto would use." in error
     (model / "language_model.decoder.json").write_text('{"lm_weight": 0.0, "word_score": 7.0, "beam_size": 9}')
     status, output, error = transcribe("--language_model", "auto", "--nbest", "50", model=model)
     assert status == 0

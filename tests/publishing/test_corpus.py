@@ -183,7 +183,7 @@ result = {name: [len(split), sorted(set(split["speaker"]))] for name, split in r
     )
     checked = client.cli("verify", "ann/tones", "--kind", "dataset")
     assert checked.status == 1
-    assert "the rows of its split test are others" in checked.out
+    assert "the rows of its split test differ" in checked.out
 
 
 def test_pushing_rows_with_datasets_leaves_our_card_alone(
@@ -222,7 +222,7 @@ def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
     copy = RemoteSnapshot(
         Repository("ann/x", "dataset"), State("0" * 40, True, {}, {}), tmp_path / "other", tmp_path / "home"
     )
-    assert verify_corpus(copy, written.fingerprints).differences == ("the rows of its split test are others",)
+    assert verify_corpus(copy, written.fingerprints).differences == ("the rows of its split test differ",)
 
 
 def test_what_must_not_or_cannot_be_published(client: Client, hub: HubServer, digit_folder: Path) -> None:

@@ -257,7 +257,7 @@ def test_a_culprit_by_the_command_line(hub: HubServer, client: Client, runs: dic
     (runs["tones"] / ".env").write_text("API_KEY=planted-culprit-4711")
     done = client.cli("publish", runs["tones"], "--repo-id", "ann/culprit")
     assert done.status == 2
-    assert done.err.startswith("error: .env is called as files of passwords")
+    assert done.err.startswith("error: .env has a name that files of passwords")
     assert done.err.count("\n") == 1
     assert not hub.exists("model", "ann/culprit")
     assert not hub.was_sent(b"planted-culprit-4711")

@@ -338,7 +338,7 @@ def test_a_folder_made_before_somebodys_change_is_not_written_over_it(
 ) -> None:
     """The card is rendered of the one on the Hub: what was written there since then would be lost."""
     push(client, folder, "ann/older")
-    with pytest.raises(ClientError, match="Somebody else has changed ann/older meanwhile"):
+    with pytest.raises(ClientError, match="Somebody else has changed ann/older in the meantime"):
         client.run(SINCE, folder=str(folder))
     assert published(hub, "ann/older")["README.md"] == b"by hand"
 

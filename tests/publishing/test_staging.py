@@ -40,7 +40,7 @@ def test_models_of_the_project_stage_cleanly(name: str, tmp_path: Path) -> None:
     kept = {path.relative_to(PRETRAINED / name).as_posix() for path in (PRETRAINED / name).rglob("*.*")}
     assert set(result.files) == kept | {"README.md", "LICENSE"}
     assert result.left_out == ()
-    assert own_notes(result) == ["No license was named: the model goes out under apache-2.0, as its code does."]
+    assert own_notes(result) == ["No license was given: the model is published under apache-2.0, like its code."]
     for file, size in result.files.items():
         path = result.folder / file
         assert path.stat().st_size == size
@@ -198,7 +198,7 @@ def test_spaces(space: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (".env", "A=1", r"\.env is called as files of passwords"),
+        (".env", "A=1", r"\.env has a name that files of passwords"),
         ("app.py", f"TOKEN = '{TOKEN}'", r"app\.py, line 1, has a Hugging Face token"),
         ("app.py", "import scipy", r"app\.py imports scipy \(line 1\), which requirements\.txt does not list"),
         ("app.py", "FOLDER = '/home/anna/run'", r"app\.py, line 1, names /home/anna/run"),

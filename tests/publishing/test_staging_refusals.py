@@ -73,9 +73,9 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     "program": (lambda run: (run / "tool").write_bytes(b"\x7fELF" + bytes(60)), "tool is a program"),
     "YAML that makes objects": (add("recipe.yaml", "x: !!python/object:os.PathLike {}\n"), r"recipe\.yaml"),
     # secrets
-    ".env": (plant_text(".env", "A=1"), r"\.env is called as files of passwords"),
-    ".netrc": (plant_text(".netrc", "machine x"), r"\.netrc is called as files of passwords"),
-    "key file": (plant_text("id_rsa", "x"), "id_rsa is called as files of passwords"),
+    ".env": (plant_text(".env", "A=1"), r"\.env has a name that files of passwords"),
+    ".netrc": (plant_text(".netrc", "machine x"), r"\.netrc has a name that files of passwords"),
+    "key file": (plant_text("id_rsa", "x"), "id_rsa has a name that files of passwords"),
     "token in the recipe": (add("recipe.yaml", f"# {TOKEN}\n"), r"recipe\.yaml, line \d+, has a Hugging Face token"),
     "token in the code": (add("recurrent.py", f"# {TOKEN}\n"), r"recurrent\.py, line \d+, has a Hugging Face token"),
     "token in a table": (add("evaluation/test.csv", f"{TOKEN}\n"), r"evaluation/test\.csv, line \d+, has a Hugging"),

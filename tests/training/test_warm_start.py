@@ -251,7 +251,7 @@ def test_a_base_that_changed_is_noticed_on_resume(tmp_path: Path, base: Path, re
     run_folder.begin(tmp_path, resolved, report, None, parts.base)
     checkpoint.mkdir(parents=True)
     assert parts.base is not None
-    with pytest.raises(TrainingError, match="three-tones is not the model any more that"):
+    with pytest.raises(TrainingError, match="three-tones is no longer the model that"):
         run_folder.begin(tmp_path, resolved, report, str(checkpoint), {**parts.base, "weights": "sha256:other"})
 
 

@@ -56,7 +56,7 @@ def adapt(
     if rows:
         echo(f"\n{format_text(['', 'utterances', 'before', 'after', '95 % interval'], rows)}")
     if old_data_dir is None:
-        echo("What it forgot was not measured: --old_data_dir DIR measures it, and helps to forget less.")
+        echo("How much it forgot was not measured: --old_data_dir DIR measures that, and reduces it.")
     echo(
         f"\nThe adapted model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:\n"
         f"  hf-speech publish {result.run_dir} --repo_id OWNER/NAME"

@@ -59,7 +59,7 @@ def transcribe(
     from hf_speech.inference.transcription import transcript_files
 
     if nbest > 1 and output_format in ("srt", "vtt"):
-        raise typer.BadParameter("subtitles hold one text: take --format text or json", param_hint="--nbest")
+        raise typer.BadParameter("subtitles hold one transcript: use --format text or json", param_hint="--nbest")
     prepare_inference()
     recognizer = open_model(model, verb="transcribe")
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
@@ -67,7 +67,7 @@ def transcribe(
         recognizer, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
     )
     if language_model is None and Path(model).is_dir() and find_language_model(recognizer):
-        echo(f"note: {model} brings a language model, which --language_model auto would use.", error=True)
+        echo(f"note: {model} has a language model, which --language_model auto would use.", error=True)
     targets: list[Path | None] = [None] * len(files)
     if output_dir is not None:
         targets[:] = transcript_files(files, output_dir, ".txt" if output_format == "text" else f".{output_format}")

@@ -200,7 +200,7 @@ class Repository:
         sentences = {
             402: _needs_plan(self, said),
             409: f"The Hub is busy with {self.name} or has it already ({said}): {again}.",
-            412: f"Somebody else has changed {self.name} meanwhile, and nothing was written over it: run the same "
+            412: f"Somebody else has changed {self.name} in the meantime, and nothing was overwritten: run the same "
             "command again, which starts from what is there now.",
             413: f"The Hub has no space for this in {self.name} ({said}): send less, or get more space, and {again}.",
             422: f"A file arrived at the Hub damaged ({said}): {again}.",

@@ -61,7 +61,7 @@ def choose_decoder(
         language_model = find_language_model(recognizer)
         if language_model is None:
             raise ModelError(
-                f"{recognizer.name} brings no {LANGUAGE_MODEL}: make one with hf-speech build-lm, and give its path."
+                f"{recognizer.name} has no {LANGUAGE_MODEL}: build one with hf-speech build-lm, and give its path."
             )
     if hot_words is not None:
         given["hot_words"] = tuple(word.strip() for word in hot_words.split(",") if word.strip())
@@ -189,7 +189,7 @@ def check_phones(recognizer: Recognizer) -> None:
     if load_lexicon(recognizer) is None:
         lacks = f"has lost its {LEXICON}" if recognizer.num_phones else "writes no phones"
         raise ModelError(
-            f"{recognizer.name} {lacks}, so that phone_weight weighs nothing: leave it out, or take a model trained "
+            f"{recognizer.name} {lacks}, so that phone_weight has no effect: leave it out, or take a model trained "
             "with text.lexicon, as training left it."
         )
 

@@ -96,7 +96,7 @@ def load_model(
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model = model.eval().to(place)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): take cpu.") from error
+        raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): use cpu.") from error
     tokenizer = found.load_tokenizer(source, revision=revision)
     loaded = LoadedModel(model, extractor, found, name, tokenizer)
     if isinstance(tokenizer, PreTrainedTokenizerBase):

@@ -207,7 +207,7 @@ def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None =
         differences.append(f"its splits are {', '.join(rows)}")
     for name, checksum in fingerprints_of(rows).items():
         if checksum != expected.get(name):
-            differences.append(f"the rows of its split {name} are others")
+            differences.append(f"the rows of its split {name} differ")
         else:
             found.append(f"{len(rows[name]):,} rows of {name} as they were")
     return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))

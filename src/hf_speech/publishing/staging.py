@@ -268,7 +268,7 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
     if results := benchmark_results(facts, repo_id):
         _write(destination, BENCHMARK_FILE, results.encode())
     if options.license is None and said is None and not (run_dir / licenses.FILE).is_file():
-        notes.append(f"No license was named: the model goes out under {terms.name}, as its code does.")
+        notes.append(f"No license was given: the model is published under {terms.name}, like its code.")
     return notes
 
 

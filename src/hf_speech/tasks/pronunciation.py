@@ -66,7 +66,7 @@ def _spoken(words: list[str]) -> list[tuple[str, ...]]:
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
     library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
     if library.espeak_SetVoiceByName(b"en-us") != 0:
-        raise RecipeError("eSpeak NG has no American English: install espeakng-loader anew.")
+        raise RecipeError("eSpeak NG has no American English: reinstall espeakng-loader.")
 
     def phones(word: str) -> tuple[str, ...]:
         rest, ipa = ctypes.c_char_p(word.encode()), ""

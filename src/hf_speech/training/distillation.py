@@ -86,7 +86,7 @@ def make_distillation(
     teacher = load_model(options.teacher, device="cpu")
     config: Any = model.config
     if getattr(config, "mixup_alpha", 0):
-        raise RecipeError("training.teacher knows nothing of blended recordings: set model.mixup_alpha to 0.")
+        raise RecipeError("training.teacher cannot be combined with mixup: set model.mixup_alpha to 0.")
     student = LoadedModel(model, extractor, teacher.task, "the recipe's model", tokenizer)
     if config.task != teacher.task.name or list(student.labels) != list(teacher.labels):
         raise RecipeError(

@@ -160,7 +160,7 @@ def begin(
         before = read_record(run_dir) or base
         if before["weights"] != base["weights"]:
             raise TrainingError(
-                f"{base['name']} is not the model any more that {run_dir} started from ({before['weights']:.16}... "
+                f"{base['name']} is no longer the model that {run_dir} started from ({before['weights']:.16}... "
                 f"then, {base['weights']:.16}... now): put the old one back, or train again with --overwrite."
             )
     if checkpoint is None:

@@ -196,7 +196,7 @@ def test_folds_test_on_everybody_once(ravdess, num_folds):
     [
         ({"fold": 5}, "There is no fold 5 of 5 folds of 24 speakers"),
         ({"fold": 0, "num_folds": 25}, "no fold 0 of 25 folds of 24 speakers"),
-        ({"fold": 0, "split": "random"}, "A fold is one of speakers, and split is 'random'"),
+        ({"fold": 0, "split": "random"}, "A fold divides speakers, and split is 'random'"),
         ({"rename": {"clam": "neutral"}}, "RAVDESS has no emotion 'clam': did you mean 'calm'"),
     ],
 )

@@ -97,7 +97,7 @@ def test_speakers_in_two_splits_and_classes_of_one_recording_are_said():
     labels = {"train": ["a", "a", "b"], "validation": ["a"], "test": ["c", "d"]}
     speakers = {"train": ["x", "y", None], "validation": ["z"], "test": ["y", None]}
     assert describe_splits(labels, speakers) == [
-        "1 speakers stand in train and in test, such as 'y'.",
+        "1 speakers are in both train and test, such as 'y'.",
         "3 classes have a single recording, such as 'b': they cannot be both learned and tested.",
     ]
     assert describe_splits({"train": [None], "test": [None]}, {"train": ["x"], "test": ["z"]}) == []

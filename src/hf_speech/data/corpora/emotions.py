@@ -159,7 +159,7 @@ class EmotionCorpus(ListedCorpus):
         if self.fold is None:
             return set(self.test_speakers) & set(speakers) if self.split == "speakers" else set()
         if self.split != "speakers":
-            raise CorpusError(f"A fold is one of speakers, and split is {self.split!r}: leave one of them out.")
+            raise CorpusError(f"A fold divides speakers, and split is {self.split!r}: leave one of them out.")
         if not 0 <= self.fold < self.num_folds <= len(speakers):
             raise CorpusError(
                 f"There is no fold {self.fold} of {self.num_folds} folds of {len(speakers)} speakers: give a fold from "

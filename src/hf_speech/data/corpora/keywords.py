@@ -78,9 +78,7 @@ class Keywords(Folder):
             for folder in getattr(self, f"{split}_negatives") or ():
                 splits[split] += self._negatives(split, Path(folder).expanduser())
         if not any(clip.label == OTHER for clip in splits["train"]):
-            raise CorpusError(
-                "There is nothing to tell the keywords from: name folders of other speech as train_negatives."
-            )
+            raise CorpusError("There are no negatives: name folders of other speech as train_negatives.")
         return splits
 
     def label_names(self, labels: set[str]) -> list[str]:

@@ -78,7 +78,7 @@ def check(upload: Upload) -> None:
 def check_name(name: str) -> None:
     """Refuses a file that is called as files of credentials are, and a name that holds a secret."""
     if CREDENTIAL_FILES.fullmatch(name.rpartition("/")[2]):
-        raise PublishError(f"{name} is called as files of passwords and keys are: move it out of the folder.")
+        raise PublishError(f"{name} has a name that files of passwords or keys have: move it out of the folder.")
     if (secret := find_secret(name)) is not None:
         folder = name.rpartition("/")[0]
         where = f"in {folder}" if folder and find_secret(folder) is None else "in the folder"

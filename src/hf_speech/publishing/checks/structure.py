@@ -30,7 +30,7 @@ def check_regular(path: Path, name: str) -> None:
     except (OSError, RuntimeError) as error:  # A link to nothing, or in a loop.
         if path.is_symlink():
             raise PublishError(f"{name} is a link to nothing, or to itself: remove it.") from error
-        raise PublishError(f"{name} cannot be read ({error}): mend or remove it.") from error
+        raise PublishError(f"{name} cannot be read ({error}): repair or remove it.") from error
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         link = "a link to " if path.is_symlink() else ""

@@ -107,7 +107,7 @@ def push(
         )
     if since is not None and since.commit != state.commit:
         raise PublishError(
-            f"Somebody else has changed {repository.name} meanwhile, and nothing was written over it: run the same "
+            f"Somebody else has changed {repository.name} in the meantime, and nothing was overwritten: run the same "
             "command again, which starts from what is there now."
         )
     added = [path for path, checksums in local.items() if not checksums.match(state.files.get(path))]
