@@ -25,7 +25,7 @@ def align(
     min_pause: Annotated[float, typer.Option("--min_pause", min=0.05, help="Seconds of quiet to cut in.")] = 0.15,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Recordings in a batch.")] = 16,
 ) -> None:
-    """Find the times of a corpus's words, and cut its recordings at pauses.
+    """Find when words are spoken, and cut recordings at pauses.
 
     Writes SPLIT.csv, a table of short recordings to train on, and SPLIT.ctm, the time of each word. Further options are
     keys of the corpus, such as --data_dir DIR.

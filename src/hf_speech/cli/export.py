@@ -21,9 +21,9 @@ def export(
         Literal["onnx", "c"], typer.Option("--format", help="ONNX files, or the C source of a keyword spotter.")
     ] = "onnx",
 ) -> None:
-    """Write a model as ONNX files, or as C source, that run without PyTorch.
+    """Export a model to ONNX or C, to run without PyTorch.
 
-    They take the waveform and compute the features too, so they also run in a browser, or on a microcontroller.
+    The files take a waveform and compute the features, too, so they also run in a browser, or on a microcontroller.
     """
     from hf_speech.export.c_source import export_c
     from hf_speech.export.exporting import export_model

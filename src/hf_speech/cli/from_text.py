@@ -55,9 +55,9 @@ def from_text(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
 ) -> None:
-    """Train a model of sentences or words that nobody has recorded.
+    """Train a model of a list of sentences or words.
 
-    They are synthesized in many voices; the model is measured on voices held out, and on real recordings if there are
+    Synthetic voices speak the text, and the model is measured on voices held out, and on real recordings if there are
     some. A recognizer gets a language model of the same sentences. Further options are keys of the recipe, as for
     `hf-speech train`.
     """

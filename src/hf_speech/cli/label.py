@@ -67,10 +67,10 @@ def label(
         ),
     ] = None,
 ) -> None:
-    """Transcribe or classify recordings into a table to train on.
+    """Transcribe or classify recordings to train on.
 
-    The table is one that the corpus csv reads. What the filters reject is in NAME.rejected.csv. The same command goes
-    on after an interruption. Started by accelerate launch -m hf_speech.cli label, processes share the recordings.
+    Writes a table that the corpus csv reads, and what the filters reject into NAME.rejected.csv. The same command
+    continues after an interruption. Processes started by accelerate launch -m hf_speech.cli label share the recordings.
     """
     from functools import partial
 

@@ -65,7 +65,7 @@ def listen(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that folder.")] = False,
 ) -> None:
-    """Print the keywords that occur in sound files, a stream, or the microphone's input.
+    """Print the keywords in sound files or live sound.
 
     With --enroll WORD, make a model for a new keyword from 5 to 20 recordings of it, and from recordings without it.
     """

@@ -53,10 +53,11 @@ def publish_space(
     verify: VerifyOption = True,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until the Hub has built the Space.")] = 0,
 ) -> None:
-    """Publish a folder as a Space that shows a model, or with --static a page that runs the model in the browser.
+    """Publish a demo of a model as a Space.
 
-    The Space is pinned to the current commit of the model. A secret takes its value from the environment variable NAME
-    or VARIABLE on this machine: --secret HF_TOKEN=READ_TOKEN lets the Space load a private model."""
+    The demo is a folder with a program, or with --static a page that runs the model in the browser. The Space is pinned
+    to the current commit of the model. A secret takes its value from the environment variable NAME or VARIABLE on this
+    machine: --secret HF_TOKEN=READ_TOKEN lets the Space load a private model."""
     from hf_speech.publishing.space import parse_variables
     from hf_speech.publishing.space import publish_space as publish_folder
     from hf_speech.publishing.static_space import publish_static_space

@@ -26,10 +26,11 @@ def serve(
     ] = False,
     language: Annotated[str, typer.Option("--language", help="Language of the model, for voice assistants.")] = "en",
 ) -> None:
-    """Serve a recognizer to programs: OpenAI's transcription API, and a websocket for live sound.
+    """Serve a recognizer to other programs.
 
-    With --wyoming, it serves Home Assistant instead. If the model's folder has a language model, it is used. The
-    address has no password: put a proxy in front of it before you open it to others."""
+    It answers OpenAI's transcription API, and a websocket for live sound; with --wyoming, it serves Home Assistant
+    instead. If the model's folder has a language model, it is used. The address has no password: put a proxy in front
+    of it before you open it to others."""
     try:
         if wyoming:
             from hf_speech.serve_wyoming import run_wyoming
