@@ -79,7 +79,7 @@ def _yaml(text: str) -> dict[str, Any]:
 
 
 def _measured_on(card: dict[str, Any]) -> str | None:
-    """The name of the first data set in the card's model-index."""
+    """The name of the first dataset in the card's model-index."""
     try:
         return str(card["model-index"][0]["results"][0]["dataset"]["name"])
     except (LookupError, TypeError):

@@ -69,7 +69,7 @@ def test_there_are_no_more_examples_than_utterances(available: int, wanted: int,
 
 
 def test_augmented_versions_are_those_of_training(explored_beeps: Exploration, beeps_recipe: Path):
-    """The very waveforms that the data set of a training of this recipe gives in its first epochs."""
+    """The very waveforms that the dataset of a training of this recipe gives in its first epochs."""
     varied = ["--augmentation.speed", "[0.8,1.2]", "--augmentation.noise_snr", "[10,20]", "--augmentation.joining"]
     varied += ["0.7", "--train_file", "spoken.csv", "--speaker_column", "speaker"]
     parts, _ = prepare(load_recipe(beeps_recipe, [*varied, "--augmentation.gain", "[12,14]"]))

@@ -170,7 +170,7 @@ def test_destinations(digits: Path, tmp_path: Path) -> None:
         stage(tmp_path / "nowhere", tmp_path / "other", repo_id="anna/x")
 
 
-# Spaces and data sets
+# Spaces and datasets
 
 
 @pytest.fixture

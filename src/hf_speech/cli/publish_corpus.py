@@ -35,7 +35,7 @@ def publish_corpus(
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
-    """Publish a corpus as a data set.
+    """Publish a corpus as a dataset.
 
     Writes Parquet files and a card. Further options are keys of the corpus: --data_dir DIR, --speaker_pattern PATTERN.
     """

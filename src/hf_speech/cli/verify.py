@@ -59,7 +59,7 @@ def verify(
 
 
 def _verify_other(name: str, revision: str | None, kind: str) -> None:
-    """Verifies a Space or a data set."""
+    """Verifies a Space or a dataset."""
     from hf_speech.publishing.corpus import verify_corpus
     from hf_speech.publishing.hub.verify import downloaded
     from hf_speech.publishing.space import verify_space

@@ -37,7 +37,7 @@ Kind = Literal["model", "space", "dataset"]
 _ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError, ValueError)
 # What huggingface_hub raises over JSON of another shape than it expects.
 _ODD_ANSWERS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
-_WORDS = {"model": "model", "space": "Space", "dataset": "data set"}
+_WORDS = {"model": "model", "space": "Space", "dataset": "dataset"}
 
 
 @dataclass(frozen=True)

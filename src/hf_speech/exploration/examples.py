@@ -1,7 +1,7 @@
 """Utterances to look at and listen to, unchanged and as training would vary them.
 
 The sound is what the model gets: mono, at its sampling rate. The augmented versions are those of the first epochs of
-a training, drawn by the very data set that training reads from (same seed, epoch and row), so they are what a training
+a training, drawn by the very dataset that training reads from (same seed, epoch and row), so they are what a training
 of this recipe begins with. Masks over features are drawn as the model draws them, but not the same ones: in a training
 they also depend on everything that was drawn before.
 """

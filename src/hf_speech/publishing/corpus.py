@@ -1,4 +1,4 @@
-"""Publishing a corpus: rows become Parquet files with a card, in a data set that `datasets.load_dataset` reads.
+"""Publishing a corpus: rows become Parquet files with a card, in a dataset that `datasets.load_dataset` reads.
 
 Every recording is inspected before anything is written, as before training. A checksum of the rows of each split is
 published too: so anyone can verify that the downloaded files, read by `load_dataset`, have
@@ -47,7 +47,7 @@ def publish_corpus(
     options: Mapping[str, Any] | None = None,
     **publish_options: Unpack[PublishOptions],
 ) -> PublishResult:
-    """Publishes a corpus as a data set.
+    """Publishes a corpus as a dataset.
 
     Args:
         corpus: The corpus.
@@ -107,7 +107,7 @@ def render_dataset_card(
     revision: str | None = None,
     previous: str | None = None,
 ) -> str:
-    """Renders the card of a data set.
+    """Renders the card of a dataset.
 
     Args:
         written: What was written.
@@ -180,7 +180,7 @@ def render_dataset_card(
 
 
 def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None = None) -> Verification:
-    """Reads a downloaded data set as `load_dataset` does, and compares it with what was written.
+    """Reads a downloaded dataset as `load_dataset` does, and compares it with what was written.
 
     Args:
         snapshot: What `downloaded` gave.

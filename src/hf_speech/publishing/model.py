@@ -92,7 +92,7 @@ def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, A
         card = published_card(repository, repository.look())
         return read_metadata(card or "")
     except PublishError as error:
-        tell(f"The card of the data set {name} cannot be read ({str(error).rstrip('.')}), so ours says less about it.")
+        tell(f"The card of the dataset {name} cannot be read ({str(error).rstrip('.')}), so ours says less about it.")
         return {}
 
 

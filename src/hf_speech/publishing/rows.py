@@ -102,12 +102,12 @@ def target_of(split: Dataset) -> str:
     """The column of a split that is to be predicted."""
     column = target_column(split)
     if column is None:
-        raise PublishError(f"The data set has no target besides its columns {', '.join(split.column_names)}: add one.")
+        raise PublishError(f"The dataset has no target besides its columns {', '.join(split.column_names)}: add one.")
     return column
 
 
 def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
-    """The checksum of each split of a data set, as `WrittenCorpus` has them."""
+    """The checksum of each split of a dataset, as `WrittenCorpus` has them."""
     found = {}
     for name, split in rows.items():
         target = target_of(split)

@@ -97,7 +97,7 @@ class CardOptions:
         revision: Where the rendered card's example pins the code.
         previous: The card that is on the Hub now.
         license: The Hub's name of the license; None for what the folder's LICENSE or the card says.
-        dataset_metadata: Metadata of the corpus's card, if that is a data set of the Hub.
+        dataset_metadata: Metadata of the corpus's card, if that is a dataset of the Hub.
     """
 
     card: str | None = None
@@ -121,7 +121,7 @@ def stage(
     """Makes a clean folder by allow-list, and runs every check over it.
 
     Args:
-        run_dir: The run folder; of a Space or data set, its folder.
+        run_dir: The run folder; of a Space or dataset, its folder.
         destination: An empty or new folder, outside the run folder.
         repo_id: `NAME/REPO`.
         kind: What is to be published, which decides the allow-list.
@@ -273,7 +273,7 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
 
 
 def _finish_folder(run_dir: Path, destination: Path, repo_id: str, kind: Kind, options: CardOptions) -> list[str]:
-    """Adds the card of a Space or data set, and the text of its license."""
+    """Adds the card of a Space or dataset, and the text of its license."""
     card = options.card
     if card is None:
         if not (run_dir / CARD).is_file():

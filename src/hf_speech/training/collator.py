@@ -1,4 +1,4 @@
-"""A data collator for transformers' own Trainer: rows of a corpus, or of any data set with sound, become batches."""
+"""A data collator for transformers' own Trainer: rows of a corpus, or of any dataset with sound, become batches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DataCollatorForSpeech:
         """Makes a batch.
 
         Args:
-            rows: Rows of a data set.
+            rows: Rows of a dataset.
 
         Returns:
             `input_features` `(batch, frames, features)`, `attention_mask` `(batch, frames)` if the extractor makes

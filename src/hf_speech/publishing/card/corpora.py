@@ -55,7 +55,7 @@ class CorpusFacts:
 
 
 def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, Any] | None = None) -> CorpusFacts:
-    """What is known of a corpus: the recipe's own words in `options` come first, then the card of its data set."""
+    """What is known of a corpus: the recipe's own words in `options` come first, then the card of its dataset."""
     if entries := options.get("corpora"):
         return _mixture_facts(name, options, [corpus_facts(str(entry["name"]), entry) for entry in entries])
     known = CORPORA.get(name)

@@ -140,7 +140,7 @@ class RunFacts:
         weight_bytes: Size of all weight files.
         weight_dtypes: Number formats of the stored weights, `["float16"]`.
         notes: What the user should know about the files, one sentence each.
-        dataset_metadata: Metadata of the card of the corpus, if that is a data set of the Hub and could be asked.
+        dataset_metadata: Metadata of the card of the corpus, if that is a dataset of the Hub and could be asked.
     """
 
     folder: Path
@@ -173,7 +173,7 @@ def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) ->
 
     Args:
         run_dir: The run folder.
-        dataset_metadata: Metadata of the card of the corpus, if that is a data set of the Hub.
+        dataset_metadata: Metadata of the card of the corpus, if that is a dataset of the Hub.
 
     Raises:
         PublishError: If a file that every model needs is missing or damaged, or an evaluation file is of another model

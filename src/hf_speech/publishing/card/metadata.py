@@ -1,7 +1,7 @@
 """The YAML metadata of a card: generated from the files, validated by the Hub's client.
 
 The model-index contains only metrics of the evaluation files. Metadata that users added on the Hub is kept: other
-keys (a thumbnail, a base model that no run file names), and further tags, languages and data sets.
+keys (a thumbnail, a base model that no run file names), and further tags, languages and datasets.
 
 Error rates are in percent, as the Hub's specification and its leaderboards of speech recognition have them (`wer`:
 20.90); accuracies and the like are between 0 and 1, as the metrics of these names on the Hub compute them.
