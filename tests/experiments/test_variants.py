@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hf_speech.errors import RecipeError
-from hf_speech.experiments.variants import Range, parse_axis, parse_range, variants_of
+from hf_speech.experiments.variants import SearchRange, parse_axis, parse_range, variants_of
 
 
 def settings(*axes: str) -> list[dict[str, str]]:
@@ -73,11 +73,11 @@ def test_mistakes_are_one_sentence(axes, message):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("10..100", Range(10, 100, integer=True, log=False)),
-        ("-3..3", Range(-3, 3, integer=True, log=False)),
-        ("0.0..0.5", Range(0, 0.5, integer=False, log=False)),
-        ("1e-4..1e-2:log", Range(1e-4, 1e-2, integer=False, log=True)),
-        ("16..512:log", Range(16, 512, integer=True, log=True)),
+        ("10..100", SearchRange(10, 100, integer=True, log=False)),
+        ("-3..3", SearchRange(-3, 3, integer=True, log=False)),
+        ("0.0..0.5", SearchRange(0, 0.5, integer=False, log=False)),
+        ("1e-4..1e-2:log", SearchRange(1e-4, 1e-2, integer=False, log=True)),
+        ("16..512:log", SearchRange(16, 512, integer=True, log=True)),
         ("../recordings", None),
         ("none", None),
         ("0.9", None),

@@ -33,7 +33,7 @@ from hf_speech.errors import PublishError
 
 Kind = Literal["model", "space", "dataset"]
 
-# The bases of the Hub's errors are those of the HTTP library, whichever this version stands on, and of the system.
+# The Hub's errors derive from those of its HTTP library, which depends on the version, and of the system.
 _ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError, ValueError)
 # What huggingface_hub raises over JSON of another shape than it expects.
 _ODD_ANSWERS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
@@ -226,7 +226,7 @@ def _login() -> str:
         names = [account["name"]]
         names += [org["name"] for org in account.get("orgs") or [] if org.get("roleInOrg") in _WRITERS]
         role = account.get("auth", {}).get("accessToken", {}).get("role")
-    except Exception:  # The sentence does without.
+    except Exception:  # The sentence is complete without it.
         return ""
     if role == "read":
         return f"; you are logged in as {names[0]} with a token that may only read"

@@ -185,7 +185,7 @@ def _first_metric(log_history: Sequence[Mapping[str, Any]]) -> str:
 
 def _line(axes: Axes, points: np.ndarray, color: str, label: str, marker: str = "") -> None:
     if len(points):
-        # Many evaluations would merge their markers into a rope.
+        # The markers of many evaluations would overlap.
         marker = marker if len(points) <= 60 else ""
         axes.plot(points[:, 0], points[:, 1], color=color, label=label, marker=marker, markersize=3.5, linewidth=1.6)
 
@@ -196,7 +196,7 @@ def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool, template
     axes.plot(*best, marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
     axes.axvline(best[0], color=INK, linewidth=0.8, linestyle=":")
     early = best[0] < np.mean(axes.get_xlim())
-    # The corner that a curve on its way to its best value does not cross.
+    # The corner that a curve does not cross on its way to its best value.
     axes.annotate(
         f"best: {template.format(best[1])} in epoch {best[0]:g}",
         (best[0], 0.06 if greater_is_better else 0.94),

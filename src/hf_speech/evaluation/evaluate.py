@@ -176,7 +176,7 @@ def _records(
             decoded = loaded.task.decode(prediction.logits, loaded.model.config, loaded.tokenizer)
         else:
             hypothesis = search(joint_log_probs(prediction), seconds_per_frame(loaded))[0]
-            # As sure as of its least certain word.
+            # The confidence of a text is that of its least certain word.
             confidence = min((word.confidence for word in hypothesis.words), default=1.0)
             decoded = {"prediction": hypothesis.text, "probability": confidence}
         seconds = prediction.processing_seconds + time.perf_counter() - started

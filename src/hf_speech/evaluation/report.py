@@ -20,7 +20,7 @@ from hf_speech.common.tables import format_csv, format_text
 from hf_speech.common.text import spreadsheet_cell
 from hf_speech.tasks import Record, Task, get_task, metric_named
 
-# Rows of a table in the text; the files have them all.
+# Most rows of a table in the terminal; the files have all of them.
 MAX_ROWS = 10
 
 

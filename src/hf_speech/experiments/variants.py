@@ -33,7 +33,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Range:
+class SearchRange:
     """A range that a search draws from.
 
     Attributes:
@@ -116,7 +116,7 @@ def variants_of(axes: Sequence[Axis]) -> list[Variant]:
     return variants
 
 
-def parse_range(value: str) -> Range | None:
+def parse_range(value: str) -> SearchRange | None:
     """Reads `LOW..HIGH` or `LOW..HIGH:log`; None for anything else.
 
     Raises:
@@ -133,7 +133,7 @@ def parse_range(value: str) -> Range | None:
     if not low < high or (log and low <= 0):
         raise RecipeError(f"The range {value!r} must begin below its end, and above 0 with :log.")
     integer = all(re.fullmatch(r"[+-]?\d+", match[end]) for end in ("low", "high"))
-    return Range(low, high, integer, log)
+    return SearchRange(low, high, integer, log)
 
 
 def _split(text: str) -> list[str]:

@@ -65,7 +65,7 @@ class Exploration:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Remark:
     """A remark about the corpus.
 
     Attributes:
@@ -116,7 +116,7 @@ def write_page(
         summaries=summaries,
         units=recipe.task.units,
         has_new_units=any(summary.new_units is not None for summary in summaries),
-        findings=findings(exploration),
+        findings=remarks(exploration),
         bad_rows=recipe.corpus.bad_rows,
         charts=[(name, CAPTIONS[name]) for name in exploration.charts],
         features=features_in_words(extractor),
@@ -130,17 +130,17 @@ def write_page(
     write_text(exploration.page, content)
 
 
-def findings(exploration: Exploration) -> list[Finding]:
+def remarks(exploration: Exploration) -> list[Remark]:
     """All remarks about the corpus: first what cannot be used, then what is suspicious."""
     report = exploration.report
     bad, suspicious = [], []
     for split, found in report.splits.items():
         for kind, finding in found.bad.items():
             verb = "is" if finding.count == 1 else "are"
-            bad.append(Finding(f"{finding.count:,} of {split} {verb} {kind}.", "bad", finding.examples))
+            bad.append(Remark(f"{finding.count:,} of {split} {verb} {kind}.", "bad", finding.examples))
         for kind, finding in found.warnings.items():
-            suspicious.append(Finding(f"{finding.count:,} of {split}: {kind}.", "warning", finding.examples))
-    return bad + suspicious + [Finding(text, "warning") for text in [*report.warnings, *exploration.notes]]
+            suspicious.append(Remark(f"{finding.count:,} of {split}: {kind}.", "warning", finding.examples))
+    return bad + suspicious + [Remark(text, "warning") for text in [*report.warnings, *exploration.notes]]
 
 
 def features_in_words(extractor: SpeechFeatureExtractor) -> str:

@@ -39,7 +39,7 @@ MAX_TOKENS = 262_144
 MAX_LIST = 65_536
 MAX_NUMBER = 1e12
 FLOATING = ("F64", "F32", "F16", "BF16")
-# Batch norm counts batches in an integer.
+# Batch norm's number of batches is an integer.
 COUNTERS = "num_batches_tracked"
 
 

@@ -113,7 +113,7 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
         texts = [text for text in found if min_frames(encode(text, tokens, delimiter)) <= len(letters)] or [""]
         scores = options.phones.letter_weight * spelled(recognizer, letters, texts)
         scores += [found.get(text, 0.0) for text in texts]
-        # The letters tell the times and the confidence of words, as in every other way of decoding.
+        # Times and confidences of words come from the letters, as in all other decoders.
         given: dict[str, Any] = {"seconds_per_frame": frame, "blank": recognizer.blank, "word_delimiter": delimiter}
         return [
             replace(align_text(letters, texts[index], tokens, **given), score=float(scores[index]))

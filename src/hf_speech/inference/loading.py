@@ -85,7 +85,7 @@ def load_model(
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # Not ignored, but told below in a sentence.
+        ignore_mismatched_sizes=True,  # Not ignored, but reported below in a sentence.
         **hub,
     )
     _check_weights(report, name)

@@ -140,7 +140,7 @@ class ExportedModel:
             squares = squares + np.square(features[0].astype(np.float64)).sum(axis=0)
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
-        # Of 0, the graph would take the utterance's own; it divides by more than this anyway.
+        # For a peak of 0, the graph would use the utterance's own; it divides by more than this anyway.
         return np.stack([mean, np.maximum(deviation, 1e-6)])
 
     def normalize(self, text: str) -> str:
@@ -150,7 +150,7 @@ class ExportedModel:
     @cached_property
     def _stream(self) -> ExportedStream:
         path = Path(self.name).expanduser()
-        # Of a file, the one of the same precision that takes pieces.
+        # For a file, the stream file of the same precision.
         return ExportedStream(path.with_name(path.name.replace(WHOLE, STREAM)) if path.is_file() else self.name)
 
     def stream(self) -> ExportedStream:

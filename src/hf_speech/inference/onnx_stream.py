@@ -93,7 +93,7 @@ class ExportedStream:
         if self._finished:
             raise AudioError("This recording was ended: call reset() before the next one.")
         if piece.size:
-            # What is not certainly fine is read as whole recordings are: integers are scaled, and NaN is refused.
+            # Anything else is read as whole recordings are: integers are scaled, and NaN is refused.
             if piece.dtype != np.float32 or not -LOUD < piece.min() <= piece.max() < LOUD:
                 piece = read_audio({"array": piece, "sampling_rate": self.sampling_rate}, self.sampling_rate)
             self._waiting.append(piece.copy())  # The caller may use the array again.
@@ -130,7 +130,7 @@ class ExportedStream:
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
         """Processes a piece of audio; see `Stream`."""
         self.feed(samples, final)
-        # Not by `advance`: to sort streams into groups costs 4 % of a piece of 40 ms.
+        # Not by `advance`: sorting streams into groups costs 4 % of the time of a piece of 40 ms.
         count = self._num_usable()
         return np.zeros((0, len(self.labels)), dtype=np.float32) if count is None else self._process(count)
 

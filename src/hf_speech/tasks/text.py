@@ -25,7 +25,7 @@ from hf_speech.errors import HFSpeechError, RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]
 
-# Files of text with more in them than sentences.
+# Text files that contain more than sentences.
 _STRUCTURED = TABLE_SUFFIXES | {
     ".arpa",
     ".jsgf",

@@ -161,6 +161,6 @@ def disk_is_full(error: BaseException, folder: Path) -> bool:
         return True
     if "no space left" in str(error).lower():
         return True
-    # Which of them it is depends on how much of the file was written.
+    # Which of these errors occurs depends on how much of the file was written.
     writer_failed = any(words in str(error) for words in ("PytorchStreamWriter", "unexpected pos", "iostream error"))
     return writer_failed and shutil.disk_usage(folder).free < _ALMOST_NOTHING

@@ -34,7 +34,7 @@ class Distillation:
         self.weight = weight
         self.model: Any = teacher.model.eval().requires_grad_(False)
         self._renormalization: tuple[torch.Tensor, torch.Tensor] | None = None
-        if extractor.normalization == "global":  # Each of them by its own training data.
+        if extractor.normalization == "global":  # Each extractor uses the statistics of its own training data.
             (mean, deviation), (other_mean, other_deviation) = map(_statistics, (extractor, teacher.feature_extractor))
             self._renormalization = deviation / other_deviation, (mean - other_mean) / other_deviation
 

@@ -53,7 +53,7 @@ TRAINING = {
     "load_best_model_at_end": False,
     "report_to": "none",
 }
-# Of the first model's augmentation: folders on the machine where it was trained.
+# Keys of the first model's augmentation that name folders on the machine where it was trained.
 FOLDERS = ("context_folders", "noise_folder", "rooms")
 
 

@@ -46,7 +46,7 @@ UTTERANCES = 1500
 LONGEST_NGRAM = 3
 SENTENCES = 2000
 """Sentences that are drawn from a grammar, if not given."""
-# A fast voice may say a sentence in fewer frames than it has letters: reported, and no reason to stop.
+# A fast voice may say a sentence in fewer frames than it has letters: that is reported, and does not stop training.
 SKIPPING = {"bad_rows": "skip"}
 
 

@@ -20,7 +20,7 @@ from hf_speech.common.files import write_json
 from hf_speech.errors import TrainingError
 from hf_speech.training.processes import any_process, process_state
 
-# After this many consecutive steps, single batches are not the cause.
+# After this many consecutive bad steps, the cause is not a single batch.
 MAX_IN_A_ROW = 10
 
 
@@ -85,7 +85,7 @@ def _all_finite(model: torch.nn.Module) -> bool:
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     statistics = [buffer for name, buffer in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
     tensors = [*gradients, *statistics]
-    # The norm is finite in nearly every step, and five times as fast; it may overflow where no value is infinite.
+    # The norm is five times as fast and nearly always finite, but it may overflow although no value is infinite.
     if not tensors or bool(torch.nn.utils.get_total_norm(tensors).isfinite()):
         return True
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())

@@ -203,7 +203,7 @@ class TrainingOptions:
             "dataloader_pin_memory": torch.cuda.is_available(),
             "disable_tqdm": False,
             "bf16": self.bf16 and computes_bfloat16(),
-            # Without it, transformers refuses bfloat16 on a CPU.
+            # Otherwise transformers refuses bfloat16 on a CPU.
             "use_cpu": not torch.accelerator.is_available(),
             # The patience of early stopping, which a resumed training needs.
             "restore_callback_states_from_checkpoint": self.early_stopping_patience is not None,

@@ -58,7 +58,7 @@ class Preemption(TrainerCallback):
             yield
             return
         if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
-            # The launcher passes SIGTERM on, and dies of SIGUSR1: then the system tells its processes.
+            # The launcher passes SIGTERM on, but is killed by SIGUSR1: then the system signals its processes.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
-# Beyond this share of the time, waiting is worth a sentence.
+# Above this share of the time, waiting is commented on.
 TOLERATED_WAIT = 0.05
 
 

@@ -38,7 +38,7 @@ from hf_speech.training.warm_start import KEYS, BaseModel, WarmStart
 
 DEFAULT_RECIPE = "digits"
 MAX_SHOWN = 400  # Characters of a library's message.
-MAX_NAME = 100  # Bytes: file systems allow 255, and names are put together.
+MAX_NAME = 100  # Bytes: file systems allow 255, and names are combined.
 SECTIONS = ("corpus", "text", "features", "augmentation", "model", "training")
 # Derived from other parts, so not keys of a recipe.
 DERIVED_FEATURES = {"feature_size", "feature_mean", "feature_std", "padding_value"}
@@ -224,7 +224,7 @@ def _resolve(
     corpora: tuple[list[Member], list[dict[str, Any]]] | None,
 ) -> Recipe:
     values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
-    # With all defaults, so that a resolved recipe does not depend on those of this version.
+    # Defaults are written out, so that a resolved recipe does not depend on this version's defaults.
     sections = [key for key in SECTIONS if key != "text" or task.text_options is not None]
     values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in sections}}
     values["corpus"] = {"name": corpus_name} | values["corpus"]
@@ -241,7 +241,7 @@ def _resolve(
     training.check_metric(tuple(task.metrics))
     _check_name(values["name"])
     options = section("corpus", without="name")
-    if corpora is not None:  # They know their folders already.
+    if corpora is not None:  # The corpora have their folders already.
         options |= {"corpora": corpora[0], "data_dir": None}
         values["corpus"] |= {"corpora": corpora[1], "data_dir": None}
     corpus = CORPORA[corpus_name](**options)

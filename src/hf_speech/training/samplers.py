@@ -83,7 +83,7 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
         self.seed = seed
         self.epoch = 0
         rng = np.random.default_rng(seed)
-        # A tenth of jitter, so that it is not always the same neighbors by length that meet.
+        # Lengths vary by a tenth at random, so that batches do not always combine the same utterances.
         order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
         self.batches: list[list[int]] = []
         longest = 0.0

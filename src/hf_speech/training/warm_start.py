@@ -39,7 +39,7 @@ ENCODER_OPTIONS = (
     *("features_as_steps", "projection_size", "frontend", "subsampling", "num_convolutions", "channels"),
     *("stem_channels", "kernel_size", "hidden_size", "bidirectional", "causal", "recurrent_norm", "layer_norm"),
 )
-# A list with an entry for each class of the base model.
+# A list with one entry per class of the base model.
 _OF_CLASSES = frozenset({"class_weights"})
 CLASSIFIER, PHONES = "classifier", "phone_classifier"
 MAX_SHOWN = 12

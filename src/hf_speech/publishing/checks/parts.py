@@ -24,7 +24,7 @@ def check_sizes(folder: Path) -> None:
     extractor = read_mapping(folder / "preprocessor_config.json", needed=True)
     if extractor.get("feature_extractor_type") == hf_speech.models.SpeechFeatureExtractor.__name__:
         try:
-            # What it computes, not what its file says that it computes.
+            # What it computes, not what its file declares.
             made = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split()).rstrip(".")

@@ -17,7 +17,7 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.texts import IN_BYTES, locate, texts_of
 from hf_speech.publishing.checks.upload import CARD, Upload
 
-# Folders in which people's files lie, on one system or another.
+# Folders that hold users' files on some system.
 _ROOTS = (
     *("home", "Users", "root", "tmp", "mnt", "media", "data", "scratch", "work", "workspace", "workspaces", "content"),
     *("kaggle", "private", "var/folders", "var/tmp", "Volumes", "gpfs", "lustre", "nfs", "storage", "projects", "net"),
@@ -39,7 +39,7 @@ _COPY = rf"(?<![\w./:@-])(?!git@)[\w.-]+@[\w.-]+:~?/?{_NAME}(?:/{_NAME})+"
 _EMAIL = re.compile(r"(?<![\w.+/:@-])[A-Za-z0-9][\w.+-]*@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w@:-])")
 # 256 MB of random bytes, as compressed sound and pixels look, contain 114 things like `~f/x`, of 8 characters at most.
 _SHORTEST_IN_BYTES = 14
-# Made for examples, or for not being reached.
+# Addresses for examples, and those that nobody reads.
 _NOBODY = re.compile(
     r"@(?:.*\.)?(?:example\.(?:com|org|net)|example|noreply\.github\.com|localhost)$|^(?:git|noreply)@"
 )

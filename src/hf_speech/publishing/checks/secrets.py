@@ -41,7 +41,7 @@ CREDENTIAL_FILES = re.compile(
 )
 _SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _MIN_VALUE = 12
-# Of detect-secrets; the others are in our own list, or guess.
+# Plugins of detect-secrets that are used; the others are covered by our own list, or guess.
 _PLUGINS = (
     *("cloudant.CloudantDetector", "discord.DiscordBotTokenDetector", "gitlab_token.GitLabTokenDetector"),
     *("ibm_cloud_iam.IbmCloudIamDetector", "ibm_cos_hmac.IbmCosHmacDetector", "mailchimp.MailchimpDetector"),

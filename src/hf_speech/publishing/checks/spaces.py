@@ -16,7 +16,7 @@ from hf_speech.publishing.checks.upload import CARD, Upload
 SDKS = ("gradio", "docker", "static")
 COLORS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 MAX_DESCRIPTION = 60
-# What a Space has without asking for it.
+# Packages that every Space has.
 PREINSTALLED = frozenset({"gradio", "huggingface-hub", "spaces"})
 
 

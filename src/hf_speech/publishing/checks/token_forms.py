@@ -61,7 +61,7 @@ _HEX = r"[0-9a-f]"
 _ALNUM = r"[A-Za-z0-9]"
 _URL_SAFE = r"[A-Za-z0-9_-]"
 
-# What the services call themselves is what their users look for.
+# The names of services, as their users know them.
 _TOKENS = (
     ("a Hugging Face token", "hf_", f"{_ALNUM}{{30,}}"),
     ("a Hugging Face organization token", "api_org_", f"{_ALNUM}{{30,}}"),

@@ -10,7 +10,7 @@ from hf_speech.publishing.web_runtime import is_runtime_file
 
 Kind = Literal["model", "space", "dataset"]
 CARD = "README.md"
-# Of one file; larger weights are better sharded.
+# The largest file; larger weights should be sharded.
 MAX_FILE_BYTES = 2 * 1024**3
 
 
@@ -35,7 +35,7 @@ class Upload:
     def files(self) -> list[Path]:
         """All files. The card comes last: it repeats what other files say, and those have to be fixed."""
         found = [path for path in self.folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-        found = [path for path in found if not is_runtime_file(path)]  # Known, and not of this user's making.
+        found = [path for path in found if not is_runtime_file(path)]  # Known files, which the user has not made.
         return sorted(found, key=lambda path: (path.name == CARD, path))
 
     def name(self, path: Path) -> str:

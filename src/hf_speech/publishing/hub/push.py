@@ -25,7 +25,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from hf_speech.common.hub import Checksums, Repository, State, local_files, require_login
 from hf_speech.errors import PublishError
 
-# The Hub's own, which no folder has.
+# Written by the Hub itself; no folder has it.
 KEPT = frozenset({".gitattributes"})
 # Results on benchmarks, which anyone can propose: those of others stay.
 _RESULTS = ".eval_results/"
@@ -168,7 +168,7 @@ def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) 
     state = repository.look()
     if state is None:
         raise PublishError(f"{repository.name} cannot be seen any more: look at {repository.url}.")
-    if opens and state.commit != pushed.commit:  # Between the last look and the opening.
+    if opens and state.commit != pushed.commit:  # It has changed since the repository was last checked.
         with repository.explained():
             api.update_repo_settings(repository.name, private=True, repo_type=repository.kind)
         raise PublishError(_foreign_commit(repository, pushed, state, "was made private again"))
@@ -233,7 +233,7 @@ def _foreign_commit(repository: Repository, pushed: PushResult, state: State, ou
     try:
         last = HfApi().list_repo_commits(repository.name, repo_type=repository.kind, revision=state.commit)[0]
         author, title = ", ".join(last.authors) or author, f" ({last.title!r})"
-    except Exception:  # It is told without.
+    except Exception:  # The message is complete without it.
         pass
     return (
         f"The main branch of {repository.name} is at {state.commit[:8]}{title} by {author}, and not at "
