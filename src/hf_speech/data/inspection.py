@@ -150,7 +150,7 @@ def survey_corpus(
         first_pass: Takes what training needs of the good sounds.
     """
     report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes), caveats=list(corpus.caveats))
-    report.folders.update(corpus.folders())
+    report.folders.update(corpus.local_folders())
     for name, rows in dataset_dict.items():
         if only is not None and name not in only:
             every = list(range(len(rows)))

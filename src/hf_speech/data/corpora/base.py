@@ -118,7 +118,7 @@ class Corpus(ABC):
             CorpusError: If the corpus is not there or not in its layout.
         """
 
-    def folders(self) -> set[str]:
+    def local_folders(self) -> set[str]:
         """The folders that `data_dir` names, which records of a training leave out of paths."""
         return set() if self.data_dir is None else {str(Path(self.data_dir)), str(Path(self.data_dir).expanduser())}
 

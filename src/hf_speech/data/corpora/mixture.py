@@ -130,9 +130,9 @@ class Mixture(Corpus):
         self._train = marked["train"]
         return DatasetDict({split: concatenate_datasets(list(rows.values())) for split, rows in marked.items()})
 
-    def folders(self) -> set[str]:
+    def local_folders(self) -> set[str]:
         """The folders of all corpora."""
-        return super().folders().union(*(member.corpus.folders() for member in self.members.values()))
+        return super().local_folders().union(*(member.corpus.local_folders() for member in self.members.values()))
 
     def limits(self, corpus: str | None = None) -> tuple[float, float]:
         """The shortest and the longest utterance of one of the corpora, in seconds."""
