@@ -263,20 +263,7 @@ def create_app(service: Service) -> FastAPI:
     ) -> Response:
         """Transcribe a sound file. Any `model` is answered by the one that is served; other fields have no effect."""
         hypothesis, seconds = await service.run(service.transcribe, await file.read())
-        if response_format == "text":
-            return PlainTextResponse(f"{hypothesis.text}\n")
-        if response_format in ("srt", "vtt"):
-            cues = make_cues(hypothesis.words)
-            return PlainTextResponse(to_srt(cues) if response_format == "srt" else to_vtt(cues))
-        answer: dict[str, Any] = {"text": hypothesis.text}
-        if response_format == "verbose_json":
-            segments = [
-                {"id": number, "start": cue.start / 1000, "end": cue.end / 1000, "text": " ".join(cue.lines)}
-                for number, cue in enumerate(make_cues(hypothesis.words))
-            ]
-            words = [{"word": word.text, "start": word.start, "end": word.end} for word in hypothesis.words]
-            answer |= {"task": "transcribe", "duration": seconds, "segments": segments, "words": words}
-        return JSONResponse(answer)
+        return _transcription(hypothesis, seconds, response_format)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, rate: int = 16_000, encoding: str = "s16") -> None:
@@ -318,6 +305,24 @@ def create_app(service: Service) -> FastAPI:
         return "\n".join([*lines, f"hf_speech_waiting {service.waiting}", ""])
 
     return app
+
+
+def _transcription(hypothesis: Hypothesis, seconds: float, response_format: str) -> Response:
+    """The transcript of a recording in one of the formats of OpenAI's API."""
+    if response_format == "text":
+        return PlainTextResponse(f"{hypothesis.text}\n")
+    if response_format in ("srt", "vtt"):
+        cues = make_cues(hypothesis.words)
+        return PlainTextResponse(to_srt(cues) if response_format == "srt" else to_vtt(cues))
+    answer: dict[str, Any] = {"text": hypothesis.text}
+    if response_format == "verbose_json":
+        segments = [
+            {"id": number, "start": cue.start / 1000, "end": cue.end / 1000, "text": " ".join(cue.lines)}
+            for number, cue in enumerate(make_cues(hypothesis.words))
+        ]
+        words = [{"word": word.text, "start": word.start, "end": word.end} for word in hypothesis.words]
+        answer |= {"task": "transcribe", "duration": seconds, "segments": segments, "words": words}
+    return JSONResponse(answer)
 
 
 def _error(message: str, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
