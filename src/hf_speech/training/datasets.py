@@ -38,52 +38,48 @@ def make_datasets(
         )
     if recipe.training.cache_features:
         count_variants(recipe.augmentation)  # Refuses what cannot be kept, before copies are made.
-    encode_target = functools.partial(recipe.task.encode_target, tokenizer=tokenizer)
-    join_targets = functools.partial(recipe.task.join_targets, tokenizer=tokenizer)
-
-    rows = {split: corpus[split] for split in ("train", "validation")}
+    train, validation = corpus["train"], corpus["validation"]
     if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
         pitches = recipe.augmentation.pitch_copies or [0.0]
-        rows["train"] = multiply(rows["train"], extractor.sampling_rate, tempos or [1.0], pitches, first_pass)
-    shares = shares_of(recipe.corpus, rows["train"])
+        train = multiply(train, extractor.sampling_rate, tempos or [1.0], pitches, first_pass)
+    shares = shares_of(recipe.corpus, train)
     if shares is not None and recipe.training.max_batch_seconds is not None:
         raise RecipeError(
             "training.max_batch_seconds composes batches once, and corpora with weights give other utterances in every "
             "epoch: leave out the weights (and temperature), or set training.per_device_train_batch_size instead."
         )
-    datasets: dict[str, SpeechDataset | SpeechStream] = {}
-    for split, augmentation in (("train", recipe.augmentation), ("validation", None)):
-        if split == "train" and stream is not None:
-            datasets[split] = stream
-            continue
-        if not rows[split]:
-            continue
-        datasets[split] = dataset = SpeechDataset(
-            rows[split],
-            extractor.sampling_rate,
-            encode_target,
-            augmentation,
-            recipe.training.seed,
-            encode_phones=(
-                functools.partial(_encode_phones, recipe, lexicon) if lexicon is not None and split == "train" else None
-            ),
-            join_targets=join_targets,
-            min_samples=extractor.min_samples,
-            first_pass=first_pass,
-            draw=None
-            if shares is None or split != "train"
-            else ShareDraw(rows["train"]["corpus"], shares, recipe.training.seed),
+
+    seed = recipe.training.seed
+    make = functools.partial(
+        SpeechDataset,
+        sampling_rate=extractor.sampling_rate,
+        encode_target=functools.partial(recipe.task.encode_target, tokenizer=tokenizer),
+        seed=seed,
+        join_targets=functools.partial(recipe.task.join_targets, tokenizer=tokenizer),
+        min_samples=extractor.min_samples,
+        first_pass=first_pass,
+    )
+    made: dict[str, SpeechDataset] = {}
+    if stream is None and len(train):
+        made["train"] = make(
+            train,
+            augmentation=recipe.augmentation,
+            encode_phones=None if lexicon is None else functools.partial(_encode_phones, recipe, lexicon),
+            draw=None if shares is None else ShareDraw(train["corpus"], shares, seed),
         )
-        if augmentation is not None and augmentation.joining and not dataset.can_join:
+        if recipe.augmentation.joining and not made["train"].can_join:
             raise RecipeError(
                 "augmentation.joining needs speakers with two utterances or more, and the corpus names none: name its "
                 "speakers, or set it to 0."
             )
+    if len(validation):
+        made["validation"] = make(validation)
+    for split, dataset in made.items():
         if recipe.training.cache_features:
             dataset.cache_features(extractor, f"Computing the features of {split}")
         else:
             dataset.keep_decoded(f"Reading {split}")
-    return datasets
+    return dict(made) if stream is None else {"train": stream, **made}
 
 
 def shares_of(corpus: Corpus, rows: Dataset) -> dict[str, float] | None:
