@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import librosa  # Loads its parts when they are called: numba costs a second.
 import numpy as np
 import soundfile
 import soxr
@@ -356,6 +355,8 @@ def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tu
         sampling_rate: Their rate in Hz.
         decibels: By how much quiet is quieter than the loudest moment.
     """
+    import librosa  # Published Spaces read sound without it.
+
     hop = max(sampling_rate // 100, 1)
     _, (start, end) = librosa.effects.trim(samples, top_db=decibels, frame_length=4 * hop, hop_length=hop)
     return (int(start), int(end)) if end > start else (0, len(samples))
