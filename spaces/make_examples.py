@@ -1,6 +1,7 @@
 """Synthesize the examples of the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
 
 The voices are eSpeak NG's, with the background noise of the synthetic corpus, so no person's recording is published.
+With `--kokoro FOLDER`, the English sentences are made as well, with voices of Kokoro from that folder.
 """
 
 from __future__ import annotations
@@ -12,36 +13,50 @@ import numpy as np
 import soundfile
 
 from hf_speech.data.audio import resample
-from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record, synthesize
+from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record
+from hf_speech.data.voices import ENGINES, Speaker
+from hf_speech.data.voices.base import NORMAL_PACE
 
 HERE = Path(__file__).resolve().parent
-# File: text, voice, pitch, words per minute.
+# File: text, voice, words per minute.
 EXAMPLES = {
-    "transcribe/examples/five one two eight six three.flac": ("five one two eight six three", "en-us+max", 50, 135),
-    "transcribe/examples/enter four five eight two one.flac": (
-        "enter four five eight two one",
-        "en-us+quincy",
-        50,
-        135,
-    ),
-    "transcribe/examples/pittsburgh spelled.flac": ("p i t t s b u r g h", "en-us+f2", 50, 135),
-    "classify/examples/seven.flac": ("seven", "en-us+Michael", 50, 150),
-    "classify/examples/two.flac": ("two", "en-us+f2", 50, 150),
-    "classify/examples/zero.flac": ("zero", "en-us+m1", 50, 150),
+    "transcribe/examples/five one two eight six three.flac": ("five one two eight six three", "en-us+max", 135),
+    "transcribe/examples/enter four five eight two one.flac": ("enter four five eight two one", "en-us+quincy", 135),
+    "transcribe/examples/pittsburgh spelled.flac": ("p i t t s b u r g h", "en-us+f2", 135),
+    "classify/examples/seven.flac": ("seven", "en-us+Michael", 150),
+    "classify/examples/two.flac": ("two", "en-us+f2", 150),
+    "classify/examples/zero.flac": ("zero", "en-us+m1", 150),
+}
+# Voice of Kokoro: text.
+SENTENCES = {
+    "af_heart": "she opened the door and looked out into the garden",
+    "am_michael": "the old man walked slowly down the road to the village",
+    "bf_emma": "we went to the river in the morning and came home at night",
 }
 
 
 def main() -> None:
     """Write the files next to the Spaces, the same bytes every time."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kokoro", help="Folder with the voices of Kokoro.")
+    kokoro = parser.parse_args().kokoro
     rng = np.random.default_rng(0)
-    for (file, job), (samples, rate) in zip(EXAMPLES.items(), synthesize(list(EXAMPLES.values())), strict=True):
-        recording = record(resample(samples / 32768, rate, SAMPLING_RATE), rng)
-        path = HERE / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, recording, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
-        print(f"{file}: {job[0]} ({len(recording) / SAMPLING_RATE:.1f} s, {path.stat().st_size / 1000:.0f} kB)")
+    jobs = [(text, Speaker(voice, 50, pace)) for text, voice, pace in EXAMPLES.values()]
+    for file, (samples, rate) in zip(EXAMPLES, ENGINES["espeak"].speak(jobs), strict=True):
+        _write(file, record(resample(samples, rate, SAMPLING_RATE), rng))
+    if kokoro is None:
+        return
+    jobs = [(text, Speaker(voice, 50, NORMAL_PACE, "kokoro", kokoro)) for voice, text in SENTENCES.items()]
+    for (text, _), (samples, rate) in zip(jobs, ENGINES["kokoro"].speak(jobs), strict=True):
+        _write(f"transcribe/sentences/{text}.flac", resample(samples, rate, SAMPLING_RATE))
+
+
+def _write(file: str, recording: np.ndarray) -> None:
+    path = HERE / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, recording, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
+    print(f"{file} ({len(recording) / SAMPLING_RATE:.1f} s, {path.stat().st_size / 1000:.0f} kB)")
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__).parse_args()  # --help writes nothing.
     main()

@@ -37,16 +37,17 @@ def new_uploads(settings: Settings) -> Uploads:
     return Uploads(settings.keep_seconds, _STORED_UPLOADS * settings.max_megabytes * 2**20)
 
 
-def examples(sound: gr.Audio, uploads: Uploads, fits: Callable[[str], bool]) -> None:
+def examples(sound: gr.Audio, uploads: Uploads, fits: Callable[[str], bool], folder: str = "examples") -> None:
     """Buttons for example sounds: those that were published with the model, or those of the Space that fit the model.
 
     Args:
         sound: The component that a click fills.
         uploads: Where the examples are stored.
         fits: Whether the model can write the words that an example of the Space is named by.
+        folder: The folder of the Space's own examples.
     """
     published = space_folder() / "model_examples"
-    found = sorted(published.iterdir()) if published.is_dir() else sorted((space_folder() / "examples").glob("*.flac"))
+    found = sorted(published.iterdir()) if published.is_dir() else sorted((space_folder() / folder).glob("*.flac"))
     found = [path for path in found if published.is_dir() or fits(path.stem)]
     if not found:
         return

@@ -108,11 +108,36 @@ def test_streams_advance_together(make_extractor, make_recognizer, sounds, run_g
 
 def test_what_only_training_needs_is_left_out(make_extractor, make_recognizer, sounds, run_graph) -> None:
     extractor = make_extractor()
-    model = make_recognizer(extractor, intermediate_ctc_weight=0.3, num_phones=9)
+    model = make_recognizer(extractor, intermediate_ctc_weight=0.3)
+    outputs = run_graph(whole_graph(model, FeatureGraph(extractor, ""), False, ""), sounds)
+    assert "phone_logits" not in outputs
+    np.testing.assert_allclose(outputs["logits"], logits_of(model, extractor, sounds), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
+@pytest.mark.parametrize("layer", [0, 1, 3])
+def test_phones(make_extractor, make_recognizer, sounds, run_graph, direction, layer) -> None:
+    """Of whole clips, and of the same clip in pieces: the frames of the phones are those of the letters."""
+    extractor = make_extractor(normalization="none")
+    model = make_recognizer(extractor, intermediate_ctc_weight=0.3, num_phones=9, num_hidden_layers=3, intermediate_layer=layer, **direction)
+    with torch.inference_mode():
+        inputs = extractor(sounds, sampling_rate=8000, return_tensors="pt")
+        expected = model(**inputs).phone_logits.numpy()
     graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")
-    np.testing.assert_allclose(
-        run_graph(graph, sounds)["logits"], logits_of(model, extractor, sounds), atol=1e-4, rtol=1e-4
-    )
+    np.testing.assert_allclose(run_graph(graph, sounds)["phone_logits"], expected, atol=1e-4, rtol=1e-4)
+    if not direction.get("causal"):
+        return
+    graph, states = stream_graph(model, FeatureGraph(extractor, ""), False, "")
+    remembered = {s.name: np.zeros([1 if size == "batch" else size for size in s.shape], "f") for s in states}
+    found = []
+    for index, piece in enumerate(np.split(sounds[0], [1, 300, 1000, 5000])):
+        outputs = run_graph(graph, waveform=piece[None], final=np.array([index == 4]), **remembered)
+        remembered = {name: outputs[f"next_{name}"] for name in remembered}
+        assert outputs["phone_logits"].shape[:2] == outputs["logits"].shape[:2]
+        found.append(outputs["phone_logits"][0])
+    whole = np.concatenate(found)
+    np.testing.assert_allclose(whole, expected[0, : len(whole)], atol=1e-4, rtol=1e-4)
+    assert len(whole) == len(sounds[0]) // 80 // model.config.stride
 
 
 def test_parts_that_nobody_reads_are_refused(make_extractor, make_recognizer) -> None:

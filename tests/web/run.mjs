@@ -45,11 +45,24 @@ const jobs = {
     const search = new BeamSearch(description, await NgramModel.load(new URL(url), options, () => {}));
     return utterances.map((logits) => {
       const decoder = new BeamDecoder(description, search);
-      const read = (frames) => frames.forEach((frame) => decoder.accept(Float32Array.from(frame)));
+      const read = (frames) => frames.forEach((frame) => decoder.accept({ logits: Float32Array.from(frame) }));
       read(logits.slice(0, logits.length / 2));
       const half = decoder.words;
       read(logits.slice(logits.length / 2));
       return [half, decoder.words];
+    });
+  },
+
+  // The words of utterances, searched by phones or rescored with them; and the texts in the beam, with the search's scores.
+  async phones({ url, description, options, utterances }) {
+    const model = await NgramModel.load(new URL(url), options, () => {});
+    const search = new BeamSearch(description, model);
+    return utterances.map(({ letters, phones }) => {
+      const decoder = new BeamDecoder(description, search);
+      decoder.accept({ logits: Float32Array.from(letters.flat()), phones: Float32Array.from(phones.flat()) });
+      const found = search.candidates(decoder.part.beam);
+      const texts = found.map(({ words, score }) => [words.map((word) => model.spellings[word]).join(" "), score]);
+      return { words: decoder.words, scores: Object.fromEntries(texts) };
     });
   },
 

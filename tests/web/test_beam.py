@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, cast
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from hf_speech.common.files import write_json
 from hf_speech.decoding import BeamSearchDecoder, Hypothesis, cut_at_pauses, join_pieces
 from hf_speech.decoding.estimation import build_arpa
 from hf_speech.export.exporting import export_model
-from hf_speech.export.packed_ngrams import FILE, pack_language_model
+from hf_speech.export.packed_ngrams import FILE, STEPS, pack_language_model
 from hf_speech.inference import load_model, transcribe_files
 from hf_speech.inference.beam_options import BeamOptions
-from hf_speech.inference.decoders import beam_decoder
+from hf_speech.inference.decoders import beam_decoder, find_language_model, load_lexicon, make_search
 from hf_speech.inference.recognizer import Recognizer, log_softmax
 from hf_speech.publishing.web_page import served
 
@@ -77,6 +79,81 @@ def test_random_utterances(
     assert_same(answers[-1][1], join_pieces(found, [first for first, _ in pieces], seconds_per_frame=FRAME)[0])
 
 
+LEXICON = """a X
+ab X Y
+abba X Y Y X
+cab Z X Y
+b Y
+bc Y
+kab Z X Y
+bb Y
+be Y
+bea Y
+aa X X
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"phones": {"lm_weight": 0.8, "word_score": 1.0, "letter_weight": 0.5}, "beam_size": 7},
+        {"phones": {"lm_weight": 0.3, "word_score": -0.5, "letter_weight": 2.0}, "beam_size": 100},
+        {"phones": {"lm_weight": 0.0, "word_score": 0.0, "letter_weight": 0.0}, "beam_size": 20},
+        {"lm_weight": 0.7, "word_score": 0.4, "phone_weight": 1.5, "beam_size": 30},
+    ],
+    ids=str,
+)
+def test_random_utterances_with_phones(run: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+    """The words of Python's search by phones, or rescored with them, and the scores of all texts in the beam.
+
+    Of the five words that sound like Y one cannot be recognized, and x has no pronunciation.
+    """
+    rng = np.random.default_rng(options["beam_size"])
+    tokens = ["<pad>", "|", "a", "b", "c", "e", "k"]
+    words = [line.split()[0] for line in LEXICON.splitlines()]
+    vocabulary = words if "phone_weight" in options else [*words, "x"]
+    path = tmp_path / "language_model.arpa"
+    build_arpa([" ".join(rng.choice(vocabulary, size=rng.integers(1, 6))) for _ in range(60)], 3, path, "word")
+    round_logarithms(path)
+    write_json(BeamOptions.file(path), {"lm_weight": 0.0, "word_score": 0.0} | options)
+    (tmp_path / "lexicon.txt").write_text(LEXICON)
+    recognizer: Any = SimpleNamespace(
+        name="random",
+        tokens=tokens,
+        blank=0,
+        word_delimiter="|",
+        num_phones=4,
+        find_file=lambda name: tmp_path / name if (tmp_path / name).is_file() else None,
+    )
+    packed = pack_language_model(recognizer, tmp_path)
+    assert packed is not None
+    beam_options = BeamOptions.beside(path)
+    search = make_search(recognizer, beam_options, load_lexicon(recognizer))
+    decoder = beam_decoder(recognizer, beam_options)
+
+    frames = [int(number) for number in rng.integers(2, 60, size=25)]
+    utterances = [{"letters": random_logits(rng, n, len(tokens)), "phones": random_logits(rng, n, 4)} for n in frames]
+    description = {"labels": tokens, "blank": 0, "word_delimiter": "|", "samples_per_frame": 320, "sampling_rate": 8000}
+    with served(tmp_path) as url:
+        arguments = [{name: logits.tolist() for name, logits in utterance.items()} for utterance in utterances]
+        answers = run("phones", url=url, description=description, options=packed, utterances=arguments)
+    for utterance, answer in zip(utterances, answers, strict=True):
+        letters, phones = log_softmax(utterance["letters"]), log_softmax(utterance["phones"])
+        assert_same(answer["words"], decoder(np.concatenate([letters, phones], axis=1), FRAME)[0])
+        scores = search.candidates(phones if beam_options.phones else letters)
+        assert answer["scores"].keys() == scores.keys()
+        assert answer["scores"] == pytest.approx(scores, abs=1e-4)
+
+
+def round_logarithms(path: Path) -> None:
+    """Round the logarithms of an ARPA file as packing does, so that scores can be compared exactly."""
+
+    def rounded(match: re.Match[str]) -> str:
+        return repr(round(float(match[0]) * STEPS) / STEPS)
+
+    path.write_text(re.sub(r"-\d+\.\d+", rounded, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def decode(search: BeamSearchDecoder, logits: np.ndarray) -> Hypothesis:
     return search.decode(log_softmax(logits), seconds_per_frame=FRAME)[0]
 
@@ -88,15 +165,16 @@ def assert_same(words: list[dict[str, Any]], expected: Hypothesis) -> None:
         assert word["confidence"] == pytest.approx(same.confidence, abs=1e-4)
 
 
-def test_recordings_of_people(run: Any, tmp_path: Path) -> None:
-    """The same texts as Python's; with noise they are not those of greedy decoding."""
-    folder = REPOSITORY / "pretrained" / "an4"
-    loaded = load_model(folder, "cpu")
+@pytest.mark.parametrize(("model", "folder"), [("an4", "examples"), ("english", "sentences")])
+def test_examples(run: Any, tmp_path: Path, model: str, folder: str) -> None:
+    """The same texts as Python's, by letters and by phones; with noise they are not those of greedy decoding."""
+    loaded = load_model(REPOSITORY / "pretrained" / model, "cpu")
     export_model(loaded, tmp_path, int8=False, packed=True)
-    language_model = folder / "language_model.arpa"
-    assert (tmp_path / FILE).stat().st_size < language_model.stat().st_size / 3
-    decoder = beam_decoder(loaded, BeamOptions.beside(language_model, phone_weight=0.0))
-    examples = sorted((REPOSITORY / "spaces" / "transcribe" / "examples").iterdir())
+    language_model = find_language_model(loaded)
+    assert language_model is not None
+    assert (tmp_path / FILE).stat().st_size < language_model.stat().st_size / 1.5
+    decoder = beam_decoder(loaded, BeamOptions.beside(language_model))
+    examples = sorted((REPOSITORY / "spaces" / "transcribe" / folder).iterdir())
     rng = np.random.default_rng(5)
     sounds = [soundfile.read(example, dtype="float32")[0] for example in examples]
     sounds += [sound + rng.normal(0, 0.02, len(sound)).astype(np.float32) for sound in sounds]  # Where greedy errs.

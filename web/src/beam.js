@@ -1,8 +1,10 @@
 // Decoding with a language model of logits that arrive in pieces. A recording over 20 seconds is cut in pauses, as
-// `hf_speech.decoding.pauses` cuts it: each part is a sentence for the language model, and memory stays bounded.
+// `hf_speech.decoding.pauses` cuts it: each part is a sentence for the language model, and memory stays bounded. Of a model
+// with phones, letters rescore what a search by phones finds, or phones what a search by letters finds.
 
 import { align } from "./align.js";
 import { makeWord } from "./ctc.js";
+import { fits, logProbability } from "./rescoring.js";
 
 const SHORT_SECONDS = 20; // A recording up to this length is not cut.
 const PAUSE_SECONDS = 1; // Silence in whose middle the recording is cut.
@@ -12,6 +14,7 @@ const FLOOR = -1e4; // Probabilities of 0 stay finite.
 
 /** @typedef {import("./ctc.js").Word} Word */
 /** @typedef {import("./search.js").Hypothesis[]} Beam */
+/** @typedef {{ letters: Float32Array, phones?: Float32Array }} Frame Natural logarithms of probabilities. */
 
 /** The words of the best text. They may change until a pause of a second follows. */
 export class BeamDecoder {
@@ -19,8 +22,10 @@ export class BeamDecoder {
    * @param {import("./model.js").Description} description
    * @param {import("./search.js").BeamSearch} search
    */
-  constructor({ labels, samples_per_frame: samples, sampling_rate: rate }, search) {
+  constructor({ labels, blank, word_delimiter: delimiter, samples_per_frame: samples, sampling_rate: rate }, search) {
     this.labels = labels;
+    this.blank = blank;
+    this.delimiter = labels.includes(delimiter) ? labels.indexOf(delimiter) : labels.length; // Which no frame emits.
     this.search = search;
     this.secondsPerFrame = samples / rate;
     /** @type {Word[]} */
@@ -33,10 +38,10 @@ export class BeamDecoder {
   #newPart(first) {
     return {
       first,
-      frames: /** @type {Float32Array[]} */ ([]),
+      frames: /** @type {Frame[]} */ ([]),
       beam: this.search.begin(),
       hasSpeech: false,
-      silence: 0, // Frames without a token at its end.
+      silence: 0, // Frames without a letter at its end.
       middle: /** @type {{ beam: Beam, count: number } | undefined} */ (undefined), // Of the pause at its end.
       words: /** @type {Word[] | undefined} */ (undefined), // Once they are asked for.
     };
@@ -44,31 +49,26 @@ export class BeamDecoder {
 
   /**
    * Reads the next frames.
-   * @param {Float32Array} logits `(frames, labels)`.
+   * @param {import("./model.js").Logits} logits
    */
-  accept(logits) {
-    for (let at = 0; at < logits.length; at += this.labels.length) {
-      this.#read(this.#logProbs(logits.subarray(at, at + this.labels.length)));
+  accept({ logits, phones }) {
+    const [size, numPhones] = [this.labels.length, this.search.model.options.num_phones];
+    for (let frame = 0; frame * size < logits.length; frame++) {
+      this.#read({
+        letters: logSoftmax(logits.subarray(frame * size, (frame + 1) * size)),
+        phones: phones && numPhones ? logSoftmax(phones.subarray(frame * numPhones, (frame + 1) * numPhones)) : undefined,
+      });
     }
   }
 
-  /** @param {Float32Array} logits */
-  #logProbs(logits) {
-    const largest = Math.max(...logits);
-    const sum = Math.log(logits.reduce((total, logit) => total + Math.exp(logit - largest), 0));
-    const logProbs = new Float32Array(this.search.size).fill(-Infinity);
-    logits.forEach((logit, id) => (logProbs[id] = Math.max(FLOOR, logit - largest - sum)));
-    return logProbs;
-  }
-
-  /** @param {Float32Array} frame */
+  /** @param {Frame} frame */
   #read(frame) {
     const { part, search } = this;
     part.words = undefined;
     part.frames.push(frame);
-    part.beam = search.step(part.beam, frame);
-    const best = frame.indexOf(Math.max(...frame));
-    const isSilent = best === search.blank || best === search.delimiter;
+    part.beam = search.step(part.beam, (search.usesPhones && frame.phones) || frame.letters);
+    const best = frame.letters.indexOf(Math.max(...frame.letters));
+    const isSilent = best === this.blank || best === this.delimiter;
     part.silence = isSilent ? part.silence + 1 : 0;
     part.hasSpeech ||= !isSilent;
 
@@ -81,7 +81,7 @@ export class BeamDecoder {
       this.#restart(0);
     } else if (this.isCut && part.hasSpeech) {
       if (pause >= PAUSE_SECONDS && part.middle) this.#cut(part.middle);
-      else if (seconds > MAX_SECONDS || (seconds > LONG_SECONDS && best === search.delimiter)) this.#cut(now);
+      else if (seconds > MAX_SECONDS || (seconds > LONG_SECONDS && best === this.delimiter)) this.#cut(now);
     }
   }
 
@@ -100,17 +100,58 @@ export class BeamDecoder {
 
   /**
    * @param {Beam} beam
-   * @param {Float32Array[]} frames Of the part.
+   * @param {Frame[]} frames Of the part.
    */
   #words(beam, frames) {
     /** @type {Parameters<typeof makeWord>[0][]} */
     const words = [[]];
-    for (const { id, start, end, probability } of align(frames, this.search.best(beam), this.search.blank)) {
+    const letters = frames.map((frame) => frame.letters);
+    for (const { id, start, end, probability } of align(letters, this.#best(beam, frames), this.blank)) {
       const [from, to] = [start, end].map((frame) => (this.part.first + frame) * this.secondsPerFrame);
-      if (id === this.search.delimiter) words.push([]);
+      if (id === this.delimiter) words.push([]);
       else words[words.length - 1].push({ text: this.labels[id], start: from, end: to, probability });
     }
     return words.filter((tokens) => tokens.length).map(makeWord);
+  }
+
+  /**
+   * The letters of the best text.
+   * @param {Beam} beam
+   * @param {Frame[]} frames Of the part.
+   */
+  #best(beam, frames) {
+    const { usesPhones, model } = this.search;
+    let found = this.search.candidates(beam).sort((a, b) => b.score - a.score);
+    if (usesPhones) {
+      found = found.map((text) => ({ ...text, tokens: this.#spell(text.words) }));
+      found = found.filter(({ tokens }) => fits(tokens, frames.length));
+    }
+    const weight = model.options.rescoring_weight;
+    const others = weight ? found.map((text) => (usesPhones ? text.tokens : this.#pronounce(text))) : [];
+    // If a text has a word without a pronunciation, the texts cannot be compared.
+    const isRescored = weight && !others.includes(undefined);
+    const sounds = isRescored ? frames.map(({ letters, phones }) => exponents((usesPhones ? letters : phones) ?? letters)) : [];
+    let [best, most] = [/** @type {number[]} */ ([]), -Infinity];
+    found.forEach(({ tokens, score }, index) => {
+      if (index && score <= most && weight >= 0) return; // No probability is above 1.
+      const blank = usesPhones ? this.blank : 0;
+      const total = isRescored ? score + weight * logProbability(sounds, others[index] ?? [], blank) : score;
+      if (!index || total > most) [best, most] = [tokens, total];
+    });
+    return best;
+  }
+
+  /** @param {number[]} words */
+  #spell(words) {
+    const spellings = this.search.model.spellings ?? [];
+    const letters = words.flatMap((word) => [this.delimiter, ...Array.from(spellings[word], (letter) => this.labels.indexOf(letter))]);
+    return letters.slice(1);
+  }
+
+  /** @param {import("./search.js").Candidate} text */
+  #pronounce({ words, isWhole }) {
+    const phones = words.map((word) => this.search.model.pronunciations?.[word] ?? []);
+    return isWhole && phones.every((word) => word.length) ? phones.flat() : undefined;
   }
 
   /** All words so far. */
@@ -123,4 +164,21 @@ export class BeamDecoder {
   get text() {
     return this.words.map((word) => word.text).join(" ");
   }
+}
+
+/**
+ * Log-probabilities, and that of a delimiter which the model does not have.
+ * @param {Float32Array} logits
+ */
+function logSoftmax(logits) {
+  const largest = Math.max(...logits);
+  const sum = Math.log(logits.reduce((total, logit) => total + Math.exp(logit - largest), 0));
+  const logProbs = new Float32Array(logits.length + 1).fill(-Infinity);
+  logits.forEach((logit, id) => (logProbs[id] = Math.max(FLOOR, logit - largest - sum)));
+  return logProbs;
+}
+
+/** @param {Float32Array} logarithms */
+function exponents(logarithms) {
+  return Float64Array.from(logarithms, Math.exp);
 }

@@ -13,10 +13,10 @@ const OVERLAP_SECONDS = 10;
  * The logits of a recording of any length, in order.
  * @param {import("./model.js").Model} model
  * @param {Sound} sound At the model's rate.
- * @returns {AsyncGenerator<{ logits: Float32Array, seconds: number }>} `(frames, tokens)`, and how far that is.
+ * @returns {AsyncGenerator<import("./model.js").Logits & { seconds: number }>} And how far that is.
  */
 export async function* logitsInChunks(model, sound) {
-  const { samples_per_frame: ratio, sampling_rate: rate, labels } = model.description;
+  const { samples_per_frame: ratio, sampling_rate: rate } = model.description;
   const chunk = Math.round((CHUNK_SECONDS * rate) / ratio);
   const overlap = Math.round((OVERLAP_SECONDS * rate) / ratio);
   const pieces = sound()[Symbol.asyncIterator]();
@@ -30,11 +30,15 @@ export async function* logitsInChunks(model, sound) {
     }
     const last = first + (isLast ? Math.floor(samples.length / ratio) : chunk);
     if (last > known) {
-      const logits = await model.run(isLast ? samples : samples.subarray(0, chunk * ratio));
+      const { logits, phones } = await model.run(isLast ? samples : samples.subarray(0, chunk * ratio));
       const end = isLast ? last : last - overlap;
-      const part = logits.subarray((known - first) * labels.length, (end - first) * labels.length);
+      const [from, to] = [known - first, end - first];
+      const part = (/** @type {Float32Array} */ all) => {
+        const size = all.length / (last - first);
+        return all.subarray(from * size, to * size);
+      };
       known = end;
-      yield { logits: part, seconds: (end * ratio) / rate };
+      yield { logits: part(logits), phones: phones && part(phones), seconds: (end * ratio) / rate };
     }
     samples = samples.slice((known - overlap - first) * ratio);
     first = known - overlap;

@@ -31,7 +31,7 @@ export class Classifier {
    * @param {number} rate Their sampling rate in Hz.
    */
   async logits(samples, rate) {
-    return this.model.run(resample(samples, rate, this.rate));
+    return (await this.model.run(resample(samples, rate, this.rate))).logits;
   }
 
   /**

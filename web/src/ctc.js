@@ -29,9 +29,9 @@ export class GreedyDecoder {
 
   /**
    * Reads the next frames.
-   * @param {Float32Array} logits `(frames, labels)`.
+   * @param {import("./model.js").Logits} logits
    */
-  accept(logits) {
+  accept({ logits }) {
     const size = this.labels.length;
     for (let first = 0; first < logits.length; first += size) {
       let best = 0;

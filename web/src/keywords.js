@@ -99,7 +99,7 @@ export class KeywordStream {
    * @returns {Promise<KeywordEvent[]>} The keywords that were detected in it.
    */
   async accept(samples, options) {
-    const logits = await this.stream.accept(samples, options);
+    const { logits } = await this.stream.accept(samples, options);
     const known = this.events.length;
     const size = this.keywords.length + 1;
     for (let first = 0; first < logits.length; first += size) this.#frame(logits.subarray(first, first + size));

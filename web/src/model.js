@@ -31,6 +31,13 @@ const add = (/** @type {number} */ a, /** @type {number} */ b) => a + b;
  */
 
 /**
+ * What a model says of each frame.
+ * @typedef {object} Logits
+ * @property {Float32Array} logits `(frames, tokens)`; of a classifier `(labels,)`.
+ * @property {Float32Array} [phones] `(frames, phones)`, if the model predicts phones as well.
+ */
+
+/**
  * @typedef {object} LoadOptions
  * @property {string} [precision] That of the file: "float32", the default; "packed", a quarter of the size, for which a
  *   static Space is made; or "int8", which is slow in WebAssembly.
@@ -107,7 +114,7 @@ export class Model {
   /**
    * The logits of a clip at the model's rate.
    * @param {Float32Array} samples
-   * @returns {Promise<Float32Array>} `(frames, tokens)` or `(labels,)`.
+   * @returns {Promise<Logits>}
    */
   async run(samples) {
     const least = this.description.min_samples;
@@ -116,7 +123,17 @@ export class Model {
       waveform: new ort.Tensor("float32", samples, [1, samples.length]),
       lengths: new ort.Tensor("int64", BigInt64Array.of(BigInt(samples.length)), [1]),
     };
-    const { logits } = await this.session.run(feeds, ["logits"]);
-    return /** @type {Float32Array} */ (logits.data);
+    const names = ["logits", "phone_logits"].filter((name) => this.session.outputNames.includes(name));
+    return this.read(await this.session.run(feeds, names));
+  }
+
+  /**
+   * The logits among the outputs of the session.
+   * @param {Record<string, ort.Tensor>} outputs
+   * @returns {Logits}
+   */
+  read({ logits, phone_logits: phones }) {
+    const data = (/** @type {ort.Tensor} */ tensor) => /** @type {Float32Array} */ (tensor.data);
+    return { logits: data(logits), phones: phones && data(phones) };
   }
 }

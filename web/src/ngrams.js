@@ -16,6 +16,9 @@ const ARRAYS = { U8: Uint8Array, U16: Uint16Array, U32: Uint32Array, I16: Int16A
  * @property {number} lm_weight
  * @property {number} word_score
  * @property {number} beam_size
+ * @property {boolean} search_phones Whether the tokens of the search are phones, and letters rescore its texts, or letters.
+ * @property {number} num_phones Phones that the recognizer predicts, and the blank (0).
+ * @property {number} rescoring_weight Weight of the log-probability of the tokens that rescore; 0 if nothing does.
  */
 
 /** A history is the number of a node in the trie of n-grams: that of its longest suffix there; 0 has no words. */
@@ -24,7 +27,7 @@ export class NgramModel {
    * @param {Options} options
    * @param {Record<string, any>} arrays
    */
-  constructor(options, { symbols, children, log_probs, backoffs, tokens, spellings }) {
+  constructor(options, { symbols, children, log_probs, backoffs, tokens, spellings, pronunciations }) {
     this.options = options;
     this.symbols = symbols; // The last word of each node but 0.
     this.logProbs = log_probs;
@@ -33,6 +36,8 @@ export class NgramModel {
     this.tokens = tokens;
     /** How each word is written, empty if it cannot be. @type {string[] | undefined} */
     this.spellings = spellings && new TextDecoder().decode(spellings).split("\n");
+    /** The phones of each word, none if they are not known. @type {number[][] | undefined} */
+    this.pronunciations = pronunciations && split(pronunciations);
     // The nodes below `node` are those from `first[node]` to `first[node + 1]`, by their words.
     this.first = new Uint32Array(children.length + 1);
     for (let node = 0, next = 1; node <= children.length; next += children[node++]) this.first[node] = next;
@@ -95,6 +100,19 @@ export class NgramModel {
     }
     return [node, ((steps + this.logProbs[node]) / STEPS) * Math.LN10];
   }
+}
+
+/**
+ * The parts of an array behind each of which is a 0.
+ * @param {Uint8Array | Uint16Array} numbers
+ */
+function split(numbers) {
+  const parts = [];
+  for (let first = 0, end = 0; first < numbers.length; first = end + 1) {
+    end = numbers.indexOf(0, first);
+    parts.push(Array.from(numbers.subarray(first, end)));
+  }
+  return parts;
 }
 
 /**

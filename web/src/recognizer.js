@@ -62,8 +62,8 @@ export class Recognizer {
    */
   async transcribe(sound, rate, onProgress) {
     const decoder = this.model.decoder();
-    for await (const { logits, seconds } of this.logits(sound, rate)) {
-      decoder.accept(logits);
+    for await (const { seconds, ...known } of this.logits(sound, rate)) {
+      decoder.accept(known);
       onProgress?.(seconds, decoder.words);
     }
     return { text: decoder.text, words: decoder.words };
@@ -73,7 +73,7 @@ export class Recognizer {
    * The logits of a recording, in order.
    * @param {Float32Array | Sound} sound See `transcribe`.
    * @param {number} rate In Hz.
-   * @returns {AsyncGenerator<{ logits: Float32Array, seconds: number }>} `(frames, tokens)`, and how far that is.
+   * @returns {AsyncGenerator<import("./model.js").Logits & { seconds: number }>} And how far that is.
    */
   async *logits(sound, rate) {
     const pieces = () => resampled(sound, rate, this.rate, PIECE_SECONDS);
@@ -85,8 +85,8 @@ export class Recognizer {
     let samples = 0;
     for await (const piece of pieces()) {
       samples += piece.length;
-      yield { logits: await stream.accept(piece), seconds: samples / this.rate };
+      yield { ...(await stream.accept(piece)), seconds: samples / this.rate };
     }
-    yield { logits: await stream.finish(), seconds: samples / this.rate };
+    yield { ...(await stream.finish()), seconds: samples / this.rate };
   }
 }

@@ -1,8 +1,9 @@
-// The steps of a beam search over CTC log-probabilities with a language model. It is `hf_speech.decoding.beam`, without hot
-// words; what it maximizes, and its sources, are written there.
+// The steps of a beam search over CTC log-probabilities with a language model. It is `hf_speech.decoding.beam`, or with
+// pronunciations `hf_speech.decoding.phone_search`, without hot words; what it maximizes, and its sources, are written there.
 
 const THRESHOLD = 50; // How far below the best a hypothesis may fall.
 const LOOKED_UP = 4; // Longer texts that are looked at in a step, as a multiple of the beam's size.
+const ALIKE = 4; // Words with the same pronunciation that are told apart.
 const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes longer.
 
 /**
@@ -13,6 +14,7 @@ const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes long
  * @property {number} place The begun word in the trie of words; 0 between words.
  * @property {number} history Of the language model.
  * @property {number} score What the language model and the words add.
+ * @property {number} [word] The word that its last token ends.
  * @property {Map<number, Text | null>} [longer] The texts with one more token; null if no word goes on so.
  */
 
@@ -21,35 +23,66 @@ const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes long
  * @typedef {{ text: Text, blank: number, token: number }} Hypothesis
  */
 
+/**
+ * A text in the final beam.
+ * @typedef {object} Candidate
+ * @property {number[]} tokens Without a delimiter at its end.
+ * @property {number[]} words Their ids in the language model, unless it is one of characters.
+ * @property {boolean} isWhole Whether it consists of whole words.
+ * @property {number} score
+ */
+
+/** A search whose tokens are letters or, if the language model says so, phones. */
 export class BeamSearch {
   /**
    * @param {import("./model.js").Description} description
    * @param {import("./ngrams.js").NgramModel} model
    */
   constructor({ labels, blank, word_delimiter: delimiter }, model) {
+    const { search_phones: usesPhones, num_phones: phones } = model.options;
     this.model = model;
-    this.blank = blank;
-    // A recognizer without a delimiter has one here that no frame emits.
-    this.delimiter = labels.includes(delimiter) ? labels.indexOf(delimiter) : labels.length;
-    this.size = Math.max(labels.length, this.delimiter + 1);
+    this.usesPhones = usesPhones;
+    this.blank = usesPhones ? 0 : blank;
+    const size = usesPhones ? phones : labels.length;
+    // Where there is no delimiter, as among phones, this is one that no frame emits.
+    this.delimiter = usesPhones || !labels.includes(delimiter) ? size : labels.indexOf(delimiter);
+    /** Tokens that sound differently: a token sounds like the one of its id modulo `size`. */
+    this.size = Math.max(size, this.delimiter + 1);
+    // The last phone of a word has a token of its own, a different one for each of the words that sound alike.
+    this.copies = usesPhones ? ALIKE + 1 : 1;
     /** The trie of words, by node and token; empty if any sequence of tokens is allowed. @type {Map<number, number>} */
     this.trie = new Map();
     this.wordAt = [-1]; // The word that ends at a node, or -1.
     this.ahead = [0]; // The best score of a word that begins so, without its context.
-    if (model.spellings) this.#indexWords(model.spellings, new Map(labels.map((label, id) => [label, id])));
+    if (usesPhones) this.#indexWords(this.#tellApart(model.pronunciations ?? []));
+    else if (model.spellings) {
+      const ids = new Map(labels.map((label, id) => [label, id]));
+      this.#indexWords(model.spellings.map((word) => Array.from(word, (letter) => /** @type {number} */ (ids.get(letter)))));
+    }
   }
 
   /**
-   * @param {string[]} spellings
-   * @param {Map<string, number>} ids
+   * Pronunciations in which the last token tells words apart.
+   * @param {number[][]} pronunciations
    */
-  #indexWords(spellings, ids) {
+  #tellApart(pronunciations) {
+    const alike = new Map();
+    return pronunciations.map((phones) => {
+      if (!phones.length) return phones;
+      const number = 1 + (alike.get(`${phones}`) ?? 0);
+      alike.set(`${phones}`, number);
+      return [...phones.slice(0, -1), phones[phones.length - 1] + number * this.size];
+    });
+  }
+
+  /** @param {number[][]} spellings The tokens of each word, none if it cannot be recognized. */
+  #indexWords(spellings) {
     const parents = [0];
-    spellings.forEach((spelling, word) => {
-      if (!spelling) return;
+    spellings.forEach((tokens, word) => {
+      if (!tokens.length) return;
       let node = 0;
-      for (const letter of spelling) {
-        const key = node * this.size + /** @type {number} */ (ids.get(letter));
+      for (const token of tokens) {
+        const key = node * this.size * this.copies + token;
         const next = this.trie.get(key) ?? parents.push(node) - 1;
         this.trie.set(key, next);
         node = next;
@@ -80,37 +113,39 @@ export class BeamSearch {
    * @param {Float32Array} frame Log-probabilities `(size,)`.
    */
   step(beam, frame) {
+    const { size, copies, model } = this;
     const next = beam.map(({ text, blank, token }) => {
       const total = logAdd(blank, token);
       // A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
       const repeated = text.last === this.delimiter ? total : token;
-      return { text, blank: total + frame[this.blank], token: repeated + frame[text.last] };
+      return { text, blank: total + frame[this.blank], token: repeated + frame[text.last % size] };
     });
     if (frame[this.blank] > CERTAINLY_BLANK) return next;
 
-    const sounds = new Float64Array(beam.length * this.size).fill(-Infinity);
-    const ranks = sounds.slice();
+    const ranks = new Float64Array(beam.length * size).fill(-Infinity);
     beam.forEach(({ text, blank, token }, row) => {
-      const total = logAdd(blank, token);
-      for (let id = 0; id < this.size; id++) {
+      const [total, sound] = [logAdd(blank, token) + text.score, text.last % size];
+      for (let id = 0; id < size; id++) {
         if (id === this.blank || (id === this.delimiter && text.last === id)) continue;
-        sounds[row * this.size + id] = (id === text.last ? blank : total) + frame[id];
-        ranks[row * this.size + id] = sounds[row * this.size + id] + text.score;
+        ranks[row * size + id] = (id === sound ? blank + text.score : total) + frame[id];
       }
     });
     const places = new Map(next.map((hypothesis) => [hypothesis.text, hypothesis]));
-    const least = highest(ranks, LOOKED_UP * this.model.options.beam_size + 1);
-    ranks.forEach((rank, index) => {
-      if (rank < least || rank === -Infinity) return;
-      const text = this.#longer(beam[Math.floor(index / this.size)].text, index % this.size);
-      if (!text) return;
-      const same = places.get(text);
-      if (same) same.token = logAdd(same.token, sounds[index]);
-      else next.push({ text, blank: -Infinity, token: sounds[index] });
-    });
+    let left = LOOKED_UP * model.options.beam_size + 1;
+    for (const index of highest(ranks, Math.ceil(left / copies))) {
+      const { text: parent } = beam[Math.floor(index / size)];
+      const sound = ranks[index] - parent.score;
+      for (let id = index % size; id < size * copies && left > 0; id += size, left--) {
+        const text = this.#longer(parent, id);
+        const same = text && places.get(text);
+        if (same) same.token = logAdd(same.token, sound);
+        else if (text) next.push({ text, blank: -Infinity, token: sound });
+      }
+    }
     const scores = Float64Array.from(next, ({ text, blank, token }) => logAdd(blank, token) + text.score);
-    const lowest = Math.max(highest(scores, 1) - THRESHOLD, highest(scores, this.model.options.beam_size));
-    return next.filter((_, index) => scores[index] >= lowest);
+    const lowest = scores.reduce((a, b) => Math.max(a, b)) - THRESHOLD;
+    const best = highest(scores, model.options.beam_size).filter((index) => scores[index] >= lowest);
+    return Array.from(best.sort(), (index) => next[index]);
   }
 
   /**
@@ -138,10 +173,11 @@ export class BeamSearch {
     let { score, history } = text;
     const { tokens } = this.model;
     if (!tokens) {
-      const place = this.trie.get(text.place * this.size + id);
+      const place = this.trie.get(text.place * this.size * this.copies + id);
       if (!place) return null;
       score += this.ahead[place] - this.ahead[text.place];
-      return { parent: text, last: id, place, history, score };
+      const longer = { parent: text, last: id, place, history, score };
+      return id < this.size ? longer : this.#complete(longer, id, text);
     }
     // A delimiter counts when the next word begins: at the end, it does not belong to the text.
     const begins = text.last === this.delimiter && text.parent;
@@ -156,46 +192,47 @@ export class BeamSearch {
   /**
    * A text whose last word has ended; null if no word ends so.
    * @param {Text} text
+   * @param {number} last Its last token,
+   * @param {Text | null} parent and the text without it.
    * @returns {Text | null}
    */
-  #complete(text) {
+  #complete(text, last = this.delimiter, parent = text) {
     const { lm_weight: weight, word_score } = this.model.options;
-    let { score, history } = text;
-    score += word_score;
-    if (!this.model.tokens) {
-      const word = this.wordAt[text.place];
-      if (word < 0) return null;
-      const [after, logProb] = this.model.advance(history, word);
-      history = after;
-      score += weight * logProb - this.ahead[text.place];
-    }
-    return { parent: text, last: this.delimiter, place: 0, history, score };
+    const score = text.score + word_score;
+    if (this.model.tokens) return { parent, last, place: 0, history: text.history, score };
+    const word = this.wordAt[text.place];
+    if (word < 0) return null;
+    const [history, logProb] = this.model.advance(text.history, word);
+    return { parent, last, place: 0, history, score: score + weight * logProb - this.ahead[text.place], word };
   }
 
   /**
-   * The tokens of the best text, of whole words if there is one, without a delimiter at its end.
+   * The texts in a beam, of whole words if there is one.
    * @param {Hypothesis[]} beam
+   * @returns {Candidate[]}
    */
-  best(beam) {
+  candidates(beam) {
     const { lm_weight: weight, end } = this.model.options;
-    /** @type {Map<Text, number>} */
-    const totals = new Map();
+    /** @type {Map<Text, { text: Text, isWhole: boolean, score: number }>} */
+    const found = new Map();
     let isWhole = false;
     for (const { text, blank, token } of beam) {
-      const whole = text.last === this.delimiter ? text : this.#longer(text, this.delimiter);
+      const isComplete = this.usesPhones ? !text.place : text.last === this.delimiter;
+      const whole = isComplete ? text : this.usesPhones ? null : this.#longer(text, this.delimiter);
       if (!whole && isWhole) continue;
-      if (whole && !isWhole) totals.clear();
+      if (whole && !isWhole) found.clear();
       isWhole ||= whole !== null;
       const { score, history } = whole ?? text;
       const total = logAdd(blank, token) + score + weight * this.model.advance(history, end)[1];
       const shown = text.last === this.delimiter && text.parent ? text.parent : text;
-      totals.set(shown, logAdd(totals.get(shown) ?? -Infinity, total));
+      found.set(shown, { text: whole ?? text, isWhole, score: logAdd(found.get(shown)?.score ?? -Infinity, total) });
     }
-    let [best, most] = [/** @type {Text | null} */ (null), -Infinity];
-    for (const [text, total] of totals) if (!best || total > most) [best, most] = [text, total];
-    const ids = [];
-    for (; best?.parent; best = best.parent) ids.push(best.last);
-    return ids.reverse();
+    return Array.from(found, ([shown, { text, ...rest }]) => {
+      const [tokens, words] = [[], []].map(() => /** @type {number[]} */ ([]));
+      for (let at = shown; at.parent; at = at.parent) tokens.push(at.last);
+      for (let at = text; at.parent; at = at.parent) if (at.word !== undefined) words.push(at.word);
+      return { tokens: tokens.reverse(), words: words.reverse(), ...rest };
+    });
   }
 }
 
@@ -209,10 +246,32 @@ function logAdd(a, b) {
 }
 
 /**
- * The n-th highest number, or the lowest if there are fewer.
+ * The places of the n highest numbers above -Infinity, the lowest of them last if there are n.
  * @param {Float64Array} numbers
  * @param {number} n
  */
 function highest(numbers, n) {
-  return numbers.slice().sort()[Math.max(0, numbers.length - n)];
+  const places = new Int32Array(numbers.length);
+  let size = 0;
+  numbers.forEach((number, place) => {
+    if (number > -Infinity) places[size++] = place;
+  });
+  // Hoare's selection: the n highest move to the front.
+  let [low, high] = [0, size - 1];
+  while (low < high && n <= size) {
+    const pivot = numbers[places[(low + high) >> 1]];
+    let [left, right] = [low, high];
+    while (left <= right) {
+      while (numbers[places[left]] > pivot) left++;
+      while (numbers[places[right]] < pivot) right--;
+      if (left > right) break;
+      [places[left], places[right]] = [places[right], places[left]];
+      left++;
+      right--;
+    }
+    if (n - 1 <= right) high = right;
+    else if (n - 1 >= left) low = left;
+    else break;
+  }
+  return places.subarray(0, Math.min(n, size));
 }

@@ -22,7 +22,7 @@ export class LogitStream {
    * Processes a piece of any length. Pieces are processed in the order in which they were given.
    * @param {Float32Array} samples Mono, at the model's rate.
    * @param {{ final?: boolean }} [options] `final`: whether the recording ends with it.
-   * @returns {Promise<Float32Array>} The logits that have become known, `(frames, tokens)`.
+   * @returns {Promise<import("./model.js").Logits>} The logits that have become known.
    */
   accept(samples, { final = false } = {}) {
     const result = this.last.then(() => this.#run(samples, final));
@@ -46,7 +46,7 @@ export class LogitStream {
       ...this.states,
     });
     for (const name of Object.keys(this.states)) this.states[name] = outputs[`next_${name}`];
-    return /** @type {Float32Array} */ (outputs.logits.data);
+    return this.model.read(outputs);
   }
 }
 

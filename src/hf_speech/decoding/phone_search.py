@@ -82,6 +82,13 @@ class PhoneSearch(BeamSearchDecoder):
         self._words_by_spelling[spelling] = word
         return spelling
 
+    def pronunciations(self) -> dict[str, tuple[int, ...]]:
+        """Return the phone ids of each word that can be recognized."""
+        return {
+            word: tuple((ord(token) - _FIRST) % self._num_ids for token in spelling)
+            for spelling, word in self._words_by_spelling.items()
+        }
+
     def _num_sounds(self) -> int:
         return self._num_ids
 

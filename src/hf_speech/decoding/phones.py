@@ -28,20 +28,12 @@ def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]],
     Raises:
         HFSpeechError: If these are not log-probabilities.
     """
-    import torch  # imported late: other decoders run without PyTorch
+    from hf_speech.decoding.search import sum_alignments
 
     log_probs = check_log_probs(log_probs, log_probs.shape[1])
-    frames, count = len(log_probs), len(pronunciations)
-    if frames == 0:
+    if len(log_probs) == 0:
         return np.array([FLOOR if ids else 0.0 for ids in pronunciations])
-    lengths = torch.tensor([len(ids) for ids in pronunciations])
-    losses = torch.nn.functional.ctc_loss(
-        torch.from_numpy(log_probs)[:, None].expand(-1, count, -1),
-        torch.tensor([phone for ids in pronunciations for phone in ids], dtype=torch.long),
-        torch.full((count,), frames),
-        lengths,
-        blank=blank,
-        reduction="none",
-    )
-    scores: np.ndarray = np.maximum(-losses.double().numpy(), FLOOR)
+    lengths = np.array([len(ids) for ids in pronunciations], dtype=np.int64)
+    ids = np.array([phone for ids in pronunciations for phone in ids], dtype=np.int64)
+    scores: np.ndarray = np.maximum(sum_alignments(np.exp(log_probs, dtype=np.float64), ids, lengths, blank), FLOOR)
     return scores

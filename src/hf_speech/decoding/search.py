@@ -335,3 +335,46 @@ def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.nd
         path[frame] = state
         state -= steps[frame, state]
     return path, score
+
+
+@_compile
+def sum_alignments(probabilities: np.ndarray, ids: np.ndarray, lengths: np.ndarray, blank: int) -> np.ndarray:
+    """Compute the log-probabilities of texts over all of their alignments; see `phones`.
+
+    Args:
+        probabilities: Those of the tokens, float64 `(frames, tokens)`; not their logarithms, so that sums are fast.
+        ids: The tokens of all texts, one text after the other.
+        lengths: The number of tokens of each text, `(texts,)`.
+        blank: The id of the CTC blank.
+
+    Returns:
+        Natural logarithms `(texts,)`; -inf for a text that is impossible.
+    """
+    scores = np.full(len(lengths), -math.inf)
+    forward = np.zeros(2 * lengths.max() + 3)  # State s, a token or a blank, is at s + 2.
+    first = 0
+    for text, length in enumerate(lengths):
+        forward[:] = 0.0
+        forward[1] = 1.0  # Where all alignments begin.
+        log_scale = 0.0
+        for frame in probabilities:
+            largest = 0.0
+            for state in range(2 * length, -1, -1):
+                total, token = forward[state + 2] + forward[state + 1], blank
+                if state % 2:
+                    token = ids[first + state // 2]
+                    # The blank between two different tokens may be skipped.
+                    if state == 1 or token != ids[first + state // 2 - 1]:
+                        total += forward[state]
+                forward[state + 2] = total * frame[token]
+                largest = max(largest, forward[state + 2])
+            forward[1] = 0.0
+            if largest == 0.0:
+                break
+            log_scale += math.log(largest)
+            forward /= largest
+        total = forward[2 * length + 2] + (forward[2 * length + 1] if length else 0.0)
+        if total > 0.0:
+            scores[text] = math.log(total) + log_scale
+        first += length
+    return scores

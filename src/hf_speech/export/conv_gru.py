@@ -18,8 +18,8 @@ from hf_speech.export.layers import Builder, GraphOf, Masks, State
 from hf_speech.inference.onnx_description import STREAM, WHOLE
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
-# Parameters that predict phones, which training and the rescoring of a beam search use, but the logits do not.
-PHONES = ("intermediate_norm.", "phone_classifier.")
+# Of a model without phones, only training uses this parameter.
+UNUSED = ("intermediate_norm.",)
 
 
 def graphs_of(model: ConvGRUForCTC, features: FeatureGraph, name: str) -> dict[str, GraphOf]:
@@ -43,8 +43,8 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     """The model for whole recordings.
 
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. Outputs are `logits`
-    `(batch, frames, vocabulary)`, in which padded frames are blank with probability 1, and `logit_lengths` `(batch,)`,
-    int64.
+    `(batch, frames, vocabulary)`, in which padded frames are blank with probability 1, `logit_lengths` `(batch,)`,
+    int64, and of a model with phones `phone_logits` `(batch, frames, phones)`.
 
     For recordings in chunks, features that are normalized by utterance have two more: the optional input `statistics`
     `(2, features)`, mean and standard deviation to normalize by, and the output `features` `(batch, frames, features)`,
@@ -67,22 +67,27 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
     with graph.scope("features"):
         inputs = features.whole(waveform, lengths, config.stride, statistics)
     builder = Builder(graph, loops=loops)
-    encoded, masks = _encode(builder, model, inputs.features, Masks(inputs.counts, inputs.features.size(1)))
+    encoded, middle, masks = _encode(builder, model, inputs.features, Masks(inputs.counts, inputs.features.size(1)))
     if model.lookahead is not None:
         with graph.scope("lookahead"):
             encoded = _look_ahead(builder, model, masks.apply(encoded), after=model.lookahead.lookahead)
-    logits = _classify(builder, model, encoded)
-    with graph.scope("padding"):
-        padding = np.full(config.vocab_size, IMPOSSIBLE, dtype=np.float32)
-        padding[config.pad_token_id] = 0.0
+
+    def write(logits: Value, size: int, blank: int, name: str) -> None:
+        padding = np.full(size, IMPOSSIBLE, dtype=np.float32)
+        padding[blank] = 0.0
         logits = graph.where(masks.valid(), logits, padding).slice(1, 0, inputs.longest // config.stride)
+        graph.output(logits, name, "float32", ("batch", "frames", size))
+
+    with graph.scope("padding"):
+        write(_classify(builder, model, encoded), config.vocab_size, config.pad_token_id, "logits")
+        if model.phone_classifier is not None:
+            write(_classify_phones(builder, model, encoded, middle), config.num_phones, 0, "phone_logits")
     assert masks.lengths is not None
-    graph.output(logits, "logits", "float32", ("batch", "frames", config.vocab_size))
     graph.output(masks.lengths, "logit_lengths", "int64", ("batch",))
     if features.extractor.normalization == "utterance":
         raw = inputs.raw.slice(1, 0, inputs.longest)
         graph.output(raw, "features", "float32", ("batch", "feature_frames", config.input_size))
-    builder.check_all_used(model, PHONES, name)
+    builder.check_all_used(model, () if model.phone_classifier is not None else UNUSED, name)
     return graph
 
 
@@ -90,8 +95,9 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     """The model for recordings that arrive in pieces of any length.
 
     Inputs are `waveform` `(batch, samples)`, float32, the piece; `final` `(1,)`, bool, whether it is the last one; and
-    the states. Outputs are the new `logits` `(batch, frames, vocabulary)`, perhaps none, and for each state `next_` and
-    its name. The recordings of a batch advance together.
+    the states. Outputs are the new `logits` `(batch, frames, vocabulary)`, perhaps none, of a model with phones
+    `phone_logits` of the same frames, and for each state `next_` and its name. The recordings of a batch advance
+    together.
 
     Args:
         model: A causal model.
@@ -119,12 +125,16 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
         silence = graph.op("Sub", config.stride, usable.clip(highest=config.stride))
         x = graph.op("Pad", waiting.slice(1, 0, usable), graph.concat(0, np.zeros(4, np.int64), silence, np.array([0])))
     builder.has_frames = usable > 0
-    encoded = _encode(builder, model, x, Masks(None, x.size(1)))[0].slice(1, 0, num_logits)
+    encoded, middle, _ = _encode(builder, model, x, Masks(None, x.size(1)))
+    encoded, middle = encoded.slice(1, 0, num_logits), None if middle is None else middle.slice(1, 0, num_logits)
     if model.lookahead is not None:
         with graph.scope("lookahead"):
-            encoded = _look_ahead_in_stream(builder, model, encoded, final)
+            encoded, middle = _look_ahead_in_stream(builder, model, encoded, middle, final)
     graph.output(_classify(builder, model, encoded), "logits", "float32", ("batch", "frames", config.vocab_size))
-    builder.check_all_used(model, PHONES, name)
+    if model.phone_classifier is not None:
+        phones = _classify_phones(builder, model, encoded, middle)
+        graph.output(phones, "phone_logits", "float32", ("batch", "frames", config.num_phones))
+    builder.check_all_used(model, () if model.phone_classifier is not None else UNUSED, name)
     return graph, builder.states
 
 
@@ -148,13 +158,18 @@ def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, fin
     return features.stream(features.spectra(padded, num_frames))
 
 
-def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> tuple[Value, Masks]:
-    """Front end and recurrent layers: `(batch, frames, features)` to `(batch, frames / stride, size)`."""
+def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> tuple[Value, Value | None, Masks]:
+    """Front end and recurrent layers: `(batch, frames, features)` to `(batch, frames / stride, size)`.
+
+    Returns:
+        The output of the last layer; that of an earlier layer which predicts phones, if one does; and the masks of
+        their frames.
+    """
     with builder.graph.scope("frontend"):
         config = model.config
         x, masks = write_front_end(builder, config.frontend, model.frontend, x, masks, config.input_size)
         x = masks.apply(x)
-    x = x.transpose(1, 0, 2)
+    x, middle, phone_layer = x.transpose(1, 0, 2), None, config.intermediate_layer or (len(model.layers) + 1) // 2
     lengths = None if masks.lengths is None else masks.lengths.clip(lowest=1)
     for index, layer in enumerate(model.layers):
         assert isinstance(layer, RecurrentBlock)
@@ -162,12 +177,24 @@ def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> t
             norm: Any = layer.norm
             x = builder.layer_norm(x, norm) if model.config.recurrent_norm == "layer" else builder.batch_norm(x, norm)
             x = builder.recurrence(x, layer.recurrence, lengths, f"hidden_{index}")
-    return x.transpose(1, 0, 2), masks
+        if model.phone_classifier is not None and index + 1 == phone_layer < len(model.layers):
+            middle = x.transpose(1, 0, 2)
+    return x.transpose(1, 0, 2), middle, masks
 
 
 def _classify(builder: Builder, model: ConvGRUForCTC, x: Value) -> Value:
     with builder.graph.scope("classifier"):
         return builder.linear(builder.layer_norm(x, model.norm), model.classifier)
+
+
+def _classify_phones(builder: Builder, model: ConvGRUForCTC, encoded: Value, middle: Value | None) -> Value:
+    """The phones by an earlier layer, or by the last one, which is normalized before."""
+    assert model.phone_classifier is not None
+    assert model.intermediate_norm is not None
+    with builder.graph.scope("phones"):
+        if middle is None:
+            middle = builder.layer_norm(encoded, model.norm)
+        return builder.linear(builder.layer_norm(middle, model.intermediate_norm), model.phone_classifier)
 
 
 def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) -> Value:
@@ -176,13 +203,27 @@ def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) ->
     return builder.relu(builder.convolve(x, model.lookahead.convolution, 0, after))
 
 
-def _look_ahead_in_stream(builder: Builder, model: ConvGRUForCTC, encoded: Value, final: Value) -> Value:
-    """Those of the frames whose future frames are known, or will not come: `(batch, frames, size)`."""
+def _look_ahead_in_stream(
+    builder: Builder, model: ConvGRUForCTC, encoded: Value, middle: Value | None, final: Value
+) -> tuple[Value, Value | None]:
+    """Those of the frames whose future frames are known, or will not come: `(batch, frames, size)`.
+
+    Returns:
+        The output of the lookahead convolution, and the same frames of the layer that predicts phones.
+    """
     assert model.lookahead is not None
     future, size = model.lookahead.lookahead, model.norm.normalized_shape[0]
-    shape = ("batch", "awaiting_frames", size)
-    known = builder.graph.concat(1, builder.remember("awaiting", shape, ("batch", 0, size)), encoded)
-    ready = (known.size(1) - future + final * future).clip(lowest=0)
-    builder.leave("awaiting", known.slice(1, ready), shape)
+
+    def wait(name: str, new: Value) -> tuple[Value, Value]:
+        """The frames that are known, and how many of them are ready; the others wait for the next piece."""
+        shape = ("batch", f"{name}_frames", size)
+        known = builder.graph.concat(1, builder.remember(name, shape, ("batch", 0, size)), new)
+        ready = (known.size(1) - future + final * future).clip(lowest=0)
+        builder.leave(name, known.slice(1, ready), shape)
+        return known, ready
+
+    known, ready = wait("awaiting", encoded)
+    if middle is not None:
+        middle = wait("awaiting_phones", middle)[0].slice(1, 0, ready)
     # Frames whose future is not known get silence instead and are cut off; one more, so that there is always one.
-    return _look_ahead(builder, model, known, after=future + 1).slice(1, 0, ready)
+    return _look_ahead(builder, model, known, after=future + 1).slice(1, 0, ready), middle

@@ -217,9 +217,9 @@ def _compare(loaded: LoadedModel, path: Path, precision: str) -> ExportedFile:
     expected = [_logits(loaded, samples) for samples in sounds]
     if path.name.startswith(STREAM):
         got = [_logits_of_stream(ExportedStream(path), samples) for samples in sounds]
+        expected = [logits[:, : len(loaded.labels)] for logits in expected]  # Of its phones Python makes no use.
     else:
-        logits, counts = ExportedModel(path)(sounds)
-        got = list(logits) if counts is None else [row[:count] for row, count in zip(logits, counts, strict=True)]
+        got = [_joined(outputs.logits, outputs.phone_logits) for outputs in ExportedModel(path).run(sounds)]
     largest = max(float(np.abs(logits).max(initial=0.0)) for logits in expected)
     same_shape = all(one.shape == other.shape for one, other in zip(got, expected, strict=True))
     difference = np.inf
@@ -248,12 +248,18 @@ def _sounds(loaded: LoadedModel) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
-    """PyTorch's logits of one clip, without the padding that an extractor's `max_duration` adds."""
+    """PyTorch's logits of one clip, tokens and phones, without the padding that an extractor's `max_duration` adds."""
     inputs = loaded.feature_extractor(samples, sampling_rate=loaded.sampling_rate, return_tensors="pt")
-    logits: np.ndarray = loaded.model(**inputs).logits[0].numpy()
+    outputs = loaded.model(**inputs)
+    phones = getattr(outputs, "phone_logits", None)
+    logits = _joined(outputs.logits[0].numpy(), None if phones is None else phones[0].numpy())
     if logits.ndim == 1:
         return logits
     return logits[: int(inputs["attention_mask"].sum()) // loaded.model.config.stride]
+
+
+def _joined(logits: np.ndarray, phone_logits: np.ndarray | None) -> np.ndarray:
+    return logits if phone_logits is None else np.concatenate((logits, phone_logits), axis=1)
 
 
 def _logits_of_stream(stream: ExportedStream, samples: np.ndarray) -> np.ndarray:

@@ -3,13 +3,14 @@
 It is a safetensors file with a row for each node of the trie of n-grams, level by level: the last word, the number of
 nodes below, and two logarithms as 16-bit integers. Suffixes, and the trie of the words' letters, are made where the
 file is read (`web/src/ngrams.js`). How words are spelled with the recognizer's tokens is decided here, because it needs
-the Unicode rules of `decoding.words`. Pronunciations (`phone_weight`) do not count in a browser.
+the Unicode rules of `decoding.words`. If the beam search needs pronunciations, the phones of each word go along.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -17,9 +18,14 @@ from safetensors.numpy import save_file
 from hf_speech.common.digests import digest_file
 from hf_speech.common.files import replacing
 from hf_speech.decoding.ngram import END, NgramModel
+from hf_speech.decoding.phone_search import PhoneSearch
 from hf_speech.decoding.words import choose_words, spell_lexicon
 from hf_speech.inference.beam_options import BeamOptions, find_language_model
+from hf_speech.inference.decoders import load_lexicon, make_search
 from hf_speech.inference.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from hf_speech.tasks.lexicon import Lexicon
 
 FILE = "language_model.safetensors"
 STEPS = 2048
@@ -60,19 +66,47 @@ def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] 
         spelled, _ = spell_lexicon(words, letters)
         lines = "\n".join(spelled.get(word, "") for word in model.words)
         packed["spellings"] = np.frombuffer(lines.encode(), dtype=np.uint8)
+    options = BeamOptions.beside(source)
+    lexicon = load_lexicon(recognizer) if words is not None and options.uses_lexicon else None
+    if lexicon is not None:
+        packed["pronunciations"] = _pronunciations(recognizer, options, lexicon, model.words)
     with replacing(folder / FILE) as part:
         save_file(packed, part)
-    options = BeamOptions.beside(source)
     return {
         "file": FILE,
         "bytes": (folder / FILE).stat().st_size,
         "sha256": digest_file(folder / FILE),
         "start": model.start(),
         "end": int(model.ids([END])[0]),
-        "lm_weight": options.lm_weight,
-        "word_score": options.word_score,
         "beam_size": options.beam_size,
+        **_weights(options, lexicon),
     }
+
+
+def _weights(options: BeamOptions, lexicon: Lexicon | None) -> dict[str, Any]:
+    """The weights of the search, and which of phones and letters it searches by and which rescore."""
+    weights = options if lexicon is None or options.phones is None else options.phones
+    rescoring_weight = 0.0
+    if lexicon is not None:
+        rescoring_weight = options.phone_weight if options.phones is None else options.phones.letter_weight
+    return {
+        "lm_weight": weights.lm_weight,
+        "word_score": weights.word_score,
+        "search_phones": weights is options.phones,
+        "num_phones": 0 if lexicon is None else lexicon.num_ids,
+        "rescoring_weight": rescoring_weight,
+    }
+
+
+def _pronunciations(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon, words: Sequence[str]) -> np.ndarray:
+    """The phone ids of each word, none of those that cannot be recognized; a 0 after each word."""
+    search = make_search(recognizer, options, lexicon)
+    known: Mapping[str, Sequence[int]]
+    if isinstance(search, PhoneSearch):
+        known = search.pronunciations()
+    else:
+        known = {word: lexicon.phone_ids(word) for word in words if lexicon.knows(word)}
+    return _smallest(np.array([id for word in words for id in (*known.get(word, ()), 0)]))
 
 
 def _smallest(numbers: np.ndarray) -> np.ndarray:

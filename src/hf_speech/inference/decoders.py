@@ -6,7 +6,7 @@ that predicts phones, the pronunciations of the hypotheses; it is also the way t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,10 +20,10 @@ from hf_speech.decoding.words import spell
 from hf_speech.errors import ModelError
 from hf_speech.inference.beam_options import LANGUAGE_MODEL, BeamOptions, find_language_model
 from hf_speech.inference.recognizer import Recognizer, log_softmax
+from hf_speech.tasks.lexicon import Lexicon
 
 if TYPE_CHECKING:
     from hf_speech.inference.prediction import Prediction
-    from hf_speech.tasks.lexicon import Lexicon
 
 LEXICON = "lexicon.txt"
 """The name of the pronouncing dictionary in a model folder."""
@@ -170,8 +170,6 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
     """Return the pronouncing dictionary of a recognizer; None if it predicts no phones, or has lost the dictionary."""
     if not recognizer.num_phones:
         return None
-    from hf_speech.tasks.lexicon import Lexicon  # imported late: it needs PyTorch, and transcribing does not
-
     path = recognizer.find_file(LEXICON)
     if path is None:
         return None
@@ -182,6 +180,12 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
             "the dictionary there with which it was trained."
         )
     return lexicon
+
+
+def knows_words(recognizer: Recognizer, texts: Iterable[str]) -> bool:
+    """Return whether the pronouncing dictionary of a recognizer has all words of some texts; False without one."""
+    lexicon = load_lexicon(recognizer)
+    return lexicon is not None and all(lexicon.knows(text) for text in texts)
 
 
 def check_phones(recognizer: Recognizer) -> None:
@@ -226,6 +230,7 @@ __all__ = [
     "find_language_model",
     "greedy_decoder",
     "joint_log_probs",
+    "knows_words",
     "load_lexicon",
     "make_search",
     "pronounced",

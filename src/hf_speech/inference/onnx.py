@@ -36,7 +36,7 @@ class ExportedModel:
         tokens: The same, for a `Recognizer`.
         sampling_rate: The rate in Hz at which the model reads sound.
         samples_per_frame: Samples that a logit frame spans.
-        num_phones: 0: the layer that predicts phones is not exported.
+        num_phones: Phones that it predicts besides the tokens, and the blank; see `Recognizer`.
         blank: Id of the CTC blank.
         word_delimiter: The token between words.
 
@@ -53,7 +53,9 @@ class ExportedModel:
             raise ModelError(f"{self.name} is for recordings that arrive in pieces: give {WHOLE}.onnx, or the folder.")
         self.labels, self.tokens = self.description.labels, list(self.description.labels)
         self.sampling_rate, self.samples_per_frame = self.description.sampling_rate, self.description.samples_per_frame
-        self.num_phones, self.blank = 0, self.description.blank
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        self.num_phones = int(shapes["phone_logits"][-1]) if "phone_logits" in shapes else 0
+        self.blank = self.description.blank
         self.word_delimiter = self.description.word_delimiter
 
     def __call__(
@@ -73,19 +75,27 @@ class ExportedModel:
         Raises:
             AudioError: If a clip is too short.
         """
+        outputs = self._compute(waveforms, statistics)
+        return outputs["logits"], outputs.get("logit_lengths")
+
+    def _compute(self, waveforms: Sequence[np.ndarray], statistics: np.ndarray | None = None) -> dict[str, np.ndarray]:
         feeds = self._feeds(waveforms)
         if statistics is not None:
             feeds["statistics"] = statistics.astype(np.float32)
-        names = [name for name in ("logits", "logit_lengths") if name in self._output_names()]
-        outputs = self._session.run(names, feeds)
-        return outputs[0], outputs[1] if len(outputs) > 1 else None
+        names = [name for name in ("logits", "logit_lengths", "phone_logits") if name in self._output_names()]
+        return dict(zip(names, self._session.run(names, feeds), strict=True))
 
     def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
         """Computes the outputs of each clip of a batch; see `Model`."""
-        logits, lengths = self(waveforms)
+        outputs = self._compute(waveforms)
+        logits, lengths, phones = map(outputs.get, ("logits", "logit_lengths", "phone_logits"))
+        assert logits is not None
         if lengths is None:
             return [Outputs(row) for row in logits]
-        return [Outputs(row[:length]) for row, length in zip(logits, lengths, strict=True)]
+        return [
+            Outputs(logits[row, :length], None if phones is None else phones[row, :length])
+            for row, length in enumerate(lengths)
+        ]
 
     def features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray | None:
         """Features before normalization, if the model normalizes by utterance; otherwise None."""
@@ -119,7 +129,9 @@ class ExportedModel:
 
         def log_probs(samples: np.ndarray) -> np.ndarray:
             try:
-                return log_softmax(self([samples], statistics)[0][0])
+                outputs = self._compute([samples], statistics)
+                parts = [log_softmax(outputs[name][0]) for name in ("logits", "phone_logits") if name in outputs]
+                return np.concatenate(parts, axis=1)
             except AudioError as error:
                 raise AudioError(f"{recording.name} cannot be used: {error}") from error
 

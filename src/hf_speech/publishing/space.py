@@ -164,7 +164,8 @@ def add_examples(folder: Path, examples: Path) -> None:
         PublishError: As of `find_examples`.
     """
     sounds = find_examples(examples)
-    shutil.rmtree(folder / "examples", ignore_errors=True)
+    for name in ("examples", "sentences"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "model_examples").mkdir(exist_ok=True)
     for sound in sounds:
         shutil.copyfile(sound, folder / "model_examples" / sound.name)

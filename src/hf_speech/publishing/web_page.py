@@ -25,6 +25,7 @@ from hf_speech.common.files import file_size
 from hf_speech.data.corpora import CORPORA, ListedCorpus
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import LoadedModel
+from hf_speech.inference.decoders import knows_words
 from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
 from hf_speech.publishing.space import find_examples
@@ -144,7 +145,7 @@ def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> 
     target.mkdir()
     if examples is None and not loaded.task.space:
         return {}
-    found = find_examples(examples or spaces_dir() / loaded.task.space / "examples")
+    found = find_examples(examples or _example_folder(loaded))
     if examples is None:
         known = {label.casefold() for label in loaded.labels} | {" "}
         found = [path for path in found if path.stem in known or known.issuperset(path.stem)]
@@ -152,6 +153,14 @@ def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> 
     for path in found:
         shutil.copyfile(path, target / names[path.stem])
     return names
+
+
+def _example_folder(loaded: LoadedModel) -> Path:
+    """The examples of the model's Space: English sentences, if a recognizer knows their words."""
+    space = spaces_dir() / loaded.task.space
+    sentences = sorted((space / "sentences").glob("*.flac"))
+    is_known = bool(sentences) and knows_words(loaded, [path.stem for path in sentences])
+    return space / ("sentences" if is_known else "examples")
 
 
 @contextmanager

@@ -11,13 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from hf_speech.common.files import write_text
 from hf_speech.common.reading import read_lines
 from hf_speech.common.text import plain_apostrophes, same_form
 from hf_speech.errors import CorpusError, RecipeError
+
+if TYPE_CHECKING:
+    import torch
 
 _COMMENT = re.compile(r";;;|##|#$")  # of a line, by its first word
 _VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of a further pronunciation: AUGUST(2)
@@ -109,6 +111,8 @@ class Lexicon:
 
     def encode(self, text: str) -> torch.Tensor:
         """Return the phone ids of a text as a tensor, `(phones,)`."""
+        import torch  # imported late: recognition runs without PyTorch
+
         return torch.tensor(self.phone_ids(text), dtype=torch.long)
 
 

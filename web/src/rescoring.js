@@ -1,0 +1,47 @@
+// The probability of a text that is known: the sum over all alignments, as `hf_speech.decoding.phones` computes it.
+
+const FLOOR = -1e4; // Of a text that does not fit into the frames.
+
+/**
+ * The natural logarithm of the probability of tokens (the forward algorithm of CTC: Graves et al. 2006, section 4.1).
+ * @param {Float64Array[]} frames Probabilities of the tokens; not their logarithms, so that the sums are fast.
+ * @param {number[]} ids Tokens, without blanks.
+ * @param {number} blank
+ */
+export function logProbability(frames, ids, blank) {
+  const states = Uint16Array.from([blank, ...ids.flatMap((id) => [id, blank])]);
+  const last = states.length - 1;
+  // One column of zeros before the first state, and two states that a path may begin in.
+  const forward = new Float64Array(states.length + 2);
+  forward[1] = 1;
+  let logScale = 0;
+  frames.forEach((frame, number) => {
+    // A path moves on by at most two states in each frame.
+    const [lowest, highest] = [Math.max(0, last - 1 - 2 * (frames.length - 1 - number)), Math.min(last, 2 * number + 1)];
+    let largest = 0;
+    for (let state = highest; state >= lowest; state--) {
+      // The blank between two different tokens may be skipped.
+      const mayJump = state & 1 && states[state] !== states[state - 2];
+      const before = forward[state + 2] + forward[state + 1] + (mayJump ? forward[state] : 0);
+      const now = before * frame[states[state]];
+      forward[state + 2] = now;
+      if (now > largest) largest = now;
+    }
+    forward[1] = 0;
+    if (!largest) return;
+    logScale += Math.log(largest);
+    for (let state = lowest; state <= highest; state++) forward[state + 2] /= largest;
+    for (let state = 0; state < lowest; state++) forward[state + 2] = 0;
+  });
+  const probability = forward[last + 2] + (last ? forward[last + 1] : 0);
+  return probability > 0 ? Math.max(FLOOR, Math.log(probability) + logScale) : FLOOR;
+}
+
+/**
+ * Whether tokens fit into frames: there is a blank between two equal ones.
+ * @param {number[]} ids
+ * @param {number} frames
+ */
+export function fits(ids, frames) {
+  return ids.reduce((count, id, index) => count + (id === ids[index - 1] ? 2 : 1), 0) <= frames;
+}
