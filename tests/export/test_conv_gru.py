@@ -119,7 +119,9 @@ def test_what_only_training_needs_is_left_out(make_extractor, make_recognizer, s
 def test_phones(make_extractor, make_recognizer, sounds, run_graph, direction, layer) -> None:
     """Of whole clips, and of the same clip in pieces: the frames of the phones are those of the letters."""
     extractor = make_extractor(normalization="none")
-    model = make_recognizer(extractor, intermediate_ctc_weight=0.3, num_phones=9, num_hidden_layers=3, intermediate_layer=layer, **direction)
+    model = make_recognizer(
+        extractor, intermediate_ctc_weight=0.3, num_phones=9, num_hidden_layers=3, intermediate_layer=layer, **direction
+    )
     with torch.inference_mode():
         inputs = extractor(sounds, sampling_rate=8000, return_tensors="pt")
         expected = model(**inputs).phone_logits.numpy()
