@@ -31,8 +31,11 @@ function ask(call, options = {}) {
 
 function receive({ data }) {
   if (data.event === "download") {
-    say(`Loading the model: ${megabytes(data.loaded)} of ${megabytes(data.total)} MB`);
-    $("progress").value = data.loaded / data.total;
+    const isLoaded = data.loaded === data.total;
+    const sizes = `${megabytes(data.loaded)} of ${megabytes(data.total)} MB`;
+    say(isLoaded ? "Starting the model" : `Loading the model: ${sizes}`);
+    if (isLoaded) $("progress").removeAttribute("value");
+    else $("progress").value = data.loaded / data.total;
   } else if (data.event === "progress") {
     show(data);
     if (!microphone && data.duration) {

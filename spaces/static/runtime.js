@@ -9,6 +9,7 @@ export { ort };
 export async function prepareRuntime(onProgress) {
   const url = new URL("../vendor/ort-wasm-simd-threaded.wasm.gz", import.meta.url);
   const content = await download(url, 3_700_000, onProgress);
+  onProgress?.(content.length, content.length);
   const isCompressed = content[0] === 0x1f && content[1] === 0x8b; // Some servers let the browser decompress it.
   const stream = new Blob([content]).stream();
   const plain = isCompressed ? stream.pipeThrough(new DecompressionStream("gzip")) : stream;

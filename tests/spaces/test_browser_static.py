@@ -113,7 +113,7 @@ def test_a_file_becomes_words_and_nothing_leaves_the_page(
     before = len(requests)
 
     model = load_model(PRETRAINED / "an4-streaming", "cpu")
-    options = BeamOptions.beside(find_language_model(model), phone_weight=0.0)
+    options = BeamOptions.beside(find_language_model(model))
     (transcript,) = transcribe_files(model, [EXAMPLE], decoder=beam_decoder(model, options), progress=False)
     choose(page, EXAMPLE)
     assert done(page) == transcript.hypothesis.text.split()

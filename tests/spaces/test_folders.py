@@ -104,6 +104,7 @@ def test_front_matter_is_complete(folder: Path) -> None:
 def test_examples_are_small_sounds(folder: Path) -> None:
     examples = sorted((folder / "examples").iterdir())
     assert len(examples) >= 3
+    examples += folder.glob("sentences/*")
     for example in examples:
         assert example.suffix == ".flac"
         assert example.stat().st_size < 100_000

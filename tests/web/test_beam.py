@@ -98,7 +98,7 @@ aa X X
     [
         {"phones": {"lm_weight": 0.8, "word_score": 1.0, "letter_weight": 0.5}, "beam_size": 7},
         {"phones": {"lm_weight": 0.3, "word_score": -0.5, "letter_weight": 2.0}, "beam_size": 100},
-        {"phones": {"lm_weight": 0.0, "word_score": 0.0, "letter_weight": 0.0}, "beam_size": 20},
+        {"phones": {"lm_weight": 0.1, "word_score": 0.0, "letter_weight": 0.0}, "beam_size": 20},
         {"lm_weight": 0.7, "word_score": 0.4, "phone_weight": 1.5, "beam_size": 30},
     ],
     ids=str,

@@ -131,21 +131,28 @@ export class BeamSearch {
       }
     });
     const places = new Map(next.map((hypothesis) => [hypothesis.text, hypothesis]));
-    let left = LOOKED_UP * model.options.beam_size + 1;
-    for (const index of highest(ranks, Math.ceil(left / copies))) {
-      const { text: parent } = beam[Math.floor(index / size)];
-      const sound = ranks[index] - parent.score;
-      for (let id = index % size; id < size * copies && left > 0; id += size, left--) {
-        const text = this.#longer(parent, id);
-        const same = text && places.get(text);
-        if (same) same.token = logAdd(same.token, sound);
-        else if (text) next.push({ text, blank: -Infinity, token: sound });
+    const number = LOOKED_UP * model.options.beam_size + 1;
+    const cut = nthHighest(ranks, Math.ceil(number / copies));
+    let ties = number - copies * ranks.reduce((count, rank) => count + Number(rank > cut), 0);
+    beam.forEach(({ text: parent }, row) => {
+      const sounds = ranks.subarray(row * size, (row + 1) * size);
+      if (!sounds.some((rank) => rank >= cut)) return;
+      for (let copy = 0; copy < copies; copy++) {
+        for (let id = 0; id < size; id++) {
+          const rank = sounds[id];
+          if (rank < cut || rank === -Infinity) continue;
+          if (rank === cut && --ties < 0) continue; // Of equal ones the first.
+          const text = this.#longer(parent, copy * size + id);
+          const same = text && places.get(text);
+          if (same) same.token = logAdd(same.token, rank - parent.score);
+          else if (text) next.push({ text, blank: -Infinity, token: rank - parent.score });
+        }
       }
-    }
+    });
     const scores = Float64Array.from(next, ({ text, blank, token }) => logAdd(blank, token) + text.score);
-    const lowest = scores.reduce((a, b) => Math.max(a, b)) - THRESHOLD;
-    const best = highest(scores, model.options.beam_size).filter((index) => scores[index] >= lowest);
-    return Array.from(best.sort(), (index) => next[index]);
+    const lowest = Math.max(nthHighest(scores, 1) - THRESHOLD, nthHighest(scores, model.options.beam_size));
+    let free = model.options.beam_size - scores.reduce((count, score) => count + Number(score > lowest), 0);
+    return next.filter((_, index) => scores[index] > lowest || (scores[index] === lowest && --free >= 0));
   }
 
   /**
@@ -246,26 +253,21 @@ function logAdd(a, b) {
 }
 
 /**
- * The places of the n highest numbers above -Infinity, the lowest of them last if there are n.
+ * The n-th highest number; -Infinity if there are fewer.
  * @param {Float64Array} numbers
  * @param {number} n
  */
-function highest(numbers, n) {
-  const places = new Int32Array(numbers.length);
-  let size = 0;
-  numbers.forEach((number, place) => {
-    if (number > -Infinity) places[size++] = place;
-  });
-  // Hoare's selection: the n highest move to the front.
-  let [low, high] = [0, size - 1];
-  while (low < high && n <= size) {
-    const pivot = numbers[places[(low + high) >> 1]];
+function nthHighest(numbers, n) {
+  if (n > numbers.length) return -Infinity;
+  const sorted = numbers.slice(); // As far as it is needed: this is Hoare's selection.
+  for (let low = 0, high = sorted.length - 1; low < high; ) {
+    const pivot = sorted[(low + high) >> 1];
     let [left, right] = [low, high];
     while (left <= right) {
-      while (numbers[places[left]] > pivot) left++;
-      while (numbers[places[right]] < pivot) right--;
+      while (sorted[left] > pivot) left++;
+      while (sorted[right] < pivot) right--;
       if (left > right) break;
-      [places[left], places[right]] = [places[right], places[left]];
+      [sorted[left], sorted[right]] = [sorted[right], sorted[left]];
       left++;
       right--;
     }
@@ -273,5 +275,5 @@ function highest(numbers, n) {
     else if (n - 1 >= left) low = left;
     else break;
   }
-  return places.subarray(0, Math.min(n, size));
+  return sorted[n - 1];
 }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,8 @@ from hf_speech.inference import LoadedModel
 from hf_speech.inference.decoders import knows_words
 from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
+from hf_speech.publishing.card.corpora import corpus_facts
+from hf_speech.publishing.card.templates import corpus_domain
 from hf_speech.publishing.space import find_examples
 from hf_speech.publishing.web_runtime import FOLDER, runtime_folder, web_dir
 
@@ -120,10 +123,23 @@ def describe(loaded: LoadedModel) -> str:
         sentences = [f"Listens for {_list(loaded.labels[1:])}."]
     else:
         sentences = ["Writes what you say."]
-    corpus = corpus_title(loaded.find_file("recipe.yaml"))
+    recipe = loaded.find_file("recipe.yaml")
+    corpus = corpus_title(recipe)
     if corpus is not None:
-        sentences.append(f"It was trained on {corpus} and knows only what is said there.")
+        domain = corpus_domain(_corpus_section(recipe).get("name"))
+        sentences.append(f"It was trained on {corpus}{f': {domain}' if domain else ''}.")
+    if (share := _word_error_rate(loaded)) is not None:
+        sentences.append(f"On its test recordings, {100 * share:.0f} of 100 words were wrong.")
     return " ".join(sentences)
+
+
+def _word_error_rate(loaded: LoadedModel) -> float | None:
+    """The measured share of wrong words, with the language model if there is one."""
+    for name in ("test-lm.json", "test.json") if loaded.task.verb == "transcribe" else ():
+        if (path := loaded.find_file(f"evaluation/{name}")) is not None:
+            with suppress(OSError, ValueError, LookupError, TypeError):
+                return float(json.loads(path.read_text(encoding="utf-8"))["metrics"]["wer"])
+    return None
 
 
 def _list(labels: Sequence[str]) -> str:
@@ -131,13 +147,23 @@ def _list(labels: Sequence[str]) -> str:
 
 
 def corpus_title(recipe: Path | None) -> str | None:
-    """The full name and language of the corpus in a recipe, if this package knows it."""
-    try:
-        assert recipe is not None
-        corpus = CORPORA[yaml.safe_load(recipe.read_text(encoding="utf-8"))["corpus"]["name"]]
-    except (AssertionError, OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
-        return None
-    return None if issubclass(corpus, ListedCorpus) and corpus.homepage is None else corpus.title
+    """The full name of the corpus in a recipe, or the names of several, if this package knows them."""
+    options = _corpus_section(recipe)
+    with suppress(LookupError, TypeError, ValueError, AttributeError):
+        if options.get("corpora"):
+            titles = [part.title for part in corpus_facts("mixture", options).parts]
+            return _list(list(dict.fromkeys(re.split(r"[,(]", title)[0].strip() for title in titles)))
+        corpus = CORPORA[options["name"]]
+        return None if issubclass(corpus, ListedCorpus) and corpus.homepage is None else corpus.title
+    return None
+
+
+def _corpus_section(recipe: Path | None) -> dict[str, Any]:
+    """The section of a recipe about its corpus; empty if there is none."""
+    with suppress(OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
+        section = yaml.safe_load(recipe.read_text(encoding="utf-8"))["corpus"] if recipe is not None else None
+        return section if isinstance(section, dict) else {}
+    return {}
 
 
 def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> dict[str, str]:

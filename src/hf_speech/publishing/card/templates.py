@@ -36,6 +36,15 @@ def templates_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).resolve().parents[4] / "model_cards"
 
 
+def corpus_domain(name: object) -> str | None:
+    """What is said in a corpus of this package, in a few words, as its template in `corpora/` says it."""
+    path = templates_dir() / "corpora" / f"{name}.md.jinja"
+    if not re.fullmatch(r"\w+", str(name)) or name == "other" or not path.is_file():
+        return None
+    found = re.search(r"macro domain\(\) %\}([^{}]+)\{%", path.read_text(encoding="utf-8"))
+    return found[1] if found else None
+
+
 def render_template(name: str, context: dict[str, Any], previous: str = "", *, edited: bool = True) -> str:
     """Renders a template as Markdown, without superfluous empty lines, its values marked.
 
