@@ -169,7 +169,9 @@ def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> t
         config = model.config
         x, masks = write_front_end(builder, config.frontend, model.frontend, x, masks, config.input_size)
         x = masks.apply(x)
-    x, middle, phone_layer = x.transpose(1, 0, 2), None, config.intermediate_layer or (len(model.layers) + 1) // 2
+    x = x.transpose(1, 0, 2)
+    middle: Value | None = None
+    phone_layer = config.intermediate_layer or (len(model.layers) + 1) // 2
     lengths = None if masks.lengths is None else masks.lengths.clip(lowest=1)
     for index, layer in enumerate(model.layers):
         assert isinstance(layer, RecurrentBlock)

@@ -20,7 +20,7 @@ from hf_speech.common.files import replacing
 from hf_speech.decoding.ngram import END, NgramModel
 from hf_speech.decoding.phone_search import PhoneSearch
 from hf_speech.decoding.words import choose_words, spell_lexicon
-from hf_speech.inference.beam_options import BeamOptions, find_language_model
+from hf_speech.inference.beam_options import BeamOptions, PhoneOptions, find_language_model
 from hf_speech.inference.decoders import load_lexicon, make_search
 from hf_speech.inference.recognizer import Recognizer
 
@@ -85,7 +85,7 @@ def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] 
 
 def _weights(options: BeamOptions, lexicon: Lexicon | None) -> dict[str, Any]:
     """The weights of the search, and which of phones and letters it searches by and which rescore."""
-    weights = options if lexicon is None or options.phones is None else options.phones
+    weights: BeamOptions | PhoneOptions = options if lexicon is None or options.phones is None else options.phones
     rescoring_weight = 0.0
     if lexicon is not None:
         rescoring_weight = options.phone_weight if options.phones is None else options.phones.letter_weight
