@@ -152,7 +152,8 @@ def corpus_title(recipe: Path | None) -> str | None:
     with suppress(LookupError, TypeError, ValueError, AttributeError):
         if options.get("corpora"):
             titles = [part.title for part in corpus_facts("mixture", options).parts]
-            return _list(list(dict.fromkeys(re.split(r"[,(]", title)[0].strip() for title in titles)))
+            *titles, last = dict.fromkeys(re.split(r"[,(]", title)[0].strip() for title in titles)
+            return f"{', '.join(titles)} and {last}" if titles else last
         corpus = CORPORA[options["name"]]
         return None if issubclass(corpus, ListedCorpus) and corpus.homepage is None else corpus.title
     return None
