@@ -191,7 +191,8 @@ class _Parser:
         return CorpusError(f"{self.path}, line {self._line() if line is None else line}: {what}.")
 
     def _alternatives(self) -> _Node:
-        options, weights = [], []
+        options: list[_Node] = []
+        weights: list[float] = []
         while not options or self._peek() == "|":
             if options:
                 self._take("|")

@@ -57,7 +57,7 @@ def open_table(path: Path, columns: Sequence[str], names: Sequence[str]) -> Labe
     Raises:
         HFSpeechError: If there is no such format.
     """
-    kinds = {".csv": CsvTable, ".parquet": ParquetShards}
+    kinds: dict[str, type[CsvTable | ParquetShards]] = {".csv": CsvTable, ".parquet": ParquetShards}
     if path.suffix not in kinds:
         raise HFSpeechError(f"{path} is no name of a table: give one that ends in .csv or .parquet.")
     return kinds[path.suffix](path, columns, names)
