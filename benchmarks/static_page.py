@@ -1,8 +1,9 @@
 """How soon is the static page of a model ready, and how long after a word does its text appear?
 
 A headless Chromium opens the page from a server on this machine with an empty cache, several times. Then its microphone
-hears a file, and the page is watched. The delay of a word is from its end in the sound until it is on the page for
-good, without the model's own latency. CPU seconds are those of all processes of the browser. Also printed is whether
+hears a file, and the page is watched. The delay of a word is from its end in the sound until it is on the page, and
+until it and the words before it are there for good (a language model may change them when it knows the next ones),
+without the model's own latency. CPU seconds are those of all processes of the browser. Also printed is whether
 this browser has WebGPU, of which the page makes no use.
 
     python benchmarks/static_page.py [--model DIR] [--rounds 5]
@@ -65,13 +66,14 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=find_chromium(), args=flags)
         with served(folder) as address:
             opened = [open_page(browser, address) for _ in range(options.rounds)]
-            delays, cpu, has_gpu = listen(browser, address, loaded)
+            first, last, cpu, has_gpu = listen(browser, address, loaded)
         browser.close()
     wall, seconds, megabytes = (statistics.median(values) for values in zip(*opened, strict=True))
     print("| | |\n|---|---|")
     print(f"| page ready, empty cache, median of {options.rounds} | {wall:.2f} s ({seconds:.2f} s of CPU) |")
     print(f"| transfer | {megabytes:.1f} MB |")
-    print(f"| a word on the page after its end and the latency, median of {len(delays)} | {delays_text(delays)} |")
+    print(f"| a word on the page after its end and the latency, median of {len(first)} | {delays_text(first)} |")
+    print(f"| the same, with all words before it, for good | {delays_text(last)} |")
     print(f"| CPU while listening, a second of sound | {cpu:.3f} s |")
     print(f"| WebGPU in this browser | {'yes' if has_gpu else 'no'} |")
 
@@ -96,8 +98,8 @@ def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
     return wall, used, sum(sizes) / 1e6
 
 
-def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], float, bool]:
-    """The delays of words in seconds, seconds of CPU for a second of sound, and whether there is WebGPU."""
+def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], list[float], float, bool]:
+    """The delays of words in seconds, first and for good; CPU for a second of sound; whether there is WebGPU."""
     page = browser.new_context(bypass_csp=True).new_page()
     page.goto(address)
     page.locator(READY).wait_for(timeout=300_000)
@@ -116,12 +118,14 @@ def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], fl
     start = min(now - heard for now, heard, _ in seen if heard > 0)  # When the sound began, by the page's clock.
     (transcript,) = transcribe_files(loaded, [{"array": samples, "sampling_rate": rate}], progress=False)
     ends = {word.text: word.end for word in reversed(transcript.hypothesis.words)}
-    delays = []
+    first, last = [], []
     for index, word in enumerate(final):
-        shown = [now for now, _, words in seen if words[: index + 1] == final[: index + 1]]
-        if word in ends and final.index(word) == index and shown:
-            delays.append(max(0.0, shown[0] - start - ends[word] - latency))
-    return delays, used / (len(samples) / rate), has_gpu
+        if word in ends and final.index(word) == index:
+            due = start + ends[word] + latency
+            first.append(max(0.0, next(now for now, _, words in seen if words[index : index + 1] == [word]) - due))
+            changed = [number for number, (*_, words) in enumerate(seen) if words[: index + 1] != final[: index + 1]]
+            last.append(max(0.0, seen[changed[-1] + 1][0] - due))
+    return first, last, used / (len(samples) / rate), has_gpu
 
 
 def cpu_seconds() -> float:
