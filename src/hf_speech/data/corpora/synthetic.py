@@ -214,11 +214,11 @@ class Synthetic(ListedCorpus):
             place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
         rows.sort(key=lambda row: row.pop("index"))
         for split in SPLITS:
-            own = [row for row in rows if row["split"] == split]
-            if all(row["file"] is None for row in own):
-                title = ENGINES[own[0]["voice"]].title
+            found = [row for row in rows if row["split"] == split]
+            if all(row["file"] is None for row in found):
+                title = ENGINES[found[0]["voice"]].title
                 raise CorpusError(
-                    f"{title} says nothing for {own[0]['text']!r}, nor for anything else in the {split} split: name "
+                    f"{title} says nothing for {found[0]['text']!r}, nor for anything else in the {split} split: name "
                     "other voices, or write the text as it is spoken."
                 )
         _write_manifest(part, rows)
