@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from datasets import Dataset
 
+from hf_speech.common.progress import progress_bar
 from hf_speech.data.augmentation import Noise
 from hf_speech.data.reports import Finding, without_folders
 from hf_speech.errors import CorpusError
@@ -83,7 +84,7 @@ def evaluate_model(
         raise CorpusError(f"The split {split} of {corpus} is empty: choose another split.")
     references = task.references(rows, loaded.model.config, loaded.tokenizer)
     predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows, noise))
-    records = _records(loaded, rows, references, predictions, beam)
+    records = _records(loaded, rows, references, predictions, beam, progress)
     skipped = [prediction for prediction in predictions if prediction.logits is None]
     if not records:
         raise CorpusError(f"No sound of the split {split} of {corpus} can be read; the first: {skipped[0].error}")
@@ -159,6 +160,7 @@ def _records(
     references: Sequence[str],
     predictions: Sequence[Prediction],
     beam: BeamOptions | None,
+    progress: bool,
 ) -> list[Record]:
     """One record for each utterance that was not skipped."""
     search = None if beam is None else beam_decoder(loaded, beam)
@@ -168,7 +170,10 @@ def _records(
     corpora = [{"corpus": name} for name in rows["corpus"]] if "corpus" in rows.column_names else [{}] * size
     paths = _relative([source.get("path") for source in rows["audio"]])
     records = []
-    for i, prediction in enumerate(predictions):
+    shown = progress_bar(
+        predictions, desc="Searching", unit="utterance", disable=search is None or not progress, leave=False
+    )
+    for i, prediction in enumerate(shown):
         if prediction.logits is None:
             continue
         started = time.perf_counter()
