@@ -63,7 +63,7 @@ def label(
             "--batch_size",
             min=1,
             help="Recordings that a model of transformers computes at a time.",
-            show_default="1 on a CPU, 8 on a GPU",
+            show_default="8, and 1 for CTC on a CPU",
         ),
     ] = None,
 ) -> None:
