@@ -292,7 +292,7 @@ def test_own_secrets_are_found_whatever_they_look_like(tmp_path: Path, monkeypat
 )
 def test_files_of_credentials_by_their_names(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("anything")
-    with pytest.raises(PublishError, match="called as files of passwords and keys are"):
+    with pytest.raises(PublishError, match="has a name that files of passwords or keys have"):
         check_beside(tmp_path, [name])
 
 

@@ -345,18 +345,3 @@ def _decode_unrecognized(stream: BinaryIO, name: str, error: Exception) -> tuple
 def _reason(error: Exception) -> str:
     """libsndfile's own words, without the name of our stream object."""
     return str(error).rsplit(": ", 1)[-1].rstrip(". ").lower()
-
-
-def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tuple[int, int]:
-    """The first sample of a sound, and the one after its last, beyond which it is quiet.
-
-    Args:
-        samples: `(samples,)`.
-        sampling_rate: Their rate in Hz.
-        decibels: By how much quiet is quieter than the loudest moment.
-    """
-    import librosa  # Published Spaces read sound without it.
-
-    hop = max(sampling_rate // 100, 1)
-    _, (start, end) = librosa.effects.trim(samples, top_db=decibels, frame_length=4 * hop, hop_length=hop)
-    return (int(start), int(end)) if end > start else (0, len(samples))

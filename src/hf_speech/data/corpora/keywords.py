@@ -15,11 +15,11 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from hf_speech.common.ranges import Range
-from hf_speech.data.audio import audio_info, read_audio, sound_bounds
+from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.corpora.base import SPLITS, duration_of
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
 from hf_speech.data.corpora.folder import Folder
-from hf_speech.data.corpora.stretches import Stretch, cut
+from hf_speech.data.corpora.stretches import Stretch, cut, sound_bounds
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 

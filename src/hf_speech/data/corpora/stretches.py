@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import librosa  # Loads its parts when they are called: numba costs a second.
 import numpy as np
 import soundfile
 
@@ -47,6 +48,19 @@ class Stretch:
     recording: Path
     start: float
     end: float | None
+
+
+def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tuple[int, int]:
+    """The first sample of a sound, and the one after its last, beyond which it is quiet.
+
+    Args:
+        samples: `(samples,)`.
+        sampling_rate: Their rate in Hz.
+        decibels: By how much quiet is quieter than the loudest moment.
+    """
+    hop = max(sampling_rate // 100, 1)
+    _, (start, end) = librosa.effects.trim(samples, top_db=decibels, frame_length=4 * hop, hop_length=hop)
+    return (int(start), int(end)) if end > start else (0, len(samples))
 
 
 def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key, str]) -> dict[Key, Path]:
