@@ -238,6 +238,23 @@ DIGITS = Experiment(
             FSDD,
             minutes=5,
         ),
+        Item(
+            "digits-espeak",
+            "trained on voices of eSpeak NG alone, official split",
+            "words_from_text",
+            FSDD,
+            minutes=5,
+            tested_on="fsdd",
+        ),
+        Item(
+            "digits-neural",
+            "trained on voices of eSpeak NG and Kokoro alone, official split",
+            "words_from_text",
+            FSDD,
+            ("--voices", "[en-us, en, en-gb-x-rp, en-gb-scotland, en-029, en-us-nyc, kokoro:CORPORA/voices/kokoro]"),
+            minutes=10,
+            tested_on="fsdd",
+        ),
     ),
 )
 
