@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_a_made_corpus_is_not_made_again(monkeypatch):
     assert again["test"]["audio"][:] == rows["test"]["audio"][:]
     with pytest.raises(TypeError):
         make_corpus("synthetic", **SMALL | {"repetitions": 3}).load()
+
+
+@needs_espeak
+def test_progress_counts_each_utterance(monkeypatch):
+    steps: list[int] = []
+    bar = SimpleNamespace(update=steps.append, close=lambda: None)
+    monkeypatch.setattr("hf_speech.data.corpora.synthetic.progress_bar", lambda **options: bar)
+    make_corpus("synthetic", **SMALL).load()
+    assert sum(steps) == 32
+    assert steps.count(1) == 32
 
 
 @needs_espeak

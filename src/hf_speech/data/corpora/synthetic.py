@@ -202,8 +202,9 @@ class Synthetic(ListedCorpus):
             with build_once(place) as shard:
                 if shard is not None:
                     own = rng if number == 0 else np.random.default_rng((self.seed, number))
-                    self._speak(shard, engine, {index: plan[index] for index in indices}, own)
-            bar.update(len(indices))
+                    self._speak(shard, engine, {index: plan[index] for index in indices}, own, bar.update)
+                else:
+                    bar.update(len(indices))
         bar.close()
         rows = []
         for number, place in enumerate(places):
@@ -224,9 +225,14 @@ class Synthetic(ListedCorpus):
         _write_manifest(part, rows)
 
     def _speak(
-        self, folder: Path, engine: str, plan: dict[int, tuple[str, str, Speaker, Speaker]], rng: np.random.Generator
+        self,
+        folder: Path,
+        engine: str,
+        plan: dict[int, tuple[str, str, Speaker, Speaker]],
+        rng: np.random.Generator,
+        count: Callable[[int], Any],
     ) -> None:
-        """Synthesizes one shard."""
+        """Synthesizes one shard; `count` is told how many utterances have been done."""
         rows: list[dict[str, Any]] = []
         for attempt in _ATTEMPTS:
             silent = {}
@@ -242,12 +248,14 @@ class Synthetic(ListedCorpus):
                 soundfile.write(folder / file, recording, SAMPLING_RATE, subtype="PCM_16")
                 row = {"index": index, "split": split, "file": file, "text": text, "voice": engine}
                 rows.append({**row, "speaker": speaker.name, "duration": len(recording) / SAMPLING_RATE})
+                count(1)
             plan = silent
             if not plan:
                 break
         for index, (split, text, speaker, _) in plan.items():
             row = {"index": index, "split": split, "file": None, "text": text, "voice": engine}
             rows.append({**row, "speaker": speaker.voice})
+        count(len(plan))
         _write_manifest(folder, rows)
 
 
