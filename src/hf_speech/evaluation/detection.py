@@ -19,15 +19,13 @@ from scipy.stats import chi2
 
 from hf_speech.common.tables import format_text
 from hf_speech.data.audio import read_audio
-from hf_speech.data.corpora.stretches import sound_bounds
+from hf_speech.data.corpora.stretches import QUIET, sound_bounds
 from hf_speech.decoding import KeywordDecoder
 from hf_speech.evaluation.intervals import CONFIDENCE, wilson_interval
 from hf_speech.inference import Detector, DetectorOptions, LoadedModel
 from hf_speech.inference.prediction import Prediction
 from hf_speech.tasks import KeywordSpotting, Record
 
-QUIET = 35.0
-"""A word ends where the clip is quieter than its loudest moment by this many dB, and stays so."""
 CLIPS_IN_A_STREAM = 10
 GRACE = 0.5
 """Seconds after the end of its clip in which a keyword of a stream may still be detected."""
@@ -66,6 +64,7 @@ def detector_details(
     waiting = detector.latency - decoder.seconds_per_frame
     clips, missed, alarms = (dict.fromkeys(keywords, 0) for _ in range(3))
     delays: dict[str, list[float]] = {keyword: [] for keyword in keywords}
+    spoken: list[tuple[str, Any]] = []
     seconds = 0.0
     for reference, prediction, source in zip(references, predictions, sources, strict=True):
         if prediction.logits is None:
@@ -78,20 +77,14 @@ def detector_details(
                 alarms[event.keyword] += 1
             continue
         clips[reference] += 1
+        spoken.append((reference, source))
         own = next((event for event in events if event.keyword == reference), None)
         if own is None:
             missed[reference] += 1
         else:
             end = sound_bounds(read_audio(source, rate), rate, QUIET)[1] / rate
             delays[reference].append(own.time + waiting - end)
-    missed_in_stream = _missed_in_streams(
-        detector,
-        [
-            (reference, source)
-            for reference, prediction, source in zip(references, predictions, sources, strict=True)
-            if reference in clips and prediction.logits is not None
-        ],
-    )
+    missed_in_stream = _missed_in_streams(detector, spoken)
     groups = {keyword: [keyword] for keyword in keywords} | {"all": list(keywords)}
     table = {
         name: {
@@ -189,4 +182,4 @@ def _lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
     return ["", f"At the thresholds of the detector, over {hours:.1f} h of negatives:", format_text(head, rows)]
 
 
-__all__ = ["QUIET", "detector_details", "poisson_interval"]
+__all__ = ["detector_details", "poisson_interval"]

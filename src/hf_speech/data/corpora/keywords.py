@@ -19,7 +19,7 @@ from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.corpora.base import SPLITS, duration_of
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
 from hf_speech.data.corpora.folder import Folder
-from hf_speech.data.corpora.stretches import Stretch, cut, sound_bounds
+from hf_speech.data.corpora.stretches import QUIET, Stretch, cut, sound_bounds
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 
@@ -27,8 +27,6 @@ OTHER = "other"
 """The class of what is no keyword; always the first."""
 PART_OF_A_WORD = (0.35, 0.6)
 """The share of a keyword's sound that its beginning or end has, as a negative."""
-QUIET = 35.0
-"""The sound of a clip is what is no quieter than its loudest moment by this many dB."""
 
 
 @dataclass(kw_only=True)

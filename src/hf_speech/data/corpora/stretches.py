@@ -31,6 +31,8 @@ Key = TypeVar("Key", bound=Hashable)
 FORMAT_VERSION = 1
 # Seconds that a stretch may reach beyond its recording and is then shortened, as in Kaldi's extract-segments.
 TOLERANCE = 0.5
+QUIET = 35.0
+"""The sound of a clip is what is no quieter than its loudest moment by this many dB."""
 
 
 @dataclass(frozen=True)
