@@ -101,6 +101,17 @@ def test_unknown_override_names_the_nearest(recipe_file: Path) -> None:
         load_recipe(recipe_file, ["3"])
 
 
+def test_a_section_can_be_given_whole() -> None:
+    mixture = load_recipe("emotion", ["--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]"])
+    assert list(mixture.corpus.members) == ["ravdess", "crema_d"]
+    other = load_recipe("emotion", ["--corpus", "{name: crema_d}", "--fold", "1"])
+    assert (other.corpus.name, other.corpus.fold) == ("crema_d", 1)
+    with pytest.raises(RecipeError, match="--corpus is not valid YAML"):
+        load_recipe("emotion", ["--corpus", "[{"])
+    with pytest.raises(RecipeError, match="'model' must be a list of `key: value` lines"):
+        load_recipe("emotion", ["--model", "large"])
+
+
 def test_parse_overrides() -> None:
     words = ["--a.b-c", "1", "--flag", "--x=-2", "--last"]
     assert parse_overrides(words) == {"a.b_c": "1", "flag": "true", "x": "-2", "last": "true"}

@@ -102,7 +102,7 @@ class ProgressReporter(ProgressCallback):
         if "eval_loss" in logs:
             line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
             value = logs.get(f"eval_{self.metric}")
-            if value is not None:
+            if value is not None and self.metric != "loss":
                 line += f"   {self.metric} {metric_named(self.metric).format(value):>7}"
             self._write(line)
 

@@ -134,6 +134,8 @@ def load_recipe(
         origin, content = f"The recipe {path}", _read_yaml(path)
         content.setdefault("name", path.stem)
     given = {f"model.{key}" if key in KEYS else key: value for key, value in parse_overrides(overrides).items()}
+    for key in given.keys() & set(SECTIONS):  # A whole section replaces that of the file.
+        content[key] = _parse_yaml(given.pop(key), f"--{key}")
     if isinstance(content.get("corpus"), list):
         content["corpus"] = {"name": Mixture.name, "corpora": content["corpus"]}
     for key in SECTIONS:
@@ -325,14 +327,22 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except RecursionError as error:
-        raise RecipeError(f"The recipe {path} is nested too deeply: it has sections, and keys in them.") from error
-    except (yaml.YAMLError, ValueError) as error:  # Also bytes that are not UTF-8, and numbers of thousands of digits.
+        text = path.read_text(encoding="utf-8-sig")
+    except ValueError as error:  # Bytes that are not UTF-8.
         raise RecipeError(f"The recipe {path} is not valid YAML: {_one_line(error)}") from error
+    content = _parse_yaml(text, f"The recipe {path}")
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {path} must consist of sections ({', '.join(SECTIONS)}).")
     return content
+
+
+def _parse_yaml(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise RecipeError(f"{origin} is nested too deeply: it has sections, and keys in them.") from error
+    except (yaml.YAMLError, ValueError) as error:  # Also numbers of thousands of digits.
+        raise RecipeError(f"{origin} is not valid YAML: {_one_line(error)}") from error
 
 
 def _dotted(content: Mapping[str, Any]) -> list[str]:
