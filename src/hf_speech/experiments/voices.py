@@ -85,7 +85,7 @@ def voices_table(record: Mapping[str, Any]) -> str:
     head = [
         "speaker left out",
         "before",
-        *(f"{count} clips a digit" for count in counts),
+        *(f"{count} clip{'s' * (count != '1')} a digit" for count in counts),
         *(f"others, {c}" for c in counts),
     ]
     lines = []
