@@ -59,6 +59,11 @@ def write_ravdess(root: Path) -> None:
         write(root / f"Actor_{actor}" / f"03-01-{emotion}-01-0{take}-01-{actor}.wav", seed, 1.0, 48_000)
 
 
+def write_crema(root: Path) -> None:
+    for seed, (actor, emotion, take) in enumerate(itertools.product(range(1001, 1005), ("NEU", "ANG"), ("LO", "HI"))):
+        write(root / f"{actor}_DFA_{emotion}_{take}.wav", 5000 + seed, 1.0)
+
+
 def write_fsdd(root: Path) -> None:
     speakers = ("jackson", "nicolas", "theo", "yweweler")
     for seed, (digit, speaker, index) in enumerate(itertools.product((0, 7), speakers, range(11))):
@@ -135,6 +140,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "speech_commands": write_speech_commands,
     "mini_speech_commands": write_speech_commands,
     "ravdess": write_ravdess,
+    "crema_d": write_crema,
     "free-spoken-digit-dataset": write_fsdd,
     "an4": write_an4,
     "LJSpeech-1.1": write_ljspeech,

@@ -54,6 +54,14 @@ SMALL = (
                 folds=2,
                 chosen_on=("05", "21"),
             ),
+            Item(
+                "small-crossed",
+                "crossed",
+                "emotion",
+                ".",
+                (*STEP, "--num_folds", "2", "--corpus", "[{name: ravdess, weight: 1}, {name: crema_d, weight: 0}]"),
+                folds=2,
+            ),
             Table("small-table", "in two ways", "emotion", "ravdess", STEP, over=("model.hidden_size=4,8",)),
             Search("small-search", "searched", "emotion", "ravdess", STEP, over=("model.dropout=0.1..0.5",), trials=2),
             Item("small-later", "for another day", "emotion", "ravdess", STEP),
@@ -110,6 +118,20 @@ def test_folds_make_one_figure(done: tuple[ExperimentFolders, Path]) -> None:
     low, high = wilson_interval(right, 36)
     row = next(line for line in path.read_text().splitlines() if line.startswith("| in folds ("))
     assert f"| test (36) | **{100 * right / 36:.2f} %** accuracy | {100 * low:.1f} to {100 * high:.1f} |" in row
+
+
+def test_each_corpus_of_a_mixture_has_a_row(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, path = done
+    reports = [
+        json.loads((folders.runs / f"small-crossed-{fold}" / "evaluation" / "test.json").read_text())["per_corpus"]
+        for fold in (0, 1)
+    ]
+    for corpus, count in (("ravdess", 36), ("crema_d", 16)):
+        right = sum(round(report[corpus]["accuracy"] * report[corpus]["num_utterances"]) for report in reports)
+        row = next(line for line in path.read_text().splitlines() if line.startswith(f"| crossed, {corpus} |"))
+        assert f"| test ({count}) | **{100 * right / count:.2f} %** accuracy |" in row
+    record = json.loads((folders.records / "small-crossed.json").read_text())["records"][1]
+    assert record["command"].startswith(f"hf-speech train emotion --data_dir {CORPORA} --training")
 
 
 def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: tuple[ExperimentFolders, Path]) -> None:
@@ -178,7 +200,7 @@ def test_what_is_done_is_not_trained_again(
     lines: list[str] = []
     run_experiments(NAMES[:-1], folders, path, lines.append)
     assert path.read_text() == before
-    assert lines[0] == "[1/4] small-plain: plain (already there)"
+    assert lines[0] == "[1/5] small-plain: plain (already there)"
 
 
 def test_names_and_corpora_that_are_not_there(done: tuple[ExperimentFolders, Path], tmp_path: Path) -> None:

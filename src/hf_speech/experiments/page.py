@@ -55,27 +55,40 @@ def _section(experiment: Experiment, found: dict[str, Any]) -> str:
         "minutes",
         "command",
     ]
-    lines += [format_markdown(head, [_row(item, found.get(item.name), train) for item in runs], names=2), ""]
+    rows = [row for item in runs for row in _rows(item, found.get(item.name), train)]
+    lines += [format_markdown(head, rows, names=2), ""]
     for item in experiment.items:
         if isinstance(item, Table | Search | Voices):
             lines += [f"### {item.what[0].upper()}{item.what[1:]}", "", _own_table(item, found.get(item.name)), ""]
     return "\n".join(lines)
 
 
-def _row(item: Item, record: dict[str, Any] | None, train: bool) -> list[str]:
-    """The cells of a run, or of several that make one figure."""
+def _rows(item: Item, record: dict[str, Any] | None, train: bool) -> list[list[str]]:
+    """The row of a run, or of several that make one figure; one for each corpus, where there are several."""
     notes = [item.note[0].lower() + item.note[1:].rstrip(".")] if item.note else []
-    if record is not None and (others := record.get("others")):
+    if record is None:
+        command = f"`make experiments EXPERIMENT={item.name}`"
+        return [[_with_notes(item.what, notes), item.split, NOT_YET, "", *([""] if train else []), "", "", command]]
+    if others := record.get("others"):
         low, high = wilson_interval(others["right"], others["utterances"])
         notes.append(
             f"of the {others['speakers']} other speakers, {100 * others['right'] / others['utterances']:.2f} % come "
             f"out right, {100 * low:.1f} to {100 * high:.1f}"
         )
-    what = f"{item.what} ({'; '.join(notes)})" if notes else item.what
-    if record is None:
-        command = f"`make experiments EXPERIMENT={item.name}`"
-        return [what, item.split, NOT_YET, "", *([""] if train else []), "", "", command]
     runs = [RunRecord.from_dict(content) for content in record["records"]]
+    if corpora := runs[0].evaluations[item.split].get("per_corpus"):
+        return [
+            _row(item, f"{item.what}, {corpus}", [run.of_corpus(item.split, corpus) for run in runs], train)
+            for corpus in corpora
+        ]
+    return [_row(item, _with_notes(item.what, notes), runs, train)]
+
+
+def _with_notes(what: str, notes: Sequence[str]) -> str:
+    return f"{what} ({'; '.join(notes)})" if notes else what
+
+
+def _row(item: Item, what: str, runs: Sequence[RunRecord], train: bool) -> list[str]:
     value, low, high = pooled(runs, item.split)
     command = runs[0].command if len(runs) == 1 else f"make experiments EXPERIMENT={item.name}"
     metric = runs[0].metric

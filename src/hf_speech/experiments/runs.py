@@ -5,6 +5,7 @@ Records are read only from the files of a run, so that no number in a table is t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +58,14 @@ class RunRecord:
         low, high = self.evaluations[split]["confidence"][self.metric]
         return low, high
 
+    def of_corpus(self, split: str, corpus: str) -> RunRecord:
+        """The same with the figures of one corpus of a mixture as those of the split."""
+        evaluation = self.evaluations[split]
+        own = evaluation["per_corpus"][corpus]
+        metrics = {metric: own[metric] for metric in evaluation["metrics"]}
+        figures = {"num_utterances": own["num_utterances"], "metrics": metrics, "confidence": own["confidence"]}
+        return dataclasses.replace(self, evaluations={**self.evaluations, split: evaluation | figures})
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, from which `from_dict` makes an equal record."""
         return dict(vars(self))
@@ -70,7 +79,7 @@ class RunRecord:
 # The keys of an evaluation file with the metrics, their data and their origin.
 KEPT = (
     *("model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances", "num_skipped"),
-    *("metrics", "confidence", "confidence_method", "decoder", "command", "date", "versions"),
+    *("metrics", "confidence", "confidence_method", "per_corpus", "decoder", "command", "date", "versions"),
 )
 
 

@@ -9,7 +9,7 @@ import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hf_speech.data import make_corpus
@@ -235,7 +235,7 @@ class ExperimentFolders:
 
     def quoted(self, folder: str) -> list[str]:
         """The same for recorded commands, without the folders of this machine."""
-        return [] if self.corpora is None else ["--data_dir", f"{CORPORA}/{folder}"]
+        return [] if self.corpora is None else ["--data_dir", str(PurePosixPath(CORPORA, folder))]
 
     def without_folders(self, record: Any) -> Any:
         """A record whose commands do not name the folders of this machine."""
