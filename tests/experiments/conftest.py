@@ -55,7 +55,7 @@ def write_speech_commands(root: Path) -> None:
 
 def write_ravdess(root: Path) -> None:
     actors = ("01", "05", "09", "13", "21", "23")
-    for seed, (actor, emotion, take) in enumerate(itertools.product(actors, ("01", "02", "05"), (1, 2))):
+    for seed, (actor, emotion, take) in enumerate(itertools.product(actors, ("01", "02", "05", "08"), (1, 2))):
         write(root / f"Actor_{actor}" / f"03-01-{emotion}-01-0{take}-01-{actor}.wav", seed, 1.0, 48_000)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hf_speech.common.files import write_json
 from hf_speech.errors import RecipeError
+from hf_speech.experiments.catalog import EXPERIMENTS
 from hf_speech.experiments.page import write_page
-from hf_speech.experiments.published import EXPERIMENTS
 from hf_speech.experiments.suite import ExperimentFolders, Item
 
 

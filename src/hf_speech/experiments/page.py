@@ -10,8 +10,8 @@ from typing import Any
 from hf_speech.common.files import write_text
 from hf_speech.common.tables import format_markdown
 from hf_speech.evaluation import wilson_interval
+from hf_speech.experiments.catalog import EXPERIMENTS
 from hf_speech.experiments.compare import Comparison, figure, format_interval, with_unit
-from hf_speech.experiments.published import EXPERIMENTS
 from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, Experiment, Item, Search, Table
 from hf_speech.experiments.voices import Voices, voices_table
@@ -75,8 +75,11 @@ def _rows(item: Item, record: dict[str, Any] | None, train: bool) -> list[list[s
             f"of the {others['speakers']} other speakers, {100 * others['right'] / others['utterances']:.2f} % come "
             f"out right, {100 * low:.1f} to {100 * high:.1f}"
         )
+    if labels := record.get("labels"):
+        notes.append(f"{labels['labels']:,} labeled recordings, {100 * labels['wer']:.1f} % of their words wrong")
     runs = [RunRecord.from_dict(content) for content in record["records"]]
-    if corpora := runs[0].evaluations[item.split].get("per_corpus"):
+    corpora = runs[0].evaluations[item.split].get("per_corpus") or {}
+    if len(corpora) > 1:
         return [
             _row(item, f"{item.what}, {corpus}", [run.of_corpus(item.split, corpus) for run in runs], train)
             for corpus in corpora

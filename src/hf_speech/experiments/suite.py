@@ -230,7 +230,8 @@ class ExperimentFolders:
         return ["--data_dir", str(self.corpora / folder)]
 
     def placed(self, word: str) -> str:
-        """A command-line word with the folder of all corpora in place of its name."""
+        """A command-line word with the folders of all corpora and of the runs in place of their names."""
+        word = word.replace(f"{RUNS}/", f"{self.runs.absolute()}/")
         return word if self.corpora is None else word.replace(f"{CORPORA}/", f"{self.corpora}/")
 
     def quoted(self, folder: str) -> list[str]:
