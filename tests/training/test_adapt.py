@@ -44,6 +44,7 @@ def test_adaptation_end_to_end(
     for what, count in (("new clips, validation", 2), ("folder, validation", 20), ("folder, test", 20)):
         assert re.search(rf"accuracy on {what} +{count} +[\d.]+% +[\d.]+% +[\d.]+% to [\d.]+%", printed), printed
     assert "was not measured" not in printed
+    assert re.search(r"validation loss +[\d.]+$", printed, re.MULTILINE), "the loss is the metric: it stands once"
     record = json.loads((run / "base_model.json").read_text())
     assert (record["name"], record["new"]) == ("run", "nothing")
     corpora = yaml.safe_load((run / "recipe.yaml").read_text())["corpus"]["corpora"]
