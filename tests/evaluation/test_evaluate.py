@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features
 from sklearn.metrics import accuracy_score, f1_score
 
 from hf_speech.common.fingerprint import fingerprint
-from hf_speech.data.augmentation import Noise
+from hf_speech.data.augmentation import Conditions
 from hf_speech.errors import AudioError, CorpusError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model
 from hf_speech.inference import LoadedModel, load_model, predict
@@ -209,16 +209,34 @@ def test_real_digits(fsdd_dir: Path, tmp_path: Path):
     assert np.isclose(report.real_time_factor_conditions["audio_seconds"], sum(rows["duration"]), rtol=1e-3)
 
 
-def test_noise_is_added_in_the_same_way_each_time(loaded: LoadedModel, tones: Dataset, tmp_path: Path):
+def test_recording_conditions_are_simulated_in_the_same_way_each_time(
+    loaded: LoadedModel, tones: Dataset, tmp_path: Path
+):
     soundfile.write(tmp_path / "hiss.wav", np.random.default_rng(0).normal(0, 0.1, 3000), 8000)
-    clean, loud, again, faint = (
-        evaluated(loaded, tones, noise=noise)
-        for noise in (None, Noise(str(tmp_path), 0.0), Noise(str(tmp_path), 0.0), Noise(str(tmp_path), 150.0))
-    )
-    probabilities = [[record["probability"] for record in report.records] for report in (clean, loud, again, faint)]
-    assert probabilities[1] == probabilities[2] != probabilities[0]
-    assert probabilities[3] == pytest.approx(probabilities[0], abs=1e-4)
-    assert "noise" not in clean.to_dict()
-    assert loud.to_dict()["noise"] == {"folder": tmp_path.name, "snr": 0.0}
+    folder = str(tmp_path)
+    noisy = Conditions(noise_folder=folder, noise_snr=0.0)
+    faint = Conditions(noise_folder=folder, noise_snr=150.0)
+    room, line = Conditions(reverberation=0.6), Conditions(telephone=True)
+    reports = {
+        name: evaluated(loaded, tones, conditions=conditions)
+        for name, conditions in {
+            "clean": None, "nothing": Conditions(), "noisy": noisy, "again": noisy, "faint": faint,
+            "room": room, "room again": room, "line": line,
+        }.items()
+    }  # fmt: skip
+    heard = {name: [record["probability"] for record in report.records] for name, report in reports.items()}
+    assert heard["nothing"] == heard["clean"]
+    assert heard["noisy"] == heard["again"] != heard["clean"]
+    assert heard["room"] == heard["room again"] != heard["clean"] != heard["line"]
+    assert heard["faint"] == pytest.approx(heard["clean"], abs=1e-4)
+    names = ("reverberation", "noise", "telephone")
+    written = {
+        name: {key: value for key, value in report.to_dict().items() if key in names}
+        for name, report in reports.items()
+    }
+    assert written["clean"] == written["nothing"] == {}
+    assert written["noisy"] == {"noise": {"folder": tmp_path.name, "snr": 0.0}}
+    assert written["room"] == {"reverberation": 0.6}
+    assert written["line"] == {"telephone": True}
     with pytest.raises(CorpusError, match="no recordings of noise"):
-        Noise(str(tmp_path / "nowhere"), 0.0)
+        Conditions(noise_folder=str(tmp_path / "nowhere"))

@@ -44,6 +44,13 @@ def evaluate(
     noise_snr: Annotated[
         float, typer.Option("--noise_snr", min=-100, max=200, help="Its signal-to-noise ratio in dB.")
     ] = 10.0,
+    reverberation: Annotated[
+        float | None,
+        typer.Option("--reverberation", min=0.01, max=20, help="Reverberation time in s of a room to simulate."),
+    ] = None,
+    telephone: Annotated[
+        bool, typer.Option("--telephone", help="Send every sound through a telephone line: 8 kHz, μ-law.")
+    ] = False,
 ) -> None:
     """Measure a model on a split of a corpus.
 
@@ -51,7 +58,7 @@ def evaluate(
     of the corpus: --data_dir DIR, --test_file FILE, --holdout_speaker NAME. A folder or a table that was never split is
     measured whole by --split all.
     """
-    from hf_speech.data.augmentation import Noise
+    from hf_speech.data.augmentation import Conditions
     from hf_speech.evaluation import format_report
     from hf_speech.inference import BeamOptions, load_model
     from hf_speech.inference.decoders import check_phones
@@ -62,13 +69,15 @@ def evaluate(
     if phone_weight:
         check_phones(loaded)
     beam = None if language_model is None else BeamOptions.beside(language_model, **given)
-    noise = None if noise_folder is None else Noise(noise_folder, noise_snr)
-    report = measure(loaded, corpus, split, context.args, batch_size=batch_size, beam=beam, noise=noise)
+    conditions = Conditions(reverberation, noise_folder, noise_snr, telephone)
+    report = measure(loaded, corpus, split, context.args, batch_size=batch_size, beam=beam, conditions=conditions)
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
         # Named as training names its own, so that the model card shows a split that was measured twice only once.
         name = split if corpus is None else f"{report.corpus}-{split}"
-        name += "" if noise is None else f"-{noise_snr:g}dB"
+        name += "" if reverberation is None else f"-{reverberation:g}s"
+        name += "" if noise_folder is None else f"-{noise_snr:g}dB"
+        name += "-telephone" if telephone else ""
         output = folder / (f"{name}.json" if beam is None else f"{name}-lm.json")
     report.save(output)
     echo(format_report(report))

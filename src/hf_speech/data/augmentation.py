@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import librosa  # Loads its parts when they are called: numba costs a second.
 import numpy as np
@@ -227,32 +227,50 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Recorded noise that an evaluation adds: the same to a sound each time.
+class Conditions:
+    """Recording conditions that an evaluation simulates: a room, noise, a telephone; a sound's are always the same.
 
     Args:
-        folder: Folder of recordings of noise.
-        snr: Signal-to-noise ratio in dB.
+        reverberation: Reverberation time (T60) in seconds of a simulated room, or None.
+        noise_folder: Folder of recordings of noise, or None.
+        noise_snr: Signal-to-noise ratio in dB.
+        telephone: Whether the sound is sent through a telephone line.
 
     Raises:
         CorpusError: If there are no recordings in the folder.
     """
 
-    folder: str
-    snr: float
+    reverberation: float | None = None
+    noise_folder: str | None = None
+    noise_snr: float = 10.0
+    telephone: bool = False
 
     def __post_init__(self) -> None:
-        if not _sound_files(self.folder):
-            raise CorpusError(f"There are no recordings of noise in {self.folder}.")
+        if self.noise_folder is not None and not _sound_files(self.noise_folder):
+            raise CorpusError(f"There are no recordings of noise in {self.noise_folder}.")
 
-    def add(self, samples: np.ndarray, sampling_rate: int, index: int) -> np.ndarray:
-        """The samples of the sound number `index`, float32, and a random stretch of noise."""
-        noise = _recorded_noise(self.folder, len(samples), sampling_rate, np.random.default_rng(index))
-        return add_noise(samples, noise, self.snr).astype(np.float32)
+    def apply(self, samples: np.ndarray, sampling_rate: int, index: int) -> np.ndarray:
+        """The samples of the sound number `index`, float32, as they would have been recorded."""
+        rng = np.random.default_rng(index)
+        if self.reverberation is not None:
+            samples = reverberate(samples, simulate_room(sampling_rate, self.reverberation, rng))
+        if self.noise_folder is not None:
+            noise = _recorded_noise(self.noise_folder, len(samples), sampling_rate, np.random.default_rng(index))
+            samples = add_noise(samples, noise, self.noise_snr)
+        if self.telephone:
+            samples = telephone(samples, sampling_rate)
+        return samples.astype(np.float32)
 
-    def describe(self) -> dict[str, float | str]:
-        """What was added, for a report."""
-        return {"folder": Path(self.folder).name, "snr": self.snr}
+    def describe(self) -> dict[str, Any]:
+        """What is simulated, for a report; empty if nothing is."""
+        simulated: dict[str, Any] = {}
+        if self.reverberation is not None:
+            simulated["reverberation"] = self.reverberation
+        if self.noise_folder is not None:
+            simulated["noise"] = {"folder": Path(self.noise_folder).name, "snr": self.noise_snr}
+        if self.telephone:
+            simulated["telephone"] = True
+        return simulated
 
 
 def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:

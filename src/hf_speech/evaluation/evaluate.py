@@ -21,7 +21,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_speech.common.progress import progress_bar
-from hf_speech.data.augmentation import Noise
+from hf_speech.data.augmentation import Conditions
 from hf_speech.data.reports import Finding, without_folders
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
@@ -49,7 +49,7 @@ def evaluate_model(
     progress: bool = True,
     beam: BeamOptions | None = None,
     left_out: Sequence[Finding] = (),
-    noise: Noise | None = None,
+    conditions: Conditions | None = None,
 ) -> EvaluationReport:
     """Evaluates a model on one split of a corpus.
 
@@ -67,7 +67,7 @@ def evaluate_model(
         progress: Whether to show a progress bar.
         beam: A beam search with a language model, for a recognizer; otherwise the task decodes by itself.
         left_out: Why utterances of the split are not among the rows, for the report.
-        noise: Noise to add to every sound.
+        conditions: Recording conditions to simulate for every sound.
 
     Returns:
         The report, which can be saved and formatted.
@@ -83,7 +83,7 @@ def evaluate_model(
     if len(rows) == 0:
         raise CorpusError(f"The split {split} of {corpus} is empty: choose another split.")
     references = task.references(rows, loaded.model.config, loaded.tokenizer)
-    predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows, noise))
+    predictions = list(predict(loaded, rows["audio"], batch_size, progress, bad_rows, conditions))
     records = _records(loaded, rows, references, predictions, beam, progress)
     skipped = [prediction for prediction in predictions if prediction.logits is None]
     if not records:
@@ -146,7 +146,7 @@ def evaluate_model(
             ],
             _folders([source.get("path") for source in rows["audio"]]),
         ),
-        noise=None if noise is None else noise.describe(),
+        conditions={} if conditions is None else conditions.describe(),
         details=details,
         notes=notes,
         confusions=task.confusions(records),

@@ -50,7 +50,7 @@ class EvaluationReport:
         command: The command line that repeats this evaluation.
         date: When it ended (UTC, ISO 8601).
         versions: Of Python and packages, and the commit in a checkout.
-        noise: The noise that was added to the sounds, or None.
+        conditions: Recording conditions that were simulated, by name; each under its own name in the JSON file.
         details: Further data of the task for the JSON file, by name.
         notes: Lines about them for the terminal.
         records: What happened to each utterance.
@@ -82,7 +82,7 @@ class EvaluationReport:
     versions: dict[str, str]
     records: list[Record] = field(repr=False)
     skipped: list[str] = field(repr=False)
-    noise: dict[str, Any] | None = None
+    conditions: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list, repr=False)
     confusions: list[tuple[str, str, int]] = field(repr=False)
@@ -92,10 +92,8 @@ class EvaluationReport:
         """The content of the JSON file: everything but the utterances, each breakdown under its own name."""
         content: dict[str, Any] = {}
         for name in (entry.name for entry in fields(self)):
-            if name in ("breakdowns", "details"):
+            if name in ("breakdowns", "conditions", "details"):
                 content |= getattr(self, name)
-            elif name == "noise" and self.noise is None:
-                continue
             elif name not in ("notes", "records", "confusions", "confusion_matrix"):
                 content[name] = getattr(self, name)
         return content

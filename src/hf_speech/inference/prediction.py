@@ -25,7 +25,7 @@ from hf_speech.inference.opening import open_model
 from hf_speech.inference.recognizer import Model
 
 if TYPE_CHECKING:
-    from hf_speech.data.augmentation import Noise
+    from hf_speech.data.augmentation import Conditions
 
 # Batches that are read, and sorted by length, at a time.
 WINDOW = 8
@@ -60,7 +60,7 @@ def predict(
     batch_size: int = 16,
     progress: bool = True,
     bad_rows: Literal["refuse", "skip"] = "refuse",
-    noise: Noise | None = None,
+    conditions: Conditions | None = None,
 ) -> Iterator[Prediction]:
     """Runs a model over sounds, in batches of similar length.
 
@@ -70,7 +70,7 @@ def predict(
         batch_size: Utterances in a batch.
         progress: Whether to show a progress bar.
         bad_rows: What to do with a sound that cannot be read: raise its error, or yield it without logits.
-        noise: Noise to add to every sound.
+        conditions: Recording conditions to simulate for every sound.
 
     Yields:
         One `Prediction` for each source, in their order.
@@ -87,7 +87,7 @@ def predict(
             utterances = []
             for index, source in window:
                 try:
-                    utterances.append(_read(index, source, model.sampling_rate, noise))
+                    utterances.append(_read(index, source, model.sampling_rate, conditions))
                 except AudioError as error:
                     results[index] = _skip(index, error, bad_rows)
             utterances.sort(key=lambda utterance: len(utterance.samples))
@@ -136,11 +136,11 @@ class _Utterance:
     seconds: float
 
 
-def _read(index: int, source: AudioSource, sampling_rate: int, noise: Noise | None) -> _Utterance:
+def _read(index: int, source: AudioSource, sampling_rate: int, conditions: Conditions | None) -> _Utterance:
     started = time.perf_counter()
     samples = read_audio(source, sampling_rate, MAX_SECONDS)
-    if noise is not None:
-        samples = noise.add(samples, sampling_rate, index)
+    if conditions is not None:
+        samples = conditions.apply(samples, sampling_rate, index)
     return _Utterance(index, source_name(source), samples, time.perf_counter() - started)
 
 

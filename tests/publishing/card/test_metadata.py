@@ -93,3 +93,22 @@ def test_results_on_a_benchmark_of_the_hub(tmp_path: Path, changes: dict[str, ob
         "notes": "best path, texts as LibriSpeech writes them",
     }
     assert any(other["notes"].startswith("beam search with") for other in others)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ({"noise": {"folder": "cafe", "snr": 10.0}}, "with noise at 10 dB"),
+        ({"reverberation": 0.5}, "in a room with a reverberation time of 0.5 s"),
+        (
+            {"telephone": True, "reverberation": 1.0},
+            "in a room with a reverberation time of 1 s, over a telephone line",
+        ),
+    ],
+)
+def test_figures_in_simulated_conditions_say_so(digits: Path, conditions: dict[str, object], said: str) -> None:
+    report = json.loads((digits / "evaluation" / "test.json").read_text())
+    (digits / "evaluation" / "worse.json").write_text(json.dumps(report | conditions))
+    names = [str(result.metric_name) for result in eval_results(read_facts(digits))]
+    assert sum(name.endswith(f", {said}") for name in names) == 3
+    assert sum(", with" in name or ", in" in name or ", over" in name for name in names) == 3

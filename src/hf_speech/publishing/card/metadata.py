@@ -18,7 +18,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
-from hf_speech.publishing.card.words import decoding
+from hf_speech.publishing.card.words import decoding, simulated
 from hf_speech.publishing.checks.licenses import FILE, License
 from hf_speech.tasks import get_task, metric_named
 
@@ -127,11 +127,7 @@ def check_metadata(metadata: dict[str, Any], facts: RunFacts) -> None:
 
 def _eval_result(facts: RunFacts, evaluation: Evaluation, metric: str) -> EvalResult:
     corpus = measured_on(facts, evaluation)
-    how = (
-        f", {found}"
-        if (evaluation.decoder or evaluation.content.get("noise")) and (found := decoding(evaluation))
-        else ""
-    )
+    how = f", {found}" if (evaluation.decoder or simulated(evaluation)) and (found := decoding(evaluation)) else ""
     return EvalResult(
         task_type=get_task(evaluation.task).pipeline_tag,
         task_name=get_task(evaluation.task).title,

@@ -141,12 +141,21 @@ def number(value: object) -> str:
 
 
 def decoding(evaluation: Evaluation) -> str:
-    """How the text of an evaluation was found, and in which noise."""
+    """How the text of an evaluation was found, and in which simulated conditions."""
     how = str(get_task(evaluation.task).decoding)
     if evaluation.decoder is not None:
         how = f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
-    noise = evaluation.content.get("noise")
-    return ", ".join(part for part in (how, noise and f"with noise at {noise['snr']:g} dB") if part)
+    return ", ".join(part for part in (how, *simulated(evaluation)) if part)
+
+
+def simulated(evaluation: Evaluation) -> list[str]:
+    """The recording conditions that an evaluation simulates."""
+    room, noise, telephone = map(evaluation.content.get, ("reverberation", "noise", "telephone"))
+    return [
+        *([f"in a room with a reverberation time of {room:g} s"] if room else []),
+        *([f"with noise at {noise['snr']:g} dB"] if noise else []),
+        *(["over a telephone line"] if telephone else []),
+    ]
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, str]]:
