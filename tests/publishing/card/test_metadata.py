@@ -110,5 +110,6 @@ def test_figures_in_simulated_conditions_say_so(digits: Path, conditions: dict[s
     report = json.loads((digits / "evaluation" / "test.json").read_text())
     (digits / "evaluation" / "worse.json").write_text(json.dumps(report | conditions))
     names = [str(result.metric_name) for result in eval_results(read_facts(digits))]
-    assert sum(name.endswith(f", {said}") for name in names) == 3
-    assert sum(", with" in name or ", in" in name or ", over" in name for name in names) == 3
+    simulated = [name for name in names if any(f", {word} " in name for word in ("with", "in", "over"))]
+    assert 0 < len(simulated) < len(names)
+    assert all(name.endswith(f", {said}") for name in simulated)
