@@ -1,4 +1,5 @@
-// The transcript: a button for each word, shaded by its uncertainty. The arrow keys go from word to word.
+// The transcript: a button for each word, shaded by its uncertainty, and gray while it is the last one, which may grow. The
+// arrow keys go from word to word.
 
 import { toJson, toSrt, toText, toVtt } from "./hf-speech/subtitles.js";
 
@@ -41,11 +42,14 @@ export class Words {
       this.box.append(button);
       this.buttons.push(button);
     }
+    this.box.querySelector(".begun")?.classList.remove("begun");
+    this.buttons.at(-1)?.classList.add("begun");
     if (!this.finished) this.box.scrollTop = this.box.scrollHeight;
   }
 
   finish() {
     this.finished = true;
+    this.box.querySelector(".begun")?.classList.remove("begun");
     this.box.scrollTop = 0;
   }
 

@@ -7,7 +7,7 @@ import { concatenate, Resampler } from "./hf-speech/resample.js";
 import { Picture } from "./picture.js";
 
 const MAX_CLIP_SECONDS = 60; // Of a clip that is classified: it is computed at once.
-const PAUSE = 150; // Milliseconds between two reports,
+const PAUSE = 150; // Milliseconds between two reports on a file,
 const PICTURE_PAUSE = 600; // and between two pictures.
 
 const KINDS = { "audio-classification": Classifier, "keyword-spotting": KeywordListener };
@@ -100,7 +100,7 @@ async function compute(now) {
     now.samples += samples.length;
     now.reporter.picture.accept(samples);
     await now.stream.accept(samples);
-    now.reporter.report(now.samples / model.rate, found(now.stream));
+    now.reporter.report(now.samples / model.rate, found(now.stream), 0);
   }
 }
 
@@ -132,9 +132,9 @@ class Reporter {
     if (this.recording !== newest) throw new DOMException("Another recording has begun.", "AbortError");
   }
 
-  report(seconds, words) {
+  report(seconds, words, pause = PAUSE) {
     this.check();
-    if (performance.now() < this.last + PAUSE) return;
+    if (performance.now() < this.last + pause) return;
     this.last = performance.now();
     const isDrawn = this.last > this.drawn + PICTURE_PAUSE;
     if (isDrawn) this.drawn = this.last;

@@ -5,6 +5,7 @@ import fs from "node:fs";
 import { BeamDecoder } from "../../web/src/beam.js";
 import { Classifier, KeywordListener, Recognizer, Resampler, resample } from "../../web/src/index.js";
 import { NgramModel } from "../../web/src/ngrams.js";
+import { logProbability } from "../../web/src/rescoring.js";
 import { BeamSearch } from "../../web/src/search.js";
 import { toJson, toSrt, toVtt } from "../../web/src/subtitles.js";
 
@@ -30,6 +31,23 @@ const jobs = {
     return [...texts, stream.text];
   },
 
+  // The words of sounds when each of their pieces is known, and in the end.
+  async live({ url, options, sounds, samples }) {
+    const recognizer = await Recognizer.load(url, options);
+    const all = [];
+    for (const sound of sounds) {
+      const stream = recognizer.stream();
+      const known = [];
+      for (let at = 0; at < sound.length; at += samples) {
+        await stream.accept(Float32Array.from(sound.slice(at, at + samples)));
+        known.push(stream.words.map((word) => word.text));
+      }
+      await stream.finish();
+      all.push({ known, words: stream.words, latency: recognizer.model.description.latency });
+    }
+    return all;
+  },
+
   async classify({ url, precision, samples, rate }) {
     const classifier = await Classifier.load(url, { precision });
     const clip = Float32Array.from(samples);
@@ -40,16 +58,16 @@ const jobs = {
     return (await Recognizer.load(url, options)).rate;
   },
 
-  // The words of many utterances when half of them is known, and in the end, with the language model of a folder.
+  // The words of the first half of many utterances, and of all, with the language model of a folder.
   async search({ url, description, options, utterances }) {
     const search = new BeamSearch(description, await NgramModel.load(new URL(url), options, () => {}));
     return utterances.map((logits) => {
-      const decoder = new BeamDecoder(description, search);
-      const read = (frames) => frames.forEach((frame) => decoder.accept({ logits: Float32Array.from(frame) }));
-      read(logits.slice(0, logits.length / 2));
-      const half = decoder.words;
-      read(logits.slice(logits.length / 2));
-      return [half, decoder.words];
+      return [logits.slice(0, logits.length / 2), logits].map((frames) => {
+        const decoder = new BeamDecoder(description, search);
+        frames.forEach((frame) => decoder.accept({ logits: Float32Array.from(frame) }));
+        decoder.finish();
+        return decoder.words;
+      });
     });
   },
 
@@ -60,6 +78,7 @@ const jobs = {
     return utterances.map(({ letters, phones }) => {
       const decoder = new BeamDecoder(description, search);
       decoder.accept({ logits: Float32Array.from(letters.flat()), phones: Float32Array.from(phones.flat()) });
+      decoder.finish();
       const found = search.candidates(decoder.part.beam);
       const texts = found.map(({ words, score }) => [words.map((word) => model.spellings[word]).join(" "), score]);
       return { words: decoder.words, scores: Object.fromEntries(texts) };
@@ -81,6 +100,11 @@ const jobs = {
     events.push(...(await stream.finish()));
     const whole = await listener.listen(Float32Array.from(pieces.flat()), rate);
     return { events, whole, keywords: listener.keywords };
+  },
+
+  probabilities({ frames, texts, blank, open }) {
+    const rows = frames.map((frame) => Float64Array.from(frame));
+    return texts.map((ids) => logProbability(rows, ids, blank, open));
   },
 
   resample({ pieces, from, to }) {

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from hf_speech.common.files import write_json
-from hf_speech.decoding import BeamSearchDecoder, Hypothesis, cut_at_pauses, join_pieces
+from hf_speech.decoding import BeamSearchDecoder, Hypothesis, cut_at_pauses, join_pieces, phone_scores
 from hf_speech.decoding.estimation import build_arpa
 from hf_speech.export.exporting import export_model
 from hf_speech.export.packed_ngrams import FILE, STEPS, pack_language_model
@@ -187,6 +187,20 @@ def test_examples(run: Any, tmp_path: Path, model: str, folder: str) -> None:
     expected = transcribe_files(loaded, sources, decoder=decoder, progress=False)
     assert texts == [transcript.hypothesis.text for transcript in expected]
     assert texts != greedy
+
+
+@pytest.mark.parametrize("open", [0, 1, 3, 5])
+def test_the_last_tokens_of_a_text_may_be_missing(run: Any, open: int) -> None:
+    """The probability of a text or of one without some of its last tokens is a sum of Python's probabilities."""
+    rng = np.random.default_rng(open)
+    log_probs = log_softmax(rng.normal(size=(9, 4)).astype(np.float32) * 2)
+    texts = [[1, 2, 2, 3, 1], [3, 1, 1, 1, 2], [2, 2, 2, 2, 2], [1, 3, 1, 3, 1, 2]]
+    expected = []
+    for ids in texts:
+        shorter = [ids[: len(ids) - missing] for missing in range(open + 1)]
+        expected.append(np.logaddexp.reduce(phone_scores(log_probs, shorter)))
+    frames = np.exp(log_probs, dtype=np.float64).tolist()
+    assert run("probabilities", frames=frames, texts=texts, blank=0, open=open) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_damaged_language_model_is_refused(run: Any, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 // Decoding with a language model of logits that arrive in pieces. A recording over 20 seconds is cut in pauses, as
 // `hf_speech.decoding.pauses` cuts it: each part is a sentence for the language model, and memory stays bounded. Of a model
 // with phones, letters rescore what a search by phones finds, or phones what a search by letters finds.
+//
+// While a recording goes on, a word is shown as soon as the search finds it: the tokens that rescore its text may come a few
+// frames later, so the last word may lack some of them, and the sentence need not end there.
 
 import { align } from "./align.js";
 import { makeWord } from "./ctc.js";
@@ -16,7 +19,7 @@ const FLOOR = -1e4; // Probabilities of 0 stay finite.
 /** @typedef {import("./search.js").Hypothesis[]} Beam */
 /** @typedef {{ letters: Float32Array, phones?: Float32Array }} Frame Natural logarithms of probabilities. */
 
-/** The words of the best text. They may change until a pause of a second follows. */
+/** The words of the best text. They may change until the recording ends, or a pause of a second follows. */
 export class BeamDecoder {
   /**
    * @param {import("./model.js").Description} description
@@ -31,6 +34,7 @@ export class BeamDecoder {
     /** @type {Word[]} */
     this.finished = [];
     this.isCut = false;
+    this.isOver = false;
     this.part = this.#newPart(0);
   }
 
@@ -87,7 +91,7 @@ export class BeamDecoder {
 
   /** @param {{ beam: Beam, count: number }} place */
   #cut({ beam, count }) {
-    this.finished.push(...this.#words(beam, this.part.frames.slice(0, count)));
+    this.finished.push(...this.#words(beam, this.part.frames.slice(0, count), true));
     this.#restart(count);
   }
 
@@ -101,12 +105,13 @@ export class BeamDecoder {
   /**
    * @param {Beam} beam
    * @param {Frame[]} frames Of the part.
+   * @param {boolean} isOver Whether the part ends there.
    */
-  #words(beam, frames) {
+  #words(beam, frames, isOver) {
     /** @type {Parameters<typeof makeWord>[0][]} */
     const words = [[]];
     const letters = frames.map((frame) => frame.letters);
-    for (const { id, start, end, probability } of align(letters, this.#best(beam, frames), this.blank)) {
+    for (const { id, start, end, probability } of align(letters, this.#best(beam, frames, isOver), this.blank)) {
       const [from, to] = [start, end].map((frame) => (this.part.first + frame) * this.secondsPerFrame);
       if (id === this.delimiter) words.push([]);
       else words[words.length - 1].push({ text: this.labels[id], start: from, end: to, probability });
@@ -118,45 +123,61 @@ export class BeamDecoder {
    * The letters of the best text.
    * @param {Beam} beam
    * @param {Frame[]} frames Of the part.
+   * @param {boolean} isOver Whether the part ends there.
    */
-  #best(beam, frames) {
+  #best(beam, frames, isOver) {
     const { usesPhones, model } = this.search;
-    let found = this.search.candidates(beam).sort((a, b) => b.score - a.score);
+    let found = this.search.candidates(beam, isOver).sort((a, b) => b.score - a.score);
     if (usesPhones) {
-      found = found.map((text) => ({ ...text, tokens: this.#spell(text.words) }));
+      found = found.map((text) => ({ ...text, tokens: this.#spell(text.words).flat() }));
       found = found.filter(({ tokens }) => fits(tokens, frames.length));
     }
     const weight = model.options.rescoring_weight;
-    const others = weight ? found.map((text) => (usesPhones ? text.tokens : this.#pronounce(text))) : [];
+    const others = weight ? found.map((text) => (usesPhones ? this.#spell(text.words) : this.#pronounce(text))) : [];
     // If a text has a word without a pronunciation, the texts cannot be compared.
     const isRescored = weight && !others.includes(undefined);
     const sounds = isRescored ? frames.map(({ letters, phones }) => exponents((usesPhones ? letters : phones) ?? letters)) : [];
     let [best, most] = [/** @type {number[]} */ ([]), -Infinity];
     found.forEach(({ tokens, score }, index) => {
       if (index && score <= most && weight >= 0) return; // No probability is above 1.
+      const words = others[index] ?? [];
+      const begun = isOver ? 0 : (words.at(-1)?.length ?? 0);
       const blank = usesPhones ? this.blank : 0;
-      const total = isRescored ? score + weight * logProbability(sounds, others[index] ?? [], blank) : score;
+      const total = isRescored ? score + weight * logProbability(sounds, words.flat(), blank, begun) : score;
       if (!index || total > most) [best, most] = [tokens, total];
     });
     return best;
   }
 
-  /** @param {number[]} words */
+  /**
+   * The letters of each word, behind the delimiter between it and the one before.
+   * @param {number[]} words
+   */
   #spell(words) {
-    const spellings = this.search.model.spellings ?? [];
-    const letters = words.flatMap((word) => [this.delimiter, ...Array.from(spellings[word], (letter) => this.labels.indexOf(letter))]);
-    return letters.slice(1);
+    return words.map((word, index) => {
+      const letters = Array.from(this.search.model.spellings?.[word] ?? "", (letter) => this.labels.indexOf(letter));
+      return index ? [this.delimiter, ...letters] : letters;
+    });
   }
 
-  /** @param {import("./search.js").Candidate} text */
+  /**
+   * The phones of each word; undefined if they are not known.
+   * @param {import("./search.js").Candidate} text
+   */
   #pronounce({ words, isWhole }) {
     const phones = words.map((word) => this.search.model.pronunciations?.[word] ?? []);
-    return isWhole && phones.every((word) => word.length) ? phones.flat() : undefined;
+    return isWhole && phones.every((word) => word.length) ? phones : undefined;
+  }
+
+  /** Ends the recording: the text is a whole sentence now. */
+  finish() {
+    this.isOver = true;
+    this.part.words = undefined;
   }
 
   /** All words so far. */
   get words() {
-    this.part.words ??= this.#words(this.part.beam, this.part.frames);
+    this.part.words ??= this.#words(this.part.beam, this.part.frames, this.isOver);
     return [...this.finished, ...this.part.words];
   }
 

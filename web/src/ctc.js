@@ -61,6 +61,9 @@ export class GreedyDecoder {
     this.previous = id;
   }
 
+  /** Ends the recording; here nothing depends on that. */
+  finish() {}
+
   #finishWord() {
     if (this.tokens.length) this.finished.push(makeWord(this.tokens));
     this.tokens = [];

@@ -66,6 +66,7 @@ export class Recognizer {
       decoder.accept(known);
       onProgress?.(seconds, decoder.words);
     }
+    decoder.finish();
     return { text: decoder.text, words: decoder.words };
   }
 

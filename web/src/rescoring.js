@@ -7,17 +7,19 @@ const FLOOR = -1e4; // Of a text that does not fit into the frames.
  * @param {Float64Array[]} frames Probabilities of the tokens; not their logarithms, so that the sums are fast.
  * @param {number[]} ids Tokens, without blanks.
  * @param {number} blank
+ * @param {number} [open] How many of the last tokens may be missing: the probability of the text with all or fewer of them.
  */
-export function logProbability(frames, ids, blank) {
+export function logProbability(frames, ids, blank, open = 0) {
   const states = Uint16Array.from([blank, ...ids.flatMap((id) => [id, blank])]);
   const last = states.length - 1;
+  const end = Math.max(0, last - 1 - 2 * open); // The first state in which a path may end.
   // One column of zeros before the first state, and two states that a path may begin in.
   const forward = new Float64Array(states.length + 2);
   forward[1] = 1;
   let logScale = 0;
   frames.forEach((frame, number) => {
     // A path moves on by at most two states in each frame.
-    const [lowest, highest] = [Math.max(0, last - 1 - 2 * (frames.length - 1 - number)), Math.min(last, 2 * number + 1)];
+    const [lowest, highest] = [Math.max(0, end - 2 * (frames.length - 1 - number)), Math.min(last, 2 * number + 1)];
     let largest = 0;
     for (let state = highest; state >= lowest; state--) {
       // The blank between two different tokens may be skipped.
@@ -33,7 +35,7 @@ export function logProbability(frames, ids, blank) {
     for (let state = lowest; state <= highest; state++) forward[state + 2] /= largest;
     for (let state = 0; state < lowest; state++) forward[state + 2] = 0;
   });
-  const probability = forward[last + 2] + (last ? forward[last + 1] : 0);
+  const probability = forward.subarray(end + 2).reduce((sum, value) => sum + value, 0);
   return probability > 0 ? Math.max(FLOOR, Math.log(probability) + logScale) : FLOOR;
 }
 

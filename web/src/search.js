@@ -216,9 +216,10 @@ export class BeamSearch {
   /**
    * The texts in a beam, of whole words if there is one.
    * @param {Hypothesis[]} beam
+   * @param {boolean} isOver Whether the sentence ends there.
    * @returns {Candidate[]}
    */
-  candidates(beam) {
+  candidates(beam, isOver = true) {
     const { lm_weight: weight, end } = this.model.options;
     /** @type {Map<Text, { text: Text, isWhole: boolean, score: number }>} */
     const found = new Map();
@@ -230,7 +231,7 @@ export class BeamSearch {
       if (whole && !isWhole) found.clear();
       isWhole ||= whole !== null;
       const { score, history } = whole ?? text;
-      const total = logAdd(blank, token) + score + weight * this.model.advance(history, end)[1];
+      const total = logAdd(blank, token) + score + (isOver ? weight * this.model.advance(history, end)[1] : 0);
       const shown = text.last === this.delimiter && text.parent ? text.parent : text;
       found.set(shown, { text: whole ?? text, isWhole, score: logAdd(found.get(shown)?.score ?? -Infinity, total) });
     }

@@ -63,7 +63,7 @@ export class Stream extends LogitStream {
     return this.decoder.text;
   }
 
-  /** The words so far, with times and confidences; the last one may grow. */
+  /** The words so far, with times and confidences. The last one may grow, and a language model may change others. */
   get words() {
     return this.decoder.words;
   }
@@ -76,6 +76,7 @@ export class Stream extends LogitStream {
   async accept(samples, options) {
     const logits = await super.accept(samples, options);
     this.decoder.accept(logits);
+    if (options?.final) this.decoder.finish();
     return logits;
   }
 }
