@@ -119,6 +119,24 @@ def test_keywords_that_follow_each_other(loaded: Any, tmp_path: Path) -> None:
         assert table["no"]["miss_rate_in_stream"] == 0
 
 
+def test_misses_at_a_rate_are_counted_from_the_thresholds(loaded: Any) -> None:
+    """No threshold serves both keywords: the false alarms of one score as high as the clips of the other."""
+    clip = {"correct": True, "is_keyword": True, "duration": 1.0}
+    records = [{**clip, "reference": word, "peaks": [[word, 9, score]]} for word, score in (("yes", 2.5), ("no", 9.0))]
+    records.append({**clip, "is_keyword": False, "reference": "other", "duration": 3600.0, "peaks": [["no", 9, 2.9]]})
+    metrics = {}
+    for thresholds in ({"yes": 2.0, "no": 3.0}, {}):
+        DetectorOptions(thresholds).save(loaded.find_file(DetectorOptions.FILE).parent)
+        own = [dict(record) for record in records]
+        curve = detector_details(loaded, own, ["other"], [Prediction(0, logits(), 360.0)], [None])[0]["curve"]
+        rates = loaded.task.metrics_from_counts(loaded.task.tally(own).sum(axis=0))
+        metrics[bool(thresholds)] = float(rates["miss_rate_0.5"])
+        assert any(
+            point["false_alarms_per_hour"] == 0 and point["miss_rate"] == rates["miss_rate_0.5"] for point in curve
+        )
+    assert metrics == {True: 0.0, False: 0.5}
+
+
 def test_without_thresholds_there_is_only_the_curve(loaded: Any, tmp_path: Path) -> None:
     (tmp_path / DetectorOptions.FILE).unlink()
     found, lines = details(loaded, [("other", logits(), None)])

@@ -40,6 +40,5 @@ def tune_detector(
     source, selection = load_rows(loaded, corpus, "validation", context.args)
     tuned = choose_thresholds(loaded, selection.rows, rate)
     echo(tuned.format_table())
-    origin = {"false_alarms_per_hour": rate, "negative_hours": round(tuned.hours, 3), "curve": tuned.curve}
-    path = tuned.options.save(folder, corpus=source.name, command=command_line(), **origin)
+    path = tuned.options.save(folder, corpus=source.name, command=command_line(), **tuned.origin(rate))
     echo(f"Written: {path}")

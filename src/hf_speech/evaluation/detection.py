@@ -1,7 +1,7 @@
 """How a keyword spotter does as a detector: misses, false alarms and delay at the thresholds of its folder.
 
-The metrics of the task choose one threshold on the split itself. Here those are measured that `tune-detector` chose on
-another split, each keyword with its own, as `hf-speech listen` has them.
+The metrics of the task shift the thresholds until the split itself has a wished rate. Here they are measured as
+`tune-detector` chose them on another split, and as `hf-speech listen` has them.
 
 A keyword of a stream is heard after other sound, and maybe right after another keyword, which a clip by itself does not
 show. So the clips of keywords are measured once more, laid one behind the other.
@@ -25,6 +25,7 @@ from hf_speech.evaluation.intervals import CONFIDENCE, wilson_interval
 from hf_speech.inference import Detector, DetectorOptions, LoadedModel
 from hf_speech.inference.prediction import Prediction
 from hf_speech.tasks import KeywordSpotting, Record
+from hf_speech.tasks.keyword_spotting import subtract_thresholds
 
 CLIPS_IN_A_STREAM = 10
 GRACE = 0.5
@@ -42,7 +43,7 @@ def detector_details(
 
     Args:
         loaded: The keyword spotter.
-        records: The records of the clips that could be read.
+        records: The records of the clips that could be read; their peaks become relative to the thresholds.
         references: The keyword of each clip, or the class of everything else.
         predictions: Its logits for each clip.
         sources: The clips without added noise, whose ends of words delays are counted from.
@@ -52,11 +53,12 @@ def detector_details(
         lines to print.
     """
     assert isinstance(loaded.task, KeywordSpotting)
-    details: dict[str, Any] = {"curve": loaded.task.curve(records)}
     file = loaded.find_file(DetectorOptions.FILE)
+    options = DetectorOptions.load(file)
+    subtract_thresholds(records, options.thresholds)
+    details: dict[str, Any] = {"curve": loaded.task.curve(records)}
     if file is None:
         return details, []
-    options = DetectorOptions.load(file)
     keywords, rate = loaded.labels[1:], loaded.sampling_rate
     decoder = KeywordDecoder(keywords, loaded.samples_per_frame / rate, **dataclasses.asdict(options))
     detector = Detector(loaded, options)

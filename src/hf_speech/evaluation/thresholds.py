@@ -1,23 +1,43 @@
 """Chooses the threshold of each keyword for a wished rate of false alarms, on a split with hours of negatives.
 
-Beginning where there is no false alarm at all, thresholds are lowered step by step, each time that of the keyword which
-gains the most detections for a further false alarm, as long as the wished rate allows it.
+Counting the false alarms of a few hours is not enough: a keyword without any in six hours may have one every ten, and
+thresholds just above the highest scores seen are too low for other recordings. So the rate at a threshold is estimated
+from a model of the scores. They are logarithms of odds: the highest ones exceed a value by exponentially distributed
+amounts, each keyword with a scale of its own (peaks over threshold: Coles 2001, "An Introduction to Statistical
+Modeling of Extreme Values", chapter 4).
+
+Of all combinations of thresholds whose expected false alarms stay within the wished rate, the one with the fewest
+expected misses is chosen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from scipy.special import expit
 
 from hf_speech.common.tables import format_text
 from hf_speech.errors import CorpusError
 from hf_speech.inference import DetectorOptions, LoadedModel, predict
 from hf_speech.tasks import KeywordSpotting, Record
+from hf_speech.tasks.keyword_spotting import THRESHOLDS, subtract_thresholds
 
-MARGIN = 0.1
-"""By how much a threshold is above the highest score that must not reach it."""
+LEVELS = np.append(THRESHOLDS, 100.0)
+"""The thresholds among which each is chosen; no score reaches the last one."""
+TAIL = 20
+"""How many of the highest scores of a keyword tell how its false alarms get rarer with the threshold."""
+SCALE = 2.0
+"""The scale of scores before any is seen; it counts as much as one of them."""
+UNSEEN = 0.5
+"""The false alarm that is assumed beyond those seen (the Jeffreys prior of a rate)."""
+SMOOTHING = 0.5
+"""By how much the scores of other clips of a keyword differ from those of the split."""
+BUDGET = 1000
+"""Into how many parts the wished rate is divided among the keywords."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +49,9 @@ class TunedThresholds:
         hours: Hours of negatives.
         clips: Clips of each keyword.
         misses: Clips of each keyword that are missed.
-        false_alarms: False alarms of each keyword.
-        curve: The detection error trade-off with one threshold for all keywords, as of `KeywordSpotting.curve`.
+        false_alarms: False alarms of each keyword on the negatives.
+        expected: False alarms of each keyword that are expected in an hour of other recordings.
+        curve: The detection error trade-off, relative to these thresholds, as of `KeywordSpotting.curve`.
     """
 
     options: DetectorOptions
@@ -38,6 +59,7 @@ class TunedThresholds:
     clips: dict[str, int]
     misses: dict[str, int]
     false_alarms: dict[str, int]
+    expected: dict[str, float]
     curve: list[dict[str, float]]
 
     def format_table(self) -> str:
@@ -48,13 +70,24 @@ class TunedThresholds:
                 f"{threshold:.2f}",
                 str(self.clips[keyword]),
                 f"{self.misses[keyword] / max(self.clips[keyword], 1):.1%}",
+                f"{self.expected[keyword]:.2f}",
                 f"{self.false_alarms[keyword] / self.hours:.2f}",
             ]
             for keyword, threshold in self.options.thresholds.items()
         ]
         clips, misses, alarms = (sum(x.values()) for x in (self.clips, self.misses, self.false_alarms))
-        rows.append(["all", "", str(clips), f"{misses / max(clips, 1):.1%}", f"{alarms / self.hours:.2f}"])
-        return format_text(["keyword", "threshold", "clips", "missed", "false alarms an hour"], rows)
+        expected = sum(self.expected.values())
+        rows.append(["all", "", str(clips), f"{misses / clips:.1%}", f"{expected:.2f}", f"{alarms / self.hours:.2f}"])
+        return format_text(["keyword", "threshold", "clips", "missed", "false alarms an hour", "on this split"], rows)
+
+    def origin(self, rate: float) -> dict[str, Any]:
+        """What the thresholds' file says about how they were chosen, for a wished rate."""
+        return {
+            "false_alarms_per_hour": rate,
+            "negative_hours": round(self.hours, 3),
+            "expected_false_alarms_per_hour": {keyword: round(value, 4) for keyword, value in self.expected.items()},
+            "curve": self.curve,
+        }
 
 
 def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress: bool = True) -> TunedThresholds:
@@ -77,7 +110,21 @@ def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress:
         for reference, prediction in zip(references, predict(loaded, rows["audio"], progress=progress), strict=True)
         if prediction.logits is not None
     ]
-    keywords = loaded.labels[1:]
+    return thresholds_for(records, loaded.labels[1:], rate)
+
+
+def thresholds_for(records: list[Record], keywords: Sequence[str], rate: float) -> TunedThresholds:
+    """Chooses thresholds for the scores of clips and negatives.
+
+    Args:
+        records: What `KeywordSpotting.score` gave, and `duration` in seconds; their peaks become relative to the
+            thresholds.
+        keywords: The keywords.
+        rate: False alarms an hour that all keywords together may have.
+
+    Raises:
+        CorpusError: If there is no clip of a keyword, or no negatives.
+    """
     hours = sum(record["duration"] for record in records if not record["is_keyword"]) / 3600
     if not hours or all(not record["is_keyword"] for record in records):
         raise CorpusError(
@@ -86,20 +133,73 @@ def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress:
         )
     hits = {keyword: _hits(records, keyword) for keyword in keywords}
     alarms = {keyword: _alarms(records, keyword) for keyword in keywords}
-    counts = _lower(hits, alarms, int(rate * hours))
-    # The threshold is between the last false alarm that is accepted and the first that is not.
-    thresholds = {
-        keyword: round(float(alarms[keyword][count]) + MARGIN if count < len(alarms[keyword]) else 0.0, 2)
-        for keyword, count in counts.items()
-    }
+    # A keyword without clips is taken to score as the others do.
+    misses = np.stack([expected_misses(own if len(own) else np.concatenate([*hits.values()])) for own in hits.values()])
+    rates = np.stack([expected_rates(own, hours) for own in alarms.values()])
+    chosen = _fewest_misses(misses, rates, rate)
+    thresholds = {keyword: float(LEVELS[index]) for keyword, index in zip(keywords, chosen, strict=True)}
+    subtract_thresholds(records, thresholds)
     return TunedThresholds(
         DetectorOptions(thresholds),
         hours,
         clips={keyword: len(hits[keyword]) for keyword in keywords},
         misses={keyword: int((hits[keyword] < thresholds[keyword]).sum()) for keyword in keywords},
         false_alarms={keyword: int((alarms[keyword] >= thresholds[keyword]).sum()) for keyword in keywords},
-        curve=task.curve(records),
+        expected={keyword: float(own[index]) for keyword, own, index in zip(keywords, rates, chosen, strict=True)},
+        curve=KeywordSpotting().curve(records),
     )
+
+
+def expected_rates(scores: np.ndarray, hours: float) -> np.ndarray:
+    """False alarms an hour of a keyword that are expected in other recordings, at each of `LEVELS`.
+
+    Args:
+        scores: The scores of its peaks in the negatives.
+        hours: For how long these last.
+    """
+    ordered = np.sort(scores)[::-1]
+    count = min(TAIL, len(ordered))
+    start = ordered[count] if count < len(ordered) else LEVELS[0]
+    scale = (SCALE + (ordered[:count] - start).sum()) / (1 + count)
+    tail = (count + UNSEEN) * np.exp(-np.maximum(LEVELS - start, 0) / scale)
+    counted = (ordered[:, None] >= LEVELS).sum(axis=0) + UNSEEN
+    rates: np.ndarray = np.where(start > LEVELS, counted, tail) / hours
+    return rates
+
+
+def expected_misses(scores: np.ndarray) -> np.ndarray:
+    """How many clips of a keyword are missed, at each of `LEVELS`: the sum of a logistic function of each score."""
+    misses: np.ndarray = expit((LEVELS - scores[:, None]) / SMOOTHING).sum(axis=0)
+    return misses
+
+
+def _fewest_misses(misses: np.ndarray, rates: np.ndarray, allowed: float) -> list[int]:
+    """The thresholds, one for each keyword, with the fewest misses in all and no more false alarms than allowed.
+
+    A knapsack problem, solved by dynamic programming: false alarms are paid for in parts of the allowed rate.
+
+    Args:
+        misses: `(keywords, thresholds)`.
+        rates: False alarms an hour, `(keywords, thresholds)`.
+        allowed: False alarms an hour of all keywords together.
+
+    Returns:
+        The index of each keyword's threshold; the last one for a keyword that cannot be detected at this rate.
+    """
+    prices = np.ceil(np.minimum(rates * BUDGET / max(allowed, 1e-9), BUDGET + 1)).astype(int)
+    prices[:, -1] = 0
+    total = np.zeros(BUDGET + 1)
+    best = []
+    for own, price in zip(misses, prices, strict=True):
+        left = np.arange(BUDGET + 1)[:, None] - price
+        totals = np.where(left >= 0, total[np.maximum(left, 0)], np.inf) + own
+        best.append(totals.argmin(axis=1))
+        total = totals.min(axis=1)
+    chosen, budget = [], BUDGET
+    for index, price in zip(reversed(best), reversed(prices), strict=True):
+        chosen.append(int(index[budget]))
+        budget -= price[chosen[-1]]
+    return chosen[::-1]
 
 
 def _hits(records: list[Record], keyword: str) -> np.ndarray:
@@ -119,25 +219,4 @@ def _alarms(records: list[Record], keyword: str) -> np.ndarray:
     return np.array(sorted((score for name, _, score in peaks if name == keyword), reverse=True))
 
 
-def _lower(hits: dict[str, np.ndarray], alarms: dict[str, np.ndarray], allowed: int) -> dict[str, int]:
-    """How many false alarms each keyword may have, so that most keywords are found with the allowed number in all."""
-    counts = dict.fromkeys(hits, 0)
-
-    def found(keyword: str, count: int) -> int:
-        scores = alarms[keyword]
-        return int((hits[keyword] >= (scores[count] + MARGIN if count < len(scores) else 0.0)).sum())
-
-    while (left := allowed - sum(counts.values())) > 0:
-        gains = {
-            (keyword, step): (found(keyword, count + step) - found(keyword, count)) / step
-            for keyword, count in counts.items()
-            for step in range(1, min(left, len(alarms[keyword]) - count) + 1)
-        }
-        best = max(gains, key=lambda choice: (gains[choice], -choice[1]), default=None)
-        if best is None or gains[best] <= 0:
-            break
-        counts[best[0]] += best[1]
-    return counts
-
-
-__all__ = ["MARGIN", "TunedThresholds", "choose_thresholds"]
+__all__ = ["LEVELS", "TunedThresholds", "choose_thresholds", "expected_misses", "expected_rates", "thresholds_for"]

@@ -1,13 +1,14 @@
 """Keyword spotting: which keyword occurs in a stream, and when; class 0 is everything that is no keyword.
 
 A model is trained on clips with one keyword or none, and measured as it is used: by the share of the keywords that it
-misses at a threshold that gives a wished number of false alarms an hour, over the negatives of the split. One threshold
-serves all keywords, and the false alarms of all of them count together.
+misses at thresholds that give a wished number of false alarms an hour, over the negatives of the split. Those that
+`tune-detector` chose are raised or lowered together; without them, one serves all keywords. The false alarms of all
+keywords count together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 RATES = (0.5, 0.1, 1.0, 2.0)
 """False alarms an hour at which misses are counted; the first one is in headlines."""
 THRESHOLDS = np.round(np.arange(-6.0, 16.05, 0.1), 1)
-"""The thresholds among which one is chosen."""
+"""The thresholds among which one is chosen; relative to those of a tuned detector."""
 
 
 class KeywordSpotting(AudioClassification):
@@ -170,6 +171,12 @@ class KeywordSpotting(AudioClassification):
         return {"labels": [{"label": labels[index], "score": float(best[index])} for index in order]}
 
 
+def subtract_thresholds(records: Sequence[Record], thresholds: Mapping[str, float]) -> None:
+    """Makes the scores of all peaks relative to the thresholds of their keywords: from 0 on, they are detected."""
+    for record in records:
+        record["peaks"] = [[name, frame, score - thresholds.get(name, 0.0)] for name, frame, score in record["peaks"]]
+
+
 def _clip_probabilities(logits: np.ndarray) -> np.ndarray:
     """Of the logits `(frames, classes)` the highest probability of each keyword, after that of no keyword at all."""
     best: np.ndarray = frame_probabilities(logits).max(axis=0, initial=0.0)
@@ -177,4 +184,4 @@ def _clip_probabilities(logits: np.ndarray) -> np.ndarray:
     return best
 
 
-__all__ = ["RATES", "THRESHOLDS", "KeywordSpotting"]
+__all__ = ["RATES", "THRESHOLDS", "KeywordSpotting", "subtract_thresholds"]

@@ -116,8 +116,7 @@ def enroll(
     loaded = load_model(result.run_dir, device="cpu")
     source, selection = load_rows(loaded, None, "validation", ())
     tuned = choose_thresholds(loaded, selection.rows, rate)
-    origin = {"false_alarms_per_hour": rate, "negative_hours": round(tuned.hours, 3), "curve": tuned.curve}
-    tuned.options.save(result.run_dir, corpus=source.name, command=command, **origin)
+    tuned.options.save(result.run_dir, corpus=source.name, command=command, **tuned.origin(rate))
     return result, tuned
 
 
