@@ -42,6 +42,19 @@ QUICK: dict[str, tuple[str, list[str]]] = {
     "ljspeech": ("LJSpeech-1.1", NARROW_CTC),
     "speech_commands": ("speech_commands", ["--corpus.classes", "12"]),
     "speechocean762": ("speechocean762", NARROW_CTC),
+    "voice_activity": (
+        ".",
+        [
+            "--train_speech",
+            "[CORPORA/an4]",
+            "--validation_speech",
+            "[CORPORA/an4]",
+            "--test_speech",
+            "[CORPORA/an4]",
+            "--train_noise",
+            "[CORPORA/noise]",
+        ],
+    ),
     "wake_words": ("arabic_speech_commands/dataset", ["--keywords", "[zoom in]"]),
     "published/deepspeech2_ljspeech": ("LJSpeech-1.1", NARROW),
     "published/digits_mel": ("free-spoken-digit-dataset", []),
@@ -63,7 +76,7 @@ def words(small_corpora: Path, name: str) -> list[str]:
     corpus, quick = QUICK[name]
     common = ["--data_dir", str(small_corpora / corpus), "--training.max_steps", "2"]
     common += ["--training.per_device_train_batch_size", "4", "--training.dataloader_num_workers", "0"]
-    return [*common, *quick]
+    return [*common, *(word.replace("CORPORA/", f"{small_corpora}/") for word in quick)]
 
 
 def test_every_recipe_has_a_quick_version() -> None:

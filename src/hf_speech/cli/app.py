@@ -30,6 +30,7 @@ VERBS = (
     "label",
     "align",
     "listen",
+    "segments",
     "export",
     "build_lm",
     "tune_decoder",

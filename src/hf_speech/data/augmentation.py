@@ -119,6 +119,12 @@ class Augmentation:
         return always or (self.probability > 0 and any(step is not None for step in steps))
 
     @property
+    def moving(self) -> list[str]:
+        """The keys of steps that move sound to another time in its clip."""
+        keys = ("joining", "speed", "tempo", "trim", "context_folders", "silence", "tempo_copies")
+        return [key for key in keys if getattr(self, key)]
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The recordings of noise_folder, rooms and context_folders."""
         folders = (self.noise_folder, self.rooms, *(self.context_folders or ()))

@@ -5,6 +5,7 @@ from .decoders import beam_decoder as beam_decoder
 from .decoders import choose_decoder as choose_decoder
 from .listening import Detector as Detector
 from .listening import DetectorOptions as DetectorOptions
+from .listening import find_speech as find_speech
 from .listening import microphone_pieces as microphone_pieces
 from .listening import raw_pieces as raw_pieces
 from .listening import save_clip as save_clip

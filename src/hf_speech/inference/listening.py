@@ -1,6 +1,6 @@
-"""Detects keywords in sound that arrives in pieces of any length, with PyTorch or an exported stream.
+"""Detects keywords, and speech, in sound that arrives in pieces of any length, with PyTorch or an exported stream.
 
-The events of a stream are those of the whole recording, however it is cut into pieces.
+The events and segments of a stream are those of the whole recording, however it is cut into pieces.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy as np
 import soundfile
 
 from hf_speech.common.files import write_json
+from hf_speech.common.segments import Segment, SegmentDecoder, SegmentOptions
 from hf_speech.data.audio import AudioSource, read_blocks
 from hf_speech.decoding.keywords import (
     REFRACTORY_FRAMES,
     SMOOTHING_FRAMES,
     Event,
     KeywordDecoder,
+    frame_probabilities,
 )
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.opening import open_stream
@@ -157,6 +159,28 @@ class Detector:
         yield from self.listen(read_blocks(source, self.sampling_rate, seconds=1.0))
 
 
+def find_speech(
+    model: Model | str | Path, source: AudioSource, options: SegmentOptions | None = None
+) -> Iterator[Segment]:
+    """The segments of a sound file of any length in which somebody speaks, each as soon as it has ended.
+
+    Args:
+        model: What `open_model` gave, or its folder or Hub id: a voice activity detector.
+        source: The sound file.
+        options: What counts as a segment.
+
+    Raises:
+        ModelError: If the model is for another task or cannot stream.
+        AudioError: If the file cannot be read.
+    """
+    stream = open_stream(model, verb="segments")
+    decoder = SegmentDecoder(stream.samples_per_frame / stream.sampling_rate, options)
+    for block in read_blocks(source, stream.sampling_rate, seconds=1.0):
+        yield from decoder.accept(frame_probabilities(stream.accept(block))[:, 1])
+    yield from decoder.accept(frame_probabilities(stream.finish())[:, 1])
+    yield from decoder.finish()
+
+
 def save_clip(samples: np.ndarray, time: float, sampling_rate: int, folder: Path, name: str) -> Path:
     """Writes the sound around an event, `CLIP_SECONDS`, as a wav file; returns its path.
 
@@ -213,4 +237,12 @@ def microphone_pieces(sampling_rate: int) -> Iterator[np.ndarray]:
         raise AudioError(f"The microphone cannot be opened ({error}): give a sound file instead.") from error
 
 
-__all__ = ["PIECE_SECONDS", "Detector", "DetectorOptions", "microphone_pieces", "raw_pieces", "save_clip"]
+__all__ = [
+    "PIECE_SECONDS",
+    "Detector",
+    "DetectorOptions",
+    "find_speech",
+    "microphone_pieces",
+    "raw_pieces",
+    "save_clip",
+]

@@ -5,6 +5,8 @@ nothing else; that of a clip without one, that nothing is detected at any of its
 features, encoder, streaming and export are those of the recognizer, and a causal model learns to report a keyword soon
 after its end, as training clips end there.
 
+With a class for each frame instead of one for each clip, the same model learns when there is speech and when not.
+
 In training, clips of a batch are laid one behind the other, and each has its loss at its own frames: a model that has
 only met the beginnings of streams detects a keyword in a clip, and misses it in a stream that began long ago.
 """
@@ -12,6 +14,7 @@ only met the beginnings of streams detects a keyword in a clip, and misses it in
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils.generic import can_return_tuple
 
@@ -40,7 +43,8 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
         Args:
             input_features: `(batch, frames, features)`, padded on the right.
             attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
-            labels: The class of each clip `(batch,)`, 0 for one without a keyword; given, the loss is computed.
+            labels: The class of each clip `(batch,)`, 0 for one without a keyword; or the class of each input frame
+                `(batch, frames)`, padded with -100. Given, the loss is computed.
             output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
         Returns:
@@ -50,6 +54,8 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
         Raises:
             ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
         """
+        if labels is not None and labels.dim() == 2:
+            return self._classify_frames(input_features, attention_mask, labels, output_hidden_states)
         tokens = None if labels is None else labels.masked_fill(labels == self.config.pad_token_id, -100)[:, None]
         if not self.training or tokens is None:
             unjoined: RecognizerOutput = super().forward(
@@ -62,6 +68,22 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
         logits = output.logits[frame_mask(mask.sum(dim=1) // self.config.stride, output.logits.shape[1])]
         clips = pad_sequence(list(logits.split(frames.tolist())), batch_first=True)
         output.loss, output.logits = self._loss(clips, frames, tokens), clips
+        return output
+
+    def _classify_frames(
+        self,
+        features: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        labels: torch.Tensor,
+        output_hidden_states: bool | None,
+    ) -> RecognizerOutput:
+        """Scores frames, with the cross-entropy to the labels of the frames in the middle of each logit as the loss."""
+        output: RecognizerOutput = super().forward(features, attention_mask, output_hidden_states=output_hidden_states)
+        count, stride = output.logits.shape[1], self.config.stride
+        labels = F.pad(labels[:, stride // 2 :: stride][:, :count], (0, count), value=-100)[:, :count]
+        frames = valid_lengths(features, attention_mask, self.config.input_size) // stride
+        labels = labels.masked_fill(~frame_mask(frames, count), -100)
+        output.loss = F.cross_entropy(output.logits.mT, labels, ignore_index=-100)
         return output
 
 

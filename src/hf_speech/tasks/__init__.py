@@ -15,6 +15,7 @@ from hf_speech.tasks.base import Record, Task
 from hf_speech.tasks.keyword_spotting import KeywordSpotting
 from hf_speech.tasks.metric import Metric
 from hf_speech.tasks.text import TextOptions
+from hf_speech.tasks.voice_activity import VoiceActivityDetection
 
 TASKS: dict[str, Task] = {}
 
@@ -28,6 +29,7 @@ def register_task(task: Task) -> Task:
 register_task(AudioClassification())
 register_task(AutomaticSpeechRecognition())
 register_task(KeywordSpotting())
+register_task(VoiceActivityDetection())
 
 DEFAULT_TASK = AudioClassification.name
 """The task of a recipe that names none."""
@@ -99,6 +101,7 @@ __all__ = [
     "Record",
     "Task",
     "TextOptions",
+    "VoiceActivityDetection",
     "check_task",
     "get_task",
     "metric_named",

@@ -66,6 +66,7 @@ class Task(ABC):
         text_options: The dataclass of the recipe's section `text`, for a task that writes.
         can_join: Whether two utterances, one after the other, have a target together.
         needs_whole_sound: Whether the target is about all of the sound, so that no part of it can be left out.
+        has_times: Whether targets are times in the sound, which augmentation must not move.
         chart: How an exploration draws the targets: a key of `hf_speech.exploration.charts.TARGET_CHARTS`.
         units: What a target consists of, in the plural: "classes", "different words".
         open_units: Whether other splits may have units that the training split lacks.
@@ -88,6 +89,7 @@ class Task(ABC):
     text_options: ClassVar[type | None] = None
     can_join: ClassVar[bool] = False
     needs_whole_sound: ClassVar[bool] = False
+    has_times: ClassVar[bool] = False
     chart: ClassVar[str] = "units"
     units: ClassVar[str] = "different targets"
     open_units: ClassVar[bool] = False
@@ -125,6 +127,18 @@ class Task(ABC):
         for key, whole in WHOLE_SOUND.items():
             if self.needs_whole_sound and features.get(key, whole) != whole:
                 raise RecipeError(f"{self.name} needs all of the sound: leave out features.{key}.")
+
+    def check_augmentation(self, moving: Sequence[str]) -> None:
+        """Refuses augmentation that moves the sound, where targets are times in it.
+
+        Args:
+            moving: The keys of such augmentation.
+
+        Raises:
+            RecipeError: If there are any.
+        """
+        if self.has_times and moving:
+            raise RecipeError(f"{self.name} learns times in the sound: leave out augmentation.{moving[0]}.")
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
         """Refuses a corpus that was made for another task.

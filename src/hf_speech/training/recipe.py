@@ -239,7 +239,9 @@ def _resolve(
     features, training = section("features"), TrainingOptions(**section("training"))
     model = section("model", without="model_type")
     warm_start = WarmStart(**{key: model.pop(key) for key in KEYS})
+    augmentation = Augmentation(**section("augmentation"))
     task.check_features(features)
+    task.check_augmentation(augmentation.moving)
     training.check_metric(tuple(task.metrics))
     _check_name(values["name"])
     options = section("corpus", without="name")
@@ -254,7 +256,7 @@ def _resolve(
         corpus=corpus,
         text=None if task.text_options is None else task.text_options(**section("text")),
         features=features,
-        augmentation=Augmentation(**section("augmentation")),
+        augmentation=augmentation,
         model_type=model_type,
         model=model,
         warm_start=warm_start,

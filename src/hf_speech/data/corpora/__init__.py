@@ -21,6 +21,7 @@ from hf_speech.data.corpora.mixture import Member, Mixture
 from hf_speech.data.corpora.speech_commands import SpeechCommands
 from hf_speech.data.corpora.synthetic import Synthetic
 from hf_speech.data.corpora.utterance import Utterance
+from hf_speech.data.corpora.voice_activity import VoiceActivity
 from hf_speech.errors import CorpusError, nearest
 
 CORPORA: dict[str, type[Corpus]] = {
@@ -29,7 +30,7 @@ CORPORA: dict[str, type[Corpus]] = {
         *(Synthetic, FSDD, AN4, LJSpeech, LibriSpeech),
         *(SpeechCommands, ArabicSpeechCommands),
         *(RAVDESS, TESS, EmoDB, CREMAD, SAVEE),
-        *(Folder, Keywords, Manifest, Kaldi, Hub, Mixture),
+        *(Folder, Keywords, VoiceActivity, Manifest, Kaldi, Hub, Mixture),
     )
 }
 
@@ -78,5 +79,6 @@ __all__ = [
     "SpeechCommands",
     "Synthetic",
     "Utterance",
+    "VoiceActivity",
     "make_corpus",
 ]

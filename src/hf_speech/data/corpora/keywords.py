@@ -6,9 +6,7 @@ training has not heard. Long ones are cut into pieces, in the cache.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -19,7 +17,7 @@ from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.corpora.base import SPLITS, duration_of
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
 from hf_speech.data.corpora.folder import Folder
-from hf_speech.data.corpora.stretches import QUIET, Stretch, cut, sound_bounds
+from hf_speech.data.corpora.stretches import QUIET, Stretch, cut, cut_evenly, sound_bounds
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 
@@ -88,21 +86,8 @@ class Keywords(Folder):
         files = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
         if not files:
             raise CorpusError(f"There are no recordings in {folder}: correct {split}_negatives.")
-        utterances: list[Utterance] = []
-        stretches: list[Stretch] = []
-        for path in files:
-            duration = duration_of(path)
-            pieces = math.ceil(duration / self.negative_seconds) if math.isfinite(duration) else 1
-            if pieces <= 1:
-                utterances.append(Utterance(path, label=OTHER, duration=duration))
-            bounds = [index * duration / pieces for index in range(pieces + 1)] if pieces > 1 else []
-            stretches += [
-                Stretch(f"{path.stem}-{index}", path, start, end) for index, (start, end) in enumerate(pairwise(bounds))
-            ]
-        pieces_of = cut(stretches) if stretches else []
-        durations = [stretch.end - stretch.start for stretch in stretches if stretch.end is not None]
-        return utterances + [
-            Utterance(path, label=OTHER, duration=seconds) for path, seconds in zip(pieces_of, durations, strict=True)
+        return [
+            Utterance(path, label=OTHER, duration=seconds) for path, seconds in cut_evenly(files, self.negative_seconds)
         ]
 
 

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,6 +117,32 @@ def cut(stretches: Sequence[Stretch]) -> list[Path]:
                 _cut_recording(recording, targets)
     files = [folder / name for name in names]
     return [file if file.is_file() else s.recording for file, s in zip(files, stretches, strict=True)]
+
+
+def cut_evenly(files: Sequence[Path], seconds: float) -> list[tuple[Path, float]]:
+    """Cut recordings that are longer into pieces of equal length; the others stay as they are.
+
+    Args:
+        files: The recordings.
+        seconds: Length of the longest piece.
+
+    Returns:
+        The files that are short enough, then the pieces, with the duration of each.
+    """
+    whole: list[tuple[Path, float]] = []
+    stretches: list[Stretch] = []
+    for path in files:
+        duration = duration_of(path)
+        count = math.ceil(duration / seconds) if math.isfinite(duration) else 1
+        if count <= 1:
+            whole.append((path, duration))
+            continue
+        bounds = [index * duration / count for index in range(count + 1)]
+        stretches += [
+            Stretch(f"{path.stem}-{index}", path, start, end) for index, (start, end) in enumerate(pairwise(bounds))
+        ]
+    durations = [stretch.end - stretch.start for stretch in stretches if stretch.end is not None]
+    return whole + list(zip(cut(stretches) if stretches else [], durations, strict=True))
 
 
 def _cut_recording(recording: Path, targets: dict[Path, Stretch]) -> None:
