@@ -85,6 +85,19 @@ def test_parts_of_keywords_are_negatives(folder: Path) -> None:
     assert beginnings == 8
 
 
+def test_a_part_is_not_the_word_and_the_breath_after_it(folder: Path) -> None:
+    paths = sorted((folder / "clips" / "abba").iterdir())
+    for index, path in enumerate(paths):
+        clip = np.full(4 * RATE, 0.5) if index % 2 else np.full(RATE, 0.5)  # Three seconds that are not the word.
+        soundfile.write(path, clip, RATE)
+    options = {"data_dir": str(folder / "clips"), "keywords": ["abba"], "parts_as_negatives": True}
+    rows = make_corpus("keywords", **options).load()["train"]
+    known = {str(path) for path in folder.rglob("clips/*/*")}
+    parts = [row for row in rows if row["audio"]["path"] not in known]
+    assert len(parts) == 2 * list(rows["label"]).count(1)
+    assert all(soundfile.info(row["audio"]["path"]).duration < 0.65 for row in parts)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

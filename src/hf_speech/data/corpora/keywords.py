@@ -25,6 +25,8 @@ OTHER = "other"
 """The class of what is no keyword; always the first."""
 PART_OF_A_WORD = (0.35, 0.6)
 """The share of a keyword's sound that its beginning or end has, as a negative."""
+LENGTH_OF_A_WORD = 0.25
+"""The quantile of the lengths of the clips of a keyword that is taken for the length of the word."""
 
 
 @dataclass(kw_only=True)
@@ -93,18 +95,25 @@ class Keywords(Folder):
 
 def _parts(clips: list[Utterance]) -> list[Utterance]:
     """The beginning and the end of the sound of each clip that can be read, each cut at a random place."""
-    rng = np.random.default_rng(0)
-    stretches = []
+    sounds: list[tuple[str | None, Path, float, float]] = []
+    lengths: dict[str | None, list[float]] = {}
     for clip in clips:
-        place, other = rng.uniform(*PART_OF_A_WORD, size=2)
         assert isinstance(clip.audio, Path)
         try:
             rate = audio_info(clip.audio).sampling_rate
             start, end = (sample / rate for sample in sound_bounds(read_audio(clip.audio, rate), rate, QUIET))
         except AudioError:  # The inspection reports the clip.
             continue
+        sounds.append((clip.label, clip.audio, start, end))
+        lengths.setdefault(clip.label, []).append(end - start)
+    # Breath and noise around a word count as its sound, so a part of a long clip may have the whole word.
+    longest = {label: float(np.quantile(seconds, LENGTH_OF_A_WORD)) for label, seconds in lengths.items()}
+    rng = np.random.default_rng(0)
+    stretches = []
+    for label, path, start, end in sounds:
+        first, last = rng.uniform(*PART_OF_A_WORD, size=2) * min(end - start, longest[label])
         stretches += [
-            Stretch(f"{clip.audio.stem}-begin", clip.audio, 0.0, start + place * (end - start)),
-            Stretch(f"{clip.audio.stem}-end", clip.audio, end - other * (end - start), None),
+            Stretch(f"{path.stem}-begin", path, 0.0, start + first),
+            Stretch(f"{path.stem}-end", path, end - last, None),
         ]
     return [Utterance(path, label=OTHER, duration=duration_of(path)) for path in cut(stretches)]
