@@ -46,7 +46,7 @@ def commands() -> list[tuple[str, list[str]]]:
         lines += re.findall(r"`(hf-speech [^`\n|]+)`", BLOCK.sub("", text))
         for line in lines:
             words = shlex.split(line, comments=True) if line.startswith("hf-speech ") else []
-            if len(words) > 2 and not {"|", "..."} & set(words):
+            if len(words) > 2 and not {"|", "...", "--help"} & set(words):
                 found.append((page.name, words[1:]))
     return found
 
