@@ -63,6 +63,13 @@ def test_a_stream_has_the_segments_of_the_whole(size: int, padding: float) -> No
         decoder.reset()
 
 
+@pytest.mark.parametrize(("padding", "frames_later"), [(0.0, 3), (0.04, 5)])
+def test_a_segment_is_given_as_soon_as_nothing_can_join_it(padding: float, frames_later: int) -> None:
+    decoder = SegmentDecoder(STEP, SegmentOptions(min_silence=0.06, padding=padding))
+    given = [decoder.accept(frames(mark)) for mark in "..######..........##"]
+    assert [index for index, found in enumerate(given) if found] == [7 + frames_later]
+
+
 def test_text_is_read_as_it_is_written() -> None:
     segments = [Segment(0.0, 0.31), Segment(12.5, 3600.25)]
     assert format_segments(segments) == "0-0.31 12.5-3600.25"

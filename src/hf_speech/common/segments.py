@@ -75,33 +75,37 @@ class SegmentDecoder:
                 self._start = self._frames if self._start is None else self._start
                 self._last = self._frames
             elif self._start is not None and self._frames - self._last >= longest_pause:
-                found += self._end()
+                self._end()
             self._frames += 1
+            found += self._complete()
         return found
 
     def finish(self) -> list[Segment]:
         """The segments in what was still waiting at the end of the recording."""
-        found = self._end() if self._start is not None else []
-        if self._waiting is not None:
-            found.append(Segment(self._waiting.start, min(self._waiting.end, self._frames * self.seconds_per_frame)))
-            self._waiting = None
-        return found
+        self._end()
+        if self._waiting is None:
+            return []
+        last, self._waiting = self._waiting, None
+        return [Segment(last.start, min(last.end, self._frames * self.seconds_per_frame))]
 
-    def _end(self) -> list[Segment]:
-        """Ends a segment; gives the one before it, which the padding of this one can no longer reach."""
-        assert self._start is not None
+    def _end(self) -> None:
+        """Ends the segment that has begun, if one has; what the padding joins to the one before becomes part of it."""
+        if self._start is None:
+            return
         first, last, self._start = self._start, self._last + 1, None
         if (last - first) * self.seconds_per_frame < self.options.min_speech:
-            return []
+            return
         start = max(first * self.seconds_per_frame - self.options.padding, 0.0)
-        end = last * self.seconds_per_frame + self.options.padding
-        before, self._waiting = self._waiting, Segment(start, end)
-        if before is None:
+        start = start if self._waiting is None else self._waiting.start
+        self._waiting = Segment(start, last * self.seconds_per_frame + self.options.padding)
+
+    def _complete(self) -> list[Segment]:
+        """The segment that waits for one that the padding could join to it, once there can be none."""
+        next_start = self._frames if self._start is None else self._start
+        if self._waiting is None or next_start * self.seconds_per_frame - self.options.padding <= self._waiting.end:
             return []
-        if start <= before.end:
-            self._waiting = Segment(before.start, end)
-            return []
-        return [before]
+        found, self._waiting = [self._waiting], None
+        return found
 
 
 def find_segments(
