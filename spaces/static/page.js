@@ -11,7 +11,8 @@ const isListener = task === "keyword-spotting";
 const player = $("player");
 const words = new Words($("words"), player);
 const drawing = new Drawing($("picture"), player);
-const inputs = [$("speak"), $("file"), ...document.querySelectorAll(".example")];
+const hotWords = $("hot-words"); // Of a recognizer.
+const inputs = [$("speak"), $("file"), ...(hotWords ? [hotWords] : []), ...document.querySelectorAll(".example")];
 
 let model; // { rate, streams } when it is loaded.
 let microphone; // While somebody speaks.
@@ -66,10 +67,24 @@ async function load() {
     fail(error.message);
     return;
   }
+  if (hotWords) await expectWords();
   enable(true);
   const next = isListener ? "say a keyword" : model.streams ? "speak, and the text appears" : "speak, then press Stop";
   ready(`Ready: ${next}.`);
   document.body.dataset.state = "ready";
+}
+
+/** Lets the model prefer the words in the field. */
+async function expectWords() {
+  let sentence = "";
+  try {
+    await ask("expect", { words: hotWords.value.split(/[\s,;]+/).filter(Boolean) });
+  } catch (error) {
+    sentence = error.message;
+  }
+  hotWords.setAttribute("aria-invalid", Boolean(sentence));
+  $("error").textContent = sentence;
+  $("error").hidden = !sentence;
 }
 
 // Examples are loaded with the page: later, nothing is.
@@ -250,6 +265,10 @@ $("file").addEventListener("change", () => {
 });
 $("precision").addEventListener("change", load);
 $("language-model")?.addEventListener("change", load);
+hotWords?.addEventListener("change", () => {
+  remember(hotWords.value);
+  expectWords();
+});
 $("files").addEventListener("click", ({ target }) => {
   if (target.dataset.format) words.save(target, name);
 });
@@ -274,5 +293,17 @@ async function keepOffline() {
   await workers.register("service-worker.js").then(() => Promise.race([controlled, patience]), () => {});
 }
 
+/** What was written into the field, in this browser and on this page; without an argument, it is read. */
+function remember(words) {
+  const name = `words to expect ${location.pathname}`;
+  try {
+    if (words !== undefined) localStorage.setItem(name, words);
+    return localStorage.getItem(name) ?? "";
+  } catch {
+    return ""; // The browser keeps nothing.
+  }
+}
+
+if (hotWords) hotWords.value = remember();
 await keepOffline();
 await load();

@@ -26,6 +26,10 @@ const calls = {
     return { rate: model.rate, streams: model.model.isStream, latency: model.model.description.latency };
   },
 
+  expect({ words }) {
+    model.setHotWords(words);
+  },
+
   async file({ file }) {
     const reporter = new Reporter();
     const { rate, seconds, sound } = await openFile(file);

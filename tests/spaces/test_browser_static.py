@@ -274,6 +274,47 @@ def test_float32_by_choice(visit: Callable[..., Any], recognizer: str, requests:
     assert done(page) == ["FIVE", "ONE", "TWO", "EIGHT", "SIX", "THREE"]
 
 
+def test_words_to_expect(visit: Callable[..., Any], recognizer: str) -> None:
+    """They change the text as Python's hot words do, with the language model or without, and are remembered."""
+    model = load_model(PRETRAINED / "an4-streaming", "cpu")
+    sounds = [
+        SPACES / "transcribe" / "sentences" / "we went to the river in the morning and came home at night.flac",
+        SPACES / "transcribe" / "examples" / "enter four five eight two one.flac",
+    ]
+    texts = []
+    for sound, language_model in zip(sounds, (find_language_model(model), None), strict=True):
+        options = BeamOptions.beside(language_model, hot_words=("FIRE", "enterfour"))
+        (transcript,) = transcribe_files(model, [sound], decoder=beam_decoder(model, options), progress=False)
+        texts.append(transcript.hypothesis.text.split())
+    assert "FIRE" in texts[0]
+    assert "ENTERFOUR" in texts[1]
+
+    page = ready(visit(recognizer))
+    choose_float32(page)
+    choose(page, sounds[0])
+    assert "FIRE" not in done(page)
+    field = page.get_by_label("Words to expect")
+    field.fill("FIRE, enterfour")
+    field.press("Enter")
+    choose(page, sounds[0])
+    page.locator("#words").get_by_text("FIRE").wait_for()
+    assert done(page) == texts[0]
+    page.screenshot(path=SCREENSHOTS / "static-hot-words.png", full_page=True, animations="disabled")
+    assert_accessible(page)
+
+    page.reload()
+    ready(page)
+    assert field.input_value() == "FIRE, enterfour"
+    choose_float32(page)
+    page.get_by_label("Search with the language model").uncheck()
+    ready(page)
+    choose(page, sounds[1])
+    assert done(page) == texts[1]
+    field.fill("zürich")
+    field.press("Enter")
+    page.get_by_role("alert").get_by_text('The word "zürich" has letters that this model does not write').wait_for()
+
+
 def test_a_classifier_on_a_phone_in_the_dark(visit: Callable[..., Any], make_page: Any) -> None:
     examples = SPACES / "classify" / "examples"
     with served(make_page(PRETRAINED / "fsdd-digits")) as address:

@@ -71,16 +71,20 @@ const jobs = {
     });
   },
 
-  // The words of utterances, searched by phones or rescored with them; and the texts in the beam, with the search's scores.
-  async phones({ url, description, options, utterances }) {
-    const model = await NgramModel.load(new URL(url), options, () => {});
-    const search = new BeamSearch(description, model);
+  // The words of utterances, perhaps with phones to search by or to rescore with; and the texts in the beam, with the search's
+  // scores. Without options, there is no language model.
+  async scores({ url, description, options, hotWords, hotWordScore, utterances }) {
+    const none = NgramModel.none(description.labels.length);
+    const model = options ? await NgramModel.load(new URL(url), options, () => {}) : none;
+    const search = new BeamSearch(description, model, hotWords, hotWordScore);
     return utterances.map(({ letters, phones }) => {
       const decoder = new BeamDecoder(description, search);
-      decoder.accept({ logits: Float32Array.from(letters.flat()), phones: Float32Array.from(phones.flat()) });
+      decoder.accept({ logits: Float32Array.from(letters.flat()), phones: phones && Float32Array.from(phones.flat()) });
       decoder.finish();
       const found = search.candidates(decoder.part.beam);
-      const texts = found.map(({ words, score }) => [words.map((word) => model.spellings[word]).join(" "), score]);
+      const spell = (ids) => ids.map((id) => (id === search.delimiter ? " " : description.labels[id])).join("");
+      const write = ({ words, tokens }) => (search.usesPhones ? words.map((word) => search.spellings[word]).join(" ") : spell(tokens));
+      const texts = found.map((candidate) => [write(candidate), candidate.score]);
       return { words: decoder.words, scores: Object.fromEntries(texts) };
     });
   },

@@ -100,6 +100,13 @@ aa X X
         {"phones": {"lm_weight": 0.3, "word_score": -0.5, "letter_weight": 2.0}, "beam_size": 100},
         {"phones": {"lm_weight": 0.1, "word_score": 0.0, "letter_weight": 0.0}, "beam_size": 20},
         {"lm_weight": 0.7, "word_score": 0.4, "phone_weight": 1.5, "beam_size": 30},
+        {
+            "phones": {"lm_weight": 0.8, "word_score": 1.0, "letter_weight": 0.5},
+            "beam_size": 20,
+            "hot_words": ["KAB", "be"],
+            "hot_word_weight": 2.0,
+        },
+        {"lm_weight": 0.7, "phone_weight": 1.5, "beam_size": 30, "hot_words": ["Abba", "caca"], "hot_word_weight": 3.0},
     ],
     ids=str,
 )
@@ -115,6 +122,7 @@ def test_random_utterances_with_phones(run: Any, tmp_path: Path, options: dict[s
     path = tmp_path / "language_model.arpa"
     build_arpa([" ".join(rng.choice(vocabulary, size=rng.integers(1, 6))) for _ in range(60)], 3, path, "word")
     round_logarithms(path)
+    hot_words = {name: options[name] for name in options if name.startswith("hot_word")}
     write_json(BeamOptions.file(path), {"lm_weight": 0.0, "word_score": 0.0} | options)
     (tmp_path / "lexicon.txt").write_text(LEXICON)
     recognizer: Any = SimpleNamespace(
@@ -123,11 +131,12 @@ def test_random_utterances_with_phones(run: Any, tmp_path: Path, options: dict[s
         blank=0,
         word_delimiter="|",
         num_phones=4,
+        normalize=str,
         find_file=lambda name: tmp_path / name if (tmp_path / name).is_file() else None,
     )
     packed = pack_language_model(recognizer, tmp_path)
     assert packed is not None
-    beam_options = BeamOptions.beside(path)
+    beam_options = BeamOptions.beside(path, **hot_words)
     search = make_search(recognizer, beam_options, load_lexicon(recognizer))
     decoder = beam_decoder(recognizer, beam_options)
 
@@ -136,13 +145,49 @@ def test_random_utterances_with_phones(run: Any, tmp_path: Path, options: dict[s
     description = {"labels": tokens, "blank": 0, "word_delimiter": "|", "samples_per_frame": 320, "sampling_rate": 8000}
     with served(tmp_path) as url:
         arguments = [{name: logits.tolist() for name, logits in utterance.items()} for utterance in utterances]
-        answers = run("phones", url=url, description=description, options=packed, utterances=arguments)
+        hot = {"hotWords": options.get("hot_words", []), "hotWordScore": beam_options.hot_word_weight}
+        answers = run("scores", url=url, description=description, options=packed, utterances=arguments, **hot)
     for utterance, answer in zip(utterances, answers, strict=True):
         letters, phones = log_softmax(utterance["letters"]), log_softmax(utterance["phones"])
         assert_same(answer["words"], decoder(np.concatenate([letters, phones], axis=1), FRAME)[0])
         scores = search.candidates(phones if beam_options.phones else letters)
         assert answer["scores"].keys() == scores.keys()
         assert answer["scores"] == pytest.approx(scores, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be recognized")
+@pytest.mark.parametrize("weight", [0.5, 4.0])
+@pytest.mark.parametrize("unit", ["word", "character", None])
+def test_hot_words(run: Any, tmp_path: Path, unit: Literal["word", "character"] | None, weight: float) -> None:
+    """The scores of all texts in the beam: with words that the language model has or not, and without a model."""
+    rng = np.random.default_rng(7)
+    path = tmp_path / "language_model.arpa"
+    settings: dict[str, Any] = {"beam_size": 40 if unit else 100, "word_score": 0.6 if unit else 0.0}
+    packed = None
+    if unit:
+        vocabulary = ["a", "ab", "abba", "cab", "b", "bc", "x"]
+        build_arpa([" ".join(rng.choice(vocabulary, size=rng.integers(1, 6))) for _ in range(60)], 3, path, unit)
+        round_logarithms(path)
+        settings |= {"language_model": path, "lm_weight": 0.8}
+        BeamOptions(**settings).save()
+        files = {name: tmp_path / name for name in (path.name, BeamOptions.file(path).name)}
+        folder = SimpleNamespace(tokens=TOKENS, blank=0, word_delimiter="|", find_file=files.get)
+        packed = pack_language_model(cast(Recognizer, folder), tmp_path)
+    search = BeamSearchDecoder(TOKENS, **settings, hot_words=["cab", "cac", "bab"], hot_word_score=weight)
+
+    utterances = [random_logits(rng, int(rng.integers(2, 40)), len(TOKENS)) for _ in range(20)]
+    description = {"labels": TOKENS, "blank": 0, "word_delimiter": "|", "samples_per_frame": 320, "sampling_rate": 8000}
+    with served(tmp_path) as url:
+        arguments = {"utterances": [{"letters": logits.tolist()} for logits in utterances], "options": packed}
+        hot = {"hotWords": ["CAB", "cac", "Bab"], "hotWordScore": weight}
+        answers = run("scores", url=url, description=description, **hot, **arguments)
+        refused = run("scores", url=url, description=description, hotWords=["abd"], **arguments)
+    for logits, answer in zip(utterances, answers, strict=True):
+        assert_same(answer["words"], decode(search, logits))
+        scores = search.candidates(log_softmax(logits))
+        assert answer["scores"].keys() == scores.keys()
+        assert answer["scores"] == pytest.approx(scores, abs=1e-4)
+    assert refused["error"] == 'The word "abd" has letters that this model does not write: leave it out.'
 
 
 def round_logarithms(path: Path) -> None:

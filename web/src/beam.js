@@ -155,7 +155,7 @@ export class BeamDecoder {
    */
   #spell(words) {
     return words.map((word, index) => {
-      const letters = Array.from(this.search.model.spellings?.[word] ?? "", (letter) => this.labels.indexOf(letter));
+      const letters = Array.from(this.search.spellings[word], (letter) => this.labels.indexOf(letter));
       return index ? [this.delimiter, ...letters] : letters;
     });
   }

@@ -3,6 +3,7 @@
 export { Classifier } from "./classifier.js";
 export { GreedyDecoder } from "./ctc.js";
 export { ModelError } from "./download.js";
+export { HotWordError } from "./hotwords.js";
 export { KeywordListener } from "./keywords.js";
 export { Model } from "./model.js";
 export { Recognizer } from "./recognizer.js";

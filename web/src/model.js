@@ -52,14 +52,26 @@ export class Model {
    * @param {Description} description
    * @param {ort.InferenceSession} session
    * @param {boolean} isStream Whether the session is of a stream.
-   * @param {BeamSearch} [search] The beam search, if there is a language model.
+   * @param {NgramModel} [languageModel]
    */
-  constructor(folder, description, session, isStream, search) {
+  constructor(folder, description, session, isStream, languageModel) {
     this.folder = folder;
     this.description = description;
     this.session = session;
     this.isStream = isStream;
-    this.search = search;
+    this.languageModel = languageModel;
+    /** What the next decoder searches with; without it, decoding is greedy. @type {BeamSearch | undefined} */
+    this.search = languageModel && new BeamSearch(description, languageModel);
+  }
+
+  /**
+   * See `Recognizer.setHotWords`.
+   * @param {string[]} words
+   * @param {number} [score]
+   */
+  setHotWords(words, score) {
+    const model = this.languageModel ?? (words.length ? NgramModel.none(this.description.labels.length) : undefined);
+    this.search = model && new BeamSearch(this.description, model, words, score);
   }
 
   /** A decoder of logits that arrive in pieces. */
@@ -107,8 +119,7 @@ export class Model {
       logSeverityLevel: 3,
       extra: { session: { disable_quant_qdq: "1" } }, // Packed weights are unpacked once.
     });
-    const search = languageModel && new BeamSearch(description, languageModel);
-    return new Model(folder, description, session, name.startsWith("stream"), search);
+    return new Model(folder, description, session, name.startsWith("stream"), languageModel);
   }
 
   /**

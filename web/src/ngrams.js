@@ -12,7 +12,8 @@ const ARRAYS = { U8: Uint8Array, U16: Uint16Array, U32: Uint32Array, I16: Int16A
  * @property {number} bytes
  * @property {string} sha256
  * @property {number} start The history at the beginning of a sentence.
- * @property {number} end The id of the end of a sentence.
+ * @property {number} end The id of the end of a sentence,
+ * @property {number} unknown and that of words that it does not have.
  * @property {number} lm_weight
  * @property {number} word_score
  * @property {number} beam_size
@@ -52,6 +53,17 @@ export class NgramModel {
         this.suffixes[node] = found;
       }
     }
+  }
+
+  /**
+   * A model of characters to which all texts are equally probable.
+   * @param {number} size The number of tokens.
+   */
+  static none(size) {
+    const numbers = { start: 0, end: 0, unknown: 0, lm_weight: 0, word_score: 0, beam_size: 100 };
+    const options = { file: "", bytes: 0, sha256: "", ...numbers, search_phones: false, num_phones: 0, rescoring_weight: 0 };
+    const [children, log_probs, backoffs] = [0, 0, 0].map((number) => Int16Array.of(number));
+    return new NgramModel(options, { symbols: [], children, log_probs, backoffs, tokens: new Int32Array(size + 1) });
   }
 
   /**

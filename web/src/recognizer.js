@@ -45,6 +45,16 @@ export class Recognizer {
   }
 
   /**
+   * Prefers words, such as names, from the next recording on.
+   * @param {string[]} words In upper or lower case.
+   * @param {number} [score] Added for each of them, a natural logarithm: 5, the default, makes a word 150 times as likely.
+   * @throws {import("./hotwords.js").HotWordError} If one of them cannot be recognized; then nothing changes.
+   */
+  setHotWords(words, score) {
+    this.model.setHotWords(words, score);
+  }
+
+  /**
    * Begins a recording that arrives in pieces.
    * @throws {RangeError} If the model needs whole recordings.
    */

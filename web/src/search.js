@@ -1,5 +1,7 @@
-// The steps of a beam search over CTC log-probabilities with a language model. It is `hf_speech.decoding.beam`, or with
-// pronunciations `hf_speech.decoding.phone_search`, without hot words; what it maximizes, and its sources, are written there.
+// The steps of a beam search over CTC log-probabilities with a language model and hot words. It is `hf_speech.decoding.beam`,
+// or with pronunciations `hf_speech.decoding.phone_search`; what it maximizes, and its sources, are written there.
+
+import { HotWordError, spellHotWord } from "./hotwords.js";
 
 const THRESHOLD = 50; // How far below the best a hypothesis may fall.
 const LOOKED_UP = 4; // Longer texts that are looked at in a step, as a multiple of the beam's size.
@@ -11,7 +13,7 @@ const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes long
  * @typedef {object} Text
  * @property {Text | null} parent The text without its last token.
  * @property {number} last The last token; at the beginning the delimiter.
- * @property {number} place The begun word in the trie of words; 0 between words.
+ * @property {number} place The begun word in the trie of words; 0 between words, -1 outside the trie.
  * @property {number} history Of the language model.
  * @property {number} score What the language model and the words add.
  * @property {number} [word] The word that its last token ends.
@@ -27,7 +29,7 @@ const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes long
  * A text in the final beam.
  * @typedef {object} Candidate
  * @property {number[]} tokens Without a delimiter at its end.
- * @property {number[]} words Their ids in the language model, unless it is one of characters.
+ * @property {number[]} words Their places among `spellings`, unless the language model is one of characters.
  * @property {boolean} isWhole Whether it consists of whole words.
  * @property {number} score
  */
@@ -37,8 +39,11 @@ export class BeamSearch {
   /**
    * @param {import("./model.js").Description} description
    * @param {import("./ngrams.js").NgramModel} model
+   * @param {string[]} [hotWords] Words to prefer; they join the words of the language model.
+   * @param {number} [hotWordScore] Added for each of them.
+   * @throws {HotWordError} If one of them cannot be recognized.
    */
-  constructor({ labels, blank, word_delimiter: delimiter }, model) {
+  constructor({ labels, blank, word_delimiter: delimiter }, model, hotWords = [], hotWordScore = 5) {
     const { search_phones: usesPhones, num_phones: phones } = model.options;
     this.model = model;
     this.usesPhones = usesPhones;
@@ -50,15 +55,34 @@ export class BeamSearch {
     this.size = Math.max(size, this.delimiter + 1);
     // The last phone of a word has a token of its own, a different one for each of the words that sound alike.
     this.copies = usesPhones ? ALIKE + 1 : 1;
-    /** The trie of words, by node and token; empty if any sequence of tokens is allowed. @type {Map<number, number>} */
+    /** The trie of words, by node and token; of the hot words alone if any text is allowed. @type {Map<number, number>} */
     this.trie = new Map();
-    this.wordAt = [-1]; // The word that ends at a node, or -1.
+    this.wordAt = [-1]; // The word that ends at a node, or -1,
+    this.bonus = [0]; // and its score as a hot word.
     this.ahead = [0]; // The best score of a word that begins so, without its context.
-    if (usesPhones) this.#indexWords(this.#tellApart(model.pronunciations ?? []));
-    else if (model.spellings) {
-      const ids = new Map(labels.map((label, id) => [label, id]));
-      this.#indexWords(model.spellings.map((word) => Array.from(word, (letter) => /** @type {number} */ (ids.get(letter)))));
+    const ids = new Map(labels.map((label, id) => [label, id]));
+    const letters = new Set(labels.filter((label, id) => Array.from(label).length === 1 && id !== blank && label !== delimiter));
+    const hot = new Map(hotWords.map((word) => [spellHotWord(word, letters), hotWordScore]));
+    /** The words that can be recognized: those of the language model, then hot words that it does not have. */
+    this.spellings = [...(model.spellings ?? [])];
+    const known = new Set(this.spellings);
+    for (const word of hot.keys()) if (!known.has(word)) this.spellings.push(word);
+    const tokens = usesPhones
+      ? this.#tellApart(model.pronunciations ?? [])
+      : this.spellings.map((word) => Array.from(word, (letter) => /** @type {number} */ (ids.get(letter))));
+    for (const word of usesPhones ? hot.keys() : []) {
+      if (tokens[this.spellings.indexOf(word)]?.length) continue;
+      throw new HotWordError(`The pronunciation of "${word}" is not known: leave it out.`);
     }
+    this.#indexWords(tokens, hot);
+  }
+
+  /**
+   * The id of a word in the language model.
+   * @param {number} word
+   */
+  #id(word) {
+    return word < (this.model.spellings?.length ?? 0) ? word : this.model.options.unknown;
   }
 
   /**
@@ -75,10 +99,13 @@ export class BeamSearch {
     });
   }
 
-  /** @param {number[][]} spellings The tokens of each word, none if it cannot be recognized. */
-  #indexWords(spellings) {
+  /**
+   * @param {number[][]} words The tokens of each word, none if it cannot be recognized.
+   * @param {Map<string, number>} hot The scores of hot words.
+   */
+  #indexWords(words, hot) {
     const parents = [0];
-    spellings.forEach((tokens, word) => {
+    words.forEach((tokens, word) => {
       if (!tokens.length) return;
       let node = 0;
       for (const token of tokens) {
@@ -87,11 +114,14 @@ export class BeamSearch {
         this.trie.set(key, next);
         node = next;
       }
-      const score = this.model.options.lm_weight * this.model.advance(0, word)[1];
-      if (score > (this.ahead[node] ?? -Infinity)) [this.ahead[node], this.wordAt[node]] = [score, word];
+      const bonus = hot.get(this.spellings[word]) ?? 0;
+      const score = this.model.options.lm_weight * this.model.advance(0, this.#id(word))[1] + bonus;
+      if (score <= (this.ahead[node] ?? -Infinity)) return;
+      [this.ahead[node], this.wordAt[node], this.bonus[node]] = [score, word, bonus];
     });
     for (let node = parents.length - 1; node > 0; node--) {
       this.wordAt[node] ??= -1;
+      this.bonus[node] ??= 0;
       this.ahead[node] ??= -Infinity;
       const parent = parents[node];
       if (parent) this.ahead[parent] = Math.max(this.ahead[parent] ?? -Infinity, this.ahead[node]);
@@ -179,8 +209,8 @@ export class BeamSearch {
     const { lm_weight: weight } = this.model.options;
     let { score, history } = text;
     const { tokens } = this.model;
+    const place = text.place < 0 ? undefined : this.trie.get(text.place * this.size * this.copies + id);
     if (!tokens) {
-      const place = this.trie.get(text.place * this.size * this.copies + id);
       if (!place) return null;
       score += this.ahead[place] - this.ahead[text.place];
       const longer = { parent: text, last: id, place, history, score };
@@ -193,7 +223,7 @@ export class BeamSearch {
       history = after;
       score += weight * logProb;
     }
-    return { parent: text, last: id, place: 0, history, score };
+    return { parent: text, last: id, place: place ?? -1, history, score };
   }
 
   /**
@@ -205,11 +235,11 @@ export class BeamSearch {
    */
   #complete(text, last = this.delimiter, parent = text) {
     const { lm_weight: weight, word_score } = this.model.options;
-    const score = text.score + word_score;
+    const score = text.score + word_score + (this.bonus[text.place] ?? 0);
     if (this.model.tokens) return { parent, last, place: 0, history: text.history, score };
     const word = this.wordAt[text.place];
     if (word < 0) return null;
-    const [history, logProb] = this.model.advance(text.history, word);
+    const [history, logProb] = this.model.advance(text.history, this.#id(word));
     return { parent, last, place: 0, history, score: score + weight * logProb - this.ahead[text.place], word };
   }
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from hf_speech.common.digests import digest_file
 from hf_speech.common.files import replacing
-from hf_speech.decoding.ngram import END, NgramModel
+from hf_speech.decoding.ngram import END, UNKNOWN, NgramModel
 from hf_speech.decoding.phone_search import PhoneSearch
 from hf_speech.decoding.words import choose_words, spell_lexicon
 from hf_speech.inference.beam_options import BeamOptions, PhoneOptions, find_language_model
@@ -78,6 +78,7 @@ def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] 
         "sha256": digest_file(folder / FILE),
         "start": model.start(),
         "end": int(model.ids([END])[0]),
+        "unknown": int(model.ids([UNKNOWN])[0]),
         "beam_size": options.beam_size,
         **_weights(options, lexicon),
     }
