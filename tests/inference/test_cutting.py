@@ -52,7 +52,7 @@ def test_pieces_are_labeled_in_place_of_what_is_too_long(
     (tmp_path / "broken.wav").write_text("no sound", encoding="utf-8")
     longest = len(sound) / 8000 * 0.75
     files = [tmp_path / name for name in ("long.wav", "short.wav", "broken.wav")]
-    pieces = cut_long(files, tmp_path / "pieces", longest, progress=False)
+    pieces = cut_long(files, tmp_path / "pieces", longest)
     assert [file.name for file in pieces] == ["00000.flac", "00001.flac", "short.wav", "broken.wav"]
     assert np.allclose(np.concatenate([soundfile.read(file)[0] for file in pieces[:2]]), sound, atol=1e-4)
     words = ["label", str(beeps_run), *map(str, files[:2]), "--output", str(tmp_path / "t.csv"), "--cut"]

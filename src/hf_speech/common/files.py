@@ -134,6 +134,13 @@ def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
+def bundled_folder(name: str) -> Path:
+    """A folder that comes with the package: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / name
+    return installed if installed.is_dir() else package.parents[1] / name
+
+
 def current_umask() -> int:
     """The process's mask of permissions, which can only be read by setting it."""
     mask = os.umask(0o022)

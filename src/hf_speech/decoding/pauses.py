@@ -8,7 +8,7 @@ learned to end a pause with one. A language model scores each piece as a sentenc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -58,20 +58,25 @@ def cut_at_pauses(
     starts, ends = starts[inner], ends[inner]
     middles, lengths = (starts + ends) // 2, ends - starts
     counted = np.cumsum(delimiters)
+    scores = np.zeros(total + 1, dtype=int)
     # Prefer any silence between words to any within a word.
-    merit = lengths + total * (counted[ends - 1] > counted[starts - 1])
+    scores[middles] = lengths + total * (counted[ends - 1] > counted[starts - 1])
     cuts = [0, *middles[lengths * seconds_per_frame >= pause_seconds].tolist(), total]
     longest = max(2, int(max_seconds / seconds_per_frame))
-    pieces: list[tuple[int, int]] = []
-    for first, last in pairwise(cuts):
-        while last - first > longest:
-            near = np.flatnonzero((middles > first + longest // 2) & (middles <= first + longest))
-            # Of equally good places the last, so that pieces are long.
-            cut = int(middles[near[::-1][merit[near[::-1]].argmax()]]) if len(near) else first + longest
-            pieces.append((first, cut))
-            first = cut
-        pieces.append((first, last))
-    return pieces
+    return [piece for first, last in pairwise(cuts) for piece in split_long(first, last, longest, scores)]
+
+
+def split_long(first: int, last: int, longest: int, scores: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cut the frames from `first` to `last` into pieces of at most `longest` frames.
+
+    Each cut is before the frame with the highest of `scores` in the second half of the longest piece that is possible;
+    of equal ones before the last, so that pieces are long.
+    """
+    while last - first > longest:
+        cut = first + longest - int(scores[first + longest // 2 + 1 : first + longest + 1][::-1].argmax())
+        yield first, cut
+        first = cut
+    yield first, last
 
 
 def join_pieces(

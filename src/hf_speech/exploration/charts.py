@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def plot_labels(table: Table, path: str | Path) -> None:
     if len(names) < len(totals):
         shown += f", of which the {len(names)} largest are drawn"
     headline(axes, WIDTH - 1, "Utterances of each class", f"{shown}.")
-    _stacked_bars(axes, names, {split: [counts[name, split] for name in names] for split in table.splits})
+    _stacked_bars(axes, names, _stacks(table, counts, names))
     axes.set_xlabel("Utterances")
     _legend_below(figure, axes)
     save_figure(figure, path)
@@ -49,11 +49,9 @@ def plot_units(table: Table, path: str | Path) -> None:
     """Draws how often each unit of the targets occurs in each split; of many units the most frequent."""
     counts = Counter((unit, entry.split) for entry in table.usable() for unit in table.units(entry))
     names = _most_frequent(counts, MAX_BARS)
-    distinct = len({name for name, _ in counts})
     figure, axes = _bars_figure(len(names))
-    hidden = f", of which the {len(names)} most frequent are drawn" if len(names) < distinct else ""
-    headline(axes, WIDTH - 1, "Targets", f"{counts.total():,} in all, {distinct:,} different{hidden}.")
-    _stacked_bars(axes, names, {split: [counts[name, split] for name in names] for split in table.splits})
+    headline(axes, WIDTH - 1, "Targets", f"{counts.total():,} in all, {_count_different(counts, names)}.")
+    _stacked_bars(axes, names, _stacks(table, counts, names))
     axes.set_xlabel("Occurrences")
     _legend_below(figure, axes)
     save_figure(figure, path)
@@ -72,12 +70,9 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
     top, middle, bottom = figure.subplots(3, 1, gridspec_kw={"height_ratios": [2.2, 4.2, 2.2]})
 
     names = _most_frequent(characters, MAX_BARS)
-    distinct = len({character for character, _ in characters})
-    hidden = f", of which the {len(names)} most frequent are drawn" if len(names) < distinct else ""
-    headline(
-        top, WIDTH - 1, "Characters", f"{characters.total():,} characters (no spaces), {distinct:,} different{hidden}."
-    )
-    _stacked_columns(top, {split: [characters[name, split] for name in names] for split in table.splits})
+    shown = f"{characters.total():,} characters (no spaces), {_count_different(characters, names)}."
+    headline(top, WIDTH - 1, "Characters", shown)
+    _stacked_columns(top, _stacks(table, characters, names))
     top.set_xticks(
         range(len(names)), [plain_label(name, MAX_LABEL) for name in names], fontsize=9 if len(names) <= 32 else 7
     )
@@ -88,7 +83,7 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
     names = _most_frequent(words, MAX_WORDS)
     distinct = len({word for word, _ in words})
     headline(middle, WIDTH - 1, "Most frequent words", f"{words.total():,} words, {distinct:,} different.")
-    _stacked_bars(middle, names, {split: [words[name, split] for name in names] for split in table.splits})
+    _stacked_bars(middle, names, _stacks(table, words, names))
     middle.set_xlabel("Occurrences")
 
     headline(bottom, WIDTH - 1, "Pace", "As shares of the utterances of each split.")
@@ -137,7 +132,7 @@ def plot_speakers(table: Table, path: str | Path) -> None:
     few = len(names) <= MAX_BARS
     if not few:
         names.sort(key=lambda name: next(i for i, split in enumerate(table.splits) if counts[name, split]))
-    stacks = {split: [counts[name, split] for name in names] for split in table.splits}
+    stacks = _stacks(table, counts, names)
     figure, axes = _bars_figure(len(names) if few else 8)
     unknown = sum(entry.speaker is None for entry in table.usable())
     missing = f"; of {unknown:,} utterances the speaker is not known" if unknown else ""
@@ -173,6 +168,18 @@ def _plot_speech_rates(axes: Axes, table: Table) -> None:
     if any(len(values) for values in rates.values()):
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     _style(axes, "both")
+
+
+def _stacks(table: Table, counts: Counter[Any], names: Sequence[str]) -> dict[str, list[int]]:
+    """The counts of each split, in the order of the names."""
+    return {split: [counts[name, split] for name in names] for split in table.splits}
+
+
+def _count_different(counts: Counter[Any], drawn: Sequence[str]) -> str:
+    """How many different names there are, and how many of them are drawn if not all are."""
+    different = len({name for name, _ in counts})
+    hidden = f", of which the {len(drawn)} most frequent are drawn" if len(drawn) < different else ""
+    return f"{different:,} different{hidden}"
 
 
 def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequence[int]]) -> None:

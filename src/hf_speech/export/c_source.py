@@ -26,7 +26,7 @@ from hf_speech.inference.listening import DetectorOptions
 from hf_speech.inference.loading import LoadedModel
 from hf_speech.models.frontends import SpectralStem
 from hf_speech.models.spectral import analysis_window
-from hf_speech.tasks import check_task
+from hf_speech.tasks import check_verb
 
 
 @dataclass
@@ -168,7 +168,7 @@ def export_c(loaded: LoadedModel, output: str | Path) -> list[Path]:
     Raises:
         ModelError: If the model is for another task, cannot stream, or has parts for which there is no C code.
     """
-    check_task(loaded.task, loaded.name, verb="listen")
+    check_verb(loaded.task, loaded.name, "listen")
     features = _check(loaded)
     extractor, keywords = loaded.feature_extractor, loaded.labels[1:]
     options = DetectorOptions.load(loaded.find_file(DetectorOptions.FILE))

@@ -30,7 +30,7 @@ import hf_speech.models  # noqa: F401 - registers our families with the Auto cla
 from hf_speech.errors import ModelError
 from hf_speech.inference.declarations import check_declarations, check_finite, check_size
 from hf_speech.inference.pytorch import LoadedModel, find_model_file, local_or_hub
-from hf_speech.tasks import check_task, task_of_config
+from hf_speech.tasks import check_verb, task_of_config
 
 # What libraries raise over files that are missing, damaged, or not meant for them: they hardly look at what they read.
 LOADING_ERRORS = (
@@ -45,7 +45,6 @@ def load_model(
     model_dir_or_id: str | Path,
     device: str | torch.device | None = None,
     revision: str | None = None,
-    task: str | None = None,
     verb: str | None = None,
 ) -> LoadedModel:
     """Loads a model folder or a model of the Hub, with its feature extractor.
@@ -54,7 +53,6 @@ def load_model(
         model_dir_or_id: A folder, such as a run folder, or a Hub id (`owner/name`).
         device: Where to compute; None for a GPU if there is one, else the CPU.
         revision: Branch, tag or commit of a Hub model.
-        task: Name of the task that the model must do; None for any.
         verb: The command that is going to use the model, which must be that of its task; None for any.
 
     Raises:
@@ -70,7 +68,7 @@ def load_model(
     hub = {"revision": revision, "trust_remote_code": False}
     config = _from_pretrained(AutoConfig, source, name, "configuration", **hub)
     found = task_of_config(config, name)
-    check_task(found, name, task, verb)
+    check_verb(found, name, verb)
     extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
     _check_features(config, extractor, name)
     weights = _weights(source, find_file)

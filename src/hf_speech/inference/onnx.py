@@ -17,7 +17,7 @@ from hf_speech.inference.onnx_description import STREAM, WHOLE, file_beside, ope
 from hf_speech.inference.onnx_stream import ExportedStream
 from hf_speech.inference.recognizer import Outputs, log_softmax
 from hf_speech.inference.recordings import LONG_SECONDS, Recording, loud_seconds, speech_peak
-from hf_speech.tasks import Task, check_task, get_task
+from hf_speech.tasks import Task, check_verb, get_task
 
 
 class ExportedModel:
@@ -25,7 +25,6 @@ class ExportedModel:
 
     Args:
         path: An exported folder, for its float32 file; or one file of it.
-        task: Name of the task that it must do; None for any.
         verb: The command that is going to use it, which must be that of its task; None for any.
 
     Attributes:
@@ -44,11 +43,11 @@ class ExportedModel:
         ModelError: If onnxruntime is missing, or this is not an exported model, or one of another task, or a stream.
     """
 
-    def __init__(self, path: str | Path, task: str | None = None, verb: str | None = None) -> None:
+    def __init__(self, path: str | Path, verb: str | None = None) -> None:
         self.name = str(path)
         self._session, self.description = open_file(path, WHOLE)
         self.task: Task = get_task(self.description.task)
-        check_task(self.task, self.name, task, verb)
+        check_verb(self.task, self.name, verb)
         if self.description.states:
             raise ModelError(f"{self.name} is for recordings that arrive in pieces: give {WHOLE}.onnx, or the folder.")
         self.labels, self.tokens = self.description.labels, list(self.description.labels)

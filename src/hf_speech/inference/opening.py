@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_speech.inference.onnx_description import is_exported
-from hf_speech.tasks import check_task
+from hf_speech.tasks import check_verb
 
 if TYPE_CHECKING:
     from hf_speech.inference.onnx import ExportedModel
@@ -18,7 +18,6 @@ def open_model(
     path_or_id: str | Path,
     *,
     verb: str | None = None,
-    task: str | None = None,
     device: str | None = None,
     revision: str | None = None,
 ) -> LoadedModel | ExportedModel:
@@ -27,7 +26,6 @@ def open_model(
     Args:
         path_or_id: A model folder, such as a run folder; a Hub id; an exported folder, or a file of it.
         verb: The command that is going to use the model, which must be that of its task; None for any.
-        task: Name of the task that the model must do; None for any.
         device: Where PyTorch computes; None for a GPU if there is one, else the CPU. onnxruntime takes the CPU.
         revision: Branch, tag or commit of a Hub model.
 
@@ -40,10 +38,10 @@ def open_model(
     if is_exported(path_or_id):
         from hf_speech.inference.onnx import ExportedModel
 
-        return ExportedModel(path_or_id, task=task, verb=verb)
+        return ExportedModel(path_or_id, verb=verb)
     from hf_speech.inference.loading import load_model
 
-    return load_model(path_or_id, device=device, revision=revision, task=task, verb=verb)
+    return load_model(path_or_id, device=device, revision=revision, verb=verb)
 
 
 def open_stream(model: Model | str | Path, *, verb: str | None = None, device: str | None = None) -> Stream:
@@ -58,12 +56,12 @@ def open_stream(model: Model | str | Path, *, verb: str | None = None, device: s
         ModelError: If there is no such model, it is of another task, or it needs the whole recording.
     """
     if not isinstance(model, str | Path):
-        check_task(model.task, model.name, verb=verb)
+        check_verb(model.task, model.name, verb)
         return model.stream()
     if not is_exported(model):
         return open_model(model, verb=verb, device=device).stream()
     from hf_speech.inference.onnx_stream import ExportedStream
 
     stream = ExportedStream(model)
-    check_task(stream.task, stream.name, verb=verb)
+    check_verb(stream.task, stream.name, verb)
     return stream

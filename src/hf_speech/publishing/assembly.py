@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from hf_speech.common.files import bundled_folder
+
 PACKAGE = Path(__file__).resolve().parents[1]
 COMMON = "common"
 # Imported inside functions, when a language model comes with a lexicon.
@@ -47,9 +49,8 @@ def assemble_space(folder: Path, target: Path) -> Path:
 
 
 def spaces_dir() -> Path:
-    """The folder of the Spaces that come with the package: in a checkout, or inside the installed package."""
-    installed = PACKAGE / "spaces"
-    return installed if installed.is_dir() else PACKAGE.parents[1] / "spaces"
+    """The folder of the Spaces that come with the package."""
+    return bundled_folder("spaces")
 
 
 def shares_common_files(folder: Path) -> bool:

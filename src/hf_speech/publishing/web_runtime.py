@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from hf_speech.common.digests import digest_file
+from hf_speech.common.files import bundled_folder
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.download import download
 from hf_speech.errors import CorpusError, PublishError
@@ -29,9 +30,8 @@ FOLDER = "vendor"
 
 
 def web_dir() -> Path:
-    """The JavaScript module: in a checkout, or inside the installed package."""
-    installed = Path(__file__).resolve().parents[1] / "web"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "web"
+    """The folder of the JavaScript module."""
+    return bundled_folder("web")
 
 
 def runtime_folder() -> Path:

@@ -46,22 +46,15 @@ def get_task(name: str) -> Task:
     raise RecipeError(f"There is no task {name!r}: {nearest(name, TASKS)}")
 
 
-def tasks_of_verb(verb: str) -> list[Task]:
-    """The tasks whose models a command uses."""
-    return [task for task in TASKS.values() if task.verb == verb]
-
-
-def check_task(found: Task, model: str, task: str | None = None, verb: str | None = None) -> None:
-    """Refuses a model of another task.
+def check_verb(task: Task, model: str, verb: str | None) -> None:
+    """Refuses a model for a task of another command; any model is accepted if `verb` is None.
 
     Raises:
-        ModelError: If it is a model for another task, or another command uses it.
-        RecipeError: If no task has this name.
+        ModelError: If it is one.
     """
-    wanted = [get_task(task)] if task is not None else tasks_of_verb(verb) if verb is not None else [found]
-    if found.name not in {one.name for one in wanted}:
-        names = " or ".join(one.name for one in wanted)
-        raise ModelError(f"{model} is a model for {found.name}, not for {names}: give a model for that task.")
+    if verb not in (None, task.verb):
+        names = " or ".join(one.name for one in TASKS.values() if one.verb == verb)
+        raise ModelError(f"{model} is a model for {task.name}, not for {names}: give a model for that task.")
 
 
 def task_of_columns(columns: Iterable[str]) -> Task | None:
@@ -102,12 +95,11 @@ __all__ = [
     "Task",
     "TextOptions",
     "VoiceActivityDetection",
-    "check_task",
+    "check_verb",
     "get_task",
     "metric_named",
     "rank_labels",
     "register_task",
     "task_of_columns",
     "task_of_config",
-    "tasks_of_verb",
 ]

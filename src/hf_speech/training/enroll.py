@@ -31,7 +31,7 @@ from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, cast_speakers
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation.thresholds import TunedThresholds, choose_thresholds
 from hf_speech.inference import load_model
-from hf_speech.tasks import check_task
+from hf_speech.tasks import check_verb
 from hf_speech.training.recipe import Recipe, load_recipe, load_rows
 from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
@@ -71,7 +71,7 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
         RecipeError: If there are no negatives, or the model is for another task.
     """
     base = BaseModel.open(model)
-    check_task(base.loaded.task, base.name, verb="listen")
+    check_verb(base.loaded.task, base.name, "listen")
     content: dict[str, Any] = {"name": word, "task": base.loaded.task.name, "training": TRAINING}
     content["model"] = {"init_from": model}
     folder, count = _collect(word, clips)

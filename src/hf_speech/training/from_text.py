@@ -153,10 +153,10 @@ def from_text(
     result = train(resolved, output_dir, resume=resume, overwrite=overwrite, command=command, splits=("validation",))
     loaded = load_model(result.run_dir, device="cpu")
     corpora = [member.corpus for member in getattr(resolved.corpus, "members", {}).values()]
-    synthetic = next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), resolved.corpus)
+    synthetic: Any = next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), resolved.corpus)
     beam = None
     if resolved.text is not None:
-        lines = map(resolved.text.normalize, read_sentences(text, options.get("sentences", SENTENCES)))
+        lines = map(resolved.text.normalize, synthetic.sentences)
         build_arpa(lines, LONGEST_NGRAM, result.run_dir / LANGUAGE_MODEL)
         beam = _tune(loaded, synthetic, resolved.text, result.run_dir / LANGUAGE_MODEL, command)
     sources: list[tuple[str, str, Corpus, str]] = [("synthetic voices held out", "test", synthetic, "test")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,16 +114,12 @@ class TrainingOptions:
             )
         if self.unfreeze_every is not None and not self.freeze:
             raise RecipeError("training.unfreeze_every has nothing to unfreeze: list parts in training.freeze.")
-        if self.trainer_options:
-            from transformers import TrainingArguments
-
-            names = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
-            for key in self.trainer_options:
-                if key not in names:
-                    raise RecipeError(
-                        f"transformers' TrainingArguments have no {key!r} (training.trainer_options): "
-                        f"{nearest(key, names)}"
-                    )
+        for key in self.trainer_options:
+            if key not in _trainer_options():
+                raise RecipeError(
+                    f"transformers' TrainingArguments have no {key!r} (training.trainer_options): "
+                    f"{nearest(key, _trainer_options())}"
+                )
         if "hub_token" in self.trainer_options:  # The recipe is written to the run folder.
             raise RecipeError(
                 "A recipe must not hold a token (hub_token), as it is published: run hf auth login, or set HF_TOKEN."
@@ -166,26 +163,7 @@ class TrainingOptions:
         import torch
         from transformers import TrainingArguments
 
-        own = {
-            "group_by_length",
-            "max_batch_seconds",
-            "nonfinite_loss",
-            "early_stopping_patience",
-            "weight_averaging",
-            "teacher",
-            "teacher_weight",
-            "min_steps",
-            "cpu_threads",
-            "trainer_options",
-            "report_to",
-            "gradient_histograms",
-            "cache_features",
-            "profile",
-            "freeze",
-            "unfreeze_every",
-            "layerwise_learning_rate_decay",
-        }
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in own}
+        values = {name: value for name, value in vars(self).items() if name in _trainer_options()}
         values["metric_for_best_model"] = (self.metric_for_best_model or metric).removeprefix("eval_")
         values["greater_is_better"] = greater_is_better and values["metric_for_best_model"] != "loss"
         strategy = "epoch" if self.eval_steps is None else "steps"
@@ -219,6 +197,14 @@ class TrainingOptions:
             reason = " ".join(str(error).split())
             raise RecipeError(f"transformers refuses training.trainer_options: {reason}") from error
         return arguments
+
+
+@functools.cache
+def _trainer_options() -> frozenset[str]:
+    """The names of transformers' own options."""
+    from transformers import TrainingArguments
+
+    return frozenset(field.name for field in dataclasses.fields(TrainingArguments) if field.init)
 
 
 def _try_optimizer(arguments: TrainingArguments) -> None:

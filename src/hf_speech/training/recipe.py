@@ -24,6 +24,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from transformers import CONFIG_MAPPING, PreTrainedConfig, SequenceFeatureExtractor
 
+from hf_speech.common.files import bundled_folder
 from hf_speech.common.ranges import check_ranges
 from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.corpora import CORPORA, Corpus, Member, Mixture
@@ -81,9 +82,8 @@ class Recipe:
 
 
 def recipes_dir() -> Path:
-    """The folder of the recipes that come with the package: in a checkout, or inside the installed package."""
-    installed = Path(__file__).resolve().parent.parent / "recipes"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
+    """The folder of the recipes that come with the package."""
+    return bundled_folder("recipes")
 
 
 def recipe_files() -> list[Path]:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from hf_speech.common.files import bundled_folder
 from hf_speech.common.text import escape_markdown, printable
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.commands import repeatable
@@ -31,9 +32,8 @@ _VALUE = re.compile(f"{_OPEN}[^{_CLOSE}]*{_CLOSE}")
 
 
 def templates_dir() -> Path:
-    """The folder of the cards' templates: in a checkout, or inside the installed package."""
-    installed = Path(__file__).resolve().parents[2] / "model_cards"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[4] / "model_cards"
+    """The folder of the cards' templates."""
+    return bundled_folder("model_cards")
 
 
 def corpus_domain(name: object) -> str | None:
