@@ -123,9 +123,9 @@ def test_recordings_that_cannot_be_aligned_are_named(corpus: Path, beeps_run: Pa
     arguments += ["--validation_fraction", "0", "--test_fraction", "0"]
     rows = load_rows(loaded, "csv", "train", arguments)[1].rows
     rows = rows.add_item({**rows[0], "text": "ab " * 100})
-    counts = align_rows(loaded, rows, tmp_path, progress=False)
+    counts = align_rows(loaded, rows, tmp_path)
     assert counts.recordings == 3
     assert len(counts.errors) == 1
     assert "frames" in counts.errors[0]
     with pytest.raises(HFSpeechError, match="is there already"):
-        align_rows(loaded, rows, tmp_path, progress=False)
+        align_rows(loaded, rows, tmp_path)

@@ -72,7 +72,7 @@ def test_the_weight_of_phones_is_tuned_saved_and_used(
         return dict.fromkeys(["a", "b", "c", *map(str, rows["text"])], 0.0)
 
     monkeypatch.setattr(BeamSearchDecoder, "candidates", only_phones)
-    best, tuning = tune_beam(loaded, rows, BeamOptions(language_model), progress=False)
+    best, tuning = tune_beam(loaded, rows, BeamOptions(language_model))
     assert tuning.best.error < 0.2
     assert best.phone_weight in RESCORING_WEIGHTS[1:]
     best.save(corpus="beeps", command="")
@@ -155,4 +155,4 @@ def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tm
 def test_weights_are_not_tuned_on_nothing(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
     rows = load_recipe(beeps_recipe).corpus.load()["validation"].select([])
     with pytest.raises(CorpusError, match="no validation split to find the weights on"):
-        tune_beam(load_model(phones_run), rows, BeamOptions(Path(arpa)), progress=False)
+        tune_beam(load_model(phones_run), rows, BeamOptions(Path(arpa)))

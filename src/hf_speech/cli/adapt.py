@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hf_speech.cli.options import ModelArgument
-from hf_speech.cli.process import command_line
+from hf_speech.cli.process import command_line, metric_row
 from hf_speech.common.console import echo
 
 
@@ -33,7 +33,6 @@ def adapt(
     model still does there. Further options are keys of the recipe, as for `hf-speech train`.
     """
     from hf_speech.common.tables import format_text
-    from hf_speech.tasks import get_task
     from hf_speech.training.adapt import adapt as adapt_model
 
     result, comparisons = adapt_model(
@@ -46,14 +45,7 @@ def adapt(
         overwrite=overwrite,
         command=command_line(),
     )
-    rows = []
-    for one in comparisons:
-        task = get_task(one.after.task)
-        metric = task.metrics[name := task.best_metric]
-        values = [metric.format(report.metrics[name]) for report in (one.before, one.after)]
-        low, high = (metric.format(end) for end in one.after.confidence[name])
-        rows.append([f"{name} on {one.what}", f"{one.after.num_utterances:,}", *values, f"{low} to {high}"])
-    if rows:
+    if rows := [metric_row(one.what, one.before, one.after) for one in comparisons]:
         echo(f"\n{format_text(['', 'utterances', 'before', 'after', '95 % interval'], rows)}")
     if old_data_dir is None:
         echo("How much it forgot was not measured: --old_data_dir DIR measures that, and reduces it.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hf_speech.cli.process import command_line
+from hf_speech.cli.process import command_line, metric_row
 from hf_speech.common.console import echo
 
 
@@ -62,7 +62,6 @@ def from_text(
     `hf-speech train`.
     """
     from hf_speech.common.tables import format_text
-    from hf_speech.tasks import get_task
     from hf_speech.training.from_text import from_text as train_from_text
 
     result, measurements = train_from_text(
@@ -80,14 +79,7 @@ def from_text(
         sentences=sentences,
         overrides=context.args,
     )
-    rows = []
-    for one in measurements:
-        task = get_task(one.greedy.task)
-        metric = task.metrics[name := task.best_metric]
-        reports = [one.greedy] if one.with_language_model is None else [one.greedy, one.with_language_model]
-        low, high = (metric.format(end) for end in reports[-1].confidence[name])
-        values = [metric.format(report.metrics[name]) for report in reports]
-        rows.append([f"{name} on {one.what}", f"{one.greedy.num_utterances:,}", *values, f"{low} to {high}"])
+    rows = [metric_row(one.what, *filter(None, (one.greedy, one.with_language_model))) for one in measurements]
     head = ["", "utterances", "alone", "language model"][: len(rows[0]) - 1]
     echo(f"\n{format_text([*head, '95 % interval'], rows)}")
     echo(

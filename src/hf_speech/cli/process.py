@@ -1,4 +1,4 @@
-"""Steps that several commands share: the command as typed, the number of threads, measuring a model on a split."""
+"""Steps that several commands share: the command as typed, the number of threads, measuring a model, a table's row."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def prepare_inference() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
+
+
+def metric_row(what: str, *reports: EvaluationReport) -> list[str]:
+    """A row about reports on the same utterances: the task's main metric in each, and its interval in the last one."""
+    from hf_speech.tasks import get_task
+
+    task = get_task(reports[0].task)
+    name, metric = task.best_metric, task.metrics[task.best_metric]
+    values = [metric.format(report.metrics[name]) for report in reports]
+    low, high = (metric.format(end) for end in reports[-1].confidence[name])
+    return [f"{name} on {what}", f"{reports[0].num_utterances:,}", *values, f"{low} to {high}"]
 
 
 def measure(

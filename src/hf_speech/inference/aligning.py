@@ -155,7 +155,6 @@ def align_rows(
     name: str = "train",
     options: CutOptions | None = None,
     batch_size: int = 16,
-    progress: bool = True,
 ) -> CutCounts:
     """Aligns the rows of a corpus, and writes their pieces as a table that the corpus `csv` reads.
 
@@ -167,7 +166,6 @@ def align_rows(
         name: Name of the table.
         options: Where to cut.
         batch_size: Recordings in a batch.
-        progress: Whether to show a progress bar.
 
     Raises:
         HFSpeechError: If the table is there already.
@@ -183,7 +181,7 @@ def align_rows(
     lines: list[list[str]] = []
     times: list[str] = []
     taken: set[str] = set()
-    for found in predict(recognizer, sounds, batch_size, progress, bad_rows="skip"):
+    for found in predict(recognizer, sounds, batch_size, bad_rows="skip"):
         counts.recordings += 1
         source = sounds[found.index]
         try:

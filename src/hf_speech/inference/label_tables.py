@@ -16,7 +16,7 @@ import io
 from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -30,24 +30,8 @@ Row = dict[str, Any]
 _TEXT_COLUMNS = ("path", "text", "label", "reason")
 
 
-class LabelTable(Protocol):
-    """A table with a row for each labeled recording, which its column `path` names."""
-
-    def collect(self) -> list[str]:
-        """The recordings that the table has, once what processes left behind is in order; for one process to call."""
-
-    def begin(self, rank: int | None) -> None:
-        """Prepares the writing by this process; None if it is the only one."""
-
-    def add(self, row: Row) -> None:
-        """Adds a row."""
-
-    def flush(self) -> None:
-        """Writes what was added and is not written yet."""
-
-
-def open_table(path: Path, columns: Sequence[str], names: Sequence[str]) -> LabelTable:
-    """Opens a table to write labels to.
+def open_table(path: Path, columns: Sequence[str], names: Sequence[str]) -> CsvTable | ParquetShards:
+    """Opens a table to write labels to, with a row for each recording.
 
     Args:
         path: Its name, which says its format.
@@ -72,7 +56,11 @@ class CsvTable:
         self._own = path
 
     def collect(self) -> list[str]:
-        """Puts the tables of all processes together, in the order of the recordings."""
+        """Puts the tables of all processes together, in the order of the recordings; for one process to call.
+
+        Returns:
+            The recordings that the table has.
+        """
         parts = sorted(self.path.parent.glob(f"{escape(self.path.stem)}.part-[0-9]*"))
         done = [name for path in (self.path, *parts) for name in self._take_up(path)]
         ordered = sorted(dict.fromkeys(done), key=lambda name: self._places.get(name, -1))
@@ -84,7 +72,7 @@ class CsvTable:
         return ordered
 
     def begin(self, rank: int | None) -> None:
-        """Chooses the table of this process."""
+        """Chooses the table of this process; `rank` is None if it is the only one."""
         if rank is not None:
             self._own = self.path.with_name(f"{self.path.stem}.part-{rank:04d}")
             self._take_up(self._own)
@@ -178,4 +166,4 @@ def _read_csv(table: Path) -> list[list[str]]:
     return list(csv.reader(io.StringIO(table.read_text(encoding="utf-8"), newline="")))
 
 
-__all__ = ["CsvTable", "LabelTable", "ParquetShards", "open_table"]
+__all__ = ["CsvTable", "ParquetShards", "open_table"]

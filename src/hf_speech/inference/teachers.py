@@ -80,7 +80,8 @@ def open_teacher(path_or_id: str, batch_size: int | None = None) -> Teacher:
         ModelError: If there is no such model, or it gives neither text nor classes.
     """
     name, _, revision = (path_or_id, "", "") if Path(path_or_id).exists() else path_or_id.partition("@")
-    if is_exported(name) or _model_type(name, revision or None) in _own_families():
+    own_families = {model_type for task in TASKS.values() for model_type in task.model_types}
+    if is_exported(name) or _config(name, revision or None).get("model_type") in own_families:
         return OwnTeacher(name, revision or None)
     return PipelineTeacher(name, revision or None, batch_size)
 
@@ -252,14 +253,6 @@ _PIPELINES = (
     (("ForCTC", "ForConditionalGeneration", "ForSpeechSeq2Seq"), "automatic-speech-recognition"),
     (("ForSequenceClassification", "ForAudioClassification"), "audio-classification"),
 )
-
-
-def _own_families() -> set[str]:
-    return {model_type for task in TASKS.values() for model_type in task.model_types}
-
-
-def _model_type(name: str, revision: str | None) -> str | None:
-    return _config(name, revision).get("model_type")
 
 
 def _config(name: str, revision: str | None) -> dict[str, Any]:

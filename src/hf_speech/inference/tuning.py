@@ -25,9 +25,7 @@ RESCORING_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """All of them are tried with each pair of the other weights, at almost no cost."""
 
 
-def tune_beam(
-    loaded: LoadedModel, rows: Dataset, options: BeamOptions, progress: bool = True
-) -> tuple[BeamOptions, Tuning]:
+def tune_beam(loaded: LoadedModel, rows: Dataset, options: BeamOptions) -> tuple[BeamOptions, Tuning]:
     """Find the weights of a beam search with the lowest word error rate on a split, which must not be the test split.
 
     For a recognizer that predicts phones, a search by phones is tuned after one by letters, and the better one taken.
@@ -36,7 +34,6 @@ def tune_beam(
         loaded: A recognizer.
         rows: The validation split.
         options: The language model and the size of the beam.
-        progress: Whether to show a progress bar.
 
     Returns:
         The options with the best weights, and all trials.
@@ -52,12 +49,12 @@ def tune_beam(
     references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
     utterances = [
         np.split(joint_log_probs(prediction), [len(loaded.tokens)], axis=1)
-        for prediction in predict(loaded, rows["audio"], progress=progress)
+        for prediction in predict(loaded, rows["audio"])
     ]
     lexicon = load_lexicon(loaded)
-    best, tuning = _tune(loaded, options, lexicon, False, references, utterances, progress)
+    best, tuning = _tune(loaded, options, lexicon, False, references, utterances)
     if lexicon is not None:
-        by_phones, other = _tune(loaded, best, lexicon, True, references, utterances, progress)
+        by_phones, other = _tune(loaded, best, lexicon, True, references, utterances)
         if other.best.error < tuning.best.error:
             return by_phones, other
     return best, tuning
@@ -70,12 +67,11 @@ def _tune(
     by_phones: bool,
     references: list[str],
     utterances: list[list[np.ndarray]],
-    progress: bool,
 ) -> tuple[BeamOptions, Tuning]:
     """The best weights of a search by letters that is rescored with phones, or of one by phones with letters."""
     rescoring = RESCORING_WEIGHTS if lexicon is not None else (0.0,)
     chosen: dict[tuple[float, float], float] = {}  # the best of them for each pair of the others
-    bar = progress_bar(desc="Tuning", unit="pair of weights", disable=not progress, leave=False)
+    bar = progress_bar(desc="Tuning", unit="pair of weights", leave=False)
 
     def with_weights(lm_weight: float, word_score: float, weight: float) -> BeamOptions:
         if by_phones:

@@ -23,12 +23,11 @@ from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.figures import claims_of, figures_of, is_backed
 from hf_speech.publishing.card.metadata import check_metadata
 from hf_speech.publishing.card.page import CONFIDENCE_LEVEL, RenderedCard, read_marker, render
-from hf_speech.publishing.card.sections import hand_written, rendered_lines
+from hf_speech.publishing.card.sections import body_of, hand_written, rendered_lines
 from hf_speech.publishing.card.templates import blanked, unmarked
 from hf_speech.publishing.checks.licenses import License
 from hf_speech.publishing.checks.structure import read_metadata
 
-_FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---[ \t]*\n", re.DOTALL)
 _LINK_TARGET = re.compile(r"\]\([^)\s]*\)|https?://[^\s)>\]\"']+|\b(?:sha256:)?[0-9a-f]{40,}\b|doi:\S+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -79,8 +78,7 @@ def check(text: str, facts: RunFacts, rendered: RenderedCard | None = None) -> N
 
 def _compare(text: str, rendered: RenderedCard | None) -> list[Line]:
     """The lines of a card, and which of them are rendered."""
-    front = _FRONT_MATTER.match(text)
-    skipped = text.count("\n", 0, front.end()) if front else 0
+    skipped = text.count("\n", 0, len(text) - len(body_of(text)))
     lines = text.replace("\r", "").split("\n")[skipped:]
     written = [line is None for line in rendered_lines("\n".join(lines))]
     static: dict[int, str] = {}
