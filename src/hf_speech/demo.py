@@ -163,8 +163,8 @@ class RunningSpace:
                 return self
             time.sleep(0.1)
         self.stop()
-        said = self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
-        raise HFSpeechError(f"The Space did not start; its last output was: {said}")
+        output = self.log.read_text(encoding="utf-8", errors="replace")[-3000:]
+        raise HFSpeechError(f"The Space did not start; its last output was: {output}")
 
     def stop(self) -> None:
         """Stop it as a service is stopped."""

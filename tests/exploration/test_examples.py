@@ -83,8 +83,8 @@ def test_augmented_versions_are_those_of_training(explored_beeps: Exploration, b
             expected = parts.datasets["train"][paths.index(example.entry.path)]
             np.testing.assert_array_equal(version.waveform, expected["waveform"])
             said = parts.tokenizer.decode(expected["target"], group_tokens=False)
-            assert version.said.replace(" + ", " ") == said
-            assert version.joined == (" + " in version.said) == ("joined with another utterance" in version.done)
+            assert version.target.replace(" + ", " ") == said
+            assert version.joined == (" + " in version.target) == ("joined with another utterance" in version.done)
 
 
 def test_every_version_differs_and_says_what_was_done(explored_beeps: Exploration):

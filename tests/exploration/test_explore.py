@@ -142,7 +142,7 @@ def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration
         assert words in text
     for example in explored_beeps.examples:
         for version in example.versions:
-            assert f"“{version.said}”" in text
+            assert f"“{version.target}”" in text
             assert ", ".join(version.done) in text
     assert "augmentation.speed 0.8 to 1.2" in text
     assert "model.time_mask_width 20" in text

@@ -184,7 +184,7 @@ class Repository:
 
     def _http_sentence(self, error: HfHubHTTPError) -> str:
         status = error.response.status_code
-        said = _first_sentence(error.server_message or error)
+        reason = _first_sentence(error.server_message or error)
         again = "run the same command again, which sends only what is missing"
         if isinstance(error, GatedRepoError):
             return f"{self.name} is gated: ask for access at {self.url}, and log in with hf auth login."
@@ -194,24 +194,24 @@ class Repository:
             return "The Hub does not know this login: run hf auth login, or set HF_TOKEN to a token that is valid."
         if status == 403:
             return (
-                f"This login may not write to {self.name} ({said}){_login()}: take a token with write access to it "
+                f"This login may not write to {self.name} ({reason}){_login()}: take a token with write access to it "
                 f"({constants.ENDPOINT}/settings/tokens), or a --repo_id that it may write to."
             )
         sentences = {
-            402: _needs_plan(self, said),
-            409: f"The Hub is busy with {self.name} or has it already ({said}): {again}.",
+            402: _needs_plan(self, reason),
+            409: f"The Hub is busy with {self.name} or has it already ({reason}): {again}.",
             412: f"Somebody else has changed {self.name} in the meantime, and nothing was overwritten: run the same "
             "command again, which starts from what is there now.",
-            413: f"The Hub has no space for this in {self.name} ({said}): send less, or get more space, and {again}.",
-            422: f"A file arrived at the Hub damaged ({said}): {again}.",
+            413: f"The Hub has no space for this in {self.name} ({reason}): send less, or get more space, and {again}.",
+            422: f"A file arrived at the Hub damaged ({reason}): {again}.",
             429: f"The Hub has had too many requests: wait {_seconds(error)} and {again}.",
-            507: f"The Hub has no space left for {self.name} ({said}): free or get some, and {again}.",
+            507: f"The Hub has no space left for {self.name} ({reason}): free or get some, and {again}.",
         }
         if status in sentences:
             return sentences[status]
         if status >= 500:
-            return f"The Hub is not available now ({status}, {said}): wait a minute and {again}."
-        return f"The Hub refuses this for {self.name} ({status}, {said}): correct it and run the command again."
+            return f"The Hub is not available now ({status}, {reason}): wait a minute and {again}."
+        return f"The Hub refuses this for {self.name} ({status}, {reason}): correct it and run the command again."
 
 
 # Roles in an organization that may write.
@@ -233,12 +233,12 @@ def _login() -> str:
     return f"; you are logged in as {names[0]} and may write to {', '.join(names)}"
 
 
-def _needs_plan(repository: Repository, said: str) -> str:
+def _needs_plan(repository: Repository, reason: str) -> str:
     if repository.kind != "space":
-        return f"The Hub asks for a paid plan for {repository.words} ({said}): send less, or change the plan."
+        return f"The Hub asks for a paid plan for {repository.words} ({reason}): send less, or change the plan."
     return (
-        f"The Hub hosts a Space with a server, such as {repository.name}, for paying accounts only ({said}): publish a "
-        "page that needs no server (publish-space --static), take ZeroGPU (--hardware zero-a10g, two are free), or "
+        f"The Hub hosts a Space with a server, such as {repository.name}, for paying accounts only ({reason}): publish "
+        "a page that needs no server (publish-space --static), take ZeroGPU (--hardware zero-a10g, two are free), or "
         "show the model from your own machine (hf-speech demo)."
     )
 

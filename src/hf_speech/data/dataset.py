@@ -163,9 +163,9 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         variants = count_variants(self.augmentation)
         for variant in range(variants):
             self.set_epoch(variant)
-            said = description if variants == 1 else f"{description}, variant {variant + 1} of {variants}"
+            shown = description if variants == 1 else f"{description}, variant {variant + 1} of {variants}"
             settings = self._settings()
-            self._features.append(CachedFeatures(self.audio, extractor, self._all_varied, said, settings))
+            self._features.append(CachedFeatures(self.audio, extractor, self._all_varied, shown, settings))
         self._decoded = self._first_pass = None  # They served to make the variants of one reading.
         self.set_epoch(0)
 

@@ -103,39 +103,39 @@ def extract(archive: Path, folder: Path, trusted: bool = False) -> Path:
 
 def unpack(archive: Path, folder: Path, trusted: bool = False) -> None:
     """Unpack an archive into a folder that exists; `extract` does it whole or not at all."""
-    room = math.inf if trusted else max(MAX_RATIO * archive.stat().st_size, MIN_UNPACKED_BYTES)
+    max_bytes = math.inf if trusted else max(MAX_RATIO * archive.stat().st_size, MIN_UNPACKED_BYTES)
     try:
         if zipfile.is_zipfile(archive):
-            _extract_zip(archive, folder, room)
+            _extract_zip(archive, folder, max_bytes)
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, _bounded(tar, archive, room), filter="data")
+                tar.extractall(folder, _bounded(tar, archive, max_bytes), filter="data")
     except tarfile.FilterError as error:
         raise CorpusError(f"{archive} is refused, since it would write outside its folder ({error}).") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, LZMAError, RuntimeError) as error:
         raise CorpusError(f"{archive} cannot be unpacked ({error}): get it again.") from error
 
 
-def _bounded(tar: tarfile.TarFile, archive: Path, room: float) -> Iterator[tarfile.TarInfo]:
+def _bounded(tar: tarfile.TarFile, archive: Path, max_bytes: float) -> Iterator[tarfile.TarInfo]:
     """The members of an archive, as long as they fit."""
     total = 0
     for member in tar:
         total += member.size
-        _check_size(archive, total, room)
+        _check_size(archive, total, max_bytes)
         yield member
 
 
-def _check_size(archive: Path, size: int, room: float) -> None:
-    if size > room:
+def _check_size(archive: Path, size: int, max_bytes: float) -> None:
+    if size > max_bytes:
         raise CorpusError(
             f"{archive} is refused, since it has {archive.stat().st_size / 1e6:,.1f} MB and is more than "
-            f"{room / 1e6:,.0f} MB unpacked: if that is right, set trust_archive, or unpack it yourself."
+            f"{max_bytes / 1e6:,.0f} MB unpacked: if that is right, set trust_archive, or unpack it yourself."
         )
 
 
-def _extract_zip(archive: Path, folder: Path, room: float) -> None:
+def _extract_zip(archive: Path, folder: Path, max_bytes: float) -> None:
     with zipfile.ZipFile(archive) as zipped:
-        _check_size(archive, sum(member.file_size for member in zipped.infolist()), room)
+        _check_size(archive, sum(member.file_size for member in zipped.infolist()), max_bytes)
         for name in zipped.namelist():
             # zipfile would strip these and go on; an archive that tries is not to be trusted.
             if ".." in PurePosixPath(name.replace("\\", "/")).parts or name.startswith(("/", "\\")) or ":" in name[:2]:

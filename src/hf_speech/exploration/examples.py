@@ -59,7 +59,7 @@ class Version:
         waveform: `(samples,)`.
         features: What the model sees of it, `(frames, features)`.
         done: What was done to it, a phrase each.
-        said: Class or transcript, followed by that of a joined utterance.
+        target: Class or transcript, followed by that of a joined utterance.
         joined: Whether another utterance is joined to it.
         image: Name of its picture.
         sound: Name of its sound file.
@@ -69,7 +69,7 @@ class Version:
     waveform: np.ndarray
     features: np.ndarray
     done: list[str]
-    said: str
+    target: str
     joined: bool = False
     image: str = ""
     sound: str = ""
@@ -200,13 +200,13 @@ def add_augmented(
             recorded.applied = {}
             waveform = dataset[position]["waveform"]
             done = describe(recorded.applied)
-            said = example.entry.target or ""
+            target = example.entry.target or ""
             if (follower := dataset.follower(position)) is not None:
                 done.insert(0, "joined with another utterance")
-                said = f"{said} + {entries[follower].target}"
+                target = f"{target} + {entries[follower].target}"
             features, masks = mask_features(compute_features(waveform, extractor), config, (seed, epoch, position))
             joined = follower is not None
-            example.versions.append(Version(f"epoch {epoch + 1}", waveform, features, done + masks, said, joined))
+            example.versions.append(Version(f"epoch {epoch + 1}", waveform, features, done + masks, target, joined))
 
 
 def compute_features(waveform: np.ndarray, extractor: SpeechFeatureExtractor) -> np.ndarray:
@@ -269,12 +269,12 @@ def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFe
             # A joined utterance may be twice as long, which would leave the others half of their pictures.
             single = max(len(version.waveform) for version in versions if not version.joined) / extractor.sampling_rate
             example.louder = max(scale.amplitude, 1.0)
-            slug = re.sub(r"[^\w-]+", "-", versions[0].said).strip("-")[:32].strip("-") or "utterance"
+            slug = re.sub(r"[^\w-]+", "-", versions[0].target).strip("-")[:32].strip("-") or "utterance"
             for index, version in enumerate(versions):
                 stem = f"{number:02d}-{slug}" + (f"-augmented-{index}" if index else "")
                 version.image, version.sound = f"{stem}.png", f"{stem}.wav"
                 who = f" ({example.entry.speaker})" if example.entry.speaker else ""
-                heading = version.said + who if len(versions) == 1 else f"{version.title}: {version.said}{who}"
+                heading = version.target + who if len(versions) == 1 else f"{version.title}: {version.target}{who}"
                 seconds = max(len(version.waveform) / extractor.sampling_rate, single)
                 own = replace(scale, seconds=seconds)
                 draw_utterance(version.waveform, version.features, extractor, own, folder / version.image, heading)

@@ -72,7 +72,7 @@ def load_model(
     extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
     _check_features(config, extractor, name)
     weights = _weights(source, find_file)
-    with _told(source, name, "model"):
+    with _explained(source, name, "model"):
         check_size(found.auto_model_class, config, weights, name)
     model, report = _from_pretrained(
         found.auto_model_class,
@@ -139,7 +139,7 @@ def _check_hub(name: str, revision: str | None) -> None:
     """Refuses at once a model that is neither cached nor on the Hub, whose client would retry for a minute."""
     if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         return
-    with _told(name, name, "configuration"):
+    with _explained(name, name, "configuration"):
         model_info(name, revision=revision, timeout=10)
 
 
@@ -182,12 +182,12 @@ def _check_tokens(loaded: LoadedModel) -> None:
 
 def _from_pretrained(cls: Any, source: str, name: str, part: str, **arguments: Any) -> Any:
     """`cls.from_pretrained`, with one sentence for whatever goes wrong."""
-    with _told(source, name, part):
+    with _explained(source, name, part):
         return cls.from_pretrained(source, **arguments)
 
 
 @contextmanager
-def _told(source: str, name: str, part: str) -> Iterator[None]:
+def _explained(source: str, name: str, part: str) -> Iterator[None]:
     """Turns errors while a part of a model is loaded into one sentence; hides progress bars."""
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

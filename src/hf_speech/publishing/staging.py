@@ -249,8 +249,8 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
     card = options.card
     if card is None and (run_dir / CARD).is_file():
         card = _text(run_dir / CARD)
-    said = read_metadata(card or options.previous or "").get("license")
-    terms = licenses.find_license(run_dir, options.license, said)
+    declared = read_metadata(card or options.previous or "").get("license")
+    terms = licenses.find_license(run_dir, options.license, declared)
     facts = read_facts(destination, options.dataset_metadata)
     notes = list(facts.notes)
     rendered: RenderedCard | None = None
@@ -258,8 +258,8 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
         rendered = render(facts, repo_id=repo_id, revision=options.revision, license=terms, previous=options.previous)
         card = rendered.text
         notes += rendered.notes
-    elif said is not None and said != terms.name:
-        raise PublishError(f"The card says {said} and the license is {terms.name}: correct one of them.")
+    elif declared is not None and declared != terms.name:
+        raise PublishError(f"The card says {declared} and the license is {terms.name}: correct one of them.")
     _write(destination, licenses.FILE, terms.text.encode())
     if terms.name != licenses.OF_THE_CODE and any(destination.glob("*.py")):
         _write(destination, licenses.CODE_FILE, licenses.license_of_the_code().encode())
@@ -267,7 +267,7 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
     check_card(card, facts, rendered)
     if results := benchmark_results(facts, repo_id):
         _write(destination, BENCHMARK_FILE, results.encode())
-    if options.license is None and said is None and not (run_dir / licenses.FILE).is_file():
+    if options.license is None and declared is None and not (run_dir / licenses.FILE).is_file():
         notes.append(f"No license was given: the model is published under {terms.name}, like its code.")
     return notes
 
@@ -279,13 +279,13 @@ def _finish_folder(run_dir: Path, destination: Path, repo_id: str, kind: Kind, o
         if not (run_dir / CARD).is_file():
             raise PublishError(f"{run_dir} has no {CARD}, by which the Hub knows a {kind}: write one.")
         card = _text(run_dir / CARD)
-    said = read_metadata(card).get("license")
-    if not said:
+    declared = read_metadata(card).get("license")
+    if not declared:
         raise PublishError(f"The {CARD} of {run_dir} names no license: add it to the metadata at its top.")
-    if options.license not in (None, said):
-        raise PublishError(f"The card says {said} and the license is {options.license}: correct one of them.")
-    if kind == "space" or (run_dir / licenses.FILE).is_file() or said == licenses.OF_THE_CODE:
-        _write(destination, licenses.FILE, licenses.find_license(run_dir, str(said)).text.encode())
+    if options.license not in (None, declared):
+        raise PublishError(f"The card says {declared} and the license is {options.license}: correct one of them.")
+    if kind == "space" or (run_dir / licenses.FILE).is_file() or declared == licenses.OF_THE_CODE:
+        _write(destination, licenses.FILE, licenses.find_license(run_dir, str(declared)).text.encode())
     _write(destination, CARD, card.encode())
     return []
 

@@ -1,7 +1,7 @@
-"""Keywords and everything that is none: clips of each keyword in a folder, and hours of other speech and noise.
+"""Keywords and negatives: clips of each keyword in a folder, and hours of other speech and noise.
 
-The negatives are listed by split, because a rate of false alarms is only worth something on speech and speakers that
-training has not heard. Long ones are cut into pieces, in the cache.
+The negatives are listed by split, because a rate of false alarms means little on speech or speakers of the training
+split. Long recordings are cut into pieces, in the cache.
 """
 
 from __future__ import annotations

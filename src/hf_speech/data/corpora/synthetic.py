@@ -190,12 +190,13 @@ class Synthetic(ListedCorpus):
             pace = round(speaker.pace * rng.uniform(1 - _PACE_VARIATION, 1 + _PACE_VARIATION))
             pitch = speaker.pitch + int(rng.integers(-_PITCH_VARIATION, _PITCH_VARIATION, endpoint=True))
             plan.append((split, text, speaker, replace(speaker, pace=pace, pitch=pitch)))
-        shards = [
-            (engine, indices[start : start + ENGINES[engine].shard_size])
-            for engine in dict.fromkeys(speaker.engine for _, _, speaker, _ in plan)
-            for indices in [[index for index, row in enumerate(plan) if row[2].engine == engine]]
-            for start in range(0, len(indices), ENGINES[engine].shard_size)
-        ]
+        by_engine: dict[str, list[int]] = {}
+        for index, (_, _, speaker, _) in enumerate(plan):
+            by_engine.setdefault(speaker.engine, []).append(index)
+        shards: list[tuple[str, list[int]]] = []
+        for engine, indices in by_engine.items():
+            size = ENGINES[engine].shard_size
+            shards += [(engine, indices[start : start + size]) for start in range(0, len(indices), size)]
         bar = progress_bar(desc="Synthesizing speech", total=len(plan), unit="utterance")
         places = [folder.with_name(f"{folder.name}-{number:04d}") for number in range(len(shards))]
         for number, (place, (engine, indices)) in enumerate(zip(places, shards, strict=True)):
