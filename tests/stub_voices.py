@@ -30,7 +30,8 @@ class Tones:
     ) -> dict[str, Iterator[Speaker]]:
         voices = {source: source.split("+") for names in sources.values() for source in names}
         return {
-            split: self._speakers(names, rng) for split, names in deal_sources(voices, sources, counts, rng).items()
+            split: self._speakers(names, rng)
+            for split, names in deal_sources(voices.__getitem__, sources, counts, rng).items()
         }
 
     def _speakers(self, names: list[str], rng: np.random.Generator) -> Iterator[Speaker]:

@@ -85,7 +85,7 @@ def test_what_is_rarely_drawn_is_listed(tmp_path: Path) -> None:
         ("#JSGF V1.0;\npublic <s> = a\n(b | c;", r"line 3: '\)' is expected and not ';'"),
         ("#JSGF V1.0;\npublic <s> = a", "line 2: ';' is expected and not the end"),
         ("#JSGF V1.0;\npublic <s> = ;", "line 2: an alternative is empty"),
-        ("#JSGF V1.0;\npublic <s> = a;\npublic <s> = b;", "line 3: the rule <s> stands twice"),
+        ("#JSGF V1.0;\npublic <s> = a;\npublic <s> = b;", "line 3: the rule <s> is defined twice"),
         ("#JSGF V1.0;\npublic <s> = /0/ a | /0/ b;", "line 2: all weights are 0"),
         ('#JSGF V1.0;\npublic <s> = a\n"b;', r"line 3: '\"' is not closed"),
         ("#JSGF V1.0;\nimport <other.rule>;", "line 2: imports are not read"),

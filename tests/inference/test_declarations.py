@@ -162,7 +162,7 @@ def test_odd_configurations_are_refused_at_once(model_copy: Path, changes: dict[
 def test_a_key_that_stands_twice_is_refused(model_copy: Path):
     path = model_copy / "config.json"
     path.write_text('{"hidden_size": 8, ' + path.read_text().lstrip()[1:])
-    assert "is damaged (the key 'hidden_size' stands there twice)" in refused_at_once(model_copy)
+    assert "is damaged (the key 'hidden_size' occurs twice)" in refused_at_once(model_copy)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ FILES = {
     "language_model": LANGUAGE_MODELS,
     "lexicon": (LEXICON,),
 }
-"""The files behind each key of a fingerprint; `weights` are all safetensors files, `code` is this package's."""
+"""The files of each key of a fingerprint; `weights` are all safetensors files, `code` is this package's."""
 
 # Written by the libraries that save and load a model: where it came from, in which version, stored in which precision.
 BOOKKEEPING = frozenset(
@@ -65,7 +65,7 @@ def fingerprint_of_answers(folder: str | Path, language_model: Path | None, phon
 
     Args:
         folder: The model's folder.
-        language_model: The file of the beam search, wherever it lies; None without one.
+        language_model: The file of the beam search, in any folder; None without one.
         phones: Whether the beam search weighed the model's phones, which takes its lexicon.
     """
     found = fingerprint(folder)

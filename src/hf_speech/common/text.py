@@ -44,7 +44,7 @@ def escape_markdown(text: str) -> str:
     """Text as Markdown that shows it, in one line; also safe as raw HTML in a Markdown file and in a table cell."""
     line = _MARKDOWN.sub(r"\\\g<0>", one_line(text))
     if block := _BLOCK.match(line):
-        # A number is kept from beginning a list by escaping the sign behind it.
+        # A number is kept from beginning a list by escaping the sign after it.
         at = block.end() if block.group()[0].isdigit() else 0
         line = f"{line[:at]}\\{line[at:]}"
     return line.replace("<", "&lt;").replace(">", "&gt;")

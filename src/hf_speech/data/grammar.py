@@ -155,7 +155,7 @@ class _Parser:
                 why = "imports are not read" if name == "import" else f"a rule is expected and not {name!r}"
                 raise self.error(f"{why}: write `<name> = ...;`", line)
             if name in self.rules:
-                raise self.error(f"the rule {name} stands twice: rename one", line)
+                raise self.error(f"the rule {name} is defined twice: rename one", line)
             self._take("=")
             self.rules[name] = self._alternatives()
             self._take(";")

@@ -38,10 +38,10 @@ class BadAudio(AudioError):
 _LENGTHS_UNKNOWN = (range(0x7FFF0000, 0x80000001), range(0xFFFFFF00, 0x100000000))
 _UNKNOWN = b"\xff\xff\xff\xff"
 
-# Chunks that may stand before the samples; in a gigabyte of zeros one would find a hundred million.
+# The most chunks before the samples; a gigabyte of zeros would look like a hundred million.
 _MAX_CHUNKS = 1_000
 
-# Seconds of samples behind the promised ones from which on a wav counts as one that was never finished.
+# A wav with more seconds of samples than this after the declared ones counts as one that was never finished.
 _UNFINISHED_SECONDS = 0.05
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICS")
 
@@ -156,10 +156,10 @@ def _check_wav(stream: BinaryIO, size: int, name: str, order: str) -> BinaryIO:
 
 
 def _is_sound(rest: bytes, remaining: int, order: str) -> bool:
-    """Whether what stands behind the promised samples are samples: no further chunk, no tag, no padding."""
+    """Whether the bytes after the declared samples are samples, too: no further chunk, no tag, no padding."""
     if not any(rest) or rest.startswith(_TAGS):
         return False
-    for chunk in (rest[:8], rest[1:9]):  # behind an odd length, a chunk begins a byte later
+    for chunk in (rest[:8], rest[1:9]):  # after an odd length, a chunk begins a byte later
         if all(32 <= byte < 127 for byte in chunk[:4]) and struct.unpack(order + "4xI", chunk)[0] <= remaining + 64:
             return False
     return True

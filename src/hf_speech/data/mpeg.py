@@ -100,7 +100,7 @@ def _count_variable_frames(stream: BinaryIO, start: int, bitrate: int) -> int | 
             block, block_start = stream.read(_BLOCK_BYTES), position
         frame = _parse(block[position - block_start : position - block_start + 4])
         if frame is None:
-            break  # a tag behind the sound, or damage, which the decoder judges
+            break  # a tag after the sound, or damage, which the decoder judges
         varies = varies or frame.bitrate != bitrate
         count += 1
         position += frame.length

@@ -5,10 +5,10 @@ and the probabilities of all of its alignments in the beam are added up. It maxi
 
     log P(text | sound) + lm_weight * log P(text) + word_score * words + hot_word_score * hot words
 
-and a rescorer may then add to the scores of the texts that were found. Delimiters before, behind, or twice between
+and a rescorer may then add to the scores of the texts that were found. Delimiters before, after, or twice between
 words belong to the alignment, and not to the text.
 
-With a lexicon, a hypothesis is inside a word of the lexicon or behind one; inside a word it already gets the best
+With a lexicon, a hypothesis is inside a word of the lexicon or after one; inside a word it already gets the best
 score that a word with this beginning could get without its context (as in flashlight: Kahn et al. 2022, ICML). Hot
 words that are not in the lexicon are added to it, with the language model's probability of an unknown word.
 

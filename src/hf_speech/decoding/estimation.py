@@ -119,7 +119,7 @@ def build_arpa(
             n-grams in the file; 1 for orders that are not given. Unigrams are all kept.
         entropy_threshold: N-grams are left out if that raises the perplexity by less than this share, such as 1e-8.
         held_out: Transcripts of the validation and test splits. Sentences with eight of their words in a row are left
-            out, and so are the thousand before and behind each: they are of the book that was read.
+            out, and so are the thousand before and after each, which are probably of the same book.
 
     Returns:
         What was counted and estimated.

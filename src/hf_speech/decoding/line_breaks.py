@@ -23,7 +23,7 @@ _WITHOUT_SPACES = (
 )
 _FIRST = [first for first, _ in _WITHOUT_SPACES]
 # Characters that no line begins with, besides marks and closing punctuation: small kana, iteration and length marks,
-# Thai and Lao vowels behind their consonant.
+# Thai and Lao vowels after their consonant.
 _NOT_AT_START = frozenset(
     "ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶ々〻ゝゞヽヾーｧｨｩｪｫｬｭｮｯｰ、。，．・：；？！％,.:;?!%"  # noqa: RUF001
     "\u0e30\u0e32\u0e33\u0e45\u0e46\u0eb0\u0eb2\u0eb3\u0ec6"

@@ -200,7 +200,7 @@ def _records(
 
 
 def _relative(paths: Sequence[str | None]) -> list[str | None]:
-    """Paths relative to the folder they share: a report does not tell where a corpus lies on this machine."""
+    """Paths relative to the folder they share: a report does not name the folders of this machine."""
     shared = _folders(paths)[0] if any(paths) else ""
     return [os.path.relpath(os.path.abspath(path), shared) if path else None for path in paths]
 

@@ -55,7 +55,7 @@ def git_commit(file: Path = Path(__file__)) -> str | None:
 def split_fingerprint(sources: Iterable[Any], references: Iterable[str]) -> str:
     """A checksum of what was evaluated: every sound's bytes and its reference.
 
-    It depends neither on where the files lie nor on their order, and changes with any byte of any of them.
+    It depends neither on the files' folders nor on their order, and changes with any byte of any of them.
     """
     digests = sorted(
         hashlib.sha256(_sound_digest(source) + reference.encode()).digest()

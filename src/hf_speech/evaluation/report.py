@@ -167,7 +167,7 @@ def format_report(report: EvaluationReport) -> str:
 
 
 def headline(content: Mapping[str, Any]) -> str:
-    """The main metric of an evaluation in one line, with the number of utterances and the interval behind it.
+    """The main metric of an evaluation in one line, with the number of utterances and the interval.
 
     Args:
         content: The content of an evaluation file, or what `EvaluationReport.to_dict` gave.

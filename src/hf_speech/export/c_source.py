@@ -2,7 +2,7 @@
 
 For microcontrollers, and for programs that want no runtime: no dependency besides the standard library, static memory,
 float arithmetic. The templates have the code; this file writes the weights and the calls of the layers in their order.
-A window of past frames stands before each convolution, as in `StreamingTranscriber`, so the logits are PyTorch's but
+A window of past frames precedes each convolution, as in `StreamingTranscriber`, so the logits are PyTorch's but
 for rounding.
 """
 

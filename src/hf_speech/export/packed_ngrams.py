@@ -33,7 +33,7 @@ STEPS = 2048
 
 
 def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] | None:
-    """Write the language model that lies beside a recognizer.
+    """Write the language model beside a recognizer.
 
     Args:
         recognizer: The recognizer.

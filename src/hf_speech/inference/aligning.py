@@ -27,7 +27,7 @@ from hf_speech.inference.prediction import predict
 from hf_speech.inference.recognizer import Recognizer, log_softmax
 
 _HOP_SECONDS = 0.01
-# Quiet is what lies in the lowest third of a recording's levels in decibels, from its 5th to its 95th percentile.
+# A hop is quiet if its level is in the lowest third of the range between the recording's 5th and 95th percentiles.
 _QUIET_SHARE = 1 / 3
 # How far beyond the letters of the words a pause may reach: CTC emits a letter somewhere within its sound.
 _REACH_SECONDS = 0.1
@@ -104,7 +104,7 @@ def cut_recording(samples: np.ndarray, rate: int, words: tuple[Word, ...], optio
 def _cut(
     start: float, end: float, words: tuple[Word, ...], pauses: list[tuple[float, float]], options: CutOptions
 ) -> Iterator[Piece]:
-    """The pieces of a stretch; `pauses` has the length and the middle of the pause behind each word but the last."""
+    """The pieces of a stretch; `pauses` has the length and the middle of the pause after each word but the last."""
     possible = [
         (length, -index)
         for index, (length, middle) in enumerate(pauses)

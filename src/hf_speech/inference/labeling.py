@@ -39,7 +39,7 @@ class LabelFilter:
         max_disagreement: The largest word error rate between the transcripts of two teachers, in one case and without
             punctuation; classes have to be the same.
         min_rate: The smallest number of characters a second; a teacher that skips speech writes fewer.
-        max_rate: The largest number of characters a second; people speak some 15 of English.
+        max_rate: The largest number of characters a second; in English, 15 are usual.
         max_repeats: How often up to four words may follow themselves; a teacher in a loop repeats them for ever.
         min_log_probability: The smallest mean log-probability of a transcript; Whisper itself gives up below -1.
     """

@@ -169,5 +169,5 @@ class ExportedModel:
         return self._stream.another()
 
     def find_file(self, name: str) -> Path | None:
-        """A file that lies next to the model."""
+        """A file next to the model."""
         return file_beside(self.name, name)

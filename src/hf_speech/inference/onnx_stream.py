@@ -60,7 +60,7 @@ class ExportedStream:
         return stream
 
     def find_file(self, name: str) -> Path | None:
-        """A file that lies next to the model."""
+        """A file next to the model."""
         return file_beside(self.name, name)
 
     def reset(self) -> None:

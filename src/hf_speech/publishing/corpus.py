@@ -118,7 +118,7 @@ def render_dataset_card(
         languages: BCP-47 codes of what is spoken.
         title: Its title; None for the corpus's own.
         revision: At which tag the example loads it.
-        previous: The card that is on the Hub now, from which people's own words are carried over.
+        previous: The card that is on the Hub now, from which hand-written text is carried over.
     """
     facts = corpus_facts(corpus.name, dict(options))
     entered = read_metadata(previous or "")

@@ -115,7 +115,7 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
     """The values of secrets, from environment variables.
 
     Args:
-        names: `NAME`, or `NAME=VARIABLE` where the variable is called otherwise.
+        names: `NAME`, or `NAME=VARIABLE` if the variable has another name.
     """
     values = {}
     for assignment in names:
@@ -124,7 +124,7 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(variable or name) or not value:
             raise PublishError(
                 f"The secret {name[:40]} has no value here: set an environment variable, and write --secret NAME, or "
-                "--secret NAME=VARIABLE where it is called otherwise; never the value itself, which would stay in the "
+                "--secret NAME=VARIABLE if it has another name; never the value itself, which would stay in the "
                 "history of commands."
             )
         values[name] = value

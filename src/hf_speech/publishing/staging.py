@@ -167,10 +167,10 @@ def _check_folders(run_dir: Path, destination: Path, repo_id: str) -> None:
 
 
 def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list[str]]:
-    """Names of the files that are sent, and of those that stay behind.
+    """The names of the files that are sent, and of those that are left out.
 
-    Pickles, programs and credentials are refused even where they would stay behind: they have no business next to a
-    model, and the next upload by other means would take them along.
+    Pickles, programs and credentials are refused even if they would be left out: an upload with another tool would
+    include them.
     """
     patterns = (*ALLOWED[kind], *code)
     allowed: list[str] = []

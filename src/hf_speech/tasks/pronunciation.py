@@ -70,7 +70,7 @@ def _spoken(words: list[str]) -> list[tuple[str, ...]]:
 
     def phones(word: str) -> tuple[str, ...]:
         rest, ipa = ctypes.c_char_p(word.encode()), ""
-        while rest.value:  # The library reads one clause at a time, and moves the pointer behind it.
+        while rest.value:  # The library reads one clause at a time, and moves the pointer past it.
             ipa += (library.espeak_TextToPhonemes(ctypes.byref(rest), _CHARS_UTF8, _PHONEMES_IPA) or b"").decode()
         return tuple(_ARPABET[symbol] for symbol in _SYMBOL.findall(ipa))
 

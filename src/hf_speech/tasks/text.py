@@ -64,10 +64,10 @@ _NUMBER = re.compile(
 )
 _GROUPED = re.compile(r"(?<![\w.,])(?<!\d')[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
 _MINUS = re.compile(rf"[-\u2012\u2013](?=\(?[{_CURRENCY}]?\.?[0-9])")
-# Punctuation that belongs to a number: in it, before it, behind it, and as the sign of an exponent.
+# Punctuation that belongs to a number: inside it, before it, after it, and as the sign of an exponent.
 _IN_NUMBER = re.compile(r"(?<=\d)[./*·_](?=\d)|(?<![\w.])\.(?=\d)|(?<=\d)[‰‱′]+|(?<=\d[eE])[-+](?=\d)")  # noqa: RUF001
 _SYMBOL = re.compile(r"[^\w\s]|_")
-# The end of a sentence, with the quotation marks and brackets behind it.
+# The end of a sentence, with the quotation marks and brackets after it.
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'\u201d\u2019)\]*_]*\s+")
 
 
@@ -137,7 +137,7 @@ def read_plain_text(file: Path) -> Iterator[str]:
     """
     if (suffix := file.suffix.lower()) in _STRUCTURED:
         raise HFSpeechError(
-            f"{file} is not plain text, and all that stands in a {suffix} file would count as words: give a file with "
+            f"{file} is not plain text, and everything in a {suffix} file would count as words: give a file with "
             "a sentence in each line."
         )
     yield from read_lines(file)

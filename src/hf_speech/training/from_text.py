@@ -9,7 +9,7 @@ Decisions:
 * Real speech keeps a model from learning what only synthetic voices have: a recipe may list it beside the entry
   `synthetic`, and `old_data_dir` adds what the first model was trained on.
 * The language model is of the same lines: only these are expected.
-* A grammar in JSGF stands for sentences drawn from it, the same ones for voices and language model.
+* From a grammar in JSGF, sentences are drawn, which voices and language model share.
 """
 
 from __future__ import annotations

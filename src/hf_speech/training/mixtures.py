@@ -1,6 +1,6 @@
 """The recipe's section `corpus` where it is a list: each entry is an ordinary section, checked by its own corpus class.
 
-What stands beside `corpora` (`seed`, `min_duration`, ...) holds for the entries that do not say otherwise. On the
+The keys beside `corpora` (`seed`, `min_duration`, ...) are the defaults of its entries. On the
 command line `--corpus.0.KEY` is a key of the first entry, and `--KEY` one of every entry that has it. With `--data_dir`
 the corpora are looked for in this folder: at their own `data_dir`, or in the sub-folder that has the corpus's name.
 """

@@ -37,8 +37,8 @@ class EvaluationLeft(Exception):
 class Preemption(TrainerCallback):
     """Asks for a checkpoint after the step in which a signal arrived in any process, or leaves the evaluation.
 
-    It must stand before callbacks that change the model for a checkpoint, and `stop_when_saved` after all that write
-    into one.
+    It must be called before callbacks that change the model for a checkpoint, and `stop_when_saved` after all callbacks
+    that write into one.
     """
 
     def __init__(self) -> None:

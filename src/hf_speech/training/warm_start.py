@@ -104,7 +104,7 @@ class BaseModel:
         return Path(self.name).expanduser() if self.commit is None else None
 
     def is_folder(self, folder: Path) -> bool:
-        """Whether the model lies in this folder."""
+        """Whether the model is in this folder."""
         return self.folder is not None and self.folder.resolve() == folder.resolve()
 
     def defaults(self, task: Task, model_type: str, keys: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -27,8 +27,8 @@ class EmotionCorpus(ListedCorpus):
     """Recordings whose file names say speaker and emotion.
 
     Args:
-        split: "speakers" tests on people who are not in training: those of the usual split where there is one, or else
-            chosen by seed. "random" splits the recordings of each emotion by seed, which flatters.
+        split: "speakers" tests on speakers who are not in training: those of the usual split if there is one, or else
+            chosen by seed. "random" splits the recordings of each emotion by seed, which gives better figures.
         fold: Test on this fold of the speakers, counted from 0, and train on the others; null for the single split.
         num_folds: Folds into which the speakers are divided.
         validation_fraction: Share of the training recordings to validate on, where there is no usual split.

@@ -19,7 +19,7 @@ from hf_speech.errors import CorpusError
 
 # Tables with these delimiters are written without quoting: a quotation mark in them is a quotation mark.
 _UNQUOTED = ("\t", "|")
-# How people type characters that are hard to type.
+# Names and escapes of delimiters that are hard to type.
 _DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 # Keys by which the manifests of other toolkits are recognized, in which paths and transcripts stand elsewhere.
 _TOOLKITS = {

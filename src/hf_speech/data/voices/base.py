@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -56,7 +56,7 @@ class Engine(Protocol):
     """A speech synthesizer.
 
     Attributes:
-        name: What stands before the colon in the name of a voice.
+        name: The part of a voice's name before the colon.
         title: Its full name.
         shard_size: Utterances that are kept together: after an interruption, at most so many are made again.
     """
@@ -78,7 +78,7 @@ class Engine(Protocol):
         """Shares voices out among splits, none in two of them.
 
         Args:
-            sources: What stands behind the colon in the names of voices, by split.
+            sources: The parts after the colon of the names of voices, by split.
             counts: The number of speakers of each split, in proportion to which voices are shared out.
             rng: Source of all variation.
 
@@ -108,7 +108,7 @@ def deal(names: Sequence[Name], counts: Mapping[str, int]) -> dict[str, list[Nam
 
 
 def deal_sources(
-    voices: Mapping[str, Sequence[Name]],
+    voices_of: Callable[[str], Sequence[Name]],
     sources: Mapping[str, Sequence[str]],
     counts: Mapping[str, int],
     rng: np.random.Generator,
@@ -116,7 +116,7 @@ def deal_sources(
     """Deals the voices of each source to the splits that name it.
 
     Args:
-        voices: The voices of each source.
+        voices_of: Gives the voices of a source.
         sources: The sources of each split.
         counts: The number of speakers of each split.
         rng: Decides which voices a split gets.
@@ -125,7 +125,8 @@ def deal_sources(
         The voices of each split that has some.
     """
     shares: dict[str, list[Name]] = {}
-    for source, names in voices.items():
+    for source in dict.fromkeys(name for listed in sources.values() for name in listed):
+        names = voices_of(source)
         using = {split: counts[split] for split, listed in sources.items() if source in listed}
         order = [names[index] for index in rng.permutation(len(names))]
         for split, own in deal(order, using).items():

@@ -43,11 +43,7 @@ class Kokoro:
         self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
     ) -> dict[str, Iterator[Speaker]]:
         """Speakers of each split: its voices, and then mixtures of two of them."""
-        voices = {
-            source: [(source.partition("#")[0], name) for name in self._names(source)]
-            for source in dict.fromkeys(name for names in sources.values() for name in names)
-        }
-        shares = deal_sources(voices, sources, counts, rng)
+        shares = deal_sources(self._voices, sources, counts, rng)
         return {split: _speakers(names, rng) for split, names in shares.items()}
 
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
@@ -66,13 +62,14 @@ class Kokoro:
             except ValueError:  # There is nothing to say.
                 yield np.zeros(0, np.float32), 24_000
 
-    def _names(self, source: str) -> list[str]:
+    def _voices(self, source: str) -> list[tuple[str, str]]:
+        """The folder and the names of the voices of a source."""
         prefixes = tuple((source.partition("#")[2] or ENGLISH).split(","))
         with np.load(self.files(source)[1]) as styles:
             names = sorted(name for name in styles.files if name.startswith(prefixes))
         if not names:
             raise CorpusError(f"No voice of Kokoro in {source} has a name that begins with {' or '.join(prefixes)}.")
-        return names
+        return [(source.partition("#")[0], name) for name in names]
 
 
 @lru_cache(maxsize=2)

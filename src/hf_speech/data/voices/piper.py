@@ -37,11 +37,11 @@ class Piper:
         self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
     ) -> dict[str, Iterator[Speaker]]:
         """Speakers of each split, which are the speakers of the voices in turn."""
-        voices = {
-            source: [(file, number) for file in self.files(source) for number in range(_count_speakers(file))]
-            for source in dict.fromkeys(name for names in sources.values() for name in names)
-        }
-        shares = deal_sources(voices, sources, counts, rng)
+
+        def voices_of(source: str) -> list[tuple[Path, int]]:
+            return [(file, number) for file in self.files(source) for number in range(_count_speakers(file))]
+
+        shares = deal_sources(voices_of, sources, counts, rng)
         return {split: _speakers(names, rng) for split, names in shares.items()}
 
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:

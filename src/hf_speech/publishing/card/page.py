@@ -69,7 +69,7 @@ def render_card(
         run_dir: The run folder.
         repo_id: `NAME/MODEL`, as the usage example will name it.
         revision: Tag, branch or commit at which the example pins the code; None for an example that says how to.
-        previous: The card that is on the Hub now, from which people's own words are carried over.
+        previous: The card that is on the Hub now, from which hand-written text is carried over.
         license: The Hub's name of the license; None for what the run folder or the previous card says.
 
     Raises:

@@ -4,7 +4,7 @@
 * A line that is exactly what the files render to is right; only the words of the template itself are looked at, never
   the names in it. A class called "95 %" is a name.
 * In every other line, including hand-written ones, each metric must be that of an evaluation file.
-* A rendered line that somebody changed must keep the numbers that the files give it, whatever they are of.
+* A rendered line that was changed must keep all numbers that the files give it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Line:
 
     Attributes:
         number: From 1, in the whole card.
-        text: As it stands, or with its values blanked out if it is exactly what the files render to.
+        text: The text itself, or with its values blanked out if it is exactly what the files render to.
         written: Whether it is in a hand-written section.
         rendered: Whether it is exactly what the files render to.
     """
@@ -111,7 +111,7 @@ def _check_claims(lines: list[Line], facts: RunFacts) -> None:
 
 
 def _in_context(lines: list[Line]) -> Iterator[tuple[Line, str, str, bool]]:
-    """Each line, its plain text, what stands above it, and whether it is a row of a table of metrics."""
+    """Each line, its plain text, its context above, and whether it is a row of a table of metrics."""
     heading = head = ""
     fence = False
     for line in lines:

@@ -1,6 +1,6 @@
 """Hand-written sections of a card, which are kept when the card is rendered again.
 
-A hand-written section stands between two HTML comments that name it, `<!-- hand-written: use -->` and
+A hand-written section is between two HTML comments that name it, `<!-- hand-written: use -->` and
 `<!-- /hand-written: use -->`. The templates have some, empty at first; more may be added anywhere under other names.
 Sections that somebody added without the comments (`## Safety`) get them. Everything else on a card is rendered again
 each time.
@@ -42,7 +42,7 @@ def hand_written(card: str) -> dict[str, str]:
         else:
             name, start = mark, match.end()
     if name is not None:
-        raise PublishError(f"The card's hand-written section {name!r} does not end: add `{end(name)}` behind it.")
+        raise PublishError(f"The card's hand-written section {name!r} does not end: add `{end(name)}` after it.")
     return found
 
 
@@ -77,7 +77,7 @@ def begin(name: str) -> str:
 
 
 def end(name: str) -> str:
-    """The comment behind a section."""
+    """The comment after a section."""
     return f"<!-- /hand-written: {name} -->"
 
 

@@ -48,13 +48,13 @@ def corpus_domain(name: object) -> str | None:
 def render_template(name: str, context: dict[str, Any], previous: str = "", *, edited: bool = True) -> str:
     """Renders a template as Markdown, without superfluous empty lines, its values marked.
 
-    The hand-written sections of the previous card stand where the template places them, and all others in `further`.
+    The template places the hand-written sections of the previous card; those that it does not know are in `further`.
 
     Args:
         name: The template's file in `model_cards/`.
         context: What it is given, besides `hand_written` and `further`.
         previous: The card that is on the Hub now.
-        edited: Whether people may have added sections to it outside of our comments.
+        edited: Whether sections may have been added to it outside of our comments.
 
     Raises:
         PublishError: If the context lacks what the template needs, or the comments of `previous` do not pair up.

@@ -1,6 +1,6 @@
 """The ways in which a text can hide another: escapes, invisible characters, encodings, and splits over lines.
 
-Scanners of secrets compare patterns with a text as it stands. What a reader of the format gets to see may be
+Scanners of secrets compare patterns with the text itself. What a reader of the format sees may be
 different: `"\\u0068f_..."` in JSON, Base64 in a note, a token wrapped over two items of a YAML list. `readings` gives
 the text itself and everything it can be decoded to, so that each pattern has to be written only once.
 """
@@ -31,7 +31,7 @@ _ESCAPE = re.compile(
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _BASE32 = re.compile(r"[A-Z2-7]{24,}={0,6}")
 _HEXADECIMAL = re.compile(r"(?:[0-9a-fA-F]{2}[ :,]?){10,}")
-# What stands between the parts of something that was split: line ends, list markers, quotation marks, commas, pluses.
+# Separators between the parts of something that was split: line ends, list markers, quotation marks, commas, pluses.
 _PART = re.compile(r"(?:[A-Za-z0-9_~%]|[./+-](?=[A-Za-z0-9_]))[A-Za-z0-9_./+=~:%-]*")
 _BETWEEN = re.compile(r"[\s\"'`,;\[\]()|+\\#>*&-]{1,40}")
 _PREFIX = re.compile(r"[A-Za-z0-9]{1,8}[_-]")
@@ -149,7 +149,7 @@ def _text(position: int, content: bytes) -> Iterator[tuple[int, str]]:
 def _joined(text: str) -> Iterator[tuple[int, str]]:
     """What was split over lines, items of a list or strings side by side, put together again.
 
-    Only parts that look like pieces of a token are joined to what stands before them: short ones, and those that mix
+    Only parts that look like pieces of a token are joined to what is before them: short ones, and those that mix
     letters and digits, or upper and lower case, as words do not.
     """
     chain: list[tuple[int, str]] = []
@@ -167,7 +167,7 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _suffixes(chain: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """The joined parts from each place where a token could begin: behind words, and at what looks like a prefix."""
+    """The joined parts from each place where a token could begin: after words, and at what looks like a prefix."""
     behind_words = True
     starts = 0
     for index, (position, part) in enumerate(chain[:-1]):

@@ -89,7 +89,7 @@ def detect_executable(path: Path) -> str | None:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip or tar archive, or has a zip archive behind content of another format."""
+    """Whether a file is a zip or tar archive, or has a zip archive after content of another format."""
     with path.open("rb") as stream:
         return zipfile.is_zipfile(stream) or _tar_members(stream) is not None
 
@@ -98,7 +98,7 @@ def is_pickle(head: bytes) -> bool:
     """Whether bytes begin with a pickle of any protocol.
 
     A pickle of protocol 2 or later names its protocol first. One of protocol 0 or 1 is text or nearly so, and much
-    text parses as its first instructions. So it must reach its end, with a call on the way or with nothing behind it,
+    text parses as its first instructions. So it must reach its end, with a call on the way or with nothing after it,
     or call something that exists here: a loader runs the calls before it finds that the end is missing.
     """
     names: list[str] = []

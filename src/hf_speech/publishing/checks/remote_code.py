@@ -35,7 +35,7 @@ _PIP_INSTALL = re.compile(r"pip3? install\s+([^`\n]*)")
 
 
 class Import(NamedTuple):
-    """An import, wherever in a file it stands.
+    """An import, anywhere in a file.
 
     Attributes:
         module: The module; empty for `from . import x`.
@@ -102,7 +102,7 @@ def remote_files(folder: Path) -> list[str]:
         path = folder / name
         if not path.is_file():
             raise PublishError(
-                f"{origin} needs {name}, which {folder} does not have: save the model again, so that its code lies "
+                f"{origin} needs {name}, which {folder} does not have: save the model again, so that its code is "
                 "beside it."
             )
         found.add(name)

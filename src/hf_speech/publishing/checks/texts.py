@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from hf_speech.publishing.checks.formats import is_text
 
-# Where a text stands that is the bytes of a binary file, in which anything short can stand by chance.
+# The place of a text that is the bytes of a binary file, in which anything short can occur by chance.
 IN_BYTES = ""
 _BLOCK = 1 << 26  # bytes of a binary file that are searched at a time
 _OVERLAP = 1 << 12
@@ -26,7 +26,7 @@ def locate(where: str, line: int) -> str:
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The texts in a file, and where they stand: "line" if lines can be named, `IN_BYTES` if they may not be text."""
+    """The texts in a file, and their places: "line" if lines can be named, `IN_BYTES` if they may not be text."""
     if is_text(path.name):
         text = path.read_text(encoding="utf-8")
         yield text, "line"
