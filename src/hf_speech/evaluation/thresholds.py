@@ -34,7 +34,7 @@ SCALE = 2.0
 """The scale of scores before any is seen; it counts as much as one of them."""
 UNSEEN = 0.5
 """The false alarm that is assumed beyond those seen (the Jeffreys prior of a rate)."""
-SMOOTHING = 0.5
+SMOOTHING = 0.3
 """By how much the scores of other clips of a keyword differ from those of the split."""
 BUDGET = 1000
 """Into how many parts the wished rate is divided among the keywords."""
