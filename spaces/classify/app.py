@@ -49,7 +49,8 @@ def _page(classifier: Classifier, settings: Settings) -> None:
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             sound = page.sound_input(settings)
-            examples(sound, classifier.uploads, lambda name: name in classifier.labels)
+            own = sorted((Path(__file__).parent / "examples").glob("*.flac"))
+            examples(sound, classifier.uploads, [path for path in own if path.stem in classifier.labels])
         with gr.Column(scale=3, min_width=280):
             answer = page.result("Labels", HINT)
     sound.change(show, sound, answer, api_visibility="private", concurrency_id="model", show_progress="minimal")

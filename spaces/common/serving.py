@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from settings import COMMON, Settings, SettingsError, space_folder  # Before gradio: it reads what these two set.
@@ -37,18 +38,16 @@ def new_uploads(settings: Settings) -> Uploads:
     return Uploads(settings.keep_seconds, _STORED_UPLOADS * settings.max_megabytes * 2**20)
 
 
-def examples(sound: gr.Audio, uploads: Uploads, fits: Callable[[str], bool], folder: str = "examples") -> None:
-    """Buttons for example sounds: those that were published with the model, or those of the Space that fit the model.
+def examples(sound: gr.Audio, uploads: Uploads, chosen: list[Path]) -> None:
+    """Buttons for example sounds: those that were published with the model, or else those that were chosen.
 
     Args:
         sound: The component that a click fills.
         uploads: Where the examples are stored.
-        fits: Whether the model can write the words that an example of the Space is named by.
-        folder: The folder of the Space's own examples.
+        chosen: Those of the Space that fit the model.
     """
     published = space_folder() / "model_examples"
-    found = sorted(published.iterdir()) if published.is_dir() else sorted((space_folder() / folder).glob("*.flac"))
-    found = [path for path in found if published.is_dir() or fits(path.stem)]
+    found = sorted(published.iterdir()) if published.is_dir() else chosen
     if not found:
         return
     gr.Markdown("Examples")

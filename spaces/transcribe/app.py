@@ -17,7 +17,7 @@ import gradio as gr
 
 import page
 from calls import APOLOGY, Page, for_page, for_programs
-from hf_speech.inference.decoders import knows_words
+from hf_speech.inference.examples import choose_examples
 from recognizer import Listener
 from sound import SoundError
 from transcriber import MAX_FILES, WRITERS, Transcriber, piece_number
@@ -62,15 +62,12 @@ def _recording_tab(transcriber: Transcriber, settings: Settings) -> None:
         transcriber.uploads.use(request.session_hash, sound)
         return for_page(transcriber.view, sound, language_model) if sound else None
 
-    # English sentences, if the model knows their words.
-    sentences = [path.stem for path in (HERE / "sentences").glob("*.flac")]
-    folder = "sentences" if sentences and knows_words(transcriber.recognizer, sentences) else "examples"
-    letters = {character.lower() for token in transcriber.recognizer.tokens for character in token} | {" "}
+    recognizer = transcriber.recognizer
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             sound = page.sound_input(settings)
             language_model = _language_model_switch(transcriber)
-            examples(sound, transcriber.uploads, lambda name: letters.issuperset(name), folder)
+            examples(sound, transcriber.uploads, choose_examples(HERE, recognizer.tokens, recognizer))
         with gr.Column(scale=3, min_width=280):
             answer = page.result("Transcript", HINT)
     gr.on(

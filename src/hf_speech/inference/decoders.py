@@ -6,7 +6,7 @@ that predicts phones, the pronunciations of the hypotheses; it is also the way t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -182,12 +182,6 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
     return lexicon
 
 
-def knows_words(recognizer: Recognizer, texts: Iterable[str]) -> bool:
-    """Return whether the pronouncing dictionary of a recognizer has all words of some texts; False without one."""
-    lexicon = load_lexicon(recognizer)
-    return lexicon is not None and all(lexicon.knows(text) for text in texts)
-
-
 def check_phones(recognizer: Recognizer) -> None:
     """Check that a phone_weight has an effect."""
     if load_lexicon(recognizer) is None:
@@ -230,7 +224,6 @@ __all__ = [
     "find_language_model",
     "greedy_decoder",
     "joint_log_probs",
-    "knows_words",
     "load_lexicon",
     "make_search",
     "pronounced",

@@ -26,7 +26,7 @@ from hf_speech.common.files import file_size
 from hf_speech.data.corpora import CORPORA, ListedCorpus
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import LoadedModel
-from hf_speech.inference.decoders import knows_words
+from hf_speech.inference.examples import choose_examples
 from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
 from hf_speech.publishing.card.corpora import corpus_facts
@@ -170,24 +170,17 @@ def _corpus_section(recipe: Path | None) -> dict[str, Any]:
 def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> dict[str, str]:
     """Copy examples under names that need no escapes in an address; returns these by what the examples are called."""
     target.mkdir()
-    if examples is None and not loaded.task.space:
+    if examples is not None:
+        found = find_examples(examples)
+    elif loaded.task.space:
+        recognizer = loaded if loaded.task.verb == "transcribe" else None
+        found = choose_examples(spaces_dir() / loaded.task.space, loaded.labels, recognizer)
+    else:
         return {}
-    found = find_examples(examples or _example_folder(loaded))
-    if examples is None:
-        known = {label.casefold() for label in loaded.labels} | {" "}
-        found = [path for path in found if path.stem in known or known.issuperset(path.stem)]
     names = {path.stem: f"{index}{path.suffix.lower()}" for index, path in enumerate(found)}
     for path in found:
         shutil.copyfile(path, target / names[path.stem])
     return names
-
-
-def _example_folder(loaded: LoadedModel) -> Path:
-    """The examples of the model's Space: English sentences, if a recognizer knows their words."""
-    space = spaces_dir() / loaded.task.space
-    sentences = sorted((space / "sentences").glob("*.flac"))
-    is_known = bool(sentences) and knows_words(loaded, [path.stem for path in sentences])
-    return space / ("sentences" if is_known else "examples")
 
 
 @contextmanager
