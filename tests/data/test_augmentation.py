@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_speech.data.augmentation import Augmentation, add_noise, add_silence, change_speed, colored_noise, equalize
+from hf_speech.data.augmentation import (
+    Augmentation,
+    add_noise,
+    add_silence,
+    change_speed,
+    colored_noise,
+    equalize,
+    time_map,
+)
 from hf_speech.errors import RecipeError
 
 RATE = 16_000
@@ -176,3 +184,32 @@ def test_context_is_put_around_a_trimmed_clip(tmp_path: Path) -> None:
     assert np.abs(varied[: round(before * 16_000)]).max() > 0
     with pytest.raises(RecipeError, match="context_folders: there are no recordings"):
         Augmentation(context_folders=[str(tmp_path / "nothing")]).check_folders()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {},
+        {"speed": (0.8, 1.25), "gain": (-6, 6)},
+        {"tempo": (0.8, 1.25)},
+        {"silence": (-0.2, -0.2), "speed": (1.1, 1.3)},
+        {"silence": (-9, -9)},  # More than is there: a quarter goes.
+        {"silence": (0.1, 0.3), "speed": (0.8, 0.9), "tempo": (1.1, 1.2)},
+        {"trim": 30, "speed": (1.1, 1.2), "silence": (0.1, 0.2)},
+        {"trim": 30, "context_folders": ["NOISE"], "context_before": (0.2, 0.4)},
+    ],
+    ids=str,
+)
+def test_every_moment_is_found_in_the_recording(steps: dict[str, Any], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(3).normal(0, 0.01, RATE), RATE)
+    if "context_folders" in steps:
+        steps = {**steps, "context_folders": [str(tmp_path)]}
+    clip = np.zeros(2 * RATE, np.float32)
+    clip[12_000:12_100] = 0.9  # The moment is at 0.753 s; a quieter sound follows until 1.6 s.
+    clip[12_100:25_600] = 0.1 * np.sin(np.arange(13_500) / 5)
+    applied: dict[str, tuple[float, ...]] = {}
+    varied = Augmentation(probability=1, **steps)(clip, RATE, np.random.default_rng(0), applied)
+    begin, rate = time_map(applied)
+    assert begin + rate * np.abs(varied).argmax() / RATE == pytest.approx(
+        0.753, abs=0.03 if "tempo" in steps else 0.006
+    )

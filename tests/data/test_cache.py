@@ -47,6 +47,20 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
         assert list(part.iterdir()) == []
 
 
+def test_what_an_interrupted_run_left_is_kept_where_it_goes_on(tmp_path):
+    def interrupted() -> None:
+        with build_once(tmp_path / "states", resumes=True) as part:
+            (part / "half").write_text("a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not (tmp_path / "states").exists()
+    with build_once(tmp_path / "states", resumes=True) as part:
+        assert (part / "half").read_text() == "a"
+    assert (tmp_path / "states" / "half").is_file()
+
+
 def test_processes_wait_for_the_first(tmp_path):
     made = []
 

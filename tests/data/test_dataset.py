@@ -63,7 +63,9 @@ def test_workers_give_the_same_batches(rows: Dataset) -> None:
         for workers in (0, 2)
     )
     for one, two in zip(here, there, strict=True):
-        assert one.keys() == {"input_features", "attention_mask", "labels", "files", "left_out", "loader_seconds"}
+        keys = {"input_features", "attention_mask", "labels", "files", "left_out", "loader_seconds", "sources"}
+        assert one.keys() == keys
+        torch.testing.assert_close(two["sources"], one["sources"])
         assert one["files"] == two["files"]
         for key in ("input_features", "attention_mask", "labels"):
             torch.testing.assert_close(one[key], two[key], atol=0, rtol=0)

@@ -117,6 +117,7 @@ def test_what_a_stream_cannot_give_is_refused(beeps: Path, recipe: Path) -> None
         ("augmentation.tempo_copies", "[0.9]"),
         ("training.cache_features", "true"),
         ("training.max_batch_seconds", "20"),
+        ("training.teacher", "{model: openai/whisper-tiny.en}"),
     ):
         with pytest.raises((RecipeError, CorpusError), match=f"{key} needs all utterances beforehand"):
             prepare(load_recipe(recipe, words(beeps, f"--{key}", value)))

@@ -10,7 +10,7 @@ The order follows the recording chain: the voice (speed, pitch, tempo), the sile
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -187,7 +187,8 @@ class Augmentation:
             samples = np.concatenate((around[0], samples, around[1]))
             applied["context"] = seconds
         if self.silence is not None and drawn(self.silence):
-            before, after = (round(rng.uniform(*self.silence) * sampling_rate) for _ in range(2))
+            shortest = -(len(samples) // 4)
+            before, after = (max(round(rng.uniform(*self.silence) * sampling_rate), shortest) for _ in range(2))
             samples = add_silence(samples, before, after)
             applied["silence"] = (before / sampling_rate, after / sampling_rate)
         if (self.rooms or self.reverberation) and drawn(self.rooms or self.reverberation):
@@ -283,6 +284,20 @@ def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.n
     """Plays `samples` `factor` times as fast, so that pitch and formants rise by the same factor."""
     # Resampling takes integer rates; steps of 1/1000 are inaudible.
     return resample(samples, round(1000 * factor), 1000) if len(samples) > 1 else samples
+
+
+def time_map(applied: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """Where the sound at each moment of an augmented utterance is in the recording.
+
+    Args:
+        applied: What `Augmentation` has applied.
+
+    Returns:
+        `begin` and `rate`: what is heard after `t` seconds is in the recording at `begin + rate * t`.
+    """
+    rate = applied.get("speed", (1.0,))[0] * applied.get("tempo", (1.0,))[0]
+    cut = applied.get("trim", (0.0,))[0] - applied.get("context", (0.0,))[0] - applied.get("silence", (0.0,))[0]
+    return rate * cut, rate
 
 
 def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:

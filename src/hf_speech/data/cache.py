@@ -46,8 +46,12 @@ def _state(source: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @contextmanager
-def build_once(folder: Path) -> Iterator[Path | None]:
+def build_once(folder: Path, resumes: bool = False) -> Iterator[Path | None]:
     """Make a folder once, whole or not at all.
+
+    Args:
+        folder: The folder.
+        resumes: Whether what an interrupted run has put into it is kept, for the next one to go on.
 
     Yields:
         A new empty folder to fill, which becomes `folder` when the block ends without an error; None if `folder` is
@@ -70,13 +74,15 @@ def build_once(folder: Path) -> Iterator[Path | None]:
             yield None
             return
         part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-        part.mkdir()
+        if not resumes:
+            shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+        part.mkdir(exist_ok=resumes)
         try:
             yield part
             part.rename(folder)
         except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
+            if not resumes:
+                shutil.rmtree(part, ignore_errors=True)
             raise
     finally:
         lock.release()

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import read_audio
-from hf_speech.data.augmentation import Augmentation
+from hf_speech.data.augmentation import Augmentation, time_map
 from hf_speech.data.cache import digest
 from hf_speech.data.features import CachedFeatures
 from hf_speech.data.first_pass import KEEP_DECODED_BYTES, FirstPass
@@ -27,7 +27,7 @@ from hf_speech.data.shares import ShareDraw
 from hf_speech.errors import RecipeError
 
 # Keys of a batch that are for the Trainer, and not for the model.
-TRAINERS_OWN = ("files", "left_out", "loader_seconds")
+TRAINERS_OWN = ("files", "left_out", "loader_seconds", "sources")
 
 
 class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
@@ -48,6 +48,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     Attributes:
         durations: Seconds of each utterance in this epoch, for batches of similar length.
+        own_durations: Seconds of each row's recording.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self.seed = seed
         self.join_targets = join_targets
         # Plain lists: a column of `datasets` is read lazily, which a sampler of indices must not do a thousand times.
-        self._own_durations: list[float] = list(rows["duration"])
+        self.own_durations: list[float] = list(rows["duration"])
         self._speakers: list[str | None] = list(rows["speaker"])
         self.audio: list[Any] = list(rows["audio"])
         texts = rows.remove_columns("audio")
@@ -105,8 +106,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self._draw = epoch if self.augmentation is None else self.augmentation.draw(epoch)
         self._followers = self._draw_followers()
         self.durations = [
-            duration + (self._own_durations[self._followers[index]] if index in self._followers else 0.0)
-            for index, duration in enumerate(self._own_durations)
+            duration + (self.own_durations[self._followers[index]] if index in self._followers else 0.0)
+            for index, duration in enumerate(self.own_durations)
         ]
 
     @property
@@ -132,7 +133,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         for index, speaker in enumerate(self._speakers):
             if speaker:
                 by_speaker.setdefault(speaker, []).append(index)
-        own = self._own_durations
+        own = self.own_durations
         joined = np.flatnonzero(np.random.default_rng(self.seed).random(len(self)) < self.augmentation.joining)
         rng = np.random.default_rng((self.seed, self._draw))
         followers: dict[int, int] = {}
@@ -153,7 +154,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
         What the first pass has decoded is taken from there.
         """
-        if sum(self._own_durations) * self.sampling_rate * 4 <= KEEP_DECODED_BYTES:
+        if sum(self.own_durations) * self.sampling_rate * 4 <= KEEP_DECODED_BYTES:
             indices = progress_bar(range(len(self)), desc=description, unit="utterance", leave=False, delay=0.5)
             self._decoded = [self._waveform(index) for index in indices]
         self._first_pass = None  # Nothing more is taken from it, and workers must not carry it along.
@@ -177,8 +178,8 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         noise = digest([{"path": file} for file in self.augmentation.files])
         return [steps, noise, self.seed, self._draw, sorted(self._followers.items())]
 
-    def _all_varied(self) -> Iterator[np.ndarray]:
-        """Every utterance as it is in this epoch."""
+    def _all_varied(self) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
+        """Every utterance as it is in this epoch, and its time map."""
         if self.augmentation is not None and self._decoded is None:
             self.keep_decoded("Reading")
         return (self._vary(self._read(index), index) for index in range(len(self)))
@@ -192,7 +193,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         utterance = {"files": self.files(index), "target": self.targets[index]}
         if self.phones is not None:
             utterance["phones"] = self.phones[index]
-        if (follower := self._followers.get(index)) is not None:
+        if (follower := self._followers.get(index, -1)) >= 0:
             assert self.join_targets is not None
             utterance["target"] = self.join_targets(utterance["target"], self.targets[follower])
             if self.phones is not None:
@@ -201,11 +202,13 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             # Of joined utterances, who follows whom belongs to the variant.
             joins = self.augmentation is not None and self.augmentation.joining
             variant = self._draw + (0 if joins else max(copy, 0))
-            utterance["features"] = self._features[variant % len(self._features)][index]
+            cached = self._features[variant % len(self._features)]
+            utterance |= {"features": cached[index], "source": (index, follower, *cached.time_maps[index])}
             return {**utterance, "seconds": (time.perf_counter() - start, 0.0)}
         waveform = self._read(index)
         read = time.perf_counter()
-        waveform = self._vary(waveform, index, copy)
+        waveform, moved = self._vary(waveform, index, copy)
+        utterance["source"] = (index, follower, *moved)
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
 
     def _read(self, index: int) -> np.ndarray:
@@ -214,13 +217,14 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         follower = self._followers.get(index)
         return waveform if follower is None else np.concatenate((waveform, self._waveform(follower)))
 
-    def _vary(self, waveform: np.ndarray, index: int, copy: int = 0) -> np.ndarray:
-        """A waveform with this epoch's augmentation."""
+    def _vary(self, waveform: np.ndarray, index: int, copy: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
+        """A waveform with this epoch's augmentation, and its time map."""
         if self.augmentation is None:
-            return waveform
+            return waveform, time_map({})
+        applied: dict[str, tuple[float, ...]] = {}
         rng = np.random.default_rng((self.seed, self._draw, index, *([copy] if copy > 0 else [])))
-        varied = self.augmentation(waveform, self.sampling_rate, rng)
-        return varied if len(varied) >= self.min_samples else waveform
+        varied = self.augmentation(waveform, self.sampling_rate, rng, applied)
+        return (varied, time_map(applied)) if len(varied) >= self.min_samples else (waveform, time_map({}))
 
     def files(self, index: int) -> list[str]:
         """Where the sound of an utterance comes from in this epoch: its file, and that of the one joined to it."""
@@ -250,9 +254,10 @@ def count_variants(augmentation: Augmentation | None) -> int:
 class SpeechCollator:
     """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_targets` where there are phones.
 
-    `files`, where the sound comes from, `left_out`, why utterances of a stream are not among them, and
-    `loader_seconds`, the time it took to read, to augment and to compute features, are for the Trainer, which takes
-    them out.
+    `files`, where the sound comes from, `left_out`, why utterances of a stream are not among them, `loader_seconds`,
+    the time it took to read, to augment and to compute features, and `sources`, are for the Trainer, which takes them
+    out. A row of `sources` `(batch, 4)` has the number of an utterance's row, that of the one that follows it in the
+    same clip or -1, and its time map (see `augmentation.time_map`); streams have no rows.
 
     Args:
         feature_extractor: Turns waveforms into features, padded on the right.
@@ -283,6 +288,9 @@ class SpeechCollator:
             "loader_seconds": torch.tensor(seconds, dtype=torch.float32),
             "labels": self.collate_targets([utterance["target"] for utterance in utterances]),
         }
+        if "source" in utterances[0]:
+            sources = [utterance["source"] for utterance in utterances]
+            collated["sources"] = torch.tensor(sources, dtype=torch.float32)
         if "phones" in utterances[0]:
             collated["phone_targets"] = self.collate_targets([utterance["phones"] for utterance in utterances])
         return collated

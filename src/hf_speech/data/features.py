@@ -17,7 +17,7 @@ from hf_speech.common.progress import progress_bar
 from hf_speech.data.cache import build_once, cache_dir, digest
 
 # Part of the digest: to be raised whenever the same settings give other features.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FEATURES_FILE = "features.f32"
 LENGTHS_FILE = "lengths.npy"
 
@@ -25,10 +25,14 @@ LENGTHS_FILE = "lengths.npy"
 class CachedFeatures:
     """The features of each utterance of a split, as the extractor computes them of it alone.
 
+    Attributes:
+        time_maps: The time map of each utterance.
+
     Args:
         audio: The column of the split.
         extractor: Computes them; with global normalization, after its statistics were fitted.
-        waveforms: Gives the waveform of each utterance, in order, where they are not in the cache.
+        waveforms: Gives the waveform of each utterance and its time map (see `augmentation.time_map`), in order, where
+            they are not in the cache.
         description: What the progress bar says.
         settings: Whatever makes the waveforms differ from the recordings, as JSON can write it.
     """
@@ -37,7 +41,7 @@ class CachedFeatures:
         self,
         audio: Sequence[Mapping[str, Any]],
         extractor: Any,
-        waveforms: Callable[[], Iterable[np.ndarray]],
+        waveforms: Callable[[], Iterable[tuple[np.ndarray, tuple[float, float]]]],
         description: str,
         settings: Sequence[Any] = (),
     ) -> None:
@@ -46,8 +50,9 @@ class CachedFeatures:
             if part is not None:
                 progress = progress_bar(waveforms(), desc=description, total=len(audio), unit="utterance", leave=False)
                 _write(progress, extractor, part)
-        self._valid, frames = np.load(folder / LENGTHS_FILE).T
-        self._ends = np.cumsum(frames)
+        self._valid, frames, *time_maps = np.load(folder / LENGTHS_FILE).T
+        self.time_maps = list(zip(*(column.tolist() for column in time_maps), strict=True))
+        self._ends = np.cumsum(frames, dtype=np.int64)
         # Copied where it is written to, which nobody does: PyTorch warns of arrays that cannot be written.
         self._features = np.memmap(folder / FEATURES_FILE, np.float32, "c").reshape(-1, extractor.feature_size)
 
@@ -57,11 +62,11 @@ class CachedFeatures:
         return torch.from_numpy(self._features[start : self._ends[index]]), int(self._valid[index])
 
 
-def _write(waveforms: Iterable[np.ndarray], extractor: Any, folder: Path) -> None:
+def _write(waveforms: Iterable[tuple[np.ndarray, tuple[float, float]]], extractor: Any, folder: Path) -> None:
     lengths = []
     with (folder / FEATURES_FILE).open("wb") as file:
-        for waveform in waveforms:
+        for waveform, time_map in waveforms:
             frames = extractor(waveform, extractor.sampling_rate, return_tensors="np")["input_features"][0]
             file.write(np.ascontiguousarray(frames, np.float32).tobytes())
-            lengths.append((extractor.num_frames(len(waveform)), len(frames)))
-    np.save(folder / LENGTHS_FILE, np.array(lengths))
+            lengths.append((extractor.num_frames(len(waveform)), len(frames), *time_map))
+    np.save(folder / LENGTHS_FILE, np.array(lengths, np.float64))

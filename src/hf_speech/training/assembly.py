@@ -18,6 +18,7 @@ from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError
 from hf_speech.training.averaging import WeightAveraging
 from hf_speech.training.checkpoints import CheckpointDigests
+from hf_speech.training.distillation import ProjectionFiles, StateDistillation
 from hf_speech.training.freezing import Freezing
 from hf_speech.training.guard import NonFiniteGuard
 from hf_speech.training.monitoring import GradientHistograms
@@ -92,6 +93,8 @@ def make_trainer(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(ProgressReporter(str(arguments.metric_for_best_model).removeprefix("eval_")))
     trainer.add_callback(preemption)
+    if isinstance(parts.distillation, StateDistillation):  # Before the average of all weights begins.
+        trainer.add_callback(ProjectionFiles(parts.distillation.projection, checkpoint))
     for callback in _chosen_callbacks(options, trainer, run_dir, checkpoint):
         trainer.add_callback(callback)
     for callback in (*callbacks, CheckpointDigests(), preemption.stop_when_saved):

@@ -111,6 +111,7 @@ def make_stream(
         ("augmentation.tempo_copies", augmentation.tempo_copies),
         ("augmentation.pitch_copies", augmentation.pitch_copies),
         ("training.cache_features", options.cache_features),
+        ("training.teacher", options.encoder_teacher()),
         ("training.max_batch_seconds", options.max_batch_seconds),
         ("training.unfreeze_every", options.unfreeze_every),
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +14,48 @@ from hf_speech.errors import RecipeError, nearest
 
 if TYPE_CHECKING:  # The command line's help lists these options, and imports neither.
     from transformers import TrainingArguments
+
+
+@dataclass(frozen=True)
+class EncoderTeacher:
+    """A teacher whose encoder's states the encoder of the new model learns to predict: `training.teacher` as a mapping.
+
+    Args:
+        model: Folder or Hub id (`owner/name`, `owner/name@revision`) of a Whisper, wav2vec 2.0, HuBERT or WavLM model.
+        layers: Layers of its encoder, numbered from 1 (0 is the input of the first one); null for the last one.
+        weight: The teacher's part of the loss; the labels have the rest. With 1, nothing is learned from the labels.
+        student_layer: The recurrent layer that predicts them, numbered from 1 (0 is the front end); null for the last.
+        cache: Whether the states are computed once and kept on disk, rather than at every step.
+    """
+
+    model: str
+    layers: list[int] | None = None
+    weight: Share = 0.5
+    student_layer: int | None = None
+    cache: bool = True
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> EncoderTeacher:
+        """Reads the mapping of a recipe.
+
+        Raises:
+            RecipeError: On an unknown key or a wrong value.
+        """
+        from jsonargparse import ArgumentError, ArgumentParser
+
+        names = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [str(key) for key in values if key not in names]:
+            raise RecipeError(f"training.teacher has an unknown key {unknown[0]!r}: {nearest(unknown[0], names)}")
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(cls)
+        try:
+            teacher = cls(**vars(parser.parse_object(dict(values))))
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise RecipeError(f"training.teacher cannot be used: {' '.join(str(error).split())}") from error
+        if teacher.layers == []:
+            raise RecipeError("training.teacher.layers must list one layer or more, or be null for the last one.")
+        check_ranges(teacher, "training.teacher")
+        return teacher
 
 
 @dataclass
@@ -54,8 +96,9 @@ class TrainingOptions:
         weight_averaging: Own: decay of an exponential moving average of the weights, which is then evaluated and saved
             (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
         teacher: Own: a model folder or Hub id with the same outputs and features, whose posteriors are learned beside
-            the labels; null for none.
-        teacher_weight: Own: the teacher's part of the loss.
+            the labels; or a mapping with the keys model, layers, weight, student_layer and cache, for a model such as
+            Whisper, whose encoder the new one learns to predict (docs/labeling.md); null for none.
+        teacher_weight: Own: that teacher's part of the loss, where it is not a mapping.
         logging_steps: Steps between two entries in the log.
         save_total_limit: Checkpoints kept on disk.
         dataloader_num_workers: Processes that decode, augment and compute features.
@@ -94,7 +137,7 @@ class TrainingOptions:
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = None
     weight_averaging: Annotated[float, Range(0, below=1)] = 0.0
-    teacher: str | None = None
+    teacher: dict[str, Any] | str | None = None
     teacher_weight: Share = 0.5
     logging_steps: Annotated[int, Range(1, 10**9)] = 10
     save_total_limit: Annotated[int, Range(1, 10**9)] = 2
@@ -108,6 +151,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self, "training")
+        self.encoder_teacher()  # Refuses what it cannot read.
         if self.gradient_histograms and self.report_to not in ("auto", "tensorboard"):
             raise RecipeError(
                 "training.gradient_histograms are for TensorBoard: set training.report_to to tensorboard."
@@ -124,6 +168,10 @@ class TrainingOptions:
             raise RecipeError(
                 "A recipe must not hold a token (hub_token), as it is published: run hf auth login, or set HF_TOKEN."
             )
+
+    def encoder_teacher(self) -> EncoderTeacher | None:
+        """The teacher, if it is a mapping."""
+        return EncoderTeacher.parse(self.teacher) if isinstance(self.teacher, Mapping) else None
 
     def check_metric(self, known: Sequence[str]) -> None:
         """Refuses a metric that the task does not measure.

@@ -19,9 +19,10 @@ from hf_speech.data.stream import SpeechStream
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.building import count_logit_frames, make_feature_extractor, make_model
 from hf_speech.training.datasets import make_datasets, make_stream, shares_of
-from hf_speech.training.distillation import Distillation, make_distillation
+from hf_speech.training.distillation import Distillation, StateDistillation, make_distillation
 from hf_speech.training.processes import check_same_corpus, process_state
 from hf_speech.training.recipe import Recipe
+from hf_speech.training.teacher_states import TeacherEncoder
 from hf_speech.training.warm_start import BaseModel
 
 
@@ -47,7 +48,7 @@ class Parts:
     model: PreTrainedModel
     datasets: dict[str, SpeechDataset | SpeechStream]
     base: dict[str, Any] | None = None
-    distillation: Distillation | None = None
+    distillation: Distillation | StateDistillation | None = None
 
 
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
@@ -91,6 +92,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
     )
     report.shares = shares_of(recipe.corpus, corpus["train"])
     first_pass.fit(corpus["train"]["audio"])
+    distillation: Distillation | StateDistillation | None
     distillation = make_distillation(recipe.training, model, extractor, tokenizer)
     class_names = recipe.task.target_groups(corpus["train"])
     stream: SpeechStream | None = None
@@ -100,7 +102,13 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
             f"Training reads the whole split train from the stream, of which these {len(corpus['train']):,} utterances "
             "are a sample."
         )
+    if (options := recipe.training.encoder_teacher()) is not None:
+        teacher = TeacherEncoder(options, state.device)
+        distillation = StateDistillation(options, teacher, model, extractor)
     datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream, first_pass)
+    if options is not None and isinstance(distillation, StateDistillation):
+        train: Any = datasets["train"]
+        distillation.read(teacher, train.audio, train.own_durations if options.cache else None)
     return Parts(corpus, extractor, tokenizer, lexicon, model, datasets, record, distillation), report
 
 

@@ -22,7 +22,13 @@ from hf_speech.errors import PublishError
 
 BRANCH = "training"
 SNAPSHOT = (
-    *("*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "processor_config.json"),
+    *(
+        "model*.safetensors",
+        "*.safetensors.index.json",
+        "config.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+    ),
     *("vocab.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "*.py"),
 )
 

@@ -11,6 +11,7 @@ command-line override (`--training.learning_rate 1e-3`). An override without a d
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
@@ -237,6 +238,8 @@ def _resolve(
         return {name: value for name, value in vars(arguments).items() if name != without} if arguments else {}
 
     features, training = section("features"), TrainingOptions(**section("training"))
+    if (teacher := training.encoder_teacher()) is not None:
+        values["training"]["teacher"] = dataclasses.asdict(teacher)
     model = section("model", without="model_type")
     warm_start = WarmStart(**{key: model.pop(key) for key in KEYS})
     augmentation = Augmentation(**section("augmentation"))

@@ -34,6 +34,7 @@ from hf_speech.training import run_folder
 from hf_speech.training.assembly import make_trainer
 from hf_speech.training.averaging import WEIGHTS_FILE
 from hf_speech.training.checkpoints import disk_is_full, find_checkpoint, list_checkpoints
+from hf_speech.training.distillation import PROJECTION_FILE
 from hf_speech.training.monitoring import Stopwatch
 from hf_speech.training.options import computes_bfloat16
 from hf_speech.training.preemption import Preemption
@@ -151,7 +152,9 @@ def _claim(stack: contextlib.ExitStack, run_dir: Path, recipe: Recipe, resume: b
     if written.is_file() and not list_checkpoints(run_dir):
         print(f"{run_dir} has no checkpoint yet: training starts from the beginning.")
         return None
-    found = find_checkpoint(run_dir, also=[WEIGHTS_FILE] if recipe.training.weight_averaging else [])
+    also = [WEIGHTS_FILE] if recipe.training.weight_averaging else []
+    also += [PROJECTION_FILE] if recipe.training.encoder_teacher() is not None else []
+    found = find_checkpoint(run_dir, also=also)
     for reason in found.skipped:
         print(f"{reason}: it is skipped.")
     print(f"Resuming from {found.folder}.")

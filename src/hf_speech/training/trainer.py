@@ -31,7 +31,7 @@ from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
-from hf_speech.training.distillation import Distillation
+from hf_speech.training.distillation import Distillation, StateDistillation
 from hf_speech.training.freezing import Freezing, scale_learning_rates
 from hf_speech.training.preemption import SIGNALS, EvaluationLeft
 from hf_speech.training.profile import Profile
@@ -62,11 +62,13 @@ class SpeechTrainer(SnapshotPushes):
         group_by_length: bool = True,
         max_batch_seconds: float | None = None,
         profile: Profile | None = None,
-        distillation: Distillation | None = None,
+        distillation: Distillation | StateDistillation | None = None,
         freezing: Freezing | None = None,
         layerwise_decay: float = 1.0,
         **kwargs: Any,
     ) -> None:
+        if isinstance(distillation, StateDistillation):
+            distillation.attach(kwargs["model"])
         super().__init__(**kwargs)
         self.distillation = distillation
         self.freezing = freezing
@@ -83,7 +85,7 @@ class SpeechTrainer(SnapshotPushes):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss of a batch; while training, remembers which files it came from."""
-        files, left_out, seconds = (inputs.pop(name, None) for name in TRAINERS_OWN)
+        files, left_out, seconds, sources = (inputs.pop(name, None) for name in TRAINERS_OWN)
         if files is not None and model.training:
             self._files += files
             for reason in left_out:
@@ -94,7 +96,11 @@ class SpeechTrainer(SnapshotPushes):
             self.freezing.before_forward(self.state.epoch or 0.0)
         if self.distillation is None or not model.training:
             return super().compute_loss(model, inputs, *args, **kwargs)
+        if isinstance(self.distillation, StateDistillation):
+            inputs["output_hidden_states"] = True
         loss, outputs = super().compute_loss(model, inputs, *args, **(kwargs | {"return_outputs": True}))
+        if isinstance(self.distillation, StateDistillation):
+            return self.distillation(loss, outputs.hidden_states, inputs, sources)
         return self.distillation(loss, outputs.logits, inputs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -284,3 +284,22 @@ def test_a_card_names_all_corpora_of_a_mixture(digits: Path) -> None:
     assert "By corpus, test split" in card
     assert "hf download anna/digits --local-dir digits && hf-speech evaluate digits --split test" in card
     assert ModelCard(card).data.datasets == ["fsdd", "ravdess"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("teacher: anna/large\n  teacher_weight: 0.4", "the probabilities of anna/large (weight 0.4)"),
+        ("teacher: /home/anna/whisper\n  teacher_weight: 1.0", "the probabilities of whisper (weight 1.0)"),
+        (
+            "teacher: {model: openai/whisper-tiny.en, layers: [4], weight: 0.25}",
+            "the states of the encoder of openai/whisper-tiny.en (weight 0.25)",
+        ),
+    ],
+)
+def test_a_card_names_the_teacher(digits: Path, options: str, sentence: str) -> None:
+    recipe = (digits / "recipe.yaml").read_text(encoding="utf-8")
+    (digits / "recipe.yaml").write_text(recipe.replace("training:\n", f"training:\n  {options}\n"), encoding="utf-8")
+    card = render_card(digits, repo_id="anna/digits")
+    check_card(card, digits)
+    assert f"It also learned {sentence}, which is not needed to use it." in card

@@ -93,6 +93,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
         "recipe": facts.recipe,
         "base": facts.base_model,
         "options": facts.recipe.get("training") or {},
+        "teacher": _teacher(facts.recipe.get("training") or {}),
         "augmentation": _in_words(facts.recipe.get("augmentation") or {}, AUGMENTATIONS),
         "augmentation_probability": (facts.recipe.get("augmentation") or {}).get("probability"),
         "regularization": _in_words(facts.recipe.get("model") or {}, REGULARIZERS),
@@ -230,6 +231,17 @@ def _in_words(options: dict[str, Any], words: dict[str, str]) -> list[str]:
     return [
         phrase.format(number(options[name])) for name, phrase in words.items() if options.get(name) not in (None, 0, [])
     ]
+
+
+def _teacher(options: Mapping[str, Any]) -> str | None:
+    """The model from which a training learned besides the labels, and what; a folder by its name alone."""
+    teacher = options.get("teacher")
+    values = teacher if isinstance(teacher, Mapping) else {"model": teacher, "weight": options.get("teacher_weight")}
+    if not isinstance(name := values.get("model"), str):
+        return None
+    what = "the probabilities" if values is not teacher else "the states of the encoder"
+    name = Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    return f"{what} of {name} (weight {values.get('weight')})"
 
 
 def _language_model(facts: RunFacts) -> str | None:

@@ -1,0 +1,310 @@
+"""The states of a teacher's encoder: cached, interpolated to the student's frames, and learned by both families."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_runs import cut_off
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+from hf_speech.common.files import file_size
+from hf_speech.data.audio import read_audio
+from hf_speech.errors import HFSpeechError, RecipeError, TrainingError
+from hf_speech.inference import load_model
+from hf_speech.training import load_recipe, train
+from hf_speech.training.distillation import PROJECTION_FILE, StateDistillation
+from hf_speech.training.options import EncoderTeacher
+from hf_speech.training.teacher_states import CachedStates, TeacherEncoder
+
+FAST = ["--training.max_steps", "4", "--training.eval_steps", "2", "--training.load_best_model_at_end", "false"]
+
+
+def save_whisper(folder: Path, **options: Any) -> Path:
+    """A Whisper of two layers with random weights, for sounds of 10 s."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_mel_bins": 20, "vocab_size": 30}
+    sizes |= {f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
+    WhisperModel(WhisperConfig(**sizes | tokens | {"max_source_positions": 500} | options)).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=20, chunk_length=10).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_whisper(tmp_path_factory.mktemp("teacher") / "whisper-tiny")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def taught(whisper: Path, **options: Any) -> list[str]:
+    return ["--training.teacher", json.dumps({"model": str(whisper), **options}), *FAST]
+
+
+def test_states_are_those_of_whisper_in_a_shorter_window(whisper: Path, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).standard_normal(16100).astype(np.float32) * 0.1
+    found = TeacherEncoder(EncoderTeacher(str(whisper), layers=[1, 2]))(samples)
+    assert found.shape == (51, 32)
+    assert found.dtype == np.float16
+    full = WhisperModel.from_pretrained(whisper)
+    short = WhisperModel.from_pretrained(save_whisper(tmp_path / "short", max_source_positions=250)).get_encoder()
+    weights = full.get_encoder().state_dict()
+    weights["embed_positions.weight"] = weights["embed_positions.weight"][:250]
+    short.load_state_dict(weights)
+    mel = WhisperFeatureExtractor(feature_size=20)(samples, sampling_rate=16000, max_length=80000, return_tensors="pt")
+    with torch.no_grad():
+        states = short.eval()(mel["input_features"], output_hidden_states=True).hidden_states
+    expected = torch.cat([torch.nn.functional.layer_norm(states[layer][0, :51], (16,)) for layer in (1, 2)], dim=-1)
+    torch.testing.assert_close(torch.from_numpy(found).float(), expected, atol=5e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("samples", "states"), [(0, 0), (1, 1), (320, 1), (321, 2), (160_000, 500), (200_000, 625)])
+def test_a_recording_of_any_length_has_a_state_for_each_20_ms(whisper: Path, samples: int, states: int) -> None:
+    teacher = TeacherEncoder(EncoderTeacher(str(whisper)))
+    assert teacher.rate == 50
+    assert teacher.layers == [2]
+    assert teacher(np.full(samples, 0.1, np.float32)).shape == (states, 16)
+
+
+def test_the_cache_is_mapped_and_goes_on_after_an_interruption(
+    whisper: Path, tones_recipe: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = load_recipe(tones_recipe).corpus.load()["train"]
+    audio = list(rows["audio"])[:6]
+    teacher = TeacherEncoder(EncoderTeacher(str(whisper), layers=[0, 2]))
+    expected = [teacher(read_audio(source, 16000)) for source in audio]
+    seconds = [len(states) / 50 for states in expected]
+    calls: list[Mapping[str, Any]] = []
+
+    def interrupted(source: Mapping[str, Any]) -> np.ndarray:
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(source)
+        return TeacherEncoder.states_of(teacher, source)
+
+    monkeypatch.setattr(teacher, "states_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        CachedStates(teacher, audio, seconds)
+    said = capsys.readouterr().out
+    size = file_size(sum(seconds) * 50 * 32 * 2)
+    assert said.startswith(f"The states of {whisper} for 6 recordings (0.00 h) take about {size} in {cache}")
+    (part,) = (cache / "states").glob("*.part")
+    for file in part.iterdir():
+        file.write_bytes(file.read_bytes() + b"cut")  # As of a process that was killed while it wrote.
+    calls = [{}, {}]  # One more can be computed.
+    with pytest.raises(KeyboardInterrupt):
+        CachedStates(teacher, audio, seconds)
+    calls = []
+    cached = CachedStates(teacher, audio, seconds)
+    assert calls == audio[4:], "what was computed is not computed again"
+    assert isinstance(cached.states, np.memmap)
+    assert not cached.states.flags.writeable
+    for row, states in enumerate(expected):
+        np.testing.assert_array_equal(cached(row), states)
+    again = CachedStates(TeacherEncoder(EncoderTeacher(str(whisper), layers=[0, 2])), audio, seconds)
+    np.testing.assert_array_equal(again.states, cached.states)
+    assert len(list((cache / "states").glob("*.lock"))) == 1, "the same teacher, layers and recordings: the same file"
+
+
+def test_states_for_which_there_is_no_space_are_not_begun(
+    whisper: Path, tones_recipe: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(
+        TrainingError, match=r"take about 96\.0 kB, for which there is no space .*teacher\.cache to false"
+    ):
+        CachedStates(TeacherEncoder(EncoderTeacher(str(whisper))), [{"path": str(whisper / "config.json")}], [60.0])
+
+
+def make(whisper: Path, run: Path, **options: Any) -> tuple[StateDistillation, Any]:
+    loaded = load_model(run)
+    teacher = TeacherEncoder(EncoderTeacher(str(whisper), **options))
+    distillation = StateDistillation(
+        EncoderTeacher(str(whisper), **options), teacher, loaded.model, loaded.feature_extractor
+    )
+    return distillation, loaded.model
+
+
+def test_each_frame_predicts_its_moment_of_the_recording(whisper: Path, beeps_run: Path) -> None:
+    distillation, _ = make(whisper, beeps_run)  # Frames of 40 ms.
+    # Each state is the moment of its middle, and so is what is interpolated between two of them.
+    distillation.states = lambda row: (100 * row + 0.01 + 0.02 * np.arange(50))[:, None].astype(np.float64)
+
+    def moments(*source: float, length: float = 1000) -> dict[int, float]:
+        states, known = distillation._targets(source, 30, length)
+        return dict(zip(np.flatnonzero(known).tolist(), states[:, 0].tolist(), strict=True))
+
+    assert moments(0, -1, 0.0, 1.0) == pytest.approx({frame: 0.02 + 0.04 * frame for frame in range(25)}, abs=1e-6)
+    assert len(moments(0, -1, 0.0, 1.0, length=40)) == 10, "padding predicts nothing"
+    faster = moments(0, -1, 0.0, 1.25)
+    assert faster == pytest.approx({frame: 1.25 * (0.02 + 0.04 * frame) for frame in range(20)}, abs=1e-6)
+    after_silence = moments(0, -1, -0.1, 1.0)
+    assert after_silence == pytest.approx({frame: 0.04 * frame - 0.08 for frame in range(2, 27)} | {2: 0.01}, abs=1e-2)
+    joined = moments(1, 0, 0.5, 1.0)
+    assert [joined[0], joined[20]] == pytest.approx([100.52, 0.32]), "the second begins after 1 s"
+
+
+@pytest.mark.parametrize("layers", [None, [1, 2]])
+def test_the_loss_falls_on_a_fixed_batch(whisper: Path, beeps_run: Path, layers: list[int] | None) -> None:
+    distillation, model = make(whisper, beeps_run, weight=1.0, layers=layers, student_layer=1)
+    states = [
+        TeacherEncoder(EncoderTeacher(str(whisper), layers=layers))(noise)
+        for noise in np.random.default_rng(0).standard_normal((2, 16000)).astype(np.float32)
+    ]
+    distillation.states = states.__getitem__
+    inputs = {"input_features": torch.randn(2, 100, 24), "attention_mask": torch.ones(2, 100)}
+    inputs["attention_mask"][1, 60:] = 0
+    sources = torch.tensor([[0, -1, 0, 1], [1, -1, 0, 1]], dtype=torch.float32)
+    optimizer = torch.optim.Adam([*model.parameters(), *distillation.projection.parameters()], 1e-2)
+    losses = []
+    for _ in range(12):
+        hidden = model.train()(**inputs, output_hidden_states=True).hidden_states
+        loss = distillation(torch.tensor(100.0), hidden, inputs, sources)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0] < 100, "and the loss of the labels has no weight"
+    assert distillation(torch.tensor(1.0), hidden, inputs, sources - torch.tensor([0, 0, 9, 0])) == 0, (
+        "no frame is known"
+    )
+
+
+@pytest.fixture(scope="module")
+def taught_run(whisper: Path, tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of tones that learned from Whisper, with an average of its weights."""
+    words = [*taught(whisper), "--training.weight_averaging", "0.5", "--augmentation.speed", "[0.9, 1.1]"]
+    return train(load_recipe(tones_recipe, words), tmp_path_factory.mktemp("taught") / "run", splits=()).run_dir
+
+
+def test_a_classifier_learns_and_its_folder_has_no_projection(taught_run: Path, tones_run: Path, whisper: Path) -> None:
+    keys = load_file(tones_run / "model.safetensors").keys()
+    assert load_file(taught_run / "model.safetensors").keys() == keys
+    load_model(taught_run)  # Refuses weights that the model does not have.
+    for checkpoint in (taught_run / "checkpoints").iterdir():
+        assert load_file(checkpoint / "model.safetensors").keys() == keys
+        assert load_file(checkpoint / PROJECTION_FILE).keys() == {"weight", "bias"}
+    assert (
+        json.loads((taught_run / "config.json").read_text()).keys()
+        == json.loads((tones_run / "config.json").read_text()).keys()
+    )
+    recipe = load_recipe(taught_run / "recipe.yaml", to_train=False)
+    assert recipe.training.encoder_teacher() == EncoderTeacher(str(whisper)), "with all defaults written out"
+
+
+def test_a_resumed_training_is_the_same(taught_run: Path, tmp_path: Path) -> None:
+    run = cut_off(taught_run, tmp_path / "run", 2)
+    train(load_recipe(run / "recipe.yaml"), run, resume=True, splits=())
+    for file in ("model.safetensors", f"checkpoints/checkpoint-4/{PROJECTION_FILE}"):
+        one, two = load_file(taught_run / file), load_file(run / file)
+        assert all(torch.equal(one[key], two[key]) for key in one), file
+    last = run / "checkpoints" / "checkpoint-4"
+    (last / PROJECTION_FILE).unlink()
+    (last / "sha256.json").unlink()
+    train(load_recipe(run / "recipe.yaml"), run, resume=True, splits=())
+    assert (last / PROJECTION_FILE).is_file(), "a checkpoint without it is not whole"
+
+
+def test_states_computed_in_every_step_are_those_of_the_cache(
+    taught_run: Path, whisper: Path, cache: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(taught_run / "recipe.yaml", taught(whisper, cache=False))
+    run = train(recipe, tmp_path / "run", splits=()).run_dir
+    assert not (cache / "states").exists()
+    one, two = (load_file(folder / "model.safetensors") for folder in (taught_run, run))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_recognizer_learns_from_variants_and_joined_utterances(
+    beeps_recipe: Path, whisper: Path, cache: Path, tmp_path: Path
+) -> None:
+    table = beeps_recipe.parent / "spoken.csv"
+    words = [*taught(whisper, layers=[1, 2], student_layer=0, weight=0.3), "--corpus.train_file", str(table)]
+    words += [
+        "--corpus.speaker_column",
+        "speaker",
+        "--augmentation.joining",
+        "0.5",
+        "--augmentation.silence",
+        "[-0.1, 0.2]",
+    ]
+    words += ["--augmentation.variants", "1", "--training.cache_features", "true", "--training.max_steps", "2"]
+    recipe = load_recipe(beeps_recipe, [*words, "--model.consistency_weight", "0.1"])
+    load_model(train(recipe, tmp_path / "run", splits=()).run_dir)
+    assert len(list((cache / "states").glob("*/states.f16"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "message"),
+    [
+        ({"layers": [1, 3]}, [], "has the layers 1 to 2 .*layers names 3"),
+        ({"layers": [-1]}, [], "has the layers 1 to 2 .*layers names -1"),
+        ({"student_layer": 2}, [], "has the layers 1 to 1 .*student_layer is 2"),
+        ({}, ["--model.mixup_alpha", "0.2"], "mixup_alpha to 0"),
+        ({}, ["--features.time_average", "true"], "time_average to false"),
+        ({"model": "nowhere/at-all"}, [], "The teacher nowhere/at-all cannot be loaded"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(
+    options: dict[str, Any],
+    words: list[str],
+    message: str,
+    tones_recipe: Path,
+    whisper: Path,
+    tmp_path: Path,
+    cache: Path,
+) -> None:
+    with pytest.raises(HFSpeechError, match=message):
+        train(load_recipe(tones_recipe, [*taught(whisper, **options), *words]), tmp_path / "run")
+    assert not (cache / "states").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{model: x, layer: [1]}", "unknown key 'layer': did you mean 'layers'"),
+        ("{layers: [1]}", "training.teacher cannot be used.*model"),
+        ("{model: x, layers: last}", "training.teacher cannot be used.*layers"),
+        ("{model: x, layers: []}", "must list one layer or more"),
+        ("{model: x, weight: 2}", "training.teacher.weight must be between 0 and 1"),
+    ],
+)
+def test_what_is_no_teacher_is_refused_as_the_recipe_is_read(value: str, message: str, tones_recipe: Path) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tones_recipe, ["--training.teacher", value])
+
+
+def test_models_without_such_an_encoder_are_refused(tones_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    for folder, kind in ((tones_run, "speech_lstm"), (tmp_path, "gpt2")):
+        with pytest.raises(
+            RecipeError, match=rf"\({kind}\) has no encoder whose states could be learned: take a Whisper"
+        ):
+            TeacherEncoder(EncoderTeacher(str(folder)))
+
+
+def test_wav2vec2_teaches_too(tmp_path: Path) -> None:
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    convolutions = {"conv_dim": (8, 8), "conv_stride": (16, 20), "conv_kernel": (16, 20), "num_feat_extract_layers": 2}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    Wav2Vec2Model(Wav2Vec2Config(**sizes, **convolutions, **positions)).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    teacher = TeacherEncoder(EncoderTeacher(str(tmp_path)))
+    assert teacher.rate == 50
+    assert teacher(np.random.default_rng(0).standard_normal(8000).astype(np.float32)).shape == (25, 16)
+    assert teacher(np.zeros(100, np.float32)).shape == (1, 16)
