@@ -56,7 +56,7 @@ def f1(found: list[tuple[np.ndarray, float]], truths: list, threshold: float) ->
     for (probabilities, seconds), truth in zip(found, truths, strict=True):
         segments = find_segments(probabilities, seconds, SegmentOptions(threshold))
         right += overlap(segments, truth)
-        total += sum(segment.end - segment.start for segment in [*segments, *truth])
+        total += sum(segment.duration for segment in [*segments, *truth])
     return 2 * right / total
 
 

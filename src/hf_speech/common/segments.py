@@ -24,6 +24,11 @@ class Segment:
     start: float
     end: float
 
+    @property
+    def duration(self) -> float:
+        """Its length in seconds."""
+        return self.end - self.start
+
 
 @dataclass(frozen=True)
 class SegmentOptions:

@@ -98,14 +98,6 @@ class AudioClassification(Task):
 
         return torch.as_tensor([int(target) for target in targets], dtype=torch.long)
 
-    def preprocess_logits_for_metrics(
-        self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Class ids `(batch,)` of the logits `(batch, num_labels)`."""
-        # A model that also returns hidden states or attentions gives a tuple, logits first.
-        scores = logits[0] if isinstance(logits, tuple) else logits
-        return scores.argmax(dim=-1)
-
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
         """Accuracy, F1, precision and recall of gathered class ids, both `(utterances,)`."""
         from hf_speech.tasks.metrics import ClassificationMetrics

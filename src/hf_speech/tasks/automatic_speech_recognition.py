@@ -162,24 +162,6 @@ class AutomaticSpeechRecognition(Task):
 
         return torch.cat((first, first.new_tensor([tokenizer.word_delimiter_token_id]), second))
 
-    def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
-        """Character ids `(batch, characters)` int64, padded with -100."""
-        import torch
-
-        ids = [torch.as_tensor(target, dtype=torch.long) for target in targets]
-        return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORED)
-
-    def preprocess_logits_for_metrics(
-        self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
-    ) -> torch.Tensor:
-        """The most likely id of each frame, `(batch, frames)`.
-
-        Logits gathered from several processes are padded with -100 in every place; the first of equals is id 0, the
-        blank.
-        """
-        scores = logits[0] if isinstance(logits, tuple) else logits
-        return scores.argmax(dim=-1)
-
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
         """Error rates and counts of gathered ids: predictions `(utterances, frames)`, labels `(utterances, ids)`."""
         from hf_speech.tasks.metrics import TranscriptionMetrics

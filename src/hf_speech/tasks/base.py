@@ -240,17 +240,26 @@ class Task(ABC):
         """The target of two utterances, one after the other, for a task that `can_join` them."""
         raise NotImplementedError
 
-    @abstractmethod
     def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
-        """The model's `labels` of a batch: `(batch,)`, or `(batch, characters)` padded with -100."""
+        """The model's `labels` of a batch, int64: by default `(batch, ids)`, padded with -100."""
+        import torch
+
+        ids = [torch.as_tensor(target, dtype=torch.long) for target in targets]
+        return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORED)
 
     # While training
 
-    @abstractmethod
     def preprocess_logits_for_metrics(
         self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
     ) -> torch.Tensor:
-        """Logits to ids, a batch at a time on the device: for `Trainer(preprocess_logits_for_metrics=)`."""
+        """Logits to ids, a batch at a time on the device: for `Trainer(preprocess_logits_for_metrics=)`.
+
+        By default the likeliest id of each row or frame. Logits gathered from several processes are padded with -100 in
+        every place; the first of equals is id 0.
+        """
+        # A model that also returns hidden states or attentions gives a tuple, logits first.
+        scores = logits[0] if isinstance(logits, tuple) else logits
+        return scores.argmax(dim=-1)
 
     @abstractmethod
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_speech.common.segments import Segment, find_segments, format_segments, overlap, parse_segments
+from hf_speech.common.segments import find_segments, format_segments, overlap, parse_segments
 from hf_speech.decoding.keywords import frame_probabilities
 from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.tasks.base import IGNORED, Record, Task
+from hf_speech.tasks.base import Record, Task
 from hf_speech.tasks.metric import Metric
 
 if TYPE_CHECKING:
@@ -73,20 +73,6 @@ class VoiceActivityDetection(Task):
             labels[round(segment.start / FRAME_SECONDS) : round(segment.end / FRAME_SECONDS)] = 1
         return labels
 
-    def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
-        """The classes of a batch, `(batch, frames)`, padded with -100."""
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
-        return pad_sequence([torch.as_tensor(target) for target in targets], batch_first=True, padding_value=IGNORED)
-
-    def preprocess_logits_for_metrics(
-        self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
-    ) -> torch.Tensor:
-        """The class of each frame of logits, `(batch, frames)`."""
-        scores = logits[0] if isinstance(logits, tuple) else logits
-        return scores.argmax(dim=-1)
-
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
         """The metrics over frames, without the rules for segments."""
         found, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
@@ -114,7 +100,7 @@ class VoiceActivityDetection(Task):
     def score(self, reference: str, decoded: Record) -> Record:
         """The seconds of speech, those found, and those in both; correct is what has an F1 of 90 % or more."""
         truth, found = parse_segments(reference), parse_segments(decoded["prediction"])
-        seconds = [overlap(truth, found), _seconds(found), _seconds(truth)]
+        seconds = [overlap(truth, found), *(sum(segment.duration for segment in own) for own in (found, truth))]
         f1 = float(self.metrics_from_counts(np.array(seconds))["f1"])
         names = ("seconds_right", "seconds_found", "seconds_speech")
         return {"reference": reference, **decoded, "correct": f1 >= 0.9, **dict(zip(names, seconds, strict=True))}
@@ -139,10 +125,6 @@ class VoiceActivityDetection(Task):
     def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
         """The classes in the order of their ids, and the samples of a logit frame."""
         return {**super().describe_outputs(config), "samples_per_frame": config.inputs_to_logits_ratio}
-
-
-def _seconds(segments: Sequence[Segment]) -> float:
-    return sum(segment.end - segment.start for segment in segments)
 
 
 __all__ = ["FRAME_SECONDS", "VoiceActivityDetection"]
