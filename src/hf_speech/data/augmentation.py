@@ -262,11 +262,11 @@ class Conditions:
         if self.reverberation is not None:
             samples = reverberate(samples, simulate_room(sampling_rate, self.reverberation, rng))
         if self.noise_folder is not None:
-            noise = _recorded_noise(self.noise_folder, len(samples), sampling_rate, np.random.default_rng(index))
+            noise = _recorded_noise(self.noise_folder, len(samples), sampling_rate, rng)
             samples = add_noise(samples, noise, self.noise_snr)
         if self.telephone:
             samples = telephone(samples, sampling_rate)
-        return samples.astype(np.float32)
+        return samples.astype(np.float32, copy=False)
 
     def describe(self) -> dict[str, Any]:
         """What is simulated, for a report; empty if nothing is."""

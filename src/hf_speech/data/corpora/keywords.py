@@ -15,9 +15,9 @@ import numpy as np
 from hf_speech.common.ranges import Range
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.corpora.base import SPLITS, duration_of
-from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
+from hf_speech.data.corpora.files import natural_key
 from hf_speech.data.corpora.folder import Folder
-from hf_speech.data.corpora.stretches import QUIET, Stretch, cut, cut_evenly, sound_bounds
+from hf_speech.data.corpora.stretches import QUIET, Stretch, cut, cut_folder, sound_bounds
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 
@@ -73,8 +73,9 @@ class Keywords(Folder):
             splits["train"] += _parts(clips)
         splits["train"] += [replace(clip) for _ in range(self.clip_copies - 1) for clip in clips]
         for split in SPLITS:
-            for folder in getattr(self, f"{split}_negatives") or ():
-                splits[split] += self._negatives(split, Path(folder).expanduser())
+            for folder in getattr(self, key := f"{split}_negatives") or ():
+                pieces = cut_folder(folder, self.negative_seconds, key)
+                splits[split] += [Utterance(path, label=OTHER, duration=seconds) for path, seconds in pieces]
         if not any(clip.label == OTHER for clip in splits["train"]):
             raise CorpusError("There are no negatives: name folders of other speech as train_negatives.")
         return splits
@@ -82,15 +83,6 @@ class Keywords(Folder):
     def label_names(self, labels: set[str]) -> list[str]:
         """The keywords, after the class of everything else."""
         return [OTHER, *sorted(labels - {OTHER}, key=natural_key)]
-
-    def _negatives(self, split: str, folder: Path) -> list[Utterance]:
-        """The recordings in a folder, the long ones in pieces of equal length."""
-        files = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO_SUFFIXES]
-        if not files:
-            raise CorpusError(f"There are no recordings in {folder}: correct {split}_negatives.")
-        return [
-            Utterance(path, label=OTHER, duration=seconds) for path, seconds in cut_evenly(files, self.negative_seconds)
-        ]
 
 
 def _parts(clips: list[Utterance]) -> list[Utterance]:

@@ -24,7 +24,8 @@ from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora.base import duration_of
-from hf_speech.errors import AudioError
+from hf_speech.data.corpora.files import sound_files
+from hf_speech.errors import AudioError, CorpusError
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -119,16 +120,24 @@ def cut(stretches: Sequence[Stretch]) -> list[Path]:
     return [file if file.is_file() else s.recording for file, s in zip(files, stretches, strict=True)]
 
 
-def cut_evenly(files: Sequence[Path], seconds: float) -> list[tuple[Path, float]]:
-    """Cut recordings that are longer into pieces of equal length; the others stay as they are.
+def cut_folder(folder: str | Path, seconds: float, key: str) -> list[tuple[Path, float]]:
+    """Cut the recordings in a folder that are longer into pieces of equal length; the others stay as they are.
 
     Args:
-        files: The recordings.
+        folder: The folder.
         seconds: Length of the longest piece.
+        key: The option of the corpus that names the folder.
 
     Returns:
         The files that are short enough, then the pieces, with the duration of each.
+
+    Raises:
+        CorpusError: If the folder has no recordings.
     """
+    path = Path(folder).expanduser()
+    files = sound_files([path]) if path.is_dir() else []
+    if not files:
+        raise CorpusError(f"There are no recordings in {folder}: correct {key}.")
     whole: list[tuple[Path, float]] = []
     stretches: list[Stretch] = []
     for path in files:

@@ -18,8 +18,7 @@ from hf_speech.common.ranges import Range
 from hf_speech.common.segments import NOTHING, SegmentOptions, find_segments, format_segments
 from hf_speech.data.audio import read_audio
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
-from hf_speech.data.corpora.files import AUDIO_SUFFIXES, walk_files
-from hf_speech.data.corpora.stretches import cut_evenly
+from hf_speech.data.corpora.stretches import cut_folder
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 
@@ -71,10 +70,7 @@ class VoiceActivity(ListedCorpus):
         """The recordings of some folders in pieces, as if nobody spoke in them."""
         found: list[Utterance] = []
         for folder in getattr(self, key) or ():
-            files = [path for path in walk_files(Path(folder).expanduser()) if path.suffix.lower() in AUDIO_SUFFIXES]
-            if not files:
-                raise CorpusError(f"There are no recordings in {folder}: correct {key}.")
-            pieces = cut_evenly(files, self.max_seconds)
+            pieces = cut_folder(folder, self.max_seconds, key)
             found += [Utterance(path, text=NOTHING, duration=seconds) for path, seconds in pieces]
         return found
 
