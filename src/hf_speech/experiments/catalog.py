@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hf_speech.experiments.published import AN4, ARABIC, FSDD, PUBLISHED, SPEECHOCEAN
-from hf_speech.experiments.suite import RUNS, Experiment, Item
-from hf_speech.experiments.taught import Taught
+from hf_speech.experiments.suite import Experiment, Item
+from hf_speech.experiments.taught import Taught, labels_of
 from hf_speech.experiments.voices import Voices
 
 FEW_EPOCHS = ("--training.num_train_epochs", "12", "--validation_fraction", "0")
@@ -107,19 +107,20 @@ FINE_TUNING = Experiment(
     ),
 )
 
-ALL_BUT_TRAINING = "validation_fraction: 0, test_fraction: 0"
+TRAINING_ONLY = "validation_fraction: 0, test_fraction: 0"
 
 
 def taught(name: str, what: str, teacher: str) -> Taught:
     """AN4 with the transcripts of a fifth of its training recordings, and a teacher's labels of the others."""
-    table = f"{{name: csv, data_dir: {RUNS}/{name}-labels, train_file: labeled.csv, text_column: text, "
+    labels = labels_of(name)
+    table = f"{{name: csv, data_dir: {labels.parent}, train_file: {labels.name}, text_column: text, "
     return Taught(
         name,
         what,
         "an4",
         ".",
         (
-            *("--corpus", f"[{{name: an4, train_fraction: 0.2}}, {table}{ALL_BUT_TRAINING}}}]"),
+            *("--corpus", f"[{{name: an4, train_fraction: 0.2}}, {table}{TRAINING_ONLY}}}]"),
             # The corpus's own dictionary lacks words that a teacher invents.
             *("--text.lexicon", "cmudict", "--validation_fraction", "0"),
             *("--training.num_train_epochs", "40"),

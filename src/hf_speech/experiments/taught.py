@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hf_speech.data import make_corpus
-from hf_speech.experiments.suite import ExperimentFolders, Item
+from hf_speech.experiments.suite import RUNS, ExperimentFolders, Item
 from hf_speech.inference.labeling import label_recordings
 from hf_speech.inference.teachers import open_teacher
 from hf_speech.tasks.metrics import count_errors, error_rates
 
-LABELS = "labels/labeled.csv"
+
+def labels_of(name: str) -> PurePosixPath:
+    """The table of labels of an item, in the words of a recorded command."""
+    return PurePosixPath(RUNS, f"{name}-labels", "labeled.csv")
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Taught(Item):
         }
         run = folders.runs / self.teacher
         teacher = open_teacher(str(run if run.is_dir() else self.teacher))
-        table = folders.runs / f"{self.name}-{LABELS}"
+        table = Path(folders.placed(str(labels_of(self.name))))
         table.parent.mkdir(parents=True, exist_ok=True)
         label_recordings(teacher, [Path(path) for path in withheld], table)
         with table.open(encoding="utf-8", newline="") as file:
-            labels = {str(table.absolute().parent / row["path"]): row["text"] for row in csv.DictReader(file)}
+            labels = {str(table.parent / row["path"]): row["text"] for row in csv.DictReader(file)}
         errors = count_errors([withheld[path] for path in labels], list(labels.values()))
         return {"withheld": len(withheld), "labels": len(labels), "wer": float(error_rates(errors.sum(axis=0))["wer"])}
