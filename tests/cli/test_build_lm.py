@@ -58,7 +58,7 @@ def test_smaller_models_and_held_out_transcripts(tmp_path: Path, capsys: pytest.
     assert "All of the text is of the books of the held-out transcripts" in capsys.readouterr().err
     text.write_text("a b c d e f g h\n" + "x y\n" * 2000)
     assert build(text, tmp_path / "rest.arpa", "--held_out", str(tmp_path / "test.txt")) == 0
-    assert "Left out for the held-out transcripts: 1,001 sentences" in capsys.readouterr().out
+    assert "Left out because of the held-out transcripts: 1,001 sentences" in capsys.readouterr().out
     for words in (["--min_counts", "1,x"], ["--min_counts", "1,0"], ["--entropy_threshold", "nan"]):
         assert build(text, tmp_path / "other.arpa", *words) == 2
     assert not (tmp_path / "other.arpa").exists()

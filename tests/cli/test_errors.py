@@ -27,7 +27,7 @@ def run(*words: str) -> int:
         (PermissionError(errno.EACCES, "Permission denied"), "Permission is denied: choose another folder."),
         (OSError("Can't load the configuration of 'x'."), "Can't load the configuration of 'x'."),
         (RecursionError("maximum recursion depth exceeded"), "The input is nested too deeply"),
-        (MemoryError(), "There is not enough memory"),
+        (MemoryError(), "Out of memory"),
     ],
 )
 def test_what_the_system_refuses_is_a_sentence(

@@ -85,7 +85,7 @@ def test_a_language_model_in_the_models_folder(transcribe: Any, beeps_run: Path,
     shutil.copy(arpa, model / "language_model.arpa")
     status, output, error = transcribe(model=model)
     assert (status, output) == (0, "ab c\n")
-    assert f"note: {model} has a language model, which --language_model auto would use." in error
+    assert f"note: {model} has a language model; --language_model auto uses it." in error
     (model / "language_model.decoder.json").write_text('{"lm_weight": 0.0, "word_score": 7.0, "beam_size": 9}')
     status, output, error = transcribe("--language_model", "auto", "--nbest", "50", model=model)
     assert status == 0

@@ -103,7 +103,7 @@ def test_the_whole_story(
     assert "loads without hf_speech" in checked.out
     assert "evaluated again on csv, test: wer " in checked.out
     assert "as in evaluation/test.json and on the card" in checked.out
-    assert "pass --evaluate too" in client.cli("verify", "ann/beeps", *corpus).err
+    assert "add --evaluate" in client.cli("verify", "ann/beeps", *corpus).err
 
     shas = {"tones": _sha(done.out, "ann/tones"), "beeps": _sha(checked.out, "ann/beeps")}
     for name, run_dir in runs.items():

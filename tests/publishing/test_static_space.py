@@ -160,4 +160,4 @@ def test_from_a_training_to_a_page_on_the_hub(
         assert "no commit was made" in again.out, again.out + again.err
     refused = client.cli(*words, "--public", environment=environment)
     assert "gives its weights to every visitor" in refused.err
-    assert "leave them out" in client.cli(*words, "--variable", "A=B", environment=environment).err
+    assert "omit them" in client.cli(*words, "--variable", "A=B", environment=environment).err

@@ -245,7 +245,7 @@ def test_thresholds_need_a_folder(
     """A Hub id is not taken for the name of a new folder."""
     monkeypatch.chdir(tmp_path)
     assert run("tune-detector", "ann/spotter") == 2
-    assert "There is no folder ann/spotter to write thresholds into" in capsys.readouterr().err
+    assert "There is no folder ann/spotter to write thresholds to" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

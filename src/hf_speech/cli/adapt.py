@@ -16,10 +16,10 @@ def adapt(
     context: typer.Context,
     model: ModelArgument,
     clips: Annotated[
-        str, typer.Argument(help="A folder with a sub-folder for each class, or a table.", show_default=False)
+        str, typer.Argument(help="A folder with a subfolder for each class, or a table.", show_default=False)
     ],
     old_data_dir: Annotated[
-        Path | None, typer.Option("--old_data_dir", help="Folder of the corpus that the model was trained on.")
+        Path | None, typer.Option("--old_data_dir", help="Folder of the original training corpus.")
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", help="Run folder.", show_default="runs/MODEL-adapted")
@@ -27,10 +27,10 @@ def adapt(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
 ) -> None:
-    """Adapt a model to a new voice or room, from a few clips.
+    """Adapt a model to a new voice or room with a few clips.
 
-    With --old_data_dir, it replays what the model was trained on, so that it forgets less, and measures how well the
-    model still does there. Further options are keys of the recipe, as for `hf-speech train`.
+    With --old_data_dir, training also replays the original corpus to limit forgetting, and the model is measured on
+    that corpus before and after. Keys of the recipe are further options, as for `hf-speech train`.
     """
     from hf_speech.common.tables import format_text
     from hf_speech.training.adapt import adapt as adapt_model
@@ -48,7 +48,7 @@ def adapt(
     if rows := [metric_row(one.what, one.before, one.after) for one in comparisons]:
         echo(f"\n{format_text(['', 'utterances', 'before', 'after', '95 % interval'], rows)}")
     if old_data_dir is None:
-        echo("How much it forgot was not measured: --old_data_dir DIR measures that, and reduces it.")
+        echo("Forgetting was not measured: --old_data_dir DIR measures and reduces it.")
     echo(
         f"\nThe adapted model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:\n"
         f"  hf-speech publish {result.run_dir} --repo_id OWNER/NAME"

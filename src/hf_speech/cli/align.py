@@ -18,17 +18,19 @@ def align(
     output: Annotated[Path, typer.Option("--output", file_okay=False, help="Folder to write.", show_default=False)],
     corpus: CorpusOption = None,
     split: Annotated[str, typer.Option("--split", help="train, validation, test, or all.")] = "train",
-    min_seconds: Annotated[float, typer.Option("--min_seconds", min=0, help="Shortest piece.")] = 1.0,
+    min_seconds: Annotated[float, typer.Option("--min_seconds", min=0, help="Shortest piece to keep.")] = 1.0,
     max_seconds: Annotated[
-        float, typer.Option("--max_seconds", min=0, help="Cut what is longer, as far as it has pauses.")
+        float, typer.Option("--max_seconds", min=0, help="Cut longer recordings at their pauses.")
     ] = 5.0,
-    min_pause: Annotated[float, typer.Option("--min_pause", min=0.05, help="Seconds of quiet to cut in.")] = 0.15,
-    batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Recordings in a batch.")] = 16,
+    min_pause: Annotated[
+        float, typer.Option("--min_pause", min=0.05, help="Shortest pause to cut at, in seconds.")
+    ] = 0.15,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Recordings per batch.")] = 16,
 ) -> None:
-    """Find when words are spoken, and cut recordings at pauses.
+    """Align transcripts to recordings, and cut at pauses.
 
-    Writes SPLIT.csv, a table of short recordings to train on, and SPLIT.ctm, the time of each word. Further options are
-    keys of the corpus, such as --data_dir DIR.
+    Writes SPLIT.csv, a table of short recordings for training, and SPLIT.ctm with the time of each word. Keys of the
+    corpus are further options, such as --data_dir DIR.
     """
     from hf_speech.inference import load_model
     from hf_speech.inference.aligning import CutOptions, align_rows

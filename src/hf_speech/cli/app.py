@@ -1,7 +1,7 @@
-"""The command line `hf-speech VERB`: collects the verbs, one file each, and turns errors into one sentence.
+"""The command line `hf-speech VERB`: registers the verbs, one file each, and prints errors as one sentence.
 
-Options are written with underscores, as in the scripts of transformers; dashes are accepted too. A verb imports what
-it needs inside its function, so that `hf-speech --help` imports neither PyTorch nor transformers.
+Options use underscores, like the scripts of transformers; dashes are accepted too. Each verb imports its dependencies
+inside its function, so that `hf-speech --help` loads neither PyTorch nor transformers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hf_speech.common.console import echo, use_utf8
 from hf_speech.common.files import describe_os_error
 from hf_speech.errors import HFSpeechError
 
-# Each is a module of this folder with a function of the same name, in the order of `hf-speech --help`.
+# Each verb is a module of this folder with a function of the same name. `hf-speech --help` lists them in this order.
 VERBS = (
     "train",
     "adapt",
@@ -53,22 +53,22 @@ CONTEXT: dict[str, Any] = {
     "token_normalize_func": lambda token: token.replace("-", "_"),
     "help_option_names": ["-h", "--help"],
 }
-# A verb with a context takes further options, which are keys of a recipe.
+# A verb with a `context` parameter also accepts the keys of a recipe as options.
 OPEN_CONTEXT = {**CONTEXT, "allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
-    help="Train, evaluate and use small speech models: a recipe goes in, a published model comes out.",
+    help="Train, evaluate, run and publish small speech models.",
     context_settings=CONTEXT,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # Plain text: fast to print, and an error stays one line.
+    rich_markup_mode=None,  # Plain text prints fast and keeps an error on one line.
     no_args_is_help=True,
     add_completion=False,
 )
 
 
-def _print_version(wanted: bool) -> None:
-    """Prints the version and ends the program."""
-    if wanted:
+def _print_version(requested: bool) -> None:
+    """Prints the version and exits."""
+    if requested:
         from hf_speech import __version__
 
         echo(f"hf_speech {__version__}")
@@ -81,7 +81,7 @@ def global_options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Train, evaluate and use small speech models: a recipe goes in, a published model comes out."""
+    """Train, evaluate, run and publish small speech models."""
 
 
 for _verb in VERBS:
@@ -92,10 +92,10 @@ for _verb in VERBS:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; errors that users can fix are one sentence and exit status 2 (75 after a preemption)."""
+    """Runs the command line; errors that a user can fix print one sentence and exit with 2, or 75 after preemption."""
     use_utf8()
     if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # A file or a pipe gets lines, not bars.
+        os.environ.setdefault("TQDM_DISABLE", "1")  # No progress bars in files and pipes.
     try:
         app(args=arguments, prog_name="hf-speech")
     except HFSpeechError as error:
@@ -103,13 +103,13 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _fail(describe_os_error(error))
     except RecursionError:
-        _fail("The input is nested too deeply to be read: flatten it.")
+        _fail("The input is nested too deeply: flatten it.")
     except MemoryError:
-        _fail("There is not enough memory: take smaller batches, shorter recordings or a smaller model.")
+        _fail("Out of memory: use smaller batches, shorter recordings or a smaller model.")
 
 
 def _fail(sentence: str, status: int = 2) -> NoReturn:
-    """Prints an error and ends the program; further lines are indented, so that no name can pass for another error."""
+    """Prints an error and exits. Further lines are indented, so that a file name with a line break cannot fake one."""
     shortened = re.sub(r"\S{300,}", lambda match: f"{match[0][:100]}...", sentence)
     echo(f"error: {shortened}".replace("\n", "\n  "), error=True)
     sys.exit(status)

@@ -18,42 +18,43 @@ def build_lm(
     text: Annotated[
         Path,
         typer.Argument(
-            help="A text file with a sentence in each line, a folder of .txt and .md files, or a run folder for its "
+            help="A text file with one sentence per line, a folder of .txt and .md files, or a run folder to use its "
             "training transcripts."
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", help="File to write: .arpa, or .ngram, which loads at once.")
+        Path, typer.Option("--output", help="File to write: .arpa, or .ngram, which loads instantly.")
     ] = Path("language_model.arpa"),
-    order: Annotated[int, typer.Option("--order", min=1, max=6, help="Length of the longest n-grams.")] = 4,
+    order: Annotated[int, typer.Option("--order", min=1, max=6, help="Order of the model: the longest n-gram.")] = 4,
     normalizer: Annotated[
         Literal["none", "lower", "upper", "english"],
-        typer.Option("--normalizer", help="Normalize the text as recipes do, and split it into sentences."),
+        typer.Option("--normalizer", help="Normalize the text like a recipe, and split it into sentences."),
     ] = "none",
-    spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell numbers in English words.")] = False,
+    spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell out numbers in English.")] = False,
     characters: Annotated[
-        bool, typer.Option("--characters", help="N-grams of characters, for languages written without spaces.")
+        bool, typer.Option("--characters", help="Use n-grams of characters, for languages written without spaces.")
     ] = False,
     max_words: Annotated[
         int | None, typer.Option("--max_words", min=1, help="Keep only the most frequent words.", show_default="all")
     ] = None,
     min_counts: Annotated[
-        str | None, typer.Option("--min_counts", help="Smallest counts by order, such as 1,1,2,2.", show_default="1")
+        str | None,
+        typer.Option("--min_counts", help="Minimum count for each order, such as 1,1,2,2.", show_default="1"),
     ] = None,
     entropy_threshold: Annotated[
         float,
-        typer.Option("--entropy_threshold", help="Leave out n-grams that lower perplexity by less than this share."),
+        typer.Option("--entropy_threshold", help="Prune n-grams whose relative perplexity gain is below this value."),
     ] = 0.0,
     held_out: Annotated[
         Path | None,
-        typer.Option("--held_out", help="Test transcripts: leave out text of the books that they are of."),
+        typer.Option("--held_out", help="Test transcripts; text from the same books is left out."),
     ] = None,
 ) -> None:
     """Build an n-gram language model from text.
 
-    Its smoothing is modified Kneser-Ney. An .ngram file is for hf_speech alone, an .arpa file for other programs, too.
-    Given a run folder, the text is its training transcripts as the model writes them, and further options are keys of
-    its corpus: --data_dir DIR."""
+    Uses modified Kneser-Ney smoothing. An .arpa file works with other programs too, an .ngram file only with hf_speech.
+    For a run folder, the text is its training transcripts in the spelling of the model; keys of its corpus are further
+    options, such as --data_dir DIR."""
     from hf_speech.decoding import build_arpa
     from hf_speech.tasks.text import read_plain_text, read_sentences
 
@@ -69,7 +70,7 @@ def build_lm(
     elif text.exists():
         sentences = read_sentences(text, normalizer, spell_numbers)
     else:
-        raise HFSpeechError(f"There is no text {text}: give a file with a sentence in each line, or a run folder.")
+        raise HFSpeechError(f"There is no text {text}: give a file with one sentence per line, or a run folder.")
     summary = build_arpa(
         sentences,
         order,
@@ -80,12 +81,12 @@ def build_lm(
         entropy_threshold=entropy_threshold,
         held_out=[] if held_out is None else read_plain_text(held_out),
     )
-    kept = ", ".join(f"{count:,}" for count in summary.ngrams)
+    counts = ", ".join(f"{count:,}" for count in summary.ngrams)
     if summary.left_out:
-        echo(f"Left out for the held-out transcripts: {summary.left_out:,} sentences")
+        echo(f"Left out because of the held-out transcripts: {summary.left_out:,} sentences")
     echo(
         f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\n"
-        f"N-grams of each order: {kept}\nWritten: {output}"
+        f"N-grams of each order: {counts}\nWritten: {output}"
     )
 
 

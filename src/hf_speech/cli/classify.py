@@ -17,7 +17,7 @@ def classify(
     model: AnyModelArgument,
     files: FilesArgument,
     top_k: Annotated[int, typer.Option("--top_k", min=1, help="Labels to print for each file.")] = 3,
-    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print them.")] = "text",
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="Output format.")] = "text",
 ) -> None:
     """Print the most likely labels of sound files."""
     from hf_speech.inference import classify_files, open_model

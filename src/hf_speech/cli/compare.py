@@ -14,12 +14,12 @@ def compare(
 ) -> None:
     """Train variants of a recipe and compare them in a table.
 
-    Run again, it continues where it was interrupted.
+    After an interruption, run the same command again to continue.
 
     --over features.normalization=none,utterance,global,peak trains four variants; a second --over multiplies them.
-    Keys that vary together are joined: --over features.feature_type+features.num_deltas=mfcc+0,mfcc+2. Further options
-    are those of `hf-speech train`, for all variants. The table is also written as CSV and Markdown, by default to
-    runs/compare-NAME.
+    Join keys that vary together with a plus: --over features.feature_type+features.num_deltas=mfcc+0,mfcc+2. All
+    options of `hf-speech train` are accepted and apply to every variant. The table is also written as CSV and Markdown,
+    by default to runs/compare-NAME.
     """
     from hf_speech.experiments import compare as compare_variants
     from hf_speech.experiments import parse_axis

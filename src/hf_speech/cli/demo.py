@@ -20,27 +20,27 @@ def demo(
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no_browser", help="Open the browser.")] = True,
     static: Annotated[
-        bool, typer.Option("--static", help="Run the model in the browser itself, as a static Space does.")
+        bool, typer.Option("--static", help="Run the model in the browser, like a static Space.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", help="New folder in which to keep the files of the static page.")
+        Path | None, typer.Option("--output", help="New folder for the files of the static page.")
     ] = None,
     max_minutes: Annotated[
         float | None,
-        typer.Option("--max_minutes", min=0.1, max=600, help="The longest sound.", show_default="5, as on the Hub"),
+        typer.Option("--max_minutes", min=0.1, max=600, help="Longest recording.", show_default="5, as on the Hub"),
     ] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Also serve the model to agents as an MCP server.")] = False,
 ) -> None:
     """Try a model in the browser: upload, record, or speak live.
 
-    This runs the code that comes with the model.
+    This runs the code in the model's folder.
     """
     from hf_speech.demo import run_demo, run_static_demo
 
     prepare_inference()
     echo(f"Loading {model}")
     if output is not None and not static:
-        raise typer.BadParameter("--output is for --static.")
+        raise typer.BadParameter("--output requires --static.")
     if static:
         run_static_demo(model, revision=revision, port=port, browser=browser, output=output)
     else:

@@ -13,14 +13,14 @@ def download(
     context: typer.Context,
     corpus: Annotated[
         str,
-        typer.Argument(help="A corpus, by its name in recipes: fsdd, ravdess, ...", show_default=False),
+        typer.Argument(help="Name of the corpus in recipes: fsdd, ravdess, ...", show_default=False),
     ],
 ) -> None:
-    """Download a corpus, verify it and unpack it.
+    """Download, verify and unpack a corpus.
 
-    This happens only once, and continues after an interruption. Further options are keys of the corpus: --version
-    v0.01. The corpus is stored in $HF_SPEECH_CACHE or, by default, ~/.cache/hf_speech, where every recipe finds it."""
+    The corpus is downloaded once, to $HF_SPEECH_CACHE or by default ~/.cache/hf_speech, where every recipe finds it. An
+    interrupted download resumes. Keys of the corpus are further options, such as --version v0.01."""
     from hf_speech.training import load_recipe
 
-    wanted = load_recipe({"corpus": {"name": corpus}}, context.args).corpus
-    echo(f"{wanted.title} is in {wanted.fetch()}; recipes find it there without --data_dir.")
+    source = load_recipe({"corpus": {"name": corpus}}, context.args).corpus
+    echo(f"{source.title} is in {source.fetch()}; recipes find it there without --data_dir.")

@@ -32,31 +32,31 @@ def evaluate(
             "--output", dir_okay=False, help="JSON file to write.", show_default="MODEL/evaluation/SPLIT.json"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Utterances in a batch.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Utterances per batch.")] = 16,
     language_model: LanguageModelOption = None,
     lm_weight: LMWeightOption = None,
     word_score: WordScoreOption = None,
     phone_weight: PhoneWeightOption = None,
     beam_size: BeamSizeOption = None,
     noise_folder: Annotated[
-        str | None, typer.Option("--noise_folder", help="Recordings of noise to add to every sound.")
+        str | None, typer.Option("--noise_folder", help="Folder of noise to add to every recording.")
     ] = None,
     noise_snr: Annotated[
-        float, typer.Option("--noise_snr", min=-100, max=200, help="Its signal-to-noise ratio in dB.")
+        float, typer.Option("--noise_snr", min=-100, max=200, help="Signal-to-noise ratio of --noise_folder in dB.")
     ] = 10.0,
     reverberation: Annotated[
         float | None,
-        typer.Option("--reverberation", min=0.01, max=20, help="Reverberation time in s of a room to simulate."),
+        typer.Option(
+            "--reverberation", min=0.01, max=20, help="Simulate a room with this reverberation time in seconds."
+        ),
     ] = None,
-    telephone: Annotated[
-        bool, typer.Option("--telephone", help="Send every sound through a telephone line: 8 kHz, μ-law.")
-    ] = False,
+    telephone: Annotated[bool, typer.Option("--telephone", help="Simulate a telephone line: 8 kHz, μ-law.")] = False,
 ) -> None:
     """Measure a model on a split of a corpus.
 
-    Writes metrics with confidence intervals, also per class and speaker, as JSON, CSV and PNG. Further options are keys
-    of the corpus: --data_dir DIR, --test_file FILE, --holdout_speaker NAME. A folder or a table that was never split is
-    measured whole by --split all.
+    Writes metrics with confidence intervals, overall and per class and speaker, as JSON, CSV and PNG. Keys of the
+    corpus are further options: --data_dir DIR, --test_file FILE, --holdout_speaker NAME. Use --split all for a folder
+    or table without splits.
     """
     from hf_speech.data.augmentation import Conditions
     from hf_speech.evaluation import format_report
@@ -73,7 +73,7 @@ def evaluate(
     report = measure(loaded, corpus, split, context.args, batch_size=batch_size, beam=beam, conditions=conditions)
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
-        # Named as training names its own, so that the model card shows a split that was measured twice only once.
+        # Training uses the same file names, so that measuring a split again replaces its entry on the model card.
         name = split if corpus is None else f"{report.corpus}-{split}"
         name += "" if reverberation is None else f"-{reverberation:g}s"
         name += "" if noise_folder is None else f"-{noise_snr:g}dB"
@@ -82,5 +82,5 @@ def evaluate(
     report.save(output)
     echo(format_report(report))
     if split == "all" and corpus is None and not context.args:
-        echo("note: all splits include the utterances that the model was trained on.")
+        echo("note: --split all includes the utterances that the model was trained on.")
     echo(f"Written: {output}")

@@ -12,20 +12,20 @@ from hf_speech.common.console import echo
 
 def experiments(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Experiments, or parts of them.", show_default="all of them")
+        list[str] | None, typer.Argument(help="Experiments, or parts of experiments.", show_default="all")
     ] = None,
     corpora: Annotated[
         Path | None,
-        typer.Option("--corpora", help="Folder that holds a folder for each corpus; without it, they are downloaded."),
+        typer.Option("--corpora", help="Folder with a subfolder for each corpus; without it, they are downloaded."),
     ] = None,
     runs: Annotated[Path, typer.Option("--runs", help="Folder for the run folders.")] = Path("runs/experiments"),
-    page: Annotated[Path, typer.Option("--page", help="The page to write.")] = Path("docs/results.md"),
-    only_list: Annotated[bool, typer.Option("--list", help="List the experiments and how long they take.")] = False,
-    only_page: Annotated[bool, typer.Option("--only_page", help="Write the page from earlier runs.")] = False,
+    page: Annotated[Path, typer.Option("--page", help="Results page to write.")] = Path("docs/results.md"),
+    only_list: Annotated[bool, typer.Option("--list", help="List the experiments and their duration.")] = False,
+    only_page: Annotated[bool, typer.Option("--only_page", help="Write the page from recorded results.")] = False,
 ) -> None:
-    """Run the published experiments and write their page.
+    """Run the published experiments and write the results page.
 
-    Run again, it continues where it was interrupted.
+    After an interruption, run the same command again to continue.
     """
     from hf_speech.experiments import ExperimentFolders, choose_items, run_experiments, write_page
 

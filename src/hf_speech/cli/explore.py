@@ -16,7 +16,7 @@ def explore(
     context: typer.Context,
     recipe: RecipeArgument,
     augmented: Annotated[
-        bool, typer.Option("--augmented", help="Also show the examples as training augments them.")
+        bool, typer.Option("--augmented", help="Also show the examples with training augmentation.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder to write.", show_default="explored/NAME")
@@ -29,10 +29,10 @@ def explore(
         ),
     ] = None,
 ) -> None:
-    """Show a recipe's corpus before training.
+    """Inspect the corpus of a recipe before training.
 
-    Writes a table, charts, and examples to listen to, all on one page. Every key of the recipe is also an option, as
-    for train: --data_dir DIR, --features.feature_type mfcc."""
+    Writes one page with a table, charts and audio examples. Keys of the recipe are further options, as for
+    `hf-speech train`: --data_dir DIR, --features.feature_type mfcc."""
     from hf_speech.exploration import explore as explore_recipe
     from hf_speech.training import load_recipe
 

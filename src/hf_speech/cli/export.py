@@ -16,14 +16,15 @@ from hf_speech.common.files import file_size
 def export(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", help="Folder to write.")],
-    int8: Annotated[bool, typer.Option("--int8/--no_int8", help="Also write quantized files.")] = True,
+    int8: Annotated[bool, typer.Option("--int8/--no_int8", help="Also write files quantized to int8.")] = True,
     file_format: Annotated[
         Literal["onnx", "c"], typer.Option("--format", help="ONNX files, or the C source of a keyword spotter.")
     ] = "onnx",
 ) -> None:
     """Export a model to ONNX or C, to run without PyTorch.
 
-    The files take a waveform and compute the features, too, so they also run in a browser, or on a microcontroller.
+    The exported model includes the feature extraction: it takes a waveform, so it also runs in a browser or on a
+    microcontroller.
     """
     from hf_speech.export.c_source import export_c
     from hf_speech.export.exporting import export_model

@@ -16,38 +16,40 @@ def from_text(
     text: Annotated[
         Path,
         typer.Argument(
-            help="A file with a sentence in each line, or a word for classes; or a grammar, NAME.jsgf.",
+            help="A file with one sentence per line, one word per line for classes, or a grammar NAME.jsgf.",
             show_default=False,
         ),
     ],
     sentences: Annotated[
-        int, typer.Option("--sentences", min=2, max=100_000, help="Sentences to draw from a grammar.")
+        int, typer.Option("--sentences", min=2, max=100_000, help="Number of sentences to sample from a grammar.")
     ] = 2000,
     recipe: Annotated[
         str,
         typer.Option(
-            "--recipe", help="What is trained: words_from_text for classes of words, wake_words for keywords."
+            "--recipe", help="Recipe to train: words_from_text to classify words, wake_words to spot keywords."
         ),
     ] = "from_text",
     init_from: Annotated[str | None, typer.Option("--init_from", help="A run folder or Hub id to start from.")] = None,
     old_data_dir: Annotated[
-        Path | None, typer.Option("--old_data_dir", help="Folder of the corpus that it was trained on, to mix in.")
+        Path | None, typer.Option("--old_data_dir", help="Folder of the training corpus of --init_from, to mix in.")
     ] = None,
     voices: Annotated[
         list[str] | None,
         typer.Option(
             "--voices",
-            help="An accent of eSpeak NG, piper:FILE.onnx or kokoro:FOLDER; may be repeated.",
-            show_default="English accents of eSpeak NG",
+            help="An eSpeak NG accent, piper:FILE.onnx or kokoro:FOLDER; may be repeated.",
+            show_default="the English accents of eSpeak NG",
         ),
     ] = None,
     test_voices: Annotated[
         list[str] | None,
-        typer.Option("--test_voices", help="Likewise, for the test alone.", show_default="some of --voices"),
+        typer.Option("--test_voices", help="Voices used only for testing.", show_default="some of --voices"),
     ] = None,
     clips: Annotated[
         Path | None,
-        typer.Option("--clips", help="Real recordings to measure on: a folder of classes, or a table of transcripts."),
+        typer.Option(
+            "--clips", help="Real recordings to measure on: a folder with a subfolder for each class, or a table."
+        ),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", help="Run folder.", show_default="runs/NAME")
@@ -55,10 +57,10 @@ def from_text(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
 ) -> None:
-    """Train a model of a list of sentences or words.
+    """Train a model from a list of sentences or words.
 
-    Synthetic voices speak the text, and the model is measured on voices held out, and on real recordings if there are
-    some. A recognizer gets a language model of the same sentences. Further options are keys of the recipe, as for
+    Synthetic voices speak the text. The model is measured on held-out voices and, with --clips, on real recordings. A
+    recognizer gets a language model of the same sentences. Keys of the recipe are further options, as for
     `hf-speech train`.
     """
     from hf_speech.common.tables import format_text

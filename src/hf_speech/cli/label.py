@@ -15,62 +15,65 @@ def label(
     model: Annotated[
         str,
         typer.Argument(
-            help="A run folder, a Hub id, or a model of transformers for CTC, sequence to sequence or classification.",
+            help="A run folder, a Hub id, or a transformers model for CTC, sequence-to-sequence or classification.",
             show_default=False,
         ),
     ],
-    files: Annotated[list[str], typer.Argument(help="Sound files, and folders of them.", show_default=False)],
+    files: Annotated[list[str], typer.Argument(help="Sound files, or folders of sound files.", show_default=False)],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", help="Table to write: NAME.csv, or NAME.parquet, a folder of shards.", show_default=False
+            "--output", help="Table to write: a file NAME.csv, or a folder of shards NAME.parquet.", show_default=False
         ),
     ],
     agree_with: Annotated[
-        str | None, typer.Option("--agree_with", help="A second model, which has to give the same answer.")
+        str | None, typer.Option("--agree_with", help="A second model that has to give the same answer.")
     ] = None,
     max_disagreement: Annotated[
         float,
         typer.Option("--max_disagreement", min=0, max=1, help="Largest word error rate between the two models."),
     ] = 0.0,
     min_confidence: Annotated[
-        float, typer.Option("--min_confidence", min=0, max=1, help="Probability of the least certain word, or class.")
+        float,
+        typer.Option(
+            "--min_confidence", min=0, max=1, help="Minimum probability of the class, or of the least certain word."
+        ),
     ] = 0.0,
     min_seconds: Annotated[float, typer.Option("--min_seconds", min=0, help="Shortest recording.")] = 0.1,
     max_seconds: Annotated[float, typer.Option("--max_seconds", min=0, help="Longest recording.")] = 30.0,
     min_rate: Annotated[
-        float | None, typer.Option("--min_rate", min=0, help="Fewest characters a second: skipped speech.")
+        float | None, typer.Option("--min_rate", min=0, help="Fewest characters per second; fewer mean skipped speech.")
     ] = None,
-    max_rate: Annotated[float | None, typer.Option("--max_rate", min=0, help="Most characters a second.")] = None,
+    max_rate: Annotated[float | None, typer.Option("--max_rate", min=0, help="Most characters per second.")] = None,
     max_repeats: Annotated[
-        int | None, typer.Option("--max_repeats", min=0, help="How often words may follow themselves: loops.")
+        int | None, typer.Option("--max_repeats", min=0, help="Most repetitions of the same words in a row.")
     ] = None,
     min_log_probability: Annotated[
         float | None,
-        typer.Option("--min_log_probability", max=0, help="Smallest mean of a transcript; -1 for Whisper."),
+        typer.Option(
+            "--min_log_probability", max=0, help="Lowest mean log probability of a transcript; -1 suits Whisper."
+        ),
     ] = None,
-    cut: Annotated[
-        bool, typer.Option("--cut", help="Cut recordings that are longer than --max_seconds at pauses.")
-    ] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="Cut recordings longer than --max_seconds at pauses.")] = False,
     normalizer: Annotated[
         Literal["none", "lower", "upper", "english"],
-        typer.Option("--normalizer", help="Write transcripts as recipes do."),
+        typer.Option("--normalizer", help="Normalize transcripts like a recipe."),
     ] = "none",
-    spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell numbers in English words.")] = False,
+    spell_numbers: Annotated[bool, typer.Option("--spell_numbers", help="Spell out numbers in English.")] = False,
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--batch_size",
             min=1,
-            help="Recordings that a model of transformers computes at a time.",
-            show_default="8, and 1 for CTC on a CPU",
+            help="Recordings per batch of a transformers model.",
+            show_default="8, or 1 for CTC on a CPU",
         ),
     ] = None,
 ) -> None:
-    """Transcribe or classify recordings to train on.
+    """Label recordings for training with a model.
 
-    Writes a table that the corpus csv reads, and what the filters reject into NAME.rejected.csv. The same command
-    continues after an interruption. Processes started by accelerate launch -m hf_speech.cli label share the recordings.
+    Writes a table for the corpus csv, and rejected recordings to NAME.rejected.csv. After an interruption, run the same
+    command again to continue. Processes started by accelerate launch -m hf_speech.cli label share the recordings.
     """
     from functools import partial
 
@@ -88,14 +91,22 @@ def label(
         recordings = cut_long(recordings, output.with_suffix(".pieces"), max_seconds)
     teacher = open_teacher(model, batch_size)
     second = None if agree_with is None else open_teacher(agree_with, batch_size)
-    lengths = (min_confidence, min_seconds, max_seconds)
-    chosen = LabelFilter(*lengths, max_disagreement, min_rate, max_rate, max_repeats, min_log_probability)
+    label_filter = LabelFilter(
+        min_confidence,
+        min_seconds,
+        max_seconds,
+        max_disagreement,
+        min_rate,
+        max_rate,
+        max_repeats,
+        min_log_probability,
+    )
     counts = label_recordings(
         teacher,
         recordings,
         output,
         second=second,
-        chosen=chosen,
+        chosen=label_filter,
         normalizer=normalizer,
         spell_numbers=spell_numbers,
         processes=Processes(state.process_index, state.num_processes, partial(on_main_process, state), gather_object),

@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs share, each declared once."""
+"""Arguments and options shared by several verbs."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ import typer
 
 ModelArgument = Annotated[str, typer.Argument(help="A run folder or a Hub id.", show_default=False)]
 AnyModelArgument = Annotated[
-    str, typer.Argument(help="A run folder, a Hub id, or a folder with an exported model.", show_default=False)
+    str, typer.Argument(help="A run folder, a Hub id, or the folder of an exported model.", show_default=False)
 ]
 RecipeArgument = Annotated[
-    str, typer.Argument(help="A YAML file, or the name of a recipe of the package.", show_default=False)
+    str, typer.Argument(help="A YAML file, or the name of a built-in recipe.", show_default=False)
 ]
 FilesArgument = Annotated[list[str], typer.Argument(help="Sound files.", show_default=False)]
-CorpusOption = Annotated[
-    str | None, typer.Option("--corpus", help="Corpus to use instead of the one that the model was trained on.")
-]
-SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, or all of them together: all.")]
+CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the training corpus.")]
+SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, or all.")]
 
-# Decoding with a language model. Without a value, what tune-decoder wrote next to the language model applies.
+# Decoding with a language model. Omitted weights come from the file that tune-decoder wrote next to the language model.
 LanguageModelOption = Annotated[
     Path | None, typer.Option("--language_model", help="ARPA file: decode with a beam search instead of greedily.")
 ]
 LMWeightOption = Annotated[float | None, typer.Option("--lm_weight", help="Weight of the language model.")]
 WordScoreOption = Annotated[float | None, typer.Option("--word_score", help="Bonus for each word.")]
 PhoneWeightOption = Annotated[
-    float | None, typer.Option("--phone_weight", help="Weight of the phones, for a model that predicts them.")
+    float | None, typer.Option("--phone_weight", help="Weight of the phones, for models that predict them.")
 ]
-BeamSizeOption = Annotated[int | None, typer.Option("--beam_size", min=1, help="Number of hypotheses kept.")]
+BeamSizeOption = Annotated[int | None, typer.Option("--beam_size", min=1, help="Number of hypotheses to keep.")]
 
-# Many runs.
+# Comparisons and searches.
 OverOption = Annotated[list[str], typer.Option("--over", help="KEY=VALUE,VALUE,...; may be repeated.")]
 TableDirOption = Annotated[Path | None, typer.Option("--output_dir", help="Folder for the run folders and the table.")]
 
 # Publishing.
-RepoIdOption = Annotated[str, typer.Option("--repo_id", help="OWNER/NAME on the Hub, where you may write.")]
-PublicOption = Annotated[bool, typer.Option("--public", help="Make it public; it is private otherwise.")]
+RepoIdOption = Annotated[str, typer.Option("--repo_id", help="Hub repository OWNER/NAME that you can write to.")]
+PublicOption = Annotated[bool, typer.Option("--public", help="Make the repository public; by default, it is private.")]
 TagOption = Annotated[str | None, typer.Option("--tag", help="Tag for the commit, such as v1.0.")]
 CreatePROption = Annotated[bool, typer.Option("--create_pr", help="Open a pull request instead of committing.")]
 MessageOption = Annotated[str | None, typer.Option("--message", help="Title of the commit.")]
-DryRunOption = Annotated[bool, typer.Option("--dry_run", help="Show the files and the card; send nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry_run", help="Show the files and the card without uploading.")]
 VerifyOption = Annotated[
-    bool, typer.Option("--verify/--no_verify", help="Download the commit again and compare it with what was sent.")
+    bool, typer.Option("--verify/--no_verify", help="Download the commit and compare it with the uploaded files.")
 ]

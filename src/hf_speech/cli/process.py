@@ -1,4 +1,4 @@
-"""Steps that several commands share: the command as typed, the number of threads, measuring a model, a table's row."""
+"""Helpers shared by several commands: the command line, the number of threads, measuring a model, table rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def command_line() -> str:
-    """The command as typed, recorded in evaluation files and tables."""
+    """Returns the command as typed, for evaluation files and tables."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def prepare_inference() -> None:
-    """Sets one thread, which is fastest for small recurrent networks, unless the user chose.
+    """Sets one thread, the fastest choice for small recurrent networks, unless OMP_NUM_THREADS is set.
 
-    PyTorch is not imported for it: it reads the variable when it is.
+    This does not import PyTorch, which reads the variable on import.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = "1"
@@ -31,7 +31,10 @@ def prepare_inference() -> None:
 
 
 def metric_row(what: str, *reports: EvaluationReport) -> list[str]:
-    """A row about reports on the same utterances: the task's main metric in each, and its interval in the last one."""
+    """Returns a table row with the task's main metric of each report, and the interval of the last.
+
+    The reports are on the same utterances, which `what` describes.
+    """
     from hf_speech.tasks import get_task
 
     task = get_task(reports[0].task)
@@ -44,14 +47,14 @@ def metric_row(what: str, *reports: EvaluationReport) -> list[str]:
 def measure(
     loaded: LoadedModel, corpus: str | None, split: str, words: Sequence[str], **options: Any
 ) -> EvaluationReport:
-    """Measures a model on a split of a corpus, by default of the one that it was trained on.
+    """Measures a model on a split of a corpus.
 
     Args:
         loaded: The model.
-        corpus: Name of the corpus, None for that of the recipe.
+        corpus: Name of the corpus, or None for the corpus of the model's recipe.
         split: train, validation, test or all.
-        words: Command-line words with keys of the corpus.
-        **options: Further options of `evaluate_model`.
+        words: Command-line arguments that set keys of the corpus.
+        **options: Further arguments of `evaluate_model`.
     """
     from hf_speech.evaluation import evaluate_model
     from hf_speech.training import load_rows

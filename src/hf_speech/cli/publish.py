@@ -1,4 +1,4 @@
-"""`hf-speech publish`, and the report at the end that it shares with the other publishing verbs."""
+"""`hf-speech publish`, and the final report that all publishing verbs print."""
 
 from __future__ import annotations
 
@@ -31,26 +31,24 @@ def publish(
         str | None,
         typer.Option(
             "--license",
-            help="The Hub's name of the license.",
-            show_default="the license of the LICENSE file, or apache-2.0",
+            help="License identifier of the Hub.",
+            show_default="that of the LICENSE file, or apache-2.0",
         ),
     ] = None,
-    card: Annotated[
-        Path | None, typer.Option("--card", help="A model card of your own instead of the generated one.")
-    ] = None,
+    card: Annotated[Path | None, typer.Option("--card", help="Model card to use instead of the generated one.")] = None,
     custom_code: Annotated[
-        bool, typer.Option("--custom_code", help="Send remote code that differs from this package's.")
+        bool, typer.Option("--custom_code", help="Upload remote code that differs from this package's.")
     ] = False,
     replaces: Annotated[
-        str | None, typer.Option("--replaces", help="OWNER/MODEL that this one replaces: its page then links here.")
+        str | None, typer.Option("--replaces", help="OWNER/MODEL that this model replaces; its page will link here.")
     ] = None,
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
     """Publish a run folder as a model on the Hub.
 
-    It is checked, sent in one commit, private, then loaded back from that commit. The token is that of `hf auth login`
-    or of HF_TOKEN. After an interruption, run the same command again."""
+    Checks the folder, uploads it in one commit to a private repository, and loads the model back from that commit. The
+    token comes from `hf auth login` or HF_TOKEN. After an interruption, run the same command again."""
     from hf_speech.publishing.model import publish as publish_run
 
     prepare_inference()
@@ -71,11 +69,11 @@ def publish(
     )
     report_published(done)
     if done.pushed is not None:
-        echo(f"Anyone who can see it can check it: hf-speech verify {done.pushed.reference}")
+        echo(f"Anyone with access can verify it: hf-speech verify {done.pushed.reference}")
 
 
 def report_published(done: Any) -> None:
-    """Prints the files and card of a dry run, or what is on the Hub now."""
+    """Prints the files and the card of a dry run, or the address of the published repository."""
     if done.pushed is None:
         echo(f"{done.tree}\n\n{done.card}\nNothing was sent: this was a dry run.")
         return

@@ -22,11 +22,13 @@ from hf_speech.common.console import echo
 def publish_corpus(
     context: typer.Context,
     corpus: Annotated[
-        str, typer.Argument(help="A corpus, by its name in recipes: folder, csv, fsdd, ...", show_default=False)
+        str, typer.Argument(help="Name of the corpus in recipes: folder, csv, fsdd, ...", show_default=False)
     ],
     repo_id: RepoIdOption,
-    license: Annotated[str, typer.Option("--license", help="The Hub's name of the recordings' license.")],
-    language: Annotated[list[str] | None, typer.Option("--language", help="Such as en; may be repeated.")] = None,
+    license: Annotated[str, typer.Option("--license", help="Hub identifier of the recordings' license.")],
+    language: Annotated[
+        list[str] | None, typer.Option("--language", help="Language code, such as en; may be repeated.")
+    ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Title of the card.")] = None,
     public: PublicOption = False,
     tag: TagOption = None,
@@ -35,9 +37,9 @@ def publish_corpus(
     dry_run: DryRunOption = False,
     verify: VerifyOption = True,
 ) -> None:
-    """Publish a corpus as a dataset.
+    """Publish a corpus as a dataset on the Hub.
 
-    Writes Parquet files and a card. Further options are keys of the corpus: --data_dir DIR, --speaker_pattern PATTERN.
+    Writes Parquet files and a card. Keys of the corpus are further options: --data_dir DIR, --speaker_pattern PATTERN.
     """
     from hf_speech.publishing.corpus import publish_corpus as publish_rows
     from hf_speech.training import load_recipe

@@ -27,16 +27,19 @@ def publish_space(
     repo_id: RepoIdOption,
     model: Annotated[str, typer.Option("--model", help="OWNER/MODEL, or OWNER/MODEL@REVISION.")],
     folder: Annotated[
-        Path | None, typer.Argument(help="A Space, such as spaces/transcribe; none with --static.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Folder of the Space, such as spaces/transcribe; omit it with --static.", show_default=False
+        ),
     ] = None,
     static: Annotated[
-        bool, typer.Option("--static", help="Publish a page that runs the model in the browser; free on the Hub.")
+        bool, typer.Option("--static", help="Publish a page that runs the model in the browser, free on the Hub.")
     ] = False,
     title: Annotated[
-        str | None, typer.Option("--title", help="Title of the Space; by default the model's name.")
+        str | None, typer.Option("--title", help="Title of the Space.", show_default="the model's name")
     ] = None,
     examples: Annotated[
-        Path | None, typer.Option("--examples", help="Folder of short sounds to show, named after their content.")
+        Path | None, typer.Option("--examples", help="Folder of short recordings named after their content.")
     ] = None,
     variable: Annotated[list[str] | None, typer.Option("--variable", help="NAME=VALUE; may be repeated.")] = None,
     secret: Annotated[
@@ -55,9 +58,9 @@ def publish_space(
 ) -> None:
     """Publish a demo of a model as a Space.
 
-    The demo is a folder with a program, or with --static a page that runs the model in the browser. The Space is pinned
-    to the current commit of the model. A secret takes its value from the environment variable NAME or VARIABLE on this
-    machine: --secret HF_TOKEN=READ_TOKEN lets the Space load a private model."""
+    The demo is a folder with a program or, with --static, a page that runs the model in the browser. The Space is
+    pinned to the current commit of the model. A secret takes its value from the local environment variable NAME or
+    VARIABLE: --secret HF_TOKEN=READ_TOKEN lets the Space load a private model."""
     from hf_speech.publishing.space import parse_variables
     from hf_speech.publishing.space import publish_space as publish_folder
     from hf_speech.publishing.static_space import publish_static_space
@@ -73,7 +76,7 @@ def publish_space(
     }
     if static:
         if folder or variable or secret or hardware:
-            raise typer.BadParameter("A static Space has no folder, variables, secrets or hardware: leave them out.")
+            raise typer.BadParameter("A static Space has no folder, variables, secrets or hardware: omit them.")
         report_published(publish_static_space(repo_id, model=model, title=title, examples=examples, **options))
         return
     if folder is None:

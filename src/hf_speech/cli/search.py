@@ -15,19 +15,21 @@ def search(
     context: typer.Context,
     recipe: RecipeArgument,
     over: OverOption,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Number of trials, including earlier ones.")] = 20,
+    trials: Annotated[
+        int, typer.Option("--trials", min=1, help="Total number of trials, including earlier ones.")
+    ] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampler.")] = 0,
-    prune: Annotated[bool, typer.Option("--prune", help="Stop trials early that are worse than most others.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Stop trials early that do worse than most others.")] = False,
     output_dir: TableDirOption = None,
 ) -> None:
-    """Search for the best values of some keys with Optuna.
+    """Search for the best values of recipe keys with Optuna.
 
-    Run again, it continues where it was interrupted.
+    After an interruption, run the same command again to continue.
 
     --over training.num_train_epochs=20..80 is a range (add :log for a logarithmic scale), and --over
-    model.hidden_size=64,128 is a choice. The validation split decides; only the best trial is evaluated on the test
-    split. Further options are those of `hf-speech train`, for all trials. Tables are written, by default, to
-    runs/search-NAME.
+    model.hidden_size=64,128 is a choice. Trials are ranked on the validation split; only the best one is evaluated on
+    the test split. All options of `hf-speech train` are accepted and apply to every trial. Tables are written to
+    runs/search-NAME by default.
     """
     from hf_speech.experiments import parse_axis
     from hf_speech.experiments import search as search_values

@@ -18,18 +18,20 @@ def segments(
     model: AnyModelArgument,
     files: FilesArgument,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="Smallest probability of a frame of speech.")
+        float, typer.Option("--threshold", min=0, max=1, help="Minimum speech probability of a frame.")
     ] = 0.5,
     min_silence: Annotated[
-        float, typer.Option("--min_silence", min=0, help="Seconds without speech that end a segment.")
+        float, typer.Option("--min_silence", min=0, help="Seconds of silence that end a segment.")
     ] = 0.3,
-    min_speech: Annotated[float, typer.Option("--min_speech", min=0, help="Seconds of the shortest segment.")] = 0.1,
-    padding: Annotated[float, typer.Option("--padding", min=0, help="Seconds to add before and after.")] = 0.05,
+    min_speech: Annotated[float, typer.Option("--min_speech", min=0, help="Shortest segment in seconds.")] = 0.1,
+    padding: Annotated[
+        float, typer.Option("--padding", min=0, help="Seconds to add before and after each segment.")
+    ] = 0.05,
     output_format: Annotated[
-        Literal["text", "json"], typer.Option("--format", help="How to print segments: a line each.")
+        Literal["text", "json"], typer.Option("--format", help="Output format, one segment per line.")
     ] = "text",
 ) -> None:
-    """Print when somebody speaks in sound files."""
+    """Print the segments of speech in sound files."""
     from hf_speech.common.segments import SegmentOptions
     from hf_speech.inference import find_speech, open_model
 
@@ -44,8 +46,8 @@ def segments(
                     row = {"file": file, "start": round(segment.start, 3), "end": round(segment.end, 3)}
                     echo(json.dumps(row, ensure_ascii=False))
                 else:
-                    where = f"{one_line(file)}: " if len(files) > 1 else ""
-                    echo(f"{where}{segment.start:9.2f} s to {segment.end:9.2f} s")
+                    prefix = f"{one_line(file)}: " if len(files) > 1 else ""
+                    echo(f"{prefix}{segment.start:9.2f} s to {segment.end:9.2f} s")
         except AudioError as error:
             failed = True
             echo(f"error: {error}", error=True)

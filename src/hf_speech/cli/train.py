@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of the package.")] = "digits",
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a built-in recipe.")] = "digits",
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", help="Run folder.", show_default="runs/NAME")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run folder.")] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Print where the time went.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Print the time of each part of training.")] = False,
 ) -> None:
-    """Train a recipe, evaluate the model, write its run folder.
+    """Train and evaluate the model of a recipe.
 
     Every key of the recipe is also an option: --training.learning_rate 1e-3, --model.hidden_size 64,
     --corpus.name fsdd. An option without a dot is a key of the corpus: --data_dir DIR, --holdout_speaker NAME.
     --init_from MODEL starts from the weights of a run folder or of a model on the Hub.
     """
-    if recipe.startswith("-"):  # An option of the recipe, which itself was left out.
+    if recipe.startswith("-"):  # The recipe was omitted, so this is an option.
         context.args.insert(0, recipe)
         recipe = "digits"
     from hf_speech.training import load_recipe
@@ -57,7 +57,7 @@ def train(
 
 
 def _headline(run_dir: Path, metrics: Mapping[str, object], corpus: str) -> str:
-    """The main metric of a trained model, on the test split if there is one."""
+    """Returns a line with the main metric of a trained model, on the test split if there is one."""
     from hf_speech.evaluation import headline
 
     split = next((name for name in ("test", "validation") if name in metrics), None)
@@ -67,7 +67,7 @@ def _headline(run_dir: Path, metrics: Mapping[str, object], corpus: str) -> str:
 
 
 def _next_training(recipe: Recipe, run_dir: Path) -> str:
-    """The options that make the model of a recipe bigger, or go on with it if its size is that of another model."""
+    """Returns options for a larger model, or for continuing from this one if another model determines its size."""
     if recipe.warm_start.init_from is not None:
         return f"--init_from {run_dir} --data_dir MORE"
     size = max(2 * int(recipe.model.get("hidden_size") or 0), 256)
@@ -75,10 +75,10 @@ def _next_training(recipe: Recipe, run_dir: Path) -> str:
 
 
 class TrainCommand(TyperCommand):
-    """The command, whose help lists the numbers of a recipe with their ranges."""
+    """A command whose help lists the numeric keys of a recipe with their ranges."""
 
     def format_epilog(self, context: Any, formatter: Any) -> None:
-        """Writes the list."""
+        """Writes the numeric keys, their ranges and defaults."""
         from hf_speech.data.augmentation import Augmentation
         from hf_speech.training.options import TrainingOptions
 
@@ -88,7 +88,7 @@ class TrainCommand(TyperCommand):
                 (f"--{section}.{name}", f"{range_} [default: {defaults[name]}]".replace("None", "null"))
                 for name, range_ in find_ranges(kind).items()
             ]
-            with formatter.section(f"Numbers of the recipe's section {section}"):
+            with formatter.section(f"Numeric keys of the recipe section {section}"):
                 formatter.write_dl(rows)
         formatter.write_text("docs/recipes.md explains all keys.")
 

@@ -25,16 +25,16 @@ def transcribe(
     model: AnyModelArgument,
     files: FilesArgument,
     output_format: Annotated[
-        Literal["text", "srt", "vtt", "json"], typer.Option("--format", help="How to write transcripts.")
+        Literal["text", "srt", "vtt", "json"], typer.Option("--format", help="Output format.")
     ] = "text",
     output_dir: Annotated[
-        Path | None, typer.Option("--output_dir", help="Write a file for each sound file into this folder.")
+        Path | None, typer.Option("--output_dir", help="Folder to write a transcript file for each sound file to.")
     ] = None,
     language_model: Annotated[
         Path | None,
         typer.Option(
             "--language_model",
-            help="ARPA file: decode with a beam search instead of greedily; 'auto' for the one in the model's folder.",
+            help="ARPA file: decode with a beam search instead of greedily; 'auto' uses the one in the model's folder.",
         ),
     ] = None,
     lm_weight: LMWeightOption = None,
@@ -42,18 +42,18 @@ def transcribe(
     phone_weight: PhoneWeightOption = None,
     beam_size: BeamSizeOption = None,
     hot_words: Annotated[
-        str | None, typer.Option("--hot_words", help="Words to prefer, such as names: 'MARY,ZIP'.")
+        str | None, typer.Option("--hot_words", help="Words to favor, such as names: 'MARY,ZIP'.")
     ] = None,
     hot_word_weight: Annotated[
         float | None, typer.Option("--hot_word_weight", help="Bonus for each hot word.", show_default="5")
     ] = None,
     nbest: Annotated[
-        int, typer.Option("--nbest", min=1, help="Number of alternatives to write with scores (text and json only).")
+        int, typer.Option("--nbest", min=1, help="Number of alternatives, with scores (text and json only).")
     ] = 1,
 ) -> None:
     """Transcribe sound files of any length.
 
-    The format is plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word.
+    Writes plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word.
     """
     from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
     from hf_speech.inference.transcription import transcript_files
@@ -67,7 +67,7 @@ def transcribe(
         recognizer, language_model, hot_words=hot_words, num_best=nbest, hot_word_weight=hot_word_weight, **given
     )
     if language_model is None and Path(model).is_dir() and find_language_model(recognizer):
-        echo(f"note: {model} has a language model, which --language_model auto would use.", error=True)
+        echo(f"note: {model} has a language model; --language_model auto uses it.", error=True)
     targets: list[Path | None] = [None] * len(files)
     if output_dir is not None:
         targets[:] = transcript_files(files, output_dir, ".txt" if output_format == "text" else f".{output_format}")

@@ -19,11 +19,11 @@ def tune_decoder(
     corpus: CorpusOption = None,
     beam_size: BeamSizeOption = None,
 ) -> None:
-    """Find the best weights for a language model.
+    """Find the best decoding weights for a language model.
 
-    They are chosen on the validation split and written next to the language model. The dictionary of a model trained
-    with CMUdict learns how the words of the language model are pronounced. Further options are keys of the
-    corpus: --data_dir DIR."""
+    The weights are chosen on the validation split and written next to the language model. If the model was trained with
+    CMUdict, pronunciations of the language model's words are added to its dictionary. Keys of the corpus are further
+    options, such as --data_dir DIR."""
     from hf_speech.inference import BeamOptions, load_model, tune_beam
     from hf_speech.inference.tuning import add_pronunciations
     from hf_speech.training import load_rows
@@ -32,7 +32,7 @@ def tune_decoder(
     loaded = load_model(model, verb="transcribe")
     source, selection = load_rows(loaded, corpus, "validation", context.args)
     if added := add_pronunciations(loaded, language_model):
-        echo(f"Added to the dictionary of the model: {added:,} words of the language model")
+        echo(f"Added to the model's dictionary: {added:,} words of the language model")
     best, tuning = tune_beam(loaded, selection.rows, BeamOptions.beside(language_model, beam_size=beam_size))
     echo(tuning.format_table())
     if best.phones is not None:

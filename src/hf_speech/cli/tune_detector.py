@@ -17,14 +17,14 @@ def tune_detector(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A run folder.", show_default=False)],
     rate: Annotated[
-        float, typer.Option("--false_alarms_per_hour", min=0, help="False alarms an hour of all keywords together.")
+        float, typer.Option("--false_alarms_per_hour", min=0, help="Accepted false alarms per hour, over all keywords.")
     ] = 0.5,
     corpus: CorpusOption = None,
 ) -> None:
-    """Find thresholds for a given rate of false alarms.
+    """Find keyword thresholds for a given rate of false alarms.
 
-    They are chosen on the validation split, whose negatives should last for hours, and written into the model's folder.
-    Further options are keys of the corpus: --validation_negatives '[DIR]'."""
+    The thresholds are chosen on the validation split, which should contain hours of negatives, and written to the
+    model's folder. Keys of the corpus are further options, such as --validation_negatives '[DIR]'."""
     from hf_speech.evaluation.thresholds import choose_thresholds
     from hf_speech.inference import load_model
     from hf_speech.training import load_rows
@@ -32,8 +32,8 @@ def tune_detector(
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise HFSpeechError(
-            f"There is no folder {model} to write thresholds into: give a run folder, or what "
-            "hf download OWNER/NAME --local-dir FOLDER makes of a model on the Hub."
+            f"There is no folder {model} to write thresholds to: give a run folder, or download a model from the Hub "
+            "first with hf download OWNER/NAME --local-dir FOLDER."
         )
     prepare_inference()
     loaded = load_model(model, verb="listen")

@@ -9,7 +9,7 @@ PACKAGES = ("torch", "torchaudio", "transformers", "datasets", "accelerate", "hu
 
 
 def version() -> None:
-    """Print the versions of this package and its libraries."""
+    """Print the versions of hf_speech and its libraries."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
