@@ -1,8 +1,8 @@
-"""The models and their feature extractor: remote code, in transformers' words.
+"""The models and their feature extractor, which are published as remote code.
 
-`save_pretrained` copies these files beside the weights, and `trust_remote_code=True` runs them on machines without this
-package: so the folder is flat, and its files import only torch, numpy, transformers and their siblings. Importing this
-package registers the classes twice: with the Auto classes of this process, and as code to copy when saving.
+`save_pretrained` copies these files next to the weights, and `trust_remote_code=True` runs them on machines without
+this package. The folder is therefore flat, and its files import only torch, numpy, transformers and each other.
+Importing this package registers the classes with the Auto classes, and as custom code to copy when a model is saved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ranges of the numbers in both families' configurations; a configuration may come from anyone."""
+"""Valid ranges of the numbers in the configurations, which may come from an untrusted source."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SPEC_AUGMENT: dict[str, tuple[float, float]] = {
 
 
 def check_ranges(config: Any, ranges: dict[str, tuple[float, float]], below_one: tuple[str, ...]) -> None:
-    """Checks fields that are numbers, lists of numbers or None.
+    """Checks that numeric fields, or lists of numbers, are in range; None is skipped.
 
     Args:
         config: The configuration.
-        ranges: The least and the greatest value of fields, by name.
+        ranges: The smallest and largest value of each field, by name.
         below_one: Names of fields that must be at least 0 and below 1.
 
     Raises:

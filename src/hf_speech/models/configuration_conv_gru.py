@@ -1,7 +1,7 @@
-"""The configuration of `ConvGRUEncoder` and `ConvGRUForCTC`: front end, recurrence, direction and loss.
+"""The configuration of `ConvGRUEncoder` and `ConvGRUForCTC`.
 
-`strict` checks the type of every field when a configuration is made or loaded. It does not check annotations that are
-strings, so this file does without `from __future__ import annotations`.
+`strict` checks the type of each field when a configuration is created or loaded. It ignores annotations that are
+strings, so this file must not use `from __future__ import annotations`.
 """
 
 from typing import ClassVar, Literal
@@ -33,27 +33,27 @@ class ConvGRUConfig(PreTrainedConfig):
 
     Args:
         input_size: Features of an input frame; the feature extractor's `feature_size`.
-        hop_length: Samples from one input frame to the next; the feature extractor's.
+        hop_length: Samples from one input frame to the next; the same as the feature extractor's.
         num_deltas: Orders of deltas among the features (0, 1 or 2), which SpecAugment masks and warps like the features
             themselves; the feature extractor's `num_deltas`.
         vocab_size: Tokens, including the blank.
         frontend: An entry of `FRONT_ENDS`: "deepspeech2" (2-D convolutions, batch norm, clipped ReLU: arXiv
             1512.02595), "residual" (2-D convolution stem and residual blocks) or "subsampling" (strided
             depthwise-separable 1-D convolutions).
-        subsampling: By how much "subsampling" shortens time, a power of two; "deepspeech2" and "residual" halve it.
+        subsampling: Factor by which "subsampling" shortens time, a power of two; "deepspeech2" and "residual" halve it.
         num_convolutions: Convolutions of "deepspeech2" (2 or 3), blocks of "residual", or unstrided depthwise
             convolutions with a skip that "subsampling" adds after the strided ones.
         channels: Channels of the front end's convolutions.
-        stem_channels: Channels of the two 3 x 3 convolutions over time and frequency with which "subsampling" then
-            begins, each of which halves the frequencies; 0 for one convolution over time that mixes all features.
-        kernel_size: Frames a convolution of "subsampling" spans.
+        stem_channels: Channels of the two 3 x 3 convolutions over time and frequency at the start of "subsampling",
+            each of which halves the frequencies; 0 for one convolution over time that mixes all features.
+        kernel_size: Kernel size of the convolutions of "subsampling", in frames.
         hidden_size: GRU units of each direction.
         num_hidden_layers: GRU layers.
-        bidirectional: Whether each layer also reads from the end to the beginning; such a model cannot stream.
+        bidirectional: Whether each layer also reads the sequence backwards; such a model cannot stream.
         causal: Whether the front end uses no future frames; only a causal one-directional model can stream.
-        lookahead: Future frames that a lookahead convolution (Wang et al. 2016) after one-directional layers uses; 0
-            for none. It sets the latency of streaming.
-        recurrent_norm: What normalizes the input of each GRU layer: "batch" (over all valid frames, as in Deep Speech
+        lookahead: Future frames that a lookahead convolution (Wang et al. 2016) after the unidirectional layers uses; 0
+            for none. It determines the latency of streaming.
+        recurrent_norm: Normalization of the input of each GRU layer: "batch" (over all valid frames, as in Deep Speech
             2) or "layer".
         dropout: Dropout after each convolution block and GRU layer.
         num_time_masks: SpecAugment: time masks for each utterance.
@@ -61,27 +61,27 @@ class ConvGRUConfig(PreTrainedConfig):
         max_time_mask_ratio: SpecAugment: largest share of an utterance that one time mask may cover.
         num_frequency_masks: SpecAugment: frequency masks for each utterance.
         frequency_mask_width: SpecAugment: largest width of a frequency mask in features.
-        frequency_warp: Each utterance's frequency axis is stretched or squeezed while training by a factor of at most
-            1 plus or minus this, as by another speaker's vocal tract (Jaitly & Hinton 2013); 0 for none. For features
-            whose order is that of frequency: mel filters and spectra.
-        consistency_weight: Weight of the consistency loss (CR-CTC: Yao et al., arXiv 2410.05101; 0.2 there): while
+        frequency_warp: In training, the frequency axis of each utterance is scaled by a random factor between 1 minus
+            and 1 plus this value, which imitates other vocal tract lengths (Jaitly & Hinton 2013); 0 for none. For
+            features that are ordered by frequency: mel filters and spectra.
+        consistency_weight: Weight of the consistency loss (CR-CTC: Yao et al., arXiv 2410.05101, who use 0.2). In
             training, each utterance is processed twice, with different masks and dropout, and the two outputs are
             compared, so each step costs twice as much. 0 for none.
-        intermediate_ctc_weight: Share of the loss that is taken from an intermediate recurrent layer, a regularizer for
-            little data (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer is trained to predict the same tokens
-            with the same classifier, or phones.
-        intermediate_layer: Which recurrent layer that is, counted from 1; 0 for the middle one (the later of two). The
-            last one, for phones that a decoder uses more than the tokens.
-        num_phones: Phones, blank included, that the intermediate layer is trained to predict with a classifier of its
-            own, where the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 for none. A decoder with a
-            pronunciation lexicon can use them as well.
+        intermediate_ctc_weight: Share of the loss that an intermediate recurrent layer contributes, a regularizer for
+            small corpora (Lee & Watanabe, arXiv 2102.03216); 0 for none. The layer predicts the same tokens with the
+            same classifier, or phones.
+        intermediate_layer: The number of that recurrent layer, counted from 1; 0 for the middle one (the later of two).
+            Choose the last one if the decoder relies on the phones more than on the tokens.
+        num_phones: Number of phones, including the blank, that the intermediate layer predicts with its own classifier
+            if the recipe has a lexicon (Sanabria & Metze, arXiv 1807.07104); 0 for none. A decoder with a pronunciation
+            lexicon can use them as well.
         ctc_zero_infinity: Whether an utterance too short for its transcript contributes a loss of zero instead of
             infinity.
         pad_token_id: Id of the CTC blank.
 
     Attributes:
-        stride: Input frames a logit frame spans.
-        inputs_to_logits_ratio: Samples a logit frame spans; transformers' pipeline reads it.
+        stride: Input frames per logit frame.
+        inputs_to_logits_ratio: Samples per logit frame, which transformers' pipeline reads.
     """
 
     model_type = "conv_gru"
@@ -119,21 +119,21 @@ class ConvGRUConfig(PreTrainedConfig):
 
     @property
     def frontend_name(self) -> str:
-        """The entry of `FRONT_ENDS` that the model has."""
+        """The model's entry of `FRONT_ENDS`."""
         return self.frontend
 
     @property
     def stride(self) -> int:
-        """Input frames a logit frame spans."""
+        """Input frames per logit frame."""
         return FRONT_ENDS[self.frontend].stride(self)
 
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Samples a logit frame spans."""
+        """Samples per logit frame."""
         return self.hop_length * self.stride
 
     def validate_sizes(self) -> None:
-        """Refuses impossible values; run by `strict` whenever a configuration is made or loaded."""
+        """Raises a ValueError for impossible values; `strict` calls it when a configuration is created or loaded."""
         check_front_end(self.frontend, self, round_up=False)
         check_ranges(self, RANGES, below_one=("dropout", "intermediate_ctc_weight", "frequency_warp"))
         if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:

@@ -1,7 +1,7 @@
-"""The configuration of `SpeechLSTMEncoder` and `SpeechLSTMForAudioClassification`: their sizes and the loss.
+"""The configuration of `SpeechLSTMEncoder` and `SpeechLSTMForAudioClassification`.
 
-`strict` checks the type of every field when a configuration is made or loaded. It does not check annotations that are
-strings, so this file does without `from __future__ import annotations`.
+`strict` checks the type of each field when a configuration is created or loaded. It ignores annotations that are
+strings, so this file must not use `from __future__ import annotations`.
 """
 
 from typing import Literal
@@ -32,7 +32,7 @@ class SpeechLSTMConfig(PreTrainedConfig):
 
     Args:
         input_size: Features of an input frame; the feature extractor's `feature_size`.
-        features_as_steps: Whether the LSTM reads the features of a time average one after the other, one number a step,
+        features_as_steps: Whether the LSTM reads the features of a time average as a sequence, one number per step,
             instead of reading frames.
         projection_size: Units of a linear layer and ReLU before everything else, or null for none.
         frontend: An entry of `FRONT_ENDS`, or null for "spectral" with `stem_channels`, "strided" with a `subsampling`
@@ -40,11 +40,11 @@ class SpeechLSTMConfig(PreTrainedConfig):
         subsampling: Factor by which the front end shortens time: 1, 2 or 4.
         stem_channels: Channels of each convolution of "spectral", for features in order of frequency; null for a front
             end that mixes all features at once.
-        num_deltas: Orders of deltas among the features (0, 1 or 2), which are channels of their own to the convolutions
-            of "spectral"; the feature extractor's `num_deltas`.
+        num_deltas: Orders of deltas among the features (0, 1 or 2), which the convolutions of "spectral" treat as
+            separate channels; the feature extractor's `num_deltas`.
         hidden_size: LSTM units of each direction, and features of the front end's output.
         num_hidden_layers: LSTM layers.
-        bidirectional: Whether each layer also reads from the end to the beginning.
+        bidirectional: Whether each layer also reads the sequence backwards.
         dropout: Dropout after the projection, the front end, each LSTM layer and each dense layer.
         input_dropout: Dropout on the input features.
         feature_noise: Standard deviation of Gaussian noise added to the input features while training.
@@ -54,9 +54,9 @@ class SpeechLSTMConfig(PreTrainedConfig):
         head_sizes: Units of the dense ReLU layers between pooling and logits, or null for none.
         label_smoothing: Probability mass spread evenly over the classes in the loss.
         class_weights: Weight of each class in the loss, in the order of the labels, or null for equal weights.
-        mixup_alpha: Mixup while training: utterances of a batch are blended in pairs, features and labels, with a share
+        mixup_alpha: Mixup in training: utterances of a batch are blended in pairs, features and labels, with a share
             drawn from Beta(alpha, alpha) (Zhang et al., arXiv 1710.09412); 0 for none. Beyond the end of the shorter
-            utterance the longer one is left as it is.
+            utterance, the longer one is unchanged.
         mixup_probability: Probability that a batch is blended.
         num_time_masks: SpecAugment: time masks for each utterance.
         time_mask_width: SpecAugment: largest width of a time mask in frames.
@@ -95,11 +95,11 @@ class SpeechLSTMConfig(PreTrainedConfig):
 
     @property
     def frontend_name(self) -> str | None:
-        """The entry of `FRONT_ENDS` that the model has, if any."""
+        """The model's entry of `FRONT_ENDS`, if it has a front end."""
         return self.frontend or ("spectral" if self.stem_channels else "strided" if self.subsampling > 1 else None)
 
     def validate_sizes(self) -> None:
-        """Refuses impossible values; run by `strict` whenever a configuration is made or loaded."""
+        """Raises a ValueError for impossible values; `strict` calls it when a configuration is created or loaded."""
         if self.frontend_name is not None:
             check_front_end(self.frontend_name, self, round_up=True)
         if self.frontend == "spectral" and not self.stem_channels:

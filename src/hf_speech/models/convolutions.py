@@ -1,7 +1,7 @@
 """Convolutions and batch norm that ignore padding: the building blocks of all front ends.
 
-Padding is invisible: frames beyond a clip's end are set to zero before every convolution, as are those beyond the
-batch, and batch norm takes its statistics over valid frames only.
+Frames beyond a clip's end are set to zero before each convolution, and batch norm computes its statistics over valid
+frames only, so the output for a clip does not depend on its padding.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def convolve_frames(
         frames: `(batch, frames, channels)` or `(batch, frames, frequencies, channels)`.
         lengths: Valid frames of each clip, `(batch,)`.
         left: Zero frames before the first; None for a centered kernel.
-        round_up: Whether a last, incomplete step counts as a frame.
+        round_up: Whether an incomplete last step counts as a frame.
 
     Returns:
-        The output, in the same layout, with `frames // stride` frames (or that rounded up), and its lengths.
+        The output in the same layout, with `frames // stride` frames (rounded up if `round_up`), and its lengths.
     """
     assert isinstance(convolution, nn.Conv1d | nn.Conv2d)
     kernel, stride = convolution.kernel_size[0], convolution.stride[0]
@@ -51,18 +51,18 @@ def convolve_frames(
 
 
 class FrameConvolution(nn.Module):
-    """A convolution over time (1-D) or time and frequency (2-D) of channels-last clips, causal if asked for.
+    """A convolution over time (1-D) or time and frequency (2-D) of channels-last clips, optionally causal.
 
     Args:
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        kernel: Frames, or frames and frequencies, that it spans.
+        kernel: Kernel size in frames, or in frames and frequencies.
         stride: Step in frames, or in frames and frequencies.
-        causal: Whether it ends at the last frame its output frame spans instead of being centered.
+        causal: Whether the kernel ends at the last input frame of each output frame, instead of being centered.
         groups: Groups of channels that do not mix; as many as channels for a depthwise convolution.
 
     Attributes:
-        left: Frames of the past that an output frame sees.
+        left: Past frames that an output frame depends on.
         time_stride: Step in frames.
     """
 
@@ -87,16 +87,15 @@ class FrameConvolution(nn.Module):
         self.left = max(time_kernel - self.time_stride, 0) if causal else (time_kernel - 1) // 2
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Convolves `(batch, frames, channels)` or `(batch, frames, frequencies, channels)`; gives new lengths too."""
+        """Convolves `(batch, frames, channels)` or `(batch, frames, frequencies, channels)`; returns lengths too."""
         return convolve_frames(self.convolution, frames, lengths, self.left)
 
 
 class MaskedBatchNorm(nn.Module):
     """Batch norm over the valid frames of `(batch, frames, ..., channels)`; padded frames come out as zero.
 
-    While training, values that are not finite never enter the running statistics, so that a step which is skipped
-    because of them leaves no trace. A batch of a single value, of which there is no variance, is normalized by the
-    running statistics.
+    Non-finite values never enter the running statistics, so that a skipped training step leaves no trace. A batch of a
+    single value, which has no variance, is normalized by the running statistics.
     """
 
     def __init__(self, channels: int) -> None:
@@ -106,7 +105,7 @@ class MaskedBatchNorm(nn.Module):
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Normalizes each channel."""
         mask = frame_mask(lengths, frames.shape[1])
-        if not mask.any():  # Nothing to take statistics of.
+        if not mask.any():  # No valid frame to compute statistics from.
             return torch.zeros_like(frames)
         valid = frames[mask]
         normalized = self._normalize(valid.reshape(-1, valid.shape[-1])).reshape(valid.shape)
@@ -115,7 +114,7 @@ class MaskedBatchNorm(nn.Module):
         return output
 
     def _normalize(self, values: torch.Tensor) -> torch.Tensor:
-        """`(values, channels)`, normalized."""
+        """Normalizes `(values, channels)`."""
         norm = self.norm
         if not norm.training or not isinstance(norm, nn.BatchNorm1d):
             normalized: torch.Tensor = norm(values)

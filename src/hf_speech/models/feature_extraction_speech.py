@@ -1,15 +1,15 @@
 """SpeechFeatureExtractor: waveforms in, padded features and their mask out.
 
-`feature_types.py` has the kinds of features, `feature_options.py` the checks of the options, `spectral.py` the
-mathematics. Decided here:
+`feature_types.py` defines the feature types, `feature_options.py` checks the options, and `spectral.py` contains the
+signal processing. Design decisions:
 
-* `frames == samples // hop_length`, exactly, for every feature type. Frames are centered as librosa's (`center=True`,
+* `frames == samples // hop_length`, exactly, for every feature type. Frames are centered as in librosa (`center=True`,
   zeros outside the utterance), and the extra last frame of a centered transform is dropped.
-* Padding is invisible: an utterance has the same features alone and in any batch, and padded frames are exactly 0.
-* All is torch, on the CPU or an accelerator (`device=`), a whole batch at once. The object holds plain numbers only:
-  its JSON file is the whole extractor, global statistics included.
-* What cannot give meaningful features (samples that are not finite, less than one hop of sound, another sampling
-  rate) is refused in one sentence, before it turns into NaN in the middle of a training.
+* An utterance has the same features alone and in any batch, and padded frames are exactly 0.
+* Features are computed with torch, on the CPU or an accelerator (`device=`), one batch at a time. The object holds only
+  plain numbers, so its JSON file is the complete extractor, including global statistics.
+* Input without meaningful features (non-finite samples, less than one hop of sound, another sampling rate) raises a
+  `ValueError` instead of turning into NaN during training.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
     """Log-mel, spectrogram, MFCC or waveform features of speech, with deltas and normalization.
 
     Args:
-        sampling_rate: Samples a second (Hz) of the sound.
+        sampling_rate: Sampling rate of the sound (Hz).
         feature_type: An entry of `FEATURE_TYPES`: "log_mel", "spectrogram", "mfcc", or "waveform" (frames of
             `hop_length` raw samples).
         num_mel_bins: Mel filters of "log_mel" and "mfcc".
         num_mfcc: Cepstral coefficients of "mfcc", at most `num_mel_bins`.
         hop_length: Samples from one frame to the next.
-        win_length: Samples under the analysis window.
+        win_length: Samples in the analysis window.
         n_fft: Length of the Fourier transform, even; None for `win_length` (the next even number).
         window_type: Shape of the (periodic) analysis window.
         min_frequency: Lower end of the mel filters (Hz).
@@ -61,22 +61,22 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         preemphasis: Coefficient of a first-order high-pass over the samples; 0 for none, 0.97 is usual.
         power: Exponent of the magnitude spectrum: 2 for power, 1 for amplitude.
         log: "ln" for the natural logarithm, "db" for decibels, "none" (with "spectrogram" only) for no logarithm.
-        log_floor: Smaller values are raised to it before the logarithm; 1e-6 is about the noise of 16-bit sound.
-        top_db: With "db": values further below the utterance's maximum are raised to that; None for no limit.
+        log_floor: Smaller values are raised to this before the logarithm; 1e-6 is about the noise of 16-bit sound.
+        top_db: With "db": dynamic range; smaller values are raised to the maximum minus this. None for no limit.
         num_deltas: 1 appends the deltas of the features (their slopes over time), 2 the delta-deltas too.
-        delta_window: Frames that a delta is computed from, odd and at least 3.
-        normalization: "utterance" is CMVN (each feature to mean 0 and variance 1 over the utterance), "global" the
-            same with statistics of the training split, "peak" scales the samples to a maximum of 1.
-        normalize_variance: False lets "utterance" and "global" subtract the mean only.
-        offset: Seconds at the beginning of every utterance that are left out.
+        delta_window: Frames from which a delta is computed, odd and at least 3.
+        normalization: "utterance" is CMVN (each feature to mean 0 and variance 1 over the utterance), "global" uses
+            statistics of the training split instead, "peak" scales the samples to a maximum of 1.
+        normalize_variance: If False, "utterance" and "global" only subtract the mean.
+        offset: Seconds to skip at the beginning of every utterance.
         max_duration: Every utterance is cut, or padded with masked frames, to this many seconds; None for no limit.
-        time_average: Give the mean over the valid frames, one vector an utterance.
+        time_average: Return the mean over the valid frames, one vector per utterance.
         feature_mean: Mean of each feature for "global"; `fit_global_statistics` sets it.
         feature_std: Standard deviation of each feature for "global"; `fit_global_statistics` sets it.
-        **kwargs: What transformers adds to the saved file and passes back.
+        **kwargs: Fields that transformers adds to the saved file and passes back.
 
     Attributes:
-        feature_size (int): Features a frame, deltas included.
+        feature_size (int): Features per frame, including deltas.
 
     Raises:
         ValueError: For options that are unknown, out of range, or contradict each other.
@@ -158,16 +158,16 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def frames_per_second(self) -> float:
-        """Frames of a second of sound, before any averaging over time."""
+        """Frames per second of sound, before any averaging over time."""
         return self.sampling_rate / self.hop_length
 
     @property
     def min_samples(self) -> int:
-        """Samples of the shortest utterance that has a frame."""
+        """Length in samples of the shortest utterance that has a frame."""
         return self.first_sample + self.hop_length
 
     def num_frames(self, num_samples: int) -> int:
-        """Valid frames of an utterance of that many samples: the sum of its attention mask."""
+        """Returns the number of valid frames of an utterance of `num_samples`: the sum of its attention mask."""
         num_samples = max(num_samples - self.first_sample, 0)
         frames = min(num_samples, self.max_samples or num_samples) // self.hop_length
         return min(frames, 1) if self.time_average else frames
@@ -179,7 +179,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def frame_span(self) -> tuple[int, int]:
-        """The samples that a frame is made of, and how many of them lie before the frame's own hop."""
+        """Samples in a frame, and how many of them precede the frame's own hop."""
         if not self.kind.windowed:
             return self.hop_length, 0
         # A centered frame reaches fft_length // 2 samples back, and the window is centered in it.
@@ -187,7 +187,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def fft_length(self) -> int:
-        """Samples that the Fourier transform takes, with zeros beside the window."""
+        """Length of the Fourier transform in samples, including the zeros next to the window."""
         return self.win_length + self.win_length % 2 if self.n_fft is None else self.n_fft
 
     @property
@@ -197,12 +197,12 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def first_sample(self) -> int:
-        """Samples at the beginning that are left out."""
+        """Samples skipped at the beginning."""
         return round(self.offset * self.sampling_rate)
 
     @property
     def max_samples(self) -> int | None:
-        """Samples that an utterance is cut to."""
+        """Largest number of samples of an utterance; None for no limit."""
         return None if self.max_duration is None else round(self.max_duration * self.sampling_rate)
 
     @torch.no_grad()
@@ -223,17 +223,17 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
         Args:
             raw_speech: Mono sound. A 1-D array, tensor or list of floats is one utterance; a list of those, or a 2-D
                 array or tensor `(batch, samples)`, is a batch. Integers of 8, 16 or 32 bits are scaled to [-1, 1].
-            sampling_rate: Rate of the samples given (Hz), to be compared with the extractor's.
+            sampling_rate: Sampling rate of `raw_speech` (Hz), which must be the extractor's.
             padding: True or "longest" pads to the longest utterance, "max_length" to `max_length` at least, False
                 not at all (utterances of different lengths then need `return_tensors=None`).
-            max_length: Samples an utterance, for `padding` and `truncation`; see `max_duration` for a lasting limit.
+            max_length: Samples per utterance for `padding` and `truncation`; see `max_duration` for a permanent limit.
             truncation: Cut utterances to `max_length` samples.
             pad_to_multiple_of: Pad to a multiple of this many frames.
             return_tensors: "pt", "np", or None for lists of numpy arrays.
-            return_attention_mask: False leaves the mask out; None for the extractor's setting. With True, an utterance
-                of less than one hop is one masked frame: transformers' pipeline asks so for the chunks of a recording,
-                the last of which can be that short.
-            device: Where to compute; None for where the samples are.
+            return_attention_mask: Whether to return the mask; None for the extractor's setting. With True, an utterance
+                of less than one hop becomes one masked frame, because transformers' pipeline passes chunks of a
+                recording, the last of which can be that short.
+            device: Device to compute on; None for that of the samples.
 
         Returns:
             `input_features` `(batch, frames, features)`, float32, and `attention_mask` `(batch, frames)`, int64,
@@ -296,16 +296,16 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
     @torch.no_grad()
     def frame_statistics(self, waveform: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-        """Return what an utterance contributes to global statistics.
+        """Return the contribution of an utterance to the global statistics.
 
         Args:
             waveform: `(samples,)` at `sampling_rate`.
 
         Returns:
-            The number of its frames, and the sums of features and of squared features over them, `(feature_size,)`.
+            The number of its frames, and the sums of its features and squared features over them, `(feature_size,)`.
 
         Raises:
-            ValueError: If no features can be made of it.
+            ValueError: If the utterance has no features.
         """
         utterances = self._read_utterances(waveform, self.max_samples)
         frames = self._extract(utterances, torch.device("cpu"))[0][0].double().numpy()
@@ -333,7 +333,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
     def _read_utterances(
         self, raw_speech: Any, max_samples: int | None, allow_short: bool = False
     ) -> list[torch.Tensor]:
-        """Float32 samples of each utterance: checked, cut, peak-normalized, preemphasized."""
+        """Returns the float32 samples of each utterance: checked, cut, peak-normalized and preemphasized."""
         utterances = []
         for index, utterance in enumerate(split_utterances(raw_speech)):
             name = f"Utterance {index}"
@@ -389,7 +389,7 @@ class SpeechFeatureExtractor(SequenceFeatureExtractor):
 
 
 def _as_type(data: dict[str, Any], return_tensors: str | TensorType | None) -> BatchFeature:
-    """Torch tensors, or lists of them, as what the caller wants."""
+    """Converts torch tensors, or lists of them, to the type that the caller requested."""
     if return_tensors is None:
         return BatchFeature({key: [row.cpu().numpy() for row in value] for key, value in data.items()})
     if TensorType(return_tensors) == TensorType.NUMPY:

@@ -1,6 +1,7 @@
-"""The options of the feature extractor, checked: unknown, contradictory or excessive ones are one sentence.
+"""Checks of the feature extractor's options.
 
-A saved extractor may come from anyone, so every number is bounded before anything is computed or allocated with it.
+A saved extractor may come from an untrusted source, so every number is bounded before anything is computed or allocated
+with it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 SWITCHES = ("normalize_variance", "time_average")
 POSITIVE = ("sampling_rate", "num_mel_bins", "num_mfcc", "hop_length", "win_length", "power", "log_floor")
-# Whole numbers and the most they may be.
+# The largest allowed value of each integer option.
 LARGEST = {
     "sampling_rate": 768_000,
     "num_mel_bins": 1024,
@@ -46,9 +47,9 @@ LARGEST = {
 OPTIONAL = ("n_fft", "max_frequency", "top_db", "max_duration")
 REAL = ("min_frequency", "max_frequency", "preemphasis", "power", "log_floor", "top_db", "offset", "max_duration")
 HUGE = 1e30  # Far below the largest float32.
-# The numbers to which `max_duration` may pad an utterance: two hours of 80 features, 100 times a second.
+# The most values to which `max_duration` may pad an utterance: two hours of 80 features at 100 frames per second.
 MAX_PADDED = 1 << 26
-# What transformers writes into a saved extractor beside its options.
+# Fields that transformers writes into a saved extractor besides its options.
 TRANSFORMERS_FIELDS = (
     "feature_size",
     "padding_value",
@@ -113,19 +114,19 @@ def _check_numbers(extractor: Any) -> None:
             raise ValueError(f"{name}={value!r:.80} must be {what}.")
         if value > LARGEST.get(name, math.inf):
             raise ValueError(f"{name}={value} must be at most {LARGEST[name]}.")
-        if isinstance(value, np.generic):  # JSON takes few of NumPy's numbers.
+        if isinstance(value, np.generic):  # JSON cannot store most of NumPy's number types.
             setattr(extractor, name, value.item())
 
 
 def check_statistics(extractor: Any, feature_size: int) -> None:
-    """Checks the global statistics of an extractor, and that `max_duration` is no excess.
+    """Checks the global statistics of an extractor, and that `max_duration` is not excessive.
 
     Args:
         extractor: The extractor.
-        feature_size: Features of a frame, deltas included.
+        feature_size: Features per frame, including deltas.
 
     Raises:
-        ValueError: If they are not that many finite numbers.
+        ValueError: If the statistics are not `feature_size` finite numbers, or `max_duration` is too long.
     """
     for name in ("feature_mean", "feature_std"):
         values = getattr(extractor, name)
@@ -144,14 +145,14 @@ def check_statistics(extractor: Any, feature_size: int) -> None:
 
 
 def transformers_fields(extractor_class: type, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments that transformers adds to a saved extractor and passes back; misspelt options are refused.
+    """Returns the keyword arguments that transformers adds to a saved extractor, and rejects misspelled options.
 
     Args:
-        extractor_class: Its signature has the options.
+        extractor_class: The class whose signature lists the options.
         kwargs: Further keyword arguments.
 
     Raises:
-        ValueError: If one is nearly an option, or asks for another padding than that of zeros on the right.
+        ValueError: If an argument looks like a misspelled option, or requests padding other than zeros on the right.
     """
     options = [name for name in inspect.signature(extractor_class).parameters if name != "kwargs"]
     for name in kwargs:
@@ -164,10 +165,10 @@ def transformers_fields(extractor_class: type, kwargs: dict[str, Any]) -> dict[s
 
 
 def check_sampling_rate(extractor: Any, sampling_rate: int | None) -> None:
-    """Warns where the rate of the sound is not stated.
+    """Checks the sampling rate of the sound, and logs a warning if it is not given.
 
     Raises:
-        ValueError: If it is not the extractor's.
+        ValueError: If it differs from the extractor's.
     """
     if sampling_rate is None:
         logger.warning_once(
@@ -182,12 +183,12 @@ def check_sampling_rate(extractor: Any, sampling_rate: int | None) -> None:
 
 
 def hop_in_words(extractor: Any) -> str:
-    """The hop, in samples and milliseconds."""
+    """Describes the hop in samples and milliseconds."""
     return f"{extractor.hop_length} samples, {1000 * extractor.hop_length / extractor.sampling_rate:g} ms"
 
 
 def _is_number(value: Any, whole: bool = False) -> bool:
-    """Whether this is a number, perhaps a whole one, that float32 can be calculated with."""
+    """Returns whether a value is a number (an integer if `whole`) that float32 can represent."""
     kinds: Any = (int, np.integer) if whole else (int, float, np.integer, np.floating)
     return isinstance(value, kinds) and not isinstance(value, bool) and abs(value) < HUGE
 

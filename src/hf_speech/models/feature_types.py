@@ -1,8 +1,7 @@
-"""The kinds of features, and their registry.
+"""The feature types and their registry.
 
-An entry of `FEATURE_TYPES` is all that the rest of the package needs to know about a kind of features: the extractor,
-the ONNX export, plots and texts look it up there by name. To add one, write the function that computes it and its entry
-here, and the function that its `onnx_writer` names.
+The extractor, the ONNX export, plots and texts look up everything about a feature type in `FEATURE_TYPES`. To add one,
+write the function that computes it and its entry here, and the function that its `onnx_writer` names.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from .spectral import analysis_window, cosine_transform, mel_bands, pack_utteran
 
 
 def compute_waveform(extractor: Any, utterances: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
-    """The samples themselves, one hop a frame."""
+    """Returns the samples themselves, one hop per frame."""
     hop = extractor.hop_length
-    # A copy: masking features in place must not change the sound.
+    # A copy, so that masking features in place does not change the sound.
     return [samples[: len(samples) // hop * hop].view(-1, hop).to(device, copy=True) for samples in utterances]
 
 
 def compute_spectrogram(
     extractor: Any, utterances: Sequence[torch.Tensor], device: torch.device, mel: bool = False
 ) -> list[torch.Tensor]:
-    """Spectra, through mel filters if asked for, as the logarithm that the extractor names."""
+    """Computes spectra, optionally mel-filtered, on the extractor's logarithmic scale."""
     window, lead = extractor.frame_span
     frames, starts = pack_utterances(utterances, window, extractor.hop_length, lead, device)
     n_fft, bands = extractor.fft_length, None
@@ -44,7 +43,7 @@ def compute_spectrogram(
 
 
 def compute_log_mel(extractor: Any, utterances: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
-    """Logarithmic mel spectra."""
+    """Computes log-mel spectra."""
     return compute_spectrogram(extractor, utterances, device, mel=True)
 
 
@@ -55,21 +54,21 @@ def _check_mfcc(extractor: Any) -> None:
 
 @dataclass(frozen=True)
 class FeatureType:
-    """A kind of features, as an entry of `FEATURE_TYPES`.
+    """An entry of `FEATURE_TYPES`.
 
     Attributes:
-        compute: Computes it, of an extractor, the samples of each utterance and a device: for each utterance
-            `(samples // hop_length, features)`.
-        num_features: How many features `compute` gives or, if there is a `projection`, that leaves; of an extractor.
+        compute: Computes the features from an extractor, the samples of each utterance and a device; returns
+            `(samples // hop_length, features)` for each utterance.
+        num_features: Returns the number of features, after the `projection` if there is one, for an extractor.
         onnx_writer: The function that writes `compute` into an ONNX graph, as `module:function`.
-        phrase: What the features are, after their number: "80 log-mel features".
-        scale: What the features of a frame are in order of: "mel" or "linear" frequency, or neither.
-        axis: What an axis of them is called.
-        windowed: Whether a frame is an analysis window, and not just a hop of samples.
-        needs_log: Whether they are of no use without a logarithm.
-        projection: A matrix `(computed, features)` that they are multiplied by after `top_db`, of an extractor and a
-            device.
-        check: Raises a ValueError for options of an extractor that do not suit it.
+        phrase: Describes the features after their number: "80 log-mel features".
+        scale: Frequency scale by which the features of a frame are ordered, if they are.
+        axis: Label of the feature axis in plots.
+        windowed: Whether a frame is an analysis window rather than a hop of samples.
+        needs_log: Whether the features require a logarithm.
+        projection: Returns a matrix `(computed, features)` for an extractor and a device, which is applied after
+            `top_db`.
+        check: Raises a ValueError for an extractor's options that do not suit the features.
     """
 
     compute: Callable[[Any, Sequence[torch.Tensor], torch.device], list[torch.Tensor]]

@@ -1,13 +1,12 @@
 """Front ends: the layers between the features and the recurrent layers of both model families, and their registry.
 
-Every front end keeps two rules, which the layers of `convolutions.py` implement:
+Every front end follows two rules, which the layers of `convolutions.py` implement:
 
-- Padding is invisible: a clip gets the same frames alone and in any batch.
-- Frames are countable: `frames` become `frames // stride`, or that rounded up where `round_up` is set.
+- A clip has the same output alone and in any batch.
+- `frames` input frames become `frames // stride` output frames, rounded up if `round_up` is set.
 
-An entry of `FRONT_ENDS` is all that the rest of the package needs to know about a front end: configurations, models,
-streaming, the ONNX export and the model card look it up there by name. To add one, write its module and entry here and
-the function that its `onnx_writer` names.
+Configurations, models, streaming, the ONNX export and the model card look up everything about a front end in
+`FRONT_ENDS`. To add one, write its module and entry here, and the function that its `onnx_writer` names.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class DeepSpeech2FrontEnd(nn.Module):
         self.output_size = channels * frequencies
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, features)` to `(batch, frames // 2, output_size)`, and new lengths."""
+        """Maps `(batch, frames, features)` to `(batch, frames // 2, output_size)`; also returns new lengths."""
         frames = features[..., None]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             frames, lengths = convolution(frames, lengths)
@@ -60,7 +59,7 @@ class DeepSpeech2FrontEnd(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Layer norm over frequency, GELU, dropout, convolution, twice, plus the skip."""
+    """Layer norm over frequency, GELU, dropout and a convolution, twice, with a skip connection."""
 
     def __init__(self, channels: int, frequencies: int, dropout: float, causal: bool) -> None:
         super().__init__()
@@ -94,7 +93,7 @@ class ResidualFrontEnd(nn.Module):
         self.projection = nn.Linear(frequencies * config.channels, self.output_size)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, features)` to `(batch, frames // 2, output_size)`, and new lengths."""
+        """Maps `(batch, frames, features)` to `(batch, frames // 2, output_size)`; also returns new lengths."""
         frames, lengths = self.stem(features[..., None], lengths)
         for block in self.blocks:
             frames = block(frames, lengths)
@@ -102,10 +101,10 @@ class ResidualFrontEnd(nn.Module):
 
 
 class SpectralStem(nn.Module):
-    """Two 3 x 3 convolutions over time and frequency and a linear projection to the channels of what follows.
+    """Two 3 x 3 convolutions over time and frequency, and a linear projection to `channels`.
 
-    The speech of a shorter vocal tract is shifted upwards in frequency: a kernel that moves over the frequencies still
-    matches it, while one that mixes all of them at once has to learn each voice separately.
+    A shorter vocal tract shifts speech upwards in frequency. A kernel that moves along the frequency axis still matches
+    it, while one that mixes all frequencies at once has to learn each voice separately.
     """
 
     def __init__(self, input_size: int, stem_channels: int, channels: int, time_strides: tuple[int, int], causal: bool):
@@ -117,7 +116,7 @@ class SpectralStem(nn.Module):
         self.projection = nn.Linear((input_size + 3) // 4 * stem_channels, channels)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps `(batch, frames, features)` to `(batch, frames // strides, channels)`; gives new lengths too."""
+        """Maps `(batch, frames, features)` to `(batch, frames // strides, channels)`; also returns new lengths."""
         frames = features[..., None]
         for convolution in self.convolutions:
             frames, lengths = convolution(frames, lengths)
@@ -126,10 +125,10 @@ class SpectralStem(nn.Module):
 
 
 class SubsamplingFrontEnd(nn.Module):
-    """Strided convolutions that shorten time first, so that all that follows costs less.
+    """Strided convolutions that shorten time first, which makes all later layers cheaper.
 
-    The first one mixes all features (or is a `SpectralStem`); the others are depthwise-separable. Then come unstrided
-    depthwise-separable convolutions with a skip. Each is followed by layer norm and SiLU.
+    The first one mixes all features (or is a `SpectralStem`); the others are depthwise-separable, followed by unstrided
+    depthwise-separable convolutions with skip connections. Layer norm and SiLU follow each convolution.
     """
 
     def __init__(self, config: Any, input_size: int) -> None:
@@ -155,7 +154,7 @@ class SubsamplingFrontEnd(nn.Module):
         self.output_size = channels
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, features)` to `(batch, frames // subsampling, output_size)`, and new lengths."""
+        """Maps `(batch, frames, features)` to `(batch, frames // subsampling, output_size)`; returns lengths too."""
         frames = features
         layers = zip(self.strides, self.convolutions, self.pointwise, self.norms, strict=True)
         for stride, convolution, pointwise, norm in layers:
@@ -179,7 +178,7 @@ class StridedFrontEnd(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, features)` to `(batch, ceil(frames / subsampling), output_size)`, and new lengths."""
+        """Maps `(batch, frames, features)` to `(batch, ceil(frames / subsampling), output_size)`; returns lengths."""
         frames = features
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             frames, lengths = convolve_frames(convolution, frames, lengths, round_up=True)
@@ -190,9 +189,9 @@ class StridedFrontEnd(nn.Module):
 class SpectralFrontEnd(nn.Module):
     """Convolutions over time and frequency, each with batch norm and ReLU, and a linear projection.
 
-    Each halves the frequencies; the first of them halve time too, as often as `subsampling` asks for. The first has a
-    kernel of 5 by 5, the others of 3 by 3. Features and their deltas are channels of the first. `SpectralStem` says why
-    kernels move over frequencies.
+    Each convolution halves the frequencies; the first ones also halve time, until it is shortened by `subsampling`. The
+    first kernel is 5 x 5, the others 3 x 3. Features and their deltas are input channels. See `SpectralStem` for why
+    kernels move along the frequency axis.
     """
 
     def __init__(self, config: Any, input_size: int) -> None:
@@ -213,7 +212,7 @@ class SpectralFrontEnd(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """`(batch, frames, features)` to `(batch, ceil(frames / subsampling), output_size)`, and new lengths."""
+        """Maps `(batch, frames, features)` to `(batch, ceil(frames / subsampling), output_size)`; returns lengths."""
         frames = features.unflatten(2, (self.num_maps, -1)).movedim(2, 3)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             frames, lengths = convolve_frames(convolution, frames, lengths, round_up=True)
@@ -224,19 +223,19 @@ class SpectralFrontEnd(nn.Module):
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """A front end, as an entry of `FRONT_ENDS`.
+    """An entry of `FRONT_ENDS`.
 
     Attributes:
-        module: Makes it, of a configuration and the number of features of an input frame. The module maps features
+        module: Creates the module from a configuration and the number of input features. The module maps features
             `(batch, frames, features)` and lengths `(batch,)` to `(batch, frames // stride, output_size)` and new
             lengths, and has the attribute `output_size`.
-        stride: Input frames that an output frame spans, of a configuration.
-        onnx_writer: The function that writes it into an ONNX graph, as `module:function`.
-        sentence: Subject of the model card's sentence "... shorten time", of a configuration.
-        options: Fields that a configuration must have for it.
-        streams: Whether a causal model with it can stream: the output then depends on no later frame, and on earlier
-            ones through `FrameConvolution`s only.
-        round_up: Whether a last, incomplete step counts as a frame.
+        stride: Returns the number of input frames per output frame for a configuration.
+        onnx_writer: The function that writes the module into an ONNX graph, as `module:function`.
+        sentence: Returns the subject of the model card's sentence "... shorten time" for a configuration.
+        options: Fields that a configuration needs for this front end.
+        streams: Whether a causal model with this front end can stream: the output then depends on no later frame, and
+            on earlier frames only through `FrameConvolution`s.
+        round_up: Whether an incomplete last step counts as a frame.
     """
 
     module: Callable[[Any, int], Any]
@@ -297,10 +296,10 @@ FRONT_ENDS: dict[str, FrontEnd] = {
 
 
 def check_front_end(name: str, config: Any, round_up: bool) -> FrontEnd:
-    """The entry of a front end that a configuration names.
+    """Returns the entry of the front end that a configuration names.
 
     Args:
-        name: Its name.
+        name: Name of the front end.
         config: The configuration.
         round_up: Whether the model accepts front ends that round the number of frames up.
 

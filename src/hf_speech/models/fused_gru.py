@@ -1,11 +1,12 @@
-"""Training a GRU layer on a CPU, faster than autograd through its loop.
+"""A GRU layer whose training is faster on a CPU than autograd through its loop.
 
-Autograd goes back through each step's operations one by one, allocates memory for each, and adds a whole matrix of
-weight gradients at every step. Here the backward pass is written out: both directions share one loop, what does not
-depend on the next step is computed for all steps at once, and the weight gradients are one matrix multiplication at the
-end. Padding is left out: a step multiplies the clips that have such a frame, the longest first, as packed sequences do.
+Autograd processes the operations of each step one by one, allocates memory for each, and accumulates a matrix of weight
+gradients at every step. The backward pass here runs both directions in one loop, computes everything that does not
+depend on the next step for all steps at once, and computes the weight gradients by one matrix multiplication at the
+end. As with packed sequences, a step only computes the clips that are long enough, the longest first.
 
-GRU: Cho et al. 2014 in the variant of cuDNN and `torch.nn.GRU`, with the reset gate behind the recurrent product.
+GRU: Cho et al. 2014, in the variant of cuDNN and `torch.nn.GRU`, which applies the reset gate after the recurrent
+product.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ class FusedGRU(torch.autograd.Function):
         """Runs the loop.
 
         Args:
-            context: Keeps the tensors saved for the backward pass.
-            frames: `(batch, frames, features)`, in the type to multiply in.
+            context: Stores the tensors for the backward pass.
+            frames: `(batch, frames, features)`, in the dtype of the matrix products.
             lengths: Valid frames of each clip, `(batch,)`.
-            input_weights: `W`, `(D, 3 H, features)`, in the type to multiply in.
+            input_weights: `W`, `(D, 3 H, features)`, in the dtype of the matrix products.
             biases: `b`, `(D, 3 H)`, float32.
-            weights: `U`, `(D, 3 H, H)`, in the type to multiply in.
+            weights: `U`, `(D, 3 H, H)`, in the dtype of the matrix products.
             new_bias: `c`, `(D, H)`, float32.
 
         Returns:
-            States `(batch, frames, D H)`, in the type of the frames; zero on padded frames.
+            States `(batch, frames, D H)`, in the dtype of the frames; zero on padded frames.
         """
         batch, num_frames, features = frames.shape
         directions, _, size = weights.shape
@@ -59,10 +60,10 @@ class FusedGRU(torch.autograd.Function):
         inputs = torch.baddbmm(biases[:, None].to(packed.dtype), packed, input_weights.mT)
         to_new = inputs[..., 2 * size :].to(biases.dtype, copy=True)
         inputs[..., 2 * size :] = new_bias[:, None]
-        # float32 is multiplied faster by a contiguous matrix, bfloat16 by the transposed view.
+        # float32 products are faster with a contiguous matrix, bfloat16 products with the transposed view.
         transposed = weights.mT.contiguous() if weights.dtype == biases.dtype else weights.mT
-        # Saved for the backward pass, of each step: the state before it as it was multiplied, the reset and update
-        # gates, the recurrent part of the new gate, the new gate.
+        # Saved for the backward pass of each step: the previous state in the dtype of the products, the reset and
+        # update gates, the recurrent part of the new gate, and the new gate.
         before = weights.new_empty(directions, rows.shape[1], size)
         gates = inputs.to(biases.dtype)
         new, states = torch.empty_like(to_new), torch.empty_like(to_new)
@@ -85,12 +86,12 @@ class FusedGRU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of the inputs, from that of the states, `(batch, frames, D H)`."""
+        """Computes the gradients of the inputs from that of the states, `(batch, frames, D H)`."""
         input_weights, weights, packed, before, gates, new, rows = context.saved_tensors
         size = weights.shape[2]
         sizes = context.sizes
         reset, update, product = gates.split(size, dim=-1)
-        # What one unit of the gradient of a state is at the products: at reset gate, update gate, and new gate.
+        # Derivatives of a state with respect to the pre-activations of the reset, update and new gate.
         factors = torch.empty_like(gates).unflatten(2, (3, size))
         at_new = tanh_backward(1 - update, new)
         sigmoid_backward.grad_input(at_new * product, reset, grad_input=factors[:, :, 0])
@@ -108,7 +109,7 @@ class FusedGRU(torch.autograd.Function):
         at_sums = at_gates.flatten(2)
         at_weights = torch.bmm(at_sums.mT, before)
         at_new_bias = at_gates[:, :, 2].sum(dim=1, dtype=gates.dtype)
-        # At the inputs, the new gate's gradient is not multiplied by the reset gate.
+        # For the inputs, the gradient of the new gate is not multiplied by the reset gate.
         torch.mul(totals, at_new, out=at_gates[:, :, 2])
         at_input_weights = torch.bmm(at_sums.mT, packed)
         at_biases = at_sums.sum(dim=1, dtype=gates.dtype)
@@ -121,11 +122,11 @@ class FusedGRU(torch.autograd.Function):
 
 
 def _steps(lengths: torch.Tensor, num_frames: int, directions: int) -> tuple[torch.Tensor, list[int]]:
-    """The order in which recurrences read the valid frames of a padded batch, the longest clips first in each step.
+    """Returns the order in which the recurrences read the valid frames, the longest clips first in each step.
 
     Returns:
-        Rows of the frames `(batch * frames, features)`, `(directions, valid frames)`, of which a second direction reads
-        each clip from its end; and the number of clips of each step.
+        Row indices into frames `(batch * frames, features)`, `(directions, valid frames)`, where the second direction
+        reads each clip backwards; and the number of clips in each step.
     """
     order = lengths.argsort(descending=True, stable=True)
     steps = torch.arange(num_frames)[:, None]
@@ -137,7 +138,7 @@ def _steps(lengths: torch.Tensor, num_frames: int, directions: int) -> tuple[tor
 
 
 def _columns(rows: torch.Tensor) -> torch.Tensor:
-    """Where the states of each direction are among `(batch * frames * directions, units)`."""
+    """Returns the row indices of each direction's states in `(batch * frames * directions, units)`."""
     return rows * len(rows) + torch.arange(len(rows))[:, None]
 
 

@@ -1,11 +1,11 @@
 """A speech recognizer of convolutions and gated recurrent units, trained with CTC.
 
-One class for the family that began with Deep Speech 2: `frontends.py` has the ways from features to frames,
-`recurrent.py` recurrent layers that ignore padding. A clip gets the same logits alone and in any batch, frames beyond
-its end predict the blank, and a causal model gives the same logits when it is fed in pieces
-(`streaming_transcriber.py`). `ConvGRUEncoder` is the model without its classifiers.
+Its front ends are defined in `frontends.py`, its recurrent layers in `recurrent.py`. A clip has the same logits alone
+and in any batch, frames beyond its end predict the blank, and a causal model computes the same logits when its input
+arrives in pieces (`streaming_transcriber.py`). `ConvGRUEncoder` is the model without its classifiers.
 
-CTC: Graves et al. 2006. Batch-normed recurrence: Deep Speech 2 (arXiv 1512.02595). Row convolution: Wang et al. 2016.
+CTC: Graves et al. 2006. Batch-normalized recurrence: Deep Speech 2 (arXiv 1512.02595). Row convolution: Wang et al.
+    2016.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .spec_augment import spec_augment_by_config
 from .speech_model import SpeechPreTrainedModel
 from .streaming_transcriber import StreamingTranscriber
 
-# The logit of everything but the blank on a padded frame: softmax makes it 0 in float32, bfloat16 and float16 alike.
+# The logit of all tokens but the blank on a padded frame; its softmax is 0 in float32, bfloat16 and float16.
 IMPOSSIBLE = -1e4
 
 
@@ -37,10 +37,11 @@ class RecognizerOutput(CausalLMOutput):
     """The output of a recognizer.
 
     Attributes:
-        loss: The loss, if there were labels.
-        logits: Of the tokens, `(batch, frames, vocab_size)`.
-        hidden_states: As `ConvGRUEncoder` gives them, if asked for.
-        phone_logits: Of the phones, `(batch, frames, num_phones)`, by a model that has them, except while training.
+        loss: The loss, if labels were given.
+        logits: Logits of the tokens, `(batch, frames, vocab_size)`.
+        hidden_states: As `ConvGRUEncoder` returns them, if requested.
+        phone_logits: Logits of the phones, `(batch, frames, num_phones)`, if the model predicts phones; None in
+            training.
     """
 
     phone_logits: torch.Tensor | None = None
@@ -49,8 +50,8 @@ class RecognizerOutput(CausalLMOutput):
 class RecurrentBlock(nn.Module):
     """Normalization, a GRU layer, dropout.
 
-    The normalization stands before the recurrence's input only, never inside its loop (Deep Speech 2, equation 8, with
-    the norm moved before the input weights, so that the recurrence stays one fused call).
+    Only the input of the recurrence is normalized (Deep Speech 2, equation 8). The norm comes before the input weights,
+    so that the recurrence remains one fused call.
     """
 
     def __init__(self, input_size: int, config: ConvGRUConfig) -> None:
@@ -70,7 +71,7 @@ class RecurrentBlock(nn.Module):
 
 
 class Lookahead(nn.Module):
-    """Row convolution: each unit uses its own next `lookahead` frames (Wang et al. 2016), then a ReLU.
+    """Row convolution over the next `lookahead` frames of each unit (Wang et al. 2016), followed by a ReLU.
 
     Args:
         size: Units of a frame.
@@ -83,13 +84,13 @@ class Lookahead(nn.Module):
         self.convolution = nn.Conv1d(size, size, lookahead + 1, groups=size)
 
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Maps `(batch, frames, size)` to the same shape; beyond a clip's end there are zeros."""
+        """Maps `(batch, frames, size)` to the same shape; frames beyond a clip's end count as zeros."""
         padded = F.pad(mask_frames(frames, lengths).mT, (0, self.lookahead))
         return F.relu(self.convolution(padded).mT)
 
 
 class ConvGRUPreTrainedModel(SpeechPreTrainedModel):
-    """Front end, GRU layers, lookahead and final norm: all that the encoder and the recognizer share."""
+    """Front end, GRU layers, lookahead and final norm, which the encoder and the recognizer share."""
 
     config_class = ConvGRUConfig
     base_model_prefix = "conv_gru"
@@ -124,7 +125,7 @@ class ConvGRUPreTrainedModel(SpeechPreTrainedModel):
         return module
 
     def num_logit_frames(self, num_frames: torch.Tensor | int) -> torch.Tensor | int:
-        """Output frames for a number of feature frames."""
+        """Returns the number of logit frames for a number of feature frames."""
         return num_frames // self.config.stride
 
     def encode(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -135,11 +136,11 @@ class ConvGRUPreTrainedModel(SpeechPreTrainedModel):
             lengths: Valid frames of each clip, `(batch,)`.
 
         Returns:
-            The hidden states `(batch, frames // stride, size)`: the front end's output, that of each recurrent layer
-            but the last, and the final one, zero on padded frames; and the valid frames of each clip.
+            The hidden states `(batch, frames // stride, size)`: the outputs of the front end, of each recurrent layer
+            but the last, and of the whole encoder, which is zero on padded frames; and the valid frames of each clip.
         """
         num_frames = int(self.num_logit_frames(features.shape[1]))
-        if num_frames == 0:  # Too short for a single frame: one is computed, and none returned.
+        if num_frames == 0:  # Too short for a single frame: compute one, and return none.
             features = F.pad(features, (0, 0, 0, self.config.stride - features.shape[1]))
         frames, lengths = self.frontend(features, lengths)
         states = [frames]
@@ -168,11 +169,11 @@ class ConvGRUEncoder(ConvGRUPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutput:
-        """Encodes a batch of utterances, given as to the model with a head.
+        """Encodes a batch of utterances; see `ConvGRUForCTC.forward` for the arguments.
 
         Returns:
-            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if asked for,
-            `hidden_states`: the front end's output and that of each recurrent layer.
+            `last_hidden_state` `(batch, frames // stride, size)`, zero on padded frames, and, if requested,
+            `hidden_states`: the outputs of the front end and of each recurrent layer.
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         states, _ = self.encode(mask_frames(input_features, lengths), lengths)
@@ -183,7 +184,7 @@ class ConvGRUEncoder(ConvGRUPreTrainedModel):
 class ConvGRUForCTC(ConvGRUPreTrainedModel):
     """Convolutional front end, GRU layers and a linear classifier, trained with CTC; see `ConvGRUConfig`.
 
-    Its input comes from `SpeechFeatureExtractor`; `pipeline("automatic-speech-recognition")` runs both.
+    `SpeechFeatureExtractor` computes its input; `pipeline("automatic-speech-recognition")` runs both.
     """
 
     def __init__(self, config: ConvGRUConfig) -> None:
@@ -196,12 +197,12 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
 
     @property
     def can_stream(self) -> bool:
-        """Whether the model can be fed in pieces and give the logits of the whole recording."""
+        """Whether the model can compute the logits of a recording from pieces of it."""
         config = self.config
         return config.causal and not config.bidirectional and FRONT_ENDS[config.frontend].streams
 
     def stream(self, feature_extractor: Any, tokenizer: Any = None) -> StreamingTranscriber:
-        """A transcriber that takes sound in pieces; see `StreamingTranscriber`."""
+        """Returns a transcriber that takes sound in pieces; see `StreamingTranscriber`."""
         return StreamingTranscriber(self, feature_extractor, tokenizer)
 
     @can_return_tuple
@@ -217,19 +218,19 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
 
         Args:
             input_features: `(batch, frames, features)`, padded on the right.
-            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
-            labels: Token ids `(batch, tokens)`, padded with -100; given, the CTC loss is computed.
-            phone_targets: Phone ids `(batch, phones)`, padded with -100, for the layer of a model that predicts them;
-                only used while training. (Not called labels, or Trainer would demand them of every batch.)
+            attention_mask: `(batch, frames)`, one where a frame is valid; None if all are.
+            labels: Token ids `(batch, tokens)`, padded with -100; if given, the CTC loss is computed.
+            phone_targets: Phone ids `(batch, phones)`, padded with -100, for a model that predicts phones; only used
+                in training. (Trainer would require every batch to have an argument named labels.)
             output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
         Returns:
-            `logits` `(batch, frames // stride, vocab_size)`, and of a model with phones `phone_logits` `(batch,
-            frames // stride, num_phones)`, in both of which padded frames are certainly blank, and, with labels, the
-            scalar `loss`: the mean over utterances of the negative log-likelihood of a token.
+            `logits` `(batch, frames // stride, vocab_size)`; `phone_logits` `(batch, frames // stride, num_phones)` if
+            the model predicts phones; in both, padded frames are blank with probability 1. With labels, also the scalar
+            `loss`: the mean over utterances of the negative log-likelihood per token.
 
         Raises:
-            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+            ValueError: If the number of features is not that of the model, or shapes disagree.
         """
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         features = mask_frames(input_features, lengths)
@@ -264,7 +265,7 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
         return RecognizerOutput(loss=loss, logits=logits, phone_logits=phone_logits, hidden_states=hidden_states)
 
     def _loss(self, logits: torch.Tensor, logit_lengths: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """CTC in float32, whatever the model computes in."""
+        """Computes the CTC loss in float32, whatever the dtype of the model."""
         if logits.shape[1] == 0:
             return logits.sum()
         valid = labels >= 0
@@ -280,10 +281,10 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
 
     @staticmethod
     def _disagreement(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """How far the outputs for two views of the same utterances, stacked along the batch, differ.
+        """Computes the consistency loss of two views of the same utterances, stacked along the batch.
 
-        The Kullback-Leibler divergence of each view from the other, which is held fixed, summed over frames (padded
-        ones agree) and, as the CTC loss beside it, divided by the number of tokens (arXiv 2410.05101, equation 5).
+        This is the Kullback-Leibler divergence of each view from the other (without gradient), summed over frames and,
+        like the CTC loss, divided by the number of tokens (arXiv 2410.05101, equation 5).
         """
         log_probabilities = logits.float().log_softmax(dim=-1)
         other = log_probabilities.detach().roll(logits.shape[0] // 2, dims=0)
@@ -292,7 +293,7 @@ class ConvGRUForCTC(ConvGRUPreTrainedModel):
 
 
 def _blank_beyond(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> torch.Tensor:
-    """Logits `(batch, frames, classes)` that predict the blank beyond the end of each clip."""
+    """Replaces logits `(batch, frames, classes)` beyond the end of each clip by those of a certain blank."""
     padding = ~frame_mask(lengths, logits.shape[1])[:, :, None]
     is_blank = torch.arange(logits.shape[2], device=logits.device) == blank
     return torch.where(padding, torch.where(is_blank, 0.0, IMPOSSIBLE).to(logits.dtype), logits)

@@ -1,14 +1,13 @@
-"""A keyword spotter: the recognizer with one token a keyword, and the blank for everything else.
+"""A keyword spotter: the recognizer with one token per keyword, and the blank for everything else.
 
-The CTC loss of a clip with a keyword is the probability that the keyword is detected once, anywhere in the clip, and
-nothing else; that of a clip without one, that nothing is detected at any of its frames. So a clip needs no times,
-features, encoder, streaming and export are those of the recognizer, and a causal model learns to report a keyword soon
-after its end, as training clips end there.
+It is trained with the CTC loss. For a clip with a keyword, CTC maximizes the probability that this keyword is detected
+once, anywhere in the clip, and nothing else; for a clip without one, that nothing is detected at any frame. Clips need
+no time stamps, and a causal model learns to report a keyword soon after its end, where training clips end.
 
-With a class for each frame instead of one for each clip, the same model learns when there is speech and when not.
+Given a class for each frame instead of one for each clip, the same model learns to detect voice activity.
 
-In training, clips of a batch are laid one behind the other, and each has its loss at its own frames: a model that has
-only met the beginnings of streams detects a keyword in a clip, and misses it in a stream that began long ago.
+In training, several clips of a batch are concatenated, and each has a loss at its own frames. A model that was trained
+on single clips detects a keyword in a clip, but misses it in a stream that started long ago.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ CLIPS_IN_A_ROW = 8
 
 
 class ConvGRUForKeywordSpotting(ConvGRUForCTC):
-    """Finds keywords in a stream: logits of all classes for every frame; see `ConvGRUConfig`.
+    """Computes the logits of all keywords for each frame of a stream; see `ConvGRUConfig`.
 
-    Class 0, the CTC blank, is everything that is no keyword.
+    Class 0, the CTC blank, stands for everything but keywords.
     """
 
     @can_return_tuple
@@ -38,21 +37,21 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
     ) -> RecognizerOutput:
-        """Scores the frames of a batch of clips.
+        """Computes the logits of a batch of clips.
 
         Args:
             input_features: `(batch, frames, features)`, padded on the right.
-            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
+            attention_mask: `(batch, frames)`, one where a frame is valid; None if all are.
             labels: The class of each clip `(batch,)`, 0 for one without a keyword; or the class of each input frame
-                `(batch, frames)`, padded with -100. Given, the loss is computed.
+                `(batch, frames)`, padded with -100. If given, the loss is computed.
             output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
         Returns:
-            `logits` `(batch, frames // stride, classes)`, in which padded frames are certainly no keyword, and, with
-            labels, the scalar `loss`.
+            `logits` `(batch, frames // stride, classes)`, in which padded frames have class 0, and, with labels, the
+            scalar `loss`.
 
         Raises:
-            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+            ValueError: If the number of features is not that of the model, or shapes disagree.
         """
         if labels is not None and labels.dim() == 2:
             return self._classify_frames(input_features, attention_mask, labels, output_hidden_states)
@@ -77,7 +76,7 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
         labels: torch.Tensor,
         output_hidden_states: bool | None,
     ) -> RecognizerOutput:
-        """Scores frames, with the cross-entropy to the labels of the frames in the middle of each logit as the loss."""
+        """Computes logits, and their cross-entropy with the label of the input frame in the middle of each."""
         output: RecognizerOutput = super().forward(features, attention_mask, output_hidden_states=output_hidden_states)
         count, stride = output.logits.shape[1], self.config.stride
         labels = F.pad(labels[:, stride // 2 :: stride][:, :count], (0, count), value=-100)[:, :count]
@@ -90,16 +89,17 @@ class ConvGRUForKeywordSpotting(ConvGRUForCTC):
 def join_clips(
     features: torch.Tensor, lengths: torch.Tensor, stride: int, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Lays every `count` clips of a batch one behind the other.
+    """Concatenates every `count` clips of a batch.
 
     Args:
         features: `(batch, frames, features)`, padded on the right.
         lengths: Valid frames of each clip, `(batch,)`.
-        stride: Frames of a logit; what is left over of a clip is cut off, so that no logit belongs to two clips.
-        count: Clips to join; the last ones may be fewer.
+        stride: Frames per logit; clips are cut to a multiple, so that no logit belongs to two clips.
+        count: Clips per row; the last row may have fewer.
 
     Returns:
-        Features `(rows, frames, features)`, their mask `(rows, frames)`, and the logits of each clip, `(batch,)`.
+        Features `(rows, frames, features)`, their mask `(rows, frames)`, and the number of logits of each clip,
+        `(batch,)`.
     """
     frames = lengths // stride
     clips = [clip[: stride * length] for clip, length in zip(features, frames.tolist(), strict=True)]

@@ -1,8 +1,7 @@
-"""An LSTM that assigns an utterance to one of a few classes, and its encoder.
+"""An LSTM that classifies utterances, and its encoder.
 
-Padding is invisible: each step masks the frames beyond a clip's end, so a clip gets the same logits alone and in any
-batch, and mixup does not blend sound with padding. Recurrent layers are those of `recurrent.py`, front ends those of
-`frontends.py`, SpecAugment that of `spec_augment.py`.
+Every layer masks the frames beyond a clip's end, so that a clip has the same logits alone and in any batch, and mixup
+does not blend sound with padding.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .speech_model import SpeechPreTrainedModel
 
 
 class Pooling(nn.Module):
-    """Makes one vector of an utterance's valid frames: `(batch, frames, size)` to `(batch, size)`.
+    """Pools the valid frames of each utterance: `(batch, frames, size)` to `(batch, size)`.
 
     Args:
         kind: "last", "mean", "max" or "attention".
@@ -42,13 +41,13 @@ class Pooling(nn.Module):
     def forward(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Pools `frames` `(batch, frames, size)`, of which `lengths` `(batch,)` are valid."""
         if self.kind == "last":
-            # The backward direction has read the whole clip when it arrives at the first frame.
+            # The backward direction has read the whole clip at the first frame.
             last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.hidden_size)
             forward = frames[:, :, : self.hidden_size].gather(1, last).squeeze(1)
             return torch.cat((forward, frames[:, 0, self.hidden_size :]), dim=-1)
         valid = frame_mask(lengths, frames.shape[1])[:, :, None]
         if self.kind == "mean":
-            # In float16, the sum over minutes of sound would be infinite.
+            # In float16, the sum over minutes of sound would overflow.
             total = frames.sum(dim=1, dtype=torch.promote_types(frames.dtype, torch.float32))
             return (total / lengths.clamp(min=1)[:, None]).to(frames.dtype)
         lowest = torch.finfo(frames.dtype).min
@@ -59,7 +58,7 @@ class Pooling(nn.Module):
 
 
 class SpeechLSTMPreTrainedModel(SpeechPreTrainedModel):
-    """Projection, front end and LSTM layers: all that the encoder and the classifier share."""
+    """Projection, front end and LSTM layers, which the encoder and the classifier share."""
 
     config_class = SpeechLSTMConfig
     base_model_prefix = "speech_lstm"
@@ -104,7 +103,7 @@ class SpeechLSTMPreTrainedModel(SpeechPreTrainedModel):
     def read_input(
         self, input_features: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Checks the input, `(batch, frames, features)` and its mask; gives the frames to encode and their lengths."""
+        """Checks the input `(batch, frames, features)` and its mask; returns the frames to encode and their lengths."""
         lengths = valid_lengths(input_features, attention_mask, self.config.input_size)
         if not self.config.features_as_steps:
             return input_features, lengths
@@ -119,12 +118,12 @@ class SpeechLSTMPreTrainedModel(SpeechPreTrainedModel):
         """Runs all layers.
 
         Args:
-            frames: `(batch, frames, features)`, as `read_input` gives them.
+            frames: `(batch, frames, features)`, as `read_input` returns them.
             lengths: Valid frames of each clip, `(batch,)`.
 
         Returns:
-            The hidden states `(batch, frames, size)`: the input of the first LSTM layer and the output of each, the
-            last of which is zero on padded frames; and the valid frames of each clip.
+            The hidden states `(batch, frames, size)`: the input of the first LSTM layer and the output of each layer,
+            of which the last is zero on padded frames; and the valid frames of each clip.
         """
         if self.projection is not None:
             frames = self.dropout(F.relu(self.projection(frames)))
@@ -133,7 +132,7 @@ class SpeechLSTMPreTrainedModel(SpeechPreTrainedModel):
         states = [frames]
         for layer, norm in zip(self.layers, self.norms, strict=True):
             states.append(self.dropout(norm(layer(states[-1], lengths))))
-        # Layer norm has added its bias to the padding; pooling expects zeros there.
+        # Layer norm adds its bias to padded frames, but pooling expects zeros there.
         states[-1] = mask_frames(states[-1], lengths)
         return states, lengths
 
@@ -154,11 +153,11 @@ class SpeechLSTMEncoder(SpeechLSTMPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
     ) -> BaseModelOutput:
-        """Encodes a batch of utterances, given as to the model with a head.
+        """Encodes a batch of utterances; see `SpeechLSTMForAudioClassification.forward` for the arguments.
 
         Returns:
-            `last_hidden_state` `(batch, frames, size)`, zero on padded frames, and, if asked for, `hidden_states`:
-            the input of the first LSTM layer and the output of each.
+            `last_hidden_state` `(batch, frames, size)`, zero on padded frames, and, if requested, `hidden_states`: the
+            input of the first LSTM layer and the output of each layer.
         """
         states, _ = self.encode(*self.read_input(input_features, attention_mask))
         hidden_states = self.select_hidden_states(states, output_hidden_states)
@@ -168,7 +167,7 @@ class SpeechLSTMEncoder(SpeechLSTMPreTrainedModel):
 class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
     """LSTM audio classifier; see `SpeechLSTMConfig` for its parts.
 
-    Its input comes from `SpeechFeatureExtractor`; `pipeline("audio-classification")` runs both.
+    `SpeechFeatureExtractor` computes its input; `pipeline("audio-classification")` runs both.
     """
 
     def __init__(self, config: SpeechLSTMConfig) -> None:
@@ -184,7 +183,7 @@ class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
         self.post_init()
 
     def _perturb(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Noise, dropout and SpecAugment on the input features while training."""
+        """Applies noise, dropout and SpecAugment to the input features in training."""
         config = self.config
         if config.feature_noise:
             noisy = features + config.feature_noise * torch.randn_like(features)
@@ -196,7 +195,7 @@ class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]:
         """Mixup: blends each utterance with another one of the batch, which gets the smaller share.
 
-        Where only one of the two has frames left, those are taken as they are: padding is no sound to blend with.
+        Beyond the end of the shorter utterance, the frames of the longer one are unchanged.
 
         Returns:
             The blended features `(batch, frames, features)`, their lengths, the index of each utterance's partner
@@ -235,15 +234,15 @@ class SpeechLSTMForAudioClassification(SpeechLSTMPreTrainedModel):
 
         Args:
             input_features: `(batch, frames, features)`, padded on the right.
-            attention_mask: `(batch, frames)`, one where a frame is valid; all of them without it.
-            labels: Class ids `(batch,)`; given, the cross-entropy loss is computed.
+            attention_mask: `(batch, frames)`, one where a frame is valid; None if all are.
+            labels: Class ids `(batch,)`; if given, the cross-entropy loss is computed.
             output_hidden_states: Whether to return `hidden_states`; None for the configuration's setting.
 
         Returns:
             `logits` `(batch, num_labels)` and, with labels, the scalar `loss`.
 
         Raises:
-            ValueError: If a frame has another number of features than the model was built for, or shapes disagree.
+            ValueError: If the number of features is not that of the model, or shapes disagree.
         """
         frames, lengths = self.read_input(input_features, attention_mask)
         partner, share = None, 1.0

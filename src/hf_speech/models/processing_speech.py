@@ -1,7 +1,7 @@
 """SpeechProcessor: the feature extractor and the CTC tokenizer of a recognizer, as one object.
 
-It is saved as its two parts, each in the file that transformers' pipelines read, and not once more in a
-`processor_config.json`, which could then say something else.
+It is saved as its two parts, in the files that transformers' pipelines read. There is no `processor_config.json`, since
+a second copy could contradict them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from transformers.dynamic_module_utils import custom_object_save
 
 
 class SpeechProcessor(ProcessorMixin):
-    """Makes the input of a recognizer from sound and text, and text from its output.
+    """Prepares the input of a recognizer from sound and text, and decodes its output.
 
     Args:
         feature_extractor: The recognizer's feature extractor.
@@ -25,11 +25,11 @@ class SpeechProcessor(ProcessorMixin):
         super().__init__(feature_extractor, tokenizer)
 
     def __call__(self, audio: Any = None, text: Any = None, **options: Any) -> BatchFeature:
-        """Makes a batch.
+        """Prepares a batch.
 
         Args:
-            audio: One utterance or several, as the feature extractor takes them.
-            text: Their transcripts, which become `labels` `(batch, tokens)`, padded with -100.
+            audio: One utterance or several, in any form that the feature extractor accepts.
+            text: The transcripts, which become `labels` `(batch, tokens)`, padded with -100.
             **options: Options of the feature extractor, such as `sampling_rate`; `return_tensors` is "pt", "np" or None
                 for lists, which are not padded.
 
@@ -56,14 +56,14 @@ class SpeechProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of what the model takes."""
+        """Names of the model's inputs."""
         return [*self.feature_extractor.model_input_names, "labels"]
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **options: Any) -> list[str]:
         """Saves the feature extractor and the tokenizer, and the code of all three classes.
 
         Args:
-            save_directory: The folder; it is made.
+            save_directory: The folder, which is created if needed.
             push_to_hub: Not supported: publish the folder instead.
             **options: Ignored.
 
@@ -76,7 +76,7 @@ class SpeechProcessor(ProcessorMixin):
         if push_to_hub:
             raise ValueError("A SpeechProcessor is pushed with its model: save it, and publish the folder.")
         extractor = self.feature_extractor
-        extractor.processor_class = type(self).__name__  # AutoProcessor finds it there.
+        extractor.processor_class = type(self).__name__  # AutoProcessor reads this.
         Path(save_directory).mkdir(parents=True, exist_ok=True)
         if self._auto_class is not None:
             custom_object_save(self, save_directory, config=extractor)

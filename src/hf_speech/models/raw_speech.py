@@ -1,8 +1,7 @@
-"""The input of a feature extractor, as float32 samples.
+"""Converts the input of a feature extractor to float32 samples.
 
-Feature extractors of transformers are given numpy arrays, tensors and lists, one utterance or several, floats or the
-integers of a wav file. All of them become finite mono float32 tensors here; what could only be guessed is refused in
-one sentence.
+transformers' feature extractors accept numpy arrays, tensors and lists; one utterance or several; floats or the
+integers of a WAV file. Here all of them become finite mono float32 tensors. Ambiguous input raises a `ValueError`.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ import torch
 # Full scale of the integer samples of sound files; files have no 64-bit integers, whose scale is unknown.
 FULL_SCALES = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
 
-# Full scale is 1, or 2**31 of integers kept as floats. The spectrum of more could be infinite.
+# Full scale is 1, or 2**31 for integers stored as floats. The spectrum of larger samples could be infinite.
 MAX_SAMPLE = 1e10
 
-# An array with more rows than this, and at most so many columns, is a recording with channels, not a batch.
+# An array with more rows than this and at most this many columns is a recording with channels, not a batch.
 MAX_CHANNELS = 8
 
 
 def split_utterances(raw_speech: Any) -> Sequence[Any]:
-    """The utterances of an input.
+    """Splits an input into utterances.
 
     A 1-D array, tensor or list of numbers is one utterance. A list of those, an array of objects, or a 2-D array or
     tensor `(batch, samples)` is a batch.
@@ -58,17 +57,17 @@ def split_utterances(raw_speech: Any) -> Sequence[Any]:
 
 
 def without_channel(samples: Any) -> Any:
-    """Samples `(samples, 1)` as `(samples,)`; everything else as it is."""
+    """Returns samples `(samples, 1)` as `(samples,)`, and other input unchanged."""
     is_column = isinstance(samples, np.ndarray | torch.Tensor) and samples.shape[1:] == (1,)
     return samples[:, 0] if is_column else samples
 
 
 def to_samples(utterance: Any, name: str) -> torch.Tensor:
-    """One utterance as float32 `(samples,)`, finite; integers are scaled to [-1, 1], floats are taken as they are.
+    """Converts an utterance to finite float32 samples `(samples,)`; integers are scaled to [-1, 1], floats are not.
 
     Args:
         utterance: 1-D array, tensor or sequence of numbers.
-        name: What errors call it.
+        name: Name of the utterance in error messages.
 
     Raises:
         ValueError: For more than one dimension, samples of a type without a known full scale, NaN, infinity, or samples
@@ -90,7 +89,7 @@ def to_samples(utterance: Any, name: str) -> torch.Tensor:
             "of 8, 16 or 32 bits."
         )
     if samples.numel():
-        # One pass for all checks: the extremes are NaN if a sample is, and NaN is not less than anything.
+        # One pass for all checks: if a sample is NaN, so are the extremes, and comparisons with NaN are false.
         lowest, highest = samples.aminmax()
         if not torch.maximum(highest, -lowest).item() < MAX_SAMPLE:
             raise ValueError(f"{name} has samples that are NaN, infinite or absurdly large: repair it or leave it out.")
@@ -98,7 +97,7 @@ def to_samples(utterance: Any, name: str) -> torch.Tensor:
 
 
 def _from_numpy(array: np.ndarray, name: str) -> torch.Tensor:
-    """A tensor of any numeric array: read-only, reversed and big-endian ones included, which torch does not take."""
+    """Converts any numeric array to a tensor, including read-only, reversed and big-endian ones."""
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{name} must be numbers, and its type is {array.dtype}: give the array of its samples.")
     dtype = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")

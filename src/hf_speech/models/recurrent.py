@@ -1,12 +1,12 @@
 """Recurrent layers that ignore padding, without packed sequences.
 
-Both model families are built on this file. `pack_padded_sequence` gives the right answer, but on a CPU it falls back to
-a slow path (`benchmarks/recurrence.py` measures it). Here a direction is one dense call over the padded batch:
+`pack_padded_sequence` gives the same results, but is slow on a CPU (`benchmarks/recurrence.py` measures it). Here each
+direction is one dense call over the padded batch:
 
-- left to right, the padding comes after the valid frames and so cannot reach them;
-- right to left, each clip is first reversed *by its own length* with a gather, so its padding again comes last.
+- Left to right, the padding comes after the valid frames and so cannot affect them.
+- Right to left, each clip is first reversed *within its own length*, so its padding again comes last.
 
-Padded frames of the output are zero, so the layers above get the same values for a clip alone and in any batch.
+Padded frames of the output are zero, so a clip has the same output alone and in any batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
 def frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """Tells valid frames from padding.
+    """Returns a mask of the valid frames.
 
     Args:
         lengths: Valid frames of each clip, `(batch,)`.
@@ -36,7 +36,7 @@ def frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
 
 
 def valid_lengths(features: torch.Tensor, attention_mask: torch.Tensor | None, input_size: int) -> torch.Tensor:
-    """Checks a model's input and counts the valid frames of each clip; without a mask, every frame is valid.
+    """Checks a model's input and returns the number of valid frames of each clip; without a mask, all are valid.
 
     Args:
         features: `(batch, frames, features)`.
@@ -65,7 +65,7 @@ def valid_lengths(features: torch.Tensor, attention_mask: torch.Tensor | None, i
 
 
 def reverse_by_length(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Reverses the valid frames of each clip in time and leaves the padding where it is.
+    """Reverses the valid frames of each clip in time; the padding stays at the end.
 
     Args:
         frames: `(batch, frames, features)`.
@@ -80,10 +80,10 @@ def reverse_by_length(frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tens
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose random numbers take a CPU a quarter of the time: 16 bits of them decide on each value."""
+    """Dropout that is four times as fast on a CPU, since it draws only 16 random bits per value."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Sets values to zero at random while training, and scales the others."""
+        """In training, sets values to zero at random and scales the others."""
         dropped = round(self.p * 2**16)
         if not self.training or not 0 < dropped < 2**16 or input.device.type != "cpu":
             return super().forward(input)
@@ -93,19 +93,19 @@ class Dropout(nn.Dropout):
 
 
 class RecurrentLayer(GradientCheckpointingLayer):
-    """One recurrent layer over padded clips, in one direction or two.
+    """A unidirectional or bidirectional recurrent layer over padded clips.
 
-    With gradient checkpointing, only the recurrence is computed again in the backward pass. Batch norm, which would
-    update its running statistics twice, stays outside.
+    With gradient checkpointing, only the recurrence is recomputed in the backward pass, but not batch norm, which would
+    update its running statistics twice.
 
     Args:
         cell: `"lstm"` or `"gru"`.
         input_size: Features of an input frame.
         hidden_size: Units of each direction.
-        bidirectional: Whether a second recurrence reads from the end to the beginning.
+        bidirectional: Whether a second recurrence reads the sequence backwards.
 
     Attributes:
-        output_size: Features of an output frame: `hidden_size`, twice that with two directions.
+        output_size: Features of an output frame: `hidden_size`, or twice that if bidirectional.
     """
 
     def __init__(self, cell: str, input_size: int, hidden_size: int, bidirectional: bool = False) -> None:
@@ -135,13 +135,13 @@ class RecurrentLayer(GradientCheckpointingLayer):
         return output * frame_mask(lengths, frames.shape[1])[:, :, None]
 
     def _fuse(self, frames: torch.Tensor, lengths: torch.Tensor) -> bool:
-        """Whether the layer is being trained where there is no faster kernel for it."""
+        """Returns whether `FusedGRU` applies: in training, for a GRU on a CPU."""
         training = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         on_cpu = frames.device.type == "cpu" and isinstance(self.forward_rnn, nn.GRU)
         return training and on_cpu and bool(lengths.any())
 
     def _fused(self, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """The output by `FusedGRU`."""
+        """Computes the output with `FusedGRU`."""
         cells = [rnn for rnn in (self.forward_rnn, self.backward_rnn) if rnn is not None]
         autocast = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if autocast else frames.dtype
@@ -149,7 +149,7 @@ class RecurrentLayer(GradientCheckpointingLayer):
             torch.stack([getattr(rnn, f"{name}_l0") for rnn in cells])
             for name in ("weight_hh", "weight_ih", "bias_hh", "bias_ih")
         )
-        # The reset and update gates' two biases can be added beforehand, the new gate's only one of them.
+        # Both biases of the reset and update gates can be added in advance, but only the input bias of the new gate.
         summed, new_bias = recurrent_biases.split((2 * self.hidden_size, self.hidden_size), dim=1)
         biases = input_biases + F.pad(summed, (0, self.hidden_size))
         output: torch.Tensor = FusedGRU.apply(
@@ -160,11 +160,11 @@ class RecurrentLayer(GradientCheckpointingLayer):
 
 @torch.no_grad()
 def initialize_recurrence(rnn: nn.LSTM | nn.GRU) -> None:
-    """Initializes a recurrence: Glorot input weights, one orthogonal matrix a gate, forget gates open.
+    """Initializes a recurrence: Glorot input weights, an orthogonal matrix per gate, forget-gate biases of 1.
 
     Orthogonal recurrent weights keep gradients alive over time (Saxe et al., arXiv 1312.6120); a forget-gate bias of 1
-    lets an LSTM remember from the first step on (Jozefowicz et al., 2015). transformers' own initialization covers LSTM
-    in another way and GRU not at all. Parameters that were loaded from a checkpoint are left alone.
+    lets an LSTM remember from the first step on (Jozefowicz et al., 2015). transformers initializes LSTMs differently,
+    and GRUs not at all. Parameters that were loaded from a checkpoint are not changed.
     """
     for name, parameter in rnn.named_parameters():
         if getattr(parameter, "_is_hf_initialized", False):

@@ -1,7 +1,7 @@
-"""SpecAugment on a padded batch: masks over time and frequency, and a warped frequency axis, new at each step.
+"""SpecAugment for a padded batch: random time and frequency masks, and a warped frequency axis.
 
-Part of the models rather than of the data pipeline, as in transformers' own speech models: it is one vectorized step
-for the whole batch, and it needs the valid frames. Park et al. 2019, arXiv 1904.08779, policy of section 2.
+As in transformers' own speech models, this belongs to the model rather than to the data pipeline: it is one vectorized
+operation on the whole batch, and it depends on the valid frames. Park et al. 2019, arXiv 1904.08779, section 2.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def warp_frequencies(features: torch.Tensor, strongest: float, num_maps: int = 1
 
     Args:
         features: `(batch, frames, features)`, ordered by frequency.
-        strongest: Factors are drawn evenly between 1 minus and 1 plus this, one a clip.
-        num_maps: Parts of a frame with the same frequencies (mel bins and their deltas): all are warped alike.
+        strongest: The factor of each clip is drawn uniformly between 1 minus and 1 plus this.
+        num_maps: Parts of a frame with the same frequencies (mel bins and their deltas), which are all warped equally.
 
     Returns:
         The warped features, same shape; beyond the highest frequency the last feature is repeated.
@@ -52,9 +52,9 @@ def warp_frequencies(features: torch.Tensor, strongest: float, num_maps: int = 1
 
 
 def spec_augment_by_config(features: torch.Tensor, lengths: torch.Tensor, config: Any) -> torch.Tensor:
-    """`spec_augment` with the fields of a model's configuration, which have the names of its arguments."""
+    """Applies frequency warping and `spec_augment` with the options of a model's configuration."""
     num_maps = getattr(config, "num_deltas", 0) + 1
-    if features.shape[2] % num_maps:  # Features that are read as steps.
+    if features.shape[2] % num_maps:  # Features that are read as a sequence.
         num_maps = 1
     if getattr(config, "frequency_warp", 0.0):
         features = warp_frequencies(features, config.frequency_warp, num_maps)
@@ -82,21 +82,21 @@ def spec_augment(
     frequency_mask_width: int = 0,
     num_maps: int = 1,
 ) -> torch.Tensor:
-    """Masks random stretches of time and bands of frequency.
+    """Masks random spans of time and bands of frequency.
 
-    A masked value becomes the clip's own mean of that feature over its valid frames: zero after mean normalization, and
-    an unremarkable value without one.
+    A masked value is replaced by the mean of that feature over the clip's valid frames, which is zero after mean
+    normalization.
 
     Args:
         features: `(batch, frames, features)`; padded frames are zero.
         lengths: Valid frames of each clip, `(batch,)`.
-        num_time_masks: Time masks a clip.
+        num_time_masks: Time masks per clip.
         time_mask_width: Largest width of a time mask, in frames.
-        max_time_mask_ratio: A time mask covers at most this share of the clip's valid frames.
-        num_frequency_masks: Frequency masks a clip.
+        max_time_mask_ratio: Largest share of a clip's valid frames that a time mask may cover.
+        num_frequency_masks: Frequency masks per clip.
         frequency_mask_width: Largest width of a frequency mask, in features of one map.
-        num_maps: Parts of a frame with the same frequencies (mel bins and their deltas): a band is masked in all of
-            them, because deltas would reveal what is masked.
+        num_maps: Parts of a frame with the same frequencies (mel bins and their deltas). A band is masked in all of
+            them, because deltas would reveal the masked values.
 
     Returns:
         The masked features, same shape; padded frames stay zero.

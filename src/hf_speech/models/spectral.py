@@ -1,14 +1,13 @@
-"""The signal mathematics of the feature extractor: framing, spectra, mel filters, cepstra, deltas, CMVN.
+"""The signal processing of the feature extractor: framing, spectra, mel filters, cepstra, deltas, CMVN.
 
-Decided here:
+Design decisions:
 
-* Utterances are *packed*: laid one behind the other in one buffer, each beginning on a multiple of the hop, so that
-  one strided view holds every frame of the batch. Ragged batches cost no padding; one loop serves CPU and GPU.
-* That loop goes over blocks of frames small enough for the processor's cache: a block is windowed, transformed,
-  squared, filtered and logged before the next one is touched. Together with squaring real and imaginary parts
-  instead of abs() and power, this is what `benchmarks/features.py` measures.
-* What depends on a whole utterance (top_db, deltas, CMVN) uses its valid frames only, and leaves padded frames 0.
-* Windows and matrices are cached by their parameters, device included, outside of any object: extractors stay small,
+* Utterances are *packed* into one buffer, each starting at a multiple of the hop, so that one strided view holds every
+  frame of the batch. Ragged batches need no padding, and one loop serves CPU and GPU.
+* The loop processes blocks of frames that fit into the CPU's cache: a block is windowed, transformed, squared, filtered
+  and logged before the next one. `benchmarks/features.py` measures this.
+* Operations on whole utterances (top_db, deltas, CMVN) use only valid frames, and leave padded frames at 0.
+* Windows and matrices are cached by their parameters and device, outside of any object, so that extractors stay small,
   picklable and free of tensors.
 """
 
@@ -22,19 +21,19 @@ from typing import NamedTuple
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-# Frames a block: 256 frames of 400 samples are 400 kB and stay in the second-level cache of a CPU core; an accelerator
-# wants large blocks, of about 100 MB.
+# Frames per block. 256 frames of 400 samples are 400 kB, which fits into the L2 cache of a CPU core; an accelerator is
+# faster with large blocks, of about 100 MB.
 CPU_BLOCK = 256
 ACCELERATOR_BLOCK = 2**16
-# A feature of less variance counts as constant: dividing by its deviation would only amplify rounding errors.
+# A feature with less variance counts as constant: dividing by its deviation would only amplify rounding errors.
 VARIANCE_FLOOR = 1e-5
-# Mel filters multiplied at a time on a CPU. Most of a mel matrix is zeros: 80 filters over 201 frequencies, taken by
-# 16, need a quarter of the multiplications and half the time.
+# Mel filters per matrix multiplication on a CPU. A mel matrix is mostly zeros: with 80 filters over 201 frequencies,
+# groups of 16 need a quarter of the multiplications and half the time.
 CPU_MEL_BAND = 16
 
 
 class MelBand(NamedTuple):
-    """Neighboring mel filters and where they belong."""
+    """Neighboring mel filters and their position in the mel matrix."""
 
     first_filter: int
     first_frequency: int
@@ -44,7 +43,7 @@ class MelBand(NamedTuple):
 
 @lru_cache(maxsize=64)
 def analysis_window(window_type: str, length: int, device: torch.device) -> torch.Tensor:
-    """The periodic "hann" or "hamming" window of `length` samples."""
+    """Returns the periodic "hann" or "hamming" window of `length` samples."""
     make = {"hann": torch.hann_window, "hamming": torch.hamming_window}[window_type]
     return make(length, periodic=True, dtype=torch.float64).to(device, torch.float32)
 
@@ -60,7 +59,7 @@ def mel_bands(
     mel_norm: str | None,
     device: torch.device,
 ) -> list[MelBand]:
-    """Triangular mel filters, a few neighbors at a time with only the frequencies they cover; `n_fft` is even."""
+    """Returns triangular mel filters in groups of neighbors, with only the frequencies they cover; `n_fft` is even."""
     filters = torch.from_numpy(
         mel_filter_bank(
             num_frequency_bins=n_fft // 2 + 1,
@@ -84,7 +83,7 @@ def mel_bands(
 
 @lru_cache(maxsize=64)
 def cosine_transform(num_inputs: int, num_outputs: int, device: torch.device) -> torch.Tensor:
-    """The orthonormal DCT-II, as scipy's `dct(type=2, norm="ortho")`, as a matrix `(num_inputs, num_outputs)`."""
+    """Returns the orthonormal DCT-II, scipy's `dct(type=2, norm="ortho")`, as a matrix `(num_inputs, num_outputs)`."""
     inputs = torch.arange(num_inputs, dtype=torch.float64)[:, None]
     outputs = torch.arange(num_outputs, dtype=torch.float64)
     matrix = math.sqrt(2 / num_inputs) * torch.cos(math.pi / num_inputs * (inputs + 0.5) * outputs)
@@ -93,27 +92,27 @@ def cosine_transform(num_inputs: int, num_outputs: int, device: torch.device) ->
 
 
 def preemphasize(samples: torch.Tensor, coefficient: float) -> torch.Tensor:
-    """`y[t] = x[t] - coefficient · x[t - 1]`, with silence before the first sample; `(samples,)` in and out."""
+    """Returns `y[t] = x[t] - coefficient · x[t - 1]`, `(samples,)`, with silence before the first sample."""
     return torch.cat([samples[:1], samples[1:] - coefficient * samples[:-1]])
 
 
 def pack_utterances(
     utterances: Sequence[torch.Tensor], win_length: int, hop_length: int, lead: int, device: torch.device
 ) -> tuple[torch.Tensor, list[int]]:
-    """Lay utterances one behind the other, so that one strided view holds the frames of all.
+    """Concatenate utterances so that one strided view holds all of their frames.
 
     Args:
         utterances: Samples of each, `(samples,)`, at least `hop_length`.
-        win_length: Samples a frame.
+        win_length: Samples per frame.
         hop_length: Samples from one frame to the next.
-        lead: How many samples before `t · hop_length` the frame `t` begins; before the first sample there are zeros.
-        device: Where to put the frames.
+        lead: Number of samples before `t · hop_length` at which frame `t` begins; the first frames begin with zeros.
+        device: Device of the result.
 
     Returns:
-        The frames as a view `(rows, win_length)`, and the row at which each utterance begins. An utterance has
+        The frames as a view `(rows, win_length)`, and the first row of each utterance. An utterance has
         `samples // hop_length` frames; the few rows between two utterances belong to neither.
     """
-    gap = math.ceil(win_length / hop_length) - 1  # rows that would reach from one utterance into the next
+    gap = math.ceil(win_length / hop_length) - 1  # rows that overlap two utterances
     starts = [0]
     for utterance in utterances:
         starts.append(starts[-1] + len(utterance) // hop_length + gap)
@@ -121,7 +120,7 @@ def pack_utterances(
     buffer = torch.zeros((rows - 1) * hop_length + win_length, device=utterances[0].device)
     for start, end, utterance in zip(starts, [*starts[1:], rows], utterances, strict=True):
         region = buffer[start * hop_length + lead : end * hop_length]
-        # Samples beyond the last window are in no frame; they must not stand in the next utterance's lead either.
+        # Samples beyond the last window are in no frame, and must not end up in the next utterance's lead.
         used = utterance[: len(region)]
         region[: len(used)] = used
     return buffer.to(device).unfold(0, win_length, hop_length), starts
@@ -135,16 +134,16 @@ def spectral_features(
     bands: Sequence[MelBand] | None,
     log_floor: float | None,
 ) -> torch.Tensor:
-    """Windowed spectra of `frames`, optionally through mel filters and the natural logarithm.
+    """Computes windowed spectra, optionally with mel filters and the natural logarithm.
 
     Args:
-        frames: `(rows, win_length)`, any strides.
+        frames: `(rows, win_length)`, with any strides.
         window: `(win_length,)`.
-        n_fft: Length of the Fourier transform, at least `win_length`. Frames get their zeros behind, not on both
-            sides; that turns phases, and magnitudes stay those of a window centered in `n_fft` samples.
+        n_fft: Length of the Fourier transform, at least `win_length`. Frames are zero-padded at the end rather than on
+            both sides, which changes phases but not magnitudes.
         power: Exponent of the magnitude: 2 for power, 1 for amplitude.
-        bands: The mel filters, or None for the spectrum itself.
-        log_floor: Smaller values are raised to it before the logarithm; None for no logarithm.
+        bands: The mel filters; None for the spectrum itself.
+        log_floor: Smaller values are raised to this before the logarithm; None for no logarithm.
 
     Returns:
         `(rows, features)`, float32.
@@ -176,28 +175,28 @@ def spectral_features(
 
 
 def limit_dynamic_range(features: torch.Tensor, mask: torch.Tensor, span: float) -> torch.Tensor:
-    """Raise values more than `span` below their utterance's maximum, as librosa's and torchaudio's `top_db`.
+    """Raise values more than `span` below their utterance's maximum, like `top_db` of librosa and torchaudio.
 
     Args:
         features: `(batch, frames, features)`.
         mask: `(batch, frames, 1)`, true on valid frames.
-        span: In the unit of the features.
+        span: The dynamic range, in the unit of the features.
     """
     peak = features.masked_fill(~mask, -math.inf).amax(dim=(1, 2), keepdim=True)
     return torch.maximum(features, peak - span).masked_fill_(~mask, 0.0)
 
 
 def deltas(features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, window: int) -> torch.Tensor:
-    """The slope of a regression line through the `window` frames around each frame.
+    """Computes the slope of a regression line through the `window` frames around each frame.
 
     `d[t] = Σ n · (x[t + n] - x[t - n]) / Σ 2 n²` for n = 1 … window // 2 (The HTK Book, section 5.9). Beyond
-    its ends an utterance is continued with its first and last valid frame.
+    its ends, an utterance is extended with its first and last valid frame.
 
     Args:
         features: `(batch, frames, features)`.
         lengths: Valid frames of each utterance, `(batch,)`.
         mask: `(batch, frames, 1)`, true on valid frames.
-        window: Frames the line is fitted to, odd and at least 3.
+        window: Number of frames, odd and at least 3.
     """
     reach = window // 2
     num_frames = features.shape[1]
@@ -216,10 +215,10 @@ def deltas(features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, wi
 def normalize_utterances(
     features: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor, normalize_variance: bool
 ) -> torch.Tensor:
-    """CMVN: each feature to mean 0 and, optionally, variance 1 over the valid frames of its utterance.
+    """Normalizes each feature to mean 0 and, optionally, variance 1 over the valid frames of its utterance (CMVN).
 
-    Sums are taken in float64. The mean of a constant feature (a band without sound) is then exactly that constant;
-    in float32 it would differ by a rounding error, another one in each batch, which the division would amplify.
+    Sums are computed in float64, so that the mean of a constant feature (a band without sound) is exactly that
+    constant. In float32, rounding errors would depend on the batch, and the division would amplify them.
 
     Args:
         features: `(batch, frames, features)`, 0 on padded frames.

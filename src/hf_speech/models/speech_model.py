@@ -13,19 +13,19 @@ from transformers import PreTrainedModel
 class SpeechPreTrainedModel(PreTrainedModel):
     """Base class of all encoders and heads.
 
-    A head and its encoder have the same parameters under the same names, and the head adds its own: so each loads the
-    checkpoints of the other.
+    A model with a head has its encoder's parameters under the same names, and those of the head, so either can load the
+    other's checkpoints.
     """
 
     main_input_name = "input_features"
     supports_gradient_checkpointing = True
-    # The loss is a mean over the batch: Trainer must divide it by the accumulation steps itself.
+    # The loss is a mean over the batch, so Trainer has to divide it by the number of accumulation steps.
     accepts_loss_kwargs = False
     # The class that `AutoModel` loads from a checkpoint of this family.
     encoder_class: ClassVar[str]
 
     def save_pretrained(self, save_directory: str | Path, *arguments: Any, **options: Any) -> None:
-        """Saves the model; where its code is saved too, `AutoModel` finds the encoder in it."""
+        """Saves the model; if its code is saved too, registers the encoder for `AutoModel`."""
         if self._auto_class is not None:
             module = type(self).__module__.rpartition(".")[2]
             auto_map = getattr(self.config, "auto_map", None) or {}
@@ -35,7 +35,7 @@ class SpeechPreTrainedModel(PreTrainedModel):
     def select_hidden_states(
         self, states: Sequence[torch.Tensor], output_hidden_states: bool | None
     ) -> tuple[torch.Tensor, ...] | None:
-        """The states if the argument, or by default the configuration, asks for them; None otherwise."""
+        """Returns the states if the argument, or by default the configuration, requests them, else None."""
         if output_hidden_states is None:
             output_hidden_states = getattr(self.config, "output_hidden_states", False)
         return tuple(states) if output_hidden_states else None

@@ -1,15 +1,15 @@
-"""Live transcription: the same logits as for the whole recording, while it is still being recorded.
+"""Live transcription: computes the logits of a recording while it is still being recorded.
 
-Streaming is exact, not an approximation. Each stage keeps what it needs of the past and waits for what it needs of the
-future:
+Streaming is exact: the logits equal those of the whole recording. Each stage keeps the past input that it still needs,
+and waits for the future input that it depends on:
 
-- features: the samples under the analysis windows that reach beyond the last frame;
-- front end: the frames of its receptive field, which are run again with the new ones, and their outputs dropped;
+- features: the samples of analysis windows that extend beyond the last frame;
+- front end: the frames of its receptive field, which are computed again with the new ones;
 - recurrence: the state of each layer;
 - lookahead: the frames whose future frames have not arrived yet.
 
-So memory does not grow with the recording, apart from its text. Samples wait until a whole logit frame can be made of
-them, so that tiny pieces cost little, and streams that are at the same point are computed as one batch.
+Memory therefore does not grow with the recording, apart from the text. Samples are buffered until they make a whole
+logit frame, so that small pieces cost little, and streams at the same position are computed as one batch.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class StreamingTranscriber:
     Args:
         model: A causal model.
         feature_extractor: Its feature extractor.
-        tokenizer: Its tokenizer; without one the text stays empty.
+        tokenizer: Its tokenizer; without one, the text stays empty.
 
     Raises:
-        ValueError: If model or extractor need the future of the recording.
+        ValueError: If the model or the extractor depends on the whole recording.
     """
 
     def __init__(self, model: Any, feature_extractor: Any, tokenizer: Any = None) -> None:
@@ -72,9 +72,10 @@ class StreamingTranscriber:
         self.tokenizer = tokenizer
         self._hop = int(feature_extractor.hop_length)
         window, lead = feature_extractor.frame_span
-        # Samples from the beginning of a frame's hop until the frame is known: its window, and its whole hop.
+        # Samples from the start of a frame's hop until the frame can be computed: its window, and its whole hop.
         self._reach = window - lead
-        # Frames whose samples are kept before a new one: its window begins there, and pre-emphasis needs a sample more.
+        # Frames before a new one whose samples are kept: its window starts there, and pre-emphasis needs one more
+        # sample.
         self._context_frames = -(-(lead + bool(feature_extractor.preemphasis)) // self._hop)
         stride = model.config.stride
         field, step = 0, 1
@@ -87,14 +88,14 @@ class StreamingTranscriber:
 
     @property
     def latency(self) -> float:
-        """Seconds from the beginning of a logit frame until its logits are known."""
+        """Seconds from the start of a logit frame until its logits can be computed."""
         config = self.model.config
         last_feature = (config.lookahead + 1) * config.stride - 1
         samples = last_feature * self._hop + max(self._reach, self._hop)
         return samples / float(self.feature_extractor.sampling_rate)
 
     def reset(self) -> None:
-        """Forgets everything, ready for another recording."""
+        """Discards all state, to start another recording."""
         model = self.model
         self._pieces: list[np.ndarray] = []
         self._num_waiting = 0
@@ -106,29 +107,28 @@ class StreamingTranscriber:
         self._awaiting = self._features.new_zeros(0, model.norm.normalized_shape[0])
         self._last_id = model.config.pad_token_id
         self._text = ""
-        # Whether the last piece was fed, and whether it was processed.
+        # Whether the last piece has been fed, and whether it has been processed.
         self._finished = self._ended = False
 
     def accept(self, samples: np.ndarray | torch.Tensor, sampling_rate: int | None = None) -> StreamingUpdate:
-        """Takes a piece of sound; one that is refused leaves the stream as it was.
+        """Processes a piece of sound; if it raises an error, the stream is unchanged.
 
         Args:
-            samples: Any number of mono samples, `(samples,)` or, as microphones deliver them, `(samples, 1)`; floats,
-                or integers as the feature extractor takes them.
-            sampling_rate: Their rate in Hz, to be checked against the feature extractor's.
+            samples: Any number of mono samples, `(samples,)` or, as from a microphone, `(samples, 1)`; floats or
+                integers.
+            sampling_rate: Their sampling rate in Hz, which must be the feature extractor's.
 
         Returns:
-            The text so far and the logits that have become known.
+            The text so far and the new logits.
 
         Raises:
-            ValueError: If the samples are not mono, not finite or have another rate, or the recording was
-                ended.
+            ValueError: If the samples are not mono, not finite or have another sampling rate, or after `finish`.
         """
         self.feed(samples, sampling_rate)
         return self.advance([self])[0]
 
     def finish(self) -> StreamingUpdate:
-        """Ends the recording; `reset` starts another one.
+        """Ends the recording; call `reset` to start another one.
 
         Returns:
             The whole text and the last logits.
@@ -137,12 +137,12 @@ class StreamingTranscriber:
         return self.advance([self])[0]
 
     def feed(self, samples: np.ndarray | torch.Tensor, sampling_rate: int | None = None, final: bool = False) -> None:
-        """Takes a piece of sound that `advance` processes; see `accept`.
+        """Buffers a piece of sound for `advance`; see `accept`.
 
         Args:
             samples: The piece.
-            sampling_rate: Its rate in Hz, to be checked.
-            final: Whether the recording ends with it.
+            sampling_rate: Its sampling rate in Hz, which must be the feature extractor's.
+            final: Whether this is the last piece of the recording.
         """
         expected = self.feature_extractor.sampling_rate
         if sampling_rate is not None and sampling_rate != expected:
@@ -157,13 +157,13 @@ class StreamingTranscriber:
     @staticmethod
     @torch.inference_mode()
     def advance(streams: Sequence[StreamingTranscriber]) -> list[StreamingUpdate]:
-        """Processes what streams of one model were fed: those at the same point, and with as much, as one batch.
+        """Processes the buffered samples of several streams; streams at the same position are computed as one batch.
 
         Args:
-            streams: The streams, each once.
+            streams: The streams, without duplicates.
 
         Returns:
-            The update of each, as if it had been alone.
+            The update of each stream, the same as if it were alone.
         """
         groups: dict[tuple[int, ...], list[int]] = {}
         logits = [stream._awaiting.new_zeros(0, stream.model.config.vocab_size) for stream in streams]
@@ -185,16 +185,16 @@ class StreamingTranscriber:
         return self._text.rstrip()
 
     def _num_new_features(self) -> int:
-        """Features to compute now: those of whole logit frames, whose samples are there."""
+        """Returns the number of feature frames that can be computed now, a multiple of the stride."""
         num_samples = self._first_sample + len(self._samples) + self._num_waiting
         known = num_samples // self._hop
-        if not self._finished:  # A frame is known when the window centered on its first sample is.
+        if not self._finished:  # A frame needs the whole window that is centered on its first sample.
             known = min(known, max((num_samples - self._reach) // self._hop + 1, 0))
         stride = self.model.config.stride
         return int(known // stride * stride) - self._num_features
 
     def _point(self, count: int) -> tuple[int, ...]:
-        """What must be equal for streams to be a batch: model and end, and the sizes of what each remembers."""
+        """Returns a key by which streams are batched: the model, whether they end, and the sizes of their state."""
         if self._pieces:
             self._samples = np.concatenate((self._samples, *self._pieces))
             self._pieces, self._num_waiting = [], 0
@@ -203,18 +203,18 @@ class StreamingTranscriber:
 
     @property
     def _num_known(self) -> int:
-        """Frames of the kept samples whose features were computed before."""
+        """Frames of the buffered samples whose features have been computed."""
         return self._num_features - self._first_sample // self._hop
 
     def _under_windows(self, count: int) -> np.ndarray:
-        """The samples that `count` new features are made of, with those before them."""
+        """Returns the samples for `count` new features, including the context before them."""
         end = (self._num_known + count - 1) * self._hop + max(self._reach, self._hop)
         return self._samples[:end]
 
     def _read(self, logits: torch.Tensor) -> None:
-        """Appends the new tokens of the best path: repeats merged, blanks dropped (Graves et al. 2006).
+        """Appends the new tokens of the best path, with repeats merged and blanks removed (Graves et al. 2006).
 
-        Unknown tokens stay, as in the tokenizer's own `decode`: one between two equal letters separates them.
+        Unknown tokens are kept, as in the tokenizer's `decode`.
         """
         if self.tokenizer is None:
             return
@@ -230,7 +230,7 @@ class StreamingTranscriber:
 
 
 def _process(group: Sequence[StreamingTranscriber], count: int) -> list[torch.Tensor]:
-    """The new logits `(frames, vocab_size)` of streams at the same point, each with `count` new features."""
+    """Computes the new logits `(frames, vocab_size)` of streams at the same position, for `count` new features."""
     model, awaiting = group[0].model, group[0]._awaiting
     frames = _encode(group, count) if count else awaiting.new_zeros(len(group), 0, awaiting.shape[1])
     frames = _look_ahead(group, frames)
@@ -239,7 +239,7 @@ def _process(group: Sequence[StreamingTranscriber], count: int) -> list[torch.Te
 
 
 def _extract(group: Sequence[StreamingTranscriber], count: int) -> torch.Tensor:
-    """The new features and those that the front end sees again, `(streams, frames, features)`."""
+    """Computes the new features, preceded by those of the receptive field, `(streams, frames, features)`."""
     one = group[0]
     extractor, hop, known = one.feature_extractor, one._hop, one._num_known
     samples = [stream._under_windows(count) for stream in group]
@@ -256,7 +256,7 @@ def _extract(group: Sequence[StreamingTranscriber], count: int) -> torch.Tensor:
 
 
 def _encode(group: Sequence[StreamingTranscriber], count: int) -> torch.Tensor:
-    """Front end and recurrence for `count` new features, `(streams, frames, size)`."""
+    """Runs the front end and the recurrent layers on `count` new features; returns `(streams, frames, size)`."""
     model = group[0].model
     features = _extract(group, count)
     frames, _ = model.frontend(features, torch.full((len(group),), features.shape[1], device=features.device))
@@ -271,7 +271,7 @@ def _encode(group: Sequence[StreamingTranscriber], count: int) -> torch.Tensor:
 
 
 def _look_ahead(group: Sequence[StreamingTranscriber], frames: torch.Tensor) -> torch.Tensor:
-    """Those of the frames `(streams, frames, size)` whose future frames are known, or will not come."""
+    """Applies the lookahead to the frames `(streams, frames, size)` whose future frames are known or past the end."""
     lookahead = group[0].model.lookahead
     if lookahead is None:
         return frames
