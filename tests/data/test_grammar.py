@@ -7,6 +7,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 import pytest
+import yaml
 
 from hf_speech.data.grammar import MAX_REPEATS, Grammar
 from hf_speech.errors import CorpusError
@@ -108,4 +109,6 @@ def test_the_example_covers_letters_digits_and_the_kinds_of_an4() -> None:
     assert words >= set(ascii_uppercase)
     assert words >= {"ZERO", "OH", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"}
     assert words >= {"RUBOUT", "REPEAT", "NINETEEN", "HUNDRED", "TWENTY"}
+    recipe = yaml.safe_load(example.with_suffix(".yaml").read_text(encoding="utf-8"))
+    assert words >= set(recipe["corpus"][0]["spoken_as"]), "what is written otherwise for the voices is in the grammar"
     assert all("<" not in sentence and "|" not in sentence for sentence in found)

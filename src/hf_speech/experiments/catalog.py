@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hf_speech.experiments.published import AN4, ARABIC, FSDD, PUBLISHED, SPEECHOCEAN
-from hf_speech.experiments.suite import Experiment, Item
+from hf_speech.experiments.spoken import FromText
+from hf_speech.experiments.suite import RUNS, Experiment, Item
 from hf_speech.experiments.taught import Taught, labels_of
 from hf_speech.experiments.voices import Voices
 
@@ -205,4 +206,32 @@ KEYWORDS = Experiment(
     ),
 )
 
-EXPERIMENTS = (*PUBLISHED, TWO_CORPORA, FINE_TUNING, TEACHER, KEYWORDS)
+UNRECORDED = Experiment(
+    name="unrecorded",
+    title="From text alone",
+    published=(
+        "none of the same kind; digits from synthetic voices alone are under Spoken digits, and AN4 from its own "
+        "recordings under Deep Speech 2."
+    ),
+    items=(
+        FromText(
+            "an4-grammar",
+            "AN4 from a grammar, synthetic voices and read books, without one of its recordings",
+            "examples/an4.yaml",
+            AN4,
+            ("--corpus.1.data_dir", "CORPORA/pieces"),
+            minutes=45,
+            tested_on="an4",
+            text="examples/an4.jsgf",
+            init_from=f"{RUNS}/english_pieces",
+            voices=(
+                *("en-us", "en-us-nyc", "en-gb-scotland", "en-029"),
+                *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
+            ),
+            sentences=1000,
+            note="It starts from the model of ten hours of LibriSpeech, runs/english_pieces of docs/english.md.",
+        ),
+    ),
+)
+
+EXPERIMENTS = (*PUBLISHED, TWO_CORPORA, FINE_TUNING, TEACHER, UNRECORDED, KEYWORDS)

@@ -84,7 +84,10 @@ def _rows(item: Item, record: dict[str, Any] | None, train: bool) -> list[list[s
             _row(item, f"{item.what}, {corpus}", [run.of_corpus(item.split, corpus) for run in runs], train)
             for corpus in corpora
         ]
-    return [_row(item, _with_notes(item.what, notes), runs, train)]
+    rows = [_row(item, _with_notes(item.what, notes), runs, train)]
+    if "test-lm" in runs[0].evaluations:
+        rows.append(_row(item, "the same, with a language model of the grammar", [runs[0].of_language_model()], train))
+    return rows
 
 
 def _with_notes(what: str, notes: Sequence[str]) -> str:

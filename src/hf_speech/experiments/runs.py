@@ -20,7 +20,7 @@ from hf_speech.training.checkpoints import find_fault, list_checkpoints
 from hf_speech.training.run_folder import differing_keys
 
 SPLITS = ("validation", "test")
-READABLE = ("train", *SPLITS)
+READABLE = ("train", *SPLITS, "test-lm")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class RunRecord:
         metrics = {metric: own[metric] for metric in evaluation["metrics"]}
         figures = {"num_utterances": own["num_utterances"], "metrics": metrics, "confidence": own["confidence"]}
         return dataclasses.replace(self, evaluations={**self.evaluations, split: evaluation | figures})
+
+    def of_language_model(self) -> RunRecord:
+        """The same with the figures of a search with the language model as those of the test split."""
+        return dataclasses.replace(self, evaluations={**self.evaluations, "test": self.evaluations["test-lm"]})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, from which `from_dict` makes an equal record."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from hf_speech.common.fingerprint import LANGUAGE_MODEL
 from hf_speech.data import make_corpus
 from hf_speech.errors import CorpusError
 from hf_speech.evaluation import evaluate_model
@@ -20,8 +21,8 @@ from hf_speech.experiments.compare import compare
 from hf_speech.experiments.runs import RunRecord, finish_run, is_finished, read_run
 from hf_speech.experiments.search import search
 from hf_speech.experiments.variants import parse_axis
-from hf_speech.inference import load_model
-from hf_speech.training import load_recipe
+from hf_speech.inference import BeamOptions, load_model
+from hf_speech.training import Recipe, load_recipe
 
 # Names of the folders of corpora and runs in recorded commands, in place of those on the machine that ran them.
 CORPORA = "CORPORA"
@@ -92,15 +93,11 @@ class Item:
         return counts
 
     def _train(self, folders: ExperimentFolders, fold: int | None) -> RunRecord:
-        start = ["--init_from", str(folders.runs / self.base)] if self.base else []
-        words = [*self.overrides, *start, *(["--fold", str(fold)] if fold is not None else [])]
         run_dir = folders.runs / (self.name if fold is None else f"{self.name}-{fold}")
-        quoted, place = ([], []) if self.tested_on else (folders.quoted(self.folder), folders.data_dir(self.folder))
-        command = shlex.join(["hf-speech", "train", self.recipe, *quoted, *words])
-        recipe = load_recipe(self.recipe, [*place, *map(folders.placed, words)])
+        recipe, command = self._prepare(folders, fold)
         record = finish_run(recipe, run_dir, command, self.splits)
         if self.tested_on:
-            record = self._test_on_recordings(folders, run_dir)
+            record = self._test_on_recordings(folders, run_dir, recipe, command)
         if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
             rows = recipe.corpus.load()["train"]
             command = f"hf-speech evaluate {run_dir} --split train"
@@ -111,18 +108,29 @@ class Item:
             record = finish_run(recipe, run_dir, command, self.splits)
         return record
 
-    def _test_on_recordings(self, folders: ExperimentFolders, run_dir: Path) -> RunRecord:
-        """Measures a model of synthesized speech on the test split of `tested_on`."""
-        file = run_dir / "evaluation" / "test.json"
+    def _prepare(self, folders: ExperimentFolders, fold: int | None) -> tuple[Recipe, str]:
+        """The recipe, and the command that trains it."""
+        start = ["--init_from", str(folders.runs / self.base)] if self.base else []
+        words = [*self.overrides, *start, *(["--fold", str(fold)] if fold is not None else [])]
+        quoted, place = ([], []) if self.tested_on else (folders.quoted(self.folder), folders.data_dir(self.folder))
+        command = shlex.join(["hf-speech", "train", self.recipe, *quoted, *words])
+        return load_recipe(self.recipe, [*place, *map(folders.placed, words)]), command
+
+    def _test_on_recordings(
+        self, folders: ExperimentFolders, run_dir: Path, recipe: Recipe, command: str, beam: BeamOptions | None = None
+    ) -> RunRecord:
+        """Measures a model of synthesized speech on the test split of `tested_on`, greedily or by a beam search."""
+        file = run_dir / "evaluation" / ("test.json" if beam is None else "test-lm.json")
         if not file.is_file():
-            words = ["--corpus.name", self.tested_on]
-            command = ["hf-speech", "evaluate", f"{RUNS}/{self.name}", *words, *folders.quoted(self.folder)]
+            run = f"{RUNS}/{self.name}"
+            words = ["hf-speech", "evaluate", run, "--corpus.name", self.tested_on, *folders.quoted(self.folder)]
+            words += [] if beam is None else ["--language_model", f"{run}/{LANGUAGE_MODEL}"]
             place = folders.data_dir(self.folder)
             corpus = make_corpus(self.tested_on, data_dir=place[1] if place else None)
             loaded = load_model(run_dir)
             rows = select_rows(loaded, corpus.load(), "test", corpus, trained_on=False).rows
-            report = evaluate_model(loaded, rows, corpus=corpus.name, split="test", command=shlex.join(command))
-            report.save(file)
+            said = {"corpus": corpus.name, "split": "test", "command": shlex.join(words)}
+            evaluate_model(loaded, rows, **said, beam=beam).save(file)
         return read_run(run_dir)
 
     def _command(self, verb: str, over: Sequence[str], folders: ExperimentFolders, *words: str) -> str:

@@ -9,7 +9,8 @@ Decisions:
 * Real speech keeps a model from learning what only synthetic voices have: a recipe may list it beside the entry
   `synthetic`, and `old_data_dir` adds what the first model was trained on.
 * The language model is of the same lines: only these are expected.
-* From a grammar in JSGF, sentences are drawn, which voices and language model share.
+* From a grammar in JSGF, sentences are drawn; for the language model many more, and anew, so that its weight is not
+  tuned on sentences that it contains.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ UTTERANCES = 1500
 LONGEST_NGRAM = 3
 SENTENCES = 2000
 """Sentences that are drawn from a grammar, if not given."""
+LANGUAGE_MODEL_SENTENCES = 20_000
+"""Sentences that are drawn from a grammar for its language model."""
 # A fast voice may say a sentence in fewer frames than it has letters: that is reported, and does not stop training.
 SKIPPING = {"bad_rows": "skip"}
 
@@ -152,13 +155,8 @@ def from_text(
     resolved = from_text_recipe(text, recipe, **options)
     result = train(resolved, output_dir, resume=resume, overwrite=overwrite, command=command, splits=("validation",))
     loaded = load_model(result.run_dir, device="cpu")
-    corpora = [member.corpus for member in getattr(resolved.corpus, "members", {}).values()]
-    synthetic: Any = next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), resolved.corpus)
-    beam = None
-    if resolved.text is not None:
-        lines = map(resolved.text.normalize, synthetic.sentences)
-        build_arpa(lines, LONGEST_NGRAM, result.run_dir / LANGUAGE_MODEL)
-        beam = _tune(loaded, synthetic, resolved.text, result.run_dir / LANGUAGE_MODEL, command)
+    synthetic = _synthetic(resolved)
+    beam = None if resolved.text is None else add_language_model(loaded, text, resolved, result.run_dir, command)
     sources: list[tuple[str, str, Corpus, str]] = [("synthetic voices held out", "test", synthetic, "test")]
     if clips is not None:
         corpus = load_recipe({"corpus": corpus_of_clips(clips.expanduser(), loaded)}, to_train=False).corpus
@@ -186,10 +184,29 @@ def from_text(
     return result, measurements
 
 
-def read_sentences(text: Path, count: int = SENTENCES) -> list[str]:
+def add_language_model(loaded: LoadedModel, text: Path, recipe: Recipe, run_dir: Path, command: str) -> BeamOptions:
+    """Builds the language model of a text in a run folder, and tunes its weights on the voices held out.
+
+    Args:
+        loaded: The model of the run folder.
+        text: The sentences, or the grammar.
+        recipe: The recipe that it was trained with.
+        run_dir: The run folder.
+        command: The command line, for the record.
+    """
+    corpus, path, options = _synthetic(recipe), run_dir / LANGUAGE_MODEL, recipe.text
+    lines = read_sentences(text, LANGUAGE_MODEL_SENTENCES, seed=1)
+    build_arpa(map(options.normalize, lines), LONGEST_NGRAM, path)
+    rows = select_rows(loaded, corpus.load(), "validation", corpus, options=options).rows
+    best, _ = tune_beam(loaded, rows, BeamOptions(path))
+    best.save(corpus=corpus.name, command=command)
+    return best
+
+
+def read_sentences(text: Path, count: int = SENTENCES, seed: int = 0) -> list[str]:
     """The different lines of a text, or at most `count` sentences of a grammar."""
     if text.suffix.lower() in grammar.SUFFIXES:
-        return grammar.Grammar(text).sentences(count)
+        return grammar.Grammar(text).sentences(count, seed)
     return list(dict.fromkeys(line.strip() for line in read_plain_text(text) if line.strip()))
 
 
@@ -221,12 +238,10 @@ def _clips_of_words(corpus: Synthetic) -> Path:
     return folder
 
 
-def _tune(loaded: LoadedModel, corpus: Corpus, text: Any, path: Path, command: str) -> BeamOptions:
-    """The weights of a language model, chosen on the validation split."""
-    rows = select_rows(loaded, corpus.load(), "validation", corpus, options=text).rows
-    best, _ = tune_beam(loaded, rows, BeamOptions(path))
-    best.save(corpus=corpus.name, command=command)
-    return best
+def _synthetic(recipe: Recipe) -> Any:
+    """The synthesized speech of a recipe, or its corpus if that is links to some."""
+    corpora = [member.corpus for member in getattr(recipe.corpus, "members", {}).values()]
+    return next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), recipe.corpus)
 
 
-__all__ = ["Measurement", "from_text", "from_text_recipe", "read_sentences"]
+__all__ = ["Measurement", "add_language_model", "from_text", "from_text_recipe", "read_sentences"]

@@ -100,6 +100,34 @@ def test_splits_share_no_voice_and_all_sentences(tones: Tones, tmp_path: Path) -
 
 
 @needs_espeak
+def test_words_are_written_otherwise_for_the_voices_alone(tones: Tones, tmp_path: Path) -> None:
+    texts = ["A B", "B A C", "rubout a", "RUBOUT A", "BAA"]
+    options = SMALL | {"sentences": texts, "voices": ["tones:1+2+3+4"], "data_dir": str(tmp_path)}
+    spoken_as = {"A": "eigh", "RUBOUT": "rub out"}
+    splits = make_corpus("synthetic", **options, spoken_as=spoken_as).splits()
+    assert {u.text for utterances in splits.values() for u in utterances} == set(texts)
+    assert {text for text, _ in tones.spoken} == {"eigh B", "B eigh C", "rubout a", "rub out eigh", "BAA"}
+    tones.spoken.clear()
+    make_corpus("synthetic", **options).splits()
+    assert {text for text, _ in tones.spoken} == set(texts), "another corpus, beside the first"
+
+
+def test_speakers_are_of_each_synthesizer_by_its_share(tones: Tones, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENGINES, "hums", Tones("hums"))
+
+    def engines(shares: dict[str, float] | None) -> list[str]:
+        voices = {"train": ["tones:1+2", "hums:3+4"]}
+        cast = cast_speakers(voices, {"train": 12}, np.random.default_rng(0), shares)
+        return [speaker.engine for speaker in cast["train"]]
+
+    assert engines(None) == engines({}) == ["tones", "hums"] * 6, "as corpora were made before there were shares"
+    assert engines({"hums": 0.5}) == ["tones", "tones", "hums"] * 4
+    assert engines({"tones": 0.2, "hums": 1}).count("tones") == 2
+    for shares, message in (({"hum": 1}, "unknown synthesizer 'hum': did you mean 'hums'"), ({"hums": 0}, "is 0: ")):
+        with pytest.raises(CorpusError, match=message):
+            engines(shares)
+
+
 def test_the_share_of_each_synthesizer_is_reported(tones: Tones, tmp_path: Path) -> None:
     options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
     corpus = make_corpus("synthetic", data_dir=str(tmp_path), voices=["en-us", "en-gb-scotland", "tones:7"], **options)

@@ -64,8 +64,12 @@ class Synthetic(ListedCorpus):
         sentences: Sentences to speak instead, for transcription.
         sentence_fraction: Share of the sentences for validation only, and for test only; with 0, every speaker of every
             split says each sentence, as each word.
+        spoken_as: Words that voices mispronounce, and how they are written for the voices ({RUBOUT: rub out}); the
+            transcripts keep them as they are.
         voices: Accents or languages by eSpeak NG's names, and neural voices: "piper:FILE.onnx" (or a folder of them)
-            and "kokoro:FOLDER". Each synthesizer has an equal part of the speakers.
+            and "kokoro:FOLDER". Each synthesizer has an equal part of the speakers, unless `shares` says otherwise.
+        shares: Parts of the speakers by synthesizer, in relation to each other, 1 for those that are not named
+            ({kokoro: 0.2}, which is slow).
         validation_voices: Voices of the validation split; null for some of voices that then nobody else has.
         test_voices: Voices of the test split, likewise.
         train_speakers: Speakers of the training split.
@@ -81,7 +85,9 @@ class Synthetic(ListedCorpus):
     words: list[str] = field(default_factory=lambda: list(DIGITS))
     sentences: list[str] | None = None
     sentence_fraction: Share = _SENTENCE_SHARE
+    spoken_as: dict[str, str] = field(default_factory=dict)
     voices: list[str] = field(default_factory=lambda: list(ENGLISH_ACCENTS))
+    shares: dict[str, float] = field(default_factory=dict)
     validation_voices: list[str] | None = None
     test_voices: list[str] | None = None
     train_speakers: int = 48
@@ -155,12 +161,14 @@ class Synthetic(ListedCorpus):
         files = [(f.name, f.stat().st_size) for engine, source in voices for f in engine.files(source)]
         added = (self.sentence_fraction, self.validation_voices, self.test_voices, files)
         # What was made before these options existed keeps its name.
-        return digest_data(*options, *(added if added != (_SENTENCE_SHARE, None, None, []) else ()))[:16]
+        options += added if added != (_SENTENCE_SHARE, None, None, []) else ()
+        options += tuple(sorted(given.items()) for given in (self.spoken_as, self.shares) if given)
+        return digest_data(*options)[:16]
 
     def _plan(self, rng: np.random.Generator) -> list[tuple[str, str, Speaker]]:
         """What is said, in order: split, text and speaker."""
         counts = (self.train_speakers, self.validation_speakers, self.test_speakers)
-        cast = cast_speakers(self._voices(), dict(zip(SPLITS, counts, strict=True)), rng)
+        cast = cast_speakers(self._voices(), dict(zip(SPLITS, counts, strict=True)), rng, self.shares)
         if self.sentences is None or self.sentence_fraction == 0:
             return [
                 (split, text, speaker)
@@ -225,6 +233,10 @@ class Synthetic(ListedCorpus):
                 )
         _write_manifest(part, rows)
 
+    def _spelling(self, text: str) -> str:
+        """A text as it is written for the voices."""
+        return " ".join(self.spoken_as.get(word, word) for word in text.split()) if self.spoken_as else text
+
     def _speak(
         self,
         folder: Path,
@@ -237,7 +249,8 @@ class Synthetic(ListedCorpus):
         rows: list[dict[str, Any]] = []
         for attempt in _ATTEMPTS:
             silent = {}
-            spoken = ENGINES[engine].speak([attempt((text, varied)) for _, text, _, varied in plan.values()])
+            jobs = [attempt((self._spelling(text), varied)) for _, text, _, varied in plan.values()]
+            spoken = ENGINES[engine].speak(jobs)
             for (index, planned), (samples, rate) in zip(plan.items(), spoken, strict=True):
                 if not samples.any() or not np.isfinite(samples).all():
                     silent[index] = planned

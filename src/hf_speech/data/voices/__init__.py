@@ -6,6 +6,7 @@ synthesizer is one file here and one line in `ENGINES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -34,32 +35,47 @@ def find_engine(voice: str) -> tuple[Engine, str]:
 
 
 def cast_speakers(
-    voices: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
+    voices: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
+    rng: np.random.Generator,
+    shares: Mapping[str, float] | None = None,
 ) -> dict[str, list[Speaker]]:
-    """Chooses speakers for each split, in turn of each synthesizer; no voice is in two splits.
+    """Chooses speakers for each split, of each synthesizer in proportion to its share; no voice is in two splits.
 
     Args:
         voices: The voices that a split may use.
         counts: The number of speakers of each split.
         rng: Source of all variation.
+        shares: The shares of synthesizers, by name, in relation to each other; 1 for those that are not named.
 
     Raises:
-        CorpusError: If there are not enough voices to give each split its own.
+        CorpusError: If there are not enough voices to give each split its own, or a share is wrong.
     """
+    shares = shares or {}
+    for name, share in shares.items():
+        if name not in ENGINES:
+            raise CorpusError(f"shares names an unknown synthesizer {name!r}: {nearest(name, ENGINES)}")
+        if not 0 < share < math.inf:
+            raise CorpusError(f"The share of {name} is {share}: give a positive number, or leave its voices out.")
     sources: dict[str, dict[str, list[str]]] = {}
     for split, names in voices.items():
         for engine, source in map(find_engine, names):
             sources.setdefault(engine.name, {}).setdefault(split, []).append(source)
-    casts = [ENGINES[name].cast(found, {s: counts[s] for s in found}, rng) for name, found in sources.items()]
+    casts = {name: ENGINES[name].cast(found, {s: counts[s] for s in found}, rng) for name, found in sources.items()}
     chosen: dict[str, list[Speaker]] = {}
     for split, count in counts.items():
-        queues = [cast[split] for cast in casts if split in cast]
+        queues = {name: cast[split] for name, cast in casts.items() if split in cast}
         if not queues:
             raise CorpusError(
                 f"The synthetic corpus has no voice left for {split}: name more voices, or others as "
                 f"{'voices' if split == 'train' else f'{split}_voices'}."
             )
-        chosen[split] = [next(queues[number % len(queues)]) for number in range(count)]
+        given = dict.fromkeys(queues, 0)
+        chosen[split] = []
+        for _ in range(count):
+            name = min(given, key=lambda name: (given[name] + 1) / shares.get(name, 1.0))
+            given[name] += 1
+            chosen[split].append(next(queues[name]))
     return chosen
 
 
