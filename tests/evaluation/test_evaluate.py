@@ -101,8 +101,8 @@ def test_a_faultless_split_is_not_called_certain(loaded: LoadedModel, tones: Dat
     assert report.metrics["accuracy"] == 1
     assert report.confidence["accuracy"] == pytest.approx((0.9398, 1), abs=1e-4)
     assert report.confidence["f1_macro"] == (1, 1)
-    assert "without width only says" in report.confidence_method
-    assert "without width" not in evaluated(loaded, tones).confidence_method
+    assert "of zero width only means" in report.confidence_method
+    assert "of zero width" not in evaluated(loaded, tones).confidence_method
 
 
 def test_intervals_over_speakers(loaded: LoadedModel, tones: Dataset):

@@ -73,7 +73,7 @@ def test_the_text_names_figures_intervals_and_speed(report: EvaluationReport):
     assert any(line.split() == [said, heard, str(count)] for line in text.splitlines())
     assert "left out" not in text
     skipping = replace(report, num_skipped=2, skipped=["a.wav is empty.", "b.wav is empty."])
-    assert "2 more were left out of the figures, such as: a.wav is empty." in format_report(skipping)
+    assert "2 more were not measured, such as: a.wav is empty." in format_report(skipping)
 
 
 def test_columns_are_aligned(report: EvaluationReport):

@@ -95,7 +95,7 @@ def test_all_splits_are_measured_together(asr_run: Path, capsys: pytest.CaptureF
     assert counts(asr_run, "all") == (12, 8)
     printed = capsys.readouterr().out
     assert "12 of 20 utterances" in printed
-    assert "include the utterances that the model was trained on" in printed
+    assert "includes the utterances that the model was trained on" in printed
 
 
 def test_a_folder_that_was_never_split_is_measured_whole(

@@ -122,5 +122,5 @@ def test_the_curve_shifts_all_thresholds_together() -> None:
 @pytest.mark.parametrize("missing", ["clips", "hours"])
 def test_clips_and_hours_are_needed(missing: str) -> None:
     records = table({"a": [3.0]}, {}, 1.0)
-    with pytest.raises(CorpusError, match="on clips of the keywords and on hours of other recordings"):
+    with pytest.raises(CorpusError, match="needs both clips of the keywords and hours of negatives"):
         thresholds_for(records[1:] if missing == "clips" else records[:1], ["a"], 1.0)

@@ -1,10 +1,10 @@
-"""How a keyword spotter does as a detector: misses, false alarms and delay at the thresholds of its folder.
+"""Measures a keyword spotter as a detector: misses, false alarms and delay at its tuned thresholds.
 
-The metrics of the task shift the thresholds until the split itself has a wished rate. Here they are measured as
-`tune-detector` chose them on another split, and as `hf-speech listen` has them.
+The metrics of the task shift the thresholds until a rate of false alarms is reached on the measured split itself. This
+module keeps the thresholds that `tune-detector` chose on another split and `hf-speech listen` uses.
 
-A keyword of a stream is heard after other sound, and maybe right after another keyword, which a clip by itself does not
-show. So the clips of keywords are measured once more, laid one behind the other.
+In a stream, a keyword follows other sound and perhaps another keyword. The clips of keywords are therefore measured
+twice: one by one, and concatenated into streams.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def detector_details(
     Args:
         loaded: The keyword spotter.
         records: The records of the clips that could be read; their peaks become relative to the thresholds.
-        references: The keyword of each clip, or the class of everything else.
-        predictions: Its logits for each clip.
-        sources: The clips without added noise, whose ends of words delays are counted from.
+        references: The keyword of each clip, or the class of negatives.
+        predictions: The predictions for the clips.
+        sources: The clips without added noise; delays are counted from the ends of their words.
 
     Returns:
-        For the evaluation file, the detection error trade-off as `curve`, and `detector` for a model with thresholds;
-        lines to print.
+        Entries for the evaluation file (`curve`, the detection error trade-off, and `detector` if the model has
+        thresholds), and lines to print.
     """
     assert isinstance(loaded.task, KeywordSpotting)
     file = loaded.find_file(DetectorOptions.FILE)
@@ -62,8 +62,8 @@ def detector_details(
     keywords, rate = loaded.labels[1:], loaded.sampling_rate
     decoder = KeywordDecoder(keywords, loaded.samples_per_frame / rate, **dataclasses.asdict(options))
     detector = Detector(loaded, options)
-    # The sound that a frame waits for beyond its end.
-    waiting = detector.latency - decoder.seconds_per_frame
+    # Seconds of sound beyond a frame's end that its logits depend on.
+    lookahead = detector.latency - decoder.seconds_per_frame
     clips, missed, alarms = (dict.fromkeys(keywords, 0) for _ in range(3))
     delays: dict[str, list[float]] = {keyword: [] for keyword in keywords}
     spoken: list[tuple[str, Any]] = []
@@ -80,38 +80,38 @@ def detector_details(
             continue
         clips[reference] += 1
         spoken.append((reference, source))
-        own = next((event for event in events if event.keyword == reference), None)
-        if own is None:
+        detection = next((event for event in events if event.keyword == reference), None)
+        if detection is None:
             missed[reference] += 1
         else:
             end = sound_bounds(read_audio(source, rate), rate, QUIET)[1] / rate
-            delays[reference].append(own.time + waiting - end)
+            delays[reference].append(detection.time + lookahead - end)
     missed_in_stream = _missed_in_streams(detector, spoken)
     groups = {keyword: [keyword] for keyword in keywords} | {"all": list(keywords)}
     table = {
         name: {
             "threshold": options.thresholds.get(name, 0.0) if name in clips else None,
-            **_figures(_sum(clips, group), _sum(missed, group), _sum(alarms, group), seconds / 3600),
+            **_rates(_sum(clips, group), _sum(missed, group), _sum(alarms, group), seconds / 3600),
             "miss_rate_in_stream": _sum(missed_in_stream, group) / max(_sum(clips, group), 1),
-            **_delay([delay for keyword in group for delay in delays[keyword]]),
+            **_delay_quantiles([delay for keyword in group for delay in delays[keyword]]),
         }
         for name, group in groups.items()
     }
     details["detector"] = {"negative_hours": seconds / 3600, "keywords": table}
-    return details, _lines(table, seconds / 3600)
+    return details, _format_lines(table, seconds / 3600)
 
 
 def _missed_in_streams(detector: Detector, clips: Sequence[tuple[str, Any]]) -> Counter[str]:
-    """How many clips of each keyword are missed in streams of `CLIPS_IN_A_STREAM` of them, in an arbitrary order."""
+    """Counts missed clips of each keyword in streams of `CLIPS_IN_A_STREAM` clips in random order."""
     order = np.random.default_rng(0).permutation(len(clips)).tolist()
     rate = detector.sampling_rate
     missed: Counter[str] = Counter()
     for first in range(0, len(order), CLIPS_IN_A_STREAM):
-        chosen = [clips[index] for index in order[first : first + CLIPS_IN_A_STREAM]]
-        sounds = [read_audio(source, rate) for _, source in chosen]
+        stream = [clips[index] for index in order[first : first + CLIPS_IN_A_STREAM]]
+        sounds = [read_audio(source, rate) for _, source in stream]
         ends = np.cumsum([len(sound) / rate for sound in sounds]).tolist()
         events = list(detector.listen([np.concatenate(sounds)]))
-        for (keyword, _), start, end in zip(chosen, [0.0, *ends], ends, strict=False):
+        for (keyword, _), start, end in zip(stream, [0.0, *ends], ends, strict=False):
             missed[keyword] += not any(
                 event.keyword == keyword and start <= event.time <= end + GRACE for event in events
             )
@@ -122,8 +122,8 @@ def _sum(counts: Mapping[str, int], keywords: list[str]) -> int:
     return sum(counts[keyword] for keyword in keywords)
 
 
-def _figures(clips: int, missed: int, alarms: int, hours: float) -> dict[str, Any]:
-    """The rates of misses and of false alarms, with intervals."""
+def _rates(clips: int, missed: int, alarms: int, hours: float) -> dict[str, Any]:
+    """Returns the rates of misses and false alarms, with intervals."""
     return {
         "clips": clips,
         "missed": missed,
@@ -135,18 +135,18 @@ def _figures(clips: int, missed: int, alarms: int, hours: float) -> dict[str, An
     }
 
 
-def _delay(delays: list[float]) -> dict[str, float | None]:
-    """Seconds from the end of a word until it is reported: median, and what 95 % stay below."""
+def _delay_quantiles(delays: list[float]) -> dict[str, float | None]:
+    """Returns the median and the 95th percentile of the seconds from the end of a word to its detection."""
     quantiles = np.quantile(delays, [0.5, 0.95]).round(3).tolist() if delays else [None, None]
     return {"delay_median": quantiles[0], "delay_95": quantiles[1]}
 
 
 def poisson_interval(events: int, exposure: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The exact interval of a rate (Garwood 1936, "Fiducial limits for the Poisson distribution", Biometrika 28).
+    """Returns the exact interval of a rate (Garwood 1936, "Fiducial limits for the Poisson distribution").
 
     Args:
-        events: How often it happened.
-        exposure: For how long, such as hours.
+        events: Number of events.
+        exposure: Length of the observation, such as hours.
         confidence: Coverage, 0.95 for a 95% interval.
     """
     tail = (1 - confidence) / 2
@@ -154,7 +154,7 @@ def poisson_interval(events: int, exposure: float, confidence: float = CONFIDENC
     return float(low) / exposure, float(chi2.ppf(1 - tail, 2 * events + 2)) / 2 / exposure
 
 
-def _lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
+def _format_lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
     def milliseconds(value: float | None) -> str:
         return "" if value is None else f"{1000 * value:.0f}"
 
@@ -177,7 +177,7 @@ def _lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
         "clips",
         "missed",
         "missed in streams",
-        "false alarms an hour",
+        "false alarms per hour",
         "median delay (ms)",
         "95 % delay (ms)",
     ]

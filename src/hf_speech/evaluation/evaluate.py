@@ -1,10 +1,10 @@
-"""Evaluation of a model on a split: metrics with intervals, by class and by speaker, speed, and provenance.
+"""Evaluates a model on a split: metrics with intervals, by class and by speaker, speed, and provenance.
 
-The task defines the metrics (`hf_speech.tasks`); this module computes and combines them. Decisions:
+The task defines the metrics (`hf_speech.tasks`); this module computes and combines them.
 
-* Classes of corpus and model are matched by *name*; a class that the model does not know is an error at once.
-* An unreadable sound is an error by default; skipped ones are counted in the report (`num_skipped`), because an
-  accuracy over "the files that worked" is not the accuracy over the split.
+* Classes of corpus and model are matched by *name*; a class that the model lacks is an error.
+* An unreadable sound is an error by default. Skipped sounds are counted in the report (`num_skipped`), because an
+  accuracy over the readable files is not the accuracy over the split.
 * The real-time factor is processing time over audio duration (0.01 is a hundred times faster than real time).
 """
 
@@ -59,14 +59,14 @@ def evaluate_model(
         corpus: Name of the corpus, for the report.
         split: Name of the split, for the report.
         command: The command line that repeats this evaluation, for the report.
-        batch_size: Utterances in a batch.
-        corpus_revision: Version or commit of the corpus where it has one, for the report.
-        bad_rows: Whether a sound that cannot be read is an error, or is skipped and counted.
-        intervals_over: The unit of resampling for the confidence intervals: utterances ("how well does it know these
-            speakers?") or whole speakers ("how well would it do on others?").
+        batch_size: Utterances per batch.
+        corpus_revision: Version or commit of the corpus, if any, for the report.
+        bad_rows: "refuse" raises an error for an unreadable sound, "skip" skips and counts it.
+        intervals_over: The unit of resampling for the confidence intervals: "utterances" for the accuracy on these
+            speakers, "speakers" for the accuracy on other speakers.
         progress: Whether to show a progress bar.
-        beam: A beam search with a language model, for a recognizer; otherwise the task decodes by itself.
-        left_out: Why utterances of the split are not among the rows, for the report.
+        beam: Options of a beam search with a language model; by default, the task decodes without one.
+        left_out: Findings about utterances of the split that are not in `rows`, for the report.
         conditions: Recording conditions to simulate for every sound.
 
     Returns:
@@ -98,8 +98,8 @@ def evaluate_model(
     over_speakers = intervals_over == "speakers"
     if over_speakers and (None in speakers or len(set(speakers)) < 2):
         raise CorpusError(
-            f"The split {split} of {corpus} does not name two speakers or more: intervals over speakers need them, "
-            "so take intervals over utterances."
+            f"The split {split} of {corpus} does not name two speakers, which intervals over speakers require: use "
+            "intervals over utterances."
         )
     confidence, method = _confidence(task, tally, speakers if over_speakers else None)
     audio_seconds = sum(record["duration"] for record in records)
@@ -162,7 +162,7 @@ def _records(
     beam: BeamOptions | None,
     progress: bool,
 ) -> list[Record]:
-    """One record for each utterance that was not skipped."""
+    """Returns a record of each utterance that was not skipped."""
     search = None if beam is None else beam_decoder(loaded, beam)
     size = len(rows)
     ids = list(rows["id"]) if "id" in rows.column_names else list(range(size))
@@ -170,10 +170,10 @@ def _records(
     corpora = [{"corpus": name} for name in rows["corpus"]] if "corpus" in rows.column_names else [{}] * size
     paths = _relative([source.get("path") for source in rows["audio"]])
     records = []
-    shown = progress_bar(
-        predictions, desc="Searching", unit="utterance", disable=search is None or not progress, leave=False
+    bar = progress_bar(
+        predictions, desc="Beam search", unit="utterance", disable=search is None or not progress, leave=False
     )
-    for i, prediction in enumerate(shown):
+    for i, prediction in enumerate(bar):
         if prediction.logits is None:
             continue
         started = time.perf_counter()
@@ -200,13 +200,13 @@ def _records(
 
 
 def _relative(paths: Sequence[str | None]) -> list[str | None]:
-    """Paths relative to the folder they share: a report does not name the folders of this machine."""
+    """Returns paths relative to their common folder, so that a report does not reveal folders of this machine."""
     shared = _folders(paths)[0] if any(paths) else ""
     return [os.path.relpath(os.path.abspath(path), shared) if path else None for path in paths]
 
 
 def _folders(paths: Sequence[str | None]) -> list[str]:
-    """The folder that all files share, and those two levels above each of them."""
+    """Returns the common folder of the files, and the folder two levels above each file, longest first."""
     absolute = [os.path.abspath(path) for path in paths if path]
     shared = [os.path.commonpath([os.path.dirname(path) for path in absolute])] if absolute else []
     return [*shared, *sorted({os.path.dirname(os.path.dirname(path)) for path in absolute}, key=len, reverse=True)]
@@ -215,28 +215,28 @@ def _folders(paths: Sequence[str | None]) -> list[str]:
 def _confidence(
     task: Task, tally: np.ndarray, speakers: Sequence[str] | None
 ) -> tuple[dict[str, tuple[float, float]], str]:
-    """Intervals of all metrics, and a sentence that says how they were made."""
+    """Returns the intervals of all metrics, and a sentence about the methods."""
     intervals = bootstrap_intervals(
         tally, task.metrics_from_counts, clusters=speakers, resamples=RESAMPLES, seed=RESAMPLING_SEED
     )
     exact: list[str] = []
     if speakers is None:
-        intervals |= (of_proportions := _wilson(task, tally))
-        exact = list(of_proportions)
-    drawn = "utterances" if speakers is None else f"the {len(set(speakers))} speakers"
+        intervals |= (proportions := _wilson(task, tally))
+        exact = list(proportions)
+    units = "utterances" if speakers is None else f"the {len(set(speakers))} speakers"
     rest = [name for name in intervals if name not in exact]
     method = f"{CONFIDENCE:.0%} intervals: "
     if exact:
         method += f"Wilson score for {', '.join(exact)}; "
-    method += f"percentile bootstrap over {drawn} ({RESAMPLES} resamples, seed {RESAMPLING_SEED}) for "
+    method += f"percentile bootstrap over {units} ({RESAMPLES} resamples, seed {RESAMPLING_SEED}) for "
     method += ", ".join(rest)
     if any(low == high for low, high in (intervals[name] for name in rest)):
-        method += "; an interval without width only says that all resamples agree, as they do where nothing is wrong"
+        method += "; an interval of zero width only means that all resamples agree, as they do without any errors"
     return intervals, method
 
 
 def _wilson(task: Task, tally: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Wilson intervals of those metrics that are proportions of the utterances."""
+    """Returns Wilson intervals of the metrics that are proportions of the utterances."""
     metrics = task.metrics_from_counts(tally.sum(axis=0))
     trials = len(tally)
     return {
@@ -247,7 +247,7 @@ def _wilson(task: Task, tally: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 def _per_group(task: Task, tally: np.ndarray, groups: Sequence[str | None]) -> dict[str, dict[str, Any]]:
-    """Utterances, metrics and intervals of each speaker, or corpus, whose name is known."""
+    """Returns utterances, metrics and intervals of each named speaker or corpus."""
     table: dict[str, dict[str, Any]] = {}
     for group in sorted({group for group in groups if group is not None}):
         own = tally[[other == group for other in groups]]

@@ -1,4 +1,4 @@
-"""Names that version 0.1 had in `hf_speech.evaluation`, and that moved to `hf_speech.inference`."""
+"""Aliases of names that moved from `hf_speech.evaluation` to `hf_speech.inference` after version 0.1."""
 
 from hf_speech.inference import (
     BeamOptions,

@@ -1,7 +1,6 @@
-"""Where a number comes from: versions, commit, data and machine.
+"""The provenance of a measurement: versions, commit, data and machine, so that it can be repeated.
 
-A reader of a report can tell what was measured with what, and measure it again. Nothing here names the user's folders,
-because reports are published.
+Reports are published, so nothing in them names the user's folders.
 """
 
 from __future__ import annotations
@@ -23,18 +22,18 @@ PACKAGES = ("torch", "transformers", "datasets", "hf_speech")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and the packages a figure depends on, and the commit when run from a checkout."""
-    found = {"python": platform.python_version()}
-    found |= {package: importlib.metadata.version(package) for package in PACKAGES}
+    """Returns the versions of Python and the main packages and, in a checkout, the commit."""
+    installed = {"python": platform.python_version()}
+    installed |= {package: importlib.metadata.version(package) for package in PACKAGES}
     commit = git_commit()
-    return found | ({"git_commit": commit} if commit else {})
+    return installed | ({"git_commit": commit} if commit else {})
 
 
 def git_commit(file: Path = Path(__file__)) -> str | None:
-    """The commit of the checkout in which `file` is tracked, marked `-dirty` if tracked files differ.
+    """Returns the commit of the checkout that tracks `file`, with `-dirty` appended if tracked files are modified.
 
-    An installed package may lie inside somebody else's checkout (`project/.venv`); its commit says nothing about
-    this package, hence the question whether git tracks the very file.
+    Returns None if git does not track the file, for example if the package is installed in the virtual environment of
+    another project's checkout.
     """
 
     def git(*arguments: str) -> str | None:
@@ -53,10 +52,7 @@ def git_commit(file: Path = Path(__file__)) -> str | None:
 
 
 def split_fingerprint(sources: Iterable[Any], references: Iterable[str]) -> str:
-    """A checksum of what was evaluated: every sound's bytes and its reference.
-
-    It depends neither on the files' folders nor on their order, and changes with any byte of any of them.
-    """
+    """Returns a checksum of the bytes of all sounds and their references, whatever their folders and order."""
     digests = sorted(
         hashlib.sha256(_sound_digest(source) + reference.encode()).digest()
         for source, reference in zip(sources, references, strict=True)
@@ -70,19 +66,19 @@ def _sound_digest(source: Any) -> bytes:
             return hashlib.sha256(source["bytes"]).digest()
         source = source.get("path")
     path = Path(source or "")
-    if not path.is_file():  # Skipped as unreadable, and counted: its absence is part of what was evaluated.
+    if not path.is_file():  # Unreadable files are skipped, but still count in the checksum.
         return hashlib.sha256(b"").digest()
     return bytes.fromhex(digest_file(path))
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a real-time factor depends on: the processor, and the threads that torch uses on it."""
+    """Returns the conditions of a real-time factor: the processor and the number of PyTorch threads."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {"device": device.type, "processor": name, "threads": torch.get_num_threads()}
 
 
 def processor_name() -> str:
-    """The CPU's model name, as the system knows it."""
+    """Returns the model name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # Not Linux.

@@ -1,4 +1,4 @@
-"""Names that version 0.1 had here, and that moved to `hf_speech.inference`."""
+"""Aliases of names that moved from this module to `hf_speech.inference` after version 0.1."""
 
 from hf_speech.inference.chunks import log_probabilities
 from hf_speech.inference.recordings import Recording, fit_extractor

@@ -1,7 +1,7 @@
-"""The output of an evaluation: a JSON file for programs, a CSV of the utterances, a picture, and text for the terminal.
+"""The report of an evaluation: JSON, a CSV of the utterances, a confusion matrix, and text for the terminal.
 
-All numbers on a model card come from the JSON. The CSV next to it has a row for each utterance, so that metrics can be
-recomputed and errors listened to.
+All numbers on a model card come from the JSON file. The CSV file has a row for each utterance, to recompute metrics and
+to find the recordings with errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hf_speech.common.tables import format_csv, format_text
 from hf_speech.common.text import spreadsheet_cell
 from hf_speech.tasks import Record, Task, get_task, metric_named
 
-# Most rows of a table in the terminal; the files have all of them.
+# Rows of a table in the terminal; the files contain all of them.
 MAX_ROWS = 10
 
 
@@ -30,32 +30,32 @@ class EvaluationReport:
 
     Attributes:
         task: Name of the task.
-        model: The model folder or Hub id, as it was given.
-        model_revision: The Hub's commit sha, or the checksum of the weights.
-        model_fingerprint: Digests of all that decides an answer (`hf_speech.common.fingerprint`).
-        num_parameters: Size of the model.
+        model: The model folder or Hub id.
+        model_revision: The commit on the Hub, or the checksum of the weights.
+        model_fingerprint: Digests of all files that affect predictions (`hf_speech.common.fingerprint`).
+        num_parameters: Number of parameters of the model.
         corpus: Name of the corpus.
-        corpus_revision: Its version or commit, where it has one.
-        corpus_fingerprint: Checksum over all sounds and references of the split.
+        corpus_revision: Version or commit of the corpus, if any.
+        corpus_fingerprint: Checksum of all sounds and references of the split.
         split: Name of the split.
-        num_utterances: Utterances in the figures.
-        num_skipped: Further utterances of the split, which cannot be read or were left out, and are in no figure.
-        metrics: The figures, by name.
-        confidence: The low and high end of each metric's interval.
-        confidence_method: How the intervals were made.
-        breakdowns: Tables, by name (`per_class`, `per_speaker`): a row's name, then its columns.
+        num_utterances: Number of utterances that were measured.
+        num_skipped: Number of utterances that were unreadable or left out, and are not in the metrics.
+        metrics: Value of each metric.
+        confidence: Lower and upper bound of each metric.
+        confidence_method: Methods of the intervals, in words.
+        breakdowns: Tables by name (`per_class`, `per_speaker`), each from row names to columns.
         real_time_factor: Processing time over audio duration.
-        real_time_factor_conditions: What was timed, on what machine.
-        decoder: The beam search and its weights, or None for the task's own decoding.
+        real_time_factor_conditions: Definition of the processing time, and the machine.
+        decoder: The beam search and its weights, or None if the task decoded without one.
         command: The command line that repeats this evaluation.
-        date: When it ended (UTC, ISO 8601).
-        versions: Of Python and packages, and the commit in a checkout.
-        conditions: Recording conditions that were simulated, by name; each under its own name in the JSON file.
-        details: Further data of the task for the JSON file, by name.
-        notes: Lines about them for the terminal.
-        records: What happened to each utterance.
-        skipped: A sentence about each utterance that could not be read, and examples of those left out before.
-        confusions: (reference, prediction, how often), most frequent first.
+        date: End of the evaluation (UTC, ISO 8601).
+        versions: Versions of Python and packages and, in a checkout, the commit.
+        conditions: Simulated recording conditions; each is a top-level key of the JSON file.
+        details: Further data of the task; each entry is a top-level key of the JSON file.
+        notes: Lines about `details` for the terminal.
+        records: Reference, prediction and scores of each utterance.
+        skipped: A sentence about each unreadable utterance, and examples of those left out earlier.
+        confusions: (reference, prediction, count), most frequent first.
         confusion_matrix: Class names and counts `(classes, classes)`, for tasks with classes.
     """
 
@@ -89,7 +89,7 @@ class EvaluationReport:
     confusion_matrix: tuple[list[str], np.ndarray] | None = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of the JSON file: everything but the utterances, each breakdown under its own name."""
+        """Returns the content of the JSON file, without the utterances."""
         content: dict[str, Any] = {}
         for name in (entry.name for entry in fields(self)):
             if name in ("breakdowns", "conditions", "details"):
@@ -102,10 +102,10 @@ class EvaluationReport:
         """Writes the report.
 
         Args:
-            destination: A file `NAME.json`, or a folder, in which the name is made of corpus and split.
+            destination: A file `NAME.json`, or a folder, where the file is named after corpus and split.
 
         Returns:
-            The files: `NAME.json`, `NAME.csv` (an utterance a row) and, with classes, `NAME-confusions.png`.
+            The written files: `NAME.json`, `NAME.csv` (one row per utterance) and, for classes, `NAME-confusions.png`.
         """
         path = Path(destination)
         if path.suffix != ".json":
@@ -128,7 +128,7 @@ class EvaluationReport:
 
 
 def format_report(report: EvaluationReport) -> str:
-    """The report as aligned text: metrics with intervals, classes and speakers, confusions, speed."""
+    """Formats the report as aligned text: metrics with intervals, classes and speakers, confusions, speed."""
     conditions = report.real_time_factor_conditions
     seconds = conditions["audio_seconds"]
     length = f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"
@@ -138,18 +138,18 @@ def format_report(report: EvaluationReport) -> str:
         f"{f'{report.num_utterances:,} of {total:,}' if report.num_skipped else f'{total:,}'} utterances, {length}"
     ]
     if report.num_skipped:
-        lines.append(f"{report.num_skipped:,} more were left out of the figures, such as: {report.skipped[0]}")
+        lines.append(f"{report.num_skipped:,} more were not measured, such as: {report.skipped[0]}")
     task = get_task(report.task)
-    figures = [
+    metrics = [
         [_title(name), _cell(value, name), " - ".join(_cell(end, name) for end in report.confidence[name])]
         for name, value in report.metrics.items()
     ]
     all_ratios = all(metric_named(name).unit == "%" for name in report.metrics)
     head = ["metric (%)" if all_ratios else "metric", "value", "95 % interval"]
-    lines += ["", format_text(head, figures)]
+    lines += ["", format_text(head, metrics)]
     for title, rows in report.breakdowns.items():
         if rows:
-            lines += ["", _breakdown(title, rows, task)]
+            lines += ["", _format_breakdown(title, rows, task)]
     lines += report.notes
     if report.confusions:
         shown = [[reference, prediction, str(count)] for reference, prediction, count in report.confusions[:MAX_ROWS]]
@@ -167,10 +167,10 @@ def format_report(report: EvaluationReport) -> str:
 
 
 def headline(content: Mapping[str, Any]) -> str:
-    """The main metric of an evaluation in one line, with the number of utterances and the interval.
+    """Formats the main metric of an evaluation in one line, with the number of utterances and the interval.
 
     Args:
-        content: The content of an evaluation file, or what `EvaluationReport.to_dict` gave.
+        content: The content of an evaluation file, from `EvaluationReport.to_dict`.
     """
     name = next(iter(content["metrics"]))
     metric = metric_named(name)
@@ -184,31 +184,31 @@ def headline(content: Mapping[str, Any]) -> str:
     )
 
 
-def _breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> str:
-    """A table of classes or speakers; of many, the worst."""
+def _format_breakdown(title: str, rows: dict[str, dict[str, Any]], task: Task) -> str:
+    """Formats a table of classes or speakers, limited to the worst `MAX_ROWS`."""
     title = title.replace("_", " ")
     first = next(iter(rows.values()))
     columns = [name for name, value in first.items() if isinstance(value, int | float)]
-    chosen = list(rows.items())
+    items = list(rows.items())
     if len(rows) > MAX_ROWS:
         ratios = [name for name in columns if isinstance(first[name], float)]
-        decisive = task.best_metric if task.best_metric in columns else ratios[-1]
-        chosen.sort(key=lambda item: item[1][decisive], reverse=not task.greater_is_better)
+        sort_column = task.best_metric if task.best_metric in columns else ratios[-1]
+        items.sort(key=lambda item: item[1][sort_column], reverse=not task.greater_is_better)
         title = f"{title} (worst {MAX_ROWS} of {len(rows)})"
     return format_text(
         [title, *(_title(column.removesuffix("_macro").removeprefix("num_")) for column in columns)],
-        [[name, *(_cell(values[column], column) for column in columns)] for name, values in chosen[:MAX_ROWS]],
+        [[name, *(_cell(values[column], column) for column in columns)] for name, values in items[:MAX_ROWS]],
     )
 
 
 def _title(name: str) -> str:
-    """A metric's name, with its unit if that is not percent."""
+    """Returns a metric's name, with its unit unless that is percent."""
     unit = metric_named(name).unit
     return name if unit in ("%", "") else f"{name} ({unit})"
 
 
 def _cell(value: float, name: str) -> str:
-    """Counts as they are, ratios in percent, other metrics in their unit."""
+    """Formats a count, or a metric in its unit."""
     if isinstance(value, int):
         return f"{value:,}"
     return metric_named(name).number(value)

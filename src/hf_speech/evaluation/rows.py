@@ -1,7 +1,7 @@
-"""Selects the rows to evaluate, by the same checks as training.
+"""Selects the rows to evaluate with the same checks as training.
 
-Every sound of the split is decoded and inspected as before training, and the task inspects the targets. So metrics
-are the same whether `hf-speech train` or `hf-speech evaluate` wrote it.
+Every sound of the split is decoded and inspected, and the task inspects the targets, so `hf-speech train` and
+`hf-speech evaluate` measure the same rows.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from hf_speech.errors import CorpusError, RecipeError, nearest
 from hf_speech.inference import LoadedModel
 
 ALL = "all"
-"""The name that stands for all splits together."""
+"""The name of all splits together."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows of a split that are measured.
+    """The usable rows of a split.
 
     Attributes:
-        rows: These rows.
-        total: Number of rows of the split.
-        left_out: Why the others are left out.
+        rows: The usable rows.
+        total: Number of all rows of the split.
+        left_out: Findings about the other rows.
     """
 
     rows: Dataset
@@ -50,12 +50,12 @@ def select_rows(
 
     Args:
         loaded: The model.
-        splits: What `corpus.load()` gave.
+        splits: The splits, from `corpus.load()`.
         split: The name of a split, or "all" for all of them together.
-        corpus: The corpus, whose options say what is bad and what to do about it.
-        trained_on: Whether the model was trained on this corpus, so that classes which its training split lacks do not
-            count. In another corpus it is the model that decides which classes there are.
-        options: The recipe's section `text`, for a task that has one.
+        corpus: The corpus; its options define bad rows and how to handle them.
+        trained_on: Whether the model was trained on this corpus; then the training split determines the classes,
+            otherwise the model does.
+        options: The section `text` of the recipe, for a task that has one.
 
     Raises:
         RecipeError: If there is no such split, or the corpus is for another task.

@@ -1,12 +1,12 @@
-"""Chooses the threshold of each keyword for a wished rate of false alarms, on a split with hours of negatives.
+"""Chooses the threshold of each keyword for a given rate of false alarms, on a split with hours of negatives.
 
-Counting the false alarms of a few hours is not enough: a keyword without any in six hours may have one every ten, and
-thresholds just above the highest scores seen are too low for other recordings. So the rate at a threshold is estimated
-from a model of the scores. They are logarithms of odds: the highest ones exceed a value by exponentially distributed
-amounts, each keyword with a scale of its own (peaks over threshold: Coles 2001, "An Introduction to Statistical
-Modeling of Extreme Values", chapter 4).
+Counting the false alarms of a few hours is not enough: a keyword without any in six hours may have one in ten hours,
+and thresholds just above the highest observed scores are too low for other recordings. The rate at a threshold is
+therefore estimated from a model of the scores, which are log odds: the excess of the highest scores over a value is
+exponentially distributed, with a scale for each keyword (peaks over threshold: Coles 2001, "An Introduction to
+Statistical Modeling of Extreme Values", chapter 4).
 
-Of all combinations of thresholds whose expected false alarms stay within the wished rate, the one with the fewest
+Among all combinations of thresholds whose expected false alarms stay within the given rate, the one with the fewest
 expected misses is chosen.
 """
 
@@ -27,31 +27,31 @@ from hf_speech.tasks import KeywordSpotting, Record
 from hf_speech.tasks.keyword_spotting import THRESHOLDS, subtract_thresholds
 
 LEVELS = np.append(THRESHOLDS, 100.0)
-"""The thresholds among which each is chosen; no score reaches the last one."""
+"""Candidate thresholds; no score reaches the last one."""
 TAIL = 20
-"""How many of the highest scores of a keyword tell how its false alarms get rarer with the threshold."""
+"""Number of highest scores of a keyword that the exponential distribution is fitted to."""
 SCALE = 2.0
-"""The scale of scores before any is seen; it counts as much as one of them."""
+"""Prior of the distribution's scale, with the weight of one score."""
 UNSEEN = 0.5
-"""The false alarm that is assumed beyond those seen (the Jeffreys prior of a rate)."""
+"""False alarms added to those observed (the Jeffreys prior of a rate)."""
 SMOOTHING = 0.3
-"""By how much the scores of other clips of a keyword differ from those of the split."""
+"""Assumed deviation of the scores of other clips of a keyword from those of the split."""
 BUDGET = 1000
-"""Into how many parts the wished rate is divided among the keywords."""
+"""Number of equal parts of the given rate that are distributed among the keywords."""
 
 
 @dataclass(frozen=True)
 class TunedThresholds:
-    """Thresholds, and what they give on the split that they were chosen on.
+    """Thresholds, and their misses and false alarms on the split that they were chosen on.
 
     Attributes:
-        options: The options of a detector with these thresholds.
+        options: Detector options with these thresholds.
         hours: Hours of negatives.
-        clips: Clips of each keyword.
-        misses: Clips of each keyword that are missed.
-        false_alarms: False alarms of each keyword on the negatives.
-        expected: False alarms of each keyword that are expected in an hour of other recordings.
-        curve: The detection error trade-off, relative to these thresholds, as of `KeywordSpotting.curve`.
+        clips: Number of clips of each keyword.
+        misses: Number of missed clips of each keyword.
+        false_alarms: Number of false alarms of each keyword on the negatives.
+        expected: Expected false alarms per hour of each keyword on other recordings.
+        curve: The detection error trade-off relative to these thresholds, from `KeywordSpotting.curve`.
     """
 
     options: DetectorOptions
@@ -63,7 +63,7 @@ class TunedThresholds:
     curve: list[dict[str, float]]
 
     def format_table(self) -> str:
-        """A line for each keyword, and one for all."""
+        """Formats a table with a line for each keyword and one for all."""
         rows = [
             [
                 keyword,
@@ -78,10 +78,14 @@ class TunedThresholds:
         clips, misses, alarms = (sum(x.values()) for x in (self.clips, self.misses, self.false_alarms))
         expected = sum(self.expected.values())
         rows.append(["all", "", str(clips), f"{misses / clips:.1%}", f"{expected:.2f}", f"{alarms / self.hours:.2f}"])
-        return format_text(["keyword", "threshold", "clips", "missed", "false alarms an hour", "on this split"], rows)
+        return format_text(["keyword", "threshold", "clips", "missed", "false alarms per hour", "on this split"], rows)
 
     def origin(self, rate: float) -> dict[str, Any]:
-        """What the thresholds' file says about how they were chosen, for a wished rate."""
+        """Returns the entries of the thresholds file about how they were chosen.
+
+        Args:
+            rate: The false alarms per hour that were asked for.
+        """
         return {
             "false_alarms_per_hour": rate,
             "negative_hours": round(self.hours, 3),
@@ -96,7 +100,7 @@ def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress:
     Args:
         loaded: The keyword spotter.
         rows: The validation split.
-        rate: False alarms an hour that all keywords together may have.
+        rate: Accepted false alarms per hour, over all keywords.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -114,13 +118,13 @@ def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress:
 
 
 def thresholds_for(records: list[Record], keywords: Sequence[str], rate: float) -> TunedThresholds:
-    """Chooses thresholds for the scores of clips and negatives.
+    """Chooses thresholds from the scores of clips and negatives.
 
     Args:
-        records: What `KeywordSpotting.score` gave, and `duration` in seconds; their peaks become relative to the
+        records: Records from `KeywordSpotting.score`, with `duration` in seconds; their peaks become relative to the
             thresholds.
         keywords: The keywords.
-        rate: False alarms an hour that all keywords together may have.
+        rate: Accepted false alarms per hour, over all keywords.
 
     Raises:
         CorpusError: If there is no clip of a keyword, or no negatives.
@@ -128,12 +132,12 @@ def thresholds_for(records: list[Record], keywords: Sequence[str], rate: float) 
     hours = sum(record["duration"] for record in records if not record["is_keyword"]) / 3600
     if not hours or all(not record["is_keyword"] for record in records):
         raise CorpusError(
-            "Thresholds are chosen on clips of the keywords and on hours of other recordings, and the validation split "
-            "lacks one of them: give it validation_negatives, and a validation_fraction of the clips."
+            "The validation split needs both clips of the keywords and hours of negatives: set validation_fraction and "
+            "validation_negatives."
         )
     hits = {keyword: _hits(records, keyword) for keyword in keywords}
     alarms = {keyword: _alarms(records, keyword) for keyword in keywords}
-    # A keyword without clips is taken to score as the others do.
+    # A keyword without clips gets the scores of all the others.
     misses = np.stack([expected_misses(own if len(own) else np.concatenate([*hits.values()])) for own in hits.values()])
     rates = np.stack([expected_rates(own, hours) for own in alarms.values()])
     chosen = _fewest_misses(misses, rates, rate)
@@ -151,11 +155,11 @@ def thresholds_for(records: list[Record], keywords: Sequence[str], rate: float) 
 
 
 def expected_rates(scores: np.ndarray, hours: float) -> np.ndarray:
-    """False alarms an hour of a keyword that are expected in other recordings, at each of `LEVELS`.
+    """Returns the expected false alarms per hour of a keyword on other recordings, at each of `LEVELS`.
 
     Args:
-        scores: The scores of its peaks in the negatives.
-        hours: For how long these last.
+        scores: The scores of the keyword's peaks in the negatives.
+        hours: Hours of negatives.
     """
     ordered = np.sort(scores)[::-1]
     count = min(TAIL, len(ordered))
@@ -168,23 +172,23 @@ def expected_rates(scores: np.ndarray, hours: float) -> np.ndarray:
 
 
 def expected_misses(scores: np.ndarray) -> np.ndarray:
-    """How many clips of a keyword are missed, at each of `LEVELS`: the sum of a logistic function of each score."""
+    """Returns the expected misses of a keyword at each of `LEVELS`: the sum of a logistic function of each score."""
     misses: np.ndarray = expit((LEVELS - scores[:, None]) / SMOOTHING).sum(axis=0)
     return misses
 
 
 def _fewest_misses(misses: np.ndarray, rates: np.ndarray, allowed: float) -> list[int]:
-    """The thresholds, one for each keyword, with the fewest misses in all and no more false alarms than allowed.
+    """Chooses a threshold for each keyword, with the fewest misses overall and no more false alarms than allowed.
 
-    A knapsack problem, solved by dynamic programming: false alarms are paid for in parts of the allowed rate.
+    This is a knapsack problem, solved by dynamic programming over parts of the allowed rate.
 
     Args:
-        misses: `(keywords, thresholds)`.
-        rates: False alarms an hour, `(keywords, thresholds)`.
-        allowed: False alarms an hour of all keywords together.
+        misses: Expected misses, `(keywords, thresholds)`.
+        rates: Expected false alarms per hour, `(keywords, thresholds)`.
+        allowed: Accepted false alarms per hour, over all keywords.
 
     Returns:
-        The index of each keyword's threshold; the last one for a keyword that cannot be detected at this rate.
+        The index of each keyword's threshold; the last index for a keyword that cannot be detected at this rate.
     """
     prices = np.ceil(np.minimum(rates * BUDGET / max(allowed, 1e-9), BUDGET + 1)).astype(int)
     prices[:, -1] = 0
@@ -203,7 +207,7 @@ def _fewest_misses(misses: np.ndarray, rates: np.ndarray, allowed: float) -> lis
 
 
 def _hits(records: list[Record], keyword: str) -> np.ndarray:
-    """The highest score of a keyword in each of its clips, `-inf` where it has no peak."""
+    """Returns the highest score of a keyword in each of its clips, or `-inf` for a clip without a peak."""
     return np.array(
         [
             max((score for name, _, score in record["peaks"] if name == keyword), default=-np.inf)
@@ -214,7 +218,7 @@ def _hits(records: list[Record], keyword: str) -> np.ndarray:
 
 
 def _alarms(records: list[Record], keyword: str) -> np.ndarray:
-    """The scores of a keyword's peaks in the negatives, highest first."""
+    """Returns the scores of a keyword's peaks in the negatives, highest first."""
     peaks = [peak for record in records if not record["is_keyword"] for peak in record["peaks"]]
     return np.array(sorted((score for name, _, score in peaks if name == keyword), reverse=True))
 
