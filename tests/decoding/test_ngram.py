@@ -54,6 +54,13 @@ def test_files_of_other_programs(tmp_path):
     assert NgramModel.load(path, max_order=1).log_prob("me", ["to"]) / math.log(10) == pytest.approx(-0.2 - 0.4)
 
 
+@pytest.mark.parametrize("name", ["model.arpa", "model.ngram"])
+def test_words_without_a_context(tmp_path, name):
+    model = NgramModel.load(build_arpa(TEXT, 2, tmp_path / name).path)
+    words = model.ids(["hat", "the", "<s>", "</s>", "dog"])
+    assert model.unigrams(words).tolist() == model.advance(np.zeros(len(words), dtype=np.int64), words)[1].tolist()
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import subprocess
 import sys
 
@@ -42,6 +43,23 @@ def test_a_cache_that_is_full(monkeypatch: pytest.MonkeyPatch, code: int) -> Non
     compiled = search._compile(twice)
     assert (compiled(2), compiled(3)) == (4, 6)
     assert refused == [code]
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_garbage_collection_goes_on_after_the_first_call(was_enabled: bool) -> None:
+    compiled, states = search._compile(twice), []
+    if not was_enabled:
+        gc.disable()
+    try:
+        for number in (1, 2.0):
+            compiled(number)
+            states.append(gc.isenabled())
+        with pytest.raises(numba.TypingError):
+            search._compile(twice)({})
+        states.append(gc.isenabled())
+    finally:
+        gc.enable()
+    assert states == [was_enabled] * 3
 
 
 def test_numba_is_imported_late() -> None:

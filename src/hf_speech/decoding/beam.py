@@ -220,7 +220,7 @@ class BeamSearchDecoder:
         word_ids, unigrams = np.zeros(len(scores), dtype=np.int64), np.zeros(len(scores))
         if self.lexicon is not None and model is not None:
             word_ids = model.ids(self._spelled)
-            unigrams = self._options.lm_weight * model.advance(np.zeros(len(scores), dtype=np.int64), word_ids)[1]
+            unigrams = self._options.lm_weight * model.unigrams(word_ids)
         ids, bonus, ahead = np.full(len(trie), -1), np.zeros(len(trie)), np.full(len(trie), -np.inf)
         # Of words with the same spelling the most probable counts.
         order = np.argsort(unigrams + scores, kind="stable")

@@ -172,13 +172,17 @@ class NgramModel:
             order, is_of_characters = int(about["order"]), bool(about["is_of_characters"])
             nodes = len(keys) + 1
             same = {each.shape for each in (log_probs, backoffs, suffixes)} == {(nodes,)}
-            if keys.dtype != np.int64 or not same or np.any(np.diff(keys) <= 0):
+            if keys.dtype != np.int64 or not same or np.any(keys[1:] <= keys[:-1]):
                 raise ValueError("its arrays do not belong together")
             # A lookup that finds no longer n-gram ends at the 1-gram.
             if not np.array_equal(keys[: len(words)], np.arange(len(words))):
                 raise ValueError("it has words without a 1-gram")
             # Every suffix is shorter, and so of a lower number: following suffixes ends.
-            if keys[-1] // len(words) >= nodes or suffixes.min() < 0 or np.any(suffixes[1:] >= np.arange(1, nodes)):
+            if (
+                keys[-1] // len(words) >= nodes
+                or suffixes.min() < 0
+                or np.any(suffixes[1:] > np.arange(nodes - 1, dtype=np.int32))
+            ):
                 raise ValueError("its n-grams point outside of it")
         except (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise HFSpeechError(
@@ -217,6 +221,11 @@ class NgramModel:
     def start(self) -> int:
         """The history at the beginning of a sentence."""
         return 0 if BEGIN not in self._ids else int(self._ngrams.find(np.zeros(1, np.int64), self.ids([BEGIN]))[0])
+
+    def unigrams(self, words: np.ndarray) -> np.ndarray:
+        """Natural logarithms of the probabilities of words without a context, float64, for ids `(words,)`."""
+        log_probs: np.ndarray = self._log_probs[words + 1].astype(np.float64) * math.log(10)  # Node of a word: 1 + id.
+        return log_probs
 
     def advance(self, histories: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Add a word to each of many histories.

@@ -7,6 +7,7 @@ in the user's cache if that folder cannot be written, or else compiled again in 
 from __future__ import annotations
 
 import functools
+import gc
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
@@ -99,10 +100,18 @@ def _compile(function: F) -> F:
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
+        # The first call makes 100,000 objects, which stay. Looking for garbage in between, with PyTorch's objects in
+        # memory, would take more than a third of its time.
+        is_enabled = gc.isenabled() and not compiled.overloads
+        if is_enabled:
+            gc.disable()
         try:
             return compiled(*arguments)
         except OSError:  # It was compiled, but the cache is full.
             return compiled(*arguments)
+        finally:
+            if is_enabled:
+                gc.enable()
 
     return cast(F, call)
 
