@@ -127,5 +127,5 @@ def test_recordings_that_cannot_be_aligned_are_named(corpus: Path, beeps_run: Pa
     assert counts.recordings == 3
     assert len(counts.errors) == 1
     assert "frames" in counts.errors[0]
-    with pytest.raises(HFSpeechError, match="is there already"):
+    with pytest.raises(HFSpeechError, match="already exists"):
         align_rows(loaded, rows, tmp_path)

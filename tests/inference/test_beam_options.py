@@ -41,5 +41,5 @@ def test_weights_of_a_search_by_phones_are_kept_and_weights_that_are_given_choos
 
 def test_without_a_language_model_there_is_nothing_to_weigh() -> None:
     assert BeamOptions.beside(None, word_score=1.0) == BeamOptions(word_score=1.0)
-    with pytest.raises(ModelError, match="no language model that lm_weight could weigh"):
+    with pytest.raises(ModelError, match="lm_weight needs a language model"):
         BeamOptions.beside(None, lm_weight=0.5)

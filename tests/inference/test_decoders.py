@@ -128,10 +128,10 @@ def test_long_recordings_are_searched_between_their_pauses(
     [
         (["--hot_words", "ab c"], "The hot word 'ab c' cannot be spelled with the model's tokens: give single words"),
         (["--hot_words", "né"], "The hot word 'né' cannot be spelled"),
-        (["--hot_words", " , "], "no word among the hot words: separate them by commas"),
-        (["--hot_word_weight", "3"], "no hot words for the hot_word_weight: give some"),
-        (["--lm_weight", "1"], "no language model that lm_weight could weigh: give one"),
-        (["--language_model", "nowhere.arpa"], "no language model nowhere.arpa: make one"),
+        (["--hot_words", " , "], "hot_words contains no words: separate words by commas"),
+        (["--hot_word_weight", "3"], "hot_word_weight needs hot words: set hot_words"),
+        (["--lm_weight", "1"], "lm_weight needs a language model: set language_model"),
+        (["--language_model", "nowhere.arpa"], "no language model nowhere.arpa: build one"),
     ],
 )
 def test_options_that_do_not_fit_are_one_sentence(transcribe: Any, words: list[str], message: str) -> None:
@@ -158,7 +158,7 @@ def test_options_as_plain_data(tmp_path: Path) -> None:
     }
     described = BeamOptions(hot_words=("ab",)).describe()
     assert (described["language_model"], described["hot_words"], described["hot_word_weight"]) == (None, ("ab",), 5.0)
-    with pytest.raises(ModelError, match="no place to be saved"):
+    with pytest.raises(ModelError, match="but there is none"):
         BeamOptions().save()
 
 
@@ -199,7 +199,7 @@ def test_numbers_that_find_nothing_are_refused(options: dict[str, Any], message:
 def test_weights_that_are_none_are_refused(tmp_path: Path, arpa: str, content: str) -> None:
     path = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
     BeamOptions.file(path).write_text(content)
-    with pytest.raises(ModelError, match=r"lm\.decoder\.json does not have the weights of a beam search"):
+    with pytest.raises(ModelError, match=r"lm\.decoder\.json has no weights of a beam search"):
         BeamOptions.beside(path)
 
 

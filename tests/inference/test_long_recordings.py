@@ -254,7 +254,7 @@ def test_a_language_model_that_is_not_there_is_one_sentence(
     with pytest.raises(SystemExit) as exit_:
         main(["evaluate", str(beeps_run), "--language_model", str(tmp_path / "no.arpa")])
     assert exit_.value.code == 2
-    assert "make one with hf-speech build-lm" in capsys.readouterr().err
+    assert "build one with hf-speech build-lm" in capsys.readouterr().err
 
 
 def test_a_classifier_does_not_transcribe(tones_run: Path) -> None:

@@ -138,11 +138,11 @@ def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tm
     status, _, error = transcribe("--language_model", arpa, "--phone_weight", "0.3", model=model)
     assert status == 2
     assert "lexicon.txt has 2 phones and" in error
-    assert "writes 3: put the dictionary there with which it was trained." in error
+    assert "predicts 3: restore the dictionary that the model was trained with." in error
     (model / "lexicon.txt").unlink()
     words = ["--language_model", arpa]
-    assert "has lost its lexicon.txt" in transcribe(*words, "--phone_weight", "0.3", model=model)[2]
-    assert "writes no phones, so that phone_weight has no effect" in transcribe("--phone_weight", "0.3")[2]
+    assert "has no lexicon.txt" in transcribe(*words, "--phone_weight", "0.3", model=model)[2]
+    assert "predicts no phones, so phone_weight has no effect" in transcribe("--phone_weight", "0.3")[2]
     # A weight that was tuned is no order: what cannot be asked is not.
     tuned = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
     content = {"lm_weight": 0.5, "word_score": 0.0, "phone_weight": 2.0, "beam_size": 100}

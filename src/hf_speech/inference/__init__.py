@@ -1,6 +1,6 @@
-"""Running saved models with PyTorch or onnxruntime: loading, prediction, long recordings, transcription.
+"""Runs saved models with PyTorch or onnxruntime: loading, prediction, long recordings, transcription.
 
-Names are imported on first use: transcribing with an exported model needs neither PyTorch nor transformers.
+Names are imported on first use, so exported models run without importing PyTorch and transformers.
 """
 
 import lazy_loader

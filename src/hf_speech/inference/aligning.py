@@ -1,8 +1,7 @@
-"""Cuts transcribed recordings into short ones at pauses, by forced alignment with a recognizer.
+"""Cuts transcribed recordings at pauses, by forced alignment with a recognizer.
 
-Short utterances are learned sooner and cost less: CTC has fewer alignments to choose from, and recurrences of a batch
-take fewer steps. A cut is made only where the recording is quiet between two words of its transcript, so an alignment
-that is some frames off does no harm.
+Short utterances train faster: CTC has fewer alignments to choose from, and recurrent layers take fewer steps. Cuts are
+made only where the recording is quiet between two words of its transcript, so small alignment errors do no harm.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from hf_speech.inference.recognizer import Recognizer, log_softmax
 _HOP_SECONDS = 0.01
 # A hop is quiet if its level is in the lowest third of the range between the recording's 5th and 95th percentiles.
 _QUIET_SHARE = 1 / 3
-# How far beyond the letters of the words a pause may reach: CTC emits a letter somewhere within its sound.
-_REACH_SECONDS = 0.1
+# A pause may overlap the aligned words by this much, because CTC emits a letter anywhere within its sound.
+_OVERLAP_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class CutOptions:
-    """Where recordings are cut.
+    """Options for cutting recordings.
 
     Attributes:
-        min_seconds: Shortest piece.
-        max_seconds: A recording, or a piece of it, is cut as long as it is longer than this and has a pause.
-        min_pause: Seconds of quiet that make a pause.
+        min_seconds: Length of the shortest piece.
+        max_seconds: Pieces longer than this are cut again if they have a pause.
+        min_pause: Length of the shortest pause in seconds.
     """
 
     min_seconds: float = 1.0
@@ -50,12 +49,12 @@ class CutOptions:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a recording and its words.
+    """A piece of a recording and its words.
 
     Attributes:
-        start: Its beginning in seconds.
-        end: Its end in seconds.
-        words: The words with their times in the recording.
+        start: Start in seconds.
+        end: End in seconds.
+        words: The words, with their times in the recording.
     """
 
     start: float
@@ -70,14 +69,14 @@ class Piece:
 
 @dataclass
 class CutCounts:
-    """What became of the recordings.
+    """The outcome of aligning a corpus.
 
     Attributes:
-        recordings: Recordings that were read.
-        pieces: Rows of the table.
-        seconds: Their length together.
-        whole: Recordings that were not cut, as they are short or have no pause.
-        errors: Why the others were left out, one sentence each.
+        recordings: Number of recordings.
+        pieces: Number of pieces, the rows of the table.
+        seconds: Total length of the pieces.
+        whole: Number of recordings that were not cut, because they are short or have no pause.
+        errors: A sentence about each recording that was left out.
     """
 
     recordings: int
@@ -88,13 +87,13 @@ class CutCounts:
 
 
 def cut_recording(samples: np.ndarray, rate: int, words: tuple[Word, ...], options: CutOptions) -> list[Piece]:
-    """Cuts a recording between words, again and again in the middle of its longest pause.
+    """Cuts a recording recursively in the middle of its longest pause between two words.
 
     Args:
         samples: The recording, `(samples,)`.
-        rate: Samples per second.
-        words: Its words with times.
-        options: Where to cut.
+        rate: Sampling rate in Hz.
+        words: The words of the recording, with their times.
+        options: Options for cutting.
     """
     levels = _levels(samples, rate)
     pauses = [_pause(levels, before, after, options.min_pause) for before, after in pairwise(words)]
@@ -104,29 +103,29 @@ def cut_recording(samples: np.ndarray, rate: int, words: tuple[Word, ...], optio
 def _cut(
     start: float, end: float, words: tuple[Word, ...], pauses: list[tuple[float, float]], options: CutOptions
 ) -> Iterator[Piece]:
-    """The pieces of a stretch; `pauses` has the length and the middle of the pause after each word but the last."""
-    possible = [
+    """Yields the pieces; `pauses` has the length and the middle of the pause after each word but the last."""
+    candidates = [
         (length, -index)
         for index, (length, middle) in enumerate(pauses)
         if length > 0 and middle - start >= options.min_seconds and end - middle >= options.min_seconds
     ]
-    if end - start <= options.max_seconds or not possible:
+    if end - start <= options.max_seconds or not candidates:
         yield Piece(start, end, words)
         return
-    index = -max(possible)[1]
+    index = -max(candidates)[1]
     middle = pauses[index][1]
     yield from _cut(start, middle, words[: index + 1], pauses[:index], options)
     yield from _cut(middle, end, words[index + 1 :], pauses[index + 1 :], options)
 
 
 def _levels(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Levels of hops: 0 for the recording's quietest ones, 1 for its loudest."""
+    """Returns the level of each hop: 0 at the 5th percentile of the recording, 1 at the 95th."""
     hop = max(1, round(_HOP_SECONDS * rate))
     hops = samples[: len(samples) // hop * hop].reshape(-1, hop)
     decibels = 10 * np.log10((hops.astype(np.float64) ** 2).mean(axis=1) + 1e-10)
     if len(decibels) < 2:
         return np.ones(len(decibels))
-    # Over three hops, since a single one is quiet between two periods of a low voice.
+    # Average over three hops, because a single one can fall between two periods of a low voice.
     decibels = np.convolve(np.pad(decibels, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
     low, high = np.percentile(decibels, [5, 95])
     levels: np.ndarray = (decibels - low) / max(high - low, 1.0)
@@ -134,9 +133,9 @@ def _levels(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _pause(levels: np.ndarray, before: Word, after: Word, min_seconds: float) -> tuple[float, float]:
-    """Length and middle, in seconds, of the longest quiet stretch between two words; length 0 if it is too short."""
-    first = max(0, round((before.end - _REACH_SECONDS) / _HOP_SECONDS))
-    last = round((after.start + _REACH_SECONDS) / _HOP_SECONDS)
+    """Returns the length and middle, in seconds, of the longest pause between two words; 0 and 0 if it is too short."""
+    first = max(0, round((before.end - _OVERLAP_SECONDS) / _HOP_SECONDS))
+    last = round((after.start + _OVERLAP_SECONDS) / _HOP_SECONDS)
     edges = np.flatnonzero(np.diff(levels[first:last] < _QUIET_SHARE, prepend=False, append=False))
     if len(edges) == 0:
         return 0.0, 0.0
@@ -156,24 +155,24 @@ def align_rows(
     options: CutOptions | None = None,
     batch_size: int = 16,
 ) -> CutCounts:
-    """Aligns the rows of a corpus, and writes their pieces as a table that the corpus `csv` reads.
+    """Aligns the rows of a corpus, and writes the pieces as a table for the corpus `csv`.
 
     Args:
-        recognizer: The recognizer, whose tokens the transcripts are spelled in.
-        rows: Rows with the columns `audio` and `text`, and perhaps `speaker`.
-        folder: Where to write: `NAME.csv` with the columns path, text, speaker, recording, start and end, the pieces as
-            `NAME/*.flac`, and `NAME.ctm` with the time of each word in its recording (NIST's CTM format).
+        recognizer: The recognizer; its tokens must be able to spell the transcripts.
+        rows: Rows with the columns `audio`, `text` and optionally `speaker`.
+        folder: The output folder, for `NAME.csv` with the columns path, text, speaker, recording, start and end, the
+            pieces `NAME/*.flac`, and `NAME.ctm` with the time of each word in its recording (NIST's CTM format).
         name: Name of the table.
-        options: Where to cut.
-        batch_size: Recordings in a batch.
+        options: Options for cutting.
+        batch_size: Recordings per batch.
 
     Raises:
-        HFSpeechError: If the table is there already.
+        HFSpeechError: If the table already exists.
     """
     options = options or CutOptions()
     table = folder / f"{name}.csv"
     if table.exists():
-        raise HFSpeechError(f"{table} is there already: give another --output, or remove it.")
+        raise HFSpeechError(f"{table} already exists: choose another --output, or remove it.")
     (folder / name).mkdir(parents=True, exist_ok=True)
     rate, sounds, texts = recognizer.sampling_rate, rows["audio"], rows["text"]
     speakers = rows["speaker"] if "speaker" in rows.column_names else [None] * len(rows)
@@ -181,13 +180,13 @@ def align_rows(
     lines: list[list[str]] = []
     times: list[str] = []
     taken: set[str] = set()
-    for found in predict(recognizer, sounds, batch_size, bad_rows="skip"):
+    for prediction in predict(recognizer, sounds, batch_size, bad_rows="skip"):
         counts.recordings += 1
-        source = sounds[found.index]
+        source = sounds[prediction.index]
         try:
-            if found.logits is None:
-                raise AudioError(str(found.error))
-            words = _align(recognizer, found.logits, texts[found.index])
+            if prediction.logits is None:
+                raise AudioError(str(prediction.error))
+            words = _align(recognizer, prediction.logits, texts[prediction.index])
             samples = read_audio(source, rate)
         except HFSpeechError as error:
             counts.errors.append(f"{source_name(source)}: {error}")
@@ -204,7 +203,7 @@ def align_rows(
             with replacing(path) as part:
                 soundfile.write(part, samples[round(piece.start * rate) : round(piece.end * rate)], rate, format="FLAC")
             bounds = [f"{piece.start:.3f}", f"{piece.end:.3f}"]
-            lines.append([f"{name}/{path.name}", piece.text, speakers[found.index] or "", recording, *bounds])
+            lines.append([f"{name}/{path.name}", piece.text, speakers[prediction.index] or "", recording, *bounds])
             counts.seconds += piece.end - piece.start
     counts.pieces = len(lines)
     write_text(folder / f"{name}.ctm", "".join(times))
@@ -213,7 +212,7 @@ def align_rows(
 
 
 def _align(recognizer: Recognizer, logits: np.ndarray, text: str) -> tuple[Word, ...]:
-    """The words of a transcript with their times."""
+    """Returns the words of a transcript, with their times."""
     return align_text(
         log_softmax(logits),
         recognizer.normalize(text),
@@ -225,7 +224,7 @@ def _align(recognizer: Recognizer, logits: np.ndarray, text: str) -> tuple[Word,
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """A name for the files of a recording, which no other one has."""
+    """Returns a file name for a recording that is not in `taken`, and adds it."""
     base = re.sub(r"[^\w.-]", "_", name) or "recording"
     unique, number = base, 2
     while unique.casefold() in taken:

@@ -1,6 +1,6 @@
-"""The options of a beam search, and the file that keeps them next to a language model.
+"""The options of a beam search, and the file that stores them next to a language model.
 
-`hf-speech tune-decoder` finds the weights for `lm.arpa` on the validation split and writes them to `lm.decoder.json`.
+`hf-speech tune-decoder` tunes the weights for `lm.arpa` on the validation split and writes them to `lm.decoder.json`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from hf_speech.inference.recognizer import Recognizer
 
 @dataclass(frozen=True)
 class PhoneOptions:
-    """A beam search over phones, whose texts are rescored with the letters.
+    """Options of a beam search over phones that rescores hypotheses with the letters.
 
     Attributes:
-        lm_weight: Weight of the language model's log-probability.
-        word_score: Added for each word.
-        letter_weight: Weight of the log-probability of a text's letters.
+        lm_weight: Weight of the language model's log probability.
+        word_score: Bonus for each word.
+        letter_weight: Weight of the log probability of a text's letters.
 
     Raises:
-        HFSpeechError: If a number is out of its range.
+        HFSpeechError: If a number is out of range.
     """
 
     lm_weight: float
@@ -43,21 +43,21 @@ class PhoneOptions:
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """A beam search.
+    """Options of a beam search.
 
     Attributes:
-        language_model: A file of n-grams, the words of which can be recognized; None for any sequence of characters.
-        lm_weight: Weight of the language model's log-probability.
-        word_score: Added for each word.
-        phone_weight: Weight of the log-probability of a text's phones, with which hypotheses are rescored if the
-            recognizer predicts phones and has its dictionary.
-        beam_size: Hypotheses kept at each frame.
-        hot_words: Words to prefer, in upper or lower case.
-        hot_word_weight: Added for each hot word, a natural logarithm: 5 makes a word 150 times as likely.
-        phones: Searches by phones instead of letters, with weights of its own.
+        language_model: An n-gram file, whose words limit the search; None allows any sequence of characters.
+        lm_weight: Weight of the language model's log probability.
+        word_score: Bonus for each word.
+        phone_weight: Weight of the log probability of a text's phones, for rescoring hypotheses if the recognizer
+            predicts phones and has a dictionary.
+        beam_size: Number of hypotheses to keep at each frame.
+        hot_words: Words to favor, in upper or lower case.
+        hot_word_weight: Bonus for each hot word, a natural logarithm: 5 makes a word 150 times as likely.
+        phones: Options for searching over phones instead of letters.
 
     Raises:
-        HFSpeechError: If a number is out of its range.
+        HFSpeechError: If a number is out of range.
     """
 
     language_model: Path | None = None
@@ -85,26 +85,26 @@ class BeamOptions:
 
     @staticmethod
     def file(language_model: Path) -> Path:
-        """Return the file with the tuned weights of a language model."""
+        """Returns the path of the file with the tuned weights of a language model."""
         return language_model.with_suffix(".decoder.json")
 
     @classmethod
     def beside(cls, language_model: Path | None, **given: Any) -> BeamOptions:
-        """Return the options that were tuned for a language model, if there are any, except for those that are given.
+        """Returns the tuned options of a language model, if any, overridden by the given options.
 
-        Weights that are given are those of a search by letters, and choose it.
+        Giving a weight selects the search over letters.
 
         Raises:
-            ModelError: If the language model does not exist, or the file next to it does not have weights.
-            HFSpeechError: If a given number is out of its range.
+            ModelError: If the language model does not exist, or the file next to it has no weights.
+            HFSpeechError: If a given number is out of range.
         """
-        chosen = {name: value for name, value in given.items() if value is not None}
+        overrides = {name: value for name, value in given.items() if value is not None}
         if language_model is None:
-            if "lm_weight" in chosen:
-                raise ModelError("There is no language model that lm_weight could weigh: give one as language_model.")
-            return cls(None, **chosen)
+            if "lm_weight" in overrides:
+                raise ModelError("lm_weight needs a language model: set language_model.")
+            return cls(None, **overrides)
         if not language_model.is_file():
-            raise ModelError(f"There is no language model {language_model}: make one with hf-speech build-lm.")
+            raise ModelError(f"There is no language model {language_model}: build one with hf-speech build-lm.")
         tuned = cls(language_model)
         if (path := cls.file(language_model)).is_file():
             try:
@@ -114,27 +114,33 @@ class BeamOptions:
                 tuned = cls(language_model, phone_weight=content.get("phone_weight", 0.0), phones=phones, **weights)
             except (ValueError, KeyError, TypeError) as error:
                 raise ModelError(
-                    f"{path} does not have the weights of a beam search: run hf-speech tune-decoder again."
+                    f"{path} has no weights of a beam search: run hf-speech tune-decoder again."
                 ) from error
-        if not chosen.keys().isdisjoint(("lm_weight", "word_score", "phone_weight")):
+        if not overrides.keys().isdisjoint(("lm_weight", "word_score", "phone_weight")):
             tuned = dataclasses.replace(tuned, phones=None)
-        return dataclasses.replace(tuned, **chosen)
+        return dataclasses.replace(tuned, **overrides)
 
     def save(self, **origin: str) -> Path:
-        """Write the options, and where they come from, next to the language model; return the file.
+        """Writes the options and their origin next to the language model.
+
+        Args:
+            **origin: Further entries of the file, such as the corpus.
+
+        Returns:
+            The written file.
 
         Raises:
             ModelError: If there is no language model.
             FileError: If the file cannot be written.
         """
         if self.language_model is None:
-            raise ModelError("A search without a language model has no place to be saved: give a language model.")
+            raise ModelError("Options are saved next to a language model, but there is none: set language_model.")
         path = self.file(self.language_model)
         write_json(path, self.describe() | origin)
         return path
 
     def describe(self) -> dict[str, Any]:
-        """Return the options as plain data: the language model by its name, and only what is in use."""
+        """Returns the options in use as plain data, with the file name of the language model."""
         options = dataclasses.asdict(self)
         if not self.hot_words:
             del options["hot_words"], options["hot_word_weight"]
@@ -146,11 +152,11 @@ class BeamOptions:
 
 
 def find_language_model(recognizer: Recognizer) -> Path | None:
-    """Return the language model in a model's folder or repository, or None; its weights are downloaded with it."""
-    found = next(filter(None, map(recognizer.find_file, LANGUAGE_MODELS)), None)
-    if found is not None:
-        recognizer.find_file(BeamOptions.file(found).name)
-    return found
+    """Returns the language model in a model's folder or repository, or None. Also downloads its tuned weights."""
+    path = next(filter(None, map(recognizer.find_file, LANGUAGE_MODELS)), None)
+    if path is not None:
+        recognizer.find_file(BeamOptions.file(path).name)
+    return path
 
 
 __all__ = ["LANGUAGE_MODEL", "BeamOptions", "PhoneOptions", "find_language_model"]

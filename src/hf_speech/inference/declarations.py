@@ -1,10 +1,10 @@
-"""Checks of what the files of a model folder declare, before a library acts on it.
+"""Checks the files of a model folder before a library loads them.
 
-A configuration of a hundred bytes can ask for a billion layers, labels or units, and building the model before looking
-at its weights takes forever or all memory. So the checks come first: files are regular files; JSON files are small, not
-deeply nested, and objects without repeated keys; what is created one by one is bounded; labels and tokens have each id
-once; weights are floating-point numbers; and the model that the configuration asks for, built without memory, has about
-as many parameters as the weights hold.
+A small configuration can ask for a billion layers, labels or units, and building that model takes forever or all
+memory. Therefore these checks run first: files are regular files; JSON files are small, not deeply nested, and objects
+without repeated keys; numbers of layers, labels and tokens are limited; ids of labels and tokens are unique; weights
+are floating-point numbers; and the configured model, built on the meta device, has about as many parameters as the
+weights.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ MAX_TOKENS = 262_144
 MAX_LIST = 65_536
 MAX_NUMBER = 1e12
 FLOATING = ("F64", "F32", "F16", "BF16")
-# Batch norm's number of batches is an integer.
+# The only integer weights: the number of batches that batch norm has seen.
 COUNTERS = "num_batches_tracked"
 
 
 def check_declarations(find_file: Callable[[str], Path | None], name: str) -> None:
-    """Refuses JSON files that are damaged, contradict themselves, or declare what would take forever to make."""
+    """Raises ModelError if a JSON file is damaged or contradictory, or declares more than the limits."""
     if Path(name).expanduser().is_dir():
         _check_entries(Path(name).expanduser(), name)
     contents: dict[str, dict[str, Any]] = {}
@@ -53,7 +53,7 @@ def check_declarations(find_file: Callable[[str], Path | None], name: str) -> No
         if path is not None:
             contents[file_name] = _read_object(path, file_name, name)
         elif file_name == CONFIG:
-            return  # There is no such model, or it cannot be reached; loading it says so.
+            return  # The model does not exist or cannot be reached; loading it raises the error.
     _check_config(contents[CONFIG], name)
     _check_vocabulary(contents, name)
     shards = contents.get(INDEX, {}).get("weight_map", {})
@@ -64,28 +64,28 @@ def check_declarations(find_file: Callable[[str], Path | None], name: str) -> No
 
 
 def _check_entries(folder: Path, name: str) -> None:
-    """Refuses pipes, sockets, devices and links to nothing, which could block a reader forever."""
+    """Rejects pipes, sockets, devices and broken links, which could block a reader forever."""
     for entry in folder.iterdir():
         try:
             mode = entry.stat().st_mode
         except OSError as error:
             raise ModelError(f"{entry.name} of {name} cannot be read ({error.strerror}): remove it.") from error
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise ModelError(f"{entry.name} of {name} is not a regular file: replace it by one.")
+            raise ModelError(f"{entry.name} of {name} is not a regular file: replace it with one.")
 
 
 def _read_object(path: Path, file_name: str, name: str) -> dict[str, Any]:
-    what = f"{file_name} of {name}"
+    subject = f"{file_name} of {name}"
     if path.stat().st_size > MAX_JSON_BYTES:
-        raise ModelError(f"{what} is larger than {MAX_JSON_BYTES >> 20} MiB: save the model again.")
+        raise ModelError(f"{subject} is larger than {MAX_JSON_BYTES >> 20} MiB: save the model again.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{what} is damaged ({error!s:.200}): save the model again.") from error
+        raise ModelError(f"{subject} is damaged ({error!s:.200}): save the model again.") from error
     if not isinstance(content, dict):
-        raise ModelError(f"{what} is not a JSON object: save the model again.")
+        raise ModelError(f"{subject} is not a JSON object: save the model again.")
     if _depth(content) > MAX_DEPTH:
-        raise ModelError(f"{what} is nested more than {MAX_DEPTH} deep: save the model again.")
+        raise ModelError(f"{subject} is nested more than {MAX_DEPTH} deep: save the model again.")
     return content
 
 
@@ -114,81 +114,81 @@ def _depth(content: Any) -> int:
 
 
 def _check_config(config: dict[str, Any], name: str) -> None:
-    what = f"The configuration of {name}"
+    subject = f"The configuration of {name}"
     architectures = config.get("architectures") or []
     if not isinstance(architectures, list) or not all(isinstance(entry, str) for entry in architectures):
-        raise ModelError(f"{what} has no list of architectures: save the model again.")
+        raise ModelError(f"{subject} has no list of architectures: save the model again.")
     for key in ("id2label", "label2id", "auto_map"):
         if not isinstance(config.get(key) or {}, dict):
-            raise ModelError(f"{what} has a {type(config[key]).__name__} as {key}: it must be a mapping.")
+            raise ModelError(f"{subject} has a {type(config[key]).__name__} as {key}: it must be a mapping.")
     for key, value in config.items():
         if isinstance(value, list) and len(value) > MAX_LIST:
-            raise ModelError(f"{what} lists {len(value):,} values as {key}: {MAX_LIST:,} are the most.")
+            raise ModelError(f"{subject} lists {len(value):,} values as {key}: at most {MAX_LIST:,} are allowed.")
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        most = MAX_LAYERS if "layers" in key else MAX_LABELS if key in ("num_labels", "_num_labels") else MAX_NUMBER
-        if not abs(value) <= most:
-            raise ModelError(f"{what} asks for {key}={value!r:.20}, and {most:,.0f} is the most.")
-    _check_labels(config.get("id2label") or {}, config.get("label2id") or {}, what)
+        limit = MAX_LAYERS if "layers" in key else MAX_LABELS if key in ("num_labels", "_num_labels") else MAX_NUMBER
+        if not abs(value) <= limit:
+            raise ModelError(f"{subject} asks for {key}={value!r:.20}: at most {limit:,.0f} is allowed.")
+    _check_labels(config.get("id2label") or {}, config.get("label2id") or {}, subject)
 
 
-def _check_labels(labels: Mapping[str, Any], ids: Mapping[str, Any], what: str) -> None:
+def _check_labels(labels: Mapping[str, Any], ids: Mapping[str, Any], subject: str) -> None:
     if max(len(labels), len(ids)) > MAX_LABELS:
-        raise ModelError(f"{what} has {max(len(labels), len(ids)):,} labels: {MAX_LABELS:,} are the most.")
+        raise ModelError(f"{subject} has {max(len(labels), len(ids)):,} labels: at most {MAX_LABELS:,} are allowed.")
     if set(labels) != {str(index) for index in range(len(labels))}:
         missing = next((index for index in range(len(labels)) if str(index) not in labels), len(labels))
         raise ModelError(
-            f"{what} must number its {len(labels)} labels (id2label) from 0 on without gaps: {missing} has no label."
+            f"{subject} must number its {len(labels)} labels (id2label) from 0 without gaps: {missing} has no label."
         )
     if not all(isinstance(label, str) for label in labels.values()):
-        raise ModelError(f"{what} has labels (id2label) that are not text: save the model again.")
+        raise ModelError(f"{subject} has labels (id2label) that are not text: save the model again.")
     if not all(isinstance(index, int) and not isinstance(index, bool) for index in ids.values()):
-        raise ModelError(f"{what} has ids (label2id) that are not whole numbers: save the model again.")
+        raise ModelError(f"{subject} has ids (label2id) that are not whole numbers: save the model again.")
     if len(set(ids.values())) < len(ids) or any(not 0 <= index < MAX_LABELS for index in ids.values()):
-        raise ModelError(f"{what} gives several labels one id (label2id), or a negative one: save the model again.")
+        raise ModelError(f"{subject} has repeated or negative ids of labels (label2id): save the model again.")
 
 
 def _check_vocabulary(contents: Mapping[str, dict[str, Any]], name: str) -> None:
-    """Refuses a vocabulary in which an id is negative, or belongs to no token or to several."""
+    """Rejects a vocabulary with negative, missing or repeated ids."""
     added = contents.get(TOKENIZER, {}).get("added_tokens_decoder") or {}
     if not isinstance(added, dict) or not all(key.isascii() and key.isdecimal() for key in added):
         raise ModelError(f"{TOKENIZER} of {name} must map ids to added tokens (added_tokens_decoder): save it again.")
     if (vocabulary := contents.get(VOCABULARY)) is None:
         return
-    what = f"The vocabulary of {name} ({VOCABULARY})"
+    subject = f"The vocabulary of {name} ({VOCABULARY})"
     if len(vocabulary) + len(added) > MAX_TOKENS:
-        raise ModelError(f"{what} has {len(vocabulary):,} tokens: {MAX_TOKENS:,} are the most.")
+        raise ModelError(f"{subject} has {len(vocabulary):,} tokens: at most {MAX_TOKENS:,} are allowed.")
     if any(isinstance(value, dict) for value in vocabulary.values()):
-        return  # One vocabulary for each language, as MMS has; its tokenizer reads it.
+        return  # A vocabulary for each language, as in MMS; the tokenizer checks it.
     ids = list(vocabulary.values())
     if not all(isinstance(index, int) and not isinstance(index, bool) and 0 <= index < 2 * MAX_TOKENS for index in ids):
-        raise ModelError(f"{what} must give each token a whole number from 0 on as its id: save the tokenizer again.")
+        raise ModelError(f"{subject} must give each token a whole number as its id: save the tokenizer again.")
     if len(set(ids)) < len(ids):
         times = Counter(ids)
         repeated = next(token for token, index in vocabulary.items() if times[index] > 1)
-        raise ModelError(f"{what} gives several tokens one id, such as {repeated!r:.40}: save the tokenizer again.")
+        raise ModelError(f"{subject} gives several tokens the same id, such as {repeated!r:.40}: save it again.")
     known = set(ids) | {int(key) for key in added}
     if (missing := next((index for index in range(len(known)) if index not in known), None)) is not None:
-        raise ModelError(f"{what} has a gap, for it gives no token the id {missing}: save the tokenizer again.")
+        raise ModelError(f"{subject} has a gap: no token has the id {missing}: save the tokenizer again.")
 
 
 def check_size(model_class: Any, config: PreTrainedConfig, weights: Sequence[Path], name: str) -> None:
-    """Refuses damaged weights, and a configuration that asks for many more parameters than there are weights."""
+    """Raises ModelError if weights are damaged, or the configuration asks for many more parameters than they hold."""
     if not weights:
         return
     held = sum(_count_weights(path, name) for path in weights)
     with torch.device("meta"), no_init_weights():
-        asked = sum(parameter.numel() for parameter in model_class.from_config(config).parameters())
-    # Libraries split, merge and leave out parameters; what does not fit exactly is reported when they are loaded.
-    if asked > 2 * held:
+        configured = sum(parameter.numel() for parameter in model_class.from_config(config).parameters())
+    # Libraries split, merge and omit parameters. Loading reports any mismatch of single parameters.
+    if configured > 2 * held:
         raise ModelError(
-            f"The weights of {name} do not fit its configuration, which asks for {asked:,} parameters: they hold "
-            f"{held:,}, so save model and configuration together again."
+            f"The weights of {name} hold {held:,} parameters and its configuration asks for {configured:,}: save model "
+            "and configuration together again."
         )
 
 
 def _count_weights(path: Path, name: str) -> int:
-    """How many numbers a safetensors file holds; its header is checked against the file."""
+    """Returns the number of parameters in a safetensors file; opening it checks the header."""
     held = 0
     try:
         with safe_open(path, framework="pt") as tensors:
@@ -206,7 +206,7 @@ def _count_weights(path: Path, name: str) -> int:
 
 
 def check_finite(model: PreTrainedModel, weights: Sequence[Path], name: str) -> None:
-    """Refuses weights that are NaN or infinite."""
+    """Raises ModelError if a weight is NaN or infinite."""
     for key, value in model.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             files = ", ".join(path.name for path in weights) or "weights"

@@ -1,7 +1,7 @@
-"""From a recognizer's log-probabilities to text, as `transcribe` and `evaluate` do it.
+"""Decoders from the log probabilities of a recognizer to text, used by `transcribe` and `evaluate`.
 
-Greedy decoding needs only the model. Beam search adds a language model of n-grams, hot words, and, for a recognizer
-that predicts phones, the pronunciations of the hypotheses; it is also the way to more than one hypothesis.
+Greedy decoding needs only the model. Beam search supports n-gram language models, hot words, several hypotheses and,
+for a recognizer that predicts phones, the pronunciations of the hypotheses.
 """
 
 from __future__ import annotations
@@ -30,10 +30,19 @@ LEXICON = "lexicon.txt"
 
 
 class Decoder(Protocol):
-    """From log-probabilities and seconds per frame to at least one hypothesis, the best first."""
+    """A function from log probabilities to hypotheses."""
 
     def __call__(self, log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
-        """Decode the log-probabilities of one utterance `(frames, tokens + phones)`; the phones may be missing."""
+        """Decodes an utterance.
+
+        Args:
+            log_probs: Log probabilities `(frames, tokens + phones)`; the phones are optional.
+            frame: Seconds per frame.
+            num_best: Maximum number of hypotheses.
+
+        Returns:
+            At least one hypothesis, the best first.
+        """
 
 
 def choose_decoder(
@@ -43,32 +52,32 @@ def choose_decoder(
     num_best: int = 1,
     **given: Any,
 ) -> Decoder:
-    """Return the decoder for the options of a command line: greedy if there are none.
+    """Returns the decoder for command-line options: greedy decoding if there are none.
 
     Args:
         recognizer: A recognizer.
-        language_model: A file of n-grams, or `auto` for the one in the model's folder.
-        hot_words: Words to prefer, separated by commas.
-        num_best: The number of hypotheses; more than one needs a beam search.
-        given: Further `BeamOptions`; those that are None are not given.
+        language_model: An n-gram file, or `auto` for the one in the model's folder.
+        hot_words: Words to favor, separated by commas.
+        num_best: Number of hypotheses; more than one requires a beam search.
+        given: Further `BeamOptions`; None stands for the default.
 
     Raises:
         ModelError: If the model has no language model, or the options contradict each other.
-        HFSpeechError: If a number is out of its range.
+        HFSpeechError: If a number is out of range.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if language_model is not None and str(language_model) == "auto":
         language_model = find_language_model(recognizer)
         if language_model is None:
             raise ModelError(
-                f"{recognizer.name} has no {LANGUAGE_MODEL}: build one with hf-speech build-lm, and give its path."
+                f"{recognizer.name} has no {LANGUAGE_MODEL}: build one with hf-speech build-lm and give its path."
             )
     if hot_words is not None:
         given["hot_words"] = tuple(word.strip() for word in hot_words.split(",") if word.strip())
         if not given["hot_words"]:
-            raise ModelError("There is no word among the hot words: separate them by commas, as in 'MARY,ZIP'.")
+            raise ModelError("hot_words contains no words: separate words by commas, as in 'MARY,ZIP'.")
     elif "hot_word_weight" in given:
-        raise ModelError("There are no hot words for the hot_word_weight: give some as hot_words.")
+        raise ModelError("hot_word_weight needs hot words: set hot_words.")
     if given.get("phone_weight"):
         check_phones(recognizer)
     if language_model is None and not given and num_best == 1:
@@ -77,7 +86,7 @@ def choose_decoder(
 
 
 def greedy_decoder(recognizer: Recognizer) -> Decoder:
-    """Return a decoder that takes the most probable token of each frame."""
+    """Returns a decoder that takes the most probable token of each frame."""
     tokens, blank, delimiter = recognizer.tokens, recognizer.blank, recognizer.word_delimiter
 
     def decode(log_probs: np.ndarray, frame: float, num_best: int = 1) -> list[Hypothesis]:
@@ -88,9 +97,9 @@ def greedy_decoder(recognizer: Recognizer) -> Decoder:
 
 
 def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
-    """Return a decoder that searches by letters or, with `options.phones`, by phones.
+    """Returns a decoder that searches over letters or, with `options.phones`, over phones.
 
-    A recognizer without phones, or without its dictionary, is searched by letters.
+    For a recognizer without phones or without a dictionary, it searches over letters.
     """
     lexicon = load_lexicon(recognizer) if options.uses_lexicon else None
     if lexicon is None:
@@ -108,12 +117,12 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
             rescorer = rescore if lexicon is not None and phones.shape[1] else None
             return search.decode(letters, seconds_per_frame=frame, num_best=num_best, rescorer=rescorer)
         if not phones.shape[1]:
-            raise ModelError("These log-probabilities have no phones to search by: decode those of the model itself.")
-        found = search.candidates(phones)
-        texts = [text for text in found if min_frames(encode(text, tokens, delimiter)) <= len(letters)] or [""]
+            raise ModelError("A search over phones needs log probabilities of phones: use those of the model itself.")
+        candidates = search.candidates(phones)
+        texts = [text for text in candidates if min_frames(encode(text, tokens, delimiter)) <= len(letters)] or [""]
         scores = options.phones.letter_weight * spelled(recognizer, letters, texts)
-        scores += [found.get(text, 0.0) for text in texts]
-        # Times and confidences of words come from the letters, as in all other decoders.
+        scores += [candidates.get(text, 0.0) for text in texts]
+        # Times and confidences of words come from the letters, as in the other decoders.
         given: dict[str, Any] = {"seconds_per_frame": frame, "blank": recognizer.blank, "word_delimiter": delimiter}
         return [
             replace(align_text(letters, texts[index], tokens, **given), score=float(scores[index]))
@@ -124,13 +133,13 @@ def beam_decoder(recognizer: Recognizer, options: BeamOptions) -> Decoder:
 
 
 def spelled(recognizer: Recognizer, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Return the log-probabilities of the texts' letters, `(texts,)`."""
+    """Returns the log probabilities of the texts' letters, `(texts,)`."""
     ids = [encode(text, recognizer.tokens, recognizer.word_delimiter) for text in texts]
     return phone_scores(log_probs, ids, recognizer.blank)
 
 
 def make_search(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon | None = None) -> BeamSearchDecoder:
-    """Return the beam search over a recognizer's tokens, or with `options.phones` over the phones of its lexicon."""
+    """Returns the beam search over a recognizer's tokens or, with `options.phones`, over the phones of its lexicon."""
     tokens = recognizer.tokens
     if options.phones is not None:
         assert lexicon is not None
@@ -142,7 +151,7 @@ def make_search(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon |
             beam_size=options.beam_size,
             lm_weight=options.phones.lm_weight,
             word_score=options.phones.word_score,
-            hot_words=[_written(word, tokens, recognizer) for word in options.hot_words],
+            hot_words=[_match_spelling(word, tokens, recognizer) for word in options.hot_words],
             hot_word_score=options.hot_word_weight,
         )
     return BeamSearchDecoder(
@@ -151,23 +160,23 @@ def make_search(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon |
         beam_size=options.beam_size,
         lm_weight=options.lm_weight,
         word_score=options.word_score,
-        hot_words=[_written(word, tokens, recognizer) for word in options.hot_words],
+        hot_words=[_match_spelling(word, tokens, recognizer) for word in options.hot_words],
         hot_word_score=options.hot_word_weight,
         blank=recognizer.blank,
         word_delimiter=recognizer.word_delimiter,
     )
 
 
-def _written(word: str, tokens: Sequence[str], recognizer: Recognizer) -> str:
-    """A hot word as the model writes it: normalized, and in the case and Unicode form of its letters."""
-    written = recognizer.normalize(word)
+def _match_spelling(word: str, tokens: Sequence[str], recognizer: Recognizer) -> str:
+    """Normalizes a hot word, and matches the case and Unicode form of the model's letters."""
+    normalized = recognizer.normalize(word)
     letters = frozenset(tokens)
-    spellings = (spell(form, letters) for form in (written, written.upper(), written.lower()))
-    return next((spelling for spelling in spellings if spelling is not None), written)
+    spellings = (spell(form, letters) for form in (normalized, normalized.upper(), normalized.lower()))
+    return next((spelling for spelling in spellings if spelling is not None), normalized)
 
 
 def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
-    """Return the pronouncing dictionary of a recognizer; None if it predicts no phones, or has lost the dictionary."""
+    """Returns the pronouncing dictionary of a recognizer, or None if it predicts no phones or the file is missing."""
     if not recognizer.num_phones:
         return None
     path = recognizer.find_file(LEXICON)
@@ -176,26 +185,26 @@ def load_lexicon(recognizer: Recognizer) -> Lexicon | None:
     lexicon = Lexicon.load(path)
     if lexicon.num_ids != recognizer.num_phones:
         raise ModelError(
-            f"{path} has {lexicon.num_ids - 1} phones and {recognizer.name} writes {recognizer.num_phones - 1}: put "
-            "the dictionary there with which it was trained."
+            f"{path} has {lexicon.num_ids - 1} phones and {recognizer.name} predicts {recognizer.num_phones - 1}: "
+            "restore the dictionary that the model was trained with."
         )
     return lexicon
 
 
 def check_phones(recognizer: Recognizer) -> None:
-    """Check that a phone_weight has an effect."""
+    """Raises ModelError if a phone_weight would have no effect."""
     if load_lexicon(recognizer) is None:
-        lacks = f"has lost its {LEXICON}" if recognizer.num_phones else "writes no phones"
+        problem = f"has no {LEXICON}" if recognizer.num_phones else "predicts no phones"
         raise ModelError(
-            f"{recognizer.name} {lacks}, so that phone_weight has no effect: leave it out, or take a model trained "
-            "with text.lexicon, as training left it."
+            f"{recognizer.name} {problem}, so phone_weight has no effect: omit it, or use a model trained with "
+            "text.lexicon."
         )
 
 
 def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Return the log-probabilities of the texts' pronunciations, `(texts,)`.
+    """Returns the log probabilities of the texts' pronunciations, `(texts,)`.
 
-    If a text has a word without a pronunciation, such as a hot word, the texts cannot be compared: all get 0.
+    If a text has a word without a pronunciation, such as a hot word, texts cannot be compared and all get 0.
     """
     if not all(lexicon.knows(text) for text in texts):
         return np.zeros(len(texts))
@@ -203,12 +212,12 @@ def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) ->
 
 
 def seconds_per_frame(recognizer: Recognizer) -> float:
-    """Return the seconds of sound in one logit frame of a recognizer."""
+    """Returns the length of a logit frame in seconds."""
     return recognizer.samples_per_frame / recognizer.sampling_rate
 
 
 def joint_log_probs(prediction: Prediction) -> np.ndarray:
-    """Return the log-probabilities of an utterance that was not skipped, `(frames, tokens + phones)`."""
+    """Returns the log probabilities of an utterance that was not skipped, `(frames, tokens + phones)`."""
     both = (prediction.logits, prediction.phone_logits)
     return np.concatenate([log_softmax(logits) for logits in both if logits is not None], axis=1)
 

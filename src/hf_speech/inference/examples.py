@@ -1,4 +1,4 @@
-"""The example sounds of a Space that fit a model; each file is named by what is said in it."""
+"""Chooses the example recordings of a Space for a model; each file is named after its transcript."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from hf_speech.inference.recognizer import Recognizer
 
 
 def choose_examples(space: Path, labels: Iterable[str], recognizer: Recognizer | None = None) -> list[Path]:
-    """Return the examples of a Space that a model can answer correctly.
+    """Returns the examples of a Space that a model can answer correctly.
 
-    These are the English sentences in `sentences/` for a recognizer whose pronouncing dictionary has all of their
-    words, and otherwise those in `examples/` that are a class of the model, or that its letters can write.
+    These are the English sentences in `sentences/` if the recognizer's pronouncing dictionary has all of their words.
+    Otherwise, they are the files in `examples/` that are named after a class, or that the letters of the model can
+    spell.
 
     Args:
         space: The folder of the Space.
