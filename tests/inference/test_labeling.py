@@ -146,14 +146,14 @@ def test_a_killed_run_goes_on_where_it_stopped(recordings: Path, tmp_path: Path,
 def test_a_table_of_another_teacher_or_filter_is_not_continued(recordings: Path, tmp_path: Path) -> None:
     files, table = find_recordings([recordings]), tmp_path / "table.csv"
     label_recordings(Fake(ANSWERS), files, table, progress=False)
-    with pytest.raises(HFSpeechError, match="begun with another min_confidence"):
+    with pytest.raises(HFSpeechError, match="started with another min_confidence"):
         label_recordings(Fake(ANSWERS), files, table, chosen=LabelFilter(0.3), progress=False)
-    with pytest.raises(HFSpeechError, match="begun with another teacher"):
+    with pytest.raises(HFSpeechError, match="started with another teacher"):
         label_recordings(Fake(ANSWERS, name="other"), files, table, progress=False)
     (tmp_path / "own.csv").write_text("path,text\n")
-    with pytest.raises(HFSpeechError, match=r"own\.csv is there already"):
+    with pytest.raises(HFSpeechError, match=r"own\.csv already exists without"):
         label_recordings(Fake(ANSWERS), files, tmp_path / "own.csv", progress=False)
-    with pytest.raises(ModelError, match="never agree"):
+    with pytest.raises(ModelError, match="choose models of one task"):
         label_recordings(Fake(ANSWERS), files, tmp_path / "x.csv", second=Fake({}, "label"), progress=False)
 
 

@@ -149,7 +149,7 @@ def test_a_configuration_with_wrong_values_is_refused(model_copy: Path, changes:
 
 def test_a_strangers_code_is_not_run(model_copy: Path):
     edit_config(model_copy, model_type="strange")
-    assert "only families of this package and of transformers are run" in sentence(model_copy)
+    assert "only models of hf_speech and transformers are supported" in sentence(model_copy)
 
 
 def test_a_fresh_process_knows_our_families(saved_model: Path):

@@ -238,7 +238,7 @@ def test_bad_sounds_are_named_and_the_others_heard(
 def test_later_formats_are_refused(exported_beeps: Path, tmp_path: Path) -> None:
     import onnx
 
-    for change, message in (('"format": 1', "not known here: update hf_speech"), ('"task"', "damaged description")):
+    for change, message in (('"format": 1', "not supported: update hf_speech"), ('"task"', "damaged description")):
         model = onnx.load(exported_beeps / "model.onnx")
         model.metadata_props[0].value = model.metadata_props[0].value.replace(change, '"format": 2')
         onnx.save(model, tmp_path / "later.onnx")

@@ -211,7 +211,7 @@ def test_listen_names_what_is_wrong(
 def test_a_model_that_needs_the_future_cannot_listen(run_dir: Path) -> None:
     loaded = load_model(run_dir)
     loaded.feature_extractor.normalization = "utterance"
-    with pytest.raises(ModelError, match="cannot process sound while it arrives: This feature extractor cannot stream"):
+    with pytest.raises(ModelError, match="cannot process a stream: This feature extractor cannot stream"):
         Detector(loaded)
 
 

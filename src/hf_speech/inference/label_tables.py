@@ -1,12 +1,12 @@
-"""Where labels are written: a table as one CSV file, or as a folder of Parquet shards.
+"""Writes labels to a table: a CSV file, or a folder of Parquet shards.
 
-An interrupted run goes on with either, and several processes may write at once:
+Both formats support resuming and concurrent processes:
 
-* `NAME.csv`: rows are appended as they come. Of several processes, each appends to a table of its own beside it
-  (`NAME.part-0000`); these are put together at the end, or before the next run begins.
-* `NAME.parquet`: a folder, as pandas, pyarrow and datasets read it. Each shard has the rows of some recordings in
-  sequence. It is written once, beside its place, and renamed. Its name begins with the place of its first recording, so
-  that shards sorted by name are in the order of the recordings.
+* `NAME.csv`: rows are appended immediately. Each of several processes appends to a file of its own (`NAME.part-0000`);
+  these files are merged at the end, or before the next run.
+* `NAME.parquet`: a folder of shards, as pandas, pyarrow and datasets read it. A shard is written to a temporary file
+  and renamed. Its name begins with the position of its first recording, so shards sorted by name follow the order of
+  the recordings.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _TEXT_COLUMNS = ("path", "text", "label", "reason")
 
 
 def open_table(path: Path, columns: Sequence[str], names: Sequence[str]) -> CsvTable | ParquetShards:
-    """Opens a table to write labels to, with a row for each recording.
+    """Opens a table for labels, with a row for each recording.
 
     Args:
-        path: Its name, which says its format.
-        columns: Its columns, of which the first is `path`.
-        names: The recordings in their order, as the column `path` names them.
+        path: The path of the table; its suffix selects the format.
+        columns: The columns; the first is `path`.
+        names: The values of the column `path`, in the order of the recordings.
 
     Raises:
-        HFSpeechError: If there is no such format.
+        HFSpeechError: If the format is unknown.
     """
     kinds: dict[str, type[CsvTable | ParquetShards]] = {".csv": CsvTable, ".parquet": ParquetShards}
     if path.suffix not in kinds:
-        raise HFSpeechError(f"{path} is no name of a table: give one that ends in .csv or .parquet.")
+        raise HFSpeechError(f"{path} is not a table: choose a name that ends in .csv or .parquet.")
     return kinds[path.suffix](path, columns, names)
 
 
@@ -52,18 +52,18 @@ class CsvTable:
 
     def __init__(self, path: Path, columns: Sequence[str], names: Sequence[str]) -> None:
         self.path, self.columns = path, list(columns)
-        self._places = {name: place for place, name in enumerate(names)}
-        self._own = path
+        self._positions = {name: position for position, name in enumerate(names)}
+        self._process_path = path
 
     def collect(self) -> list[str]:
-        """Puts the tables of all processes together, in the order of the recordings; for one process to call.
+        """Merges the tables of all processes in the order of the recordings. Only one process may call it.
 
         Returns:
-            The recordings that the table has.
+            The recordings in the table.
         """
         parts = sorted(self.path.parent.glob(f"{escape(self.path.stem)}.part-[0-9]*"))
-        done = [name for path in (self.path, *parts) for name in self._take_up(path)]
-        ordered = sorted(dict.fromkeys(done), key=lambda name: self._places.get(name, -1))
+        done = [name for path in (self.path, *parts) for name in self._resume(path)]
+        ordered = sorted(dict.fromkeys(done), key=lambda name: self._positions.get(name, -1))
         if parts or ordered != done:
             rows = {row[0]: row for path in (self.path, *parts) for row in _read_csv(path)[1:]}
             write_text(self.path, format_csv(self.columns, [rows[name] for name in ordered]))
@@ -72,34 +72,31 @@ class CsvTable:
         return ordered
 
     def begin(self, rank: int | None) -> None:
-        """Chooses the table of this process; `rank` is None if it is the only one."""
+        """Prepares the table of this process; `rank` is None if it is the only one."""
         if rank is not None:
-            self._own = self.path.with_name(f"{self.path.stem}.part-{rank:04d}")
-            self._take_up(self._own)
+            self._process_path = self.path.with_name(f"{self.path.stem}.part-{rank:04d}")
+            self._resume(self._process_path)
 
     def add(self, row: Row) -> None:
         """Appends a row to the file."""
         cells = [_format_cell(column, row.get(column)) for column in self.columns]
         try:
-            with self._own.open("a", encoding="utf-8", newline="") as file:
+            with self._process_path.open("a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(cells)
         except OSError as error:
-            raise file_error(self._own, error) from error
+            raise file_error(self._process_path, error) from error
 
     def flush(self) -> None:
-        """Does nothing: rows are written at once."""
+        """Does nothing: rows are written immediately."""
 
-    def _take_up(self, path: Path) -> list[str]:
-        """The recordings that a table has already; without a table, one with its head is written.
-
-        A row that was cut off when a run was killed is removed.
-        """
+    def _resume(self, path: Path) -> list[str]:
+        """Returns the recordings in a table, after removing an incomplete last row; creates a missing table."""
         if not path.is_file():
             write_text(path, format_csv(self.columns, []))
             return []
         rows = _read_csv(path)
         if not rows or rows[0] != self.columns:
-            raise HFSpeechError(f"{path} is not a table that this command began: give another --output.")
+            raise HFSpeechError(f"{path} was not written by this command: choose another --output.")
         if not path.read_bytes().endswith(b"\n") or len(rows[-1]) != len(self.columns):
             rows = rows[:-1]
             write_text(path, format_csv(self.columns, rows[1:]))
@@ -113,44 +110,46 @@ class ParquetShards:
         self.path = path
         kinds = {column: pyarrow.string() if column in _TEXT_COLUMNS else pyarrow.float64() for column in columns}
         self._schema = pyarrow.schema(list(kinds.items()))
-        self._places = {name: place for place, name in enumerate(names)}
+        self._positions = {name: position for position, name in enumerate(names)}
         self._rows: list[Row] = []
 
     def collect(self) -> list[str]:
-        """Reads which recordings the shards have, and removes what a killed process did not finish."""
+        """Returns the recordings in the shards, after removing unfinished shards of a killed process."""
         for unfinished in self.path.glob(".*.parquet"):
             unfinished.unlink()
         done: list[str] = []
         for shard in sorted(self.path.glob("*.parquet")):
             try:
                 file = pyarrow.parquet.ParquetFile(shard)
-                schema, found = file.schema_arrow, file.read(["path"])
+                schema, content = file.schema_arrow, file.read(["path"])
             except (OSError, pyarrow.ArrowException) as error:
-                raise HFSpeechError(f"{shard} cannot be read ({error}): remove it, and label again.") from error
+                raise HFSpeechError(
+                    f"{shard} cannot be read ({error}): remove it and run the command again."
+                ) from error
             if schema != self._schema:
-                raise HFSpeechError(f"{shard} is not a table that this command began: give another --output.")
-            done += found.column("path").to_pylist()
+                raise HFSpeechError(f"{shard} was not written by this command: choose another --output.")
+            done += content.column("path").to_pylist()
         return done
 
     def begin(self, rank: int | None) -> None:
-        """Makes the folder."""
+        """Creates the folder."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise file_error(self.path, error) from error
 
     def add(self, row: Row) -> None:
-        """Keeps a row for the next shard."""
+        """Buffers a row for the next shard."""
         self._rows.append(row)
 
     def flush(self) -> None:
-        """Writes a shard of the rows that were added, if there are some."""
+        """Writes the buffered rows, if any, as a shard."""
         if not self._rows:
             return
-        self._rows.sort(key=lambda row: self._places[row["path"]])
+        self._rows.sort(key=lambda row: self._positions[row["path"]])
         first = self._rows[0]["path"]
-        # The digest sets shards apart that begin at the same place of two lists of recordings.
-        shard = self.path / f"{self._places[first]:08d}-{digest_data(first)[:8]}.parquet"
+        # The digest distinguishes shards with the same position from runs over different recordings.
+        shard = self.path / f"{self._positions[first]:08d}-{digest_data(first)[:8]}.parquet"
         with replacing(shard) as part:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(self._rows, self._schema), part)
         self._rows = []

@@ -1,8 +1,8 @@
-"""Labels recordings into a table that the corpus `csv` reads as it is, and sorts out what is too uncertain.
+"""Labels recordings with a model, and writes a table for the corpus `csv` without uncertain labels.
 
-`TABLE.csv` (or `.parquet`) has what is kept, `TABLE.rejected.csv` the rest with the reason, `TABLE.json` how both were
-made. A run that was killed goes on where it stopped, and several processes share the recordings; how their rows are
-kept is in `label_tables`. What cannot be read is in neither table: it is named again until it is repaired or left out.
+`TABLE.csv` (or `.parquet`) has the accepted labels, `TABLE.rejected.csv` the rejected ones with the reason, and
+`TABLE.json` the settings. Runs can be resumed, and several processes share the recordings (`label_tables`). Unreadable
+recordings are in neither table, so every run reports them.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from hf_speech.tasks.metrics import count_errors, error_rates
 from hf_speech.tasks.text import normalize
 
 WINDOW = 64
-"""Recordings that are given to a teacher at a time, and that are in a shard of Parquet."""
+"""Recordings per call of a teacher, and per Parquet shard."""
 
 
 @dataclass(frozen=True)
 class LabelFilter:
-    """Which labels are good enough to learn from.
+    """Criteria for labels to train on.
 
     Attributes:
-        min_confidence: The smallest confidence, 0 to 1.
-        min_seconds: Shortest recording.
-        max_seconds: Longest recording; longer ones are not even labeled.
-        max_disagreement: The largest word error rate between the transcripts of two teachers, in one case and without
-            punctuation; classes have to be the same.
-        min_rate: The smallest number of characters a second; a teacher that skips speech writes fewer.
-        max_rate: The largest number of characters a second; in English, 15 are usual.
-        max_repeats: How often up to four words may follow themselves; a teacher in a loop repeats them for ever.
-        min_log_probability: The smallest mean log-probability of a transcript; Whisper itself gives up below -1.
+        min_confidence: Lowest confidence, 0 to 1.
+        min_seconds: Length of the shortest recording. Other lengths are not labeled.
+        max_seconds: Length of the longest recording.
+        max_disagreement: Highest word error rate between the transcripts of two teachers, ignoring case and
+            punctuation. Classes have to be the same.
+        min_rate: Fewest characters per second; fewer mean that the teacher skipped speech.
+        max_rate: Most characters per second; 15 are usual in English.
+        max_repeats: Most repetitions of up to four words in a row; more mean that the teacher is stuck in a loop.
+        min_log_probability: Lowest mean log probability of a transcript. Whisper discards its own below -1.
     """
 
     min_confidence: float = 0.0
@@ -54,14 +54,14 @@ class LabelFilter:
     min_log_probability: float | None = None
 
     def reason(self, label: Label, disagreement: float | None) -> str | None:
-        """Why a label is rejected; None if it is kept."""
+        """Returns the reason for rejecting a label, or None to keep it."""
         if not label.answer:
             return "empty"
         if label.confidence < self.min_confidence:
             return f"confidence below {self.min_confidence:g}"
-        least = self.min_log_probability
-        if least is not None and label.log_probability is not None and label.log_probability < least:
-            return f"log-probability below {least:g}"
+        lowest = self.min_log_probability
+        if lowest is not None and label.log_probability is not None and label.log_probability < lowest:
+            return f"log-probability below {lowest:g}"
         if disagreement is not None and disagreement > self.max_disagreement:
             return f"disagreement above {self.max_disagreement:g}"
         rate = len(label.answer) / max(label.duration, 1e-3)
@@ -74,14 +74,14 @@ class LabelFilter:
         return None
 
     def reason_by_length(self, seconds: float) -> str | None:
-        """Why a recording of this length is rejected unseen; None if it is not."""
+        """Returns the reason for rejecting a recording of this length without labeling it, or None."""
         if seconds < self.min_seconds:
             return f"shorter than {self.min_seconds:g} s"
         return f"longer than {self.max_seconds:g} s" if seconds > self.max_seconds else None
 
 
 def count_repeats(words: Sequence[str], longest: int = 4) -> int:
-    """The most times that one to `longest` words follow themselves: 2 in "no no no" and in "a b a b a b"."""
+    """Returns how often a sequence of up to `longest` words is repeated: 2 in "no no no" and in "a b a b a b"."""
     most = 0
     for size in range(1, longest + 1):
         run = 0
@@ -93,13 +93,13 @@ def count_repeats(words: Sequence[str], longest: int = 4) -> int:
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that label together.
+    """The place of this process among the processes that share the recordings.
 
     Attributes:
-        rank: Its number.
-        count: The number of all.
-        on_first: Calls a function in the first one and gives its result to all.
-        gather: Puts the lists of all together, once all are there.
+        rank: Index of this process.
+        count: Number of processes.
+        on_first: Calls a function in the first process and returns the result in all of them.
+        gather: Waits for all processes and concatenates their lists.
     """
 
     rank: int = 0
@@ -110,12 +110,12 @@ class Processes:
 
 @dataclass
 class LabelCounts:
-    """What became of the recordings, those of earlier runs into the same table included.
+    """The outcome of labeling, including earlier runs with the same table.
 
     Attributes:
-        kept: Rows of the table.
-        rejected: Rows of the other table.
-        errors: Why the others cannot be read, one sentence each.
+        kept: Number of accepted labels.
+        rejected: Number of rejected labels.
+        errors: A sentence about each unreadable recording.
     """
 
     kept: int
@@ -124,15 +124,15 @@ class LabelCounts:
 
 
 def find_recordings(sources: Iterable[str | Path]) -> list[Path]:
-    """The sound files of a list of files and folders, each once.
+    """Returns the distinct sound files in a list of files and folders.
 
     Raises:
         AudioError: If there are none.
     """
-    found = sound_files(sources)
-    if not found:
-        raise AudioError("There are no sound files to label: give files, or folders that have some.")
-    return list(dict.fromkeys(path.absolute() for path in found))
+    paths = sound_files(sources)
+    if not paths:
+        raise AudioError("There are no sound files to label: give sound files, or folders of sound files.")
+    return list(dict.fromkeys(path.absolute() for path in paths))
 
 
 def label_recordings(
@@ -147,29 +147,29 @@ def label_recordings(
     progress: bool = True,
     processes: Processes | None = None,
 ) -> LabelCounts:
-    """Labels recordings, and goes on with a table that was begun before.
+    """Labels recordings, or continues a table of an earlier run.
 
     Args:
-        teacher: Whose answers are written.
+        teacher: The model whose labels are written.
         files: The recordings.
-        table: The table `NAME.csv`, or the folder `NAME.parquet`. Its columns are `path` (relative to its folder where
-            it is below), `text` or `label`, `confidence`, for a text `log_probability`, `duration`, and with a second
-            teacher `disagreement`.
+        table: The table `NAME.csv`, or the folder `NAME.parquet`. The columns are `path` (relative to the table's
+            folder if the recording is below it), `text` or `label`, `confidence`, `log_probability` for text,
+            `duration`, and `disagreement` with a second teacher.
         second: A teacher that has to agree.
-        chosen: Which labels are kept.
-        normalizer: How transcripts are written, as in recipes, so that a table is in the student's alphabet.
-        spell_numbers: Whether to spell numbers in English words.
+        chosen: Criteria for keeping labels.
+        normalizer: Normalization of the transcripts, as in recipes, to match the student's alphabet.
+        spell_numbers: Whether to spell out numbers in English.
         progress: Whether to show a progress bar.
-        processes: This process, if several share the recordings.
+        processes: The place of this process, if several share the recordings.
 
     Raises:
-        ModelError: If one teacher gives text and the other one classes.
-        HFSpeechError: If the table was made by other teachers or filters, or is no such table.
+        ModelError: If one teacher gives text and the other gives classes.
+        HFSpeechError: If the table was not written by this command, or with other settings.
     """
     chosen = chosen or LabelFilter()
     if second is not None and second.column != teacher.column:
         raise ModelError(
-            f"{teacher.name} gives a {teacher.column} and {second.name} a {second.column}: they never agree."
+            f"{teacher.name} gives a {teacher.column} and {second.name} a {second.column}: choose models of one task."
         )
     processes = processes or Processes()
     is_text = teacher.column == "text"
@@ -179,20 +179,24 @@ def label_recordings(
     rejected = table.with_suffix(f".rejected{table.suffix}")
     tables = {True: open_table(table, columns, names), False: open_table(rejected, [*columns, "reason"], names)}
     settings = {"teacher": teacher.name, "agree_with": None if second is None else second.name, **asdict(chosen)}
-    written = is_text and (normalizer != "none" or spell_numbers)
-    settings |= {"normalizer": normalizer if written else None, "spell_numbers": (spell_numbers if written else None)}
+    normalizes = is_text and (normalizer != "none" or spell_numbers)
+    settings |= {
+        "normalizer": normalizer if normalizes else None,
+        "spell_numbers": spell_numbers if normalizes else None,
+    }
 
     def begin() -> dict[str, bool]:
-        _begin(table, rejected, settings)
-        return {name: kept for kept, own in tables.items() for name in own.collect()}
+        _check_settings(table, rejected, settings)
+        return {name: kept for kept, output in tables.items() for name in output.collect()}
 
     done: dict[str, bool] = processes.on_first(begin)
-    for own in tables.values():
-        own.begin(processes.rank if processes.count > 1 else None)
+    for output in tables.values():
+        output.begin(processes.rank if processes.count > 1 else None)
     errors: list[str] = []
-    left = [file for file, name in zip(files, names, strict=True) if name not in done]
-    size = max(1, min(WINDOW, -(-len(left) // processes.count)))
-    windows = [left[start : start + size] for start in range(0, len(left), size)][processes.rank :: processes.count]
+    pending = [file for file, name in zip(files, names, strict=True) if name not in done]
+    size = max(1, min(WINDOW, -(-len(pending) // processes.count)))
+    starts = range(0, len(pending), size)[processes.rank :: processes.count]
+    windows = [pending[start : start + size] for start in starts]
     bar = progress_bar(
         total=sum(map(len, windows)), desc="Labeling", unit="recording", disable=not progress, leave=False
     )
@@ -202,15 +206,15 @@ def label_recordings(
             if label.error is not None:
                 errors.append(label.error)
                 continue
-            if written:
+            if normalizes:
                 label = replace(label, answer=normalize(label.answer, normalizer, spell_numbers=spell_numbers))
             row: Row = {"path": _name(file, table), teacher.column: label.answer, "confidence": label.confidence}
             row |= {"log_probability": label.log_probability, "duration": label.duration}
             row |= {"disagreement": disagreement, "reason": reason}
             _check_encoding(row["path"])
             tables[reason is None].add(row)
-        for own in tables.values():
-            own.flush()
+        for output in tables.values():
+            output.flush()
     bar.close()
     errors = processes.gather(errors)
     done = processes.on_first(begin)
@@ -220,7 +224,7 @@ def label_recordings(
 def _decide(
     teacher: Teacher, second: Teacher | None, files: Sequence[Path], chosen: LabelFilter
 ) -> Iterator[tuple[Path, Label, float | None, str | None]]:
-    """Each recording with its label, how far a second teacher disagrees, and why it is rejected."""
+    """Yields each recording with its label, the disagreement of a second teacher, and the reason for rejecting it."""
     usable = []
     for file in files:
         try:
@@ -241,7 +245,7 @@ def _decide(
 
 
 def _disagreement(answer: str, other: str, column: str) -> float:
-    """The word error rate of one transcript against another one, or whether two classes differ."""
+    """Returns the word error rate between two transcripts, or 1 if two classes differ and 0 if not."""
     if column == "label":
         return float(answer != other)
     one, two = (normalize(text, "english", spell_numbers=True) for text in (answer, other))
@@ -249,28 +253,28 @@ def _disagreement(answer: str, other: str, column: str) -> float:
 
 
 def _name(file: Path, table: Path) -> str:
-    """A recording as the table names it: relative to the table's folder where it is below, or else absolute."""
+    """Returns the path of a recording relative to the table's folder if it is below that folder, else absolute."""
     folder = table.absolute().parent
     return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
 
 
-def _begin(table: Path, rejected: Path, settings: dict[str, Any]) -> None:
-    """Writes how a new table is made, or refuses to go on with one that was made otherwise."""
+def _check_settings(table: Path, rejected: Path, settings: dict[str, Any]) -> None:
+    """Writes the settings of a new table, or raises HFSpeechError if an existing one has other settings."""
     record = table.with_suffix(".json")
     if not record.is_file():
         for path in (table, rejected):
             if path.exists():
-                raise HFSpeechError(f"{path} is there already, and {record.name} is not: give another --output.")
+                raise HFSpeechError(f"{path} already exists without its {record.name}: choose another --output.")
         write_json(record, settings)
         return
     try:
-        before = json.loads(record.read_text(encoding="utf-8"))
+        earlier = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise HFSpeechError(f"{record} cannot be read ({error}): give another --output.") from error
-    changed = [key for key, value in settings.items() if not isinstance(before, dict) or before.get(key) != value]
+        raise HFSpeechError(f"{record} cannot be read ({error}): choose another --output.") from error
+    changed = [key for key, value in settings.items() if not isinstance(earlier, dict) or earlier.get(key) != value]
     if changed:
         raise HFSpeechError(
-            f"{table} was begun with another {changed[0]} (see {record.name}): give another --output, or remove it."
+            f"{table} was started with another {changed[0]} (see {record.name}): choose another --output, or remove it."
         )
 
 

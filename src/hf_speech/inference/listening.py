@@ -1,6 +1,6 @@
-"""Detects keywords, and speech, in sound that arrives in pieces of any length, with PyTorch or an exported stream.
+"""Detects keywords and speech in a stream of sound, with PyTorch or an exported model.
 
-The events and segments of a stream are those of the whole recording, however it is cut into pieces.
+Events and segments do not depend on how the recording is cut into pieces.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from hf_speech.inference.opening import open_stream
 from hf_speech.inference.recognizer import Model
 
 CLIP_SECONDS = (-2.5, 0.5)
-"""What is written around an event, from its time."""
+"""Start and end of the clip of an event, in seconds relative to its time."""
 PIECE_SECONDS = 0.08
-"""Length of the pieces in which sound is read."""
+"""Length of the pieces that are read from a stream."""
 
 
 @dataclass(frozen=True)
 class DetectorOptions:
-    """When a keyword counts as detected.
+    """Options for detecting keywords.
 
     Attributes:
-        thresholds: The lowest score of each keyword; 0 for those that are not named.
-        smoothing_frames: The last frames, at one of which the keyword has to be.
-        refractory_frames: Frames after an event in which there is no other.
+        thresholds: Lowest score of each keyword; 0 for keywords that are not listed.
+        smoothing_frames: Number of recent frames in which a keyword may have its peak.
+        refractory_frames: Number of frames after an event without another event.
     """
 
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -53,10 +53,10 @@ class DetectorOptions:
 
     @classmethod
     def load(cls, path: Path | None) -> DetectorOptions:
-        """The options in a file that `tune-detector` wrote, or the defaults if there is none.
+        """Reads the options that `tune-detector` wrote, or returns the defaults if `path` is None.
 
         Raises:
-            ModelError: If the file has no such options.
+            ModelError: If the file is damaged.
         """
         if path is None:
             return cls()
@@ -68,12 +68,10 @@ class DetectorOptions:
                 max(int(content["refractory_frames"]), 1),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"{path} does not have the options of a detector: run hf-speech tune-detector again."
-            ) from error
+            raise ModelError(f"{path} has no options of a detector: run hf-speech tune-detector again.") from error
 
     def save(self, folder: Path, **origin: Any) -> Path:
-        """Writes the options, and where they come from, into a model folder; returns the file."""
+        """Writes the options and their origin to a model folder, and returns the file."""
         path = folder / self.FILE
         write_json(path, dataclasses.asdict(self) | origin)
         return path
@@ -83,15 +81,15 @@ class Detector:
     """Detects keywords in a stream.
 
     Args:
-        model: What `open_model` gave, or its folder or Hub id: a keyword spotter that can stream, or an exported one.
-        options: When a keyword counts as detected; None for what `tune-detector` chose, if it did.
-        threshold: The lowest score of all keywords, instead of their thresholds in the options.
-        device: Where PyTorch computes.
+        model: A keyword spotter that can stream: a model from `open_model`, a folder, an exported file, or a Hub id.
+        options: Options for detecting keywords; None for those in the model's folder, if any.
+        threshold: Lowest score of all keywords, instead of the thresholds in the options.
+        device: Device for PyTorch.
 
     Attributes:
-        keywords: What it listens for.
-        sampling_rate: The rate in Hz of the sound that it takes.
-        latency: Seconds from the beginning of a frame until its scores are known.
+        keywords: The keywords.
+        sampling_rate: Sampling rate of the input in Hz.
+        latency: Seconds from the start of a frame until its scores are known.
 
     Raises:
         ModelError: If the model is for another task or cannot stream.
@@ -107,8 +105,8 @@ class Detector:
     ) -> None:
         self._stream = open_stream(model, verb="listen", device=device)
         self.sampling_rate, self.latency = self._stream.sampling_rate, self._stream.latency
-        found = self._stream.find_file(DetectorOptions.FILE)
-        self.options = DetectorOptions.load(found) if options is None else options
+        path = self._stream.find_file(DetectorOptions.FILE)
+        self.options = DetectorOptions.load(path) if options is None else options
         self.keywords = tuple(self._stream.labels[1:])
         if threshold is not None:
             self.options = dataclasses.replace(self.options, thresholds=dict.fromkeys(self.keywords, threshold))
@@ -119,28 +117,28 @@ class Detector:
         )
 
     def accept(self, samples: np.ndarray) -> list[Event]:
-        """The keywords that have been detected with the next piece of sound.
+        """Processes a piece of sound and returns the keywords detected in it.
 
         Args:
             samples: Any number of mono samples `(samples,)` at `sampling_rate`; floats, or integers of 8, 16 or 32
                 bits, which are scaled to [-1, 1].
 
         Raises:
-            AudioError: If the piece is not mono or not finite, or the stream was ended.
+            AudioError: If the piece is not mono or not finite, or the stream has ended.
         """
         return self._decoder.accept(self._stream.accept(samples))
 
     def finish(self) -> list[Event]:
-        """Ends the stream: the keywords in what was still waiting; `reset` begins another one."""
+        """Ends the stream and returns the remaining keywords; `reset` starts another stream."""
         return self._decoder.accept(self._stream.finish())
 
     def reset(self) -> None:
-        """Forgets everything, ready for another stream."""
+        """Resets the state for another stream."""
         self._stream.reset()
         self._decoder.reset()
 
     def listen(self, pieces: Iterable[np.ndarray]) -> Iterator[Event]:
-        """The events of a whole stream, each as soon as it is known.
+        """Yields the events of a whole stream, each as soon as it is detected.
 
         Args:
             pieces: Pieces of sound, as for `accept`.
@@ -151,10 +149,10 @@ class Detector:
         yield from self.finish()
 
     def listen_to_file(self, source: AudioSource) -> Iterator[Event]:
-        """The events of a sound file of any length.
+        """Yields the events of a sound file of any length.
 
         Raises:
-            AudioError: If it cannot be read.
+            AudioError: If the file cannot be read.
         """
         yield from self.listen(read_blocks(source, self.sampling_rate, seconds=1.0))
 
@@ -162,12 +160,12 @@ class Detector:
 def find_speech(
     model: Model | str | Path, source: AudioSource, options: SegmentOptions | None = None
 ) -> Iterator[Segment]:
-    """The segments of a sound file of any length in which somebody speaks, each as soon as it has ended.
+    """Yields the segments of speech in a sound file of any length, each as soon as it has ended.
 
     Args:
-        model: What `open_model` gave, or its folder or Hub id: a voice activity detector.
+        model: A voice activity detector: a model from `open_model`, a folder, an exported file, or a Hub id.
         source: The sound file.
-        options: What counts as a segment.
+        options: Options for finding segments.
 
     Raises:
         ModelError: If the model is for another task or cannot stream.
@@ -182,16 +180,16 @@ def find_speech(
 
 
 def save_clip(samples: np.ndarray, time: float, sampling_rate: int, folder: Path, name: str) -> Path:
-    """Writes the sound around an event, `CLIP_SECONDS`, as a wav file; returns its path.
+    """Writes the sound around an event (`CLIP_SECONDS`) to a WAV file and returns its path.
 
-    The clips of false alarms are the negatives that a model has most to learn from.
+    Clips of false alarms are the most useful negatives for further training.
 
     Args:
         samples: The whole recording, `(samples,)`.
-        time: The time of the event in seconds.
-        sampling_rate: Of the samples, in Hz.
-        folder: Folder of the clips.
-        name: Name of the recording, with which that of the clip begins.
+        time: Time of the event in seconds.
+        sampling_rate: Sampling rate in Hz.
+        folder: Folder for the clips.
+        name: Name of the recording, the prefix of the file name.
     """
     start, end = (max(round((time + seconds) * sampling_rate), 0) for seconds in CLIP_SECONDS)
     path = folder / f"{name}-{time:.2f}.wav"
@@ -200,11 +198,11 @@ def save_clip(samples: np.ndarray, time: float, sampling_rate: int, folder: Path
 
 
 def raw_pieces(read: Callable[[int], bytes], sampling_rate: int) -> Iterator[np.ndarray]:
-    """Pieces of a raw stream of mono 16-bit samples, low byte first.
+    """Yields pieces of a raw stream of mono 16-bit little-endian samples.
 
     Args:
-        read: Gives at most so many bytes, none at the end.
-        sampling_rate: Rate of the samples.
+        read: Function that returns at most the given number of bytes, and none at the end.
+        sampling_rate: Sampling rate in Hz.
     """
     size = 2 * round(PIECE_SECONDS * sampling_rate)
     rest = b""
@@ -216,7 +214,7 @@ def raw_pieces(read: Callable[[int], bytes], sampling_rate: int) -> Iterator[np.
 
 
 def microphone_pieces(sampling_rate: int) -> Iterator[np.ndarray]:
-    """Pieces of what the default microphone records, without an end.
+    """Yields pieces from the default microphone, without end.
 
     Raises:
         AudioError: If the optional library sounddevice is missing, or there is no microphone.
@@ -226,7 +224,7 @@ def microphone_pieces(sampling_rate: int) -> Iterator[np.ndarray]:
     except (ImportError, OSError) as error:
         raise AudioError(
             f"The microphone needs the library sounddevice, and importing it failed ({error}): pip install "
-            "sounddevice, or give a sound file, or - for raw samples from standard input."
+            "sounddevice, or give a sound file, or - to read raw samples from standard input."
         ) from error
     size = round(PIECE_SECONDS * sampling_rate)
     try:

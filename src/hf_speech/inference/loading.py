@@ -1,13 +1,11 @@
 """Loads a model from a folder or a Hub id, or raises a one-sentence error.
 
-Decisions:
-
-* The task follows from the model's own configuration, never from a flag that could contradict it.
-* Weights that do not fit the configuration are refused: transformers would fill what is lacking with random
-  numbers, drop what is too much, and warn.
-* The model computes in float32 whatever its weights are stored in, so that figures do not depend on the storage.
-* What a folder declares is checked before anything is built of it (`declarations`).
-* No code that came with a model is run: our families are part of this package.
+* The task comes from the model's configuration, so no option can contradict it.
+* Weights that do not fit the configuration are an error; transformers would only warn, initialize missing weights
+  randomly and drop the others.
+* The model computes in float32 whatever the precision of the stored weights, so results do not depend on it.
+* The declarations of a folder are checked before the model is built (`declarations`).
+* Remote code is never run: the model families of hf_speech are part of this package.
 """
 
 from __future__ import annotations
@@ -26,13 +24,13 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-import hf_speech.models  # noqa: F401 - registers our families with the Auto classes
+import hf_speech.models  # noqa: F401 - registers the model families with the Auto classes
 from hf_speech.errors import ModelError
 from hf_speech.inference.declarations import check_declarations, check_finite, check_size
 from hf_speech.inference.pytorch import LoadedModel, find_model_file, local_or_hub
 from hf_speech.tasks import check_verb, task_of_config
 
-# What libraries raise over files that are missing, damaged, or not meant for them: they hardly look at what they read.
+# Errors that libraries raise for missing, damaged or unsuitable files, which they barely validate.
 LOADING_ERRORS = (
     *(OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, ImportError),
     *(RuntimeError, SafetensorError, StrictDataclassError, *HfHubHTTPError.__bases__),
@@ -47,16 +45,16 @@ def load_model(
     revision: str | None = None,
     verb: str | None = None,
 ) -> LoadedModel:
-    """Loads a model folder or a model of the Hub, with its feature extractor.
+    """Loads a model from a folder or the Hub, with its feature extractor and tokenizer.
 
     Args:
         model_dir_or_id: A folder, such as a run folder, or a Hub id (`owner/name`).
-        device: Where to compute; None for a GPU if there is one, else the CPU.
+        device: Device of the model; None for a GPU if there is one, else the CPU.
         revision: Branch, tag or commit of a Hub model.
-        verb: The command that is going to use the model, which must be that of its task; None for any.
+        verb: The command that will use the model; it must match the model's task. None accepts any task.
 
     Raises:
-        ModelError: If there is no such model, its folder lacks something, or it is a model of another task.
+        ModelError: If the model does not exist, is incomplete or damaged, or is for another task.
     """
     name = str(model_dir_or_id)
     _check_folder(Path(name).expanduser(), name)
@@ -67,15 +65,15 @@ def load_model(
     check_declarations(find_file, name)
     hub = {"revision": revision, "trust_remote_code": False}
     config = _from_pretrained(AutoConfig, source, name, "configuration", **hub)
-    found = task_of_config(config, name)
-    check_verb(found, name, verb)
+    task = task_of_config(config, name)
+    check_verb(task, name, verb)
     extractor = _from_pretrained(AutoFeatureExtractor, source, name, "feature extractor", **hub)
     _check_features(config, extractor, name)
     weights = _weights(source, find_file)
     with _explained(source, name, "model"):
-        check_size(found.auto_model_class, config, weights, name)
+        check_size(task.auto_model_class, config, weights, name)
     model, report = _from_pretrained(
-        found.auto_model_class,
+        task.auto_model_class,
         source,
         name,
         "model",
@@ -83,7 +81,7 @@ def load_model(
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # Not ignored, but reported below in a sentence.
+        ignore_mismatched_sizes=True,  # Reported below in one sentence.
         **hub,
     )
     _check_weights(report, name)
@@ -91,19 +89,18 @@ def load_model(
         model.config._commit_hash = file.parent.name  # .../snapshots/COMMIT/config.json; transformers 5 drops it.
     check_finite(model, weights, name)
     try:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model = model.eval().to(place)
+        model = model.eval().to(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"The device '{device}' cannot be used ({_reason(error)}): use cpu.") from error
-    tokenizer = found.load_tokenizer(source, revision=revision)
-    loaded = LoadedModel(model, extractor, found, name, tokenizer)
+    tokenizer = task.load_tokenizer(source, revision=revision)
+    loaded = LoadedModel(model, extractor, task, name, tokenizer)
     if isinstance(tokenizer, PreTrainedTokenizerBase):
         _check_tokens(loaded)
     return loaded
 
 
 def _weights(source: str, find_file: Callable[[str], Path | None]) -> list[Path]:
-    """The files of the weights."""
+    """Returns the files of the weights."""
     if Path(source).is_dir():
         return sorted(Path(source).glob("*.safetensors"))
     single = find_file("model.safetensors")
@@ -111,15 +108,14 @@ def _weights(source: str, find_file: Callable[[str], Path | None]) -> list[Path]
 
 
 def _check_folder(path: Path, name: str) -> None:
-    """Refuses a name that can only mean a local folder, if that is not a complete model."""
+    """Raises ModelError if a name can only be a local folder and that folder is not a complete model."""
     if path.is_file():
         raise ModelError(f"{name} is a file: give the model folder that contains it.")
     if not path.is_dir():
-        # `runs/digits` could be a Hub id, too; where there is a folder `runs`, it is not meant as one.
+        # `runs/digits` could also be a Hub id, but not if the folder `runs` exists.
         if not HUB_ID.fullmatch(name) or path.parent.is_dir():
             raise ModelError(
-                f"There is no folder {name}: give a run folder that `hf-speech train` wrote, or a Hub id such "
-                "as owner/name."
+                f"There is no folder {name}: give a run folder from `hf-speech train`, or a Hub id such as owner/name."
             )
         return
     remedy = "give the model folder that `hf-speech train` or `save_pretrained` wrote."
@@ -136,7 +132,7 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def _check_hub(name: str, revision: str | None) -> None:
-    """Refuses at once a model that is neither cached nor on the Hub, whose client would retry for a minute."""
+    """Raises ModelError if a model is neither cached nor on the Hub, without the client's retries of a minute."""
     if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         return
     with _explained(name, name, "configuration"):
@@ -144,51 +140,51 @@ def _check_hub(name: str, revision: str | None) -> None:
 
 
 def _check_weights(report: dict[str, Any], name: str) -> None:
-    """Refuses weights that are not those of the configuration; transformers would fill and drop, and warn."""
+    """Raises ModelError if the weights do not match the configuration."""
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     mismatched = sorted(key for key, *_ in report["mismatched_keys"])
-    for keys, what in (
+    for keys, problem in (
         (missing, "lack {} of its parameters"),
         (unexpected, "hold {} parameters that it does not have"),
         (mismatched, "have {} parameters of another size"),
     ):
         if keys:
             raise ModelError(
-                f"The weights of {name} do not fit its configuration: they {what.format(len(keys))} (such as "
+                f"The weights of {name} do not fit its configuration: they {problem.format(len(keys))} (such as "
                 f"{keys[0]}), so save model and configuration together again."
             )
 
 
 def _check_features(config: PreTrainedConfig, extractor: Any, name: str) -> None:
-    """Refuses an extractor that is another model's."""
-    for of_model, of_extractor in (("input_size", "feature_size"), ("hop_length", "hop_length")):
-        wanted, given = getattr(config, of_model, None), getattr(extractor, of_extractor, None)
-        if wanted is not None and given != wanted:
+    """Raises ModelError if the feature extractor does not match the model."""
+    for model_key, extractor_key in (("input_size", "feature_size"), ("hop_length", "hop_length")):
+        expected, actual = getattr(config, model_key, None), getattr(extractor, extractor_key, None)
+        if expected is not None and actual != expected:
             raise ModelError(
-                f"The feature extractor of {name} has {of_extractor}={given} and its model {of_model}={wanted}: save "
-                "both together again."
+                f"The feature extractor of {name} has {extractor_key}={actual} and its model {model_key}={expected}: "
+                "save both together again."
             )
 
 
 def _check_tokens(loaded: LoadedModel) -> None:
-    """Refuses a tokenizer that is another model's."""
+    """Raises ModelError if the tokenizer does not match the model."""
     tokens = loaded.tokens
     if len(loaded.tokenizer) < len(tokens) or loaded.word_delimiter not in tokens:
         raise ModelError(
-            f"The tokenizer of {loaded.name} lacks some of the {len(tokens)} tokens that its model writes, or what "
-            "stands between words: save both together again."
+            f"The tokenizer of {loaded.name} lacks some of the {len(tokens)} tokens of its model, or the word "
+            "delimiter: save both together again."
         )
 
 
 def _from_pretrained(cls: Any, source: str, name: str, part: str, **arguments: Any) -> Any:
-    """`cls.from_pretrained`, with one sentence for whatever goes wrong."""
+    """Calls `cls.from_pretrained`; any error becomes one sentence."""
     with _explained(source, name, part):
         return cls.from_pretrained(source, **arguments)
 
 
 @contextmanager
 def _explained(source: str, name: str, part: str) -> Iterator[None]:
-    """Turns errors while a part of a model is loaded into one sentence; hides progress bars."""
+    """Turns errors while loading a part of a model into one sentence, and hides progress bars."""
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -198,11 +194,11 @@ def _explained(source: str, name: str, part: str) -> Iterator[None]:
     except LOADING_ERRORS as error:
         if not Path(source).is_dir() and part == "configuration":
             raise ModelError(
-                f"There is no folder {name} here, and no model of that name can be had from the Hub "
+                f"There is no folder {name}, and no model of that name can be loaded from the Hub "
                 f"({_reason(error)}): check the name, the network and the login."
             ) from error
-        foreign = "custom code" in str(error)
-        remedy = "only families of this package and of transformers are run" if foreign else "save the model again"
+        is_remote_code = "custom code" in str(error)
+        remedy = "only models of hf_speech and transformers are supported" if is_remote_code else "save the model again"
         raise ModelError(f"The {part} of {name} cannot be loaded ({_reason(error)}): {remedy}.") from error
     finally:
         if shows_bars:
@@ -210,7 +206,7 @@ def _explained(source: str, name: str, part: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first sentence of a library's error, in one line."""
+    """Returns the first sentence of a library's error on one line."""
     text = " ".join(str(error).split())
     first = re.split(r"(?<=[.!]) (?=[A-Z])", text)[0].rstrip(".!:;")
     return first if len(first) <= 200 else f"{first[:200]}..."

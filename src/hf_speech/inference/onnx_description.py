@@ -1,8 +1,8 @@
-"""The files of an exported model, and the description in them: enough to run it without PyTorch or its folder.
+"""The files of an exported model and their description, which suffices to run the model without PyTorch.
 
-The description is stored in each ONNX file, under the key `hf_speech` of its metadata, so that a file which was moved
-alone still runs, and in `export.json` beside the files, for runtimes that cannot read metadata, such as those of
-browsers. It holds the digest of its own file, because a few changed bytes would change answers without any error.
+The description is stored in the metadata of each ONNX file under the key `hf_speech`, so that a single file can be
+moved, and in `export.json` for runtimes that cannot read metadata, such as browsers. It contains the digest of its
+file, because damaged weights would change the results without an error.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ FILE = "export.json"
 WHOLE, STREAM = "model", "stream"
 INT8, PACKED = "_int8", "_packed"
 
-# In the place of a file's digest while it is computed.
+# Placeholder for a file's digest while it is computed.
 NO_DIGEST = "0" * 64
 MAX_LABELS = 262_144
-# Numbers that the states of a stream may hold at its beginning.
+# Maximum number of values in the initial states of a stream.
 MAX_STATE = 1 << 24
 
 
 @dataclass(frozen=True)
 class Description:
-    """An exported model.
+    """The description of an exported model.
 
     Attributes:
-        task: Name of its task.
-        name: Name of the model folder or Hub id it was exported from.
-        revision: Which weights these are.
-        sampling_rate: The sampling rate of its input in Hz.
-        min_samples: Samples that a clip must have at least.
+        task: Name of the task.
+        name: Folder or Hub id of the original model.
+        revision: Revision of the weights.
+        sampling_rate: Sampling rate of the input in Hz.
+        min_samples: Minimum number of samples of a clip.
         labels: The classes, or the tokens, in the order of the logits.
-        samples_per_frame: Samples that a logit frame spans; of a classifier 0.
+        samples_per_frame: Samples per logit frame; 0 for a classifier.
         blank: Id of the CTC blank, for recognizers.
         word_delimiter: The token between words, for recognizers.
-        unknown: The token for characters outside of the vocabulary, for recognizers.
-        states: Of a stream: the inputs that are fed back, with their shapes at the beginning, when they are zeros.
-        latency: Of a stream: seconds from the beginning of a logit frame until it is known.
-        first_samples: Of a stream: samples that the first logit frame is made of, without lookahead; each further one
-            is made of `samples_per_frame` more. 0 in older files, where it is not known.
-        precision: "float32", "int8", or "packed": weights with 8 bits, computed with in float32.
-        digest: SHA-256 of the file, with zeros in its own place; empty in files of version 0.1.
+        unknown: The token for characters outside the vocabulary, for recognizers.
+        states: For a stream, the recurrent inputs and their initial shapes; the initial values are zeros.
+        latency: For a stream, seconds from the start of a logit frame until its logits are known.
+        first_samples: For a stream, the samples that the first logit frame needs, without lookahead; each further frame
+            needs `samples_per_frame` more. 0 in older files, which do not record it.
+        precision: "float32", "int8", or "packed" (8-bit weights for computing in float32).
+        digest: SHA-256 of the file with zeros instead of the digest; empty in files of version 0.1.
     """
 
     task: str
@@ -72,18 +72,20 @@ class Description:
     digest: str = ""
 
     def to_json(self) -> str:
-        """The description as JSON in one line."""
+        """Returns the description as one line of JSON."""
         return json.dumps({"format": FORMAT} | dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str, name: str) -> Description:
-        """Reads what `to_json` wrote."""
+        """Parses the output of `to_json`.
+
+        Raises:
+            ModelError: If the description is damaged or has another format.
+        """
         try:
             content: dict[str, Any] = json.loads(text)
             if (number := content.pop("format")) != FORMAT:
-                raise ModelError(
-                    f"{name} was exported in format {number!r}, which is not known here: update hf_speech."
-                )
+                raise ModelError(f"{name} was exported in format {number!r}, which is not supported: update hf_speech.")
             content["labels"] = tuple(content["labels"])
             content["states"] = {state: tuple(shape) for state, shape in content["states"].items()}
             description = cls(**content)
@@ -92,10 +94,10 @@ class Description:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, ModelError):
                 raise
-            raise ModelError(f"{name} has a damaged description of the model in it: export it again.") from error
+            raise ModelError(f"{name} has a damaged description: export the model again.") from error
 
     def check(self) -> None:
-        """Refuses values that no export writes."""
+        """Raises ValueError if a value cannot come from an export."""
         words = (self.task, self.name, self.revision, self.word_delimiter, self.unknown, self.precision, self.digest)
         if not all(isinstance(word, str) for word in (*words, *self.labels, *self.states)):
             raise ValueError("text is expected")
@@ -116,44 +118,52 @@ class Description:
 
 
 def _field(digest: str) -> bytes:
-    """The digest as it is written in a file."""
+    """Returns the digest as written in a file."""
     return f'"digest": "{digest}"'.encode()
 
 
 def seal(path: Path) -> None:
-    """Puts a file's digest into its description, which has `NO_DIGEST` there."""
+    """Replaces `NO_DIGEST` in the description of a file with the file's digest."""
     content = path.read_bytes()
     if content.count(_field(NO_DIGEST)) != 1:
-        raise ModelError(f"{path} holds its own description more than once: please report it with the model.")
+        raise ModelError(f"{path} does not contain its description exactly once: please report this with the model.")
     path.write_bytes(content.replace(_field(NO_DIGEST), _field(digest_bytes(content))))
 
 
 def check_digest(content: bytes, digest: str, name: str) -> None:
-    """Refuses a file that is not what was exported."""
+    """Raises ModelError if a file has changed since the export."""
     if digest and digest_bytes(content.replace(_field(digest), _field(NO_DIGEST), 1)) != digest:
         raise ModelError(f"{name} is damaged (its digest does not match its content): copy or export it again.")
 
 
 def is_exported(model: str | Path) -> bool:
-    """Whether this is an exported folder, or a file of one, and not a model of PyTorch."""
+    """Returns whether a path is an exported folder or a file in one, rather than a PyTorch model."""
     path = Path(model).expanduser()
     return (path / FILE).is_file() or (path.suffix == ".onnx" and path.is_file())
 
 
 def file_beside(model: str | Path, name: str) -> Path | None:
-    """A file in an exported folder, or next to a file of one; None if there is none."""
+    """Returns a file in an exported folder, or next to a file of one; None if it does not exist."""
     path = Path(model).expanduser()
     file = (path if path.is_dir() else path.parent) / name
     return file if file.is_file() else None
 
 
 def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
-    """An onnxruntime session and the model's description."""
+    """Opens an exported file; returns the onnxruntime session and the description.
+
+    Args:
+        path: An exported file, or the folder.
+        kind: `WHOLE` or `STREAM`, the file to open in a folder.
+
+    Raises:
+        ModelError: If the file does not exist or is damaged, or onnxruntime is not installed.
+    """
     file = Path(path).expanduser()
     if file.is_dir():
         file = file / f"{kind}.onnx"
     if not file.is_file():
-        raise ModelError(f"There is no exported model {file}: make one with hf-speech export.")
+        raise ModelError(f"There is no exported model {file}: export one with hf-speech export.")
     try:
         import onnxruntime
     except ImportError as error:
@@ -166,12 +176,12 @@ def open_file(path: str | Path, kind: str) -> tuple[Any, Description]:
     try:
         content = file.read_bytes()
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+    except Exception as error:  # onnxruntime's exceptions have no other common base.
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{file} cannot be loaded by onnxruntime ({reason}): export the model again.") from error
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
-        raise ModelError(f"{file} was not written by hf-speech export: give a file that was.")
+        raise ModelError(f"{file} was not written by hf-speech export: choose a file that was.")
     description = Description.from_json(text, str(file))
     check_digest(content, description.digest, str(file))
     return session, description

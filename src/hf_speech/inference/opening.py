@@ -1,4 +1,4 @@
-"""Opens a model with the right back end: PyTorch for a model folder or the Hub, onnxruntime for an export."""
+"""Opens a model with PyTorch (a model folder or a Hub id) or onnxruntime (an exported model)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def open_model(
     """Opens a model for inference.
 
     Args:
-        path_or_id: A model folder, such as a run folder; a Hub id; an exported folder, or a file of it.
-        verb: The command that is going to use the model, which must be that of its task; None for any.
-        device: Where PyTorch computes; None for a GPU if there is one, else the CPU. onnxruntime takes the CPU.
+        path_or_id: A model folder, such as a run folder; a Hub id; an exported folder or a file in it.
+        verb: The command that will use the model; it must match the model's task. None accepts any task.
+        device: Device for PyTorch; None for a GPU if there is one, else the CPU. onnxruntime uses the CPU.
         revision: Branch, tag or commit of a Hub model.
 
     Returns:
-        A `Model`, which is also a `Recognizer` if its task is to write text.
+        A `Model`; for speech recognition, it is also a `Recognizer`.
 
     Raises:
-        ModelError: If there is no such model, something is wrong with it, or it is of another task.
+        ModelError: If the model does not exist, is damaged, or is for another task.
     """
     if is_exported(path_or_id):
         from hf_speech.inference.onnx import ExportedModel
@@ -45,15 +45,15 @@ def open_model(
 
 
 def open_stream(model: Model | str | Path, *, verb: str | None = None, device: str | None = None) -> Stream:
-    """Begins a stream with a model.
+    """Starts a stream with a model.
 
     Args:
-        model: An open model, or what `open_model` takes, or an exported file for streams.
-        verb: The command that is going to use the model, which must be that of its task; None for any.
-        device: Where PyTorch computes.
+        model: An open model, any argument of `open_model`, or an exported file for streams.
+        verb: The command that will use the model; it must match the model's task. None accepts any task.
+        device: Device for PyTorch.
 
     Raises:
-        ModelError: If there is no such model, it is of another task, or it needs the whole recording.
+        ModelError: If the model does not exist, is for another task, or needs the whole recording.
     """
     if not isinstance(model, str | Path):
         check_verb(model.task, model.name, verb)

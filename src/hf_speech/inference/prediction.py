@@ -1,10 +1,8 @@
-"""Batched prediction with any back end: from audio to logits, and from logits to the predictions of a task.
+"""Batched prediction with any back end.
 
-Decisions:
-
-* Utterances are read in windows of a few batches, sorted by length inside a window (little padding, bounded
-  memory) and yielded in the order in which they came.
-* The processing time is decoding, features and model, summed over utterances; loading the model is not included.
+* Utterances are read in windows of a few batches, sorted by length within a window to bound padding and memory, and
+  yielded in their original order.
+* The processing time covers reading, features and model, but not loading the model.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ from hf_speech.inference.recognizer import Model
 if TYPE_CHECKING:
     from hf_speech.data.augmentation import Conditions
 
-# Batches that are read, and sorted by length, at a time.
+# Batches per window, in which utterances are sorted by length.
 WINDOW = 8
-# Longer sounds are not single utterances, and recurrent layers would take gigabytes for them.
+# Longer sounds are not single utterances, and recurrent layers would need gigabytes for them.
 MAX_SECONDS = 1200.0
 
 
@@ -38,12 +36,12 @@ class Prediction:
     """The output of a model for one utterance.
 
     Attributes:
-        index: Position of the utterance in what was given to `predict`.
-        logits: `(num_labels,)` or `(frames, vocabulary)` float32, or None for an utterance that was skipped.
-        phone_logits: `(frames, phones)` float32, of a recognizer that writes phones, too.
+        index: Position of the utterance in the sources.
+        logits: `(num_labels,)` or `(frames, vocabulary)` float32, or None for a skipped utterance.
+        phone_logits: `(frames, phones)` float32, if the recognizer also predicts phones.
         duration: Length of the sound in seconds.
-        processing_seconds: Time for decoding, features and model; in a batch, its share by duration.
-        error: Why the utterance was skipped.
+        processing_seconds: Time for reading, features and model; the time of a batch is divided by duration.
+        error: The error message of a skipped utterance.
     """
 
     index: int
@@ -62,22 +60,22 @@ def predict(
     bad_rows: Literal["refuse", "skip"] = "refuse",
     conditions: Conditions | None = None,
 ) -> Iterator[Prediction]:
-    """Runs a model over sounds, in batches of similar length.
+    """Runs a model on sounds, in batches of similar length.
 
     Args:
-        model: What `load_model` or `open_model` gave.
-        sources: Paths, bytes, or rows of the `audio` column; they may be lazy.
-        batch_size: Utterances in a batch.
+        model: A model from `load_model` or `open_model`.
+        sources: Paths, bytes, or rows of the `audio` column; may be lazy.
+        batch_size: Utterances per batch.
         progress: Whether to show a progress bar.
-        bad_rows: What to do with a sound that cannot be read: raise its error, or yield it without logits.
+        bad_rows: "refuse" raises the error of an unreadable sound, "skip" yields a prediction without logits.
         conditions: Recording conditions to simulate for every sound.
 
     Yields:
-        One `Prediction` for each source, in their order.
+        A `Prediction` for each source, in order.
 
     Raises:
         AudioError: If a sound cannot be read or is too short, and `bad_rows` is "refuse".
-        ModelError: If the model gives logits that are not finite.
+        ModelError: If logits are not finite.
     """
     total = len(sources) if isinstance(sources, Sized) else None
     numbered = enumerate(sources)
@@ -102,17 +100,17 @@ def predict(
 def classify_files(
     model: Model | str | Path, files: Sequence[str | Path], top_k: int = 3, device: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """What a model for short recordings, such as a classifier, says about sound files.
+    """Classifies sound files with a model for short recordings.
 
     Args:
-        model: What `open_model` gave; or a model folder, a Hub id, an exported folder or a file of it.
+        model: A model from `open_model`, a model folder, a Hub id, an exported folder or a file in it.
         files: The sound files.
-        top_k: Alternatives to give for each, such as classes.
-        device: Where to compute, as for `load_model`.
+        top_k: Number of labels to return for each file.
+        device: Device for PyTorch.
 
     Yields:
-        For each file `{"file"}` and what `Task.answer` gives, of a classifier `{"labels": [{"label", "score"}, ...]}`,
-        most likely first; or `{"file", "error"}` for one that cannot be read.
+        For each file, `{"file"}` merged with the result of `Task.answer`, for a classifier `{"labels": [{"label",
+        "score"}, ...]}` with the most likely label first; or `{"file", "error"}` for an unreadable file.
 
     Raises:
         ModelError: If the model cannot be loaded, or is for another command.
@@ -128,7 +126,7 @@ def classify_files(
 
 @dataclass(frozen=True)
 class _Utterance:
-    """A sound that has been read: its samples `(samples,)`, and the seconds that reading took."""
+    """The samples `(samples,)` of a sound, and the seconds spent reading it."""
 
     index: int
     name: str
@@ -145,13 +143,13 @@ def _read(index: int, source: AudioSource, sampling_rate: int, conditions: Condi
 
 
 def _run(model: Model, batch: Sequence[_Utterance], bad_rows: str) -> Iterator[Prediction]:
-    """Features and model of one batch."""
+    """Computes features and logits of a batch."""
     started = time.perf_counter()
     try:
         outputs = model.run([utterance.samples for utterance in batch])
     except AudioError as error:
         if len(batch) > 1:
-            # One of them is too short for a frame: each is tried alone.
+            # A sound is too short for a frame. Process each sound alone to find it.
             for utterance in batch:
                 yield from _run(model, [utterance], bad_rows)
         else:
@@ -162,8 +160,8 @@ def _run(model: Model, batch: Sequence[_Utterance], bad_rows: str) -> Iterator[P
     for utterance, output in zip(batch, outputs, strict=True):
         if not np.isfinite(output.logits).all():
             raise ModelError(
-                f"{model.name} gives logits that are not finite for {utterance.name}: its training diverged, "
-                "so train it again with a lower learning rate."
+                f"{model.name} gives logits that are not finite for {utterance.name}, because its training diverged: "
+                "train it again with a lower learning rate."
             )
         yield Prediction(
             utterance.index,

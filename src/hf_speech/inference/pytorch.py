@@ -1,4 +1,4 @@
-"""The back end `torch`: a model that transformers loaded, with its feature extractor and tokenizer."""
+"""The PyTorch back end: a model loaded by transformers, with its feature extractor and tokenizer."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from hf_speech.tasks.transcripts import normalize_for
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A loaded model, ready to use.
+    """A model, its feature extractor and its tokenizer; a `Model` and, for speech recognition, a `Recognizer`.
 
     Attributes:
         model: The model, in evaluation mode.
-        feature_extractor: What makes its input of waveforms.
-        task: What it does.
-        name: The folder or Hub id it came from, as it was given.
-        tokenizer: What makes text of ids, for tasks that need it.
+        feature_extractor: The feature extractor.
+        task: The task of the model.
+        name: The folder or Hub id.
+        tokenizer: The tokenizer, for tasks that need one.
     """
 
     model: PreTrainedModel
@@ -43,32 +43,32 @@ class LoadedModel:
 
     @property
     def revision(self) -> str:
-        """Identifies the weights: the Hub's commit sha, or the checksum of a local folder's weights."""
+        """The commit on the Hub, or the checksum of the weights in a local folder."""
         return weights_revision(Path(self.name).expanduser(), self.model.config)
 
     def fingerprint(self, language_model: Path | None = None, phones: bool = False) -> dict[str, str]:
-        """Digests of everything that decides an answer; see `fingerprint_of_answers`."""
+        """Returns digests of all files that affect predictions; see `fingerprint_of_answers`."""
         config = self.find_file("config.json")
         return {} if config is None else fingerprint_of_answers(config.parent, language_model, phones)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the outputs, classes or tokens, in the order of the logits."""
+        """The classes or tokens, in the order of the logits."""
         labels: tuple[str, ...] = self.task.describe_outputs(self.model.config, self.tokenizer)["labels"]
         return labels
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
         return self.model.device
 
     @property
     def sampling_rate(self) -> int:
-        """The rate in Hz at which the model reads sound."""
+        """Sampling rate of the input in Hz."""
         return int(self.feature_extractor.sampling_rate)
 
     def num_logit_frames(self, seconds: float) -> int:
-        """The number of logit frames for this many seconds of audio."""
+        """Returns the number of logit frames for a duration in seconds."""
         frames = self.feature_extractor.num_frames(round(seconds * self.sampling_rate))
         return int(self.model.num_logit_frames(frames))
 
@@ -88,26 +88,26 @@ class LoadedModel:
         return [Outputs(*pair) for pair in zip(logits, phones, strict=False)]
 
     def stream(self) -> LoadedStream:
-        """Begins a stream; see `Model`."""
+        """Starts a stream; see `Model`."""
         return LoadedStream(self)
 
-    # What follows makes it a `Recognizer`, if it is one.
+    # The following members implement `Recognizer`.
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples that a logit frame spans."""
+        """Samples per logit frame."""
         return int(self.model.config.inputs_to_logits_ratio)
 
     @property
     def tokens(self) -> list[str]:
         """The tokens in the order of their ids."""
         if self.tokenizer is None:
-            raise ModelError(f"{self.name} is a model for {self.task.name}: give one for speech recognition.")
+            raise ModelError(f"{self.name} is a model for {self.task.name}: choose one for speech recognition.")
         return list(self.tokenizer.convert_ids_to_tokens(range(self.model.config.vocab_size)))
 
     @property
     def num_phones(self) -> int:
-        """Phones that the model writes besides the tokens; see `Recognizer`."""
+        """Number of phones that the model predicts; see `Recognizer`."""
         return int(getattr(self.model.config, "num_phones", 0))
 
     @property
@@ -121,10 +121,10 @@ class LoadedModel:
         return str(self.tokenizer.word_delimiter_token)
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """The function from samples of a recording to log-probabilities; see `Recognizer`.
+        """Returns the function from samples of a recording to log probabilities; see `Recognizer`.
 
         Raises:
-            ModelError: If the model is from another package, or its feature extractor drops part of the audio.
+            ModelError: If the model is not an hf_speech recognizer, or its feature extractor drops part of the audio.
         """
         if not isinstance(self.feature_extractor, SpeechFeatureExtractor):
             raise ModelError(
@@ -133,8 +133,8 @@ class LoadedModel:
             )
         if any(getattr(self.feature_extractor, key, whole) != whole for key, whole in WHOLE_SOUND.items()):
             raise ModelError(
-                f"{self.name} does not process all of a recording (its feature extractor has one of "
-                f"{', '.join(WHOLE_SOUND)}): train it without."
+                f"{self.name} does not process all of a recording (its feature extractor sets one of "
+                f"{', '.join(WHOLE_SOUND)}): train it without these options."
             )
         extractor = fit_extractor(self.feature_extractor, recording)
 
@@ -151,31 +151,31 @@ class LoadedModel:
         return log_probs
 
     def normalize(self, text: str) -> str:
-        """A text as the recognizer was taught to write."""
+        """Normalizes a text like the training transcripts."""
         return normalize_for(text, self.tokenizer)
 
     def find_file(self, name: str) -> Path | None:
-        """A file of the model's folder, or of its repository on the Hub; None if there is none."""
+        """Returns a file in the model's folder or Hub repository, or None if it does not exist."""
         return find_model_file(local_or_hub(self.name), name, getattr(self.model.config, "_commit_hash", None))
 
 
 class LoadedStream:
-    """A loaded model at work on sound that arrives in pieces; see `hf_speech.inference.recognizer.Stream`.
+    """A stream of a PyTorch model; see `hf_speech.inference.recognizer.Stream`.
 
     Args:
         loaded: The model.
 
     Raises:
-        ModelError: If it needs the whole recording.
+        ModelError: If the model needs the whole recording.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
         if not hasattr(loaded.model, "stream"):
-            raise ModelError(f"{loaded.name} cannot process sound while it arrives: it needs the whole recording.")
+            raise ModelError(f"{loaded.name} cannot process a stream: it needs the whole recording.")
         try:
             self._stream: Any = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)
         except ValueError as error:
-            raise ModelError(f"{loaded.name} cannot process sound while it arrives: {error}") from error
+            raise ModelError(f"{loaded.name} cannot process a stream: {error}") from error
         self._loaded = loaded
         self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
         self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
@@ -183,7 +183,7 @@ class LoadedStream:
         self.latency: float = self._stream.latency
 
     def another(self) -> LoadedStream:
-        """A stream of the same model."""
+        """Starts another stream of the same model."""
         return LoadedStream(self._loaded)
 
     @property
@@ -193,7 +193,7 @@ class LoadedStream:
         return text
 
     def feed(self, samples: np.ndarray, final: bool = False) -> None:
-        """Takes a piece of sound, which `advance` processes; see `Stream`."""
+        """Buffers a piece of sound for `advance`; see `Stream`."""
         try:
             self._stream.feed(samples, final=final)
         except ValueError as error:
@@ -201,7 +201,7 @@ class LoadedStream:
 
     @staticmethod
     def advance(streams: Sequence[LoadedStream]) -> list[np.ndarray]:
-        """Processes what the streams were fed, as one batch where they are at the same point."""
+        """Processes the buffered sound of the streams, in one batch for streams with equally many frames."""
         inner = [stream._stream for stream in streams]
         return [update.logits.float().cpu().numpy() for update in inner[0].advance(inner)] if inner else []
 
@@ -211,27 +211,27 @@ class LoadedStream:
         return self.advance([self])[0]
 
     def finish(self) -> np.ndarray:
-        """Ends the recording and gives the last logits."""
+        """Ends the recording and returns the last logits."""
         return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
     def reset(self) -> None:
-        """Forgets everything, ready for another recording."""
+        """Resets the state for another recording."""
         self._stream.reset()
 
 
 def local_or_hub(name: str) -> str:
-    """The path of a local folder, its `~` expanded, or the Hub id as it is."""
+    """Returns the path of a local folder with `~` expanded, or the Hub id unchanged."""
     folder = Path(name).expanduser()
     return str(folder) if folder.is_dir() else name
 
 
 def find_model_file(source: str, file_name: str, revision: str | None) -> Path | None:
-    """A file of a folder or of a repository on the Hub; None if there is none, or it cannot be reached."""
-    found = cached_file(
+    """Returns a file in a folder or a Hub repository, or None if it does not exist or cannot be reached."""
+    path = cached_file(
         source,
         file_name,
         revision=revision,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return None if found is None else Path(found)
+    return None if path is None else Path(path)

@@ -1,6 +1,6 @@
-"""The interface of a model, implemented with PyTorch (`pytorch`) and with onnxruntime (`onnx`).
+"""The interface of a model, implemented with PyTorch (`pytorch`) and onnxruntime (`onnx`).
 
-Classification and transcription use only these protocols, so they run without PyTorch.
+Classification and transcription use only these protocols, so they also run without PyTorch.
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ class Outputs:
 
 
 class Model(Protocol):
-    """A model that is ready to use."""
+    """A model ready for inference."""
 
     @property
     def name(self) -> str:
-        """Its name in error messages."""
+        """Name of the model in error messages."""
 
     @property
     def task(self) -> Task:
-        """The task that it was trained for."""
+        """Task of the model."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """The names of its outputs, classes or tokens, in the order of the logits."""
+        """The classes or tokens, in the order of the logits."""
 
     @property
     def sampling_rate(self) -> int:
-        """The sampling rate of its input in Hz."""
+        """Sampling rate of the input in Hz."""
 
     def run(self, waveforms: Sequence[np.ndarray]) -> list[Outputs]:
         """Computes the outputs of each clip of a batch.
 
         Args:
-            waveforms: Mono samples of each clip `(samples,)` at the model's rate.
+            waveforms: Mono samples of each clip, `(samples,)`, at the model's sampling rate.
 
         Raises:
             AudioError: If a clip is too short.
         """
 
     def find_file(self, name: str) -> Path | None:
-        """A file next to the model, such as a language model; None if there is none."""
+        """Returns a file next to the model, such as a language model, or None if it does not exist."""
 
     def stream(self) -> Stream:
-        """Begins a stream: the model's logits while sound still arrives.
+        """Starts a stream, which computes logits while the sound is recorded.
 
         Raises:
             ModelError: If the model needs the whole recording.
@@ -72,15 +72,15 @@ class Model(Protocol):
 
 
 class Stream(Protocol):
-    """A model at work on sound that arrives in pieces; all its logits are those of the whole recording.
+    """A model that processes a recording piece by piece, with the same logits as for the whole recording.
 
     Attributes:
-        name: The model's name in error messages.
-        task: The task that the model was trained for.
-        labels: The names of the outputs, in the order of the logits.
-        sampling_rate: The sampling rate of the sound in Hz.
-        samples_per_frame: Samples that a logit frame spans.
-        latency: Seconds from the beginning of a logit frame until its logits are known.
+        name: Name of the model in error messages.
+        task: Task of the model.
+        labels: The classes or tokens, in the order of the logits.
+        sampling_rate: Sampling rate of the input in Hz.
+        samples_per_frame: Samples per logit frame.
+        latency: Seconds from the start of a logit frame until its logits are known.
     """
 
     name: str
@@ -92,61 +92,61 @@ class Stream(Protocol):
 
     @property
     def text(self) -> str:
-        """The transcript so far, on the best path; empty for a model that writes none."""
+        """The best-path transcript so far; empty unless the model is a recognizer."""
 
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Processes a piece of sound; a refused piece leaves the stream as it was.
+        """Processes a piece of sound. A rejected piece does not change the stream.
 
         Args:
             samples: Any number of mono samples, `(samples,)` or `(samples, 1)`; floats, or integers of 8, 16 or 32
                 bits, which are scaled to [-1, 1].
-            final: Whether the recording ends with it; `reset` begins another one.
+            final: Whether this is the last piece of the recording; `reset` starts another recording.
 
         Returns:
-            The logits that have become known, `(frames, labels)`, float32.
+            The new logits, `(frames, labels)`, float32.
 
         Raises:
-            AudioError: If the piece is not mono or not finite, or the recording was ended.
+            AudioError: If the piece is not mono or not finite, or the recording has ended.
         """
 
     def feed(self, samples: np.ndarray, final: bool = False) -> None:
-        """Takes a piece of sound that will be processed with those of other streams; see `accept` and `StreamBatch`."""
+        """Buffers a piece of sound, to be processed with those of other streams; see `accept` and `StreamBatch`."""
 
     def another(self) -> Self:
-        """Begins another stream of the same model."""
+        """Starts another stream of the same model."""
 
     @staticmethod
     def advance(streams: Sequence[Any]) -> list[np.ndarray]:
-        """Processes what streams of this class were fed; see `StreamBatch`."""
+        """Processes the buffered sound of streams of this class; see `StreamBatch`."""
 
     def finish(self) -> np.ndarray:
-        """Ends the recording and gives the last logits."""
+        """Ends the recording and returns the last logits."""
 
     def reset(self) -> None:
-        """Forgets everything, ready for another recording."""
+        """Resets the state for another recording."""
 
     def find_file(self, name: str) -> Path | None:
-        """A file next to the model; None if there is none."""
+        """Returns a file next to the model, or None if it does not exist."""
 
 
 class Recognizer(Model, Protocol):
-    """A model that writes text."""
+    """A model for speech recognition with CTC."""
 
     @property
     def samples_per_frame(self) -> int:
-        """Samples that a logit frame spans."""
+        """Samples per logit frame."""
 
     @property
     def tokens(self) -> list[str]:
-        """Its tokens in the order of their ids.
+        """The tokens in the order of their ids.
 
         Raises:
-            ModelError: If it is not a recognizer.
+            ModelError: If the model is not a recognizer.
         """
 
     @property
     def num_phones(self) -> int:
-        """Number of phones that it predicts besides the tokens, including the blank (0); 0 if it predicts none."""
+        """Number of phones, including the blank with id 0, that the model predicts besides tokens; 0 for none."""
 
     @property
     def blank(self) -> int:
@@ -157,19 +157,19 @@ class Recognizer(Model, Protocol):
         """The token between words."""
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """Prepares for one recording and returns the function that computes its log-probabilities part by part.
+        """Returns a function that computes log probabilities of parts of a recording.
 
         Returns:
-            A function from samples `(samples,)` to log-probabilities `(samples // samples_per_frame, tokens + phones)`,
-            float32: first those of the tokens, then those of the phones.
+            A function from samples `(samples,)` to log probabilities `(samples // samples_per_frame, tokens + phones)`,
+            float32, tokens first.
         """
 
     def normalize(self, text: str) -> str:
-        """A text normalized like the transcripts that the recognizer was trained on."""
+        """Normalizes a text like the training transcripts."""
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logits to log-probabilities, float32."""
+    """Returns the log probabilities of logits, float32."""
     shifted = logits.astype(np.float32) - logits.max(axis=-1, keepdims=True)
     log_probs: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return log_probs

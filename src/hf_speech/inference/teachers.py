@@ -1,10 +1,10 @@
-"""Models that label recordings: this package's, or any of transformers' that writes text or classes.
+"""Models that label recordings: models of hf_speech, and transformers models for transcription or classification.
 
-A model of another family is opened by transformers' own `pipeline`, which finds its task and its parts. Classes come
-from the pipeline itself. It gives no confidence with a transcript, so that logits and scores of a recognizer are asked
-for directly; recordings are utterances, which need none of its chunks.
+Other models than those of hf_speech are loaded with transformers' `pipeline`. The pipeline classifies recordings, but
+returns no confidence for transcripts, so recognizers are called directly. Recordings are utterances, which do not need
+the pipeline's chunks.
 
-The confidence of a transcript is the probability of its least certain word (of a sequence-to-sequence model: token).
+The confidence of a transcript is the probability of its least certain word or, for transformers models, token.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from hf_speech.inference.transcription import transcribe_files
 from hf_speech.tasks import TASKS
 
 MAX_NEW_TOKENS = 256
-"""Tokens of a transcript, by a model that does not say how many it writes at most."""
+"""Maximum number of tokens in a transcript of a model that sets no limit."""
 BATCH_SIZE = 8
-"""Recordings that are computed at a time."""
+"""Recordings per batch."""
 SORTED_BATCHES = 4
-"""Batches among which recordings are sorted by length."""
+"""Number of batches in a window, in which recordings are sorted by length."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a teacher says about one recording.
+    """A teacher's label of a recording.
 
     Attributes:
         answer: The transcript, or the class.
-        confidence: How sure it is, 0 to 1.
-        duration: Seconds of the recording.
-        error: Why it cannot be read; then there is no answer.
+        confidence: Confidence, 0 to 1.
+        duration: Length of the recording in seconds.
+        error: The error message of an unreadable recording, which has no answer.
         log_probability: Mean natural logarithm of the probabilities of a transcript's words or tokens.
     """
 
@@ -58,26 +58,25 @@ class Teacher(Protocol):
 
     Attributes:
         name: Folder or Hub id.
-        column: What its answers are: "text" or "label", a column of a corpus.
+        column: The column of a corpus that it fills: "text" or "label".
     """
 
     name: str
     column: str
 
     def label(self, files: Sequence[Path]) -> Iterator[Label]:
-        """Yields a label for each file, in their order."""
+        """Yields a label for each file, in order."""
 
 
 def open_teacher(path_or_id: str, batch_size: int | None = None) -> Teacher:
     """Opens a model that labels recordings.
 
     Args:
-        path_or_id: A model folder or a Hub id (`owner/name`, or `owner/name@revision`), of this package or of
-            transformers.
-        batch_size: Recordings that a model of transformers computes at a time, as `PipelineTeacher` takes it.
+        path_or_id: A model folder or a Hub id (`owner/name`, or `owner/name@revision`) of hf_speech or transformers.
+        batch_size: Recordings per batch of a transformers model; see `PipelineTeacher`.
 
     Raises:
-        ModelError: If there is no such model, or it gives neither text nor classes.
+        ModelError: If the model does not exist, or gives neither text nor classes.
     """
     name, _, revision = (path_or_id, "", "") if Path(path_or_id).exists() else path_or_id.partition("@")
     own_families = {model_type for task in TASKS.values() for model_type in task.model_types}
@@ -87,7 +86,7 @@ def open_teacher(path_or_id: str, batch_size: int | None = None) -> Teacher:
 
 
 class OwnTeacher:
-    """A model of this package."""
+    """A model of hf_speech."""
 
     def __init__(self, name: str, revision: str | None = None) -> None:
         self.name = name
@@ -97,11 +96,11 @@ class OwnTeacher:
             raise ModelError(f"{name} gives neither text nor classes: choose another teacher.")
 
     def label(self, files: Sequence[Path]) -> Iterator[Label]:
-        """Yields a label for each file, in their order."""
+        """Yields a label for each file, in order."""
         if self._model.task.verb == "transcribe":
             for transcript in transcribe_files(self._model, files, progress=False):
-                sure = [word.confidence for word in transcript.hypothesis.words]
-                yield _transcribed(transcript.hypothesis.text, sure, transcript.duration, transcript.error)
+                confidences = [word.confidence for word in transcript.hypothesis.words]
+                yield _text_label(transcript.hypothesis.text, confidences, transcript.duration, transcript.error)
             return
         for prediction in predict(self._model, files, progress=False, bad_rows="skip"):
             if prediction.logits is None:
@@ -112,15 +111,14 @@ class OwnTeacher:
 
 
 class PipelineTeacher:
-    """A model of another family, which transformers can run without code of its own.
+    """A transformers model that needs no remote code.
 
     Args:
         name: Folder or Hub id.
-        revision: Revision of a Hub id.
-        batch_size: Recordings that are computed at a time, where that changes no answer: by models that pad to a fixed
-            length (Whisper), and by CTC models that ignore padding.
-            By default 8, which is a third faster for Whisper on one thread of a CPU (docs/labeling.md); 1 for a CTC
-            model on a CPU, where nothing was measured.
+        revision: Branch, tag or commit of a Hub model.
+        batch_size: Recordings per batch, for models whose results do not depend on it: models that pad to a fixed
+            length (Whisper) and CTC models that ignore padding. By default 8, which is a third faster for Whisper on
+            one CPU thread (docs/labeling.md), or 1 for a CTC model on a CPU.
     """
 
     def __init__(self, name: str, revision: str | None = None, batch_size: int | None = None) -> None:
@@ -135,14 +133,14 @@ class PipelineTeacher:
             task = next((task for ends, task in _PIPELINES if architecture.endswith(ends)), None)
             if task is None:
                 raise ModelError(f"{name} ({architecture or 'no architecture'}) gives neither text nor classes.")
-            # Weights may be kept in half precision, in which a CPU computes slowly or not at all.
+            # Weights may be stored in half precision, which is slow or unsupported on a CPU.
             precision = "auto" if torch.accelerator.is_available() else torch.float32
             self._pipeline: Any = pipeline(
                 task, model=name, revision=revision, trust_remote_code=False, dtype=precision
             )
         except ModelError:
             raise
-        except Exception as error:  # Libraries raise anything over files that are missing or damaged.
+        except Exception as error:  # Libraries raise errors of any kind for missing or damaged files.
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"The teacher {name} cannot be loaded ({reason}): check its name or folder.") from error
         self.column = "label" if task == "audio-classification" else "text"
@@ -152,18 +150,18 @@ class PipelineTeacher:
         if self.column == "label" or not (self._pads_to_fixed_length or _ignores_padding(self._pipeline)):
             batch_size = 1
         elif batch_size is None:
-            pays = self._pads_to_fixed_length or self._pipeline.device.type != "cpu"
-            batch_size = BATCH_SIZE if pays else 1
+            is_faster = self._pads_to_fixed_length or self._pipeline.device.type != "cpu"
+            batch_size = BATCH_SIZE if is_faster else 1
         self.batch_size = batch_size
 
     def label(self, files: Sequence[Path]) -> Iterator[Label]:
-        """Yields a label for each file, in their order."""
+        """Yields a label for each file, in order."""
         window = 1 if self.batch_size == 1 else SORTED_BATCHES * self.batch_size
         for start in range(0, len(files), window):
             yield from self._label_window(files[start : start + window])
 
     def _label_window(self, files: Sequence[Path]) -> list[Label]:
-        """The labels of a few files, of which those of about equal length are computed together."""
+        """Labels the files of a window in batches of similar length."""
         labels: dict[int, Label] = {}
         sounds: dict[int, np.ndarray] = {}
         for index, file in enumerate(files):
@@ -179,24 +177,24 @@ class PipelineTeacher:
         return [labels[index] for index in range(len(files))]
 
     def _answer(self, sounds: list[np.ndarray]) -> list[Label]:
-        """The labels of a batch of sounds."""
+        """Labels a batch of sounds."""
         seconds = [len(samples) / self.sampling_rate for samples in sounds]
         if self.column == "text":
-            write = self._generate if self._pipeline.model.can_generate() else self._spell
-            return [_transcribed(*written, length) for written, length in zip(write(sounds), seconds, strict=True)]
-        found = [self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}) for samples in sounds]
-        best = [max(classes, key=lambda one: one["score"]) for classes in found]
+            transcribe = self._generate if self._pipeline.model.can_generate() else self._decode_ctc
+            return [_text_label(*result, length) for result, length in zip(transcribe(sounds), seconds, strict=True)]
+        results = [self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}) for samples in sounds]
+        best = [max(classes, key=lambda one: one["score"]) for classes in results]
         return [Label(str(b["label"]), float(b["score"]), length) for b, length in zip(best, seconds, strict=True)]
 
     def _inputs(self, sounds: list[np.ndarray]) -> dict[str, Any]:
         pipe = self._pipeline
         padding = {"return_attention_mask": True} if self._pads_to_fixed_length else {"padding": True}
         inputs = pipe.feature_extractor(sounds, sampling_rate=self.sampling_rate, return_tensors="pt", **padding)
-        kinds = {key: pipe.model.dtype if value.is_floating_point() else None for key, value in inputs.items()}
-        return {key: value.to(pipe.model.device, dtype=kinds[key]) for key, value in inputs.items()}
+        dtypes = {key: pipe.model.dtype if value.is_floating_point() else None for key, value in inputs.items()}
+        return {key: value.to(pipe.model.device, dtype=dtypes[key]) for key, value in inputs.items()}
 
-    def _spell(self, sounds: list[np.ndarray]) -> Iterator[tuple[str, list[float]]]:
-        """Transcripts of a CTC model's best path, and the probabilities of their tokens."""
+    def _decode_ctc(self, sounds: list[np.ndarray]) -> Iterator[tuple[str, list[float]]]:
+        """Yields best-path transcripts of a CTC model, and the probabilities of their tokens."""
         import torch
 
         pipe, inputs = self._pipeline, self._inputs(sounds)
@@ -208,32 +206,32 @@ class PipelineTeacher:
             frames = pipe.model._get_feat_extract_output_lengths(lengths).tolist()
         for rows, count in zip(logits, frames, strict=True):
             log_probs = log_softmax(rows[:count])
-            sure = [token.probability for token in best_path(log_probs, pipe.tokenizer.pad_token_id)]
-            yield pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), sure
+            probabilities = [token.probability for token in best_path(log_probs, pipe.tokenizer.pad_token_id)]
+            yield pipe.tokenizer.decode(log_probs.argmax(axis=-1)).strip(), probabilities
 
     def _generate(self, sounds: list[np.ndarray]) -> Iterator[tuple[str, list[float]]]:
-        """Greedy transcripts of a sequence-to-sequence model, and the probabilities of their tokens."""
+        """Yields greedy transcripts of a sequence-to-sequence model, and the probabilities of their tokens."""
         import torch
 
         pipe = self._pipeline
-        wanted: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
-        own = pipe.model.generation_config
-        if own.max_new_tokens is None and own.max_length in (None, 20):  # The library's default, of few words.
-            wanted["max_new_tokens"] = MAX_NEW_TOKENS
+        options: dict[str, Any] = {"return_dict_in_generate": True, "output_scores": True, "num_beams": 1}
+        defaults = pipe.model.generation_config
+        if defaults.max_new_tokens is None and defaults.max_length in (None, 20):  # 20 is the library's default.
+            options["max_new_tokens"] = MAX_NEW_TOKENS
         with torch.no_grad():
-            found = pipe.model.generate(**self._inputs(sounds), **wanted)
-            scores = pipe.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
+            outputs = pipe.model.generate(**self._inputs(sounds), **options)
+            scores = pipe.model.compute_transition_scores(outputs.sequences, outputs.scores, normalize_logits=True)
         special = set(pipe.tokenizer.all_special_ids)
-        for ids, own_scores in zip(found.sequences, scores.exp().tolist(), strict=True):
-            written = ids[-len(own_scores) :].tolist()
-            sure = [score for token, score in zip(written, own_scores, strict=True) if token not in special]
-            yield pipe.tokenizer.decode(ids, skip_special_tokens=True).strip(), sure
+        for ids, token_scores in zip(outputs.sequences, scores.exp().tolist(), strict=True):
+            tokens = ids[-len(token_scores) :].tolist()
+            probabilities = [score for token, score in zip(tokens, token_scores, strict=True) if token not in special]
+            yield pipe.tokenizer.decode(ids, skip_special_tokens=True).strip(), probabilities
 
 
 def _ignores_padding(pipe: Any) -> bool:
-    """Whether a CTC model gives the same for a sound alone and in a batch of longer ones.
+    """Returns whether a CTC model gives the same logits for a sound alone and in a padded batch.
 
-    It does if it masks what is padded, and normalizes each frame by itself and not over time.
+    This is the case if the model masks padding and normalizes each frame separately, not over time.
     """
     return (
         not pipe.model.can_generate()
@@ -243,10 +241,10 @@ def _ignores_padding(pipe: Any) -> bool:
     )
 
 
-def _transcribed(text: str, sure: Sequence[float], seconds: float, error: str | None = None) -> Label:
-    """The label of a transcript whose words or tokens have these probabilities."""
-    mean = float(np.log(np.maximum(sure, 1e-10)).mean()) if len(sure) else None
-    return Label(text, min(sure, default=0.0), seconds, error, mean)
+def _text_label(text: str, probabilities: Sequence[float], seconds: float, error: str | None = None) -> Label:
+    """Returns the label of a transcript, given the probabilities of its words or tokens."""
+    mean = float(np.log(np.maximum(probabilities, 1e-10)).mean()) if len(probabilities) else None
+    return Label(text, min(probabilities, default=0.0), seconds, error, mean)
 
 
 _PIPELINES = (
@@ -256,7 +254,7 @@ _PIPELINES = (
 
 
 def _config(name: str, revision: str | None) -> dict[str, Any]:
-    """The configuration of a model, as plain data; empty if it cannot be had, which loading will explain."""
+    """Returns the configuration of a model as plain data, or an empty one if loading the model would fail."""
     from transformers import PreTrainedConfig
 
     try:

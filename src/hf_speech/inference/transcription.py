@@ -1,7 +1,7 @@
-"""Transcription of audio files with timestamps, as `hf-speech transcribe` does it.
+"""Transcribes audio files with timestamps, for `hf-speech transcribe`.
 
-The chunks of a recording of any length become seamless log-probabilities (`chunks`), and a long recording is
-decoded from pause to pause. Memory grows only with its text and log-probabilities, 10 to 20 MB per hour.
+Log probabilities are computed in chunks (`chunks`), and a long recording is decoded from pause to pause. Memory grows
+only with the text and the log probabilities, by 10 to 20 MB per hour.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Transcript:
     """The transcript of a file.
 
     Attributes:
-        file: The file's name.
-        duration: Its length in seconds.
-        hypotheses: The best first: at least one if there is no error.
-        error: Why the file could not be read.
+        file: Name of the file.
+        duration: Length in seconds.
+        hypotheses: At least one hypothesis, the best first; none if there is an error.
+        error: The error message of an unreadable file.
     """
 
     file: str
@@ -47,16 +47,16 @@ class Transcript:
 
     @property
     def hypothesis(self) -> Hypothesis:
-        """The best one."""
+        """The best hypothesis."""
         return self.hypotheses[0] if self.hypotheses else Hypothesis("", 0.0, (), ())
 
     def format(self, output_format: str = "text", scores: bool = False) -> str:
-        """Return the transcript as the content of a file.
+        """Formats the transcript as the content of a file.
 
         Args:
             output_format: One of `FORMATS`.
             scores: Whether to write all hypotheses with their scores, as lines `SCORE<tab>TEXT` or as the list `nbest`
-                in the JSON. Subtitles are always of the best one.
+                in JSON. Subtitles always show the best hypothesis.
         """
         if output_format == "srt":
             return to_srt(make_cues(self.hypothesis.words))
@@ -79,19 +79,19 @@ def transcribe_files(
     overlap_seconds: float = OVERLAP_SECONDS,
     progress: bool = True,
 ) -> Iterator[Transcript]:
-    """Transcribe sounds one after the other.
+    """Transcribes sounds one after the other.
 
     Args:
-        recognizer: A recognizer, from `load_model`, or an exported one.
-        sources: Files, or other sounds that `read_audio` reads.
-        decoder: The decoder; greedy if None.
-        num_best: The number of hypotheses to return for each sound at most; greedy decoding gives only one.
+        recognizer: A recognizer from `load_model` or `open_model`.
+        sources: Files, or other sounds that `read_audio` accepts.
+        decoder: The decoder; None for greedy decoding.
+        num_best: Maximum number of hypotheses for each sound; greedy decoding returns only one.
         chunk_seconds: Length of the chunks of a long recording.
-        overlap_seconds: Context at either end of a chunk, which is computed and discarded.
+        overlap_seconds: Context at either end of a chunk, whose output is discarded.
         progress: Whether to show a progress bar over the seconds of each recording.
 
     Yields:
-        A transcript for each sound; one that cannot be read has an error instead of text.
+        A transcript for each sound; an unreadable sound has an error instead of text.
 
     Raises:
         ModelError: If the model is not a recognizer.
@@ -106,17 +106,17 @@ def transcribe_files(
             yield Transcript(source_name(source), 0.0, (), str(error))
             continue
         if recording.seconds > LONG_SECONDS:
-            found = _decode_long(recognizer, log_probs, decode, num_best, progress)
+            hypotheses = _decode_long(recognizer, log_probs, decode, num_best, progress)
         else:
-            found = decode(log_probs, frame, num_best)
-        yield Transcript(recording.name, recording.seconds, tuple(found))
+            hypotheses = decode(log_probs, frame, num_best)
+        yield Transcript(recording.name, recording.seconds, tuple(hypotheses))
 
 
 def transcript_files(sources: Sequence[str | Path], folder: Path, suffix: str) -> list[Path]:
-    """Return a file in a folder for the transcript of each sound file, named by `distinct_names`.
+    """Returns the path of the transcript of each sound file, named by `distinct_names`.
 
     Args:
-        sources: The sound files. One that is given twice gets one transcript.
+        sources: The sound files. Duplicates share a transcript.
         folder: The folder of the transcripts.
         suffix: The suffix of the transcripts, such as ".srt".
 
@@ -133,13 +133,13 @@ def transcript_files(sources: Sequence[str | Path], folder: Path, suffix: str) -
 
 
 def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for each file that no other one has, as short as it can be.
+    """Returns the shortest distinct name for each file.
 
-    That is the name of the file without its suffix, with its suffix if that is not enough, and else with the names of
-    as many parent folders as needed. Names are compared as file systems do that ignore case.
+    This is the file name without its suffix or, if that is not distinct, with its suffix and then with the names of as
+    many parent folders as needed. Names that differ only in case are not distinct.
 
     Args:
-        paths: Absolute paths; one that comes twice gets one name.
+        paths: Absolute paths; duplicates share a name.
     """
     names: dict[Path, str] = {}
     taken: set[str] = set()
@@ -152,7 +152,7 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
             path: name for path, name in candidates.items() if counts[_key(name)] == 1 and _key(name) not in taken
         }
         taken |= set(counts)
-    for path in dict.fromkeys(paths):  # what is left differs in case only
+    for path in dict.fromkeys(paths):  # The remaining paths differ only in case.
         if path not in names:
             name = next(name for number in count(2) if _key(name := f"{path.stem}-{number}") not in taken)
             names[path] = name
@@ -167,7 +167,7 @@ def _key(name: str) -> str:
 def _decode_long(
     recognizer: Recognizer, log_probs: np.ndarray, decode: Decoder, num_best: int, progress: bool
 ) -> list[Hypothesis]:
-    """The hypotheses of a long recording, from pause to pause."""
+    """Decodes a long recording from pause to pause."""
     frame = seconds_per_frame(recognizer)
     pieces = cut_at_pauses(
         log_probs[:, : len(recognizer.tokens)],
@@ -176,5 +176,5 @@ def _decode_long(
         delimiter=recognizer.tokens.index(recognizer.word_delimiter),
     )
     bar = progress_bar(pieces, desc="Decoding", unit="piece", disable=not progress, leave=False)
-    found = [decode(log_probs[first:last], frame, num_best) for first, last in bar]
-    return join_pieces(found, [first for first, _ in pieces], seconds_per_frame=frame, num_best=num_best)
+    hypotheses = [decode(log_probs[first:last], frame, num_best) for first, last in bar]
+    return join_pieces(hypotheses, [first for first, _ in pieces], seconds_per_frame=frame, num_best=num_best)

@@ -22,18 +22,19 @@ from hf_speech.tasks.lexicon import Lexicon
 from hf_speech.tasks.pronunciation import english_pronunciations
 
 RESCORING_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-"""All of them are tried with each pair of the other weights, at almost no cost."""
+"""Rescoring weights to try with each pair of the other weights; this costs almost nothing."""
 
 
 def tune_beam(loaded: LoadedModel, rows: Dataset, options: BeamOptions) -> tuple[BeamOptions, Tuning]:
-    """Find the weights of a beam search with the lowest word error rate on a split, which must not be the test split.
+    """Finds the weights of a beam search with the lowest word error rate on the validation split.
 
-    For a recognizer that predicts phones, a search by phones is tuned after one by letters, and the better one taken.
+    For a recognizer that predicts phones, the search over letters and the search over phones are tuned, and the better
+    one is chosen.
 
     Args:
         loaded: A recognizer.
         rows: The validation split.
-        options: The language model and the size of the beam.
+        options: The language model and the beam size.
 
     Returns:
         The options with the best weights, and all trials.
@@ -43,8 +44,8 @@ def tune_beam(loaded: LoadedModel, rows: Dataset, options: BeamOptions) -> tuple
     """
     if not rows:
         raise CorpusError(
-            "There is no validation split to find the weights on: give the corpus one, such as by "
-            "--validation_fraction 0.1, or give the weights yourself."
+            "There is no validation split to find the weights on: add one to the corpus, for example with "
+            "--validation_fraction 0.1, or set the weights yourself."
         )
     references = loaded.task.references(rows, loaded.model.config, loaded.tokenizer)
     utterances = [
@@ -68,9 +69,9 @@ def _tune(
     references: list[str],
     utterances: list[list[np.ndarray]],
 ) -> tuple[BeamOptions, Tuning]:
-    """The best weights of a search by letters that is rescored with phones, or of one by phones with letters."""
+    """Tunes a search over letters rescored with phones, or a search over phones rescored with letters."""
     rescoring = RESCORING_WEIGHTS if lexicon is not None else (0.0,)
-    chosen: dict[tuple[float, float], float] = {}  # the best of them for each pair of the others
+    best_rescoring: dict[tuple[float, float], float] = {}  # The best rescoring weight for each pair of other weights.
     bar = progress_bar(desc="Tuning", unit="pair of weights", leave=False)
 
     def with_weights(lm_weight: float, word_score: float, weight: float) -> BeamOptions:
@@ -99,8 +100,8 @@ def _tune(
             for weight in rescoring
         ]
         lowest = [weight for weight, error in zip(rescoring, errors, strict=True) if error == min(errors)]
-        chosen[lm_weight, word_score] = lowest[len(lowest) // 2]
-        # A line for each pair would fill a log.
+        best_rescoring[lm_weight, word_score] = lowest[len(lowest) // 2]
+        # Without refreshing, because a line for each pair would fill a log.
         bar.set_postfix(lm_weight=lm_weight, word_score=word_score, wer=f"{min(errors):.2%}", refresh=False)
         bar.update()
         return min(errors)
@@ -108,16 +109,16 @@ def _tune(
     with bar:
         tuning = tune_decoder(measure)
     pair = (tuning.best.lm_weight, tuning.best.word_score)
-    return with_weights(*pair, chosen[pair]), tuning
+    return with_weights(*pair, best_rescoring[pair]), tuning
 
 
 def add_pronunciations(loaded: LoadedModel, language_model: Path) -> int:
-    """Add the words of a language model to the dictionary in the folder of a model that was trained with CMUdict.
+    """Adds the words of a language model to the dictionary of a model that was trained with CMUdict.
 
-    A text with a word that the dictionary lacks cannot be rescored by its phones.
+    Texts with words that the dictionary lacks cannot be rescored by phones.
 
     Returns:
-        The number of words that are new in the dictionary.
+        The number of new words in the dictionary.
 
     Raises:
         RecipeError: If the packages of English pronunciations are not installed.
