@@ -220,7 +220,7 @@ def test_numbers_without_a_name_are_refused(number: int):
 
 
 def test_options_that_cannot_be_meant_are_refused():
-    with pytest.raises(RecipeError, match=r"no text\.normalizer 'englsh': there are none, lower, upper, english"):
+    with pytest.raises(RecipeError, match=r"no text\.normalizer 'englsh': choose from none, lower, upper, english"):
         TextOptions(normalizer="englsh")  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="vocabulary is empty"):
         TextOptions(vocabulary=" ")

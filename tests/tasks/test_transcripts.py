@@ -154,7 +154,7 @@ def test_what_cannot_be_learned_is_left_out_of_train_and_listed():
         "train4.wav: 0.3 s of sound make 3 logit frames, and the transcript 'hole' needs 4.",
     ]
     assert bad["with an empty transcript"].examples == [
-        "train2.wav: of the transcript '...' nothing is left after normalization."
+        "train2.wav: nothing is left of the transcript '...' after normalization."
     ]
     # The first row had gone before: positions are those of the corpus as it was loaded.
     assert report.splits["train"].good_indices == [1, 4]

@@ -1,6 +1,6 @@
-"""The tasks, one instance of each, by the names that the Hub has for them.
+"""The registry of tasks, by their names on the Hub.
 
-A further task is one file with a subclass of `Task` and one call of `register_task`.
+To add a task, write a file with a subclass of `Task` and register an instance with `register_task`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TASKS: dict[str, Task] = {}
 
 
 def register_task(task: Task) -> Task:
-    """Makes a task known under its name, in place of an earlier one of that name."""
+    """Registers a task under its name, replacing any earlier task of that name."""
     TASKS[task.name] = task
     return task
 
@@ -32,11 +32,11 @@ register_task(KeywordSpotting())
 register_task(VoiceActivityDetection())
 
 DEFAULT_TASK = AudioClassification.name
-"""The task of a recipe that names none."""
+"""The task of a recipe that does not name one."""
 
 
 def get_task(name: str) -> Task:
-    """The task of a name.
+    """Returns the task with the given name.
 
     Raises:
         RecipeError: If no task has this name; the message names the nearest one.
@@ -47,10 +47,10 @@ def get_task(name: str) -> Task:
 
 
 def check_verb(task: Task, model: str, verb: str | None) -> None:
-    """Refuses a model for a task of another command; any model is accepted if `verb` is None.
+    """Checks that a model belongs to the command `verb`; accepts any model if `verb` is None.
 
     Raises:
-        ModelError: If it is one.
+        ModelError: If the model's task has another command.
     """
     if verb not in (None, task.verb):
         names = " or ".join(one.name for one in TASKS.values() if one.verb == verb)
@@ -58,25 +58,29 @@ def check_verb(task: Task, model: str, verb: str | None) -> None:
 
 
 def task_of_columns(columns: Iterable[str]) -> Task | None:
-    """The first registered task whose target is among a corpus's columns."""
+    """Returns the first registered task whose target column is among the columns of a corpus."""
     names = set(columns)
     return next((task for task in TASKS.values() if task.target_column in names), None)
 
 
 def metric_named(name: str) -> Metric:
-    """How a metric is called and written, by the first task that has it; else it is called by its own name."""
+    """Returns the metric of the first task that has it, or else a `Metric` titled with its name."""
     known = (task.metrics[name] for task in TASKS.values() if name in task.metrics)
     return next(known, Metric(name.replace("_", " "), name))
 
 
 def task_of_config(config: Any, name: str) -> Task:
-    """The task of a model, from its configuration."""
-    own = getattr(config, "task", None)
-    if own in TASKS:
-        return TASKS[own]
+    """Returns the task of a model, from its configuration.
+
+    Raises:
+        ModelError: If the model has another task, or none that can be derived from its architecture.
+    """
+    task_name = getattr(config, "task", None)
+    if task_name in TASKS:
+        return TASKS[task_name]
     architectures = list(config.architectures or [])
-    if own is not None:
-        raise ModelError(f"{name} is a model for {own}: only models for {' and '.join(TASKS)} can be used here.")
+    if task_name is not None:
+        raise ModelError(f"{name} is a model for {task_name}: only models for {' and '.join(TASKS)} can be used here.")
     for task in TASKS.values():
         if any(architecture.endswith(task.architecture_suffixes) for architecture in architectures):
             return task

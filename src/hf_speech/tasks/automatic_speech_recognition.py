@@ -1,8 +1,8 @@
-"""Automatic speech recognition: characters by CTC, word and character error rates, and word confusions.
+"""Automatic speech recognition: characters with CTC, word and character error rates, and word confusions.
 
-Ids become text by the model's own tokenizer, as in transformers' pipeline: repeated ids are merged, blanks are dropped.
-A reference is the corpus's transcript, normalized as in the model's training; a character that is not in the
-vocabulary stays in it and counts as an error, during training as well.
+The model's own tokenizer turns ids into text, as in transformers' pipeline: repeated ids are merged, blanks are
+dropped. A reference is the corpus's transcript, normalized as in the model's training. A character outside the
+vocabulary stays in the reference and counts as an error, also during training.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class AutomaticSpeechRecognition(Task):
-    """The transcript of each utterance, a character at a time."""
+    """Transcripts of utterances, predicted as characters."""
 
     name = "automatic-speech-recognition"
     verb = space = "transcribe"
@@ -40,7 +40,7 @@ class AutomaticSpeechRecognition(Task):
     auto_class = "AutoModelForCTC"
     architecture_suffixes = ("ForCTC",)
     model_types = ("conv_gru",)
-    metrics = {  # noqa: RUF012 - the base class says that it is one for all instances
+    metrics = {  # noqa: RUF012 - declared as a ClassVar in the base class
         "wer": Metric("Word error rate (WER)", "wer", greater_is_better=False),
         "cer": Metric("Character error rate (CER)", "cer", greater_is_better=False),
     }
@@ -54,23 +54,23 @@ class AutomaticSpeechRecognition(Task):
     open_units = True
 
     def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
-        """A `Wav2Vec2CTCTokenizer` with the characters of the training transcripts, or with those given.
+        """Returns a `Wav2Vec2CTCTokenizer` with the characters of `text.vocabulary` or of the training transcripts.
 
         Raises:
             CorpusError: If the transcripts have no characters.
-            RecipeError: If the characters given cannot be a vocabulary.
+            RecipeError: If `text.vocabulary` contains the word delimiter.
         """
         from hf_speech.tasks.transcripts import build_tokenizer
 
         return build_tokenizer(list(dataset_dict["train"][self.target_column]), options or TextOptions())
 
     def text_of(self, tokenizer: Any) -> dict[str, Any]:
-        """The normalizer, and whether numbers are spelled."""
-        kept = tokenizer.init_kwargs
-        return {"normalizer": kept.get("text_normalizer", "none"), "spell_numbers": kept.get("spell_numbers", False)}
+        """Returns `normalizer` and `spell_numbers`."""
+        saved = tokenizer.init_kwargs
+        return {"normalizer": saved.get("text_normalizer", "none"), "spell_numbers": saved.get("spell_numbers", False)}
 
     def keep_outputs(self, dataset_dict: DatasetDict, options: Any, labels: Sequence[str]) -> tuple[DatasetDict, Any]:
-        """Puts the earlier characters into `vocabulary`, and those of the training transcripts unless it is given."""
+        """Adds the earlier model's characters to `vocabulary`, or to those of the transcripts if it is None."""
         from hf_speech.tasks.transcripts import DELIMITER
 
         characters = {label for label in labels if len(label) == 1}
@@ -83,17 +83,17 @@ class AutomaticSpeechRecognition(Task):
     def load_lexicon(
         self, dataset_dict: DatasetDict, options: Any = None, lexicon_of_corpus: Path | None = None
     ) -> Lexicon | None:
-        """The recipe's pronouncing dictionary, if it names one.
+        """Returns the recipe's pronouncing dictionary, if it names one.
 
         Raises:
             CorpusError: If the dictionary lacks words of the training transcripts.
-            RecipeError: If there is no such dictionary.
+            RecipeError: If the dictionary does not exist.
         """
         if options is None or options.lexicon is None:
             return None
         path = lexicon_of_corpus if options.lexicon == "corpus" else options.lexicon
         if path is None:
-            raise RecipeError("No lexicon comes with this corpus: name a file as text.lexicon, or take null.")
+            raise RecipeError("No lexicon comes with this corpus: set text.lexicon to a file or to null.")
         from hf_speech.tasks.lexicon import Lexicon
         from hf_speech.tasks.pronunciation import english_pronunciations
 
@@ -106,7 +106,7 @@ class AutomaticSpeechRecognition(Task):
         return lexicon
 
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
-        """`vocab_size`, and `pad_token_id`, which is the blank of CTC."""
+        """Returns `vocab_size` and `pad_token_id`, the CTC blank."""
         return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
 
     def inspect_targets(
@@ -119,10 +119,10 @@ class AutomaticSpeechRecognition(Task):
         tokenizer: Any = None,
         options: Any = None,
     ) -> DatasetDict:
-        """Finds transcripts that are empty, cannot be written in the vocabulary, or are longer than their sound.
+        """Finds transcripts that are empty, have characters outside the vocabulary, or are too long for their sound.
 
         Raises:
-            CorpusError: If bad rows are to be refused, or nothing is left to train on.
+            CorpusError: If there are bad rows and `bad_rows` is "refuse", or if nothing is left to train on.
         """
         from hf_speech.tasks.transcripts import inspect_transcripts
 
@@ -140,7 +140,7 @@ class AutomaticSpeechRecognition(Task):
         tokenizer: Any = None,
         options: Any = None,
     ) -> str | None:
-        """Why a transcript cannot be learned: it is empty, cannot be written in the vocabulary, or is too long."""
+        """Returns why a transcript cannot be learned: empty, characters outside the vocabulary, or too long."""
         from hf_speech.tasks.transcripts import is_harmless, transcript_fault
 
         fault = transcript_fault(row[self.target_column] or "", seconds, tokenizer, frames_of)
@@ -149,7 +149,7 @@ class AutomaticSpeechRecognition(Task):
         return f"{source_name(row['audio'])}: {fault[1]}."
 
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> torch.Tensor:
-        """The character ids `(characters,)` of a row's transcript."""
+        """Returns the character ids `(characters,)` of a row's transcript."""
         import torch
 
         from hf_speech.tasks.transcripts import encode_text
@@ -157,27 +157,27 @@ class AutomaticSpeechRecognition(Task):
         return torch.tensor(encode_text(row[self.target_column], tokenizer), dtype=torch.long)
 
     def join_targets(self, first: torch.Tensor, second: torch.Tensor, tokenizer: Any = None) -> torch.Tensor:
-        """The character ids of both, a space between them."""
+        """Returns the character ids of both transcripts with a space between them."""
         import torch
 
         return torch.cat((first, first.new_tensor([tokenizer.word_delimiter_token_id]), second))
 
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
-        """Error rates and counts of gathered ids: predictions `(utterances, frames)`, labels `(utterances, ids)`."""
+        """Computes error rates and counts of predictions `(utterances, frames)` and labels `(utterances, ids)`."""
         from hf_speech.tasks.metrics import TranscriptionMetrics
 
         references, predictions = _texts(prediction, tokenizer)
         return TranscriptionMetrics().compute(predictions=predictions, references=references)
 
     def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
-        """References and predictions aligned word by word; see `sample_lines`."""
+        """Returns references and predictions aligned word by word; see the function `sample_lines`."""
         return sample_lines(*_texts(prediction, tokenizer), count)
 
     def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
         """Loads the model's tokenizer."""
         from transformers import AutoTokenizer
 
-        remedy = "save the tokenizer that it was trained with next to it."
+        remedy = "save the model's tokenizer in its folder."
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **hub_arguments)
         except (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ImportError) as error:
@@ -187,7 +187,11 @@ class AutomaticSpeechRecognition(Task):
         return tokenizer
 
     def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
-        """The transcript of every row, written as the model was taught to."""
+        """Returns the transcript of every row, normalized as in the model's training.
+
+        Raises:
+            CorpusError: If a row has no transcript.
+        """
         self.check_columns(rows)
         texts = list(rows[self.target_column])
         for index, text in enumerate(texts):
@@ -200,9 +204,9 @@ class AutomaticSpeechRecognition(Task):
         return [normalize_for(text, tokenizer) for text in texts]
 
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
-        """The greedy transcript of the logits `(frames, vocabulary)`.
+        """Returns the greedy transcript of the logits `(frames, vocabulary)`.
 
-        Its `probability` is that of the most likely path through the frames, a lower bound of the transcript's own.
+        Its `probability` is that of the most likely path through the frames, a lower bound for the transcript's.
         """
         scores = np.asarray(logits, dtype=np.float64)
         best = scores.max(axis=-1)
@@ -210,7 +214,7 @@ class AutomaticSpeechRecognition(Task):
         return {"prediction": _decode(scores.argmax(axis=-1), tokenizer), "probability": float(np.exp(log_probability))}
 
     def score(self, reference: str, decoded: Record) -> Record:
-        """Whether every word was right, and the `ERROR_COUNTS`."""
+        """Returns the record with whether every word is correct, and the `ERROR_COUNTS`."""
         from hf_speech.tasks.metrics import ERROR_COUNTS, count_errors
 
         counts = count_errors([reference], [decoded["prediction"]])[0]
@@ -222,20 +226,20 @@ class AutomaticSpeechRecognition(Task):
         }
 
     def tally(self, records: Sequence[Record]) -> np.ndarray:
-        """The `ERROR_COUNTS` of each utterance, `(utterances, 8)`."""
+        """Returns the `ERROR_COUNTS` of each utterance, `(utterances, 8)`."""
         from hf_speech.tasks.metrics import ERROR_COUNTS
 
         counts = [[record[name] for name in ERROR_COUNTS] for record in records]
         return np.array(counts, dtype=np.float64).reshape(-1, len(ERROR_COUNTS))
 
     def metrics_from_counts(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """`wer` and `cer` of summed counts `(..., 8)`."""
+        """Returns `wer` and `cer` for summed counts `(..., 8)`."""
         from hf_speech.tasks.metrics import error_rates
 
         return error_rates(counts)
 
     def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
-        """`errors`: substitutions, deletions, insertions and the reference's total, of words and of characters."""
+        """Returns `errors`: substitutions, deletions, insertions and reference totals of words and of characters."""
         counts = self.tally(records).sum(axis=0).astype(int).tolist()
         columns = ("substitutions", "deletions", "insertions", "total")
         return {
@@ -246,7 +250,7 @@ class AutomaticSpeechRecognition(Task):
         }
 
     def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
-        """The words that were mistaken for others: (reference, prediction, how often), most frequent first."""
+        """Returns the confused words, most frequent first: (reference, prediction, count)."""
         from hf_speech.tasks.metrics import align_words
 
         wrong: Counter[tuple[str, str]] = Counter()
@@ -257,7 +261,7 @@ class AutomaticSpeechRecognition(Task):
         return [(*pair, count) for pair, count in sorted(wrong.items(), key=lambda item: (-item[1], item[0]))]
 
     def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
-        """The tokens in the order of their ids, which of them are special, and the samples of a logit frame."""
+        """Returns the tokens in the order of their ids, the special tokens, and the samples per logit frame."""
         return {
             "labels": tuple(tokenizer.convert_ids_to_tokens(range(config.vocab_size))),
             "samples_per_frame": config.inputs_to_logits_ratio,
@@ -267,22 +271,22 @@ class AutomaticSpeechRecognition(Task):
         }
 
     def target_units(self, target: str, options: Any = None) -> list[str]:
-        """The words of a transcript, as the recipe's model learns to write them."""
+        """Returns the words of a transcript, normalized with `options` if given."""
         return (target if options is None else options.normalize(target)).split()
 
 
 def sample_lines(references: Sequence[str], predictions: Sequence[str], count: int = 3, width: int = 110) -> list[str]:
-    """A few references and predictions, aligned word by word, with the errors marked.
+    """Returns a few references and predictions, aligned word by word, with the errors marked.
 
     Args:
         references: True transcripts.
         predictions: Recognized transcripts.
         count: Number of utterances, spread evenly over all.
-        width: Characters after which a line is broken.
+        width: Characters after which a line is wrapped.
 
     Returns:
-        For each utterance lines `REF`, `HYP` and, where there are errors, their kinds: S(ubstitution), D(eletion),
-        I(nsertion).
+        For each utterance, lines `REF`, `HYP` and, if there are errors, a line of their kinds: S(ubstitution),
+        D(eletion), I(nsertion).
     """
     from hf_speech.tasks.metrics import align_words
 
@@ -308,10 +312,10 @@ def _aligned(columns: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def _texts(prediction: EvalPrediction, tokenizer: Any) -> tuple[list[str], list[str]]:
-    """The references and predictions of gathered ids.
+    """Returns the references and predictions of gathered ids.
 
-    A character that the vocabulary lacks is the token `<unk>` among the labels. In a reference it is written as a
-    character that no prediction has, so that it counts as an error, as it does in an evaluation.
+    A character outside the vocabulary has the label `<unk>`. It is replaced by a character that no prediction contains,
+    so that it counts as an error, as in an evaluation.
     """
     vocabulary = tokenizer.get_vocab()
     missing = next(character for character in ("\ufffd", "\uffff") if character not in vocabulary)
@@ -324,7 +328,7 @@ def _texts(prediction: EvalPrediction, tokenizer: Any) -> tuple[list[str], list[
 
 
 def _decode(ids: np.ndarray, tokenizer: Any) -> str:
-    """The text of a path of ids `(frames,)`: repeated ids are merged, blanks dropped, spaces put in order."""
+    """Decodes a path of ids `(frames,)`: merges repeated ids, drops blanks and collapses spaces."""
     path = np.where(ids == IGNORED, tokenizer.pad_token_id, ids)
     text: str = tokenizer.decode(collapse(path.tolist(), tokenizer.pad_token_id), group_tokens=False)
     return " ".join(text.split())

@@ -1,17 +1,17 @@
 """The interface of a task: everything that differs between classification and transcription.
 
-The rest of the package knows only this interface and never asks which task it has. Decisions:
+The rest of the package uses only this interface and never checks which task it has. Decisions:
 
-* A task is stateless, with one instance in the registry. What a trained model has learned to output is in its
-  configuration (class names) or its tokenizer (characters), and is passed in.
+* A task is stateless, with one instance in the registry. A trained model's outputs are listed in its configuration
+  (class names) or its tokenizer (characters), which callers pass in.
 * A task's metrics are functions of *counts that add up over utterances* (hits of a class; substitutions, deletions and
-  insertions). The metrics of a split, of one speaker and of 2,000 bootstrap resamples are then the same computation:
+  insertions). The metrics of a split, of one speaker and of 2,000 bootstrap resamples are then computed the same way:
   sum the counts and apply `metrics_from_counts`.
 * Arguments mean the same everywhere: `dataset_dict` is the inspected corpus, `options` the recipe's section `text` (an
-  instance of `text_options`), `tokenizer` what `make_tokenizer` or `load_tokenizer` gave, `config` the model's
+  instance of `text_options`), `tokenizer` the result of `make_tokenizer` or `load_tokenizer`, `config` the model's
   configuration.
-* While the Trainer evaluates, it gathers ids and not logits, so its memory stays flat.
-* PyTorch, transformers and datasets are imported where they are used: an exported model needs none of them.
+* During evaluation the Trainer gathers ids instead of logits, so its memory use stays constant.
+* PyTorch, transformers and datasets are imported inside functions, because an exported model needs none of them.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from hf_speech.data.reports import InspectionReport
 
 Record: TypeAlias = dict[str, Any]
-"""One evaluated utterance: `reference`, `prediction`, `correct` and what else the task knows about it."""
+"""One evaluated utterance: `reference`, `prediction`, `correct` and further values of the task."""
 
 IGNORED = -100
-"""The id that pads labels, and with which the Trainer pads when it gathers batches of several processes."""
+"""The padding id of labels; the Trainer also pads with it when it gathers batches from several processes."""
 
-# The feature extractor's options that leave nothing out.
+# The feature extractor's options with which it uses the whole sound.
 WHOLE_SOUND: Mapping[str, Any] = {"offset": 0.0, "max_duration": None, "time_average": False}
 
 
@@ -49,28 +49,29 @@ class Task(ABC):
     """Base class of the tasks.
 
     Attributes:
-        name: The Hub's name of the task, and of the transformers pipeline; a model keeps it as `config.task`.
-        title: Its name in prose.
-        pipeline_tag: The Hub's tag for models of this task; the task's name by default.
-        verb: The command that uses such a model on sound files: `hf-speech VERB MODEL FILES`.
-        space: The folder in `spaces/` that shows such a model in a browser, empty if there is none.
-        target_column: The corpus column to be predicted.
+        name: The name of the task on the Hub and of the transformers pipeline; saved in models as `config.task`.
+        title: The name of the task in prose.
+        pipeline_tag: The Hub's tag for models of this task; `name` by default.
+        verb: The command that applies a model to sound files: `hf-speech VERB MODEL FILES`.
+        space: The folder in `spaces/` with the demo for such models, empty if there is none.
+        target_column: The corpus column to predict.
         auto_class: The transformers Auto class that loads such a model.
-        architecture_suffixes: Endings of the class names of such models, which tell the task of one of version 0.1.
-        model_types: The model families that do this task, as `model_type` in their configurations; the first is that of
-            a recipe that names none.
-        metrics: The metrics by name; any of them may choose the best checkpoint.
-        best_metric: The one that does by default.
-        decoding: How the task gets from logits to its prediction by itself, where an evaluation can do otherwise.
-        details: The function that measures more than the metrics, as `hf_speech.evaluation.detection:detector_details`.
-        text_options: The dataclass of the recipe's section `text`, for a task that writes.
-        can_join: Whether two utterances, one after the other, have a target together.
-        needs_whole_sound: Whether the target is about all of the sound, so that no part of it can be left out.
-        has_times: Whether targets are times in the sound, which augmentation must not move.
-        chart: How an exploration draws the targets: a key of `hf_speech.exploration.charts.TARGET_CHARTS`.
-        units: What a target consists of, in the plural: "classes", "different words".
+        architecture_suffixes: Endings of the class names of such models, by which models of version 0.1 are assigned to
+            the task.
+        model_types: The `model_type` of each model family for this task; the first is the default of a recipe.
+        metrics: The metrics by name; any of them can select the best checkpoint.
+        best_metric: The metric that selects it by default.
+        decoding: The name of the task's own decoding method, for a task whose evaluation offers others.
+        details: A function that measures more than the metrics, such as
+            `hf_speech.evaluation.detection:detector_details`.
+        text_options: The dataclass of the recipe's section `text`, for a task whose targets are text.
+        can_join: Whether the targets of two consecutive utterances can be joined into one.
+        needs_whole_sound: Whether the target depends on all of the sound, so that no part may be left out.
+        has_times: Whether targets contain times, which augmentation must not shift.
+        chart: The chart of the targets in an exploration: a key of `hf_speech.exploration.charts.TARGET_CHARTS`.
+        units: The units that targets consist of, in the plural: "classes", "different words".
         open_units: Whether other splits may have units that the training split lacks.
-        examples: Examples that an exploration shows, of each class where there are classes.
+        examples: Number of examples in an exploration, per class for a task with classes.
     """
 
     name: ClassVar[str]
@@ -103,45 +104,45 @@ class Task(ABC):
 
     @property
     def auto_model_class(self) -> Any:
-        """The class whose `from_config` and `from_pretrained` make a model for this task."""
+        """The Auto class whose `from_config` and `from_pretrained` make a model for this task."""
         import transformers
 
         return getattr(transformers, self.auto_class)
 
     @property
     def greater_is_better(self) -> bool:
-        """Whether more of the metric that chooses the best checkpoint is better."""
+        """Whether a greater value of `best_metric` is better."""
         return self.metrics[self.best_metric].greater_is_better
 
     # Before training
 
     def check_features(self, features: Mapping[str, Any]) -> None:
-        """Refuses features that leave out sound which this task needs.
+        """Rejects features that leave out sound which this task needs.
 
         Args:
             features: Arguments of `SpeechFeatureExtractor`.
 
         Raises:
-            RecipeError: If sound is cut off, or frames are averaged, and the task needs all of them.
+            RecipeError: If the task needs the whole sound, and sound is cut off or frames are averaged.
         """
         for key, whole in WHOLE_SOUND.items():
             if self.needs_whole_sound and features.get(key, whole) != whole:
                 raise RecipeError(f"{self.name} needs all of the sound: leave out features.{key}.")
 
     def check_augmentation(self, moving: Sequence[str]) -> None:
-        """Refuses augmentation that moves the sound, where targets are times in it.
+        """Rejects augmentation that shifts the sound, for a task whose targets contain times.
 
         Args:
-            moving: The keys of such augmentation.
+            moving: The recipe's augmentation keys that shift the sound.
 
         Raises:
-            RecipeError: If there are any.
+            RecipeError: If the targets contain times and `moving` is not empty.
         """
         if self.has_times and moving:
             raise RecipeError(f"{self.name} learns times in the sound: leave out augmentation.{moving[0]}.")
 
     def check_columns(self, rows: Dataset | DatasetDict) -> None:
-        """Refuses a corpus that was made for another task.
+        """Rejects a corpus for another task.
 
         Args:
             rows: One split or all of them, with the columns of `hf_speech.data`.
@@ -156,7 +157,7 @@ class Task(ABC):
                 continue
             if (other := task_of_columns(split.column_names)) is not None:
                 raise RecipeError(
-                    f"This corpus is for {other.name} (it gives `{other.target_column}`, no `{self.target_column}`), "
+                    f"This corpus is for {other.name} (it has `{other.target_column}`, no `{self.target_column}`), "
                     f"but the task is {self.name}: choose another corpus, or a model for {other.name}."
                 )
             raise RecipeError(
@@ -165,30 +166,30 @@ class Task(ABC):
             )
 
     def make_tokenizer(self, dataset_dict: DatasetDict, options: Any = None) -> Any:
-        """Makes what turns text into ids and back, for a task that needs more than the class names in the config."""
+        """Makes the tokenizer of a new model; None for a task that only needs the class names in the configuration."""
         return None
 
     def load_lexicon(
         self, dataset_dict: DatasetDict, options: Any = None, lexicon_of_corpus: Path | None = None
     ) -> Any:
-        """The `Lexicon` of the training transcripts, for a task that has transcripts; None if the recipe has none.
+        """Returns the `Lexicon` for the training transcripts, or None if the recipe or the task has none.
 
         Args:
-            lexicon_of_corpus: The dictionary that comes with the corpus, if one does.
+            lexicon_of_corpus: The dictionary that comes with the corpus, if there is one.
         """
         return None
 
     def text_of(self, tokenizer: Any) -> dict[str, Any]:
-        """The keys of the recipe's section `text` that a model's tokenizer has kept."""
+        """Returns the keys of the recipe's section `text` that are saved in a model's tokenizer."""
         return {}
 
     def keep_outputs(self, dataset_dict: DatasetDict, options: Any, labels: Sequence[str]) -> tuple[DatasetDict, Any]:
-        """The corpus and the section `text` for a model that keeps all outputs of an earlier one, named `labels`."""
+        """Returns the corpus and the section `text` for a model that keeps the outputs `labels` of an earlier one."""
         return dataset_dict, options
 
     @abstractmethod
     def config_arguments(self, dataset_dict: DatasetDict, tokenizer: Any = None) -> dict[str, Any]:
-        """What the corpus decides in the model's configuration: class names, or the size of the vocabulary."""
+        """Returns the model's configuration arguments that depend on the corpus: class names or vocabulary size."""
 
     def inspect_targets(
         self,
@@ -200,18 +201,18 @@ class Task(ABC):
         tokenizer: Any = None,
         options: Any = None,
     ) -> DatasetDict:
-        """Refuses or leaves out training utterances that this task cannot learn from, and adds them to the report.
+        """Reports training utterances that this task cannot learn from, and rejects or skips them.
 
         Args:
-            report: The report of that inspection.
-            bad_rows: What the corpus's option of that name says to do with them.
-            frames_of: Gives the number of logit frames for a number of seconds.
+            report: The report of the corpus inspection, which is extended.
+            bad_rows: The corpus's option of that name.
+            frames_of: Returns the number of logit frames for a duration in seconds.
 
         Returns:
             The corpus to train on.
 
         Raises:
-            CorpusError: If bad rows are to be refused, or nothing is left.
+            CorpusError: If there are bad rows and `bad_rows` is "refuse", or if nothing is left.
         """
         return dataset_dict
 
@@ -224,24 +225,27 @@ class Task(ABC):
         tokenizer: Any = None,
         options: Any = None,
     ) -> str | None:
-        """Why one training utterance of a stream cannot be learned from, in a sentence; None if it can.
+        """Returns a sentence on why a training utterance of a stream cannot be used, or None if it can.
 
-        Args are those of `inspect_targets`, and `row` the utterance, which lasts `seconds`.
+        Args:
+            row: The utterance.
+            seconds: Its duration.
+            frames_of: As for `inspect_targets`.
         """
         if row[self.target_column] is None:
-            return f"{source_name(row['audio'])} has no {self.target_column} that the corpus's sample has."
+            return f"{source_name(row['audio'])} has no {self.target_column}, or one that the corpus's sample lacks."
         return None
 
     @abstractmethod
     def encode_target(self, row: Mapping[str, Any], tokenizer: Any = None) -> int | torch.Tensor:
-        """The training target of a row: a class id, or character ids `(characters,)`."""
+        """Returns the training target of a row: a class id, or character ids `(characters,)`."""
 
     def join_targets(self, first: Any, second: Any, tokenizer: Any = None) -> Any:
-        """The target of two utterances, one after the other, for a task that `can_join` them."""
+        """Returns the target of two consecutive utterances, for a task with `can_join`."""
         raise NotImplementedError
 
     def collate_targets(self, targets: Sequence[int | torch.Tensor]) -> torch.Tensor:
-        """The model's `labels` of a batch, int64: by default `(batch, ids)`, padded with -100."""
+        """Returns the model's `labels` of a batch, int64: by default `(batch, ids)`, padded with -100."""
         import torch
 
         ids = [torch.as_tensor(target, dtype=torch.long) for target in targets]
@@ -252,118 +256,123 @@ class Task(ABC):
     def preprocess_logits_for_metrics(
         self, logits: torch.Tensor | tuple[torch.Tensor, ...], labels: torch.Tensor | None
     ) -> torch.Tensor:
-        """Logits to ids, a batch at a time on the device: for `Trainer(preprocess_logits_for_metrics=)`.
+        """Reduces the logits of a batch to ids on the device, for `Trainer(preprocess_logits_for_metrics=)`.
 
-        By default the likeliest id of each row or frame. Logits gathered from several processes are padded with -100 in
-        every place; the first of equals is id 0.
+        By default returns the most likely id of each row or frame. Frames that pad the logits of several processes are
+        -100 throughout and become id 0.
         """
-        # A model that also returns hidden states or attentions gives a tuple, logits first.
+        # A model that also returns hidden states or attentions returns a tuple, logits first.
         scores = logits[0] if isinstance(logits, tuple) else logits
         return scores.argmax(dim=-1)
 
     @abstractmethod
     def compute_metrics(self, prediction: EvalPrediction, tokenizer: Any = None) -> dict[str, float]:
-        """The metrics of gathered ids, as `Trainer(compute_metrics=)` wants it."""
+        """Computes the metrics of gathered ids, for `Trainer(compute_metrics=)`."""
 
     def sample_lines(self, prediction: EvalPrediction, tokenizer: Any = None, count: int = 3) -> list[str]:
-        """A few references and predictions for the training log; none where the metrics say it all.
+        """Returns lines for the training log with the references and predictions of `count` utterances.
 
-        Args are those of `compute_metrics`, and the number of utterances, the same ones at every evaluation."""
+        The utterances are the same at every evaluation. A task whose metrics suffice returns no lines.
+        """
         return []
 
     # Evaluation
 
     def load_tokenizer(self, folder: str, **hub_arguments: Any) -> Any:
-        """Loads what turns ids into text, for a task that needs more than the class names in the config.
+        """Loads the tokenizer of a model; returns None for a task that only needs the configuration.
 
         Args:
-            folder: A model folder or Hub id; `hub_arguments` are `revision` and the like, for `from_pretrained`.
+            folder: A model folder or Hub id.
+            hub_arguments: Arguments of `from_pretrained`, such as `revision`.
         """
         return None
 
     @abstractmethod
     def references(self, rows: Dataset, config: PreTrainedConfig, tokenizer: Any = None) -> list[str]:
-        """The true class names or transcripts of a split, in the model's own terms.
+        """Returns the true class names or transcripts of a split, written as the model writes them.
 
         Raises:
-            CorpusError: If a row has no target, or a class that the model does not know.
+            CorpusError: If a row has no target, or a class that the model does not have.
         """
 
     @abstractmethod
     def decode(self, logits: np.ndarray, config: PreTrainedConfig, tokenizer: Any = None) -> Record:
-        """The prediction for one utterance.
+        """Returns the prediction for one utterance.
 
         Args:
             logits: `(num_labels,)` or `(frames, vocabulary)` float32.
 
         Returns:
-            `prediction` (text), `probability` (of the prediction, 0 to 1), and what else the task knows.
+            `prediction` (text), `probability` (of the prediction, 0 to 1), and further values of the task.
         """
 
     @abstractmethod
     def score(self, reference: str, decoded: Record) -> Record:
-        """One utterance: `reference`, then what `decode` gave, then `correct` (and what the errors were)."""
+        """Returns the record of an utterance: `reference`, the result of `decode`, `correct`, and any error counts."""
 
     @abstractmethod
     def tally(self, records: Sequence[Record]) -> np.ndarray:
-        """The counts of each utterance, `(utterances, counts)`; their sums give the metrics."""
+        """Returns the counts of each utterance, `(utterances, counts)`; their sums give the metrics."""
 
     @abstractmethod
     def metrics_from_counts(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Metrics of summed counts.
+        """Computes the metrics of summed counts.
 
         Args:
-            counts: Sums `(..., counts)` over utterances of the rows of one `tally`; each metric is an array `(...)`.
+            counts: Sums over the utterances of a `tally`, `(..., counts)`.
+
+        Returns:
+            Each metric, `(...)`.
         """
 
     def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
-        """Tables beyond the split's metrics, by the name they have in a report, such as `per_class`."""
+        """Returns tables that detail the metrics, by their names in a report, such as `per_class`."""
         return {}
 
     def confusions(self, records: Sequence[Record]) -> list[tuple[str, str, int]]:
-        """What was mistaken for what, most frequent first: (reference, prediction, how often)."""
+        """Returns the confusions, most frequent first: (reference, prediction, count)."""
         return []
 
     def confusion_matrix(
         self, records: Sequence[Record], config: PreTrainedConfig
     ) -> tuple[list[str], np.ndarray] | None:
-        """Names and counts `(names, names)`, a row for each reference, or None for a task without classes."""
+        """Returns class names and counts `(classes, classes)`, references in rows; None for a task without classes."""
         return None
 
     # Using a model
 
     def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
-        """What an exported model must keep to turn its logits into an answer: fields of its `Description`."""
+        """Returns the `Description` fields from which an exported model turns logits into an answer."""
         return {"labels": tuple(config.id2label[index] for index in range(config.num_labels))}
 
     def answer(self, logits: np.ndarray, labels: Sequence[str], top_k: int = 3) -> Record:
-        """What the task's verb says about one sound file, as plain data for JSON.
+        """Returns the answer of the task's command for one sound file, as JSON data.
 
         Args:
             logits: `(num_labels,)` float32.
             labels: The names of the logits.
-            top_k: Alternatives to give, where there are some.
+            top_k: Maximal number of alternatives.
         """
         raise NotImplementedError(f"{self.name} gives no answer about a whole file.")
 
     def format_answer(self, answer: Mapping[str, Any]) -> str:
-        """What `answer` gave, or `classify_files` with the file's name, as a line of text."""
+        """Formats a result of `answer` or `classify_files` as a line of text, without the file name."""
         return "   ".join(one_line(f"{name} {value}") for name, value in answer.items() if name != "file")
 
     # Exploring a corpus
 
     def target_texts(self, rows: Dataset) -> list[str | None]:
-        """The target of every row as text, None where a row has none."""
+        """Returns the target of every row as text, None where a row has none."""
         return [None if value is None else str(value) for value in rows[self.target_column]]
 
     def target_units(self, target: str, options: Any = None) -> list[str]:
-        """What is counted of a target: its class, or its words.
+        """Returns the units of a target that are counted: its class, or its words.
 
         Args:
-            target: What `target_texts` gave.
+            target: A target, as returned by `target_texts`.
         """
         return [target]
 
     def target_groups(self, rows: Dataset) -> list[str] | None:
-        """The classes by which examples are shown, in the order of their ids; None for a task without classes."""
+        """Returns the classes in the order of their ids, or None for a task without classes."""
         return None

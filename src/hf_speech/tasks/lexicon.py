@@ -1,9 +1,9 @@
 """A pronouncing dictionary: the phones of each word.
 
-With one, the middle layer of a recognizer learns to predict phones. English spells "two", "to" and "too" differently
-and pronounces "ough" in six ways: phones are closer to the sound, and rare words consist of phones that are not rare
+If a recipe has one, the middle layer of the recognizer learns to predict phones. English spells "two", "to" and "too"
+differently and pronounces "ough" in six ways; phones are closer to the sound, and rare words consist of common phones
 (Toshniwal et al., arXiv 1704.01631; Sanabria & Metze, arXiv 1807.07104). Recognition does not need the dictionary, but
-a beam search can rescore its hypotheses by their phones.
+a beam search can use it to rescore hypotheses by their phones.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from hf_speech.errors import CorpusError, RecipeError
 if TYPE_CHECKING:
     import torch
 
-_COMMENT = re.compile(r";;;|##|#$")  # of a line, by its first word
-_VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of a further pronunciation: AUGUST(2)
-_STRESS = re.compile(r"(?<=[A-Z])[012]$")  # and of stress: AH0
-_PROBABILITY = re.compile(r"[0-9]*\.[0-9]+$")  # before the phones in Kaldi's lexiconp.txt and MFA's
+_COMMENT = re.compile(r";;;|##|#$")  # the first word of a comment line
+_VARIANT = re.compile(r"\(\d+\)$")  # CMUdict's mark of an alternative pronunciation: AUGUST(2)
+_STRESS = re.compile(r"(?<=[A-Z])[012]$")  # CMUdict's stress digit: AH0
+_PROBABILITY = re.compile(r"[0-9]*\.[0-9]+$")  # precedes the phones in Kaldi's lexiconp.txt and in MFA dictionaries
 
 
 class Lexicon:
-    """The pronunciation of each word.
+    """A pronouncing dictionary with one pronunciation per word.
 
-    Words are compared in lower case, in one form of Unicode, and with one form of apostrophe.
+    Words are compared in lower case, after Unicode normalization, and with plain apostrophes.
 
     Args:
-        pronunciations: The phones of each word. Of words that compare equal, the first one counts.
+        pronunciations: The phones of each word. If several words compare equal, the first is used.
 
     Attributes:
-        phones: All phones in alphabetical order. The id of a phone is its position, counted from 1; 0 is the blank.
+        phones: All phones in alphabetical order. The id of a phone is its position, starting at 1; 0 is the blank.
     """
 
     def __init__(self, pronunciations: Mapping[str, Sequence[str]]) -> None:
@@ -48,10 +48,10 @@ class Lexicon:
 
     @classmethod
     def load(cls, path: str | Path) -> Lexicon:
-        """Read lines `WORD PHONE PHONE ...`, as in CMUdict and Kaldi's `lexicon.txt`.
+        """Reads lines `WORD PHONE PHONE ...`, as in CMUdict and Kaldi's `lexicon.txt`.
 
-        Of several pronunciations of a word the first is kept. Comments, pronunciation probabilities and CMUdict's
-        stress digits are left out.
+        Only the first pronunciation of a word is kept. Comments, pronunciation probabilities and CMUdict's stress
+        digits are ignored.
 
         Raises:
             RecipeError: If the file cannot be read, or a line has no pronunciation.
@@ -74,15 +74,15 @@ class Lexicon:
 
     @property
     def num_ids(self) -> int:
-        """The number of phones and the blank."""
+        """The number of phones, plus one for the blank."""
         return len(self.phones) + 1
 
     def knows(self, text: str) -> bool:
-        """Whether every word of a text has a pronunciation."""
+        """Returns whether every word of a text has a pronunciation."""
         return all(_key(word) in self._pronunciations for word in text.split())
 
     def extend(self, pronunciations: Mapping[str, Sequence[str]]) -> int:
-        """Add words that are new and consist of known phones, whose ids stay, and return how many these are."""
+        """Adds new words that consist of known phones, and returns their number; phone ids do not change."""
         new = {_key(word): tuple(phones) for word, phones in pronunciations.items()}
         new = {word: phones for word, phones in new.items() if phones and self._ids.keys() >= set(phones)}
         before = len(self._pronunciations)
@@ -90,15 +90,15 @@ class Lexicon:
         return len(self._pronunciations) - before
 
     def save(self, path: str | Path) -> None:
-        """Write the pronunciations as `load` reads them, with the same ids."""
+        """Writes the pronunciations in the format of `load`, which then assigns the same ids."""
         lines = (f"{_upper(word)}\t{' '.join(phones)}\n" for word, phones in sorted(self._pronunciations.items()))
         write_text(path, "".join(lines))
 
     def check(self, texts: Iterable[str]) -> None:
-        """Check that every word has a pronunciation.
+        """Checks that every word has a pronunciation.
 
         Raises:
-            CorpusError: If words lack one; it names the first of them.
+            CorpusError: If words lack one; the message lists the first few.
         """
         missing = sorted({word for text in texts for word in text.split() if _key(word) not in self._pronunciations})
         if missing:
@@ -106,23 +106,23 @@ class Lexicon:
             raise CorpusError(f"The lexicon lacks {len(missing)} words of the transcripts ({names}): add them to it.")
 
     def phone_ids(self, text: str) -> list[int]:
-        """Return the phone ids of a text, word by word."""
+        """Returns the phone ids of a text, word by word."""
         return [self._ids[phone] for word in text.split() for phone in self._pronunciations[_key(word)]]
 
     def encode(self, text: str) -> torch.Tensor:
-        """Return the phone ids of a text as a tensor, `(phones,)`."""
-        import torch  # imported late: recognition runs without PyTorch
+        """Returns the phone ids of a text as a tensor, `(phones,)`."""
+        import torch  # imported here because recognition also runs without PyTorch
 
         return torch.tensor(self.phone_ids(text), dtype=torch.long)
 
 
 def _key(word: str) -> str:
-    """A word as words are compared."""
-    if word.isascii():  # Most are, and this takes a tenth of the time.
+    """Returns the form of a word in which words are compared."""
+    if word.isascii():  # Most words are, and this takes a tenth of the time.
         return word.lower().replace("`", "'")
     return same_form(plain_apostrophes(same_form(word)).casefold())
 
 
 def _upper(key: str) -> str:
-    """A key in upper case, unless that would be another word: in Turkish, "ı" and "i" are two letters."""
+    """Returns a key in upper case unless that changes the word: in Turkish, "ı" and "i" are different letters."""
     return key.upper() if _key(key.upper()) == key else key

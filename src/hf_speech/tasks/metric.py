@@ -1,4 +1,4 @@
-"""How a metric is called and written; `metrics` computes them."""
+"""The name and format of a metric; `metrics` computes the values."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called and written.
+    """The name and format of a metric.
 
     Attributes:
         title: Its full name, for tables on cards.
-        hub_name: The Hub's name of it; one name may stand for several variants, as `f1` does.
-        greater_is_better: Whether more of it is better.
-        is_proportion: Whether it is the share of the utterances that are right, so that its interval has a formula;
-            the intervals of other metrics are bootstrapped.
-        unit: What its values are in; "%" for ratios, which are written as percentages.
+        hub_name: Its name on the Hub, which may cover several variants, as `f1` does.
+        greater_is_better: Whether a greater value is better.
+        is_proportion: Whether it is the proportion of correct utterances, whose confidence interval has a formula; the
+            intervals of other metrics are bootstrapped.
+        unit: The unit of its values; "%" for ratios, which are written as percentages.
     """
 
     title: str
@@ -25,9 +25,9 @@ class Metric:
     unit: str = "%"
 
     def number(self, value: float, decimals: int = 2) -> str:
-        """A value in the metric's unit, without the unit."""
+        """Formats a value without its unit."""
         return f"{100 * value:.{decimals}f}" if self.unit == "%" else f"{value:.{decimals + 1}g}"
 
     def format(self, value: float, decimals: int = 2) -> str:
-        """A value with its unit, such as `99.33%` or `0.41 words/s`."""
+        """Formats a value with its unit, such as `99.33%` or `0.41 words/s`."""
         return f"{value:.{decimals}%}" if self.unit == "%" else f"{value:.{decimals + 1}g} {self.unit}".rstrip()

@@ -1,13 +1,13 @@
-"""Metrics of the `evaluate` library that need no network and write nothing to disk, and the counts behind them.
+"""Metrics of the `evaluate` library that need no network and write nothing to disk, and the underlying counts.
 
-`evaluate.load("accuracy")` downloads its script even where scikit-learn is installed; hence subclasses. They
-differ from the library's defaults in two ways, both tested: predictions are kept in memory (the default is a
-locked Arrow file in the user's cache, for which two processes on one machine compete), and no cache folder is
-created (the default makes one even when nothing is written, which fails in a read-only home).
+`evaluate.load("accuracy")` downloads its script even if scikit-learn is installed, so the metrics are subclasses. They
+differ from the library's defaults in two ways: predictions are kept in memory (the default is a locked Arrow file in
+the user's cache, for which two processes on one machine compete), and no cache folder is created (the default creates
+one even when nothing is written, which fails in a read-only home).
 
-Transcripts are aligned by jiwer (Levenshtein distance). An error *rate* is the sum of all errors over the sum of all
-reference words, never a mean of rates: so an empty reference adds its insertions and no word, and the rate of a set
-without any reference word is its number of insertions.
+Transcripts are aligned by jiwer (Levenshtein distance). An error *rate* is the sum of all errors over the number of all
+reference words, never a mean of rates. An empty reference therefore adds its insertions but no words, and the error
+rate of a set without reference words is its number of insertions.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class InMemoryMetric(evaluate.Metric):
 class ClassificationMetrics(InMemoryMetric):
     """Accuracy, F1 (micro and macro), macro precision and macro recall of class ids, by scikit-learn.
 
-    Macro averages run over the classes that occur as a reference or a prediction; 0/0 counts as 0.
+    Macro averages cover the classes that occur as a reference or a prediction; 0/0 counts as 0.
 
     Example:
         >>> ClassificationMetrics().compute(predictions=[0, 1, 1], references=[0, 1, 0])["recall_macro"]
@@ -47,7 +47,7 @@ class ClassificationMetrics(InMemoryMetric):
         return evaluate.MetricInfo(
             description="Accuracy, F1, precision and recall of single-label classification.",
             citation="",
-            inputs_description="predictions and references: class ids, one an utterance.",
+            inputs_description="predictions and references: class ids, one per utterance.",
             features=Features({"predictions": Value("int64"), "references": Value("int64")}),
         )
 
@@ -66,11 +66,11 @@ ERROR_COUNTS = (
     *("word_substitutions", "word_deletions", "word_insertions", "words"),
     *("character_substitutions", "character_deletions", "character_insertions", "characters"),
 )
-"""What is counted of an utterance; `words` and `characters` are those of the reference, spaces between words too."""
+"""The counts of an utterance; `words` and `characters` are those of the reference, including spaces between words."""
 
 
 class TranscriptionMetrics(InMemoryMetric):
-    """Word and character error rate with their substitutions, deletions and insertions, by jiwer.
+    """Word and character error rates with their substitutions, deletions and insertions, by jiwer.
 
     Example:
         >>> TranscriptionMetrics().compute(predictions=["a cat"], references=["the cat sat"])["wer"]
@@ -81,7 +81,7 @@ class TranscriptionMetrics(InMemoryMetric):
         return evaluate.MetricInfo(
             description="Word and character error rate of transcripts.",
             citation="",
-            inputs_description="predictions and references: transcripts, one an utterance.",
+            inputs_description="predictions and references: transcripts, one per utterance.",
             features=Features({"predictions": Value("string"), "references": Value("string")}),
         )
 
@@ -92,7 +92,7 @@ class TranscriptionMetrics(InMemoryMetric):
 
 
 def count_errors(references: Sequence[str], predictions: Sequence[str]) -> np.ndarray:
-    """The `ERROR_COUNTS` of each utterance, `(utterances, 8)` int64.
+    """Returns the `ERROR_COUNTS` of each utterance, `(utterances, 8)` int64.
 
     Args:
         references: True transcripts, which may be empty.
@@ -106,14 +106,17 @@ def count_errors(references: Sequence[str], predictions: Sequence[str]) -> np.nd
                 counts[row, first + 3] = len(reference)
                 for chunk in chunks:
                     if chunk.type != "equal":
-                        place = first + ("substitute", "delete", "insert").index(chunk.type)
+                        column = first + ("substitute", "delete", "insert").index(chunk.type)
                         size = chunk.ref_end_idx - chunk.ref_start_idx or chunk.hyp_end_idx - chunk.hyp_start_idx
-                        counts[row, place] += size
+                        counts[row, column] += size
     return counts
 
 
 def error_rates(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """`wer` and `cer`, each `(...)`, of sums `(..., 8)` of `ERROR_COUNTS`: errors over reference words, 1 at least."""
+    """Returns `wer` and `cer`, each `(...)`, for sums `(..., 8)` of `ERROR_COUNTS`.
+
+    A rate is the number of errors over the number of reference words or characters, at least 1.
+    """
     errors = np.asarray(counts, dtype=np.float64)
     return {
         "wer": errors[..., 0:3].sum(-1) / np.maximum(errors[..., 3], 1),
@@ -122,11 +125,11 @@ def error_rates(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def align_words(reference: str, prediction: str) -> list[tuple[str | None, str | None]]:
-    """The words of two transcripts in pairs: the same, a substitution, a deletion (w, None), an insertion (None, w)."""
+    """Aligns the words of two transcripts in pairs; a deletion is (word, None), an insertion (None, word)."""
     output = jiwer.process_words(" ".join(reference.split()), " ".join(prediction.split()))
     pairs: list[tuple[str | None, str | None]] = []
     for chunk in output.alignments[0]:
         ref = output.references[0][chunk.ref_start_idx : chunk.ref_end_idx]
         hyp = output.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx]
-        pairs += zip_longest(ref, hyp)  # One is empty where words were deleted or inserted.
+        pairs += zip_longest(ref, hyp)  # One of them is empty if words were deleted or inserted.
     return pairs

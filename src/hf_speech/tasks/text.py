@@ -1,11 +1,11 @@
-"""Transcript normalization: the recipe's section `text`, and what it does to a transcript.
+"""Transcript normalization, and the recipe's section `text`.
 
-* A normalizer has a name and no state. The name is saved with the model, and evaluation normalizes its references
-  exactly as training did, whichever corpus they come from.
+* A normalizer has a name and no state. The name is saved with the model, so evaluation normalizes its references
+  exactly as training did, for any corpus.
 * Normalizing twice gives the same text as normalizing once.
-* No number changes its value. Ambiguous forms ("$5", "1st", "1990s", "10²", "5‰") are left unchanged, and the
-  inspection before training reports them. Whisper's English normalizer does the opposite (words to digits, fillers
-  removed).
+* The value of a number never changes. Ambiguous forms ("$5", "1st", "1990s", "10²", "5‰") are left unchanged, and the
+  inspection before training reports them. Whisper's English normalizer does the opposite: it turns words into digits
+  and removes fillers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hf_speech.errors import HFSpeechError, RecipeError
 
 NormalizerName = Literal["none", "lower", "upper", "english"]
 
-# Text files that contain more than sentences.
+# Suffixes of text files with more content than sentences.
 _STRUCTURED = TABLE_SUFFIXES | {
     ".arpa",
     ".jsgf",
@@ -40,11 +40,11 @@ _STRUCTURED = TABLE_SUFFIXES | {
     ".yaml",
 }
 
-# Characters that are read as a word although Unicode calls them punctuation or symbols.
+# Characters that are spoken as a word although Unicode classifies them as punctuation or symbols.
 SPOKEN_SYMBOLS = {"&": "and", "%": "percent", "@": "at", "+": "plus", "=": "equals", "\u2212": "minus"}
 
 CASES: dict[str, Callable[[str], str]] = {"none": str, "lower": str.lower, "upper": str.upper, "english": str.lower}
-"""The function that each normalizer, by name, applies to letters."""
+"""The function that each normalizer applies to letters, by the normalizer's name."""
 
 _ONES = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
@@ -55,8 +55,8 @@ _SCALES = ((10**9, "billion"), (10**6, "million"), (10**3, "thousand"), (100, "h
 _MAX_DIGITS = 12
 
 _CURRENCY = "$¢-¥฿₠-₿"
-_MARKS = "\u0300-\u036f\u20d0-\u20ff\ufe00-\ufe0f"  # combining, as in keycap emoji
-# A number on its own: not part of a word, a price, a fraction, a product or a version.
+_MARKS = "\u0300-\u036f\u20d0-\u20ff\ufe00-\ufe0f"  # combining characters, as in keycap emoji
+# A standalone number: not part of a word, a price, a fraction, a product or a version.
 _NUMBER = re.compile(
     rf"(?<![\w.,/\u2044{_CURRENCY}])(?<!\d['*·])(?<!\d[eE][-+])(?P<minus>-?)"
     r"(?:(?P<whole>[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.(?P<decimals>[0-9]+))?|\.(?P<fraction>[0-9]+))"
@@ -76,12 +76,12 @@ class TextOptions:
     """The recipe's `text` section: how transcripts are written.
 
     Args:
-        normalizer: "none" (only collapses white space), "lower" or "upper" (also changes case, and gives each character
-            its standard form), "english" (lower case without punctuation, except apostrophes inside words).
+        normalizer: "none" (only collapses white space), "lower" or "upper" (also changes case, and converts characters
+            to their standard form), "english" (lower case without punctuation, except apostrophes inside words).
         spell_numbers: Whether to spell numbers in English words.
         vocabulary: The characters to learn, in one string; null for those of the training transcripts.
-        unknown: What to do with a training utterance that has characters outside the vocabulary: treat it as a bad row
-            ("bad_row"; see corpus.bad_rows), or learn them as the token <unk> ("unk").
+        unknown: How to treat a training utterance with characters outside the vocabulary: as a bad row ("bad_row"; see
+            corpus.bad_rows), or with the token <unk> for these characters ("unk").
         lexicon: A pronouncing dictionary, with which model.intermediate_ctc_weight trains the middle layer to predict
             phones: a file of lines WORD PHONE PHONE ..., "corpus" for the corpus's own, or "cmudict" for English
             (CMUdict, and eSpeak NG for words that it lacks); null for none.
@@ -96,17 +96,17 @@ class TextOptions:
     def __post_init__(self) -> None:
         if self.normalizer not in CASES:
             known = ", ".join(get_args(NormalizerName))
-            raise RecipeError(f"There is no text.normalizer {self.normalizer!r}: there are {known}.")
+            raise RecipeError(f"There is no text.normalizer {self.normalizer!r}: choose from {known}.")
         if self.vocabulary is not None and not self.vocabulary.strip():
             raise RecipeError("text.vocabulary is empty: list the characters to learn, or use null for all.")
 
     def normalize(self, text: str) -> str:
-        """Normalize a transcript as these options say."""
+        """Normalizes a transcript with these options."""
         return normalize(text, self.normalizer, self.spell_numbers)
 
 
 def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) -> str:
-    """Normalize a transcript.
+    """Normalizes a transcript.
 
     Args:
         text: The transcript.
@@ -114,7 +114,7 @@ def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) 
         spell_numbers: Whether to spell numbers in English words.
 
     Returns:
-        Words with one space between them, and none around them.
+        The words, separated by single spaces.
     """
     case = CASES[normalizer]
     if normalizer != "none":
@@ -125,15 +125,15 @@ def normalize(text: str, normalizer: str = "none", spell_numbers: bool = False) 
     if spell_numbers:
         text = case(_NUMBER.sub(_spell_match, text))
     if normalizer != "none":
-        text = _standard_form(text)  # of what the change of case has made
+        text = _standard_form(text)  # Changing case may produce other forms.
     return " ".join(text.split())
 
 
 def read_plain_text(file: Path) -> Iterator[str]:
-    """Yield the lines of a text file.
+    """Yields the lines of a text file.
 
     Raises:
-        HFSpeechError: If it cannot be read, is not text, or has another format by its name, such as that of a table.
+        HFSpeechError: If it cannot be read, is not text, or its name has the suffix of another format, such as a table.
     """
     if (suffix := file.suffix.lower()) in _STRUCTURED:
         raise HFSpeechError(
@@ -144,16 +144,16 @@ def read_plain_text(file: Path) -> Iterator[str]:
 
 
 def read_sentences(path: Path, normalizer: str = "none", spell_numbers: bool = False) -> Iterator[str]:
-    """Yield the sentences of a text file, or of all `.txt` and `.md` files in a folder, normalized.
+    """Yields the sentences of a text file, or of all `.txt` and `.md` files in a folder, normalized.
 
     Without a normalizer each line is a sentence; with one, lines are also split at the ends of sentences.
 
     Raises:
-        HFSpeechError: If there is no such file, or it is not text.
+        HFSpeechError: If the file does not exist or is not text, or the folder has no such files.
     """
     files = sorted(file for file in path.rglob("*") if file.suffix in (".txt", ".md")) if path.is_dir() else [path]
     if not files:
-        raise HFSpeechError(f"The folder {path} has no .txt or .md files: give text, or a run folder.")
+        raise HFSpeechError(f"The folder {path} has no .txt or .md files: give a text file or a run folder.")
     for file in files:
         for line in read_plain_text(file):
             for sentence in [line] if normalizer == "none" else _SENTENCE_END.split(line):
@@ -161,10 +161,10 @@ def read_sentences(path: Path, normalizer: str = "none", spell_numbers: bool = F
 
 
 def spell_number(number: int | str) -> str:
-    """Spell a whole number in English words, American style: 1455 is "one thousand four hundred fifty five".
+    """Spells a whole number in English words, American style: 1455 is "one thousand four hundred fifty five".
 
     Args:
-        number: From 0 to below 10^12. A string may begin with zeros, and is then spelled digit by digit.
+        number: From 0 to below 10^12. A string with leading zeros is spelled digit by digit.
 
     Raises:
         ValueError: If it is negative or too large.
@@ -202,9 +202,9 @@ def _spell_match(match: re.Match[str]) -> str:
 
 
 def _standard_form(text: str) -> str:
-    """Unicode's NFKC with plain apostrophes: full-width forms and ligatures become plain letters.
+    """Applies Unicode's NFKC, which makes plain letters of full-width forms and ligatures, and plain apostrophes.
 
-    Characters like `²`, `½` and `①` stay: as plain digits they would become part of the number before them.
+    Characters like `²`, `½` and `①` are kept: as plain digits they would join the number before them.
     """
     text = plain_apostrophes(text)
     if text.isascii():
@@ -216,7 +216,7 @@ def _standard_form(text: str) -> str:
 
 @cache
 def _hides_number(character: str) -> bool:
-    """Whether NFKC would make digits or signs of a character that is not simply another form of a digit."""
+    """Returns whether NFKC turns a character into digits or signs although it is not just a digit in another form."""
     if character.isdecimal():
         return False
     plain = unicodedata.normalize("NFKC", character)
@@ -225,22 +225,22 @@ def _hides_number(character: str) -> bool:
 
 
 def _without_punctuation(text: str) -> str:
-    """Remove punctuation, except what belongs to a word (don't) or a number (3.14, .5, 1/2, 1e-5)."""
+    """Removes punctuation that is not part of a word (don't) or a number (3.14, .5, 1/2, 1e-5)."""
     if not text.isascii():
-        text = "".join(character for character in text if unicodedata.category(character) != "Cf")  # invisible ones
+        text = "".join(character for character in text if unicodedata.category(character) != "Cf")  # invisible
     text = _GROUPED.sub(lambda match: match[0].replace(",", ""), text)
     text = _MINUS.sub(lambda match: " minus " if _can_be_minus(text, match.start()) else match[0], text)
-    kept = {index for match in _IN_NUMBER.finditer(text) for index in range(*match.span())}
+    in_number = {index for match in _IN_NUMBER.finditer(text) for index in range(*match.span())}
 
-    def spoken(match: re.Match[str]) -> str:
-        first, last = match.span()
-        return match[0] if first in kept else _spoken(match[0], text[first - 1 : first], text[last : last + 1])
+    def replace(match: re.Match[str]) -> str:
+        start, end = match.span()
+        return match[0] if start in in_number else _replacement(match[0], text[start - 1 : start], text[end : end + 1])
 
-    return _SYMBOL.sub(spoken, text)
+    return _SYMBOL.sub(replace, text)
 
 
 def _can_be_minus(text: str, index: int) -> bool:
-    """Whether a dash before a number is a minus, and no hyphen (3-4), pause (--4) or end of a quotation ("a"-4)."""
+    """Returns whether a dash before a number is a minus, not a hyphen (3-4), a pause (--4) or after a quote ("a"-4)."""
     before = text[:index].rstrip("'\"")[-1:] if text[index - 1 : index] in ("'", '"') else text[:index][-1:]
     return not (_in_word(before) or before in (*".%‰°",) or unicodedata.category(before or " ") in ("Pe", "Pf", "Pd"))
 
@@ -249,8 +249,8 @@ def _in_word(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character or " ").startswith("M")
 
 
-def _spoken(character: str, before: str, after: str) -> str:
-    """What is left of a character: itself, its word, or a space for punctuation."""
+def _replacement(character: str, before: str, after: str) -> str:
+    """Returns a symbol itself, its spoken word, or a space if it is punctuation."""
     if character in SPOKEN_SYMBOLS:
         return f" {SPOKEN_SYMBOLS[character]} "
     if character in "'′":  # noqa: RUF001

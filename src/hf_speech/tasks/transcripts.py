@@ -1,10 +1,11 @@
-"""From transcripts to ids: the tokenizer, and the transcripts that it cannot encode or no model can align.
+"""The tokenizer of transcripts, and the inspection of transcripts that it cannot encode or a model cannot align.
 
-* The tokenizer is transformers' `Wav2Vec2CTCTokenizer`, so `pipeline` gives timestamps of characters and words. The CTC
-  blank is its padding token, id 0; then come the word delimiter, `<unk>`, and the characters in Unicode order.
+* The tokenizer is transformers' `Wav2Vec2CTCTokenizer`, with which `pipeline` returns timestamps of characters and
+  words. The CTC blank is its padding token, id 0; then come the word delimiter, `<unk>`, and the characters in Unicode
+  order.
 * The normalizer's name is saved in `tokenizer_config.json`, so that references can be normalized as in training.
-* An unusable utterance is a bad row of train. In the other splits it is kept and reported: leaving out what the model
-  cannot get right would make its metrics too good.
+* An unusable utterance is a bad row of the training split. In the other splits it is kept and reported, because leaving
+  out utterances that the model cannot get right would make its metrics too good.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from hf_speech.tasks.text import TextOptions
 
 BLANK, DELIMITER, UNKNOWN = "<pad>", "|", "<unk>"
 
-# A character in fewer training transcripts than this can hardly be learned.
+# A character needs this many training transcripts to be learned.
 RARE = 3
 
 EMPTY = "with an empty transcript"
@@ -37,23 +38,23 @@ UNSPELLED = "with numbers that cannot be spelled"
 
 
 def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTokenizer:
-    """Make the tokenizer of a new model.
+    """Builds the tokenizer of a new model.
 
     Args:
         texts: The training transcripts, normalized or not.
         options: The recipe's section `text`.
 
     Returns:
-        A tokenizer with the characters of `options.vocabulary` or, without it, of the transcripts.
+        A tokenizer with the characters of `options.vocabulary` or, if that is None, of the transcripts.
 
     Raises:
-        RecipeError: If the given vocabulary has the word delimiter among its characters.
+        RecipeError: If the vocabulary contains the word delimiter.
         CorpusError: If the transcripts have no characters.
     """
     if options.vocabulary is not None:
         characters = set(options.vocabulary)
         if DELIMITER in characters:
-            raise RecipeError(f"text.vocabulary has {DELIMITER!r}, which stands between words: leave it out.")
+            raise RecipeError(f"text.vocabulary has {DELIMITER!r}, which separates words: leave it out.")
     else:
         characters = {character for text in texts for character in options.normalize(text)} - {DELIMITER}
     characters = {character for character in characters if not character.isspace()}
@@ -68,7 +69,7 @@ def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTo
         file.write_text(json.dumps(vocabulary), encoding="utf-8")
         return Wav2Vec2CTCTokenizer(
             str(file),
-            # Otherwise it adds <s> and </s>, outputs that never occur.
+            # By default it adds <s> and </s>, which would be unused outputs.
             bos_token=None,
             eos_token=None,
             pad_token=BLANK,
@@ -81,20 +82,20 @@ def build_tokenizer(texts: Iterable[str], options: TextOptions) -> Wav2Vec2CTCTo
 
 
 def normalize_for(text: str, tokenizer: Any) -> str:
-    """Normalize a transcript as in the training of the tokenizer's model.
+    """Normalizes a transcript as in the training of the tokenizer's model.
 
     Args:
         text: The transcript.
-        tokenizer: A tokenizer made by `build_tokenizer`. Any other one only collapses white space.
+        tokenizer: A tokenizer made by `build_tokenizer`. With any other, only white space is collapsed.
     """
-    kept = tokenizer.init_kwargs
-    return TextOptions(kept.get("text_normalizer", "none"), kept.get("spell_numbers", False)).normalize(text)
+    saved = tokenizer.init_kwargs
+    return TextOptions(saved.get("text_normalizer", "none"), saved.get("spell_numbers", False)).normalize(text)
 
 
 def encode_text(text: str, tokenizer: Any) -> list[int]:
-    """Return the ids of a transcript, one for each character; `<unk>` for those that the vocabulary lacks.
+    """Returns the id of each character of a transcript; that of `<unk>` for characters outside the vocabulary.
 
-    The tokenizer's own call would take a `|` or a literal `<pad>` in the text for its token.
+    The tokenizer itself would interpret a `|` or a literal `<pad>` in the text as its token.
 
     Args:
         text: The transcript, normalized or not.
@@ -107,40 +108,40 @@ def encode_text(text: str, tokenizer: Any) -> list[int]:
 def transcript_fault(
     text: str, seconds: float, tokenizer: Any, frames_of: Callable[[float], int]
 ) -> tuple[str, str] | None:
-    """Return what prevents or impairs learning a transcript.
+    """Returns the fault that prevents or impairs learning a transcript, if any.
 
     Args:
         text: The transcript, normalized or not.
         seconds: The duration of its sound.
         tokenizer: The model's tokenizer.
-        frames_of: From seconds of sound to logit frames.
+        frames_of: Returns the number of logit frames for a duration in seconds.
 
     Returns:
-        The kind of fault and the end of a sentence about it, or None.
+        The kind of fault and a clause that describes it, or None.
     """
-    written = normalize_for(text, tokenizer)
+    normalized = normalize_for(text, tokenizer)
     known = _character_ids(tokenizer)
-    missing = sorted(set(written) - set(known))
-    needed = min_frames([known.get(character, tokenizer.unk_token_id) for character in written])
+    missing = sorted(set(normalized) - set(known))
+    needed = min_frames([known.get(character, tokenizer.unk_token_id) for character in normalized])
     frames = frames_of(seconds)
-    numbers = [word for word in written.split() if any(character.isdecimal() for character in word)]
-    if not written:
-        return EMPTY, f"of the transcript {text!r} nothing is left after normalization"
+    numbers = [word for word in normalized.split() if any(character.isdecimal() for character in word)]
+    if not normalized:
+        return EMPTY, f"nothing is left of the transcript {text!r} after normalization"
     if needed > frames:
         return UNALIGNABLE, (
-            f"{seconds:.3g} s of sound make {frames} logit frames, and the transcript {_shortened(written)!r} "
+            f"{seconds:.3g} s of sound make {frames} logit frames, and the transcript {_shortened(normalized)!r} "
             f"needs {needed}"
         )
     if missing:
         listed = ", ".join(repr(character) for character in missing)
-        return UNWRITABLE, f"the transcript {_shortened(written)!r} has {listed}"
+        return UNWRITABLE, f"the transcript {_shortened(normalized)!r} has {listed}"
     if tokenizer.init_kwargs.get("spell_numbers", False) and numbers:
-        return UNSPELLED, f"the transcript {_shortened(written)!r} keeps {numbers[0]!r}"
+        return UNSPELLED, f"the transcript {_shortened(normalized)!r} keeps {numbers[0]!r}"
     return None
 
 
 def is_harmless(kind: str, unknown: Literal["bad_row", "unk"]) -> bool:
-    """Whether a training utterance can be learned from despite a fault of this kind."""
+    """Returns whether a training utterance can be used despite a fault of this kind."""
     return kind == UNSPELLED or (kind == UNWRITABLE and unknown == "unk")
 
 
@@ -153,7 +154,7 @@ def inspect_transcripts(
     bad_rows: Literal["refuse", "skip"],
     frames_of: Callable[[float], int],
 ) -> DatasetDict:
-    """Check every transcript for what prevents or impairs learning.
+    """Checks every transcript for faults that prevent or impair learning.
 
     Returns:
         The corpus without bad training utterances.
@@ -161,7 +162,7 @@ def inspect_transcripts(
     Raises:
         CorpusError: If there are bad rows and `bad_rows` is "refuse", or if nothing is left to train on.
     """
-    kept: dict[str, Dataset] = {}
+    usable: dict[str, Dataset] = {}
     for split, rows in dataset_dict.items():
         found = report.splits[split]
         before = list(found.good_indices)
@@ -172,21 +173,22 @@ def inspect_transcripts(
             else:
                 found.reject(kind, {before[row]: reason for row, reason in reasons.items()}, list_all=True)
         good = set(found.good_indices)
-        kept[split] = rows if len(good) == len(before) else rows.select([i for i, j in enumerate(before) if j in good])
+        positions = [position for position, row in enumerate(before) if row in good]
+        usable[split] = rows if len(good) == len(before) else rows.select(positions)
     if report.num_bad and bad_rows == "refuse":
         raise CorpusError(report.refusal())
-    if "train" in kept:
-        if not len(kept["train"]):
+    if "train" in usable:
+        if not len(usable["train"]):
             raise CorpusError(
                 f"No training utterance of the corpus {report.corpus!r} is left: {len(dataset_dict['train']):,} have a "
                 "transcript that cannot be learned."
             )
-        report.warnings += _rare_characters(kept["train"], tokenizer)
-    return DatasetDict(kept)
+        report.warnings += _rare_characters(usable["train"], tokenizer)
+    return DatasetDict(usable)
 
 
 def _character_ids(tokenizer: Any) -> dict[str, int]:
-    """The ids of the characters of a transcript, where a space is the word delimiter."""
+    """Returns the id of each character in the vocabulary; a space has that of the word delimiter."""
     ids = {token: index for token, index in tokenizer.get_vocab().items() if len(token) == 1}
     return {character: index for character, index in ids.items() if character != tokenizer.word_delimiter_token} | {
         " ": tokenizer.word_delimiter_token_id
@@ -194,7 +196,7 @@ def _character_ids(tokenizer: Any) -> dict[str, int]:
 
 
 def _inspect_split(rows: Dataset, tokenizer: Any, frames_of: Callable[[float], int]) -> dict[str, dict[int, str]]:
-    """The faults of the transcripts of a split: for each kind, a sentence by the row's position."""
+    """Returns the faults of a split's transcripts: by kind, a sentence for each row position."""
     findings: dict[str, dict[int, str]] = defaultdict(dict)
     audio = rows.select_columns("audio")
     for index, (text, duration) in enumerate(zip(list(rows["text"]), list(rows["duration"]), strict=True)):
@@ -204,7 +206,7 @@ def _inspect_split(rows: Dataset, tokenizer: Any, frames_of: Callable[[float], i
 
 
 def _rare_characters(rows: Dataset, tokenizer: Any) -> list[str]:
-    """A warning about characters that hardly any training transcript has."""
+    """Returns a warning about characters in too few training transcripts, if there are any."""
     counts = Counter(character for text in list(rows["text"]) for character in set(normalize_for(text, tokenizer)))
     rare = sorted(character for character in _character_ids(tokenizer) if counts[character] < RARE and character != " ")
     if not rare:
@@ -215,5 +217,5 @@ def _rare_characters(rows: Dataset, tokenizer: Any) -> list[str]:
     ]
 
 
-def _shortened(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."
+def _shortened(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."
