@@ -69,7 +69,7 @@ def test_names_of_classes_do_not_overlap(count: int, tmp_path: Path, drawn: list
     assert apart(axes, "x")
     subtitle = " ".join(text.get_text() for text in axes.texts).replace("\n", " ")
     assert f"of {count:,} classes" in subtitle
-    assert (f"the {MAX_BARS} largest are drawn" in subtitle) == (count > MAX_BARS)
+    assert (f"showing the {MAX_BARS} largest" in subtitle) == (count > MAX_BARS)
 
 
 def test_transcripts_show_characters_words_and_pace(tmp_path: Path, drawn: list[Figure]):
@@ -82,7 +82,7 @@ def test_transcripts_show_characters_words_and_pace(tmp_path: Path, drawn: list[
     assert [label.get_text() for label in words.get_yticklabels()] == ["b", "ab", "c"]
     assert lengths_of_bars(words).sum(0).tolist() == [40, 24, 8]
     assert (characters.get_xlabel(), words.get_xlabel()) == ("Character", "Occurrences")
-    assert (pace.get_xlabel(), pace.get_ylabel()) == ("Words a second", "Utterances (%)")
+    assert (pace.get_xlabel(), pace.get_ylabel()) == ("Words per second", "Utterances (%)")
     for stairs in pace.patches:  # Each split adds up to all of its utterances.
         assert stairs.get_data().values.sum() == pytest.approx(100)
     boxes = [axes.get_tightbbox() for axes in drawn[0].axes]
@@ -111,7 +111,7 @@ def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: l
     assert sum(bar.get_height() for bar in drawn[0].axes[0].patches) == len(seconds)
     words = drawn[0].axes[0].texts[-1].get_text()
     assert words == (
-        f"train: all of {seconds[0]:.2f} s" if len(set(seconds)) == 1 else "train: 0.30 to 3000.00 s, median 0.32 s"
+        f"train: all {seconds[0]:.2f} s" if len(set(seconds)) == 1 else "train: 0.30 to 3000.00 s, median 0.32 s"
     )
 
 

@@ -17,7 +17,7 @@ import soundfile
 from hf_speech.cli.app import main
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration import Exploration, examples, explore
-from hf_speech.exploration.page import features_in_words, length_of_time
+from hf_speech.exploration.page import describe_features, format_duration
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training import load_recipe
 
@@ -133,12 +133,12 @@ def test_the_page_of_a_classification_in_words(explored_tones: Exploration):
         assert words in text
     assert "hf-speech explore tones.yaml" in text
     assert "epoch 1" not in text
-    assert "Every recording can be read, and nothing is suspicious." in text
+    assert "No problems found: every recording can be read." in text
 
 
 def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration):
     text = Page(explored_beeps.page).text
-    for words in ("180 utterances", "different words", "New words are those", "Beside each original"):
+    for words in ("180 utterances", "different words", "New words are the share", "Beside each original"):
         assert words in text
     for example in explored_beeps.examples:
         for version in example.versions:
@@ -146,7 +146,7 @@ def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration
             assert ", ".join(version.done) in text
     assert "augmentation.speed 0.8 to 1.2" in text
     assert "model.time_mask_width 20" in text
-    assert "all turned down by a factor of" in text
+    assert "volume reduced by a factor of" in text
 
 
 @pytest.mark.usefixtures("without_pictures")
@@ -243,7 +243,7 @@ def test_the_page_says_that_not_all_of_many_classes_are_shown(
     exploration = explore(tones(digit_folder), tmp_path / "out")
     assert {example.entry.target for example in exploration.examples} == {"high"}
     assert (
-        "Here are examples of 1 of the 2 classes. --examples N shows N of every class." in Page(exploration.page).text
+        "Examples of 1 of the 2 classes are shown. --examples N shows N of every class." in Page(exploration.page).text
     )
     exploration = explore(tones(digit_folder), tmp_path / "out", examples=1)
     assert [example.entry.target for example in exploration.examples] == ["high", "low"]
@@ -271,9 +271,9 @@ def test_an_earlier_exploration_makes_way_and_nothing_else_does(
 @pytest.mark.parametrize(
     ("overrides", "options", "message"),
     [
-        ([], {"augmented": True}, "varies nothing"),
+        ([], {"augmented": True}, "has no augmentation"),
         (["--augmentation.gain", "[0,3]"], {"augmented": True, "split": "test"}, "Only the train split is augmented"),
-        ([], {"split": "dev"}, "there are train, validation, test"),
+        ([], {"split": "dev"}, "choose from train, validation, test"),
         (["--features.num_mel_bins", "0"], {}, "num_mel_bins"),
         (["--model.hidden_size", "0"], {}, "hidden_size"),
     ],
@@ -299,7 +299,7 @@ def test_the_verb(tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert f"Written: {tmp_path / 'out' / 'index.html'}" in printed
     assert "12 log-mel features" in Page(tmp_path / "out" / "index.html").text
     assert run("explore", str(tones_recipe), "--output", str(tmp_path / "b"), "--split", "dev") == 2
-    assert "there are train, validation, test" in capsys.readouterr().err
+    assert "choose from train, validation, test" in capsys.readouterr().err
 
 
 def test_the_script_is_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -327,8 +327,8 @@ def test_the_script_is_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ),
     ],
 )
-def test_features_in_words(options: dict, words: str):
-    assert features_in_words(SpeechFeatureExtractor(**options)) == words
+def test_describe_features(options: dict, words: str):
+    assert describe_features(SpeechFeatureExtractor(**options)) == words
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_features_in_words(options: dict, words: str):
     [(0.4321, "0.432 s"), (59, "59 s"), (90, "1.5 min"), (9000, "2.5 h"), (float("nan"), "unknown")],
 )
 def test_lengths_of_time(seconds: float, words: str):
-    assert length_of_time(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.usefixtures("without_pictures")

@@ -80,7 +80,7 @@ def test_the_image_is_what_the_model_sees(tmp_path: Path, drawn: list[Figure], m
 def test_what_the_model_does_not_see_is_gray(tmp_path: Path, drawn: list[Figure], make_tone):
     draw(make_tone(0.7), OPTIONS["cut"], tmp_path / "cut.png")
     waveform = drawn[0].axes[0]
-    assert [text.get_text() for text in waveform.texts] == ["not seen"]
+    assert [text.get_text() for text in waveform.texts] == ["not used"]
     assert waveform.patches[0].get_x() == pytest.approx(0.3)
     draw(make_tone(0.2), OPTIONS["cut"], tmp_path / "short.png")
     assert not drawn[1].axes[0].texts
@@ -99,8 +99,8 @@ def test_a_silent_clip_has_a_picture(tmp_path: Path):
         ({"normalization": "none", "power": 1.0, "log": "none", "feature_type": "spectrogram"}, 0, "amplitude"),
         ({"normalization": "utterance"}, 0, "standard deviations from the mean of the utterance"),
         ({"normalization": "utterance", "normalize_variance": False}, 0, "ln power, less the mean of the utterance"),
-        ({"normalization": "none", "num_deltas": 2}, 1, "delta: ln power a frame"),
-        ({"normalization": "none", "num_deltas": 2}, 2, "delta-delta: ln power a frame a frame"),
+        ({"normalization": "none", "num_deltas": 2}, 1, "delta: ln power per frame"),
+        ({"normalization": "none", "num_deltas": 2}, 2, "delta-delta: ln power per frame per frame"),
     ],
 )
 def test_units(options: dict, order: int, unit: str):

@@ -68,7 +68,7 @@ def test_sounds_of_a_lower_rate_are_named(sounds: list[Path]):
     table = table_of(DatasetDict(train=rows(sounds, list("abcde"), ["ann"] * 5)), "text")
     assert table.sampling_rates() == {8000: 4, 16000: 1}
     (sentence,) = table.other_rates(16000)
-    assert "4 recordings have 8,000 Hz" in sentence
+    assert "4 recordings have a sampling rate of 8,000 Hz" in sentence
     assert "above 4,000 Hz" in sentence
     assert table.other_rates(8000) == []
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_speech.exploration.page import features_in_words
+from hf_speech.exploration.page import describe_features
 from hf_speech.export import conv_gru, speech_lstm
 from hf_speech.export.features import FeatureGraph
 from hf_speech.models import SpeechFeatureExtractor
@@ -115,4 +115,4 @@ def test_texts_name_the_front_end_and_the_feature_type() -> None:
     assert front_end({"model_type": "speech_lstm", "subsampling": 2, "hidden_size": 9}).endswith("of 9 channels")
     assert front_end({"model_type": "speech_lstm"}) == ""
     extractor = SpeechFeatureExtractor(feature_type="extremes", normalization="none")
-    assert features_in_words(extractor).startswith("2 extreme samples every 10 ms")
+    assert describe_features(extractor).startswith("2 extreme samples every 10 ms")

@@ -1,7 +1,7 @@
-"""Pictures of a corpus as a whole: targets, durations, speakers.
+"""Charts of a whole corpus: targets, durations, speakers.
 
-A split has one color in all of them, from the palette of Okabe & Ito: dark blue, vermillion and light blue also differ
-in lightness, for readers who do not see the hues. The pictures are narrow, so that they can be read on a phone.
+Each split has the same color in all charts, from the palette of Okabe & Ito: dark blue, vermillion and light blue also
+differ in lightness, for color-blind readers. The charts are narrow enough for a phone.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ MAX_LABEL = 28
 
 
 def plot_labels(table: Table, path: str | Path) -> None:
-    """Draws how many utterances each class has in each split; of many classes those with the most."""
+    """Draws the number of utterances of each class in each split, for at most `MAX_BARS` classes, the largest ones."""
     counts = Counter((str(entry.target), entry.split) for entry in table.usable())
     totals = {name: sum(counts[name, split] for split in table.splits) for name in table.groups or ()}
-    # The order of the ids, unless it would hide which classes are large.
+    # In the order of the ids, unless only the largest classes are drawn.
     names = list(totals) if len(totals) <= MAX_BARS else sorted(totals, key=lambda name: -totals[name])[:MAX_BARS]
     figure, axes = _bars_figure(len(names))
     shown = f"{sum(totals.values()):,} utterances of {len(totals):,} classes"
     if len(names) < len(totals):
-        shown += f", of which the {len(names)} largest are drawn"
+        shown += f", showing the {len(names)} largest"
     headline(axes, WIDTH - 1, "Utterances of each class", f"{shown}.")
     _stacked_bars(axes, names, _stacks(table, counts, names))
     axes.set_xlabel("Utterances")
@@ -46,7 +46,7 @@ def plot_labels(table: Table, path: str | Path) -> None:
 
 
 def plot_units(table: Table, path: str | Path) -> None:
-    """Draws how often each unit of the targets occurs in each split; of many units the most frequent."""
+    """Draws how often each unit of the targets occurs in each split, for the most frequent units."""
     counts = Counter((unit, entry.split) for entry in table.usable() for unit in table.units(entry))
     names = _most_frequent(counts, MAX_BARS)
     figure, axes = _bars_figure(len(names))
@@ -58,13 +58,13 @@ def plot_units(table: Table, path: str | Path) -> None:
 
 
 def plot_transcripts(table: Table, path: str | Path) -> None:
-    """Draws the characters of the transcripts, their most frequent words, and the speaking rate."""
+    """Draws the characters and most frequent words of the transcripts, and the speaking rate."""
     characters: Counter[tuple[str, str]] = Counter()
     words: Counter[tuple[str, str]] = Counter()
     for entry in table.usable():
-        spoken = table.units(entry)
-        words.update((word, entry.split) for word in spoken)
-        characters.update((character, entry.split) for word in spoken for character in word)
+        transcript = table.units(entry)
+        words.update((word, entry.split) for word in transcript)
+        characters.update((character, entry.split) for word in transcript for character in word)
     figure = new_figure(WIDTH, 10.2)
     figure.set_layout_engine("constrained", hspace=0.06)
     top, middle, bottom = figure.subplots(3, 1, gridspec_kw={"height_ratios": [2.2, 4.2, 2.2]})
@@ -86,13 +86,13 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
     _stacked_bars(middle, names, _stacks(table, words, names))
     middle.set_xlabel("Occurrences")
 
-    headline(bottom, WIDTH - 1, "Pace", "As shares of the utterances of each split.")
+    headline(bottom, WIDTH - 1, "Speaking rate", "As shares of the utterances of each split.")
     _plot_speech_rates(bottom, table)
     save_figure(figure, path)
 
 
 def plot_durations(table: Table, path: str | Path) -> None:
-    """Draws a histogram of the durations of each split, with its median, all on one time axis."""
+    """Draws a histogram of the durations of each split with its median, all with the same time axis."""
     durations = {split: np.array([entry.duration for entry in table.usable(split)]) for split in table.splits}
     durations = {split: seconds for split, seconds in durations.items() if len(seconds)}
     figure = new_figure(WIDTH, 0.9 + 1.35 * max(len(durations), 1))
@@ -103,10 +103,10 @@ def plot_durations(table: Table, path: str | Path) -> None:
         panel.hist(seconds, edges, color=SPLIT_COLORS.get(split, FAINT), edgecolor="white", linewidth=0.4)
         median = float(np.median(seconds))
         panel.axvline(median, color=INK, linewidth=1, linestyle=":")
-        panel.set_ylim(0, panel.get_ylim()[1] * 1.25)  # room for the words
+        panel.set_ylim(0, panel.get_ylim()[1] * 1.25)  # space for the annotation
         late = median > np.mean(edges[[0, -1]])
         panel.annotate(
-            f"{split}: {_range_in_words(seconds)}",
+            f"{split}: {_format_range(seconds)}",
             (median, 0.97),
             xycoords=("data", "axes fraction"),
             xytext=(-5 if late else 5, 0),
@@ -126,7 +126,7 @@ def plot_durations(table: Table, path: str | Path) -> None:
 
 
 def plot_speakers(table: Table, path: str | Path) -> None:
-    """Draws how many utterances each speaker has in each split; many speakers without their names, split by split."""
+    """Draws the number of utterances of each speaker in each split; names are left out if there are many speakers."""
     counts = Counter((entry.speaker, entry.split) for entry in table.usable() if entry.speaker is not None)
     names = _most_frequent(counts, len(counts))
     few = len(names) <= MAX_BARS
@@ -135,7 +135,7 @@ def plot_speakers(table: Table, path: str | Path) -> None:
     stacks = _stacks(table, counts, names)
     figure, axes = _bars_figure(len(names) if few else 8)
     unknown = sum(entry.speaker is None for entry in table.usable())
-    missing = f"; of {unknown:,} utterances the speaker is not known" if unknown else ""
+    missing = f"; {unknown:,} utterances have no known speaker" if unknown else ""
     shown = f"{counts.total():,} utterances, {len(names):,} speakers{missing}."
     headline(axes, WIDTH - 1, "Utterances of each speaker", shown)
     if few:
@@ -143,19 +143,19 @@ def plot_speakers(table: Table, path: str | Path) -> None:
         axes.set_xlabel("Utterances")
     else:
         _stacked_columns(axes, stacks)
-        axes.set_xlabel("Speakers, split by split, the most talkative first")
+        axes.set_xlabel("Speakers, by split and number of utterances")
         axes.set_ylabel("Utterances")
     _legend_below(figure, axes)
     save_figure(figure, path)
 
 
 def _plot_speech_rates(axes: Axes, table: Table) -> None:
-    """Words a second of the utterances of each split, as shares of the split."""
+    """Draws a histogram of words per second for each split, in percent of its utterances."""
     rates = {
         split: np.array([len(table.units(entry)) / entry.duration for entry in table.usable(split) if entry.duration])
         for split in table.splits
     }
-    edges = _edges(np.concatenate([*rates.values(), np.zeros(0)]), most=30)
+    edges = _edges(np.concatenate([*rates.values(), np.zeros(0)]), max_bins=30)
     for split, values in rates.items():
         if len(values):
             shares = 100 * np.histogram(values, edges)[0] / len(values)
@@ -164,26 +164,26 @@ def _plot_speech_rates(axes: Axes, table: Table) -> None:
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
     axes.set_ylabel("Utterances (%)")
-    axes.set_xlabel("Words a second")
+    axes.set_xlabel("Words per second")
     if any(len(values) for values in rates.values()):
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     _style(axes, "both")
 
 
 def _stacks(table: Table, counts: Counter[Any], names: Sequence[str]) -> dict[str, list[int]]:
-    """The counts of each split, in the order of the names."""
+    """Returns the counts of each split, in the order of the names."""
     return {split: [counts[name, split] for name in names] for split in table.splits}
 
 
 def _count_different(counts: Counter[Any], drawn: Sequence[str]) -> str:
-    """How many different names there are, and how many of them are drawn if not all are."""
+    """Returns a phrase with the number of different names, and the number drawn if that is smaller."""
     different = len({name for name, _ in counts})
-    hidden = f", of which the {len(drawn)} most frequent are drawn" if len(drawn) < different else ""
-    return f"{different:,} different{hidden}"
+    shown = f", showing the {len(drawn)} most frequent" if len(drawn) < different else ""
+    return f"{different:,} different{shown}"
 
 
 def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequence[int]]) -> None:
-    """Horizontal bars, a part for each split, the sum at their end; the first name on top."""
+    """Draws horizontal bars stacked by split, labeled with their sums, the first name on top."""
     left = np.zeros(len(names))
     for split, values in stacks.items():
         axes.barh(
@@ -209,7 +209,7 @@ def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequenc
         )
     axes.set_yticks(range(len(names)), [plain_label(name, MAX_LABEL) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_xlim(0, max([*left, 1]) * 1.12)  # room for the numbers
+    axes.set_xlim(0, max([*left, 1]) * 1.12)  # space for the numbers
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     _style(axes, "x")
@@ -217,7 +217,7 @@ def _stacked_bars(axes: Axes, names: Sequence[str], stacks: Mapping[str, Sequenc
 
 
 def _stacked_columns(axes: Axes, stacks: Mapping[str, Sequence[int]]) -> None:
-    """Vertical bars, a part for each split."""
+    """Draws vertical bars stacked by split."""
     bottom = np.zeros(len(next(iter(stacks.values()), [])))
     many = len(bottom) > MAX_BARS
     for split, values in stacks.items():
@@ -255,30 +255,30 @@ def _style(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _most_frequent(counts: Counter[tuple[str, str]] | Counter[tuple[str | None, str]], most: int) -> list[str]:
-    """The names with the highest counts over all splits; equals in alphabetical order."""
+def _most_frequent(counts: Counter[tuple[str, str]] | Counter[tuple[str | None, str]], limit: int) -> list[str]:
+    """Returns up to `limit` names with the highest counts over all splits; ties are in alphabetical order."""
     totals: Counter[str] = Counter()
     for (name, _), count in counts.items():
         totals[str(name)] += count
-    return sorted(totals, key=lambda name: (-totals[name], name))[:most]
+    return sorted(totals, key=lambda name: (-totals[name], name))[:limit]
 
 
-def _edges(values: np.ndarray, most: int = 50) -> np.ndarray:
-    """The edges of a histogram's bins: as many as the data can fill, 8 to `most`."""
+def _edges(values: np.ndarray, max_bins: int = 50) -> np.ndarray:
+    """Returns the bin edges of a histogram by the rule of Freedman & Diaconis (1981), with 8 to `max_bins` bins."""
     if not len(values):
         return np.linspace(0, 1, 9)
     low, quarter, three_quarters, high = np.quantile(values, [0, 0.25, 0.75, 1])
-    width = 2 * (three_quarters - quarter) / len(values) ** (1 / 3)  # Freedman & Diaconis 1981
-    count = min(max(math.ceil(min((high - low) / width, most)), 8), most) if width > 0 else most
-    if high - low <= 1e-3 * high:  # All alike: one bar in the middle.
+    width = 2 * (three_quarters - quarter) / len(values) ** (1 / 3)
+    count = min(max(math.ceil(min((high - low) / width, max_bins)), 8), max_bins) if width > 0 else max_bins
+    if high - low <= 1e-3 * high:  # All values are about equal: draw one bar in the middle.
         half = 0.5 * high or 0.5
         return np.linspace(high - half, high + half, 10)
     return np.linspace(low, high, count + 1)
 
 
-def _range_in_words(seconds: np.ndarray) -> str:
+def _format_range(seconds: np.ndarray) -> str:
     low, high = (f"{value:.2f}" for value in (seconds.min(), seconds.max()))
-    return f"{low} to {high} s, median {np.median(seconds):.2f} s" if low != high else f"all of {low} s"
+    return f"{low} to {high} s, median {np.median(seconds):.2f} s" if low != high else f"all {low} s"
 
 
 TARGET_CHARTS: dict[str, Callable[[Table, str | Path], None]] = {
@@ -286,4 +286,4 @@ TARGET_CHARTS: dict[str, Callable[[Table, str | Path], None]] = {
     "transcripts": plot_transcripts,
     "units": plot_units,
 }
-"""How the targets of a task are drawn, by `Task.chart`."""
+"""The function that draws the targets of a task, by `Task.chart`."""

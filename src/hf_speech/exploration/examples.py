@@ -1,9 +1,9 @@
-"""Utterances to look at and listen to, unchanged and as training would vary them.
+"""Example utterances to look at and listen to, original and augmented.
 
-The sound is what the model gets: mono, at its sampling rate. The augmented versions are those of the first epochs of
-a training, drawn by the very dataset that training reads from (same seed, epoch and row), so they are what a training
-of this recipe begins with. Masks over features are drawn as the model draws them, but not the same ones: in a training
-they also depend on everything that was drawn before.
+Sounds are as the model gets them: mono, at its sampling rate. The augmented versions are exactly those of the first
+epochs of training: they come from the dataset class that training uses, with the same seed, epoch and row. Masks over
+features are drawn from the same distribution as in training but differ, because in training they also depend on all
+earlier random draws.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from hf_speech.exploration.table import Entry
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.models.spec_augment import spec_augment_by_config
 
-# Epochs whose versions are shown next to the original.
+# The number of epochs whose versions are shown next to the original.
 EPOCHS = 3
-# Classes that have examples where no number of examples is asked for: pictures take time.
+# The number of classes with examples if no number of examples is given, because drawing takes time.
 MAX_CLASSES = 40
 
 DONE = {
     "speed": "{:.2f} times the speed",
     "pitch": "pitch {:+.1f} semitones",
-    "tempo": "{:.2f} times the pace",
+    "tempo": "{:.2f} times the tempo",
     "rooms": "in a recorded room",
     "reverberation": "in a room of {:.2f} s",
     "equalizer": "equalizer of at most {:g} dB",
@@ -47,22 +47,22 @@ DONE = {
     "telephone": "over the telephone",
     "opus": "Opus at {:.0f} kbit/s",
 }
-"""How each step of an `Augmentation` is described, by the name of its field; `silence` takes more words."""
+"""The description of each step of an `Augmentation`, by the name of its field; `describe` handles `silence`."""
 
 
 @dataclass
 class Version:
-    """One utterance as the model could get it.
+    """One utterance, original or augmented.
 
     Attributes:
         title: "original" or "epoch 1".
         waveform: `(samples,)`.
-        features: What the model sees of it, `(frames, features)`.
-        done: What was done to it, a phrase each.
+        features: The model's input, `(frames, features)`.
+        done: The augmentation steps that were applied, a phrase each.
         target: Class or transcript, followed by that of a joined utterance.
         joined: Whether another utterance is joined to it.
-        image: Name of its picture.
-        sound: Name of its sound file.
+        image: File name of its picture.
+        sound: File name of its sound.
     """
 
     title: str
@@ -81,8 +81,8 @@ class Example:
 
     Attributes:
         entry: Its row.
-        versions: How the model could get it.
-        louder: The factor by which its sounds had to be turned down for a sound file; 1 for none.
+        versions: The original, then the augmented versions.
+        louder: The factor by which its sounds are attenuated in the sound files; 1 for none.
     """
 
     entry: Entry
@@ -91,7 +91,7 @@ class Example:
 
 
 class RecordedAugmentation(Augmentation):
-    """An augmentation that remembers what it did last, in `applied`."""
+    """An augmentation that records the steps of its last call in `applied`."""
 
     applied: dict[str, tuple[float, ...]]
 
@@ -102,13 +102,13 @@ class RecordedAugmentation(Augmentation):
         rng: np.random.Generator,
         applied: dict[str, tuple[float, ...]] | None = None,
     ) -> np.ndarray:
-        """Varies one utterance as its base does."""
+        """Augments one utterance like its base class."""
         self.applied = {} if applied is None else applied
         return super().__call__(samples, sampling_rate, rng, self.applied)
 
 
 def every_nth(class_names: Sequence[str] | None) -> Sequence[str] | None:
-    """Classes at equal distances, `MAX_CLASSES` at most; all of them if there are no more."""
+    """Returns at most `MAX_CLASSES` class names, evenly spaced."""
     if class_names is None or len(class_names) <= MAX_CLASSES:
         return class_names
     return [class_names[index] for index in np.linspace(0, len(class_names) - 1, MAX_CLASSES).round().astype(int)]
@@ -117,16 +117,16 @@ def every_nth(class_names: Sequence[str] | None) -> Sequence[str] | None:
 def choose_examples(
     entries: Sequence[Entry], count: int, class_names: Sequence[str] | None = None, seed: int = 0
 ) -> list[int]:
-    """Chooses representative utterances: short and long ones, of as many speakers as possible.
+    """Chooses representative utterances: short and long ones, from as many speakers as possible.
 
     Args:
         entries: The usable rows of a split.
-        count: Utterances of each class, or in all where there are no classes.
-        class_names: The classes to be shown, in order; others have no examples.
+        count: Utterances per class, or in all if there are no classes.
+        class_names: The classes to show, in order.
         seed: Seed of the remaining random choices.
 
     Returns:
-        Positions in `entries`, class after class, the shorter ones first.
+        Positions in `entries`, class by class, shorter ones first.
     """
     groups: dict[str | None, list[int]] = {name: [] for name in class_names} if class_names is not None else {None: []}
     for position, entry in enumerate(entries):
@@ -149,10 +149,10 @@ def choose_examples(
 def make_examples(
     entries: Sequence[Entry], rows: Dataset, positions: Sequence[int], extractor: SpeechFeatureExtractor
 ) -> tuple[list[Example], list[str]]:
-    """Reads utterances, as they are.
+    """Reads original utterances.
 
     Returns:
-        The examples, and a sentence for each utterance that no features could be made of.
+        The examples, and a sentence for each utterance whose features cannot be computed.
     """
     examples, problems = [], []
     for position in positions:
@@ -176,22 +176,22 @@ def add_augmented(
     config: Any,
     seed: int,
 ) -> None:
-    """Adds to each example what the first epochs of a training would make of it.
+    """Adds to each example its augmented versions in the first epochs of training.
 
     Args:
-        examples: What `make_examples` gave for the training split.
+        examples: Examples of the training split, from `make_examples`.
         entries: All usable rows of that split as entries.
         rows: The same rows.
-        extractor: What the model sees them through.
-        augmentation: The recipe's.
-        config: The model's configuration, which says how features are masked.
+        extractor: The model's feature extractor.
+        augmentation: The recipe's augmentation.
+        config: The model's configuration, which has the settings of the masks.
         seed: The recipe's `training.seed`.
     """
     recorded = RecordedAugmentation(**vars(augmentation))
     dataset = SpeechDataset(
         rows, extractor.sampling_rate, lambda row: None, recorded, seed, join_targets=lambda first, second: None
     )
-    # By identity: two rows may be equal.
+    # By identity, because two rows may be equal.
     position_of = {id(entry): position for position, entry in enumerate(entries)}
     for epoch in range(EPOCHS):
         dataset.set_epoch(epoch)
@@ -210,17 +210,17 @@ def add_augmented(
 
 
 def compute_features(waveform: np.ndarray, extractor: SpeechFeatureExtractor) -> np.ndarray:
-    """The valid frames `(frames, features)` that the model sees of a waveform `(samples,)`."""
+    """Returns the features of a waveform `(samples,)` without padding, `(frames, features)`."""
     batch = extractor([waveform], sampling_rate=extractor.sampling_rate, return_tensors="np")
     features: np.ndarray = batch["input_features"][0]
     return features[: extractor.num_frames(len(waveform))]
 
 
 def mask_features(features: np.ndarray, config: Any, seed: tuple[int, ...]) -> tuple[np.ndarray, list[str]]:
-    """Masks and warps features as a model does while it is trained.
+    """Masks and warps features `(frames, features)` as a model does during training.
 
     Returns:
-        The features, same shape, and phrases that say what was done.
+        The features, in the same shape, and phrases that describe the changes.
     """
     batch = torch.from_numpy(features)[None]
     lengths = torch.tensor([len(features)])
@@ -228,7 +228,7 @@ def mask_features(features: np.ndarray, config: Any, seed: tuple[int, ...]) -> t
     unmasked.num_time_masks = unmasked.num_frequency_masks = 0
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])
     results = []
-    for settings in (unmasked, config):  # The warp is drawn first, so it is the same in both.
+    for settings in (unmasked, config):  # The warp is drawn first, so both results have the same.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(state)
             results.append(spec_augment_by_config(batch, lengths, settings)[0])
@@ -242,7 +242,7 @@ def mask_features(features: np.ndarray, config: Any, seed: tuple[int, ...]) -> t
 
 
 def describe(applied: dict[str, tuple[float, ...]]) -> list[str]:
-    """What an augmentation did, a phrase for each step."""
+    """Returns a phrase for each step of an augmentation."""
     done = []
     for name, values in applied.items():
         if name == "silence":
@@ -254,9 +254,9 @@ def describe(applied: dict[str, tuple[float, ...]]) -> list[str]:
 
 
 def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFeatureExtractor) -> None:
-    """Writes a picture and a sound file of every version into a folder, and their names into the versions.
+    """Writes a picture and a sound file of every version into a folder, and sets `image` and `sound`.
 
-    What is compared shares axes and loudness: if one version is too loud for 16 bits, all of them are turned down.
+    The versions of an example share axes and loudness: if one exceeds full scale, all are attenuated by `louder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with progress_bar(
@@ -266,18 +266,19 @@ def save_examples(examples: Sequence[Example], folder: Path, extractor: SpeechFe
             versions = example.versions
             waveforms = [version.waveform for version in versions]
             scale = Scale.of(waveforms, [version.features for version in versions], extractor)
-            # A joined utterance may be twice as long, which would leave the others half of their pictures.
+            # A joined utterance may be twice as long; with its time axis, the others would fill half of their pictures.
             single = max(len(version.waveform) for version in versions if not version.joined) / extractor.sampling_rate
             example.louder = max(scale.amplitude, 1.0)
             slug = re.sub(r"[^\w-]+", "-", versions[0].target).strip("-")[:32].strip("-") or "utterance"
             for index, version in enumerate(versions):
                 stem = f"{number:02d}-{slug}" + (f"-augmented-{index}" if index else "")
                 version.image, version.sound = f"{stem}.png", f"{stem}.wav"
-                who = f" ({example.entry.speaker})" if example.entry.speaker else ""
-                heading = version.target + who if len(versions) == 1 else f"{version.title}: {version.target}{who}"
+                heading = version.target if len(versions) == 1 else f"{version.title}: {version.target}"
+                if example.entry.speaker:
+                    heading += f" ({example.entry.speaker})"
                 seconds = max(len(version.waveform) / extractor.sampling_rate, single)
-                own = replace(scale, seconds=seconds)
-                draw_utterance(version.waveform, version.features, extractor, own, folder / version.image, heading)
+                limits = replace(scale, seconds=seconds)
+                draw_utterance(version.waveform, version.features, extractor, limits, folder / version.image, heading)
                 samples = version.waveform / example.louder
                 soundfile.write(folder / version.sound, samples, extractor.sampling_rate, subtype="PCM_16")
                 progress.update()

@@ -1,7 +1,7 @@
-"""Writes a folder that shows the training data of a recipe: tables, plots, audio, one HTML page.
+"""Explores the training data of a recipe: writes a folder with tables, charts, audio examples and an HTML page.
 
-Bad files are listed, and the rest is shown. Corpus, features and augmentation are the same objects that training uses,
-so that the page shows exactly the training data.
+Unusable rows are listed and left out of the charts. Corpus, features and augmentation come from the same code as in
+training, so the page shows exactly the training data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hf_speech.exploration.examples import (
     make_examples,
     save_examples,
 )
-from hf_speech.exploration.page import MASKS, PAGE, Exploration, is_ours, write_page, write_placeholder
+from hf_speech.exploration.page import MASKS, PAGE, Exploration, is_exploration, write_page, write_placeholder
 from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.training.building import make_feature_extractor, make_model
@@ -46,18 +46,19 @@ def explore(
     examples: int | None = None,
     command: str = "hf_speech.exploration.explore(recipe)",
 ) -> Exploration:
-    """Writes tables, pictures and sounds of a recipe's corpus, as it is and as the model gets it.
+    """Writes tables, charts and audio examples of a recipe's corpus.
 
     Args:
         recipe: A resolved recipe, from `load_recipe`.
-        output_dir: The folder to write; `explored/NAME` by default. What an earlier exploration wrote is replaced.
-        augmented: Whether each example is also shown as the recipe's augmentation varies it.
-        split: Where the examples come from.
-        examples: Number of examples, of each class where there are classes; None for a few, of at most 40 classes.
-        command: The command to be named on the page.
+        output_dir: The folder to write; `explored/NAME` by default. An earlier exploration in it is replaced.
+        augmented: Whether to show each example also with the recipe's augmentation.
+        split: The split of the examples.
+        examples: Number of examples, per class if there are classes; None for a few of at most 40 classes.
+        command: The command named on the page.
 
     Raises:
-        HFSpeechError: If the recipe cannot be used, the corpus is not there, or there is nothing to vary.
+        HFSpeechError: If the recipe cannot be used, the corpus does not exist, or `augmented` is set and the recipe has
+            no augmentation.
     """
     folder = Path(output_dir) if output_dir is not None else Path("explored") / recipe.name
     _check_free(folder)
@@ -67,7 +68,7 @@ def explore(
     loaded = source.load()
     recipe.task.check_columns(loaded)
     if split not in loaded:
-        raise RecipeError(f"The corpus {recipe.corpus.name} has no split {split!r}: there are {', '.join(loaded)}.")
+        raise RecipeError(f"The corpus {recipe.corpus.name} has no split {split!r}: choose from {', '.join(loaded)}.")
     extractor = make_feature_extractor(recipe)
     first_pass = FirstPass(extractor)
     report = survey_corpus(loaded, source, extractor.sampling_rate, first_pass=first_pass)
@@ -96,7 +97,7 @@ def explore(
             save_examples(exploration.examples, folder / "examples", extractor)
         write_page(exploration, recipe, extractor, split=split, command=command)
     except (OSError, FileError, SoundFileError) as error:
-        _erase(folder)  # Half an exploration is useless, and takes up space on the full disk.
+        _erase(folder)  # A partial exploration is useless, and the disk may be full.
         raise error if isinstance(error, FileError) else file_error(folder, error) from error
     return exploration
 
@@ -104,9 +105,9 @@ def explore(
 def _survey_targets(
     recipe: Recipe, extractor: SpeechFeatureExtractor, loaded: DatasetDict, report: InspectionReport
 ) -> Any:
-    """Adds to the report what the task finds in its targets; gives the configuration of the recipe's model.
+    """Adds the task's findings about targets to the report, and returns the configuration of the recipe's model.
 
-    The corpus's own refusals become warnings, and the configuration is None if there is nothing to make a model for.
+    Errors of the corpus become warnings; the configuration is None if no model can be made for the corpus.
     """
     task, corpus = recipe.task, _good(loaded, report)
     try:
@@ -130,7 +131,7 @@ def _survey_targets(
 
 
 def _fit(exploration: Exploration, first_pass: FirstPass, corpus: DatasetDict) -> bool:
-    """Fits global statistics where there are any; without them there are no features to show, and a note says so."""
+    """Fits global feature statistics if needed; adds a note and returns False if that fails."""
     try:
         first_pass.fit(corpus["train"]["audio"])
     except ValueError as error:
@@ -140,7 +141,7 @@ def _fit(exploration: Exploration, first_pass: FirstPass, corpus: DatasetDict) -
 
 
 def _good(loaded: DatasetDict, report: InspectionReport) -> DatasetDict:
-    """The usable rows."""
+    """Returns the corpus without unusable rows."""
     return DatasetDict({split: rows.select(report.splits[split].good_indices) for split, rows in loaded.items()})
 
 
@@ -161,29 +162,29 @@ def _check_augmented(recipe: Recipe, split: str) -> None:
         raise RecipeError(f"Only the train split is augmented: leave out --augmented, or --split {split}.")
     if not recipe.augmentation.is_active and not any(recipe.model.get(name) for name in MASKS):
         raise RecipeError(
-            "This recipe varies nothing: give it a section augmentation, such as speed: [0.9, 1.1], or masks in its "
+            "This recipe has no augmentation: add a section augmentation, such as speed: [0.9, 1.1], or masks in the "
             "section model, such as num_time_masks: 2, or leave out --augmented."
         )
 
 
 def _check_free(folder: Path) -> None:
-    """Refuses a folder that contains anything but an earlier exploration."""
+    """Raises if a folder contains anything other than an earlier exploration."""
     if folder.exists() and not folder.is_dir():
         raise RecipeError(f"{folder} is a file: give another folder as --output.")
-    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder / PAGE):
+    if folder.is_dir() and any(folder.iterdir()) and not is_exploration(folder / PAGE):
         raise RecipeError(f"{folder} contains something other than an exploration: give another folder as --output.")
 
 
 def _clear(folder: Path) -> None:
-    """Makes an empty folder, or removes what an earlier exploration wrote."""
+    """Makes an empty folder, or removes the files of an earlier exploration."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Written first, so that an interrupted exploration is not mistaken for somebody's recordings.
+    # Written first, so that the folder of an interrupted exploration can be written again.
     write_placeholder(folder / PAGE)
     _remove_files(folder)
 
 
 def _erase(folder: Path) -> None:
-    """Removes what was written, and the folder if nothing else is in it."""
+    """Removes the files of an exploration, and the folder if it is then empty."""
     with contextlib.suppress(OSError):
         _remove_files(folder)
         (folder / PAGE).unlink(missing_ok=True)
@@ -191,7 +192,7 @@ def _erase(folder: Path) -> None:
 
 
 def _remove_files(folder: Path) -> None:
-    """Removes everything that an exploration writes, except its page."""
+    """Removes the files of an exploration except its page."""
     shutil.rmtree(folder / "examples", ignore_errors=True)
     for name in ("table.csv", "inspection.json", *CHARTS):
         (folder / name).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""The page that shows an exploration: one HTML file next to the pictures and sounds it links to, no network.
+"""The HTML page of an exploration, which links to the pictures and sounds next to it and needs no network.
 
-Its texts are composed here; its layout is in `page.html.j2`.
+This module composes its texts; the layout is in `page.html.j2`.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from hf_speech.training.recipe import Recipe
 PAGE = "index.html"
 GENERATOR = '<meta name="generator" content="hf-speech explore">'
 CAPTIONS = {
-    "labels.png": "What is to be learned",
-    "durations.png": "How long the utterances are",
-    "speakers.png": "Who speaks",
+    "labels.png": "Targets",
+    "durations.png": "Durations",
+    "speakers.png": "Speakers",
 }
-# The settings of a model that vary features: the one that switches a variation on, and all that belong to it.
+# The model settings that augment features: the one that enables an augmentation, and all that belong to it.
 MASKS = {
     "num_time_masks": ("num_time_masks", "time_mask_width", "max_time_mask_ratio"),
     "num_frequency_masks": ("num_frequency_masks", "frequency_mask_width"),
     "frequency_warp": ("frequency_warp",),
 }
-# What a model also does during training, to whole batches or in its layers, which no picture of an utterance shows.
+# Model settings that augment whole batches or inner layers during training, which no picture of an utterance shows.
 UNSEEN = ("feature_noise", "input_dropout", "mixup_alpha", "consistency_weight")
 
 
 @dataclass
 class Exploration:
-    """What an exploration found and wrote.
+    """The results of an exploration.
 
     Attributes:
-        folder: The folder.
-        table: All rows.
-        report: What the inspection found.
-        examples: What can be looked at and listened to.
+        folder: The output folder.
+        table: All rows of the corpus.
+        report: The report of the inspection.
+        examples: The utterances with pictures and sounds.
         notes: Further remarks, a sentence each.
-        charts: Names of the pictures of the whole corpus.
+        charts: File names of the charts.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Exploration:
 
     @property
     def page(self) -> Path:
-        """The page that shows all of it."""
+        """The path of the HTML page."""
         return self.folder / PAGE
 
 
@@ -70,7 +70,7 @@ class Remark:
 
     Attributes:
         text: A sentence.
-        severity: "bad" for rows that cannot be used, "warning" for what is suspicious.
+        severity: "bad" for unusable rows, "warning" for suspicious ones.
         examples: Some of the rows, a sentence each.
     """
 
@@ -79,8 +79,8 @@ class Remark:
     examples: Sequence[str] = ()
 
 
-def is_ours(page: Path) -> bool:
-    """Whether a file is the page of an earlier exploration."""
+def is_exploration(page: Path) -> bool:
+    """Returns whether a file is the page of an earlier exploration."""
     try:
         return GENERATOR in page.read_text(encoding="utf-8")[:1000]
     except (OSError, UnicodeDecodeError):
@@ -88,23 +88,23 @@ def is_ours(page: Path) -> bool:
 
 
 def write_placeholder(page: Path) -> None:
-    """Writes a placeholder for a page that is not made yet."""
+    """Writes a placeholder for the page while the exploration runs."""
     write_text(page, f"<!doctype html><title>hf_speech</title>{GENERATOR}<p>In progress.\n")
 
 
 def write_page(
     exploration: Exploration, recipe: Recipe, extractor: SpeechFeatureExtractor, *, split: str, command: str
 ) -> None:
-    """Writes the page."""
+    """Writes the page of an exploration."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,  # Not what is HTML already.
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is already HTML.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["length_of_time"] = length_of_time
+    environment.filters["duration"] = format_duration
     table = exploration.table
     summaries = table.summaries()
     content = environment.get_template("page.html.j2").render(
@@ -119,7 +119,7 @@ def write_page(
         findings=remarks(exploration),
         bad_rows=recipe.corpus.bad_rows,
         charts=[(name, CAPTIONS[name]) for name in exploration.charts],
-        features=features_in_words(extractor),
+        features=describe_features(extractor),
         augmentation=_augmentation(recipe),
         unseen={name: recipe.model[name] for name in UNSEEN if recipe.model.get(name)},
         groups=_groups(exploration),
@@ -131,20 +131,20 @@ def write_page(
 
 
 def remarks(exploration: Exploration) -> list[Remark]:
-    """All remarks about the corpus: first what cannot be used, then what is suspicious."""
+    """Returns all remarks about the corpus: first unusable rows, then warnings."""
     report = exploration.report
     bad, suspicious = [], []
     for split, found in report.splits.items():
         for kind, finding in found.bad.items():
             verb = "is" if finding.count == 1 else "are"
-            bad.append(Remark(f"{finding.count:,} of {split} {verb} {kind}.", "bad", finding.examples))
+            bad.append(Remark(f"{finding.count:,} in {split} {verb} {kind}.", "bad", finding.examples))
         for kind, finding in found.warnings.items():
-            suspicious.append(Remark(f"{finding.count:,} of {split}: {kind}.", "warning", finding.examples))
+            suspicious.append(Remark(f"{finding.count:,} in {split}: {kind}.", "warning", finding.examples))
     return bad + suspicious + [Remark(text, "warning") for text in [*report.warnings, *exploration.notes]]
 
 
-def features_in_words(extractor: SpeechFeatureExtractor) -> str:
-    """What the model sees of a sound, as a phrase."""
+def describe_features(extractor: SpeechFeatureExtractor) -> str:
+    """Describes the features of an extractor in a phrase."""
     count = extractor.feature_size // (1 + extractor.num_deltas)
     deltas = ("", " with deltas", " with deltas and delta-deltas")[extractor.num_deltas]
     step = 1000 * extractor.hop_length / extractor.sampling_rate
@@ -158,8 +158,8 @@ def features_in_words(extractor: SpeechFeatureExtractor) -> str:
     return f"{features} every {step:g} ms of sound at {extractor.sampling_rate:,} Hz{normalization}"
 
 
-def length_of_time(seconds: float) -> str:
-    """Seconds in the unit that suits them: "0.43 s", "12.5 min", "3.2 h"."""
+def format_duration(seconds: float) -> str:
+    """Formats a duration in seconds, minutes or hours: "0.43 s", "12.5 min", "3.2 h"."""
     if seconds != seconds:
         return "unknown"
     if seconds < 60:
@@ -168,7 +168,7 @@ def length_of_time(seconds: float) -> str:
 
 
 def _figures(exploration: Exploration) -> list[tuple[str, str]]:
-    """The key figures at the top of the page: value and unit."""
+    """Returns the key figures at the top of the page: value and unit."""
     table = exploration.table
     usable = table.usable()
     speakers = {entry.speaker for entry in usable} - {None}
@@ -176,7 +176,7 @@ def _figures(exploration: Exploration) -> list[tuple[str, str]]:
     rates = sorted(table.sampling_rates())
     figures = [
         (f"{len(usable):,}", "utterances"),
-        (length_of_time(sum(entry.duration for entry in usable)), "of speech"),
+        (format_duration(sum(entry.duration for entry in usable)), "of speech"),
         (f"{len(kinds):,}", table.task.units),
     ]
     if speakers:
@@ -187,7 +187,7 @@ def _figures(exploration: Exploration) -> list[tuple[str, str]]:
 
 
 def _augmentation(recipe: Recipe) -> list[tuple[str, str]]:
-    """What the recipe does to training utterances: the keys that are set, and their values."""
+    """Returns the keys of the recipe's augmentation that are set, with their values."""
     set_keys = {name: value for name, value in vars(recipe.augmentation).items() if value is not None and value != 0}
     lines = [(f"augmentation.{name}", _value(value)) for name, value in set_keys.items()]
     for switch, names in MASKS.items():
@@ -201,7 +201,7 @@ def _value(value: Any) -> str:
 
 
 def _groups(exploration: Exploration) -> list[tuple[str, list[Example]]]:
-    """The examples by class, in the order in which they were chosen; one group without a name if there are none."""
+    """Returns the examples grouped by class, or in one group without a name if there are no classes."""
     if exploration.table.groups is None:
         return [("", exploration.examples)] if exploration.examples else []
     return [(str(name), list(group)) for name, group in groupby(exploration.examples, lambda item: item.entry.target)]

@@ -1,8 +1,8 @@
-"""The picture of an utterance: its waveform, and below it the features as the model sees them.
+"""The picture of an utterance: its waveform above its features.
 
-Both share the time axis in seconds. The axis of the features is in Hz on the scale of the mel filters, in Hz, or in the
-number of the coefficient; deltas have a panel of their own, since their values differ. Viridis can be read without
-color vision, and in gray.
+Both share a time axis in seconds. The feature axis shows Hz on the mel scale, Hz on a linear scale, or the index of the
+coefficient; deltas have panels of their own because their range differs. The colormap viridis is also readable in gray
+and by color-blind readers.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from hf_speech.models import SpeechFeatureExtractor
 
 WIDTH, MAX_TITLE = 3.6, 38
 COLORS = "viridis"
-# Frequencies in Hz that a mel axis may name; those that have room are taken.
-NICE_FREQUENCIES = (100, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 20000)
+# Candidate ticks of a mel axis in Hz; those that fit are used.
+TICK_FREQUENCIES = (100, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000, 16000, 20000)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The limits that pictures to be compared have in common.
+    """The axis limits shared by pictures that are compared.
 
     Attributes:
-        seconds: End of the time axis.
-        amplitude: End of the amplitude axis, both ways.
-        ranges: Lowest and highest color for the features and for each order of deltas.
+        seconds: The end of the time axis.
+        amplitude: The amplitude axis runs from minus this value to this value.
+        ranges: The lowest and highest color value of the features and of each order of deltas.
     """
 
     seconds: float
@@ -40,10 +40,10 @@ class Scale:
 
     @classmethod
     def of(cls, waveforms: list[np.ndarray], features: list[np.ndarray], extractor: SpeechFeatureExtractor) -> Scale:
-        """The limits that fit all of these utterances."""
-        # A few extreme values would leave one color to all others.
+        """Returns limits that fit all of the given utterances."""
+        # Percentiles, because a few extreme values would leave little contrast for the others.
         orders = [
-            np.concatenate([_order(values, index, extractor).ravel() for values in features])
+            np.concatenate([_select_order(values, index, extractor).ravel() for values in features])
             for index in range(1 + extractor.num_deltas)
         ]
         ranges = []
@@ -65,7 +65,7 @@ def draw_utterance(
     path: str | Path,
     title: str,
 ) -> None:
-    """Draws one utterance."""
+    """Draws the picture of an utterance and saves it."""
     panels = 1 + extractor.num_deltas
     heights = [1.05, *[1.9] * panels]
     figure = new_figure(WIDTH, 0.6 + sum(heights))
@@ -73,14 +73,14 @@ def draw_utterance(
     figure.suptitle(plain_label(title, MAX_TITLE), x=0.02, ha="left", color=INK, fontsize=10, fontweight="bold")
     _draw_waveform(first, samples, extractor, scale)
     for index, axes in enumerate(others):
-        values = _order(features, index, extractor)
+        values = _select_order(features, index, extractor)
         if extractor.time_average:
             _draw_average(axes, values[0], index, extractor)
             continue
         axes.sharex(first)
         low, high = scale.ranges[index]
         hop, rate = extractor.hop_length, extractor.sampling_rate
-        # A frame stands around its own moment; only raw samples begin there.
+        # Frames are centered on their time, except for raw samples, which start there.
         start = -hop / 2 / rate if extractor.kind.windowed else 0.0
         extent = (start, start + len(values) * hop / rate, -0.5, values.shape[1] - 0.5)
         image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap=COLORS, vmin=low, vmax=high)
@@ -104,10 +104,10 @@ def draw_utterance(
 
 
 def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
-    """What the numbers of the features are, for a color bar.
+    """Returns the unit of the feature values, for a color bar.
 
     Args:
-        extractor: What makes them.
+        extractor: The feature extractor.
         order: 0 for the features, 1 for their deltas, 2 for the delta-deltas.
     """
     quantity = "power" if extractor.power == 2 else "amplitude" if extractor.power == 1 else "spectrum"
@@ -115,33 +115,32 @@ def feature_unit(extractor: SpeechFeatureExtractor, order: int = 0) -> str:
     if not extractor.kind.windowed:
         unit = "amplitude"
     if extractor.normalization in ("utterance", "global"):
-        of = "utterance" if extractor.normalization == "utterance" else "corpus"
-        mean = f"the mean of the {of}"
+        mean = f"the mean of the {'utterance' if extractor.normalization == 'utterance' else 'corpus'}"
         unit = f"standard deviations from {mean}" if extractor.normalize_variance else f"{unit}, less {mean}"
     elif order:
-        unit += " a frame" * order
+        unit += " per frame" * order
     return ("", "delta: ", "delta-delta: ")[order] + unit
 
 
 def mel_positions(extractor: SpeechFeatureExtractor) -> tuple[list[float], list[int]]:
-    """Where on an axis of mel filters which frequencies are.
+    """Returns the ticks of an axis of mel filters.
 
     Returns:
         Positions in filters (0 is the center of the first), and frequencies in Hz.
     """
     low = extractor.min_frequency
     high = extractor.sampling_rate / 2 if extractor.max_frequency is None else extractor.max_frequency
-    # The filters' centers are as far from each other on the mel scale as the first is from the lower end.
-    edges = hertz_to_mel(np.array([low, high, *NICE_FREQUENCIES], dtype=float), mel_scale=extractor.mel_scale)
+    # On the mel scale, filter centers are equally spaced, with the same distance between the first and the lower end.
+    edges = hertz_to_mel(np.array([low, high, *TICK_FREQUENCIES], dtype=float), mel_scale=extractor.mel_scale)
     step = (edges[1] - edges[0]) / (extractor.num_mel_bins + 1)
     positions = (edges[2:] - edges[0]) / step - 1
-    apart = extractor.num_mel_bins / 9  # room for a number
-    kept: list[tuple[float, int]] = []
-    for position, frequency in zip(positions.tolist(), NICE_FREQUENCIES, strict=True):
+    min_distance = extractor.num_mel_bins / 9  # space for a label
+    ticks: list[tuple[float, int]] = []
+    for position, frequency in zip(positions.tolist(), TICK_FREQUENCIES, strict=True):
         inside = -0.5 <= position <= extractor.num_mel_bins - 0.5
-        if inside and (not kept or position - kept[-1][0] >= apart):
-            kept.append((position, frequency))
-    return [position for position, _ in kept], [frequency for _, frequency in kept]
+        if inside and (not ticks or position - ticks[-1][0] >= min_distance):
+            ticks.append((position, frequency))
+    return [position for position, _ in ticks], [frequency for _, frequency in ticks]
 
 
 def _draw_waveform(axes: Axes, samples: np.ndarray, extractor: SpeechFeatureExtractor, scale: Scale) -> None:
@@ -154,13 +153,13 @@ def _draw_waveform(axes: Axes, samples: np.ndarray, extractor: SpeechFeatureExtr
     axes.set_ylabel("Amplitude\n(1 = full)")
     if extractor.time_average:
         axes.set_xlabel("Time (s)")
-    else:  # The features below have the same axis.
+    else:  # The features below share the axis.
         axes.tick_params(labelbottom=False)
     limit = extractor.max_duration
     if limit is not None and scale.seconds > limit:
         axes.axvspan(limit, scale.seconds, color=FAINT, alpha=0.2, linewidth=0)
         axes.annotate(
-            "not seen",
+            "not used",
             (limit, 1),
             xycoords=("data", "axes fraction"),
             xytext=(3, -3),
@@ -172,7 +171,7 @@ def _draw_waveform(axes: Axes, samples: np.ndarray, extractor: SpeechFeatureExtr
 
 
 def _label_features(axes: Axes, count: int, extractor: SpeechFeatureExtractor) -> None:
-    """Names the axis of the features by what they are."""
+    """Labels the axes of a feature panel."""
     axes.set_xlabel("Time (s)")
     axes.set_ylim(-0.5, count - 0.5)
     if extractor.kind.scale == "mel":
@@ -192,7 +191,7 @@ def _label_features(axes: Axes, count: int, extractor: SpeechFeatureExtractor) -
 
 
 def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechFeatureExtractor) -> None:
-    """One vector for the whole utterance: a line over the features."""
+    """Draws the time average of the features as a line."""
     axes.plot(values, color=BLUE, marker="o", markersize=2.5, linewidth=1)
     axes.set_ylabel(f"Mean over time\n({feature_unit(extractor, order)})")
     axes.grid(color="#E5E7EB", linewidth=0.8)
@@ -204,6 +203,6 @@ def _draw_average(axes: Axes, values: np.ndarray, order: int, extractor: SpeechF
         axes.set_xlabel(extractor.kind.axis)
 
 
-def _order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) -> np.ndarray:
-    """The features themselves (0), their deltas (1) or their delta-deltas (2): `(frames, features)`."""
+def _select_order(features: np.ndarray, index: int, extractor: SpeechFeatureExtractor) -> np.ndarray:
+    """Returns the features (0), their deltas (1) or their delta-deltas (2), `(frames, features)`."""
     return np.split(features, 1 + extractor.num_deltas, axis=1)[index]

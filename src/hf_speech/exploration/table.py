@@ -1,7 +1,7 @@
-"""The rows of a corpus as a table: the content of `table.csv`, and what is counted from it.
+"""The rows of a corpus as a table: the content of `table.csv`, and statistics of each split.
 
-One entry is one row of one split, usable or not. Durations are those of the samples, whatever the header says. Targets
-are written as the corpus has them; what is counted of them, such as words, is up to the task.
+An entry is one row of one split, usable or not. Durations are measured from the samples, not read from the header.
+Targets are as in the corpus; the task decides which units of them are counted, such as words.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Entry:
     """One row of a corpus.
 
     Attributes:
-        split: The split it is in.
-        path: Where the sound is, or what to call it.
-        target: The target as text, such as a class name or a transcript, None where the row has none.
-        speaker: Who speaks, None where unknown.
-        duration: Seconds, NaN where the sound cannot be read.
-        sampling_rate: Hz of the file, None where its header cannot be read.
-        usable: Whether training or evaluation would take the row.
+        split: The split of the row.
+        path: The path of the sound, or its name if it has no file.
+        target: The target as text, such as a class name or a transcript, or None.
+        speaker: The speaker, None if unknown.
+        duration: Duration in seconds, NaN if the sound cannot be read.
+        sampling_rate: Sampling rate of the file in Hz, None if its header cannot be read.
+        usable: Whether training or evaluation would use the row.
     """
 
     split: str
@@ -50,20 +50,20 @@ class Entry:
 
 @dataclass(slots=True)
 class SplitSummary:
-    """What is counted of the usable utterances of a split.
+    """Statistics of the usable utterances of a split.
 
     Attributes:
         name: The split.
-        utterances: How many there are.
-        unusable: How many further rows cannot be used.
-        seconds: Their length together.
-        shortest: Seconds of the shortest, NaN without utterances, as the next two.
-        median: Seconds of the median.
-        longest: Seconds of the longest.
+        utterances: Number of usable utterances.
+        unusable: Number of unusable rows.
+        seconds: Total duration in seconds.
+        shortest: Shortest duration in seconds, NaN without utterances, like `median` and `longest`.
+        median: Median duration in seconds.
+        longest: Longest duration in seconds.
         speakers: Number of known speakers.
-        kinds: How many different units occur, such as classes or words.
-        new_units: Share of the units that no training target has; None for train, and for a task whose training split
-            has all of them.
+        kinds: Number of different units, such as classes or words.
+        new_units: Share of the units that do not occur in training targets; None for train, and for a task whose
+            training split must have all units.
     """
 
     name: str
@@ -100,15 +100,15 @@ class Table:
         return list(dict.fromkeys(entry.split for entry in self.entries))
 
     def usable(self, split: str | None = None) -> list[Entry]:
-        """The usable entries of a split, or of all, in the order of the rows."""
+        """Returns the usable entries of a split, or of all, in the order of the rows."""
         return [entry for entry in self.entries if entry.usable and split in (None, entry.split)]
 
     def units(self, entry: Entry) -> list[str]:
-        """What is counted of an entry's target: its class, or the words that the model learns to write."""
+        """Returns the units of an entry's target: its class, or its words after normalization."""
         return [] if entry.target is None else self.task.target_units(entry.target, self.options)
 
     def save(self, path: str | Path) -> None:
-        """Writes the table as CSV; an empty cell is what is not known."""
+        """Writes the table as CSV, with empty cells for unknown values."""
         head = ["path", "split", self.task.target_column, "speaker", "duration", "sampling_rate", "usable"]
         rows = []
         for entry in self.entries:
@@ -119,12 +119,12 @@ class Table:
         write_text(path, format_csv(head, rows))
 
     def summaries(self) -> list[SplitSummary]:
-        """What is counted of each split."""
+        """Returns the statistics of each split."""
         learned = {unit for entry in self.usable("train") for unit in self.units(entry)}
         return [self._summarize(split, learned) for split in self.splits]
 
     def shared_speakers(self) -> list[str]:
-        """A sentence if other splits share speakers with train: metrics there say little about new speakers."""
+        """Returns a sentence if other splits share speakers with train, so that their metrics are too good."""
         speakers = {split: {entry.speaker for entry in self.usable(split)} - {None} for split in self.splits}
         train = speakers.pop("train", set())
         shared = [
@@ -134,18 +134,18 @@ class Table:
         ]
         if not shared:
             return []
-        return [f"{' and '.join(shared)} are also in train, so figures there say little about unknown speakers."]
+        return [f"{' and '.join(shared)} are also in train, so metrics there do not show how well new speakers do."]
 
     def sampling_rates(self) -> Counter[int]:
-        """How many of the entries have which sampling rate in Hz."""
+        """Returns the number of entries of each sampling rate in Hz."""
         return Counter(entry.sampling_rate for entry in self.entries if entry.sampling_rate is not None)
 
     def other_rates(self, sampling_rate: int) -> list[str]:
-        """A sentence for sounds of a lower rate than the model's, whose upper frequencies are empty; none otherwise."""
+        """Returns a sentence for each sampling rate below the model's, with which high frequencies are missing."""
         lower = {rate: count for rate, count in self.sampling_rates().items() if rate < sampling_rate}
         return [
-            f"{count:,} recordings have {rate:,} Hz, so the model, which reads {sampling_rate:,} Hz, finds nothing "
-            f"above {rate // 2:,} Hz in them: consider features.sampling_rate {rate}."
+            f"{count:,} recordings have a sampling rate of {rate:,} Hz, and thus nothing above {rate // 2:,} Hz, but "
+            f"the model uses {sampling_rate:,} Hz: consider features.sampling_rate {rate}."
             for rate, count in sorted(lower.items())
         ]
 
