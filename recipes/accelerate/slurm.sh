@@ -1,7 +1,7 @@
 #!/bin/bash
 # Two machines with eight GPUs each, under SLURM: sbatch recipes/accelerate/slurm.sh recipes/librispeech.yaml --data_dir DIR
-# Run from the checkout. Two minutes before the time limit, and when SLURM takes the machines away, training writes a
-# checkpoint and ends with status 75; the job is then queued again and goes on in the middle of the epoch.
+# Run it from the checkout. Two minutes before the time limit, or when SLURM preempts the job, training writes a checkpoint
+# and exits with status 75; the job is then requeued and resumes in the middle of the epoch.
 #SBATCH --job-name=hf_speech
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -11,7 +11,7 @@
 #SBATCH --requeue
 #SBATCH --signal=USR1@120
 set -uo pipefail
-run_dir="${RUN_DIR:-runs/slurm-$SLURM_JOB_ID}"  # A job that is queued again keeps its number.
+run_dir="${RUN_DIR:-runs/slurm-$SLURM_JOB_ID}"  # A requeued job keeps its id.
 resume=""
 [ -f "$run_dir/recipe.yaml" ] && resume="--resume"
 main_process_ip=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
