@@ -1,11 +1,11 @@
-"""Look at a corpus: `python scripts/explore_data.py recipes/fsdd.yaml --data_dir DIR` (same as `hf-speech explore`)."""
+"""Explore a corpus: `python scripts/explore_data.py recipes/fsdd.yaml --data_dir DIR` (same as `hf-speech explore`)."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-# Python puts this folder first on the path, where evaluate.py would hide the library of that name.
+# Python puts this folder first on the path, where evaluate.py would shadow the library of that name.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
 from hf_speech.cli.app import main  # noqa: E402

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Print the oldest versions that users may have, as a constraints file for pip: `>=` in pyproject.toml becomes `==`.
+"""Print the oldest supported versions as constraints for pip: `>=` in pyproject.toml becomes `==`.
 
 python scripts/minimum_versions.py > build/minimum.txt
 """
@@ -17,13 +17,13 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def minimum_versions(project: dict[str, Any]) -> list[str]:
-    """The constraints of a `project` table, from its dependencies and the extras for users.
+    """Returns the constraints for the dependencies of a project and its extras for users.
 
     Args:
         project: The table `project` of pyproject.toml.
 
     Returns:
-        Lines such as `numpy==2.0`, with markers where the dependency has one; none for a dependency without a minimum.
+        Lines such as `numpy==2.0`, with the dependency's marker if any. Dependencies without a minimum are left out.
     """
     extras = [texts for extra, texts in project.get("optional-dependencies", {}).items() if extra not in TOOLS]
     lines = []

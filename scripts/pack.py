@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Pack a run folder into a small model folder to keep and publish: weights stored in float16, no checkpoints.
+"""Pack a run folder into a small model folder to publish: weights in float16, no checkpoints.
 
-The weights are computed with in float32 as ever: config.json says so, and loading widens them. What was measured on the
-run's own weights is left behind, so evaluate the packed model: every figure belongs to exactly these bytes.
+The model still computes in float32: config.json sets the dtype, and loading converts the weights. Evaluations are not
+copied, because they apply to the run's own weights: evaluate the packed model again.
 
     python scripts/pack.py runs/an4 pretrained/an4
 """
@@ -21,10 +21,10 @@ HISTORY = ("recipe.yaml", "inspection.json", "training.json", "curves.png", *LAN
 
 
 def main() -> None:
-    """Copies what belongs to the model and its history, and halves the weights."""
+    """Copies the files of the model and its training, with weights converted to float16."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="Run folder.")
-    parser.add_argument("destination", type=Path, help="Folder to be made anew.")
+    parser.add_argument("destination", type=Path, help="Output folder; an existing one is replaced.")
     options = parser.parse_args()
     shutil.rmtree(options.destination, ignore_errors=True)
     options.destination.mkdir(parents=True)
@@ -32,8 +32,8 @@ def main() -> None:
         if path.suffix == ".py" or path.name in HISTORY or path.suffix == ".json":
             shutil.copyfile(path, options.destination / path.name)
     weights = load_file(options.run / "model.safetensors")
-    halved = {name: weight.half() if weight.dtype == torch.float32 else weight for name, weight in weights.items()}
-    save_file(halved, options.destination / "model.safetensors", metadata={"format": "pt"})
+    weights = {name: weight.half() if weight.dtype == torch.float32 else weight for name, weight in weights.items()}
+    save_file(weights, options.destination / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((options.destination / "config.json").read_text(encoding="utf-8"))
     (options.destination / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
     print(f"{options.destination}: {sum(path.stat().st_size for path in options.destination.iterdir()) / 1e6:.1f} MB")

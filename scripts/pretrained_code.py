@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Copy the code of each model in `pretrained/` from `src/hf_speech/models/`, so that transformers loads it from there.
+"""Copy the remote code of each model in `pretrained/` from `src/hf_speech/models/`, so that transformers can load it.
 
-Git keeps that code once, in the package: the copies are ignored. Installing from a checkout, `make train` and the tests
-run this. A folder gets the modules that its `auto_map`s name and those that they import, and no others.
+Git tracks that code only in the package and ignores the copies. Installing from a checkout, `make train` and the tests
+run this script. A folder gets only the modules that its `auto_map`s name and the modules that those import.
 
     python scripts/pretrained_code.py
 """
@@ -18,21 +18,21 @@ SIBLING = re.compile(r"^\s*from \.(\w+) import", re.MULTILINE)
 
 
 def needed_modules(folder: Path, code: Path = CODE) -> set[str]:
-    """The names of the modules that a model folder needs, found by the same rules as transformers follows."""
-    wanted: list[str] = []
+    """Returns the names of the modules that a model folder needs, found in the same way as in transformers."""
+    pending: list[str] = []
     for config in folder.glob("*config.json"):
         references = json.loads(config.read_text(encoding="utf-8")).get("auto_map", {}).values()
-        wanted += [reference.partition(".")[0] for reference in references]
+        pending += [reference.partition(".")[0] for reference in references]
     found: set[str] = set()
-    while wanted:
-        if (module := wanted.pop()) not in found:
+    while pending:
+        if (module := pending.pop()) not in found:
             found.add(module)
-            wanted += SIBLING.findall((code / f"{module}.py").read_text(encoding="utf-8"))
+            pending += SIBLING.findall((code / f"{module}.py").read_text(encoding="utf-8"))
     return found
 
 
 def copy_code(pretrained: Path = REPOSITORY / "pretrained", code: Path = CODE) -> None:
-    """Brings the code of every model folder up to date, and removes modules that it no longer needs."""
+    """Updates the code of every model folder, and removes modules that it no longer needs."""
     for config in pretrained.glob("*/config.json"):
         names = {f"{module}.py" for module in needed_modules(config.parent, code)}
         for stale in {path.name for path in config.parent.glob("*.py")} - names:
