@@ -1,7 +1,7 @@
-"""Synthesize the examples of the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
+"""Synthesizes the examples of the Spaces: `python spaces/make_examples.py` (needs the extra `synthetic`).
 
-The voices are eSpeak NG's, with the background noise of the synthetic corpus, so no person's recording is published.
-With `--kokoro FOLDER`, the English sentences are made as well, with voices of Kokoro from that folder.
+The voices are those of eSpeak NG, with the background noise of the synthetic corpus, so no recording of a person is
+published. With `--kokoro FOLDER`, the English sentences are also synthesized, with Kokoro voices from that folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXAMPLES = {
     "classify/examples/two.flac": ("two", "en-us+f2", 150),
     "classify/examples/zero.flac": ("zero", "en-us+m1", 150),
 }
-# Voice of Kokoro: text.
+# Kokoro voice: text.
 SENTENCES = {
     "af_heart": "she opened the door and looked out into the garden",
     "am_michael": "the old man walked slowly down the road to the village",
@@ -36,7 +36,7 @@ SENTENCES = {
 
 
 def main() -> None:
-    """Write the files next to the Spaces, the same bytes every time."""
+    """Writes the examples of all Spaces; the output is deterministic."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kokoro", help="Folder with the voices of Kokoro.")
     kokoro = parser.parse_args().kokoro

@@ -1,4 +1,4 @@
-"""Sounds to labels in the browser, as an API, and as an MCP server. See README.md; `python app.py --help`."""
+"""Sound classification in the browser, as an API, and as an MCP server. See README.md; `python app.py --help`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-if not Path(__file__).with_name("serving.py").is_file():  # In a checkout: publishing copies these files here.
+if not Path(__file__).with_name("serving.py").is_file():  # In a checkout; publishing copies the files into this folder.
     sys.path += [str(Path(__file__).resolve().parents[1] / "common"), str(Path(__file__).resolve().parents[2] / "src")]
 
-from serving import Settings, examples, new_uploads, serve  # Sets what gradio reads when it is imported.
+from serving import Settings, examples, new_uploads, serve  # Sets variables that gradio reads when it is imported.
 
 # isort: split
 import gradio as gr
@@ -20,19 +20,19 @@ from classifier import MAX_TOP_K, Classifier
 from gate import MAX_FILES
 from hf_speech.common.text import escape_markdown
 
-HINT = "Upload or record a sound, or press an example: the labels and their probabilities appear here."
+HINT = "Upload or record a sound, or choose an example: the labels and their probabilities appear here."
 
 
 def make(settings: Settings) -> Page:
-    """The interface of the model that the settings name."""
+    """Returns the interface for the model in the settings."""
     uploads = new_uploads(settings)
     classifier = Classifier(settings.model_folder(), settings, uploads)
     with Page(uploads, title=settings.title or classifier.about.name) as interface:
         shown = ", ".join(classifier.labels[:12]) + (", ..." if len(classifier.labels) > 12 else "")
-        does = f"names one of {len(classifier.labels)} labels: {escape_markdown(shown)}"
-        gr.Markdown(classifier.about.heading(settings.title, does))
+        predicate = f"assigns one of {len(classifier.labels)} labels: {escape_markdown(shown)}"
+        gr.Markdown(classifier.about.heading(settings.title, predicate))
         _page(classifier, settings)
-        _end_points(classifier)
+        _endpoints(classifier)
 
         def close(request: gr.Request) -> None:
             uploads.close_page(request.session_hash)
@@ -56,8 +56,8 @@ def _page(classifier: Classifier, settings: Settings) -> None:
     sound.change(show, sound, answer, api_visibility="private", concurrency_id="model", show_progress="minimal")
 
 
-def _end_points(classifier: Classifier) -> None:
-    """What programs call: documented on the page under "Use via API", and the tools of the MCP server."""
+def _endpoints(classifier: Classifier) -> None:
+    """Adds the endpoints for programs, which are listed under "Use via API" and are the tools of the MCP server."""
     with gr.Row(visible=False):
         sound = gr.Audio(type="filepath", label="sound")
         sounds = gr.File(file_count="multiple", label=f"sounds, at most {MAX_FILES}")

@@ -1,4 +1,4 @@
-"""The model of the Space, and what the page and the end points ask of it: sounds in, labels with probabilities out."""
+"""The classifier of the Space, with the functions behind its page and its endpoints."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SHOWN_LABELS = 10
 
 
 class Classifier:
-    """A classifier behind limits; the docstrings of its public end points are their documentation.
+    """A classifier with limits on its input; the docstrings of its endpoints are their API documentation.
 
     Args:
-        folder: The model's folder; the code in it is run.
+        folder: The model's folder, whose code is run.
         settings: The limits.
         uploads: The table of uploads.
     """
@@ -46,10 +46,10 @@ class Classifier:
         self._compute = zero_gpu.on_gpu(self._compute)  # type: ignore[method-assign]
         if not zero_gpu.IS_HERE:
             noise = np.random.default_rng(0).normal(0, 0.1, self.rate).astype(np.float32)
-            self._answer(noise)  # So that the first visitor does not wait longer than others.
+            self._answer(noise)  # Warm-up, so that the first visitor does not wait longer.
 
     def view(self, sound: str | None) -> dict[str, Any]:
-        """What the page shows of an upload."""
+        """Returns the data of the page for an upload."""
         samples = self._read(sound)
         ranking, features = self._answer(samples)
         label = page.describe_features(self.extractor)
@@ -58,14 +58,14 @@ class Classifier:
         }
 
     def classify(self, sound: str, top_k: int = 5) -> dict[str, Any]:
-        """Say which of its labels a sound file belongs to.
+        """Classifies a sound file.
 
         Args:
-            sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels.
-            top_k: How many labels to name.
+            sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, with any sampling rate and number of channels.
+            top_k: Number of labels to return.
 
         Returns:
-            label (the most probable), duration in seconds, and labels with label and score (0 to 1), the most probable
+            label (the most likely one), duration in seconds, and labels with label and score (0 to 1), the most likely
             first.
         """
         if isinstance(top_k, bool) or not isinstance(top_k, int | float) or not 1 <= top_k <= MAX_TOP_K:
@@ -76,19 +76,19 @@ class Classifier:
         return {"label": ranking[0][0], "duration": round(len(samples) / self.rate, 3), "labels": labels}
 
     def classify_files(self, sounds: list[str], top_k: int = 5) -> list[dict[str, Any]]:
-        """Say which labels several sound files belong to; the others are classified even if one cannot be read.
+        """Classifies several sound files; a file that cannot be read does not affect the others.
 
         Args:
             sounds: The sound files.
-            top_k: How many labels to name for each.
+            top_k: Number of labels to return for each.
 
         Returns:
-            For each file its name and what `classify` gives, or its name and an error.
+            For each file, its name and the result of `classify`, or its name and an error.
         """
         return self.uploads.answer_each(sounds, lambda sound: self.classify(sound, top_k), MAX_FILES)
 
     def describe(self) -> dict[str, Any]:
-        """Say which model answers here, its labels, and the limits.
+        """Describes the model, its labels, and the limits.
 
         Returns:
             model, revision, task, corpus, sampling rate, labels and limits.
@@ -106,7 +106,7 @@ class Classifier:
         }
 
     def _read(self, sound: str | None) -> np.ndarray:
-        """The samples of an upload, which must not be silent: a classifier would name a label all the same."""
+        """Returns the samples of an upload; rejects silence, to which the model would also assign a label."""
         samples = self.uploads.read(sound, self.rate, self.settings)
         if is_silent(samples):
             raise SoundError(f"{self.uploads.name(sound)} is silent: check the microphone.")
@@ -114,18 +114,18 @@ class Classifier:
 
     @torch.inference_mode()
     def _compute(self, inputs: dict[str, np.ndarray]) -> list[float]:
-        """The probabilities of the labels for one clip."""
+        """Returns the probability of each label for one clip."""
         output = self._model(**{name: torch.as_tensor(values).to(zero_gpu.DEVICE) for name, values in inputs.items()})
         probabilities: list[float] = output.logits[0].float().softmax(dim=-1).tolist()
         return probabilities
 
     def _answer(self, samples: np.ndarray) -> tuple[list[tuple[str, float]], np.ndarray]:
-        """Labels with probabilities, the most probable first, and the input of the model, `(frames, features)`."""
+        """Returns labels with probabilities, the most likely first, and the model's input `(frames, features)`."""
         try:
             inputs = self.extractor(samples, sampling_rate=self.rate, return_tensors="np")
         except ValueError as error:
             raise SoundError(
-                f"This sound has only {len(samples) / self.rate:.3f} seconds: give a longer one."
+                f"This sound has only {len(samples) / self.rate:.3f} seconds: upload a longer one."
             ) from error
         probabilities = self._compute({name: np.asarray(values) for name, values in inputs.items()})
         ranking = sorted(zip(self.labels, probabilities, strict=True), key=lambda pair: -pair[1])

@@ -1,4 +1,4 @@
-"""What the page says about its model, read from the model's own files: its card and its recipe."""
+"""The description of the model on the page, read from the model's card and recipe."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class About:
-    """A model in words.
+    """The name and origin of a model.
 
     Attributes:
         name: Its name.
-        address: Its page on the Hub, if it is there.
-        corpus: What it was trained on, if its files say so.
-        languages: The languages of the corpus, as the card names them.
+        address: Its page on the Hub, None for a local model.
+        corpus: The corpus that it was trained on, if known.
+        languages: The languages of the corpus, as written in the card.
     """
 
     name: str
@@ -30,7 +30,7 @@ class About:
 
     @classmethod
     def read(cls, folder: Path, settings: Settings) -> About:
-        """Read the card and the recipe of a model; what they lack or what cannot be read is left out."""
+        """Reads the card and the recipe of a model; missing or unreadable values are left out."""
         card, corpus = _card(folder), _corpus(folder)
         languages = card.get("language") or corpus.get("languages") or ()
         languages = tuple(map(str, languages if isinstance(languages, list | tuple) else [languages]))
@@ -38,22 +38,22 @@ class About:
         address = None if settings.is_local else f"https://huggingface.co/{settings.model_id}"
         return cls(settings.model_name, address, str(name) if name else None, languages)
 
-    def heading(self, title: str | None, does: str) -> str:
-        """The top of the page, as Markdown.
+    def heading(self, title: str | None, predicate: str) -> str:
+        """Returns the heading of the page, in Markdown.
 
         Args:
-            title: The title; the name of the model without it.
-            does: What the model does, a sentence without its subject and full stop.
+            title: The title; None for the name of the model.
+            predicate: A sentence about the model without its subject and full stop.
         """
         name = escape_markdown(self.name)
         subject = f"[{name}]({self.address})" if self.address else f"**{name}**" if title else "This model"
         languages = f" ({escape_markdown(', '.join(self.languages))})" if self.languages else ""
         corpus = f" It was trained on {escape_markdown(self.corpus)}{languages}." if self.corpus else ""
-        return f"# {escape_markdown(title or self.name)}\n{subject} {does}.{corpus}"
+        return f"# {escape_markdown(title or self.name)}\n{subject} {predicate}.{corpus}"
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    """The metadata at the top of README.md."""
+    """Returns the metadata at the top of README.md."""
     text = _text(folder / "README.md")
     return _yaml(text.split("\n---", 1)[0]) if text.startswith("---\n") else {}
 
@@ -79,7 +79,7 @@ def _yaml(text: str) -> dict[str, Any]:
 
 
 def _measured_on(card: dict[str, Any]) -> str | None:
-    """The name of the first dataset in the card's model-index."""
+    """Returns the name of the first dataset in the card's model-index."""
     try:
         return str(card["model-index"][0]["results"][0]["dataset"]["name"])
     except (LookupError, TypeError):

@@ -1,8 +1,8 @@
-"""Every call of a function, checked before any work: by the page, by `gradio_client`, or by anybody who knows HTTP.
+"""Validation of all function calls, from the page, from `gradio_client`, or by plain HTTP.
 
-gradio calls any function of a page by its number, with any values; the components check little of what they are given.
-Here each value is compared with what its component can send. A file is looked up in the table of uploads. What does not
-fit ends in one sentence.
+gradio lets clients call any function of a page by its number with any values, and its components validate little. This
+module checks that each value is one that its component can send, and looks up files in the table of uploads. Invalid
+calls get an error of one sentence.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import gradio as gr
 from sound import SoundError
 from uploads import Uploads
 
-APOLOGY = "Something went wrong here, and not because of your sound: try again, or tell us."
-GONE = "This sound is not stored here, because sounds are erased after a while: upload it again."
+APOLOGY = "Something went wrong on the server, not because of your sound: try again, or report the problem."
+GONE = "This sound is no longer stored, because sounds are erased after a while: upload it again."
 
 
 class Page(gr.Blocks):
@@ -34,13 +34,13 @@ class Page(gr.Blocks):
         self.uploads = uploads
 
     async def preprocess_data(self, block_fn: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-        """Check the inputs of a call before gradio sees them."""
+        """Checks the inputs of a call before gradio processes them."""
         inputs = check_inputs(block_fn.inputs, inputs, self.uploads)
         return await super().preprocess_data(block_fn, inputs, *args, **options)
 
 
 def check_inputs(components: list[Any], values: Any, uploads: Uploads) -> list[Any]:
-    """The values of a call, rebuilt from what is allowed."""
+    """Returns the values of a call, checked against their components."""
     if not isinstance(values, list) or len(values) < len(components):
         raise _refusal(f"This function takes {len(components)} values.")
     # Further values are ignored.
@@ -68,15 +68,15 @@ def _checked(component: Any, value: Any, uploads: Uploads) -> Any:
         if isinstance(value, str) and value in choices:
             return value
         raise _refusal(f"The {component.label} is not one of {', '.join(choices)}: {str(value)[:40]!r}.")
-    raise _refusal(f"The value of {component.label or 'this function'} is not one it can have: {str(value)[:40]!r}.")
+    raise _refusal(f"The value of {component.label or 'this function'} is invalid: {str(value)[:40]!r}.")
 
 
 def _file(value: Any, uploads: Uploads) -> dict[str, Any]:
     path = value.get("path") if isinstance(value, dict) else value
     upload = uploads.find(path)
     if upload is None:
-        address = isinstance(path, str) and path.startswith(("http://", "https://"))
-        raise _refusal("Addresses are not fetched: upload the sound itself." if address else GONE)
+        is_url = isinstance(path, str) and path.startswith(("http://", "https://"))
+        raise _refusal("URLs are not fetched: upload the sound itself." if is_url else GONE)
     return {
         "path": str(upload.path),
         "orig_name": upload.name,
@@ -90,7 +90,7 @@ def _refusal(sentence: str) -> gr.Error:
 
 
 def for_programs(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let an end point answer with one sentence where something is wrong, and never with a traceback."""
+    """Wraps an endpoint so that it reports errors in one sentence, never with a traceback."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -106,7 +106,7 @@ def for_programs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def for_page(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """What a function answers, or `{"error": sentence}`, which the page shows in the place of the answer."""
+    """Returns the result of a function, or `{"error": sentence}`, which the page shows instead."""
     try:
         return function(*args)
     except SoundError as error:

@@ -1,10 +1,10 @@
-"""What a visitor's requests may reach: an ASGI middleware in front of gradio, which serves far more than a Space needs.
+"""An ASGI middleware that restricts requests to gradio, which serves far more routes than a Space needs.
 
-- Routes that the page, `gradio_client` and the MCP server do not use are closed: a queued function can be called only
-  through the queue, so that its limits hold, and `/file=` serves uploads and examples and nothing else.
-- Bodies are limited in size. An upload is parsed here, limited in files, bytes and time, and stored by `uploads`: what
-  is broken off leaves no file behind.
-- It notes which sessions have a page open or wait for an answer, so that all others can be forgotten.
+- Only the routes of the page, `gradio_client` and the MCP server are open. Queued functions can be called only through the
+  queue, so that its limits apply, and `/file=` serves only uploads and examples.
+- Request bodies are limited in size. Uploads are parsed here with limits on files, bytes and time, and stored by
+  `uploads`; an aborted upload leaves no file behind.
+- It records which sessions have an open page or wait for an answer, so that the state of others can be dropped.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ class Gate:
     """The middleware.
 
     Args:
-        app: What it protects.
-        uploads: Where uploads are stored.
-        max_megabytes: The most that one request may upload.
+        app: The protected application.
+        uploads: The table of uploads.
+        max_megabytes: Maximal size of the uploads in one request.
         functions: The numbers of the functions that may be called.
-        names: The names of those that programs may call.
-        mcp: Whether the MCP server is served.
+        names: The names of the functions that programs may call.
+        mcp: Whether the MCP server is enabled.
 
     Attributes:
-        open_sessions: Connections by session that are open: of pages and of callers that wait for an answer.
-        last_seen: Monotonic time at which the last such connection of a session was opened or closed.
+        open_sessions: Number of open connections of each session, of pages and of callers that wait for an answer.
+        last_seen: Monotonic time at which a connection of each session was last opened or closed.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Gate:
         self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, refuse or pass on a request."""
+        """Answers, rejects or forwards a request."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -91,7 +91,7 @@ class Gate:
         if reads and (_READ.fullmatch(path) or self._may_read_file(scope["path"])):
             await self._pass_on_with_session(scope, receive, send)
         elif reads and path == f"{_API}/upload_progress":
-            # The browser knows how much it has sent; it asks for nothing but the end.
+            # The browser tracks the progress itself and only needs the end.
             await Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")(scope, receive, send)
         elif posts and path == f"{_API}/upload":
             await (await self._upload(scope, receive))(scope, receive, send)
@@ -100,7 +100,7 @@ class Gate:
         elif scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)
         else:
-            await PlainTextResponse("There is no such page.", 404)(scope, receive, send)
+            await PlainTextResponse("This page does not exist.", 404)(scope, receive, send)
 
     def _may_read_file(self, path: str) -> bool:
         match = _FILE.fullmatch(path)
@@ -111,7 +111,7 @@ class Gate:
         return match is not None and (match[2] is None or match[2] in self.names)
 
     async def _pass_on_with_session(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and note its session while the connection is open."""
+        """Forwards a request, and counts its session as open while the connection is open."""
         heartbeat = _HEARTBEAT.match(scope["path"])
         query = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])
         session = heartbeat[1] if heartbeat else query[0][:64]
@@ -129,7 +129,7 @@ class Gate:
                 del self.open_sessions[session]
 
     async def _pass_on_with_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read a small body, and pass the request on with it if it is JSON."""
+        """Reads a small body, and forwards the request if it is a valid call."""
         body = b""
         if scope["method"] == "POST":
             while True:
@@ -158,7 +158,7 @@ class Gate:
         await self.app(scope, replay, send)
 
     async def _upload(self, scope: Scope, receive: Receive) -> Response:
-        """Store the files of a request; the answer is the list of their paths, as gradio's clients expect it."""
+        """Stores the files of a request, and answers with a list of their paths, as gradio's clients expect."""
         limit = int(self.max_megabytes * 2**20) + MAX_FILES * 1024  # and the headers of the parts
         too_large = PlainTextResponse(
             f"This upload exceeds the maximum allowed size: {self.max_megabytes:g} MB at a time.", 413
@@ -194,7 +194,7 @@ class Gate:
         except HTTPException as error:
             return too_large if error.status_code == 413 else PlainTextResponse(str(error.detail), 400)
         except (ClientDisconnect, TimeoutError):
-            return PlainTextResponse("The upload was broken off.", 400)
+            return PlainTextResponse("The upload was interrupted.", 400)
         except (MultiPartException, ValueError, KeyError, TypeError):
             return PlainTextResponse("This is not a form with files.", 400)
         finally:
@@ -204,7 +204,7 @@ class Gate:
         return await asyncio.to_thread(self.uploads.add, file.filename or "", file.file)
 
     def _problem_of(self, body: bytes) -> str | None:
-        """What is wrong with the body of a call; None if it may be passed on."""
+        """Returns what is wrong with the body of a call, or None if it is valid."""
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):
@@ -213,7 +213,7 @@ class Gate:
             return "The body is not a JSON object."
         session = content.get("session_hash")
         if session is not None and not (isinstance(session, str) and re.fullmatch(_SESSION, session)):
-            return "The session_hash is not a short word."
+            return "The session_hash is invalid."
         if session is not None:
             self.last_seen[session] = time.monotonic()
         index = content.get("fn_index")
@@ -221,9 +221,9 @@ class Gate:
             return "The fn_index is not the number of a function that may be called."
         if not isinstance(content.get("data", []), list):
             return "The data is not a list."
-        # A float that is not finite, or an integer that is not one of 64 bits, would end in status 500.
+        # A float that is not finite, or an integer of more than 64 bits, would cause status 500.
         for name, value in content.items():
-            odd = not isinstance(value, str | int | None) or (isinstance(value, int) and abs(value) >= 1 << 63)
-            if name not in ("data", "event_data") and odd:
-                return f"The {name[:40]} is neither a word nor a whole number."
+            invalid = not isinstance(value, str | int | None) or (isinstance(value, int) and abs(value) >= 1 << 63)
+            if name not in ("data", "event_data") and invalid:
+                return f"The {name[:40]} is neither a string nor an integer."
         return None

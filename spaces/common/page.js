@@ -1,10 +1,9 @@
-// Draws an answer: words or labels, player, waveform and features, downloads; or a table. Runs inside gr.HTML (page.py
-// `result`), which provides element, props and watch. All text goes through textContent, so that no answer can become
-// markup.
+// Draws an answer: words or labels, player, waveform and features, downloads; or a table. Runs inside gr.HTML (`result` in
+// page.py), which provides element, props and watch. All text is set with textContent, so that it is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 let stop = () => {};
-let session = []; // the labels of this page, the newest first: kept here, so that the server keeps nothing of it
+let session = []; // the answers of this page, newest first; stored only in the browser
 
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -63,9 +62,9 @@ function render() {
   });
 }
 
-// The words: buttons, one stop of the Tab key; arrows go from word to word, Enter plays from there.
+// The words as buttons with a single tab stop; arrow keys move between words, Enter plays from a word.
 function makeWords(words, playFrom) {
-  const node = make("div", { class: "words", role: "group", "aria-label": "Words, in time: press one to play from there" });
+  const node = make("div", { class: "words", role: "group", "aria-label": "Words in order; press one to play from there" });
   const buttons = words.map(([text, start, end, confidence], index) =>
     make(
       "button",
@@ -73,7 +72,7 @@ function makeWords(words, playFrom) {
         type: "button",
         class: "word",
         tabindex: index ? -1 : 0,
-        title: `${clock(start)}, ${percent(confidence)} sure`,
+        title: `${clock(start)}, confidence ${percent(confidence)}`,
         "data-start": start,
         style: { "--doubt": (1 - confidence).toFixed(3) },
         onclick: () => playFrom(start),
@@ -83,17 +82,17 @@ function makeWords(words, playFrom) {
   );
   buttons.forEach((button, index) => node.append(index ? " " : "", button));
   node.addEventListener("keydown", (event) => {
-    const here = buttons.indexOf(document.activeElement);
+    const focused = buttons.indexOf(document.activeElement);
     const last = buttons.length - 1;
-    const there = { ArrowRight: here + 1, ArrowLeft: here - 1, Home: 0, End: last }[event.key];
-    if (there === undefined || !buttons[there]) return;
+    const target = { ArrowRight: focused + 1, ArrowLeft: focused - 1, Home: 0, End: last }[event.key];
+    if (target === undefined || !buttons[target]) return;
     event.preventDefault();
-    buttons.forEach((button, index) => (button.tabIndex = index === there ? 0 : -1));
-    buttons[there].focus();
+    buttons.forEach((button, index) => (button.tabIndex = index === target ? 0 : -1));
+    buttons[target].focus();
   });
   let current = null;
   const show = (time) => {
-    // A word lights up until the next one, if that is near.
+    // A word stays highlighted until the next one, for up to 0.25 s after its end.
     const index = time === null ? -1 : words.findLastIndex(([, start]) => start <= time + 0.02);
     const found = index >= 0 && time < words[index][2] + 0.25 ? buttons[index] : null;
     if (found === current) return;
@@ -102,7 +101,7 @@ function makeWords(words, playFrom) {
     current = found;
   };
   const block = make("div", {}, node);
-  if (words.length) block.append(make("p", { class: "legend" }, make("span", { class: "word unsure" }, "shaded"), " where the model is less sure"));
+  if (words.length) block.append(make("p", { class: "legend" }, make("span", { class: "word unsure" }, "shaded"), " where the model is less confident"));
   return { node: block, show };
 }
 
@@ -132,7 +131,7 @@ function makeSession() {
   return section;
 }
 
-// Waveform, features and words over the same time; wide recordings scroll. A click plays from there.
+// Waveform, features and words on one time axis; long recordings scroll. A click plays from that time.
 function makePicture(value, playFrom) {
   const { wave, duration, words } = value;
   const svg = document.createElementNS(SVG, "svg");
@@ -152,8 +151,8 @@ function makePicture(value, playFrom) {
     const lane = make("div", { class: "lane" });
     for (const [index, [text, start, end, confidence]] of words.entries()) {
       const share = (seconds) => `${(100 * seconds) / duration}%`;
-      const room = (words[index + 1]?.[1] ?? duration) - start;
-      const style = { left: share(start), "min-width": share(end - start), "max-width": share(Math.max(room, end - start)), "--doubt": (1 - confidence).toFixed(3) };
+      const available = (words[index + 1]?.[1] ?? duration) - start;
+      const style = { left: share(start), "min-width": share(end - start), "max-width": share(Math.max(available, end - start)), "--doubt": (1 - confidence).toFixed(3) };
       lane.append(make("span", { class: "mark", title: text, style }, text));
     }
     canvas.append(lane);
@@ -176,20 +175,20 @@ function makePicture(value, playFrom) {
   return { node, show };
 }
 
-// So many that each word has room for its text until the next one begins, within reason.
+// Wide enough to fit the text of each word before the next one, between 220 and 600 pixels per second.
 function pixelsPerSecond(words, duration) {
   const needed = words.map(([text, start], index) => (7 * text.length + 8) / ((words[index + 1]?.[1] ?? duration) - start));
   return Math.min(600, Math.max(220, ...needed));
 }
 
 function makeFiles(value) {
-  const said = make("span", { class: "said", role: "status" });
-  const copy = make("button", { type: "button", onclick: () => copyText(value.files.txt.trim()).then((done) => (said.textContent = done ? "Copied." : "The browser does not let this page copy.")) }, "Copy");
+  const status = make("span", { class: "said", role: "status" });
+  const copy = make("button", { type: "button", onclick: () => copyText(value.files.txt.trim()).then((done) => (status.textContent = done ? "Copied." : "The browser does not allow this page to copy.")) }, "Copy");
   const row = make("div", { class: "files" }, copy);
   for (const [extension, content] of Object.entries(value.files)) {
     row.append(make("button", { type: "button", "aria-label": `Download as ${extension}`, onclick: () => download(`${value.stem}.${extension}`, content) }, `↓ ${extension}`));
   }
-  row.append(said);
+  row.append(status);
   return row;
 }
 
@@ -217,27 +216,27 @@ function download(name, content) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-// Calls show(time) for every picture while the sound plays, and show(null) when it has ended.
+// Calls show(time) for every animation frame while the sound plays, and show(null) when it has ended.
 function follow(audio, show) {
   let frame = 0;
   const tick = () => {
     show(audio.currentTime);
     frame = requestAnimationFrame(tick);
   };
-  const rest = () => cancelAnimationFrame(frame);
+  const cancel = () => cancelAnimationFrame(frame);
   audio.addEventListener("play", () => {
-    rest();
+    cancel();
     tick();
   });
-  audio.addEventListener("pause", rest);
+  audio.addEventListener("pause", cancel);
   audio.addEventListener("seeked", () => show(audio.currentTime));
   audio.addEventListener("ended", () => {
-    rest();
+    cancel();
     show(null);
   });
   show(null);
   stop = () => {
-    rest();
+    cancel();
     audio.pause();
   };
 }

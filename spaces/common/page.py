@@ -1,8 +1,8 @@
-"""What the page shows of a sound, as plain data that page.js draws: player, waveform, features, words or labels.
+"""The data of an answer, which page.js draws: player, waveform, features, words or labels.
 
-The answer contains the sound, as FLAC at the model's rate: the server keeps no copy, and every browser can play it,
-whatever format was uploaded. The browser draws the pictures, in the colors of its theme and sharp on any screen; only
-the features are an image.
+The answer contains the sound as FLAC at the model's rate: every browser can play it, whatever format was uploaded, and
+the server keeps no copy. The browser draws the waveform in the colors of its theme, sharp on any screen; only the
+features are an image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sound import is_silent, readable
 
 _WAVE_COLUMNS = 1200
 _MAX_IMAGE_COLUMNS = 3000
-# The color map "cividis", which does not depend on color vision, at eight equal steps.
+# Eight equidistant colors of the colormap cividis, which is suitable for color-blind readers.
 _CIVIDIS = (
     (0, 34, 78),
     (42, 63, 109),
@@ -37,11 +37,11 @@ _CIVIDIS = (
 
 
 def sound_input(settings: Settings) -> gr.Audio:
-    """The component for a file or the microphone, with the limits above it; the answer below it has the player."""
+    """Returns the component for a file or the microphone, with the limits above it."""
     gr.Markdown(
         f"Up to {readable(settings.max_seconds)} and {settings.max_megabytes:g} MB: wav, flac, ogg, opus, mp3 or aiff. "
         f"Sounds are erased when you close the page, and after {readable(settings.keep_seconds)} at the latest; "
-        "nothing else is kept.",
+        "nothing else is stored.",
         elem_classes="fine-print",
     )
     return gr.Audio(
@@ -55,11 +55,11 @@ def sound_input(settings: Settings) -> gr.Audio:
 
 
 def result(label: str, hint: str, elem_id: str | None = None) -> gr.HTML:
-    """The component that shows an answer; its value is the data of `view`, a table, or `{"error": sentence}`.
+    """Returns the component that shows an answer; its value is the data of `view`, a table, or `{"error": sentence}`.
 
     Args:
         label: Its label.
-        hint: What will appear, for visitors who have asked nothing yet.
+        hint: The text that is shown before the first answer.
         elem_id: Its id in the page.
     """
     return gr.HTML(
@@ -74,14 +74,14 @@ def result(label: str, hint: str, elem_id: str | None = None) -> gr.HTML:
 
 
 def view(name: str, samples: np.ndarray, rate: int, features: np.ndarray, features_label: str) -> dict[str, Any]:
-    """The data of a sound.
+    """Returns the data of a sound for page.js.
 
     Args:
-        name: What it is called.
+        name: Its file name.
         samples: `(samples,)` in [-1, 1].
         rate: Its sampling rate in Hz.
-        features: What the model sees of it, `(frames, features)`.
-        features_label: What these are.
+        features: The model's input, `(frames, features)`.
+        features_label: A phrase that describes the features.
     """
     return {
         "name": name,
@@ -89,14 +89,14 @@ def view(name: str, samples: np.ndarray, rate: int, features: np.ndarray, featur
         "duration": round(len(samples) / rate, 3),
         "audio": f"data:audio/flac;base64,{_base64(_flac(samples, rate))}",
         "wave": _envelope(samples),
-        # Of silence the contrast would be that of its rounding errors.
+        # For silence, the image would show amplified rounding errors.
         "features": f"data:image/png;base64,{_base64(_image(0 * features if is_silent(samples) else features))}",
         "features_label": features_label,
     }
 
 
 def describe_features(extractor: Any) -> str:
-    """What a feature extractor makes of a sound, in words: "80 log-mel bands, a frame every 10 ms"."""
+    """Describes the features of an extractor: "80 log-mel bands, a frame every 10 ms"."""
     kinds = {"log_mel": "log-mel bands", "mfcc": "MFCCs", "waveform": "samples", "spectrogram": "frequency bins"}
     kind = kinds.get(getattr(extractor, "feature_type", ""), "features")
     size, hop = getattr(extractor, "feature_size", None), getattr(extractor, "hop_length", None)
@@ -115,7 +115,7 @@ def _flac(samples: np.ndarray, rate: int) -> bytes:
 
 
 def _envelope(samples: np.ndarray) -> list[list[int]]:
-    """The lowest and highest samples of equal stretches, in percent of the loudest."""
+    """Returns the lowest and highest sample of equal intervals, in percent of the loudest sample."""
     starts = np.linspace(0, len(samples), min(_WAVE_COLUMNS, len(samples)), endpoint=False).astype(int)
     lowest, highest = np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)
     scale = 100 / max(float(np.abs(samples).max()), 1e-3)
@@ -124,13 +124,13 @@ def _envelope(samples: np.ndarray) -> list[list[int]]:
 
 
 def _image(features: np.ndarray) -> bytes:
-    """Features `(frames, features)` as a PNG, time to the right, the first feature below, in 256 colors."""
+    """Draws features `(frames, features)` as a PNG: time to the right, the first feature at the bottom."""
     features = np.asarray(features, dtype=np.float32)
     features = features.reshape(len(features), -1) if features.size else np.zeros((1, 1), dtype=np.float32)
     if len(features) > _MAX_IMAGE_COLUMNS:
         edges = np.linspace(0, len(features), _MAX_IMAGE_COLUMNS, endpoint=False).astype(int)
         features = np.add.reduceat(features, edges) / np.diff([*edges, len(features)])[:, None]
-    # Silence and clicks must not use up the colors.
+    # Percentiles, so that silence and clicks do not reduce the contrast.
     low, high = np.percentile(features, (2, 99.5))
     levels = np.clip((features - low) / max(high - low, 1e-6), 0, 1)
     image = Image.fromarray(np.ascontiguousarray((255 * levels).astype(np.uint8).T[::-1]), mode="P")

@@ -1,4 +1,4 @@
-"""How a Space is served: its interface behind the gate, with nothing imported late and nothing kept of who has gone."""
+"""Serves a Space: its interface behind the gate, with early imports and no state kept for closed sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from settings import COMMON, Settings, SettingsError, space_folder  # Before gradio: it reads what these two set.
+from settings import COMMON, Settings, SettingsError, space_folder  # Before gradio, which reads variables set in both.
 from uploads import ROOT, Uploads
 
 # isort: split
@@ -25,26 +25,26 @@ from starlette.middleware import Middleware
 from calls import Page
 from gate import Gate
 
-# Sessions of which gradio keeps a state (about 200 kB each), and unread answers (up to some MB each).
+# Sessions for which gradio keeps state (about 200 kB each) and unread answers (up to some MB each).
 MAX_SESSIONS = 100
-# Uploads stored at a time, in multiples of the largest one.
+# Uploads stored at the same time, as a multiple of the largest allowed one.
 _STORED_UPLOADS = 10
-# An answer that nobody fetches is dropped after this time, in seconds.
-_PATIENCE = 60.0
+# The time in seconds after which an answer that is not fetched is dropped.
+_MAX_ANSWER_AGE = 60.0
 
 
 def new_uploads(settings: Settings) -> Uploads:
-    """The table of uploads, with the limits of the settings."""
+    """Returns the table of uploads, with the limits of the settings."""
     return Uploads(settings.keep_seconds, _STORED_UPLOADS * settings.max_megabytes * 2**20)
 
 
 def examples(sound: gr.Audio, uploads: Uploads, chosen: list[Path]) -> None:
-    """Buttons for example sounds: those that were published with the model, or else those that were chosen.
+    """Adds buttons for example sounds: those published with the model, or else those of the Space.
 
     Args:
         sound: The component that a click fills.
-        uploads: Where the examples are stored.
-        chosen: Those of the Space that fit the model.
+        uploads: The table of uploads, which stores the examples.
+        chosen: The examples of the Space that fit the model.
     """
     published = space_folder() / "model_examples"
     found = sorted(published.iterdir()) if published.is_dir() else chosen
@@ -59,7 +59,7 @@ def examples(sound: gr.Audio, uploads: Uploads, chosen: list[Path]) -> None:
 
 
 def theme() -> gr.themes.Base:
-    """A theme that loads no fonts from elsewhere, in shades that are easy to read (contrast 4.5:1 or more)."""
+    """Returns a theme without remote fonts and with readable colors (contrast of at least 4.5:1)."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"]
     default = gr.themes.Default(
         primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"]
@@ -72,13 +72,13 @@ def theme() -> gr.themes.Base:
 
 
 def serve(make: Callable[[Settings], Page]) -> None:
-    """Make the interface and serve it until it is stopped."""
+    """Makes the interface and serves it until it is stopped."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--mcp", action="store_true", help="also serve the end points as tools of an MCP server")
+    parser.add_argument("--mcp", action="store_true", help="also serve the endpoints as tools of an MCP server")
     parser.add_argument("--open", action="store_true", help="open the browser")
     parser.add_argument("--port", type=int, help="port (the first free one from 7860)")
     options = parser.parse_args()
-    # A service that is stopped closes and erases, as one that is interrupted does.
+    # SIGTERM must clean up like an interrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings.from_environment()
@@ -117,14 +117,14 @@ def serve(make: Callable[[Settings], Page]) -> None:
     if mcp:
         print(f"The MCP server is at {interface.local_url}gradio_api/mcp/", flush=True)
     interface.block_thread()
-    # Pages that are still open would keep the program from ending.
+    # Open pages would keep the process from exiting.
     shutil.rmtree(ROOT, ignore_errors=True)
     sys.stdout.flush()
     os._exit(0)
 
 
 def callable_functions(interface: gr.Blocks) -> tuple[set[int], set[str]]:
-    """The functions that may be called: all but what runs when a page is closed; and the names of the public ones."""
+    """Returns the functions that clients may call, all except the handlers of closed pages, and the public names."""
     functions = {
         index: function
         for index, function in interface.fns.items()
@@ -135,14 +135,14 @@ def callable_functions(interface: gr.Blocks) -> tuple[set[int], set[str]]:
 
 
 def _import_everything() -> None:
-    """Import what gradio imports on the first request: two requests at once would meet a module half imported."""
+    """Imports what gradio imports on the first request, where simultaneous requests may find half-imported modules."""
     for name in ("matplotlib", "matplotlib.pyplot", "pandas", "PIL.Image"):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
 
 def _keep_clean(interface: Page, gates: list[Gate], keep_seconds: float) -> None:
-    """Erase old uploads and forget sessions, for as long as the server runs."""
+    """Erases old uploads and drops the state of old sessions while the server runs."""
     while True:
         time.sleep(min(max(keep_seconds / 10, 0.5), 10))
         interface.uploads.sweep()
@@ -151,10 +151,10 @@ def _keep_clean(interface: Page, gates: list[Gate], keep_seconds: float) -> None
 
 
 def forget_sessions(interface: Page, gate: Gate, keep_seconds: float) -> None:
-    """Forget what gradio keeps about sessions without an open page: their state, and answers that nobody fetched."""
+    """Drops gradio's state and unfetched answers of sessions without an open page."""
     now = time.monotonic()
     for session, seen in list(gate.last_seen.items()):
-        if session not in gate.open_sessions and now - seen > max(keep_seconds, _PATIENCE):
+        if session not in gate.open_sessions and now - seen > max(keep_seconds, _MAX_ANSWER_AGE):
             gate.last_seen.pop(session, None)
     states, queue = interface.app.state_holder, interface._queue
     for session in list(states.session_data):
@@ -167,7 +167,7 @@ def forget_sessions(interface: Page, gate: Gate, keep_seconds: float) -> None:
                 states.time_last_used.pop(session, None)
     for session in list(queue.pending_messages_per_session):
         seen = gate.last_seen.setdefault(session, now)
-        if session not in gate.open_sessions and now - seen > _PATIENCE:
+        if session not in gate.open_sessions and now - seen > _MAX_ANSWER_AGE:
             queue.pending_messages_per_session.pop(session, None)
             for event in queue.pending_event_ids_session.pop(session, ()):
                 queue.event_ids_to_events.pop(event, None)

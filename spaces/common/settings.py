@@ -1,14 +1,14 @@
-"""What the environment tells a Space, and where its model comes from.
+"""The settings of a Space, from environment variables.
 
 | variable | |
 |---|---|
-| MODEL_ID | a model folder, or a model on the Hub (`owner/name`); without it, the folder `model` beside `app.py` |
-| MODEL_REVISION | the commit of a model on the Hub: its code is run, so a branch, which can move, is refused |
-| TITLE | the title of the page; the name of the model without it |
-| CORPUS | what the model was trained on; without it, what the model's card or recipe says |
-| MAX_SECONDS, MAX_MEGABYTES | the longest sound, and the largest upload |
+| MODEL_ID | a model folder or a model on the Hub (`owner/name`); by default, the folder `model` beside `app.py` |
+| MODEL_REVISION | the commit of a model on the Hub; branches are rejected, because the model's code is run |
+| TITLE | the title of the page; by default, the name of the model |
+| CORPUS | the training corpus; by default, as in the model's card or recipe |
+| MAX_SECONDS, MAX_MEGABYTES | the longest sound and the largest upload |
 | KEEP_SECONDS | uploads are erased after this time, and when their page is closed |
-| CONCURRENCY | how many sounds are processed at a time; the others wait in the queue |
+| CONCURRENCY | the number of sounds that are processed at a time; others wait in the queue |
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read by gradio and torch when they are imported: nothing is reported to anybody; small recurrences are fastest on one
-# thread; and gradio asks itself whether it is there, which must not go through a proxy.
+# gradio and torch read these when they are imported. Analytics are off, small recurrent models are fastest on one
+# thread, and gradio's requests to itself must not go through a proxy.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _variable in ("NO_PROXY", "no_proxy"):
@@ -31,23 +31,23 @@ for _variable in ("NO_PROXY", "no_proxy"):
 COMMON = Path(__file__).resolve().parent
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Pickles are never downloaded: loading one runs code.
+# Excludes pickles, because loading one runs code.
 MODEL_FILES = ["*.json", "*.py", "*.safetensors", "*.txt", "language_model.*", "recipe.yaml", "README.md"]
 
 
 class SettingsError(ValueError):
-    """An environment in which the Space cannot start: one sentence with the remedy."""
+    """Raised if the Space cannot start with its environment; the message is one sentence with the remedy."""
 
 
 def space_folder() -> Path:
-    """The folder of the program that runs: of `app.py`."""
+    """Returns the folder of the running program, `app.py`."""
     program = getattr(sys.modules["__main__"], "__file__", None)
     return Path(program).resolve().parent if program else COMMON
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The environment, read and checked; see the table above."""
+    """The validated settings; see the table above."""
 
     model_id: str
     revision: str | None = None
@@ -60,10 +60,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read the variables.
+        """Reads the settings from environment variables.
 
         Raises:
-            SettingsError: If one is missing, or is not a positive number.
+            SettingsError: If there is no model, or a number is not positive.
         """
         model_id = environment.get("MODEL_ID", "").strip()
         if not model_id:
@@ -91,10 +91,10 @@ class Settings:
         return cls(model_id, *texts, **values)
 
     def model_folder(self) -> Path:
-        """The folder of the model; a model on the Hub is downloaded.
+        """Returns the folder of the model, downloading it from the Hub if necessary.
 
         Raises:
-            SettingsError: If there is no such model, or its revision is not a commit.
+            SettingsError: If the model does not exist, or its revision is not a commit.
         """
         folder = Path(self.model_id).expanduser()
         if folder.is_dir():
@@ -104,7 +104,7 @@ class Settings:
         if not COMMIT.fullmatch(self.revision or ""):
             raise SettingsError(
                 f"MODEL_REVISION must be the commit of {self.model_id} (40 hexadecimal digits) and not "
-                f"{self.revision!r}, because the code in it is run here."
+                f"{self.revision!r}, because the model's code is run."
             )
         from huggingface_hub import snapshot_download
 
@@ -118,7 +118,7 @@ class Settings:
 
     @property
     def is_local(self) -> bool:
-        """Whether the model is a folder of this machine."""
+        """Whether the model is a local folder."""
         return Path(self.model_id).expanduser().is_dir()
 
     @property

@@ -1,13 +1,13 @@
-"""The sounds that visitors upload: where they are stored, how much is stored, and when they are erased.
+"""Stores the sounds that visitors upload, and erases them.
 
 Decisions:
 
-- A visitor never names a file. Each upload gets a random folder, and a table on the server says which paths are
-  uploads; a path that is not in the table is refused. The name that a file had is kept for messages only.
-- Erasing is done here, not by gradio: one sweeper erases what is older than `keep_seconds`, and the oldest uploads as
-  soon as there are more than `max_bytes`. An upload is also erased when the page that used it is closed.
-- Everything lies in a new folder, made when this module is imported, so that only files of this process are erased. The
-  module is imported before gradio, which reads the folder's name from the environment.
+- A visitor cannot choose a path. Each upload is stored in a random folder, and a table on the server lists all uploads;
+  other paths are rejected. The original file name is used only in messages.
+- This module erases uploads, not gradio: those older than `keep_seconds`, the oldest ones if there are more than
+  `max_bytes`, and those of a page that is closed.
+- All uploads are in a new folder, made when this module is imported, so that only files of this process are erased. The
+  module must be imported before gradio, which reads the folder's path from the environment.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROOT = Path(tempfile.mkdtemp(prefix="hf-speech-demo-", dir=os.environ.get("GRADI
 os.environ["GRADIO_TEMP_DIR"] = str(ROOT)
 atexit.register(shutil.rmtree, ROOT, ignore_errors=True)
 
-# The suffix decides only what a browser is told about a file; all others are left out.
+# The suffix only determines the media type for browsers; other suffixes are dropped.
 _SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".webm", ".m4a"})
 _MAX_NAME = 100
 
@@ -50,11 +50,11 @@ class Upload:
     """A file that a visitor uploaded, or an example.
 
     Attributes:
-        path: Where it is stored.
-        name: The name to show, made safe.
-        size: Bytes.
-        created: When it was stored, in seconds of the monotonic clock.
-        permanent: Whether it stays, as examples do.
+        path: The stored file.
+        name: The sanitized name, for display.
+        size: Size in bytes.
+        created: The time at which it was stored, in seconds of the monotonic clock.
+        permanent: Whether it is never erased, for examples.
     """
 
     path: Path
@@ -69,8 +69,8 @@ class Uploads:
 
     Args:
         keep_seconds: Age at which an upload is erased.
-        max_bytes: Size of all uploads together above which the oldest are erased.
-        root: The folder in which they are stored; everything in it may be erased.
+        max_bytes: Total size of uploads above which the oldest are erased.
+        root: The folder of the uploads; everything in it may be erased.
     """
 
     def __init__(self, keep_seconds: float, max_bytes: float, root: Path = ROOT) -> None:
@@ -80,7 +80,7 @@ class Uploads:
         self._lock = threading.RLock()
 
     def add(self, name: str, content: BinaryIO) -> Upload:
-        """Store a file under a random name."""
+        """Stores a file under a random name."""
         name = clean_name(name)
         suffix = PurePosixPath(name).suffix.lower()
         with self._lock:
@@ -95,7 +95,7 @@ class Uploads:
         return upload
 
     def add_example(self, file: Path) -> str:
-        """Store a copy of a file that is never erased; returns its path."""
+        """Stores a copy of a file that is never erased, and returns its path."""
         with self._lock:
             path = self.root / secrets.token_hex(16) / f"sound{file.suffix}"
             path.parent.mkdir()
@@ -104,16 +104,16 @@ class Uploads:
         return str(path)
 
     def find(self, path: object) -> Upload | None:
-        """The upload that is stored at a path, which must be written exactly as it was given to the visitor."""
+        """Returns the upload with exactly this path, or None."""
         return self._table.get(path) if isinstance(path, str) else None
 
     def name(self, path: object) -> str:
-        """What to call an upload in messages."""
+        """Returns the name of an upload for messages."""
         upload = self.find(path)
         return upload.name if upload else "The sound"
 
     def read(self, path: str | None, rate: int, limits: Settings) -> np.ndarray:
-        """The samples of an upload at `rate` Hz, `(samples,)`, as `read_sound` gives them.
+        """Reads an upload with `read_sound`.
 
         Raises:
             SoundError: If there is no upload yet, or it cannot be read within the limits.
@@ -122,16 +122,18 @@ class Uploads:
             raise SoundError("There is no sound yet: upload one, or record it.")
         return read_sound(path, rate, limits.max_seconds, limits.max_megabytes, self.name(path))
 
-    def answer_each(self, paths: list[str], answer: Callable[[str], dict[str, Any]], most: int) -> list[dict[str, Any]]:
-        """The answers about several uploads, each with the file's name; for one that cannot be read, the error.
+    def answer_each(
+        self, paths: list[str], answer: Callable[[str], dict[str, Any]], limit: int
+    ) -> list[dict[str, Any]]:
+        """Returns the answers for several uploads, each with the file's name and, if it cannot be read, the error.
 
         Raises:
-            SoundError: If there are none, or more than `most`.
+            SoundError: If there are none, or more than `limit`.
         """
         if not paths:
             raise SoundError("There is no sound yet: upload some.")
-        if len(paths) > most:
-            raise SoundError(f"These are {len(paths)} files, and {most} are the most at a time: give fewer.")
+        if len(paths) > limit:
+            raise SoundError(f"There are {len(paths)} files, more than {limit}: upload fewer at a time.")
         answers = []
         for path in paths:
             try:
@@ -142,19 +144,19 @@ class Uploads:
         return answers
 
     def use(self, page: str | None, path: str | None) -> None:
-        """Note that a page uses an upload, which is then erased when the page is closed."""
+        """Records that a page uses an upload, so that it is erased when the page is closed."""
         with self._lock:
             if page and path in self._table and not self._table[path].permanent:
                 self._pages.setdefault(page, set()).add(path)
 
     def close_page(self, page: str | None) -> None:
-        """Erase the uploads that a closed page has used and that no other page uses."""
+        """Erases the uploads of a closed page that no other page uses."""
         with self._lock:
             for path in self._pages.pop(page or "", set()).difference(*self._pages.values()):
                 self._erase(path)
 
     def sweep(self) -> None:
-        """Erase uploads that are too old, and old files and empty folders that gradio left behind."""
+        """Erases old uploads, and old files and empty folders that gradio left behind."""
         with self._lock:
             now = time.monotonic()
             for path, upload in list(self._table.items()):
@@ -176,7 +178,7 @@ class Uploads:
                     path = os.path.join(folder, name)
                     with contextlib.suppress(OSError):
                         if os.lstat(path).st_mtime < oldest:
-                            os.rmdir(path)  # only if it is empty
+                            os.rmdir(path)  # fails unless it is empty
 
     def _limit_size(self) -> None:
         temporary = [upload for upload in self._table.values() if not upload.permanent]
@@ -196,9 +198,9 @@ class Uploads:
 
 
 def clean_name(name: str) -> str:
-    """The last part of a file name, without characters that steer a terminal or a page; "sound" if nothing is left."""
+    """Returns the last part of a path without control characters, shortened; "sound" if nothing is left."""
     last = re.split(r"[/\\]", name)[-1]
-    shown = "".join(character for character in last if unicodedata.category(character)[0] != "C").strip()
-    if len(shown) > _MAX_NAME:
-        shown = shown[: _MAX_NAME - 10] + shown[-10:]
-    return shown if shown.strip(".") else "sound"
+    clean = "".join(character for character in last if unicodedata.category(character)[0] != "C").strip()
+    if len(clean) > _MAX_NAME:
+        clean = clean[: _MAX_NAME - 10] + clean[-10:]
+    return clean if clean.strip(".") else "sound"

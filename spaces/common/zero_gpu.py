@@ -1,7 +1,7 @@
-"""ZeroGPU: Spaces that get a GPU only while a decorated function runs. On any other machine nothing changes.
+"""Support for ZeroGPU, with which a Space gets a GPU only while a decorated function runs. No effect elsewhere.
 
-The model that computes there is on the GPU from the beginning, as ZeroGPU wants it. Live microphones stay on the CPU: a
-piece takes less time there than waiting for a GPU.
+The model for these functions is moved to the GPU at start, as ZeroGPU requires. Live recordings are processed on the CPU,
+where a piece takes less time than waiting for a GPU.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 IS_HERE = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("true", "1")
 DEVICE = "cuda" if IS_HERE else "cpu"
 SECONDS = 30
-"""More than a minute of sound takes. The shorter, the better the place of visitors in the queue."""
+"""The maximal duration of a call, more than a minute of sound needs. Shorter calls have priority in the queue."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def on_gpu(function: Function) -> Function:
-    """A function that runs with a GPU; its arguments and its result are sent between processes."""
+    """Makes a function run with a GPU; its arguments and result are then sent between processes."""
     if not IS_HERE:
         return function
     import spaces  # installed by the Hub
@@ -29,5 +29,5 @@ def on_gpu(function: Function) -> Function:
 
 
 def gpu_model(model: Any) -> Any:
-    """The model for functions that run with a GPU."""
+    """Returns the model for functions that run with a GPU."""
     return copy.deepcopy(model).to(DEVICE) if IS_HERE else model

@@ -1,6 +1,6 @@
-// The picture of a sound on a canvas: waveform above, log-mel spectrogram below, and a line where it is playing.
+// Draws a sound on a canvas: the waveform above the log-mel spectrogram, and a line at the playback position.
 
-// The color map "cividis", which does not depend on color vision, at eight equal steps.
+// Eight equidistant colors of the colormap cividis, which is suitable for color-blind readers.
 const COLORS = [
   [0, 34, 78],
   [42, 63, 109],
@@ -11,15 +11,15 @@ const COLORS = [
   [204, 184, 103],
   [254, 232, 56],
 ];
-// For each level the bytes red, green, blue and opaque.
+// The bytes red, green, blue and alpha of each level.
 const PALETTE = Uint32Array.from({ length: 256 }, (_, level) => {
-  const place = (level / 255) * (COLORS.length - 1);
-  const step = Math.min(COLORS.length - 2, Math.floor(place));
+  const position = (level / 255) * (COLORS.length - 1);
+  const step = Math.min(COLORS.length - 2, Math.floor(position));
   const [low, high] = [COLORS[step], COLORS[step + 1]];
-  const [red, green, blue] = low.map((value, channel) => Math.round(value + (place - step) * (high[channel] - value)));
+  const [red, green, blue] = low.map((value, channel) => Math.round(value + (position - step) * (high[channel] - value)));
   return (255 << 24) | (blue << 16) | (green << 8) | red;
 });
-const WAVE_SHARE = 0.36; // of the height
+const WAVE_SHARE = 0.36; // of the canvas height
 
 export class Drawing {
   /**
@@ -34,7 +34,7 @@ export class Drawing {
     canvas.addEventListener("click", ({ offsetX }) => {
       if (!player.src || !this.seconds) return;
       player.currentTime = (offsetX / canvas.clientWidth) * this.seconds;
-      player.play().catch(() => {}); // It may be paused at once.
+      player.play().catch(() => {}); // Playback may be paused at once.
     });
     player.addEventListener("play", () => requestAnimationFrame(() => this.#follow()));
     player.addEventListener("seeked", () => this.#draw());
@@ -48,7 +48,7 @@ export class Drawing {
 
   /**
    * @param {{ peaks: Float32Array, levels: Uint8ClampedArray, bands: number, secondsPerColumn: number }} picture
-   * @param {number} duration Of the whole sound in seconds, if it is known.
+   * @param {number} duration Of the whole sound in seconds, if known.
    */
   show(picture, duration) {
     this.picture = picture;
@@ -79,7 +79,7 @@ export class Drawing {
     pen.clearRect(0, 0, width, height);
     const share = (picture.peaks.length * picture.secondsPerColumn) / this.seconds;
     const middle = (height * WAVE_SHARE) / 2;
-    const loudest = Math.max(0.02, ...picture.peaks); // Silence is to look silent.
+    const loudest = Math.max(0.02, ...picture.peaks); // Does not amplify silence.
     pen.fillStyle = style.getPropertyValue("--wave") || style.color;
     const step = (width * share) / picture.peaks.length;
     picture.peaks.forEach((peak, column) => {

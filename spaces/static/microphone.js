@@ -1,8 +1,8 @@
-// An AudioWorklet: the microphone, mixed to mono and resampled to the model's rate, in pieces.
+// An AudioWorklet that mixes the microphone to mono, resamples it to the model's rate, and sends it in pieces.
 
 import { Resampler } from "./hf-speech/resample.js";
 
-const PIECE_SECONDS = 0.2; // Half of it takes twice the time to compute.
+const PIECE_SECONDS = 0.2; // Pieces of half the length would take twice the time per second of sound.
 
 class Microphone extends AudioWorkletProcessor {
   constructor({ processorOptions: { rate } }) {

@@ -1,4 +1,4 @@
-// The page: microphone, files and examples go to the worker, and what it computes is shown.
+// The page: sends sound from the microphone, files and examples to the worker, and shows its results.
 
 import { Drawing } from "./drawing.js";
 import { Microphone, wavFile } from "./recording.js";
@@ -11,15 +11,15 @@ const isListener = task === "keyword-spotting";
 const player = $("player");
 const words = new Words($("words"), player);
 const drawing = new Drawing($("picture"), player);
-const hotWords = $("hot-words"); // Of a recognizer.
+const hotWords = $("hot-words"); // Only for a recognizer.
 const inputs = [$("speak"), $("file"), ...(hotWords ? [hotWords] : []), ...document.querySelectorAll(".example")];
 
-let model; // { rate, streams } when it is loaded.
-let microphone; // While somebody speaks.
-let name = "recording"; // Of the sound that is shown.
+let model; // { rate, streams } once it is loaded.
+let microphone; // During a recording.
+let name = "recording"; // The name of the sound that is shown.
 let number = 0;
 
-// The worker: `ask(call, arguments)` is a promise of its result.
+// Calls a function of the worker and returns a promise of its result.
 let worker;
 const waiting = new Map();
 function ask(call, options = {}) {
@@ -34,13 +34,13 @@ function receive({ data }) {
   if (data.event === "download") {
     const isLoaded = data.loaded === data.total;
     const sizes = `${megabytes(data.loaded)} of ${megabytes(data.total)} MB`;
-    say(isLoaded ? "Starting the model" : `Loading the model: ${sizes}`);
+    showStatus(isLoaded ? "Starting the model" : `Loading the model: ${sizes}`);
     if (isLoaded) $("progress").removeAttribute("value");
     else $("progress").value = data.loaded / data.total;
   } else if (data.event === "progress") {
     show(data);
     if (!microphone && data.duration) {
-      say(`Listening: ${clock(data.seconds)} of ${clock(data.duration)}`);
+      showStatus(`Listening: ${clock(data.seconds)} of ${clock(data.duration)}`);
       $("progress").value = Math.min(1, data.seconds / data.duration);
     }
   } else {
@@ -58,7 +58,7 @@ async function load() {
   worker?.terminate();
   worker = new Worker("worker.js", { type: "module" });
   worker.onmessage = receive;
-  worker.onerror = () => fail("This browser is too old for this page: it needs module workers and WebAssembly.");
+  worker.onerror = () => fail("This browser is too old: the page needs module workers and WebAssembly.");
   const options = { precision: $("precision").value, languageModel: $("language-model")?.checked };
   try {
     model = await ask("load", { task, ...options });
@@ -74,7 +74,7 @@ async function load() {
   document.body.dataset.state = "ready";
 }
 
-/** Lets the model prefer the words in the field. */
+/** Makes the model prefer the words in the field. */
 async function expectWords() {
   let sentence = "";
   try {
@@ -87,7 +87,7 @@ async function expectWords() {
   $("error").hidden = !sentence;
 }
 
-// Examples are loaded with the page: later, nothing is.
+// Examples are loaded with the page, so that nothing has to be loaded later.
 let examples;
 async function fetchExample(button) {
   const response = await fetch(button.dataset.file);
@@ -99,13 +99,13 @@ function enable(on) {
   for (const input of inputs) input.disabled = !on;
 }
 
-function say(sentence) {
+function showStatus(sentence) {
   $("status").textContent = sentence;
 }
 
 function ready(sentence) {
   $("progress").hidden = true;
-  say(sentence);
+  showStatus(sentence);
 }
 
 function fail(sentence) {
@@ -114,7 +114,7 @@ function fail(sentence) {
   $("error").hidden = !sentence;
 }
 
-/** Empties the answer, before another sound. */
+/** Clears the answer before a new sound. */
 function clear(newName) {
   fail("");
   name = newName;
@@ -130,31 +130,31 @@ function clear(newName) {
   for (const part of [player, $("bars"), $("files"), drawing.figure]) part.hidden = true;
 }
 
-/** Shows what has become known of a sound. */
-function show({ from, words: news, picture, classes, duration }) {
-  if (isListener) showEvents(news);
-  else if (news && !isClassifier) words.update(from, news);
+/** Shows new results for a sound. */
+function show({ from, words: newWords, picture, classes, duration }) {
+  if (isListener) showEvents(newWords);
+  else if (newWords && !isClassifier) words.update(from, newWords);
   if (picture?.peaks.length) drawing.show(picture, duration);
   if (classes) showClasses(classes);
 }
 
-/** Shows the end of a sound, and its player. */
+/** Shows the final result for a sound, and its player. */
 function finish(answer, file) {
   show(answer);
   player.src = URL.createObjectURL(file);
   player.hidden = false;
   words.finish();
   $("files").hidden = !words.list.length;
-  const nothing = isListener ? !$("events").children.length : !answer.classes && !words.list.length;
+  const isEmpty = isListener ? !$("events").children.length : !answer.classes && !words.list.length;
   const none = isListener ? "No keyword was detected." : "No words were recognized.";
-  ready(nothing ? none : `Done: ${clock(answer.duration)} of sound.`);
+  ready(isEmpty ? none : `Done: ${clock(answer.duration)} of sound.`);
 }
 
 async function open(file, label = file.name) {
   clear(label);
   $("progress").hidden = false;
   $("progress").value = 0;
-  say("Reading the file");
+  showStatus("Reading the file");
   try {
     finish(await ask("file", { file }), file);
   } catch (error) {
@@ -182,14 +182,14 @@ async function startSpeaking() {
     return;
   }
   speaking(true);
-  say("Listening");
+  showStatus("Listening");
 }
 
 async function stopSpeaking() {
   const now = microphone;
   speaking(false);
   enable(false);
-  say("Finishing");
+  showStatus("Finishing");
   await now.close();
   microphone = undefined;
   try {
@@ -209,14 +209,14 @@ function speaking(on) {
   document.querySelector(".meter span").style.transform = "";
 }
 
-/** Adds keywords above the earlier ones; a press on one plays it. */
+/** Adds keywords above the earlier ones; pressing one plays it. */
 function showEvents(events) {
   for (const { keyword, time, score } of events) {
     const button = Object.assign(text("button", keyword), { type: "button" });
     button.addEventListener("click", () => {
       if (!player.src) return;
       player.currentTime = Math.max(0, time - 1);
-      player.play().catch(() => {}); // It may be paused at once.
+      player.play().catch(() => {}); // Playback may be paused at once.
     });
     const details = [clock(time), `score ${score.toFixed(1)}`].map((content) => text("span", content));
     $("events").prepend(row("p", [button, ...details]));
@@ -284,23 +284,23 @@ addEventListener("drop", (event) => {
   if (file && model && !microphone) open(file);
 });
 
-/** Lets the service worker keep what is loaded from now on, so that the page opens without a connection. */
+/** Registers the service worker, which caches everything loaded from now on, so that the page opens offline. */
 async function keepOffline() {
   const workers = navigator.serviceWorker;
   if (!workers || workers.controller) return;
   const controlled = new Promise((resolve) => workers.addEventListener("controllerchange", resolve, { once: true }));
-  const patience = new Promise((resolve) => setTimeout(resolve, 1500));
-  await workers.register("service-worker.js").then(() => Promise.race([controlled, patience]), () => {});
+  const timeout = new Promise((resolve) => setTimeout(resolve, 1500));
+  await workers.register("service-worker.js").then(() => Promise.race([controlled, timeout]), () => {});
 }
 
-/** What was written into the field, in this browser and on this page; without an argument, it is read. */
+/** Stores the words of the field for this page in the browser, or returns the stored ones if called without words. */
 function remember(words) {
   const name = `words to expect ${location.pathname}`;
   try {
     if (words !== undefined) localStorage.setItem(name, words);
     return localStorage.getItem(name) ?? "";
   } catch {
-    return ""; // The browser keeps nothing.
+    return ""; // The browser does not allow storage.
   }
 }
 

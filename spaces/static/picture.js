@@ -1,5 +1,5 @@
-// What a recording looks like, computed while it arrives: the loudest sample and a log-mel spectrum for each column. When
-// there are too many columns, each two become one, so that a recording of any length takes the same memory.
+// The picture of a recording, computed while it arrives: a peak and a log-mel spectrum for each column. If there are too
+// many columns, pairs of columns are merged, so that memory is bounded for recordings of any length.
 
 const MAX_COLUMNS = 1600;
 const BANDS = 64;
@@ -7,14 +7,14 @@ const WINDOW_SECONDS = 0.025;
 const HOP_SECONDS = 0.01;
 
 export class Picture {
-  /** @param {number} rate In Hz. */
+  /** @param {number} rate Sampling rate in Hz. */
   constructor(rate) {
     this.rate = rate;
     this.hop = Math.round(HOP_SECONDS * rate);
     this.size = 2 ** Math.ceil(Math.log2(WINDOW_SECONDS * rate));
     this.window = Float32Array.from({ length: this.size }, (_, at) => 0.5 - 0.5 * Math.cos((2 * Math.PI * at) / this.size));
     this.filters = melFilters(rate, this.size);
-    this.merged = 1; // Hops that make a column.
+    this.merged = 1; // Hops per column.
     this.peaks = [];
     this.bands = []; // Decibels of each column, Float32Array(BANDS).
     this.kept = new Float32Array(0);
@@ -40,7 +40,7 @@ export class Picture {
     }
     const last = this.peaks.length - 1;
     this.peaks[last] = Math.max(this.peaks[last], peak);
-    // Of a long recording, a column shows its first spectrum: the others would cost time and change little.
+    // A column of several hops shows its first spectrum: computing the others would take time and change little.
     if (this.hops % this.merged === 0) this.bands[last] = this.#spectrum(samples, at);
     this.hops++;
     if (this.peaks.length > MAX_COLUMNS) this.#merge();
@@ -71,9 +71,9 @@ export class Picture {
     });
   }
 
-  /** Peaks between 0 and 1, and levels between 0 and 255 for each column, the lowest band first. */
+  /** Returns peaks from 0 to 1, and levels from 0 to 255 for each column, the lowest band first. */
   snapshot() {
-    const loudest = this.bands.reduce((most, column) => column.reduce((a, b) => Math.max(a, b), most), -20);
+    const loudest = this.bands.reduce((maximum, column) => column.reduce((a, b) => Math.max(a, b), maximum), -20);
     const levels = new Uint8ClampedArray(this.bands.length * BANDS);
     this.bands.forEach((column, index) => {
       column.forEach((level, band) => {
@@ -84,12 +84,12 @@ export class Picture {
   }
 }
 
-/** Triangular filters, equally wide on the mel scale. */
+/** Makes triangular filters of equal width on the mel scale. */
 function melFilters(rate, size) {
   const mel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
   const edges = Array.from({ length: BANDS + 2 }, (_, band) => {
-    const place = (band * mel(rate / 2)) / (BANDS + 1);
-    return ((700 * (10 ** (place / 2595) - 1)) / rate) * size;
+    const position = (band * mel(rate / 2)) / (BANDS + 1);
+    return ((700 * (10 ** (position / 2595) - 1)) / rate) * size;
   });
   return Array.from({ length: BANDS }, (_, band) => {
     const [low, middle, high] = [edges[band], edges[band + 1], edges[band + 2]];
@@ -98,13 +98,13 @@ function melFilters(rate, size) {
       const bin = first + i;
       return Math.max(0, Math.min((bin - low) / (middle - low), (high - bin) / (high - middle)));
     });
-    // Low bands are narrower than a bin.
+    // The lowest bands can be narrower than a bin.
     if (weights.every((weight) => weight === 0)) weights[Math.round(middle) - first] = 1;
     return { first, weights };
   });
 }
 
-/** The discrete Fourier transform in place (Cooley and Tukey), for powers of two. */
+/** Computes the discrete Fourier transform in place (Cooley and Tukey), for powers of two. */
 function fft(real, imaginary) {
   const size = real.length;
   for (let i = 1, j = 0; i < size; i++) {

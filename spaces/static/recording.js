@@ -1,30 +1,30 @@
-// The microphone, and what it recorded as a file.
+// Recording from the microphone, and writing it as a WAV file.
 
-/** Pieces of sound from the microphone, at the model's rate. */
+/** Records pieces of sound at the model's rate. */
 export class Microphone {
-  /** @param {number} rate In Hz. */
+  /** @param {number} rate Sampling rate in Hz. */
   constructor(rate) {
     this.rate = rate;
-    this.pieces = []; // 16-bit samples, to be played afterwards.
+    this.pieces = []; // 16-bit samples, for playback.
     this.seconds = 0;
     this.level = 0;
   }
 
   /**
-   * Asks for the microphone.
+   * Opens the microphone.
    * @param {(samples: Float32Array) => void} onPiece Called with each piece.
-   * @param {() => void} onOpen Called before the first one.
+   * @param {() => void} onOpen Called before the first piece.
    */
   async open(onPiece, onOpen) {
-    if (!navigator.mediaDevices) throw new Error("The microphone works on secure pages only: open this one with https.");
+    if (!navigator.mediaDevices) throw new Error("The browser allows microphones only on secure pages: open this page with https.");
     try {
-      // The model was not trained on what these do to a voice.
+      // The model was not trained on sound with this processing.
       const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
       this.stream = await navigator.mediaDevices.getUserMedia({ audio });
     } catch (error) {
       throw new Error(
         error.name === "NotAllowedError"
-          ? "The browser does not let this page use the microphone: allow it, and press Speak again."
+          ? "The browser does not allow this page to use the microphone: allow it and press Speak again."
           : `There is no microphone (${error.message}): connect one, or choose a file.`,
       );
     }
@@ -49,7 +49,7 @@ export class Microphone {
     onPiece(samples);
   }
 
-  /** Stops, when the last piece has been given. */
+  /** Stops after the last piece. */
   async close() {
     this.node.port.postMessage("end");
     await this.ended;
@@ -58,7 +58,7 @@ export class Microphone {
   }
 }
 
-/** A wav file of 16-bit pieces. */
+/** Makes a WAV file of 16-bit pieces. */
 export function wavFile(pieces, rate) {
   const bytes = pieces.reduce((sum, piece) => sum + piece.byteLength, 0);
   const header = new DataView(new ArrayBuffer(44));

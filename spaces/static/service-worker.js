@@ -1,6 +1,6 @@
-// Keeps the page in the browser's cache, so that it opens without a connection. `version.js` is written when the page is
-// published: it sets `self.VERSION`, by which a browser notices a new version, and `self.SHELL`, the files to begin with.
-// A new version waits until the old page is closed, so that the files of one page are always of one version.
+// Stores the page in the browser's cache, so that it opens offline. `version.js` is written when the page is published: it
+// sets `self.VERSION`, by which browsers detect a new version, and `self.SHELL`, the files to cache at installation. A new
+// version becomes active when the old page is closed, so that a page never mixes files of two versions.
 
 importScripts("version.js");
 
@@ -27,9 +27,9 @@ addEventListener("fetch", (event) => {
 
 async function answer(request) {
   const cache = await caches.open(CACHE);
-  const name = request.url.replace(/\/index\.html(?=$|\?)/, "/"); // The same page.
-  const kept = await cache.match(name, { ignoreSearch: true });
-  if (kept) return kept;
+  const name = request.url.replace(/\/index\.html(?=$|\?)/, "/"); // Both are the same page.
+  const cached = await cache.match(name, { ignoreSearch: true });
+  if (cached) return cached;
   const response = await fetch(request);
   if (response.ok && response.status === 200) await cache.put(request, response.clone());
   return response;

@@ -1,5 +1,5 @@
-// The transcript: a button for each word, shaded by its uncertainty, and gray while it is the last one, which may grow. The
-// arrow keys go from word to word.
+// The transcript: a button for each word, shaded by its uncertainty. During a recording the last word is gray, because it may
+// change. Arrow keys move between words.
 
 import { toJson, toSrt, toText, toVtt } from "./hf-speech/subtitles.js";
 
@@ -26,7 +26,7 @@ export class Words {
     this.box.replaceChildren();
   }
 
-  /** Replaces the words from an index on. */
+  /** Replaces the words starting at an index. */
   update(from, words) {
     for (const button of this.buttons.splice(from)) {
       button.previousSibling?.remove(); // The space before it.
@@ -36,7 +36,7 @@ export class Words {
     for (const word of words) {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: word.text });
       button.tabIndex = this.buttons.length ? -1 : 0;
-      button.title = `${Math.round(100 * word.confidence)}% sure`;
+      button.title = `confidence ${Math.round(100 * word.confidence)}%`;
       button.style.setProperty("--uncertain", 1 - word.confidence);
       if (this.buttons.length) this.box.append(" ");
       this.box.append(button);
@@ -56,16 +56,16 @@ export class Words {
   #play(index) {
     if (index < 0 || !this.finished) return;
     this.player.currentTime = this.list[index].start;
-    this.player.play().catch(() => {}); // It may be paused at once.
+    this.player.play().catch(() => {}); // Playback may be paused at once.
   }
 
   #move(event) {
     const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -Infinity, End: Infinity };
-    const at = this.buttons.indexOf(document.activeElement);
-    if (at < 0 || !(event.key in steps)) return;
+    const focused = this.buttons.indexOf(document.activeElement);
+    if (focused < 0 || !(event.key in steps)) return;
     event.preventDefault();
-    const next = this.buttons[Math.max(0, Math.min(this.buttons.length - 1, at + steps[event.key]))];
-    this.buttons[at].tabIndex = -1;
+    const next = this.buttons[Math.max(0, Math.min(this.buttons.length - 1, focused + steps[event.key]))];
+    this.buttons[focused].tabIndex = -1;
     next.tabIndex = 0;
     next.focus();
   }

@@ -1,19 +1,19 @@
-// Computes in the background, so that the page never waits. The page sends `{ id, call, ...arguments }` and gets
-// `{ id, result }` or `{ id, error }`; while a call runs, `{ event, ... }`.
+// Runs the model in a worker, so that the page stays responsive. The page sends `{ id, call, ...arguments }` and gets
+// `{ id, result }` or `{ id, error }`, and `{ event, ... }` while a call runs.
 
 import { Classifier, KeywordListener, Recognizer } from "./hf-speech/index.js";
 import { openFile } from "./hf-speech/files.js";
 import { concatenate, Resampler } from "./hf-speech/resample.js";
 import { Picture } from "./picture.js";
 
-const MAX_CLIP_SECONDS = 60; // Of a clip that is classified: it is computed at once.
-const PAUSE = 150; // Milliseconds between two reports on a file,
-const PICTURE_PAUSE = 600; // and between two pictures.
+const MAX_CLIP_SECONDS = 60; // For classification, which computes the clip in one piece.
+const PAUSE = 150; // Minimal time between two reports in milliseconds.
+const PICTURE_PAUSE = 600; // Minimal time between two pictures in milliseconds.
 
 const KINDS = { "audio-classification": Classifier, "keyword-spotting": KeywordListener };
 
 let model;
-let newest = 0; // The last recording: an older one is given up.
+let newest = 0; // The number of the last recording; older ones are aborted.
 let live;
 
 const calls = {
@@ -21,7 +21,7 @@ const calls = {
     const Kind = KINDS[task] ?? Recognizer;
     const onProgress = (loaded, total) => postMessage({ event: "download", loaded, total });
     model = await Kind.load(new URL("model/", import.meta.url), { precision, languageModel, onProgress });
-    const silence = new Float32Array(model.rate); // The first run is slow: better now than when somebody speaks.
+    const silence = new Float32Array(model.rate); // Warm-up, because the first run is slow.
     await (model instanceof Classifier ? model.classify(silence, model.rate) : read(silence, model.rate));
     return { rate: model.rate, streams: model.model.isStream, latency: model.model.description.latency };
   },
@@ -58,7 +58,7 @@ const calls = {
     live = { reporter: new Reporter(), stream: model.model.isStream ? model.stream() : null, samples: 0, pieces: [] };
   },
 
-  // Pieces that arrive while the model computes are taken together, so that a slow machine catches up.
+  // Pieces that arrive while the model computes are joined, so that a slow machine can catch up.
   async accept({ samples }) {
     const now = live;
     now.pieces.push(samples);
@@ -88,7 +88,7 @@ const calls = {
   },
 };
 
-/** The words of a recording, or the keywords that were detected in it. */
+/** Returns the words of a recording, or its detected keywords. */
 async function read(sound, rate, onProgress) {
   if (model instanceof KeywordListener) return model.listen(sound, rate, onProgress);
   return (await model.transcribe(sound, rate, onProgress)).words;
@@ -122,13 +122,13 @@ async function classify(pieces, reporter) {
   return { ...reporter.finish([]), classes: await model.classify(samples, model.rate) };
 }
 
-/** Tells the page about a recording: what has changed, and not too often. */
+/** Sends the changes of a recording's results to the page, at limited rates. */
 class Reporter {
   constructor() {
     this.recording = ++newest;
     this.picture = new Picture(model.rate);
     this.duration = 0;
-    this.sent = []; // The words that the page has.
+    this.sent = []; // The words that were sent to the page.
     this.last = this.drawn = 0;
   }
 
@@ -143,15 +143,15 @@ class Reporter {
     const isDrawn = this.last > this.drawn + PICTURE_PAUSE;
     if (isDrawn) this.drawn = this.last;
     const picture = isDrawn ? this.picture.snapshot() : undefined;
-    postMessage({ event: "progress", seconds, duration: this.duration, picture, ...this.#news(words) });
+    postMessage({ event: "progress", seconds, duration: this.duration, picture, ...this.#changes(words) });
   }
 
   finish(words) {
     this.check();
-    return { duration: this.duration, picture: this.picture.snapshot(), ...this.#news(words) };
+    return { duration: this.duration, picture: this.picture.snapshot(), ...this.#changes(words) };
   }
 
-  #news(words) {
+  #changes(words) {
     const isSame = (word, index) => word.text === words[index]?.text && word.end === words[index].end;
     const changed = this.sent.findIndex((word, index) => !isSame(word, index));
     const from = changed < 0 ? this.sent.length : changed;

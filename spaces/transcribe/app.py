@@ -7,10 +7,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-if not Path(__file__).with_name("serving.py").is_file():  # In a checkout: publishing copies these files here.
+if not Path(__file__).with_name("serving.py").is_file():  # In a checkout; publishing copies the files into this folder.
     sys.path += [str(Path(__file__).resolve().parents[1] / "common"), str(Path(__file__).resolve().parents[2] / "src")]
 
-from serving import Settings, examples, new_uploads, serve  # Sets what gradio reads when it is imported.
+from serving import Settings, examples, new_uploads, serve  # Sets variables that gradio reads when it is imported.
 
 # isort: split
 import gradio as gr
@@ -23,23 +23,23 @@ from sound import SoundError
 from transcriber import MAX_FILES, WRITERS, Transcriber, piece_number
 
 HERE = Path(__file__).resolve().parent
-HINT = "Upload or record a sound, or press an example: its words appear here, with times and a player."
+HINT = "Upload or record a sound, or choose an example: its words appear here, with their times and a player."
 
 
 def make(settings: Settings) -> Page:
-    """The interface of the model that the settings name."""
+    """Returns the interface for the model in the settings."""
     uploads = new_uploads(settings)
     transcriber = Transcriber(settings.model_folder(), settings, uploads)
     with Page(uploads, title=settings.title or transcriber.about.name) as interface:
-        does = "writes what is said, with the time of each word"
-        gr.Markdown(transcriber.about.heading(settings.title, does))
+        predicate = "transcribes speech, with the time of each word"
+        gr.Markdown(transcriber.about.heading(settings.title, predicate))
         with gr.Tab("A recording"):
             _recording_tab(transcriber, settings)
         with gr.Tab("Live"):
             _live_tab(transcriber)
         with gr.Tab("Several files"):
             _files_tab(transcriber)
-        _end_points(transcriber)
+        _endpoints(transcriber)
 
         def close(request: gr.Request) -> None:
             uploads.close_page(request.session_hash)
@@ -52,7 +52,7 @@ def _language_model_switch(transcriber: Transcriber) -> gr.Checkbox:
     return gr.Checkbox(
         value=True,
         label="With the language model",
-        info="Prefers probable words, and writes only words of its training text.",
+        info="Prefers probable words, and recognizes only words of its training text.",
         visible=transcriber.recognizer.beam_search is not None,
     )
 
@@ -84,8 +84,8 @@ def _recording_tab(transcriber: Transcriber, settings: Settings) -> None:
 def _live_tab(transcriber: Transcriber) -> None:
     if not transcriber.recognizer.can_stream:
         gr.Markdown(
-            "This model reads a recording to its end before it answers, so it cannot listen live. "
-            "A model that is trained with `bidirectional: false` and `causal: true` can."
+            "This model needs the whole recording, so it cannot transcribe live. "
+            "A model trained with `bidirectional: false` and `causal: true` can."
         )
         return
 
@@ -101,8 +101,8 @@ def _live_tab(transcriber: Transcriber) -> None:
         return {"piece": piece_number(piece), "error": message}, None
 
     gr.Markdown(
-        f"Press Record and speak, for up to {page.readable(transcriber.settings.max_seconds)}: the text appears "
-        "while you do. The recording is never written to a file."
+        f"Press Record and speak for up to {page.readable(transcriber.settings.max_seconds)}: the text appears while "
+        "you speak. The recording is never written to a file."
     )
     live = gr.HTML(
         value=None,
@@ -117,7 +117,7 @@ def _live_tab(transcriber: Transcriber) -> None:
         listen,
         [listener],
         [live, listener],
-        trigger_mode="multiple",  # live.js waits for the answer by itself.
+        trigger_mode="multiple",  # live.js waits for each answer itself.
         api_visibility="private",
         concurrency_id="live",
         concurrency_limit=4,
@@ -134,9 +134,9 @@ def _files_tab(transcriber: Transcriber) -> None:
     sounds = gr.File(file_count="multiple", label=f"Sounds, at most {MAX_FILES}", elem_id="sounds")
     language_model = _language_model_switch(transcriber)
     button = gr.Button("Transcribe all", variant="primary", interactive=False)
-    answer = page.result("Transcripts", "A table appears here, with the text of each file.", elem_id="transcripts")
+    answer = page.result("Transcripts", "The text of each file appears here in a table.", elem_id="transcripts")
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    # Only where the answer would be another one.
+    # Enables the button only after a change of the files or the switch.
     gr.on(
         [sounds.change, language_model.input],
         lambda sounds: gr.Button(interactive=bool(sounds)),
@@ -144,14 +144,14 @@ def _files_tab(transcriber: Transcriber) -> None:
         button,
         **private,
     )
-    asked = button.click(
+    transcribed = button.click(
         show, [sounds, language_model], answer, api_name="show_files", api_visibility="private", concurrency_id="model"
     )
-    asked.then(lambda: gr.Button(interactive=False), None, button, **private)
+    transcribed.then(lambda: gr.Button(interactive=False), None, button, **private)
 
 
-def _end_points(transcriber: Transcriber) -> None:
-    """What programs call: documented on the page under "Use via API", and the tools of the MCP server."""
+def _endpoints(transcriber: Transcriber) -> None:
+    """Adds the endpoints for programs, which are listed under "Use via API" and are the tools of the MCP server."""
     with gr.Row(visible=False):
         sound = gr.Audio(type="filepath", label="sound")
         sounds = gr.File(file_count="multiple", label="sounds")

@@ -1,13 +1,13 @@
-// The live microphone: the text appears while somebody speaks. Runs inside gr.HTML (app.py `_live_tab`), which provides
-// element, props, watch and trigger.
+// Live transcription of the microphone. Runs inside gr.HTML (`_live_tab` in app.py), which provides element, props, watch
+// and trigger.
 //
-// gr.Audio(streaming=True) would lose words on a slow line or a busy server: a new piece replaces one that still waits.
-// Here the next piece is sent when the last one has been answered, with what was said meanwhile: nothing is lost, pieces
-// stay in order, and no file is written.
+// gr.Audio(streaming=True) loses words on a slow connection or a busy server, because a new piece replaces one that still
+// waits. Here, the next piece is sent after the answer to the last one, with all sound recorded in between, so nothing is
+// lost, pieces stay in order, and no file is written.
 
 const SHORTEST_PIECE = 0.3; // seconds
 const LONGEST_PIECE = 4; // seconds
-const PATIENCE = 30000; // milliseconds until a server that does not answer is given up; tests wait less
+const TIMEOUT = 30000; // milliseconds to wait for an answer of the server; tests wait less
 
 const WORKLET = `
 registerProcessor("tap", class extends AudioWorkletProcessor {
@@ -27,30 +27,30 @@ const clock = element.querySelector(".live-clock");
 const text = element.querySelector(".live-words");
 const notice = element.querySelector(".live-notice");
 
-let recording = null; // { stream, context, blocks, piece, waiting, ending, timer } while there is one
+let recording = null; // { stream, context, blocks, piece, waiting, ending, timer } while recording
 
-function become(other) {
-  recording = other;
-  element.querySelector(".live").dataset.state = other ? "busy" : "idle";
+function setRecording(value) {
+  recording = value;
+  element.querySelector(".live").dataset.state = value ? "busy" : "idle";
 }
 
-function say(sentence) {
+function showNotice(sentence) {
   notice.textContent = sentence;
   notice.hidden = !sentence;
 }
 
 async function begin() {
-  say("");
+  showNotice("");
   text.textContent = "";
   clock.textContent = "0.0 s";
   if (!navigator.mediaDevices) {
-    say("This browser shows the microphone to secure pages only: open this one with https.");
+    showNotice("The browser allows microphones only on secure pages: open this page with https.");
     return;
   }
   const now = { blocks: [], piece: 0, waiting: false, ending: false };
-  become(now);
+  setRecording(now);
   try {
-    // The recognizer was not trained on what these do to a voice.
+    // The recognizer was not trained on sound with this processing.
     const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     now.stream = await navigator.mediaDevices.getUserMedia({ audio });
     now.context = new AudioContext();
@@ -63,7 +63,7 @@ async function begin() {
   } catch (error) {
     close(now);
     const denied = error.name === "NotAllowedError";
-    say(denied ? "The browser does not let this page use the microphone: allow it, and press again." : `There is no microphone (${error.message}).`);
+    showNotice(denied ? "The browser does not allow this page to use the microphone: allow it and press Record again." : `There is no microphone (${error.message}).`);
     return;
   }
   button.textContent = "Stop";
@@ -73,12 +73,12 @@ async function begin() {
 function record(now, block) {
   if (now.ending) return;
   now.blocks.push(block);
-  const loudest = block.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
-  level.style.width = `${Math.min(100, 100 * Math.sqrt(loudest))}%`;
+  const peak = block.reduce((value, sample) => Math.max(value, Math.abs(sample)), 0);
+  level.style.width = `${Math.min(100, 100 * Math.sqrt(peak))}%`;
   send(now);
 }
 
-// Sends what was recorded since the last piece, unless the server is still at that one.
+// Sends the sound recorded since the last piece, unless the answer to that piece is still missing.
 function send(now) {
   const rate = now.context.sampleRate;
   const recorded = now.blocks.reduce((sum, block) => sum + block.length, 0);
@@ -90,17 +90,17 @@ function send(now) {
     blocks.push(now.blocks.shift());
   }
   const samples = new Int16Array(size);
-  let at = 0;
-  for (const block of blocks) for (const sample of block) samples[at++] = Math.max(-32768, Math.min(32767, Math.round(32768 * sample)));
+  let position = 0;
+  for (const block of blocks) for (const sample of block) samples[position++] = Math.max(-32768, Math.min(32767, Math.round(32768 * sample)));
   now.waiting = true;
-  now.timer = setTimeout(() => fail(now, "The server does not answer: try again."), window.livePatience ?? PATIENCE);
+  now.timer = setTimeout(() => fail(now, "The server does not answer: try again."), window.livePatience ?? TIMEOUT);
   trigger("submit", { piece: now.piece++, rate, samples: base64(samples), last: now.ending && !now.blocks.length });
 }
 
 function base64(samples) {
   const bytes = new Uint8Array(samples.buffer);
   let binary = "";
-  for (let at = 0; at < bytes.length; at += 32768) binary += String.fromCharCode(...bytes.subarray(at, at + 32768));
+  for (let start = 0; start < bytes.length; start += 32768) binary += String.fromCharCode(...bytes.subarray(start, start + 32768));
   return btoa(binary);
 }
 
@@ -117,8 +117,8 @@ function answered() {
   text.textContent = answer.text;
   clock.textContent = `${answer.seconds.toFixed(1)} s`;
   if (answer.last) {
-    become(null);
-    if (!answer.text) say("No words were recognized.");
+    setRecording(null);
+    if (!answer.text) showNotice("No words were recognized.");
   } else {
     send(now);
   }
@@ -127,7 +127,7 @@ function answered() {
 function end(now) {
   now.ending = true;
   close(now);
-  become(now); // until the last piece has been answered
+  setRecording(now); // until the last piece has been answered
   send(now);
 }
 
@@ -135,13 +135,13 @@ function fail(now, sentence) {
   clearTimeout(now.timer);
   now.ending = true;
   close(now);
-  say(sentence);
+  showNotice(sentence);
 }
 
 function close(now) {
   now.stream?.getTracks().forEach((track) => track.stop());
   if (now.context && now.context.state !== "closed") now.context.close();
-  if (recording === now) become(null);
+  if (recording === now) setRecording(null);
   button.textContent = "Record";
   button.setAttribute("aria-pressed", "false");
   level.style.width = "0";

@@ -1,8 +1,7 @@
-"""The model of the Space, behind the interface that `hf_speech.inference` transcribes with, and its live microphone.
+"""The recognizer of the Space, with the interface of `hf_speech.inference`, and live transcription.
 
-Long recordings, decoding and subtitles are the package's own: publishing copies those of its files that are needed. The
-code of the model comes with the model. A causal model also listens live, and its text for the pieces of a recording is
-its text for the whole recording.
+Publishing copies the files of the package that handle long recordings, decoding and subtitles. The model's code comes
+with the model. A causal model also transcribes live, with the same text as for the whole recording.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 class SpaceRecognizer:
     """A CTC model with its feature extractor, tokenizer and, if its folder has one, language model.
 
-    It is a `Recognizer` of `hf_speech.inference`, where its attributes and methods are described.
+    It implements `Recognizer` of `hf_speech.inference`, where attributes and methods are documented.
 
     Args:
-        folder: The model's folder; the code in it is run.
+        folder: The model's folder, whose code is run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,26 +57,26 @@ class SpaceRecognizer:
         self._compute = zero_gpu.on_gpu(self._compute)  # type: ignore[method-assign]
         if not zero_gpu.IS_HERE:
             noise = np.random.default_rng(0).normal(0, 0.1, self.sampling_rate).astype(np.float32)
-            self.words(noise, False)  # So that the first visitor does not wait longer than others.
+            self.words(noise, False)  # Warm-up, so that the first visitor does not wait longer.
 
     @property
     def can_stream(self) -> bool:
-        """Whether the model can listen live."""
+        """Whether the model can transcribe live."""
         return bool(getattr(self.model, "can_stream", False))
 
     def features(self, samples: np.ndarray) -> np.ndarray:
-        """The input of the model for `samples`: `(frames, features)`."""
+        """Returns the model's input for `samples`, `(frames, features)`."""
         try:
             inputs = self.extractor(samples, sampling_rate=self.sampling_rate, return_tensors="np")
         except ValueError as error:
             raise SoundError(
-                f"This sound has only {len(samples) / self.sampling_rate:.3f} seconds: give a longer one."
+                f"This sound has only {len(samples) / self.sampling_rate:.3f} seconds: upload a longer one."
             ) from error
         features: np.ndarray = inputs[self.model.main_input_name][0]
         return features
 
     def words(self, samples: np.ndarray, language_model: bool) -> list[Word]:
-        """The words that are said in `samples` `(samples,)` at the model's rate."""
+        """Returns the words in `samples` `(samples,)` at the model's rate."""
         if is_silent(samples):
             return []
         source = {"array": samples, "sampling_rate": self.sampling_rate}
@@ -88,7 +87,7 @@ class SpaceRecognizer:
         return list(transcript.hypothesis.words)
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """The function from samples of a recording to log-probabilities."""
+        """Returns the function that maps samples of a recording to log-probabilities."""
         extractor = fit_extractor(self.extractor, recording)
 
         def log_probs(samples: np.ndarray) -> np.ndarray:
@@ -99,22 +98,22 @@ class SpaceRecognizer:
 
     @torch.inference_mode()
     def _compute(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """The log-probabilities of one clip `(frames, tokens + phones)`."""
+        """Returns the log-probabilities of one clip, `(frames, tokens + phones)`."""
         output = self._model(**{name: torch.as_tensor(values).to(zero_gpu.DEVICE) for name, values in inputs.items()})
         both = [logits for logits in (output.logits, getattr(output, "phone_logits", None)) if logits is not None]
         return torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).cpu().numpy()
 
     def normalize(self, text: str) -> str:
-        """A text in the case and characters of the model; only hot words need it, and a Space has none."""
+        """Returns the text unchanged; only hot words would need normalization, and a Space has none."""
         return text
 
     def find_file(self, name: str) -> Path | None:
-        """A file of the model's folder."""
+        """Returns a file of the model's folder, or None if it does not exist."""
         path = self.folder / name
         return path if path.is_file() else None
 
     def listen(self) -> Listener:
-        """Begin to listen live."""
+        """Starts a live recording."""
         return Listener(self.model.stream(self.extractor, self.tokenizer), self.sampling_rate)
 
     def _open_language_model(self) -> Decoder | None:
@@ -124,12 +123,12 @@ class SpaceRecognizer:
         try:
             return beam_decoder(self, BeamOptions.beside(language_model))
         except HFSpeechError as error:
-            print(f"The language model cannot be used, and texts are decoded without it: {error}")
+            print(f"The language model cannot be used, so decoding is greedy: {error}")
             return None
 
 
 class Listener:
-    """One live recording. It keeps the state of the model's stream, which does not grow, and the text.
+    """One live recording: the state of the model's stream, which has a constant size, and the text.
 
     Args:
         stream: The model's stream.
@@ -144,28 +143,28 @@ class Listener:
         self.text = ""
 
     def accept(self, samples: np.ndarray, rate: object) -> str:
-        """Add a piece of the recording and return the text so far.
+        """Adds a piece of the recording and returns the text so far.
 
         Args:
             samples: `(samples,)`, int16.
-            rate: Their rate in Hz, which stays the same.
+            rate: Their rate in Hz, the same for all pieces.
 
         Raises:
-            SoundError: If the rate is not one at which browsers record, or changes.
+            SoundError: If the rate is out of range or changes.
         """
         self._rate = check_rate(rate, self._rate)
         mono = samples.astype(np.float32) / 32768
         self.seconds += len(mono) / self._rate
         if self._rate != self._sampling_rate:
             if self._resampler is None:
-                # With a memory: pieces resampled one by one would click at their seams.
+                # Keeps its state, because pieces that are resampled separately click at their boundaries.
                 self._resampler = soxr.ResampleStream(self._rate, self._sampling_rate, 1, dtype="float32")
             mono = self._resampler.resample_chunk(mono)
         self.text = self._stream.accept(mono).text
         return self.text
 
     def finish(self) -> str:
-        """End the recording and return the whole text."""
+        """Ends the recording and returns the whole text."""
         if self._resampler is not None:
             self._stream.accept(self._resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
         self.text = self._stream.finish().text
@@ -173,12 +172,16 @@ class Listener:
 
 
 def check_rate(rate: object, before: int | None = None) -> int:
-    """The rate of a live recording as a whole number of Hz."""
+    """Returns the rate of a live recording in Hz as an integer.
+
+    Raises:
+        SoundError: If the rate is invalid or differs from the rate `before`.
+    """
     number = isinstance(rate, int | float) and not isinstance(rate, bool)
     if not number or not LOWEST_RATE <= rate <= HIGHEST_RATE or rate != int(rate):  # type: ignore[operator,arg-type]
         raise SoundError(
             f"The rate of the recording must be between {LOWEST_RATE} and {HIGHEST_RATE} Hz: use another microphone."
         )
     if before not in (None, rate):
-        raise SoundError("The rate of the recording has changed: begin a new one.")
+        raise SoundError("The rate of the recording has changed: start a new one.")
     return int(rate)  # type: ignore[call-overload]

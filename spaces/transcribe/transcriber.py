@@ -1,4 +1,4 @@
-"""What the page and the end points ask for: sounds in, words out, and one sentence where that cannot be."""
+"""The functions behind the page and the endpoints of the Space."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRITERS: dict[str, Callable[[Sequence[Word]], str]] = {
 
 
 class Transcriber:
-    """A recognizer behind limits; the docstrings of its public end points are their documentation.
+    """A recognizer with limits on its input; the docstrings of its endpoints are their API documentation.
 
     Args:
         folder: The model's folder.
@@ -45,7 +45,7 @@ class Transcriber:
         self.about = About.read(folder, settings)
 
     def view(self, sound: str | None, language_model: bool) -> dict[str, Any]:
-        """What the page shows of an upload."""
+        """Returns the data of the page for an upload."""
         samples = self._read(sound)
         recognizer = self.recognizer
         words = recognizer.words(samples, language_model)
@@ -64,7 +64,7 @@ class Transcriber:
         return answer
 
     def table(self, sounds: list[str] | None, language_model: bool) -> dict[str, Any]:
-        """What the page shows of several uploads."""
+        """Returns the data of the page for several uploads."""
         rows = [
             [
                 answer["file"],
@@ -76,26 +76,26 @@ class Transcriber:
         return {"headers": ["file", "length", "text"], "rows": rows}
 
     def listen(self, event: object, listener: Listener | None) -> tuple[dict[str, Any], Listener | None]:
-        """Transcribe a piece of a live recording.
+        """Transcribes a piece of a live recording.
 
         Args:
-            event: What live.js sends: `piece` (its number), `rate`, `samples` (int16, base64), `last`.
-            listener: The state after the pieces before it.
+            event: A message of live.js: `piece` (its number), `rate`, `samples` (int16, base64), `last`.
+            listener: The state after the previous piece.
 
         Returns:
-            What live.js shows, and the state for the next piece.
+            The answer for live.js, and the state for the next piece.
 
         Raises:
-            SoundError: If the event is not such a piece, or the recording is too long.
+            SoundError: If the event is invalid, or the recording is too long.
         """
         piece = _Piece.read(event)
         if piece.number == 0:
             listener = self.recognizer.listen()
         elif listener is None:
-            raise SoundError("The recording has ended: begin a new one.")
-        most = self.settings.max_seconds
-        if listener.seconds + len(piece.samples) / piece.rate > most:
-            raise SoundError(f"{readable(most)} is the most at a time: begin a new recording.")
+            raise SoundError("The recording has ended: start a new one.")
+        limit = self.settings.max_seconds
+        if listener.seconds + len(piece.samples) / piece.rate > limit:
+            raise SoundError(f"The recording is longer than {readable(limit)}: start a new one.")
         text = listener.accept(piece.samples, piece.rate)
         if piece.last:
             text = listener.finish()
@@ -103,10 +103,10 @@ class Transcriber:
         return answer, None if piece.last else listener
 
     def transcribe(self, sound: str, language_model: bool = False) -> dict[str, Any]:
-        """Write what is said in a sound file, with the times of the words and how sure the model is of each.
+        """Transcribes a sound file, with the time and confidence of each word.
 
         Args:
-            sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, of any sampling rate and number of channels.
+            sound: The sound file: wav, flac, ogg, opus, mp3 or aiff, with any sampling rate and number of channels.
             language_model: Whether to decode with the model's language model, if it has one.
 
         Returns:
@@ -118,7 +118,7 @@ class Transcriber:
         return {"text": content["text"], "duration": duration, "words": content["words"]}
 
     def subtitles(self, sound: str, format: str = "srt", language_model: bool = False) -> str:
-        """Write what is said in a sound file as subtitles.
+        """Transcribes a sound file into subtitles.
 
         Args:
             sound: The sound file.
@@ -129,26 +129,26 @@ class Transcriber:
             The content of the file.
         """
         if not isinstance(format, str) or format not in WRITERS:
-            raise SoundError(f"There is no format {str(format)[:40]!r}: choose {', '.join(WRITERS)}.")
+            raise SoundError(f"There is no format {str(format)[:40]!r}: choose from {', '.join(WRITERS)}.")
         return WRITERS[format](self.recognizer.words(self._read(sound), language_model))
 
     def transcribe_files(self, sounds: list[str], language_model: bool = False) -> list[dict[str, Any]]:
-        """Write what is said in several sound files; the others are transcribed even if one cannot be read.
+        """Transcribes several sound files; a file that cannot be read does not affect the others.
 
         Args:
             sounds: The sound files.
             language_model: Whether to decode with the model's language model, if it has one.
 
         Returns:
-            For each file its name and what `transcribe` gives, or its name and an error.
+            For each file, its name and the result of `transcribe`, or its name and an error.
         """
         return self.uploads.answer_each(sounds, lambda sound: self.transcribe(sound, language_model), MAX_FILES)
 
     def describe(self) -> dict[str, Any]:
-        """Say which model answers here, what it can do, and the limits.
+        """Describes the model, its capabilities, and the limits.
 
         Returns:
-            model, revision, task, corpus, sampling rate, abilities and limits.
+            model, revision, task, corpus, sampling rate, capabilities and limits.
         """
         return {
             "model": self.settings.model_name,
@@ -164,24 +164,24 @@ class Transcriber:
         }
 
     def _read(self, sound: str | None) -> np.ndarray:
-        """The samples of an upload."""
+        """Returns the samples of an upload."""
         return self.uploads.read(sound, self.recognizer.sampling_rate, self.settings)
 
 
 def piece_number(event: object) -> int | None:
-    """The number of a piece, which the answer repeats; None if it has none that an answer can have."""
+    """Returns the number of a piece, which the answer repeats, or None if it is invalid."""
     number = event.get("piece") if isinstance(event, dict) else None
     return number if type(number) is int and 0 <= number < 1 << 31 else None
 
 
 class _Piece:
-    """A piece of a live recording, checked.
+    """A validated piece of a live recording.
 
     Attributes:
-        number: Its number, from 0 on.
+        number: Its number, starting at 0.
         rate: Its rate in Hz.
         samples: `(samples,)`, int16.
-        last: Whether the recording ends with it.
+        last: Whether it is the last piece.
     """
 
     def __init__(self, number: int, rate: int, samples: np.ndarray, last: bool) -> None:
@@ -189,10 +189,10 @@ class _Piece:
 
     @classmethod
     def read(cls, event: object) -> _Piece:
-        """Read what a browser sent.
+        """Parses a message of live.js.
 
         Raises:
-            SoundError: If anything of it is missing, of another type, or out of range.
+            SoundError: If a value is missing, has the wrong type, or is out of range.
         """
         if not isinstance(event, dict):
             raise SoundError("This is not a piece of a recording.")
@@ -200,7 +200,7 @@ class _Piece:
         rate = check_rate(event.get("rate"))
         if number is None or type(last) is not bool or not isinstance(text, str):
             raise SoundError(
-                "This is not a piece of a recording: it has a number, a rate, samples, and says if it is last."
+                "This is not a piece of a recording: send a number, a rate, samples, and whether it is the last."
             )
         if len(text) > MAX_PIECE_SAMPLES * 2 * 4 // 3 + 4:
             raise SoundError("This piece of the recording is too long: send it in parts.")

@@ -56,7 +56,7 @@ def test_the_files_of_a_page(runtime: Path, tmp_path: Path, model: str, kept: st
     assert packed < 0.55 * whole
     html = (page / "index.html").read_text()
     assert ("and a language model of 49." in describe_sizes(page)) == (model == "an4-streaming")
-    assert ("Search with the language model (49." in html) == (model == "an4-streaming")
+    assert ("Use the language model (49." in html) == (model == "an4-streaming")
     assert "<h1>A &amp; &#34;B&#34;</h1>" in html
     assert json.loads((page / "site.webmanifest").read_text())["name"] == 'A & "B"'
     assert {path.name for path in (page / "examples").iterdir()} == {"0.flac", "1.flac", "2.flac"}

@@ -175,7 +175,7 @@ def test_the_live_microphone(visit: Callable[..., Any], open_browser: Any, recog
     browser = open_browser(*speak_into(tmp_path / "speech.wav"))
     page = ready(visit(recognizer, using=browser, bypass_csp=True))  # Which would keep the test from the recording.
     choose_float32(page)
-    page.get_by_label("Search with the language model").uncheck()
+    page.get_by_label("Use the language model").uncheck()
     ready(page)
     page.get_by_role("button", name="Speak").click()
     page.locator("#words button").nth(2).wait_for()
@@ -293,7 +293,7 @@ def test_words_to_expect(visit: Callable[..., Any], recognizer: str) -> None:
     choose_float32(page)
     choose(page, sounds[0])
     assert "FIRE" not in done(page)
-    field = page.get_by_label("Words to expect")
+    field = page.get_by_label("Expected words")
     field.fill("FIRE, enterfour")
     field.press("Enter")
     choose(page, sounds[0])
@@ -306,7 +306,7 @@ def test_words_to_expect(visit: Callable[..., Any], recognizer: str) -> None:
     ready(page)
     assert field.input_value() == "FIRE, enterfour"
     choose_float32(page)
-    page.get_by_label("Search with the language model").uncheck()
+    page.get_by_label("Use the language model").uncheck()
     ready(page)
     choose(page, sounds[1])
     assert done(page) == texts[1]

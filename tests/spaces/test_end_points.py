@@ -55,7 +55,7 @@ def refusal(client: Any, *arguments: Any, api_name: str) -> str:
 def test_only_the_documented_end_points_are_there(transcriber: Any, classifier: Any) -> None:
     end_points = transcriber.view_api(return_format="dict")["named_endpoints"]
     assert set(end_points) == {"/transcribe", "/subtitles", "/transcribe_files", "/describe"}
-    assert "times of the words" in end_points["/transcribe"]["description"]
+    assert "time and confidence of each word" in end_points["/transcribe"]["description"]
     names = [parameter["parameter_name"] for parameter in end_points["/subtitles"]["parameters"]]
     assert names == ["sound", "format", "language_model"]
     end_points = classifier.view_api(return_format="dict")["named_endpoints"]
@@ -270,6 +270,6 @@ def test_as_an_mcp_server(transcribing: RunningSpace) -> None:
     assert any(name.endswith("transcribe") for name in names)
     assert any(name.endswith("subtitles") for name in names)
     transcribe = next(tool for name, tool in tools.items() if name.endswith("transcribe"))
-    assert "how sure the model is" in transcribe.description
+    assert "confidence of each word" in transcribe.description
     assert "sound" in transcribe.inputSchema["properties"]
     assert "automatic-speech-recognition" in answer.content[0].text
