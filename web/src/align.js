@@ -1,12 +1,11 @@
-// The times of a text that is known: the most probable path through its tokens and blanks, as `hf_speech.decoding.alignment`
-// finds it.
+// Alignment of a known text: the most likely path through its tokens and blanks, like `hf_speech.decoding.alignment`.
 
 /**
  * @param {Float32Array[]} frames Natural logarithms of the tokens' probabilities.
- * @param {number[]} ids Tokens, without blanks, that fit into the frames.
+ * @param {number[]} ids Tokens without blanks; they must fit into the frames.
  * @param {number} blank
- * @returns {{ id: number, start: number, end: number, probability: number }[]} For each token the first frame, the one
- *   after its last, and its highest probability in them.
+ * @returns {{ id: number, start: number, end: number, probability: number }[]} For each token its first frame, the frame
+ *   after its last one, and its highest probability in between.
  */
 export function align(frames, ids, blank) {
   const states = [blank, ...ids.flatMap((id) => [id, blank])];

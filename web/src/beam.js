@@ -1,25 +1,25 @@
-// Decoding with a language model of logits that arrive in pieces. A recording over 20 seconds is cut in pauses, as
-// `hf_speech.decoding.pauses` cuts it: each part is a sentence for the language model, and memory stays bounded. Of a model
-// with phones, letters rescore what a search by phones finds, or phones what a search by letters finds.
+// Decodes logits that arrive in pieces with a language model. A recording over 20 seconds is cut at pauses, like in
+// `hf_speech.decoding.pauses`: each part is a sentence for the language model, and memory is bounded. If the model predicts
+// phones, letters rescore the texts of a search over phones, or phones those of a search over letters.
 //
-// While a recording goes on, a word is shown as soon as the search finds it: the tokens that rescore its text may come a few
-// frames later, so the last word may lack some of them, and the sentence need not end there.
+// During a recording, a word is shown as soon as the search finds it. The tokens that rescore it may follow a few frames
+// later, so the last word may lack some of them, and the sentence is not assumed to end.
 
 import { align } from "./align.js";
 import { makeWord } from "./ctc.js";
 import { fits, logProbability } from "./rescoring.js";
 
-const SHORT_SECONDS = 20; // A recording up to this length is not cut.
-const PAUSE_SECONDS = 1; // Silence in whose middle the recording is cut.
-const LONG_SECONDS = 30; // A part that is longer is cut at the next delimiter,
-const MAX_SECONDS = 60; // and one of this length anywhere.
+const SHORT_SECONDS = 20; // Recordings up to this length are not cut.
+const PAUSE_SECONDS = 1; // Recordings are cut in the middle of a silence of this length.
+const LONG_SECONDS = 30; // Parts longer than this are cut at the next delimiter,
+const MAX_SECONDS = 60; // and parts of this length anywhere.
 const FLOOR = -1e4; // Probabilities of 0 stay finite.
 
 /** @typedef {import("./ctc.js").Word} Word */
 /** @typedef {import("./search.js").Hypothesis[]} Beam */
 /** @typedef {{ letters: Float32Array, phones?: Float32Array }} Frame Natural logarithms of probabilities. */
 
-/** The words of the best text. They may change until the recording ends, or a pause of a second follows. */
+/** Finds the words of the best text, which may change until the recording ends or a pause of a second follows. */
 export class BeamDecoder {
   /**
    * @param {import("./model.js").Description} description
@@ -28,7 +28,7 @@ export class BeamDecoder {
   constructor({ labels, blank, word_delimiter: delimiter, samples_per_frame: samples, sampling_rate: rate }, search) {
     this.labels = labels;
     this.blank = blank;
-    this.delimiter = labels.includes(delimiter) ? labels.indexOf(delimiter) : labels.length; // Which no frame emits.
+    this.delimiter = labels.includes(delimiter) ? labels.indexOf(delimiter) : labels.length; // A token that no frame emits.
     this.search = search;
     this.secondsPerFrame = samples / rate;
     /** @type {Word[]} */
@@ -38,16 +38,16 @@ export class BeamDecoder {
     this.part = this.#newPart(0);
   }
 
-  /** @param {number} first Its first frame in the recording. */
+  /** @param {number} first The first frame of the part. */
   #newPart(first) {
     return {
       first,
       frames: /** @type {Frame[]} */ ([]),
       beam: this.search.begin(),
       hasSpeech: false,
-      silence: 0, // Frames without a letter at its end.
-      middle: /** @type {{ beam: Beam, count: number } | undefined} */ (undefined), // Of the pause at its end.
-      words: /** @type {Word[] | undefined} */ (undefined), // Once they are asked for.
+      silence: 0, // Number of frames without a letter at the end.
+      middle: /** @type {{ beam: Beam, count: number } | undefined} */ (undefined), // The middle of the pause at the end.
+      words: /** @type {Word[] | undefined} */ (undefined), // Computed on demand.
     };
   }
 
@@ -95,7 +95,7 @@ export class BeamDecoder {
     this.#restart(count);
   }
 
-  /** @param {number} count Frames of this part that do not belong to the next one. */
+  /** @param {number} count Number of frames at the beginning of this part that the next one does not include. */
   #restart(count) {
     const { first, frames } = this.part;
     this.part = this.#newPart(first + count);
@@ -161,7 +161,7 @@ export class BeamDecoder {
   }
 
   /**
-   * The phones of each word; undefined if they are not known.
+   * Returns the phones of each word, or undefined if they are unknown.
    * @param {import("./search.js").Candidate} text
    */
   #pronounce({ words, isWhole }) {
@@ -169,7 +169,7 @@ export class BeamDecoder {
     return isWhole && phones.every((word) => word.length) ? phones : undefined;
   }
 
-  /** Ends the recording: the text is a whole sentence now. */
+  /** Ends the recording, which completes the last sentence. */
   finish() {
     this.isOver = true;
     this.part.words = undefined;
@@ -188,7 +188,7 @@ export class BeamDecoder {
 }
 
 /**
- * Log-probabilities, and that of a delimiter which the model does not have.
+ * Returns log-probabilities, with one for a delimiter that the model does not have.
  * @param {Float32Array} logits
  */
 function logSoftmax(logits) {

@@ -1,26 +1,26 @@
-// Long recordings for models that need the future: chunks that overlap, as `hf_speech.inference.chunks` makes them. The
-// overlap is discarded, so that every frame is computed with context on both sides. Models that normalize by utterance or
-// by peak normalize each chunk by itself: onnxruntime-web cannot set the optional input for a whole recording's statistics.
+// Processes long recordings in overlapping chunks, like `hf_speech.inference.chunks`, for models that need future context.
+// The overlap is discarded, so that every frame has context on both sides. Models that normalize over the utterance or by
+// its peak normalize each chunk, because onnxruntime-web cannot set the optional input for the recording's statistics.
 
 import { concatenate } from "./resample.js";
 
 const CHUNK_SECONDS = 60;
 const OVERLAP_SECONDS = 10;
 
-/** @typedef {() => AsyncIterable<Float32Array>} Sound Gives the pieces of a recording from its beginning, at any call. */
+/** @typedef {() => AsyncIterable<Float32Array>} Sound Yields the pieces of a recording from its beginning. */
 
 /**
- * The logits of a recording of any length, in order.
+ * Yields the logits of a recording of any length, in order.
  * @param {import("./model.js").Model} model
  * @param {Sound} sound At the model's rate.
- * @returns {AsyncGenerator<import("./model.js").Logits & { seconds: number }>} And how far that is.
+ * @returns {AsyncGenerator<import("./model.js").Logits & { seconds: number }>} With the end of their time span.
  */
 export async function* logitsInChunks(model, sound) {
   const { samples_per_frame: ratio, sampling_rate: rate } = model.description;
   const chunk = Math.round((CHUNK_SECONDS * rate) / ratio);
   const overlap = Math.round((OVERLAP_SECONDS * rate) / ratio);
   const pieces = sound()[Symbol.asyncIterator]();
-  let samples = new Float32Array(0); // From logit frame `first` on.
+  let samples = new Float32Array(0); // Starting at logit frame `first`.
   let [first, known] = [0, 0];
   for (let isLast = false; !isLast; ) {
     while (!isLast && samples.length < (chunk + 1) * ratio) {

@@ -1,9 +1,9 @@
-// Classes of clips.
+// Classification of clips.
 
 import { Model } from "./model.js";
 import { resample } from "./resample.js";
 
-/** A classifier that was exported by `hf-speech export`. */
+/** A classifier exported by `hf-speech export`. */
 export class Classifier {
   /** @param {Model} model */
   constructor(model) {
@@ -12,9 +12,9 @@ export class Classifier {
 
   /**
    * Downloads a classifier.
-   * @param {string | URL} url The folder that `hf-speech export` wrote.
+   * @param {string | URL} url The output folder of `hf-speech export`.
    * @param {import("./model.js").LoadOptions} [options]
-   * @throws {import("./download.js").ModelError} If there is none, or it is damaged.
+   * @throws {import("./download.js").ModelError} If it cannot be loaded or is damaged.
    */
   static async load(url, options) {
     return new Classifier(await Model.load(url, "audio-classification", options));
@@ -26,7 +26,7 @@ export class Classifier {
   }
 
   /**
-   * The logits of a clip, in the order of the labels.
+   * Returns the logits of a clip, in the order of the labels.
    * @param {Float32Array} samples Mono.
    * @param {number} rate Their sampling rate in Hz.
    */
@@ -35,7 +35,7 @@ export class Classifier {
   }
 
   /**
-   * The classes of a clip, the most likely first.
+   * Returns the classes of a clip, the most likely first.
    * @param {Float32Array} samples Mono.
    * @param {number} rate Their sampling rate in Hz.
    * @returns {Promise<{ label: string, probability: number }[]>}

@@ -1,17 +1,17 @@
-// Best-path decoding of logits that arrive in pieces, as `hf_speech.decoding.greedy` does it: the most probable token of
-// every frame, repetitions collapsed, blanks removed.
+// Best-path decoding of logits that arrive in pieces, like `hf_speech.decoding.greedy`: takes the most likely token of each
+// frame, merges repetitions and removes blanks.
 
 /**
- * A word with times.
+ * A word with its times.
  * @typedef {object} Word
  * @property {string} text
- * @property {number} start Seconds from the start of the recording.
- * @property {number} end The same.
- * @property {number} confidence The probability of its least certain token; that of a token is its highest in any frame.
+ * @property {number} start Seconds from the beginning of the recording.
+ * @property {number} end Seconds from the beginning of the recording.
+ * @property {number} confidence The lowest probability of its tokens, where a token has its highest one in any frame.
  * @property {{ text: string, start: number, end: number }[]} tokens
  */
 
-/** The words along the best path. */
+/** Finds the words along the best path. */
 export class GreedyDecoder {
   /** @param {import("./model.js").Description} description */
   constructor({ labels, blank, word_delimiter: delimiter, samples_per_frame: samples, sampling_rate: rate }) {
@@ -24,7 +24,7 @@ export class GreedyDecoder {
     /** @type {Word[]} */
     this.finished = [];
     /** @type {{ text: string, start: number, end: number, probability: number }[]} */
-    this.tokens = []; // Of the word that is not finished.
+    this.tokens = []; // The tokens of the unfinished word.
   }
 
   /**
@@ -61,7 +61,7 @@ export class GreedyDecoder {
     this.previous = id;
   }
 
-  /** Ends the recording; here nothing depends on that. */
+  /** Ends the recording, which has no effect in greedy decoding. */
   finish() {}
 
   #finishWord() {
@@ -69,7 +69,7 @@ export class GreedyDecoder {
     this.tokens = [];
   }
 
-  /** All words so far, the last of which may grow. */
+  /** All words so far; the last one may become longer. */
   get words() {
     return this.tokens.length ? [...this.finished, makeWord(this.tokens)] : this.finished.slice();
   }

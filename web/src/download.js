@@ -1,10 +1,10 @@
-// Downloads, with progress.
+// Downloads with progress.
 
-/** A model that cannot be loaded. The message is a sentence for the user. */
+/** Thrown if a model cannot be loaded. The message is a sentence for the user. */
 export class ModelError extends Error {}
 
 /**
- * A response, if it is a good one.
+ * Fetches a URL and checks the status.
  * @param {URL} url
  */
 export async function get(url) {
@@ -14,11 +14,11 @@ export async function get(url) {
 }
 
 /**
- * A file in one piece, with progress.
+ * Downloads a file, with progress.
  * @param {URL} url
- * @param {number} size Its size in bytes, if it is known: servers that compress do not say it.
+ * @param {number} size Its expected size in bytes, because servers that compress do not report it.
  * @param {(loaded: number, total: number) => void} onProgress
- * @param {string} [sha256] What its digest must be, if it is checked.
+ * @param {string} [sha256] The expected digest.
  */
 export async function download(url, size, onProgress, sha256) {
   const response = await get(url);

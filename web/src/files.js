@@ -1,18 +1,18 @@
-// Sound files, decoded a piece at a time: a recording of hours needs no more memory than one of seconds.
+// Decodes sound files piece by piece, so that memory does not depend on their length.
 
 import { ALL_FORMATS, AudioSampleSink, BlobSource, Input } from "./media.js";
 import { concatenate } from "./resample.js";
 
 const PIECE_SECONDS = 2;
 
-/** A file that is no sound, or that this browser cannot decode. The message is a sentence for the user. */
+/** Thrown if a file is not a sound, or this browser cannot decode it. The message is a sentence for the user. */
 export class FileError extends Error {}
 
 /**
  * Opens a sound file: wav, flac, mp3, ogg, opus, m4a, webm and others.
  * @param {Blob & { name?: string }} file
  * @returns {Promise<{ rate: number, seconds: number, sound: () => AsyncGenerator<Float32Array> }>} Its sampling rate in
- *   Hz, its length, and a function that decodes it from its beginning into mono pieces.
+ *   Hz, its duration, and a function that decodes it from the beginning into mono pieces.
  * @throws {FileError} If it cannot be read.
  */
 export async function openFile(file) {
@@ -25,7 +25,7 @@ export async function openFile(file) {
   }
   const seconds = await track.computeDuration();
   const sink = new AudioSampleSink(track);
-  // What is decoded may have another rate than the header says.
+  // The decoded sound may have a different rate than the header.
   const first = await sink.getSample(await track.getFirstTimestamp()).catch(() => null);
   if (!first) throw new FileError(`${name} holds no sound: choose another file.`);
   const rate = first.sampleRate;
@@ -56,7 +56,7 @@ async function* decode(sink, name) {
 }
 
 /**
- * The mean of the channels.
+ * Returns the mean of the channels.
  * @param {import("mediabunny").AudioSample} sample
  */
 function mix(sample) {

@@ -1,13 +1,13 @@
-// Hot words: words to prefer, such as names, spelled as `hf_speech.decoding.words` spells them.
+// Spelling of hot words, which are preferred words such as names, like in `hf_speech.decoding.words`.
 
-/** A hot word that cannot be recognized. The message is a sentence for the user. */
+/** Thrown if a hot word cannot be recognized. The message is a sentence for the user. */
 export class HotWordError extends Error {}
 
 /**
- * A word in the form, upper or lower case, that the model has letters for.
+ * Returns a word in a case and Unicode form that the model's letters can write.
  * @param {string} word
- * @param {Set<string>} letters Its tokens of one character.
- * @throws {HotWordError} If there is none.
+ * @param {Set<string>} letters The model's tokens of one character.
+ * @throws {HotWordError} If the letters cannot write it.
  */
 export function spellHotWord(word, letters) {
   for (const text of [word, word.toUpperCase(), word.toLowerCase()]) {

@@ -1,4 +1,4 @@
-// Speech models of the Python package hf_speech in the browser; README.md has an example.
+// Runs speech models of the Python package hf_speech in the browser; README.md has an example.
 
 export { Classifier } from "./classifier.js";
 export { GreedyDecoder } from "./ctc.js";

@@ -1,4 +1,4 @@
-// Keywords in streams, as `hf_speech.inference.listening` and `hf_speech.decoding.keywords` detect them; it is explained there.
+// Keyword detection in streams, like in `hf_speech.inference.listening` and `hf_speech.decoding.keywords`, which explain it.
 
 import { get } from "./download.js";
 import { Model } from "./model.js";
@@ -6,24 +6,24 @@ import { resampled } from "./resample.js";
 import { LogitStream } from "./stream.js";
 
 const EPSILON = 1e-12;
-const PIECE_SECONDS = 2; // In which a recording is given to a stream.
+const PIECE_SECONDS = 2; // Length of the pieces in which a recording is processed.
 
-/** When a keyword counts as detected, as in `keywords.decoder.json`; keywords without a threshold have 0. */
+/** The rules of detection, as in `keywords.decoder.json`; the default threshold of a keyword is 0. */
 const DETECTOR = { thresholds: /** @type {Record<string, number>} */ ({}), smoothing_frames: 3, refractory_frames: 25 };
 
 /**
- * A keyword that was detected.
+ * A detected keyword.
  * @typedef {object} KeywordEvent
  * @property {string} keyword
- * @property {number} time Seconds from the beginning to the end of the frame at which it was detected.
- * @property {number} score Logarithm of the odds of its probability: 0 is one half, 4.6 is 99 %.
+ * @property {number} time The end of the frame in which it was detected, in seconds.
+ * @property {number} score The log odds of its probability: 0 is 50%, 4.6 is 99%.
  */
 
-/** A keyword spotter that was exported by `hf-speech export`. */
+/** A keyword spotter exported by `hf-speech export`. */
 export class KeywordListener {
   /**
    * @param {Model} model
-   * @param {Partial<typeof DETECTOR>} [detector] When a keyword counts as detected.
+   * @param {Partial<typeof DETECTOR>} [detector] The rules of detection.
    */
   constructor(model, detector) {
     this.model = model;
@@ -31,10 +31,10 @@ export class KeywordListener {
   }
 
   /**
-   * Downloads a keyword spotter, with the thresholds that `hf-speech tune-detector` chose, if it did.
-   * @param {string | URL} url The folder that `hf-speech export` wrote.
+   * Downloads a keyword spotter, with the thresholds of `hf-speech tune-detector` if there are any.
+   * @param {string | URL} url The output folder of `hf-speech export`.
    * @param {import("./model.js").LoadOptions} [options]
-   * @throws {import("./download.js").ModelError} If there is none, or it is damaged.
+   * @throws {import("./download.js").ModelError} If it cannot be loaded or is damaged.
    */
   static async load(url, options) {
     const model = await Model.load(url, "keyword-spotting", options);
@@ -47,21 +47,21 @@ export class KeywordListener {
     return this.model.description.sampling_rate;
   }
 
-  /** What it listens for. */
+  /** The keywords that it detects. */
   get keywords() {
     return this.model.description.labels.slice(1);
   }
 
-  /** Begins a stream. */
+  /** Starts a stream. */
   stream() {
     return new KeywordStream(this);
   }
 
   /**
-   * Listens to a recording of any length.
-   * @param {Float32Array | import("./chunks.js").Sound} sound Mono samples, or a function that gives them in pieces.
+   * Detects the keywords in a recording of any length.
+   * @param {Float32Array | import("./chunks.js").Sound} sound Mono samples, or a function that yields them in pieces.
    * @param {number} rate Their sampling rate in Hz.
-   * @param {(seconds: number, events: KeywordEvent[]) => void} [onProgress] Called with how far it is, and all events so far.
+   * @param {(seconds: number, events: KeywordEvent[]) => void} [onProgress] Called with the position and all events so far.
    * @returns {Promise<KeywordEvent[]>}
    */
   async listen(sound, rate, onProgress) {
@@ -77,7 +77,7 @@ export class KeywordListener {
   }
 }
 
-/** A stream in progress; `KeywordListener.stream` makes it. Its events do not depend on how the sound is cut into pieces. */
+/** A stream in progress, from `KeywordListener.stream`. Its events do not depend on how the sound is cut into pieces. */
 export class KeywordStream {
   /** @param {KeywordListener} listener */
   constructor({ model, detector, keywords }) {
@@ -85,18 +85,18 @@ export class KeywordStream {
     this.detector = detector;
     this.keywords = keywords;
     this.secondsPerFrame = model.description.samples_per_frame / model.description.sampling_rate;
-    /** All that were detected so far. @type {KeywordEvent[]} */
+    /** All events so far. @type {KeywordEvent[]} */
     this.events = [];
     this.frames = this.ready = 0;
-    /** Logarithms of the probabilities that a keyword is not at one of the last frames. @type {number[][]} */
+    /** Log-probabilities that each keyword is absent, for the last frames. @type {number[][]} */
     this.past = Array.from({ length: detector.smoothing_frames }, () => keywords.map(() => 0));
   }
 
   /**
-   * Processes a piece of any length. Pieces are processed in the order in which they were given.
+   * Processes a piece of any length. Pieces are processed in the order of the calls.
    * @param {Float32Array} samples Mono, at the model's rate.
-   * @param {{ final?: boolean }} [options] `final`: whether the recording ends with it.
-   * @returns {Promise<KeywordEvent[]>} The keywords that were detected in it.
+   * @param {{ final?: boolean }} [options] `final`: whether it is the last piece.
+   * @returns {Promise<KeywordEvent[]>} The newly detected keywords.
    */
   async accept(samples, options) {
     const { logits } = await this.stream.accept(samples, options);
@@ -106,12 +106,12 @@ export class KeywordStream {
     return this.events.slice(known);
   }
 
-  /** Ends the stream: the keywords in the frames that waited for lookahead. See `accept`. */
+  /** Ends the stream and returns the keywords in the frames that waited for lookahead. See `accept`. */
   finish() {
     return this.accept(new Float32Array(0), { final: true });
   }
 
-  /** @param {Float32Array} logits Of one frame; the first one is of no keyword. */
+  /** @param {Float32Array} logits Of one frame; the first one stands for no keyword. */
   #frame(logits) {
     const largest = Math.max(...logits);
     const weights = Array.from(logits, (logit) => Math.exp(logit - largest));

@@ -1,3 +1,3 @@
-// The decoders of sound files: mediabunny. A static Space has a file of this name in place of this one; see `runtime.js`.
+// Exports the decoders of sound files from mediabunny. In a static Space, another file replaces this one; see `runtime.js`.
 
 export { ALL_FORMATS, AudioSampleSink, BlobSource, Input } from "mediabunny";

@@ -1,5 +1,4 @@
-// A folder written by `hf-speech export`, opened: its description and one onnxruntime session. The graphs take waveforms,
-// so nothing here computes features.
+// An exported model: its description and an onnxruntime session. The graphs take waveforms, so no features are computed.
 
 import { BeamDecoder } from "./beam.js";
 import { GreedyDecoder } from "./ctc.js";
@@ -16,31 +15,31 @@ const add = (/** @type {number} */ a, /** @type {number} */ b) => a + b;
  * @property {number} format 1.
  * @property {string} task "automatic-speech-recognition", "audio-classification" or "keyword-spotting".
  * @property {string} name The model's name.
- * @property {string} revision Which weights these are.
+ * @property {string} revision The digest of the weights.
  * @property {number} sampling_rate In Hz.
- * @property {number} min_samples Samples that a clip must have at least.
- * @property {string[]} labels Classes, or tokens, in the order of the logits.
- * @property {number} samples_per_frame Samples that a logit frame spans; of a classifier 0.
+ * @property {number} min_samples Minimal number of samples of a clip.
+ * @property {string[]} labels Classes or tokens, in the order of the logits.
+ * @property {number} samples_per_frame Samples per logit frame; 0 for a classifier.
  * @property {number} blank Id of the CTC blank.
  * @property {string} word_delimiter The token between words.
- * @property {Record<string, (number | string)[]>} states States of a stream with their first shapes; empty if it cannot.
- * @property {number} latency Of a stream: seconds from the beginning of a logit frame until it is known.
- * @property {string} [detector] The file with the thresholds of a keyword spotter, if they were tuned.
- * @property {import("./ngrams.js").Options} [language_model] The language model, if there is one.
+ * @property {Record<string, (number | string)[]>} states States of a stream with their initial shapes; empty without one.
+ * @property {number} latency Of a stream: seconds from the beginning of a logit frame until it is computed.
+ * @property {string} [detector] The file with the tuned thresholds of a keyword spotter.
+ * @property {import("./ngrams.js").Options} [language_model] The options of the language model, if there is one.
  * @property {Record<string, { precision: string, bytes: number, sha256: string }>} files The ONNX files.
  */
 
 /**
- * What a model says of each frame.
+ * The output of a model.
  * @typedef {object} Logits
- * @property {Float32Array} logits `(frames, tokens)`; of a classifier `(labels,)`.
- * @property {Float32Array} [phones] `(frames, phones)`, if the model predicts phones as well.
+ * @property {Float32Array} logits `(frames, tokens)`, or `(labels,)` for a classifier.
+ * @property {Float32Array} [phones] `(frames, phones)`, if the model predicts phones.
  */
 
 /**
  * @typedef {object} LoadOptions
- * @property {string} [precision] That of the file: "float32", the default; "packed", a quarter of the size, for which a
- *   static Space is made; or "int8", which is slow in WebAssembly.
+ * @property {string} [precision] The precision of the file: "float32" (default), "packed" (a quarter of the size, as in
+ *   static Spaces), or "int8" (slow in WebAssembly).
  * @property {boolean} [languageModel] Whether to use the language model in the folder, if there is one; true by default.
  * @property {(loaded: number, total: number) => void} [onProgress] Called with bytes during the download.
  */
@@ -51,7 +50,7 @@ export class Model {
    * @param {URL} folder
    * @param {Description} description
    * @param {ort.InferenceSession} session
-   * @param {boolean} isStream Whether the session is of a stream.
+   * @param {boolean} isStream Whether the session is for streaming.
    * @param {NgramModel} [languageModel]
    */
   constructor(folder, description, session, isStream, languageModel) {
@@ -60,7 +59,7 @@ export class Model {
     this.session = session;
     this.isStream = isStream;
     this.languageModel = languageModel;
-    /** What the next decoder searches with; without it, decoding is greedy. @type {BeamSearch | undefined} */
+    /** The search of the next decoder; without it, decoding is greedy. @type {BeamSearch | undefined} */
     this.search = languageModel && new BeamSearch(description, languageModel);
   }
 
@@ -74,17 +73,17 @@ export class Model {
     this.search = model && new BeamSearch(this.description, model, words, score);
   }
 
-  /** A decoder of logits that arrive in pieces. */
+  /** Makes a decoder for logits that arrive in pieces. */
   decoder() {
     return this.search ? new BeamDecoder(this.description, this.search) : new GreedyDecoder(this.description);
   }
 
   /**
-   * Downloads an exported model and checks that it arrived undamaged.
-   * @param {string | URL} url The folder that `hf-speech export` wrote.
-   * @param {string} task The task that it must have.
+   * Downloads an exported model and verifies its checksum.
+   * @param {string | URL} url The output folder of `hf-speech export`.
+   * @param {string} task The expected task.
    * @param {LoadOptions} [options]
-   * @throws {ModelError} If there is no such model, or it is damaged.
+   * @throws {ModelError} If it cannot be loaded, is damaged, or has another task.
    */
   static async load(url, task, { precision = "float32", languageModel: useLanguageModel = true, onProgress } = {}) {
     const folder = new URL(`${url}`.replace(/\/?$/, "/"), globalThis.location?.href);
@@ -96,12 +95,12 @@ export class Model {
       total[part] = of;
       onProgress?.(loaded.reduce(add), total.reduce(add));
     };
-    const runtime = prepareRuntime(report(1)); // The largest download, so the first one.
-    runtime.catch(() => {}); // Awaited below, unless something else fails before.
+    const runtime = prepareRuntime(report(1)); // Started first, because it is the largest download.
+    runtime.catch(() => {}); // It is awaited below, unless something else fails first.
     const description = /** @type {Description} */ (await (await get(new URL("export.json", folder))).json());
     if (description.format !== 1) throw new ModelError(`${folder} has format ${description.format}: update this page.`);
     if (description.task !== task) throw new ModelError(`${description.name} does ${description.task}, not ${task}.`);
-    // The stream of a causal model gives what the whole recording would.
+    // Prefers the stream of a causal model, whose output equals that for the whole recording.
     const names = Object.keys(description.files).filter((file) => description.files[file].precision === precision);
     const name = names.find((file) => file.startsWith("stream")) ?? names[0];
     if (!name) throw new ModelError(`${description.name} has no files of precision ${precision}.`);
@@ -113,17 +112,17 @@ export class Model {
       ngrams && NgramModel.load(folder, ngrams, report(2)),
       runtime,
     ]);
-    ort.env.wasm.numThreads = 1; // Small recurrent networks gain nothing from more.
+    ort.env.wasm.numThreads = 1; // More threads do not help small recurrent networks.
     const session = await ort.InferenceSession.create(content, {
       executionProviders: ["wasm"],
       logSeverityLevel: 3,
-      extra: { session: { disable_quant_qdq: "1" } }, // Packed weights are unpacked once.
+      extra: { session: { disable_quant_qdq: "1" } }, // Unpacks packed weights once.
     });
     return new Model(folder, description, session, name.startsWith("stream"), languageModel);
   }
 
   /**
-   * The logits of a clip at the model's rate.
+   * Computes the logits of a clip at the model's rate.
    * @param {Float32Array} samples
    * @returns {Promise<Logits>}
    */
@@ -139,7 +138,7 @@ export class Model {
   }
 
   /**
-   * The logits among the outputs of the session.
+   * Returns the logits among the outputs of a session.
    * @param {Record<string, ort.Tensor>} outputs
    * @returns {Logits}
    */

@@ -1,28 +1,28 @@
-// A language model of n-grams with back-off, from the file that `hf_speech.export.packed_ngrams` writes.
+// An n-gram language model with back-off, from a file of `hf_speech.export.packed_ngrams`.
 
 import { download, ModelError } from "./download.js";
 
-const STEPS = 2048; // Of a base 10 logarithm.
+const STEPS = 2048; // Quantization steps per unit of a base-10 logarithm.
 const ARRAYS = { U8: Uint8Array, U16: Uint16Array, U32: Uint32Array, I16: Int16Array, I32: Int32Array };
 
 /**
- * What `export.json` says of a language model.
+ * The options of a language model in `export.json`.
  * @typedef {object} Options
  * @property {string} file
  * @property {number} bytes
  * @property {string} sha256
  * @property {number} start The history at the beginning of a sentence.
- * @property {number} end The id of the end of a sentence,
- * @property {number} unknown and that of words that it does not have.
+ * @property {number} end The id of the end of a sentence.
+ * @property {number} unknown The id of unknown words.
  * @property {number} lm_weight
  * @property {number} word_score
  * @property {number} beam_size
- * @property {boolean} search_phones Whether the tokens of the search are phones, and letters rescore its texts, or letters.
- * @property {number} num_phones Phones that the recognizer predicts, and the blank (0).
- * @property {number} rescoring_weight Weight of the log-probability of the tokens that rescore; 0 if nothing does.
+ * @property {boolean} search_phones Whether the search uses phones, and letters rescore its texts, instead of letters.
+ * @property {number} num_phones Number of phones that the recognizer predicts, including the blank (0).
+ * @property {number} rescoring_weight Weight of the log-probability of the rescoring tokens; 0 for no rescoring.
  */
 
-/** A history is the number of a node in the trie of n-grams: that of its longest suffix there; 0 has no words. */
+/** A language model. A history is a node in the trie of n-grams, that of its longest known suffix; node 0 has no words. */
 export class NgramModel {
   /**
    * @param {Options} options
@@ -30,16 +30,16 @@ export class NgramModel {
    */
   constructor(options, { symbols, children, log_probs, backoffs, tokens, spellings, pronunciations }) {
     this.options = options;
-    this.symbols = symbols; // The last word of each node but 0.
+    this.symbols = symbols; // The last word of each node except 0.
     this.logProbs = log_probs;
     this.backoffs = backoffs;
-    /** Ids of the recognizer's tokens, if this is a model of characters. @type {Int32Array | undefined} */
+    /** Ids of the recognizer's tokens, for a character model. @type {Int32Array | undefined} */
     this.tokens = tokens;
-    /** How each word is written, empty if it cannot be. @type {string[] | undefined} */
+    /** The spelling of each word, empty if it cannot be written. @type {string[] | undefined} */
     this.spellings = spellings && new TextDecoder().decode(spellings).split("\n");
-    /** The phones of each word, none if they are not known. @type {number[][] | undefined} */
+    /** The phones of each word, empty if unknown. @type {number[][] | undefined} */
     this.pronunciations = pronunciations && split(pronunciations);
-    // The nodes below `node` are those from `first[node]` to `first[node + 1]`, by their words.
+    // The children of `node` are `first[node]` to `first[node + 1]`, sorted by word.
     this.first = new Uint32Array(children.length + 1);
     for (let node = 0, next = 1; node <= children.length; next += children[node++]) this.first[node] = next;
     this.suffixes = new Uint32Array(children.length);
@@ -56,7 +56,7 @@ export class NgramModel {
   }
 
   /**
-   * A model of characters to which all texts are equally probable.
+   * Returns a character model with equal probability for all texts.
    * @param {number} size The number of tokens.
    */
   static none(size) {
@@ -82,7 +82,7 @@ export class NgramModel {
   }
 
   /**
-   * The node below another one by a word; 0 if there is none.
+   * Returns the child of a node for a word, or 0 if there is none.
    * @param {number} parent
    * @param {number} word
    */
@@ -100,7 +100,7 @@ export class NgramModel {
    * Adds a word to a history.
    * @param {number} history
    * @param {number} word
-   * @returns {[number, number]} The history with it, and the natural logarithm of its probability.
+   * @returns {[number, number]} The new history, and the natural logarithm of the word's probability.
    */
   advance(history, word) {
     let steps = 0;
@@ -115,7 +115,7 @@ export class NgramModel {
 }
 
 /**
- * The parts of an array behind each of which is a 0.
+ * Splits an array into parts that are each terminated by a 0.
  * @param {Uint8Array | Uint16Array} numbers
  */
 function split(numbers) {
@@ -128,7 +128,7 @@ function split(numbers) {
 }
 
 /**
- * The arrays of a safetensors file.
+ * Reads the arrays of a safetensors file.
  * @param {Uint8Array<ArrayBuffer>} content
  */
 function readTensors(content) {

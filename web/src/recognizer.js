@@ -1,4 +1,4 @@
-// Speech to text.
+// Speech recognition.
 
 import { logitsInChunks } from "./chunks.js";
 import { Model } from "./model.js";
@@ -8,7 +8,7 @@ import { Stream } from "./stream.js";
 /** @typedef {import("./ctc.js").Word} Word */
 /** @typedef {import("./chunks.js").Sound} Sound */
 
-const PIECE_SECONDS = 2; // In which a recording is given to a stream.
+const PIECE_SECONDS = 2; // Length of the pieces in which a recording is processed.
 
 /**
  * A transcript.
@@ -17,7 +17,7 @@ const PIECE_SECONDS = 2; // In which a recording is given to a stream.
  * @property {Word[]} words The words with times in seconds and confidences.
  */
 
-/** A recognizer that was exported by `hf-speech export`. */
+/** A recognizer exported by `hf-speech export`. */
 export class Recognizer {
   /** @param {Model} model */
   constructor(model) {
@@ -26,9 +26,9 @@ export class Recognizer {
 
   /**
    * Downloads a recognizer.
-   * @param {string | URL} url The folder that `hf-speech export` wrote.
+   * @param {string | URL} url The output folder of `hf-speech export`.
    * @param {import("./model.js").LoadOptions} [options]
-   * @throws {import("./download.js").ModelError} If there is none, or it is damaged.
+   * @throws {import("./download.js").ModelError} If it cannot be loaded or is damaged.
    */
   static async load(url, options) {
     return new Recognizer(await Model.load(url, "automatic-speech-recognition", options));
@@ -39,23 +39,23 @@ export class Recognizer {
     return this.model.description.sampling_rate;
   }
 
-  /** Whether it can transcribe while somebody speaks. */
+  /** Whether it can transcribe live. */
   get streams() {
     return this.model.isStream;
   }
 
   /**
-   * Prefers words, such as names, from the next recording on.
+   * Sets words to prefer, such as names, in the next recordings.
    * @param {string[]} words In upper or lower case.
-   * @param {number} [score] Added for each of them, a natural logarithm: 5, the default, makes a word 150 times as likely.
-   * @throws {import("./hotwords.js").HotWordError} If one of them cannot be recognized; then nothing changes.
+   * @param {number} [score] Natural logarithm added per word: the default of 5 makes a word 150 times as likely.
+   * @throws {import("./hotwords.js").HotWordError} If a word cannot be recognized; nothing changes in this case.
    */
   setHotWords(words, score) {
     this.model.setHotWords(words, score);
   }
 
   /**
-   * Begins a recording that arrives in pieces.
+   * Starts a recording that arrives in pieces.
    * @throws {RangeError} If the model needs whole recordings.
    */
   stream() {
@@ -64,10 +64,10 @@ export class Recognizer {
   }
 
   /**
-   * Transcribes a recording of any length, with memory for about a minute of it.
-   * @param {Float32Array | Sound} sound Mono samples, or a function that gives them in pieces.
+   * Transcribes a recording of any length, with memory for about a minute of sound.
+   * @param {Float32Array | Sound} sound Mono samples, or a function that yields them in pieces.
    * @param {number} rate Their sampling rate in Hz.
-   * @param {(seconds: number, words: Word[]) => void} [onProgress] Called with how far it is, and the words until there.
+   * @param {(seconds: number, words: Word[]) => void} [onProgress] Called with the position and the words so far.
    * @returns {Promise<Transcript>}
    */
   async transcribe(sound, rate, onProgress) {
@@ -81,10 +81,10 @@ export class Recognizer {
   }
 
   /**
-   * The logits of a recording, in order.
+   * Yields the logits of a recording, in order.
    * @param {Float32Array | Sound} sound See `transcribe`.
    * @param {number} rate In Hz.
-   * @returns {AsyncGenerator<import("./model.js").Logits & { seconds: number }>} And how far that is.
+   * @returns {AsyncGenerator<import("./model.js").Logits & { seconds: number }>} With the end of their time span.
    */
   async *logits(sound, rate) {
     const pieces = () => resampled(sound, rate, this.rate, PIECE_SECONDS);

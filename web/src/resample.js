@@ -1,12 +1,12 @@
-// Conversion between sampling rates: a low-pass filter (windowed sinc, Kaiser window), evaluated only where output
-// samples lie. It passes 90 % of the lower rate's band and suppresses what would alias by 100 dB. The same code resamples
-// files and, in an AudioWorklet, the microphone.
+// Conversion between sampling rates with a low-pass filter (windowed sinc, Kaiser window) that is evaluated only at output
+// samples. It passes 90% of the lower rate's band and attenuates aliases by 100 dB. It is used for files and, in an
+// AudioWorklet, for the microphone.
 
-const ZERO_CROSSINGS = 64; // of the sinc on either side
+const ZERO_CROSSINGS = 64; // of the sinc, on either side
 const BETA = 10.06; // Kaiser's formula for 100 dB: 0.1102 (100 - 8.7)
-const CUTOFF = 0.95; // as a share of the lower rate's band
+const CUTOFF = 0.95; // as a fraction of the lower rate's band
 
-/** Resamples a mono signal that arrives in pieces. Its output does not depend on where the pieces end. */
+/** Resamples a mono signal that arrives in pieces. The output does not depend on how it is cut. */
 export class Resampler {
   /**
    * @param {number} from Rate of the input in Hz.
@@ -22,7 +22,7 @@ export class Resampler {
     // Taps on either side, in samples of the input.
     this.reach = this.up === this.down ? 0 : Math.ceil(ZERO_CROSSINGS * Math.max(1, from / to));
     /** @type {(Float32Array | undefined)[]} */
-    this.filters = []; // By phase, made when they are needed.
+    this.filters = []; // By phase, made on demand.
     this.kept = new Float32Array(this.reach); // Silence before the beginning.
     this.given = 0;
     this.made = 0;
@@ -30,7 +30,7 @@ export class Resampler {
 
   /**
    * @param {Float32Array} samples The next piece.
-   * @returns {Float32Array} The output that has become known.
+   * @returns {Float32Array} The new output.
    */
   accept(samples) {
     this.given += samples.length;
@@ -38,7 +38,7 @@ export class Resampler {
     return this.#convert(samples, Math.ceil(((this.given - this.reach - 1) * this.up) / this.down));
   }
 
-  /** The end of the output. */
+  /** Returns the end of the output. */
   finish() {
     if (!this.reach) return new Float32Array(0);
     return this.#convert(new Float32Array(this.reach + 1), Math.round((this.given * this.up) / this.down));
@@ -46,7 +46,7 @@ export class Resampler {
 
   /**
    * @param {Float32Array} samples
-   * @param {number} until How many samples of output there are to be then.
+   * @param {number} until The total number of output samples to reach.
    */
   #convert(samples, until) {
     const buffer = new Float32Array(this.kept.length + samples.length);
@@ -68,7 +68,7 @@ export class Resampler {
     return output;
   }
 
-  /** @param {number} phase The offset of the output sample behind an input sample, in units of `1 / up`. */
+  /** @param {number} phase The offset of the output sample from an input sample, in units of `1 / up`. */
   #filter(phase) {
     this.filters[phase] ??= makeFilter(phase / this.up, this.reach, Math.min(1, this.up / this.down));
     return /** @type {Float32Array} */ (this.filters[phase]);
@@ -76,9 +76,10 @@ export class Resampler {
 }
 
 /**
- * @param {number} offset Where the output sample lies behind the middle tap, in samples.
+ * Makes a filter.
+ * @param {number} offset The offset of the output sample from the middle tap, in samples.
  * @param {number} reach Taps on either side.
- * @param {number} band The lower rate's band as a share of the input's.
+ * @param {number} band The lower rate's band as a fraction of the input's.
  */
 function makeFilter(offset, reach, band) {
   const filter = new Float32Array(2 * reach + 2);
@@ -95,7 +96,7 @@ function makeFilter(offset, reach, band) {
 }
 
 /**
- * The modified Bessel function of the first kind, order 0.
+ * Computes the modified Bessel function of the first kind, order 0.
  * @param {number} x
  */
 function bessel(x) {
@@ -118,7 +119,7 @@ function greatestCommonDivisor(a, b) {
 }
 
 /**
- * A whole signal at another rate.
+ * Resamples a whole signal.
  * @param {Float32Array} samples
  * @param {number} from In Hz.
  * @param {number} to In Hz.
@@ -129,8 +130,8 @@ export function resample(samples, from, to) {
 }
 
 /**
- * A recording at another rate, in pieces.
- * @param {Float32Array | import("./chunks.js").Sound} sound Mono samples, or a function that gives them in pieces.
+ * Resamples a recording in pieces.
+ * @param {Float32Array | import("./chunks.js").Sound} sound Mono samples, or a function that yields them in pieces.
  * @param {number} from In Hz.
  * @param {number} to In Hz.
  * @param {number} seconds Length of the pieces into which samples are cut.

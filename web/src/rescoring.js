@@ -1,24 +1,25 @@
-// The probability of a text that is known: the sum over all alignments, as `hf_speech.decoding.phones` computes it.
+// The probability of a given text, summed over all alignments, like in `hf_speech.decoding.phones`.
 
-const FLOOR = -1e4; // Of a text that does not fit into the frames.
+const FLOOR = -1e4; // For a text that does not fit into the frames.
 
 /**
- * The natural logarithm of the probability of tokens (the forward algorithm of CTC: Graves et al. 2006, section 4.1).
- * @param {Float64Array[]} frames Probabilities of the tokens; not their logarithms, so that the sums are fast.
- * @param {number[]} ids Tokens, without blanks.
+ * Computes the natural logarithm of the probability of tokens with the forward algorithm of CTC (Graves et al. 2006,
+ * section 4.1).
+ * @param {Float64Array[]} frames Probabilities of the tokens; not logarithms, so that sums are fast.
+ * @param {number[]} ids Tokens without blanks.
  * @param {number} blank
- * @param {number} [open] How many of the last tokens may be missing: the probability of the text with all or fewer of them.
+ * @param {number} [open] The number of tokens at the end that may be missing.
  */
 export function logProbability(frames, ids, blank, open = 0) {
   const states = Uint16Array.from([blank, ...ids.flatMap((id) => [id, blank])]);
   const last = states.length - 1;
   const end = Math.max(0, last - 1 - 2 * open); // The first state in which a path may end.
-  // One column of zeros before the first state, and two states that a path may begin in.
+  // One zero before the first state, and two states in which a path may begin.
   const forward = new Float64Array(states.length + 2);
   forward[1] = 1;
   let logScale = 0;
   frames.forEach((frame, number) => {
-    // A path moves on by at most two states in each frame.
+    // A path advances by at most two states per frame.
     const [lowest, highest] = [Math.max(0, end - 2 * (frames.length - 1 - number)), Math.min(last, 2 * number + 1)];
     let largest = 0;
     for (let state = highest; state >= lowest; state--) {
@@ -40,7 +41,7 @@ export function logProbability(frames, ids, blank, open = 0) {
 }
 
 /**
- * Whether tokens fit into frames: there is a blank between two equal ones.
+ * Returns whether tokens fit into a number of frames, with a blank between equal tokens.
  * @param {number[]} ids
  * @param {number} frames
  */

@@ -1,23 +1,23 @@
-// The steps of a beam search over CTC log-probabilities with a language model and hot words. It is `hf_speech.decoding.beam`,
-// or with pronunciations `hf_speech.decoding.phone_search`; what it maximizes, and its sources, are written there.
+// A beam search over CTC log-probabilities with a language model and hot words. It corresponds to `hf_speech.decoding.beam`
+// or, with pronunciations, `hf_speech.decoding.phone_search`, which document its objective and sources.
 
 import { HotWordError, spellHotWord } from "./hotwords.js";
 
-const THRESHOLD = 50; // How far below the best a hypothesis may fall.
-const LOOKED_UP = 4; // Longer texts that are looked at in a step, as a multiple of the beam's size.
-const ALIKE = 4; // Words with the same pronunciation that are told apart.
-const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes longer.
+const THRESHOLD = 50; // Hypotheses further below the best score are dropped.
+const LOOKED_UP = 4; // Extensions considered per step, as a multiple of the beam size.
+const ALIKE = 4; // Maximal number of words with the same pronunciation that are distinguished.
+const CERTAINLY_BLANK = Math.log(0.999); // No text is extended in a frame with such a blank.
 
 /**
- * A text, and what depends on nothing else.
+ * A text and its values, which do not depend on the frames.
  * @typedef {object} Text
  * @property {Text | null} parent The text without its last token.
- * @property {number} last The last token; at the beginning the delimiter.
- * @property {number} place The begun word in the trie of words; 0 between words, -1 outside the trie.
- * @property {number} history Of the language model.
- * @property {number} score What the language model and the words add.
- * @property {number} [word] The word that its last token ends.
- * @property {Map<number, Text | null>} [longer] The texts with one more token; null if no word goes on so.
+ * @property {number} last The last token; the delimiter for the empty text.
+ * @property {number} place The node of the unfinished word in the trie; 0 between words, -1 outside the trie.
+ * @property {number} history The history of the language model.
+ * @property {number} score The score of the language model and of its words.
+ * @property {number} [word] The word that its last token completes.
+ * @property {Map<number, Text | null>} [longer] The texts with one more token; null if no word continues with it.
  */
 
 /**
@@ -28,20 +28,20 @@ const CERTAINLY_BLANK = Math.log(0.999); // In such a frame no text becomes long
 /**
  * A text in the final beam.
  * @typedef {object} Candidate
- * @property {number[]} tokens Without a delimiter at its end.
- * @property {number[]} words Their places among `spellings`, unless the language model is one of characters.
- * @property {boolean} isWhole Whether it consists of whole words.
+ * @property {number[]} tokens Its tokens, without a delimiter at the end.
+ * @property {number[]} words Indices of its words in `spellings`, unless the language model is a character model.
+ * @property {boolean} isWhole Whether it consists of complete words.
  * @property {number} score
  */
 
-/** A search whose tokens are letters or, if the language model says so, phones. */
+/** A search over letters or, depending on the options of the language model, phones. */
 export class BeamSearch {
   /**
    * @param {import("./model.js").Description} description
    * @param {import("./ngrams.js").NgramModel} model
-   * @param {string[]} [hotWords] Words to prefer; they join the words of the language model.
-   * @param {number} [hotWordScore] Added for each of them.
-   * @throws {HotWordError} If one of them cannot be recognized.
+   * @param {string[]} [hotWords] Words to prefer, which are added to the words of the language model.
+   * @param {number} [hotWordScore] Score added per hot word.
+   * @throws {HotWordError} If a hot word cannot be recognized.
    */
   constructor({ labels, blank, word_delimiter: delimiter }, model, hotWords = [], hotWordScore = 5) {
     const { search_phones: usesPhones, num_phones: phones } = model.options;
@@ -49,21 +49,21 @@ export class BeamSearch {
     this.usesPhones = usesPhones;
     this.blank = usesPhones ? 0 : blank;
     const size = usesPhones ? phones : labels.length;
-    // Where there is no delimiter, as among phones, this is one that no frame emits.
+    // Without a delimiter, as among phones, this is a token that no frame emits.
     this.delimiter = usesPhones || !labels.includes(delimiter) ? size : labels.indexOf(delimiter);
-    /** Tokens that sound differently: a token sounds like the one of its id modulo `size`. */
+    /** The number of different sounds: tokens with equal ids modulo `size` sound the same. */
     this.size = Math.max(size, this.delimiter + 1);
-    // The last phone of a word has a token of its own, a different one for each of the words that sound alike.
+    // The last phone of a word is a separate token, which distinguishes words that sound alike.
     this.copies = usesPhones ? ALIKE + 1 : 1;
-    /** The trie of words, by node and token; of the hot words alone if any text is allowed. @type {Map<number, number>} */
+    /** The trie of words by node and token; only of hot words if any text is allowed. @type {Map<number, number>} */
     this.trie = new Map();
-    this.wordAt = [-1]; // The word that ends at a node, or -1,
-    this.bonus = [0]; // and its score as a hot word.
-    this.ahead = [0]; // The best score of a word that begins so, without its context.
+    this.wordAt = [-1]; // The word that ends at a node, or -1.
+    this.bonus = [0]; // The hot-word score of that word.
+    this.ahead = [0]; // The best score, without context, of the words below a node.
     const ids = new Map(labels.map((label, id) => [label, id]));
     const letters = new Set(labels.filter((label, id) => Array.from(label).length === 1 && id !== blank && label !== delimiter));
     const hot = new Map(hotWords.map((word) => [spellHotWord(word, letters), hotWordScore]));
-    /** The words that can be recognized: those of the language model, then hot words that it does not have. */
+    /** All words that can be recognized: those of the language model, then further hot words. */
     this.spellings = [...(model.spellings ?? [])];
     const known = new Set(this.spellings);
     for (const word of hot.keys()) if (!known.has(word)) this.spellings.push(word);
@@ -78,7 +78,7 @@ export class BeamSearch {
   }
 
   /**
-   * The id of a word in the language model.
+   * Returns the id of a word in the language model.
    * @param {number} word
    */
   #id(word) {
@@ -86,7 +86,7 @@ export class BeamSearch {
   }
 
   /**
-   * Pronunciations in which the last token tells words apart.
+   * Returns pronunciations whose last token distinguishes words that sound alike.
    * @param {number[][]} pronunciations
    */
   #tellApart(pronunciations) {
@@ -100,7 +100,7 @@ export class BeamSearch {
   }
 
   /**
-   * @param {number[][]} words The tokens of each word, none if it cannot be recognized.
+   * @param {number[][]} words The tokens of each word, empty if it cannot be recognized.
    * @param {Map<string, number>} hot The scores of hot words.
    */
   #indexWords(words, hot) {
@@ -129,7 +129,7 @@ export class BeamSearch {
   }
 
   /**
-   * The empty text alone.
+   * Returns the initial beam with the empty text.
    * @returns {Hypothesis[]}
    */
   begin() {
@@ -138,7 +138,7 @@ export class BeamSearch {
   }
 
   /**
-   * The hypotheses after one more frame.
+   * Returns the hypotheses after one more frame.
    * @param {Hypothesis[]} beam
    * @param {Float32Array} frame Log-probabilities `(size,)`.
    */
@@ -146,7 +146,7 @@ export class BeamSearch {
     const { size, copies, model } = this;
     const next = beam.map(({ text, blank, token }) => {
       const total = logAdd(blank, token);
-      // A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
+      // A delimiter after a delimiter, or at the beginning, does not change the text.
       const repeated = text.last === this.delimiter ? total : token;
       return { text, blank: total + frame[this.blank], token: repeated + frame[text.last % size] };
     });
@@ -171,7 +171,7 @@ export class BeamSearch {
         for (let id = 0; id < size; id++) {
           const rank = sounds[id];
           if (rank < cut || rank === -Infinity) continue;
-          if (rank === cut && --ties < 0) continue; // Of equal ones the first.
+          if (rank === cut && --ties < 0) continue; // Of equal ranks, the first are used.
           const text = this.#longer(parent, copy * size + id);
           const same = text && places.get(text);
           if (same) same.token = logAdd(same.token, rank - parent.score);
@@ -186,7 +186,7 @@ export class BeamSearch {
   }
 
   /**
-   * A text with one more token; null if no word goes on so.
+   * Returns a text with one more token, or null if no word continues with it.
    * @param {Text} text
    * @param {number} id
    */
@@ -216,7 +216,7 @@ export class BeamSearch {
       const longer = { parent: text, last: id, place, history, score };
       return id < this.size ? longer : this.#complete(longer, id, text);
     }
-    // A delimiter counts when the next word begins: at the end, it does not belong to the text.
+    // A delimiter is scored when the next word begins, because a final one does not belong to the text.
     const begins = text.last === this.delimiter && text.parent;
     for (const symbol of begins ? [this.delimiter, id] : [id]) {
       const [after, logProb] = this.model.advance(history, tokens[symbol]);
@@ -227,10 +227,10 @@ export class BeamSearch {
   }
 
   /**
-   * A text whose last word has ended; null if no word ends so.
+   * Returns a text with its last word completed, or null if it is not a word.
    * @param {Text} text
-   * @param {number} last Its last token,
-   * @param {Text | null} parent and the text without it.
+   * @param {number} last The last token of the result.
+   * @param {Text | null} parent The result without that token.
    * @returns {Text | null}
    */
   #complete(text, last = this.delimiter, parent = text) {
@@ -244,9 +244,9 @@ export class BeamSearch {
   }
 
   /**
-   * The texts in a beam, of whole words if there is one.
+   * Returns the texts in a beam; only those of complete words if there are any.
    * @param {Hypothesis[]} beam
-   * @param {boolean} isOver Whether the sentence ends there.
+   * @param {boolean} isOver Whether the sentence ends here.
    * @returns {Candidate[]}
    */
   candidates(beam, isOver = true) {
@@ -284,13 +284,13 @@ function logAdd(a, b) {
 }
 
 /**
- * The n-th highest number; -Infinity if there are fewer.
+ * Returns the n-th highest number, or -Infinity if there are fewer.
  * @param {Float64Array} numbers
  * @param {number} n
  */
 function nthHighest(numbers, n) {
   if (n > numbers.length) return -Infinity;
-  const sorted = numbers.slice(); // As far as it is needed: this is Hoare's selection.
+  const sorted = numbers.slice(); // Sorted only as far as needed, with Hoare's selection algorithm.
   for (let low = 0, high = sorted.length - 1; low < high; ) {
     const pivot = sorted[(low + high) >> 1];
     let [left, right] = [low, high];

@@ -1,10 +1,10 @@
-// Recordings that arrive in pieces. A causal model gives what it would give of the whole recording.
+// Recordings that arrive in pieces. The output of a causal model equals that for the whole recording.
 
 import { ort } from "./runtime.js";
 
 /** The logits of a recording in progress. */
 export class LogitStream {
-  /** @param {import("./model.js").Model} model A model whose session is of a stream. */
+  /** @param {import("./model.js").Model} model A model with a streaming session. */
   constructor(model) {
     this.model = model;
     /** @type {Record<string, ort.Tensor>} */
@@ -19,10 +19,10 @@ export class LogitStream {
   }
 
   /**
-   * Processes a piece of any length. Pieces are processed in the order in which they were given.
+   * Processes a piece of any length. Pieces are processed in the order of the calls.
    * @param {Float32Array} samples Mono, at the model's rate.
-   * @param {{ final?: boolean }} [options] `final`: whether the recording ends with it.
-   * @returns {Promise<import("./model.js").Logits>} The logits that have become known.
+   * @param {{ final?: boolean }} [options] `final`: whether it is the last piece.
+   * @returns {Promise<import("./model.js").Logits>} The new logits.
    */
   accept(samples, { final = false } = {}) {
     const result = this.last.then(() => this.#run(samples, final));
@@ -30,7 +30,7 @@ export class LogitStream {
     return result;
   }
 
-  /** Ends the recording: the frames that waited for lookahead become known. See `accept`. */
+  /** Ends the recording and returns the frames that waited for lookahead. See `accept`. */
   finish() {
     return this.accept(new Float32Array(0), { final: true });
   }
@@ -50,7 +50,7 @@ export class LogitStream {
   }
 }
 
-/** A transcript in progress; `Recognizer.stream` makes it. */
+/** A transcript in progress, from `Recognizer.stream`. */
 export class Stream extends LogitStream {
   /** @param {import("./model.js").Model} model */
   constructor(model) {
@@ -58,12 +58,12 @@ export class Stream extends LogitStream {
     this.decoder = model.decoder();
   }
 
-  /** What was said so far. */
+  /** The text so far. */
   get text() {
     return this.decoder.text;
   }
 
-  /** The words so far, with times and confidences. The last one may grow, and a language model may change others. */
+  /** The words so far. The last one may become longer, and a language model may change others. */
   get words() {
     return this.decoder.words;
   }

@@ -1,8 +1,8 @@
-// Transcripts as files, as `hf_speech.decoding.subtitles` writes them: text, SubRip, WebVTT and JSON.
+// Writes transcripts as text, SubRip, WebVTT and JSON, like `hf_speech.decoding.subtitles`.
 //
-// A cue is what is on the screen at one time: it holds as many words as fit into its lines and its duration, ends where
-// the speaker pauses, stays long enough to be read, and does not overlap the next one. Unlike there, a word that is longer
-// than a line is not divided, as scripts without spaces would need it.
+// A cue is the text on the screen at one time: it contains as many words as fit into its lines and its duration, ends at
+// pauses, stays long enough to be read, and does not overlap the next one. Unlike in the Python package, words longer than
+// a line are not divided, as scripts without spaces would require.
 
 /** @typedef {import("./ctc.js").Word} Word */
 /** @typedef {{ start: number, end: number, lines: string[] }} Cue In milliseconds. */
@@ -91,7 +91,7 @@ function wrap(words) {
 const WIDE = /[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60\uffe0-\uffe6]/u;
 
 /**
- * The width of a text, in which a Chinese character counts twice and a combining mark not.
+ * Returns the width of a text: wide characters, such as Chinese ones, count twice, combining marks do not count.
  * @param {string} text
  */
 function columns(text) {
