@@ -1,7 +1,7 @@
 """An ASGI middleware that restricts requests to gradio, which serves far more routes than a Space needs.
 
-- Only the routes of the page, `gradio_client` and the MCP server are open. Queued functions can be called only through the
-  queue, so that its limits apply, and `/file=` serves only uploads and examples.
+- Only the routes of the page, `gradio_client` and the MCP server are open. Queued functions can be called only through
+  the queue, so that its limits apply, and `/file=` serves only uploads and examples.
 - Request bodies are limited in size. Uploads are parsed here with limits on files, bytes and time, and stored by
   `uploads`; an aborted upload leaves no file behind.
 - It records which sessions have an open page or wait for an answer, so that the state of others can be dropped.

@@ -1,7 +1,7 @@
 """Support for ZeroGPU, with which a Space gets a GPU only while a decorated function runs. No effect elsewhere.
 
-The model for these functions is moved to the GPU at start, as ZeroGPU requires. Live recordings are processed on the CPU,
-where a piece takes less time than waiting for a GPU.
+The model for these functions is moved to the GPU at start, as ZeroGPU requires. Live recordings use the CPU, where a
+piece takes less time than waiting for a GPU.
 """
 
 from __future__ import annotations
