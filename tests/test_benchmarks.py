@@ -31,32 +31,30 @@ def report() -> ModuleType:
     return program("report")
 
 
-def test_a_section_is_replaced_where_it_stands(report: ModuleType) -> None:
+def test_replaces_a_section_in_place(report: ModuleType) -> None:
     page = "# Page\n\n<!-- begin a -->\nold\n<!-- end a -->\n\ntext\n\n<!-- begin b -->\nb\n<!-- end b -->\n"
     changed = report.insert(page, "a", r"new \1 text")
     assert changed == page.replace("old", r"new \1 text")
     assert report.insert(changed, "a", "old") == page
 
 
-def test_a_new_section_stands_behind_the_others(report: ModuleType) -> None:
+def test_appends_a_new_section(report: ModuleType) -> None:
     assert report.insert("# Page\n", "a", "text\n") == "# Page\n\n<!-- begin a -->\ntext\n<!-- end a -->\n"
 
 
-def test_a_section_without_an_end_is_named(report: ModuleType) -> None:
+def test_reports_a_section_without_an_end(report: ModuleType) -> None:
     with pytest.raises(ValueError, match="'<!-- end a -->'"):
         report.insert("<!-- begin a -->\n# Page\n", "a", "text")
 
 
-def test_every_section_of_the_page_has_its_program(report: ModuleType) -> None:
+def test_every_section_has_its_program(report: ModuleType) -> None:
     page = report.RESULTS.read_text(encoding="utf-8")
     for name in report.BENCHMARKS:
         assert (BENCHMARKS / f"{name}.py").is_file()
         report.insert(page, name, "")
 
 
-def test_only_what_was_printed_to_the_end_is_kept(
-    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keeps_only_complete_output(report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "HERE", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path / "results.md")
     monkeypatch.setattr(report, "BENCHMARKS", {"good": ["--rounds", "2"], "bad": []})
@@ -72,7 +70,7 @@ def test_only_what_was_printed_to_the_end_is_kept(
     assert "half" not in page
 
 
-def test_the_timed_steps_get_what_a_model_knows(digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timed_steps_use_the_settings_of_a_model(digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     rows = make_corpus("folder", data_dir=str(digit_folder)).load()["train"]
     dataset = SpeechDataset(rows, 8000, lambda row: torch.tensor([1, 2]))
@@ -99,7 +97,7 @@ def test_the_gpu_benchmark_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys
 @pytest.mark.parametrize(
     ("packed", "expected"), [((2.0, 3.0), "dense"), ((0.5, 0.9), "packed"), ((0.5, 2.0), "neither everywhere")]
 )
-def test_the_gpu_benchmark_says_which_recurrence_is_faster(
+def test_the_gpu_benchmark_reports_the_faster_recurrence(
     packed: tuple[float, float], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
@@ -116,7 +114,7 @@ def test_the_gpu_benchmark_says_which_recurrence_is_faster(
     assert "| a | dense | 360 | 1000.0 | 6.00 | 50 % |" in text
 
 
-def test_the_parts_of_a_step_add_up_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parts_of_a_step_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     training = program("training")
     parts = training.step_parts(training.batch_of(2, 0.5, torch.device("cpu")), False, 1)

@@ -34,17 +34,17 @@ def test_the_space_fits_the_task(tones_run: Path) -> None:
         assert variables == {"MODEL_ID": str(model), "HOME": "/x"}
 
 
-def test_a_folder_may_be_named_from_here(tones_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolves_relative_folders(tones_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tones_run.parent)
     assert demo.prepare_demo(tones_run.name, environment={})[1] == {"MODEL_ID": str(tones_run.resolve())}
 
 
-def test_longer_sounds_on_ones_own_machine(tones_run: Path) -> None:
+def test_allows_longer_sounds_locally(tones_run: Path) -> None:
     _, variables = demo.prepare_demo(str(tones_run), environment={}, max_minutes=60)
     assert (variables["MAX_SECONDS"], variables["MAX_MEGABYTES"]) == ("3600", "720")
 
 
-def test_a_model_of_the_hub_is_pinned_to_what_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pins_a_hub_model_to_the_inspected_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_model(name: str, device: str, revision: str | None) -> SimpleNamespace:
         assert (name, revision) == ("owner/name", "v1")
         return SimpleNamespace(task=get_task("audio-classification"), revision="0123456789" * 4)
@@ -54,7 +54,7 @@ def test_a_model_of_the_hub_is_pinned_to_what_was_looked_at(monkeypatch: pytest.
     assert variables == {"MODEL_ID": "owner/name", "MODEL_REVISION": "0123456789" * 4}
 
 
-def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sentence_error_for_invalid_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="nowhere"):
         demo.prepare_demo(str(tmp_path / "nowhere"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_it_opens_the_browser_and_says_where(tmp_path: Path) -> None:
+def test_opens_the_browser_and_prints_the_address(tmp_path: Path) -> None:
     browser, opened = tmp_path / "browser", tmp_path / "opened"
     browser.write_text(f'#!/bin/sh\necho "$1" > "{opened}"\n')
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)

@@ -61,7 +61,7 @@ def with_dependencies(names: list[str]) -> set[str]:
     return found
 
 
-def test_what_it_installs_serves_an_exported_model(exported_beeps: Path, make_beeps: Any, tmp_path: Path) -> None:
+def test_its_packages_serve_an_exported_model(exported_beeps: Path, make_beeps: Any, tmp_path: Path) -> None:
     constraints = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {canonicalize_name(line.partition("==")[0]) for line in constraints}
     names = installed_packages()

@@ -104,7 +104,7 @@ def runnable() -> list[Any]:
 
 
 @pytest.mark.parametrize("program", runnable())
-def test_a_program_runs_as_it_stands(program: str, tmp_path: Path) -> None:
+def test_a_program_runs_unchanged(program: str, tmp_path: Path) -> None:
     finished = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300
     )
@@ -120,7 +120,7 @@ def test_a_program_compiles_and_its_names_exist(page: str, program: str) -> None
             exec(f"from {module} import {name}")
 
 
-def test_there_are_blocks_to_try() -> None:
+def test_finds_code_blocks() -> None:
     assert len(commands()) > 50
     assert len(blocks("python")) > 7
     assert len(runnable()) == 1

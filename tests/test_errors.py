@@ -17,11 +17,11 @@ from hf_speech.errors import MAX_LISTED, nearest
         ("xyz", "there are an4, training.learning_rate, training.profile."),
     ],
 )
-def test_the_nearest_name_is_named_whatever_its_section(name: str, end: str) -> None:
+def test_suggests_the_nearest_name_in_any_section(name: str, end: str) -> None:
     assert nearest(name, {"training.learning_rate", "training.profile", "an4"}) == end
 
 
-def test_many_names_are_not_listed() -> None:
+def test_does_not_list_many_names() -> None:
     many = [f"name{index}" for index in range(MAX_LISTED + 1)]
     assert nearest("xyz", many) == "there are 31, and none is like it."
     assert nearest("xyz", many[1:]).count("name") == MAX_LISTED

@@ -21,7 +21,7 @@ def cells(notebook: Path) -> list[dict[str, Any]]:
     return content["cells"]
 
 
-def test_there_is_a_notebook_for_each_expectation() -> None:
+def test_every_expectation_has_a_notebook() -> None:
     assert {path.stem for path in NOTEBOOKS} == set(EXPECTED)
 
 

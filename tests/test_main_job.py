@@ -12,7 +12,7 @@ pytest.importorskip("espeakng_loader")
 
 
 @pytest.mark.slow
-def test_digits_are_learned_from_synthesized_speech(tmp_path: Path) -> None:
+def test_trains_digits_on_synthesized_speech(tmp_path: Path) -> None:
     result = train(load_recipe("digits"), tmp_path / "digits")
     assert result.metrics["test"]["accuracy"] > 0.97
     assert result.num_parameters < 1_000_000

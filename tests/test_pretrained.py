@@ -23,7 +23,7 @@ SUFFIXES = {"", ".json", ".safetensors", ".py", ".yaml", ".png", ".csv", ".md", 
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_evaluation_belongs_to_these_weights(folder: Path) -> None:
+def test_evaluations_match_the_weights(folder: Path) -> None:
     loaded = load_model(folder)
     report = json.loads((folder / "evaluation" / "test.json").read_text())
     assert report["model_revision"] == loaded.revision
@@ -33,7 +33,7 @@ def test_evaluation_belongs_to_these_weights(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_folder_holds_nothing_private_and_no_pickle(folder: Path) -> None:
+def test_folders_contain_nothing_private_and_no_pickle(folder: Path) -> None:
     for path in folder.rglob("*"):
         assert path.suffix in {
             "",
@@ -55,7 +55,7 @@ def test_folder_holds_nothing_private_and_no_pickle(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_remote_code_is_that_of_the_package_and_no_more_than_needed(folder: Path) -> None:
+def test_remote_code_matches_the_package_and_is_minimal(folder: Path) -> None:
     copies = list(folder.glob("*.py"))
     assert any(path.name.startswith("modeling_") for path in copies)
     for path in copies:
@@ -64,7 +64,7 @@ def test_remote_code_is_that_of_the_package_and_no_more_than_needed(folder: Path
     assert remote_files(folder) == sorted(path.name for path in copies)
 
 
-def test_git_keeps_the_remote_code_once() -> None:
+def test_git_tracks_the_remote_code_once() -> None:
     command = ["git", "-C", str(PRETRAINED), "ls-files", "*.py"]
     listed = subprocess.run(command, capture_output=True, text=True)
     if listed.returncode != 0:
@@ -72,7 +72,7 @@ def test_git_keeps_the_remote_code_once() -> None:
     assert listed.stdout == ""
 
 
-def test_code_is_put_in_place_and_kept_up_to_date(tmp_path: Path) -> None:
+def test_copies_and_updates_the_remote_code(tmp_path: Path) -> None:
     pretrained, code = tmp_path / "pretrained", tmp_path / "code"
     (pretrained / "toy").mkdir(parents=True)
     code.mkdir()
@@ -93,7 +93,7 @@ def test_code_is_put_in_place_and_kept_up_to_date(tmp_path: Path) -> None:
 @pytest.mark.corpora
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
 @pytest.mark.parametrize("name", ["test", "test-lm"])
-def test_figures_repeat(folder: Path, name: str, corpora_dir: Path) -> None:
+def test_metrics_are_reproducible(folder: Path, name: str, corpora_dir: Path) -> None:
     if not (folder / "evaluation" / f"{name}.json").is_file():
         pytest.skip("it has no language model")
     report = json.loads((folder / "evaluation" / f"{name}.json").read_text())

@@ -34,7 +34,7 @@ def run(code: str) -> None:
     assert finished.returncode == 0, finished.stderr[-2000:]
 
 
-def test_package_imports_nothing_heavy_and_a_model_class_registers_all_models() -> None:
+def test_imports_are_light_and_a_model_class_registers_all_models() -> None:
     run(LIGHT)
 
 

@@ -56,7 +56,7 @@ def post(client: TestClient, content: bytes, **fields: str) -> Any:
     return client.post("/v1/audio/transcriptions", files={"file": ("a.flac", content)}, data=fields)
 
 
-def test_each_format_is_that_of_the_command_line(client: TestClient) -> None:
+def test_formats_equal_those_of_the_command_line(client: TestClient) -> None:
     recognizer = open_model(STREAMING, device="cpu")
     decoder = choose_decoder(recognizer, find_language_model(recognizer))
     (expected,) = transcribe_files(recognizer, [CLIP], decoder=decoder, progress=False)
@@ -72,7 +72,7 @@ def test_each_format_is_that_of_the_command_line(client: TestClient) -> None:
     assert " ".join(segment["text"] for segment in answer["segments"]) == answer["text"]
 
 
-def test_the_client_of_openai(service: Service) -> None:
+def test_supports_the_openai_client(service: Service) -> None:
     openai = pytest.importorskip("openai", reason="openai is not installed")
     with TestClient(create_app(service)) as http:
         client = openai.OpenAI(base_url="http://testserver/v1", api_key="none", http_client=http, max_retries=0)
@@ -87,7 +87,7 @@ def test_the_client_of_openai(service: Service) -> None:
             client.audio.transcriptions.create(model="any", file=("a.txt", b"no sound at all"))
 
 
-def test_what_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_invalid_requests(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(response: Any, status: int, reason: str) -> None:
         assert response.status_code == status
         assert reason in response.json()["error"]["message"]
@@ -110,7 +110,7 @@ def test_what_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) ->
     assert busy.headers["retry-after"] == "5"
 
 
-def test_live_sound_does_not_wait_behind_files(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_audio_does_not_wait_for_files(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in the queue, nor when the queue of files is full."""
     monkeypatch.setattr(serve, "MAX_WAITING", 1)
     holds, released = threading.Event(), threading.Event()
@@ -134,7 +134,7 @@ def test_live_sound_does_not_wait_behind_files(service: Service, monkeypatch: py
         assert first.result().status_code == 200
 
 
-def test_many_at_once_are_all_answered(client: TestClient) -> None:
+def test_answers_many_simultaneous_requests(client: TestClient) -> None:
     content = CLIP.read_bytes()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: post(client, content).json()["text"], range(8)))
@@ -167,7 +167,7 @@ def live(request: pytest.FixtureRequest, service: Service, tmp_path_factory: pyt
     return TestClient(create_app(Service(str(folder / "model"))))
 
 
-def test_a_live_stream_ends_with_the_text_of_the_file(live: TestClient) -> None:
+def test_the_final_text_of_a_stream_equals_that_of_the_file(live: TestClient) -> None:
     samples, rate = soundfile.read(CLIP, dtype="int16")
     recognizer = open_model(STREAMING, device="cpu")
     (expected,) = transcribe_files(recognizer, [CLIP], progress=False)
@@ -185,7 +185,7 @@ def test_a_live_stream_ends_with_the_text_of_the_file(live: TestClient) -> None:
         assert send(socket, high.astype(np.float32), [4410] * 5)[-1]["text"] == expected.hypothesis.text
 
 
-def test_pieces_that_wait_are_computed_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_waiting_pieces_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A piece that is refused concerns its client alone."""
     samples, rate = soundfile.read(CLIP, dtype="float32")
     (expected,) = transcribe_files(open_model(STREAMING, device="cpu"), [CLIP], progress=False)
@@ -218,32 +218,32 @@ def test_pieces_that_wait_are_computed_together(service: Service, monkeypatch: p
 
 
 @pytest.mark.parametrize("query", ["rate=7", "rate=9999999", "encoding=mp3"])
-def test_streams_of_an_unknown_kind_are_refused(client: TestClient, query: str) -> None:
+def test_rejects_streams_of_an_unknown_kind(client: TestClient, query: str) -> None:
     with client.websocket_connect(f"/v1/stream?{query}") as socket:
         assert "Give a rate" in socket.receive_json()["error"]["message"]
 
 
 @pytest.mark.parametrize("piece", [b"odd", bytes(2 << 20)])
-def test_pieces_that_are_no_sound_are_refused(client: TestClient, piece: bytes) -> None:
+def test_rejects_invalid_pieces(client: TestClient, piece: bytes) -> None:
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_bytes(piece)
         assert "A piece has" in socket.receive_json()["error"]["message"]
 
 
-def test_a_client_that_leaves_ends_its_stream(client: TestClient) -> None:
+def test_ends_the_stream_of_a_disconnected_client(client: TestClient) -> None:
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_bytes(bytes(3200))
     assert client.get("/health").status_code == 200
 
 
-def test_a_model_that_needs_the_whole_recording_does_not_stream() -> None:
+def test_a_non_causal_model_does_not_stream() -> None:
     client = TestClient(create_app(Service(str(AN4))))
     with client.websocket_connect("/v1/stream") as socket:
         assert "needs the whole recording" in socket.receive_json()["error"]["message"]
     assert json.loads(client.get("/openapi.json").text)["paths"].keys() >= {"/v1/audio/transcriptions", "/v1/models"}
 
 
-def test_the_address_is_printed_when_it_answers(
+def test_prints_the_address_once_it_is_ready(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And one that cannot be had is refused, with its reason."""

@@ -56,7 +56,7 @@ def recording(samples: np.ndarray, rate: int, width: int = 2) -> list[Event]:
     return [Transcribe().event(), AudioStart(rate, width, 1).event(), *chunks, AudioStop().event()]
 
 
-def test_recordings_become_text(exported_beeps: Path, make_beeps: Any) -> None:
+def test_transcribes_recordings(exported_beeps: Path, make_beeps: Any) -> None:
     service = Service(str(exported_beeps))
     events = [*recording(make_beeps("abc a"), 8000), *recording(make_beeps("cab", 16_000), 16_000, width=4)]
     described, *answers = ask(service, Describe().event(), *events)
@@ -65,7 +65,7 @@ def test_recordings_become_text(exported_beeps: Path, make_beeps: Any) -> None:
     assert [Transcript.from_event(answer).text for answer in answers] == ["abc a", "cab"]
 
 
-def test_what_is_refused(exported_beeps: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_invalid_requests(exported_beeps: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(str(exported_beeps))
 
     def error(*events: Event) -> str:
@@ -81,7 +81,7 @@ def test_what_is_refused(exported_beeps: Path, make_beeps: Any, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no.such.host.invalid"])
-def test_a_taken_port_is_found_before_it_is_announced(
+def test_reports_a_used_port_before_the_announcement(
     exported_beeps: Path, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -17,14 +17,16 @@ def build(text: Path, output: Path, *words: str) -> int:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_text_is_read_in_its_encoding(tmp_path: Path, encoding: str) -> None:
+def test_detects_the_encoding_of_text(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "text.txt").write_bytes("YES\r\nGRÜN YES\r\n".encode(encoding))
     assert build(tmp_path / "text.txt", tmp_path / "lm.arpa") == 0
     assert NgramModel.load(tmp_path / "lm.arpa").vocabulary == {"YES", "GRÜN"}
 
 
 @pytest.mark.parametrize("content", ["GRÜN\n".encode("cp1252"), "YES\n".encode("utf-16-le"), b"\xff\xfeY\0E"])
-def test_other_text_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+def test_one_sentence_error_for_other_encodings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
     (tmp_path / "text.txt").write_bytes(content)
     assert build(tmp_path / "text.txt", tmp_path / "lm.arpa") == 2
     error = capsys.readouterr().err
@@ -34,7 +36,7 @@ def test_other_text_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not (tmp_path / "lm.arpa").exists()
 
 
-def test_a_folder_of_books_is_split_and_normalized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_splits_and_normalizes_a_folder_of_books(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "books" / "author").mkdir(parents=True)
     (tmp_path / "books" / "one.txt").write_text('He said: "Go!" We went. Mr. 5 stayed,\nand so did _she_.\n')
     (tmp_path / "books" / "author" / "two.md").write_text("# A title\nGo home.\n")
@@ -48,7 +50,7 @@ def test_a_folder_of_books_is_split_and_normalized(tmp_path: Path, capsys: pytes
     assert model.log_prob("home", ["go"]) > model.log_prob("home", ["we"])
 
 
-def test_smaller_models_and_held_out_transcripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prunes_models_and_leaves_out_held_out_transcripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, output = tmp_path / "text.txt", tmp_path / "lm.arpa"
     text.write_text("a b c d e f g h\n" + "a b\n" * 20)
     assert build(text, output, "--max_words", "3", "--min_counts", "1,2", "--entropy_threshold", "1e-9") == 0
@@ -64,16 +66,14 @@ def test_smaller_models_and_held_out_transcripts(tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "other.arpa").exists()
 
 
-def test_characters_of_a_language_without_spaces(tmp_path: Path) -> None:
+def test_builds_a_character_model_for_a_language_without_spaces(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("今天好\n天天\n", encoding="utf-8")
     assert build(tmp_path / "text.txt", tmp_path / "lm.arpa", "--characters") == 0
     assert NgramModel.load(tmp_path / "lm.arpa").is_of_characters
     assert NgramModel.load(tmp_path / "lm.arpa").vocabulary == {"今", "天", "好"}
 
 
-def test_orders_that_cannot_be_built_are_refused_by_the_name_of_the_option(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rejects_impossible_orders_by_option_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.txt").write_text("one two three four five six\n")
     assert build(tmp_path / "text.txt", tmp_path / "lm.arpa", "--order", "6") == 0
     for order in ("0", "7"):
@@ -82,7 +82,7 @@ def test_orders_that_cannot_be_built_are_refused_by_the_name_of_the_option(
     assert not (tmp_path / "other.arpa").exists()
 
 
-def test_folders_without_text_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sentence_error_for_folders_without_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build(tmp_path, tmp_path / "lm.arpa") == 2
     assert "has no .txt or .md files" in capsys.readouterr().err
     assert build(tmp_path / "none", tmp_path / "lm.arpa") == 2
@@ -90,7 +90,7 @@ def test_folders_without_text_are_one_sentence(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("name", ["train.csv", "train.JSONL", "talk.srt", "other.arpa"])
-def test_files_of_other_formats_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_rejects_files_of_other_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """As text and as held-out transcripts: paths and times would count as words."""
     (tmp_path / name).write_text("path,text\na.wav,hello world\n")
     (tmp_path / "text.txt").write_text("hello world\n")

@@ -38,7 +38,7 @@ def low_tone(tmp_path: Path, make_tone) -> str:
     return str(tmp_path / "low.wav")
 
 
-def test_train_says_where_and_how_good_and_what_next(
+def test_train_prints_folder_metrics_and_next_steps(
     tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--output-dir", str(tmp_path / "run"), "--training.max-steps", "30", "--name", "short"]
@@ -51,7 +51,7 @@ def test_train_says_where_and_how_good_and_what_next(
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
-def test_train_says_that_there_is_nothing_to_evaluate_on(
+def test_train_warns_if_there_is_no_evaluation_split(
     tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--validation_fraction", "0", "--test_fraction", "0", "--training.load_best_model_at_end", "false"]
@@ -62,7 +62,7 @@ def test_train_says_that_there_is_nothing_to_evaluate_on(
     assert f"The model is in {tmp_path / 'run'}" in printed
 
 
-def test_evaluate_takes_the_corpus_of_the_run(
+def test_evaluate_uses_the_corpus_of_the_run(
     tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("evaluate", str(tones_run), "--output", str(tmp_path / "report.json")) == 0
@@ -73,7 +73,7 @@ def test_evaluate_takes_the_corpus_of_the_run(
     assert "accuracy" in capsys.readouterr().out
 
 
-def test_an_evaluation_lies_where_training_puts_its_own(tones_run: Path, tmp_path: Path) -> None:
+def test_evaluate_writes_to_the_same_folder_as_training(tones_run: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tones_run, model)
     (model / "evaluation" / "test.json").unlink()
@@ -84,7 +84,7 @@ def test_an_evaluation_lies_where_training_puts_its_own(tones_run: Path, tmp_pat
     assert (model / "evaluation" / "folder-test.json").is_file()
 
 
-def test_evaluate_leaves_out_what_training_left_out(
+def test_evaluate_leaves_out_the_same_rows_as_training(
     tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tones = tmp_path / "tones"
@@ -122,7 +122,7 @@ def test_classify_prints_labels(tones_run: Path, low_tone: str, capsys: pytest.C
     assert len(result["labels"]) == 1
 
 
-def test_classify_goes_on_after_a_bad_file(
+def test_classify_continues_after_a_bad_file(
     tones_run: Path, low_tone: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.wav").write_text("these are words")
@@ -145,9 +145,7 @@ def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_inference_takes_one_thread_unless_the_user_chose(
-    tones_run: Path, low_tone: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inference_uses_one_thread_by_default(tones_run: Path, low_tone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert run("classify", str(tones_run), low_tone) == 0
     assert torch.get_num_threads() == 3
@@ -168,7 +166,7 @@ def test_inference_takes_one_thread_unless_the_user_chose(
     ],
     ids=lambda words: words[0],
 )
-def test_the_number_of_threads_is_set_before_a_model_is_opened(
+def test_threads_are_set_before_the_model_is_opened(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -205,7 +203,7 @@ def test_options_have_the_defaults_of_the_python_functions(
         (["classify", "runs/nowhere", "x.wav"], "runs/nowhere"),
     ],
 )
-def test_mistakes_end_in_one_sentence(
+def test_one_sentence_error_for_mistakes(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -217,7 +215,7 @@ def test_mistakes_end_in_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_scripts_run_beside_the_library_of_their_name(tmp_path: Path) -> None:
+def test_scripts_do_not_shadow_libraries_of_the_same_name(tmp_path: Path) -> None:
     for script, word in (("train.py", "--output"), ("evaluate.py", "--output"), ("download_data.py", "ravdess")):
         finished = subprocess.run(
             [sys.executable, REPOSITORY / "scripts" / script, "--help"],

@@ -30,7 +30,7 @@ def run(*words: str) -> int:
         (MemoryError(), "Out of memory"),
     ],
 )
-def test_what_the_system_refuses_is_a_sentence(
+def test_one_sentence_error_for_system_errors(
     error: Exception, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -42,7 +42,7 @@ def test_what_the_system_refuses_is_a_sentence(
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
 
 
-def test_an_interrupt_is_no_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_not_an_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -52,14 +52,14 @@ def test_an_interrupt_is_no_error(capsys: pytest.CaptureFixture[str], monkeypatc
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_name_cannot_forge_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_escapes_names_in_error_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "no\n\x1b[2Jerror: forged") == 2
     error = capsys.readouterr().err
     assert [line for line in error.splitlines() if line.startswith("error: ")] == [error.splitlines()[0]]
     assert "\x1b" not in error
 
 
-def test_a_closed_pipe_ends_quietly() -> None:
+def test_exits_quietly_on_a_closed_pipe() -> None:
     command = f"'{sys.executable}' -m hf_speech.cli --help | true"
     finished = subprocess.run(["bash", "-c", command], capture_output=True, encoding="utf-8", timeout=60)
     assert "Traceback" not in finished.stderr
@@ -67,7 +67,7 @@ def test_a_closed_pipe_ends_quietly() -> None:
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-def test_help_needs_no_heavy_library(option: str, tmp_path: Path) -> None:
+def test_help_imports_no_heavy_library(option: str, tmp_path: Path) -> None:
     program = "import sys; from hf_speech.cli.app import main\ntry: main([sys.argv[1]])\nexcept SystemExit: pass\n"
     program += "print([name for name in ('torch', 'transformers', 'datasets', 'matplotlib') if name in sys.modules])"
     words = [sys.executable, "-c", program, option]

@@ -11,14 +11,14 @@ from hf_speech.common.console import echo, use_utf8
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "koi8_r"])
-def test_letters_that_an_encoding_lacks_are_escaped(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_escapes_characters_that_the_encoding_lacks(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
     echo("صفر 三: 1")
     assert written.getvalue() == b"\\u0635\\u0641\\u0631 \\u4e09: 1\n"
 
 
-def test_the_command_line_writes_utf8_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_writes_utf8_in_any_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
     use_utf8()
@@ -36,7 +36,7 @@ def test_the_command_line_writes_utf8_whatever_the_locale(monkeypatch: pytest.Mo
         ("two\nlines", "two\nlines"),
     ],
 )
-def test_control_characters_are_written_out(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_escapes_control_characters(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     echo(text, end="")
     echo(text, error=True, end="")
     assert capsys.readouterr() == (shown, shown)

@@ -10,13 +10,13 @@ from hf_speech.common import files
 from hf_speech.common.files import FileError, replacing, replacing_all, write_json, write_text
 
 
-def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+def test_creates_parent_folders(tmp_path: Path) -> None:
     write_json(tmp_path / "a" / "b.json", {"ü": [1]})
     assert (tmp_path / "a" / "b.json").read_bytes() == '{\n  "ü": [\n    1\n  ]\n}\n'.encode()
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
-def test_other_users_may_read_as_the_umask_says(tmp_path: Path) -> None:
+def test_file_permissions_follow_the_umask(tmp_path: Path) -> None:
     previous = os.umask(0o027)
     try:
         write_text(tmp_path / "a.txt", "x")
@@ -28,7 +28,7 @@ def test_other_users_may_read_as_the_umask_says(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o604
 
 
-def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path: Path) -> None:
+def test_keeps_the_old_file_after_an_error(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
 
     def fail() -> None:
@@ -42,7 +42,7 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sentence_error_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_files_that_belong_together_are_written_all_or_not_at_all(tmp_path: Path, failing: int) -> None:
+def test_writes_all_files_of_a_group_or_none(tmp_path: Path, failing: int) -> None:
     paths = [tmp_path / name for name in ("a.json", "b.csv", "c.png")]
     write_text(paths[1], "old")
 
@@ -82,7 +82,7 @@ def test_files_that_belong_together_are_written_all_or_not_at_all(tmp_path: Path
         ("a\0b", "null"),
     ],
 )
-def test_targets_that_cannot_be_files(tmp_path: Path, name: str, reason: str) -> None:
+def test_rejects_targets_that_cannot_be_files(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")

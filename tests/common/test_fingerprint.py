@@ -32,7 +32,7 @@ def edit(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
 
-def test_it_names_all_that_decides_an_answer(folder: Path) -> None:
+def test_fingerprint_covers_everything_that_affects_the_output(folder: Path) -> None:
     found = fingerprint(folder)
     assert set(found) == {"weights", "code", *module.FILES}
     assert all(len(digest) == 64 for digest in found.values())
@@ -48,14 +48,14 @@ def test_it_names_all_that_decides_an_answer(folder: Path) -> None:
         ("tokenizer_config.json", {"text_normalizer": "none"}, "vocabulary"),
     ],
 )
-def test_an_edited_value_changes_its_key_alone(folder: Path, name: str, values: dict[str, object], key: str) -> None:
+def test_an_edited_value_changes_only_its_key(folder: Path, name: str, values: dict[str, object], key: str) -> None:
     before = fingerprint(folder)
     edit(folder / name, **values)
     assert differences(before, fingerprint(folder)) == [key]
 
 
 @pytest.mark.parametrize("name", ["language_model.arpa", "language_model.ngram"])
-def test_a_language_model_is_the_same_in_the_folder_and_elsewhere(folder: Path, tmp_path: Path, name: str) -> None:
+def test_a_language_model_has_the_same_fingerprint_in_any_folder(folder: Path, tmp_path: Path, name: str) -> None:
     used = tmp_path / "elsewhere.ngram"
     (folder / "language_model.arpa").rename(used)
     (folder / name).write_bytes(used.read_bytes())
@@ -64,7 +64,7 @@ def test_a_language_model_is_the_same_in_the_folder_and_elsewhere(folder: Path, 
     assert fingerprint_of_answers(folder, used)["language_model"] != fingerprint(folder)["language_model"]
 
 
-def test_bytes_of_weights_language_model_and_lexicon_count(folder: Path) -> None:
+def test_fingerprint_depends_on_weights_language_model_and_lexicon(folder: Path) -> None:
     before = fingerprint(folder)
     for name in ("model.safetensors", "language_model.arpa", "lexicon.txt"):
         (folder / name).write_bytes(b"other")
@@ -72,7 +72,7 @@ def test_bytes_of_weights_language_model_and_lexicon_count(folder: Path) -> None
     assert differences(before, fingerprint(folder)) == ["weights", "language_model", "lexicon"]
 
 
-def test_layout_and_bookkeeping_do_not_count(folder: Path) -> None:
+def test_fingerprint_ignores_layout_and_metadata(folder: Path) -> None:
     before = fingerprint(folder)
     config = folder / "config.json"
     edit(config, auto_map={"AutoModel": "z.Z"}, transformers_version="9", dtype="float16", _name_or_path="/home/ann")
@@ -81,7 +81,7 @@ def test_layout_and_bookkeeping_do_not_count(folder: Path) -> None:
     assert fingerprint(folder) == before
 
 
-def test_a_file_that_is_gone_is_a_difference_and_a_new_one_is_not(folder: Path) -> None:
+def test_a_missing_file_is_a_difference_and_a_new_one_is_not(folder: Path) -> None:
     before = fingerprint(folder)
     (folder / "vocab.json").unlink()
     (folder / "tokenizer_config.json").unlink()
@@ -90,14 +90,14 @@ def test_a_file_that_is_gone_is_a_difference_and_a_new_one_is_not(folder: Path) 
     assert differences(before, fingerprint(folder)) == []
 
 
-def test_damaged_json_is_digested_as_bytes(folder: Path) -> None:
+def test_digests_damaged_json_as_bytes(folder: Path) -> None:
     (folder / "config.json").write_text("[" * 100_000)
     first = fingerprint(folder)
     (folder / "config.json").write_text("{")
     assert "configuration" in differences(first, fingerprint(folder))
 
 
-def test_code_counts_without_comments_and_only_where_it_is_imported(
+def test_fingerprint_of_code_ignores_comments_and_unused_modules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CODE", tmp_path)
@@ -123,7 +123,7 @@ def test_code_counts_without_comments_and_only_where_it_is_imported(
         ("modeling_speech_lstm", False, False),
     ],
 )
-def test_the_module_of_the_models_class_counts(
+def test_fingerprint_includes_the_module_of_the_model_class(
     folder: Path, monkeypatch: pytest.MonkeyPatch, edited: str, keywords: bool, recognizer: bool
 ) -> None:
     code = folder / "code"
@@ -146,7 +146,7 @@ def test_the_module_of_the_models_class_counts(
 
 
 @pytest.mark.parametrize("architectures", [None, "x", [], [3], ["../x"], {}])
-def test_odd_architectures_do_no_harm(folder: Path, architectures: object) -> None:
+def test_tolerates_invalid_architectures(folder: Path, architectures: object) -> None:
     edit(folder / "config.json", architectures=architectures)
     assert fingerprint(folder)["code"] == code_fingerprint("conv_gru")
 

@@ -18,7 +18,7 @@ NAMES = ["yes", "二十", "हाँ", "نعم", "ไทย", "தமிழ்",
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_letter_has_a_font(name: str) -> None:
+def test_finds_a_font_for_every_letter(name: str) -> None:
     pytest.importorskip("manimgx_fonts")
     chosen, missing = fonts_for(name)
     assert missing == ""
@@ -30,13 +30,13 @@ def test_latin_needs_no_other_font() -> None:
     assert fonts_for("yes & no, Zoë $5") == ([], "")
 
 
-def test_han_characters_get_the_face_of_their_language() -> None:
+def test_han_characters_use_the_font_face_of_their_language() -> None:
     pytest.importorskip("manimgx_fonts_cjk")
     families = [fonts_for(text)[0][0].family for text in ("二十", "二十かな", "二十한")]
     assert [family[-2:] for family in families] == ["SC", "JP", "KR"]
 
 
-def test_pictures_of_all_scripts_warn_of_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_warnings_for_pictures_in_any_script(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("manimgx_fonts")
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
@@ -53,12 +53,12 @@ def drawn(text: str, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_other_letters_make_other_pictures(tmp_path: Path) -> None:
+def test_different_letters_give_different_pictures(tmp_path: Path) -> None:
     pytest.importorskip("manimgx_fonts_cjk")
     assert len({drawn(text, tmp_path / "text.png") for text in ("二十", "日本", "हाँ", "नहीं")}) == 4  # Boxes are alike.
 
 
-def test_letters_that_no_font_has_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warns_once_about_letters_without_a_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "_candidates", lambda preferred: ())
     fonts._tell_missing.cache_clear()
     with pytest.warns(UserWarning, match=r"has '二十', so pictures show boxes: pip install 'hf_speech\[fonts\]'"):
@@ -68,7 +68,7 @@ def test_letters_that_no_font_has_are_told_once(tmp_path: Path, monkeypatch: pyt
         drawn("二十", tmp_path / "text.png")
 
 
-def test_thin_faces_get_a_stroke_and_others_none() -> None:
+def test_only_thin_faces_get_a_stroke() -> None:
     pytest.importorskip("manimgx_fonts_cjk")
     figure = new_figure(2, 1)
     thin, regular = figure.text(0, 0, "二十"), figure.text(0, 1, "हाँ")

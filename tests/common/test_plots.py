@@ -36,7 +36,7 @@ def history(epochs: int) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 24, 40])
-def test_every_utterance_is_in_the_matrix(classes: int, tmp_path: Path, drawn: list[Figure]):
+def test_confusion_matrix_contains_every_utterance(classes: int, tmp_path: Path, drawn: list[Figure]):
     counts = np.random.default_rng(0).integers(0, 3, (classes, classes)) + 30 * np.eye(classes, dtype=int)
     names = [f"a rather long class name {i}" for i in range(classes)]
     plot_confusion_matrix(names, counts, tmp_path / "matrix.png")
@@ -49,7 +49,7 @@ def test_every_utterance_is_in_the_matrix(classes: int, tmp_path: Path, drawn: l
     assert axes.get_ylabel() == "Reference class"
 
 
-def test_of_many_classes_those_with_most_errors_are_drawn(tmp_path: Path, drawn: list[Figure]):
+def test_draws_the_classes_with_the_most_errors(tmp_path: Path, drawn: list[Figure]):
     counts = np.diag(np.full(2000, 3))
     counts[7, 1999] = 2
     plot_confusion_matrix([f"class {i}" for i in range(2000)], counts, tmp_path / "matrix.png")
@@ -70,7 +70,7 @@ def test_of_many_classes_those_with_most_errors_are_drawn(tmp_path: Path, drawn:
         ("$", r"\$"),
     ],
 )
-def test_any_class_name_is_drawn(name: str, shown: str, tmp_path: Path, drawn: list[Figure]):
+def test_draws_any_class_name(name: str, shown: str, tmp_path: Path, drawn: list[Figure]):
     plot_confusion_matrix([name, "b"], np.eye(2, dtype=int), tmp_path / "matrix.png", title=f"model on {name}")
     assert drawn[0].axes[0].get_yticklabels()[0].get_text() == shown
     assert (drawn[0].get_size_inches() < 30).all()
@@ -92,12 +92,12 @@ def test_labels_do_not_overlap(classes: int, letters: int, tmp_path: Path, drawn
     assert subtitle.y1 < axes.title.get_window_extent().y0 or axes._left_title.get_window_extent().y0 > subtitle.y1
 
 
-def test_shares_are_of_the_reference_and_never_rounded_to_all(tmp_path: Path, drawn: list[Figure]):
+def test_shares_are_of_the_reference_and_not_rounded_up_to_100(tmp_path: Path, drawn: list[Figure]):
     plot_confusion_matrix(["a", "b"], np.array([[3000, 12], [1, 3]]), tmp_path / "matrix.png")
     assert texts(drawn[0])[:4] == ["3,000\n99.6%", "12\n0.4%", "1\n25%", "3\n75%"]
 
 
-def test_a_class_never_said_has_no_share(tmp_path: Path, drawn: list[Figure]):
+def test_a_class_without_references_has_no_share(tmp_path: Path, drawn: list[Figure]):
     plot_confusion_matrix(["a", "b"], np.array([[1, 2], [0, 0]]), tmp_path / "matrix.png")
     assert texts(drawn[0])[:2] == ["1\n33%", "2\n67%"]
 
@@ -120,6 +120,6 @@ def test_the_best_of_an_error_rate_is_the_lowest(tmp_path: Path, drawn: list[Fig
 
 
 @pytest.mark.parametrize("entries", [[], history(1)[:1], history(1)[1:2], [{"epoch": 1.0, "train_runtime": 1.0}]])
-def test_a_run_that_was_cut_short_is_drawn_too(entries: list[dict[str, float]], tmp_path: Path):
+def test_draws_curves_of_an_interrupted_run(entries: list[dict[str, float]], tmp_path: Path):
     plot_training_curves(entries, tmp_path / "deep" / "curves.png")
     assert (tmp_path / "deep" / "curves.png").stat().st_size > 1000

@@ -24,11 +24,11 @@ def run(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, seconds: float = 6
     return stream.getvalue()
 
 
-def test_short_work_writes_nothing_into_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_log_lines_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(io.StringIO(), monkeypatch) == ""
 
 
-def test_long_work_writes_lines_into_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_lines_for_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     written = run(io.StringIO(), monkeypatch, 0.0)
     assert "\r" not in written
     assert "\x1b" not in written
@@ -39,7 +39,7 @@ def test_long_work_writes_lines_into_a_log(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(line.endswith(" left") for line in lines if line.startswith("Counting"))
 
 
-def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -36,7 +36,7 @@ class Options:
         ({"share": 10**5000}, "a huge number is not"),
     ],
 )
-def test_values_outside_of_their_range_are_refused(values: dict[str, Any], message: str) -> None:
+def test_rejects_values_outside_of_their_range(values: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=f"section.{next(iter(values))} must be .*{message}"):
         check_ranges(Options(**values), "section")
 
@@ -44,7 +44,7 @@ def test_values_outside_of_their_range_are_refused(values: dict[str, Any], messa
 @pytest.mark.parametrize(
     "values", [{}, {"share": 0}, {"share": 1}, {"factor": None}, {"factor": 2.9}, {"pair": (-1, 9)}]
 )
-def test_values_at_the_ends_and_null_are_taken(values: dict[str, Any]) -> None:
+def test_accepts_boundary_values_and_null(values: dict[str, Any]) -> None:
     check_ranges(Options(**values), "section")
 
 
@@ -92,7 +92,7 @@ def by_python(section: str, key: str, value: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("give", [by_command_line, by_yaml, by_python])
 @pytest.mark.parametrize(("section", "key", "value"), VALUES)
-def test_all_ways_to_give_an_option_go_through_the_same_check(
+def test_checks_ranges_for_all_ways_to_set_an_option(
     give: Callable[..., None], section: str, key: str, value: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=rf"{section}\.{key}"):

@@ -41,7 +41,7 @@ def test_big_endian_and_marks_in_the_middle(tmp_path: Path) -> None:
         (codecs.BOM_UTF16_LE + b"Y\0E", "is not text in UTF-8"),
     ],
 )
-def test_other_encodings_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_rejects_other_encodings(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(content)
     with pytest.raises(HFSpeechError, match=message) as raised:
@@ -50,7 +50,7 @@ def test_other_encodings_are_refused(tmp_path: Path, content: bytes, message: st
     assert "text.txt" in str(raised.value)
 
 
-def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+def test_reports_missing_files_and_folders(tmp_path: Path) -> None:
     for path in (tmp_path / "none.txt", tmp_path):
         with pytest.raises(HFSpeechError, match=f"{path} cannot be read"):
             list(read_lines(path))

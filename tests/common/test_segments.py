@@ -40,14 +40,14 @@ def frames(pattern: str) -> np.ndarray:
         ("..##......", {"threshold": 0.95}, "none"),
     ],
 )
-def test_rules(pattern: str, options: dict[str, float], expected: str) -> None:
+def test_segments_follow_the_duration_rules(pattern: str, options: dict[str, float], expected: str) -> None:
     rules = SegmentOptions(**{"min_silence": 0.02, "min_speech": 0.0, **options})
     assert format_segments(find_segments(frames(pattern), STEP, rules)) == expected
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
 @pytest.mark.parametrize("padding", [0.0, 0.05])
-def test_a_stream_has_the_segments_of_the_whole(size: int, padding: float) -> None:
+def test_a_stream_has_the_segments_of_the_whole_recording(size: int, padding: float) -> None:
     rng = np.random.default_rng(1)
     probabilities = np.repeat(rng.random(60), rng.integers(1, 9, 60))
     options = SegmentOptions(min_silence=0.06, min_speech=0.04, padding=padding)
@@ -64,13 +64,13 @@ def test_a_stream_has_the_segments_of_the_whole(size: int, padding: float) -> No
 
 
 @pytest.mark.parametrize(("padding", "frames_later"), [(0.0, 3), (0.04, 5)])
-def test_a_segment_is_given_as_soon_as_nothing_can_join_it(padding: float, frames_later: int) -> None:
+def test_returns_a_segment_once_it_is_final(padding: float, frames_later: int) -> None:
     decoder = SegmentDecoder(STEP, SegmentOptions(min_silence=0.06, padding=padding))
     given = [decoder.accept(frames(mark)) for mark in "..######..........##"]
     assert [index for index, found in enumerate(given) if found] == [7 + frames_later]
 
 
-def test_text_is_read_as_it_is_written() -> None:
+def test_format_and_parse_round_trip() -> None:
     segments = [Segment(0.0, 0.31), Segment(12.5, 3600.25)]
     assert format_segments(segments) == "0-0.31 12.5-3600.25"
     assert parse_segments(format_segments(segments)) == segments
@@ -78,7 +78,7 @@ def test_text_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "a-b", "2-1", "1-3 2-4", "-1-2", "0-inf", "nan-1"])
-def test_what_is_not_segments(text: str) -> None:
+def test_rejects_invalid_segments(text: str) -> None:
     with pytest.raises(CorpusError, match="is not a segment"):
         parse_segments(text)
 
@@ -87,6 +87,6 @@ def test_what_is_not_segments(text: str) -> None:
     ("one", "other", "seconds"),
     [("0-1", "2-3", 0), ("0-2", "1-3", 1), ("0-1 2-3 4-5", "0.5-4.5", 2), ("0-5", "1-2 3-4", 2), ("none", "0-1", 0)],
 )
-def test_overlap(one: str, other: str, seconds: float) -> None:
+def test_overlap_of_segments(one: str, other: str, seconds: float) -> None:
     first, second = parse_segments(one), parse_segments(other)
     assert overlap(first, second) == overlap(second, first) == seconds

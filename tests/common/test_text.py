@@ -5,13 +5,13 @@ import pytest
 from hf_speech.common.text import column_width, escape_html, escape_markdown, printable, same_form, spreadsheet_cell
 
 
-def test_two_forms_of_unicode_are_one_name() -> None:
+def test_names_are_compared_after_unicode_normalization() -> None:
     assert same_form("Cafe\u0301") == same_form("Caf\u00e9")
     assert same_form("straße") != same_form("strasse")
 
 
 @pytest.mark.parametrize("unsafe", ["\x1b[2J", "a\x07", "\x9b1m", "x\u202etxt", "z\u200bw", "\ud800", "\r"])
-def test_terminals_obey_nothing(unsafe: str) -> None:
+def test_escapes_terminal_control_sequences(unsafe: str) -> None:
     shown = printable(f"ok\n\t{unsafe}")
     assert shown.startswith("ok\n\t")
     assert not any(ord(c) < 9 or 13 <= ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in shown)
@@ -42,25 +42,25 @@ def test_terminals_obey_nothing(unsafe: str) -> None:
         ("日本語 ä", "日本語 ä"),
     ],
 )
-def test_markdown_shows_names(name: str, markdown: str) -> None:
+def test_escapes_names_in_markdown(name: str, markdown: str) -> None:
     assert escape_markdown(name) == markdown
 
 
-def test_html_shows_names() -> None:
+def test_escapes_names_in_html() -> None:
     assert escape_html('<b a="x">\'') == "&lt;b a=&quot;x&quot;&gt;&#x27;"
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd", "-x", "@SUM(A1)", "\tx"])
-def test_spreadsheets_compute_nothing(text: str) -> None:
+def test_escapes_spreadsheet_formulas(text: str) -> None:
     assert spreadsheet_cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["-1.5", "+3", "a=b", "", "x"])
-def test_numbers_and_plain_text_stay(text: str) -> None:
+def test_keeps_numbers_and_plain_text(text: str) -> None:
     assert spreadsheet_cell(text) == text
 
 
-def test_columns() -> None:
+def test_counts_display_columns() -> None:
     assert [column_width(text) for text in ("abc", "日本", "e\u0301", "ﾊﾝ", "")] == [3, 4, 1, 2, 0]
 
 
@@ -93,7 +93,7 @@ def test_columns() -> None:
         "a\n\nb",
     ],
 )
-def test_markdown_readers_see_the_name_itself(name: str) -> None:
+def test_rendered_markdown_shows_the_original_name(name: str) -> None:
     markdown_it = pytest.importorskip("markdown_it")
     reader = markdown_it.MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     tokens = reader.parse(escape_markdown(name))
@@ -104,5 +104,5 @@ def test_markdown_readers_see_the_name_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["می\u200cخواهم", "क्\u200dष", "\u200fשלום!\u200e"])  # noqa: RUF001
-def test_joiners_and_direction_marks_of_scripts_stay(text: str) -> None:
+def test_keeps_joiners_and_direction_marks_of_scripts(text: str) -> None:
     assert printable(text) == text

@@ -37,7 +37,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
         ("a.aiff", {}, 1e-4),
     ],
 )
-def test_lossless_formats_give_the_samples_back(tmp_path, sine, name, options, tolerance):
+def test_lossless_formats_preserve_samples(tmp_path, sine, name, options, tolerance):
     soundfile.write(tmp_path / name, sine, RATE, **options)
     samples = read_audio(tmp_path / name, RATE)
     assert samples.dtype == np.float32
@@ -49,7 +49,7 @@ def test_lossless_formats_give_the_samples_back(tmp_path, sine, name, options, t
     ("name", "options"),
     [("a.ogg", {}), ("a.opus", {"format": "OGG", "subtype": "OPUS"}), ("a.mp3", {})],
 )
-def test_lossy_formats_give_the_sound_back(tmp_path, sine, name, options):
+def test_lossy_formats_preserve_the_sound(tmp_path, sine, name, options):
     soundfile.write(tmp_path / name, sine, RATE, **options)
     samples = read_audio(tmp_path / name, RATE)
     assert len(samples) == pytest.approx(len(sine), abs=1200)
@@ -57,7 +57,7 @@ def test_lossy_formats_give_the_sound_back(tmp_path, sine, name, options):
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
-def test_any_rate_comes_out_at_the_wanted_one(tmp_path, make_tone, rate):
+def test_resamples_any_rate(tmp_path, make_tone, rate):
     soundfile.write(tmp_path / "a.wav", make_tone(0.5, 440.0, rate), rate, subtype="FLOAT")
     samples = read_audio(tmp_path / "a.wav", RATE)
     assert abs(len(samples) - RATE // 2) <= 1
@@ -73,7 +73,7 @@ def test_channels_are_averaged(tmp_path, sine, channels):
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav", RATE), sine * gains.mean(), atol=1e-6)
 
 
-def test_every_kind_of_source_gives_the_same_samples(wav):
+def test_all_kinds_of_sources_give_the_same_samples(wav):
     expected = read_audio(wav, RATE)
     content = wav.read_bytes()
     decoded = {"array": expected, "sampling_rate": RATE}
@@ -101,18 +101,18 @@ def test_integers_are_scaled_by_their_full_scale(dtype, values, expected):
     np.testing.assert_array_equal(samples, np.array(expected, dtype=np.float32))
 
 
-def test_arrays_are_taken_channels_first_and_channels_last(sine):
+def test_accepts_channels_first_and_last(sine):
     stereo = np.stack([sine, 0 * sine])
     for array in (stereo, stereo.T, np.asfortranarray(stereo)):
         np.testing.assert_allclose(read_audio({"array": array, "sampling_rate": RATE}, RATE), sine / 2)
 
 
-def test_a_one_sample_file_is_read(tmp_path):
+def test_reads_a_file_of_one_sample(tmp_path):
     soundfile.write(tmp_path / "one.wav", np.array([0.25]), RATE)
     np.testing.assert_allclose(read_audio(tmp_path / "one.wav", RATE), [0.25])
 
 
-def test_streams_that_do_not_know_their_length_are_read(tmp_path, wav, sine):
+def test_reads_streams_of_unknown_length(tmp_path, wav, sine):
     content = bytearray(wav.read_bytes())
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"  # a wav written into a pipe by ffmpeg
     np.testing.assert_allclose(read_audio(bytes(content), RATE), sine, atol=1e-4)
@@ -125,12 +125,12 @@ def test_streams_that_do_not_know_their_length_are_read(tmp_path, wav, sine):
     assert audio_info(bytes(content)).duration == pytest.approx(0.5)
 
 
-def test_a_sound_longer_than_a_block_is_read_whole(monkeypatch, wav, sine):
+def test_reads_sounds_longer_than_a_block(monkeypatch, wav, sine):
     monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)  # 8 whole blocks: the last read is empty
     np.testing.assert_allclose(read_audio(wav, RATE), sine, atol=1e-4)
 
 
-def test_an_unknown_length_is_counted_without_keeping_the_samples(tmp_path, monkeypatch, sine):
+def test_counts_an_unknown_length_without_storing_samples(tmp_path, monkeypatch, sine):
     soundfile.write(tmp_path / "a.flac", sine, RATE)
     content = bytearray((tmp_path / "a.flac").read_bytes())
     content[21] &= 0xF0
@@ -148,12 +148,12 @@ def test_info_reads_the_header(tmp_path, make_tone):
     assert (info.duration, info.sampling_rate, info.channels) == (0.5, 8000, 2)
 
 
-def test_resample_leaves_the_right_rate_alone(sine):
+def test_resample_does_nothing_at_the_same_rate(sine):
     assert resample(sine, RATE, RATE) is sine
     assert resample(sine.astype(np.float64), RATE, 8000).dtype == np.float32
 
 
-def test_torchcodec_reads_what_soundfile_does_not(tmp_path, monkeypatch, sine):
+def test_falls_back_to_torchcodec(tmp_path, monkeypatch, sine):
     """A stand-in for torchcodec, which is optional: it is asked only for what libsndfile does not know."""
 
     class AudioDecoder:
@@ -181,7 +181,7 @@ def test_torchcodec_reads_what_soundfile_does_not(tmp_path, monkeypatch, sine):
         audio._ffmpeg_decoder.cache_clear()
 
 
-def test_threads_read_alike(wav):
+def test_reads_the_same_in_threads(wav):
     from concurrent.futures import ThreadPoolExecutor
 
     expected = read_audio(wav, RATE)
@@ -191,7 +191,7 @@ def test_threads_read_alike(wav):
 
 
 @pytest.mark.corpora
-def test_real_recordings_of_every_kind_are_read(corpora_dir):
+def test_reads_real_recordings_of_every_kind(corpora_dir):
     sphere = sorted((corpora_dir / "an4" / "wav").rglob("*.sph"))[0]
     opus = sorted((corpora_dir / "speechocean762" / "WAVE").rglob("*.opus"))[0]
     ravdess = sorted((corpora_dir / "ravdess").rglob("*.opus"))[0]

@@ -27,14 +27,14 @@ def peak_frequency(samples: np.ndarray) -> float:
     return float(np.argmax(spectrum) * RATE / len(samples))
 
 
-def test_nothing_given_changes_nothing(make_tone: Any) -> None:
+def test_does_nothing_without_options(make_tone: Any) -> None:
     augmentation = Augmentation()
     assert not augmentation.is_active
     samples = make_tone(0.5)
     np.testing.assert_array_equal(augmentation(samples, RATE, np.random.default_rng(0)), samples)
 
 
-def test_same_generator_same_sound_and_other_generator_another(make_tone: Any) -> None:
+def test_depends_only_on_the_generator(make_tone: Any) -> None:
     augmentation = Augmentation(
         speed=(0.9, 1.1),
         tempo=(0.8, 1.2),
@@ -54,7 +54,7 @@ def test_same_generator_same_sound_and_other_generator_another(make_tone: Any) -
     assert len(other) != len(one) or np.abs(other - one).max() > 1e-3
 
 
-def test_probability_is_respected(make_tone: Any) -> None:
+def test_applies_steps_with_the_given_probability(make_tone: Any) -> None:
     samples = make_tone(0.1)
     changed = [
         bool(np.any(Augmentation(probability=0.3, gain=(6, 6))(samples, RATE, np.random.default_rng(seed)) != samples))
@@ -63,13 +63,13 @@ def test_probability_is_respected(make_tone: Any) -> None:
     assert 0.22 < np.mean(changed) < 0.38
 
 
-def test_speed_moves_pitch_and_pace(make_tone: Any) -> None:
+def test_speed_changes_pitch_and_tempo(make_tone: Any) -> None:
     faster = change_speed(make_tone(1.0, 500.0), RATE, 1.25)
     assert abs(len(faster) - RATE / 1.25) <= 1
     assert peak_frequency(faster) == pytest.approx(625, abs=5)
 
 
-def test_tempo_keeps_the_pitch_and_pitch_keeps_the_pace(make_tone: Any) -> None:
+def test_tempo_keeps_the_pitch_and_pitch_keeps_the_tempo(make_tone: Any) -> None:
     samples = make_tone(1.0, 500.0)
     rng = np.random.default_rng(0)
     slower = Augmentation(probability=1, tempo=(0.5, 0.5))(samples, RATE, rng)
@@ -80,7 +80,7 @@ def test_tempo_keeps_the_pitch_and_pitch_keeps_the_pace(make_tone: Any) -> None:
     assert peak_frequency(higher) == pytest.approx(1000, abs=20)
 
 
-def test_noise_has_the_given_ratio_and_silence_stays_silent(make_tone: Any) -> None:
+def test_noise_has_the_given_snr_and_silence_stays_silent(make_tone: Any) -> None:
     rng = np.random.default_rng(0)
     samples = make_tone(1.0)
     noise = add_noise(samples, colored_noise(len(samples), rng), snr=10.0) - samples
@@ -101,14 +101,14 @@ def test_equalizer_stays_within_its_gain(make_tone: Any) -> None:
     assert np.abs(gains).max() > 3
 
 
-def test_silence_is_added_or_cut_but_half_remains(make_tone: Any) -> None:
+def test_silence_is_added_or_at_most_half_is_cut(make_tone: Any) -> None:
     samples = np.ones(100, dtype=np.float32)
     assert add_silence(samples, 10, 5).tolist() == [0.0] * 10 + [1.0] * 100 + [0.0] * 5
     assert len(add_silence(samples, -1000, -1000)) == 50
     assert len(add_silence(np.ones(1, dtype=np.float32), -5, -5)) == 1
 
 
-def test_noise_folder(tmp_path: Path, make_tone: Any) -> None:
+def test_adds_noise_from_a_folder(tmp_path: Path, make_tone: Any) -> None:
     soundfile.write(tmp_path / "hum.wav", make_tone(0.2, 100.0), RATE)
     noisy = Augmentation(probability=1, noise_snr=(0, 0), noise_folder=str(tmp_path))
     samples = make_tone(1.0, 3000.0)
@@ -117,7 +117,7 @@ def test_noise_folder(tmp_path: Path, make_tone: Any) -> None:
 
 
 @pytest.mark.parametrize("samples", [np.zeros(1, np.float32), np.zeros(4000, np.float32), np.ones(3, np.float32)])
-def test_strange_sounds_survive(samples: np.ndarray) -> None:
+def test_handles_unusual_sounds(samples: np.ndarray) -> None:
     everything = Augmentation(
         probability=1,
         speed=(0.8, 1.2),
@@ -142,12 +142,12 @@ def test_strange_sounds_survive(samples: np.ndarray) -> None:
         ({"variants": 0}, "augmentation.variants must be at least 1"),
     ],
 )
-def test_impossible_values_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_rejects_impossible_values(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Augmentation(**arguments).check_folders()
 
 
-def test_variants_take_turns() -> None:
+def test_cycles_through_variants() -> None:
     assert [Augmentation(variants=3).draw(epoch) for epoch in range(5)] == [0, 1, 2, 0, 1]
     assert [Augmentation().draw(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
 
@@ -166,7 +166,7 @@ def test_speed_factors_are_drawn_evenly_on_a_logarithmic_scale(low: float, high:
     assert np.histogram(places, 4, (0, 1))[0].min() > 75
 
 
-def test_context_is_put_around_a_trimmed_clip(tmp_path: Path) -> None:
+def test_adds_context_around_a_trimmed_clip(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     soundfile.write(tmp_path / "noise.wav", rng.normal(0, 0.1, 16_000), 16_000)
     quiet = np.zeros(8000, dtype=np.float32)
@@ -200,7 +200,7 @@ def test_context_is_put_around_a_trimmed_clip(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_every_moment_is_found_in_the_recording(steps: dict[str, Any], tmp_path: Path) -> None:
+def test_maps_every_time_to_the_recording(steps: dict[str, Any], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "noise.wav", np.random.default_rng(3).normal(0, 0.01, RATE), RATE)
     if "context_folders" in steps:
         steps = {**steps, "context_folders": [str(tmp_path)]}

@@ -27,7 +27,7 @@ def truncated(path: Path, keep: float = 0.5) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.sph", "a.aiff", "a.flac", "a.mp3", "a.ogg"])
-def test_a_truncated_file_is_refused(tmp_path, make_tone, name):
+def test_rejects_a_truncated_file(tmp_path, make_tone, name):
     path = tmp_path / name
     soundfile.write(path, make_tone(2.0), RATE, format="NIST" if name.endswith("sph") else None)
     assert len(read_audio(path, RATE)) == 2 * RATE
@@ -36,7 +36,7 @@ def test_a_truncated_file_is_refused(tmp_path, make_tone, name):
 
 
 @pytest.mark.parametrize("length", [30, 44, 45])
-def test_a_wav_cut_in_or_after_its_header_is_refused(wav, length):
+def test_rejects_a_wav_cut_in_or_after_its_header(wav, length):
     wav.write_bytes(wav.read_bytes()[:length])
     for read in (lambda path: read_audio(path, RATE), audio_info):
         with pytest.raises(AudioError, match=r"sine\.wav is truncated"):
@@ -106,7 +106,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_a_bad_file_gives_one_sentence_that_names_it(tmp_path, wav, kind):
+def test_one_sentence_error_names_a_bad_file(tmp_path, wav, kind):
     make, message = BAD_FILES[kind]
     with pytest.raises(AudioError, match=message) as caught:
         read_audio(make(tmp_path, wav), RATE)
@@ -143,17 +143,17 @@ def test_a_bad_file_gives_one_sentence_that_names_it(tmp_path, wav, kind):
         ("a\0b.wav", "cannot be opened"),
     ],
 )
-def test_a_bad_row_gives_one_sentence(source, message):
+def test_one_sentence_error_for_a_bad_row(source, message):
     with pytest.raises(AudioError, match=message):
         read_audio(source, RATE)
 
 
-def test_the_path_of_a_row_names_its_bytes():
+def test_errors_about_bytes_name_the_path():
     with pytest.raises(AudioError, match=r"^clips/a\.wav is an empty file"):
         read_audio({"path": "clips/a.wav", "bytes": b""}, RATE)
 
 
-def test_a_header_that_claims_gigabytes_is_refused_and_an_unknown_length_lasts_to_the_end(wav, sine):
+def test_rejects_a_header_of_gigabytes_and_reads_an_unknown_length_to_the_end(wav, sine):
     content = wav.read_bytes()
     for claimed in (0xC0000000, 0x80000001, 0x7FFEFFFF, 1_000_000):
         with pytest.raises(AudioError, match=f"its header promises {claimed} bytes"):
@@ -163,20 +163,20 @@ def test_a_header_that_claims_gigabytes_is_refused_and_an_unknown_length_lasts_t
         np.testing.assert_allclose(read_audio(patched(wav, 40, struct.pack("<I", unknown)), RATE), sine, atol=1e-4)
 
 
-def test_thousands_of_chunks_are_not_walked_through(tmp_path):
+def test_rejects_thousands_of_chunks_quickly(tmp_path):
     chunks = b"RIFF\0\0\0\0WAVE" + (b"junk" + bytes(4)) * 1_000_000
     with pytest.raises(AudioError, match="none of its first 1000 chunks holds samples"):
         read_audio(written(tmp_path / "a.wav", chunks), RATE)
 
 
 @pytest.mark.parametrize("read", [audio_info, lambda path: read_audio(path, RATE)])
-def test_hundreds_of_channels_are_refused(tmp_path, read):
+def test_rejects_hundreds_of_channels(tmp_path, read):
     soundfile.write(tmp_path / "a.wav", np.zeros((10, 200), np.float32), RATE)
     with pytest.raises(AudioError, match="has 200 channels: give at most 64"):
         read(tmp_path / "a.wav")
 
 
-def test_more_samples_than_fit_into_memory_are_refused(tmp_path, monkeypatch, make_tone):
+def test_rejects_more_samples_than_fit_into_memory(tmp_path, monkeypatch, make_tone):
     soundfile.write(tmp_path / "a.flac", np.stack([make_tone(0.1)] * 2, axis=1), RATE)
     monkeypatch.setattr(audio, "BLOCK_SAMPLES", 1000)
     monkeypatch.setattr(audio, "MAX_SAMPLES", 3200)
@@ -186,7 +186,7 @@ def test_more_samples_than_fit_into_memory_are_refused(tmp_path, monkeypatch, ma
         read_audio(tmp_path / "a.flac", RATE)
 
 
-def test_a_header_that_points_before_the_file_prints_no_traceback(tmp_path, capfd):
+def test_no_traceback_for_a_header_that_points_before_the_file(tmp_path, capfd):
     stream = SteadyStream(io.BytesIO(b"abcdef"))
     assert stream.seek(2) == 2
     assert stream.seek(-1) == 2
@@ -201,7 +201,7 @@ def test_a_header_that_points_before_the_file_prints_no_traceback(tmp_path, capf
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_chunks_of_odd_length_before_the_samples_are_stepped_over(wav, sine):
+def test_skips_chunks_of_odd_length_before_the_samples(wav, sine):
     content = wav.read_bytes()
     chunk = b"LIST" + struct.pack("<I", 5) + b"notes" + b"\0"  # padded to an even length
     wav.write_bytes(content[:36] + chunk + content[36:])
@@ -210,6 +210,6 @@ def test_chunks_of_odd_length_before_the_samples_are_stepped_over(wav, sine):
         read_audio(truncated(wav, 0.9), RATE)
 
 
-def test_one_sample_that_vanishes_in_resampling_is_too_short():
+def test_rejects_a_sound_that_is_empty_after_resampling():
     with pytest.raises(AudioError, match="too short"):
         read_audio({"array": [0.1], "sampling_rate": 48_000}, 8_000)

@@ -11,7 +11,7 @@ from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.errors import CorpusError
 
 
-def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
+def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path))
     assert cache_dir() == tmp_path
     monkeypatch.delenv("HF_SPEECH_CACHE")
@@ -19,7 +19,7 @@ def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     assert cache_dir() == Path("/home/anna/.cache/hf_speech")
 
 
-def test_a_folder_is_made_once(tmp_path):
+def test_makes_a_folder_once(tmp_path):
     for expected in (True, False):
         with build_once(tmp_path / "deep" / "corpus") as part:
             assert (part is not None) is expected
@@ -29,7 +29,7 @@ def test_a_folder_is_made_once(tmp_path):
     assert (tmp_path / "deep" / "corpus" / "a").read_text() == "a"
 
 
-def test_a_failure_leaves_nothing(tmp_path):
+def test_a_failure_leaves_no_files(tmp_path):
     def interrupted() -> None:
         with build_once(tmp_path / "corpus") as part:
             (part / "a").write_text("a")
@@ -40,14 +40,14 @@ def test_a_failure_leaves_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path):
+def test_removes_files_of_a_killed_run(tmp_path):
     (tmp_path / "corpus.part").mkdir()
     (tmp_path / "corpus.part" / "half").write_text("x")
     with build_once(tmp_path / "corpus") as part:
         assert list(part.iterdir()) == []
 
 
-def test_what_an_interrupted_run_left_is_kept_where_it_goes_on(tmp_path):
+def test_keeps_files_of_an_interrupted_run_to_continue(tmp_path):
     def interrupted() -> None:
         with build_once(tmp_path / "states", resumes=True) as part:
             (part / "half").write_text("a")
@@ -61,7 +61,7 @@ def test_what_an_interrupted_run_left_is_kept_where_it_goes_on(tmp_path):
     assert (tmp_path / "states" / "half").is_file()
 
 
-def test_processes_wait_for_the_first(tmp_path):
+def test_other_processes_wait_for_the_first(tmp_path):
     made = []
 
     def build() -> None:
@@ -78,7 +78,7 @@ def test_processes_wait_for_the_first(tmp_path):
     assert len(made) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_one_sentence_error_for_a_read_only_cache(tmp_path):
     (tmp_path / "file").write_text("x")
     with (
         pytest.raises(CorpusError, match=r"cannot be written.*HF_SPEECH_CACHE"),

@@ -39,7 +39,7 @@ def rooms(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 1.5])
-def test_a_simulated_room_decays_by_60_db_in_its_time(seconds: float) -> None:
+def test_a_simulated_room_decays_by_60_db_in_its_reverberation_time(seconds: float) -> None:
     responses = [
         simulate_room(RATE, seconds, np.random.default_rng(seed))[-round(seconds * RATE) :] for seed in range(9)
     ]
@@ -48,7 +48,7 @@ def test_a_simulated_room_decays_by_60_db_in_its_time(seconds: float) -> None:
     assert (smooth[0] - smooth[-1]) / (len(smooth) / len(level)) == pytest.approx(60, abs=3)
 
 
-def test_a_room_keeps_place_length_and_loudness() -> None:
+def test_a_room_preserves_timing_length_and_loudness() -> None:
     samples = np.zeros(RATE, dtype=np.float32)
     samples[3000] = 1.0
     wet = reverberate(samples, np.concatenate((np.full(500, 0.01), simulate_room(RATE, 0.3, np.random.default_rng(0)))))
@@ -70,7 +70,7 @@ def test_a_telephone_passes_its_band() -> None:
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 22_050, 48_000])
 @pytest.mark.parametrize("count", [1, 50, 7777])
-def test_no_length_changes(rate: int, count: int) -> None:
+def test_channels_preserve_the_length(rate: int, count: int) -> None:
     samples = noise(count)
     for changed in (
         telephone(samples, rate),
@@ -88,7 +88,7 @@ def test_opus_loses_more_at_lower_rates(make_tone: Any) -> None:
     assert errors[2] < 0.1 * float(np.mean(samples**2)), "in its place in time"
 
 
-def test_all_of_them_repeat_by_seed_and_keep_the_length(rooms: Path) -> None:
+def test_steps_are_reproducible_and_preserve_the_length(rooms: Path) -> None:
     augmentation = Augmentation(
         probability=0.7, rooms=str(rooms), reverberation=(0.2, 0.6), telephone=0.5, opus=(6.0, 24.0)
     )
@@ -115,7 +115,7 @@ def test_a_recorded_room_starts_at_its_direct_sound(rooms: Path) -> None:
     assert np.argmax(np.abs(wet[1500:])) + 1500 == pytest.approx(2600, abs=2)
 
 
-def test_telephone_alone_is_an_augmentation() -> None:
+def test_telephone_alone_is_active_augmentation() -> None:
     assert Augmentation(telephone=0.1).is_active
     assert not Augmentation(probability=0, reverberation=(0.2, 0.3)).is_active
     changed = [
@@ -134,7 +134,7 @@ def test_telephone_alone_is_an_augmentation() -> None:
         ({"telephone": 1.5}, "telephone"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_rejects_invalid_values(
     options: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -43,7 +43,7 @@ def pitch_of(samples: np.ndarray) -> float:
     return float(np.argmax(np.abs(np.fft.rfft(middle, 1 << 16))) * RATE / (1 << 16))
 
 
-def test_nine_copies_of_each(rows):
+def test_makes_nine_copies_of_each_recording(rows):
     multiplied = multiply(rows, RATE, TEMPOS, PITCHES)
     assert len(multiplied) == 9 * len(rows)
     assert multiplied.features == rows.features
@@ -60,7 +60,7 @@ def test_nine_copies_of_each(rows):
             assert 0.2 < np.abs(samples).max() <= 1.0
 
 
-def test_they_are_made_once_and_again_when_a_recording_changes(rows, cache, monkeypatch, make_tone):
+def test_makes_copies_once_and_again_after_changes(rows, cache, monkeypatch, make_tone):
     first = multiply(rows, RATE, [0.7], [0.0])
     made = []
     write = copies._write_copies
@@ -75,7 +75,7 @@ def test_they_are_made_once_and_again_when_a_recording_changes(rows, cache, monk
     assert not list(cache.rglob("*.part"))
 
 
-def test_they_are_on_the_disk_at_the_rate_of_the_features(rows, cache):
+def test_stores_copies_at_the_sampling_rate_of_the_features(rows, cache):
     multiplied = multiply(rows, 22_050, [0.7], [0.0])
     for row in multiplied:
         assert row["audio"]["bytes"] is None
@@ -84,7 +84,7 @@ def test_they_are_on_the_disk_at_the_rate_of_the_features(rows, cache):
         assert soundfile.info(row["audio"]["path"]).subtype == "PCM_16"
 
 
-def test_only_the_training_split_is_copied(tones_recipe):
+def test_copies_only_the_training_split(tones_recipe):
     words = ["--augmentation.tempo_copies", "[0.7, 1.0, 1.3]", "--augmentation.pitch_copies", "[-1, 0, 1]"]
     parts, _ = prepare(load_recipe(tones_recipe, words))
     assert {split: len(dataset) for split, dataset in parts.datasets.items()} == {"train": 180, "validation": 20}
@@ -100,6 +100,6 @@ def test_only_the_training_split_is_copied(tones_recipe):
         ("pitch_copies", "[]", "tempo_copies and pitch_copies must be null or list one value or more"),
     ],
 )
-def test_grids_without_meaning_are_refused(tones_recipe, key, values, reason):
+def test_rejects_invalid_grids(tones_recipe, key, values, reason):
     with pytest.raises(RecipeError, match=reason):
         load_recipe(tones_recipe, [f"--augmentation.{key}", values])

@@ -25,7 +25,7 @@ def make_dataset(rows: Dataset, augmentation: Augmentation | None = None, seed: 
     return SpeechDataset(rows, 8000, lambda row: int(row["label"]), augmentation, seed)
 
 
-def test_items_are_the_rows(rows: Dataset) -> None:
+def test_items_correspond_to_rows(rows: Dataset) -> None:
     dataset = make_dataset(rows)
     assert len(dataset) == len(rows)
     assert dataset.durations == list(rows["duration"])
@@ -34,14 +34,14 @@ def test_items_are_the_rows(rows: Dataset) -> None:
     assert item["target"] == rows[3]["label"]
 
 
-def test_keeping_decoded_sound_changes_nothing(rows: Dataset) -> None:
+def test_caching_decoded_sound_does_not_change_results(rows: Dataset) -> None:
     dataset, kept = make_dataset(rows), make_dataset(rows)
     kept.keep_decoded("Reading")
     kept.audio = [{"path": "gone.wav", "bytes": None}] * len(kept)  # Nothing may be decoded again.
     np.testing.assert_array_equal(kept[5]["waveform"], dataset[5]["waveform"])
 
 
-def test_augmentation_depends_on_seed_epoch_and_row_alone(rows: Dataset) -> None:
+def test_augmentation_depends_only_on_seed_epoch_and_row(rows: Dataset) -> None:
     noisy = Augmentation(probability=1, noise_snr=(0, 10))
     dataset = make_dataset(rows, noisy)
     first = dataset[2]["waveform"]
@@ -54,7 +54,7 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(rows: Dataset) -> None
     assert np.abs(make_dataset(rows, noisy, seed=1)[2]["waveform"] - first).max() > 1e-3
 
 
-def test_workers_give_the_same_batches(rows: Dataset) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(rows: Dataset) -> None:
     extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
     collator = SpeechCollator(extractor, torch.tensor)
     dataset = make_dataset(rows, Augmentation(probability=1, speed=(0.9, 1.1), noise_snr=(0, 10)))
@@ -87,7 +87,7 @@ def test_collator_pads_to_the_longest(rows: Dataset) -> None:
     assert dataset.files(2) == [rows[2]["audio"]["path"]]
 
 
-def test_joined_utterances_follow_one_of_the_same_speaker(tmp_path: Path) -> None:
+def test_joins_utterances_of_the_same_speaker(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     speakers = ["a" if index % 2 else "b" for index in range(24)]
     for index in range(24):
@@ -150,7 +150,7 @@ def spoken(speakers: list[str | None], seconds: list[float]) -> Dataset:
     ],
     ids=["once", "unknown", "blank", "pairs", "one"],
 )
-def test_utterances_are_joined_to_others_of_a_known_speaker(speakers: list[str | None], can_join: bool) -> None:
+def test_joins_only_utterances_of_known_speakers(speakers: list[str | None], can_join: bool) -> None:
     rows = spoken(speakers, [1.0] * 39 + [2.5])
     dataset = SpeechDataset(rows, 8000, lambda row: 0, Augmentation(joining=1.0), join_targets=lambda a, b: 0)
     for epoch in range(4):
@@ -163,7 +163,7 @@ def test_utterances_are_joined_to_others_of_a_known_speaker(speakers: list[str |
 
 @pytest.mark.parametrize("joining", [0.25, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_joined_clips_are_never_longer_than_in_the_first_epoch(joining: float, seed: int) -> None:
+def test_joined_clips_are_not_longer_than_in_the_first_epoch(joining: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = spoken([f"s{index % 5}" for index in range(200)], rng.uniform(0.5, 6.0, 200).tolist())
     options = Augmentation(joining=joining)
@@ -183,7 +183,7 @@ def test_joined_clips_are_never_longer_than_in_the_first_epoch(joining: float, s
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_that_live_for_all_epochs_follow_them(rows: Dataset, workers: int) -> None:
+def test_persistent_workers_follow_the_epoch(rows: Dataset, workers: int) -> None:
     dataset = make_dataset(rows, Augmentation(probability=1, noise_snr=(0, 10)))
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=None, num_workers=workers, persistent_workers=True, collate_fn=lambda item: item
@@ -197,7 +197,7 @@ def test_workers_that_live_for_all_epochs_follow_them(rows: Dataset, workers: in
 
 
 @pytest.mark.parametrize("augmentation", [{"silence": (-1.0, -1.0)}, {"speed": (2.0, 2.0)}, {"tempo": (2.0, 2.0)}])
-def test_augmentation_leaves_what_features_need(rows: Dataset, augmentation: dict) -> None:
+def test_augmentation_leaves_enough_samples_for_features(rows: Dataset, augmentation: dict) -> None:
     needed = round(0.7 * min(len(read_audio(audio, 8000)) for audio in rows["audio"]))
     dataset = SpeechDataset(rows, 8000, lambda row: 0, Augmentation(probability=1, **augmentation), min_samples=needed)
     lengths = [len(dataset[index]["waveform"]) for index in range(len(dataset))]

@@ -33,66 +33,66 @@ def get(server: ThreadingHTTPServer, tmp_path: Path, sha256: str | None = DIGEST
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-def test_a_file_arrives(server, tmp_path, says_length):
+def test_downloads_a_file(server, tmp_path, says_length):
     server.says_length = says_length
     assert get(server, tmp_path) == CONTENT
 
 
-def test_what_is_there_is_not_fetched_again(server, tmp_path):
+def test_does_not_download_existing_files(server, tmp_path):
     get(server, tmp_path)
     get(server, tmp_path)
     assert server.requests == [None]
 
 
-def test_a_broken_connection_is_resumed(server, tmp_path):
+def test_resumes_a_broken_connection(server, tmp_path):
     server.breaks = 2
     assert get(server, tmp_path) == CONTENT
     third = len(CONTENT) // 3
     assert server.requests == [None, f"bytes={third}-", f"bytes={third + (len(CONTENT) - third) // 3}-"]
 
 
-def test_a_server_without_ranges_starts_over(server, tmp_path):
+def test_starts_over_with_a_server_without_ranges(server, tmp_path):
     server.breaks, server.knows_ranges = 1, False
     assert get(server, tmp_path) == CONTENT
     assert len(server.requests) == 2
 
 
-def test_a_range_other_than_asked_for_is_not_appended(server, tmp_path):
+def test_does_not_append_a_wrong_range(server, tmp_path):
     server.breaks, server.shift = 1, 5
     with pytest.raises(CorpusError, match="is not the file expected"):
         get(server, tmp_path)  # the answer is taken for a whole file, and the digest finds that it is none
 
 
 @pytest.mark.parametrize("sha256", [DIGEST, None])
-def test_an_earlier_run_is_continued(server, tmp_path, sha256):
+def test_continues_an_earlier_download(server, tmp_path, sha256):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "corpus.tar.gz.part").write_bytes(CONTENT[:1000])
     assert get(server, tmp_path, sha256) == CONTENT
     assert server.requests == ["bytes=1000-"]
 
 
-def test_a_part_that_is_whole_is_taken(server, tmp_path):
+def test_uses_a_complete_partial_file(server, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "corpus.tar.gz.part").write_bytes(CONTENT)
     assert get(server, tmp_path) == CONTENT
     assert server.requests == [f"bytes={len(CONTENT)}-"]
 
 
-def test_a_part_that_is_too_long_is_started_over(server, tmp_path):
+def test_starts_over_if_the_partial_file_is_too_long(server, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "corpus.tar.gz.part").write_bytes(CONTENT + b"more")
     assert get(server, tmp_path) == CONTENT
     assert server.requests == [f"bytes={len(CONTENT) + 4}-", None]
 
 
-def test_a_corrupted_file_is_refused_and_removed(server, tmp_path):
+def test_rejects_and_removes_a_corrupted_file(server, tmp_path):
     server.content = CONTENT[:-1] + b"?"
     with pytest.raises(CorpusError, match=rf"{server.url} is not the file expected"):
         get(server, tmp_path)
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_busy_server_is_asked_again(server, tmp_path):
+def test_retries_a_busy_server(server, tmp_path):
     server.busy = module.ATTEMPTS - 1
     assert get(server, tmp_path) == CONTENT
     server.busy = module.ATTEMPTS
@@ -100,19 +100,19 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
         download(server.url, tmp_path / "other", wait_seconds=0)
 
 
-def test_a_file_that_does_not_exist_is_not_asked_for_again(server, tmp_path):
+def test_does_not_retry_a_missing_file(server, tmp_path):
     with pytest.raises(CorpusError, match=r"/gone cannot be downloaded \(404"):
         download(server.url.replace("corpus.tar.gz", "gone"), tmp_path / "gone", wait_seconds=0)
     assert len(server.requests) == 1
 
 
-def test_no_server_is_one_sentence(tmp_path):
+def test_one_sentence_error_without_a_server(tmp_path):
     with pytest.raises(CorpusError, match=r"cannot be downloaded .*refused"):
         download("http://127.0.0.1:9/x", tmp_path / "x", wait_seconds=0)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar", "bztar", "xztar"])
-def test_archives_of_every_kind_are_unpacked(tmp_path, kind):
+def test_unpacks_archives_of_every_kind(tmp_path, kind):
     (tmp_path / "corpus" / "low").mkdir(parents=True)
     (tmp_path / "corpus" / "low" / "a.wav").write_bytes(b"sound")
     archive = Path(shutil.make_archive(str(tmp_path / "archive"), kind, tmp_path, "corpus"))
@@ -146,7 +146,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, kind, name):
     assert not Path("/evil.wav").exists()
 
 
-def test_a_link_out_of_an_archive_is_refused(tmp_path):
+def test_rejects_a_link_out_of_an_archive(tmp_path):
     with tarfile.open(tmp_path / "evil.tar", "w") as tar:
         member = tarfile.TarInfo("link")
         member.type, member.linkname = tarfile.SYMTYPE, "../../secret"
@@ -157,7 +157,7 @@ def test_a_link_out_of_an_archive_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.xz", "a.tar.bz2"])
 @pytest.mark.parametrize("damage", ["cut", "text"])
-def test_a_damaged_archive_is_refused_and_leaves_nothing(tmp_path, name, damage):
+def test_rejects_a_damaged_archive_and_leaves_nothing(tmp_path, name, damage):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "a.wav").write_bytes(CONTENT)
     kind = {"a.zip": "zip", "a.tar.gz": "gztar", "a.tar.xz": "xztar", "a.tar.bz2": "bztar"}[name]
@@ -201,7 +201,7 @@ def bomb(path: Path, size: int) -> Path:
 
 
 @pytest.mark.parametrize("name", ["bomb.zip", "bomb.tar.gz", "bomb.tar.bz2", "bomb.tar.xz"])
-def test_an_archive_that_expands_a_thousandfold_is_refused(tmp_path, monkeypatch, name):
+def test_rejects_a_zip_bomb(tmp_path, monkeypatch, name):
     monkeypatch.setattr(module, "MIN_UNPACKED_BYTES", 1_000_000)
     archive = bomb(tmp_path / name, 20_000_000)
     with pytest.raises(CorpusError, match=r"has 0\.\d MB and is more than .* MB unpacked: .*set trust_archive"):

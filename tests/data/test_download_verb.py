@@ -50,7 +50,7 @@ def run(*words: str) -> int:
     return int(exit_.value.code or 0)
 
 
-def test_a_broken_download_is_resumed_and_then_left_alone(served, tmp_path, capsys):
+def test_resumes_a_broken_download_and_reuses_it(served, tmp_path, capsys):
     served.breaks = 1
     assert run("speech_commands") == 0
     assert served.requests == [None, f"bytes={len(served.content) // 3}-"]
@@ -62,7 +62,7 @@ def test_a_broken_download_is_resumed_and_then_left_alone(served, tmp_path, caps
     assert len(served.requests) == 2, "what is there is not fetched again"
 
 
-def test_what_one_run_left_the_next_one_continues(served, tmp_path, capsys):
+def test_continues_the_download_of_an_earlier_run(served, tmp_path, capsys):
     served.breaks = 100
     assert run("speech_commands") == 2
     assert "the connection broke after" in capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_what_one_run_left_the_next_one_continues(served, tmp_path, capsys):
     assert served.requests == [f"bytes={got}-"]
 
 
-def test_a_corrupted_download_is_refused_and_leaves_nothing(served, tmp_path, capsys):
+def test_rejects_a_corrupted_download_and_leaves_nothing(served, tmp_path, capsys):
     served.content = served.content[:-1] + b"?"
     assert run("speech_commands") == 2
     error = capsys.readouterr().err.splitlines()[-1]
@@ -93,7 +93,7 @@ def test_a_corrupted_download_is_refused_and_leaves_nothing(served, tmp_path, ca
         (["savee"], "get it at http"),
     ],
 )
-def test_mistakes_end_in_one_sentence(words, message, capsys):
+def test_one_sentence_error_for_mistakes(words, message, capsys):
     assert run(*words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")

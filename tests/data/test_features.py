@@ -54,7 +54,7 @@ def make_dataset(rows: Dataset, augmentation: Augmentation | None = None) -> Spe
     ],
     ids=lambda options: "-".join(map(str, options)),
 )
-def test_batches_are_those_computed_anew(rows: Dataset, options: dict) -> None:
+def test_cached_features_equal_new_ones(rows: Dataset, options: dict) -> None:
     if options.get("feature_type") == "waveform":
         extractor = SpeechFeatureExtractor(sampling_rate=8000, hop_length=80, win_length=80, **options)
     else:
@@ -69,7 +69,7 @@ def test_batches_are_those_computed_anew(rows: Dataset, options: dict) -> None:
         torch.testing.assert_close(batch[name], expected[name], atol=1e-5, rtol=1e-5)
 
 
-def test_made_once_and_again_when_anything_changes(rows: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_computes_once_and_again_after_changes(rows: Dataset, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 
     def counting(audio: dict, sampling_rate: int) -> np.ndarray:
@@ -91,13 +91,13 @@ def test_made_once_and_again_when_anything_changes(rows: Dataset, cache: Path, m
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 3
 
 
-def test_sound_that_is_new_in_every_epoch_is_refused(rows: Dataset) -> None:
+def test_rejects_augmentation_that_changes_every_epoch(rows: Dataset) -> None:
     dataset = make_dataset(rows, Augmentation(gain=(-6, 6)))
     with pytest.raises(RecipeError, match="augmentation would change"):
         dataset.cache_features(SpeechFeatureExtractor(**GEOMETRY), "Computing")
 
 
-def test_variants_take_turns_and_are_those_computed_anew(rows: Dataset, cache: Path) -> None:
+def test_cycles_through_cached_variants(rows: Dataset, cache: Path) -> None:
     augmentation = Augmentation(probability=1, speed=(0.8, 1.25), gain=(-6, 6), variants=2)
     extractor = SpeechFeatureExtractor(**GEOMETRY)
     anew, cached = make_dataset(rows, augmentation), make_dataset(rows, augmentation)
@@ -116,9 +116,7 @@ def test_variants_take_turns_and_are_those_computed_anew(rows: Dataset, cache: P
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
 
 
-def test_variants_are_made_of_one_reading_and_kept_for_the_next_training(
-    rows: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variants_are_computed_in_one_pass_and_reused(rows: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     read_audio = dataset_module.read_audio
     monkeypatch.setattr(
@@ -133,7 +131,7 @@ def test_variants_are_made_of_one_reading_and_kept_for_the_next_training(
     assert len(read) == 2 * len(rows), "others than before"
 
 
-def test_other_noise_makes_other_features(rows: Dataset, cache: Path, tmp_path: Path) -> None:
+def test_different_noise_gives_different_features(rows: Dataset, cache: Path, tmp_path: Path) -> None:
     noise = tmp_path / "noise" / "hum.wav"
     noise.parent.mkdir()
     soundfile.write(noise, np.random.default_rng(1).uniform(-0.5, 0.5, 4000), 8000)

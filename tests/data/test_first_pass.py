@@ -45,7 +45,7 @@ def sources(rows: DatasetDict, split: str) -> list[dict]:
 
 
 @pytest.mark.parametrize("max_bytes", [2 << 30, 100_000, 0])
-def test_statistics_and_waveforms_are_those_of_a_reading_of_their_own(corpus, monkeypatch, max_bytes):
+def test_results_equal_those_of_separate_passes(corpus, monkeypatch, max_bytes):
     monkeypatch.setattr(first_pass, "KEEP_DECODED_BYTES", max_bytes)
     expected = SpeechFeatureExtractor(**GEOMETRY, normalization="global")
     extractor = SpeechFeatureExtractor(**GEOMETRY, normalization="global")
@@ -62,7 +62,7 @@ def test_statistics_and_waveforms_are_those_of_a_reading_of_their_own(corpus, mo
 
 
 @pytest.mark.parametrize("max_bytes", [2 << 30, 0])
-def test_what_is_decoded_before_the_first_step_is_decoded_once(corpus, monkeypatch, decoded, max_bytes):
+def test_decodes_each_recording_once_before_training(corpus, monkeypatch, decoded, max_bytes):
     monkeypatch.setattr(first_pass, "KEEP_DECODED_BYTES", max_bytes)
     monkeypatch.setattr(dataset, "KEEP_DECODED_BYTES", max_bytes)
     recipe = load_recipe(
@@ -80,7 +80,7 @@ def test_what_is_decoded_before_the_first_step_is_decoded_once(corpus, monkeypat
     assert sum(decoded.values()) == (60 if max_bytes else 61)
 
 
-def test_copies_are_made_of_what_was_decoded(corpus, decoded, tmp_path, monkeypatch):
+def test_makes_copies_from_decoded_sound(corpus, decoded, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     one = FirstPass(SpeechFeatureExtractor(**GEOMETRY))
     rows, _ = inspect_corpus(corpus.load(), corpus, 8000, one)
@@ -89,7 +89,7 @@ def test_copies_are_made_of_what_was_decoded(corpus, decoded, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("options", [{"offset": 0.4}, {"hop_length": 4000, "win_length": 4000}, {"offset": 0.45}])
-def test_what_gives_no_features_is_found_before_training(corpus, options):
+def test_finds_rows_without_features_before_training(corpus, options):
     extractor = SpeechFeatureExtractor(**GEOMETRY | options)
     rows = corpus.load()
     with pytest.raises(CorpusError, match=r"too short.*, such as: .* lasts 0.\d+ s, and features need 0\.\d+ s;"):
@@ -102,7 +102,7 @@ def test_what_gives_no_features_is_found_before_training(corpus, options):
             assert extractor.num_frames(len(read_audio(source, 8000))) >= 1
 
 
-def test_of_a_sound_that_is_too_long_only_the_length_is_kept(corpus, digit_folder, monkeypatch):
+def test_stores_only_the_length_of_a_sound_that_is_too_long(corpus, digit_folder, monkeypatch):
     import soundfile
 
     soundfile.write(digit_folder / "low" / "hours.flac", np.zeros(8000 * 600), 8000)
@@ -122,7 +122,7 @@ def test_of_a_sound_that_is_too_long_only_the_length_is_kept(corpus, digit_folde
     assert largest <= 16_000
 
 
-def test_two_rows_of_one_recording_are_kept_once(corpus, digit_folder):
+def test_stores_a_shared_recording_once(corpus, digit_folder):
     shutil.copy(digit_folder / "low" / "speaker0_0.wav", digit_folder / "low" / "again.wav")
     one = FirstPass(SpeechFeatureExtractor(**GEOMETRY))
     content = (digit_folder / "low" / "speaker0_0.wav").read_bytes()

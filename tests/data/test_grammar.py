@@ -31,7 +31,7 @@ def rule(text: str) -> str:
     return f"#JSGF V1.0;\npublic <s> = {text};"
 
 
-def test_all_sentences_of_a_small_grammar(tmp_path: Path) -> None:
+def test_generates_all_sentences_of_a_small_grammar(tmp_path: Path) -> None:
     found = grammar(tmp_path, HOUSE).sentences(1000)
     things = ("lights", "coffee machine", "radio")
     turned = {f"{p}turn {s} the {t}" for p in ("", "please ") for s in ("on", "off") for t in things}
@@ -53,11 +53,11 @@ def test_all_sentences_of_a_small_grammar(tmp_path: Path) -> None:
         ("<t> <t>;\n<t> = a | b", {"a a", "a b", "b a", "b b"}),
     ],
 )
-def test_what_a_rule_means(tmp_path: Path, text: str, sentences: set[str]) -> None:
+def test_expands_each_kind_of_rule(tmp_path: Path, text: str, sentences: set[str]) -> None:
     assert set(grammar(tmp_path, rule(text)).sentences(1000)) == sentences
 
 
-def test_sampling_is_seeded_without_duplicates_and_by_weights(tmp_path: Path) -> None:
+def test_samples_by_seed_and_weights_without_duplicates(tmp_path: Path) -> None:
     one = grammar(tmp_path, rule("/9/ often <d>+ | seldom <d>+;\n<d> = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9"))
     found = one.sentences(500)
     assert len(set(found)) == 500
@@ -68,7 +68,7 @@ def test_sampling_is_seeded_without_duplicates_and_by_weights(tmp_path: Path) ->
     assert {len(sentence.split()) for sentence in found} == set(range(2, MAX_REPEATS + 2))
 
 
-def test_what_is_rarely_drawn_is_listed(tmp_path: Path) -> None:
+def test_lists_rarely_sampled_words(tmp_path: Path) -> None:
     text = rule("/1000000/ usual | <d> <d>;\n<d> = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9")
     assert len(grammar(tmp_path, text).sentences(90)) == 90
 
@@ -94,7 +94,7 @@ def test_what_is_rarely_drawn_is_listed(tmp_path: Path) -> None:
         ("#JSGF V1.0;\nhello;", "line 2: a rule is expected and not 'hello'"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_one_sentence_error_with_line_number(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CorpusError, match=message) as raised:
         grammar(tmp_path, text)
     assert str(raised.value).count(". ") == 0

@@ -34,14 +34,14 @@ FORMATS = [
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize(("container", "coding"), FORMATS, ids=[f"{c}-{s}" for c, s in FORMATS])
-def test_a_truncated_file_of_any_format_is_refused(container, coding, keep):
+def test_rejects_truncated_files_of_any_format(container, coding, keep):
     content = encode(noise(8.0), format=container, subtype=coding)
     assert len(read_audio(content, RATE)) == pytest.approx(8 * RATE, abs=2400)
     with pytest.raises(AudioError, match=r"is (truncated|damaged)"):
         read_audio(content[: int(len(content) * keep)], RATE)
 
 
-def test_au_of_either_byte_order_is_checked_and_may_not_know_its_length():
+def test_checks_au_files_of_either_byte_order():
     for endian in ("BIG", "LITTLE"):
         content = encode(noise(1.0), format="AU", subtype="PCM_16", endian=endian)
         with pytest.raises(AudioError, match="its header promises 32000 bytes, it holds 31000"):
@@ -51,7 +51,7 @@ def test_au_of_either_byte_order_is_checked_and_may_not_know_its_length():
 
 
 @pytest.mark.parametrize("container", ["PVF", "MAT5", "PAF", "AVR", "IRCAM"])
-def test_what_cannot_be_checked_is_named(container):
+def test_reports_files_that_cannot_be_checked(container):
     with pytest.raises(AudioError, match=f"of the format {container}, of which .* convert it to wav or flac"):
         read_audio(encode(noise(0.1), format=container, subtype="PCM_16"), RATE)
 
@@ -62,7 +62,7 @@ def unfinished(content: bytes, riff: int, data: int) -> bytes:
 
 @pytest.mark.parametrize("data", [0, 2, 32_000, 100_000, 127_998 - 3200])
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8", "PCM_24"])
-def test_a_wav_whose_recorder_was_killed_is_read_to_its_end(data, subtype):
+def test_reads_an_unfinished_wav_to_its_end(data, subtype):
     samples = noise(4.0)
     content = encode(samples, format="WAV", subtype=subtype)
     whole = read_audio(content, RATE)
@@ -82,7 +82,7 @@ def test_a_wav_whose_recorder_was_killed_is_read_to_its_end(data, subtype):
     ],
     ids=["tag", "id3", "chunk", "zeros", "few"],
 )
-def test_what_is_no_sound_behind_the_samples_is_not_read(rest):
+def test_does_not_read_chunks_after_the_samples(rest):
     content = encode(noise(1.0), format="WAV", subtype="PCM_16")
     assert len(read_audio(content + rest, RATE)) == RATE
 
@@ -99,7 +99,7 @@ def variable_mp3(*parts: np.ndarray) -> tuple[bytes, int]:
 
 @pytest.mark.parametrize("order", ["loud first", "quiet first", "turns"])
 @pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)], ids=["bare", "ID3"])
-def test_an_mp3_without_its_length_is_read_whole(order, tag):
+def test_reads_an_mp3_without_a_length_header(order, tag):
     loud, quiet = 3 * noise(10.0), np.zeros(10 * RATE, np.float32)
     parts = {"loud first": (loud, quiet), "quiet first": (quiet, loud), "turns": (loud, quiet, loud)}[order]
     content, second = variable_mp3(*parts)
@@ -113,7 +113,7 @@ def test_an_mp3_without_its_length_is_read_whole(order, tag):
         assert max(np.corrcoef(whole[:RATE], samples[d : d + RATE])[0, 1] for d in range(2400)) > 0.99
 
 
-def test_an_mp3_of_constant_rate_needs_no_length():
+def test_a_constant_rate_mp3_needs_no_length_header():
     content = encode(noise(10.0), format="MP3", bitrate_mode="CONSTANT")
     bare = content[content.find(b"\xff\xf3", 4) :]
     assert len(read_audio(bare, RATE)) / RATE == pytest.approx(10.0, abs=0.2)
@@ -121,7 +121,7 @@ def test_an_mp3_of_constant_rate_needs_no_length():
 
 @pytest.mark.parametrize("factor", [-1.0, -0.98, -1.01])
 @pytest.mark.parametrize("channels", [2, 4])
-def test_channels_that_cancel_each_other_out_are_refused(tmp_path, factor, channels):
+def test_rejects_channels_that_cancel_out(tmp_path, factor, channels):
     samples = noise(2.0)
     pair = np.stack([samples, factor * samples] * (channels // 2), axis=1)
     soundfile.write(tmp_path / "pair.wav", pair, RATE, subtype="FLOAT")
@@ -130,7 +130,7 @@ def test_channels_that_cancel_each_other_out_are_refused(tmp_path, factor, chann
             read_audio(source, RATE)
 
 
-def test_channels_without_relation_are_averaged():
+def test_averages_unrelated_channels():
     stereo = np.stack([noise(1.0, 1), noise(1.0, 2)], axis=1)
     many = np.stack([noise(1.0, seed) for seed in range(64)], axis=1)
     for array in (stereo, many, np.zeros((RATE, 2), np.float32), stereo * (1.0, -0.5)):
@@ -138,19 +138,19 @@ def test_channels_without_relation_are_averaged():
 
 
 @pytest.mark.parametrize("scale", [128.0, 32_768.0, 2.0**31])
-def test_integers_that_became_floats_are_refused(tmp_path, scale):
+def test_rejects_unscaled_integers_as_floats(tmp_path, scale):
     soundfile.write(tmp_path / "a.wav", 8 * noise(0.5) * scale, RATE, subtype="FLOAT")
     for source in (tmp_path / "a.wav", {"array": 8 * noise(0.5) * scale, "sampling_rate": RATE}):
         with pytest.raises(AudioError, match=r"is not scaled: its samples reach .*, where full scale is 1; divide"):
             read_audio(source, RATE)
 
 
-def test_floats_that_overshoot_are_read():
+def test_reads_floats_that_exceed_full_scale():
     samples = 20 * noise(0.5)
     np.testing.assert_array_equal(read_audio({"array": samples, "sampling_rate": RATE}, RATE), samples)
 
 
-def test_a_long_sound_takes_no_memory_beyond_the_limit(monkeypatch):
+def test_decoding_stops_at_the_limit(monkeypatch):
     from hf_speech.data import audio
 
     monkeypatch.setattr(audio, "BLOCK_SAMPLES", RATE)
@@ -161,7 +161,7 @@ def test_a_long_sound_takes_no_memory_beyond_the_limit(monkeypatch):
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
-def test_blocks_are_what_is_read_whole(rate):
+def test_blocks_equal_the_whole_file(rate):
     from hf_speech.data.audio import read_blocks
 
     content = encode(noise(7.3), format="WAV", subtype="PCM_16")

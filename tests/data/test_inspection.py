@@ -60,7 +60,7 @@ def spoil(splits: Path) -> dict[str, str]:
     }
 
 
-def test_every_defect_is_counted_and_left_out(splits):
+def test_counts_and_leaves_out_every_defect(splits):
     kinds = spoil(splits)
     rows, corpus = load(splits, max_duration=1.0, bad_rows="skip")
     (splits / "train" / "high" / "speaker0_0.wav").unlink()
@@ -79,7 +79,7 @@ def test_every_defect_is_counted_and_left_out(splits):
     assert all(duration == duration for duration in good["train"]["duration"])
 
 
-def test_bad_rows_are_refused_in_one_sentence(splits):
+def test_one_sentence_error_for_bad_rows(splits):
     spoil(splits)
     rows, corpus = load(splits, max_duration=1.0)
     with pytest.raises(CorpusError) as caught:
@@ -103,7 +103,7 @@ def test_a_clean_corpus_passes_unchanged(splits):
     )
 
 
-def test_a_class_of_the_test_split_only_is_found(splits):
+def test_finds_a_class_that_is_only_in_the_test_split(splits):
     shutil.copytree(splits / "test" / "low", splits / "test" / "middle")
     rows, corpus = load(splits)
     with pytest.raises(CorpusError, match=r"10 of a class that train lacks.*of the class 'middle', which train lacks"):
@@ -115,7 +115,7 @@ def test_a_class_of_the_test_split_only_is_found(splits):
     assert len(report.splits["test"].bad["of a class that train lacks"].examples) == 3
 
 
-def test_a_class_whose_training_rows_are_all_bad_is_found(splits):
+def test_finds_a_class_with_only_bad_training_rows(splits):
     for file in (splits / "train" / "low").iterdir():
         file.write_bytes(b"")
     for file in list((splits / "train" / "high").iterdir())[:3]:
@@ -125,7 +125,7 @@ def test_a_class_whose_training_rows_are_all_bad_is_found(splits):
     assert set(good["test"]["label"]) <= set(good["train"]["label"])
 
 
-def test_a_recording_in_two_splits_is_a_warning(splits):
+def test_warns_about_a_recording_in_two_splits(splits):
     # The same samples in another container are the same recording.
     samples, _ = soundfile.read(splits / "train" / "low" / "speaker0_3.wav")
     soundfile.write(splits / "test" / "low" / "copy.flac", samples, RATE)
@@ -140,7 +140,7 @@ def test_a_recording_in_two_splits_is_a_warning(splits):
     assert "speaker0_3.wav" in report.warnings[0]
 
 
-def test_silence_is_a_warning(splits):
+def test_warns_about_silence(splits):
     soundfile.write(splits / "test" / "low" / "silence.wav", np.zeros(RATE), RATE)
     rows, corpus = load(splits)
     good, report = inspect_corpus(rows, corpus, RATE)
@@ -149,7 +149,7 @@ def test_silence_is_a_warning(splits):
     assert "silence.wav is nothing but zeros" in str(report)
 
 
-def test_empty_splits_are_said_and_an_empty_train_is_refused(splits):
+def test_reports_empty_splits_and_rejects_an_empty_train_split(splits):
     rows, corpus = load(splits)
     rows["validation"] = rows["validation"].select([])
     assert inspect_corpus(rows, corpus, RATE)[1].warnings == ["The split 'validation' has no utterances."]
@@ -159,7 +159,7 @@ def test_empty_splits_are_said_and_an_empty_train_is_refused(splits):
         inspect_corpus(rows, corpus, RATE)
 
 
-def test_a_single_class_is_refused(splits):
+def test_rejects_a_single_class(splits):
     shutil.rmtree(splits / "train" / "low")
     shutil.rmtree(splits / "test" / "low")
     rows, corpus = load(splits)
@@ -176,7 +176,7 @@ def test_a_row_without_its_target_is_bad(splits, column, blank):
     assert report.bad[f"without {column}"].count == 1
 
 
-def test_rows_without_a_target_are_inspected_for_their_sound(splits):
+def test_inspects_the_sound_of_rows_without_a_target(splits):
     rows = Dataset.from_dict({"audio": [{"path": str(splits / "test" / "low" / "speaker2_0.wav")}]})
     assert inspect_split(rows, sampling_rate=RATE, limits=lambda _: (0.1, 30.0)).good_indices == [0]
 
@@ -201,7 +201,7 @@ def test_the_report_is_readable_and_plain(splits):
     }
 
 
-def test_examples_stay_few(splits):
+def test_limits_the_number_of_examples(splits):
     for file in (splits / "train" / "low").iterdir():
         file.write_bytes(b"")
     rows, _ = load(splits)
@@ -236,7 +236,7 @@ def archive_of(splits: Path) -> Corpus:
         ),
     ],
 )
-def test_the_written_report_names_no_folder_of_this_machine(splits, make, named):
+def test_the_report_contains_no_local_path(splits, make, named):
     spoil(splits)
     (splits / "notes.txt").write_text("x")
     shutil.copy(splits / "train" / "low" / "speaker0_1.wav", splits / "test" / "low")

@@ -66,9 +66,7 @@ def targets(stream: SpeechStream, workers: int = 0) -> list[int]:
     ("num_shards", "processes", "workers"),
     [(1, 2, 0), (3, 2, 0), (4, 2, 0), (4, 3, 0), (1, 1, 2), (4, 2, 2), (3, 2, 2)],
 )
-def test_processes_and_workers_divide_the_stream_without_duplicates_or_losses(
-    num_shards: int, processes: int, workers: int
-) -> None:
+def test_processes_and_workers_share_the_stream_exactly_once(num_shards: int, processes: int, workers: int) -> None:
     """One shard for two processes, four for three, more workers than shards: each utterance is read exactly once."""
     parts = [
         targets(stream_of(source_of(num_shards), process=(process, processes)), workers) for process in range(processes)
@@ -78,7 +76,7 @@ def test_processes_and_workers_divide_the_stream_without_duplicates_or_losses(
         assert all(parts)
 
 
-def test_each_pass_has_another_order_and_the_same_utterances() -> None:
+def test_each_pass_has_a_different_order_of_the_same_utterances() -> None:
     numbers = targets(stream_of(source_of(2), num_passes=2, window=1))
     first, second = numbers[:COUNT], numbers[COUNT:]
     assert sorted(first) == sorted(second) == list(range(COUNT))
@@ -99,7 +97,7 @@ def test_batches_hold_utterances_of_similar_length_in_random_order() -> None:
     assert np.ptp(unsorted, axis=1).mean() > 3 * spread.mean()
 
 
-def test_augmentation_depends_on_seed_pass_and_recording_alone() -> None:
+def test_augmentation_depends_only_on_seed_pass_and_recording() -> None:
     noisy = Augmentation(probability=1, noise_snr=(0, 10))
 
     def waveforms(**options: Any) -> list[tuple[int, np.ndarray]]:
@@ -116,7 +114,7 @@ def test_augmentation_depends_on_seed_pass_and_recording_alone() -> None:
     assert np.abs(alone[3] - dict(waveforms(seed=1))[3]).max() > 1e-3
 
 
-def test_bad_utterances_are_refused_or_left_out_and_told() -> None:
+def test_rejects_or_skips_bad_utterances_with_a_report() -> None:
     damaged = {"sound7": b"no sound at all", "sound9": sound(9)[:60]}
     with pytest.raises(
         CorpusError, match=r"[79]\.wav .*: correct it, or leave such utterances out with bad_rows: skip"
@@ -134,18 +132,18 @@ def test_bad_utterances_are_refused_or_left_out_and_told() -> None:
 
 
 @pytest.mark.parametrize(("limits", "reason"), [((0.4, 30.0), "under 0.4 s"), ((0.1, 0.2), "over 0.2 s")])
-def test_length_is_asked_of_each(limits: tuple[float, float], reason: str) -> None:
+def test_checks_the_length_of_each_utterance(limits: tuple[float, float], reason: str) -> None:
     with pytest.raises(CorpusError, match=reason):
         list(stream_of(source_of(1), Admission(lambda _: limits, "refuse", examine_nothing)))
 
 
-def test_a_stream_of_nothing_good_ends_in_a_sentence() -> None:
+def test_one_sentence_error_for_a_stream_without_usable_rows() -> None:
     useless = Admission(lambda _: (5.0, 30.0), "skip", examine_nothing)
     with pytest.raises(CorpusError, match=r"none can be learned from, such as: \d+\.wav lasts"):
         list(stream_of(source_of(1), useless, num_passes=None))
 
 
-def test_collated_batches_carry_files_and_what_was_left_out() -> None:
+def test_collated_batches_contain_files_and_skipped_rows() -> None:
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=20, hop_length=80, win_length=200)
     stream = stream_of(source_of(2, sound0=b"nothing"), Admission(usual_limits, "skip", examine_nothing))
     loader = torch.utils.data.DataLoader(stream, batch_size=4, collate_fn=SpeechCollator(extractor, torch.tensor))
@@ -165,12 +163,12 @@ def labels(source: HubStream) -> Iterator[Any]:
     return (row["label"] for row in source.rows(0, (0, 1)))
 
 
-def test_classes_become_ours_by_name() -> None:
+def test_maps_classes_by_name() -> None:
     names = ["a", "b"]
     own = ClassLabel(names=["b", "c", "a"])
     assert Counter(labels(classes([0, 1, 2, -1], own, names))) == Counter([1, None, 0, None])
     assert Counter(labels(classes(["b", "a", "z", " "], Value("string"), names))) == Counter([1, 0, None, None])
 
 
-def test_a_stream_can_be_sent_to_workers_that_are_spawned() -> None:
+def test_a_stream_can_be_pickled_for_spawned_workers() -> None:
     assert targets(pickle.loads(pickle.dumps(stream_of(source_of(2))))) == targets(stream_of(source_of(2)))

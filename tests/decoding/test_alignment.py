@@ -14,7 +14,7 @@ from hf_speech.errors import HFSpeechError
 
 @pytest.mark.parametrize("ids", [[], [2], [2, 2], [2, 3], [2, 2, 2], [2, 3, 2], [3, 1, 3], [2, 2, 3, 1], [1, 2, 3, 2]])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_best_of_all_paths_is_found(brute_force, ids, seed):
+def test_finds_the_best_of_all_paths(brute_force, ids, seed):
     log_probs = brute_force.draw_log_probs(6, seed=seed)
     paths = brute_force.every_path(log_probs)
     path, score = max(
@@ -31,7 +31,7 @@ def test_the_best_of_all_paths_is_found(brute_force, ids, seed):
 
 
 @pytest.mark.parametrize("ids", [[], [2], [2, 2], [2, 3], [2, 2, 2], [2, 1, 1, 2], [3, 3, 2, 2]])
-def test_fewest_frames_are_those_of_the_shortest_path(brute_force, ids):
+def test_min_frames_is_the_length_of_the_shortest_path(brute_force, ids):
     lengths = [
         frames
         for frames in range(8)
@@ -45,7 +45,7 @@ def test_fewest_frames_are_those_of_the_shortest_path(brute_force, ids):
             align(log_probs[:-1], ids)
 
 
-def test_many_tokens_over_many_frames(brute_force):
+def test_aligns_many_tokens_over_many_frames(brute_force):
     """More states than fit into the bytes of the back pointers: the best path, aligned, is found again."""
     log_probs = brute_force.draw_log_probs(400, tokens=12)
     spans = best_path(log_probs)
@@ -55,7 +55,7 @@ def test_many_tokens_over_many_frames(brute_force):
     assert score == pytest.approx(log_probs.max(axis=1).sum(), rel=1e-6)
 
 
-def test_words_in_time(brute_force):
+def test_times_of_words(brute_force):
     path = [0, 2, 2, 0, 3, 1, 1, 0, 0, 3]
     log_probs = np.log(np.full((10, 4), 0.1))
     log_probs[np.arange(10), path] = np.log(0.7)
@@ -66,7 +66,7 @@ def test_words_in_time(brute_force):
     assert found.score == pytest.approx(10 * np.log(0.7))
 
 
-def test_a_word_that_is_not_said_is_told_by_its_confidence(brute_force):
+def test_a_word_that_is_not_spoken_has_low_confidence(brute_force):
     path = [2, 0, 1, 0, 3]
     log_probs = np.log(np.full((5, 4), 0.1))
     log_probs[np.arange(5), path] = np.log(0.7)
@@ -74,17 +74,17 @@ def test_a_word_that_is_not_said_is_told_by_its_confidence(brute_force):
     assert [word.confidence for word in found.words] == pytest.approx([0.7, 0.1])
 
 
-def test_the_tokens_of_a_text_longer_than_its_sound_are_counted(brute_force):
+def test_error_for_a_text_longer_than_its_sound(brute_force):
     with pytest.raises(HFSpeechError, match=r"'aab' needs 4 frames and the sound has 3 \(0\.12 s\)"):
         align_text(brute_force.draw_log_probs(3), "aab", brute_force.tokens, seconds_per_frame=0.04)
 
 
-def test_no_text_and_no_frames(brute_force):
+def test_empty_text_and_no_frames(brute_force):
     assert align_text(brute_force.draw_log_probs(3), " ", brute_force.tokens, seconds_per_frame=0.04).words == ()
     assert align(np.zeros((0, 4)), []) == ([], 0.0)
 
 
-def test_more_than_memory_holds_is_refused(brute_force, monkeypatch):
+def test_rejects_more_frames_than_fit_into_memory(brute_force, monkeypatch):
     monkeypatch.setattr(alignment, "_MAX_BYTES", 29)
     assert align(brute_force.draw_log_probs(4), [2, 3])
     with pytest.raises(HFSpeechError, match="cut the sound"):

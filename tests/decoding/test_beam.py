@@ -47,14 +47,14 @@ def assert_same(found: dict[str, float], expected: dict[Sequence[str], float]) -
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_without_lexicon_a_text_has_the_probability_of_all_its_paths(brute_force, seed):
+def test_score_without_lexicon_sums_over_all_paths(brute_force, seed):
     log_probs = brute_force.draw_log_probs(5, seed=seed)
     expected = brute_force.add_up(log_probs, lambda path: brute_force.to_words(brute_force.collapse(path)))
     assert_same(decode(BeamSearchDecoder(brute_force.tokens, **ALL), log_probs), expected)
 
 
 @pytest.mark.parametrize("lexicon", [None, ["a", "ab", "bb"]])
-def test_a_rescorer_counts_before_the_best_are_chosen(brute_force, lexicon) -> None:
+def test_rescores_before_selecting_the_best(brute_force, lexicon) -> None:
     log_probs = brute_force.draw_log_probs(5, seed=1)
     decoder = BeamSearchDecoder(brute_force.tokens, lexicon=lexicon, **ALL)
     alone = decode(decoder, log_probs)
@@ -70,7 +70,7 @@ def test_a_rescorer_counts_before_the_best_are_chosen(brute_force, lexicon) -> N
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_with_a_lexicon_only_its_words_are_said(brute_force, seed):
+def test_finds_only_words_of_the_lexicon(brute_force, seed):
     """Among them one with a double letter, and one that begins another."""
     log_probs = brute_force.draw_log_probs(6, seed=seed)
     expected = brute_force.add_up(log_probs, lambda path: brute_force.to_words(brute_force.collapse(path)))
@@ -79,7 +79,7 @@ def test_with_a_lexicon_only_its_words_are_said(brute_force, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_language_model_of_words(brute_force, word_model, seed):
+def test_word_language_model(brute_force, word_model, seed):
     log_probs = brute_force.draw_log_probs(6, seed=seed)
     model = NgramModel.load(word_model)
     expected = {
@@ -95,7 +95,7 @@ def test_language_model_of_words(brute_force, word_model, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_language_model_of_characters(brute_force, character_model, seed):
+def test_character_language_model(brute_force, character_model, seed):
     log_probs = brute_force.draw_log_probs(5, seed=seed)
     model = NgramModel.load(character_model)
     expected = {
@@ -125,7 +125,7 @@ def spell_out(text: str, tokens: Sequence[str]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("text", [["1 2 3", "3 1", "2 2"], ["7"], ["0 1 2 3 4 5 6 7 8 9"]])
-def test_words_of_one_character_are_words(tmp_path, text):
+def test_words_of_one_character(tmp_path, text):
     """Digits and spelled letters: every word of the language model is a token, and yet it is a model of words."""
     path = build_arpa(text, 2, tmp_path / "digits.arpa").path
     decoder = BeamSearchDecoder(DIGITS, language_model=path)
@@ -137,7 +137,7 @@ def test_words_of_one_character_are_words(tmp_path, text):
     assert all(len(word) == 1 for word in decoder.decode(joined, seconds_per_frame=0.04)[0].text.split())
 
 
-def test_a_file_can_say_that_it_is_of_characters(tmp_path):
+def test_a_file_can_declare_a_character_model(tmp_path):
     """As models of languages without spaces have to, in which no delimiter shows it."""
     text = ["今天天气", "天气好", "今天好"]
     tokens = ("<pad>", "|", *sorted(set("".join(text))))
@@ -160,7 +160,7 @@ def test_a_file_can_say_that_it_is_of_characters(tmp_path):
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("of_tokens", ["NFC", "NFD"])
-def test_words_are_spelled_in_the_form_of_the_tokens(tmp_path, form, of_tokens):
+def test_spells_words_in_the_unicode_form_of_the_tokens(tmp_path, form, of_tokens):
     words = ["né", "ça", "na"]
     tokens = ("<pad>", "|", *sorted({letter for word in words for letter in unicodedata.normalize(of_tokens, word)}))
     text = [unicodedata.normalize(form, f"{first} {second}") for first in words for second in words]
@@ -179,7 +179,7 @@ def test_words_are_spelled_in_the_form_of_the_tokens(tmp_path, form, of_tokens):
 
 
 @pytest.mark.parametrize("weights", [(0.0, 0.0), (0.4, -1.0), (1.5, 2.0)])
-def test_other_weights_are_those_of_a_new_decoder(brute_force, word_model, weights):
+def test_changed_weights_equal_a_new_decoder(brute_force, word_model, weights):
     log_probs = brute_force.draw_log_probs(6, seed=4)
     made = {"language_model": word_model, "hot_words": ["bb"], **ALL}
     first = BeamSearchDecoder(brute_force.tokens, lm_weight=0.7, word_score=0.3, **made)
@@ -209,12 +209,12 @@ def test_other_weights_are_those_of_a_new_decoder(brute_force, word_model, weigh
         ({"hot_word_score": -math.inf}, "hot_word_score is -inf"),
     ],
 )
-def test_settings_that_find_nothing_are_refused(brute_force, setting, message):
+def test_rejects_settings_that_find_nothing(brute_force, setting, message):
     with pytest.raises(HFSpeechError, match=re.escape(message)):
         BeamSearchDecoder(brute_force.tokens, **setting)
 
 
-def test_a_lexicon_in_another_encoding(tmp_path, brute_force):
+def test_rejects_a_lexicon_in_another_encoding(tmp_path, brute_force):
     path = tmp_path / "words.txt"
     path.write_text("ab\nbb\n", encoding="utf-16")
     assert BeamSearchDecoder(brute_force.tokens, lexicon=path).lexicon == ("ab", "bb")
@@ -223,7 +223,7 @@ def test_a_lexicon_in_another_encoding(tmp_path, brute_force):
         BeamSearchDecoder(brute_force.tokens, lexicon=path)
 
 
-def test_hot_words_of_a_lexicon_earn_their_score_in_the_beam(brute_force, word_model):
+def test_hot_words_of_a_lexicon_are_scored_in_the_beam(brute_force, word_model):
     log_probs = brute_force.draw_log_probs(6, seed=1)
     options = {"language_model": word_model, "lm_weight": 0.7, "word_score": 0.2, **ALL}
     cold = decode(BeamSearchDecoder(brute_force.tokens, **options), log_probs)
@@ -232,7 +232,7 @@ def test_hot_words_of_a_lexicon_earn_their_score_in_the_beam(brute_force, word_m
     assert list(hot) != list(cold)
 
 
-def test_a_hot_word_enters_the_lexicon_as_an_unknown_word(brute_force, word_model):
+def test_adds_a_hot_word_to_the_lexicon_as_an_unknown_word(brute_force, word_model):
     log_probs = brute_force.draw_log_probs(6, seed=2)
     model = NgramModel.load(word_model)
     decoder = BeamSearchDecoder(
@@ -250,7 +250,7 @@ def test_a_hot_word_enters_the_lexicon_as_an_unknown_word(brute_force, word_mode
 
 
 @pytest.mark.parametrize("lm_weight", [0.0, 0.5])
-def test_hot_words_need_no_language_model(brute_force, word_model, lm_weight):
+def test_hot_words_without_a_language_model(brute_force, word_model, lm_weight):
     """A weight of 0 turns the language model off, and not the hot words."""
     log_probs = brute_force.draw_log_probs(6, seed=1)
     language_model = None if lm_weight else word_model
@@ -260,14 +260,14 @@ def test_hot_words_need_no_language_model(brute_force, word_model, lm_weight):
     assert_same(hot, {tuple(text.split()): score + 2.0 * text.split().count("ab") for text, score in cold.items()})
 
 
-def test_hot_words_without_a_lexicon_order_the_survivors_again(brute_force):
+def test_hot_words_without_a_lexicon_rerank_the_beam(brute_force):
     log_probs = brute_force.draw_log_probs(5, seed=1)
     cold = decode(BeamSearchDecoder(brute_force.tokens, **ALL), log_probs)
     hot = decode(BeamSearchDecoder(brute_force.tokens, hot_words=["ab"], hot_word_score=2.0, **ALL), log_probs)
     assert_same(hot, {tuple(text.split()): score + 2.0 * text.split().count("ab") for text, score in cold.items()})
 
 
-def test_texts_in_time_are_what_greedy_decoding_finds_where_nothing_is_doubtful(brute_force):
+def test_equals_greedy_decoding_for_confident_frames(brute_force):
     path = [0, 2, 2, 0, 3, 1, 1, 0, 0, 3, 0, 3]
     log_probs = np.log(np.full((12, 4), 0.001))
     log_probs[np.arange(12), path] = np.log(0.997)
@@ -281,7 +281,7 @@ def test_texts_in_time_are_what_greedy_decoding_finds_where_nothing_is_doubtful(
         assert second.score < best.score
 
 
-def test_a_narrow_beam_keeps_fewer_texts(brute_force):
+def test_a_narrow_beam_returns_fewer_texts(brute_force):
     log_probs = brute_force.draw_log_probs(6, seed=0, sharpness=1.0)
     found = {
         size: len(decode(BeamSearchDecoder(brute_force.tokens, beam_size=size, beam_threshold=1e6), log_probs))
@@ -293,7 +293,7 @@ def test_a_narrow_beam_keeps_fewer_texts(brute_force):
 
 
 @pytest.mark.parametrize("lexicon", [None, ["a"]])
-def test_no_frames_and_silence(brute_force, lexicon):
+def test_empty_and_silent_input(brute_force, lexicon):
     decoder = BeamSearchDecoder(brute_force.tokens, lexicon=lexicon)
     silence = np.log(np.array([[0.997, 0.001, 0.001, 0.001]] * 3))
     for log_probs in (np.zeros((0, 4), np.float32), silence[:1], silence):
@@ -301,7 +301,7 @@ def test_no_frames_and_silence(brute_force, lexicon):
         assert (best.text, best.words) == ("", ())
 
 
-def test_tokens_of_several_characters_are_said_and_not_spelled():
+def test_tokens_of_several_characters_are_not_used_in_spellings():
     tokens = ("<pad>", "|", "<unk>", "a")
     log_probs = np.log(np.full((3, 4), 0.01))
     log_probs[range(3), [3, 1, 2]] = np.log(0.97)
@@ -319,7 +319,7 @@ def test_a_model_without_a_delimiter_recognizes_single_words():
     assert decoder.decode(log_probs, seconds_per_frame=0.04)[0].text == "ab"
 
 
-def test_lexicon_in_a_file(tmp_path, brute_force):
+def test_reads_a_lexicon_from_a_file(tmp_path, brute_force):
     path = tmp_path / "words.txt"
     path.write_text("bb\n\n a \nbb\n")
     assert BeamSearchDecoder(brute_force.tokens, lexicon=path).lexicon == ("a", "bb")
@@ -330,7 +330,7 @@ def test_lexicon_in_a_file(tmp_path, brute_force):
         BeamSearchDecoder(brute_force.tokens, lexicon=path)
 
 
-def test_words_that_cannot_be_spelled(brute_force):
+def test_reports_words_that_cannot_be_spelled(brute_force):
     with pytest.warns(UserWarning, match=r"1 of 2 words of the lexicon, such as 'é'") as caught:
         decoder = BeamSearchDecoder(brute_force.tokens, lexicon=["a", "é"])
     assert caught[0].filename == __file__, "the warning points to the line that made the decoder"
@@ -341,12 +341,12 @@ def test_words_that_cannot_be_spelled(brute_force):
 
 @pytest.mark.parametrize("lexicon", [None, ["a"]])
 @pytest.mark.parametrize("wrong", ["A", "a b", "a|b", ""])
-def test_hot_words_that_cannot_be_spelled(brute_force, lexicon, wrong):
+def test_reports_hot_words_that_cannot_be_spelled(brute_force, lexicon, wrong):
     with pytest.raises(HFSpeechError, match=re.escape(f"hot word '{wrong}'")):
         BeamSearchDecoder(brute_force.tokens, lexicon=lexicon, hot_words=["a", wrong])
 
 
-def test_language_models_that_do_not_fit(tmp_path, brute_force, character_model):
+def test_rejects_language_models_that_do_not_fit(tmp_path, brute_force, character_model):
     single = build_arpa(TEXT, 1, tmp_path / "single.arpa").path
     with pytest.raises(HFSpeechError, match=r"single\.arpa is a language model of order 1"):
         BeamSearchDecoder(brute_force.tokens, language_model=single)
@@ -361,17 +361,17 @@ def test_loading_a_language_model_prints_nothing(brute_force, word_model, capfd)
     assert capfd.readouterr() == ("", "")
 
 
-def test_tokens_with_white_space_are_refused():
+def test_rejects_tokens_with_white_space():
     with pytest.raises(HFSpeechError, match="The token ' ' has white space"):
         BeamSearchDecoder(("<pad>", " ", "a"))
 
 
-def test_log_probs_of_another_model_are_refused(brute_force):
+def test_rejects_log_probs_of_another_model(brute_force):
     with pytest.raises(HFSpeechError, match=r"\(frames, 4\)"):
         BeamSearchDecoder(brute_force.tokens).decode(brute_force.draw_log_probs(3, tokens=5), seconds_per_frame=0.04)
 
 
-def test_the_tokenizers_of_transformers(tmp_path, word_model):
+def test_supports_tokenizers_of_transformers(tmp_path, word_model):
     """The blank and the delimiter are where the tokenizer has them."""
     vocabulary = {"|": 0, "a": 1, "<unk>": 2, "b": 3, "<pad>": 4}
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))

@@ -29,7 +29,7 @@ TEXT = [
 OTHER = ["the cat ran to the hat", "a bird sat on the mat", "door"]
 
 
-def test_two_words_computed_by_hand(tmp_path):
+def test_equals_a_model_computed_by_hand(tmp_path):
     r"""Text "a b", "a b", "a".
 
     Bigrams: <s> a 3 times, a b and b </s> twice, a </s> once: n1 = 1, n2 = 2, n3 = 1, n4 = 0, Y = 1 / (1 + 2*2) = 0.2,
@@ -79,7 +79,7 @@ LMPLZ = [
 
 
 @pytest.mark.parametrize(("unit", "order", "ngrams", "perplexity"), LMPLZ)
-def test_same_model_as_lmplz(tmp_path, unit, order, ngrams, perplexity):
+def test_equals_the_model_of_lmplz(tmp_path, unit, order, ngrams, perplexity):
     prepare = characters if unit == "characters" else str
     summary = build_arpa(map(prepare, TEXT), order, tmp_path / "model.arpa")
     assert summary.ngrams == ngrams
@@ -87,7 +87,7 @@ def test_same_model_as_lmplz(tmp_path, unit, order, ngrams, perplexity):
 
 
 @pytest.mark.corpora
-def test_same_model_as_lmplz_of_real_transcripts(tmp_path, corpora_dir):
+def test_equals_the_model_of_lmplz_for_real_transcripts(tmp_path, corpora_dir):
     def read(split: str) -> list[str]:
         lines = (corpora_dir / "an4" / "etc" / f"an4_{split}.transcription").read_text().splitlines()
         return [re.sub(r"\(.*\)|</?s>", "", line) for line in lines]
@@ -118,18 +118,18 @@ def test_sentences_shorter_than_the_order_lower_it(tmp_path):
     assert NgramModel.load(summary.path).order == 4
 
 
-def test_characters():
+def test_estimates_a_character_model():
     assert characters(" TO  ME ") == "T O | M E"
     assert characters("TO ME", word_delimiter="_") == "T O _ M E"
 
 
 @pytest.mark.parametrize("order", [0, 7])
-def test_impossible_orders(tmp_path, order):
+def test_rejects_impossible_orders(tmp_path, order):
     with pytest.raises(HFSpeechError, match=f"order {order} .* from 1 to 6"):
         build_arpa(TEXT, order, tmp_path / "model.arpa")
 
 
-def test_text_without_words_and_with_reserved_ones(tmp_path):
+def test_rejects_text_without_words_and_reserved_words(tmp_path):
     with pytest.raises(HFSpeechError, match="has no words"):
         build_arpa(["", "  "], 3, tmp_path / "model.arpa")
     with pytest.raises(HFSpeechError, match=r"word '</s>' in '<s> the cat </s>'"):
@@ -157,7 +157,7 @@ def contexts_of(model: NgramModel, count: int = 60) -> list[list[str]]:
     ],
     ids=str,
 )
-def test_smaller_models_are_still_distributions(tmp_path, options):
+def test_pruned_models_are_still_distributions(tmp_path, options):
     full = build_arpa(BOOK, 3, tmp_path / "full.arpa")
     summary = build_arpa(BOOK, 3, tmp_path / "small.arpa", **options)
     assert sum(summary.ngrams) < sum(full.ngrams)
@@ -173,7 +173,7 @@ def read_ngrams(path: Path) -> set[tuple[str, ...]]:
     return {tuple(fields[1].split()) for fields in lines if len(fields) > 1}
 
 
-def test_counts_below_the_smallest_are_left_out(tmp_path):
+def test_leaves_out_counts_below_the_minimum(tmp_path):
     """Of the highest order plain counts; what a longer n-gram is made of stays."""
     text = ["a b c", "a b c", "a b d", "x b c"]
     small = read_ngrams(build_arpa(text, 3, tmp_path / "small.arpa", min_counts=(1, 1, 2)).path)
@@ -189,7 +189,7 @@ def test_counts_below_the_smallest_are_left_out(tmp_path):
     assert kept == {("<s>", "a"), ("a", "b"), ("b", "c"), ("c", "</s>")} < pairs
 
 
-def test_entropy_pruning_costs_what_it_says(tmp_path):
+def test_entropy_pruning_respects_its_threshold(tmp_path):
     """Each n-gram alone is measured by the perplexity of the model's own distribution; all together cost about that."""
     full = NgramModel.load(build_arpa(BOOK, 3, tmp_path / "full.arpa").path)
     sizes, perplexities = [], []
@@ -203,7 +203,7 @@ def test_entropy_pruning_costs_what_it_says(tmp_path):
     assert perplexities[1] < 1.2 * perplexities[0]
 
 
-def test_one_n_gram_less_raises_the_entropy_as_computed(tmp_path):
+def test_removing_an_n_gram_raises_the_entropy_as_computed(tmp_path):
     """Stolcke's formula against the sum over all words of the difference that one n-gram makes."""
     names, words, _ = estimation._read(["a b a c", "a b b", "c a b"])
     begin, end = names.index("<s>"), names.index("</s>")
@@ -227,7 +227,7 @@ def test_one_n_gram_less_raises_the_entropy_as_computed(tmp_path):
         assert losses[index] == pytest.approx(histories[context] * divergence, abs=1e-9)
 
 
-def test_the_most_frequent_words_are_the_vocabulary(tmp_path):
+def test_limits_the_vocabulary_to_the_most_frequent_words(tmp_path):
     text = ["a a a b b c", "a b d", "a e"]
     summary = build_arpa(text, 2, tmp_path / "small.arpa", max_words=2)
     model = NgramModel.load(summary.path)
@@ -242,12 +242,12 @@ def test_the_most_frequent_words_are_the_vocabulary(tmp_path):
 @pytest.mark.parametrize(
     "options", [{"max_words": 0}, {"min_counts": (1, 0)}, {"entropy_threshold": -1e-9}, {"entropy_threshold": math.nan}]
 )
-def test_limits_out_of_range_are_refused(tmp_path, options):
+def test_rejects_limits_out_of_range(tmp_path, options):
     with pytest.raises(HFSpeechError, match="must be at least 1, and entropy_threshold from 0"):
         build_arpa(BOOK, 2, tmp_path / "model.arpa", **options)
 
 
-def test_text_of_the_test_split_is_left_out(tmp_path):
+def test_leaves_out_text_of_the_test_split(tmp_path):
     held_out = ["one two three", "it is seven words long and no more", "nothing of this is in it at all my friend"]
     near = ["and so it is seven words long and no less", "seven words long and no more"]
     far = [f"other words {'x' * (number % 7)}" for number in range(1000)]

@@ -33,17 +33,17 @@ def say(path: str, sure: float = 0.7) -> np.ndarray:
         ("|", ""),
     ],
 )
-def test_runs_collapse_and_blanks_part(path, text):
+def test_merges_repetitions_and_separates_at_blanks(path, text):
     assert greedy_decode(say(path), TOKENS, seconds_per_frame=0.04).text == text
 
 
-def test_tokens_and_words_have_their_frames():
+def test_times_of_tokens_and_words():
     found = greedy_decode(say("-aa-b||--bb-"), TOKENS, seconds_per_frame=0.5)
     assert [(span.id, span.start, span.end) for span in found.tokens] == [(2, 1, 3), (3, 4, 5), (1, 5, 7), (3, 9, 11)]
     assert [(word.text, word.start, word.end) for word in found.words] == [("ab", 0.5, 2.5), ("b", 4.5, 5.5)]
 
 
-def test_confidence_is_the_least_certain_token_at_its_peak():
+def test_confidence_is_that_of_the_least_certain_token():
     log_probs = np.concatenate([say("a", 0.4), say("a", 0.9), say("-", 0.3), say("b", 0.6), say("|", 0.35)])
     found = greedy_decode(log_probs, TOKENS, seconds_per_frame=0.04)
     assert [span.probability for span in found.tokens] == pytest.approx([0.9, 0.6, 0.35])
@@ -51,7 +51,7 @@ def test_confidence_is_the_least_certain_token_at_its_peak():
     assert found.score == pytest.approx(np.log([0.4, 0.9, 0.3, 0.6, 0.35]).sum())
 
 
-def test_score_is_that_of_the_most_probable_path(brute_force):
+def test_score_is_that_of_the_best_path(brute_force):
     log_probs = brute_force.draw_log_probs(5)
     path, score = max(brute_force.every_path(log_probs), key=lambda item: item[1])
     found = greedy_decode(log_probs, brute_force.tokens, seconds_per_frame=0.04)
@@ -59,7 +59,7 @@ def test_score_is_that_of_the_most_probable_path(brute_force):
     assert found.score == pytest.approx(score, abs=1e-5)
 
 
-def test_text_is_what_the_pipeline_of_transformers_gives(tmp_path):
+def test_text_equals_that_of_the_transformers_pipeline(tmp_path):
     (tmp_path / "vocab.json").write_text('{"<pad>": 0, "|": 1, "a": 2, "b": 3}')
     tokenizer = Wav2Vec2CTCTokenizer(
         str(tmp_path / "vocab.json"), bos_token=None, eos_token=None, unk_token="<pad>", pad_token="<pad>"
@@ -72,7 +72,7 @@ def test_text_is_what_the_pipeline_of_transformers_gives(tmp_path):
         assert greedy_decode(log_probs, TOKENS, seconds_per_frame=0.04).text == " ".join(expected.split())
 
 
-def test_another_blank_and_delimiter():
+def test_supports_other_blanks_and_delimiters():
     tokens = ("a", "_", "b", "<blank>")
     path = [3, 0, 3, 0, 1, 2, 2, 3]
     log_probs = np.log(np.full((8, 4), 0.1))

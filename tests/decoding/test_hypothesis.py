@@ -12,7 +12,7 @@ from hf_speech.errors import HFSpeechError
 TOKENS = ("<pad>", "|", "a", "b")
 
 
-def test_words_are_as_sure_as_their_least_certain_token_and_last_from_first_to_last():
+def test_confidence_and_times_of_words():
     spans = [
         TokenSpan(1, 0, 1, 0.1),
         TokenSpan(2, 2, 4, 0.9),
@@ -30,13 +30,13 @@ def test_words_are_as_sure_as_their_least_certain_token_and_last_from_first_to_l
     assert (found.score, found.tokens) == (-1.5, tuple(spans))
 
 
-def test_delimiters_alone_are_no_words():
+def test_delimiters_alone_give_no_words():
     found = make_hypothesis([TokenSpan(1, 0, 1, 0.5)], 0.0, TOKENS, 0.04, "|")
     assert (found.text, found.words) == ("", ())
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
-def test_log_probs_of_every_type_become_float32_with_a_floor(kind):
+def test_converts_log_probs_to_float32_with_a_floor(kind):
     log_probs = torch.randn(5, 30).log_softmax(-1)
     log_probs[0] = -torch.inf
     log_probs[0, 0] = 0.0
@@ -46,7 +46,7 @@ def test_log_probs_of_every_type_become_float32_with_a_floor(kind):
     np.testing.assert_allclose(checked[1:], log_probs[1:].numpy(), rtol=0.01)
 
 
-def test_logits_and_diverged_models_are_refused():
+def test_rejects_logits_and_diverged_models():
     for logit in (-3.0, 0.5, 200.0):
         with pytest.raises(HFSpeechError, match="log_softmax"):
             check_log_probs(np.full((4, 3), logit))
@@ -56,18 +56,18 @@ def test_logits_and_diverged_models_are_refused():
         check_log_probs(log_probs)
 
 
-def test_other_shapes_are_refused():
+def test_rejects_other_shapes():
     with pytest.raises(HFSpeechError, match=r"\(1, 4, 3\).*\(frames, 3\)"):
         check_log_probs(np.zeros((1, 4, 3)), 3)
     with pytest.raises(HFSpeechError, match=r"\(4, 3\).*\(frames, 5\)"):
         check_log_probs(np.log(np.full((4, 3), 1 / 3)), 5)
 
 
-def test_text_is_encoded_by_characters():
+def test_encodes_text_by_characters():
     assert encode("  ab b\n", TOKENS) == [2, 3, 1, 3]
     assert encode("", TOKENS) == []
 
 
-def test_unknown_characters_are_named():
+def test_reports_unknown_characters():
     with pytest.raises(HFSpeechError, match=r"'aB cab' .*\(B c\)"):
         encode("aB cab", TOKENS)

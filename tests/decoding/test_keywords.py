@@ -14,24 +14,24 @@ def logits_of(*probabilities: float) -> np.ndarray:
     return np.log(np.stack([0.98 * (1 - p) + 1e-9, p + 1e-9, 0.02 * (1 - p)], axis=1)).astype(np.float32)
 
 
-def test_a_score_is_the_log_odds_of_one_of_the_last_frames() -> None:
+def test_score_is_the_log_odds_over_the_last_frames() -> None:
     scores = KeywordScores(2).accept(logits_of(0.2, 0.9, 0.5, 0.0))
     anywhere = np.array([0.2, 1 - 0.8 * 0.1, 1 - 0.1 * 0.5, 0.5])  # Before the first frame there is nothing.
     np.testing.assert_allclose(scores[:, 0], np.log(anywhere / (1 - anywhere)), atol=1e-5)
 
 
 @pytest.mark.parametrize("spread", [[0.999], [0.9, 0.99], [0.9, 0.9, 0.9]])
-def test_a_keyword_may_be_at_one_frame_or_spread_over_several(spread: list[float]) -> None:
+def test_detects_keywords_in_one_or_several_frames(spread: list[float]) -> None:
     frames = logits_of(*[0.0] * 5, *spread, *[0.0] * 5)
     assert KeywordScores(3).accept(frames)[:, 0].max() == pytest.approx(np.log(999), abs=0.01)
 
 
-def test_scores_far_beyond_float32_stay_apart() -> None:
+def test_extreme_scores_remain_distinct() -> None:
     scores = KeywordScores(1).accept(np.array([[0.0, 20.0], [0.0, 25.0]], dtype=np.float32))[:, 0]
     np.testing.assert_allclose(scores, [20, 25], rtol=1e-2)
 
 
-def test_an_event_is_the_first_frame_above_the_threshold() -> None:
+def test_an_event_is_at_the_first_frame_above_the_threshold() -> None:
     decoder = KeywordDecoder(["a", "b"], 0.04, {"a": 2.0}, smoothing_frames=1, refractory_frames=5)
     events = decoder.accept(logits_of(0.5, 0.8, 0.95, 0.99, 0.5, 0.5, 0.5, 0.99))
     assert [(event.keyword, event.time) for event in events] == [("a", 0.12), ("a", 0.32)]
@@ -52,7 +52,7 @@ def test_pieces_of_any_size_give_the_same_events(sizes: list[int]) -> None:
     assert decoder.accept(logits) == events
 
 
-def test_peaks_of_a_keyword_are_apart_and_the_highest_ones() -> None:
+def test_peaks_are_separated_maxima() -> None:
     scores = np.full((20, 2), -9.0)
     scores[[3, 5, 5, 12], [0, 0, 1, 0]] = [1.0, 4.0, 3.0, 2.0]
     assert find_peaks(scores, 4, -6.0) == [(5, 0, 4.0), (5, 1, 3.0), (12, 0, 2.0)]

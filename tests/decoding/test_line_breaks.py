@@ -33,7 +33,7 @@ def pieces(text: str) -> list[str]:
         ("  ", []),
     ],
 )
-def test_where_words_break(text: str, expected: list[str]) -> None:
+def test_breaks_lines_within_words(text: str, expected: list[str]) -> None:
     assert pieces(text) == expected
 
 

@@ -17,7 +17,7 @@ from hf_speech.errors import HFSpeechError
 TEXT = ["the cat sat on the mat", "the cat sat on the hat"]
 
 
-def test_perplexity_of_nothing(tmp_path):
+def test_perplexity_of_empty_text(tmp_path):
     model = NgramModel.load(build_arpa(TEXT, 2, tmp_path / "model.arpa").path)
     with pytest.raises(HFSpeechError, match="no text"):
         model.perplexity([])
@@ -42,7 +42,7 @@ ngram 2=2
 """
 
 
-def test_files_of_other_programs(tmp_path):
+def test_reads_files_of_other_programs(tmp_path):
     """Blanks in place of tabs, weights left out, no <unk>."""
     path = tmp_path / "other.arpa"
     path.write_text(HAND_WRITTEN)
@@ -78,14 +78,14 @@ def test_words_without_a_context(tmp_path, name):
         (HAND_WRITTEN.replace("2-grams:", "3-grams:"), "line 12 is"),
     ],
 )
-def test_broken_files(tmp_path, content, reason):
+def test_rejects_broken_files(tmp_path, content, reason):
     path = tmp_path / "broken.arpa"
     path.write_text(content)
     with pytest.raises(HFSpeechError, match=reason):
         NgramModel.load(path)
 
 
-def test_unreadable_files(tmp_path):
+def test_rejects_unreadable_files(tmp_path):
     with pytest.raises(HFSpeechError, match="No such file"):
         NgramModel.load(tmp_path / "missing.arpa")
     Path(tmp_path, "binary.bin").write_bytes(b"mmap lm \xff\xfe")
@@ -93,7 +93,7 @@ def test_unreadable_files(tmp_path):
         NgramModel.load(tmp_path / "binary.bin")
 
 
-def test_an_ngram_file_is_the_same_model(tmp_path):
+def test_an_ngram_file_contains_the_same_model(tmp_path):
     text = [*TEXT, "the mat sat", "größer als der hut"]
     of_arpa = NgramModel.load(build_arpa(text, 4, tmp_path / "model.arpa").path)
     binary = NgramModel.load(build_arpa(text, 4, tmp_path / "model.ngram").path)
@@ -105,7 +105,7 @@ def test_an_ngram_file_is_the_same_model(tmp_path):
     assert NgramModel.load(build_arpa(TEXT, 2, tmp_path / "c.ngram", unit="character").path).is_of_characters
 
 
-def test_histories_are_advanced_together(tmp_path):
+def test_advances_histories_in_batches(tmp_path):
     """Each as if it were alone, also where only a shorter n-gram is known."""
     model = NgramModel.load(build_arpa(TEXT, 3, tmp_path / "model.arpa").path)
     contexts = [["<s>"], ["<s>", "the"], ["the", "cat"], ["hat", "hat"], ["what"], []]
@@ -118,7 +118,7 @@ def test_histories_are_advanced_together(tmp_path):
         assert together == pytest.approx([model.log_prob(word, context) for context in contexts])
 
 
-def test_an_ngram_file_that_is_damaged_is_named(tmp_path):
+def test_reports_a_damaged_ngram_file(tmp_path):
     path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
     whole = path.read_bytes()
     for content in (b"", whole[:200], whole[:-9], b"x" * 300):
@@ -140,7 +140,7 @@ def test_an_ngram_file_that_is_damaged_is_named(tmp_path):
         ("backoffs", lambda backoffs: backoffs[:-1]),
     ],
 )
-def test_arrays_that_point_outside_are_refused(tmp_path, name, change):
+def test_rejects_arrays_with_invalid_indices(tmp_path, name, change):
     """A file from elsewhere must not send a search into an endless loop or out of an array."""
     path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
     with safe_open(path, framework="np") as file:
@@ -150,7 +150,7 @@ def test_arrays_that_point_outside_are_refused(tmp_path, name, change):
         NgramModel.load(path)
 
 
-def test_suffixes_of_a_stranger_end(tmp_path):
+def test_rejects_circular_suffixes_of_untrusted_files(tmp_path):
     """A suffix that is no shorter would be followed forever."""
     path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
     with safe_open(path, framework="np") as file:

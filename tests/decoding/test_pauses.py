@@ -29,14 +29,14 @@ def pieces_of(path: str, **limits: float) -> list[str]:
     return [path[first:last] for first, last in cuts]
 
 
-def test_a_pause_is_cut_in_its_middle_and_shorter_gaps_are_not():
+def test_cuts_pauses_in_the_middle_but_not_short_gaps():
     assert pieces_of("..a.b" + "." * 10 + "ab" + "." * 9 + "a", pause_seconds=1.0) == [
         "..a.b.....",
         ".....ab.........a",
     ]
 
 
-def test_silence_around_the_words_is_cut_from_nothing():
+def test_does_not_cut_silence_at_the_ends():
     for path in ("." * 30 + "ab" + "." * 30, "." * 50, "a", "." * 30 + "a", "a" + "." * 30):
         assert pieces_of(path) == [path]
     assert pieces_of("") == []
@@ -46,20 +46,20 @@ def test_delimiters_in_a_pause_are_silence():
     assert pieces_of("a...|....|...b") == ["a...|..", "..|...b"]
 
 
-def test_what_is_too_long_is_cut_in_the_longest_gap_of_its_second_half():
+def test_cuts_long_pieces_at_the_longest_gap_of_the_second_half():
     assert pieces_of("ab...|..a.|.b..|..a.|.b.b", max_seconds=2.0) == ["ab...|..a.|.b..", "|..a.|.b.b"]
 
 
-def test_between_words_goes_before_within_a_word():
+def test_prefers_cuts_between_words():
     assert pieces_of("a.b.a|b.a.....b.a.b.a.b", max_seconds=1.6, pause_seconds=9.0)[0] == "a.b.a|b.a.."
     assert pieces_of("a.b.a.b.a.|b.....b.a.b.a", max_seconds=1.8, pause_seconds=9.0)[0] == "a.b.a.b.a."
 
 
-def test_what_is_never_silent_is_cut_at_its_most():
+def test_cuts_at_the_limit_without_silence():
     assert pieces_of("ab" * 20, max_seconds=1.5) == [("ab" * 20)[i : i + 15] for i in (0, 15, 30)]
 
 
-def test_no_piece_is_longer_than_the_most():
+def test_no_piece_exceeds_the_limit():
     rng = np.random.default_rng(0)
     for _ in range(50):
         path = "".join(rng.choice(list("...||ab"), rng.integers(1, 300)))
@@ -68,7 +68,7 @@ def test_no_piece_is_longer_than_the_most():
         assert max(map(len, pieces)) <= 20
 
 
-def test_words_of_a_recording_are_in_time_and_apart():
+def test_words_of_a_recording_are_ordered_and_separate():
     """Also where a model says no delimiter in a pause."""
     path = "..ab" + "." * 14 + "ba|.a" + "." * 14 + "b"
     log_probs = say(path)
@@ -88,7 +88,7 @@ def hypothesis(text: str, score: float) -> Hypothesis:
     return Hypothesis(text, score, (), ())
 
 
-def test_the_best_of_all_combinations_are_found():
+def test_finds_the_best_combinations():
     rng = np.random.default_rng(1)
     found = [
         sorted((hypothesis(f"{piece}{index}", rng.normal()) for index in range(3)), key=lambda one: -one.score)
@@ -104,7 +104,7 @@ def test_the_best_of_all_combinations_are_found():
     assert join_pieces(found, [0, 10, 20, 30], seconds_per_frame=FRAME)[0].text == best[0][0]
 
 
-def test_equal_texts_are_given_once_and_empty_pieces_say_nothing():
+def test_merges_equal_texts_and_ignores_empty_pieces():
     found = [[hypothesis("a b", -1.0), hypothesis("a", -1.5)], [hypothesis("c", -1.0), hypothesis("b c", -2.0)]]
     found.append([hypothesis("", 0.0)])
     joined = join_pieces(found, [0, 5, 9], seconds_per_frame=FRAME, num_best=5)
@@ -113,7 +113,7 @@ def test_equal_texts_are_given_once_and_empty_pieces_say_nothing():
     assert (nothing.text, nothing.score) == ("", 0.0)
 
 
-def test_a_search_of_the_pieces_is_one_of_the_whole():
+def test_searching_pieces_equals_searching_the_whole():
     """With a lexicon, where a word must be complete before the next begins, and pauses that are certain."""
     rng = np.random.default_rng(2)
     silence = say("|" + "." * 12, certainty=1 - 1e-6)

@@ -41,21 +41,21 @@ def best(search: PhoneSearch, log_probs: np.ndarray) -> str:
     return max(found, key=lambda text: found[text])
 
 
-def test_the_language_model_chooses_between_words_that_sound_alike(model: Path) -> None:
+def test_the_language_model_distinguishes_homophones(model: Path) -> None:
     same = (0, 1, 2, 2, 0, 3, 4)
     assert best(make(model), emissions(*same, 0, 0, 0)) in ("to be", "two bee")
     assert best(make(model), emissions(*same, 0, 1, 4)) == "to be tea"
     assert best(make(model), emissions(*same, 3, 4, 1)) == "two bee beet"
 
 
-def test_a_phone_at_the_end_of_a_word_and_at_the_beginning_of_the_next_needs_a_blank_between(model: Path) -> None:
+def test_equal_phones_across_words_need_a_blank(model: Path) -> None:
     assert best(make(model), emissions(3, 4, 1, 0, 1, 4, sharpness=9)) == "beet tea"
     assert best(make(model), emissions(3, 4, 0, 4, sharpness=9, seed=1)) in ("be ee", "bee ee")
     assert best(make(model), emissions(3, 4, 4, 4, sharpness=9, seed=1)) in ("be", "bee")
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_scores_are_those_of_all_alignments(model: Path, seed: int) -> None:
+def test_scores_sum_over_all_alignments(model: Path, seed: int) -> None:
     log_probs = emissions(*np.random.default_rng(seed).integers(0, 5, 6), sharpness=1.5, seed=seed)
     found = make(model).candidates(log_probs)
     language_model = NgramModel.load(model)
@@ -69,7 +69,7 @@ def test_scores_are_those_of_all_alignments(model: Path, seed: int) -> None:
         assert score == pytest.approx(expected, abs=1e-3), text
 
 
-def test_words_without_a_pronunciation_are_not_found_and_hot_words_are(model: Path) -> None:
+def test_finds_hot_words_but_no_words_without_pronunciation(model: Path) -> None:
     assert "qu" not in " ".join(make(model).candidates(emissions(1, 2, 3, 4)))
     sound = emissions(0, 1, 2, 2, 0, 0, 0)
     plain = make(model).candidates(sound)
@@ -80,7 +80,7 @@ def test_words_without_a_pronunciation_are_not_found_and_hot_words_are(model: Pa
         make(model, hot_words=["xu"])
 
 
-def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
+def test_rejects_invalid_searches(tmp_path: Path) -> None:
     characters = build_arpa(TEXT, 2, tmp_path / "c.arpa", unit="character").path
     with pytest.raises(HFSpeechError, match="needs a language model of words"):
         make(characters)

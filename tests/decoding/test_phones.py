@@ -14,7 +14,7 @@ def draw(frames: int, phones: int, seed: int = 0) -> np.ndarray:
     return (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_a_pronunciation_has_the_probability_of_all_its_paths() -> None:
+def test_the_score_of_a_pronunciation_sums_over_all_paths() -> None:
     log_probs = draw(5, 4)
     found: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(4), repeat=5):
@@ -26,11 +26,11 @@ def test_a_pronunciation_has_the_probability_of_all_its_paths() -> None:
     np.testing.assert_allclose(scores, [found[each] for each in pronunciations], atol=1e-5)
 
 
-def test_what_is_longer_than_its_sound_is_impossible() -> None:
+def test_a_text_longer_than_its_sound_is_impossible() -> None:
     assert phone_scores(draw(3, 4), [(1, 1), (1, 1, 1), (1, 2, 3)])[1] == -10_000
     assert phone_scores(np.zeros((0, 4), np.float32), [(), (1,)]).tolist() == [0, -10_000]
 
 
-def test_logits_are_refused() -> None:
+def test_rejects_logits() -> None:
     with pytest.raises(HFSpeechError, match="apply log_softmax"):
         phone_scores(np.zeros((3, 4), np.float32), [(1,)])

@@ -19,7 +19,7 @@ def twice(number: float) -> float:
     return 2 * number
 
 
-def test_without_a_folder_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_works_without_a_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     njit = numba.njit
 
     def refuse(function, cache=False, **options):
@@ -32,7 +32,7 @@ def test_without_a_folder_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-def test_a_cache_that_is_full(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_works_with_a_full_cache_disk(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     refused = []
 
     def save(*_: object) -> None:
@@ -62,19 +62,19 @@ def test_garbage_collection_goes_on_after_the_first_call(was_enabled: bool) -> N
     assert states == [was_enabled] * 3
 
 
-def test_numba_is_imported_late() -> None:
+def test_imports_numba_lazily() -> None:
     code = "import sys, hf_speech.decoding; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("number", [1, 3, 40, 100, 101, 500])
-def test_the_highest_are_found_and_of_equal_ones_the_first(number: int) -> None:
+def test_selects_the_highest_values_with_stable_ties(number: int) -> None:
     values = np.random.default_rng(number).integers(0, 12, 100).astype(float)
     values[values == 0] = -np.inf
     expected = sorted(np.argsort(-values, kind="stable")[:number])
     assert search._highest(values, number).tolist() == [place for place in expected if values[place] > -np.inf]
 
 
-def test_logarithms_of_sums() -> None:
+def test_computes_logarithms_of_sums() -> None:
     for first, second in [(-1.0, -2.0), (-80.0, -1.0), (-np.inf, -3.0), (-3.0, -np.inf), (-np.inf, -np.inf)]:
         assert search._add(first, second) == pytest.approx(np.logaddexp(first, second), abs=1e-15)

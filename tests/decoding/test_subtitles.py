@@ -24,13 +24,13 @@ def speak(text: str, seconds: float = 0.3, pause: float = 0.1, start: float = 0.
     ]
 
 
-def test_words_fill_the_lines_of_a_cue():
+def test_fills_the_lines_of_a_cue():
     cues = make_cues(speak("one two three four five six seven"), max_line_length=9, max_lines=2, min_duration=0)
     assert [cue.lines for cue in cues] == [("one two", "three"), ("four five", "six seven")]
     assert [(cue.start, cue.end) for cue in cues] == [(0, 1100), (1200, 2700)]
 
 
-def test_a_longer_word_has_its_line_alone():
+def test_a_long_word_has_its_own_line():
     cues = make_cues(speak("an incomprehensible-word it is"), max_line_length=8, max_lines=3)
     assert [cue.lines for cue in cues] == [("an", "incomprehensible-word", "it is")]
 
@@ -39,7 +39,7 @@ def test_a_longer_word_has_its_line_alone():
     ("letters", "columns"),
     [("今天天气真好我们去公园吧", 2), ("ขอบคุณครับสวัสดี", 1), ("これはテストです", 2), ("ﾃｽﾄﾃﾞｽ", 1)],
 )
-def test_scripts_without_spaces_fill_lines_and_time(letters: str, columns: int):
+def test_wraps_scripts_without_spaces(letters: str, columns: int):
     """One long word of a minute: lines of 42 columns, no cue over 7 s, and always something on the screen."""
     text = letters * 100
     cues = make_cues([Word(text, 5.0, 65.0, 0.9)])
@@ -53,7 +53,7 @@ def test_scripts_without_spaces_fill_lines_and_time(letters: str, columns: int):
     assert 65_000 <= cues[-1].end <= 65_800
 
 
-def test_lines_are_measured_in_columns():
+def test_measures_lines_in_columns():
     words = speak("東京 と 大阪 a\u0301b")
     assert make_cues(words, max_line_length=7, min_duration=0)[0].lines == ("東京 と", "大阪 a\u0301b")
     cues = make_cues(words, max_line_length=6, min_duration=0)
@@ -87,7 +87,7 @@ def test_short_cues_stay_as_long_as_the_next_one_allows():
     assert [(cue.start, cue.end) for cue in cues] == [(0, 500), (500, 1300), (5000, 5800)]
 
 
-def test_times_never_run_back_whatever_the_words_do():
+def test_times_never_decrease():
     rng = random.Random(0)
     for _ in range(50):
         words = [Word("a", start, start + rng.choice([0, 1e-5, 0.4]), 0.5) for start in (rng.random(),) * 3]
@@ -148,7 +148,7 @@ def test_json_keeps_words_times_and_confidences():
     assert "füß" in to_json(words)
 
 
-def test_nothing_said():
+def test_empty_transcripts():
     assert make_cues([]) == []
     assert make_cues([Word(" ", 0, 1, 0.5)]) == []
     assert (to_srt([]), to_vtt([]), json.loads(to_json([]))) == ("", "WEBVTT\n", {"text": "", "words": []})
@@ -158,7 +158,7 @@ def test_nothing_said():
     "limits",
     [{"max_line_length": 0}, {"max_lines": 0}, {"max_duration": 0.0, "min_duration": 0.0}, {"max_duration": 0.5}],
 )
-def test_limits_that_leave_no_room(limits):
+def test_rejects_impossible_limits(limits):
     with pytest.raises(HFSpeechError, match="No subtitle fits"):
         make_cues([], **limits)
 
@@ -167,7 +167,7 @@ def test_limits_that_leave_no_room(limits):
     "text",
     ["00:00:01,000 --> 00:00:02,000", "a\n\nb", "a\n\n2\n00:00:01,000 --> 00:00:02,000\nb", "\u2028--> x", "<v Bob>"],
 )
-def test_no_text_is_taken_for_another_cue(text: str) -> None:
+def test_escapes_text_that_resembles_a_cue(text: str) -> None:
     cues = [Cue(0, 1000, (text, "x")), Cue(2000, 3000, ("y",))]
     for written, point in ((to_srt(cues), ","), (to_vtt(cues), ".")):
         blocks = written.removeprefix("WEBVTT\n\n").strip().split("\n\n")

@@ -17,18 +17,18 @@ def bowl(lm_weight: float, word_score: float, *, at: tuple[float, float]) -> flo
     return (lm_weight - at[0]) ** 2 + (word_score - at[1]) ** 2
 
 
-def test_the_best_of_a_grid():
+def test_finds_the_best_of_a_grid():
     found = tune_decoder(lambda *pair: bowl(*pair, at=(1.0, 1.0)), **GRID, halvings=0)
     assert (found.best.lm_weight, found.best.word_score, found.best.error) == (1.0, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("at", [(0.75, -0.25), (1.5, 0.75), (4.25, -3.0), (0.0, 2.5)])
-def test_between_the_grids_weights_and_beyond_them(at):
+def test_searches_between_and_beyond_the_grid(at):
     found = tune_decoder(lambda *pair: bowl(*pair, at=at), **GRID, halvings=2)
     assert (found.best.lm_weight, found.best.word_score) == at
 
 
-def test_of_equals_the_one_in_the_middle():
+def test_prefers_the_middle_of_equal_weights():
     """An error flat from 0.5 to 1.5 and from 0 to 1, as word error rates are."""
 
     def error(lm_weight: float, word_score: float) -> float:
@@ -38,7 +38,7 @@ def test_of_equals_the_one_in_the_middle():
     assert (found.best.lm_weight, found.best.word_score) == (1.0, 0.5)
 
 
-def test_every_pair_is_measured_once_in_the_same_order():
+def test_measures_each_pair_once_in_a_fixed_order():
     runs: list[list[tuple[float, float]]] = []
     for _ in range(2):
         runs.append([])
@@ -49,18 +49,18 @@ def test_every_pair_is_measured_once_in_the_same_order():
     assert min(lm_weight for lm_weight, _ in runs[0]) == 0.0
 
 
-def test_trials_are_limited_once_the_grid_is_done():
+def test_limits_trials_after_the_grid():
     found = tune_decoder(lambda *pair: bowl(*pair, at=(0.3, 0.3)), **GRID, max_trials=11)
     assert len(found.trials) == 11
     assert len(tune_decoder(lambda *pair: bowl(*pair, at=(0.3, 0.3)), **GRID, max_trials=1).trials) == 9
 
 
-def test_a_weight_alone_can_be_tuned():
+def test_tunes_a_single_weight():
     found = tune_decoder(lambda *pair: bowl(*pair, at=(0.75, 3.0)), lm_weights=(0, 1, 2), word_scores=(0.5,))
     assert (found.best.lm_weight, found.best.word_score) == (0.75, 0.5)
 
 
-def test_table_has_the_best_first():
+def test_the_table_starts_with_the_best():
     found = tune_decoder(lambda *pair: bowl(*pair, at=(1.0, 0.0)) / 100, **GRID, halvings=0)
     errors = [trial.error for trial in found.trials]
     assert errors == sorted(errors)
@@ -71,7 +71,7 @@ def test_table_has_the_best_first():
     assert len(lines) == 6
 
 
-def test_nothing_to_tune_and_errors_that_are_none():
+def test_rejects_empty_data_and_invalid_errors():
     with pytest.raises(HFSpeechError, match="no weights"):
         tune_decoder(lambda *_: 0.0, lm_weights=())
     with pytest.raises(HFSpeechError, match="no weights"):

@@ -37,7 +37,7 @@ def test_words_come_from_the_lexicon_or_the_language_model(tmp_path: Path, words
         choose_words([" "], None, TOKENS, "|")
 
 
-def test_spellings() -> None:
+def test_spellings_of_words() -> None:
     assert spell("ab", {"a", "b"}) == "ab"
     assert spell("abc", {"a", "b"}) is None
     assert spell("", {"a", "b"}) is None

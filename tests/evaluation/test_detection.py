@@ -73,7 +73,7 @@ def details(loaded: Any, clips: list[tuple[str, np.ndarray | None, str | None]])
     return detector_details(loaded, [], references, predictions, sources)
 
 
-def test_misses_false_alarms_and_delays(loaded: Any, tmp_path: Path) -> None:
+def test_counts_misses_false_alarms_and_delays(loaded: Any, tmp_path: Path) -> None:
     # A word of a second, and silence with a little noise.
     time = np.arange(3 * RATE) / RATE
     word = np.where(time < 1, np.sin(2 * np.pi * 300 * time), 0.001 * np.sin(2 * np.pi * 50 * time))
@@ -104,7 +104,7 @@ def test_misses_false_alarms_and_delays(loaded: Any, tmp_path: Path) -> None:
     assert "33.3%" in lines[-1]
 
 
-def test_keywords_that_follow_each_other(loaded: Any, tmp_path: Path) -> None:
+def test_detects_consecutive_keywords(loaded: Any, tmp_path: Path) -> None:
     sound = np.full(2 * RATE, 0.01)
     sound[RATE : RATE + FRAME] = 0.9
     soundfile.write(tmp_path / "yes.wav", sound, RATE)
@@ -119,7 +119,7 @@ def test_keywords_that_follow_each_other(loaded: Any, tmp_path: Path) -> None:
         assert table["no"]["miss_rate_in_stream"] == 0
 
 
-def test_misses_at_a_rate_are_counted_from_the_thresholds(loaded: Any) -> None:
+def test_counts_misses_at_a_rate_relative_to_the_thresholds(loaded: Any) -> None:
     """No threshold serves both keywords: the false alarms of one score as high as the clips of the other."""
     clip = {"correct": True, "is_keyword": True, "duration": 1.0}
     records = [{**clip, "reference": word, "peaks": [[word, 9, score]]} for word, score in (("yes", 2.5), ("no", 9.0))]
@@ -137,7 +137,7 @@ def test_misses_at_a_rate_are_counted_from_the_thresholds(loaded: Any) -> None:
     assert metrics == {True: 0.0, False: 0.5}
 
 
-def test_without_thresholds_there_is_only_the_curve(loaded: Any, tmp_path: Path) -> None:
+def test_reports_only_the_curve_without_thresholds(loaded: Any, tmp_path: Path) -> None:
     (tmp_path / DetectorOptions.FILE).unlink()
     found, lines = details(loaded, [("other", logits(), None)])
     assert (set(found), lines) == ({"curve"}, [])
@@ -146,5 +146,5 @@ def test_without_thresholds_there_is_only_the_curve(loaded: Any, tmp_path: Path)
 @pytest.mark.parametrize(
     ("events", "hours", "expected"), [(0, 1, (0, 3.689)), (5, 1, (1.623, 11.668)), (5, 10, (0.1623, 1.1668))]
 )
-def test_interval_of_a_rate(events: int, hours: float, expected: tuple[float, float]) -> None:
+def test_confidence_interval_of_a_rate(events: int, hours: float, expected: tuple[float, float]) -> None:
     assert poisson_interval(events, hours) == pytest.approx(expected, abs=1e-3)

@@ -35,7 +35,7 @@ def with_audio(rows: Dataset, paths: list[str]) -> Dataset:
     )
 
 
-def test_figures_are_those_of_the_utterances_one_by_one(loaded: LoadedModel, tones: Dataset):
+def test_metrics_equal_those_of_single_utterances(loaded: LoadedModel, tones: Dataset):
     report = evaluated(loaded, tones)
     said = [["low", "high"][label] for label in tones["label"]]
     heard = [
@@ -55,7 +55,7 @@ def test_figures_are_those_of_the_utterances_one_by_one(loaded: LoadedModel, ton
     assert names == [name for name in ("high", "low", "noise") if name in said + heard]
 
 
-def test_classes_meet_by_name_whatever_their_order(loaded: LoadedModel, tones: Dataset):
+def test_compares_classes_by_name(loaded: LoadedModel, tones: Dataset):
     turned = tones.map(
         lambda row: {"label": 1 - row["label"]},
         features=Features({**tones.features, "label": ClassLabel(names=["high", "low"])}),
@@ -65,7 +65,7 @@ def test_classes_meet_by_name_whatever_their_order(loaded: LoadedModel, tones: D
     assert report.corpus_fingerprint == expected.corpus_fingerprint
 
 
-def test_speakers_are_measured_apart(loaded: LoadedModel, tones: Dataset):
+def test_evaluates_each_speaker(loaded: LoadedModel, tones: Dataset):
     report = evaluated(loaded, tones)
     speakers = report.breakdowns["per_speaker"]
     assert list(speakers) == ["speaker0", "speaker1", "speaker2"]
@@ -77,13 +77,13 @@ def test_speakers_are_measured_apart(loaded: LoadedModel, tones: Dataset):
 
 
 @pytest.mark.parametrize("names", [None, "", "absent"])
-def test_unknown_speakers_are_no_speaker(loaded: LoadedModel, tones: Dataset, names: str | None):
+def test_unknown_speakers_are_not_a_group(loaded: LoadedModel, tones: Dataset, names: str | None):
     rows = tones.select(range(4)).remove_columns("speaker")
     rows = rows if names == "absent" else rows.add_column("speaker", [names] * 4)
     assert evaluated(loaded, rows).breakdowns["per_speaker"] == {}
 
 
-def test_intervals_contain_their_figures_and_say_how_they_were_made(loaded: LoadedModel, tones: Dataset):
+def test_intervals_contain_their_metrics_and_name_the_method(loaded: LoadedModel, tones: Dataset):
     report = evaluated(loaded, tones)
     assert list(report.confidence) == list(report.metrics)
     for name, (low, high) in report.confidence.items():
@@ -92,7 +92,7 @@ def test_intervals_contain_their_figures_and_say_how_they_were_made(loaded: Load
     assert "bootstrap over utterances" in report.confidence_method
 
 
-def test_a_faultless_split_is_not_called_certain(loaded: LoadedModel, tones: Dataset):
+def test_a_perfect_split_has_a_wide_interval(loaded: LoadedModel, tones: Dataset):
     heard = [record["prediction"] for record in evaluated(loaded, tones).records]
     names = ["high", "low", "noise"]
     features = Features({**tones.features, "label": ClassLabel(names=names)})
@@ -117,7 +117,7 @@ def test_intervals_over_speakers(loaded: LoadedModel, tones: Dataset):
         evaluated(loaded, one, intervals_over="speakers")
 
 
-def test_the_real_time_factor_is_processing_over_duration(loaded: LoadedModel, tones: Dataset):
+def test_real_time_factor_is_processing_time_over_duration(loaded: LoadedModel, tones: Dataset):
     report = evaluated(loaded, tones)
     conditions = report.real_time_factor_conditions
     seconds = sum(soundfile.info(source["path"]).duration for source in tones["audio"])
@@ -128,7 +128,7 @@ def test_the_real_time_factor_is_processing_over_duration(loaded: LoadedModel, t
     assert conditions["processor"]
 
 
-def test_the_origin_is_complete(loaded: LoadedModel, saved_model: Path, tones: Dataset):
+def test_provenance_is_complete(loaded: LoadedModel, saved_model: Path, tones: Dataset):
     report = evaluated(loaded, tones, corpus_revision="v1")
     assert (report.model, report.corpus, report.corpus_revision) == (str(saved_model), "tones", "v1")
     assert (report.split, report.command) == ("test", "the command")
@@ -139,14 +139,14 @@ def test_the_origin_is_complete(loaded: LoadedModel, saved_model: Path, tones: D
     assert report.num_parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
 
 
-def test_records_do_not_tell_where_the_corpus_lies(loaded: LoadedModel, tones: Dataset):
+def test_records_contain_no_local_path(loaded: LoadedModel, tones: Dataset):
     paths = [record["path"] for record in evaluated(loaded, tones).records]
     assert paths[0] == str(Path("high") / "speaker0_0.wav")
     alone = evaluated(loaded, tones.select([0])).records[0]
     assert alone["path"] == "speaker0_0.wav"
 
 
-def test_rows_may_hold_the_sound_itself_and_an_id(loaded: LoadedModel, tones: Dataset):
+def test_rows_may_contain_the_sound_and_an_id(loaded: LoadedModel, tones: Dataset):
     rows = tones.select(range(3))
     ids = [f"utterance-{i}" for i in range(3)]
     held = rows.map(lambda row: {"audio": {"path": None, "bytes": Path(row["audio"]["path"]).read_bytes()}})
@@ -157,25 +157,25 @@ def test_rows_may_hold_the_sound_itself_and_an_id(loaded: LoadedModel, tones: Da
     assert report.corpus_fingerprint == expected.corpus_fingerprint
 
 
-def test_a_corpus_of_another_task_is_refused(loaded: LoadedModel, tones: Dataset):
+def test_rejects_a_corpus_of_another_task(loaded: LoadedModel, tones: Dataset):
     transcribed = tones.remove_columns("label").add_column("text", ["tone"] * len(tones))
     with pytest.raises(RecipeError, match="for automatic-speech-recognition"):
         evaluated(loaded, transcribed)
 
 
-def test_an_unknown_class_is_refused_before_anything_is_run(loaded: LoadedModel, tones: Dataset):
+def test_rejects_an_unknown_class_before_running(loaded: LoadedModel, tones: Dataset):
     features = Features({**tones.features, "label": ClassLabel(names=["low", "shrill"])})
     rows = with_audio(tones, ["missing.wav"] * 60).cast(features)
     with pytest.raises(CorpusError, match="'shrill'"):
         evaluated(loaded, rows)
 
 
-def test_an_empty_split_is_refused(loaded: LoadedModel, tones: Dataset):
+def test_rejects_an_empty_split(loaded: LoadedModel, tones: Dataset):
     with pytest.raises(CorpusError, match="split test of tones is empty"):
         evaluated(loaded, tones.select([]))
 
 
-def test_an_unreadable_row_is_refused_or_counted(loaded: LoadedModel, tones: Dataset, tmp_path: Path):
+def test_rejects_or_counts_an_unreadable_row(loaded: LoadedModel, tones: Dataset, tmp_path: Path):
     good = [source["path"] for source in tones["audio"]][:3]
     rows = with_audio(tones, [good[0], str(tmp_path / "missing.wav"), *good[1:]])
     with pytest.raises(AudioError, match=r"missing\.wav"):
@@ -190,7 +190,7 @@ def test_an_unreadable_row_is_refused_or_counted(loaded: LoadedModel, tones: Dat
 
 
 @pytest.mark.corpora
-def test_real_digits(fsdd_dir: Path, tmp_path: Path):
+def test_evaluates_real_digits(fsdd_dir: Path, tmp_path: Path):
     """Sixty real clips, by a model of their names: everything fits together."""
     from hf_speech.data.corpora import make_corpus
     from hf_speech.models import SpeechFeatureExtractor, SpeechLSTMConfig, SpeechLSTMForAudioClassification
@@ -209,9 +209,7 @@ def test_real_digits(fsdd_dir: Path, tmp_path: Path):
     assert np.isclose(report.real_time_factor_conditions["audio_seconds"], sum(rows["duration"]), rtol=1e-3)
 
 
-def test_recording_conditions_are_simulated_in_the_same_way_each_time(
-    loaded: LoadedModel, tones: Dataset, tmp_path: Path
-):
+def test_simulated_conditions_are_reproducible(loaded: LoadedModel, tones: Dataset, tmp_path: Path):
     soundfile.write(tmp_path / "hiss.wav", np.random.default_rng(0).normal(0, 0.1, 3000), 8000)
     folder = str(tmp_path)
     noisy = Conditions(noise_folder=folder, noise_snr=0.0)

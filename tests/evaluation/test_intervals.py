@@ -17,7 +17,7 @@ def tally(hits: np.ndarray) -> np.ndarray:
     return np.stack([hits, np.ones(len(hits))], axis=1).astype(float)
 
 
-def test_wilson_gives_published_values():
+def test_wilson_equals_published_values():
     # Newcombe (1998, Statistics in Medicine 17, table I), method 3: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
@@ -38,7 +38,7 @@ def test_bootstrap_of_a_mean_agrees_with_the_normal_approximation():
     assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.003)
 
 
-def test_bootstrap_is_the_same_for_the_same_seed_and_only_then():
+def test_bootstrap_depends_on_the_seed():
     hits = np.random.default_rng(0).integers(0, 2, 200)
     first = bootstrap_intervals(tally(hits), mean, resamples=150)
     assert first == bootstrap_intervals(tally(hits), mean, resamples=150)
@@ -52,7 +52,7 @@ def test_more_confidence_is_a_wider_interval():
     assert lower < low < high < higher
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
+def test_intervals_have_their_nominal_coverage():
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(200):
@@ -61,7 +61,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_whole_speakers_are_drawn_together():
+def test_resamples_whole_speakers():
     """Ten speakers, each wholly right or wholly wrong: a hundred clips of one say no more than one clip."""
     hits = np.repeat([1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 100)
     speakers = np.repeat([f"speaker {i}" for i in range(10)], 100).tolist()

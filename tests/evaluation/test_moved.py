@@ -7,7 +7,7 @@ import hf_speech.inference
 from hf_speech.evaluation import moved, recordings
 
 
-def test_names_of_version_0_1_are_those_of_inference() -> None:
+def test_old_import_paths_still_work() -> None:
     for name in moved.__all__:
         assert getattr(hf_speech.evaluation, name) is getattr(hf_speech.inference, name)
     for name in recordings.__all__:

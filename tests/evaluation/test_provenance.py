@@ -27,7 +27,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_commit_of_a_tracked_file_and_whether_it_was_changed(checkout: Path):
+def test_returns_the_commit_and_whether_files_changed(checkout: Path):
     commit = git(checkout, "rev-parse", "HEAD")
     assert git_commit(checkout / "tracked.py") == commit
     (checkout / "untracked.txt").write_text("no matter")
@@ -36,19 +36,19 @@ def test_the_commit_of_a_tracked_file_and_whether_it_was_changed(checkout: Path)
     assert git_commit(checkout / "tracked.py") == f"{commit}-dirty"
 
 
-def test_somebody_elses_checkout_around_an_installed_package_is_not_ours(checkout: Path, tmp_path: Path):
+def test_ignores_an_unrelated_checkout(checkout: Path, tmp_path: Path):
     installed = checkout / ".venv" / "package.py"
     installed.parent.mkdir()
     installed.write_text("")
     assert git_commit(installed) is None
 
 
-def test_no_checkout_or_no_git_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_commit_without_git_or_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     assert git_commit(checkout / "tracked.py") is None
 
 
-def test_weights_are_named_by_checksum_or_commit(tmp_path: Path):
+def test_identifies_weights_by_checksum_or_commit(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc", FIPS 180-2.
     assert weights_revision(tmp_path, PreTrainedConfig()) == f"sha256:{known}"
@@ -57,7 +57,7 @@ def test_weights_are_named_by_checksum_or_commit(tmp_path: Path):
     assert weights_revision(Path("owner/name"), config) == "c0ffee"
 
 
-def test_the_fingerprint_sees_every_byte_and_neither_place_nor_order(tmp_path: Path):
+def test_fingerprint_depends_on_contents_not_on_path_or_order(tmp_path: Path):
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
         for name, content in (("a.wav", b"first"), ("b.wav", b"second")):
@@ -79,7 +79,7 @@ def test_the_fingerprint_sees_every_byte_and_neither_place_nor_order(tmp_path: P
     assert fingerprint("there", "ab", ["yes", "no"]).startswith("sha256:")
 
 
-def test_the_machine_names_its_processor_and_threads():
+def test_machine_has_processor_and_threads():
     described = machine(torch.device("cpu"))
     assert described["device"] == "cpu"
     assert described["processor"]

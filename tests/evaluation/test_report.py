@@ -29,7 +29,7 @@ def report(saved_model: Path, tones: Dataset) -> EvaluationReport:
     return evaluate_model(loaded, tones, corpus="tones", split="test", command="command", progress=False)
 
 
-def test_json_has_every_key_and_reads_back(report: EvaluationReport, tmp_path: Path):
+def test_json_round_trip(report: EvaluationReport, tmp_path: Path):
     written = report.save(tmp_path / "new" / "result.json")
     assert [path.name for path in written] == ["result.json", "result.csv", "result-confusions.png"]
     content = json.loads(written[0].read_text())
@@ -40,12 +40,12 @@ def test_json_has_every_key_and_reads_back(report: EvaluationReport, tmp_path: P
     assert set(content["per_class"]) >= {"low", "high"}
 
 
-def test_a_folder_gets_names_of_corpus_and_split(report: EvaluationReport, tmp_path: Path):
+def test_file_names_contain_corpus_and_split(report: EvaluationReport, tmp_path: Path):
     named = replace(report, corpus="owner/tones")
     assert named.save(tmp_path)[0] == tmp_path / "owner_tones-test.json"
 
 
-def test_the_figures_follow_from_the_csv(report: EvaluationReport, tmp_path: Path):
+def test_metrics_can_be_computed_from_the_csv(report: EvaluationReport, tmp_path: Path):
     with report.save(tmp_path)[1].open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == report.num_utterances
@@ -56,12 +56,12 @@ def test_the_figures_follow_from_the_csv(report: EvaluationReport, tmp_path: Pat
     assert {row["speaker"] for row in rows} == {"speaker0", "speaker1", "speaker2"}
 
 
-def test_a_figure_that_is_no_number_is_never_written(report: EvaluationReport, tmp_path: Path):
+def test_never_writes_nan_metrics(report: EvaluationReport, tmp_path: Path):
     with pytest.raises(ValueError, match="JSON compliant"):
         replace(report, metrics={"accuracy": float("nan")}).save(tmp_path)
 
 
-def test_the_text_names_figures_intervals_and_speed(report: EvaluationReport):
+def test_the_text_contains_metrics_intervals_and_speed(report: EvaluationReport):
     text = format_report(report)
     low, high = report.confidence["accuracy"]
     assert f"{100 * report.metrics['accuracy']:.2f}" in text
@@ -76,7 +76,7 @@ def test_the_text_names_figures_intervals_and_speed(report: EvaluationReport):
     assert "2 more were not measured, such as: a.wav is empty." in format_report(skipping)
 
 
-def test_columns_are_aligned(report: EvaluationReport):
+def test_aligns_columns(report: EvaluationReport):
     tables = [block.splitlines() for block in format_report(report).split("\n\n")[1:-1]]
     assert len(tables) == 4
     for head, rule, *rows in tables:
@@ -85,7 +85,7 @@ def test_columns_are_aligned(report: EvaluationReport):
         assert max(map(len, rows)) <= len(rule)
 
 
-def test_of_many_classes_the_worst_are_shown(report: EvaluationReport):
+def test_shows_the_worst_of_many_classes(report: EvaluationReport):
     classes = {
         f"word{i}": {"precision": 1.0, "recall": 1.0, "f1": i / 40, "num_utterances": 9, "num_predictions": 9}
         for i in reversed(range(40))
@@ -96,7 +96,7 @@ def test_of_many_classes_the_worst_are_shown(report: EvaluationReport):
     assert "per class (worst 10 of 40)" in text
 
 
-def test_of_many_confusions_the_rest_is_counted(report: EvaluationReport):
+def test_counts_the_confusions_that_are_not_shown(report: EvaluationReport):
     pairs = [(f"a{i}", f"b{i}", 20 - i) for i in range(14)]
     text = format_report(replace(report, confusions=pairs))
     assert "a9 " in text
@@ -105,7 +105,7 @@ def test_of_many_confusions_the_rest_is_counted(report: EvaluationReport):
     assert "predicted as" not in format_report(replace(report, confusions=[]))
 
 
-def test_the_count_and_the_interval_stand_beside_the_main_figure(report: EvaluationReport):
+def test_the_main_metric_has_count_and_interval(report: EvaluationReport):
     low, high = (f"{100 * end:.2f}%" for end in report.confidence["accuracy"])
     line = headline(report.to_dict())
     assert line.startswith(
@@ -117,7 +117,7 @@ def test_the_count_and_the_interval_stand_beside_the_main_figure(report: Evaluat
     assert "test split: 60 of 62 utterances" in format_report(skipping)
 
 
-def test_cells_that_a_spreadsheet_would_compute_are_text(report: EvaluationReport, tmp_path: Path):
+def test_escapes_spreadsheet_formulas_in_cells(report: EvaluationReport, tmp_path: Path):
     record = {**report.records[0], "path": "=1+1", "reference": "@low", "speaker": None}
     table = replace(report, records=[record]).save(tmp_path)[1].read_text()
     assert "'=1+1" in table

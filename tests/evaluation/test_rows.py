@@ -76,7 +76,7 @@ def counts(folder: Path, name: str) -> tuple[int, int]:
     return content["num_utterances"], content["num_skipped"]
 
 
-def test_evaluate_measures_and_skips_what_training_did(asr_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_uses_and_skips_the_same_rows_as_training(asr_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = counts(asr_run, "test")
     assert before == (4, 4)  # Of the transcript that is too long for its sound the model is to be asked.
     assert run("evaluate", str(asr_run)) == 0
@@ -84,13 +84,13 @@ def test_evaluate_measures_and_skips_what_training_did(asr_run: Path, capsys: py
     assert "4 of 8 utterances" in capsys.readouterr().out
 
 
-def test_the_train_split_is_the_one_that_was_learned(asr_run: Path) -> None:
+def test_the_train_split_equals_that_of_training(asr_run: Path) -> None:
     assert run("evaluate", str(asr_run), "--split", "train") == 0
     assert counts(asr_run, "train") == (4, 4)  # Here what is too fast was left out, too.
     assert run("build-lm", str(asr_run), "--output", str(asr_run / "lm.arpa")) == 0
 
 
-def test_all_splits_are_measured_together(asr_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluates_all_splits_together(asr_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("evaluate", str(asr_run), "--split", "all") == 0
     assert counts(asr_run, "all") == (12, 8)
     printed = capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_all_splits_are_measured_together(asr_run: Path, capsys: pytest.CaptureF
     assert "includes the utterances that the model was trained on" in printed
 
 
-def test_a_folder_that_was_never_split_is_measured_whole(
+def test_evaluates_an_unsplit_folder_as_a_whole(
     tones_run: Path, digit_folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     output = tmp_path / "out.json"
@@ -109,7 +109,7 @@ def test_a_folder_that_was_never_split_is_measured_whole(
     assert "all split: 60 utterances" in capsys.readouterr().out
 
 
-def test_a_table_of_test_rows_alone_is_measured(tones_run: Path, digit_folder: Path, tmp_path: Path) -> None:
+def test_evaluates_a_table_with_only_test_rows(tones_run: Path, digit_folder: Path, tmp_path: Path) -> None:
     files = sorted(digit_folder.glob("*/*.wav"))[::6]
     (tmp_path / "new.csv").write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in files))
     words = ["--corpus", "csv", "--test_file", str(tmp_path / "new.csv"), "--output", str(tmp_path / "out.json")]
@@ -127,7 +127,7 @@ def folder_corpus(folder: Path, **options: Any) -> tuple[Any, DatasetDict]:
     return corpus, corpus.load()
 
 
-def test_bad_rows_are_refused_or_left_out_with_their_reasons(loaded: LoadedModel, digit_folder: Path) -> None:
+def test_rejects_or_skips_bad_rows_with_reasons(loaded: LoadedModel, digit_folder: Path) -> None:
     (digit_folder / "low" / "speaker0_0.wav").write_bytes(b"")
     corpus, splits = folder_corpus(digit_folder)
     with pytest.raises(CorpusError, match=r"1 of the 60 utterances .* are bad \(1 empty\)"):
@@ -138,7 +138,7 @@ def test_bad_rows_are_refused_or_left_out_with_their_reasons(loaded: LoadedModel
     assert [(finding.count, "speaker0_0.wav" in finding.examples[0]) for finding in selection.left_out] == [(1, True)]
 
 
-def test_a_class_that_train_lacks_counts_only_in_another_corpus(loaded: LoadedModel, digit_folder: Path) -> None:
+def test_a_class_missing_in_train_counts_only_in_another_corpus(loaded: LoadedModel, digit_folder: Path) -> None:
     corpus, splits = folder_corpus(digit_folder, bad_rows="skip", test_fraction=0.5)
     splits["train"] = splits["train"].filter(lambda row: row["label"] == 0)
     own = select_rows(loaded, splits, "test", corpus)
@@ -147,13 +147,13 @@ def test_a_class_that_train_lacks_counts_only_in_another_corpus(loaded: LoadedMo
     assert set(select_rows(loaded, splits, "test", corpus, trained_on=False).rows["label"]) == {0, 1}
 
 
-def test_a_wrong_split_is_named(loaded: LoadedModel, digit_folder: Path) -> None:
+def test_reports_a_wrong_split(loaded: LoadedModel, digit_folder: Path) -> None:
     corpus, splits = folder_corpus(digit_folder)
     with pytest.raises(RecipeError, match=r"no split 'tset': did you mean 'test'\?"):
         select_rows(loaded, splits, "tset", corpus)
 
 
-def test_other_splits_are_not_decoded(loaded: LoadedModel, digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_decode_other_splits(loaded: LoadedModel, digit_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hf_speech.data import inspection
 
     corpus, splits = folder_corpus(digit_folder, test_fraction=0.5)

@@ -36,7 +36,7 @@ def true_rates(scales: Mapping[str, float], per_hour: float, thresholds: Mapping
 @pytest.mark.parametrize(
     "scales", [{"a": 1.0, "b": 1.0}, {"a": 1.0, "b": 2.5}, {"a": 0.5, "b": 1.5, "c": 2.0}], ids=["light", "heavy", "3"]
 )
-def test_the_wished_rate_holds_on_other_recordings(scales: dict[str, float]) -> None:
+def test_thresholds_meet_the_rate_on_other_recordings(scales: dict[str, float]) -> None:
     rng = np.random.default_rng(0)
     rates = []
     for _ in range(40):
@@ -53,7 +53,7 @@ def test_the_wished_rate_holds_on_other_recordings(scales: dict[str, float]) -> 
 
 
 @pytest.mark.parametrize(("hours", "rate"), [(1.0, 0.1), (6.0, 0.02), (50.0, 0.005)])
-def test_no_false_alarm_at_all_is_not_a_rate_of_zero(hours: float, rate: float) -> None:
+def test_no_false_alarms_do_not_mean_a_rate_of_zero(hours: float, rate: float) -> None:
     hits = {"a": [8.0, 9.0, 9.5], "b": [7.0, 8.0, 12.0]}
     tuned = thresholds_for(table(hits, {}, hours), ["a", "b"], rate)
     assert 0 < sum(tuned.expected.values()) <= rate
@@ -63,7 +63,7 @@ def test_no_false_alarm_at_all_is_not_a_rate_of_zero(hours: float, rate: float) 
     assert sum(longer.options.thresholds.values()) < sum(tuned.options.thresholds.values())
 
 
-def test_a_keyword_with_many_false_alarms_gets_most_of_the_rate() -> None:
+def test_a_keyword_with_many_false_alarms_gets_a_larger_share() -> None:
     rng = np.random.default_rng(1)
     alarms = {"noisy": LOWEST + rng.exponential(2.5, 600), **{word: LOWEST + rng.exponential(1, 20) for word in "bcd"}}
     hits = {"noisy": rng.normal(8, 1.5, 50), **{word: rng.normal(8, 1.5, 50) for word in "bcd"}}
@@ -75,7 +75,7 @@ def test_a_keyword_with_many_false_alarms_gets_most_of_the_rate() -> None:
     assert 0 < tuned.misses["noisy"] < 50
 
 
-def test_what_cannot_be_detected_at_a_rate_is_not() -> None:
+def test_drops_keywords_that_cannot_meet_the_rate() -> None:
     rng = np.random.default_rng(2)
     alarms = {"a": LOWEST + rng.exponential(6.0, 500)}
     tuned = thresholds_for(table({"a": [2.0, 3.0], "b": [4.0]}, alarms, 1.0), ["a", "b"], rate=0.5)
@@ -83,7 +83,7 @@ def test_what_cannot_be_detected_at_a_rate_is_not() -> None:
     assert "100.0%" in tuned.format_table()
 
 
-def test_expected_rates_fall_and_join_what_was_counted() -> None:
+def test_expected_rates_decrease_and_match_the_counts() -> None:
     scores = LOWEST + np.random.default_rng(3).exponential(2.0, 300)
     rates = expected_rates(scores, 5.0)
     assert (np.diff(rates) <= 0).all()

@@ -28,7 +28,7 @@ def compared(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def test_the_table_has_the_figures_of_the_files(compared: Path) -> None:
+def test_the_table_has_the_metrics_of_the_files(compared: Path) -> None:
     rows = list(csv.DictReader((compared / "comparison.csv").open()))
     assert [row["features.normalization"] for row in rows] == ["none", "peak"]
     for row in rows:
@@ -45,7 +45,7 @@ def test_the_table_has_the_figures_of_the_files(compared: Path) -> None:
         )
 
 
-def test_text_and_markdown_say_the_same(compared: Path) -> None:
+def test_text_and_markdown_have_the_same_content(compared: Path) -> None:
     comparison = Comparison.from_dict(json.loads((compared / "comparison.json").read_text()))
     best = comparison.records[comparison.best]
     assert best.value("validation") == max(record.value("validation") for record in comparison.records)
@@ -62,7 +62,7 @@ def test_text_and_markdown_say_the_same(compared: Path) -> None:
     assert markdown.count("\n| ") == 4
 
 
-def test_a_metric_is_written_in_its_own_unit(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_have_their_units(compared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = Comparison.from_dict(json.loads((compared / "comparison.json").read_text()))
     value, (low, high) = comparison.records[0].value("test"), comparison.records[0].interval("test")
     words = Metric("Accuracy", "accuracy", unit="words/s")
@@ -72,7 +72,7 @@ def test_a_metric_is_written_in_its_own_unit(compared: Path, monkeypatch: pytest
     assert comparison.rows()[0][2:4] == [f"{value:.3g}", f"{low:.2g} to {high:.2g}"]
 
 
-def test_without_validation_nothing_is_best(compared: Path) -> None:
+def test_no_best_variant_without_validation(compared: Path) -> None:
     content = json.loads((compared / "comparison.json").read_text())
     del content["records"][0]["evaluations"]["validation"]
     comparison = Comparison.from_dict(content)
@@ -82,7 +82,7 @@ def test_without_validation_nothing_is_best(compared: Path) -> None:
     assert comparison.rows()[0][1] == "-"
 
 
-def test_it_goes_on_where_it_was_interrupted(
+def test_continues_after_an_interruption(
     compared: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
 ) -> None:
     folder = tmp_path / "out"
@@ -101,7 +101,7 @@ def test_it_goes_on_where_it_was_interrupted(
     assert [record.value("test") for record in again.records] == [record.value("test") for record in before.records]
 
 
-def test_a_run_older_than_an_option_had_its_default(
+def test_old_runs_have_the_defaults_of_new_options(
     compared: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
 ) -> None:
     folder = tmp_path / "out"
@@ -113,14 +113,12 @@ def test_a_run_older_than_an_option_had_its_default(
     assert trained == []
 
 
-def test_a_run_of_another_recipe_is_not_taken_for_this_one(compared: Path, tones_recipe: Path) -> None:
+def test_does_not_reuse_a_run_of_another_recipe(compared: Path, tones_recipe: Path) -> None:
     with pytest.raises(RecipeError, match=r"made by another recipe \(model.dropout is 0.0 there and 0.5 here\)"):
         compare(str(tones_recipe), AXES, [*QUICK, "--model.dropout", "0.5"], compared)
 
 
-def test_a_wrong_variant_is_refused_before_the_first_is_trained(
-    tones_recipe: Path, tmp_path: Path, trained: list[str]
-) -> None:
+def test_rejects_a_wrong_variant_before_training(tones_recipe: Path, tmp_path: Path, trained: list[str]) -> None:
     for axis, message in (
         ("features.normalization=none,loud", "features.normalization"),
         ("features.normalisation=none", "did you mean 'features.normalization'"),
@@ -132,7 +130,7 @@ def test_a_wrong_variant_is_refused_before_the_first_is_trained(
     assert not (tmp_path / "out").exists()
 
 
-def test_from_the_command_line(
+def test_runs_from_the_command_line(
     compared: Path, tones_recipe: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["compare", str(tones_recipe), "--over", "features.normalization=none,peak", *QUICK]

@@ -88,7 +88,7 @@ def test_every_recipe_has_a_quick_version() -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in QUICK])
-def test_a_few_steps_on_a_few_clips(small_corpora: Path, tmp_path: Path, cache: Path, name: str) -> None:
+def test_trains_a_few_steps_on_a_few_clips(small_corpora: Path, tmp_path: Path, cache: Path, name: str) -> None:
     result = train(load_recipe(name, words(small_corpora, name)), tmp_path / "run")
     record = read_run(result.run_dir)
     assert set(record.evaluations) == {"validation"} if name in WITHOUT_TEST else {"validation", "test"}
@@ -104,7 +104,7 @@ def extractor_of(name: str) -> Any:
     return make_feature_extractor(load_recipe(name))
 
 
-def test_the_published_mfccs_are_librosas() -> None:
+def test_the_published_mfccs_equal_those_of_librosa() -> None:
     rate = 22_050
     samples = np.random.default_rng(0).normal(0, 0.1, 4 * rate).astype(np.float32)
     window = samples[rate // 2 : rate // 2 + 3 * rate]
@@ -133,7 +133,7 @@ def test_the_published_digits_have_the_published_shapes() -> None:
     assert extractor_of("published/deepspeech2_ljspeech").feature_size == 193
 
 
-def test_the_published_models_are_of_the_published_size(small_corpora: Path) -> None:
+def test_the_published_models_have_the_published_size(small_corpora: Path) -> None:
     def parts_of(name: str) -> Any:
         return prepare(load_recipe(name, words(small_corpora, name)))[0]
 
@@ -155,7 +155,7 @@ def test_1600_digits_become_14400(fsdd_dir: Path) -> None:
     assert options.pitch_copies == [-1.0, 0.0, 1.0]
 
 
-def test_what_the_experiments_run_can_be_run(small_corpora: Path) -> None:
+def test_commands_of_the_experiments_are_valid(small_corpora: Path) -> None:
     """All recipes, options and variants are known before hours are spent."""
     from hf_speech.experiments.variants import parse_axis, parse_range, variants_of
 

@@ -36,7 +36,7 @@ def searched(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def test_values_are_drawn_from_what_was_asked_for(searched: Path) -> None:
+def test_samples_values_from_the_given_ranges(searched: Path) -> None:
     rows = list(csv.DictReader((searched / "search.csv").open()))
     assert [row["trial"] for row in rows] == ["0", "1", "2"]
     for row in rows:
@@ -50,13 +50,13 @@ def test_values_are_drawn_from_what_was_asked_for(searched: Path) -> None:
     assert len({row["training.learning_rate"] for row in rows}) == 3
 
 
-def test_without_validation_nothing_is_searched(tones_recipe: Path, tmp_path: Path) -> None:
+def test_rejects_a_search_without_validation(tones_recipe: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no validation split to decide between the trials"):
         search(str(tones_recipe), AXES, [*QUICK, "--validation_fraction", "0"], trials=3, output_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_validation_decides_and_the_best_alone_is_tested(searched: Path) -> None:
+def test_only_the_best_trial_is_tested(searched: Path) -> None:
     content = json.loads((searched / "search.json").read_text())
     values = [trial["value"] for trial in content["trials"]]
     assert values[content["best"]] == max(values)
@@ -66,7 +66,7 @@ def test_validation_decides_and_the_best_alone_is_tested(searched: Path) -> None
     assert content["command"] == COMMAND
 
 
-def test_a_finished_search_is_left_alone_and_more_trials_are_added(
+def test_a_finished_search_only_adds_more_trials(
     searched: Path, tones_recipe: Path, tmp_path: Path, trained: list[str]
 ) -> None:
     folder = tmp_path / "out"
@@ -79,7 +79,7 @@ def test_a_finished_search_is_left_alone_and_more_trials_are_added(
     assert len(set(settings)) == 4, "going on does not propose the same again"
 
 
-def test_an_interrupted_trial_is_finished_first(
+def test_finishes_an_interrupted_trial_first(
     searched: Path, tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: list[str]
 ) -> None:
     folder = tmp_path / "out"
@@ -101,7 +101,7 @@ def test_an_interrupted_trial_is_finished_first(
 
 
 @pytest.mark.slow
-def test_a_trial_that_cannot_be_trained_is_reported_and_left(
+def test_reports_and_skips_a_failing_trial(
     tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     axes = [parse_axis("model.hidden_size=8,0")]
@@ -116,7 +116,7 @@ def test_a_trial_that_cannot_be_trained_is_reported_and_left(
 
 
 @pytest.mark.slow
-def test_lagging_trials_are_broken_off(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prunes_bad_trials(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a pruner that finds every second trial too bad after its first epoch."""
     monkeypatch.setattr(
         optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number % 2 == 1, raising=True
@@ -139,7 +139,7 @@ def test_lagging_trials_are_broken_off(tones_recipe: Path, tmp_path: Path, monke
         (["model.hidden_size+model.dropout=4+0.1,8+0.2"], "a search varies each key by itself".capitalize()),
     ],
 )
-def test_a_wrong_key_is_refused_before_the_first_trial(
+def test_rejects_a_wrong_key_before_the_first_trial(
     tones_recipe: Path, tmp_path: Path, trained: list[str], axes: list[str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
@@ -147,12 +147,12 @@ def test_a_wrong_key_is_refused_before_the_first_trial(
     assert trained == []
 
 
-def test_another_search_is_not_taken_for_this_one(searched: Path, tones_recipe: Path) -> None:
+def test_does_not_continue_another_search(searched: Path, tones_recipe: Path) -> None:
     with pytest.raises(RecipeError, match="has a search over something else"):
         search(str(tones_recipe), AXES[:2], QUICK, trials=3, output_dir=searched)
 
 
-def test_from_the_command_line(
+def test_runs_from_the_command_line(
     searched: Path, tones_recipe: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["search", str(tones_recipe), "--over", "training.num_train_epochs=1..3", "--over", "model.hidden_size=4,8"]
@@ -177,7 +177,7 @@ def test_trials_of_another_recipe_are_not_put_into_one_table(searched: Path, ton
 
 
 @pytest.mark.parametrize("cut", [1, 20])
-def test_a_search_killed_while_it_wrote_its_journal_goes_on(
+def test_a_search_killed_while_writing_its_journal_continues(
     searched: Path, tones_recipe: Path, tmp_path: Path, trained: list[str], cut: int
 ) -> None:
     folder = tmp_path / "out"
@@ -189,7 +189,7 @@ def test_a_search_killed_while_it_wrote_its_journal_goes_on(
     assert trained == []
 
 
-def test_a_damaged_journal_is_named(searched: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_reports_a_damaged_journal(searched: Path, tones_recipe: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     shutil.copytree(searched, folder)
     lines = (folder / "study.log").read_text().splitlines(keepends=True)
@@ -198,7 +198,7 @@ def test_a_damaged_journal_is_named(searched: Path, tones_recipe: Path, tmp_path
         search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=folder)
 
 
-def test_two_searches_in_one_folder_are_noticed(searched: Path, tones_recipe: Path) -> None:
+def test_rejects_two_searches_in_one_folder(searched: Path, tones_recipe: Path) -> None:
     with locked(searched), pytest.raises(TrainingError, match="Another training is running"):
         search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=searched)
 

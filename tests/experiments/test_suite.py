@@ -89,7 +89,7 @@ def done(small_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return folders, root / "docs" / "results.md"
 
 
-def test_every_figure_is_that_of_an_evaluation_file(done: tuple[ExperimentFolders, Path]) -> None:
+def test_every_metric_comes_from_an_evaluation_file(done: tuple[ExperimentFolders, Path]) -> None:
     folders, path = done
     text = path.read_text()
     run = json.loads((folders.runs / "small-plain" / "evaluation" / "validation.json").read_text())
@@ -106,7 +106,7 @@ def test_every_figure_is_that_of_an_evaluation_file(done: tuple[ExperimentFolder
     assert cells[7].startswith(f"`hf-speech train published/mfcc_lstm_emotion --data_dir {CORPORA}/ravdess --training.")
 
 
-def test_folds_make_one_figure(done: tuple[ExperimentFolders, Path]) -> None:
+def test_folds_give_one_metric(done: tuple[ExperimentFolders, Path]) -> None:
     folders, path = done
     reports = [
         json.loads((folders.runs / f"small-folds-{fold}" / "evaluation" / "test.json").read_text()) for fold in (0, 1)
@@ -134,7 +134,7 @@ def test_each_corpus_of_a_mixture_has_a_row(done: tuple[ExperimentFolders, Path]
     assert record["command"].startswith(f"hf-speech train emotion --data_dir {CORPORA} --training")
 
 
-def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: tuple[ExperimentFolders, Path]) -> None:
+def test_shows_the_metric_of_speakers_not_used_for_selection(done: tuple[ExperimentFolders, Path]) -> None:
     folders, path = done
     speakers = {
         name: row
@@ -149,7 +149,7 @@ def test_the_figure_of_speakers_that_nothing_was_chosen_on_stands_beside(done: t
     assert f"| in folds ({expected}) |" in path.read_text()
 
 
-def test_tables_and_searches_are_on_the_page(done: tuple[ExperimentFolders, Path]) -> None:
+def test_the_page_contains_tables_and_searches(done: tuple[ExperimentFolders, Path]) -> None:
     folders, path = done
     text = path.read_text()
     assert (
@@ -163,13 +163,13 @@ def test_tables_and_searches_are_on_the_page(done: tuple[ExperimentFolders, Path
     assert f"**{100 * tested:.2f} %**" in text
 
 
-def test_what_was_not_run_says_so(done: tuple[ExperimentFolders, Path]) -> None:
+def test_the_page_marks_experiments_that_were_not_run(done: tuple[ExperimentFolders, Path]) -> None:
     row = next(line for line in done[1].read_text().splitlines() if line.startswith("| for another day |"))
     assert NOT_YET in row
     assert "`make experiments EXPERIMENT=small-later`" in row
 
 
-def test_nothing_names_the_folders_of_this_machine(done: tuple[ExperimentFolders, Path]) -> None:
+def test_records_contain_no_local_paths(done: tuple[ExperimentFolders, Path]) -> None:
     folders, path = done
     for file in (path, *folders.records.iterdir()):
         for folder in (folders.corpora, folders.runs):
@@ -178,7 +178,7 @@ def test_nothing_names_the_folders_of_this_machine(done: tuple[ExperimentFolders
     assert record["command"].endswith(f" --output_dir {RUNS}/small-table/hidden_size=4")
 
 
-def test_the_page_can_be_made_anywhere_of_the_records(
+def test_the_page_is_made_only_from_the_records(
     done: tuple[ExperimentFolders, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders, path = done
@@ -191,7 +191,7 @@ def test_the_page_can_be_made_anywhere_of_the_records(
     assert (tmp_path / "docs" / "results.md").read_text() == path.read_text()
 
 
-def test_what_is_done_is_not_trained_again(
+def test_does_not_repeat_finished_experiments(
     done: tuple[ExperimentFolders, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders, path = done
@@ -203,7 +203,7 @@ def test_what_is_done_is_not_trained_again(
     assert lines[0] == "[1/5] small-plain: plain (already there)"
 
 
-def test_names_and_corpora_that_are_not_there(done: tuple[ExperimentFolders, Path], tmp_path: Path) -> None:
+def test_reports_unknown_names_and_missing_corpora(done: tuple[ExperimentFolders, Path], tmp_path: Path) -> None:
     folders, path = done
     with pytest.raises(RecipeError, match="There is no experiment 'smal': there are small, small-plain"):
         run_experiments(["smal"], folders, path)
@@ -213,7 +213,7 @@ def test_names_and_corpora_that_are_not_there(done: tuple[ExperimentFolders, Pat
     assert [item.name for item in carry_out.choose_items(["small-later", "small"])] == ["small-later", *NAMES[:-1]]
 
 
-def test_the_list_says_what_there_is(done: tuple[ExperimentFolders, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_all_experiments(done: tuple[ExperimentFolders, Path], capsys: pytest.CaptureFixture[str]) -> None:
     folders, path = done
     with pytest.raises(SystemExit) as exit_:
         main(["experiments", "--list", "--runs", str(folders.runs), "--page", str(path)])
@@ -224,12 +224,12 @@ def test_the_list_says_what_there_is(done: tuple[ExperimentFolders, Path], capsy
     assert "about" in lines[-1]
 
 
-def test_the_page_of_this_project_is_what_its_records_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_in_docs_matches_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "EXPERIMENTS", EXPERIMENTS)
     assert (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8") == render(REPOSITORY / "docs" / "results")
 
 
-def test_a_model_of_synthesized_words_is_tested_on_recordings(
+def test_tests_a_model_of_synthesized_words_on_recordings(
     digit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))

@@ -45,7 +45,7 @@ class SaysYes:
             yield Label("YES OTHER", 0.9, 1.5)
 
 
-def test_the_withheld_transcripts_are_replaced_by_labels(
+def test_replaces_withheld_transcripts_by_labels(
     small_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []

@@ -12,13 +12,13 @@ def settings(*axes: str) -> list[dict[str, str]]:
     return [variant.settings for variant in variants_of([parse_axis(axis) for axis in axes])]
 
 
-def test_a_list_of_values():
+def test_parses_a_list_of_values():
     axis = parse_axis("features.normalization=none,utterance,global,peak")
     assert axis.keys == ("features.normalization",)
     assert axis.choices == (("none",), ("utterance",), ("global",), ("peak",))
 
 
-def test_several_axes_multiply():
+def test_multiplies_several_axes():
     assert settings("a.x=1,2", "a.y=3,4") == [
         {"a.x": "1", "a.y": "3"},
         {"a.x": "1", "a.y": "4"},
@@ -27,7 +27,7 @@ def test_several_axes_multiply():
     ]
 
 
-def test_keys_that_vary_together():
+def test_varies_joined_keys_together():
     assert settings("features.feature_type+features.num_deltas=mfcc+0,mfcc+2") == [
         {"features.feature_type": "mfcc", "features.num_deltas": "0"},
         {"features.feature_type": "mfcc", "features.num_deltas": "2"},
@@ -40,7 +40,7 @@ def test_commas_in_brackets_belong_to_the_value():
     assert settings('a.b={x: "1,}", y: 2},3')[0] == {"a.b": '{x: "1,}", y: 2}'}
 
 
-def test_folders_have_plain_and_different_names():
+def test_folders_have_safe_and_unique_names():
     axes = [parse_axis("augmentation.speed=[0.9,1.1],null"), parse_axis("corpus.data_dir=/a b/c,d")]
     names = [variant.name for variant in variants_of(axes)]
     assert names[0] == "speed=-0.9-1.1-_data_dir=-a-b-c"
@@ -48,7 +48,7 @@ def test_folders_have_plain_and_different_names():
     assert not any(set(name) & set(r"/\: ,[]") for name in names)
 
 
-def test_overrides_are_words_of_the_command_line():
+def test_overrides_are_command_line_arguments():
     variant = variants_of([parse_axis("a.x+a-b.y=1+2")])[0]
     assert variant.overrides == ["--a.x", "1", "--a_b.y", "2"]
 
@@ -65,7 +65,7 @@ def test_overrides_are_words_of_the_command_line():
         (["a.b=1..2"], "is a range: list the values to compare"),
     ],
 )
-def test_mistakes_are_one_sentence(axes, message):
+def test_one_sentence_error_for_invalid_input(axes, message):
     with pytest.raises(RecipeError, match=message):
         settings(*axes)
 
@@ -83,11 +83,11 @@ def test_mistakes_are_one_sentence(axes, message):
         ("0.9", None),
     ],
 )
-def test_ranges(text, expected):
+def test_parses_ranges(text, expected):
     assert parse_range(text) == expected
 
 
 @pytest.mark.parametrize("text", ["2..1", "1..1", "0..1:log", "a..b"])
-def test_ranges_that_are_none(text):
+def test_rejects_invalid_ranges(text):
     with pytest.raises(RecipeError, match=r"The (range|ends of the range) '"):
         parse_range(text)

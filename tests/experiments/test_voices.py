@@ -20,7 +20,7 @@ def record(*speakers: str) -> dict[str, Any]:
     return {"kind": "voices", "rows": rows}
 
 
-def test_the_table_has_a_row_for_each_speaker_and_a_mean_of_those_that_nothing_was_chosen_on() -> None:
+def test_the_table_has_a_row_per_speaker_and_the_mean_of_unused_speakers() -> None:
     table = voices_table(record(*SPEAKERS))
     assert (
         "| george | 70.0 % | **80.0 %** (76.1 to 83.4) | **98.0 %** (96.2 to 98.9) | -0.4 points | -0.4 points |"
@@ -30,7 +30,7 @@ def test_the_table_has_a_row_for_each_speaker_and_a_mean_of_those_that_nothing_w
     assert "Not run yet" not in table
 
 
-def test_what_is_missing_is_said() -> None:
+def test_reports_missing_results() -> None:
     table = voices_table(record("george"))
     assert table.endswith("Not run yet: lucas, nicolas, theo, yweweler.")
     assert "mean of" not in table

@@ -42,7 +42,7 @@ def lengths_of_bars(axes) -> np.ndarray:
     return np.array([[bar.get_width() for bar in container] for container in axes.containers])
 
 
-def test_every_class_has_its_bar_in_the_order_of_the_ids(tmp_path: Path, drawn: list[Figure]):
+def test_draws_a_bar_for_each_class_in_the_order_of_ids(tmp_path: Path, drawn: list[Figure]):
     classes = ["zero", "a name that is much too long to be drawn", "$5 to $7"]
     table = table_of([classes[i % 2] for i in range(20)], classes)
     plot_labels(table, tmp_path / "labels.png")
@@ -72,7 +72,7 @@ def test_names_of_classes_do_not_overlap(count: int, tmp_path: Path, drawn: list
     assert (f"showing the {MAX_BARS} largest" in subtitle) == (count > MAX_BARS)
 
 
-def test_transcripts_show_characters_words_and_pace(tmp_path: Path, drawn: list[Figure]):
+def test_draws_characters_words_and_speaking_rate_of_transcripts(tmp_path: Path, drawn: list[Figure]):
     table = table_of(["ab b", "b", "c ab", "b b b", "ab"] * 8)
     plot_transcripts(table, tmp_path / "labels.png")
     characters, words, pace = drawn[0].axes
@@ -89,7 +89,7 @@ def test_transcripts_show_characters_words_and_pace(tmp_path: Path, drawn: list[
     assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
 
 
-def test_durations_have_a_panel_for_each_split_on_one_axis(tmp_path: Path, drawn: list[Figure]):
+def test_draws_durations_of_each_split_on_the_same_axis(tmp_path: Path, drawn: list[Figure]):
     table = table_of(["a"] * 50, ["a", "b"])
     plot_durations(table, tmp_path / "durations.png")
     panels = drawn[0].axes
@@ -105,7 +105,7 @@ def test_durations_have_a_panel_for_each_split_on_one_axis(tmp_path: Path, drawn
 
 
 @pytest.mark.parametrize("seconds", [[1.0], [0.5, 0.5, 0.5], [0.3, 0.31, 0.32, 0.33, 3000.0]])
-def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: list[Figure]):
+def test_draws_durations_of_unusual_corpora(seconds: list[float], tmp_path: Path, drawn: list[Figure]):
     entries = [Entry("train", f"{i}.wav", "a", None, value, 8000, True) for i, value in enumerate(seconds)]
     plot_durations(Table(CLASSES, entries, ["a"]), tmp_path / "durations.png")
     assert sum(bar.get_height() for bar in drawn[0].axes[0].patches) == len(seconds)
@@ -115,14 +115,14 @@ def test_durations_of_odd_corpora(seconds: list[float], tmp_path: Path, drawn: l
     )
 
 
-def test_transcripts_without_words_have_a_picture(tmp_path: Path, drawn: list[Figure]):
+def test_draws_transcripts_without_words(tmp_path: Path, drawn: list[Figure]):
     plot_transcripts(
         Table(TRANSCRIPTS, table_of(["?"] * 10).entries, None, TextOptions("english")), tmp_path / "labels.png"
     )
     assert "0 words, 0 different." in " ".join(text.get_text() for text in drawn[0].axes[1].texts)
 
 
-def test_few_speakers_have_names_and_many_are_grouped_by_split(tmp_path: Path, drawn: list[Figure]):
+def test_names_few_speakers_and_groups_many_by_split(tmp_path: Path, drawn: list[Figure]):
     plot_speakers(table_of(["a"] * 40, ["a"], speakers=2), tmp_path / "few.png")
     assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["s0", "s1"]
     many = table_of(["a"] * 400, ["a"], speakers=200)

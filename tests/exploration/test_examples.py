@@ -33,7 +33,7 @@ def entry(target: str, speaker: str | None, duration: float) -> Entry:
     return Entry("train", f"{target}-{speaker}-{duration}.wav", target, speaker, duration, 8000, True)
 
 
-def test_examples_of_each_class_are_short_and_long_and_of_many_speakers():
+def test_chooses_short_and_long_examples_of_many_speakers():
     entries = [entry(target, f"s{i % 4}", 1 + i) for target in ("b", "a") for i in range(20)]
     chosen = [entries[position] for position in choose_examples(entries, 2, ["a", "b", "never"])]
     assert [example.target for example in chosen] == ["a", "a", "b", "b"]
@@ -42,7 +42,7 @@ def test_examples_of_each_class_are_short_and_long_and_of_many_speakers():
     assert chosen[2].duration <= 10 < chosen[3].duration
 
 
-def test_of_many_classes_some_have_examples():
+def test_limits_the_classes_with_examples():
     names = [f"class {index:03}" for index in range(240)]
     shown = every_nth(names)
     assert shown is not None
@@ -54,7 +54,7 @@ def test_of_many_classes_some_have_examples():
     assert [entries[position].target for position in choose_examples(entries, 2, shown)] == shown
 
 
-def test_examples_of_transcripts_are_spread_over_the_lengths():
+def test_spreads_examples_of_transcripts_over_durations():
     entries = [entry(f"text {i}", None, float(40 - i)) for i in range(40)]
     positions = choose_examples(entries, 4)
     assert [int(entries[position].duration - 1) // 10 for position in positions] == [0, 1, 2, 3]
@@ -63,12 +63,12 @@ def test_examples_of_transcripts_are_spread_over_the_lengths():
 
 
 @pytest.mark.parametrize(("available", "wanted", "given"), [(3, 5, 3), (1, 1, 1), (0, 2, 0)])
-def test_there_are_no_more_examples_than_utterances(available: int, wanted: int, given: int):
+def test_chooses_at_most_all_utterances(available: int, wanted: int, given: int):
     entries = [entry("a", None, float(i)) for i in range(available)]
     assert len(set(choose_examples(entries, wanted))) == given
 
 
-def test_augmented_versions_are_those_of_training(explored_beeps: Exploration, beeps_recipe: Path):
+def test_augmented_versions_equal_those_of_training(explored_beeps: Exploration, beeps_recipe: Path):
     """The very waveforms that the dataset of a training of this recipe gives in its first epochs."""
     varied = ["--augmentation.speed", "[0.8,1.2]", "--augmentation.noise_snr", "[10,20]", "--augmentation.joining"]
     varied += ["0.7", "--train_file", "spoken.csv", "--speaker_column", "speaker"]
@@ -87,7 +87,7 @@ def test_augmented_versions_are_those_of_training(explored_beeps: Exploration, b
             assert version.joined == (" + " in version.target) == ("joined with another utterance" in version.done)
 
 
-def test_every_version_differs_and_says_what_was_done(explored_beeps: Exploration):
+def test_versions_differ_and_describe_their_augmentation(explored_beeps: Exploration):
     for example in explored_beeps.examples:
         assert not example.versions[0].done
         sounds = {version.waveform.tobytes() for version in example.versions}
@@ -97,7 +97,7 @@ def test_every_version_differs_and_says_what_was_done(explored_beeps: Exploratio
         assert phrase in phrases
 
 
-def test_sound_files_hold_the_versions(explored_beeps: Exploration):
+def test_sound_files_contain_the_versions(explored_beeps: Exploration):
     folder = explored_beeps.folder / "examples"
     assert len(list(folder.iterdir())) == 2 * 3 * 4
     loudest = 0.0
@@ -113,7 +113,7 @@ def test_sound_files_hold_the_versions(explored_beeps: Exploration):
     assert loudest > 1  # 12 dB more than 0.3: without being turned down they would be clipped
 
 
-def test_masks_are_what_the_model_draws_and_say_how_much():
+def test_masks_follow_the_model_and_are_described():
     config = ConvGRUConfig(num_time_masks=1, time_mask_width=40, max_time_mask_ratio=0.9, num_frequency_masks=1)
     config.frequency_mask_width = 30
     features = np.random.default_rng(0).normal(5, 1, (100, 60)).astype(np.float32)
@@ -133,7 +133,7 @@ def test_masks_are_what_the_model_draws_and_say_how_much():
     assert (np.max(shares, axis=0) > 0.3).all()
 
 
-def test_a_warp_is_told_from_masks():
+def test_distinguishes_warping_from_masks():
     features = np.random.default_rng(0).normal(0, 1, (50, 40)).astype(np.float32)
     _, done = mask_features(features, ConvGRUConfig(frequency_warp=0.2), (0,))
     assert done == ["frequencies warped"]
@@ -142,7 +142,7 @@ def test_a_warp_is_told_from_masks():
     np.testing.assert_array_equal(same, features)
 
 
-def test_what_an_augmentation_did_is_what_it_draws(make_tone):
+def test_recorded_steps_match_the_augmentation(make_tone):
     augmentation = Augmentation(
         probability=1.0, speed=(1.1, 1.2), pitch=(-2, -1), tempo=(0.8, 0.9), silence=(-0.05, 0.1), equalizer=6,
         noise_snr=(20, 30), gain=(-6, -3),
@@ -160,7 +160,7 @@ def test_what_an_augmentation_did_is_what_it_draws(make_tone):
     assert len(describe(applied)) >= 7
 
 
-def test_steps_in_words():
+def test_describes_augmentation_steps():
     applied = {"speed": (1.1,), "silence": (-0.031, 0.052), "noise_snr": (12.4,), "novelty": (3.0,)}
     assert describe(applied) == [
         "1.10 times the speed",
@@ -172,7 +172,7 @@ def test_steps_in_words():
     assert describe({"silence": (0.001, -0.002)}) == []
 
 
-def test_an_utterance_without_features_is_reported(tmp_path: Path, make_tone):
+def test_reports_an_utterance_without_features(tmp_path: Path, make_tone):
     soundfile.write(tmp_path / "a.wav", make_tone(0.5), 16000)
     soundfile.write(tmp_path / "b.wav", make_tone(0.005), 16000)
     entries = [Entry("train", str(tmp_path / f"{name}.wav"), name, None, 0.5, 16000, True) for name in "abc"]
@@ -186,7 +186,7 @@ def test_an_utterance_without_features_is_reported(tmp_path: Path, make_tone):
 
 
 @pytest.mark.parametrize("said", ["../../etc/passwd", "what is 1/2 * 3?", "", "καλημέρα κόσμε", "x" * 300])
-def test_names_of_files_are_safe(said: str, tmp_path: Path, make_tone):
+def test_sanitizes_file_names(said: str, tmp_path: Path, make_tone):
     extractor = SpeechFeatureExtractor()
     samples = make_tone(0.2)
     version = Version("original", samples, compute_features(samples, extractor), [], said)
@@ -198,7 +198,7 @@ def test_names_of_files_are_safe(said: str, tmp_path: Path, make_tone):
     assert not any(tmp_path.iterdir())
 
 
-def test_originals_are_what_the_model_hears(explored_tones: Exploration):
+def test_originals_are_the_input_of_the_model(explored_tones: Exploration):
     for example in explored_tones.examples:
         (version,) = example.versions
         np.testing.assert_array_equal(version.waveform, read_audio(example.entry.path, 8000))

@@ -76,7 +76,7 @@ def tones(digit_folder: Path, *overrides: str):
 
 
 @pytest.mark.parametrize("name", ["explored_tones", "explored_beeps"])
-def test_every_link_of_the_page_is_there_and_none_needs_a_network(name: str, request: pytest.FixtureRequest):
+def test_all_links_of_the_page_are_local_and_valid(name: str, request: pytest.FixtureRequest):
     exploration: Exploration = request.getfixturevalue(name)
     page = Page(exploration.page)
     local = [link for link in page.links if not link.startswith("https://")]
@@ -99,7 +99,7 @@ def exploration_homepage(page: Page) -> str:
     return next((link for link in page.links if link.startswith("https://")), "")
 
 
-def test_the_folder_of_a_classification(explored_tones: Exploration, digit_folder: Path):
+def test_writes_the_folder_of_a_classification_corpus(explored_tones: Exploration, digit_folder: Path):
     folder = explored_tones.folder
     assert {path.name for path in folder.iterdir()} == {
         "index.html", "table.csv", "inspection.json", "labels.png", "durations.png", "speakers.png", "examples",
@@ -120,7 +120,7 @@ def test_the_folder_of_a_classification(explored_tones: Exploration, digit_folde
     assert [example.entry.target for example in explored_tones.examples] == ["high", "high", "low", "low"]
 
 
-def test_the_page_of_a_classification_in_words(explored_tones: Exploration):
+def test_writes_the_page_of_a_classification_corpus(explored_tones: Exploration):
     text = Page(explored_tones.page).text
     for words in (
         "60 utterances",
@@ -136,7 +136,7 @@ def test_the_page_of_a_classification_in_words(explored_tones: Exploration):
     assert "No problems found: every recording can be read." in text
 
 
-def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration):
+def test_the_page_of_transcripts_describes_augmentation(explored_beeps: Exploration):
     text = Page(explored_beeps.page).text
     for words in ("180 utterances", "different words", "New words are the share", "Beside each original"):
         assert words in text
@@ -150,7 +150,7 @@ def test_the_page_of_transcripts_shows_what_was_done(explored_beeps: Exploration
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_bad_files_are_reported_and_stop_nothing(digit_folder: Path, tmp_path: Path):
+def test_reports_bad_files_and_continues(digit_folder: Path, tmp_path: Path):
     bad = digit_folder / "low" / "speaker0_<b>.wav"
     bad.write_bytes(b"no sound at all")
     (digit_folder / "low" / "speaker1_99.wav").write_bytes(b"")
@@ -169,7 +169,7 @@ def test_bad_files_are_reported_and_stop_nothing(digit_folder: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_what_a_terminal_or_a_reader_would_obey_is_written_out(digit_folder: Path, tmp_path: Path):
+def test_escapes_control_characters_on_the_page(digit_folder: Path, tmp_path: Path):
     names = {"low": "a\x1b[2Jb", "high": "\u202e evil\x07"}
     for old, new in names.items():
         (digit_folder / old).rename(digit_folder / new)
@@ -179,7 +179,7 @@ def test_what_a_terminal_or_a_reader_would_obey_is_written_out(digit_folder: Pat
     assert not set("\x1b\x07\u202e") & set(content)
 
 
-def test_a_corpus_that_training_would_refuse_can_be_looked_at(digit_folder: Path, tmp_path: Path):
+def test_explores_a_corpus_that_training_rejects(digit_folder: Path, tmp_path: Path):
     for file in (digit_folder / "high").iterdir():
         file.write_bytes(b"")
     exploration = explore(tones(digit_folder), tmp_path / "out", examples=1)
@@ -188,7 +188,7 @@ def test_a_corpus_that_training_would_refuse_can_be_looked_at(digit_folder: Path
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_rows_that_cannot_even_be_listed_are_reported(tmp_path: Path, make_beeps):
+def test_reports_rows_that_cannot_be_loaded(tmp_path: Path, make_beeps):
     """A line of `text` without a recording, for which loading the corpus would stop a training."""
     for folder, count in (("train", 8), ("test", 2)):
         (tmp_path / folder).mkdir()
@@ -210,7 +210,7 @@ def test_rows_that_cannot_even_be_listed_are_reported(tmp_path: Path, make_beeps
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_nothing_that_can_be_read_is_still_a_report(digit_folder: Path, tmp_path: Path):
+def test_writes_a_report_without_readable_files(digit_folder: Path, tmp_path: Path):
     for file in digit_folder.rglob("*.wav"):
         file.write_bytes(b"")
     exploration = explore(tones(digit_folder, "--features.normalization", "global"), tmp_path / "out")
@@ -230,15 +230,13 @@ def test_transcripts_longer_than_their_sound_are_unusable(beeps_recipe: Path, tm
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_examples_come_from_the_split_asked_for(digit_folder: Path, tmp_path: Path):
+def test_shows_examples_of_the_requested_split(digit_folder: Path, tmp_path: Path):
     exploration = explore(tones(digit_folder), tmp_path / "out", split="test", examples=1)
     assert [example.entry.split for example in exploration.examples] == ["test", "test"]
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_the_page_says_that_not_all_of_many_classes_are_shown(
-    digit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_page_notes_classes_without_examples(digit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(examples, "MAX_CLASSES", 1)
     exploration = explore(tones(digit_folder), tmp_path / "out")
     assert {example.entry.target for example in exploration.examples} == {"high"}
@@ -251,9 +249,7 @@ def test_the_page_says_that_not_all_of_many_classes_are_shown(
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_an_earlier_exploration_makes_way_and_nothing_else_does(
-    explored_tones: Exploration, digit_folder: Path, tmp_path: Path
-):
+def test_replaces_only_an_earlier_exploration(explored_tones: Exploration, digit_folder: Path, tmp_path: Path):
     folder = tmp_path / "out"
     shutil.copytree(explored_tones.folder, folder)
     (folder / "notes.txt").write_text("mine")
@@ -278,7 +274,7 @@ def test_an_earlier_exploration_makes_way_and_nothing_else_does(
         (["--model.hidden_size", "0"], {}, "hidden_size"),
     ],
 )
-def test_what_cannot_be_explored_is_said_in_a_sentence(
+def test_one_sentence_error_for_invalid_options(
     overrides: list[str], options: dict, message: str, digit_folder: Path, tmp_path: Path
 ):
     with pytest.raises(RecipeError, match=message):
@@ -286,12 +282,12 @@ def test_what_cannot_be_explored_is_said_in_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_corpus_that_is_not_there(tmp_path: Path):
+def test_error_for_a_missing_corpus(tmp_path: Path):
     with pytest.raises(CorpusError, match="does not exist"):
         explore(tones(tmp_path / "nowhere"), tmp_path / "out")
 
 
-def test_the_verb(tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_explore_command(tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ["--output", str(tmp_path / "out"), "--examples", "1", "--split", "validation"]
     assert run("explore", str(tones_recipe), *words, "--features.num-mel-bins", "12") == 0
     printed = capsys.readouterr().out
@@ -302,7 +298,7 @@ def test_the_verb(tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "choose from train, validation, test" in capsys.readouterr().err
 
 
-def test_the_script_is_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_script_runs_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     script = REPOSITORY / "scripts" / "explore_data.py"
     monkeypatch.setattr(sys, "argv", [str(script), "no-such-recipe"])
     monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
@@ -335,19 +331,17 @@ def test_describe_features(options: dict, words: str):
     ("seconds", "words"),
     [(0.4321, "0.432 s"), (59, "59 s"), (90, "1.5 min"), (9000, "2.5 h"), (float("nan"), "unknown")],
 )
-def test_lengths_of_time(seconds: float, words: str):
+def test_formats_durations(seconds: float, words: str):
     assert format_duration(seconds) == words
 
 
 @pytest.mark.usefixtures("without_pictures")
-def test_without_speakers_there_is_no_chart_of_them(beeps_recipe: Path, tmp_path: Path):
+def test_draws_no_speaker_chart_without_speakers(beeps_recipe: Path, tmp_path: Path):
     explored = explore(load_recipe(beeps_recipe), tmp_path / "explored", examples=1)
     assert not (explored.folder / "speakers.png").exists()
 
 
-def test_a_disk_that_becomes_full_leaves_nothing(
-    tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_no_files(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 

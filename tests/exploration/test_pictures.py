@@ -31,7 +31,7 @@ def draw(samples: np.ndarray, options: dict, path: Path, title: str = "seven") -
 
 @pytest.mark.parametrize("mel_scale", ["htk", "slaney"])
 @pytest.mark.parametrize("sampling_rate", [8000, 16000, 22050])
-def test_a_tone_is_where_the_mel_axis_says(mel_scale: str, sampling_rate: int, make_tone):
+def test_mel_axis_shows_the_frequency_of_a_tone(mel_scale: str, sampling_rate: int, make_tone):
     extractor = SpeechFeatureExtractor(
         sampling_rate=sampling_rate, num_mel_bins=64, mel_scale=mel_scale, min_frequency=50, normalization="none",
         win_length=1024, n_fft=4096,
@@ -66,7 +66,7 @@ def test_axes_have_names_and_nothing_overlaps(name: str, tmp_path: Path, drawn: 
         assert axes.yaxis.label.get_window_extent().x1 <= min(box.x0 for box in ticks if box.height) + 1
 
 
-def test_the_image_is_what_the_model_sees(tmp_path: Path, drawn: list[Figure], make_tone):
+def test_the_image_shows_the_features(tmp_path: Path, drawn: list[Figure], make_tone):
     samples = make_tone(0.7)
     extractor = draw(samples, OPTIONS["mfcc with deltas"], tmp_path / "seven.png")
     images = [axes.images[0] for axes in drawn[0].axes if axes.images]
@@ -77,7 +77,7 @@ def test_the_image_is_what_the_model_sees(tmp_path: Path, drawn: list[Figure], m
     assert (bottom, top) == (-0.5, 12.5)
 
 
-def test_what_the_model_does_not_see_is_gray(tmp_path: Path, drawn: list[Figure], make_tone):
+def test_sound_beyond_max_duration_is_gray(tmp_path: Path, drawn: list[Figure], make_tone):
     draw(make_tone(0.7), OPTIONS["cut"], tmp_path / "cut.png")
     waveform = drawn[0].axes[0]
     assert [text.get_text() for text in waveform.texts] == ["not used"]
@@ -86,7 +86,7 @@ def test_what_the_model_does_not_see_is_gray(tmp_path: Path, drawn: list[Figure]
     assert not drawn[1].axes[0].texts
 
 
-def test_a_silent_clip_has_a_picture(tmp_path: Path):
+def test_draws_a_silent_clip(tmp_path: Path):
     draw(np.zeros(4000, dtype=np.float32), OPTIONS["log-mel"], tmp_path / "silence.png")
     assert (tmp_path / "silence.png").is_file()
 
@@ -103,5 +103,5 @@ def test_a_silent_clip_has_a_picture(tmp_path: Path):
         ({"normalization": "none", "num_deltas": 2}, 2, "delta-delta: ln power per frame per frame"),
     ],
 )
-def test_units(options: dict, order: int, unit: str):
+def test_units_of_features(options: dict, order: int, unit: str):
     assert feature_unit(SpeechFeatureExtractor(**options), order) == unit

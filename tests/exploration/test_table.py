@@ -42,7 +42,7 @@ def table_of(corpus: DatasetDict, column: str, **options) -> Table:
     return read_table(corpus, report, task, **options)
 
 
-def test_transcripts_are_counted_as_the_model_learns_them(sounds: list[Path]):
+def test_counts_transcripts_after_normalization(sounds: list[Path]):
     train = rows(sounds[:2], ["One two", "two TWO"], ["ann", "bob"])
     test = rows(sounds[2:4], ["two three", "one Four five"], ["ann", None])
     table = table_of(DatasetDict(train=train, test=test), "text", options=TextOptions("lower"))
@@ -55,7 +55,7 @@ def test_transcripts_are_counted_as_the_model_learns_them(sounds: list[Path]):
     assert table.units(table.entries[1]) == ["two", "two"]
 
 
-def test_splits_that_share_speakers_are_named(sounds: list[Path]):
+def test_reports_splits_that_share_speakers(sounds: list[Path]):
     train = rows(sounds[:2], ["a", "b"], ["ann", "bob"])
     shared = table_of(DatasetDict(train=train, test=rows(sounds[2:4], ["a", "b"], ["ann", "cid"])), "text")
     (sentence,) = shared.shared_speakers()
@@ -64,7 +64,7 @@ def test_splits_that_share_speakers_are_named(sounds: list[Path]):
     assert apart.shared_speakers() == []
 
 
-def test_sounds_of_a_lower_rate_are_named(sounds: list[Path]):
+def test_reports_sounds_with_a_lower_sampling_rate(sounds: list[Path]):
     table = table_of(DatasetDict(train=rows(sounds, list("abcde"), ["ann"] * 5)), "text")
     assert table.sampling_rates() == {8000: 4, 16000: 1}
     (sentence,) = table.other_rates(16000)
@@ -73,7 +73,7 @@ def test_sounds_of_a_lower_rate_are_named(sounds: list[Path]):
     assert table.other_rates(8000) == []
 
 
-def test_a_csv_of_every_row_the_unusable_ones_too(sounds: list[Path], tmp_path: Path):
+def test_csv_contains_every_row(sounds: list[Path], tmp_path: Path):
     sounds[1].write_bytes(b"no sound")
     sounds[2].unlink()
     label = ClassLabel(names=["low", "high, or so"])

@@ -132,7 +132,7 @@ def logits_of(lines: list[str]) -> np.ndarray:
 
 @needs_compiler
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_logits_and_events_are_those_of_pytorch(variant: str, tmp_path: Path) -> None:
+def test_logits_and_events_equal_those_of_pytorch(variant: str, tmp_path: Path) -> None:
     loaded = spotter(tmp_path / "model", *VARIANTS[variant])
     options = DetectorOptions({'hey "you"??/': 0.5, "ΑΒΓ 1": -1.0}, smoothing_frames=2, refractory_frames=4)
     options.save(tmp_path / "model")
@@ -160,7 +160,7 @@ def test_logits_and_events_are_those_of_pytorch(variant: str, tmp_path: Path) ->
 @needs_compiler
 @pytest.mark.corpora
 @pytest.mark.slow
-def test_pretrained_wake_words_over_speech(corpora_dir: Path, tmp_path: Path) -> None:
+def test_pretrained_wake_words_in_speech(corpora_dir: Path, tmp_path: Path) -> None:
     loaded = load_model(PRETRAINED / "wake-words", device="cpu")
     export_c(loaded, tmp_path)
     recordings = sorted((corpora_dir / "an4").rglob("*.sph"))[:100]
@@ -170,7 +170,7 @@ def test_pretrained_wake_words_over_speech(corpora_dir: Path, tmp_path: Path) ->
         np.testing.assert_allclose(logits_of(printed.splitlines()), loaded.run([samples])[0].logits, atol=1e-4)
 
 
-def test_models_without_c_code_are_refused(tmp_path: Path) -> None:
+def test_rejects_models_without_c_code(tmp_path: Path) -> None:
     loaded = spotter(tmp_path / "model", {}, {})
     for extractor_options, message in (
         ({"n_fft": 300}, "n_fft that is a power of two"),

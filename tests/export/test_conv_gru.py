@@ -42,7 +42,7 @@ def logits_of(model: ConvGRUForCTC, extractor: SpeechFeatureExtractor, sound: An
 @pytest.mark.parametrize("loops", [False, True])
 @pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
 @pytest.mark.parametrize("frontend", FRONT_ENDS, ids=str)
-def test_whole_clips_get_pytorchs_logits(
+def test_whole_clips_have_the_logits_of_pytorch(
     frontend, direction, loops, make_extractor, make_recognizer, sounds, run_graph
 ) -> None:
     extractor = make_extractor()
@@ -72,7 +72,7 @@ def test_whole_clips_get_pytorchs_logits(
     ids=str,
 )
 @pytest.mark.parametrize("frontend", FRONT_ENDS, ids=str)
-def test_streams_get_the_logits_of_the_whole(
+def test_streams_have_the_logits_of_the_whole_recording(
     frontend, features, loops, make_extractor, make_recognizer, sounds, run_graph
 ) -> None:
     extractor = make_extractor(**features)
@@ -93,7 +93,7 @@ def test_streams_get_the_logits_of_the_whole(
         np.testing.assert_allclose(np.concatenate(heard), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_streams_advance_together(make_extractor, make_recognizer, sounds, run_graph) -> None:
+def test_streams_advance_in_batches(make_extractor, make_recognizer, sounds, run_graph) -> None:
     extractor = make_extractor(normalization="none")
     model = make_recognizer(extractor, bidirectional=False, causal=True, lookahead=2)
     graph, states = stream_graph(model, FeatureGraph(extractor, ""), False, "")
@@ -106,7 +106,7 @@ def test_streams_advance_together(make_extractor, make_recognizer, sounds, run_g
     np.testing.assert_allclose(got, logits_of(model, extractor, list(both)), atol=1e-4, rtol=1e-4)
 
 
-def test_what_only_training_needs_is_left_out(make_extractor, make_recognizer, sounds, run_graph) -> None:
+def test_leaves_out_parts_used_only_in_training(make_extractor, make_recognizer, sounds, run_graph) -> None:
     extractor = make_extractor()
     model = make_recognizer(extractor, intermediate_ctc_weight=0.3)
     outputs = run_graph(whole_graph(model, FeatureGraph(extractor, ""), False, ""), sounds)
@@ -116,7 +116,7 @@ def test_what_only_training_needs_is_left_out(make_extractor, make_recognizer, s
 
 @pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
 @pytest.mark.parametrize("layer", [0, 1, 3])
-def test_phones(make_extractor, make_recognizer, sounds, run_graph, direction, layer) -> None:
+def test_exports_phone_logits(make_extractor, make_recognizer, sounds, run_graph, direction, layer) -> None:
     """Of whole clips, and of the same clip in pieces: the frames of the phones are those of the letters."""
     extractor = make_extractor(normalization="none")
     model = make_recognizer(
@@ -142,7 +142,7 @@ def test_phones(make_extractor, make_recognizer, sounds, run_graph, direction, l
     assert len(whole) == len(sounds[0]) // 80 // model.config.stride
 
 
-def test_parts_that_nobody_reads_are_refused(make_extractor, make_recognizer) -> None:
+def test_rejects_unsupported_parts(make_extractor, make_recognizer) -> None:
     extractor = make_extractor()
     model = make_recognizer(extractor)
     model.adapter = torch.nn.Linear(3, 3)

@@ -24,7 +24,7 @@ def run(*words: str) -> int:
     return int(exit_.value.code or 0)
 
 
-def test_a_causal_recognizer_becomes_four_files(exported_beeps: Path, beeps_run: Path) -> None:
+def test_exports_four_files_for_a_causal_recognizer(exported_beeps: Path, beeps_run: Path) -> None:
     names = {"model.onnx", "model_int8.onnx", "stream.onnx", "stream_int8.onnx"}
     assert {path.name for path in exported_beeps.iterdir()} == names | {"export.json"}
     content = json.loads((exported_beeps / "export.json").read_text())
@@ -47,7 +47,7 @@ def test_a_causal_recognizer_becomes_four_files(exported_beeps: Path, beeps_run:
         assert {kind.domain for kind in model.opset_import} <= {"", "com.microsoft", "ai.onnx.ml"}
 
 
-def test_int8_is_int8(exported_beeps: Path, exported_tones: Path) -> None:
+def test_int8_files_compute_with_int8(exported_beeps: Path, exported_tones: Path) -> None:
     """Recurrent weights, too, of which ONNX's GRU and the quantizer's list of operations know nothing."""
     for file, loop in ((exported_beeps / "model_int8.onnx", "Scan"), (exported_tones / "model_int8.onnx", None)):
         graph = onnx.load(file).graph
@@ -59,13 +59,13 @@ def test_int8_is_int8(exported_beeps: Path, exported_tones: Path) -> None:
         assert all(np.prod(sizes) < 3000 for sizes in matrices), matrices
 
 
-def test_the_same_model_gives_the_same_files(exported_beeps: Path, beeps_run: Path, tmp_path: Path) -> None:
+def test_export_is_deterministic(exported_beeps: Path, beeps_run: Path, tmp_path: Path) -> None:
     export_model(load_model(beeps_run, device="cpu"), tmp_path / "again")
     for path in exported_beeps.iterdir():
         assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_command_says_what_it_wrote(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_its_files(tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "tones"
     assert run("export", str(tones_run), "--output", str(folder), "--no-int8") == 0
     assert {path.name for path in folder.iterdir()} == {"model.onnx", "export.json"}
@@ -78,7 +78,7 @@ def test_the_command_says_what_it_wrote(tones_run: Path, tmp_path: Path, capsys:
     assert not is_exported(tones_run)
 
 
-def test_an_earlier_export_makes_way(exported_beeps: Path, tones_run: Path, tmp_path: Path) -> None:
+def test_replaces_an_earlier_export(exported_beeps: Path, tones_run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported_beeps, tmp_path / "folder"))
     (folder / "README.md").write_text("mine")
     export_model(load_model(tones_run, device="cpu"), folder, int8=False)
@@ -91,7 +91,7 @@ def test_a_bidirectional_recognizer_has_no_stream(saved_recognizer: Path, tmp_pa
     assert json.loads((tmp_path / "folder" / "export.json").read_text())["states"] == {}
 
 
-def test_model_folders_and_files_are_left_alone(
+def test_does_not_overwrite_model_folders_and_files(
     tones_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = sorted(tones_run.iterdir())
@@ -102,7 +102,7 @@ def test_model_folders_and_files_are_left_alone(
     assert sorted(tones_run.iterdir()) == before
 
 
-def test_a_wrong_graph_is_found_out_and_nothing_written(
+def test_detects_a_wrong_graph_and_writes_nothing(
     saved_recognizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(layers.GATES, "GRU", (0, 1, 2))
@@ -112,14 +112,14 @@ def test_a_wrong_graph_is_found_out_and_nothing_written(
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_a_wrong_stream_is_found_out(beeps_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detects_a_wrong_stream(beeps_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conv_gru, "_look_ahead_in_stream", lambda *values: values[2:4])
     with pytest.raises(ModelError, match="has parts that cannot be exported yet, such as lookahead"):
         export_model(load_model(beeps_run, device="cpu"), tmp_path / "folder")
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
-def test_missing_libraries_are_named_and_nothing_written(
+def test_reports_missing_libraries_and_writes_nothing(
     library: str, tones_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
@@ -130,7 +130,7 @@ def test_missing_libraries_are_named_and_nothing_written(
     assert not (tmp_path / "folder").exists()
 
 
-def test_other_families_are_refused(tones_run: Path, tmp_path: Path) -> None:
+def test_rejects_other_families(tones_run: Path, tmp_path: Path) -> None:
     class Wav2Vec2ForCTC:
         pass
 
@@ -143,7 +143,7 @@ def test_other_families_are_refused(tones_run: Path, tmp_path: Path) -> None:
         exporting.export_model(foreign, tmp_path / "folder")
 
 
-def test_the_server_configuration_of_the_documents_fits_the_graph(exported_beeps: Path) -> None:
+def test_the_documented_server_configuration_fits_the_graph(exported_beeps: Path) -> None:
     """Triton refuses a folder whose config.pbtxt names another tensor, type or number of dimensions."""
     page = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
     entry = re.compile(r'name: "(\w+)" data_type: TYPE_(\w+) dims: \[ (.+?) \]')

@@ -49,7 +49,7 @@ def make_graph(extractor: SpeechFeatureExtractor, multiple: int) -> Graph:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_features_are_the_extractors(options, make_extractor, sounds, run_graph) -> None:
+def test_features_equal_those_of_the_extractor(options, make_extractor, sounds, run_graph) -> None:
     extractor = make_extractor(**options)
     graph = make_graph(extractor, multiple=4)
     batch = run_graph(graph, sounds)
@@ -65,7 +65,7 @@ def test_features_are_the_extractors(options, make_extractor, sounds, run_graph)
         assert alone["longest"] == [count]
 
 
-def test_features_over_time_are_averaged(make_extractor, sounds, run_graph) -> None:
+def test_exports_time_averaged_features(make_extractor, sounds, run_graph) -> None:
     extractor = make_extractor(normalization="none", time_average=True)
     batch = run_graph(make_graph(extractor, multiple=1), sounds)
     expected = extractor(sounds, sampling_rate=8000, return_tensors="np")["input_features"]
@@ -85,7 +85,7 @@ def test_a_band_without_sound_stays_silent_when_normalized(make_extractor, run_g
     assert not silence.any()
 
 
-def test_statistics_of_the_caller_replace_the_utterances(make_extractor, sounds, run_graph) -> None:
+def test_given_statistics_replace_those_of_the_utterance(make_extractor, sounds, run_graph) -> None:
     extractor = make_extractor()
     fitted = SpeechFeatureExtractor.from_dict({**extractor.to_dict(), "normalization": "global"})
     fitted.fit_global_statistics(sounds)
@@ -104,7 +104,7 @@ def test_statistics_of_the_caller_replace_the_utterances(make_extractor, sounds,
         np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-def test_a_peak_of_the_caller_replaces_the_utterances(make_extractor, sounds, run_graph) -> None:
+def test_a_given_peak_replaces_that_of_the_utterance(make_extractor, sounds, run_graph) -> None:
     extractor = make_extractor(normalization="peak")
     graph = Graph("features")
     made = FeatureGraph(extractor, "the model").whole(
@@ -123,7 +123,7 @@ def test_a_peak_of_the_caller_replaces_the_utterances(make_extractor, sounds, ru
         np.testing.assert_allclose(features, expected, atol=1e-4)
 
 
-def test_what_is_no_extractor_of_ours_is_refused(make_extractor) -> None:
+def test_rejects_other_extractors(make_extractor) -> None:
     class WhisperFeatureExtractor:
         pass
 
@@ -136,7 +136,7 @@ def test_what_is_no_extractor_of_ours_is_refused(make_extractor) -> None:
 
 
 @pytest.mark.parametrize("width", [0, 1, 2, 3])
-def test_filters_come_from_what_is_not_zero(width: int, run_graph) -> None:
+def test_sparse_filters_equal_the_dense_product(width: int, run_graph) -> None:
     rng = np.random.default_rng(width)
     filters = np.zeros((9, 5), dtype=np.float32)
     for row, first in zip(filters[:-1], rng.integers(0, 5, 8), strict=True):  # The last frequency has no filter.

@@ -52,7 +52,9 @@ def run(package: str, file: Path, sounds: list[np.ndarray], stream: bool, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model_int8.onnx"])
-def test_batches(name: str, package: str, exported_beeps: Path, tmp_path: Path, make_beeps: Any) -> None:
+def test_javascript_gets_the_same_logits_for_batches(
+    name: str, package: str, exported_beeps: Path, tmp_path: Path, make_beeps: Any
+) -> None:
     clips = [make_beeps("abc a"), make_beeps("c")]
     (logits,) = run(package, exported_beeps / name, clips, False, tmp_path)
     expected, counts = ExportedModel(exported_beeps / name)(clips)
@@ -61,7 +63,9 @@ def test_batches(name: str, package: str, exported_beeps: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model_int8.onnx"])
-def test_classes(name: str, package: str, exported_tones: Path, tmp_path: Path, make_tone: Any) -> None:
+def test_javascript_gets_the_same_classes(
+    name: str, package: str, exported_tones: Path, tmp_path: Path, make_tone: Any
+) -> None:
     clips = [make_tone(0.5, 300.0, 8000, 0.3), make_tone(0.3, 1200.0, 8000, 0.3)]
     (logits,) = run(package, exported_tones / name, clips, False, tmp_path)
     np.testing.assert_allclose(
@@ -71,7 +75,9 @@ def test_classes(name: str, package: str, exported_tones: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["stream.onnx", "stream_int8.onnx"])
-def test_streams(name: str, package: str, exported_beeps: Path, tmp_path: Path, make_beeps: Any) -> None:
+def test_javascript_gets_the_same_logits_for_streams(
+    name: str, package: str, exported_beeps: Path, tmp_path: Path, make_beeps: Any
+) -> None:
     pieces = [*np.split(make_beeps("ab c"), [3, 700, 5000, 5001]), np.zeros(0, np.float32)]
     heard = run(package, exported_beeps / name, pieces, True, tmp_path)
     stream = ExportedStream(exported_beeps / name)

@@ -11,7 +11,7 @@ from hf_speech.export.layers import Builder, Masks
 
 @pytest.mark.parametrize("inputs", [48, 256, 96, 512, 20])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_an_int8_product_is_the_product_within_half_a_step(inputs: int, batch: int, run_graph) -> None:
+def test_an_int8_product_is_exact_within_half_a_step(inputs: int, batch: int, run_graph) -> None:
     """Of weights with a scale a block, and of a row with its own: whatever divides the inputs, or does not."""
     rng = np.random.default_rng(inputs)
     weight = rng.normal(0.0, 1.0, (40, inputs)).astype(np.float32)
@@ -33,7 +33,7 @@ def test_an_int8_product_is_the_product_within_half_a_step(inputs: int, batch: i
 
 
 @pytest.mark.parametrize(("round_up", "halves"), [(False, [0, 1, 2, 2]), (True, [1, 2, 2, 3])])
-def test_masks_of_half_as_many_frames_round_as_convolutions_do(run_graph, round_up: bool, halves: list[int]) -> None:
+def test_masks_round_frame_counts_like_convolutions(run_graph, round_up: bool, halves: list[int]) -> None:
     graph = Graph("masks")
     lengths, frames = graph.input("lengths", "int64", ("batch",)), graph.input("frames", "int64", (1,))
     halved = Masks(lengths, frames).halve(round_up)

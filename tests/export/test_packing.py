@@ -9,7 +9,7 @@ import onnxruntime
 from hf_speech.export.packing import shorten_names
 
 
-def test_short_names_change_nothing_else(exported_beeps: Path) -> None:
+def test_renaming_does_not_change_the_graph(exported_beeps: Path) -> None:
     content = (exported_beeps / "model.onnx").read_bytes()
     model = onnx.load_from_string(content)
     shorten_names(model)
@@ -23,7 +23,7 @@ def test_short_names_change_nothing_else(exported_beeps: Path) -> None:
     np.testing.assert_array_equal(*results)
 
 
-def test_names_inside_loops_are_short_too(exported_beeps: Path) -> None:
+def test_renames_inside_loops(exported_beeps: Path) -> None:
     graph = onnx.load(exported_beeps / "stream_int8.onnx").graph
     bodies = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
     assert bodies

@@ -65,7 +65,7 @@ def test_fsdd(fsdd_dir: Path, tmp_path: Path) -> None:
     assert np.mean(heard == labels) == pytest.approx(accuracy, abs=POINT)
 
 
-def test_an4_as_it_is_spoken(corpora_dir: Path, tmp_path: Path) -> None:
+def test_an4_streamed_in_pieces(corpora_dir: Path, tmp_path: Path) -> None:
     loaded = load_model(PRETRAINED / "an4-streaming", device="cpu")
     export_model(loaded, tmp_path)
     recipe = load_recipe(PRETRAINED / "an4-streaming" / "recipe.yaml", ["--data_dir", str(corpora_dir / "an4")])

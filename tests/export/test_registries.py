@@ -80,7 +80,9 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FEATURE_TYPES, "extremes", feature_type)
 
 
-def test_recognizer_with_both_is_streamed_and_exported(make_recognizer, make_extractor, sounds, run_graph) -> None:
+def test_streams_and_exports_a_recognizer_with_registered_parts(
+    make_recognizer, make_extractor, sounds, run_graph
+) -> None:
     extractor = make_extractor(feature_type="extremes", normalization="global", preemphasis=0.9, num_deltas=0)
     assert (extractor.feature_size, extractor.num_frames(810)) == (2, 10)
     model = make_recognizer(extractor, frontend="stacking", bidirectional=False, causal=True, lookahead=1)
@@ -99,7 +101,7 @@ def test_recognizer_with_both_is_streamed_and_exported(make_recognizer, make_ext
     assert {state.name for state in states} >= {"waiting", "samples"}
 
 
-def test_classifier_with_both_is_exported(make_classifier, make_extractor, sounds, run_graph) -> None:
+def test_exports_a_classifier_with_registered_parts(make_classifier, make_extractor, sounds, run_graph) -> None:
     extractor = make_extractor(feature_type="extremes", normalization="none", num_deltas=1)
     assert extractor.feature_size == 4
     model = make_classifier(extractor, frontend="stacking")
@@ -109,7 +111,7 @@ def test_classifier_with_both_is_exported(make_classifier, make_extractor, sound
     np.testing.assert_allclose(run_graph(graph, sounds)["logits"], expected, atol=1e-4)
 
 
-def test_texts_name_the_front_end_and_the_feature_type() -> None:
+def test_descriptions_name_registered_parts() -> None:
     config = {"model_type": "conv_gru", "frontend": "stacking", "vocab_size": 5, "architectures": ["ConvGRUForCTC"]}
     assert front_end(config) == "Pairs of frames"
     assert front_end({"model_type": "speech_lstm", "subsampling": 2, "hidden_size": 9}).endswith("of 9 channels")

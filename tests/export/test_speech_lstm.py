@@ -23,7 +23,7 @@ MODELS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", MODELS, ids=str)
-def test_classifiers_get_pytorchs_logits(options, make_extractor, make_classifier, sounds, run_graph) -> None:
+def test_classifiers_have_the_logits_of_pytorch(options, make_extractor, make_classifier, sounds, run_graph) -> None:
     extractor = make_extractor(normalization="peak")
     model = make_classifier(extractor, **options)
     graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")
@@ -35,7 +35,7 @@ def test_classifiers_get_pytorchs_logits(options, make_extractor, make_classifie
         np.testing.assert_allclose(run_graph(graph, [clip])["logits"][0], row, atol=1e-4)
 
 
-def test_slopes_are_channels(make_extractor, make_classifier, sounds, run_graph) -> None:
+def test_deltas_are_channels(make_extractor, make_classifier, sounds, run_graph) -> None:
     extractor = make_extractor(num_deltas=1)
     model = make_classifier(extractor, stem_channels=[3, 3, 6], subsampling=2, num_deltas=1)
     graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")
@@ -45,7 +45,7 @@ def test_slopes_are_channels(make_extractor, make_classifier, sounds, run_graph)
 
 
 @pytest.mark.parametrize("features_as_steps", [False, True])
-def test_averaged_features(features_as_steps, make_extractor, make_classifier, sounds, run_graph) -> None:
+def test_exports_averaged_features(features_as_steps, make_extractor, make_classifier, sounds, run_graph) -> None:
     extractor = make_extractor(normalization="global", time_average=True, offset=0.005, max_duration=0.6)
     model = make_classifier(extractor, features_as_steps=features_as_steps, pooling="last")
     graph = whole_graph(model, FeatureGraph(extractor, ""), False, "")

@@ -36,7 +36,7 @@ def defects(results: list[Result]) -> str:
 
 
 @pytest.mark.parametrize(("kind", "count"), [("audio", 150), ("folders", 100), ("options", 40), ("tables", 60)])
-def test_some_damaged_cases_are_used_or_refused(kind: str, count: int, tmp_path: Path):
+def test_some_damaged_cases_work_or_are_rejected(kind: str, count: int, tmp_path: Path):
     results = list(run_here(kind, load_cases(kind, tmp_path), 0, count))
     assert len(results) == count
     assert not defects(results)
@@ -45,14 +45,14 @@ def test_some_damaged_cases_are_used_or_refused(kind: str, count: int, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_whole_campaign_is_used_or_refused(kind: str, tmp_path: Path):
+def test_a_whole_campaign_works_or_is_rejected(kind: str, tmp_path: Path):
     count = KINDS[kind][1]
     results = list(run_cases(kind, 0, count, tmp_path))
     assert len(results) == count
     assert not defects(results)
 
 
-def test_some_requests_to_a_space_are_answered_or_refused(tmp_path: Path):
+def test_some_requests_to_a_space_are_answered_or_rejected(tmp_path: Path):
     pytest.importorskip("gradio", reason="the Spaces need gradio: pip install 'hf_speech[demo]'")
     cases = load_cases("requests", tmp_path)
     try:
@@ -67,7 +67,7 @@ def expected(cases: type[Broken], kind: str, count: int) -> list[str]:
     return [OUTCOMES[Random(f"{kind} {case}").choice(cases.defects).__name__] for case in range(count)]
 
 
-def test_every_defect_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_harness_finds_every_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(campaign, "CPU_SECONDS", 0.4)
     kind = "fuzz.broken:Broken"
     results = list(run_here(kind, load_cases(kind, tmp_path), 0, 30))
@@ -82,7 +82,7 @@ def test_every_defect_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_or_hangs_is_replaced(tmp_path: Path):
+def test_replaces_a_process_that_exits_or_hangs(tmp_path: Path):
     kind = "fuzz.broken:Deadly"
     numbers = range(5, 9)
     drawn = [Random(f"{kind} {case}").choice(Deadly.defects) for case in numbers]
@@ -92,7 +92,7 @@ def test_a_process_that_ends_or_hangs_is_replaced(tmp_path: Path):
     assert [result.outcome for result in results] == [OUTCOMES[case.__name__] for case in drawn]
 
 
-def test_a_case_is_always_the_same():
+def test_cases_are_reproducible():
     sound, text = make_sound("WAV", "PCM_16", 0.1, 1), '{"a": [1, {"b": null}], "c": "d"}'
     damaged = {mutate_bytes(sound, Random(case)) for case in range(200)}
     assert len(damaged) > 150
@@ -102,7 +102,7 @@ def test_a_case_is_always_the_same():
     assert texts == [mutate_json(text, Random(case)) for case in range(200)]
 
 
-def test_checksums_of_ogg_are_those_of_the_encoder():
+def test_ogg_checksums_equal_those_of_the_encoder():
     sound = make_sound("OGG", "VORBIS", 0.4, 1)
     assert with_checksums(sound) == sound
     assert with_checksums(sound[:22] + bytes(4) + sound[26:]) == sound

@@ -43,7 +43,7 @@ def make(client: Client, repo: str, **options: object) -> str:
     return client.run("result = str(api.create_repo(repo, **options))", repo=repo, options={"private": True} | options)
 
 
-def test_a_repository_lives_and_dies(hub: HubServer, client: Client) -> None:
+def test_creates_and_deletes_a_repository(hub: HubServer, client: Client) -> None:
     assert client.run("result = api.whoami()['name']") == "ann"
     assert make(client, "ann/life") == f"{hub.url}/ann/life"
     with pytest.raises(ClientError, match="409"):
@@ -58,7 +58,7 @@ def test_a_repository_lives_and_dies(hub: HubServer, client: Client) -> None:
     assert gone.value.kind == "RepositoryNotFoundError"
 
 
-def test_files_come_back_as_they_went(hub: HubServer, client: Client, tmp_path: Path) -> None:
+def test_files_are_downloaded_unchanged(hub: HubServer, client: Client, tmp_path: Path) -> None:
     make(client, "ann/files")
     sent = {
         "README.md": b"---\nlicense: mit\n---\n# Files\n",
@@ -137,7 +137,7 @@ def test_a_pull_request_is_merged(hub: HubServer, client: Client) -> None:
         (OTHER_TOKEN, "band/rights", ""),
     ],
 )
-def test_who_may_write(client: Client, token: str | None, repo: str, expected: str) -> None:
+def test_checks_write_permissions(client: Client, token: str | None, repo: str, expected: str) -> None:
     make(client, repo, exist_ok=True)
     source = COMMIT.replace("create_commit(", "create_commit(token=token, repo_id=").replace(
         "repo, ", "repo, operations="
@@ -152,7 +152,7 @@ def test_who_may_write(client: Client, token: str | None, repo: str, expected: s
     assert expected in str(refused.value)
 
 
-def test_a_card_with_bad_metadata_is_refused(client: Client) -> None:
+def test_rejects_a_card_with_bad_metadata(client: Client) -> None:
     make(client, "ann/card")
     with pytest.raises(ClientError, match="Invalid metadata"):
         commit(client, "ann/card", {"README.md": b"---\nlicense: [\n---\n"})
@@ -187,7 +187,7 @@ def test_a_space_has_secrets_that_cannot_be_read(hub: HubServer, client: Client)
         (faults.upload_corrupted, "RuntimeError"),
     ],
 )
-def test_what_the_client_does_not_try_again(hub: HubServer, client: Client, fault, kind: str) -> None:
+def test_errors_that_the_client_does_not_retry(hub: HubServer, client: Client, fault, kind: str) -> None:
     if hub.app.xet is not None and "upload" in fault.__name__:
         pytest.skip("with Xet no PUT is sent")
     repo, content = f"ann/{fault.__name__}", os.urandom(5000)
@@ -201,7 +201,7 @@ def test_what_the_client_does_not_try_again(hub: HubServer, client: Client, faul
 
 
 @pytest.mark.parametrize("fault", [faults.upload_error, faults.upload_cut, faults.xet_token_error])
-def test_what_the_client_tries_again(hub: HubServer, client: Client, fault) -> None:
+def test_errors_that_the_client_retries(hub: HubServer, client: Client, fault) -> None:
     if ("upload" in fault.__name__) == (hub.app.xet is not None):
         pytest.skip("the other way of uploading")
     repo = f"ann/{fault.__name__}"
@@ -232,7 +232,7 @@ result = hf_hub_download("ann/corrupted", "model.safetensors", cache_dir=cache)
     assert received != content
 
 
-def test_everything_that_was_sent_is_remembered(hub: HubServer, client: Client) -> None:
+def test_records_all_requests(hub: HubServer, client: Client) -> None:
     make(client, "ann/remembered")
     with hub.failing(faults.commit_unavailable()), pytest.raises(ClientError):
         commit(client, "ann/remembered", {"a.txt": b"a small secret", "b.safetensors": b"a large secret" * 50})
@@ -241,7 +241,7 @@ def test_everything_that_was_sent_is_remembered(hub: HubServer, client: Client) 
     assert not hub.was_sent(b"another secret")
 
 
-def test_the_token_is_not_what_a_client_prints(hub: HubServer, client: Client) -> None:
+def test_clients_do_not_print_the_token(hub: HubServer, client: Client) -> None:
     with pytest.raises(ClientError) as error:
         commit(client, "ann/nowhere", {"a.txt": b"one"})
     assert WRITE_TOKEN not in str(error.value)

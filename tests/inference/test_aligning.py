@@ -41,7 +41,7 @@ def cuts(samples: np.ndarray, words: tuple[Word, ...], **options: float) -> list
     return [(round(piece.start, 2), round(piece.end, 2), piece.text) for piece in pieces]
 
 
-def test_cuts_in_the_middle_of_pauses_between_words() -> None:
+def test_cuts_pauses_between_words_in_the_middle() -> None:
     found = cuts(THREE, THREE_WORDS, max_seconds=2.5)
     assert [text for *_, text in found] == ["one", "two", "three"]
     starts, ends = [start for start, *_ in found], [end for _, end, _ in found]
@@ -50,7 +50,7 @@ def test_cuts_in_the_middle_of_pauses_between_words() -> None:
     assert ends[-1] == pytest.approx(6.8)
 
 
-def test_the_longest_pause_comes_first_and_short_pieces_stay() -> None:
+def test_cuts_the_longest_pause_first_and_keeps_short_pieces() -> None:
     assert [text for *_, text in cuts(THREE, THREE_WORDS, max_seconds=5)] == ["one two", "three"]
     assert [text for *_, text in cuts(THREE, THREE_WORDS, max_seconds=7)] == ["one two three"]
 
@@ -65,11 +65,11 @@ def test_the_longest_pause_comes_first_and_short_pieces_stay() -> None:
         ((), {}),
     ],
 )
-def test_leaves_a_recording_whole(words: tuple[Word, ...], options: dict[str, float]) -> None:
+def test_does_not_cut_a_short_recording(words: tuple[Word, ...], options: dict[str, float]) -> None:
     assert len(cuts(THREE, words, **{"max_seconds": 2.5, **options})) == 1
 
 
-def test_steady_sound_has_no_pause() -> None:
+def test_constant_sound_has_no_pause() -> None:
     steady = sound(("loud", 7))
     assert len(cuts(steady, THREE_WORDS, max_seconds=2.5)) == 1
     assert len(cuts(np.zeros(80, dtype=np.float32), ())) == 1
@@ -90,7 +90,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Path:
     return folder
 
 
-def test_align_writes_a_table_that_trains(
+def test_align_writes_a_table_for_training(
     corpus: Path, beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--corpus", "csv", "--train_file", str(corpus / "table.csv"), "--text_column", "text"]
@@ -117,7 +117,7 @@ def test_align_writes_a_table_that_trains(
     assert begins[2] - begins[1] > 0.6
 
 
-def test_recordings_that_cannot_be_aligned_are_named(corpus: Path, beeps_run: Path, tmp_path: Path) -> None:
+def test_reports_recordings_that_cannot_be_aligned(corpus: Path, beeps_run: Path, tmp_path: Path) -> None:
     loaded = load_model(str(beeps_run))
     arguments = ["--train_file", str(corpus / "table.csv"), "--text_column", "text"]
     arguments += ["--validation_fraction", "0", "--test_fraction", "0"]

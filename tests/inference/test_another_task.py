@@ -118,7 +118,7 @@ def test_the_worst_of_an_error_rate_are_the_highest(saved_model: Path, spoken: D
 
 
 @pytest.mark.usefixtures("_registered")
-def test_labels_are_refused_for_a_task_that_writes(saved_model: Path, tones: Dataset):
+def test_a_task_with_text_rejects_labels(saved_model: Path, tones: Dataset):
     loaded = load_model(saved_model, device="cpu")
     with pytest.raises(RecipeError, match="is for audio-classification"):
         evaluate_model(loaded, tones, corpus="tones", split="test", command="command", progress=False)

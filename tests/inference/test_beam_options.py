@@ -10,7 +10,7 @@ from hf_speech.errors import HFSpeechError, ModelError
 from hf_speech.inference.beam_options import BeamOptions, PhoneOptions
 
 
-def test_given_options_come_before_tuned_ones(tmp_path: Path) -> None:
+def test_given_options_override_tuned_ones(tmp_path: Path) -> None:
     model = tmp_path / "lm.arpa"
     with pytest.raises(ModelError, match="There is no language model"):
         BeamOptions.beside(model)
@@ -21,7 +21,7 @@ def test_given_options_come_before_tuned_ones(tmp_path: Path) -> None:
     assert BeamOptions.beside(model, lm_weight=0.0, beam_size=9) == BeamOptions(model, 0.0, -1.0, 0.3, 9)
 
 
-def test_weights_of_a_search_by_phones_are_kept_and_weights_that_are_given_choose_letters(tmp_path: Path) -> None:
+def test_given_weights_select_the_search_by_letters(tmp_path: Path) -> None:
     model = tmp_path / "lm.arpa"
     model.write_text("")
     tuned = BeamOptions(model, lm_weight=0.4, word_score=1.5, phone_weight=0.5, phones=PhoneOptions(0.8, 0.0, 0.2))
@@ -39,7 +39,7 @@ def test_weights_of_a_search_by_phones_are_kept_and_weights_that_are_given_choos
         BeamOptions.beside(model)
 
 
-def test_without_a_language_model_there_is_nothing_to_weigh() -> None:
+def test_rejects_weights_without_a_language_model() -> None:
     assert BeamOptions.beside(None, word_score=1.0) == BeamOptions(word_score=1.0)
     with pytest.raises(ModelError, match="lm_weight needs a language model"):
         BeamOptions.beside(None, lm_weight=0.5)

@@ -36,13 +36,13 @@ def test_long_recordings_are_cut_at_pauses(rate: int) -> None:
 @pytest.mark.parametrize(
     "make", [lambda n: np.zeros(n), lambda n: np.ones(n), lambda n: np.random.default_rng(0).normal(size=n)]
 )
-def test_sound_without_a_pause_is_cut_too(make: Any) -> None:
+def test_cuts_sound_without_a_pause(make: Any) -> None:
     cuts = find_cuts(make(80_000).astype(np.float32), 8000, 3.0)
     assert sum(last - first for first, last in cuts) == 80_000
     assert all(1.5 * 8000 <= last - first <= 3 * 8000 for first, last in cuts[:-1])
 
 
-def test_pieces_are_labeled_in_place_of_what_is_too_long(
+def test_labels_pieces_of_recordings_that_are_too_long(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     silence = np.zeros(4000, np.float32)

@@ -83,12 +83,12 @@ def test_a_large_vocabulary_is_refused_at_once(recognizer: Path):
         ("{" + " " * MAX_JSON_BYTES + "}", "is larger than 16 MiB"),
     ],
 )
-def test_damaged_json_is_named(recognizer: Path, file: str, content: str, reason: str):
+def test_reports_damaged_json(recognizer: Path, file: str, content: str, reason: str):
     (recognizer / file).write_text(content)
     assert f"{file} of {recognizer} {reason}" in refused_at_once(recognizer)
 
 
-def test_a_header_longer_than_its_file_is_refused(model_copy: Path):
+def test_rejects_a_header_longer_than_its_file(model_copy: Path):
     weights = model_copy / "model.safetensors"
     for length in (10**9, 2**63):
         weights.write_bytes(struct.pack("<Q", length) + weights.read_bytes()[8:])
@@ -96,38 +96,38 @@ def test_a_header_longer_than_its_file_is_refused(model_copy: Path):
 
 
 @pytest.mark.parametrize("architectures", ["ConvGRUForCTC", 7, [7], [["ConvGRUForCTC"]]])
-def test_architectures_that_are_no_list_of_names_are_refused(model_copy: Path, architectures: object):
+def test_rejects_architectures_that_are_not_a_list_of_names(model_copy: Path, architectures: object):
     assert "has no list of architectures" in refused_at_once(edit(model_copy, architectures=architectures))
 
 
-def test_another_models_extractor_is_refused(model_copy: Path, recognizer: Path):
+def test_rejects_another_models_extractor(model_copy: Path, recognizer: Path):
     edit(model_copy, "preprocessor_config.json", num_mel_bins=24)
     assert "has feature_size=24 and its model input_size=20" in refused_at_once(model_copy)
     edit(recognizer, "preprocessor_config.json", hop_length=80)
     assert "has hop_length=80 and its model hop_length=160" in refused_at_once(recognizer)
 
 
-def test_another_models_tokenizer_is_refused(recognizer: Path, tmp_path: Path):
+def test_rejects_another_models_tokenizer(recognizer: Path, tmp_path: Path):
     build_tokenizer(["AB"], TextOptions()).save_pretrained(tmp_path / "smaller")
     for file in ("vocab.json", "tokenizer_config.json"):
         shutil.copy(tmp_path / "smaller" / file, recognizer / file)
     assert "lacks some of the 6 tokens" in refused_at_once(recognizer)
 
 
-def test_a_tokenizer_that_transformers_stumbles_over_is_refused(recognizer: Path):
+def test_rejects_a_tokenizer_that_crashes_transformers(recognizer: Path):
     (recognizer / "vocab.json").write_text('{"<pad>": {"A": 1}}')
     assert "tokenizer" in refused_at_once(recognizer)
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json", "notes.txt"])
-def test_a_pipe_is_not_waited_for(model_copy: Path, file: str):
+def test_does_not_wait_for_a_pipe(model_copy: Path, file: str):
     (model_copy / file).unlink(missing_ok=True)
     os.mkfifo(model_copy / file)
     text = refused_at_once(model_copy)
     assert f"{file} of {model_copy} is not a regular file" in text or "has no config.json" in text
 
 
-def test_links_in_a_circle_are_refused(model_copy: Path):
+def test_rejects_circular_links(model_copy: Path):
     (model_copy / "a.json").symlink_to("b.json")
     (model_copy / "b.json").symlink_to("a.json")
     assert f".json of {model_copy} cannot be read" in refused_at_once(model_copy)
@@ -159,7 +159,7 @@ def test_odd_configurations_are_refused_at_once(model_copy: Path, changes: dict[
     assert reason in refused_at_once(edit(model_copy, **changes))
 
 
-def test_a_key_that_stands_twice_is_refused(model_copy: Path):
+def test_rejects_duplicate_keys(model_copy: Path):
     path = model_copy / "config.json"
     path.write_text('{"hidden_size": 8, ' + path.read_text().lstrip()[1:])
     assert "is damaged (the key 'hidden_size' occurs twice)" in refused_at_once(model_copy)
@@ -190,7 +190,7 @@ def test_odd_added_tokens_are_refused_at_once(recognizer: Path, tokens: object):
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.int8])
-def test_weights_that_are_not_floating_point_are_refused_by_name(model_copy: Path, dtype: torch.dtype):
+def test_rejects_and_names_weights_that_are_not_floating_point(model_copy: Path, dtype: torch.dtype):
     weights = load_file(model_copy / "model.safetensors")
     weights["classifier.weight"] = weights["classifier.weight"].to(dtype)
     save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
@@ -198,7 +198,7 @@ def test_weights_that_are_not_floating_point_are_refused_by_name(model_copy: Pat
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused_by_name(model_copy: Path, value: float):
+def test_rejects_and_names_weights_that_are_not_finite(model_copy: Path, value: float):
     weights = load_file(model_copy / "model.safetensors")
     weights["classifier.bias"][0] = value
     save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
@@ -207,6 +207,6 @@ def test_weights_that_are_not_finite_are_refused_by_name(model_copy: Path, value
 
 
 @pytest.mark.parametrize("index", [{"weight_map": []}, {"weight_map": {"a": "../other.safetensors"}}])
-def test_an_index_that_leads_elsewhere_is_refused(model_copy: Path, index: dict[str, object]):
+def test_rejects_an_index_that_leaves_the_folder(model_copy: Path, index: dict[str, object]):
     (model_copy / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "must name a file of the folder for each weight" in refused_at_once(model_copy)

@@ -22,7 +22,7 @@ from hf_speech.inference import (
 from hf_speech.inference.decoders import make_search
 
 
-def test_several_texts_with_scores(transcribe: Any, arpa: str) -> None:
+def test_writes_several_texts_with_scores(transcribe: Any, arpa: str) -> None:
     for words in ([], ["--language_model", arpa]):
         status, output, _ = transcribe("--nbest", "4", *words)
         assert status == 0
@@ -42,7 +42,7 @@ def test_several_texts_with_scores(transcribe: Any, arpa: str) -> None:
         assert sure > 0.5 > unsure
 
 
-def test_one_text_is_written_as_ever(transcribe: Any) -> None:
+def test_the_format_of_a_single_text_is_unchanged(transcribe: Any) -> None:
     assert transcribe("--nbest", "1")[1] == "ab c\n"
     assert "nbest" not in json.loads(transcribe("--format", "json")[1])
     for output_format in ("srt", "vtt"):
@@ -53,7 +53,7 @@ def test_one_text_is_written_as_ever(transcribe: Any) -> None:
         assert text == "ab c"
 
 
-def test_every_line_names_its_file(transcribe: Any, clip: str) -> None:
+def test_every_line_has_its_file_name(transcribe: Any, clip: str) -> None:
     _, output, _ = transcribe("--nbest", "2", files=(clip, clip))
     lines = output.splitlines()
     assert len(lines) == 4
@@ -62,7 +62,7 @@ def test_every_line_names_its_file(transcribe: Any, clip: str) -> None:
     assert json.loads(output)["file"] == clip
 
 
-def test_a_hot_word_wins_if_it_weighs_enough(transcribe: Any, arpa: str) -> None:
+def test_a_hot_word_wins_with_enough_weight(transcribe: Any, arpa: str) -> None:
     """With a lexicon it need not even be known; without, it must be among what was heard."""
     scores = read_scores(transcribe("--nbest", "30")[1])
     rival = next(text for text in scores if set(text.split()) - {"ab", "c"})
@@ -75,7 +75,9 @@ def test_a_hot_word_wins_if_it_weighs_enough(transcribe: Any, arpa: str) -> None
     assert found["ab c"] == pytest.approx(scores["ab c"], abs=0.02)
 
 
-def test_a_language_model_in_the_models_folder(transcribe: Any, beeps_run: Path, arpa: str, tmp_path: Path) -> None:
+def test_uses_the_language_model_in_the_model_folder(
+    transcribe: Any, beeps_run: Path, arpa: str, tmp_path: Path
+) -> None:
     model = Path(shutil.copytree(beeps_run, tmp_path / "model"))
     status, _, error = transcribe("--language_model", "auto", model=model)
     assert status == 2
@@ -96,14 +98,14 @@ def test_a_language_model_in_the_models_folder(transcribe: Any, beeps_run: Path,
     assert output != transcribe("--language_model", "auto", "--nbest", "50", "--word_score", "0", model=model)[1]
 
 
-def test_files_of_several_texts(transcribe: Any, tmp_path: Path) -> None:
+def test_writes_files_of_several_texts(transcribe: Any, tmp_path: Path) -> None:
     transcribe("--nbest", "3", "--output_dir", str(tmp_path))
     assert len(read_scores((tmp_path / "clip.txt").read_text())) == 3
     transcribe("--nbest", "3", "--output_dir", str(tmp_path), "--format", "json")
     assert len(json.loads((tmp_path / "clip.json").read_text())["nbest"]) == 3
 
 
-def test_long_recordings_are_searched_between_their_pauses(
+def test_decodes_long_recordings_between_pauses(
     beeps_run: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An alignment of so much at once is refused, so that this fails if the recording is not cut."""
@@ -134,7 +136,7 @@ def test_long_recordings_are_searched_between_their_pauses(
         (["--language_model", "nowhere.arpa"], "no language model nowhere.arpa: build one"),
     ],
 )
-def test_options_that_do_not_fit_are_one_sentence(transcribe: Any, words: list[str], message: str) -> None:
+def test_one_sentence_error_for_options_that_do_not_fit(transcribe: Any, words: list[str], message: str) -> None:
     status, output, error = transcribe(*words)
     assert (status, output) == (2, "")
     assert message in error
@@ -142,14 +144,14 @@ def test_options_that_do_not_fit_are_one_sentence(transcribe: Any, words: list[s
     assert error.count("\n") == 1
 
 
-def test_subtitles_of_several_texts_are_refused(transcribe: Any) -> None:
+def test_rejects_subtitles_of_several_texts(transcribe: Any) -> None:
     status, _, error = transcribe("--nbest", "3", "--format", "srt")
     assert status == 2
     assert "--nbest" in error
     assert "json" in error
 
 
-def test_options_as_plain_data(tmp_path: Path) -> None:
+def test_converts_options_to_plain_data(tmp_path: Path) -> None:
     assert BeamOptions(tmp_path / "x.arpa").describe() == {
         "language_model": "x.arpa",
         "lm_weight": 0.5,
@@ -162,7 +164,7 @@ def test_options_as_plain_data(tmp_path: Path) -> None:
         BeamOptions().save()
 
 
-def test_a_classifier_brings_no_language_model(tones_run: Path) -> None:
+def test_a_classifier_has_no_language_model(tones_run: Path) -> None:
     loaded = load_model(tones_run)
     assert find_language_model(loaded) is None
     with pytest.raises(ModelError, match="speech recognition"):
@@ -179,7 +181,7 @@ def test_a_classifier_brings_no_language_model(tones_run: Path) -> None:
         ({"hot_word_weight": float("inf")}, "hot_word_weight is inf"),
     ],
 )
-def test_numbers_that_find_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+def test_rejects_numbers_that_find_nothing(options: dict[str, Any], message: str) -> None:
     with pytest.raises(HFSpeechError, match=message):
         BeamOptions(**options)
 
@@ -196,14 +198,14 @@ def test_numbers_that_find_nothing_are_refused(options: dict[str, Any], message:
         '{"lm_weight": 1, "word_score": 0, "beam_size": 0}',
     ],
 )
-def test_weights_that_are_none_are_refused(tmp_path: Path, arpa: str, content: str) -> None:
+def test_rejects_invalid_weights(tmp_path: Path, arpa: str, content: str) -> None:
     path = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
     BeamOptions.file(path).write_text(content)
     with pytest.raises(ModelError, match=r"lm\.decoder\.json has no weights of a beam search"):
         BeamOptions.beside(path)
 
 
-def test_numbers_of_the_command_line_are_checked(transcribe: Any, arpa: str) -> None:
+def test_checks_numbers_of_the_command_line(transcribe: Any, arpa: str) -> None:
     for words in (["--lm_weight", "nan"], ["--word_score", "inf"], ["--beam_size", "99999999"]):
         status, output, error = transcribe("--language_model", arpa, *words)
         assert (status, output) == (2, "")
@@ -237,6 +239,6 @@ class Written:
         ("STRAE", "straße", "STRASSE"),
     ],
 )
-def test_hot_words_are_written_as_the_model_writes(letters: str, hot: str, written: str) -> None:
+def test_hot_words_are_spelled_in_the_case_of_the_model(letters: str, hot: str, written: str) -> None:
     search = make_search(Written(letters), BeamOptions(hot_words=(hot,)))  # type: ignore[arg-type]
     assert search.hot_words == (written,)

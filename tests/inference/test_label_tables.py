@@ -20,7 +20,7 @@ def row(name: str) -> Row:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_table_is_taken_up(tmp_path: Path, suffix: str) -> None:
+def test_continues_a_table(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"t{suffix}"
     for names in (["b.wav", "a.wav"], ["c.wav"], ["d.wav"]):
         table = open_table(path, COLUMNS, NAMES)
@@ -32,7 +32,7 @@ def test_a_table_is_taken_up(tmp_path: Path, suffix: str) -> None:
     assert open_table(path, COLUMNS, NAMES).collect() == NAMES
 
 
-def test_shards_are_sorted_by_the_place_of_their_first_recording(tmp_path: Path) -> None:
+def test_sorts_shards_by_their_first_recording(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     for names in (["d.wav"], ["a.wav", "c.wav"], ["b.wav"]):
         table = open_table(path, COLUMNS, NAMES)
@@ -48,7 +48,7 @@ def test_shards_are_sorted_by_the_place_of_their_first_recording(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 is not all", None])
-def test_a_shard_that_is_none_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_reports_an_invalid_shard(tmp_path: Path, content: bytes | None) -> None:
     shard = tmp_path / "t.parquet" / "0.parquet"
     shard.parent.mkdir()
     pyarrow.parquet.write_table(pyarrow.table({"path": ["a.wav"], "other": [1]}), shard)
@@ -59,6 +59,6 @@ def test_a_shard_that_is_none_is_named(tmp_path: Path, content: bytes | None) ->
 
 
 @pytest.mark.parametrize("name", ["t.tsv", "t", "t.json"])
-def test_another_format_is_refused(tmp_path: Path, name: str) -> None:
+def test_rejects_another_format(tmp_path: Path, name: str) -> None:
     with pytest.raises(HFSpeechError, match=r"choose a name that ends in \.csv or \.parquet"):
         open_table(tmp_path / name, COLUMNS, NAMES)

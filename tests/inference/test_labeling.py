@@ -51,7 +51,7 @@ class Fake:
 ANSWERS = {"0.wav": ("Hello, there", 0.9), "1.wav": ("two words", 0.4), "2.wav": ("", 0.99), "3.wav": ("yes", 0.8)}
 
 
-def test_a_recognizer_writes_a_table_that_the_corpus_reads(
+def test_a_recognizer_writes_a_table_for_the_corpus_csv(
     beeps_run: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = tmp_path / "table.csv"
@@ -87,7 +87,7 @@ def test_a_classifier_writes_classes(tones_run: Path, digit_folder: Path) -> Non
         (None, None),
     ],
 )
-def test_who_wrote_a_table_is_noted_where_it_is_read(tmp_path: Path, record: str | None, caveat: str | None) -> None:
+def test_training_records_the_teacher_of_a_table(tmp_path: Path, record: str | None, caveat: str | None) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(8000, 0.1), 8000)
     (tmp_path / "t.csv").write_text("path,text\na.wav,yes\n", encoding="utf-8")
     if record is not None:
@@ -98,7 +98,7 @@ def test_who_wrote_a_table_is_noted_where_it_is_read(tmp_path: Path, record: str
     assert [found for found in corpus.caveats if "not by people" in found] == ([caveat] if caveat else [])
 
 
-def test_filters_sort_out_by_confidence_length_and_agreement(recordings: Path, tmp_path: Path) -> None:
+def test_filters_by_confidence_duration_and_agreement(recordings: Path, tmp_path: Path) -> None:
     files = find_recordings([recordings])
     soundfile.write(tmp_path / "long.wav", np.full(16_000, 0.1), 8000)
     second = Fake({"0.wav": ("HELLO THERE!", 1.0), "1.wav": ("two", 1.0), "2.wav": ("x", 1.0), "3.wav": ("no", 1.0)})
@@ -126,7 +126,7 @@ def test_filters_sort_out_by_confidence_length_and_agreement(recordings: Path, t
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 20])
-def test_a_killed_run_goes_on_where_it_stopped(recordings: Path, tmp_path: Path, cut: int) -> None:
+def test_a_killed_run_continues(recordings: Path, tmp_path: Path, cut: int) -> None:
     files = find_recordings([recordings])
     whole, table = tmp_path / "whole.csv", tmp_path / "table.csv"
     label_recordings(Fake(ANSWERS), files, whole, progress=False)
@@ -157,7 +157,7 @@ def test_a_table_of_another_teacher_or_filter_is_not_continued(recordings: Path,
         label_recordings(Fake(ANSWERS), files, tmp_path / "x.csv", second=Fake({}, "label"), progress=False)
 
 
-def test_unreadable_files_are_named_and_tried_again(
+def test_reports_and_retries_unreadable_files(
     beeps_run: Path, recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], make_beeps: Any
 ) -> None:
     broken, table = tmp_path / "broken.wav", tmp_path / "table.csv"
@@ -190,11 +190,11 @@ def test_unreadable_files_are_named_and_tried_again(
         ("one two three four five " * 2, 0),
     ],
 )
-def test_repeated_words_are_counted(words: str, repeats: int) -> None:
+def test_counts_repeated_words(words: str, repeats: int) -> None:
     assert count_repeats(words.split()) == repeats
 
 
-def test_loops_and_skipped_speech_are_rejected(recordings: Path, tmp_path: Path) -> None:
+def test_rejects_loops_and_skipped_speech(recordings: Path, tmp_path: Path) -> None:
     files = find_recordings([recordings])
     answers = ["a", "thank you " * 9, "x" * 400, "two words"]
     teacher = Fake({file.name: (text, 0.9) for file, text in zip(files, answers, strict=True)})
@@ -254,7 +254,7 @@ class Team:
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize(("count", "again"), [(2, 2), (3, 1), (1, 2), (2, 3)])
-def test_processes_share_recordings_and_go_on_after_a_kill(
+def test_processes_share_recordings_and_continue_after_a_kill(
     tmp_path: Path, count: int, again: int, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labeling, "WINDOW", 4)
@@ -284,7 +284,7 @@ def test_processes_share_recordings_and_go_on_after_a_kill(
     assert all(teacher.asked for teacher in finishing)
 
 
-def test_shards_become_a_corpus_whose_card_names_the_teacher(recordings: Path, tmp_path: Path) -> None:
+def test_shards_become_a_corpus_with_the_teacher_on_its_card(recordings: Path, tmp_path: Path) -> None:
     table = tmp_path / "t.parquet"
     label_recordings(Fake(ANSWERS), find_recordings([recordings]), table, progress=False)
     corpus = make_corpus("csv", train_file=str(table), text_column="text", validation_fraction=0, test_fraction=0)
@@ -325,7 +325,7 @@ def test_ten_thousand_files_by_two_processes_with_a_kill(tmp_path: Path, suffix:
     assert not list(tmp_path.glob("table*part-*"))
 
 
-def test_the_mean_log_probability_is_written_and_filtered(recordings: Path, tmp_path: Path) -> None:
+def test_writes_and_filters_the_mean_log_probability(recordings: Path, tmp_path: Path) -> None:
     files = find_recordings([recordings])
     values = dict(zip((file.name for file in files), (-0.1, -0.9, -1.2, None), strict=True))
 

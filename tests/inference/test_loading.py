@@ -32,7 +32,7 @@ def edit_config(folder: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_a_saved_folder_is_loaded_whole(saved_model: Path):
+def test_loads_a_saved_folder(saved_model: Path):
     loaded = load_model(saved_model, device="cpu")
     assert loaded.task.name == "audio-classification"
     assert loaded.name == str(saved_model)
@@ -42,7 +42,7 @@ def test_a_saved_folder_is_loaded_whole(saved_model: Path):
     assert loaded.device == torch.device("cpu")
 
 
-def test_half_precision_weights_are_computed_in_float32(saved_model: Path, model_copy: Path):
+def test_computes_half_precision_weights_in_float32(saved_model: Path, model_copy: Path):
     weights = load_file(model_copy / "model.safetensors")
     save_file({name: w.half() for name, w in weights.items()}, model_copy / "model.safetensors", {"format": "pt"})
     edit_config(model_copy, dtype="float16")
@@ -51,7 +51,7 @@ def test_half_precision_weights_are_computed_in_float32(saved_model: Path, model
     assert loaded.revision != load_model(saved_model, device="cpu").revision
 
 
-def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_reports_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "There is no folder" in sentence(tmp_path / "nowhere")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
@@ -60,7 +60,7 @@ def test_a_missing_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "There is no folder" in sentence("not a/valid name")
 
 
-def test_an_unreachable_hub_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_reports_an_unreachable_hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     text = sentence("someone/no-such-model")
     assert "someone/no-such-model" in text
@@ -96,25 +96,25 @@ def test_a_folder_without_config_points_to_the_model_inside(saved_model: Path, t
     ("file", "lack"),
     [("model.safetensors", "has no weights"), ("preprocessor_config.json", "has no feature extractor")],
 )
-def test_a_folder_that_lacks_a_part_is_refused(model_copy: Path, file: str, lack: str):
+def test_rejects_a_folder_that_lacks_a_part(model_copy: Path, file: str, lack: str):
     (model_copy / file).unlink()
     assert lack in sentence(model_copy)
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "preprocessor_config.json"])
-def test_a_damaged_part_is_named(model_copy: Path, file: str):
+def test_reports_a_damaged_part(model_copy: Path, file: str):
     (model_copy / file).write_bytes((model_copy / file).read_bytes()[:50])
     text = sentence(model_copy)
     assert f"{file} of" in text
     assert str(model_copy) in text
 
 
-def test_a_model_of_no_task_of_ours_is_refused(model_copy: Path):
+def test_rejects_a_model_of_an_unknown_task(model_copy: Path):
     edit_config(model_copy, architectures=["BertForMaskedLM"])
     assert "is a BertForMaskedLM: only models for " in sentence(model_copy)
 
 
-def test_a_model_of_another_task_is_refused(saved_model: Path, monkeypatch: pytest.MonkeyPatch):
+def test_rejects_a_model_of_another_task(saved_model: Path, monkeypatch: pytest.MonkeyPatch):
     class Guessing(AudioClassification):
         name, verb = "guessing", "guess"
         architecture_suffixes = ("ForGuessing",)
@@ -123,7 +123,7 @@ def test_a_model_of_another_task_is_refused(saved_model: Path, monkeypatch: pyte
     assert "is a model for audio-classification, not for guessing" in sentence(saved_model, verb="guess")
 
 
-def test_weights_that_do_not_fit_are_not_made_to(model_copy: Path):
+def test_rejects_weights_that_do_not_fit(model_copy: Path):
     weights = load_file(model_copy / "model.safetensors")
 
     def saved(changed: dict[str, torch.Tensor]) -> str:
@@ -140,19 +140,19 @@ def test_weights_that_do_not_fit_are_not_made_to(model_copy: Path):
 
 
 @pytest.mark.parametrize("changes", [{"hidden_size": "many"}, {"pooling": "no such pooling"}])
-def test_a_configuration_with_wrong_values_is_refused(model_copy: Path, changes: dict[str, str]):
+def test_rejects_a_configuration_with_wrong_values(model_copy: Path, changes: dict[str, str]):
     edit_config(model_copy, **changes)
     text = sentence(model_copy)
     assert next(iter(changes)) in text
     assert "configuration of" in text
 
 
-def test_a_strangers_code_is_not_run(model_copy: Path):
+def test_does_not_run_untrusted_code(model_copy: Path):
     edit_config(model_copy, model_type="strange")
     assert "only models of hf_speech and transformers are supported" in sentence(model_copy)
 
 
-def test_a_fresh_process_knows_our_families(saved_model: Path):
+def test_a_new_process_registers_the_model_families(saved_model: Path):
     """Importing evaluation alone must register them; this process has imported them otherwise."""
     code = (
         "import sys; from hf_speech.inference import load_model\n"
@@ -162,6 +162,6 @@ def test_a_fresh_process_knows_our_families(saved_model: Path):
     assert run.stdout.strip() == "hf_speech.models.modeling_speech_lstm", run.stderr
 
 
-def test_a_device_that_is_not_there_is_refused(saved_model: Path):
+def test_rejects_an_unavailable_device(saved_model: Path):
     assert "device 'cuda:99' cannot be used" in sentence(saved_model, device="cuda:99")
     assert "device 'toaster' cannot be used" in sentence(saved_model, device="toaster")

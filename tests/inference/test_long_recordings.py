@@ -28,7 +28,7 @@ def recognizer(beeps_run: Path) -> LoadedModel:
     return load_model(beeps_run)
 
 
-def test_words_have_times(recognizer: LoadedModel, make_beeps: Any) -> None:
+def test_returns_times_of_words(recognizer: LoadedModel, make_beeps: Any) -> None:
     samples = make_beeps("ab c")
     (transcript,) = transcribe_files(recognizer, [{"array": samples, "sampling_rate": RATE}], progress=False)
     assert transcript.hypothesis.text == "ab c"
@@ -41,7 +41,7 @@ def test_words_have_times(recognizer: LoadedModel, make_beeps: Any) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_any_rate_and_stereo(
+def test_accepts_any_rate_and_stereo(
     recognizer: LoadedModel, make_beeps: Any, tmp_path: Path, rate: int, channels: int
 ) -> None:
     samples = make_beeps("cab b", rate)
@@ -50,7 +50,7 @@ def test_any_rate_and_stereo(
     assert transcript.hypothesis.text == "cab b"
 
 
-def test_a_long_recording_in_chunks_is_the_recording_as_a_whole(recognizer: LoadedModel, make_beeps: Any) -> None:
+def test_chunks_of_a_long_recording_equal_the_whole(recognizer: LoadedModel, make_beeps: Any) -> None:
     rng = np.random.default_rng(3)
     text = " ".join("".join(rng.choice(list("abc"), 3)) for _ in range(30))
     samples = make_beeps(text)
@@ -65,7 +65,7 @@ def test_a_long_recording_in_chunks_is_the_recording_as_a_whole(recognizer: Load
 
 
 @pytest.mark.parametrize(("more", "pieces"), [(-1, 1), (0, 1), (1, 2)])
-def test_only_what_is_longer_than_20_s_is_decoded_from_pause_to_pause(
+def test_only_recordings_over_20_s_are_decoded_in_pieces(
     recognizer: LoadedModel, make_beeps: Any, more: int, pieces: int
 ) -> None:
     samples = np.random.default_rng(0).normal(0, 0.003, 20 * RATE + more).astype(np.float32)
@@ -86,7 +86,7 @@ def test_only_what_is_longer_than_20_s_is_decoded_from_pause_to_pause(
 
 
 @pytest.mark.parametrize("chunks", [(20, 3), (30, (4, 1)), (7.5, 1.7)], ids=str)
-def test_the_pipelines_chunks_of_a_causal_model_say_what_the_whole_says(
+def test_pipeline_chunks_of_a_causal_model_equal_the_whole(
     beeps_run: Path, make_beeps: Any, chunks: tuple[float, Any]
 ) -> None:
     """Five minutes: a causal model needs some seconds of the past, and no more of the future than its lookahead."""
@@ -105,7 +105,7 @@ def test_the_pipelines_chunks_of_a_causal_model_say_what_the_whole_says(
 
 @pytest.mark.slow
 @pytest.mark.corpora
-def test_chunks_of_a_bidirectional_model_differ_in_less_than_a_word_in_a_hundred(corpora_dir: Path) -> None:
+def test_chunks_of_a_bidirectional_model_differ_in_under_1_percent_of_words(corpora_dir: Path) -> None:
     """Five minutes of AN4: in our own chunks, and in the pipeline's, with the model's own feature extractor."""
     recognizer = load_model(REPOSITORY / "pretrained" / "an4", device="cpu")
     assert recognizer.model.config.bidirectional
@@ -148,13 +148,13 @@ def test_streaming_gives_the_same_text(recognizer: LoadedModel, make_beeps: Any)
     [np.zeros(8000), np.random.default_rng(0).normal(0, 0.3, 8000), np.zeros(80), np.ones(320)],
     ids=["silence", "noise", "one frame", "one logit"],
 )
-def test_sounds_that_say_nothing_give_text(recognizer: LoadedModel, samples: np.ndarray) -> None:
+def test_returns_text_for_sounds_without_speech(recognizer: LoadedModel, samples: np.ndarray) -> None:
     source = {"array": samples.astype(np.float32), "sampling_rate": RATE}
     (transcript,) = transcribe_files(recognizer, [source], progress=False)
     assert isinstance(transcript.hypothesis.text, str)
 
 
-def test_pipeline_in_every_mode(beeps_run: Path, make_beeps: Any) -> None:
+def test_supports_every_mode_of_the_pipeline(beeps_run: Path, make_beeps: Any) -> None:
     recognize = pipeline("automatic-speech-recognition", model=str(beeps_run))
     clips = {text: make_beeps(text) for text in ("ab c", "a", "cc bb abc")}
 
@@ -180,7 +180,7 @@ def test_pipeline_in_every_mode(beeps_run: Path, make_beeps: Any) -> None:
     assert chunked["text"] == " ".join(["abc"] * 12)
 
 
-def test_bad_files_are_named_and_the_others_transcribed(
+def test_reports_bad_files_and_transcribes_the_others(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soundfile.write(tmp_path / "good.wav", make_beeps("ab"), RATE)
@@ -193,7 +193,9 @@ def test_bad_files_are_named_and_the_others_transcribed(
     assert "bad.wav" in printed.err
 
 
-def test_formats(beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_writes_all_formats(
+    beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     soundfile.write(tmp_path / "clip.wav", make_beeps("ab c"), RATE)
     for output_format in ("text", "srt", "vtt", "json"):
         with pytest.raises(SystemExit) as exit_:
@@ -208,7 +210,7 @@ def test_formats(beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytes
         assert printed.startswith("WEBVTT") == (output_format == "vtt")
 
 
-def test_language_model_through_the_command_line(
+def test_language_model_on_the_command_line(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "text.txt").write_text("ab c\nc ab\nab ab c\nc c\n" * 5)
@@ -226,7 +228,7 @@ def test_language_model_through_the_command_line(
     assert printed.splitlines()[-1] == "ab c"
 
 
-def test_a_language_model_of_the_training_text_is_tuned_and_evaluated(
+def test_tunes_and_evaluates_a_language_model_of_the_training_text(
     beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arpa, report = tmp_path / "lm.arpa", tmp_path / "report.json"
@@ -248,7 +250,7 @@ def test_a_language_model_of_the_training_text_is_tuned_and_evaluated(
     assert content["metrics"]["wer"] < 0.2
 
 
-def test_a_language_model_that_is_not_there_is_one_sentence(
+def test_one_sentence_error_for_a_missing_language_model(
     beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -257,6 +259,6 @@ def test_a_language_model_that_is_not_there_is_one_sentence(
     assert "build one with hf-speech build-lm" in capsys.readouterr().err
 
 
-def test_a_classifier_does_not_transcribe(tones_run: Path) -> None:
+def test_a_classifier_cannot_transcribe(tones_run: Path) -> None:
     with pytest.raises(ModelError, match="speech recognition"):
         next(transcribe_files(load_model(tones_run), [torch.zeros(5)]))

@@ -47,7 +47,9 @@ def run(*words: str) -> int:
 
 
 @pytest.mark.parametrize("file", ["", "model_int8.onnx"])
-def test_transcripts_are_pytorchs(exported_beeps: Path, beeps_run: Path, beep_files: list[str], file: str) -> None:
+def test_transcripts_equal_those_of_pytorch(
+    exported_beeps: Path, beeps_run: Path, beep_files: list[str], file: str
+) -> None:
     expected = list(transcribe_files(load_model(beeps_run), beep_files, progress=False))
     found = list(transcribe_files(ExportedModel(exported_beeps / file), beep_files, progress=False))
     assert [transcript.hypothesis.text for transcript in found] == TEXTS
@@ -58,7 +60,7 @@ def test_transcripts_are_pytorchs(exported_beeps: Path, beeps_run: Path, beep_fi
         assert one.hypothesis.score == pytest.approx(other.hypothesis.score, abs=0.5 if file else 1e-2)
 
 
-def test_long_recordings_are_normalized_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
+def test_normalizes_long_recordings_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
     """In chunks, by the statistics of the loud seconds of all."""
     loaded = load_model(saved_recognizer, device="cpu")
     export_model(loaded, tmp_path / "folder", int8=False)
@@ -75,7 +77,7 @@ def test_long_recordings_are_normalized_as_with_pytorch(saved_recognizer: Path, 
     assert np.abs(alone - log_probabilities(exported, long, chunk_seconds=9, overlap_seconds=2)[150:300]).max() > 0.1
 
 
-def test_long_recordings_have_one_peak_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
+def test_uses_one_peak_for_long_recordings_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
     """The background of a chunk without speech is not scaled up to speech, with either back end."""
     SpeechFeatureExtractor.from_pretrained(saved_recognizer, normalization="peak").save_pretrained(saved_recognizer)
     loaded = load_model(saved_recognizer, device="cpu")
@@ -93,7 +95,7 @@ def test_long_recordings_have_one_peak_as_with_pytorch(saved_recognizer: Path, t
     np.testing.assert_allclose(log_probabilities(exported, quiet), log_probabilities(loaded, quiet), atol=2e-3)
 
 
-def test_features_that_never_change_in_the_loud_seconds(saved_recognizer: Path, tmp_path: Path) -> None:
+def test_handles_constant_features_in_the_loud_seconds(saved_recognizer: Path, tmp_path: Path) -> None:
     """Their deviation is 0, which would ask the graph to take the chunk's own mean."""
     loaded = load_model(saved_recognizer, device="cpu")
     export_model(loaded, tmp_path / "folder", int8=False)
@@ -107,7 +109,7 @@ def test_features_that_never_change_in_the_loud_seconds(saved_recognizer: Path, 
     assert np.abs(found - expected).max() < 0.05
 
 
-def test_classes_are_pytorchs(exported_tones: Path, tones_run: Path, tmp_path: Path, make_tone: Any) -> None:
+def test_classes_equal_those_of_pytorch(exported_tones: Path, tones_run: Path, tmp_path: Path, make_tone: Any) -> None:
     files = []
     for name, frequency in (("low", 300.0), ("high", 1200.0), ("middle", 650.0)):
         files.append(str(tmp_path / f"{name}.wav"))
@@ -141,7 +143,7 @@ finally:
 
 
 @pytest.mark.parametrize("options", [["--format", "srt"], ["--format", "json", "--output_dir", "FOLDER"]])
-def test_transcribes_on_a_machine_without_pytorch(
+def test_transcribes_without_pytorch(
     exported_beeps: Path, beep_files: list[str], tmp_path: Path, options: list[str]
 ) -> None:
     words = ["transcribe", str(exported_beeps), beep_files[0]]
@@ -157,7 +159,7 @@ def test_transcribes_on_a_machine_without_pytorch(
         assert "\nabc a\n" in finished.stdout
 
 
-def test_classifies_on_a_machine_without_pytorch(exported_tones: Path, tmp_path: Path, make_tone: Any) -> None:
+def test_classifies_without_pytorch(exported_tones: Path, tmp_path: Path, make_tone: Any) -> None:
     soundfile.write(tmp_path / "low.flac", make_tone(0.5, 300.0, 16000, 0.3), 16000)
     words = ["classify", str(exported_tones / "model_int8.onnx"), str(tmp_path / "low.flac")]
     finished = subprocess.run(
@@ -181,7 +183,7 @@ def test_classifies_on_a_machine_without_pytorch(exported_tones: Path, tmp_path:
         (["classify", "EMPTY"], "There is no exported model"),
     ],
 )
-def test_mistakes_end_in_one_sentence(
+def test_one_sentence_error_for_mistakes(
     words: list[str],
     message: str,
     exported_beeps: Path,
@@ -212,7 +214,7 @@ def test_mistakes_end_in_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_bad_sounds_are_named_and_the_others_heard(
+def test_reports_bad_sounds_and_transcribes_the_others(
     exported_beeps: Path,
     beeps_run: Path,
     exported_tones: Path,
@@ -235,7 +237,7 @@ def test_bad_sounds_are_named_and_the_others_heard(
     assert f"error: {bad[1]} " in printed.err
 
 
-def test_later_formats_are_refused(exported_beeps: Path, tmp_path: Path) -> None:
+def test_rejects_later_formats(exported_beeps: Path, tmp_path: Path) -> None:
     import onnx
 
     for change, message in (('"format": 1', "not supported: update hf_speech"), ('"task"', "damaged description")):
@@ -246,7 +248,7 @@ def test_later_formats_are_refused(exported_beeps: Path, tmp_path: Path) -> None
             ExportedModel(tmp_path / "later.onnx")
 
 
-def test_batches_hide_their_padding(exported_beeps: Path, make_beeps: Any) -> None:
+def test_padding_does_not_change_results(exported_beeps: Path, make_beeps: Any) -> None:
     model = ExportedModel(exported_beeps)
     clips = [make_beeps("abc"), make_beeps("a"), make_beeps("b a c")]
     logits, counts = model(clips)
@@ -256,7 +258,7 @@ def test_batches_hide_their_padding(exported_beeps: Path, make_beeps: Any) -> No
         assert (row[count:].argmax(axis=1) == model.blank).all()
 
 
-def test_beam_search_hears_exported_models_too(
+def test_beam_search_works_with_exported_models(
     exported_beeps: Path, beep_files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("transcribe", str(exported_beeps), beep_files[0], "--nbest", "2", "--hot_words", "ABC") == 0
@@ -265,7 +267,7 @@ def test_beam_search_hears_exported_models_too(
     assert lines[0].endswith("\tabc a")
 
 
-def test_environment_chooses_the_threads(exported_tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_number_of_threads(exported_tones: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     options = ExportedModel(exported_tones)._session.get_session_options()
@@ -274,7 +276,7 @@ def test_environment_chooses_the_threads(exported_tones: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
 @pytest.mark.parametrize("kind", ["model", "model_int8", "stream"])
-def test_changed_bytes_are_noticed(exported_beeps: Path, tmp_path: Path, kind: str, place: float) -> None:
+def test_detects_changed_bytes(exported_beeps: Path, tmp_path: Path, kind: str, place: float) -> None:
     content = bytearray((exported_beeps / f"{kind}.onnx").read_bytes())
     content[int(place * len(content))] ^= 1
     (tmp_path / "changed.onnx").write_bytes(content)
@@ -282,7 +284,7 @@ def test_changed_bytes_are_noticed(exported_beeps: Path, tmp_path: Path, kind: s
         (ExportedStream if kind == "stream" else ExportedModel)(tmp_path / "changed.onnx")
 
 
-def test_description_names_the_digests_of_the_files(exported_beeps: Path) -> None:
+def test_the_description_contains_the_digests_of_the_files(exported_beeps: Path) -> None:
     files = json.loads((exported_beeps / "export.json").read_text())["files"]
     assert set(files) == {path.name for path in exported_beeps.glob("*.onnx")}
     for name, entry in files.items():
@@ -301,7 +303,7 @@ def with_description(source: Path, target: Path, **changes: Any) -> Path:
     return target
 
 
-def test_files_of_version_0_1_have_no_digest_and_still_load(exported_beeps: Path, tmp_path: Path) -> None:
+def test_files_of_version_0_1_load_without_a_digest(exported_beeps: Path, tmp_path: Path) -> None:
     old = with_description(exported_beeps / "model.onnx", tmp_path / "old.onnx", digest=None)
     assert ExportedModel(old).description == dataclasses.replace(ExportedModel(exported_beeps).description, digest="")
 
@@ -323,15 +325,13 @@ def test_files_of_version_0_1_have_no_digest_and_still_load(exported_beeps: Path
     ],
     ids=str,
 )
-def test_odd_descriptions_are_refused_before_anything_is_made_of_them(
-    exported_beeps: Path, tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_rejects_invalid_descriptions(exported_beeps: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     with_description(exported_beeps / "stream.onnx", tmp_path / "odd.onnx", **changes)
     with pytest.raises(ModelError, match="has a damaged description"):
         ExportedStream(tmp_path / "odd.onnx")
 
 
-def test_columns_of_samples_are_mono(exported_beeps: Path, make_beeps: Any) -> None:
+def test_accepts_mono_samples_in_columns(exported_beeps: Path, make_beeps: Any) -> None:
     clip = make_beeps("ab")
     flat, column = ExportedStream(exported_beeps), ExportedStream(exported_beeps)
     np.testing.assert_array_equal(flat.accept(clip), column.accept(clip[:, None]))

@@ -19,7 +19,7 @@ from hf_speech.inference.recognizer import log_softmax
 
 
 @pytest.mark.parametrize("file", ["stream.onnx", "stream_int8.onnx"])
-def test_streams_write_what_whole_files_say(exported_beeps: Path, make_beeps: Any, file: str) -> None:
+def test_streams_give_the_text_of_whole_files(exported_beeps: Path, make_beeps: Any, file: str) -> None:
     stream = ExportedStream(exported_beeps / file)
     assert 0.1 < stream.latency < 0.5
     for text in ("abc a", "b", "ca ab c"):
@@ -41,7 +41,7 @@ def stream(exported_beeps: Path) -> ExportedStream:
     return ExportedStream(exported_beeps)
 
 
-def test_streams_keep_unknown_tokens_as_whole_files_do(stream: ExportedStream) -> None:
+def test_streams_keep_unknown_tokens_like_whole_files(stream: ExportedStream) -> None:
     labels = stream.description.labels
     path = [labels.index(token) for token in ("a", "<unk>", "a", "|", "<pad>", "|", "<unk>", "<unk>", "b")]
     logits = np.log(np.full((len(path), len(labels)), 1e-3) + np.eye(len(labels))[path]).astype(np.float32)
@@ -51,7 +51,7 @@ def test_streams_keep_unknown_tokens_as_whole_files_do(stream: ExportedStream) -
     assert stream.text == whole.text == "a<unk>a <unk>b"
 
 
-def test_streams_take_pieces_as_whole_files_are_read(stream: ExportedStream, make_beeps: Any) -> None:
+def test_streams_accept_the_formats_of_whole_files(stream: ExportedStream, make_beeps: Any) -> None:
     """Integers are scaled; what is refused leaves no trace; after the end, only another recording can begin."""
     samples = (make_beeps("abc a", seed=7) * 2**15).astype(np.int16)
     heard = []
@@ -70,7 +70,7 @@ def test_streams_take_pieces_as_whole_files_are_read(stream: ExportedStream, mak
 
 
 @pytest.mark.parametrize("exported", [False, True])
-def test_streams_of_both_back_ends_begin_alike(
+def test_streams_of_one_model_are_independent(
     exported_beeps: Path, beeps_run: Path, exported_tones: Path, tones_run: Path, make_beeps: Any, exported: bool
 ) -> None:
     """Two streams of one model share its file and nothing else; one piece may be all of a recording."""

@@ -42,7 +42,7 @@ def phones_run(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(load_recipe(beeps_recipe, words), folder / "run").run_dir
 
 
-def test_phones_order_the_hypotheses_anew(transcribe: Any, phones_run: Path, clip: str, arpa: str) -> None:
+def test_phones_rerank_the_hypotheses(transcribe: Any, phones_run: Path, clip: str, arpa: str) -> None:
     scores, asked = (
         read_scores(transcribe("--language_model", arpa, "--nbest", "9", *words, model=phones_run)[1])
         for words in ([], ["--phone_weight", "0.4"])
@@ -61,7 +61,7 @@ def test_phones_order_the_hypotheses_anew(transcribe: Any, phones_run: Path, cli
     assert transcribe(*hot, "--phone_weight", "0.4", model=phones_run) == transcribe(*hot, model=phones_run)
 
 
-def test_the_weight_of_phones_is_tuned_saved_and_used(
+def test_tunes_saves_and_uses_the_phone_weight(
     beeps_recipe: Path, phones_run: Path, arpa: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
@@ -80,7 +80,7 @@ def test_the_weight_of_phones_is_tuned_saved_and_used(
     assert best.describe()["phone_weight"] == best.phone_weight
 
 
-def test_evaluation_asks_the_phones_as_transcribing_does(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
+def test_evaluation_uses_phones_like_transcription(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
     loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
 
     def evaluated(options: BeamOptions) -> list[str]:
@@ -97,7 +97,7 @@ def test_evaluation_asks_the_phones_as_transcribing_does(beeps_recipe: Path, pho
     assert evaluated(options) != evaluated(BeamOptions(Path(arpa)))
 
 
-def test_a_search_by_phones_finds_what_was_said(
+def test_a_search_by_phones_finds_the_text(
     beeps_recipe: Path, phones_run: Path, tmp_path: Path, transcribe: Any
 ) -> None:
     loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
@@ -123,7 +123,7 @@ def test_a_search_by_phones_finds_what_was_said(
     assert (status, output.strip()) == (0, "")
 
 
-def test_very_short_sound_has_no_text_that_does_not_fit(phones_run: Path, arpa: str) -> None:
+def test_very_short_sound_gives_no_text_that_does_not_fit(phones_run: Path, arpa: str) -> None:
     loaded = load_model(phones_run)
     decoder = beam_decoder(loaded, BeamOptions(Path(arpa), phones=PhoneOptions(0.5, 0.0, 1.0)))
     phones = np.log(np.full((1, 4), 0.25, dtype=np.float32))
@@ -132,7 +132,7 @@ def test_very_short_sound_has_no_text_that_does_not_fit(phones_run: Path, arpa: 
     assert len(best.text) <= 1
 
 
-def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tmp_path: Path, transcribe: Any) -> None:
+def test_rejects_a_dictionary_of_other_phones(phones_run: Path, arpa: str, tmp_path: Path, transcribe: Any) -> None:
     model = Path(shutil.copytree(phones_run, tmp_path / "model"))
     (model / "lexicon.txt").write_text("AB x y\n")
     status, _, error = transcribe("--language_model", arpa, "--phone_weight", "0.3", model=model)
@@ -152,7 +152,7 @@ def test_a_dictionary_of_other_phones_is_refused(phones_run: Path, arpa: str, tm
     assert found[0] == 0
 
 
-def test_weights_are_not_tuned_on_nothing(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
+def test_rejects_tuning_without_utterances(beeps_recipe: Path, phones_run: Path, arpa: str) -> None:
     rows = load_recipe(beeps_recipe).corpus.load()["validation"].select([])
     with pytest.raises(CorpusError, match="no validation split to find the weights on"):
         tune_beam(load_model(phones_run), rows, BeamOptions(Path(arpa)))

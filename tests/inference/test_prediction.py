@@ -18,7 +18,7 @@ def logits_of(loaded: LoadedModel, sources: object, **arguments: object) -> np.n
     return np.stack([one.logits for one in predict(loaded, sources, progress=False, **arguments)])
 
 
-def test_results_come_in_order_and_alike_in_any_batch(
+def test_results_are_ordered_and_do_not_depend_on_batches(
     saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     loaded = load_model(saved_model, device="cpu")
@@ -29,9 +29,7 @@ def test_results_come_in_order_and_alike_in_any_batch(
         assert np.abs(logits_of(loaded, tones["audio"], batch_size=batch_size) - alone).max() < 1e-5
 
 
-def test_sources_may_be_lazy_and_are_read_a_window_at_a_time(
-    saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch
-):
+def test_reads_lazy_sources_in_windows(saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prediction, "WINDOW", 2)
     taken = []
 
@@ -46,7 +44,7 @@ def test_sources_may_be_lazy_and_are_read_a_window_at_a_time(
     assert taken == list(range(8))
 
 
-def test_batches_hold_similar_lengths(saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch):
+def test_batches_contain_similar_lengths(saved_model: Path, tones: Dataset, monkeypatch: pytest.MonkeyPatch):
     run, lengths = prediction._run, []
 
     def spy(loaded: LoadedModel, batch: list, bad_rows: str):
@@ -60,14 +58,14 @@ def test_batches_hold_similar_lengths(saved_model: Path, tones: Dataset, monkeyp
     assert flat == sorted(flat)
 
 
-def test_durations_and_times_are_measured(saved_model: Path, tones: Dataset):
+def test_measures_durations_and_times(saved_model: Path, tones: Dataset):
     loaded = load_model(saved_model, device="cpu")
     for one, source in zip(predict(loaded, tones["audio"], progress=False), tones["audio"], strict=True):
         assert one.duration == soundfile.info(source["path"]).duration
         assert 0 < one.processing_seconds < 10
 
 
-def test_all_kinds_of_sources_sound_alike(saved_model: Path, tones: Dataset):
+def test_all_kinds_of_sources_give_the_same_results(saved_model: Path, tones: Dataset):
     path = tones[0]["audio"]["path"]
     samples, rate = soundfile.read(path, dtype="float32")
     sources = [path, Path(path), Path(path).read_bytes(), {"array": samples, "sampling_rate": rate}]
@@ -82,14 +80,14 @@ def bad_sounds(folder: Path) -> list[str]:
     return [str(folder / name) for name in ("empty.wav", "text.wav", "short.wav", "missing.wav")]
 
 
-def test_a_bad_sound_is_refused_by_name(saved_model: Path, tones: Dataset, tmp_path: Path):
+def test_rejects_and_names_a_bad_sound(saved_model: Path, tones: Dataset, tmp_path: Path):
     loaded = load_model(saved_model, device="cpu")
     for bad in bad_sounds(tmp_path):
         with pytest.raises(AudioError, match=Path(bad).name):
             list(predict(loaded, [tones[0]["audio"], bad, tones[1]["audio"]], progress=False))
 
 
-def test_bad_sounds_are_skipped_alone(saved_model: Path, tones: Dataset, tmp_path: Path):
+def test_skips_only_bad_sounds(saved_model: Path, tones: Dataset, tmp_path: Path):
     """Also the one that only the feature extractor finds too short, in the midst of a batch."""
     loaded = load_model(saved_model, device="cpu")
     good = [source["path"] for source in tones["audio"]][:4]
@@ -103,7 +101,7 @@ def test_bad_sounds_are_skipped_alone(saved_model: Path, tones: Dataset, tmp_pat
         assert name in str(result.error)
 
 
-def test_a_diverged_model_is_refused(model_copy: Path, tones: Dataset):
+def test_rejects_a_diverged_model(model_copy: Path, tones: Dataset):
     weights = load_file(model_copy / "model.safetensors")
     weights["classifier.weight"][0] = weights["classifier.bias"][0] = 3e38  # finite, but not what they give
     save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
@@ -111,7 +109,7 @@ def test_a_diverged_model_is_refused(model_copy: Path, tones: Dataset):
         list(predict(load_model(model_copy, device="cpu"), tones["audio"], progress=False))
 
 
-def test_files_are_classified_with_probabilities(saved_model: Path, tones: Dataset, tmp_path: Path):
+def test_classifies_files_with_probabilities(saved_model: Path, tones: Dataset, tmp_path: Path):
     files = [tones[0]["audio"]["path"], tmp_path / "missing.wav"]
     found, missing = classify_files(saved_model, files, top_k=2)
     assert found["file"] == files[0]

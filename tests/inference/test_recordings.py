@@ -29,7 +29,7 @@ def noise(seconds: float, rate: int = RATE, channels: int = 1, level: float = 0.
     ("suffix", "rate", "channels"),
     [("wav", 8000, 1), ("wav", 16000, 1), ("flac", 44100, 2), ("ogg", 48000, 1), ("mp3", 44100, 2), ("wav", 11025, 3)],
 )
-def test_blocks_are_what_is_read_whole(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
+def test_blocks_equal_the_whole_file(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
     file = tmp_path / f"long.{suffix}"
     soundfile.write(file, noise(32.7, rate, channels), rate)
     recording = Recording.open(str(file), RATE)
@@ -44,7 +44,7 @@ def test_blocks_are_what_is_read_whole(tmp_path: Path, suffix: str, rate: int, c
     assert len(list(recording.blocks())) == len(blocks)  # Again from the beginning.
 
 
-def test_short_sounds_and_arrays_are_read_at_once(tmp_path: Path) -> None:
+def test_reads_short_sounds_and_arrays_at_once(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", noise(3), RATE)
     for source, seconds in (
         (str(tmp_path / "short.wav"), 3),
@@ -56,7 +56,7 @@ def test_short_sounds_and_arrays_are_read_at_once(tmp_path: Path) -> None:
         assert [len(block) for block in recording.blocks()] == [seconds * RATE]
 
 
-def test_long_files_that_are_damaged_are_named(tmp_path: Path, beeps_run: Path) -> None:
+def test_reports_damaged_long_files(tmp_path: Path, beeps_run: Path) -> None:
     samples = noise(30)
     soundfile.write(tmp_path / "good.flac", samples, RATE)
     content = (tmp_path / "good.flac").read_bytes()
@@ -75,14 +75,14 @@ def test_long_files_that_are_damaged_are_named(tmp_path: Path, beeps_run: Path) 
         list(Recording.open(files[0], RATE).blocks())
 
 
-def test_a_long_file_is_known_by_its_header_and_not_by_its_name(tmp_path: Path) -> None:
+def test_detects_a_long_file_by_its_header(tmp_path: Path) -> None:
     samples = noise(30)
     soundfile.write(tmp_path / "long.raw", samples, RATE, format="WAV", subtype="FLOAT")
     blocks = list(Recording.open(tmp_path / "long.raw", RATE).blocks())
     np.testing.assert_allclose(np.concatenate(blocks), samples.ravel(), atol=1e-6)
 
 
-def test_a_file_read_by_blocks_is_its_waveform_in_chunks(
+def test_reading_by_blocks_equals_chunks_of_the_waveform(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = load_model(beeps_run)
@@ -100,7 +100,7 @@ def test_a_file_read_by_blocks_is_its_waveform_in_chunks(
 
 
 @pytest.mark.parametrize("frames", range(496, 506))
-def test_chunks_join_wherever_the_recording_ends(beeps_run: Path, frames: int) -> None:
+def test_chunks_join_for_any_length(beeps_run: Path, frames: int) -> None:
     """One chunk exactly, a frame more, a few samples more."""
     loaded = load_model(beeps_run)
     ratio = loaded.model.config.inputs_to_logits_ratio
@@ -111,7 +111,7 @@ def test_chunks_join_wherever_the_recording_ends(beeps_run: Path, frames: int) -
     assert np.mean(found.argmax(1) == whole.argmax(1)) > 0.99
 
 
-def test_silence_is_no_part_of_the_normalization() -> None:
+def test_normalization_ignores_silence() -> None:
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=8, hop_length=80, win_length=200)
     assert extractor.normalization == "utterance"
     speech, click = noise(12, level=0.1)[:, 0], noise(1, level=0.9)[:, 0]
@@ -128,7 +128,7 @@ def test_silence_is_no_part_of_the_normalization() -> None:
 
 
 @pytest.mark.parametrize("seconds", [30, 30.5, 39.99, 40, 40.01])
-def test_seconds_are_counted_across_blocks(tmp_path: Path, seconds: float) -> None:
+def test_counts_seconds_across_blocks(tmp_path: Path, seconds: float) -> None:
     """Also where the last block is shorter than one."""
     samples = noise(seconds)[:, 0]
     soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
@@ -161,7 +161,7 @@ def seconds_at(*decibels: float) -> Recording:
         ([-300.0] * 25, 25, -300),
     ],
 )
-def test_loud_seconds_and_their_peak(levels: list[float], loud: int, peak: float) -> None:
+def test_statistics_use_loud_seconds_and_their_peak(levels: list[float], loud: int, peak: float) -> None:
     recording = seconds_at(*levels)
     assert len(list(recordings.loud_seconds(recording))) == loud
     assert recordings.speech_peak(recording) == pytest.approx(10 ** (peak / 20), rel=1e-3, abs=1e-9)
@@ -200,7 +200,7 @@ class Context:
 
 
 @pytest.mark.parametrize("frames", [0, 1, 29, 49, 50, 51, 52, 89, 90, 91, 333])
-def test_every_frame_is_computed_with_context_on_both_sides(frames: int) -> None:
+def test_every_frame_has_context_on_both_sides(frames: int) -> None:
     """Chunks of 50 frames with 10 of context: no frame is closer to an edge that is not the recording's own."""
     samples = np.arange(frames * 10 + 7, dtype=np.float32)
     found = log_probabilities(Context(), samples, chunk_seconds=5, overlap_seconds=1)  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def test_every_frame_is_computed_with_context_on_both_sides(frames: int) -> None
 
 
 @pytest.mark.parametrize("chunk", [(2, 1), (0, 0), (0.05, 0), (5, -1), (float("nan"), 0), (5, float("nan"))])
-def test_chunks_without_a_middle_are_refused(chunk: tuple[float, float]) -> None:
+def test_rejects_chunks_without_a_middle(chunk: tuple[float, float]) -> None:
     with pytest.raises(ModelError, match="have no middle"):
         log_probabilities(Context(), np.zeros(1000, np.float32), *chunk)  # type: ignore[arg-type]
 
@@ -222,7 +222,7 @@ def test_chunks_may_have_no_overlap() -> None:
     np.testing.assert_array_equal(found[:, 2], np.arange(123))
 
 
-def test_what_need_not_be_fitted_is_left_alone() -> None:
+def test_does_not_fit_extractors_that_need_no_statistics() -> None:
     options = {"sampling_rate": RATE, "num_mel_bins": 8, "hop_length": 80, "win_length": 200}
     sound = noise(30)[:, 0]
     for normalization, seconds in (("none", 30), ("utterance", 20), ("global", 30)):
@@ -236,7 +236,7 @@ def test_what_need_not_be_fitted_is_left_alone() -> None:
 
 
 @pytest.mark.corpora
-def test_nothing_is_heard_in_long_silence(corpora_dir: Path) -> None:
+def test_no_words_in_long_silence(corpora_dir: Path) -> None:
     """A quarter of a minute of faint hiss behind each utterance is no speech, though each chunk of it is hiss alone."""
     loaded = load_model(Path(__file__).resolve().parents[2] / "pretrained" / "an4")
     lines = (corpora_dir / "an4" / "etc" / "an4_test.transcription").read_text().splitlines()[:3]
@@ -253,14 +253,14 @@ def test_nothing_is_heard_in_long_silence(corpora_dir: Path) -> None:
     assert len(transcript.hypothesis.words) > 5
 
 
-def test_a_recognizer_that_leaves_sound_out_is_refused(beeps_run: Path) -> None:
+def test_rejects_a_recognizer_that_leaves_out_sound(beeps_run: Path) -> None:
     loaded = load_model(beeps_run)
     loaded.feature_extractor.max_duration = 5.0
     with pytest.raises(ModelError, match="does not process all of a recording"):
         log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))
 
 
-def test_another_packages_recognizer_is_left_to_the_pipeline(beeps_run: Path) -> None:
+def test_rejects_recognizers_of_other_packages(beeps_run: Path) -> None:
     loaded = dataclasses.replace(load_model(beeps_run), feature_extractor=Wav2Vec2FeatureExtractor(sampling_rate=RATE))
     with pytest.raises(ModelError, match="use transformers' pipeline"):
         log_probabilities(loaded, np.zeros(80_000, dtype=np.float32))

@@ -25,7 +25,7 @@ def pieces_of(samples: np.ndarray, size: int) -> list[np.ndarray]:
     return [samples[start : start + size] for start in range(0, len(samples), size)]
 
 
-def test_streams_get_what_they_would_get_alone(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
+def test_batched_streams_equal_separate_streams(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
     """They begin one after the other, take pieces of different sizes, end at different times, and one begins again."""
     batch = StreamBatch(source, device="cpu")
     sounds = [make_beeps(text, seed=7) for text in TEXTS]
@@ -59,7 +59,7 @@ def test_streams_get_what_they_would_get_alone(source: Path, make_beeps: Callabl
     assert [len(logits) for logits in batch.advance(streams)] == [0, 0, 0, 0]  # All have ended.
 
 
-def test_streams_at_the_same_point_are_one_call(exported_beeps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_at_the_same_position_share_a_call(exported_beeps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     run = ExportedStream._run
 
@@ -86,7 +86,7 @@ def test_streams_at_the_same_point_are_one_call(exported_beeps: Path, monkeypatc
     assert calls[-1] == (5, 4 * step)  # The late one has no frame yet.
 
 
-def test_a_refused_piece_concerns_its_stream_alone(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
+def test_a_rejected_piece_affects_only_its_stream(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
     batch = StreamBatch(source, device="cpu")
     streams = [batch.stream(), batch.stream()]
     samples = make_beeps("abc a", seed=7)
@@ -109,7 +109,7 @@ def test_a_refused_piece_concerns_its_stream_alone(source: Path, make_beeps: Cal
 
 
 @pytest.mark.parametrize("file", ["stream.onnx", "stream_int8.onnx"])
-def test_int8_streams_do_not_depend_on_the_pieces_either(
+def test_int8_streams_do_not_depend_on_the_pieces(
     exported_beeps: Path, make_beeps: Callable[..., np.ndarray], file: str
 ) -> None:
     stream = open_stream(exported_beeps / file)
@@ -122,18 +122,18 @@ def test_int8_streams_do_not_depend_on_the_pieces_either(
         np.testing.assert_allclose(found[-1], found[0], atol=1e-4)
 
 
-def test_a_file_of_int8_streams_with_int8(exported_beeps: Path) -> None:
+def test_int8_file_streams_with_int8(exported_beeps: Path) -> None:
     streams = [open_model(exported_beeps / name).stream() for name in ("model.onnx", "model_int8.onnx")]
     assert [stream.description.precision for stream in streams] == ["float32", "int8"]
     assert streams[1].name.endswith("stream_int8.onnx")
 
 
-def test_models_that_cannot_stream_make_no_batch(tones_run: Path) -> None:
+def test_rejects_models_that_cannot_stream(tones_run: Path) -> None:
     with pytest.raises(ModelError, match="needs the whole recording"):
         StreamBatch(tones_run, device="cpu")
 
 
-def test_files_without_the_length_of_the_first_frame_stream_too(exported_beeps: Path, make_beeps: Any) -> None:
+def test_streams_files_without_first_samples(exported_beeps: Path, make_beeps: Any) -> None:
     """As earlier versions wrote them."""
     stream, samples = ExportedStream(exported_beeps), make_beeps("abc a", seed=7)
     expected = np.concatenate([*(stream.accept(piece) for piece in pieces_of(samples, 500)), stream.finish()])

@@ -87,7 +87,7 @@ def tiny_seq2seq(folder: Path) -> None:
         (tiny_classifier, "audio-classification", "label"),
     ],
 )
-def test_models_of_transformers_teach_what_their_pipelines_say(
+def test_labels_of_transformers_models_equal_those_of_pipelines(
     make: Any, task: str, key: str, recordings: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "model").mkdir()
@@ -136,7 +136,7 @@ def tiny_whisper(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_ctc, tiny_masked_ctc, tiny_seq2seq, tiny_whisper, tiny_classifier])
-def test_a_batch_gives_what_each_recording_gives_alone(make: Any, recordings: Path, tmp_path: Path) -> None:
+def test_batches_do_not_change_labels(make: Any, recordings: Path, tmp_path: Path) -> None:
     make(tmp_path)
     files = find_recordings([recordings])
     broken = tmp_path / "broken.wav"
@@ -155,7 +155,7 @@ def test_a_batch_gives_what_each_recording_gives_alone(make: Any, recordings: Pa
 
 @pytest.mark.parametrize("make", [tiny_ctc, tiny_seq2seq, tiny_classifier])
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
-def test_weights_in_half_precision_teach_on_a_cpu(
+def test_half_precision_weights_work_on_a_cpu(
     make: Any, precision: torch.dtype, recordings: Path, tmp_path: Path
 ) -> None:
     make(tmp_path)
@@ -169,7 +169,7 @@ def test_weights_in_half_precision_teach_on_a_cpu(
     assert all(label.answer for label in labels)
 
 
-def test_models_that_cannot_teach_are_refused(tmp_path: Path, beeps_run: Path) -> None:
+def test_rejects_models_that_cannot_be_teachers(tmp_path: Path, beeps_run: Path) -> None:
     assert isinstance(open_teacher(str(beeps_run)), OwnTeacher)
     with pytest.raises(ModelError, match=r"cannot be loaded|gives neither"):
         open_teacher(str(tmp_path / "nothing"))
@@ -178,7 +178,7 @@ def test_models_that_cannot_teach_are_refused(tmp_path: Path, beeps_run: Path) -
         open_teacher(str(tmp_path))
 
 
-def test_a_recognizer_is_as_certain_as_its_words(beeps_run: Path, recordings: Path) -> None:
+def test_confidence_of_a_recognizer_is_that_of_its_words(beeps_run: Path, recordings: Path) -> None:
     for label in open_teacher(str(beeps_run)).label(find_recordings([recordings])):
         assert label.log_probability is not None
         assert np.log(label.confidence) <= label.log_probability <= 0

@@ -27,7 +27,7 @@ from hf_speech.inference.transcription import transcript_files
         ([], []),
     ],
 )
-def test_every_recording_has_its_own_name(
+def test_every_recording_gets_a_unique_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: list[str], names: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -35,7 +35,7 @@ def test_every_recording_has_its_own_name(
     assert targets == [Path("out", f"{name}.srt") for name in names]
 
 
-def test_no_transcript_replaces_a_recording(tmp_path: Path) -> None:
+def test_transcripts_do_not_overwrite_recordings(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="would replace the sound file"):
         transcript_files([tmp_path / "a.txt"], tmp_path, ".txt")
     assert transcript_files([tmp_path / "a.txt"], tmp_path, ".srt") == [tmp_path / "a.srt"]

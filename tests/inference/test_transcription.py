@@ -62,7 +62,7 @@ def test_error_rates_have_intervals_speakers_and_files(recognizer: Path, spoken:
     assert "insertions" in format_report(report)
 
 
-def test_predictions_are_what_the_pipeline_says(recognizer: Path, spoken: Dataset):
+def test_predictions_equal_those_of_the_pipeline(recognizer: Path, spoken: Dataset):
     loaded = load_model(recognizer, device="cpu")
     report = evaluate_model(loaded, spoken, corpus="tones", split="test", command="command", progress=False)
     recognize = pipeline("automatic-speech-recognition", model=str(recognizer), device="cpu")

@@ -26,7 +26,7 @@ def model(tmp_path: Path) -> Any:
     return SimpleNamespace(name="model", num_phones=lexicon.num_ids, tokens=tokens, find_file=files.get)
 
 
-def test_words_of_the_language_model_are_pronounced(model: Any, tmp_path: Path) -> None:
+def test_adds_pronunciations_of_language_model_words(model: Any, tmp_path: Path) -> None:
     # Not: a word of other letters, one of a phone that the model does not predict (AY), what stands there already.
     path = build_arpa(["cat sit", "tick dog", "tact $", "tics sky"], 2, tmp_path / "lm.arpa").path
     assert add_pronunciations(model, path) == 3
@@ -39,7 +39,7 @@ def test_words_of_the_language_model_are_pronounced(model: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("recipe", ["text: {lexicon: mine.txt}\n", "text: {}\n", "name: x\n"])
-def test_a_dictionary_of_the_user_is_left_alone(model: Any, tmp_path: Path, recipe: str) -> None:
+def test_does_not_change_a_dictionary_of_the_user(model: Any, tmp_path: Path, recipe: str) -> None:
     (tmp_path / "recipe.yaml").write_text(recipe)
     before = (tmp_path / "lexicon.txt").read_bytes()
     path = build_arpa(["tick tact"], 2, tmp_path / "lm.arpa").path

@@ -44,6 +44,6 @@ def test_round_trip(tmp_path: Path) -> None:
         ({"num_labels": 2, "class_weights": [1.0]}, "1 weights for 2 classes"),
     ],
 )
-def test_impossible_values_are_refused(arguments: dict[str, object], message: str) -> None:
+def test_rejects_impossible_values(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(StrictDataclassError, match=message):
         SpeechLSTMConfig(**arguments)

@@ -83,7 +83,7 @@ def given(samples: np.ndarray, rate: int = RATE) -> dict[str, Any]:
 
 @every_front_end
 @every_direction
-def test_alone_and_in_a_batch_the_same_logits_and_text(frontend: str, direction: str) -> None:
+def test_logits_and_text_do_not_depend_on_the_batch(frontend: str, direction: str) -> None:
     recognizer = make_recognizer(frontend, direction)
     # One frame, one short of a logit frame, one logit frame, and a few that end anywhere.
     sounds = [babble(length, seed) for seed, length in enumerate((7999, 80, 12_345, 1279, 640, 16_003, 3333))]
@@ -104,7 +104,7 @@ def test_alone_and_in_a_batch_the_same_logits_and_text(frontend: str, direction:
 
 
 @every_front_end
-def test_frames_are_samples_over_the_ratio_for_every_length(frontend: str) -> None:
+def test_frame_count_is_samples_over_ratio_for_every_length(frontend: str) -> None:
     recognizer = make_recognizer(frontend)
     model, ratio = recognizer.model, recognizer.model.config.inputs_to_logits_ratio
     assert ratio == 80 * model.config.stride
@@ -120,7 +120,7 @@ def test_frames_are_samples_over_the_ratio_for_every_length(frontend: str) -> No
 
 @every_front_end
 @every_direction
-def test_padding_gets_no_gradient_and_changes_none(frontend: str, direction: str) -> None:
+def test_padding_does_not_affect_gradients(frontend: str, direction: str) -> None:
     model = make_recognizer(frontend, direction).model
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -171,7 +171,7 @@ def test_loss_and_gradients_are_finite_in_bfloat16(frontend: str, direction: str
 
 @every_front_end
 @every_direction
-def test_transcripts_that_cannot_be_learned_do_no_harm(frontend: str, direction: str) -> None:
+def test_unlearnable_transcripts_do_not_affect_others(frontend: str, direction: str) -> None:
     """One longer than its sound, an empty one, one of characters never seen: beside a good one, and alone."""
     recognizer = make_recognizer(frontend, direction)
     model, tokenizer = recognizer.model.train(), recognizer.tokenizer
@@ -191,7 +191,7 @@ def test_transcripts_that_cannot_be_learned_do_no_harm(frontend: str, direction:
         assert (loss == 0) == (name == "long")
 
 
-def test_texts_that_cannot_be_aligned_are_one_sentence(beeps_run: Path, make_beeps: Any) -> None:
+def test_one_sentence_error_for_texts_that_cannot_be_aligned(beeps_run: Path, make_beeps: Any) -> None:
     loaded = load_model(beeps_run)
     with torch.inference_mode():
         inputs = loaded.feature_extractor(make_beeps("ab c"), sampling_rate=RATE)
@@ -203,7 +203,7 @@ def test_texts_that_cannot_be_aligned_are_one_sentence(beeps_run: Path, make_bee
     assert align_text(log_probs, "", tokens, seconds_per_frame=0.04).words == ()
 
 
-def test_odd_transcripts_are_evaluated_as_errors(
+def test_unusual_transcripts_count_as_errors(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No sentence is left out of a test split because the model cannot get it right."""
@@ -239,7 +239,7 @@ SOUNDS = {
 
 @every_front_end
 @every_direction
-def test_sounds_that_say_nothing_give_text(frontend: str, direction: str) -> None:
+def test_returns_text_for_sounds_without_speech(frontend: str, direction: str) -> None:
     recognizer = make_recognizer(frontend, direction)
     tokens = recognizer.tokenizer.convert_ids_to_tokens(range(recognizer.model.config.vocab_size))
     for name, sound in itertools.islice(SOUNDS.items(), 8):
@@ -254,7 +254,7 @@ def test_sounds_that_say_nothing_give_text(frontend: str, direction: str) -> Non
 
 
 @pytest.mark.parametrize("words", [[], ["--nbest", "3"]], ids=["greedy", "beam search"])
-def test_sounds_that_say_nothing_through_the_command_line(
+def test_command_line_handles_sounds_without_speech(
     beeps_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     files = []
@@ -276,7 +276,7 @@ def test_sounds_that_say_nothing_through_the_command_line(
     assert "nothing.wav holds no samples" in capsys.readouterr().err
 
 
-def test_the_pipelines_words_are_when_forced_alignment_says(beeps_run: Path, make_beeps: Any) -> None:
+def test_word_times_of_the_pipeline_agree_with_forced_alignment(beeps_run: Path, make_beeps: Any) -> None:
     loaded = load_model(beeps_run)
     recognize = pipeline("automatic-speech-recognition", model=str(beeps_run), device="cpu")
     frame = loaded.model.config.inputs_to_logits_ratio / RATE
@@ -297,7 +297,7 @@ def test_the_pipelines_words_are_when_forced_alignment_says(beeps_run: Path, mak
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_stereo_and_other_rates_give_the_same_text(
+def test_stereo_and_other_sampling_rates_give_the_same_text(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, rate: int, channels: int
 ) -> None:
     text = "cab b ac"
@@ -340,7 +340,7 @@ print(json.dumps(results))
 """
 
 
-def test_a_saved_folder_transcribes_where_the_package_is_not(beeps_run: Path, tmp_path: Path, make_beeps: Any) -> None:
+def test_a_saved_folder_transcribes_without_the_package(beeps_run: Path, tmp_path: Path, make_beeps: Any) -> None:
     folders = [beeps_run]
     for frontend, direction in (("deepspeech2", "bidirectional"), ("residual", "forward"), ("residual", "causal")):
         recognizer = make_recognizer(frontend, direction)

@@ -14,7 +14,7 @@ LENGTHS = torch.tensor([6, 4])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_stay_out_of_the_running_statistics(value: float) -> None:
+def test_running_statistics_ignore_values_that_are_not_finite(value: float) -> None:
     norm, frames = MaskedBatchNorm(3).train(), torch.randn(2, 6, 3)
     norm(frames, LENGTHS)
     before = copy.deepcopy(norm.state_dict())
@@ -26,7 +26,7 @@ def test_values_that_are_not_finite_stay_out_of_the_running_statistics(value: fl
         assert (norm.state_dict()[key][:2] != before[key][:2]).all()
 
 
-def test_training_is_torchs_batch_norm_of_the_valid_frames() -> None:
+def test_equals_batch_norm_of_torch_over_valid_frames() -> None:
     norm, plain = MaskedBatchNorm(3).train(), torch.nn.BatchNorm1d(3).train()
     frames = torch.randn(2, 6, 3)
     output = norm(frames, LENGTHS)
@@ -36,7 +36,7 @@ def test_training_is_torchs_batch_norm_of_the_valid_frames() -> None:
         torch.testing.assert_close(norm.norm.state_dict()[key], value)
 
 
-def test_a_single_value_is_normalized_by_the_running_statistics() -> None:
+def test_normalizes_a_single_value_by_running_statistics() -> None:
     norm = MaskedBatchNorm(3).train()
     norm.norm.running_mean.normal_()
     before, frame = copy.deepcopy(norm.state_dict()), torch.randn(1, 1, 3)
@@ -46,7 +46,7 @@ def test_a_single_value_is_normalized_by_the_running_statistics() -> None:
 
 
 @pytest.mark.parametrize("options", [{"stem_channels": [2, 3]}, {"stem_channels": [2], "subsampling": 2}])
-def test_a_last_batch_of_one_time_average_trains(options: dict[str, object]) -> None:
+def test_trains_on_a_last_batch_of_one_clip(options: dict[str, object]) -> None:
     model = SpeechLSTMForAudioClassification(SpeechLSTMConfig(input_size=8, hidden_size=4, **options)).train()
     loss = model(torch.randn(1, 1, 8), labels=torch.tensor([1])).loss
     loss.backward()
@@ -54,7 +54,7 @@ def test_a_last_batch_of_one_time_average_trains(options: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize(("frames", "round_up", "expected"), [(7, False, 3), (7, True, 4), (8, False, 4), (8, True, 4)])
-def test_incomplete_steps_count_where_asked_for(frames: int, round_up: bool, expected: int) -> None:
+def test_rounds_up_incomplete_strides_if_requested(frames: int, round_up: bool, expected: int) -> None:
     convolution = torch.nn.Conv1d(2, 3, kernel_size=3, stride=2)
     x = torch.randn(1, frames, 2)
     output, lengths = convolve_frames(convolution, x, torch.tensor([frames]), round_up=round_up)

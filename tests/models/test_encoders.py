@@ -49,7 +49,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("head_class", "encoder_class", "config"), FAMILIES)
-def test_checkpoints_load_either_way(head_class: Any, encoder_class: Any, config: Any, tmp_path: Path) -> None:
+def test_checkpoints_load_with_and_without_a_head(
+    head_class: Any, encoder_class: Any, config: Any, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     full = head_class(config).eval()
     full.save_pretrained(tmp_path / "full")
@@ -81,7 +83,7 @@ def test_padding_is_invisible_and_zero(head_class: Any, encoder_class: Any, conf
 
 
 @pytest.mark.parametrize(("head_class", "encoder_class", "config"), FAMILIES)
-def test_hidden_states_on_request(head_class: Any, encoder_class: Any, config: Any, tmp_path: Path) -> None:
+def test_returns_hidden_states_on_request(head_class: Any, encoder_class: Any, config: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     full, (features, mask) = head_class(config).eval(), batch()
     full.save_pretrained(tmp_path)
@@ -99,7 +101,7 @@ def test_hidden_states_on_request(head_class: Any, encoder_class: Any, config: A
     assert isinstance(encoder(features, mask, return_dict=False), tuple)
 
 
-def test_hidden_states_of_one_view_while_training() -> None:
+def test_training_returns_hidden_states_of_one_view() -> None:
     model = ConvGRUForCTC(ConvGRUConfig(**RECOGNIZER, consistency_weight=0.2)).train()
     output = model(*batch(), labels=torch.tensor([[1, 2], [3, 4], [5, -100]]), output_hidden_states=True)
     assert output.logits.shape[0] == 3
@@ -115,7 +117,7 @@ def test_input_embeddings_read_the_input(head_class: Any, encoder_class: Any, co
     assert seen == [(3, 40, 11)]
 
 
-def test_a_new_head_for_another_number_of_labels(tmp_path: Path) -> None:
+def test_makes_a_new_head_for_another_number_of_labels(tmp_path: Path) -> None:
     SpeechLSTMForAudioClassification(SpeechLSTMConfig(**CLASSIFIER)).save_pretrained(tmp_path)
     model = AutoModelForAudioClassification.from_pretrained(tmp_path, num_labels=9, ignore_mismatched_sizes=True)
     assert model.num_labels == model.config.num_labels == 9
@@ -123,12 +125,12 @@ def test_a_new_head_for_another_number_of_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model_class", [ConvGRUForCTC, SpeechLSTMForAudioClassification])
-def test_trainer_asks_for_labels_alone(model_class: Any) -> None:
+def test_the_trainer_finds_only_labels(model_class: Any) -> None:
     assert find_labels(model_class) == ["labels"]
 
 
 @pytest.mark.parametrize(("head_class", "encoder_class", "config"), FAMILIES)
-def test_gradient_checkpointing_changes_nothing(head_class: Any, encoder_class: Any, config: Any) -> None:
+def test_gradient_checkpointing_does_not_change_results(head_class: Any, encoder_class: Any, config: Any) -> None:
     found = []
     for checkpointing in (False, True):
         torch.manual_seed(0)

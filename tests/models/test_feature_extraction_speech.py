@@ -16,7 +16,7 @@ from hf_speech.models.feature_extraction_speech import SpeechFeatureExtractor
 # --- Frames are countable ---------------------------------------------------------------------------------------------
 
 
-def test_frames_are_samples_over_hop_for_200_random_lengths():
+def test_frame_count_is_samples_over_hop():
     rng = np.random.default_rng(1)
     samples = noise(40_000)
     types = itertools.cycle(["log_mel", "mfcc", "spectrogram", "waveform"])
@@ -57,7 +57,7 @@ def all_kinds() -> Iterator[dict]:
 
 
 @pytest.mark.parametrize("options", list(all_kinds()), ids=lambda options: "-".join(map(str, options.values())))
-def test_an_utterance_is_the_same_alone_and_in_a_batch(options):
+def test_features_do_not_depend_on_the_batch(options):
     extractor = SpeechFeatureExtractor(
         num_mel_bins=20, win_length=300, n_fft=512, log="db", top_db=50, preemphasis=0.9, **options
     )
@@ -144,7 +144,7 @@ def test_return_types():
     assert set(silent(batch, sampling_rate=RATE, return_attention_mask=True)) == {"input_features", "attention_mask"}
 
 
-def test_padding_and_truncation_follow_the_conventions_of_transformers():
+def test_padding_and_truncation_follow_transformers():
     extractor = SpeechFeatureExtractor(num_mel_bins=20)
     batch = [noise(2000), noise(1000)]
 
@@ -190,7 +190,7 @@ def test_time_average_is_the_mean_over_valid_frames():
     assert averaged.num_frames(2000) == 1
 
 
-def test_the_offset_is_left_out_before_anything_is_computed():
+def test_the_offset_is_removed_first():
     options = {"num_mel_bins": 20, "normalization": "utterance", "num_deltas": 1}
     late = SpeechFeatureExtractor(offset=0.1, max_duration=0.2, **options)
     long, short = noise(8000), noise(3000)
@@ -203,7 +203,7 @@ def test_the_offset_is_left_out_before_anything_is_computed():
         late(noise(1700), sampling_rate=RATE)
 
 
-def test_whoever_asks_for_the_mask_gets_a_masked_frame_for_less_than_a_hop() -> None:
+def test_attention_mask_of_a_clip_shorter_than_a_hop() -> None:
     """As transformers' pipeline does for the last chunk of a recording, which may be a single sample."""
     for normalization in ("none", "utterance", "peak"):
         extractor = SpeechFeatureExtractor(num_mel_bins=8, normalization=normalization)
@@ -222,7 +222,7 @@ def test_whoever_asks_for_the_mask_gets_a_masked_frame_for_less_than_a_hop() -> 
 # --- Saving -----------------------------------------------------------------------------------------------------------
 
 
-def test_options_of_numpy_can_be_saved(tmp_path):
+def test_saves_numpy_options(tmp_path):
     numbers = {
         "sampling_rate": np.int64(8000),
         "num_mel_bins": np.int64(40),
@@ -239,7 +239,7 @@ def test_options_of_numpy_can_be_saved(tmp_path):
     assert (loaded.sampling_rate, loaded.preemphasis, loaded.feature_mean) == (8000, 0.5, [1.5] * 80)
 
 
-def test_features_can_be_trained_on():
+def test_features_support_training():
     features = SpeechFeatureExtractor(num_mel_bins=20)(noise(2000), sampling_rate=RATE)["input_features"]
     weight = torch.zeros(20, requires_grad=True)
     (features @ weight).sum().backward()  # tensors of inference mode would refuse
@@ -277,18 +277,18 @@ def test_features_can_be_trained_on():
         ("speech.wav", "not str"),
     ],
 )
-def test_sound_that_cannot_be_used(sound, sentence):
+def test_rejects_unusable_sound(sound, sentence):
     with pytest.raises(ValueError, match=sentence) as error:
         SpeechFeatureExtractor(num_mel_bins=20)(sound, sampling_rate=RATE)
     assert "\n" not in str(error.value)
 
 
-def test_another_sampling_rate_is_refused():
+def test_rejects_another_sampling_rate():
     with pytest.raises(ValueError, match=r"8000 Hz.*needs 16000 Hz"):
         SpeechFeatureExtractor()(noise(2000), sampling_rate=8000)
 
 
-def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
+def test_warns_once_about_a_missing_sampling_rate(monkeypatch):
     from transformers.utils import logging
 
     warnings = []
@@ -336,7 +336,7 @@ def test_a_missing_sampling_rate_is_warned_of_once(monkeypatch):
         ({"feature_std": dict.fromkeys(range(80), 1.0)}, "feature_std must be a list of finite numbers"),
     ],
 )
-def test_options_that_cannot_be_meant(options, sentence):
+def test_rejects_invalid_options(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         SpeechFeatureExtractor(**options)
 

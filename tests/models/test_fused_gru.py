@@ -22,7 +22,7 @@ def outputs_and_gradients(layer: RecurrentLayer, fused: bool) -> list[torch.Tens
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_equals_torch_forwards_and_backwards(bidirectional: bool) -> None:
+def test_equals_torch_in_forward_and_backward_pass(bidirectional: bool) -> None:
     torch.manual_seed(0)
     layer = RecurrentLayer("gru", 5, 6, bidirectional)
     for parameter in layer.parameters():  # The initial biases are zero, which would hide what they do.
@@ -64,13 +64,13 @@ def test_padding_reaches_neither_outputs_nor_gradients() -> None:
     assert torch.equal(results[0][1], results[1][1])
 
 
-def test_clips_without_a_frame_give_zeros() -> None:
+def test_clips_without_frames_give_zeros() -> None:
     output = RecurrentLayer("gru", 5, 6, bidirectional=True).train()(torch.randn(2, 3, 5), torch.tensor([0, 0]))
     assert output.shape == (2, 3, 12)
     assert not output.any()
 
 
-def test_training_takes_the_fast_way_and_listening_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fused_gru_is_used_only_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = RecurrentLayer("gru", 5, 6, bidirectional=True)
     calls: list[torch.dtype] = []
     apply = FusedGRU.apply

@@ -47,7 +47,7 @@ def batch(padding: float = 9.0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("arguments", VARIANTS)
-def test_alone_equals_in_a_batch_and_padding_is_blank(arguments: dict[str, Any]) -> None:
+def test_outputs_do_not_depend_on_the_batch_and_padding_is_blank(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments)
     together = model(batch(), MASK.long()).logits
     assert together.shape == (4, 80 // model.config.stride, 9)
@@ -61,7 +61,7 @@ def test_alone_equals_in_a_batch_and_padding_is_blank(arguments: dict[str, Any])
 
 
 @pytest.mark.parametrize("arguments", VARIANTS)
-def test_padded_positions_get_no_gradient_and_all_parameters_do(arguments: dict[str, Any]) -> None:
+def test_padding_gets_no_gradient_and_all_parameters_do(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments, dropout=0.0).train()
     features = batch().requires_grad_()
     loss = model(features, MASK.long(), LABELS).loss
@@ -74,7 +74,7 @@ def test_padded_positions_get_no_gradient_and_all_parameters_do(arguments: dict[
 
 
 @pytest.mark.parametrize("arguments", [variant for variant in VARIANTS if variant.get("causal")])
-def test_causal_models_know_nothing_of_the_future_but_the_lookahead(arguments: dict[str, Any]) -> None:
+def test_causal_models_depend_only_on_the_lookahead(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments)
     assert model.can_stream
     features = batch()[3:]
@@ -87,7 +87,7 @@ def test_causal_models_know_nothing_of_the_future_but_the_lookahead(arguments: d
 
 
 @pytest.mark.parametrize("frontend", FRONT_ENDS)
-def test_frames_are_samples_over_the_ratio(frontend: str) -> None:
+def test_frame_count_is_samples_over_ratio(frontend: str) -> None:
     model = make_model(frontend=frontend, hop_length=80)
     extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
     generator = torch.Generator().manual_seed(0)
@@ -102,7 +102,7 @@ def test_frames_are_samples_over_the_ratio(frontend: str) -> None:
         assert (logits[index, :frames, 1:] > -1e3).all()
 
 
-def test_loss_is_torchs_ctc_of_each_utterance() -> None:
+def test_loss_equals_ctc_of_torch() -> None:
     model = make_model()
     features = batch()
     loss = model(features, MASK.long(), LABELS).loss
@@ -122,7 +122,7 @@ def test_loss_is_torchs_ctc_of_each_utterance() -> None:
     torch.testing.assert_close(loss, sum(single) / 4, atol=1e-5, rtol=1e-5)
 
 
-def test_intermediate_loss_is_blended_while_training() -> None:
+def test_training_blends_the_intermediate_loss() -> None:
     model = make_model(intermediate_ctc_weight=0.3, dropout=0.0)
     plain = model(batch(), MASK.long(), LABELS).loss
     blended = model.train()(batch(), MASK.long(), LABELS).loss
@@ -133,7 +133,7 @@ def test_intermediate_loss_is_blended_while_training() -> None:
     assert make_model().intermediate_norm is None
 
 
-def test_phones_are_said_beside_the_tokens() -> None:
+def test_predicts_phones_and_tokens() -> None:
     model = make_model(intermediate_ctc_weight=0.3, num_phones=5, num_hidden_layers=3)
     together = model(batch(), MASK.long())
     assert together.phone_logits.shape == (4, 20, 5)
@@ -158,7 +158,7 @@ def test_phones_of_the_last_layer() -> None:
     torch.testing.assert_close(found.phone_logits[3], expected[3])
 
 
-def test_middle_layer_writes_phones_with_a_classifier_of_its_own() -> None:
+def test_the_middle_layer_has_its_own_phone_classifier() -> None:
     model = make_model(intermediate_ctc_weight=0.3, dropout=0.0, num_phones=5, num_hidden_layers=3).train()
     phones = torch.tensor([[1, -100], [4, 2], [3, -100], [2, 2]])
     blended = model(batch(), MASK.long(), LABELS, phones).loss
@@ -170,7 +170,7 @@ def test_middle_layer_writes_phones_with_a_classifier_of_its_own() -> None:
     torch.testing.assert_close(blended, expected)
 
 
-def test_two_views_agree_without_chance_and_pay_for_disagreeing() -> None:
+def test_consistency_loss_is_zero_for_equal_views() -> None:
     model = make_model(dropout=0.0, consistency_weight=0.5)
     plain = model(batch(), MASK.long(), LABELS).loss
     outputs = model.train()(batch(), MASK.long(), LABELS)
@@ -188,7 +188,7 @@ def test_two_views_agree_without_chance_and_pay_for_disagreeing() -> None:
     assert most - little == pytest.approx(2 * (much - little), rel=1e-3)
 
 
-def test_disagreement_is_the_divergence_of_each_view_from_the_other() -> None:
+def test_consistency_loss_is_the_symmetric_divergence() -> None:
     torch.manual_seed(0)
     logits = torch.randn(4, 6, 3, requires_grad=True)  # Two views of two utterances.
     labels = torch.tensor([[1, 2, -100], [1, -100, -100]]).repeat(2, 1)
@@ -205,7 +205,7 @@ def test_disagreement_is_the_divergence_of_each_view_from_the_other() -> None:
     torch.testing.assert_close(gradient[0], (probabilities[0] - probabilities[2]) / 2 / 4, atol=1e-6, rtol=1e-4)
 
 
-def test_transcript_longer_than_its_audio_does_not_spoil_the_batch() -> None:
+def test_a_transcript_longer_than_its_audio_does_not_affect_the_batch() -> None:
     labels = torch.tensor([[1, 2, 3, 4], [1, -100, -100, -100]])
     features, mask = torch.randn(2, 8, 20), torch.ones(2, 8, dtype=torch.long)
     assert torch.isfinite(make_model()(features, mask, labels).loss)
@@ -229,7 +229,7 @@ def test_bfloat16_and_checkpointing(frontend: str) -> None:
         torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
 
 
-def test_batch_norm_takes_statistics_of_valid_frames_only() -> None:
+def test_batch_norm_uses_only_valid_frames() -> None:
     frames = torch.randn(4, 80, 3) * 2 + 5
     norm = MaskedBatchNorm(3).train()
     output = norm(torch.where(MASK[:, :, None], frames, torch.tensor(1e6)), LENGTHS)
@@ -239,7 +239,7 @@ def test_batch_norm_takes_statistics_of_valid_frames_only() -> None:
     torch.testing.assert_close(norm.norm.running_mean, 0.1 * frames[MASK].mean(0), atol=1e-4, rtol=0)
 
 
-def test_spec_augment_only_while_training() -> None:
+def test_spec_augment_is_used_only_in_training() -> None:
     model = make_model(num_time_masks=2, num_frequency_masks=2, dropout=0.0)
     features = batch()
     torch.testing.assert_close(model(features).logits, model(features).logits)
@@ -247,7 +247,7 @@ def test_spec_augment_only_while_training() -> None:
     assert (model(features).logits - model(features).logits).abs().max() > 1e-4
 
 
-def test_saved_weights_come_back(tmp_path: Path) -> None:
+def test_save_and_load_round_trip_of_weights(tmp_path: Path) -> None:
     model = make_model(frontend="deepspeech2", recurrent_norm="batch")
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCTC.from_pretrained(tmp_path)
@@ -284,6 +284,6 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
         ({"num_hidden_layers": 2, "intermediate_layer": 3}, "one of the 2 recurrent layers"),
     ],
 )
-def test_impossible_configurations_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_rejects_impossible_configurations(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(Exception, match=message):
         ConvGRUConfig(**arguments)

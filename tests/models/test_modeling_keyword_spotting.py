@@ -18,9 +18,7 @@ def model() -> ConvGRUForKeywordSpotting:
 
 
 @pytest.mark.parametrize("keyword", [0, 1, 2])
-def test_the_loss_is_that_of_detecting_the_keyword_once_or_nothing(
-    model: ConvGRUForKeywordSpotting, keyword: int
-) -> None:
+def test_the_loss_is_that_of_one_detection_or_none(model: ConvGRUForKeywordSpotting, keyword: int) -> None:
     features = torch.randn(1, 16, 8)
     output = model(features, labels=torch.tensor([keyword]))
     log_probabilities = output.logits[0].log_softmax(-1)
@@ -37,7 +35,7 @@ def test_the_loss_is_that_of_detecting_the_keyword_once_or_nothing(
     torch.testing.assert_close(output.loss, -torch.stack(list(paths)).logsumexp(0))
 
 
-def test_a_clip_has_the_same_loss_in_a_batch(model: ConvGRUForKeywordSpotting) -> None:
+def test_the_loss_of_a_clip_does_not_depend_on_the_batch(model: ConvGRUForKeywordSpotting) -> None:
     features, labels = torch.randn(3, 24, 8), torch.tensor([0, 2, 1])
     mask = (torch.arange(24) < torch.tensor([24, 17, 8])[:, None]).long()
     batch = model(features, attention_mask=mask, labels=labels).loss
@@ -45,7 +43,7 @@ def test_a_clip_has_the_same_loss_in_a_batch(model: ConvGRUForKeywordSpotting) -
     torch.testing.assert_close(batch, torch.stack(alone).mean())
 
 
-def test_in_training_clips_follow_each_other(model: ConvGRUForKeywordSpotting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_concatenates_clips(model: ConvGRUForKeywordSpotting, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hf_speech.models.modeling_keyword_spotting.CLIPS_IN_A_ROW", 3)
     features, labels = torch.randn(4, 24, 8), torch.tensor([2, 0, 1, 2])
     lengths = [24, 13, 18, 8]  # Two are no multiples of the stride.

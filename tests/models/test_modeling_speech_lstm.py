@@ -39,7 +39,7 @@ def batch(input_size: int = 11) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("arguments", VARIANTS)
-def test_alone_equals_in_a_batch(arguments: dict[str, Any]) -> None:
+def test_outputs_do_not_depend_on_the_batch(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments)
     features, mask = batch(model.config.input_size)
     together = model(features, mask).logits
@@ -50,7 +50,7 @@ def test_alone_equals_in_a_batch(arguments: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("arguments", VARIANTS)
-def test_every_parameter_learns(arguments: dict[str, Any]) -> None:
+def test_every_parameter_gets_a_gradient(arguments: dict[str, Any]) -> None:
     model = make_model(**arguments).train()
     features, mask = batch(model.config.input_size)
     model(features, mask, labels=torch.tensor([0, 1, 2, 3])).loss.backward()
@@ -65,7 +65,7 @@ def test_the_mean_over_minutes_is_finite_in_float16() -> None:
     assert (pooled == 3).all()
 
 
-def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> None:
+def test_deltas_are_input_channels_of_the_2d_convolutions() -> None:
     model = make_model(stem_channels=[2, 3], subsampling=2, input_size=22, num_deltas=1)
     frames, lengths = torch.randn(1, 8, 22), torch.tensor([8])
     assert isinstance(model.stem, SpectralFrontEnd)
@@ -79,7 +79,7 @@ def test_deltas_are_channels_of_the_convolutions_over_time_and_frequency() -> No
     assert new_lengths.tolist() == [4]
 
 
-def test_convolutions_over_frequency_know_a_shifted_voice_again() -> None:
+def test_convolutions_over_frequency_are_shift_invariant() -> None:
     """What lies eight features higher makes the same frames, eight features of the stem's output further up."""
     model = make_model(stem_channels=[3, 3, 6], input_size=40)
     stem = model.stem
@@ -94,7 +94,7 @@ def test_convolutions_over_frequency_know_a_shifted_voice_again() -> None:
     assert (shifted - maps).abs().max() > 1e-3
 
 
-def test_clips_differ_and_order_in_time_matters() -> None:
+def test_outputs_depend_on_the_order_in_time() -> None:
     model = make_model()
     features, _ = batch()
     alone = model(features[2:3]).logits
@@ -102,7 +102,7 @@ def test_clips_differ_and_order_in_time_matters() -> None:
     assert (alone - backwards).abs().max() > 1e-3
 
 
-def test_perturbation_only_while_training() -> None:
+def test_perturbation_is_used_only_in_training() -> None:
     model = make_model(num_time_masks=2, num_frequency_masks=2, input_dropout=0.2, feature_noise=0.1, dropout=0.0)
     features, mask = batch()
     torch.testing.assert_close(model(features, mask).logits, model(features, mask).logits)
@@ -148,12 +148,12 @@ def test_mixup_blends_features_lengths_and_losses() -> None:
     torch.testing.assert_close(loss, expected)
 
 
-def test_wrong_feature_size_is_one_sentence() -> None:
+def test_one_sentence_error_for_a_wrong_feature_size() -> None:
     with pytest.raises(ValueError, match="use the feature extractor saved with the model"):
         make_model()(torch.zeros(1, 5, 12))
 
 
-def test_saved_weights_come_back(tmp_path: Path) -> None:
+def test_save_and_load_round_trip_of_weights(tmp_path: Path) -> None:
     model = make_model(subsampling=2, projection_size=6)
     model.save_pretrained(tmp_path)
     loaded = AutoModelForAudioClassification.from_pretrained(tmp_path)
@@ -169,7 +169,7 @@ def test_saved_weights_come_back(tmp_path: Path) -> None:
     }
 
 
-def test_fresh_weights_open_the_forget_gates() -> None:
+def test_initial_weights_open_the_forget_gates() -> None:
     model = make_model()
     lstm = model.layers[0].forward_rnn
     assert lstm.bias_ih_l0[8:16].tolist() == [1.0] * 8
@@ -177,7 +177,7 @@ def test_fresh_weights_open_the_forget_gates() -> None:
     torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
 
 
-def test_averages_can_be_walked_through_feature_by_feature() -> None:
+def test_treats_the_features_of_an_average_as_time_steps() -> None:
     """As published with Keras: mean MFCCs of the shape (40, 1), forty steps of one number."""
     model = make_model(features_as_steps=True, bidirectional=False, pooling="last", num_hidden_layers=1)
     assert model.layers[0].forward_rnn.input_size == 1

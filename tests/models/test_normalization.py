@@ -16,7 +16,7 @@ from hf_speech.models.feature_extraction_speech import SpeechFeatureExtractor
 from hf_speech.models.spectral import normalize_utterances
 
 
-def test_a_silent_band_does_not_turn_into_noise_when_normalized():
+def test_normalization_does_not_amplify_a_silent_band():
     # Sound at 8 kHz brought to 16 kHz has an upper half at the floor; its mean must be exact in any batch.
     samples = librosa.resample(noise(16_000), orig_sr=8000, target_sr=RATE).astype(np.float32)
     features = extract(SpeechFeatureExtractor(num_mel_bins=40, log_floor=1e-2), samples)
@@ -25,7 +25,7 @@ def test_a_silent_band_does_not_turn_into_noise_when_normalized():
     assert not features[:, constant].any()
 
 
-def test_utterance_normalization_is_cmvn():
+def test_utterance_normalization_equals_cmvn():
     plain = extract(SpeechFeatureExtractor(num_mel_bins=20, normalization="none"), noise(8000))
     both = extract(SpeechFeatureExtractor(num_mel_bins=20), noise(8000))
     np.testing.assert_allclose(both, (plain - plain.mean(0)) / plain.std(0), atol=1e-4)
@@ -33,7 +33,7 @@ def test_utterance_normalization_is_cmvn():
     np.testing.assert_allclose(mean_only, plain - plain.mean(0), atol=1e-4)
 
 
-def test_peak_normalization_forgets_the_loudness():
+def test_peak_normalization_removes_loudness():
     extractor = SpeechFeatureExtractor(num_mel_bins=20, normalization="peak")
     np.testing.assert_allclose(extract(extractor, noise(2000)), extract(extractor, 0.01 * noise(2000)), atol=1e-4)
     waveform = SpeechFeatureExtractor(feature_type="waveform", normalization="peak")
@@ -61,7 +61,7 @@ def test_global_statistics_equal_numpy_over_all_frames(fitted):
     np.testing.assert_allclose(normalized.std(0), 1, atol=1e-4)
 
 
-def test_saved_and_loaded_gives_equal_features(fitted, tmp_path):
+def test_a_loaded_extractor_gives_equal_features(fitted, tmp_path):
     expected = extract(fitted, noise(3000))
     fitted.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
@@ -72,7 +72,7 @@ def test_saved_and_loaded_gives_equal_features(fitted, tmp_path):
     np.testing.assert_array_equal(extract(loaded, noise(3000)), expected)
 
 
-def test_global_normalization_says_what_it_lacks():
+def test_error_for_global_normalization_without_statistics():
     extractor = SpeechFeatureExtractor(normalization="global")
     with pytest.raises(ValueError, match="call fit_global_statistics"):
         extractor(noise(2000), sampling_rate=RATE)
@@ -83,7 +83,7 @@ def test_global_normalization_says_what_it_lacks():
 
 
 @pytest.mark.parametrize(("deviation", "expected"), [(1e-3, 1e-3 / 1e-5**0.5), (4e-3, 1.0), (1.0, 1.0)])
-def test_normalization_amplifies_no_feature_of_hardly_any_variance(deviation: float, expected: float) -> None:
+def test_normalization_does_not_amplify_features_of_small_variance(deviation: float, expected: float) -> None:
     features = torch.randn(1, 400, 2)
     features = deviation * (features - features.mean(1)) / features.std(1, correction=0)
     mask = torch.ones(1, 400, 1, dtype=torch.bool)
@@ -91,7 +91,7 @@ def test_normalization_amplifies_no_feature_of_hardly_any_variance(deviation: fl
     torch.testing.assert_close(normalized.std(1, correction=0), torch.full((1, 2), expected), atol=1e-4, rtol=1e-3)
 
 
-def test_copies_and_pickles_without_tensors(fitted):
+def test_can_be_copied_and_pickled(fitted):
     expected = extract(fitted, noise(3000))  # the caches are filled
     for clone in (copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))):
         np.testing.assert_array_equal(extract(clone, noise(3000)), expected)

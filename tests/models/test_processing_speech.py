@@ -48,7 +48,7 @@ def processor() -> SpeechProcessor:
     return SpeechProcessor(SpeechFeatureExtractor(num_mel_bins=16), build_tokenizer(["ABC"], TextOptions()))
 
 
-def test_text_becomes_padded_labels(processor: SpeechProcessor) -> None:
+def test_converts_text_to_padded_labels(processor: SpeechProcessor) -> None:
     batch = processor([SOUND, SOUND[:4000]], text=["AB C", "B"], sampling_rate=16_000)
     assert set(batch) == {"input_features", "attention_mask", "labels"}
     assert batch["attention_mask"].sum(1).tolist() == [50, 25]
@@ -58,7 +58,7 @@ def test_text_becomes_padded_labels(processor: SpeechProcessor) -> None:
     assert batch["labels"].dtype == torch.int64
 
 
-def test_sound_or_text_alone(processor: SpeechProcessor) -> None:
+def test_accepts_only_sound_or_only_text(processor: SpeechProcessor) -> None:
     assert set(processor(SOUND, sampling_rate=16_000)) == {"input_features", "attention_mask"}
     assert processor(text="AB")["labels"].shape == (1, 2)
     assert processor(text=["A", "AB"], return_tensors=None)["labels"] == [
@@ -72,12 +72,12 @@ def test_sound_or_text_alone(processor: SpeechProcessor) -> None:
         processor(SOUND, sampling_rate=8000)
 
 
-def test_batch_trains_a_recognizer(processor: SpeechProcessor) -> None:
+def test_a_batch_trains_a_recognizer(processor: SpeechProcessor) -> None:
     model = ConvGRUForCTC(ConvGRUConfig(input_size=16, channels=4, hidden_size=4, vocab_size=len(processor.tokenizer)))
     assert model(**processor(SOUND, text="ABC", sampling_rate=16_000)).loss.isfinite()
 
 
-def test_saved_as_its_parts(processor: SpeechProcessor, tmp_path: Path) -> None:
+def test_saves_its_parts(processor: SpeechProcessor, tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     assert not (tmp_path / "processor_config.json").exists()
     assert {"preprocessor_config.json", "vocab.json", "processing_speech.py", "feature_extraction_speech.py"} <= {
@@ -98,7 +98,7 @@ def test_training_saves_the_processor(beeps_run: Path) -> None:
     assert type(AutoProcessor.from_pretrained(beeps_run)) is SpeechProcessor
 
 
-def test_auto_classes_without_the_package(tmp_path: Path) -> None:
+def test_loads_with_auto_classes_without_the_package(tmp_path: Path) -> None:
     environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""}
     command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(AN4), str(tmp_path / "saved")]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)

@@ -75,7 +75,7 @@ def test_valid_lengths() -> None:
 
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
-def test_initialization_is_orthogonal_and_respects_loaded_weights(cell: type[nn.LSTM] | type[nn.GRU]) -> None:
+def test_initialization_is_orthogonal_and_keeps_loaded_weights(cell: type[nn.LSTM] | type[nn.GRU]) -> None:
     torch.manual_seed(0)
     rnn = cell(5, 8)
     rnn.weight_ih_l0._is_hf_initialized = True  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float, dtype: torch.d
     assert float((dropped[..., 1:] & dropped[..., :-1]).float().mean()) == pytest.approx(share**2, abs=0.005)
 
 
-def test_dropout_is_drawn_anew_from_the_seed_and_off_in_evaluation() -> None:
+def test_dropout_depends_on_the_seed_and_is_off_in_evaluation() -> None:
     dropout, frames = Dropout(0.3), torch.randn(5, 10)
     drawn = []
     for seed in (1, 1, 2):

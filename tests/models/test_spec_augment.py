@@ -15,7 +15,7 @@ def features() -> torch.Tensor:
     return torch.randn(3, 100, 20) * frame_mask(LENGTHS, 100)[:, :, None]
 
 
-def test_without_masks_nothing_changes() -> None:
+def test_does_nothing_without_masks() -> None:
     torch.testing.assert_close(spec_augment(features(), LENGTHS), features())
 
 
@@ -68,7 +68,7 @@ def test_warped_frequencies_move_a_peak_by_one_factor() -> None:
     torch.testing.assert_close(warped, expected, atol=1e-3, rtol=0)
 
 
-def test_slopes_are_masked_and_warped_like_what_they_are_slopes_of() -> None:
+def test_deltas_are_masked_and_warped_like_their_features() -> None:
     original = features()
     twice = torch.cat((original, -original), dim=2)
     masked = spec_augment(twice, LENGTHS, num_frequency_masks=2, frequency_mask_width=8, num_maps=2)
@@ -79,7 +79,7 @@ def test_slopes_are_masked_and_warped_like_what_they_are_slopes_of() -> None:
     torch.testing.assert_close(warped[:, :, 20:], -warped[:, :, :20])
 
 
-def test_a_configuration_with_deltas_says_how_many_maps_there_are() -> None:
+def test_the_configuration_has_the_number_of_feature_maps() -> None:
     config = SpeechLSTMConfig(input_size=40, num_deltas=1, num_frequency_masks=2, frequency_mask_width=8)
     masked = spec_augment_by_config(torch.cat((features(), -features()), dim=2), LENGTHS, config)
     torch.testing.assert_close(masked[:, :, 20:], -masked[:, :, :20])

@@ -55,7 +55,7 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(
     ("lookahead", "features"), [(3, {}), (0, {"preemphasis": 0.97, "n_fft": 256}), (1, {"win_length": 80})]
 )
-def test_pieces_give_the_logits_of_the_whole(frontend: str, lookahead: int, features: dict[str, Any]) -> None:
+def test_logits_of_pieces_equal_those_of_the_recording(frontend: str, lookahead: int, features: dict[str, Any]) -> None:
     choice = {"stem_channels": 4} if frontend == "stem" else {"frontend": frontend}
     model = make_model(**choice, lookahead=lookahead, recurrent_norm="batch")
     extractor = make_extractor(**features)
@@ -77,7 +77,7 @@ def test_pieces_give_the_logits_of_the_whole(frontend: str, lookahead: int, feat
         torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=0)
 
 
-def test_text_grows_and_ends_like_the_tokenizers(tokenizer: Wav2Vec2CTCTokenizer) -> None:
+def test_the_text_grows_to_that_of_the_tokenizer(tokenizer: Wav2Vec2CTCTokenizer) -> None:
     model = make_model(lookahead=2)
     with torch.no_grad():
         model.classifier.weight.mul_(30)  # Untrained, the model would say one token for ever.
@@ -116,7 +116,7 @@ class Script(torch.nn.Module):
     ],
     ids=["unknown tokens", "spaces"],
 )
-def test_text_is_that_of_the_whole_best_path(tokenizer: Wav2Vec2CTCTokenizer, path: list[int], text: str) -> None:
+def test_the_text_is_that_of_the_best_path(tokenizer: Wav2Vec2CTCTokenizer, path: list[int], text: str) -> None:
     model = make_model(lookahead=0)
     model.classifier = Script(path, 6)
     stream = model.stream(make_extractor(), tokenizer)
@@ -127,7 +127,7 @@ def test_text_is_that_of_the_whole_best_path(tokenizer: Wav2Vec2CTCTokenizer, pa
     assert model.classifier.said == len(path)
 
 
-def test_memory_is_constant_and_latency_is_true() -> None:
+def test_memory_is_constant_and_latency_is_correct() -> None:
     model = make_model(lookahead=3)
     extractor = make_extractor()
     stream = model.stream(extractor)
@@ -144,7 +144,7 @@ def test_memory_is_constant_and_latency_is_true() -> None:
     assert len(stream.accept(sound(1.0)[needed - 1 : needed]).logits) == 1
 
 
-def test_nothing_and_almost_nothing(tokenizer: Wav2Vec2CTCTokenizer) -> None:
+def test_handles_empty_and_very_short_input(tokenizer: Wav2Vec2CTCTokenizer) -> None:
     stream = make_model(lookahead=2).stream(make_extractor(), tokenizer)
     assert stream.finish().text == ""
     stream.reset()
@@ -161,12 +161,12 @@ def test_nothing_and_almost_nothing(tokenizer: Wav2Vec2CTCTokenizer) -> None:
         ({}, {"max_duration": 1.0}, "without deltas"),
     ],
 )
-def test_what_cannot_stream_says_so(model: dict[str, Any], features: dict[str, Any], message: str) -> None:
+def test_error_for_models_that_cannot_stream(model: dict[str, Any], features: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**model).stream(make_extractor(**features))
 
 
-def test_wrong_pieces_are_refused() -> None:
+def test_rejects_wrong_pieces() -> None:
     stream = make_model().stream(make_extractor())
     with pytest.raises(ValueError, match="needs 8000 Hz"):
         stream.accept(np.zeros(10), sampling_rate=16_000)
@@ -176,7 +176,7 @@ def test_wrong_pieces_are_refused() -> None:
         stream.accept(np.zeros(10, np.int64))
 
 
-def test_a_refused_piece_leaves_the_stream_as_it_was() -> None:
+def test_a_rejected_piece_does_not_change_the_stream() -> None:
     samples = sound(1.0)
     model, extractor = make_model(), make_extractor()
     whole = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0]
@@ -189,7 +189,7 @@ def test_a_refused_piece_leaves_the_stream_as_it_was() -> None:
     torch.testing.assert_close(torch.cat(pieces), whole, atol=1e-4, rtol=0)
 
 
-def test_integers_are_scaled_as_the_extractor_scales_them() -> None:
+def test_scales_integers_like_the_extractor() -> None:
     samples = (sound(1.0) * 2**15).astype(np.int16)
     model, extractor = make_model(), make_extractor()
     whole = model(**extractor(samples, sampling_rate=RATE, return_tensors="pt")).logits[0]
@@ -198,7 +198,7 @@ def test_integers_are_scaled_as_the_extractor_scales_them() -> None:
     torch.testing.assert_close(torch.cat([*pieces, stream.finish().logits]), whole, atol=1e-4, rtol=0)
 
 
-def test_an_ended_recording_hears_nothing_more() -> None:
+def test_rejects_input_after_the_end() -> None:
     stream = make_model().stream(make_extractor())
     stream.accept(sound(0.5))
     stream.finish()
@@ -209,7 +209,7 @@ def test_an_ended_recording_hears_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("lookahead", [0, 2])
-def test_half_precision(tokenizer: Wav2Vec2CTCTokenizer, lookahead: int) -> None:
+def test_streams_in_half_precision(tokenizer: Wav2Vec2CTCTokenizer, lookahead: int) -> None:
     model = make_model(lookahead=lookahead).to(torch.bfloat16)
     extractor, samples = make_extractor(), sound(1.0)
     features = extractor(samples, sampling_rate=RATE, return_tensors="pt")["input_features"].to(torch.bfloat16)
@@ -236,7 +236,7 @@ def test_half_precision(tokenizer: Wav2Vec2CTCTokenizer, lookahead: int) -> None
 )
 @pytest.mark.parametrize("preemphasis", [0.0, 0.97])
 @pytest.mark.parametrize("window_type", ["hann", "hamming"])
-def test_pieces_give_the_logits_of_the_whole_for_every_window(
+def test_logits_of_pieces_equal_those_of_the_recording_for_every_window(
     hop: int, window: int, n_fft: int | None, preemphasis: float, window_type: str
 ) -> None:
     extractor = make_extractor(
@@ -261,7 +261,7 @@ def test_pieces_give_the_logits_of_the_whole_for_every_window(
         ({"feature_type": "waveform"}, 0),
     ],
 )
-def test_latency_is_the_measured_one(features: dict[str, Any], lookahead: int) -> None:
+def test_latency_equals_the_measured_one(features: dict[str, Any], lookahead: int) -> None:
     extractor = make_extractor(**features)
     hop = extractor.hop_length
     model = make_model(input_size=extractor.feature_size, hop_length=hop, lookahead=lookahead, subsampling=2)
@@ -275,7 +275,7 @@ def test_latency_is_the_measured_one(features: dict[str, Any], lookahead: int) -
 
 
 @pytest.mark.parametrize("as_column", [lambda x: x[:, None], lambda x: torch.from_numpy(x[:, None])])
-def test_columns_of_samples_are_mono(as_column: Any) -> None:
+def test_accepts_mono_samples_in_columns(as_column: Any) -> None:
     model, samples = make_model(), sound(0.2)
     flat, column = model.stream(make_extractor()), model.stream(make_extractor())
     torch.testing.assert_close(flat.accept(samples).logits, column.accept(as_column(samples)).logits)

@@ -113,14 +113,14 @@ PROGRAMS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", ["model.safetensors", "vocab.json", "curves.png", "LICENSE", "model.py", "lm.arpa"])
 @pytest.mark.parametrize("kind", PICKLES)
-def test_pickles_are_found_under_any_name(tmp_path: Path, kind: str, name: str) -> None:
+def test_finds_pickles_under_any_name(tmp_path: Path, kind: str, name: str) -> None:
     (tmp_path / name).write_bytes(PICKLES[kind])
     with pytest.raises(PublishError, match=rf"^{name} is .*(pickle|pickled objects)"):
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
 @pytest.mark.parametrize("kind", PROGRAMS)
-def test_programs_are_found_under_any_name(tmp_path: Path, kind: str) -> None:
+def test_finds_programs_under_any_name(tmp_path: Path, kind: str) -> None:
     (tmp_path / "curves.png").write_bytes(PROGRAMS[kind])
     with pytest.raises(PublishError, match="program"):
         check_files(tmp_path, MAX_FILE_BYTES)
@@ -134,7 +134,7 @@ def test_python_bytecode_is_a_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".bin", ".pt", ".ckpt", ".joblib", ".so", ".exe", ".jar"])
-def test_names_are_enough_beside_a_run(tmp_path: Path, suffix: str) -> None:
+def test_rejects_pickles_by_name_beside_a_run(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"training_args{suffix}").write_bytes(b"?")
     with pytest.raises(PublishError, match=f"training_args{suffix} is a (pickle|program) by its name"):
         check_beside(tmp_path, [f"training_args{suffix}"])
@@ -161,13 +161,13 @@ def test_names_are_enough_beside_a_run(tmp_path: Path, suffix: str) -> None:
         ("model.onnx", b"of a kind that is not published"),
     ],
 )
-def test_files_are_what_they_are_called(tmp_path: Path, name: str, content: bytes) -> None:
+def test_file_contents_match_their_names(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PublishError, match=rf"^{name} (is not what its name says|hides an archive)"):
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
-def test_weights_with_something_behind_them(tmp_path: Path) -> None:
+def test_rejects_weights_with_trailing_data(tmp_path: Path) -> None:
     save_file({"weight": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
     check_files(tmp_path, MAX_FILE_BYTES)
     with (tmp_path / "model.safetensors").open("ab") as stream:
@@ -220,7 +220,7 @@ SECRETS = {
 
 @pytest.mark.parametrize("name", ["README.md", "config.json", "modeling_x.py", "evaluation/test.csv"])
 @pytest.mark.parametrize("kind", SECRETS)
-def test_secrets_are_found_and_not_repeated(tmp_path: Path, kind: str, name: str) -> None:
+def test_finds_secrets_without_printing_them(tmp_path: Path, kind: str, name: str) -> None:
     content = f"first line\nhere: {SECRETS[kind]}\nlast line\n"
     if name.endswith(".json"):
         content = '{"a": 1,\n"b": ' + json.dumps(SECRETS[kind]) + "\n}\n"
@@ -244,13 +244,13 @@ def test_secrets_are_found_and_not_repeated(tmp_path: Path, kind: str, name: str
         ("curves.png", PICTURE[:33] + b"tEXt hf_" + LETTERS.encode() + b"abcd" + PICTURE[33:]),
     ],
 )
-def test_secrets_are_found_in_odd_places(tmp_path: Path, name: str, content: bytes) -> None:
+def test_finds_secrets_in_unusual_places(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PublishError, match="has a Hugging Face token"):
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
-def test_secrets_are_found_in_headers_and_tables(tmp_path: Path) -> None:
+def test_finds_secrets_in_headers_and_tables(tmp_path: Path) -> None:
     save_file({"weight": np.zeros(2, np.float32)}, tmp_path / "model.safetensors", {"by": SECRETS["a GitHub token"]})
     with pytest.raises(PublishError, match=r"model\.safetensors \(its header\), has a GitHub token"):
         check_files(tmp_path, MAX_FILE_BYTES)
@@ -261,7 +261,7 @@ def test_secrets_are_found_in_headers_and_tables(tmp_path: Path) -> None:
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
-def test_own_secrets_are_found_whatever_they_look_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finds_secrets_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SERVICE_TOKEN", "correct horse battery")
     monkeypatch.setenv("HF_TOKEN", "not-like-a-token")
     for text in ("correct horse battery", "not-like-a-token"):
@@ -290,7 +290,7 @@ def test_own_secrets_are_found_whatever_they_look_like(tmp_path: Path, monkeypat
         *("credentials.json", "client_secret.json", "token", ".pypirc", ".npmrc", "key.p12", "service-account-1.json"),
     ],
 )
-def test_files_of_credentials_by_their_names(tmp_path: Path, name: str) -> None:
+def test_finds_credential_files_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("anything")
     with pytest.raises(PublishError, match="has a name that files of passwords or keys have"):
         check_beside(tmp_path, [name])
@@ -309,7 +309,7 @@ def test_files_of_credentials_by_their_names(tmp_path: Path, name: str) -> None:
         "SKATE AKIMBO AIZA XOX EYJ",
     ],
 )
-def test_what_only_looks_like_a_secret(text: str) -> None:
+def test_accepts_strings_that_resemble_secrets(text: str) -> None:
     assert find_secret(text) is None
 
 
@@ -327,7 +327,7 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("form", ["{}", "--data_dir={} --x", '"{}"', "at:{}", "file://{}", "({})", "`{}`"])
-def test_places_on_a_machine_are_found_and_shortened(place: str, form: str) -> None:
+def test_finds_and_shortens_local_paths(place: str, form: str) -> None:
     text = "first\n" + form.format(place)
     found = find_path(text)
     assert found is not None
@@ -335,7 +335,7 @@ def test_places_on_a_machine_are_found_and_shortened(place: str, form: str) -> N
     assert shorten_paths(text) == "first\n" + form.format(PLACES[place])
 
 
-def test_places_of_this_very_machine_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_finds_paths_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "srv" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "srv" / "here")
     assert find_path(f"trained in {tmp_path}/srv/here") is not None
@@ -356,18 +356,18 @@ def test_places_of_this_very_machine_are_found(monkeypatch: pytest.MonkeyPatch, 
         "A:\nB:\nC",
     ],
 )
-def test_what_is_no_place_on_a_machine(text: str) -> None:
+def test_accepts_strings_that_resemble_paths(text: str) -> None:
     assert find_path(text) is None
     assert shorten_paths(text) == text
 
 
-def test_places_are_refused_in_files(tmp_path: Path) -> None:
+def test_rejects_local_paths_in_files(tmp_path: Path) -> None:
     (tmp_path / "modeling_x.py").write_text('"""x"""\nFOLDER = "/home/anna/x"\n')
     with pytest.raises(PublishError, match=r"modeling_x\.py, line 2, names /home/anna/x"):
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
-def test_large_files_and_links_are_refused(tmp_path: Path) -> None:
+def test_rejects_large_files_and_links(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("12345")
     check_files(tmp_path, max_file_bytes=5)
     with pytest.raises(PublishError, match=r"notes\.txt has 5 bytes, more than 4"):
@@ -378,6 +378,6 @@ def test_large_files_and_links_are_refused(tmp_path: Path) -> None:
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
-def test_what_is_in_the_project_is_not_taken_for_a_culprit() -> None:
+def test_accepts_the_files_of_this_project() -> None:
     for folder in sorted((REPOSITORY / "pretrained").iterdir()):
         check_files(folder, MAX_FILE_BYTES)

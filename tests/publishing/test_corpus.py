@@ -41,7 +41,7 @@ def rows_of(folder: Path) -> DatasetDict:
     return make_corpus("folder", data_dir=str(folder), speaker_pattern="(speaker[0-9])_").load()
 
 
-def test_rows_become_parquet_and_back(digit_folder: Path, tmp_path: Path) -> None:
+def test_rows_round_trip_through_parquet(digit_folder: Path, tmp_path: Path) -> None:
     rows = rows_of(digit_folder)
     written = write_parquet(rows, tmp_path / "written", shard_bytes=30_000)
     assert written.target == "label"
@@ -60,7 +60,7 @@ def test_rows_become_parquet_and_back(digit_folder: Path, tmp_path: Path) -> Non
         assert not any("/" in audio["path"] for audio in split.cast_column("audio", Audio(decode=False))["audio"])
 
 
-def test_the_same_rows_are_the_same_bytes(digit_folder: Path, tmp_path: Path) -> None:
+def test_parquet_files_are_deterministic(digit_folder: Path, tmp_path: Path) -> None:
     contents = []
     for name in ("first", "second"):
         write_parquet(rows_of(digit_folder), tmp_path / name)
@@ -68,7 +68,7 @@ def test_the_same_rows_are_the_same_bytes(digit_folder: Path, tmp_path: Path) ->
     assert contents[0] == contents[1]
 
 
-def test_what_browsers_cannot_play_becomes_flac(tmp_path: Path, make_tone) -> None:
+def test_converts_formats_that_browsers_cannot_play_to_flac(tmp_path: Path, make_tone) -> None:
     samples = make_tone(0.3, 440.0, 8000, 0.5)
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, 8000, format="NIST", subtype="PCM_16")
@@ -90,7 +90,7 @@ def test_what_browsers_cannot_play_becomes_flac(tmp_path: Path, make_tone) -> No
     np.testing.assert_allclose(decoded, samples, atol=1 / 32000)
 
 
-def test_a_fingerprint_knows_each_part_of_a_row() -> None:
+def test_a_fingerprint_depends_on_each_part_of_a_row() -> None:
     row = {"audio": {"path": "a.wav", "bytes": b"sound"}, "text": "one", "speaker": None}
 
     def of(**changes: Any) -> str:
@@ -103,7 +103,7 @@ def test_a_fingerprint_knows_each_part_of_a_row() -> None:
     assert len({of(), *(of(**change) for change in changed)}) == 5
 
 
-def test_a_card_says_what_is_in_it_and_keeps_what_people_wrote(digit_folder: Path, tmp_path: Path) -> None:
+def test_a_card_describes_the_corpus_and_keeps_hand_written_text(digit_folder: Path, tmp_path: Path) -> None:
     corpus = make_corpus("folder", data_dir=str(digit_folder))
     written = write_parquet(corpus.load(), tmp_path / "written")
     about = {"repo_id": "ann/tones", "corpus": corpus, "options": {}, "license": "cc-by-4.0", "languages": ["en"]}
@@ -122,7 +122,7 @@ def test_a_card_says_what_is_in_it_and_keeps_what_people_wrote(digit_folder: Pat
     assert "Recorded in my kitchen." in render_dataset_card(written, previous=edited, **about)
 
 
-def test_a_split_without_utterances_is_not_spoken_of(digit_folder: Path, tmp_path: Path) -> None:
+def test_leaves_out_an_empty_split(digit_folder: Path, tmp_path: Path) -> None:
     corpus = make_corpus("folder", data_dir=str(digit_folder), validation_fraction=0.0)
     written = write_parquet(corpus.load(), tmp_path / "written")
     assert set(written.fingerprints) == {"train", "test"}
@@ -133,7 +133,7 @@ def test_a_split_without_utterances_is_not_spoken_of(digit_folder: Path, tmp_pat
     assert fingerprints_of(back) == written.fingerprints
 
 
-def test_a_corpus_is_published_verified_and_left_alone_when_unchanged(
+def test_publishes_verifies_and_skips_an_unchanged_corpus(
     hub: HubServer, client: Client, digit_folder: Path, tmp_path: Path
 ) -> None:
     options = {"data_dir": str(digit_folder), "speaker_pattern": "(speaker[0-9])_"}
@@ -186,7 +186,7 @@ result = {name: [len(split), sorted(set(split["speaker"]))] for name, split in r
     assert "the rows of its split test differ" in checked.out
 
 
-def test_pushing_rows_with_datasets_leaves_our_card_alone(
+def test_pushing_with_datasets_keeps_the_card(
     hub: HubServer, client: Client, digit_folder: Path, tmp_path: Path
 ) -> None:
     """`DatasetDict.push_to_hub` changes what the metadata says of the files, and nothing else of the card."""
@@ -210,7 +210,7 @@ result = {name: split["label"][:] for name, split in back.items()}, {n: s["label
     assert hub.unknown() == []
 
 
-def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
+def test_verification_detects_other_rows(digit_folder: Path, tmp_path: Path) -> None:
     from hf_speech.common.hub import Repository, State
     from hf_speech.publishing.hub.verify import RemoteSnapshot
 
@@ -225,7 +225,7 @@ def test_other_rows_are_found_out(digit_folder: Path, tmp_path: Path) -> None:
     assert verify_corpus(copy, written.fingerprints).differences == ("the rows of its split test differ",)
 
 
-def test_what_must_not_or_cannot_be_published(client: Client, hub: HubServer, digit_folder: Path) -> None:
+def test_rejects_what_must_not_be_published(client: Client, hub: HubServer, digit_folder: Path) -> None:
     options = {"data_dir": str(digit_folder)}
     (digit_folder / "low" / "bad.wav").write_text("these are words")
     for arguments, message in (

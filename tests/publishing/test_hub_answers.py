@@ -54,7 +54,7 @@ def bob(hub: HubServer, repo: str) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize("where", ["/settings$", "/tag/"])
-def test_nobody_elses_commit_is_made_public(hub: HubServer, client: Client, folder: Path, where: str) -> None:
+def test_does_not_publish_a_foreign_commit(hub: HubServer, client: Client, folder: Path, where: str) -> None:
     repo = f"ann/opened{len(where)}"
     method = "PUT" if "settings" in where else "POST"
     with hub.failing(Fault(method, where, "first", first=bob(hub, repo))):
@@ -68,7 +68,7 @@ def test_nobody_elses_commit_is_made_public(hub: HubServer, client: Client, fold
     assert "unseen.py" not in hub.files("model", repo)
 
 
-def test_a_commit_before_the_opening_is_seen_at_once(hub: HubServer, client: Client, folder: Path) -> None:
+def test_detects_a_commit_before_making_the_repository_public(hub: HubServer, client: Client, folder: Path) -> None:
     source = PUSH.replace("pushed = finish(push(", "pushed = push(").replace(
         "public=public, tag=tag), public=public, tag=tag)", "public=public, tag=tag)"
     )
@@ -86,7 +86,7 @@ finish(PushResult(Repository("ann/before"), commit, True, True), public=True)
     assert len(hub.requests("PUT", "/settings")) == commits
 
 
-def test_what_was_published_is_named_by_its_tag(client: Client, folder: Path) -> None:
+def test_output_names_the_tag(client: Client, folder: Path) -> None:
     assert push(client, folder, "ann/tagged", tag="v1.0")["reference"] == "ann/tagged@v1.0"
     pushed = push(client, folder, "ann/untagged")
     assert pushed["reference"] == f"ann/untagged@{pushed['commit']}"
@@ -100,14 +100,16 @@ def test_what_was_published_is_named_by_its_tag(client: Client, folder: Path) ->
         (READ_TOKEN, "ann/wrong", "you are logged in as ann with a token that may only read"),
     ],
 )
-def test_a_wrong_owner_hears_who_they_are(client: Client, folder: Path, token: str | None, repo: str, who: str) -> None:
+def test_the_error_for_a_wrong_owner_names_the_login(
+    client: Client, folder: Path, token: str | None, repo: str, who: str
+) -> None:
     message = refused(client, folder, repo, token=token)
     assert who in message
     assert message.startswith(f"This login may not write to {repo}")
 
 
 @pytest.mark.parametrize("path", [r"^/api/models/ann/odd$", r"^/api/models/ann/odd/refs$"])
-def test_answers_of_another_shape_are_one_sentence(hub: HubServer, client: Client, path: str) -> None:
+def test_one_sentence_error_for_unexpected_answers(hub: HubServer, client: Client, path: str) -> None:
     client.run("api.create_repo('ann/odd', exist_ok=True)")
     source = "from hf_speech.common.hub import Repository\nRepository('ann/odd').look()"
     odd = Fault("GET", path, "answer", status=200, message="another shape")
@@ -116,6 +118,6 @@ def test_answers_of_another_shape_are_one_sentence(hub: HubServer, client: Clien
     assert error.value.kind == "PublishError"
 
 
-def test_a_conflict_without_an_address_is_one_sentence(hub: HubServer, client: Client, folder: Path) -> None:
+def test_one_sentence_error_for_a_conflict_without_an_address(hub: HubServer, client: Client, folder: Path) -> None:
     with hub.failing(Fault("POST", "/api/repos/create", "answer", status=409, message="exists")):
         assert refused(client, folder, "ann/conflict").endswith(".")

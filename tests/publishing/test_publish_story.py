@@ -71,7 +71,7 @@ def _sha(printed: str, repo: str) -> str:
     return match.group(1)
 
 
-def test_the_whole_story(
+def test_publishes_and_verifies_end_to_end(
     hub: HubServer,
     client: Client,
     runs: dict[str, Path],
@@ -190,7 +190,7 @@ with downloaded("ann/beeps", "v1") as copy:
 """
 
 
-def test_with_xet_storage_too(xet_hub: HubServer, xet_client: Client, runs: dict[str, Path]) -> None:
+def test_publishes_with_xet_storage(xet_hub: HubServer, xet_client: Client, runs: dict[str, Path]) -> None:
     """Loading is the same with and without Xet; sending and fetching are not."""
     words = ["publish", runs["beeps"], "--repo-id", "ann/beeps", "--tag", "v1", "--no-verify"]
     done = xet_client.cli(*words)
@@ -235,7 +235,7 @@ for number, (run, name, content) in enumerate(culprits):
 """
 
 
-def test_no_culprit_is_ever_sent(hub: HubServer, client: Client, runs: dict[str, Path], tmp_path: Path) -> None:
+def test_never_uploads_forbidden_files(hub: HubServer, client: Client, runs: dict[str, Path], tmp_path: Path) -> None:
     """Each kind once, under the name of a file that goes along: all are refused, and the server's log has none."""
     kinds = kinds_of_culprits()
     assert len(kinds) > 25
@@ -253,7 +253,7 @@ def test_no_culprit_is_ever_sent(hub: HubServer, client: Client, runs: dict[str,
         assert not hub.was_sent(planted)
 
 
-def test_a_culprit_by_the_command_line(hub: HubServer, client: Client, runs: dict[str, Path]) -> None:
+def test_the_command_rejects_a_forbidden_file(hub: HubServer, client: Client, runs: dict[str, Path]) -> None:
     (runs["tones"] / ".env").write_text("API_KEY=planted-culprit-4711")
     done = client.cli("publish", runs["tones"], "--repo-id", "ann/culprit")
     assert done.status == 2

@@ -85,7 +85,7 @@ def test_a_folder_becomes_one_private_commit(place: Place, folder: Path) -> None
     assert hub.unknown() == []
 
 
-def test_nothing_new_makes_no_commit(place: Place, folder: Path) -> None:
+def test_no_commit_without_changes(place: Place, folder: Path) -> None:
     hub, client = place
     first = push(client, folder, "ann/same")
     sent = len(hub.requests("POST", "/commit/")), len(hub.requests("PUT", ""))
@@ -98,7 +98,7 @@ def test_nothing_new_makes_no_commit(place: Place, folder: Path) -> None:
     assert len(hub.history("model", "ann/same")) == 2
 
 
-def test_what_vanished_from_the_folder_vanishes_from_the_repository(place: Place, folder: Path) -> None:
+def test_deletes_files_that_were_removed_from_the_folder(place: Place, folder: Path) -> None:
     hub, client = place
     push(client, folder, "ann/less", tag="v1")
     (folder / "evaluation" / "test.json").unlink()
@@ -121,7 +121,7 @@ def test_an_older_model_links_to_the_newer_one(hub: HubServer, client: Client, f
         client.run(f"{link}link_new_version(Repository('ann/nowhere'), 'ann/newer')")
 
 
-def test_results_of_others_stay(hub: HubServer, client: Client, folder: Path) -> None:
+def test_keeps_results_of_others(hub: HubServer, client: Client, folder: Path) -> None:
     (folder / ".eval_results").mkdir()
     (folder / ".eval_results" / "open_asr_leaderboard.yaml").write_text("- value: 7.37\n")
     push(client, folder, "ann/judged")
@@ -133,7 +133,7 @@ def test_results_of_others_stay(hub: HubServer, client: Client, folder: Path) ->
     assert ".eval_results/other.yaml" in hub.files("model", "ann/judged")
 
 
-def test_a_public_repository_is_only_written_to_when_asked(hub: HubServer, client: Client, folder: Path) -> None:
+def test_writes_to_a_public_repository_only_on_request(hub: HubServer, client: Client, folder: Path) -> None:
     client.run("api.create_repo('ann/open')")  # Public, as huggingface_hub's default is.
     before = len(hub.log)
     assert "pass --public" in refused(client, folder, "ann/open")
@@ -141,7 +141,7 @@ def test_a_public_repository_is_only_written_to_when_asked(hub: HubServer, clien
     assert push(client, folder, "ann/open", public=True)["private"] is False
 
 
-def test_a_repository_is_opened_last(hub: HubServer, client: Client, folder: Path) -> None:
+def test_makes_a_repository_public_last(hub: HubServer, client: Client, folder: Path) -> None:
     before = len(hub.log)
     assert push(client, folder, "ann/opened", public=True, tag="v1")["private"] is False
     assert not hub.storage.repository("model", "ann/opened").private
@@ -153,9 +153,7 @@ def test_a_repository_is_opened_last(hub: HubServer, client: Client, folder: Pat
     assert b'"private"' in next(entry.body for entry in hub.log[before:] if entry.path == "/api/repos/create")
 
 
-def test_a_repository_that_comes_out_public_gets_nothing_before_it_is_private(
-    hub: HubServer, client: Client, folder: Path
-) -> None:
+def test_uploads_nothing_before_the_repository_is_private(hub: HubServer, client: Client, folder: Path) -> None:
     hub.app.ignores_privacy = True
     try:
         assert push(client, folder, "ann/privacy")["private"] is True
@@ -181,7 +179,7 @@ def test_a_tag_never_moves(hub: HubServer, client: Client, folder: Path) -> None
     assert len(hub.requests("POST", "/commit/")) == before
 
 
-def test_a_pull_request_leaves_the_main_branch_alone(place: Place, folder: Path) -> None:
+def test_a_pull_request_does_not_change_the_main_branch(place: Place, folder: Path) -> None:
     hub, client = place
     assert "leave out --create_pr" in refused(client, folder, "ann/proposal", create_pr=True)
     assert not hub.exists("model", "ann/proposal")
@@ -208,21 +206,21 @@ def test_a_pull_request_leaves_the_main_branch_alone(place: Place, folder: Path)
         ({"token": "hf_notatoken"}, "run hf auth login, or set HF_TOKEN"),
     ],
 )
-def test_without_the_right_to_write_nothing_happens(
+def test_does_nothing_without_write_permission(
     hub: HubServer, client: Client, folder: Path, options: dict[str, Any], remedy: str
 ) -> None:
     assert remedy in refused(client, folder, "ann/forbidden", **options)
     assert not hub.exists("model", "ann/forbidden")
 
 
-def test_a_reader_cannot_change_what_is_there(hub: HubServer, client: Client, folder: Path) -> None:
+def test_rejects_a_read_only_login(hub: HubServer, client: Client, folder: Path) -> None:
     push(client, folder, "ann/readable")
     (folder / "config.json").write_text("{}")
     assert "take a token with write access" in refused(client, folder, "ann/readable", token=READ_TOKEN)
     assert len(hub.history("model", "ann/readable")) == 2
 
 
-def test_names_and_offline(client: Client, folder: Path) -> None:
+def test_checks_names_and_offline_mode(client: Client, folder: Path) -> None:
     assert "give --repo_id NAME/REPO" in refused(client, folder, "nameless")
     source = "import huggingface_hub.constants as c; c.HF_HUB_OFFLINE = True"
     client.run(source)
@@ -259,7 +257,7 @@ OF_PUT = {name for name, (make, _, _) in FAULTS.items() if make.__name__.startsw
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("there_before", [False, True], ids=["first", "second"])
-def test_the_old_state_or_the_new_one(place: Place, folder: Path, name: str, there_before: bool) -> None:
+def test_a_failure_leaves_the_old_or_the_new_state(place: Place, folder: Path, name: str, there_before: bool) -> None:
     """A first publication, or a second one: it fails whole, says what to do, and the same command finishes the job."""
     hub, client = place
     make, options, remedy = FAULTS[name]
@@ -283,7 +281,7 @@ def test_the_old_state_or_the_new_one(place: Place, folder: Path, name: str, the
     assert len(hub.history("model", repo)) == 2 + there_before
 
 
-def test_an_upload_goes_on_where_it_broke(hub: HubServer, client: Client, folder: Path) -> None:
+def test_continues_an_interrupted_upload(hub: HubServer, client: Client, folder: Path) -> None:
     """Of two large files the second breaks: the second run sends it alone."""
     with hub.failing(faults.upload_cut(times=ALWAYS, skip=1)):
         refused(client, folder, "ann/resumed")
@@ -293,7 +291,7 @@ def test_an_upload_goes_on_where_it_broke(hub: HubServer, client: Client, folder
     assert published(hub, "ann/resumed") == contents(folder)
 
 
-def test_the_client_itself_tries_again(hub: HubServer, client: Client, folder: Path) -> None:
+def test_the_client_retries(hub: HubServer, client: Client, folder: Path) -> None:
     client.waits  # noqa: B018 - forgets those before
     with hub.failing(faults.upload_error(times=2), faults.upload_cut()):
         assert push(client, folder, "ann/patient")["changed"] is True
@@ -301,7 +299,7 @@ def test_the_client_itself_tries_again(hub: HubServer, client: Client, folder: P
     assert published(hub, "ann/patient") == contents(folder)
 
 
-def test_a_lost_answer_is_no_failure(place: Place, folder: Path) -> None:
+def test_a_lost_response_is_not_a_failure(place: Place, folder: Path) -> None:
     hub, client = place
     with hub.failing(faults.commit_answer_lost()):
         pushed = push(client, folder, "ann/lost", tag="v1")
@@ -310,7 +308,7 @@ def test_a_lost_answer_is_no_failure(place: Place, folder: Path) -> None:
     assert len(hub.history("model", "ann/lost")) == 2
 
 
-def test_nobody_is_overwritten(place: Place, folder: Path) -> None:
+def test_does_not_overwrite_other_commits(place: Place, folder: Path) -> None:
     hub, client = place
     push(client, folder, "ann/shared")
     (folder / "config.json").write_text('{"mine": true}')
@@ -333,9 +331,7 @@ push(Path(folder), repository, since=seen)
 """
 
 
-def test_a_folder_made_before_somebodys_change_is_not_written_over_it(
-    hub: HubServer, client: Client, folder: Path
-) -> None:
+def test_rejects_a_folder_older_than_a_remote_change(hub: HubServer, client: Client, folder: Path) -> None:
     """The card is rendered of the one on the Hub: what was written there since then would be lost."""
     push(client, folder, "ann/older")
     with pytest.raises(ClientError, match="Somebody else has changed ann/older in the meantime"):
@@ -343,7 +339,7 @@ def test_a_folder_made_before_somebodys_change_is_not_written_over_it(
     assert published(hub, "ann/older")["README.md"] == b"by hand"
 
 
-def test_a_commit_that_is_not_what_was_sent_is_noticed(hub: HubServer, client: Client, folder: Path) -> None:
+def test_detects_a_commit_that_differs_from_the_upload(hub: HubServer, client: Client, folder: Path) -> None:
     """Somebody's commit straight after ours would show in the main branch, but ours is looked at by its sha."""
     push(client, folder, "ann/checked")
     (folder / "config.json").write_text("{}")
@@ -365,7 +361,7 @@ def test_a_commit_that_is_not_what_was_sent_is_noticed(hub: HubServer, client: C
     assert published(hub, "ann/checked") == contents(folder)
 
 
-def test_a_bad_card_is_refused_before_anything_is_sent(hub: HubServer, client: Client, folder: Path) -> None:
+def test_rejects_a_bad_card_before_uploading(hub: HubServer, client: Client, folder: Path) -> None:
     (folder / "README.md").write_text("---\nlicense: [\n---\n")
     before = len(hub.requests("PUT", ""))
     message = refused(client, folder, "ann/metadata")
@@ -384,11 +380,11 @@ def test_the_token_is_never_shown(hub: HubServer, client: Client, folder: Path) 
 
 
 @pytest.mark.parametrize("tag", ["", "x" * 200, "a b\n", "v1..2", ".v1", "v1.lock", "v1.", "a~b", "-x", "v1\n"])
-def test_names_that_cannot_be_tags(tag: str) -> None:
+def test_rejects_invalid_tags(tag: str) -> None:
     with pytest.raises(PublishError, match="cannot be a tag"):
         check_tag_name(tag)
 
 
 @pytest.mark.parametrize("tag", [None, "v1", "v1.0", "2026-11-29", "1.0.0-rc.1+cpu"])
-def test_names_of_tags(tag: str | None) -> None:
+def test_accepts_valid_tags(tag: str | None) -> None:
     check_tag_name(tag)

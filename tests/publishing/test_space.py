@@ -83,7 +83,7 @@ def refused(client: Client, folder: Path, repo: str, **arguments: Any) -> str:
     return error.value.message
 
 
-def test_a_space_goes_up_whole_with_its_model_and_secrets(
+def test_publishes_a_space_with_model_and_secrets(
     hub: HubServer, client: Client, demonstration: Path, model: str
 ) -> None:
     arguments = {"model": "ann/heard@v1", "secrets": ["HF_TOKEN", "SESAME"], "variables": {"CONCURRENCY": "3"}}
@@ -126,7 +126,7 @@ def test_a_space_goes_up_whole_with_its_model_and_secrets(
     assert "front matter complete, requirements pinned" in checked.out
 
 
-def test_a_commit_that_fails_leaves_the_old_space_with_its_variables(
+def test_a_failed_commit_keeps_the_old_space_and_variables(
     hub: HubServer, client: Client, demonstration: Path, model: str
 ) -> None:
     publish(client, demonstration, "ann/steady", model="ann/heard@v1", verify=False)
@@ -139,9 +139,7 @@ def test_a_commit_that_fails_leaves_the_old_space_with_its_variables(
     assert hub.files("space", "ann/steady")["page.py"] == b'TITLE = "Another"\n'
 
 
-def test_a_model_must_be_there_and_be_readable_for_the_space(
-    client: Client, hub: HubServer, demonstration: Path, model: str
-) -> None:
+def test_rejects_a_missing_or_unreadable_model(client: Client, hub: HubServer, demonstration: Path, model: str) -> None:
     assert "ann/heard is private" in refused(client, demonstration, "ann/blind", secrets=[])
     assert "There is no model ann/nowhere" in refused(client, demonstration, "ann/blind", model="ann/nowhere")
     assert "no revision v9" in refused(client, demonstration, "ann/blind", model="ann/heard@v9")
@@ -151,7 +149,9 @@ def test_a_model_must_be_there_and_be_readable_for_the_space(
     assert not hub.exists("space", "ann/blind")
 
 
-def test_a_pull_request_changes_no_variable(hub: HubServer, client: Client, demonstration: Path, model: str) -> None:
+def test_a_pull_request_does_not_change_variables(
+    hub: HubServer, client: Client, demonstration: Path, model: str
+) -> None:
     publish(client, demonstration, "ann/asked", model="ann/heard@v1", verify=False)
     (demonstration / "page.py").write_text('TITLE = "Another"\n')
     done = publish(client, demonstration, "ann/asked", create_pr=True)
@@ -161,7 +161,7 @@ def test_a_pull_request_changes_no_variable(hub: HubServer, client: Client, demo
     assert b"Another" not in hub.files("space", "ann/asked")["page.py"]
 
 
-def test_a_dry_run_sends_nothing(hub: HubServer, client: Client, demonstration: Path) -> None:
+def test_a_dry_run_uploads_nothing(hub: HubServer, client: Client, demonstration: Path) -> None:
     before = len([entry for entry in hub.log if entry.method in ("POST", "PUT", "DELETE")])
     done = publish(client, demonstration, "ann/dry", dry_run=True)
     assert "app.py" in done["tree"]
@@ -169,7 +169,7 @@ def test_a_dry_run_sends_nothing(hub: HubServer, client: Client, demonstration: 
     assert len([entry for entry in hub.log if entry.method in ("POST", "PUT", "DELETE")]) == before
 
 
-def test_a_space_shows_its_model(hub: HubServer, client: Client, model: str, tmp_path: Path) -> None:
+def test_the_space_links_its_model(hub: HubServer, client: Client, model: str, tmp_path: Path) -> None:
     """Title, tags and examples are those of the model, and the files that it needs go with it."""
     card = "---\\npipeline_tag: audio-classification\\ntags: [lstm, dogs]\\n---\\n# Dogs"
     client.run("api.create_repo('ann/dogs')")
@@ -194,7 +194,7 @@ def test_a_space_shows_its_model(hub: HubServer, client: Client, model: str, tmp
     assert read_metadata(hub.files("space", "ann/barks2")["README.md"].decode())["title"] == "dogs"
 
 
-def test_examples_are_few_and_short(tmp_path: Path) -> None:
+def test_limits_examples(tmp_path: Path) -> None:
     (tmp_path / "space" / "examples").mkdir(parents=True)
     (tmp_path / "none").mkdir()
     with pytest.raises(PublishError, match="has 0 sounds"):
@@ -205,7 +205,7 @@ def test_examples_are_few_and_short(tmp_path: Path) -> None:
     assert (tmp_path / "space" / "examples").is_dir()
 
 
-def test_an_account_that_does_not_pay_learns_the_ways_out(
+def test_suggests_alternatives_for_free_accounts(
     hub: HubServer, client: Client, demonstration: Path, model: str
 ) -> None:
     unpaid = Fault("POST", "/api/repos/create", "answer", times=2, status=402, message="Subscribe to PRO to host it.")
@@ -220,7 +220,7 @@ def test_an_account_that_does_not_pay_learns_the_ways_out(
 
 
 @pytest.mark.parametrize("name", ["transcribe", "classify"])
-def test_zero_gpu(hub: HubServer, client: Client, model: str, name: str) -> None:
+def test_publishes_a_space_for_zero_gpu(hub: HubServer, client: Client, model: str, name: str) -> None:
     done = publish(client, REPOSITORY / "spaces" / name, f"ann/zero-{name}", hardware="zero-a10g")
     assert done["summary"].startswith("OK ")
     created = [json.loads(entry.body) for entry in hub.requests("POST", "/api/repos/create")]
@@ -231,13 +231,13 @@ def test_zero_gpu(hub: HubServer, client: Client, model: str, name: str) -> None
     assert b"import spaces" in files["zero_gpu.py"]
 
 
-def test_zero_gpu_needs_a_function_that_asks_for_it(client: Client, demonstration: Path, model: str) -> None:
+def test_zero_gpu_needs_a_decorated_function(client: Client, demonstration: Path, model: str) -> None:
     with pytest.raises(ClientError, match="a function has the decorator"):
         publish(client, demonstration, "ann/zero", hardware="zero-a10g")
 
 
 @pytest.mark.parametrize("name", ["transcribe", "classify"])
-def test_our_own_spaces_go_up(hub: HubServer, client: Client, model: str, name: str) -> None:
+def test_publishes_the_spaces_of_this_project(hub: HubServer, client: Client, model: str, name: str) -> None:
     folder = REPOSITORY / "spaces" / name
     if not (folder / "README.md").is_file():
         pytest.skip(f"there is no Space {name} yet")
@@ -264,7 +264,7 @@ def test_our_own_spaces_go_up(hub: HubServer, client: Client, model: str, name: 
         ("6.31.0", "6.30.0", "asks for gradio 6.31.0 and its sdk_version is 6.30.0"),
     ],
 )
-def test_a_front_matter_must_be_complete(demonstration: Path, line: str, replacement: str, message: str) -> None:
+def test_rejects_incomplete_front_matter(demonstration: Path, line: str, replacement: str, message: str) -> None:
     check_space(demonstration)
     text = (demonstration / "README.md").read_text()
     assert line in text
@@ -274,20 +274,20 @@ def test_a_front_matter_must_be_complete(demonstration: Path, line: str, replace
 
 
 @pytest.mark.parametrize("line", ["torch", "torch>=2.11", "torch==2.*", "git+https://example.org/torch", "-r more.txt"])
-def test_requirements_must_be_pinned(demonstration: Path, line: str) -> None:
+def test_rejects_unpinned_requirements(demonstration: Path, line: str) -> None:
     with (demonstration / "requirements.txt").open("a") as stream:
         stream.write(f"{line}\n")
     with pytest.raises(PublishError, match="without saying which version: write NAME==VERSION"):
         check_space(demonstration)
 
 
-def test_programs_must_be_programs(demonstration: Path) -> None:
+def test_rejects_programs_with_syntax_errors(demonstration: Path) -> None:
     (demonstration / "page.py").write_text("TITLE = \n")
     with pytest.raises(PublishError, match=r"page\.py of the Space is not Python"):
         check_space(demonstration)
 
 
-def test_the_model_is_named_in_the_front_matter(demonstration: Path, tmp_path: Path) -> None:
+def test_adds_the_model_to_the_front_matter(demonstration: Path, tmp_path: Path) -> None:
     text = with_model(demonstration, "ann/heard")
     assert read_metadata(text)["models"] == ["ann/heard"]
     assert text.endswith("\n# A demonstration\n")
@@ -296,7 +296,7 @@ def test_the_model_is_named_in_the_front_matter(demonstration: Path, tmp_path: P
         with_model(tmp_path, "ann/heard")
 
 
-def test_secrets_come_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_come_only_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESAME", SESAME)
     assert secret_values(["SESAME"]) == {"SESAME": SESAME}
     assert secret_values(["KEY=SESAME"]) == {"KEY": SESAME}
@@ -305,7 +305,7 @@ def test_secrets_come_from_the_environment_alone(monkeypatch: pytest.MonkeyPatch
     assert SESAME not in str(refusal.value)
 
 
-def test_variables_are_assignments() -> None:
+def test_variables_need_a_name_and_a_value() -> None:
     assert parse_variables(["A=1", "B=x=y"]) == {"A": "1", "B": "x=y"}
     with pytest.raises(PublishError, match="write --variable NAME=VALUE"):
         parse_variables(["A"])

@@ -35,7 +35,7 @@ def headline(run: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["fsdd-digits", "an4"])
-def test_models_of_the_project_stage_cleanly(name: str, tmp_path: Path) -> None:
+def test_stages_the_models_of_the_project(name: str, tmp_path: Path) -> None:
     result = staged(PRETRAINED / name, tmp_path, revision="v1")
     kept = {path.relative_to(PRETRAINED / name).as_posix() for path in (PRETRAINED / name).rglob("*.*")}
     assert set(result.files) == kept | {"README.md", "LICENSE"}
@@ -64,7 +64,7 @@ def test_tree_shows_every_file_with_its_size(digits: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("run", ["tones_run", "beeps_run"])
-def test_a_fresh_run_stages_without_its_places(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_stages_a_run_without_local_paths(run: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     folder: Path = request.getfixturevalue(run)
     assert (folder / "checkpoints").is_dir()
     assert str(folder.parent) in (folder / "recipe.yaml").read_text()
@@ -78,7 +78,7 @@ def test_a_fresh_run_stages_without_its_places(run: str, request: pytest.Fixture
     assert "data_dir: path/to/" in (result.folder / "recipe.yaml").read_text()
 
 
-def test_what_is_not_listed_stays(digits: Path, tmp_path: Path) -> None:
+def test_does_not_stage_unlisted_files(digits: Path, tmp_path: Path) -> None:
     for name in ("notes.txt", "unused.py", ".hidden", "evaluation/notes.md", "old/config.json"):
         (digits / name).parent.mkdir(exist_ok=True)
         (digits / name).write_text(f"x = 1  # {TOKEN}")
@@ -92,7 +92,7 @@ def test_what_is_not_listed_stays(digits: Path, tmp_path: Path) -> None:
     assert result.notes[-1].startswith("Left out, for it is not on the list of what is published: .hidden, ")
 
 
-def test_further_files_go_along_and_are_checked(digits: Path, tmp_path: Path) -> None:
+def test_stages_and_checks_additional_files(digits: Path, tmp_path: Path) -> None:
     result = staged(digits, tmp_path, extra={"probe/logits.json": b"[1, 2]"})
     assert (result.folder / "probe" / "logits.json").read_bytes() == b"[1, 2]"
     shutil.rmtree(result.folder)
@@ -104,7 +104,7 @@ def test_further_files_go_along_and_are_checked(digits: Path, tmp_path: Path) ->
     refused(digits, tmp_path, "is there already", extra={"config.json": b"{}"})
 
 
-def test_sharded_weights(digits: Path, tmp_path: Path) -> None:
+def test_stages_sharded_weights(digits: Path, tmp_path: Path) -> None:
     weights = load_file(digits / "model.safetensors")
     names = sorted(weights)
     (digits / "model.safetensors").unlink()
@@ -127,7 +127,7 @@ def test_sharded_weights(digits: Path, tmp_path: Path) -> None:
     }
 
 
-def test_license_of_ones_own(digits: Path, tmp_path: Path) -> None:
+def test_stages_a_custom_license(digits: Path, tmp_path: Path) -> None:
     (digits / "LICENSE").write_text(MIT)
     result = staged(digits, tmp_path)
     assert own_notes(result) == []
@@ -136,7 +136,7 @@ def test_license_of_ones_own(digits: Path, tmp_path: Path) -> None:
     assert "\nlicense: mit\n" in (result.folder / "README.md").read_text()
 
 
-def test_card_of_the_folder_is_taken_and_checked(digits: Path, tmp_path: Path) -> None:
+def test_uses_and_checks_the_card_of_the_folder(digits: Path, tmp_path: Path) -> None:
     card = (staged(digits, tmp_path).folder / "README.md").read_text()
     shutil.rmtree(tmp_path / "staged")
     mine = card.replace("<!-- hand-written: use -->\n", "<!-- hand-written: use -->\nMine.\n")
@@ -148,7 +148,7 @@ def test_card_of_the_folder_is_taken_and_checked(digits: Path, tmp_path: Path) -
     refused(digits, tmp_path, r"claims 12\.3 %, which no evaluation file has")
 
 
-def test_a_changed_number_in_the_card_is_refused(digits: Path, tmp_path: Path) -> None:
+def test_rejects_a_changed_number_in_the_card(digits: Path, tmp_path: Path) -> None:
     card = (staged(digits, tmp_path).folder / "README.md").read_text()
     shutil.rmtree(tmp_path / "staged")
     refused(digits, tmp_path, r"claims 12\.3 %", card=card.replace(headline(digits), "**12.3 %**"))
@@ -158,7 +158,7 @@ def test_a_changed_number_in_the_card_is_refused(digits: Path, tmp_path: Path) -
     refused(digits, tmp_path, "requirements do not list", card=re.sub(r"pip install .*", "pip install torch", card))
 
 
-def test_destinations(digits: Path, tmp_path: Path) -> None:
+def test_checks_destinations(digits: Path, tmp_path: Path) -> None:
     (tmp_path / "staged").mkdir()
     (tmp_path / "staged" / "precious").write_text("x")
     with pytest.raises(PublishError, match="is not empty"):
@@ -185,7 +185,7 @@ def space(tmp_path: Path) -> Path:
     return folder
 
 
-def test_spaces(space: Path, tmp_path: Path) -> None:
+def test_stages_spaces(space: Path, tmp_path: Path) -> None:
     (space / "x.bin2").write_text("?")
     (space / ".gitignore").write_text("?")
     result = staged(space, tmp_path, kind="space")
@@ -207,18 +207,18 @@ def test_spaces(space: Path, tmp_path: Path) -> None:
         ("examples/model.pt", "?", "is a pickle by its name"),
     ],
 )
-def test_culprits_in_spaces(space: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_rejects_forbidden_files_in_spaces(space: Path, tmp_path: Path, name: str, content: str, message: str) -> None:
     (space / name).write_text(content)
     refused(space, tmp_path, message, kind="space")
 
 
-def test_requirements_of_spaces(space: Path) -> None:
+def test_checks_requirements_of_spaces(space: Path) -> None:
     check_listed(space, "transformers", frozenset({"gradio", "spaces"}))
     with pytest.raises(PublishError, match="imports gradio"):
         check_listed(space, "transformers")
 
 
-def test_data_sets(tmp_path: Path) -> None:
+def test_stages_datasets(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -143,7 +143,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
 
 
 @pytest.mark.parametrize("culprit", CULPRITS)
-def test_a_culprit_stops_everything(culprit: str, digits: Path, tmp_path: Path) -> None:
+def test_a_forbidden_file_stops_staging(culprit: str, digits: Path, tmp_path: Path) -> None:
     plant, message = CULPRITS[culprit]
     plant(digits)
     refused(digits, tmp_path, message)
@@ -160,5 +160,5 @@ def test_a_culprit_stops_everything(culprit: str, digits: Path, tmp_path: Path) 
         ({"card": "# Digits\n"}, "metadata has no license"),
     ],
 )
-def test_options_can_be_wrong(digits: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_rejects_invalid_options(digits: Path, tmp_path: Path, options: dict[str, object], message: str) -> None:
     refused(digits, tmp_path, message, **options)

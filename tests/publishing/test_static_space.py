@@ -37,7 +37,7 @@ def runtime() -> Path:
 
 
 @pytest.mark.parametrize(("model", "kept"), [("an4-streaming", "stream"), ("fsdd-digits", "model")])
-def test_the_files_of_a_page(runtime: Path, tmp_path: Path, model: str, kept: str) -> None:
+def test_writes_the_files_of_a_static_page(runtime: Path, tmp_path: Path, model: str, kept: str) -> None:
     from hf_speech.inference import load_model
 
     page = build_page(load_model(PRETRAINED / model, "cpu"), tmp_path / "page", title='A & "B"')
@@ -85,14 +85,14 @@ def test_the_files_of_a_page(runtime: Path, tmp_path: Path, model: str, kept: st
         ("fsdd-digits", r"trained on Free Spoken Digit Dataset: single English digits\.$"),
     ],
 )
-def test_a_page_tells_what_its_model_knows(model: str, about: str) -> None:
+def test_the_page_describes_its_model(model: str, about: str) -> None:
     from hf_speech.inference import load_model
 
     loaded = load_model(PRETRAINED / model, "cpu")
     assert re.search(about, web_page.describe(loaded)), web_page.describe(loaded)
 
 
-def test_the_runtime_is_that_of_the_lock_file(runtime: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_runtime_matches_the_lock_file(runtime: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     packages = json.loads((web_dir() / "package-lock.json").read_text())["packages"]
     assert packages["node_modules/onnxruntime-web"]["version"] in runtime.name
     assert not any("resolved" in package for package in packages.values())
@@ -117,7 +117,7 @@ def test_the_runtime_is_that_of_the_lock_file(runtime: Path, monkeypatch: pytest
     assert not any(path.is_dir() for path in (tmp_path / "cache" / "web").iterdir())
 
 
-def test_only_exported_models_and_the_known_runtime_are_published(runtime: Path, tmp_path: Path) -> None:
+def test_publishes_only_exported_models_and_the_locked_runtime(runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"\x08\x07")
     assert format_error(tmp_path / "a.onnx") == "it is not an exported model"
     (tmp_path / "vendor").mkdir()
@@ -133,7 +133,7 @@ def test_only_exported_models_and_the_known_runtime_are_published(runtime: Path,
 
 
 @pytest.mark.slow
-def test_from_a_training_to_a_page_on_the_hub(
+def test_publishes_a_trained_model_as_a_static_page(
     hub: HubServer, client: Client, runtime: Path, tones_run: Path, beeps_run: Path, tmp_path: Path
 ) -> None:
     environment: dict[str, Any] = {"HF_SPEECH_CACHE": str(cache_dir())}

@@ -21,7 +21,7 @@ def train(client: Client, recipe: Path, repo: str, folder: Path, **options: Any)
     client.run(TRAIN, recipe=str(recipe), repo=repo, folder=str(folder), options=options)
 
 
-def test_a_training_leaves_card_and_code_of_the_published_model_intact(
+def test_training_pushes_keep_card_and_code(
     hub: HubServer, client: Client, tones_run: Path, tones_recipe: Path, tmp_path: Path
 ) -> None:
     assert client.cli("publish", tones_run, "--repo-id", "ann/trained", "--no-verify").status == 0
@@ -57,7 +57,9 @@ result = sorted(model.config.id2label.values())
     assert client.run(source, cache=str(tmp_path / "cache")) == ["high", "low"]
 
 
-def test_a_public_repository_needs_a_word(hub: HubServer, client: Client, tones_recipe: Path, tmp_path: Path) -> None:
+def test_pushing_to_a_public_repository_needs_an_option(
+    hub: HubServer, client: Client, tones_recipe: Path, tmp_path: Path
+) -> None:
     client.run("api.create_repo('ann/glass')")
     with pytest.raises(ClientError, match=r"ann/glass is public: set .*hub_private_repo"):
         train(client, tones_recipe, "ann/glass", tmp_path / "run")

@@ -68,7 +68,7 @@ def changed(model: Path, tmp_path: Path, change: Callable[[Path], object]) -> Pa
     return folder
 
 
-def test_a_whole_model_is_found_whole(client: Client, hub: HubServer, model: Path) -> None:
+def test_verifies_a_complete_model(client: Client, hub: HubServer, model: Path) -> None:
     commit = upload(client, model, "ann/whole")
     client.run("api.create_tag('ann/whole', tag='v1')")
     before = len(hub.log)
@@ -84,7 +84,7 @@ def test_a_whole_model_is_found_whole(client: Client, hub: HubServer, model: Pat
     assert not any(b"python" in entry.body for entry in hub.log[before:])
 
 
-def test_other_weights_are_found_out(client: Client, model: Path, tones_run: Path, tmp_path: Path) -> None:
+def test_detects_other_weights(client: Client, model: Path, tones_run: Path, tmp_path: Path) -> None:
     def change(folder: Path) -> None:
         weights = load_file(folder / "model.safetensors")
         name = next(name for name in weights if "classifier" in name)
@@ -103,7 +103,7 @@ def test_other_weights_are_found_out(client: Client, model: Path, tones_run: Pat
     assert found["summary"].startswith("DIFFERS ann/weights@")
 
 
-def test_a_model_without_its_code_or_weights_cannot_be_loaded(client: Client, model: Path, tmp_path: Path) -> None:
+def test_detects_missing_code_or_weights(client: Client, model: Path, tmp_path: Path) -> None:
     """As Trainer leaves one that pushes checkpoints."""
     folder = changed(model, tmp_path, lambda folder: (folder / "modeling_speech_lstm.py").unlink())
     upload(client, folder, "ann/codeless")
@@ -111,7 +111,7 @@ def test_a_model_without_its_code_or_weights_cannot_be_loaded(client: Client, mo
     assert "config.json needs modeling_speech_lstm.py, which ann/codeless does not have" in message
 
 
-def test_code_that_imports_the_package_is_found_out(client: Client, model: Path, tmp_path: Path) -> None:
+def test_detects_code_that_imports_the_package(client: Client, model: Path, tmp_path: Path) -> None:
     def change(folder: Path) -> None:
         path = folder / "modeling_speech_lstm.py"
         # Late, where transformers' own look for requirements does not see it.
@@ -124,7 +124,7 @@ def test_code_that_imports_the_package_is_found_out(client: Client, model: Path,
     assert "cannot be loaded without hf_speech" in refused(client, "ann/dependent", trust_code=True)
 
 
-def test_what_arrives_damaged_is_not_run(client: Client, hub: HubServer, model: Path) -> None:
+def test_does_not_run_damaged_downloads(client: Client, hub: HubServer, model: Path) -> None:
     upload(client, model, "ann/damaged")
     with hub.failing(faults.download_corrupted()):
         message = refused(client, "ann/damaged")
@@ -132,7 +132,7 @@ def test_what_arrives_damaged_is_not_run(client: Client, hub: HubServer, model: 
     assert "run the command again" in message
 
 
-def test_models_that_cannot_be_compared(client: Client, model: Path, tmp_path: Path) -> None:
+def test_reports_models_that_cannot_be_compared(client: Client, model: Path, tmp_path: Path) -> None:
     folder = changed(model, tmp_path, lambda folder: (folder / PROBE_FILE).unlink())
     upload(client, folder, "ann/unprobed")
     assert "has no probe clips" in refused(client, "ann/unprobed")
@@ -140,7 +140,7 @@ def test_models_that_cannot_be_compared(client: Client, model: Path, tmp_path: P
     assert "There is no model ann/nowhere" in refused(client, "ann/nowhere")
 
 
-def test_the_token_stays_here(client: Client, model: Path) -> None:
+def test_does_not_pass_on_the_token(client: Client, model: Path) -> None:
     assert WRITE_TOKEN not in client.printed.read_text()
     source = """
 import os
@@ -152,7 +152,7 @@ result = dict(_environment(Path("nowhere")))
     assert passed_on["HF_HUB_OFFLINE"] == "1"
 
 
-def test_probes_are_the_same_bytes_each_time(tones_run: Path, tmp_path: Path) -> None:
+def test_probes_are_deterministic(tones_run: Path, tmp_path: Path) -> None:
     first, second = make_probes(tones_run), make_probes(tones_run)
     assert first.to_bytes() == second.to_bytes()
     path = tmp_path / "probes.safetensors"
@@ -169,7 +169,7 @@ def test_probes_of_a_recognizer_have_frames(beeps_run: Path) -> None:
     assert all(logits.ndim == 2 and logits.shape[1] == vocabulary for logits in probes.logits.values())
 
 
-def test_probes_are_kept_where_the_model_rounds_otherwise(tones_run: Path, tmp_path: Path) -> None:
+def test_keeps_probes_within_rounding_errors(tones_run: Path, tmp_path: Path) -> None:
     fresh = make_probes(tones_run)
     rounded = Probes(8000, fresh.clips, {name: values + 1e-6 for name, values in fresh.logits.items()}).to_bytes()
     assert keep_if_same(fresh, rounded, tmp_path) == rounded != fresh.to_bytes()
@@ -189,7 +189,7 @@ def test_clips_are_sounds_of_several_lengths(sampling_rate: int) -> None:
         assert 0.25 * sampling_rate < len(clip) < 1.5 * sampling_rate
 
 
-def test_folders_that_are_not_models(tmp_path: Path, tones_run: Path) -> None:
+def test_rejects_folders_that_are_not_models(tmp_path: Path, tones_run: Path) -> None:
     with pytest.raises(ModelError, match=r"is not a model folder \(it has no config.json\): give the model folder"):
         make_probes(tmp_path)
     folder = Path(shutil.copytree(tones_run, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints", "logs")))
@@ -198,7 +198,7 @@ def test_folders_that_are_not_models(tmp_path: Path, tones_run: Path) -> None:
         make_probes(folder)
 
 
-def test_only_this_packages_code_is_ours(model: Path, tmp_path: Path) -> None:
+def test_recognizes_the_code_of_this_package(model: Path, tmp_path: Path) -> None:
     assert foreign_code(model) == []
     folder = changed(model, tmp_path, lambda folder: (folder / "extra.py").write_text("x = 1\n"))
     with (folder / "recurrent.py").open("a") as stream:
@@ -206,7 +206,7 @@ def test_only_this_packages_code_is_ours(model: Path, tmp_path: Path) -> None:
     assert foreign_code(folder) == ["extra.py", "recurrent.py"]
 
 
-def test_figures_are_compared_with_those_made_again(tones_run: Path) -> None:
+def test_compares_metrics_with_a_new_evaluation(tones_run: Path) -> None:
     published = json.loads((tones_run / "evaluation" / "test.json").read_text())
     assert compare_figures(published, published) == []
     other = {**published, "metrics": {**published["metrics"], "accuracy": 0.5}}

@@ -55,7 +55,7 @@ def ask(running: RunningSpace, space: str, sound: Path, option: Any) -> tuple[An
 
 
 @pytest.mark.parametrize(("space", "model", "arguments", "expected"), CASES)
-def test_a_space_answers_where_the_package_cannot_be_imported(
+def test_a_space_works_without_the_package(
     tmp_path: Path, space: str, model: str, arguments: tuple[str, Any], expected: dict[str, str]
 ) -> None:
     folder = assemble_space(SPACES / space, tmp_path / "space")
@@ -89,7 +89,7 @@ def install(python: Path, *what: str) -> subprocess.CompletedProcess[str]:
 # Gigabytes are installed; on a slow line this takes many minutes.
 @pytest.mark.slow
 @pytest.mark.parametrize(("space", "model", "arguments", "expected"), CASES)
-def test_a_space_alone_answers(
+def test_a_published_space_works_alone(
     empty_directory: Path, space: str, model: str, arguments: tuple[str, Any], expected: dict[str, str]
 ) -> None:
     folder = assemble_space(SPACES / space, empty_directory / space)

@@ -39,7 +39,7 @@ def wait_for_history(page: Any, rows: int) -> None:
     page.wait_for_function("rows => document.querySelectorAll('.session tbody tr').length === rows", arg=rows)
 
 
-def test_uploads_become_labels_and_a_history(visit: Callable[..., Any], classifying: RunningSpace) -> None:
+def test_classifies_uploads_and_shows_a_history(visit: Callable[..., Any], classifying: RunningSpace) -> None:
     page = visit(classifying.url)
     upload(page, EXAMPLES / "seven.flac")
     wait_for_label(page, "seven")
@@ -68,7 +68,7 @@ def test_uploads_become_labels_and_a_history(visit: Callable[..., Any], classify
     wait_for_history(page, 0)
 
 
-def test_the_history_is_that_of_the_session(visit: Callable[..., Any], classifying: RunningSpace) -> None:
+def test_the_history_belongs_to_the_session(visit: Callable[..., Any], classifying: RunningSpace) -> None:
     mine, theirs = visit(classifying.url), visit(classifying.url)
     for page, label in ((mine, "two"), (theirs, "seven")):
         page.get_by_role("button", name=label, exact=True).click()
@@ -78,7 +78,7 @@ def test_the_history_is_that_of_the_session(visit: Callable[..., Any], classifyi
         assert history(page)[0][2] == label
 
 
-def test_there_is_one_player_and_no_empty_table(visit: Callable[..., Any], classifying: RunningSpace) -> None:
+def test_shows_one_player_and_no_empty_table(visit: Callable[..., Any], classifying: RunningSpace) -> None:
     page = visit(classifying.url)
     assert page.locator("table:visible").count() == 0
     page.get_by_role("button", name="two", exact=True).click()
@@ -88,7 +88,7 @@ def test_there_is_one_player_and_no_empty_table(visit: Callable[..., Any], class
     assert page.get_by_role("heading", level=1).inner_text() == "fsdd-digits"
 
 
-def test_what_the_microphone_records(
+def test_classifies_a_microphone_recording(
     visit: Callable[..., Any], open_browser: Callable[..., Any], classifying: RunningSpace, tmp_path: Path
 ) -> None:
     seven, rate = soundfile.read(EXAMPLES / "seven.flac", dtype="float32")
@@ -111,7 +111,7 @@ def test_what_the_microphone_records(
         ("silence.wav", "silence.wav is silent: check the microphone."),
     ],
 )
-def test_refusals_are_sentences_in_the_page(
+def test_shows_errors_as_sentences(
     visit: Callable[..., Any], classifying: RunningSpace, tmp_path: Path, name: str, sentence: str
 ) -> None:
     if name == "two hours.flac":
@@ -126,7 +126,7 @@ def test_refusals_are_sentences_in_the_page(
     assert history(page) == []
 
 
-def test_on_a_phone_in_the_dark(visit: Callable[..., Any], classifying: RunningSpace) -> None:
+def test_works_on_a_phone_in_dark_mode(visit: Callable[..., Any], classifying: RunningSpace) -> None:
     page = visit(classifying.url, color_scheme="dark", **PHONE)
     page.get_by_role("button", name="two", exact=True).tap()
     wait_for_label(page, "two")
@@ -138,9 +138,7 @@ def test_on_a_phone_in_the_dark(visit: Callable[..., Any], classifying: RunningS
     page.screenshot(path=SCREENSHOTS / "classify-phone-dark.png", full_page=True, animations="disabled")
 
 
-def test_sounds_are_erased_when_they_are_old(
-    visit: Callable[..., Any], classifying: RunningSpace, tmp_path: Path
-) -> None:
+def test_erases_old_sounds(visit: Callable[..., Any], classifying: RunningSpace, tmp_path: Path) -> None:
     """Also of a page that stays open; the Space of these tests keeps them for five seconds."""
     path = tmp_path / "my secret.flac"
     path.write_bytes((EXAMPLES / "seven.flac").read_bytes())

@@ -60,7 +60,7 @@ def assert_heard(text: str, at_least: int) -> None:
     assert said[len(heard) - 1].startswith(heard[-1])
 
 
-def test_words_arrive_while_somebody_speaks(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+def test_shows_words_during_a_recording(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
     page = visit(listening.url, using=speaking)
     began = time.monotonic()
     listen(page)
@@ -84,7 +84,7 @@ def test_words_arrive_while_somebody_speaks(visit: Callable[..., Any], listening
 
 
 @pytest.mark.corpora
-def test_what_people_say_is_read_before_they_end(
+def test_shows_text_before_the_recording_ends(
     visit: Callable[..., Any],
     start_space: Callable[..., RunningSpace],
     open_browser: Callable[..., Any],
@@ -115,7 +115,7 @@ def test_what_people_say_is_read_before_they_end(
     assert jiwer.cer(whole.hypothesis.text, text) < 0.1
 
 
-def test_a_slow_line_loses_nothing(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+def test_a_slow_connection_loses_nothing(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
     """Why the Space has its own way of sending: gr.Audio(streaming=True) replaces what has not been answered."""
     page = visit(listening.url, using=speaking)
     sent = []
@@ -133,7 +133,7 @@ def test_a_slow_line_loses_nothing(visit: Callable[..., Any], listening: Running
     assert len(sent) < seconds(page) / 0.3  # pieces have become longer, instead of being lost
 
 
-def test_two_speak_at_once(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+def test_two_simultaneous_recordings(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
     pages = [visit(listening.url, using=speaking) for _ in range(2)]
     for page in pages:
         listen(page)
@@ -143,7 +143,7 @@ def test_two_speak_at_once(visit: Callable[..., Any], listening: RunningSpace, s
         assert_heard(stop(page), 2)
 
 
-def test_nothing_of_it_is_written_to_a_file(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+def test_writes_no_file(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
     before = set(listening.uploads.rglob("*"))
     page = visit(listening.url, using=speaking)
     listen(page)
@@ -152,7 +152,7 @@ def test_nothing_of_it_is_written_to_a_file(visit: Callable[..., Any], listening
     stop(page)
 
 
-def test_without_a_microphone_it_says_so(visit: Callable[..., Any], listening: RunningSpace) -> None:
+def test_reports_a_missing_microphone(visit: Callable[..., Any], listening: RunningSpace) -> None:
     page = visit(listening.url)
     page.get_by_role("tab", name="Live").click()
     page.get_by_role("button", name="Record").click()
@@ -161,7 +161,7 @@ def test_without_a_microphone_it_says_so(visit: Callable[..., Any], listening: R
     assert page.get_by_role("button", name="Record").is_visible()
 
 
-def test_a_server_that_goes_away_is_noticed(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
+def test_reports_a_lost_server(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
     page = visit(listening.url, using=speaking)
     page.evaluate("window.livePatience = 1500")
     page.route("**/queue/join*", lambda route: None)  # never answered

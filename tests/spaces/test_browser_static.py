@@ -101,7 +101,7 @@ def saved(page: Any, name: str) -> tuple[str, str]:
     return started.value.suggested_filename, Path(started.value.path()).read_text(encoding="utf-8")
 
 
-def test_a_file_becomes_words_and_nothing_leaves_the_page(
+def test_transcribes_a_file_without_requests(
     visit: Callable[..., Any], recognizer: str, requests: list[str], make_page: Any, tmp_path: Path
 ) -> None:
     page = ready(visit(recognizer, permissions=["clipboard-read", "clipboard-write"]))
@@ -155,7 +155,7 @@ def test_a_file_becomes_words_and_nothing_leaves_the_page(
     assert requests[before:] == []
 
 
-def test_the_browser_computes_what_pytorch_computes(make_page: Any, beeps_run: Path) -> None:
+def test_logits_in_the_browser_equal_those_of_pytorch(make_page: Any, beeps_run: Path) -> None:
     pytest.importorskip("playwright", reason="the browser is driven by playwright, which is missing")
     if (executable := find_chromium()) is None:
         pytest.skip("no Chromium on this machine")
@@ -166,7 +166,9 @@ def test_the_browser_computes_what_pytorch_computes(make_page: Any, beeps_run: P
         assert probes.largest_difference(logits) < 1e-3
 
 
-def test_the_live_microphone(visit: Callable[..., Any], open_browser: Any, recognizer: str, tmp_path: Path) -> None:
+def test_transcribes_the_microphone_live(
+    visit: Callable[..., Any], open_browser: Any, recognizer: str, tmp_path: Path
+) -> None:
     """Words appear while somebody speaks; in the end they are what PyTorch's stream gives of what the page heard."""
     sounds = [soundfile.read(path, dtype="float32")[0] for path in sorted(EXAMPLE.parent.iterdir())]
     pause = np.zeros(8000, dtype=np.float32)
@@ -199,7 +201,7 @@ def test_the_live_microphone(visit: Callable[..., Any], open_browser: Any, recog
     assert " ".join(words) == stream.finish().text
 
 
-def test_half_an_hour_in_bounded_memory(
+def test_transcribes_half_an_hour_in_bounded_memory(
     visit: Callable[..., Any], make_page: Any, beeps_run: Path, make_beeps: Any, tmp_path: Path
 ) -> None:
     text = "abc cab bba ca b ac"
@@ -228,7 +230,7 @@ def memory(page: Any) -> int:
     return sum(child.memory_info().rss for child in children if "chrom" in child.name())
 
 
-def test_it_opens_without_a_connection(visit: Callable[..., Any], make_page: Any) -> None:
+def test_opens_offline(visit: Callable[..., Any], make_page: Any) -> None:
     with served(make_page(PRETRAINED / "an4-streaming")) as address:
         page = ready(visit(address))
     page.reload()  # Nothing is served there any more.
@@ -237,7 +239,7 @@ def test_it_opens_without_a_connection(visit: Callable[..., Any], make_page: Any
     assert done(page) == ["FIVE", "ONE", "TWO", "EIGHT", "SIX", "THREE"]
 
 
-def test_the_page_of_the_documentation(browser: Any, make_page: Any, tmp_path: Path) -> None:
+def test_the_documented_page_works(browser: Any, make_page: Any, tmp_path: Path) -> None:
     """The example of docs/onnx.md works as it is pasted."""
     folder = Path(shutil.copytree(make_page(PRETRAINED / "an4-streaming"), tmp_path / "page"))
     (program,) = re.findall(r"```html\n(.*?)```", (REPOSITORY / "docs" / "onnx.md").read_text(), re.DOTALL)
@@ -253,7 +255,7 @@ def test_the_page_of_the_documentation(browser: Any, make_page: Any, tmp_path: P
         page.close()
 
 
-def test_two_tabs(visit: Callable[..., Any], recognizer: str) -> None:
+def test_works_in_two_tabs(visit: Callable[..., Any], recognizer: str) -> None:
     pages = [ready(visit(recognizer)) for _ in range(2)]
     for page in pages:
         choose(page, EXAMPLE)
@@ -266,7 +268,7 @@ def choose_float32(page: Any) -> None:
     ready(page)
 
 
-def test_float32_by_choice(visit: Callable[..., Any], recognizer: str, requests: list[str]) -> None:
+def test_loads_float32_weights_on_request(visit: Callable[..., Any], recognizer: str, requests: list[str]) -> None:
     page = ready(visit(recognizer))
     choose_float32(page)
     assert any(path.endswith("stream.onnx") for path in requests)
@@ -274,7 +276,7 @@ def test_float32_by_choice(visit: Callable[..., Any], recognizer: str, requests:
     assert done(page) == ["FIVE", "ONE", "TWO", "EIGHT", "SIX", "THREE"]
 
 
-def test_words_to_expect(visit: Callable[..., Any], recognizer: str) -> None:
+def test_prefers_expected_words(visit: Callable[..., Any], recognizer: str) -> None:
     """They change the text as Python's hot words do, with the language model or without, and are remembered."""
     model = load_model(PRETRAINED / "an4-streaming", "cpu")
     sounds = [
@@ -315,7 +317,7 @@ def test_words_to_expect(visit: Callable[..., Any], recognizer: str) -> None:
     page.get_by_role("alert").get_by_text('The word "zürich" has letters that this model does not write').wait_for()
 
 
-def test_a_classifier_on_a_phone_in_the_dark(visit: Callable[..., Any], make_page: Any) -> None:
+def test_classifies_on_a_phone_in_dark_mode(visit: Callable[..., Any], make_page: Any) -> None:
     examples = SPACES / "classify" / "examples"
     with served(make_page(PRETRAINED / "fsdd-digits")) as address:
         page = ready(visit(address, **PHONE))
@@ -332,7 +334,7 @@ def test_a_classifier_on_a_phone_in_the_dark(visit: Callable[..., Any], make_pag
         assert_accessible(page)
 
 
-def test_a_listener(visit: Callable[..., Any], make_page: Any, spotter: Path, tmp_path: Path) -> None:
+def test_detects_keywords(visit: Callable[..., Any], make_page: Any, spotter: Path, tmp_path: Path) -> None:
     sound = np.concatenate([synthesize(2.0, seed) for seed in range(5)])
     soundfile.write(tmp_path / "stream.wav", sound, 8000, subtype="FLOAT")
     events = list(Detector(load_model(spotter, "cpu")).listen([sound]))
@@ -352,7 +354,7 @@ def test_a_listener(visit: Callable[..., Any], make_page: Any, spotter: Path, tm
         assert_accessible(page)
 
 
-def test_without_a_microphone_it_says_so(visit: Callable[..., Any], recognizer: str) -> None:
+def test_reports_a_missing_microphone(visit: Callable[..., Any], recognizer: str) -> None:
     page = ready(visit(recognizer))
     page.get_by_role("button", name="Speak").click()
     page.get_by_role("alert").get_by_text(re.compile("microphone")).wait_for()

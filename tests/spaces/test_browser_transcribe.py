@@ -57,7 +57,7 @@ def is_playing(page: Any) -> bool:
     return bool(page.evaluate("!document.querySelector('.answer audio').paused"))
 
 
-def test_an_upload_becomes_words(page: Any, transcripts: Transcripts) -> None:
+def test_transcribes_an_upload(page: Any, transcripts: Transcripts) -> None:
     page.get_by_text("its words appear here").wait_for()
     upload(page, DIGITS)
     wait_for_words(page, transcripts[DIGITS.name]["language model"])
@@ -93,7 +93,7 @@ def test_a_click_on_a_word_plays_from_there(page: Any) -> None:
     page.wait_for_function("!document.querySelector('button.word.now')")
 
 
-def test_the_words_are_reached_with_the_keyboard(page: Any) -> None:
+def test_words_are_accessible_by_keyboard(page: Any) -> None:
     page.locator("button.word").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -107,7 +107,7 @@ def test_the_words_are_reached_with_the_keyboard(page: Any) -> None:
     page.wait_for_function("start => document.querySelector('.answer audio').currentTime >= start", arg=start)
 
 
-def test_the_files_are_downloaded(page: Any, tmp_path: Path) -> None:
+def test_downloads_transcript_files(page: Any, tmp_path: Path) -> None:
     text = " ".join(words(page))
     for extension, beginning in (("txt", text), ("srt", "1\n00:00:0"), ("vtt", "WEBVTT"), ("json", "{")):
         with page.expect_download() as waiting:
@@ -119,13 +119,13 @@ def test_the_files_are_downloaded(page: Any, tmp_path: Path) -> None:
         assert text in content
 
 
-def test_the_text_is_copied(page: Any) -> None:
+def test_copies_the_text(page: Any) -> None:
     page.get_by_role("button", name="Copy", exact=True).click()
     page.get_by_text("Copied.").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == " ".join(words(page))
 
 
-def test_an_example_is_clicked_and_the_language_model_switched_off(page: Any, transcripts: Transcripts) -> None:
+def test_transcribes_an_example_with_and_without_language_model(page: Any, transcripts: Transcripts) -> None:
     name = "enter four five eight two one"
     page.get_by_role("button", name=name).click()
     said = transcripts[f"{name}.flac"]
@@ -156,25 +156,25 @@ def misfits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("silence.wav", "The recording is silent: check the microphone."),
     ],
 )
-def test_refusals_are_sentences_in_the_page(page: Any, misfits: dict[str, Path], name: str, sentence: str) -> None:
+def test_shows_errors_as_sentences(page: Any, misfits: dict[str, Path], name: str, sentence: str) -> None:
     upload(page, misfits[name])
     page.get_by_text(sentence).wait_for()
     assert words(page) == []
     assert page.locator(".answer-error[role=alert], .answer-note[role=status]").count() == 1
 
 
-def test_a_large_file_is_refused_before_it_is_sent(page: Any, misfits: dict[str, Path]) -> None:
+def test_rejects_a_large_file_before_the_upload(page: Any, misfits: dict[str, Path]) -> None:
     upload(page, misfits["large.wav"])
     page.get_by_text('exceed the maximum allowed size of 3.0 Mb: "large.wav"').first.wait_for()
 
 
-def test_after_a_refusal_all_is_well(page: Any, transcripts: Transcripts) -> None:
+def test_works_after_an_error(page: Any, transcripts: Transcripts) -> None:
     upload(page, DIGITS)
     wait_for_words(page, transcripts[DIGITS.name]["language model"])
     assert page.locator(".answer-error").count() == 0
 
 
-def test_several_files_at_once(page: Any, misfits: dict[str, Path], transcripts: Transcripts) -> None:
+def test_transcribes_several_files(page: Any, misfits: dict[str, Path], transcripts: Transcripts) -> None:
     page.get_by_role("tab", name="Several files").click()
     page.locator("#sounds input[type=file]").set_input_files([DIGITS, misfits["text.wav"]])
     page.locator("#sounds").get_by_text("text", exact=True).first.wait_for()
@@ -189,14 +189,16 @@ def test_several_files_at_once(page: Any, misfits: dict[str, Path], transcripts:
     page.wait_for_function("button => !button.disabled", arg=button.element_handle())
 
 
-def test_a_bidirectional_model_says_why_it_does_not_listen_live(page: Any) -> None:
+def test_explains_why_a_bidirectional_model_is_not_live(page: Any) -> None:
     page.get_by_role("tab", name="Live").click()
     page.get_by_text("so it cannot listen live").wait_for()
     assert page.get_by_role("button", name="Record").count() == 0
     assert "Traceback" not in page.content()
 
 
-def test_two_at_once(visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts) -> None:
+def test_two_simultaneous_visitors(
+    visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts
+) -> None:
     """Each has the words of their own sound."""
     names = sorted(transcripts)[:2]
     pages = [visit(transcribing.url) for _ in names]
@@ -206,7 +208,7 @@ def test_two_at_once(visit: Callable[..., Any], transcribing: RunningSpace, tran
         wait_for_words(page, transcripts[name]["language model"])
 
 
-def test_on_a_phone(visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts) -> None:
+def test_works_on_a_phone(visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts) -> None:
     page = visit(transcribing.url, **PHONE)
     page.get_by_role("button", name="pittsburgh spelled").tap()
     wait_for_words(page, transcripts["pittsburgh spelled.flac"]["language model"])
@@ -219,7 +221,7 @@ def test_on_a_phone(visit: Callable[..., Any], transcribing: RunningSpace, trans
     page.screenshot(animations="disabled", path=SCREENSHOTS / "transcribe-phone.png", full_page=True)
 
 
-def test_in_the_dark_and_with_the_keyboard_alone(
+def test_works_in_dark_mode_and_by_keyboard(
     visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts
 ) -> None:
     page = visit(transcribing.url, color_scheme="dark")
@@ -245,7 +247,7 @@ def test_in_the_dark_and_with_the_keyboard_alone(
     page.screenshot(animations="disabled", path=SCREENSHOTS / "transcribe-dark.png", full_page=True)
 
 
-def test_uploads_are_erased_with_their_page(
+def test_erases_uploads_of_a_closed_page(
     visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts, tmp_path: Path
 ) -> None:
     path = tmp_path / "my secret.flac"

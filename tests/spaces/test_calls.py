@@ -23,7 +23,7 @@ def uploads(space_module: Callable[[str, str], Any], tmp_path: Path) -> Any:
     return space_module("transcribe", "uploads").Uploads(60, 1e6, tmp_path)
 
 
-def test_files_are_looked_up_in_the_table(calls: ModuleType, uploads: Any, tmp_path: Path) -> None:
+def test_looks_up_files_in_the_table(calls: ModuleType, uploads: Any, tmp_path: Path) -> None:
     upload = uploads.add("my sound.wav", io.BytesIO(b"sound"))
     sent = {"path": str(upload.path), "orig_name": "../other", "url": "http://example.org", "is_stream": True}
     (checked,) = calls.check_inputs([gr.Audio()], [sent], uploads)
@@ -64,7 +64,7 @@ def test_files_are_looked_up_in_the_table(calls: ModuleType, uploads: Any, tmp_p
         (gr.Textbox, [], ["text", None]),  # no function of a Space takes one
     ],
 )
-def test_values_are_those_that_a_component_can_have(
+def test_rejects_values_that_a_component_cannot_have(
     calls: ModuleType, uploads: Any, make: Callable[[], Any], good: list[Any], bad: list[Any]
 ) -> None:
     for value in good:
@@ -76,7 +76,7 @@ def test_values_are_those_that_a_component_can_have(
         assert not refusal.value.print_exception
 
 
-def test_state_is_never_taken_from_a_call(calls: ModuleType, uploads: Any) -> None:
+def test_ignores_state_in_a_call(calls: ModuleType, uploads: Any) -> None:
     assert calls.check_inputs([gr.State([])], [[["rows", "of", "another"]]], uploads) == [None]
     assert calls.check_inputs([gr.State([])], [1, "more"], uploads) == [None]
     for values in ([], None, "ab", {"0": 1}):
@@ -84,7 +84,9 @@ def test_state_is_never_taken_from_a_call(calls: ModuleType, uploads: Any) -> No
             calls.check_inputs([gr.State([])], values, uploads)
 
 
-def test_the_unforeseen_is_an_apology_and_no_traceback(calls: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_errors_give_an_apology_without_traceback(
+    calls: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken() -> dict[str, Any]:
         raise RuntimeError("a secret of the server")
 

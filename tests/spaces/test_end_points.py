@@ -52,7 +52,7 @@ def refusal(client: Any, *arguments: Any, api_name: str) -> str:
     return message
 
 
-def test_only_the_documented_end_points_are_there(transcriber: Any, classifier: Any) -> None:
+def test_serves_only_the_documented_endpoints(transcriber: Any, classifier: Any) -> None:
     end_points = transcriber.view_api(return_format="dict")["named_endpoints"]
     assert set(end_points) == {"/transcribe", "/subtitles", "/transcribe_files", "/describe"}
     assert "time and confidence of each word" in end_points["/transcribe"]["description"]
@@ -73,14 +73,14 @@ def test_transcribe(transcriber: Any, transcripts: dict[str, dict[str, str]]) ->
         assert all(0 < word["confidence"] <= 1 for word in answer["words"])
 
 
-def test_the_language_model_is_switched_on(transcriber: Any, transcripts: dict[str, dict[str, str]]) -> None:
+def test_uses_the_language_model_on_request(transcriber: Any, transcripts: dict[str, dict[str, str]]) -> None:
     assert transcriber.predict(api_name="/describe")["language_model"] is True
     for name, said in transcripts.items():
         answer = transcriber.predict(file(EXAMPLES / name), True, api_name="/transcribe")
         assert answer["text"] == said["language model"]
 
 
-def test_subtitles(transcriber: Any, transcripts: dict[str, dict[str, str]]) -> None:
+def test_subtitles_equal_python(transcriber: Any, transcripts: dict[str, dict[str, str]]) -> None:
     text = transcripts[DIGITS.name]["best path"]
     for extension, beginning in (("srt", "1\n00:00:"), ("vtt", "WEBVTT\n\n00:00:"), ("txt", text), ("json", "{")):
         content = transcriber.predict(file(DIGITS), extension, False, api_name="/subtitles")
@@ -88,7 +88,7 @@ def test_subtitles(transcriber: Any, transcripts: dict[str, dict[str, str]]) -> 
         assert text in content
 
 
-def test_several_files_and_one_of_them_bad(
+def test_processes_several_files_with_a_bad_one(
     transcriber: Any, classifier: Any, transcripts: dict[str, dict[str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "notes.wav").write_text("these are words")
@@ -127,7 +127,7 @@ def test_describe(transcriber: Any, classifier: Any) -> None:
     assert classifier.predict(api_name="/describe")["labels"][7] == "seven"
 
 
-def test_what_a_browser_records(transcriber: Any, classifier: Any, tmp_path: Path) -> None:
+def test_accepts_recordings_of_browsers(transcriber: Any, classifier: Any, tmp_path: Path) -> None:
     """Stereo, 48 kHz, int16: the same answer as for the file."""
     for client, name, original, expected in (
         (transcriber, "/transcribe", DIGITS, "text"),
@@ -158,7 +158,7 @@ def test_silence_and_noise(transcriber: Any, classifier: Any, tmp_path: Path) ->
     assert sum(scores) == pytest.approx(1, abs=1e-4)
 
 
-def test_refusals_are_sentences(transcriber: Any, tmp_path: Path) -> None:
+def test_errors_are_sentences(transcriber: Any, tmp_path: Path) -> None:
     long = tmp_path / "long.flac"
     soundfile.write(long, np.zeros(2 * 3600 * 1000, np.int16), 1000)
     assert "long.flac is 2 hours long, and 5 minutes is the most" in refusal(
@@ -169,7 +169,7 @@ def test_refusals_are_sentences(transcriber: Any, tmp_path: Path) -> None:
     assert "There is no sound yet" in refusal(transcriber, [], False, api_name="/transcribe_files")
 
 
-def test_a_large_file_is_not_even_taken(transcriber: Any, tmp_path: Path) -> None:
+def test_rejects_a_large_file_during_the_upload(transcriber: Any, tmp_path: Path) -> None:
     large = tmp_path / "large.wav"
     soundfile.write(large, np.random.default_rng(0).normal(0, 0.1, 2_000_000), 16_000)  # 4 MB, and 3 are taken
     with pytest.raises(Exception, match=r"413|exceed"):
@@ -191,7 +191,7 @@ SECRETS = (
 
 @pytest.mark.parametrize("path", SECRETS)
 @pytest.mark.parametrize("route", ["/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/"])
-def test_no_path_of_the_server_is_served(transcribing: RunningSpace, route: str, path: str) -> None:
+def test_does_not_serve_server_paths(transcribing: RunningSpace, route: str, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{transcribing.url}{route}{path}", timeout=PATIENCE)
     assert refused.value.code in (400, 403, 404)
@@ -199,7 +199,7 @@ def test_no_path_of_the_server_is_served(transcribing: RunningSpace, route: str,
 
 @pytest.mark.parametrize("path", [SECRETS[0], SECRETS[5], SECRETS[7]])
 @pytest.mark.parametrize("end_point", ["transcribe", "transcribe_files"])
-def test_no_path_of_the_server_is_heard(transcribing: RunningSpace, path: str, end_point: str) -> None:
+def test_does_not_transcribe_server_paths(transcribing: RunningSpace, path: str, end_point: str) -> None:
     """Whoever speaks the protocol may claim that any path is an upload."""
     sound: Any = {"path": path, "meta": {"_type": "gradio.FileData"}}
     body = {"data": [[sound] if end_point == "transcribe_files" else sound, False]}
@@ -217,7 +217,7 @@ def test_no_path_of_the_server_is_heard(transcribing: RunningSpace, path: str, e
     assert '"text"' not in answer
 
 
-def test_pages_that_tell_of_others_are_off(transcribing: RunningSpace) -> None:
+def test_disables_pages_with_data_of_others(transcribing: RunningSpace) -> None:
     for path in ("/monitoring", "/gradio_api/runs"):
         try:
             body = urllib.request.urlopen(f"{transcribing.url}{path}", timeout=PATIENCE).read()
@@ -226,7 +226,7 @@ def test_pages_that_tell_of_others_are_off(transcribing: RunningSpace) -> None:
         assert b"calls" not in body.lower() or b"monitoring" not in body.lower(), path
 
 
-def test_fifty_at_once(classifying: RunningSpace) -> None:
+def test_handles_fifty_simultaneous_requests(classifying: RunningSpace) -> None:
     """All are answered, and memory is as before: what one round needs, the next one uses again."""
     example = file(SPACES / "classify" / "examples" / "seven.flac")
     clients = [connect(classifying) for _ in range(5)]
@@ -251,7 +251,7 @@ def resident_kilobytes(pid: int) -> int:
     return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout)
 
 
-def test_as_an_mcp_server(transcribing: RunningSpace) -> None:
+def test_works_as_an_mcp_server(transcribing: RunningSpace) -> None:
     mcp = pytest.importorskip("mcp", reason="needs gradio's extra mcp")
     from mcp.client.streamable_http import streamable_http_client
 

@@ -22,12 +22,12 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return assemble_space(SPACES / str(request.param), tmp_path / "space")
 
 
-def test_no_module_of_a_space_stands_twice() -> None:
+def test_no_duplicate_modules_in_a_space() -> None:
     names = [path.name for path in SPACES.glob("*/*.py") if path.name != "app.py"]
     assert len(names) == len(set(names))
 
 
-def test_a_space_carries_what_it_imports_of_the_package_and_no_more(folder: Path) -> None:
+def test_a_space_contains_only_the_imported_files_of_the_package(folder: Path) -> None:
     carried = {path.relative_to(folder).as_posix() for path in (folder / "hf_speech").rglob("*.py")}
     assert "hf_speech/common/text.py" in carried
     assert ("hf_speech/decoding/greedy.py" in carried) == (folder / "recognizer.py").is_file()
@@ -38,7 +38,7 @@ def test_a_space_carries_what_it_imports_of_the_package_and_no_more(folder: Path
         assert same or name.endswith("__init__.py"), name
 
 
-def test_modules_of_the_package_are_followed() -> None:
+def test_follows_imports_of_the_package() -> None:
     assert set(needed_modules(["hf_speech.errors", "numpy", "os.path"])) == {
         "hf_speech/__init__.py",
         "hf_speech/errors.py",
@@ -50,7 +50,7 @@ def test_modules_of_the_package_are_followed() -> None:
     assert needed_modules(["hf_speech.no_such_module"]) == {}
 
 
-def test_a_space_of_another_origin_is_copied_as_it_is(tmp_path: Path) -> None:
+def test_copies_other_spaces_unchanged(tmp_path: Path) -> None:
     (tmp_path / "mine" / "sub").mkdir(parents=True)
     (tmp_path / "mine" / "app.py").write_text("import hf_speech.decoding")
     (tmp_path / "mine" / "sub" / "x.txt").write_text("x")
@@ -64,7 +64,7 @@ def requirements(folder: Path) -> dict[str, Requirement]:
     return {requirement.name: requirement for requirement in found}
 
 
-def test_requirements_are_pinned_to_what_the_tests_run_with(folder: Path) -> None:
+def test_requirements_are_pinned_to_the_tested_versions(folder: Path) -> None:
     pins = dict(
         line.split("==") for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if "==" in line[:60]
     )
@@ -73,7 +73,7 @@ def test_requirements_are_pinned_to_what_the_tests_run_with(folder: Path) -> Non
     assert "hf_speech" not in requirements(folder)
 
 
-def test_every_import_is_required_or_lies_in_the_folder(folder: Path) -> None:
+def test_every_import_is_in_the_requirements_or_the_folder(folder: Path) -> None:
     modules = {path.stem for path in folder.glob("*.py")} | {"hf_speech"}
     known = {"pillow": "PIL", "PyYAML": "yaml"}
     required = {known.get(name, name) for name in requirements(folder)}

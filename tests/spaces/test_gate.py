@@ -82,7 +82,7 @@ def form(*parts: tuple[str, str, bytes]) -> tuple[bytes, dict[str, str]]:
         ("GET", "/gradio_api/call/classify/abc1"),
     ],
 )
-def test_what_clients_read_is_open(gate: Any, method: str, path: str) -> None:
+def test_allows_routes_that_clients_use(gate: Any, method: str, path: str) -> None:
     assert ask(gate, method, path) == (200, b"passed on ")
 
 
@@ -111,7 +111,7 @@ def test_what_clients_read_is_open(gate: Any, method: str, path: str) -> None:
         ("PUT", "/gradio_api/upload"),
     ],
 )
-def test_all_else_is_closed(gate: Any, method: str, path: str) -> None:
+def test_blocks_all_other_routes(gate: Any, method: str, path: str) -> None:
     status, body = ask(gate, method, path, b"{}")
     assert status == 404
     assert b"passed on" not in body
@@ -129,7 +129,7 @@ def call(**content: Any) -> bytes:
         call(data=[]),
     ],
 )
-def test_calls_are_passed_on_whole(gate: Any, body: bytes) -> None:
+def test_forwards_calls_unchanged(gate: Any, body: bytes) -> None:
     assert ask(gate, "POST", "/gradio_api/queue/join", body) == (200, b"passed on " + body)
     assert ask(gate, "POST", "/gradio_api/call/classify", body)[0] == 200
 
@@ -158,20 +158,20 @@ def test_calls_are_passed_on_whole(gate: Any, body: bytes) -> None:
         (call(data=["x" * 3_000_000]), 413),
     ],
 )
-def test_calls_of_another_shape_are_refused(gate: Any, body: bytes, status: int) -> None:
+def test_rejects_malformed_calls(gate: Any, body: bytes, status: int) -> None:
     found, answer = ask(gate, "POST", "/gradio_api/queue/join", body)
     assert found == status
     assert b"passed on" not in answer
     assert b"Traceback" not in answer
 
 
-def test_the_mcp_server_is_open_where_it_is_served(gate: Any) -> None:
+def test_allows_the_mcp_server_if_enabled(gate: Any) -> None:
     gate.mcp = True
     assert ask(gate, "POST", "/gradio_api/mcp/", b"{}")[0] == 200
     assert ask(gate, "GET", "/gradio_api/mcp")[0] == 200
 
 
-def test_uploads_are_stored_and_can_be_read(gate: Any) -> None:
+def test_stores_uploads_and_serves_them(gate: Any) -> None:
     body, headers = form(("files", "a.wav", b"one"), ("files", "../b.flac", b"two"))
     status, answer = ask(gate, "POST", "/gradio_api/upload", body, headers)
     assert status == 200
@@ -197,7 +197,7 @@ def stored(gate: Any) -> list[Path]:
         ([], 400),
     ],
 )
-def test_what_an_upload_may_bring_is_bounded(gate: Any, parts: list[tuple[str, str, bytes]], status: int) -> None:
+def test_limits_uploads(gate: Any, parts: list[tuple[str, str, bytes]], status: int) -> None:
     body, headers = form(*parts)
     assert ask(gate, "POST", "/gradio_api/upload", body, headers)[0] == status
     assert ask(gate, "POST", "/gradio_api/upload", body, headers | {"content-length": str(len(body))})[0] == status
@@ -216,14 +216,14 @@ def test_what_an_upload_may_bring_is_bounded(gate: Any, parts: list[tuple[str, s
         (b"--edge\r\n" + b"X: y\r\n" * 9000, {"content-type": "multipart/form-data; boundary=edge"}),
     ],
 )
-def test_uploads_that_are_none_are_refused(gate: Any, body: bytes, headers: dict[str, str]) -> None:
+def test_rejects_invalid_uploads(gate: Any, body: bytes, headers: dict[str, str]) -> None:
     status, answer = ask(gate, "POST", "/gradio_api/upload", body, headers)
     assert status in (400, 413)
     assert b"Traceback" not in answer
     assert stored(gate) == []
 
 
-def test_uploads_that_are_broken_off_leave_nothing(gate: Any) -> None:
+def test_interrupted_uploads_leave_no_files(gate: Any) -> None:
     whole, headers = form(("files", "a.wav", bytes(50_000)))
     for length in (0, 10, 60, 100, 30_000, len(whole) - 12):
         messages = [{"type": "http.request", "body": whole[:length], "more_body": True}, {"type": "http.disconnect"}]
@@ -248,7 +248,7 @@ def test_uploads_that_are_broken_off_leave_nothing(gate: Any) -> None:
     assert ask(gate, "POST", "/gradio_api/upload", whole, headers)[0] == 503
 
 
-def test_open_sessions_are_known(gate: Any) -> None:
+def test_tracks_open_sessions(gate: Any) -> None:
     async def visit() -> None:
         release = asyncio.Event()
 

@@ -33,7 +33,7 @@ def recognizer(module: ModuleType, beeps_run: Path) -> Any:
     return module.SpaceRecognizer(beeps_run)
 
 
-def test_words_are_those_of_hf_speech(recognizer: Any, module: ModuleType, beeps_run: Path, make_beeps) -> None:
+def test_words_equal_those_of_hf_speech(recognizer: Any, module: ModuleType, beeps_run: Path, make_beeps) -> None:
     long = np.concatenate([make_beeps(TEXT, seed=seed) for seed in range(30)])
     assert len(long) / recognizer.sampling_rate > 2 * CHUNK_SECONDS
     for sound in (make_beeps(TEXT), long):
@@ -42,7 +42,7 @@ def test_words_are_those_of_hf_speech(recognizer: Any, module: ModuleType, beeps
 
 
 @pytest.mark.parametrize("language_model", [False, True])
-def test_long_recordings_are_normalized_and_cut_as_by_hf_speech(module: ModuleType, language_model: bool) -> None:
+def test_long_recordings_equal_those_of_hf_speech(module: ModuleType, language_model: bool) -> None:
     """Two minutes with pauses, and a model that normalizes by utterance."""
     recognizer, loaded, decoder = module.SpaceRecognizer(AN4), load_model(AN4, "cpu"), None
     if language_model:
@@ -68,12 +68,12 @@ def assert_same(words: list[Any], loaded: Any, sound: np.ndarray, rate: int, dec
         assert word.confidence == pytest.approx(expected.confidence, abs=1e-4)
 
 
-def test_hears_nothing_in_silence(recognizer: Any) -> None:
+def test_recognizes_nothing_in_silence(recognizer: Any) -> None:
     assert recognizer.words(np.zeros(8000, np.float32), False) == []
     assert recognizer.words(np.zeros(0, np.float32), False) == []
 
 
-def test_too_short_a_sound_is_refused_in_a_sentence(recognizer: Any) -> None:
+def test_one_sentence_error_for_a_short_sound(recognizer: Any) -> None:
     sound = np.full(20, 0.5, np.float32)
     assert recognizer.words(sound, False) == []
     with pytest.raises(ValueError, match=r"only 0\.00\d seconds: give a longer one\."):
@@ -82,7 +82,7 @@ def test_too_short_a_sound_is_refused_in_a_sentence(recognizer: Any) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 @pytest.mark.parametrize("piece_seconds", [0.05, 0.37, 10.0])
-def test_live_is_the_whole(recognizer: Any, make_beeps, rate: int, piece_seconds: float) -> None:
+def test_live_text_equals_that_of_the_recording(recognizer: Any, make_beeps, rate: int, piece_seconds: float) -> None:
     """As live.js sends it: int16, at the browser's rate, in pieces."""
     sound = make_beeps(TEXT, rate)
     samples = np.round(32767 * sound).astype(np.int16)
@@ -97,7 +97,7 @@ def test_live_is_the_whole(recognizer: Any, make_beeps, rate: int, piece_seconds
         assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
 
 
-def test_what_a_session_keeps_does_not_grow(recognizer: Any) -> None:
+def test_session_state_does_not_grow(recognizer: Any) -> None:
     listener = recognizer.listen()
     rng, sizes = np.random.default_rng(0), []
     for _ in range(60):
@@ -108,7 +108,7 @@ def test_what_a_session_keeps_does_not_grow(recognizer: Any) -> None:
     assert max(sizes) < 100_000
 
 
-def test_resampling_in_pieces_is_resampling(make_tone) -> None:
+def test_resampling_in_pieces_equals_resampling_the_whole(make_tone) -> None:
     """Why the listener keeps its resampler: without one, every seam would click."""
     tone = make_tone(1.0, 440.0, 48_000)
     stream = soxr.ResampleStream(48_000, 8_000, 1, dtype="float32")
@@ -117,7 +117,7 @@ def test_resampling_in_pieces_is_resampling(make_tone) -> None:
     np.testing.assert_allclose(joined, soxr.resample(tone, 48_000, 8_000), atol=1e-3)
 
 
-def test_a_bidirectional_model_says_that_it_cannot(module: ModuleType) -> None:
+def test_a_bidirectional_model_cannot_stream(module: ModuleType) -> None:
     assert not module.SpaceRecognizer(AN4).can_stream
 
 
@@ -128,7 +128,7 @@ def test_a_bidirectional_model_says_that_it_cannot(module: ModuleType) -> None:
         *(True, None, "16000", [16_000], {}, float("nan"), float("inf"), float("-inf")),
     ],
 )
-def test_rates_are_checked_before_any_work(recognizer: Any, module: ModuleType, rate: Any) -> None:
+def test_checks_rates_first(recognizer: Any, module: ModuleType, rate: Any) -> None:
     listener = recognizer.listen()
     with pytest.raises(ValueError, match="rate of the recording must be between"):
         listener.accept(np.zeros(100, np.int16), rate)

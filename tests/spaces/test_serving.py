@@ -15,7 +15,7 @@ import pytest
 gr = pytest.importorskip("gradio", reason="the Spaces need gradio: pip install 'hf_speech[demo]'")
 
 
-def test_sessions_without_an_open_page_are_forgotten(space_module: Callable[[str, str], Any]) -> None:
+def test_drops_sessions_without_an_open_page(space_module: Callable[[str, str], Any]) -> None:
     serving = space_module("classify", "serving")
     now, old = time.monotonic(), datetime.datetime.now() - datetime.timedelta(hours=2)
     names = ["open", "gone", "recent"]
@@ -41,7 +41,7 @@ def test_sessions_without_an_open_page_are_forgotten(space_module: Callable[[str
     assert set(states.session_data) == {"open"}
 
 
-def test_an_answer_that_nobody_fetches_is_dropped(space_module: Callable[[str, str], Any]) -> None:
+def test_drops_answers_that_are_not_fetched(space_module: Callable[[str, str], Any]) -> None:
     serving = space_module("classify", "serving")
     states = SimpleNamespace(session_data={}, time_last_used={}, lock=threading.Lock())
     queue = SimpleNamespace(
@@ -56,7 +56,7 @@ def test_an_answer_that_nobody_fetches_is_dropped(space_module: Callable[[str, s
     assert set(queue.event_ids_to_events) == {"2"}
 
 
-def test_what_runs_when_a_page_is_closed_cannot_be_called(space_module: Callable[[str, str], Any]) -> None:
+def test_handlers_of_closed_pages_cannot_be_called(space_module: Callable[[str, str], Any]) -> None:
     serving = space_module("classify", "serving")
     with gr.Blocks(analytics_enabled=False) as interface:
         box, button = gr.Textbox(), gr.Button()

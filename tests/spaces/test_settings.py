@@ -25,7 +25,7 @@ def test_settings_have_defaults(module: ModuleType, tmp_path: Path) -> None:
     assert (settings.max_seconds, settings.max_megabytes, settings.concurrency) == (300, 30, 2)
 
 
-def test_settings_are_read(module: ModuleType) -> None:
+def test_reads_settings(module: ModuleType) -> None:
     settings = module.Settings.from_environment(
         {"MODEL_ID": "a/b", "MODEL_REVISION": "0" * 40, "MAX_SECONDS": "12.5", "KEEP_SECONDS": "7", "CONCURRENCY": "3"}
     )
@@ -44,19 +44,19 @@ def test_settings_are_read(module: ModuleType) -> None:
         ({"MODEL_ID": "a/b", "KEEP_SECONDS": "nan"}, "KEEP_SECONDS"),
     ],
 )
-def test_wrong_settings_end_in_a_sentence(module: ModuleType, environment: dict[str, str], message: str) -> None:
+def test_one_sentence_error_for_wrong_settings(module: ModuleType, environment: dict[str, str], message: str) -> None:
     with pytest.raises(module.SettingsError, match=message):
         module.Settings.from_environment(environment)
 
 
 @pytest.mark.parametrize("revision", ["", "main", "v1.0", "0" * 39, "0" * 7])
-def test_code_from_the_hub_is_run_of_a_pinned_commit_only(module: ModuleType, revision: str) -> None:
+def test_runs_hub_code_only_of_a_pinned_commit(module: ModuleType, revision: str) -> None:
     settings = module.Settings.from_environment({"MODEL_ID": "owner/name", "MODEL_REVISION": revision})
     with pytest.raises(module.SettingsError, match="must be the commit of owner/name"):
         settings.model_folder()
 
 
-def test_a_model_that_cannot_be_had(module: ModuleType) -> None:
+def test_reports_an_unavailable_model(module: ModuleType) -> None:
     for model_id, message in (
         ("/nowhere/at/all", "no model folder"),
         ("owner/name", "cannot be downloaded from the Hub"),
@@ -92,7 +92,7 @@ model-index:
         (None, "[" * 3000, None, ()),
     ],
 )
-def test_the_page_says_what_the_model_was_trained_on(
+def test_the_page_names_the_training_corpus(
     space_module: Callable[[str, str], Any],
     module: ModuleType,
     tmp_path: Path,

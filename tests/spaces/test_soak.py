@@ -24,7 +24,7 @@ SECONDS_TO_ANSWER, GROWTH = 2.0, 0.10
 SECONDS_UNREAD = 65
 
 
-def test_two_thousand_visitors_leave_nothing(tmp_path: Path) -> None:
+def test_two_thousand_visitors_leave_no_files_and_memory(tmp_path: Path) -> None:
     make_models(tmp_path)
     visitors = Requests(tmp_path, KEEP_SECONDS=str(KEEP_SECONDS))
     try:

@@ -58,7 +58,7 @@ def test_channels_are_averaged(sound: ModuleType, tmp_path: Path, make_tone) -> 
     np.testing.assert_allclose(read(sound, tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
 
 
-def test_channels_that_cancel_are_refused(sound: ModuleType, tmp_path: Path, make_tone) -> None:
+def test_rejects_channels_that_cancel(sound: ModuleType, tmp_path: Path, make_tone) -> None:
     tone = make_tone(0.5, 440.0)
     soundfile.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), RATE, subtype="FLOAT")
     assert "cancel each other out" in refusal(sound, tmp_path / "a.wav")
@@ -74,12 +74,12 @@ def refusal(sound: ModuleType, path: Path, **limits: float) -> str:
     return message
 
 
-def test_refuses_what_is_too_long_by_its_header(sound: ModuleType, tmp_path: Path) -> None:
+def test_rejects_sound_that_is_too_long_by_its_header(sound: ModuleType, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.flac", np.zeros(2 * 3600 * 1000, np.int16), 1000)  # two hours in a few kilobytes
     assert "2 hours long, and 10 seconds is the most" in refusal(sound, tmp_path / "long.flac")
 
 
-def test_refuses_what_is_too_long_although_its_header_lies(sound: ModuleType, tmp_path: Path, make_tone) -> None:
+def test_rejects_sound_that_is_too_long_despite_its_header(sound: ModuleType, tmp_path: Path, make_tone) -> None:
     path = tmp_path / "lie.flac"
     soundfile.write(path, make_tone(20.0, 440.0, 8000), 8000)
     content = bytearray(path.read_bytes())
@@ -90,7 +90,7 @@ def test_refuses_what_is_too_long_although_its_header_lies(sound: ModuleType, tm
     assert "too long" in refusal(sound, path)
 
 
-def test_refuses_what_is_too_large(sound: ModuleType, tmp_path: Path, make_tone) -> None:
+def test_rejects_large_files(sound: ModuleType, tmp_path: Path, make_tone) -> None:
     soundfile.write(tmp_path / "large.wav", make_tone(5.0, 440.0, 48_000), 48_000, subtype="DOUBLE")
     assert "has 1.8 MB, and 1 MB is the most" in refusal(sound, tmp_path / "large.wav")
 
@@ -104,25 +104,25 @@ def test_refuses_what_is_too_large(sound: ModuleType, tmp_path: Path, make_tone)
         (b"\x00\x00\x00\x20ftypM4A " + bytes(64), "not a sound"),
     ],
 )
-def test_refuses_what_is_no_sound(sound: ModuleType, tmp_path: Path, content: bytes, reason: str) -> None:
+def test_rejects_files_that_are_not_sound(sound: ModuleType, tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.wav").write_bytes(content)
     assert reason in refusal(sound, tmp_path / "a.wav")
 
 
-def test_refuses_what_holds_nothing(sound: ModuleType, tmp_path: Path) -> None:
+def test_rejects_empty_files(sound: ModuleType, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE)
     assert "no sound (0 s)" in refusal(sound, tmp_path / "none.wav")
     assert "no longer here" in refusal(sound, tmp_path / "gone.wav")
 
 
-def test_refuses_what_is_not_finite(sound: ModuleType, tmp_path: Path) -> None:
+def test_rejects_samples_that_are_not_finite(sound: ModuleType, tmp_path: Path) -> None:
     samples = np.zeros(1000, np.float32)
     samples[10] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
     assert "not finite" in refusal(sound, tmp_path / "nan.wav")
 
 
-def test_refuses_absurd_rates(sound: ModuleType, tmp_path: Path) -> None:
+def test_rejects_invalid_rates(sound: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, np.zeros(100), RATE)
     content = bytearray(path.read_bytes())
@@ -131,7 +131,7 @@ def test_refuses_absurd_rates(sound: ModuleType, tmp_path: Path) -> None:
     assert "3 Hz" in refusal(sound, path)
 
 
-def test_silence(sound: ModuleType, make_tone) -> None:
+def test_detects_silence(sound: ModuleType, make_tone) -> None:
     rng = np.random.default_rng(0)
     assert sound.is_silent(np.zeros(RATE, np.float32))
     assert sound.is_silent(np.zeros(0, np.float32))
@@ -141,7 +141,7 @@ def test_silence(sound: ModuleType, make_tone) -> None:
 
 
 @pytest.mark.parametrize("rate", [8_000, 48_000])
-def test_only_a_block_of_a_file_is_in_memory_at_its_own_rate(
+def test_keeps_only_a_block_of_the_file_in_memory(
     sound: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_tone, rate: int
 ) -> None:
     soundfile.write(tmp_path / "a.wav", make_tone(3.3, 440.0, rate, 0.5), rate)
@@ -161,7 +161,7 @@ def test_only_a_block_of_a_file_is_in_memory_at_its_own_rate(
     assert len(whole) == pytest.approx(3.3 * RATE, abs=2)
 
 
-def test_the_samples_of_all_channels_are_limited(sound: ModuleType, tmp_path: Path) -> None:
+def test_limits_samples_over_all_channels(sound: ModuleType, tmp_path: Path) -> None:
     """A small file can hold silence in many channels at a high rate, which takes long to decode."""
     soundfile.write(tmp_path / "many.flac", np.zeros((8 * 96_000, 8), np.int16), 96_000)
     assert "too many samples (96000 Hz, 8 channels)" in refusal(sound, tmp_path / "many.flac", seconds=8)
@@ -169,7 +169,7 @@ def test_the_samples_of_all_channels_are_limited(sound: ModuleType, tmp_path: Pa
     assert "600000 Hz" in refusal(sound, tmp_path / "high.wav")
 
 
-def test_errors_name_the_file_as_the_visitor_does(sound: ModuleType, tmp_path: Path) -> None:
+def test_errors_use_the_file_name_of_the_visitor(sound: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "sound").write_text("words")
     with pytest.raises(sound.SoundError, match=r"^my words\.wav is not a sound"):
         sound.read_sound(tmp_path / "sound", RATE, 10, 1, "my words.wav")
@@ -178,7 +178,7 @@ def test_errors_name_the_file_as_the_visitor_does(sound: ModuleType, tmp_path: P
             sound.read_sound(path, RATE, 10, 1, "it")
 
 
-def test_durations_are_readable(sound: ModuleType) -> None:
+def test_formats_durations(sound: ModuleType) -> None:
     assert [sound.readable(x) for x in (4.25, 5, 60, 90, 300, 3600, 7200)] == [
         "4.2 seconds",
         "5 seconds",

@@ -31,7 +31,7 @@ def piece(samples: np.ndarray, number: int = 0, last: bool = False, rate: Any = 
     return {"piece": number, "rate": rate, "samples": content, "last": last} | changes
 
 
-def test_pieces_become_text(transcriber: Any, make_beeps) -> None:
+def test_transcribes_pieces(transcriber: Any, make_beeps) -> None:
     sound, listener = make_beeps(TEXT), None
     half = len(sound) // 2
     answer, listener = transcriber.listen(piece(sound[:half]), listener)
@@ -44,7 +44,7 @@ def test_pieces_become_text(transcriber: Any, make_beeps) -> None:
         transcriber.listen(piece(sound, 2), None)
 
 
-def test_the_limit_counts_what_was_sent(transcriber: Any) -> None:
+def test_the_limit_includes_all_pieces(transcriber: Any) -> None:
     second, listener = np.zeros(8000), None
     for number in range(5):
         _, listener = transcriber.listen(piece(second, number), listener)
@@ -63,7 +63,7 @@ def test_the_limit_counts_what_was_sent(transcriber: Any) -> None:
         *({"samples": samples} for samples in (None, 5, [], {}, "abc", "====", "é", "AAA=\n", "QQ==", "A" * 6_000_000)),
     ],
 )
-def test_pieces_of_another_shape_are_refused_in_a_sentence(transcriber: Any, change: dict[str, Any]) -> None:
+def test_one_sentence_error_for_malformed_pieces(transcriber: Any, change: dict[str, Any]) -> None:
     good = piece(np.zeros(800))
     missing = {name: value for name, value in good.items() if name not in change}
     for event in (good | change, missing):
@@ -72,19 +72,19 @@ def test_pieces_of_another_shape_are_refused_in_a_sentence(transcriber: Any, cha
 
 
 @pytest.mark.parametrize("event", [None, 5, "text", [], [1], {}, {"piece": 0}, float("nan")])
-def test_what_is_no_piece_is_refused_in_a_sentence(transcriber: Any, event: Any) -> None:
+def test_one_sentence_error_for_invalid_events(transcriber: Any, event: Any) -> None:
     with pytest.raises(ValueError, match=r"\.$"):
         transcriber.listen(event, None)
 
 
 @pytest.mark.parametrize("format", ["doc", "", None, 5, ["srt"], {"srt": 1}, "SRT"])
-def test_formats_are_those_that_are_written(transcriber: Any, format: Any) -> None:
+def test_rejects_other_formats(transcriber: Any, format: Any) -> None:
     with pytest.raises(ValueError, match="choose txt, srt, vtt, json"):
         transcriber.subtitles("anything", format)
 
 
 @pytest.mark.parametrize("number", [-1, 1 << 31, 10**30, 0.0, True, None, "0", [0]])
-def test_an_answer_repeats_no_number_that_is_not_one_of_a_piece(module: ModuleType, number: Any) -> None:
+def test_does_not_echo_invalid_piece_numbers(module: ModuleType, number: Any) -> None:
     """JSON of the answer has integers of 64 bits at most."""
     assert module.piece_number({"piece": number}) is None
     assert module.piece_number([number]) is None

@@ -37,12 +37,12 @@ def age(path: Path, seconds: float) -> None:
     os.utime(path, (time.time() - seconds,) * 2)
 
 
-def test_the_folder_is_new_and_gradio_uses_it(module: ModuleType, tmp_path: Path) -> None:
+def test_makes_a_new_folder_for_gradio(module: ModuleType, tmp_path: Path) -> None:
     assert module.ROOT.parent == tmp_path / "temporary"
     assert os.environ["GRADIO_TEMP_DIR"] == str(module.ROOT)
 
 
-def test_uploads_are_found_by_their_exact_path_only(uploads: Any) -> None:
+def test_finds_uploads_only_by_exact_path(uploads: Any) -> None:
     path = add(uploads)
     assert uploads.find(path).name == "a.wav"
     assert Path(path).read_bytes() == b"sound"
@@ -69,7 +69,7 @@ def test_uploads_are_found_by_their_exact_path_only(uploads: Any) -> None:
         ("<img src=x>.wav", "<img src=x>.wav"),  # text, which page.js never makes markup
     ],
 )
-def test_the_name_of_a_visitor_is_shown_and_names_no_file(uploads: Any, name: str, shown: str) -> None:
+def test_file_names_of_visitors_are_only_shown(uploads: Any, name: str, shown: str) -> None:
     upload = uploads.add(name, io.BytesIO(b"x"))
     assert upload.name == shown
     assert upload.path.parent.parent == uploads.root
@@ -78,7 +78,7 @@ def test_the_name_of_a_visitor_is_shown_and_names_no_file(uploads: Any, name: st
     assert len(uploads.add("x" * 5000 + ".wav", io.BytesIO(b"x")).name) <= 100
 
 
-def test_uploads_are_erased_with_their_page(uploads: Any, tmp_path: Path) -> None:
+def test_erases_uploads_of_a_closed_page(uploads: Any, tmp_path: Path) -> None:
     mine, common = add(uploads), add(uploads)
     (tmp_path / "seven.flac").write_bytes(b"example")
     example = uploads.add_example(tmp_path / "seven.flac")
@@ -97,7 +97,7 @@ def test_uploads_are_erased_with_their_page(uploads: Any, tmp_path: Path) -> Non
     assert files(uploads) == [Path(example)]
 
 
-def test_only_uploads_can_be_erased(uploads: Any, tmp_path: Path) -> None:
+def test_erases_only_uploads(uploads: Any, tmp_path: Path) -> None:
     """A visitor may claim that any path is the sound."""
     other, mine = Path(add(uploads)), Path(add(uploads))
     outside = tmp_path / "outside" / "precious"
@@ -119,7 +119,7 @@ def test_only_uploads_can_be_erased(uploads: Any, tmp_path: Path) -> None:
     assert outside.read_text() == "precious"
 
 
-def test_what_is_old_is_swept_and_nothing_else(uploads: Any, tmp_path: Path) -> None:
+def test_sweeps_only_old_files(uploads: Any, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("precious")
@@ -154,7 +154,7 @@ def test_what_is_old_is_swept_and_nothing_else(uploads: Any, tmp_path: Path) -> 
     assert uploads.root.is_dir()
 
 
-def test_the_total_is_bounded_and_the_oldest_go_first(uploads: Any, tmp_path: Path) -> None:
+def test_limits_the_total_size_and_erases_the_oldest_first(uploads: Any, tmp_path: Path) -> None:
     (tmp_path / "seven.flac").write_bytes(bytes(5000))
     example = uploads.add_example(tmp_path / "seven.flac")
     paths = [add(uploads, content=bytes(300)) for _ in range(10)]
@@ -165,7 +165,7 @@ def test_the_total_is_bounded_and_the_oldest_go_first(uploads: Any, tmp_path: Pa
     assert len(list(uploads.root.iterdir())) == 2
 
 
-def test_two_thousand_uploads_are_erased_to_the_last(uploads: Any) -> None:
+def test_erases_all_of_two_thousand_uploads(uploads: Any) -> None:
     uploads.max_bytes = 1e9
     for index in range(2000):
         path = add(uploads, f"{index}.wav", b"sound")

@@ -38,7 +38,7 @@ def log(space_module: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch
     return events
 
 
-def test_recordings_ask_for_a_gpu_and_microphones_do_not(
+def test_files_use_the_gpu_and_live_recordings_do_not(
     log: list[str], space_module: Callable[[str, str], Any], beeps_run: Path, make_beeps: Any
 ) -> None:
     recognizer = space_module("transcribe", "recognizer").SpaceRecognizer(beeps_run)
@@ -52,7 +52,9 @@ def test_recordings_ask_for_a_gpu_and_microphones_do_not(
     assert log[1:] == ["run"]
 
 
-def test_a_classifier(log: list[str], space_module: Callable[[str, str], Any], tones_run: Path, make_tone: Any) -> None:
+def test_a_classifier_uses_the_gpu(
+    log: list[str], space_module: Callable[[str, str], Any], tones_run: Path, make_tone: Any
+) -> None:
     settings = space_module("classify", "settings").Settings(str(tones_run))
     classifier = space_module("classify", "classifier").Classifier(tones_run, settings, None)
     assert log == ["_compute up to 30 s"]
@@ -61,7 +63,7 @@ def test_a_classifier(log: list[str], space_module: Callable[[str, str], Any], t
     assert log[1:] == ["run"]
 
 
-def test_elsewhere_nothing_changes(space_module: Callable[[str, str], Any]) -> None:
+def test_no_effect_without_zero_gpu(space_module: Callable[[str, str], Any]) -> None:
     zero_gpu = space_module("transcribe", "zero_gpu")
     model = object()
     assert zero_gpu.on_gpu(print) is print

@@ -28,7 +28,7 @@ def records(pairs: list[tuple[str, str]]) -> list[dict]:
     return [TASK.score(reference, {"prediction": heard, "probability": 1.0}) for reference, heard in pairs]
 
 
-def test_class_names_reach_the_config_and_its_json():
+def test_class_names_are_in_the_config():
     names = ["yes", "no", "maybe"]
     made = SpeechLSTMConfig(**TASK.config_arguments(DatasetDict(train=rows([0, 1, 2], names))))
     read = SpeechLSTMConfig.from_dict(made.to_dict())
@@ -37,32 +37,32 @@ def test_class_names_reach_the_config_and_its_json():
     assert read.label2id == {"yes": 0, "no": 1, "maybe": 2}
 
 
-def test_targets_become_a_batch_of_int64():
+def test_collates_targets_to_int64():
     targets = [TASK.encode_target(row) for row in rows([2, 0], ["a", "b", "c"])]
     batch = TASK.collate_targets(targets)
     assert batch.dtype == torch.int64
     assert batch.tolist() == [2, 0]
 
 
-def test_logits_become_ids_also_beside_other_outputs():
+def test_reduces_logits_to_ids():
     logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
     assert TASK.preprocess_logits_for_metrics(logits, None).tolist() == [1, 0]
     assert TASK.preprocess_logits_for_metrics((logits, torch.zeros(2, 5)), None).tolist() == [1, 0]
 
 
-def test_the_trainers_padding_is_no_utterance():
+def test_ignores_padding_of_the_trainer():
     metrics = TASK.compute_metrics(EvalPrediction(np.array([0, 1, 0]), np.array([0, 1, -100])))
     assert metrics["accuracy"] == 1.0
     assert TASK.best_metric in metrics
     assert next(iter(metrics)) == TASK.best_metric
 
 
-def test_references_are_names_whatever_their_order_in_the_model():
+def test_references_are_class_names():
     split = rows([0, 1, 1], ["no", "yes"])
     assert TASK.references(split, config(["yes", "maybe", "no"])) == ["no", "yes", "yes"]
 
 
-def test_a_class_the_model_never_heard_is_named():
+def test_reports_a_class_unknown_to_the_model():
     split = rows([0, 1], ["yes", "perhaps"])
     with pytest.raises(CorpusError, match="does not know the classes 'perhaps': it knows 'yes', 'no'"):
         TASK.references(split, config(["yes", "no"]))
@@ -70,19 +70,19 @@ def test_a_class_the_model_never_heard_is_named():
     assert TASK.references(rows([0], ["yes", "perhaps"]), config(["yes", "no"])) == ["yes"]
 
 
-def test_a_long_list_of_classes_is_cut():
+def test_shortens_a_long_list_of_classes():
     names = [f"word{i}" for i in range(40)]
     with pytest.raises(CorpusError, match="'word11' and 28 more, so evaluate"):
         TASK.references(rows([0], ["other"]), config(names))
 
 
 @pytest.mark.parametrize("label", [None, -1])
-def test_a_row_without_label_is_named(label: int | None):
+def test_reports_a_row_without_label(label: int | None):
     with pytest.raises(CorpusError, match="Row 1 has no label"):
         TASK.references(rows([0, label], ["yes", "no"]), config(["yes", "no"]))
 
 
-def test_the_prediction_is_the_likeliest_class_with_its_softmax_probability():
+def test_predicts_the_most_likely_class_with_its_probability():
     decoded = TASK.decode(np.log(np.array([0.1, 0.7, 0.2], dtype=np.float32)) + 300, config(["a", "b", "c"]))
     assert decoded["prediction"] == "b"
     assert decoded["probability"] == pytest.approx(0.7, abs=1e-5)
@@ -92,7 +92,7 @@ def test_the_prediction_is_the_likeliest_class_with_its_softmax_probability():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_metrics_of_counts_are_scikit_learns(seed: int):
+def test_metrics_of_counts_equal_those_of_scikit_learn(seed: int):
     """Random answers, some classes never heard and some never said."""
     rng = np.random.default_rng(seed)
     references, predictions = rng.integers(0, 6, 50), rng.integers(2, 9, 50)
@@ -102,7 +102,7 @@ def test_metrics_of_counts_are_scikit_learns(seed: int):
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
 
 
-def test_counts_of_parts_add_up_and_are_computed_together():
+def test_counts_of_parts_add_up():
     split = records([("a", "a"), ("a", "b"), ("b", "b"), ("c", "a")])
     tally = TASK.tally(split)
     parts = np.stack([tally[:2].sum(0), tally[2:].sum(0), tally.sum(0)])
@@ -113,7 +113,7 @@ def test_counts_of_parts_add_up_and_are_computed_together():
         assert all(metrics[name][index] == pytest.approx(float(value)) for name, value in alone.items())
 
 
-def test_classes_stand_in_the_models_order():
+def test_confusion_matrix_has_the_order_of_the_model():
     split = records([("ten", "ten"), ("two", "ten"), ("two", "two"), ("two", "one")])
     model = config(["one", "two", "nine", "ten"])
     names, matrix = TASK.confusion_matrix(split, model)
@@ -131,6 +131,6 @@ def test_classes_stand_in_the_models_order():
     assert table["one"]["recall"] == table["one"]["precision"] == 0.0
 
 
-def test_confusions_are_the_errors_by_frequency():
+def test_confusions_are_sorted_by_frequency():
     split = records([("a", "b"), ("c", "b"), ("c", "b"), ("a", "a")])
     assert TASK.confusions(split) == [("c", "b", 2), ("a", "b", 1)]

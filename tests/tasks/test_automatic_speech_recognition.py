@@ -43,13 +43,13 @@ def records(pairs: list[tuple[str, str]]) -> list[dict]:
     return [TASK.score(reference, {"prediction": heard, "probability": 1.0}) for reference, heard in pairs]
 
 
-def test_the_vocabulary_reaches_the_config():
+def test_the_vocabulary_is_in_the_config():
     config = ConvGRUConfig(**TASK.config_arguments(corpus(), tokenizer("ab")))
     assert config.vocab_size == 5
     assert config.pad_token_id == 0
 
 
-def test_transcripts_become_a_padded_batch_in_the_normalizers_words():
+def test_collates_normalized_transcripts():
     made = tokenizer("AB", normalizer="lower")  # a is 3, b is 4, the delimiter 1
     targets = [TASK.encode_target({"text": text}, made) for text in ("B  A", "a", "")]
     batch = TASK.collate_targets(targets)
@@ -57,7 +57,7 @@ def test_transcripts_become_a_padded_batch_in_the_normalizers_words():
     assert batch.tolist() == [[4, 1, 3], [3, -100, -100], [-100, -100, -100]]
 
 
-def test_transcripts_are_inspected_as_recipe_and_corpus_say():
+def test_inspection_of_transcripts_follows_the_options():
     rows = {"audio": [{"path": "a.wav", "bytes": None}] * 2, "text": ["ab", "ax"], "duration": [1.0, 1.0]}
     dataset = DatasetDict(train=Dataset.from_dict(rows))
 
@@ -76,14 +76,14 @@ def test_transcripts_are_inspected_as_recipe_and_corpus_say():
         inspect("bad_row", "refuse")
 
 
-def test_what_is_gathered_from_processes_ends_in_blanks():
+def test_gathered_padding_becomes_blanks():
     logits = torch.full((2, 3, 5), -100.0)
     logits[0, :2] = torch.tensor(path_logits([4, 3], 5))
     assert TASK.preprocess_logits_for_metrics(logits, None).tolist() == [[4, 3, 0], [0, 0, 0]]
     assert TASK.preprocess_logits_for_metrics((logits, torch.zeros(1)), None).shape == (2, 3)
 
 
-def test_gathered_ids_become_error_rates():
+def test_computes_error_rates_of_gathered_ids():
     made = tokenizer("ab")
     # "ab a" heard as "aab": repeats without a blank are one letter; then an utterance that was heard as nothing.
     predictions = np.array([[3, 3, 0, 3, 4, 4, -100], [0, 0, 0, 0, 0, -100, -100]])
@@ -96,7 +96,7 @@ def test_gathered_ids_become_error_rates():
     assert metrics["characters"] == 4 + 2
 
 
-def test_decoding_collapses_as_the_tokenizer_does():
+def test_decoding_equals_that_of_the_tokenizer():
     made = tokenizer("ab")
     ids = [0, 3, 3, 1, 1, 0, 1, 4, 0, 4, 2, 0]
     decoded = TASK.decode(path_logits(ids, 5), CONFIG, made)
@@ -104,13 +104,13 @@ def test_decoding_collapses_as_the_tokenizer_does():
     assert decoded["probability"] == pytest.approx(0.9**12, rel=1e-4)
 
 
-def test_nothing_heard_is_an_empty_transcript():
+def test_blanks_give_an_empty_transcript():
     made = tokenizer("ab")
     assert TASK.decode(path_logits([0, 0, 1], 5), CONFIG, made)["prediction"] == ""
     assert TASK.decode(np.zeros((0, 5), dtype=np.float32), CONFIG, made) == {"prediction": "", "probability": 1.0}
 
 
-def test_certain_frames_beyond_the_end_change_neither_text_nor_probability():
+def test_padded_blank_frames_change_neither_text_nor_probability():
     made = tokenizer("ab")
     logits = path_logits([3, 4], 5)
     padding = np.full((3, 5), -1e4, dtype=np.float32)
@@ -120,24 +120,24 @@ def test_certain_frames_beyond_the_end_change_neither_text_nor_probability():
     assert padded["probability"] == pytest.approx(alone["probability"])
 
 
-def test_references_are_written_as_the_model_was_taught():
+def test_references_are_normalized_as_in_training():
     made = tokenizer("it's", normalizer="english", spell_numbers=True)
     rows = corpus("It’s 5, ÉH?", "")["train"]  # noqa: RUF001
     # The vocabulary lacks most of these characters, which is no reason to make the task easier.
     assert TASK.references(rows, CONFIG, made) == ["it's five éh", ""]
 
 
-def test_a_row_without_transcript_is_named():
+def test_reports_a_row_without_transcript():
     with pytest.raises(CorpusError, match="Row 1 has no transcript"):
         TASK.references(corpus("a", None)["train"], CONFIG, tokenizer("a"))
 
 
-def test_labels_are_refused():
+def test_rejects_a_corpus_of_labels():
     with pytest.raises(RecipeError, match="is for audio-classification"):
         TASK.references(Dataset.from_dict({"label": [0]}), CONFIG, tokenizer("a"))
 
 
-def test_an_utterance_is_scored_by_its_errors():
+def test_scores_an_utterance_by_its_errors():
     record = records([("turn left", "turn the loft")])[0]
     assert record["correct"] is False
     assert [record[name] for name in ERROR_COUNTS] == [1, 0, 1, 2, 1, 0, 4, 9]
@@ -145,7 +145,7 @@ def test_an_utterance_is_scored_by_its_errors():
     assert [record["correct"] for record in records(pairs)] == [True, True, False, False]
 
 
-def test_counts_of_parts_add_up_to_the_metrics_of_the_whole():
+def test_summed_counts_give_the_metrics_of_the_split():
     split = records([("a b c", "a c"), ("", "x"), ("d", "d"), ("e f", "g f")])
     tally = TASK.tally(split)
     assert TASK.metrics_from_counts(tally.sum(axis=0))["wer"] == 3 / 6
@@ -160,13 +160,13 @@ def test_counts_of_parts_add_up_to_the_metrics_of_the_whole():
     assert TASK.breakdowns(split, CONFIG)["errors"]["characters"]["total"] == 9
 
 
-def test_confusions_are_the_words_taken_for_others():
+def test_confusions_are_substituted_words():
     split = records([("p b", "b b"), ("p o", "b o a"), ("d", "t"), ("o", "")])
     assert TASK.confusions(split) == [("p", "b", 2), ("d", "t", 1)]
     assert TASK.confusion_matrix(split, CONFIG) is None
 
 
-def test_samples_stand_one_above_the_other():
+def test_aligns_reference_and_hypothesis():
     lines = sample_lines(["turn left now", "stop", "unseen", ""], ["turn the left", "stop", "unseen", "uh"], count=3)
     assert lines == [
         "REF: turn *** left now",
@@ -180,7 +180,7 @@ def test_samples_stand_one_above_the_other():
     ]
 
 
-def test_long_samples_are_broken_between_words():
+def test_wraps_long_samples_between_words():
     lines = sample_lines(["one two three four"], ["one two three for"], width=9)
     assert lines == [
         "REF: one two",
@@ -193,7 +193,7 @@ def test_long_samples_are_broken_between_words():
     ]
 
 
-def test_samples_of_the_trainers_ids_are_the_same_each_time():
+def test_sample_lines_use_the_same_utterances_each_time():
     made = tokenizer("ab")
     prediction = EvalPrediction(np.array([[3, 4], [0, -100]]), np.array([[3, 4], [4, -100]]))
     assert TASK.sample_lines(prediction, made, count=5) == [
@@ -203,19 +203,19 @@ def test_samples_of_the_trainers_ids_are_the_same_each_time():
     assert TASK.sample_lines(prediction, made, count=1) == ["REF: ab", "HYP: ab"]
 
 
-def test_a_saved_tokenizer_is_loaded(tmp_path: Path):
+def test_loads_a_saved_tokenizer(tmp_path: Path):
     tokenizer("ab").save_pretrained(tmp_path)
     assert TASK.load_tokenizer(str(tmp_path)).get_vocab()["b"] == 4
 
 
-def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path):
+def test_rejects_a_model_without_a_tokenizer(tmp_path: Path):
     ConvGRUConfig().save_pretrained(tmp_path)
     SpeechFeatureExtractor().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"has no tokenizer \(tokenizer_config.json, vocab.json\): save"):
         TASK.load_tokenizer(str(tmp_path))
 
 
-def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path):
+def test_rejects_a_tokenizer_of_another_kind(tmp_path: Path):
     (tmp_path / "vocab.txt").write_text("[UNK]\n[PAD]\na\n")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     with pytest.raises(ModelError, match="is not a CTC tokenizer"):
@@ -223,7 +223,7 @@ def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("word", ["offset=0.5", "max_duration=5", "time_average=true"])
-def test_a_recognizer_hears_all_of_the_sound(word: str):
+def test_a_recognizer_needs_the_whole_sound(word: str):
     with pytest.raises(RecipeError, match=rf"needs all of the sound: leave out features\.{word.partition('=')[0]}"):
         load_recipe("an4", [f"--features.{word}"])
     load_recipe("digits", [f"--features.{word}"])
@@ -233,7 +233,7 @@ def test_a_recognizer_hears_all_of_the_sound(word: str):
     ("text", "heard"),
     [("aé b", [3, 0, 2, 0, 1, 4]), ("é", [2]), ("ab é", [3, 4, 1, 2]), ("éü", [2, 0, 2])],
 )
-def test_a_character_that_the_vocabulary_lacks_is_wrong_while_training_as_in_an_evaluation(text, heard):
+def test_unknown_characters_are_errors_in_training_and_evaluation(text, heard):
     tok = build_tokenizer(["abc"], TextOptions(vocabulary="abc", unknown="unk"))
     path = np.array([heard])
     while_training = TASK.compute_metrics(EvalPrediction(path, np.array([encode_text(text, tok)])), tok)
@@ -245,7 +245,7 @@ def test_a_character_that_the_vocabulary_lacks_is_wrong_while_training_as_in_an_
     assert while_training["cer"] == float(evaluated["cer"]) > 0
 
 
-def test_the_probability_is_that_of_the_likeliest_path():
+def test_the_probability_is_that_of_the_best_path():
     logits = np.log(np.array([[0.5, 0.2, 0.2, 0.05, 0.05, 0], [0.1, 0.1, 0.1, 0.6, 0.1, 0]]) + 1e-30)
     tok = build_tokenizer(["abc"], TextOptions())
     assert TASK.decode(logits + 7, None, tok) == {"prediction": "a", "probability": pytest.approx(0.3)}

@@ -9,7 +9,7 @@ from hf_speech.tasks import get_task
 
 
 @pytest.mark.parametrize("features", [{"offset": 0.1}, {"max_duration": 2.0}, {"time_average": True}], ids=str)
-def test_only_recognizers_need_all_of_the_sound(features: dict[str, object]) -> None:
+def test_only_recognizers_need_the_whole_sound(features: dict[str, object]) -> None:
     get_task("audio-classification").check_features(features)
     recognition = get_task("automatic-speech-recognition")
     recognition.check_features({"offset": 0.0, "max_duration": None, "time_average": False, "num_mel_bins": 40})

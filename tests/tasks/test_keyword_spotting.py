@@ -92,7 +92,7 @@ def sound(seconds: float = 4.0) -> np.ndarray:
     return (0.3 * beeps + rng.normal(0, 0.05, time.shape)).astype(np.float32)
 
 
-def test_it_is_trained_and_measured(run_dir: Path) -> None:
+def test_trains_and_evaluates_a_keyword_spotter(run_dir: Path) -> None:
     config = json.loads((run_dir / "config.json").read_text())
     assert config["task"] == "keyword-spotting"
     assert config["id2label"] == {"0": "other", "1": "high", "2": "low"}
@@ -106,7 +106,7 @@ def test_it_is_trained_and_measured(run_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_events_of_a_stream_are_those_of_the_whole_recording(run_dir: Path, seed: int) -> None:
+def test_events_of_a_stream_equal_those_of_the_recording(run_dir: Path, seed: int) -> None:
     loaded = load_model(run_dir)
     options = DetectorOptions({"high": -1.0, "low": 0.5}, refractory_frames=8)
     detector = Detector(loaded, options)
@@ -122,7 +122,7 @@ def test_events_of_a_stream_are_those_of_the_whole_recording(run_dir: Path, seed
     assert [event.score for event in parts] == pytest.approx([event.score for event in whole], abs=1e-3)
 
 
-def test_memory_stays_flat_over_a_long_stream(run_dir: Path) -> None:
+def test_memory_is_constant_over_a_long_stream(run_dir: Path) -> None:
     detector = Detector(load_model(run_dir))
     piece = sound(1.0)
     tracemalloc.start()
@@ -136,7 +136,7 @@ def test_memory_stays_flat_over_a_long_stream(run_dir: Path) -> None:
         tracemalloc.stop()
 
 
-def test_an_event_comes_no_earlier_than_its_frame_and_no_later_than_the_latency_says(run_dir: Path) -> None:
+def test_events_arrive_within_the_latency(run_dir: Path) -> None:
     detector = Detector(load_model(run_dir), DetectorOptions(refractory_frames=2), threshold=-1.0)
     samples = sound()
     heard = 0.0
@@ -185,7 +185,7 @@ def test_listen_prints_events(
     assert [(e["keyword"], e["time"]) for e in streamed] == [(e["keyword"], e["time"]) for e in events]
 
 
-def test_listen_names_what_is_wrong(
+def test_listen_reports_errors(
     run_dir: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -208,14 +208,14 @@ def test_listen_names_what_is_wrong(
         detector.accept(np.zeros(10, dtype=np.float32))
 
 
-def test_a_model_that_needs_the_future_cannot_listen(run_dir: Path) -> None:
+def test_a_non_causal_model_cannot_listen(run_dir: Path) -> None:
     loaded = load_model(run_dir)
     loaded.feature_extractor.normalization = "utterance"
     with pytest.raises(ModelError, match="cannot process a stream: This feature extractor cannot stream"):
         Detector(loaded)
 
 
-def test_tune_detector_keeps_the_rate_of_false_alarms(
+def test_tune_detector_meets_the_false_alarm_rate(
     run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path))
@@ -265,7 +265,7 @@ def record(reference: str, duration: float, *peaks: tuple[str, float]) -> dict[s
     # Two hours of negatives: at 0.5 an hour one false alarm is allowed.
     [((1.0, 3.0), 0.25), ((3.0,), 0.0), ((1.0, 3.0, 6.0), 0.5), ((), 0.0), ((9.0, 9.0), 0.75)],
 )
-def test_misses_are_counted_at_a_rate_of_false_alarms(alarms: tuple[float, ...], expected: float) -> None:
+def test_counts_misses_at_a_false_alarm_rate(alarms: tuple[float, ...], expected: float) -> None:
     task = get_task("keyword-spotting")
     clips = [record("a", 1.0, ("a", score), ("b", 12.0)) for score in (0.5, 2.0, 5.0, 10.0)]
     negatives = [record("other", 3600.0, *(("b", score) for score in alarms)), record("other", 3600.0)]
@@ -273,7 +273,7 @@ def test_misses_are_counted_at_a_rate_of_false_alarms(alarms: tuple[float, ...],
     assert task.metrics_from_counts(counts)["miss_rate_0.5"] == pytest.approx(expected)
 
 
-def test_the_corpus_must_have_a_keyword(folder: Path) -> None:
+def test_rejects_a_corpus_without_keywords(folder: Path) -> None:
     task = get_task("keyword-spotting")
     corpus = load_recipe(
         {"task": "keyword-spotting", "corpus": {"name": "folder", "data_dir": str(folder / "clips")}}
@@ -282,7 +282,7 @@ def test_the_corpus_must_have_a_keyword(folder: Path) -> None:
         task.config_arguments(corpus)
 
 
-def test_the_detector_is_measured_in_noise_and_on_the_card(
+def test_evaluates_the_detector_in_noise_and_writes_the_card(
     run_dir: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
@@ -308,7 +308,7 @@ def test_the_detector_is_measured_in_noise_and_on_the_card(
     check_card(card, copy)
 
 
-def test_false_alarms_are_saved_as_negatives(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_saves_false_alarms_as_negatives(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for place in ("speech/one", "speech/two", "speech/one.more"):
         (tmp_path / place).mkdir(parents=True)
         soundfile.write(tmp_path / place / "long.wav", sound(), RATE, subtype="PCM_16")
@@ -325,7 +325,7 @@ def test_false_alarms_are_saved_as_negatives(run_dir: Path, tmp_path: Path, caps
         np.testing.assert_allclose(clip, sound()[start:end], atol=1e-4)
 
 
-def test_a_new_word_is_enrolled_from_a_few_clips(
+def test_enrolls_a_new_word_from_a_few_clips(
     run_dir: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
@@ -372,7 +372,7 @@ def test_a_new_word_is_enrolled_from_a_few_clips(
 
 
 @pytest.mark.slow
-def test_the_saved_model_runs_where_this_package_is_not(run_dir: Path, tmp_path: Path) -> None:
+def test_the_saved_model_runs_without_the_package(run_dir: Path, tmp_path: Path) -> None:
     clips = {f"clip.{index}": (32767 * sound(seconds)).astype(np.int16) for index, seconds in enumerate((1.0, 1.5))}
     save_file(clips, tmp_path / "probes.safetensors")
     request = {"model": str(run_dir), "revision": None, "task": "audio-classification", "probes": "probes.safetensors"}

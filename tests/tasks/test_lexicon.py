@@ -18,7 +18,7 @@ def dictionary(tmp_path: Path) -> Path:
     return path
 
 
-def test_words_become_phones(dictionary: Path) -> None:
+def test_converts_words_to_phones(dictionary: Path) -> None:
     lexicon = Lexicon.load(dictionary)
     assert lexicon.phones == ("EY", "M", "T", "UW")  # The first pronunciation of each word, without stress.
     assert lexicon.num_ids == 5
@@ -26,7 +26,7 @@ def test_words_become_phones(dictionary: Path) -> None:
     assert lexicon.encode("").tolist() == []
 
 
-def test_what_is_saved_is_read_again(dictionary: Path, tmp_path: Path) -> None:
+def test_save_and_load_round_trip(dictionary: Path, tmp_path: Path) -> None:
     lexicon = Lexicon.load(dictionary)
     lexicon.save(tmp_path / "again.txt")
     again = Lexicon.load(tmp_path / "again.txt")
@@ -37,7 +37,7 @@ def test_what_is_saved_is_read_again(dictionary: Path, tmp_path: Path) -> None:
     assert not again.knows("to june")
 
 
-def test_missing_words_are_named(dictionary: Path) -> None:
+def test_reports_missing_words(dictionary: Path) -> None:
     lexicon = Lexicon.load(dictionary)
     lexicon.check(["TWO MAY", ""])
     with pytest.raises(CorpusError, match=r"lacks 2 words of the transcripts \(JUNE, SIX\): add them"):
@@ -48,13 +48,13 @@ def test_missing_words_are_named(dictionary: Path) -> None:
     ("content", "message"),
     [("TWO T UW\nSIX\n", r"words.dic:2 has no phones for 'SIX'"), (";;; no word\n", "is empty")],
 )
-def test_broken_dictionaries_are_refused(dictionary: Path, content: str, message: str) -> None:
+def test_rejects_broken_dictionaries(dictionary: Path, content: str, message: str) -> None:
     dictionary.write_text(content, encoding="utf-8")
     with pytest.raises(RecipeError, match=message):
         Lexicon.load(dictionary)
 
 
-def test_missing_dictionary(tmp_path: Path) -> None:
+def test_error_for_a_missing_dictionary(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="cannot be read"):
         Lexicon.load(tmp_path / "none.dic")
 
@@ -69,7 +69,7 @@ def test_missing_dictionary(tmp_path: Path) -> None:
         ";;; # old CMUdict\nHIV  EY1 CH AY1 V\nHIV(1)  EY1 CH\nAALBORG  AO1 L B AO0 R G\n",
     ],
 )
-def test_comments_probabilities_and_stress_are_no_phones(tmp_path: Path, lines: str) -> None:
+def test_ignores_comments_probabilities_and_stress(tmp_path: Path, lines: str) -> None:
     path = tmp_path / "words.dic"
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         path.write_text(lines, encoding=encoding)
@@ -84,7 +84,7 @@ def test_a_word_may_begin_with_a_number_sign(tmp_path: Path) -> None:
     assert Lexicon.load(path).knows("#hash-mark")
 
 
-def test_dictionaries_in_other_encodings_are_refused(tmp_path: Path) -> None:
+def test_rejects_dictionaries_in_other_encodings(tmp_path: Path) -> None:
     path = tmp_path / "words.dic"
     path.write_bytes("DÉJÀ D EY ZH AA\n".encode("cp1252"))
     with pytest.raises(RecipeError, match="is not text in UTF-8"):
@@ -104,7 +104,7 @@ def test_dictionaries_in_other_encodings_are_refused(tmp_path: Path) -> None:
         ("ΣΟΦΟΣ", "σοφος"),
     ],
 )
-def test_words_are_compared_in_one_form(tmp_path: Path, written: str, spoken: str) -> None:
+def test_compares_words_after_normalization(tmp_path: Path, written: str, spoken: str) -> None:
     lexicon = Lexicon({written: ["A", "B"], f"{spoken}n": ["B"]})
     assert lexicon.encode(spoken).tolist() == [1, 2]
     lexicon.save(tmp_path / "lexicon.txt")
@@ -114,15 +114,15 @@ def test_words_are_compared_in_one_form(tmp_path: Path, written: str, spoken: st
     assert not again.knows(f"{written}s")
 
 
-def test_the_first_of_equal_words_counts() -> None:
+def test_keeps_the_first_of_equal_words() -> None:
     assert Lexicon({"Café": ["A", "B"], "cafe\u0301": ["B"]}).encode("CAFÉ").tolist() == [1, 2]
 
 
-def test_the_dotless_letter_is_another_one() -> None:
+def test_distinguishes_the_dotless_i() -> None:
     assert not Lexicon({"ısı": ["A"]}).knows("isi")
 
 
-def test_words_are_added_that_known_phones_spell() -> None:
+def test_adds_words_of_known_phones() -> None:
     lexicon = Lexicon({"go": ["G", "OW"], "so": ["S", "OW"]})
     assert lexicon.extend({"Go": ["S"], "goes": ["G", "OW", "S"], "zoo": ["Z", "UW"], "oh": ["OW"], "hm": []}) == 2
     assert lexicon.phones == ("G", "OW", "S")

@@ -14,7 +14,7 @@ import pytest
 from hf_speech.tasks.metrics import ClassificationMetrics, TranscriptionMetrics, align_words, count_errors, error_rates
 
 
-def test_values_are_those_of_the_confusion_matrix():
+def test_metrics_equal_those_of_the_confusion_matrix():
     # Class 0: 2 of 3 found, 2 of 2 predictions right. Class 1: 1 of 1 found, 1 of 2 right. Class 2: 1 of 1.
     metrics = ClassificationMetrics().compute(predictions=[0, 0, 1, 1, 2], references=[0, 0, 0, 1, 2])
     assert metrics["accuracy"] == metrics["f1_micro"] == pytest.approx(4 / 5)
@@ -23,14 +23,14 @@ def test_values_are_those_of_the_confusion_matrix():
     assert metrics["f1_macro"] == pytest.approx((4 / 5 + 2 / 3 + 1) / 3)
 
 
-def test_batches_may_be_added_one_after_the_other():
+def test_accumulates_batches():
     metric = ClassificationMetrics()
     metric.add_batch(predictions=[0, 1], references=[0, 0])
     metric.add_batch(predictions=[1], references=[1])
     assert metric.compute()["accuracy"] == pytest.approx(2 / 3)
 
 
-def test_nothing_is_written_and_no_network_is_asked(tmp_path: Path):
+def test_uses_neither_disk_nor_network(tmp_path: Path):
     """In a fresh process with a read-only home, as on a shared machine, and without the Hub."""
     code = (
         "from hf_speech.tasks.metrics import ClassificationMetrics\n"
@@ -42,7 +42,7 @@ def test_nothing_is_written_and_no_network_is_asked(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_metrics_at_work_at_once_do_not_disturb_each_other():
+def test_simultaneous_metrics_are_independent():
     first, second = ClassificationMetrics(), ClassificationMetrics()
     first.add_batch(predictions=[0, 0], references=[0, 0])
     second.add_batch(predictions=[0, 0], references=[1, 1])
@@ -50,7 +50,7 @@ def test_two_metrics_at_work_at_once_do_not_disturb_each_other():
     assert second.compute()["accuracy"] == 0.0
 
 
-def test_errors_of_words_and_characters_are_counted():
+def test_counts_errors_of_words_and_characters():
     # Words: the -> a, sat deleted. Characters, spaces among them: of "the cat sat", "a cat" keeps " cat".
     metrics = TranscriptionMetrics().compute(predictions=["a cat", "on"], references=["the cat sat", "on"])
     assert metrics["wer"] == 2 / 4
@@ -61,7 +61,7 @@ def test_errors_of_words_and_characters_are_counted():
     assert next(iter(metrics)) == "wer"
 
 
-def test_an_empty_reference_adds_its_insertions_and_no_words():
+def test_an_empty_reference_adds_insertions_but_no_words():
     counts = count_errors(["", "yes", "", "no"], ["uh oh", "", "", "no"])
     assert counts[:, :4].tolist() == [[0, 0, 2, 0], [0, 1, 0, 1], [0, 0, 0, 0], [0, 0, 0, 1]]
     assert counts[:, 4:].tolist() == [[0, 0, 5, 0], [0, 3, 0, 3], [0, 0, 0, 0], [0, 0, 0, 2]]
@@ -70,18 +70,18 @@ def test_an_empty_reference_adds_its_insertions_and_no_words():
     assert rates["cer"] == 8 / 5
 
 
-def test_without_any_reference_word_the_rate_is_the_number_of_insertions():
+def test_error_rate_without_reference_words():
     assert error_rates(count_errors([""], ["uh oh"])[0]) == {"wer": 2.0, "cer": 5.0}
     assert error_rates(count_errors([""], [""])[0]) == {"wer": 0.0, "cer": 0.0}
     assert count_errors([], []).shape == (0, 8)
 
 
-def test_any_space_is_one_space():
+def test_collapses_white_space():
     assert count_errors(["a\tb \n c"], [" a b  c"])[0].tolist() == [0, 0, 0, 3, 0, 0, 0, 5]
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_error_rates_are_jiwers(seed: int):
+def test_error_rates_equal_those_of_jiwer(seed: int):
     rng = np.random.default_rng(seed)
     references, predictions = (
         [" ".join(rng.choice(["a", "bc", "d"], rng.integers(1, 9))) for _ in range(20)] for _ in range(2)
@@ -91,13 +91,13 @@ def test_error_rates_are_jiwers(seed: int):
     assert rates["cer"] == pytest.approx(jiwer.cer(references, predictions))
 
 
-def test_rates_of_many_sums_are_computed_at_once():
+def test_computes_rates_of_many_sums():
     counts = count_errors(["a b", "c"], ["a x", "d d"])
     rates = error_rates(np.stack([counts[0], counts[1], counts.sum(0)]))
     assert rates["wer"].tolist() == [1 / 2, 2.0, 1.0]
 
 
-def test_words_are_paired():
+def test_aligns_words():
     assert align_words("the cat  sat", "a cat sat down") == [
         ("the", "a"),
         ("cat", "cat"),

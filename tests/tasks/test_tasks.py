@@ -9,12 +9,12 @@ from hf_speech.errors import RecipeError
 from hf_speech.tasks import TASKS, get_task, metric_named
 
 
-def test_tasks_are_registered_by_the_name_they_have():
+def test_tasks_are_registered_by_name():
     assert all(task.name == name for name, task in TASKS.items())
     assert get_task("audio-classification") is TASKS["audio-classification"]
 
 
-def test_a_wrong_name_gets_the_nearest_right_one():
+def test_suggests_the_nearest_task():
     with pytest.raises(RecipeError, match=r"no task 'audio_classify': did you mean 'audio-classification'\?"):
         get_task("audio_classify")
     with pytest.raises(RecipeError, match="there are audio-classification, automatic-") as caught:
@@ -22,18 +22,18 @@ def test_a_wrong_name_gets_the_nearest_right_one():
     assert all(name in str(caught.value) for name in TASKS)
 
 
-def test_transcripts_are_refused_for_classification():
+def test_classification_rejects_transcripts():
     rows = Dataset.from_dict({"text": ["one"], "speaker": ["a"]})
     with pytest.raises(RecipeError, match=r"is for automatic-speech-recognition .* the task is audio-classification"):
         get_task("audio-classification").check_columns(DatasetDict(train=rows))
 
 
-def test_a_corpus_without_any_target_is_refused_with_its_columns():
+def test_rejects_a_corpus_without_target_and_lists_columns():
     with pytest.raises(RecipeError, match=r"no column `label`.* it has speaker"):
         get_task("audio-classification").check_columns(Dataset.from_dict({"speaker": ["a"]}))
 
 
-def test_every_split_is_checked():
+def test_checks_every_split():
     labels = Features({"label": ClassLabel(names=["yes"])})
     good = Dataset.from_dict({"label": [0]}, features=labels)
     bad = Dataset.from_dict({"speaker": ["a"]})
@@ -43,13 +43,13 @@ def test_every_split_is_checked():
 
 
 @pytest.mark.parametrize("feature", [Value("int64"), Value("string")])
-def test_labels_without_names_are_refused_with_the_remedy(feature: Value):
+def test_rejects_labels_without_names(feature: Value):
     rows = Dataset.from_dict({"label": ["1"] if feature.dtype == "string" else [1]}, Features({"label": feature}))
     with pytest.raises(RecipeError, match="class_encode_column"):
         get_task("audio-classification").check_columns(rows)
 
 
-def test_a_metric_is_called_as_the_first_task_calls_it() -> None:
+def test_metric_titles_are_those_of_the_first_task() -> None:
     assert metric_named("accuracy").title == "Accuracy"
     assert metric_named("wer").title == get_task("automatic-speech-recognition").metrics["wer"].title
     assert metric_named("words_per_hour").title == "words per hour"

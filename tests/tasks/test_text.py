@@ -50,7 +50,7 @@ def read_number(words: str) -> int:
         ("...", "...", "...", "...", ""),
     ],
 )
-def test_what_each_normalizer_leaves(text: str, none: str, lower: str, upper: str, english: str):
+def test_each_normalizer(text: str, none: str, lower: str, upper: str, english: str):
     for name, expected in (("none", none), ("lower", lower), ("upper", upper), ("english", english)):
         if expected is not None:
             assert normalize(text, name) == expected
@@ -68,7 +68,7 @@ def test_what_each_normalizer_leaves(text: str, none: str, lower: str, upper: st
         ("1234567890123", "1234567890123"),
     ],
 )
-def test_numbers_are_spelled_or_left_but_never_lost(text: str, spelled: str | None):
+def test_numbers_are_spelled_or_kept(text: str, spelled: str | None):
     if spelled is not None:
         assert normalize(text, "english", spell_numbers=True) == spelled
     kept = normalize(text, "english", spell_numbers=False)
@@ -126,7 +126,7 @@ def read_numbers(text: str) -> list[float]:
     return numbers
 
 
-def test_any_number_reads_back_in_any_surroundings():
+def test_spelled_numbers_in_text_keep_their_value():
     """Integers, years, groups and decimals, with signs and without, in quotes, brackets and sentences."""
     rng = random.Random(0)
     for _ in range(3000):
@@ -149,7 +149,7 @@ def test_any_number_reads_back_in_any_surroundings():
         assert normalize(kept, "english", spell_numbers=True) == found, (text, kept)
 
 
-def test_random_texts_are_normalized_once_and_for_all():
+def test_normalization_of_random_text_is_idempotent():
     rng = random.Random(1)
     pool = (
         "01239" * 4
@@ -164,24 +164,24 @@ def test_random_texts_are_normalized_once_and_for_all():
 
 
 @pytest.mark.parametrize("apostrophe", "'\u2019\u2018`´\u02bc\u2032＇")
-def test_apostrophes_in_every_form(apostrophe: str):
+def test_normalizes_all_forms_of_apostrophes(apostrophe: str):
     assert normalize(f"Don{apostrophe}t say {apostrophe}no{apostrophe}", "english") == "don't say no"
 
 
 @pytest.mark.parametrize("word", ["i\u0307'b", "x\u0302's", "हिन्दी'स"])
-def test_marks_belong_to_the_letter_before_an_apostrophe(word: str):
+def test_combining_marks_before_an_apostrophe(word: str):
     assert normalize(word, "english") == word
     assert normalize("\u0130'b", "english") == "i\u0307'b"
 
 
-def test_spelled_numbers_take_the_case_of_the_text():
+def test_spelled_numbers_have_the_case_of_the_text():
     assert normalize("Room 12!", "upper", spell_numbers=True) == "ROOM TWELVE!"
     assert normalize("Room 1,200!", "none", spell_numbers=True) == "Room one thousand two hundred!"
 
 
 @pytest.mark.parametrize("spell_numbers", [False, True])
 @pytest.mark.parametrize("normalizer", CASES)
-def test_normalizing_twice_changes_nothing_more(normalizer: str, spell_numbers: bool):
+def test_normalization_is_idempotent(normalizer: str, spell_numbers: bool):
     for code in (*range(0x600), *range(0x1E00, 0x2200), *range(0xFB00, 0xFB10), *range(0xFF00, 0xFF60), 0x130, 0x1F0):
         for text in (f"A{chr(code)}1", f"2{chr(code)}3", f"-{chr(code)} 'x{chr(code)}"):
             once = normalize(text, normalizer, spell_numbers)
@@ -203,28 +203,28 @@ def test_normalizing_twice_changes_nothing_more(normalizer: str, spell_numbers: 
         ("05", "zero five"),
     ],
 )
-def test_numbers_in_words(number: int | str, words: str):
+def test_spells_numbers(number: int | str, words: str):
     assert spell_number(number) == words
 
 
-def test_every_number_reads_back():
+def test_spelled_numbers_can_be_parsed_back():
     rng = random.Random(0)
     for value in (*range(2000), *(rng.randrange(10 ** rng.randint(4, 12)) for _ in range(500))):
         assert read_number(spell_number(value)) == value
 
 
 @pytest.mark.parametrize("number", [-1, 10**12])
-def test_numbers_without_a_name_are_refused(number: int):
+def test_rejects_numbers_that_cannot_be_spelled(number: int):
     with pytest.raises(ValueError, match="is not from 0 to below"):
         spell_number(number)
 
 
-def test_options_that_cannot_be_meant_are_refused():
+def test_rejects_invalid_options():
     with pytest.raises(RecipeError, match=r"no text\.normalizer 'englsh': choose from none, lower, upper, english"):
         TextOptions(normalizer="englsh")  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="vocabulary is empty"):
         TextOptions(vocabulary=" ")
 
 
-def test_options_normalize_by_their_name():
+def test_text_options_apply_the_normalizer():
     assert TextOptions("english", spell_numbers=True).normalize("No. 5!") == "no five"

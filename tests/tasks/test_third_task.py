@@ -153,7 +153,7 @@ def run(*words: str) -> int:
     return 0
 
 
-def test_it_trains_and_keeps_its_name(run_dir: Path, corpus: Path) -> None:
+def test_a_custom_task_trains_and_is_saved(run_dir: Path, corpus: Path) -> None:
     assert json.loads((run_dir / "config.json").read_text())["task"] == "speaking-rate"
     report = json.loads((run_dir / "evaluation" / "test.json").read_text())
     rates = []
@@ -167,7 +167,7 @@ def test_it_trains_and_keeps_its_name(run_dir: Path, corpus: Path) -> None:
     assert set(report["per_speaker"]) == {"s0", "s1", "s2"}
 
 
-def test_it_is_evaluated_again_with_the_same_figure(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_of_a_custom_task_is_reproducible(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = json.loads((run_dir / "evaluation" / "test.json").read_text())["metrics"]
     assert run("evaluate", str(run_dir)) == 0
     assert json.loads((run_dir / "evaluation" / "test.json").read_text())["metrics"] == pytest.approx(before)
@@ -176,7 +176,7 @@ def test_it_is_evaluated_again_with_the_same_figure(run_dir: Path, capsys: pytes
     assert "%)" not in printed
 
 
-def test_it_answers_alike_with_either_back_end(
+def test_a_custom_task_gives_the_same_answer_with_both_back_ends(
     run_dir: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("export", str(run_dir), "--output", str(tmp_path / "onnx"), "--no_int8") == 0
@@ -193,7 +193,7 @@ def test_it_answers_alike_with_either_back_end(
         open_model(run_dir, verb="transcribe")
 
 
-def test_it_gets_a_card(run_dir: Path) -> None:
+def test_a_custom_task_has_a_card(run_dir: Path) -> None:
     card = render_card(run_dir, repo_id="ann/pace")
     assert "pipeline_tag: speaking-rate" in card
     assert "A small model for speaking rate" in card
@@ -203,7 +203,7 @@ def test_it_gets_a_card(run_dir: Path) -> None:
     check_card(card, run_dir)
 
 
-def test_it_gets_a_space(run_dir: Path) -> None:
+def test_a_custom_task_has_a_space(run_dir: Path) -> None:
     pytest.importorskip("gradio")
     program, variables = prepare_demo(str(run_dir), environment={})
     assert program.is_file()
@@ -211,7 +211,7 @@ def test_it_gets_a_space(run_dir: Path) -> None:
     assert "ann/pace" in with_model(program.parent, "ann/pace")
 
 
-def test_it_is_explored(run_dir: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_custom_task_can_be_explored(run_dir: Path, corpus: Path, tmp_path: Path) -> None:
     found = explore(load_recipe(corpus / "recipe.yaml"), tmp_path / "explored", examples=2)
     page = found.page.read_text()
     assert "different transcripts" in page
@@ -219,7 +219,7 @@ def test_it_is_explored(run_dir: Path, corpus: Path, tmp_path: Path) -> None:
     assert len(found.examples) == 2
 
 
-def test_a_model_of_a_task_that_is_not_registered_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_model_of_an_unregistered_task(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(TASKS, "speaking-rate")
     with pytest.raises(ModelError, match="is a model for speaking-rate: only models for audio-classification and"):
         open_model(run_dir)

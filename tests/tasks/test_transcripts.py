@@ -75,14 +75,14 @@ def test_the_blank_is_0_and_characters_follow_in_order():
     assert tokenizer.bos_token is tokenizer.eos_token is None
 
 
-def test_a_given_vocabulary_is_taken_as_it_is():
+def test_uses_a_given_vocabulary():
     tokenizer = build_tokenizer(["xyz"], TextOptions("none", vocabulary="b a ba"))
     assert list(tokenizer.get_vocab())[3:] == ["a", "b"]
     with pytest.raises(RecipeError, match=r"text.vocabulary has '\|'"):
         build_tokenizer([], TextOptions(vocabulary="ab|"))
 
 
-def test_transcripts_without_characters_are_refused():
+def test_rejects_transcripts_without_characters():
     with pytest.raises(CorpusError, match=r"Nothing is left of the training transcripts after text\.normalizer 'engl"):
         build_tokenizer(["...", "!"], TextOptions("english"))
 
@@ -99,7 +99,7 @@ def test_saving_and_loading_keeps_ids_and_normalizer(tmp_path: Path):
         assert encode_text("ça 5", tokenizer) == encode_text("ça 5", made)
 
 
-def test_a_stranger_loads_it_without_the_package(tmp_path: Path):
+def test_the_tokenizer_loads_without_the_package(tmp_path: Path):
     made = build_tokenizer(["a letter's"], TextOptions("english"))
     made.save_pretrained(tmp_path)
     run = subprocess.run(
@@ -114,7 +114,7 @@ def test_a_stranger_loads_it_without_the_package(tmp_path: Path):
     ]
 
 
-def test_ids_are_those_of_the_tokenizer_but_for_its_own_tokens():
+def test_ids_equal_those_of_the_tokenizer_except_special_tokens():
     tokenizer = build_tokenizer(["the bell"], TextOptions("lower"))
     assert encode_text("The  BELL ", tokenizer) == tokenizer("the bell").input_ids
     delimiter, unknown = tokenizer.word_delimiter_token_id, tokenizer.unk_token_id
@@ -129,7 +129,7 @@ def test_another_tokenizer_has_no_normalizer(tmp_path: Path):
     assert normalize_for(" a  5!", tokenizer) == "a 5!"
 
 
-def test_ctc_can_align_to_as_many_frames_as_are_needed_and_to_no_fewer():
+def test_ctc_needs_exactly_min_frames():
     rng = np.random.default_rng(0)
     for _ in range(30):
         ids = rng.integers(1, 4, rng.integers(2, 9)).tolist()
@@ -142,7 +142,7 @@ def test_ctc_can_align_to_as_many_frames_as_are_needed_and_to_no_fewer():
             assert bool(loss.isfinite()) is finite
 
 
-def test_what_cannot_be_learned_is_left_out_of_train_and_listed():
+def test_leaves_out_and_lists_bad_training_transcripts():
     corpus, report = splits(
         [("HELLO", 0.6), ("HELLO", 0.59), ("...", 9), ("OH", 0.2), ("HOLE", 0.3)], test=[("HÉLLO", 0.1), ("...", 9)]
     )
@@ -161,7 +161,7 @@ def test_what_cannot_be_learned_is_left_out_of_train_and_listed():
     assert report.splits["train"].seconds == pytest.approx(0.8)
 
 
-def test_other_splits_keep_what_the_model_cannot_get_right():
+def test_other_splits_keep_unlearnable_transcripts():
     corpus, report = splits([("HELLO", 1)], test=[("HÉLLO", 9), ("...", 9), ("HELLO", 0.1)])
     clean = inspect(corpus, report, TextOptions("english"), bad_rows="refuse")
     assert len(clean["test"]) == 3
@@ -175,13 +175,13 @@ def test_other_splits_keep_what_the_model_cannot_get_right():
     assert "test0.wav: the transcript 'héllo' has 'é'" in str(report)
 
 
-def test_all_lists_are_whole():
+def test_lists_of_bad_rows_are_complete():
     corpus, report = splits([("HELLO", 1), *[("HELLO", 0.1)] * 7])
     inspect(corpus, report, TextOptions())
     assert len(report.to_dict()["splits"]["train"]["bad"]["too short for their transcripts"]["examples"]) == 7
 
 
-def test_refusing_names_the_first_and_the_remedy():
+def test_the_error_names_the_first_bad_row_and_the_remedy():
     corpus, report = splits([("AB", 1), ("A1|", 1), ("BA", 1)])
     with pytest.raises(CorpusError) as error:
         inspect(corpus, report, TextOptions(vocabulary="AB"), bad_rows="refuse")
@@ -191,7 +191,7 @@ def test_refusing_names_the_first_and_the_remedy():
     )
 
 
-def test_unknown_characters_may_be_learned_as_one_token():
+def test_unknown_characters_can_be_trained_as_one_token():
     corpus, report = splits([("AB", 1), ("AÉÉ", 1), ("AÉÉ", 0.3)])
     clean = inspect(corpus, report, TextOptions(vocabulary="AB", unknown="unk"))
     # Two <unk> in a row need a blank between them, as any two equal ids do.
@@ -199,7 +199,7 @@ def test_unknown_characters_may_be_learned_as_one_token():
     assert report.splits["train"].warnings["with characters that the vocabulary lacks"].count == 1
 
 
-def test_numbers_that_were_not_spelled_are_a_warning():
+def test_warns_about_numbers_that_were_not_spelled():
     corpus, report = splits([("the 1st of 3", 5)])
     clean = inspect(corpus, report, TextOptions("english", spell_numbers=True), bad_rows="refuse")
     assert len(clean["train"]) == 1
@@ -208,7 +208,7 @@ def test_numbers_that_were_not_spelled_are_a_warning():
     ]
 
 
-def test_characters_hardly_ever_heard_are_a_warning():
+def test_warns_about_rare_characters():
     corpus, report = splits([("AB", 1), ("AB", 1), ("ABÉÉÉ", 1)])
     inspect(corpus, report, TextOptions(vocabulary="ABÉZ"))
     assert report.warnings == [
@@ -217,7 +217,7 @@ def test_characters_hardly_ever_heard_are_a_warning():
     ]
 
 
-def test_nothing_left_to_train_on_is_refused():
+def test_rejects_a_corpus_without_usable_transcripts():
     corpus, report = splits([("HELLO", 0.1)])
     with pytest.raises(CorpusError, match="No training utterance of the corpus 'made' is left: 1 have"):
         inspect(corpus, report, TextOptions())

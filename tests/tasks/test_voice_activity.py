@@ -66,14 +66,14 @@ def run(*words: str) -> int:
     return int(exit_.value.code or 0)
 
 
-def test_it_learns(run_dir: Path) -> None:
+def test_trains_a_voice_activity_detector(run_dir: Path) -> None:
     report = json.loads((run_dir / "evaluation" / "test.json").read_text())
     assert report["metrics"]["f1"] > 0.8
     assert set(report["confidence"]) == {"f1", "precision", "recall"}
     check_card(render_card(run_dir, repo_id="anna/tones", revision="main"), run_dir)
 
 
-def test_the_loss_is_that_of_the_frames_in_the_middle_of_each_logit(run_dir: Path) -> None:
+def test_the_loss_uses_the_middle_frame_of_each_logit(run_dir: Path) -> None:
     model = load_model(run_dir, device="cpu").model.train(False)
     features = torch.randn(2, 21, 16)
     mask = torch.ones(2, 21, dtype=torch.long)
@@ -86,7 +86,7 @@ def test_the_loss_is_that_of_the_frames_in_the_middle_of_each_logit(run_dir: Pat
     torch.testing.assert_close(output.loss, expected)
 
 
-def test_a_file_in_blocks_has_the_segments_of_the_whole(run_dir: Path, folder: Path) -> None:
+def test_a_file_read_in_blocks_has_the_same_segments(run_dir: Path, folder: Path) -> None:
     loaded = load_model(run_dir, device="cpu")
     sound = np.concatenate([soundfile.read(folder / f"{index}.wav")[0] for index in range(4)])
     soundfile.write(folder / "long.wav", sound, RATE)
@@ -97,7 +97,7 @@ def test_a_file_in_blocks_has_the_segments_of_the_whole(run_dir: Path, folder: P
     assert len(whole) >= 2
 
 
-def test_the_command(run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segments_command(run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("segments", str(run_dir), str(folder / "2.wav"), "--format", "json", "--padding", "0") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     with (folder / "rows.csv").open() as file:
@@ -110,7 +110,7 @@ def test_the_command(run_dir: Path, folder: Path, capsys: pytest.CaptureFixture[
     assert "gone.wav" in printed.err
 
 
-def test_other_commands_and_models_are_refused(run_dir: Path, folder: Path, tones_run: Path) -> None:
+def test_rejects_other_commands_and_models(run_dir: Path, folder: Path, tones_run: Path) -> None:
     assert run("classify", str(run_dir), str(folder / "2.wav")) == 2
     with pytest.raises(ModelError, match="not for voice-activity-detection"):
         list(find_speech(str(tones_run), folder / "2.wav"))
@@ -125,17 +125,17 @@ def test_other_commands_and_models_are_refused(run_dir: Path, folder: Path, tone
         (["--features.max_duration", "1"], "needs all of the sound"),
     ],
 )
-def test_recipes_that_lose_the_times(folder: Path, words: list[str], message: str) -> None:
+def test_rejects_recipes_that_shift_times(folder: Path, words: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(folder / "recipe.yaml", words)
 
 
-def test_targets_that_are_not_segments(folder: Path) -> None:
+def test_rejects_invalid_targets(folder: Path) -> None:
     with pytest.raises(CorpusError, match="'hello' is not a segment"):
         get_task("voice-activity-detection").encode_target({"text": "hello", "duration": 1.0})
 
 
-def test_metrics_of_nothing() -> None:
+def test_metrics_without_speech() -> None:
     metrics = get_task("voice-activity-detection").metrics_from_counts(np.array([[0.0, 0, 0], [0, 1, 0], [1, 2, 1]]))
     assert metrics["f1"].tolist() == pytest.approx([1, 0, 2 / 3])
     assert metrics["precision"].tolist() == pytest.approx([1, 0, 0.5])

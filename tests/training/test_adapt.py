@@ -53,7 +53,7 @@ def test_adaptation_end_to_end(
     assert (run / "evaluation" / "folder-test.json").is_file()
 
 
-def test_clips_are_held_out_where_there_are_three_of_each_class(tones_run: Path, clips: Path) -> None:
+def test_holds_out_clips_if_there_are_three_per_class(tones_run: Path, clips: Path) -> None:
     recipe = adaptation_recipe(str(tones_run), clips)
     splits = recipe.corpus.load()
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 8, "validation": 2, "test": 0}
@@ -68,7 +68,7 @@ def test_clips_are_held_out_where_there_are_three_of_each_class(tones_run: Path,
     assert recipe.training.early_stopping_patience is None
 
 
-def test_the_old_validation_split_does_not_choose_alone(tones_run: Path, tones_recipe: Path, clips: Path) -> None:
+def test_old_and_new_validation_data_select_the_checkpoint(tones_run: Path, tones_recipe: Path, clips: Path) -> None:
     for file in [file for label in ("low", "high") for file in sorted((clips / label).iterdir())[2:]]:
         file.unlink()
     recipe = adaptation_recipe(str(tones_run), clips, tones_recipe.parent / "tones")
@@ -76,7 +76,7 @@ def test_the_old_validation_split_does_not_choose_alone(tones_run: Path, tones_r
     assert not recipe.training.load_best_model_at_end
 
 
-def test_what_the_model_knows_stays(tones_run: Path, clips: Path) -> None:
+def test_keeps_all_classes_of_the_model(tones_run: Path, clips: Path) -> None:
     recipe = adaptation_recipe(str(tones_run), clips, overrides=["--training.learning_rate", "0.1", "--name", "ann"])
     assert (recipe.name, recipe.training.learning_rate) == ("ann", 0.1)
     assert values(recipe)["model"]["init_outputs"] == "keep"
@@ -84,7 +84,7 @@ def test_what_the_model_knows_stays(tones_run: Path, clips: Path) -> None:
     assert recipe.features["num_mel_bins"] == 16
 
 
-def test_splits_of_the_folder_are_respected(tones_run: Path, clips: Path, tmp_path: Path) -> None:
+def test_uses_the_splits_of_the_folder(tones_run: Path, clips: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         shutil.copytree(clips, tmp_path / "split" / split)
     splits = adaptation_recipe(str(tones_run), tmp_path / "split").corpus.load()
@@ -107,7 +107,7 @@ def test_a_recognizer_adapts_to_a_table(beeps_run: Path, tmp_path: Path, make_be
     assert (recipe.task.name, recipe.model["causal"]) == ("automatic-speech-recognition", True)
 
 
-def test_a_model_of_another_task_is_refused(tones_run: Path, beeps_run: Path, clips: Path, tmp_path: Path) -> None:
+def test_rejects_a_model_of_another_task(tones_run: Path, beeps_run: Path, clips: Path, tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError, match=r"This corpus is for audio-classification .* but the task is automatic-speech"
     ):
@@ -118,7 +118,7 @@ def test_a_model_of_another_task_is_refused(tones_run: Path, beeps_run: Path, cl
         adaptation_recipe(str(tones_run), tmp_path / "table.csv")
 
 
-def test_an_old_corpus_without_a_recipe_is_refused(tones_run: Path, clips: Path, tmp_path: Path) -> None:
+def test_rejects_an_old_corpus_without_a_recipe(tones_run: Path, clips: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tones_run, tmp_path / "model"))
     (folder / "recipe.yaml").unlink()
     with pytest.raises(RecipeError, match=r"has no recipe\.yaml that names its corpus: leave out --old_data_dir"):
@@ -126,7 +126,7 @@ def test_an_old_corpus_without_a_recipe_is_refused(tones_run: Path, clips: Path,
     assert adaptation_recipe(str(folder), clips).warm_start.init_from == str(folder)
 
 
-def test_clips_that_are_not_there_are_named_as_they_were_given(tones_run: Path, tmp_path: Path) -> None:
+def test_reports_missing_clips_by_the_given_name(tones_run: Path, tmp_path: Path) -> None:
     (tmp_path / "clip.wav").write_bytes(b"RIFF")
     (tmp_path / "empty" / "low").mkdir(parents=True)
     for clips, problem in (

@@ -19,7 +19,7 @@ def averaged_run(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -
     return train(load_recipe(tones_recipe, WORDS), tmp_path_factory.mktemp("averaged") / "run").run_dir
 
 
-def test_the_average_is_what_is_saved(averaged_run: Path, tones_run: Path) -> None:
+def test_saves_the_average(averaged_run: Path, tones_run: Path) -> None:
     last = max((averaged_run / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
     average = load_file(averaged_run / "model.safetensors")
     weights = load_file(last / WEIGHTS_FILE)
@@ -30,7 +30,7 @@ def test_the_average_is_what_is_saved(averaged_run: Path, tones_run: Path) -> No
     assert any((average[key] - weights[key]).abs().max() > 1e-3 for key in weights)
 
 
-def test_the_average_is_exponential_and_makes_way_for_training() -> None:
+def test_the_average_is_exponential_and_training_uses_raw_weights() -> None:
     model = torch.nn.Linear(1, 1, bias=False)
     callback = WeightAveraging(0.5)
     state = TrainerState(global_step=100)
@@ -51,7 +51,7 @@ def test_the_average_is_exponential_and_makes_way_for_training() -> None:
     assert model.weight.item() == 4.0
 
 
-def test_the_statistics_of_batch_norm_are_averaged_like_weights() -> None:
+def test_averages_batch_norm_statistics_like_weights() -> None:
     model = torch.nn.BatchNorm1d(1)
     callback = WeightAveraging(0.5)
     event = {"args": None, "state": TrainerState(global_step=100), "control": TrainerControl(), "model": model}
@@ -65,7 +65,7 @@ def test_the_statistics_of_batch_norm_are_averaged_like_weights() -> None:
     assert model.running_mean.item() == 8.0
 
 
-def test_resuming_continues_both(averaged_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_resuming_continues_weights_and_average(averaged_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     interrupted = tmp_path / "interrupted"
     shutil.copytree(averaged_run, interrupted)
     last = max((interrupted / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
@@ -75,7 +75,7 @@ def test_resuming_continues_both(averaged_run: Path, tones_recipe: Path, tmp_pat
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_resuming_what_is_finished_keeps_the_average(averaged_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_keeps_the_average(averaged_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(averaged_run, again)
     (again / "model.safetensors").unlink()

@@ -30,7 +30,7 @@ def cut(path: Path, share: float = 0.6) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
-def test_the_newest_is_found(run: Path) -> None:
+def test_finds_the_newest_checkpoint(run: Path) -> None:
     found = find_checkpoint(run)
     assert found.folder == checkpoints(run)[-1]
     assert found.skipped == ()
@@ -38,7 +38,7 @@ def test_the_newest_is_found(run: Path) -> None:
 
 @pytest.mark.parametrize("name", [*FILES, "rng_state.pth", "config.json"])
 @pytest.mark.parametrize("share", [0.0, 0.6, 0.98])
-def test_what_is_cut_short_is_skipped(run: Path, name: str, share: float) -> None:
+def test_skips_truncated_checkpoints(run: Path, name: str, share: float) -> None:
     *_, before, last = checkpoints(run)
     cut(last / name, share)
     found = find_checkpoint(run)
@@ -47,13 +47,13 @@ def test_what_is_cut_short_is_skipped(run: Path, name: str, share: float) -> Non
 
 
 @pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
-def test_find_fault_is_skipped(run: Path, name: str) -> None:
+def test_skips_invalid_checkpoints(run: Path, name: str) -> None:
     *_, before, last = checkpoints(run)
     (last / name).unlink()
     assert find_checkpoint(run).folder == before
 
 
-def test_a_changed_byte_is_found_by_the_check_sum(run: Path) -> None:
+def test_detects_a_changed_byte_by_checksum(run: Path) -> None:
     last = checkpoints(run)[-1]
     content = bytearray((last / "optimizer.pt").read_bytes())
     content[len(content) // 2] ^= 1
@@ -61,7 +61,7 @@ def test_a_changed_byte_is_found_by_the_check_sum(run: Path) -> None:
     assert find_fault(last) == "optimizer.pt is cut short"
 
 
-def test_the_state_of_another_step_and_further_files(run: Path) -> None:
+def test_detects_a_wrong_step_and_additional_files(run: Path) -> None:
     last = checkpoints(run)[-1]
     assert find_fault(last, also=["unaveraged.safetensors"]) == "unaveraged.safetensors is missing"
     state = json.loads((last / "trainer_state.json").read_text())
@@ -69,7 +69,7 @@ def test_the_state_of_another_step_and_further_files(run: Path) -> None:
     assert find_fault(last) == "trainer_state.json belongs to another step"
 
 
-def test_without_a_whole_one_training_starts_anew(run: Path, tmp_path: Path) -> None:
+def test_starts_over_without_a_complete_checkpoint(run: Path, tmp_path: Path) -> None:
     for checkpoint in checkpoints(run):
         (checkpoint / "optimizer.pt").unlink()
     with pytest.raises(TrainingError, match=r"optimizer\.pt is missing.*train without --resume"):
@@ -78,7 +78,7 @@ def test_without_a_whole_one_training_starts_anew(run: Path, tmp_path: Path) -> 
         find_checkpoint(tmp_path)
 
 
-def test_a_training_goes_on_from_the_last_whole_one(
+def test_resumes_from_the_last_complete_checkpoint(
     run: Path, tones_run: Path, tones_recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cut(checkpoints(run)[-1] / "model.safetensors")
@@ -89,7 +89,7 @@ def test_a_training_goes_on_from_the_last_whole_one(
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_a_full_disk_is_told_from_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distinguishes_a_full_disk_from_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert disk_is_full(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
     assert disk_is_full(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
     assert not disk_is_full(OSError(errno.EACCES, "Permission denied"), tmp_path)
@@ -152,7 +152,7 @@ def test_damage_is_found(
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_a_checkpoint_of_version_0_1_has_no_digests_and_is_taken(run: Path) -> None:
+def test_accepts_checkpoints_of_version_0_1_without_digests(run: Path) -> None:
     last = checkpoints(run)[-1]
     (last / "sha256.json").unlink()
     assert find_checkpoint(run).folder == last

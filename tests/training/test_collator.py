@@ -12,7 +12,7 @@ from hf_speech import DataCollatorForSpeech, SpeechFeatureExtractor, SpeechProce
 from hf_speech.errors import CorpusError
 
 
-def test_classes_of_a_corpus(tones_run: Path, tones_recipe: Path) -> None:
+def test_collates_classes(tones_run: Path, tones_recipe: Path) -> None:
     loaded = load_model(tones_run)
     rows = [load_recipe(tones_recipe).corpus.load()["train"][index] for index in range(4)]
     batch = DataCollatorForSpeech(loaded.feature_extractor)(rows)
@@ -23,7 +23,7 @@ def test_classes_of_a_corpus(tones_run: Path, tones_recipe: Path) -> None:
     torch.testing.assert_close(alone[0], output.logits[0], atol=1e-5, rtol=1e-5)
 
 
-def test_transcripts_are_normalized_and_padded(beeps_run: Path, beeps_recipe: Path) -> None:
+def test_normalizes_and_pads_transcripts(beeps_run: Path, beeps_recipe: Path) -> None:
     loaded = load_model(beeps_run)
     rows = [load_recipe(beeps_recipe).corpus.load()["train"][index] for index in range(5)]
     rows[0]["text"] = "  a   b "
@@ -33,7 +33,7 @@ def test_transcripts_are_normalized_and_padded(beeps_run: Path, beeps_recipe: Pa
     assert torch.isfinite(loaded.model(**batch).loss)
 
 
-def test_decoded_samples_and_other_columns() -> None:
+def test_accepts_decoded_samples_and_other_columns() -> None:
     collator = DataCollatorForSpeech(SpeechFeatureExtractor(sampling_rate=8000), "sound", "emotion")
     sound = {"array": np.full(16_000, 0.1), "sampling_rate": 16_000}
     assert collator([{"sound": sound, "emotion": 3}])["input_features"].shape == (1, 50, 80)

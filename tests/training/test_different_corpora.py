@@ -49,7 +49,7 @@ def other_speaker(corpus: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [fewer, renamed, exchanged, other_speaker])
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_another_corpus_in_one_process_ends_both_in_a_sentence(
+def test_one_sentence_error_if_processes_have_different_corpora(
     change: Callable[[Path], None], rank: str, hosts: tuple[Path, Path], tmp_path: Path
 ) -> None:
     recipe, folder = hosts

@@ -23,13 +23,13 @@ def global_run(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return train(load_recipe(tones_recipe, words), tmp_path_factory.mktemp("global") / "run", splits=()).run_dir
 
 
-def test_a_teacher_of_classes_teaches(tones_recipe: Path, tones_run: Path, tmp_path: Path) -> None:
+def test_distills_from_a_classifier(tones_recipe: Path, tones_run: Path, tmp_path: Path) -> None:
     words = ["--training.teacher", str(tones_run), "--training.teacher_weight", "1", "--model.hidden_size", "6"]
     run = train(load_recipe(tones_recipe, [*words, "--training.num_train_epochs", "6"]), tmp_path / "run")
     assert run.metrics["test"]["accuracy"] == 1.0, "from the teacher alone, without a label"
 
 
-def test_a_teacher_of_text_teaches_and_evaluation_is_not_touched(
+def test_distills_from_a_recognizer_without_affecting_evaluation(
     beeps_recipe: Path, beeps_run: Path, tmp_path: Path
 ) -> None:
     words = ["--training.teacher", str(beeps_run), *FAST]
@@ -37,7 +37,7 @@ def test_a_teacher_of_text_teaches_and_evaluation_is_not_touched(
     assert taught.run_dir.is_dir()
 
 
-def test_the_loss_is_none_for_a_student_that_agrees(tones_run: Path) -> None:
+def test_the_loss_is_zero_for_an_equal_student(tones_run: Path) -> None:
     teacher = load_model(tones_run)
     distillation = Distillation(teacher, teacher.feature_extractor, weight=0.25)
     inputs = {"input_features": torch.randn(3, 20, 16), "labels": torch.tensor([0, 1, 1])}
@@ -50,7 +50,7 @@ def test_the_loss_is_none_for_a_student_that_agrees(tones_run: Path) -> None:
     assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
 
 
-def test_the_teacher_gets_its_own_normalization(global_run: Path) -> None:
+def test_uses_the_normalization_of_the_teacher(global_run: Path) -> None:
     teacher = load_model(global_run)
     own = teacher.feature_extractor
     statistics = {"feature_mean": [value + 1 for value in own.feature_mean], "feature_std": [3.0] * 16}
@@ -72,14 +72,14 @@ def test_the_teacher_gets_its_own_normalization(global_run: Path) -> None:
         (["--model.mixup_alpha", "0.2"], "mixup_alpha to 0"),
     ],
 )
-def test_teachers_of_another_kind_are_refused(
+def test_rejects_teachers_of_another_kind(
     tones_recipe: Path, tones_run: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         train(load_recipe(tones_recipe, ["--training.teacher", str(tones_run), *words, *FAST]), tmp_path / "run")
 
 
-def test_a_teacher_of_another_vocabulary_or_task_is_refused(
+def test_rejects_a_teacher_of_another_vocabulary_or_task(
     beeps_recipe: Path, beeps_run: Path, tones_run: Path, tmp_path: Path
 ) -> None:
     words = ["--text.vocabulary", "abcd", "--training.teacher", str(beeps_run), *FAST]

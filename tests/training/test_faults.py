@@ -89,9 +89,7 @@ def kill(recipe: Path, run: Path, moment: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_resumed_is_as_if_nothing_had_happened(
-    moment: str, whole_run: Path, sensitive_recipe: Path, tmp_path: Path
-) -> None:
+def test_a_killed_run_resumes_exactly(moment: str, whole_run: Path, sensitive_recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     kill(sensitive_recipe, run, moment)
     train(load_recipe(sensitive_recipe), run, resume=True)
@@ -102,7 +100,7 @@ def test_killed_and_resumed_is_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
-def test_forty_of_forty_kills_at_random_steps_are_resumed_exactly(
+def test_forty_kills_at_random_steps_resume_exactly(
     sensitive_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each kill is in a process of its own, a fork; checkpoints are written in the middle of epochs, too."""
@@ -214,14 +212,14 @@ def interrupted(run: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_interrupted_training_is_resumed_exactly(whole_run: Path, sensitive_recipe: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_exactly(whole_run: Path, sensitive_recipe: Path, tmp_path: Path) -> None:
     run = interrupted(whole_run, tmp_path / "run")
     train(load_recipe(sensitive_recipe), run, resume=True, splits=())
     assert trained_alike(run, whole_run)
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES)
-def test_the_comparison_finds_every_sabotage_of_a_resume(
+def test_the_comparison_detects_every_change_of_a_resumed_run(
     sabotage: Callable[[pytest.MonkeyPatch], None],
     whole_run: Path,
     sensitive_recipe: Path,
@@ -246,7 +244,7 @@ def run_of_two(sensitive_recipe: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", ["0", "1"])
 @pytest.mark.parametrize("moment", ["in a step", "in an evaluation"])
-def test_when_one_of_two_processes_is_killed_the_other_ends_too_and_both_can_go_on(
+def test_killing_one_of_two_processes_ends_both_and_both_can_resume(
     rank: str, moment: str, run_of_two: Path, sensitive_recipe: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -268,7 +266,7 @@ def test_when_one_of_two_processes_is_killed_the_other_ends_too_and_both_can_go_
     reason="needs root to mount a disk",
 )
 @pytest.mark.parametrize("kibibytes", [90, 150, 200, 260, 330])
-def test_a_full_disk_is_one_sentence_and_training_goes_on_when_there_is_room(
+def test_one_sentence_error_for_a_full_disk_then_resumes(
     kibibytes: int, tones_run: Path, tones_recipe: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
@@ -288,7 +286,7 @@ def test_a_full_disk_is_one_sentence_and_training_goes_on_when_there_is_room(
         subprocess.run(["umount", str(disk)], check=False)
 
 
-def test_a_checkpoint_without_the_weights_that_wait_is_not_whole(tones_recipe: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_averaged_weights_is_incomplete(tones_recipe: Path, tmp_path: Path) -> None:
     words = ["--training.weight_averaging", "0.9", "--training.load_best_model_at_end", "false"]
     whole = train(load_recipe(tones_recipe, words), tmp_path / "whole").run_dir
     shutil.copytree(whole, tmp_path / "cut")

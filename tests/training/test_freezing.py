@@ -38,7 +38,7 @@ def test_frozen_parts_keep_their_weights_and_statistics(tones_recipe: Path, star
         assert unchanged == name.startswith(("stem.", "layers.", "norms.")), name
 
 
-def test_layers_are_freed_from_the_head_down(tones_recipe: Path, start: Path, tmp_path: Path) -> None:
+def test_unfreezes_layers_from_the_head_down(tones_recipe: Path, start: Path, tmp_path: Path) -> None:
     words = ("--training.num_train_epochs", "2", "--training.freeze", "[frontend,encoder]")
     same = trained(tones_recipe, start, tmp_path / "run", *words, "--training.unfreeze_every", "1")
     for name, unchanged in same.items():  # In the second epoch, the recurrent layer is trained.
@@ -57,7 +57,7 @@ def test_resume_is_exact(tones_recipe: Path, start: Path, tmp_path: Path) -> Non
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_learning_rates_fall_from_the_head_down() -> None:
+def test_learning_rates_decrease_from_the_head_down() -> None:
     config = ConvGRUConfig(
         input_size=8, channels=4, hidden_size=4, num_hidden_layers=2, bidirectional=False, lookahead=1, vocab_size=5
     )
@@ -71,7 +71,7 @@ def test_learning_rates_fall_from_the_head_down() -> None:
         assert value == next(wanted for prefix, wanted in expected.items() if name.startswith(f"{prefix}.")), name
 
 
-def test_gradients_of_frozen_levels_are_dropped() -> None:
+def test_drops_gradients_of_frozen_levels() -> None:
     model = SpeechLSTMForAudioClassification(SpeechLSTMConfig(input_size=4, hidden_size=4, subsampling=2))
     freezing = Freezing(model, ["frontend", "encoder"], unfreeze_every=2)
 
@@ -88,7 +88,7 @@ def test_gradients_of_frozen_levels_are_dropped() -> None:
     assert graded(6) == {"pooling", "classifier", "layers", "norms", "stem"}
 
 
-def test_a_front_end_that_is_not_there_cannot_be_frozen() -> None:
+def test_rejects_freezing_a_missing_front_end() -> None:
     model = SpeechLSTMForAudioClassification(SpeechLSTMConfig(input_size=4, hidden_size=4))
     with pytest.raises(RecipeError, match="has no front end to freeze"):
         Freezing(model, ["frontend"])
@@ -102,6 +102,6 @@ def test_a_front_end_that_is_not_there_cannot_be_frozen() -> None:
         (["--training.layerwise_learning_rate_decay", "0"], "layerwise_learning_rate_decay must be above 0"),
     ],
 )
-def test_wrong_options(words: list[str], message: str) -> None:
+def test_rejects_wrong_options(words: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("digits", words)

@@ -46,7 +46,7 @@ def corpus_of(recipe: Any) -> dict[str, Any]:
     return content
 
 
-def test_from_text_to_figures_on_voices_and_recordings(
+def test_trains_from_text_and_evaluates_on_voices_and_recordings(
     text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (tmp_path / "clips.csv").open("w", newline="") as file:
@@ -82,7 +82,7 @@ def test_from_text_to_figures_on_voices_and_recordings(
     assert (run / "language_model.decoder.json").is_file()
 
 
-def test_few_sentences_are_all_said_by_everyone_and_many_are_held_out_too(text: Path, tmp_path: Path) -> None:
+def test_holds_out_sentences_only_if_there_are_many(text: Path, tmp_path: Path) -> None:
     few = corpus_of(from_text_recipe(text, voices=VOICES))
     assert few["sentences"] == SENTENCES, "each line once, as it stands"
     assert (few["sentence_fraction"], few["train_speakers"], few["voices"]) == (0, 100, VOICES)
@@ -93,7 +93,7 @@ def test_few_sentences_are_all_said_by_everyone_and_many_are_held_out_too(text: 
     assert many.name == "many"
 
 
-def test_a_grammar_stands_for_sentences_drawn_from_it(tmp_path: Path) -> None:
+def test_samples_sentences_from_a_grammar(tmp_path: Path) -> None:
     path = tmp_path / "house.jsgf"
     path.write_text("#JSGF V1.0;\npublic <s> = lights (on | off) [now] | <d> <d> <d>;\n<d> = one | two | three;\n")
     few = corpus_of(from_text_recipe(path, voices=VOICES))
@@ -106,7 +106,7 @@ def test_a_grammar_stands_for_sentences_drawn_from_it(tmp_path: Path) -> None:
     assert set(drawn) < set(few["sentences"])
 
 
-def test_words_become_classes_of_a_recipe_with_classes(text: Path, tmp_path: Path) -> None:
+def test_trains_classes_from_words(text: Path, tmp_path: Path) -> None:
     text.write_text("yes\nno\n", encoding="utf-8")
     recipe = from_text_recipe(text, "fsdd", voices=VOICES)
     assert corpus_of(recipe)["name"] == "synthetic"
@@ -114,7 +114,7 @@ def test_words_become_classes_of_a_recipe_with_classes(text: Path, tmp_path: Pat
     assert recipe.features["sampling_rate"] == 8000, "the rest is the recipe's"
 
 
-def test_words_become_clips_of_keywords(text: Path, tmp_path: Path) -> None:
+def test_trains_keywords_from_words(text: Path, tmp_path: Path) -> None:
     text.write_text("hey marvin\nstop\n", encoding="utf-8")
     (tmp_path / "other").mkdir()
     soundfile.write(tmp_path / "other" / "a.wav", np.random.default_rng(0).normal(0, 0.1, 9000), 16_000)
@@ -127,9 +127,7 @@ def test_words_become_clips_of_keywords(text: Path, tmp_path: Path) -> None:
     assert corpus_of(again)["data_dir"] == corpus_of(recipe)["data_dir"]
 
 
-def test_a_model_to_start_from_brings_features_and_the_corpus_that_it_knows(
-    text: Path, beeps_run: Path, beeps_recipe: Path
-) -> None:
+def test_init_from_provides_features_and_corpus(text: Path, beeps_run: Path, beeps_recipe: Path) -> None:
     recipe = from_text_recipe(text, init_from=str(beeps_run), voices=VOICES)
     assert recipe.features["sampling_rate"] == 8000
     assert recipe.warm_start.init_from == str(beeps_run)
@@ -139,7 +137,7 @@ def test_a_model_to_start_from_brings_features_and_the_corpus_that_it_knows(
     assert members == [("synthetic", 1.0), ("csv", 1.0)]
 
 
-def test_real_speech_stands_beside_the_sentences_where_a_recipe_says_so(text: Path, tmp_path: Path) -> None:
+def test_mixes_real_speech_with_the_sentences(text: Path, tmp_path: Path) -> None:
     path = tmp_path / "mixed.yaml"
     content: dict[str, Any] = {"task": "automatic-speech-recognition"}
     content["corpus"] = [{"name": "synthetic", "train_speakers": 7, "weight": 2}, {"name": "an4", "weight": 1}]
@@ -152,7 +150,7 @@ def test_real_speech_stands_beside_the_sentences_where_a_recipe_says_so(text: Pa
         from_text_recipe(text, path)
 
 
-def test_a_text_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sentence_error_for_invalid_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["from-text", str(tmp_path / "none.txt")])
     assert "There is no text" in capsys.readouterr().err

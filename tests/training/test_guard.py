@@ -31,7 +31,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
     return done
 
 
-def test_a_loss_that_is_no_number_stops_and_names_its_utterances(
+def test_a_nan_loss_stops_training_and_names_its_utterances(
     tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = spoil(monkeypatch, {3})
@@ -46,7 +46,7 @@ def test_a_loss_that_is_no_number_stops_and_names_its_utterances(
     assert set(found["files"]) <= known
 
 
-def test_such_steps_can_be_left_out(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_can_skip_steps_with_a_nan_loss(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, {2, 5})
     words = ["--training.nonfinite_loss", "skip", "--training.num_train_epochs", "2"]
     run = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
@@ -54,7 +54,7 @@ def test_such_steps_can_be_left_out(tones_recipe: Path, tmp_path: Path, monkeypa
     assert all(weight.isfinite().all() for weight in load_file(run / "model.safetensors").values())
 
 
-def test_but_not_all_of_them(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stops_if_all_steps_are_skipped(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = spoil(monkeypatch, set(range(2, 1000)))
     words = ["--training.nonfinite_loss", "skip", "--training.num_train_epochs", "20"]
     with pytest.raises(TrainingError, match=r"as in the 9 before: lower training\.learning_rate"):
@@ -62,7 +62,7 @@ def test_but_not_all_of_them(tones_recipe: Path, tmp_path: Path, monkeypatch: py
     assert len(done) == 11
 
 
-def test_a_step_left_out_leaves_no_trace_in_batch_norm(
+def test_a_skipped_step_does_not_change_batch_norm(
     tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     perturb = SpeechLSTMForAudioClassification._perturb
@@ -88,7 +88,7 @@ def test_a_step_left_out_leaves_no_trace_in_batch_norm(
     ("values", "finite"),
     [([1.0, -2.0], True), ([1e30, 1e30], True), ([1.0, torch.inf], False), ([torch.nan, 0.0], False), ([], True)],
 )
-def test_only_values_that_are_not_finite_are_found(values: list[float], finite: bool) -> None:
+def test_detects_only_values_that_are_not_finite(values: list[float], finite: bool) -> None:
     model = torch.nn.Linear(1, 1)
     if values:
         model.weight.grad, model.bias.grad = torch.tensor([values[:1]]), torch.tensor(values[1:])

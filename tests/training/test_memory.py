@@ -30,7 +30,7 @@ class MemoryOfEpochs(TrainerCallback):
 @pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from /proc, which this system does not have")
 @pytest.mark.parametrize("name", ["tones", "beeps"])
-def test_memory_is_flat_over_many_epochs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_memory_is_constant_over_many_epochs(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     recipe = load_recipe(
         request.getfixturevalue(f"{name}_recipe"),
         ["--training.num_train_epochs", "80", "--training.load_best_model_at_end", "false"],

@@ -39,7 +39,7 @@ def words(tmp_path: Path) -> list[str]:
     return ["--data_dir", str(tmp_path / "corpora"), "--training.num_train_epochs", "2"]
 
 
-def test_a_list_is_resolved_and_a_resolved_recipe_is_the_same(mixed: dict[str, Any], words: list[str]) -> None:
+def test_resolves_a_list_of_corpora(mixed: dict[str, Any], words: list[str]) -> None:
     recipe = load_recipe(mixed, [*words, "--corpus.1.weight", "0.5", "--seed", "7"])
     first, second = recipe.values["corpus"]["corpora"]
     assert first["data_dir"].endswith("corpora/folder"), "the corpus's own name"
@@ -70,7 +70,7 @@ def test_a_list_is_resolved_and_a_resolved_recipe_is_the_same(mixed: dict[str, A
         ({}, ["--tset_fraction", "0.1"], "unknown key 'tset_fraction'"),
     ],
 )
-def test_mistakes_in_a_list_are_named(
+def test_reports_mistakes_in_a_list(
     mixed: dict[str, Any], words: list[str], change: dict[str, Any], options: list[str], message: str
 ) -> None:
     mixed["corpus"][0] |= change
@@ -104,7 +104,7 @@ def test_a_mixture_trains_resumes_exactly_and_reports_by_corpus(
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_a_run_goes_on_with_the_weights_that_it_has(mixed: dict[str, Any], words: list[str], tmp_path: Path) -> None:
+def test_resuming_keeps_the_weights_of_the_corpora(mixed: dict[str, Any], words: list[str], tmp_path: Path) -> None:
     recipe = load_recipe(mixed, words)
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
     with pytest.raises(RecipeError, match=r"corpus\.1\.weight is 3\.0 there and 1\.0 here"):

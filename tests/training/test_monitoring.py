@@ -16,9 +16,7 @@ from hf_speech.training.monitoring import SECONDS_FILE
 
 
 @pytest.mark.parametrize("validates", [True, False])
-def test_tensorboard_gets_the_gradients_of_every_parameter_each_epoch(
-    tones_recipe: Path, tmp_path: Path, validates: bool
-) -> None:
+def test_writes_gradient_histograms_to_tensorboard(tones_recipe: Path, tmp_path: Path, validates: bool) -> None:
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     words = ["--training.gradient_histograms", "true", "--training.num_train_epochs", "2"]
     if not validates:
@@ -42,7 +40,7 @@ def test_histograms_need_tensorboard(tones_recipe: Path) -> None:
         load_recipe(tones_recipe, words)
 
 
-def test_the_time_before_an_interruption_counts(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_training_time_includes_interrupted_runs(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     interrupted = tmp_path / "interrupted"
     shutil.copytree(tones_run, interrupted)
     checkpoints = sorted((interrupted / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
@@ -56,7 +54,7 @@ def test_the_time_before_an_interruption_counts(tones_run: Path, tones_recipe: P
     assert json.loads((interrupted / "training.json").read_text())["seconds"] == result.seconds
 
 
-def test_the_test_split_is_left_alone_where_it_is_not_asked_for(tones_recipe: Path, tmp_path: Path) -> None:
+def test_does_not_evaluate_the_test_split_unless_requested(tones_recipe: Path, tmp_path: Path) -> None:
     class Counter(TrainerCallback):
         evaluations = 0
 
@@ -71,6 +69,6 @@ def test_the_test_split_is_left_alone_where_it_is_not_asked_for(tones_recipe: Pa
     assert counter.evaluations == 2
 
 
-def test_a_corpus_without_a_test_split_is_trained_on_all_the_same(tones_recipe: Path, tmp_path: Path) -> None:
+def test_trains_without_a_test_split(tones_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tones_recipe, ["--training.max_steps", "1", "--corpus.test_fraction", "0"])
     assert list(train(recipe, tmp_path / "run").metrics) == ["validation"]

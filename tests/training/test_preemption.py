@@ -77,7 +77,7 @@ def whole(recipe_file: Path) -> Path:
 @pytest.mark.parametrize(
     ("step", "moment"), [(4, "on_step_begin"), (6, "on_step_begin"), (10, "on_prediction_step"), (19, "on_step_begin")]
 )
-def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on_exactly(
+def test_a_signal_ends_training_with_a_checkpoint_that_resumes_exactly(
     number: int, step: int, moment: str, recipe_file: Path, whole: Path, tmp_path: Path
 ) -> None:
     before = signal.getsignal(number)
@@ -93,7 +93,7 @@ def test_a_signal_ends_training_with_a_checkpoint_from_which_it_goes_on_exactly(
 
 
 @pytest.mark.parametrize(("step", "averaging"), [(5, "0"), (20, "0.9")])
-def test_a_signal_ends_an_evaluation_which_is_repeated_on_resume(
+def test_a_signal_ends_an_evaluation_that_resume_repeats(
     step: int, averaging: str, recipe_file: Path, tmp_path: Path
 ) -> None:
     """The best model and the patience of early stopping are those of a training without an interruption."""
@@ -113,7 +113,7 @@ def test_a_signal_ends_an_evaluation_which_is_repeated_on_resume(
     assert all(torch.equal(best[name], expected[name]) for name in expected)
 
 
-def test_a_signal_before_the_first_step_ends_the_program_and_resume_begins_anew(
+def test_a_signal_before_the_first_step_makes_resume_start_over(
     recipe_file: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hf_speech.training import run as training_run
@@ -141,7 +141,7 @@ class Processes(torch.utils.data.Dataset[int]):
 @pytest.mark.parametrize(
     "numbers", [[signal.SIGTERM] * 3, [signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGINT]]
 )
-def test_the_processes_of_a_loader_survive_signals_and_end_with_it(numbers: list[int]) -> None:
+def test_loader_processes_survive_signals_and_end_with_training(numbers: list[int]) -> None:
     loader = _shielded(torch.utils.data.DataLoader(Processes(), batch_size=1, num_workers=2))
     batches = iter(loader)
     workers = {int(next(batches)) for _ in range(2)}
@@ -199,7 +199,7 @@ def test_the_command_line_ends_with_status_75(number: int, group: bool, tones_re
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["launcher", "rank 0", "rank 1"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_two_processes_agree_on_a_step_and_go_on_to_the_same_weights(
+def test_two_processes_stop_at_the_same_step_and_resume_exactly(
     number: int, to: str, tones_recipe: Path, tmp_path: Path
 ) -> None:
     words = ["--model.dropout", "0.2", "--training.num_train_epochs", "40", "--training.save_total_limit", "99"]
@@ -226,7 +226,7 @@ def test_two_processes_agree_on_a_step_and_go_on_to_the_same_weights(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("to", "number"), [("rank 0", signal.SIGUSR1), ("rank 1", signal.SIGTERM)])
-def test_two_processes_leave_a_long_evaluation(to: str, number: int, tones_recipe: Path, tmp_path: Path) -> None:
+def test_two_processes_abort_a_long_evaluation(to: str, number: int, tones_recipe: Path, tmp_path: Path) -> None:
     """Each evaluation takes a minute; the checkpoint is there within half of it."""
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(load_recipe(tones_recipe, ["--training.per_device_eval_batch_size", "1"]).to_yaml())

@@ -17,7 +17,7 @@ from hf_speech.training.profile import Profile
 SHORT = ["--training.num_train_epochs", "2", "--training.profile", "true"]
 
 
-def test_a_slow_loader_is_found_out(
+def test_detects_a_slow_loader(
     tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def dawdle(self: Augmentation, samples, *args):
@@ -38,7 +38,7 @@ def test_a_slow_loader_is_found_out(
     assert "raise training.dataloader_num_workers" in printed
 
 
-def test_a_loader_that_keeps_up_is_left_in_peace() -> None:
+def test_no_advice_for_a_fast_loader() -> None:
     profile = Profile(num_workers=2)
     profile.add_batch(torch.tensor([0.1, 0.2, 0.3]))
     profile.add_wait(0.001)
@@ -73,7 +73,7 @@ def test_cached_features_train_the_same_model(
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_features_that_are_new_in_every_epoch_are_refused_before_copies_are_made(
+def test_rejects_caching_of_changing_features_before_making_copies(
     tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "multiply", lambda *args: pytest.fail("copies were made"))

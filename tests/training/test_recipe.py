@@ -41,7 +41,7 @@ def test_sections_become_objects(recipe_file: Path) -> None:
     assert recipe.training.learning_rate == 1e-3
 
 
-def test_overrides_win_and_may_be_short(recipe_file: Path) -> None:
+def test_overrides_take_precedence_and_may_be_short(recipe_file: Path) -> None:
     words = "--training.learning-rate 5e-4 --model.bidirectional=false --holdout-speaker theo --name other"
     recipe = load_recipe(recipe_file, words.split())
     assert recipe.training.learning_rate == 5e-4
@@ -50,13 +50,13 @@ def test_overrides_win_and_may_be_short(recipe_file: Path) -> None:
     assert recipe.name == "other"
 
 
-def test_corpus_can_be_exchanged_on_the_command_line(tmp_path: Path) -> None:
+def test_the_corpus_can_be_replaced_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "plain.yaml"
     path.write_text("corpus: {name: synthetic}\n")
     assert load_recipe(path, ["--corpus.name", "fsdd"]).corpus.name == "fsdd"
 
 
-def test_resolved_recipe_gives_the_same_recipe(recipe_file: Path, tmp_path: Path) -> None:
+def test_a_resolved_recipe_is_unchanged(recipe_file: Path, tmp_path: Path) -> None:
     recipe = load_recipe(recipe_file, ["--augmentation.noise_snr", "[5, 20]"])
     (tmp_path / "resolved.yaml").write_text(recipe.to_yaml())
     again = load_recipe(tmp_path / "resolved.yaml")
@@ -85,7 +85,7 @@ def test_resolved_recipe_gives_the_same_recipe(recipe_file: Path, tmp_path: Path
         ("a: [", "not valid YAML"),
     ],
 )
-def test_mistakes_are_named_in_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+def test_one_sentence_error_for_wrong_values(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(content)
     with pytest.raises(HFSpeechError) as caught:
@@ -94,14 +94,14 @@ def test_mistakes_are_named_in_one_sentence(tmp_path: Path, content: str, messag
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_override_names_the_nearest(recipe_file: Path) -> None:
+def test_suggests_the_nearest_key(recipe_file: Path) -> None:
     with pytest.raises(RecipeError, match=r"command line has an unknown key 'trainin.seed'.*'training.seed'"):
         load_recipe(recipe_file, ["--trainin.seed", "3"])
     with pytest.raises(RecipeError, match="'3' belongs to no option"):
         load_recipe(recipe_file, ["3"])
 
 
-def test_a_section_can_be_given_whole() -> None:
+def test_a_whole_section_can_be_overridden() -> None:
     mixture = load_recipe("emotion", ["--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]"])
     assert list(mixture.corpus.members) == ["ravdess", "crema_d"]
     other = load_recipe("emotion", ["--corpus", "{name: crema_d}", "--fold", "1"])
@@ -117,7 +117,7 @@ def test_parse_overrides() -> None:
     assert parse_overrides(words) == {"a.b_c": "1", "flag": "true", "x": "-2", "last": "true"}
 
 
-def test_missing_recipe_names_the_nearest() -> None:
+def test_suggests_the_nearest_recipe() -> None:
     with pytest.raises(RecipeError, match="did you mean 'digits'"):
         find_recipe("digit")
 
@@ -129,7 +129,7 @@ def test_recipes_of_the_package_load(path: Path) -> None:
     assert recipe.name == path.stem
 
 
-def test_a_recognizer_knows_of_its_deltas() -> None:
+def test_the_model_configuration_contains_the_deltas() -> None:
     recipe = load_recipe("an4", ["--features.num_deltas", "1", "--model.stem_channels", "0"])
     extractor = make_feature_extractor(recipe)
     corpus = DatasetDict(train=Dataset.from_dict({"text": ["a b"]}))
@@ -148,7 +148,7 @@ def test_a_recognizer_knows_of_its_deltas() -> None:
         ("name: [oops", "not valid YAML"),
     ],
 )
-def test_recipes_that_cannot_be_read_end_in_a_short_sentence(text: str, message: str, tmp_path: Path) -> None:
+def test_one_sentence_error_for_unreadable_recipes(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "odd.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(tmp_path / "odd.yaml")
@@ -158,13 +158,13 @@ def test_recipes_that_cannot_be_read_end_in_a_short_sentence(text: str, message:
 @pytest.mark.parametrize(
     "name", ["", " ", ".", "..", "a/b", "../up", "/root", "a\\b", "x" * 300, "\u0301" * 60, "tab\t", "-r"]
 )
-def test_names_that_are_no_folder_inside_runs_are_refused(name: str) -> None:
+def test_rejects_names_outside_the_folder_runs(name: str) -> None:
     with pytest.raises(RecipeError, match="cannot be that of a run folder"):
         load_recipe("fsdd", [f"--name={name}"])
 
 
 @pytest.mark.parametrize("name", ["", "x" * 300 + ".yaml", "nul\0", "."])
-def test_recipes_of_impossible_names_are_not_there(name: str) -> None:
+def test_reports_recipes_with_impossible_names(name: str) -> None:
     with pytest.raises(RecipeError, match="There is no recipe"):
         load_recipe(name)
 
@@ -172,7 +172,7 @@ def test_recipes_of_impossible_names_are_not_there(name: str) -> None:
 @pytest.mark.parametrize(
     "options", ['{"optim": "x"}', '{"lr_scheduler_kwargs": {"x": 1}}', '{"adam_beta1": 5}', '{"adam_epsilon": -1}']
 )
-def test_options_that_the_trainer_refuses_are_refused_before_the_corpus_is_read(
+def test_rejects_invalid_trainer_options_before_reading_the_corpus(
     options: str, tones_recipe: Path, tmp_path: Path
 ) -> None:
     recipe = load_recipe(tones_recipe, ["--training.trainer_options", options, "--data_dir", "nowhere"])

@@ -14,7 +14,7 @@ from hf_speech.errors import HFSpeechError
 from hf_speech.training import load_recipe, train
 
 
-def test_run_folder_holds_everything(tones_run: Path) -> None:
+def test_the_run_folder_is_complete(tones_run: Path) -> None:
     names = {path.relative_to(tones_run).as_posix() for path in tones_run.rglob("*") if path.is_file()}
     assert names >= {
         "config.json",
@@ -36,7 +36,7 @@ def test_run_folder_holds_everything(tones_run: Path) -> None:
     ]
 
 
-def test_it_learned(tones_run: Path) -> None:
+def test_training_reaches_good_metrics(tones_run: Path) -> None:
     report = json.loads((tones_run / "evaluation" / "test.json").read_text())
     assert report["metrics"]["accuracy"] == 1.0
     assert report["num_utterances"] == 20
@@ -45,13 +45,13 @@ def test_it_learned(tones_run: Path) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_recipe_is_resolved(tones_run: Path, tones_recipe: Path) -> None:
+def test_saves_the_resolved_recipe(tones_run: Path, tones_recipe: Path) -> None:
     values = yaml.safe_load((tones_run / "recipe.yaml").read_text())
     assert values["training"]["weight_decay"] == 0.01
     assert load_recipe(tones_run / "recipe.yaml") == load_recipe(tones_recipe)
 
 
-def test_same_seed_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     again = train(load_recipe(tones_recipe), tmp_path / "again").run_dir
     one, two = (load_file(folder / "model.safetensors") for folder in (tones_run, again))
     assert all(torch.equal(one[key], two[key]) for key in one)
@@ -78,7 +78,7 @@ def test_resume_in_the_middle_of_an_epoch_continues_to_the_same_weights(tones_re
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_a_resumed_training_knows_for_how_long_nothing_got_better(tones_recipe: Path, tmp_path: Path) -> None:
+def test_resume_restores_early_stopping_patience(tones_recipe: Path, tmp_path: Path) -> None:
     words = ["--training.early_stopping_patience", "2", "--training.num_train_epochs", "12"]
     recipe = load_recipe(tones_recipe, [*words, "--training.save_total_limit", "20"])
     whole = train(recipe, tmp_path / "whole", splits=()).run_dir
@@ -90,7 +90,7 @@ def test_a_resumed_training_knows_for_how_long_nothing_got_better(tones_recipe: 
     assert again[-1]["step"] == log[-1]["step"] == steps[-1]
 
 
-def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_does_not_overwrite_existing_runs(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     recipe = load_recipe(tones_recipe)
     with pytest.raises(HFSpeechError, match="--resume to continue it, --overwrite to replace it"):
         train(recipe, tones_run)
@@ -102,9 +102,7 @@ def test_existing_runs_are_not_lost(tones_run: Path, tones_recipe: Path, tmp_pat
         train(recipe, tmp_path / "nothing", resume=True)
 
 
-def test_an_old_run_makes_way_only_when_nothing_can_be_wrong_any_more(
-    tones_run: Path, tones_recipe: Path, tmp_path: Path
-) -> None:
+def test_replaces_an_old_run_only_after_all_checks(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     shutil.copytree(tones_run, run_dir)
     with pytest.raises(HFSpeechError):
@@ -132,7 +130,7 @@ def test_global_statistics_are_those_of_the_training_split(tones_recipe: Path, t
         (["--min_duration", "10"], "too short"),
     ],
 )
-def test_what_cannot_work_is_refused_before_training(
+def test_rejects_invalid_recipes_before_training(
     tones_recipe: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     with pytest.raises(HFSpeechError) as caught:
@@ -164,7 +162,7 @@ def test_batches_by_duration(tones_recipe: Path, tmp_path: Path) -> None:
     assert 6 <= steps <= 12
 
 
-def test_everything_is_trained_on_where_nothing_validates(
+def test_trains_on_all_rows_without_validation(
     tones_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--validation_fraction", "0", "--training.load_best_model_at_end", "false"]
@@ -183,7 +181,7 @@ def test_everything_is_trained_on_where_nothing_validates(
 
 
 @pytest.mark.parametrize("key", ["load_best_model_at_end", "early_stopping_patience"])
-def test_without_validation_nothing_can_be_decided_by_it(tones_recipe: Path, tmp_path: Path, key: str) -> None:
+def test_rejects_options_that_need_validation(tones_recipe: Path, tmp_path: Path, key: str) -> None:
     decides = {"load_best_model_at_end": "false", "early_stopping_patience": "null"}
     decides[key] = "true" if key == "load_best_model_at_end" else "2"
     words = [word for name, value in decides.items() for word in (f"--training.{name}", value)]

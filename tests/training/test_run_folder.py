@@ -45,7 +45,7 @@ def held(tones_run: Path, tmp_path: Path):
         holder.wait()
 
 
-def test_a_second_training_is_refused(held: tuple[Path, subprocess.Popen[str]], tones_recipe: Path) -> None:
+def test_rejects_a_second_training(held: tuple[Path, subprocess.Popen[str]], tones_recipe: Path) -> None:
     run, holder = held
     holder.send_signal(signal.SIGSTOP)  # Alive, although it does nothing.
     before = snapshot(run)
@@ -66,7 +66,7 @@ def test_a_killed_training_leaves_no_lock(held: tuple[Path, subprocess.Popen[str
     assert not (run / LOCK).exists()
 
 
-def test_one_process_has_a_folder_once_and_removes_what_it_made(tmp_path: Path) -> None:
+def test_a_process_locks_a_folder_once_and_removes_its_lock(tmp_path: Path) -> None:
     with locked(tmp_path / "a" / "run"):
         with pytest.raises(TrainingError, match="Another training"), locked(tmp_path / "a" / "run"):
             pass
@@ -90,7 +90,7 @@ def test_one_process_has_a_folder_once_and_removes_what_it_made(tmp_path: Path) 
         ["--training.trainer_options", '{"adam_beta1": 0.5}'],
     ],
 )
-def test_resume_refuses_another_recipe_and_names_its_keys(
+def test_resume_rejects_another_recipe_and_names_its_keys(
     words: list[str], tones_run: Path, tones_recipe: Path
 ) -> None:
     before = snapshot(tones_run)
@@ -100,7 +100,7 @@ def test_resume_refuses_another_recipe_and_names_its_keys(
     assert snapshot(tones_run) == before
 
 
-def test_resume_may_change_how_long_and_where(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
+def test_resume_accepts_changes_of_duration_and_paths(tones_run: Path, tones_recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tones_run, run)
     moved = shutil.copytree(tones_recipe.parent / "tones", tmp_path / "moved")
@@ -110,7 +110,7 @@ def test_resume_may_change_how_long_and_where(tones_run: Path, tones_recipe: Pat
     assert "num_train_epochs: 5" in (run / "recipe.yaml").read_text()
 
 
-def test_the_files_of_a_run_can_be_read_by_others(tones_run: Path) -> None:
+def test_other_users_can_read_the_files_of_a_run(tones_run: Path) -> None:
     plain = tones_run.parent / "plain"
     plain.touch()
     for path in tones_run.glob("*.*"):

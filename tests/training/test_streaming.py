@@ -62,7 +62,7 @@ def log(run: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("averaging", ["0", "0.9"])
-def test_a_streamed_training_learns_and_resumes_exactly(
+def test_streamed_training_learns_and_resumes_exactly(
     beeps: Path, recipe: Path, tmp_path: Path, averaging: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = words(beeps, "--training.eval_steps", "10", "--training.weight_averaging", averaging)
@@ -87,7 +87,7 @@ def test_a_streamed_training_learns_and_resumes_exactly(
         torch.testing.assert_close(again[name], weight, atol=0, rtol=0)
 
 
-def test_the_average_is_what_is_saved_between_epochs(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+def test_saves_the_average_between_epochs(beeps: Path, recipe: Path, tmp_path: Path) -> None:
     options = words(beeps, "--training.eval_steps", "20", "--training.weight_averaging", "0.9")
     run = train(load_recipe(recipe, options), tmp_path / "run").run_dir
     folder = run / "checkpoints" / "checkpoint-20"
@@ -96,7 +96,7 @@ def test_the_average_is_what_is_saved_between_epochs(beeps: Path, recipe: Path, 
     assert max(float((average[name] - waiting[name]).abs().max()) for name in waiting) > 1e-3
 
 
-def test_a_stream_may_be_all_there_is(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+def test_trains_on_a_stream_without_other_splits(beeps: Path, recipe: Path, tmp_path: Path) -> None:
     """Neither validated nor tested on anything."""
     folder = tmp_path / "train_only"
     folder.mkdir()
@@ -109,7 +109,7 @@ def test_a_stream_may_be_all_there_is(beeps: Path, recipe: Path, tmp_path: Path)
     assert (result.run_dir / "model.safetensors").is_file()
 
 
-def test_what_a_stream_cannot_give_is_refused(beeps: Path, recipe: Path) -> None:
+def test_rejects_options_that_need_a_whole_corpus(beeps: Path, recipe: Path) -> None:
     with pytest.raises(RecipeError, match=r"say after how many steps training ends, as training\.max_steps"):
         prepare(load_recipe(recipe, [*STREAM, "--corpus.data_dir", str(beeps)]))
     for key, value in (
@@ -123,7 +123,7 @@ def test_what_a_stream_cannot_give_is_refused(beeps: Path, recipe: Path) -> None
             prepare(load_recipe(recipe, words(beeps, f"--{key}", value)))
 
 
-def test_a_bad_utterance_stops_training_in_one_sentence(beeps: Path, recipe: Path, tmp_path: Path) -> None:
+def test_one_sentence_error_for_a_bad_utterance(beeps: Path, recipe: Path, tmp_path: Path) -> None:
     """From a process of the loader, whose tracebacks are nobody's concern; or it is left out, and told."""
     # The sample that is inspected is drawn first: of so few rows it would hold the bad one.
     options = words(
@@ -135,7 +135,7 @@ def test_a_bad_utterance_stops_training_in_one_sentence(beeps: Path, recipe: Pat
     assert "has 'c'" in str(caught.value)
 
 
-def test_left_out_utterances_are_told(
+def test_reports_skipped_utterances(
     beeps: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = words(beeps, "--text.vocabulary", "ab ", "--corpus.bad_rows", "skip", "--training.max_steps", "4")

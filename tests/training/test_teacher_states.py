@@ -54,7 +54,7 @@ def taught(whisper: Path, **options: Any) -> list[str]:
     return ["--training.teacher", json.dumps({"model": str(whisper), **options}), *FAST]
 
 
-def test_states_are_those_of_whisper_in_a_shorter_window(whisper: Path, tmp_path: Path) -> None:
+def test_states_equal_those_of_whisper_in_a_shorter_window(whisper: Path, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).standard_normal(16100).astype(np.float32) * 0.1
     found = TeacherEncoder(EncoderTeacher(str(whisper), layers=[1, 2]))(samples)
     assert found.shape == (51, 32)
@@ -79,7 +79,7 @@ def test_a_recording_of_any_length_has_a_state_for_each_20_ms(whisper: Path, sam
     assert teacher(np.full(samples, 0.1, np.float32)).shape == (states, 16)
 
 
-def test_the_cache_is_mapped_and_goes_on_after_an_interruption(
+def test_the_cache_is_memory_mapped_and_continues_after_an_interruption(
     whisper: Path, tones_recipe: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = load_recipe(tones_recipe).corpus.load()["train"]
@@ -119,7 +119,7 @@ def test_the_cache_is_mapped_and_goes_on_after_an_interruption(
     assert len(list((cache / "states").glob("*.lock"))) == 1, "the same teacher, layers and recordings: the same file"
 
 
-def test_states_for_which_there_is_no_space_are_not_begun(
+def test_rejects_states_that_do_not_fit_on_the_disk(
     whisper: Path, tones_recipe: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
@@ -138,7 +138,7 @@ def make(whisper: Path, run: Path, **options: Any) -> tuple[StateDistillation, A
     return distillation, loaded.model
 
 
-def test_each_frame_predicts_its_moment_of_the_recording(whisper: Path, beeps_run: Path) -> None:
+def test_each_frame_predicts_its_time_in_the_recording(whisper: Path, beeps_run: Path) -> None:
     distillation, _ = make(whisper, beeps_run)  # Frames of 40 ms.
     # Each state is the moment of its middle, and so is what is interpolated between two of them.
     distillation.states = lambda row: (100 * row + 0.01 + 0.02 * np.arange(50))[:, None].astype(np.float64)
@@ -158,7 +158,7 @@ def test_each_frame_predicts_its_moment_of_the_recording(whisper: Path, beeps_ru
 
 
 @pytest.mark.parametrize("layers", [None, [1, 2]])
-def test_the_loss_falls_on_a_fixed_batch(whisper: Path, beeps_run: Path, layers: list[int] | None) -> None:
+def test_the_loss_decreases_on_a_fixed_batch(whisper: Path, beeps_run: Path, layers: list[int] | None) -> None:
     distillation, model = make(whisper, beeps_run, weight=1.0, layers=layers, student_layer=1)
     states = [
         TeacherEncoder(EncoderTeacher(str(whisper), layers=layers))(noise)
@@ -205,7 +205,7 @@ def test_a_classifier_learns_and_its_folder_has_no_projection(taught_run: Path, 
     assert recipe.training.encoder_teacher() == EncoderTeacher(str(whisper)), "with all defaults written out"
 
 
-def test_a_resumed_training_is_the_same(taught_run: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_is_identical(taught_run: Path, tmp_path: Path) -> None:
     run = cut_off(taught_run, tmp_path / "run", 2)
     train(load_recipe(run / "recipe.yaml"), run, resume=True, splits=())
     for file in ("model.safetensors", f"checkpoints/checkpoint-4/{PROJECTION_FILE}"):
@@ -218,7 +218,7 @@ def test_a_resumed_training_is_the_same(taught_run: Path, tmp_path: Path) -> Non
     assert (last / PROJECTION_FILE).is_file(), "a checkpoint without it is not whole"
 
 
-def test_states_computed_in_every_step_are_those_of_the_cache(
+def test_states_computed_in_every_step_equal_those_of_the_cache(
     taught_run: Path, whisper: Path, cache: Path, tmp_path: Path
 ) -> None:
     recipe = load_recipe(taught_run / "recipe.yaml", taught(whisper, cache=False))
@@ -258,7 +258,7 @@ def test_a_recognizer_learns_from_variants_and_joined_utterances(
         ({"model": "nowhere/at-all"}, [], "The teacher nowhere/at-all cannot be loaded"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_training(
+def test_rejects_a_teacher_that_does_not_fit_before_training(
     options: dict[str, Any],
     words: list[str],
     message: str,
@@ -282,12 +282,12 @@ def test_what_does_not_fit_is_refused_before_training(
         ("{model: x, weight: 2}", "training.teacher.weight must be between 0 and 1"),
     ],
 )
-def test_what_is_no_teacher_is_refused_as_the_recipe_is_read(value: str, message: str, tones_recipe: Path) -> None:
+def test_rejects_an_invalid_teacher_when_reading_the_recipe(value: str, message: str, tones_recipe: Path) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe(tones_recipe, ["--training.teacher", value])
 
 
-def test_models_without_such_an_encoder_are_refused(tones_run: Path, tmp_path: Path) -> None:
+def test_rejects_teachers_without_a_supported_encoder(tones_run: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     for folder, kind in ((tones_run, "speech_lstm"), (tmp_path, "gpt2")):
         with pytest.raises(
@@ -296,7 +296,7 @@ def test_models_without_such_an_encoder_are_refused(tones_run: Path, tmp_path: P
             TeacherEncoder(EncoderTeacher(str(folder)))
 
 
-def test_wav2vec2_teaches_too(tmp_path: Path) -> None:
+def test_distills_from_wav2vec2(tmp_path: Path) -> None:
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

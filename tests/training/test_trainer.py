@@ -14,11 +14,11 @@ from hf_speech.training.trainer import EpochBegin, SpeechTrainer
 LENGTHS = np.random.default_rng(0).uniform(0.3, 3.0, 203)
 
 
-def test_every_row_once() -> None:
+def test_samples_every_row_once() -> None:
     assert sorted(LengthBatchSampler(LENGTHS, 8)) == list(range(203))
 
 
-def test_batches_have_similar_lengths_in_random_order() -> None:
+def test_batches_contain_similar_lengths_in_random_order() -> None:
     order = list(LengthBatchSampler(LENGTHS, 8))
     batches = [LENGTHS[order[start : start + 8]] for start in range(0, 200, 8)]
     spread = np.mean([batch.max() - batch.min() for batch in batches])
@@ -29,7 +29,7 @@ def test_batches_have_similar_lengths_in_random_order() -> None:
     assert np.sign(np.diff(means)).sum() < len(means) / 2
 
 
-def test_order_depends_on_seed_and_epoch_alone() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     sampler = LengthBatchSampler(LENGTHS, 8, seed=1)
     first = list(sampler)
     assert list(sampler) == first
@@ -46,7 +46,7 @@ def test_fewer_rows_than_a_batch() -> None:
     assert sorted(LengthBatchSampler(LENGTHS[:3], 8)) == [0, 1, 2]
 
 
-def test_duration_batches_fill_the_budget_and_hold_every_row_once() -> None:
+def test_duration_batches_fill_the_budget_and_contain_every_row_once() -> None:
     sampler = DurationBatchSampler(LENGTHS, 12.0)
     batches = list(sampler)
     assert len(batches) == len(sampler)
@@ -56,7 +56,7 @@ def test_duration_batches_fill_the_budget_and_hold_every_row_once() -> None:
     assert np.median(seconds) > 9.0
 
 
-def test_duration_batches_keep_their_number_and_change_their_order() -> None:
+def test_the_number_of_duration_batches_is_constant_and_their_order_changes() -> None:
     sampler = DurationBatchSampler(LENGTHS, 12.0, seed=1)
     first = list(sampler)
     sampler.set_epoch(1)
@@ -66,7 +66,7 @@ def test_duration_batches_keep_their_number_and_change_their_order() -> None:
     assert sorted(DurationBatchSampler(LENGTHS, 12.0, seed=2)) != sorted(first)
 
 
-def test_duration_batches_for_several_processes_and_a_giant() -> None:
+def test_duration_batches_for_several_processes_and_a_long_row() -> None:
     sampler = DurationBatchSampler(LENGTHS, 12.0, divisible_by=7)
     assert len(sampler) % 7 == 0
     assert sorted(index for batch in sampler for index in batch) == list(range(203))
@@ -98,7 +98,7 @@ def test_lengths_follow_the_epoch_of_the_dataset(tmp_path: Path) -> None:
     np.testing.assert_array_equal(trainer._sampler.lengths, [1, 6, 11, 16])
 
 
-def test_batches_of_seconds_leave_evaluation_even(tmp_path: Path) -> None:
+def test_duration_batches_keep_evaluation_batches_equal(tmp_path: Path) -> None:
     class Rows(torch.utils.data.Dataset):
         durations = (1.0, 2.0, 3.0, 4.0)
 
@@ -121,13 +121,13 @@ def test_batches_of_seconds_leave_evaluation_even(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("epoch", "number"), [(None, 0), (0.0, 0), (0.99, 0), (1.0, 1), (2.9999999999, 3), (3.5, 3), (0.5, 0)]
 )
-def test_the_number_of_the_epoch_that_begins(epoch: float | None, number: int) -> None:
+def test_tracks_the_current_epoch(epoch: float | None, number: int) -> None:
     numbers: list[int] = []
     EpochBegin(numbers.append).on_epoch_begin(None, TrainerState(epoch=epoch), TrainerControl())
     assert numbers == [number]
 
 
-def test_the_incomplete_batch_holds_utterances_of_any_length() -> None:
+def test_the_incomplete_batch_has_utterances_of_any_length() -> None:
     ranks = np.argsort(np.argsort(LENGTHS)) / len(LENGTHS)
     sampler = LengthBatchSampler(LENGTHS, 16)
     means = []

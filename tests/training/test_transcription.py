@@ -17,7 +17,7 @@ def test_a_recognizer_learns_and_is_saved_with_its_tokenizer(beeps_run: Path) ->
     assert {path.name for path in beeps_run.iterdir()} >= {"vocab.json", "tokenizer_config.json", "frontends.py"}
 
 
-def test_samples_are_shown_at_each_evaluation(
+def test_prints_samples_at_each_evaluation(
     beeps_recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(load_recipe(beeps_recipe, ["--training.num_train_epochs", "1"]), tmp_path / "run")
@@ -26,13 +26,13 @@ def test_samples_are_shown_at_each_evaluation(
     assert any(letter in printed.out for letter in ("REF", "reference", "said"))
 
 
-def test_transcripts_longer_than_their_sound_are_refused(beeps_recipe: Path, tmp_path: Path) -> None:
+def test_rejects_transcripts_longer_than_their_sound(beeps_recipe: Path, tmp_path: Path) -> None:
     words = ["--model.subsampling", "8", "--features.hop_length", "400", "--features.win_length", "800"]
     with pytest.raises(HFSpeechError, match="too short for their transcripts"):
         train(load_recipe(beeps_recipe, words), tmp_path / "run")
 
 
-def test_phones_teach_the_middle_layer_and_utterances_are_joined(beeps_recipe: Path, tmp_path: Path) -> None:
+def test_trains_phones_in_the_middle_layer_and_joins_utterances(beeps_recipe: Path, tmp_path: Path) -> None:
     letters = [f"{word} {' '.join(word)}" for word in sorted(_words(beeps_recipe))]
     (tmp_path / "letters.dic").write_text("\n".join(letters), encoding="utf-8")
     words = ["--text.lexicon", str(tmp_path / "letters.dic"), "--augmentation.joining", "0.5"]
@@ -58,7 +58,7 @@ def test_phones_teach_the_middle_layer_and_utterances_are_joined(beeps_recipe: P
     assert (tmp_path / "run" / "lexicon.txt").read_text().split("\n")[0] == "A\ta"
 
 
-def test_a_lexicon_has_every_word(beeps_recipe: Path, tmp_path: Path) -> None:
+def test_rejects_a_lexicon_with_missing_words(beeps_recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "letters.dic").write_text("zzz z z z\n", encoding="utf-8")
     with pytest.raises(HFSpeechError, match=r"lacks .* words of the transcripts"):
         prepare(load_recipe(beeps_recipe, ["--text.lexicon", str(tmp_path / "letters.dic")]))

@@ -71,7 +71,7 @@ def add_class(folder: Path, name: str) -> None:
     shutil.copytree(folder / "low", folder / name)
 
 
-def test_keys_that_are_left_out_are_those_of_the_base(base: Path, recipe: dict[str, Any]) -> None:
+def test_omitted_keys_come_from_the_initial_model(base: Path, recipe: dict[str, Any]) -> None:
     resolved = load_recipe(recipe, ["--init_from", str(base)])
     assert resolved.features["normalization"] == "global"
     assert resolved.features["num_mel_bins"] == 16
@@ -97,13 +97,13 @@ def test_keys_that_are_left_out_are_those_of_the_base(base: Path, recipe: dict[s
         (["--model.layer_norm", "false"], "differs in model.layer_norm .True there, False here."),
     ],
 )
-def test_a_mismatch_is_a_sentence(base: Path, recipe: dict[str, Any], words: list[str], message: str) -> None:
+def test_one_sentence_error_for_a_mismatch(base: Path, recipe: dict[str, Any], words: list[str], message: str) -> None:
     recipe["corpus"]["data_dir"] = "/nowhere"  # It is refused before the corpus is looked for.
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, ["--init_from", str(base), *words])
 
 
-def test_a_causal_recognizer_does_not_start_from_another(beeps_run: Path, beeps_recipe: Path) -> None:
+def test_a_causal_recognizer_cannot_start_from_a_bidirectional_one(beeps_run: Path, beeps_recipe: Path) -> None:
     words = ["--init_from", str(beeps_run), "--model.causal", "false", "--model.lookahead", "0"]
     with pytest.raises(
         RecipeError, match=r"differs in model\.causal \(True there, False here\): pass --model\.causal t"
@@ -111,14 +111,14 @@ def test_a_causal_recognizer_does_not_start_from_another(beeps_run: Path, beeps_
         load_recipe(beeps_recipe, words)
 
 
-def test_another_family_is_refused(base: Path, beeps_run: Path, beeps_recipe: Path, recipe: dict[str, Any]) -> None:
+def test_rejects_another_family(base: Path, beeps_run: Path, beeps_recipe: Path, recipe: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="is a conv_gru model and the recipe trains a speech_lstm model"):
         load_recipe(recipe, ["--init_from", str(beeps_run)])
     with pytest.raises(RecipeError, match="is a speech_lstm model and the recipe trains a conv_gru model"):
         load_recipe(beeps_recipe, ["--init_from", str(base)])
 
 
-def test_a_model_that_is_not_there(recipe: dict[str, Any]) -> None:
+def test_reports_a_missing_model(recipe: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="There is no folder runs/none"):
         load_recipe(recipe, ["--init_from", "runs/none@v1"])
 
@@ -140,7 +140,7 @@ def test_classes_keep_their_weights_by_name(base: Path, recipe: dict[str, Any], 
     assert parts.base["new"] == "classifier (1 of 3 rows: buzz)"
 
 
-def test_a_deeper_model_takes_the_layers_that_there_are(base: Path, recipe: dict[str, Any]) -> None:
+def test_a_deeper_model_takes_the_existing_layers(base: Path, recipe: dict[str, Any]) -> None:
     parts, _ = prepare(load_recipe(recipe, ["--init_from", str(base), "--model.num_hidden_layers", "3"]))
     assert parts.base is not None
     assert parts.base["new"] == "layer 3"
@@ -157,7 +157,7 @@ def test_all_classes_can_be_kept(base: Path, recipe: dict[str, Any], digit_folde
         assert folders == [names[label] for label in rows["label"]]
 
 
-def test_statistics_come_from_the_base_or_are_fitted_again(base: Path, recipe: dict[str, Any]) -> None:
+def test_statistics_come_from_the_initial_model_or_are_refitted(base: Path, recipe: dict[str, Any]) -> None:
     kept, _ = prepare(load_recipe(recipe, ["--init_from", str(base)]))
     assert kept.extractor.feature_mean == [0.5] * 16
     fitted, _ = prepare(load_recipe(recipe, ["--init_from", str(base), "--init_statistics", "refit"]))
@@ -205,13 +205,15 @@ def test_characters_and_phones_keep_their_rows() -> None:
             assert torch.equal(own[name], tensor), name
 
 
-def test_outputs_of_another_task_start_anew() -> None:
+def test_outputs_of_another_task_are_initialized() -> None:
     taken, new = copy_weights(recognizer(5), recognizer(5), {})
     assert "classifier" in new
     assert "classifier" not in taken
 
 
-def test_a_recognizer_keeps_the_characters_of_its_base(beeps_run: Path, beeps_recipe: Path, tmp_path: Path) -> None:
+def test_a_recognizer_keeps_the_characters_of_its_initial_model(
+    beeps_run: Path, beeps_recipe: Path, tmp_path: Path
+) -> None:
     lines = (beeps_recipe.parent / "beeps.csv").read_text().splitlines()
     table = beeps_recipe.parent / "without_c.csv"
     table.write_text("\n".join([lines[0], *(line for line in lines[1:] if "c" not in line.split(",")[1])]) + "\n")
@@ -225,7 +227,7 @@ def test_a_recognizer_keeps_the_characters_of_its_base(beeps_run: Path, beeps_re
     assert torch.equal(parts.model.classifier.weight, load_file(beeps_run / "model.safetensors")["classifier.weight"])
 
 
-def test_a_run_goes_on_with_more_data(tones_run: Path, tmp_path: Path, digit_folder: Path, capsys: Any) -> None:
+def test_a_run_continues_with_more_data(tones_run: Path, tmp_path: Path, digit_folder: Path, capsys: Any) -> None:
     words = ["--init_from", str(tones_run), "--data_dir", str(digit_folder)]
     recipe = load_recipe(tones_run / "recipe.yaml", [*words, "--training.max_steps", "2"])
     assert recipe.name == "tones-continued"
@@ -244,7 +246,7 @@ def test_a_run_goes_on_with_more_data(tones_run: Path, tmp_path: Path, digit_fol
         load_recipe(run / "recipe.yaml")
 
 
-def test_a_base_that_changed_is_noticed_on_resume(tmp_path: Path, base: Path, recipe: dict[str, Any]) -> None:
+def test_resume_detects_a_changed_initial_model(tmp_path: Path, base: Path, recipe: dict[str, Any]) -> None:
     parts, report = prepare(resolved := load_recipe(recipe, ["--init_from", str(base)]))
     checkpoint = tmp_path / "checkpoints" / "checkpoint-1"
     checkpoint.mkdir(parents=True)
@@ -262,7 +264,7 @@ def test_the_record_names_the_hub_model_at_the_root(base: Path, tmp_path: Path) 
     assert (record["name"], record["repo_id"], record["revision"]) == ("second", "ann/first", "abc")
 
 
-def test_a_model_of_the_hub(hub: HubServer, client: Client, base: Path, recipe: dict[str, Any]) -> None:  # noqa: F811
+def test_starts_from_a_hub_model(hub: HubServer, client: Client, base: Path, recipe: dict[str, Any]) -> None:  # noqa: F811
     upload = """
 api.create_repo("ann/three", exist_ok=True)
 result = api.upload_folder(folder_path=folder, repo_id="ann/three").oid

@@ -44,7 +44,7 @@ def random_logits(rng: np.random.Generator, frames: int, tokens: int) -> np.ndar
         ("character", [token for token in TOKENS if token != "|"], {"lm_weight": 0.5, "beam_size": 5}),
     ],
 )
-def test_random_utterances(
+def test_beam_search_equals_python_for_random_utterances(
     run: Any, tmp_path: Path, unit: Literal["word", "character"], tokens: list[str], settings: dict[str, Any]
 ) -> None:
     rng = np.random.default_rng(len(tokens))
@@ -110,7 +110,7 @@ aa X X
     ],
     ids=str,
 )
-def test_random_utterances_with_phones(run: Any, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_phone_search_equals_python_for_random_utterances(run: Any, tmp_path: Path, options: dict[str, Any]) -> None:
     """The words of Python's search by phones, or rescored with them, and the scores of all texts in the beam.
 
     Of the five words that sound like Y one cannot be recognized, and x has no pronunciation.
@@ -158,7 +158,9 @@ def test_random_utterances_with_phones(run: Any, tmp_path: Path, options: dict[s
 @pytest.mark.filterwarnings("ignore:.*cannot be recognized")
 @pytest.mark.parametrize("weight", [0.5, 4.0])
 @pytest.mark.parametrize("unit", ["word", "character", None])
-def test_hot_words(run: Any, tmp_path: Path, unit: Literal["word", "character"] | None, weight: float) -> None:
+def test_hot_words_equal_python(
+    run: Any, tmp_path: Path, unit: Literal["word", "character"] | None, weight: float
+) -> None:
     """The scores of all texts in the beam: with words that the language model has or not, and without a model."""
     rng = np.random.default_rng(7)
     path = tmp_path / "language_model.arpa"
@@ -235,7 +237,7 @@ def test_examples(run: Any, tmp_path: Path, model: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize("open", [0, 1, 3, 5])
-def test_the_last_tokens_of_a_text_may_be_missing(run: Any, open: int) -> None:
+def test_scores_texts_with_missing_final_tokens(run: Any, open: int) -> None:
     """The probability of a text or of one without some of its last tokens is a sum of Python's probabilities."""
     rng = np.random.default_rng(open)
     log_probs = log_softmax(rng.normal(size=(9, 4)).astype(np.float32) * 2)
@@ -248,7 +250,7 @@ def test_the_last_tokens_of_a_text_may_be_missing(run: Any, open: int) -> None:
     assert run("probabilities", frames=frames, texts=texts, blank=0, open=open) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_damaged_language_model_is_refused(run: Any, tmp_path: Path) -> None:
+def test_rejects_a_damaged_language_model(run: Any, tmp_path: Path) -> None:
     (tmp_path / "file.safetensors").write_bytes(b"damaged")
     with served(tmp_path) as url:
         options = {"file": "file.safetensors", "bytes": 7, "sha256": "0" * 64}

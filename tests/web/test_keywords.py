@@ -19,7 +19,7 @@ RATE = 8000
 @pytest.mark.parametrize(
     "options", [None, DetectorOptions({"high": 0.3, "low": 1.5}, smoothing_frames=1, refractory_frames=4)]
 )
-def test_events(run: Any, spotter: Path, tmp_path: Path, options: DetectorOptions | None) -> None:
+def test_events_equal_those_of_python(run: Any, spotter: Path, tmp_path: Path, options: DetectorOptions | None) -> None:
     if options is not None:
         options.save(spotter, origin="a test")
     export_model(load_model(spotter, "cpu"), tmp_path / "onnx", int8=False)

@@ -32,15 +32,13 @@ WEB = Path(__file__).resolve().parents[2] / "web"
 RATE = 8000
 
 
-def test_types() -> None:
+def test_types_are_valid() -> None:
     command = [str(WEB / "node_modules" / ".bin" / "tsc"), "--project", str(WEB)]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stdout
 
 
-def test_a_causal_recognizer_gives_what_pytorch_gives(
-    run: Any, beeps_run: Path, exported_beeps: Path, make_beeps: Any
-) -> None:
+def test_a_causal_recognizer_equals_pytorch(run: Any, beeps_run: Path, exported_beeps: Path, make_beeps: Any) -> None:
     loaded = load_model(beeps_run, "cpu")
     sound = make_beeps("abc cab bba")
     expected = loaded.run([sound])[0].logits
@@ -61,7 +59,9 @@ def test_a_causal_recognizer_gives_what_pytorch_gives(
         assert word["confidence"] == pytest.approx(same.confidence, abs=1e-3)
 
 
-def test_a_long_recording_in_chunks(run: Any, make_extractor: Any, make_recognizer: Any, tmp_path: Path) -> None:
+def test_chunks_of_a_long_recording_equal_python(
+    run: Any, make_extractor: Any, make_recognizer: Any, tmp_path: Path
+) -> None:
     """A minute and a half, for a model that needs whole recordings."""
     extractor, tokenizer = make_extractor(normalization="none"), build_tokenizer(["ab", "c"], TextOptions("lower"))
     for part in (make_recognizer(extractor, vocab_size=len(tokenizer)), extractor, tokenizer):
@@ -77,9 +77,7 @@ def test_a_long_recording_in_chunks(run: Any, make_extractor: Any, make_recogniz
 
 
 @pytest.mark.parametrize("precision", ["float32", "packed"])
-def test_a_classifier_gives_what_pytorch_gives(
-    run: Any, tones_run: Path, make_tone: Any, tmp_path: Path, precision: str
-) -> None:
+def test_a_classifier_equals_pytorch(run: Any, tones_run: Path, make_tone: Any, tmp_path: Path, precision: str) -> None:
     loaded = load_model(tones_run, "cpu")
     export_model(loaded, tmp_path, int8=False, packed=True)
     clip = make_tone(0.5, 300.0, RATE, 0.3)
@@ -93,7 +91,7 @@ def test_a_classifier_gives_what_pytorch_gives(
     assert answer["classes"][0]["label"] == loaded.labels[int(expected.logits.argmax())]
 
 
-def test_what_is_no_model_is_said(run: Any, exported_beeps: Path, exported_tones: Path, tmp_path: Path) -> None:
+def test_reports_invalid_models(run: Any, exported_beeps: Path, exported_tones: Path, tmp_path: Path) -> None:
     def error(folder: Path, **options: Any) -> str:
         with served(folder) as url:
             return str(run("load", url=url, options=options)["error"])
@@ -111,7 +109,7 @@ def test_what_is_no_model_is_said(run: Any, exported_beeps: Path, exported_tones
 @pytest.mark.parametrize(
     ("rate", "to"), [(48_000, 16_000), (44_100, 16_000), (16_000, 8000), (8000, 16_000), (11_025, 8000)]
 )
-def test_resampling(run: Any, rate: int, to: int) -> None:
+def test_resampling_equals_python(run: Any, rate: int, to: int) -> None:
     """Tones below the band's edge as soxr resamples them; tones above it are gone; pieces change nothing."""
     time = np.arange(rate) / rate
     edge = min(rate, to) / 2
@@ -127,11 +125,11 @@ def test_resampling(run: Any, rate: int, to: int) -> None:
     np.testing.assert_array_equal(np.array(in_pieces, "f"), output)
 
 
-def test_a_rate_that_is_not_one(run: Any) -> None:
+def test_rejects_invalid_rates(run: Any) -> None:
     assert "whole numbers" in run("whole", samples=[0], **{"from": 0, "to": 16_000})["error"]
 
 
-def test_subtitles(run: Any) -> None:
+def test_subtitles_equal_python(run: Any) -> None:
     rng = np.random.default_rng(3)
     start, words = 0.0, []
     for index in range(60):

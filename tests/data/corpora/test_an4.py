@@ -48,7 +48,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(content.replace(old, new), encoding="utf-8")
 
 
-def test_lists_transcripts_and_speakers_go_together(root):
+def test_combines_lists_transcripts_and_speakers(root):
     corpus = load(root, validation_fraction=0)
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 12, "validation": 0, "test": 4}
     for rows, files in ((corpus["train"], TRAIN), (corpus["test"], TEST)):
@@ -59,7 +59,7 @@ def test_lists_transcripts_and_speakers_go_together(root):
             assert row["duration"] == pytest.approx(0.2)
 
 
-def test_validation_is_on_other_speakers_chosen_by_seed(root):
+def test_validation_speakers_are_chosen_by_seed(root):
     corpus = load(root, validation_fraction=0.3)
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 8, "validation": 4, "test": 4}
     speakers = {split: set(rows["speaker"]) for split, rows in corpus.items()}
@@ -70,7 +70,7 @@ def test_validation_is_on_other_speakers_chosen_by_seed(root):
     assert load(root, validation_fraction=0.3)["validation"][:] == corpus["validation"][:]
 
 
-def test_the_parent_and_an_archive_are_the_same_corpus(root, tmp_path):
+def test_parent_folder_and_archive_give_the_same_corpus(root, tmp_path):
     archive = tmp_path / "an4_sphere.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(root, "an4")
@@ -82,7 +82,7 @@ def test_the_parent_and_an_archive_are_the_same_corpus(root, tmp_path):
             assert rows["duration"][:] == expected[split]["duration"][:]
 
 
-def test_copies_converted_to_wav_are_read(root):
+def test_reads_copies_converted_to_wav(root):
     for path in (root / "wav").rglob("*.sph"):
         samples, rate = soundfile.read(path)
         soundfile.write(path.with_suffix(".wav"), samples, rate)
@@ -92,19 +92,19 @@ def test_copies_converted_to_wav_are_read(root):
     assert rows["duration"][:] == pytest.approx([0.2] * 4)
 
 
-def test_the_copy_without_headers_is_refused(root):
+def test_rejects_the_copy_without_headers(root):
     for path in (root / "wav").rglob("*.sph"):
         path.rename(path.with_suffix(".raw"))
     with pytest.raises(CorpusError, match=r"an1-fa-b\.raw is raw samples without a header.*an4_sphere\.tar\.gz"):
         load(root)
 
 
-def test_marks_of_sentences_are_no_words(root):
+def test_removes_sentence_marks(root):
     edit(root / "etc" / "an4_test.transcription", "O I F (cen7-mx-b)", "<s> O I F </s> (cen7-mx-b)")
     assert load(root)["test"][0]["text"] == "O I F"
 
 
-def test_missing_recordings_and_transcripts_are_left_to_the_inspection(root):
+def test_inspection_reports_missing_recordings_and_transcripts(root):
     (root / "wav" / f"{TEST[1]}.sph").unlink()
     edit(root / "etc" / "an4_test.transcription", "O I F (cen7-my-b)\n", "")
     corpus = make_corpus("an4", data_dir=str(root))
@@ -115,7 +115,7 @@ def test_missing_recordings_and_transcripts_are_left_to_the_inspection(root):
     assert good["test"]["text"][:] == ["O I F", "GO"]
 
 
-def test_a_transcript_without_a_file_is_refused_or_left_out(root):
+def test_rejects_or_skips_a_transcript_without_a_file(root):
     with (root / "etc" / "an4_train.transcription").open("a") as file:
         file.write("YES (an9-fz-b)\n")
     with pytest.raises(CorpusError, match=r"1 utterances .*'an9-fz-b' has a transcript .* no line .*bad_rows: skip"):
@@ -134,19 +134,19 @@ def test_a_transcript_without_a_file_is_refused_or_left_out(root):
         ("an4_test.transcription", "GO HOME", r"an4_test\.transcription, line 5, is not a transcript"),
     ],
 )
-def test_a_wrong_line_is_named(root, file, line, message):
+def test_reports_a_wrong_line(root, file, line, message):
     with (root / "etc" / file).open("a") as lines:
         lines.write(f"{line}\n")
     with pytest.raises(CorpusError, match=message):
         load(root)
 
 
-def test_another_folder_is_one_sentence(tmp_path):
+def test_one_sentence_error_for_a_wrong_folder(tmp_path):
     with pytest.raises(CorpusError, match=r"has no etc/an4_train\.fileids.*--data_dir"):
         load(tmp_path)
 
 
-def test_without_a_data_dir_it_is_downloaded_and_verified(root, tmp_path, monkeypatch, cache):
+def test_downloads_and_verifies_without_data_dir(root, tmp_path, monkeypatch, cache):
     archive = tmp_path / "hosted.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(root, "an4")
@@ -161,7 +161,7 @@ def test_without_a_data_dir_it_is_downloaded_and_verified(root, tmp_path, monkey
 
 
 @pytest.mark.corpora
-def test_the_real_corpus_is_whole(corpora_dir):
+def test_the_real_corpus_is_complete(corpora_dir):
     corpus = make_corpus("an4", data_dir=str(corpora_dir / "an4"))
     rows = corpus.load()
     assert len(rows["train"]) + len(rows["validation"]) == 948
@@ -179,7 +179,7 @@ def test_the_real_corpus_is_whole(corpora_dir):
     assert sum(good["test"]["duration"]) / 3600 == pytest.approx(0.10, abs=0.005)
 
 
-def test_the_dictionary_comes_with_the_corpus(root):
+def test_returns_the_dictionary_of_the_corpus(root):
     assert make_corpus("an4", data_dir=str(root)).lexicon() is None
     (root / "etc" / "an4.dic").write_text("YES Y EH S\n")
     assert make_corpus("an4", data_dir=str(root)).lexicon() == root / "etc" / "an4.dic"

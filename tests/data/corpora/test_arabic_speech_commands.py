@@ -48,7 +48,7 @@ def append(table: Path, line: str) -> None:
         file.write(f"{line}\n")
 
 
-def test_the_tables_are_the_split(root):
+def test_the_tables_define_the_split(root):
     corpus = load(root)
     for split, speakers in zip(corpus, SPEAKERS.values(), strict=True):
         assert set(corpus[split]["speaker"]) == {f"{speaker:08d}" for speaker in speakers}
@@ -59,7 +59,7 @@ def test_the_tables_are_the_split(root):
     assert corpus["train"].features["label"].names == list(WORDS)
 
 
-def test_other_formats_of_the_same_recordings(root):
+def test_reads_other_formats_of_the_same_recordings(root):
     for path in root.glob("dataset/*/*.wav"):
         samples, rate = soundfile.read(path)
         soundfile.write(path.with_suffix(".flac"), samples, rate)
@@ -85,7 +85,7 @@ def test_a_missing_file_is_reported(root):
         ("dataset/yes/00000001_NO_01.wav,yes", r"was listed before, in .*train\.csv, line 2"),
     ],
 )
-def test_unknown_names_and_duplicates_are_refused_or_left_out(root, line, message):
+def test_rejects_or_skips_unknown_names_and_duplicates(root, line, message):
     append(root / "test.csv", line)
     with pytest.raises(CorpusError, match=f"1 utterances .*{message}.*bad_rows: skip"):
         load(root)
@@ -94,7 +94,7 @@ def test_unknown_names_and_duplicates_are_refused_or_left_out(root, line, messag
     assert len(corpus.notes) == 1
 
 
-def test_what_no_table_lists_is_noted(root):
+def test_notes_files_that_no_table_lists(root):
     shutil.copy(root / "dataset" / "yes" / "00000014_NO_01.wav", root / "dataset" / "yes" / "00000014_NO_11.wav")
     corpus = make_corpus("arabic_speech_commands", data_dir=str(root))
     assert sum(len(rows) for rows in corpus.load().values()) == 24
@@ -112,7 +112,7 @@ def test_what_no_table_lists_is_noted(root):
         ("file,class\nx,y,z\n", "line 2, has 3 fields and not 2"),
     ],
 )
-def test_other_tables_are_one_sentence(root, content, message):
+def test_one_sentence_error_for_invalid_tables(root, content, message):
     (root / "val.csv").unlink()
     if content is not None:
         (root / "val.csv").write_text(content)
@@ -120,7 +120,7 @@ def test_other_tables_are_one_sentence(root, content, message):
         load(root)
 
 
-def test_it_is_downloaded_once_and_verified(root, tmp_path, monkeypatch):
+def test_downloads_once_and_verifies(root, tmp_path, monkeypatch):
     archive = Path(shutil.make_archive(str(tmp_path / "master"), "zip", tmp_path, root.name))
     monkeypatch.setattr(arabic_speech_commands, "URL", archive.as_uri())
     with pytest.raises(CorpusError, match="holds 24 of the 12,000 recordings"):
@@ -136,7 +136,7 @@ def load_downloaded():
 
 
 @pytest.mark.corpora
-def test_the_real_corpus_is_whole(corpora_dir):
+def test_the_real_corpus_is_complete(corpora_dir):
     corpus = make_corpus("arabic_speech_commands", data_dir=str(corpora_dir / "arabic_speech_commands"))
     splits = corpus.splits()
     assert {split: len(clips) for split, clips in splits.items()} == {"train": 7200, "validation": 2400, "test": 2400}

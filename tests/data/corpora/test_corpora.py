@@ -31,7 +31,7 @@ class Listed(ListedCorpus):
         return {"train": self.utterances, "validation": [], "test": []}
 
 
-def test_every_corpus_is_found_by_its_name():
+def test_finds_every_corpus_by_name():
     for name, cls in CORPORA.items():
         assert cls.name == name
         assert type(make_corpus(name)) is cls
@@ -48,14 +48,14 @@ def test_every_option_is_documented_and_simple(cls):
             json.dumps(getattr(cls(), field.name))
 
 
-def test_a_wrong_name_or_option_names_the_nearest():
+def test_suggests_the_nearest_name_or_option():
     with pytest.raises(CorpusError, match=r"no corpus 'fsd': did you mean 'fsdd'\?"):
         make_corpus("fsd")
     with pytest.raises(CorpusError, match=r"no option 'holdout_speakers': did you mean 'holdout_speaker'\?"):
         make_corpus("fsdd", holdout_speakers="theo")
 
 
-def test_the_columns_are_the_same_everywhere():
+def test_all_corpora_have_the_same_columns():
     rows = [Utterance(Path("gone.wav"), label="b", speaker="anna"), Utterance({"bytes": b"x"}, label="a", duration=1.5)]
     corpus = Listed(utterances=rows).load()
     features = {
@@ -76,24 +76,24 @@ def test_a_corpus_of_transcripts_has_no_labels():
     assert corpus["train"].column_names == ["audio", "text", "speaker", "duration"]
 
 
-def test_rows_can_be_mapped_without_a_decoder(digit_folder):
+def test_rows_can_be_mapped_without_decoding(digit_folder):
     """An `Audio` feature would ask for torchcodec here."""
     rows = make_corpus("folder", data_dir=str(digit_folder)).load()["train"]
     longer = rows.map(lambda row: {**row, "duration": row["duration"] + 1})
     assert longer[0]["audio"] == rows[0]["audio"]
 
 
-def test_an_empty_corpus_is_refused():
+def test_rejects_an_empty_corpus():
     with pytest.raises(CorpusError, match="'listed' has no utterances in here"):
         Listed(data_dir="here").load()
 
 
-def test_numbers_in_names_are_ordered_by_value():
+def test_sorts_numbers_in_names_by_value():
     names = ["b", "a10", "a9", "10", "9", "a"]
     assert sorted(names, key=natural_key) == ["9", "10", "a", "a9", "a10", "b"]
 
 
 @pytest.mark.parametrize("name", ["folder", "csv", "kaldi", "hub", "synthetic"])
-def test_what_has_no_archive_says_so(name):
+def test_error_for_corpora_without_an_archive(name):
     with pytest.raises(CorpusError, match=f"The corpus '{name}' .* has no archive to download: .*--data_dir"):
         make_corpus(name).fetch()

@@ -87,7 +87,7 @@ def seen(corpus) -> dict[str, tuple[str, str]]:
     return {row["audio"]["path"]: (row["speaker"], label) for row, label in rows}
 
 
-def test_names_give_speakers_and_emotions(corpus_tree):
+def test_parses_speakers_and_emotions_from_file_names(corpus_tree):
     name, root = corpus_tree
     corpus = make_corpus(name, data_dir=str(root))
     rows = corpus.load()
@@ -100,7 +100,7 @@ def test_names_give_speakers_and_emotions(corpus_tree):
         assert not (speakers["train"] | speakers["test"]) & speakers["validation"]
 
 
-def test_a_missing_file_is_counted(corpus_tree):
+def test_counts_missing_files(corpus_tree):
     name, root = corpus_tree
     whole = make_corpus(name).num_recordings
     (root / next(iter(paths_of(name)))).unlink()
@@ -110,7 +110,7 @@ def test_a_missing_file_is_counted(corpus_tree):
     assert corpus.notes == [f"{missing:,} of the {whole:,} recordings of {corpus.title} are not there."]
 
 
-def test_an_unknown_code_is_refused_or_left_out(corpus_tree):
+def test_rejects_or_skips_an_unknown_code(corpus_tree):
     name, root = corpus_tree
     unknown = root / LAYOUTS[name][3]
     write(unknown, 1000)
@@ -121,7 +121,7 @@ def test_an_unknown_code_is_refused_or_left_out(corpus_tree):
     assert "unknown emotion" in corpus.notes[0]
 
 
-def test_a_duplicate_is_taken_once(corpus_tree):
+def test_uses_a_duplicate_once(corpus_tree):
     name, root = corpus_tree
     path = next(iter(paths_of(name)))
     shutil.copytree(root, root / "copy" / name)  # As copies of copies on the web have it.
@@ -133,7 +133,7 @@ def test_a_duplicate_is_taken_once(corpus_tree):
         make_corpus(name, data_dir=str(root)).load()
 
 
-def test_other_sounds_are_left_aside(corpus_tree):
+def test_ignores_other_sounds(corpus_tree):
     name, root = corpus_tree
     write(root / "theme song.wav", 1000)
     corpus = make_corpus(name, data_dir=str(root))
@@ -141,7 +141,7 @@ def test_other_sounds_are_left_aside(corpus_tree):
     assert corpus.notes[0].startswith("1 sound files that are not named as those of ")
 
 
-def test_an_archive_is_the_same_corpus(corpus_tree, tmp_path, monkeypatch):
+def test_an_archive_gives_the_same_corpus(corpus_tree, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     name, root = corpus_tree
     archive = shutil.make_archive(str(tmp_path / "archive"), "zip", root)
@@ -160,14 +160,14 @@ def ravdess(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_the_usual_split_of_ravdess(ravdess):
+def test_default_split_of_ravdess(ravdess):
     rows = make_corpus("ravdess", data_dir=str(ravdess)).load()
     assert set(rows["test"]["speaker"]) == {"23", "24"}
     assert set(rows["validation"]["speaker"]) == {"21", "22"}
     assert len(set(rows["train"]["speaker"])) == 20
 
 
-def test_songs_and_films_are_no_speech(ravdess, tmp_path):
+def test_leaves_out_songs_and_films(ravdess, tmp_path):
     for actor in ("Actor_03", "Actor_22", "Actor_23"):
         shutil.copytree(ravdess / actor, tmp_path / actor)
     write(tmp_path / "Actor_03" / "03-02-05-01-01-01-03.wav", 1000)
@@ -178,7 +178,7 @@ def test_songs_and_films_are_no_speech(ravdess, tmp_path):
 
 
 @pytest.mark.parametrize("num_folds", [5, 4])
-def test_folds_test_on_everybody_once(ravdess, num_folds):
+def test_folds_test_every_speaker_once(ravdess, num_folds):
     tested: Counter[str] = Counter()
     for fold in range(num_folds):
         rows = make_corpus("ravdess", data_dir=str(ravdess), fold=fold, num_folds=num_folds).load()
@@ -200,12 +200,12 @@ def test_folds_test_on_everybody_once(ravdess, num_folds):
         ({"rename": {"clam": "neutral"}}, "RAVDESS has no emotion 'clam': did you mean 'calm'"),
     ],
 )
-def test_what_contradicts_itself_is_refused(ravdess, options, message):
+def test_rejects_contradictory_options(ravdess, options, message):
     with pytest.raises(CorpusError, match=message):
         make_corpus("ravdess", data_dir=str(ravdess), **options).load()
 
 
-def test_a_random_split_knows_every_voice(ravdess):
+def test_a_random_split_has_every_speaker_in_training(ravdess):
     rows = make_corpus(
         "ravdess", data_dir=str(ravdess), split="random", validation_fraction=0.2, test_fraction=0.2
     ).load()
@@ -216,13 +216,13 @@ def test_a_random_split_knows_every_voice(ravdess):
     assert len(again["test"]) == 0
 
 
-def test_emotions_of_one_name_are_one_class(ravdess):
+def test_merges_emotions_with_the_same_name(ravdess):
     rows = make_corpus("ravdess", data_dir=str(ravdess), rename={"surprised": "neutral"}).load()
     assert rows["train"].features["label"].names == ["neutral", "angry"]
     assert Counter(rows["test"]["label"]) == {0: 12, 1: 6}
 
 
-def test_the_speakers_of_tess_without_their_f(tmp_path):
+def test_normalizes_speaker_names_of_tess(tmp_path):
     """One file of the real corpus is misnamed."""
     for seed, path in enumerate(paths_of("tess")):
         write(tmp_path / path, seed)
@@ -231,18 +231,18 @@ def test_the_speakers_of_tess_without_their_f(tmp_path):
     assert Counter(s for split in rows.values() for s in split["speaker"]) == {"OA": 9, "YA": 9}
 
 
-def test_another_corpus_is_one_sentence(ravdess):
+def test_one_sentence_error_for_another_corpus(ravdess):
     with pytest.raises(CorpusError, match="has no recordings named as those of CREMA-D: give the folder"):
         make_corpus("crema_d", data_dir=str(ravdess)).load()
 
 
 @pytest.mark.parametrize("name", ["crema_d", "savee"])
-def test_what_is_handed_out_by_its_owners_says_where(name):
+def test_error_says_where_to_request_a_corpus(name):
     with pytest.raises(CorpusError, match=r"not handed out as one archive: get it at http.*--data_dir"):
         make_corpus(name).load()
 
 
-def test_a_download_is_verified(tmp_path, monkeypatch):
+def test_verifies_a_download(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     for seed, path in enumerate(paths_of("tess")):
         write(tmp_path / "TESS" / path, seed)
@@ -260,7 +260,7 @@ def test_a_download_is_verified(tmp_path, monkeypatch):
 
 
 @pytest.mark.corpora
-def test_the_real_ravdess_is_whole(corpora_dir):
+def test_the_real_ravdess_is_complete(corpora_dir):
     corpus = make_corpus("ravdess", data_dir=str(corpora_dir / "ravdess"))
     rows = corpus.load()
     assert {split: len(rows[split]) for split in rows} == {"train": 1200, "validation": 120, "test": 120}

@@ -29,7 +29,7 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "corpus.tar.gz"
 
 
-def test_the_next_address_is_taken_where_one_does_not_answer(archive, cache):
+def test_tries_the_next_address_if_one_fails(archive, cache):
     urls = ["http://127.0.0.1:9/corpus.tar.gz", archive.as_uri()]  # nobody listens to the discard port
     folder = fetch_archive("The corpus", "some/corpus", urls)
     assert folder == cache / "some" / "corpus" / "corpus"
@@ -39,13 +39,13 @@ def test_the_next_address_is_taken_where_one_does_not_answer(archive, cache):
     assert not list((cache / "downloads").iterdir())
 
 
-def test_the_error_tells_of_every_address(archive):
+def test_error_lists_every_address(archive):
     urls = ["http://127.0.0.1:9/a.tar.gz", (archive.parent / "gone.tar.gz").as_uri()]
     with pytest.raises(CorpusError, match=r"^The corpus is not on.*:9/a\.tar.*and file.*gone\.tar.*--data_dir\.$"):
         fetch_archive("The corpus", "corpus", urls)
 
 
-def test_another_archive_is_refused_and_removed(archive, cache):
+def test_rejects_and_removes_a_wrong_archive(archive, cache):
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     with pytest.raises(CorpusError, match="is not the file expected"):
         fetch_archive("The corpus", "corpus", [archive.as_uri()], sha256="0" * 64)
@@ -53,7 +53,7 @@ def test_another_archive_is_refused_and_removed(archive, cache):
     assert fetch_archive("The corpus", "corpus", [archive.as_uri()], sha256=digest).is_dir()
 
 
-def test_other_contents_are_refused_and_removed(archive, cache):
+def test_rejects_and_removes_wrong_contents(archive, cache):
     def verify(folder: Path) -> None:
         assert (folder / "a.txt").is_file()
         raise CorpusError("not it")
@@ -64,7 +64,7 @@ def test_other_contents_are_refused_and_removed(archive, cache):
     assert not list((cache / "downloads").iterdir())
 
 
-def test_the_digest_depends_on_names_and_contents_only(tmp_path):
+def test_digest_depends_only_on_names_and_contents(tmp_path):
     files = {"a/x.wav": b"1", "b/y.wav": b"2"}
     for folder in ("first", "second"):
         for name, content in files.items():
@@ -79,7 +79,7 @@ def test_the_digest_depends_on_names_and_contents_only(tmp_path):
     assert digest != content_digest((tmp_path / "first").rglob("*.wav"))
 
 
-def test_md5_does_where_a_publisher_gives_nothing_better(archive, cache):
+def test_accepts_md5_if_the_publisher_has_no_better_checksum(archive, cache):
     digest = hashlib.md5(archive.read_bytes()).hexdigest()
     with pytest.raises(CorpusError, match=r"is not the file expected \(md5 .*, not 0{32}\)"):
         fetch_archive("The corpus", "corpus", [archive.as_uri()], md5="0" * 32)
@@ -87,7 +87,7 @@ def test_md5_does_where_a_publisher_gives_nothing_better(archive, cache):
     assert fetch_archive("The corpus", "corpus", [archive.as_uri()], md5=digest).is_dir()
 
 
-def test_what_is_left_of_one_download_is_not_taken_for_another(archive, tmp_path):
+def test_does_not_resume_from_a_partial_download_of_another_file(archive, tmp_path):
     """Two corpora whose archives have the same name, the first of which was interrupted before it was unpacked."""
 
     def interrupt(folder: Path) -> None:

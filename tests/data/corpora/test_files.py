@@ -18,7 +18,7 @@ def touch(path: Path) -> Path:
     return path
 
 
-def test_links_are_followed_and_hidden_files_are_not_walked(tmp_path):
+def test_follows_links_and_skips_hidden_files(tmp_path):
     touch(tmp_path / "store" / "sub" / "b10.wav")
     root = tmp_path / "root"
     touch(root / "a" / "b9.wav")
@@ -32,7 +32,7 @@ def test_links_are_followed_and_hidden_files_are_not_walked(tmp_path):
     ]
 
 
-def test_links_in_a_circle_are_refused(tmp_path):
+def test_rejects_circular_links(tmp_path):
     touch(tmp_path / "a" / "b" / "c.wav")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
     with pytest.raises(CorpusError, match="up is a link to a folder that it is in"):
@@ -43,13 +43,13 @@ def test_links_in_a_circle_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "name", ["caf\u00e9.wav", "f\u00fcr/stra\u00dfe.wav", "d/\u00e0 la carte/x.wav", "\u30ac\u30ae.wav"]
 )
-def test_a_name_is_found_in_either_form(tmp_path, stored, name):
+def test_finds_a_name_in_either_unicode_form(tmp_path, stored, name):
     path = touch(tmp_path / unicodedata.normalize(stored, name))
     for form in ("NFC", "NFD"):
         assert os.path.samefile(find_file(tmp_path, unicodedata.normalize(form, name)), path)
 
 
-def test_names_with_backslashes_and_absolute_ones_are_found(tmp_path):
+def test_finds_absolute_names_and_names_with_backslashes(tmp_path):
     path = touch(tmp_path / "a" / "b.wav")
     assert find_file(tmp_path, "a\\b.wav") == path
     assert find_file(tmp_path / "elsewhere", str(path)) == path

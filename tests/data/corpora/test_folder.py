@@ -21,7 +21,7 @@ def load(folder: Path, **options):
     return corpus, corpus.load()
 
 
-def test_classes_are_split_alike(digit_folder):
+def test_splits_all_classes_in_the_same_way(digit_folder):
     _, rows = load(digit_folder, validation_fraction=0.25, test_fraction=0.2)
     assert rows["train"].features["label"].names == ["high", "low"]
     assert Counter(rows["test"]["label"]) == {0: 6, 1: 6}
@@ -33,7 +33,7 @@ def test_classes_are_split_alike(digit_folder):
         assert 0.29 < row["duration"] < 0.61
 
 
-def test_a_share_of_the_training_split_has_all_classes_alike(digit_folder):
+def test_a_fraction_of_the_training_split_has_all_classes_equally(digit_folder):
     whole, part = (load(digit_folder, train_fraction=share)[1] for share in (1.0, 0.25))
     assert {split: len(rows) for split, rows in part.items()} == {"train": 12, "validation": 6, "test": 6}
     assert Counter(part["train"]["label"]) == {0: 6, 1: 6}
@@ -42,7 +42,7 @@ def test_a_share_of_the_training_split_has_all_classes_alike(digit_folder):
     assert names(part["train"]) != names(load(digit_folder, train_fraction=0.25, seed=1)[1]["train"])
 
 
-def test_splits_follow_the_seed(digit_folder):
+def test_splits_depend_on_the_seed(digit_folder):
     first = load(digit_folder)[1]
     assert names(first["test"]) == names(load(digit_folder)[1]["test"])
     assert names(first["test"]) != names(load(digit_folder, seed=1)[1]["test"])
@@ -55,7 +55,7 @@ def test_known_speakers_are_never_in_two_splits(digit_folder):
     assert set.union(*speakers) == {"speaker0", "speaker1", "speaker2"}
 
 
-def test_unknown_speakers_are_none(digit_folder):
+def test_unknown_speakers_are_null(digit_folder):
     _, rows = load(digit_folder)
     assert set(rows["train"]["speaker"]) == {None}
 
@@ -63,13 +63,13 @@ def test_unknown_speakers_are_none(digit_folder):
 @pytest.mark.parametrize(
     ("pattern", "message"), [("speaker", "one .group."), ("(", "not a regular"), ("(x9)", "finds no")]
 )
-def test_a_wrong_speaker_pattern_is_one_sentence(digit_folder, pattern, message):
+def test_one_sentence_error_for_a_wrong_speaker_pattern(digit_folder, pattern, message):
     with pytest.raises(CorpusError, match=message):
         load(digit_folder, speaker_pattern=pattern)
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", "valid", "dev"])
-def test_given_splits_are_kept(digit_folder, tmp_path, validation):
+def test_keeps_given_splits(digit_folder, tmp_path, validation):
     root = tmp_path / "splits"
     for split, index in (("train", 0), (validation, 1), ("test", 2)):
         for label in ("low", "high"):
@@ -83,7 +83,7 @@ def test_given_splits_are_kept(digit_folder, tmp_path, validation):
     assert rows["train"].features["label"].names == ["high", "low"]
 
 
-def test_missing_splits_are_taken_out_of_training(digit_folder, tmp_path):
+def test_takes_missing_splits_from_training(digit_folder, tmp_path):
     root = tmp_path / "splits"
     shutil.copytree(digit_folder, root / "train")
     (root / "test").mkdir()
@@ -98,7 +98,7 @@ def test_missing_splits_are_taken_out_of_training(digit_folder, tmp_path):
     assert all("speaker2" in audio["path"] for audio in rows["test"]["audio"])
 
 
-def test_the_lists_of_speech_commands_are_honored(digit_folder):
+def test_uses_the_lists_of_speech_commands(digit_folder):
     (digit_folder / "testing_list.txt").write_text("low/speaker0_3.wav\nhigh/speaker1_4.wav\n")
     (digit_folder / "validation_list.txt").write_text("low/speaker2_0.wav\n")
     corpus, rows = load(digit_folder)
@@ -108,7 +108,7 @@ def test_the_lists_of_speech_commands_are_honored(digit_folder):
     assert corpus.notes == []
 
 
-def test_what_is_left_aside_is_said(digit_folder):
+def test_notes_ignored_files(digit_folder):
     (digit_folder / "low" / ".DS_Store").write_bytes(b"x")
     (digit_folder / ".git" / "low").mkdir(parents=True)
     shutil.copy(digit_folder / "low" / "speaker0_0.wav", digit_folder / ".git" / "low")
@@ -128,14 +128,14 @@ def test_what_is_left_aside_is_said(digit_folder):
     assert inspect_corpus(rows, corpus, 8000)[1].warnings[: len(corpus.notes)] == corpus.notes
 
 
-def test_numbers_are_ordered_by_value(digit_folder, tmp_path):
+def test_sorts_numbers_by_value(digit_folder, tmp_path):
     for label in ("10", "2", "1"):
         shutil.copytree(digit_folder / "low", tmp_path / "numbers" / label)
     _, rows = load(tmp_path / "numbers")
     assert rows["train"].features["label"].names == ["1", "2", "10"]
 
 
-def test_an_archive_of_a_folder_is_a_corpus(digit_folder, tmp_path, monkeypatch):
+def test_reads_an_archive_of_a_folder(digit_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     archive = Path(shutil.make_archive(str(tmp_path / "tones"), "zip", digit_folder.parent, digit_folder.name))
     assert {split: names(rows) for split, rows in load(archive)[1].items()} == {
@@ -144,7 +144,7 @@ def test_an_archive_of_a_folder_is_a_corpus(digit_folder, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("layout", ["empty", "flat", "text"])
-def test_a_folder_without_classes_is_one_sentence(digit_folder, tmp_path, layout):
+def test_one_sentence_error_for_a_folder_without_classes(digit_folder, tmp_path, layout):
     root = tmp_path / "root"
     root.mkdir()
     if layout == "flat":
@@ -156,12 +156,12 @@ def test_a_folder_without_classes_is_one_sentence(digit_folder, tmp_path, layout
         load(root)
 
 
-def test_without_data_dir_the_error_names_it():
+def test_error_asks_for_data_dir():
     with pytest.raises(CorpusError, match="give --data_dir, a folder with one sub-folder for each class"):
         make_corpus("folder").load()
 
 
-def test_broken_files_load_and_are_left_to_the_inspection(digit_folder):
+def test_inspection_reports_broken_files(digit_folder):
     (digit_folder / "low" / "speaker0_0.wav").write_bytes(b"")
     _, rows = load(digit_folder, test_fraction=0.0, validation_fraction=0.0)
     durations = dict(zip(names(rows["train"]), rows["train"]["duration"], strict=True))
@@ -170,7 +170,7 @@ def test_broken_files_load_and_are_left_to_the_inspection(digit_folder):
 
 
 @pytest.mark.corpora
-def test_real_recordings_are_split_by_speaker(corpora_dir):
+def test_splits_real_recordings_by_speaker(corpora_dir):
     _, rows = load(corpora_dir / "ravdess", speaker_pattern=r"Actor_(\d+)/")
     speakers = [set(rows[split]["speaker"]) for split in ("train", "validation", "test")]
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 24
@@ -193,7 +193,7 @@ TESTING = ["high/speaker1_4.wav", "low/speaker0_3.wav", "low/speaker1_7.wav"]
     ids=["mark", "utf-16", "windows", "dot", "suffix", "stem", "absolute"],
 )
 @pytest.mark.parametrize("name", ["testing_list.txt", "test_list.txt"])
-def test_lists_are_understood_as_any_program_writes_them(digit_folder, name, spell):
+def test_reads_lists_of_other_programs(digit_folder, name, spell):
     (digit_folder / name).write_bytes(spell("\n".join(TESTING) + "\n"))
     corpus, rows = load(digit_folder)
     assert sorted(names(rows["test"])) == TESTING
@@ -209,21 +209,21 @@ def test_lists_are_understood_as_any_program_writes_them(digit_folder, name, spe
         ("b\u00e4r/\udce9.wav\n", "is not text that can be read"),
     ],
 )
-def test_a_list_that_is_not_understood_is_never_ignored(digit_folder, content, message):
+def test_error_for_a_list_that_cannot_be_read(digit_folder, content, message):
     (digit_folder / "testing_list.txt").write_bytes(content.encode("utf-8", "surrogateescape"))
     (digit_folder / "validation_list.txt").write_text("low/speaker2_0.wav\n")
     with pytest.raises(CorpusError, match=message):
         load(digit_folder)
 
 
-def test_single_unknown_lines_of_a_list_may_be_skipped(digit_folder):
+def test_skips_single_unknown_lines_of_a_list(digit_folder):
     (digit_folder / "testing_list.txt").write_text("low/speaker0_3.wav\nlow/gone.wav\n")
     corpus, rows = load(digit_folder, bad_rows="skip")
     assert names(rows["test"]) == ["low/speaker0_3.wav"]
     assert "gone.wav" in corpus.notes[0]
 
 
-def test_linked_classes_are_classes_and_a_dangling_link_is_missing(digit_folder, tmp_path):
+def test_follows_linked_classes_and_reports_dangling_links(digit_folder, tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     for label in ("low", "high"):
@@ -236,7 +236,7 @@ def test_linked_classes_are_classes_and_a_dangling_link_is_missing(digit_folder,
 
 
 @pytest.mark.parametrize("name", [b"low/caf\xe9.wav", b"gr\xfcn/0.wav", b"low/\xff\xfe/0.wav"])
-def test_a_name_of_another_encoding_is_one_sentence(digit_folder, name):
+def test_one_sentence_error_for_a_name_of_another_encoding(digit_folder, name):
     path = digit_folder / Path(name.decode("utf-8", "surrogateescape"))
     path.parent.mkdir(exist_ok=True)
     shutil.copy(digit_folder / "low" / "speaker0_0.wav", path)
@@ -251,7 +251,7 @@ def test_a_name_of_another_encoding_is_one_sentence(digit_folder, name):
 @pytest.mark.parametrize(
     ("one", "other"), [("caf\u00e9", "cafe\u0301"), ("\u30ac", "\u30ab\u3099"), ("\u00c5", "\u212b")]
 )
-def test_two_forms_of_a_name_are_one_class(digit_folder, one, other):
+def test_merges_unicode_forms_of_a_class_name(digit_folder, one, other):
     (digit_folder / "low").rename(digit_folder / one)
     (digit_folder / other).mkdir()
     for file in list((digit_folder / one).iterdir())[:10]:
@@ -259,7 +259,7 @@ def test_two_forms_of_a_name_are_one_class(digit_folder, one, other):
     assert load(digit_folder)[1]["train"].features["label"].names == sorted(["high", one])
 
 
-def test_a_corpus_of_ones_own_may_say_what_it_is(digit_folder):
+def test_describes_a_custom_corpus_by_options(digit_folder):
     corpus = make_corpus("folder", data_dir=str(digit_folder), title="My tones", license="cc0-1.0", language="en")
     assert (corpus.title, corpus.license, corpus.language, corpus.dataset) == ("My tones", "cc0-1.0", "en", None)
     assert make_corpus("folder").title == "a folder of classes"

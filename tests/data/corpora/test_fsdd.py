@@ -46,7 +46,7 @@ def expected(indices: range, speakers: tuple[str, ...] = SPEAKERS) -> set[tuple[
     return {(speaker, index) for speaker in speakers for index in indices}
 
 
-def test_the_official_split_is_by_index(repository):
+def test_official_split_is_by_index(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository)).load()
     assert clips(corpus["test"]) == expected(range(5))
     assert clips(corpus["validation"]) == expected(range(5, 10))
@@ -58,7 +58,7 @@ def test_the_official_split_is_by_index(repository):
         assert corpus["test"].features["label"].int2str(row["label"]) == DIGITS[digit]
 
 
-def test_a_held_out_speaker_is_tested_and_never_trained_on(repository):
+def test_a_held_out_speaker_is_only_in_the_test_split(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository), holdout_speaker="theo").load()
     others = ("george", "jackson")
     assert clips(corpus["test"]) == expected(range(12), ("theo",))
@@ -74,7 +74,7 @@ def test_a_validation_speaker_is_left_out_of_training(repository):
     assert clips(corpus["train"]) == expected(range(12), ("george",))
 
 
-def test_a_validation_speaker_keeps_the_official_test_apart(repository):
+def test_a_validation_speaker_does_not_change_the_official_test_split(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository), validation_speaker="theo").load()
     assert clips(corpus["test"]) == expected(range(5))
     assert clips(corpus["validation"]) == expected(range(5, 12), ("theo",))
@@ -82,20 +82,20 @@ def test_a_validation_speaker_keeps_the_official_test_apart(repository):
 
 
 @pytest.mark.parametrize("option", ["holdout_speaker", "validation_speaker"])
-def test_an_unknown_speaker_names_the_nearest(repository, option):
+def test_suggests_the_nearest_speaker(repository, option):
     with pytest.raises(CorpusError, match=f"{option} 'jakson' is not a speaker.*'jackson'"):
         make_corpus("fsdd", data_dir=str(repository), **{option: "jakson"}).load()
     with pytest.raises(CorpusError, match="there are george, jackson, theo"):
         make_corpus("fsdd", data_dir=str(repository), **{option: "X"}).load()
 
 
-def test_one_speaker_cannot_be_for_both(repository):
+def test_rejects_the_same_speaker_for_test_and_validation(repository):
     options = {"holdout_speaker": "theo", "validation_speaker": "theo"}
     with pytest.raises(CorpusError, match="are both 'theo'"):
         make_corpus("fsdd", data_dir=str(repository), **options).load()
 
 
-def test_recordings_and_archives_are_the_same_corpus(repository, tmp_path):
+def test_recordings_and_archives_give_the_same_corpus(repository, tmp_path):
     whole = make_corpus("fsdd", data_dir=str(repository)).load()
     sources = [repository / "recordings"]
     for kind in ("zip", "gztar"):
@@ -107,7 +107,7 @@ def test_recordings_and_archives_are_the_same_corpus(repository, tmp_path):
             assert names == [Path(audio["path"]).name for audio in whole[split]["audio"]]
 
 
-def test_files_of_other_names_are_reported(repository):
+def test_reports_files_with_other_names(repository):
     (repository / "recordings" / "notes.txt").write_text("to do")
     corpus = make_corpus("fsdd", data_dir=str(repository))
     corpus.load()
@@ -120,7 +120,7 @@ def test_files_of_other_names_are_reported(repository):
     ("name", "message"),
     [("gone", "gone does not exist.*--data_dir"), ("", "has no recordings named.*--data_dir"), ("x.txt", "neither")],
 )
-def test_a_wrong_data_dir_is_one_sentence(tmp_path, name, message):
+def test_one_sentence_error_for_a_wrong_data_dir(tmp_path, name, message):
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(CorpusError, match=message):
         make_corpus("fsdd", data_dir=str(tmp_path / name)).load()
@@ -138,21 +138,21 @@ def hosted(repository, tmp_path, monkeypatch) -> Path:
     return archive
 
 
-def test_without_a_data_dir_it_is_downloaded_once(hosted, cache):
+def test_downloads_once_without_data_dir(hosted, cache):
     corpus = make_corpus("fsdd").load()
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 12, "validation": 30, "test": 30}
     hosted.unlink()
     assert len(make_corpus("fsdd").load()["train"]) == 12
 
 
-def test_other_contents_are_refused(hosted, cache, monkeypatch):
+def test_rejects_other_contents(hosted, cache, monkeypatch):
     monkeypatch.setattr(fsdd, "CONTENT_SHA256", "0" * 64)
     with pytest.raises(CorpusError, match=r"no longer holds the 3,000 recordings.*--data_dir"):
         make_corpus("fsdd").load()
     assert not (cache / "fsdd").exists()
 
 
-def test_without_a_network_the_error_names_data_dir(monkeypatch):
+def test_error_names_data_dir_if_there_is_no_network(monkeypatch):
     monkeypatch.setattr(fsdd, "URL", "http://127.0.0.1:9/fsdd.tar.gz")  # nobody listens to the discard port
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(CorpusError, match=r"not on this machine, and http.* cannot be downloaded.*--data_dir\.$"):
@@ -160,7 +160,7 @@ def test_without_a_network_the_error_names_data_dir(monkeypatch):
 
 
 @pytest.mark.corpora
-def test_the_real_corpus_is_whole(fsdd_dir):
+def test_the_real_corpus_is_complete(fsdd_dir):
     corpus = make_corpus("fsdd", data_dir=str(fsdd_dir), validation_speaker=None)
     rows = corpus.load()
     assert {split: len(rows[split]) for split in rows} == {"train": 2400, "validation": 300, "test": 300}
@@ -172,7 +172,7 @@ def test_the_real_corpus_is_whole(fsdd_dir):
     assert sum(len(split) for split in good.values()) == 3000
 
 
-def test_a_random_split_of_some_speakers(repository):
+def test_splits_some_speakers_at_random(repository):
     options = {"speakers": ["theo", "george"], "split": "random", "validation_fraction": 0.25, "test_fraction": 0.0}
     corpus = make_corpus("fsdd", data_dir=str(repository), **options).load()
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 36, "validation": 12, "test": 0}

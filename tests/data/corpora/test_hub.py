@@ -81,7 +81,7 @@ def corpus_of(folder: Path, **options):
     return make_corpus("hub", data_dir=str(folder), audio_column="recording", label_column="word", **options)
 
 
-def test_parquet_becomes_our_columns(repository):
+def test_converts_parquet_to_corpus_columns(repository):
     corpus = corpus_of(repository, speaker_column="person", validation_fraction=0.2)
     rows = corpus.load()
     assert list(rows) == ["train", "validation", "test"]
@@ -99,7 +99,7 @@ def test_parquet_becomes_our_columns(repository):
     assert inspect_corpus(rows, corpus, RATE)[1].num_bad == 0
 
 
-def test_labels_may_be_words_and_targets_texts(repository):
+def test_labels_may_be_strings_and_targets_texts(repository):
     rows = make_corpus("hub", data_dir=str(repository), audio_column="recording", label_column="accent").load()
     assert rows["test"].features["label"].names == ["a", "b", "c"]
     assert [rows["test"].features["label"].int2str(label) for label in rows["test"]["label"]] == list("bacbac")
@@ -113,14 +113,14 @@ def test_splits_may_have_other_names(repository):
     assert {split: len(rows[split]) for split in rows} == {"train": 6, "validation": 3, "test": 12}
 
 
-def test_max_rows_draws_by_seed(repository):
+def test_max_rows_depends_on_the_seed(repository):
     drawn = [corpus_of(repository, max_rows=5, seed=seed, validation_fraction=0.3).load() for seed in (0, 0, 1)]
     names = [[audio["path"] for audio in rows["test"]["audio"]] for rows in drawn]
     assert len(names[0]) == 5
     assert names[0] == names[1] != names[2]
 
 
-def test_a_stream_is_fetched(repository):
+def test_downloads_a_stream(repository):
     rows = corpus_of(repository, streaming=True, max_rows=5, validation_split="other").load()
     assert {split: len(rows[split]) for split in rows} == {"train": 5, "validation": 3, "test": 5}
     for row in rows["train"]:
@@ -130,7 +130,7 @@ def test_a_stream_is_fetched(repository):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_folder_of_sounds_needs_no_torchcodec(digit_folder, streaming):
+def test_reads_a_folder_of_sounds_without_torchcodec(digit_folder, streaming):
     """`datasets` would ask for torchcodec to "encode" what is already a file."""
     original = Audio.encode_example
     corpus = make_corpus("hub", data_dir=str(digit_folder), streaming=streaming, max_rows=60)
@@ -146,7 +146,7 @@ def test_a_folder_of_sounds_needs_no_torchcodec(digit_folder, streaming):
 
 
 @pytest.mark.parametrize("splits", [True, False])
-def test_what_save_to_disk_made_is_read(tmp_path, splits):
+def test_reads_a_dataset_saved_to_disk(tmp_path, splits):
     saved = DatasetDict({"train": table(12), "test": table(6, first=12)}) if splits else table(18)
     saved.save_to_disk(str(tmp_path / "saved"))
     rows = corpus_of(tmp_path / "saved", validation_fraction=0.2, test_fraction=0.3).load()
@@ -155,7 +155,7 @@ def test_what_save_to_disk_made_is_read(tmp_path, splits):
 
 
 @pytest.mark.parametrize("unknown", [None, -1])
-def test_an_unknown_class_is_left_to_the_inspection(tmp_path, unknown):
+def test_inspection_reports_an_unknown_class(tmp_path, unknown):
     rows = table(12).to_dict()
     rows["word"][3] = unknown
     Dataset.from_dict(rows, features=table(1).features).save_to_disk(str(tmp_path / "saved"))
@@ -176,13 +176,13 @@ def test_an_unknown_class_is_left_to_the_inspection(tmp_path, unknown):
         ({"validation_split": "zzz"}, "no split 'zzz': there are other, test, train"),
     ],
 )
-def test_wrong_options_are_one_sentence(repository, options, message):
+def test_one_sentence_error_for_wrong_options(repository, options, message):
     arguments = {"audio_column": "recording", "label_column": "word", **options}
     with pytest.raises(CorpusError, match=message):
         make_corpus("hub", data_dir=str(repository), **arguments).load()
 
 
-def test_without_a_network_the_error_names_data_dir():
+def test_error_names_data_dir_if_there_is_no_network():
     with pytest.raises(CorpusError, match="give repo, or a copy as --data_dir"):
         make_corpus("hub").load()
     with pytest.raises(CorpusError) as caught:
@@ -193,7 +193,7 @@ def test_without_a_network_the_error_names_data_dir():
     assert "\n" not in sentence
 
 
-def test_streamed_files_of_another_machine_are_fetched(tmp_path, monkeypatch):
+def test_downloads_streamed_remote_files(tmp_path, monkeypatch):
     """A stream of sound files gives addresses, whose bytes only `datasets` can open."""
     opened = []
 
@@ -211,7 +211,7 @@ def test_streamed_files_of_another_machine_are_fetched(tmp_path, monkeypatch):
     assert loaded["validation"][0]["audio"]["bytes"] == sound(1)
 
 
-def test_training_may_read_the_stream_of_a_corpus_whose_sample_is_loaded(repository):
+def test_training_reads_the_stream_of_a_loaded_sample(repository):
     options = {"streaming": True, "max_rows": 5, "validation_split": "other", "stream_train": True}
     corpus = corpus_of(repository, **options)
     rows = corpus.load()
@@ -235,12 +235,12 @@ def test_training_may_read_the_stream_of_a_corpus_whose_sample_is_loaded(reposit
         ({"streaming": True}, "has no validation split, .* name one of its splits as validation_split"),
     ],
 )
-def test_a_stream_to_train_on_needs_splits_of_its_own(repository, options, message):
+def test_a_training_stream_needs_separate_splits(repository, options, message):
     with pytest.raises(CorpusError, match=message):
         corpus_of(repository, max_rows=5, stream_train=True, **options).load()
 
 
-def test_a_stream_to_train_on_may_be_all_there_is(repository):
+def test_a_training_stream_without_other_splits(repository):
     (repository / "data" / "test-00000-of-00001.parquet").unlink()
     options = {"streaming": True, "max_rows": 5, "stream_train": True}
     corpus = corpus_of(repository, validation_fraction=0.0, test_fraction=0.0, **options)
@@ -250,7 +250,7 @@ def test_a_stream_to_train_on_may_be_all_there_is(repository):
         corpus_of(repository, test_fraction=0.0, **options).load()
 
 
-def test_sound_files_are_streamed_without_torchcodec(digit_folder):
+def test_streams_sound_files_without_torchcodec(digit_folder):
     corpus = make_corpus("hub", data_dir=str(digit_folder), streaming=True, max_rows=4, stream_train=True)
     original = Audio.encode_example
     row = next(corpus.train_stream(["high", "low"]).rows(0, (0, 1)))
@@ -260,7 +260,7 @@ def test_sound_files_are_streamed_without_torchcodec(digit_folder):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_transcripts_of_metadata_csv_stay_as_they_are_written(tmp_path, streaming):
+def test_keeps_transcripts_of_metadata_csv_unchanged(tmp_path, streaming):
     values = ["007", "1", "1.0", "1e3", "true", "N/A"]
     for index in range(12):
         (tmp_path / "sounds").mkdir(exist_ok=True)
@@ -296,7 +296,7 @@ STRUCTS = {
 
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("kind", STRUCTS)
-def test_recordings_in_structs_of_other_shapes_are_read(tmp_path, kind, streaming):
+def test_reads_recordings_in_other_structs(tmp_path, kind, streaming):
     feature, make = STRUCTS[kind]
     columns = {"audio": [make(index) for index in range(8)], "label": [index % 2 for index in range(8)]}
     features = Features({"audio": feature, "label": ClassLabel(names=["a", "b"])})
@@ -312,7 +312,7 @@ def test_recordings_in_structs_of_other_shapes_are_read(tmp_path, kind, streamin
 
 
 @pytest.mark.parametrize("value", [1.5, ["a"], True])
-def test_a_column_that_is_no_text_is_refused(tmp_path, value):
+def test_rejects_a_column_without_text(tmp_path, value):
     rows = {"audio": [{"bytes": sound(0), "path": "0.wav"}] * 4, "text": [value] * 4}
     Dataset.from_dict(rows).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(CorpusError, match="which is not text: write text into this column"):

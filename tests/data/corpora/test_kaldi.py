@@ -61,7 +61,7 @@ def segment(root: Path, *segments: str) -> None:
     (root / "test" / "utt2spk").write_text("".join(f"{name} s5\n" for name in names))
 
 
-def test_files_of_a_data_folder_go_together(root):
+def test_combines_the_files_of_a_data_folder(root):
     corpus = load(root, validation_fraction=0.25)
     speakers = {split: set(rows["speaker"]) for split, rows in corpus.items()}
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 6, "validation": 2, "test": 4}
@@ -76,13 +76,13 @@ def test_files_of_a_data_folder_go_together(root):
             assert row["duration"] == pytest.approx(0.2)
 
 
-def test_splits_may_be_named_or_taken_out(root):
+def test_splits_may_be_named_or_split_off(root):
     corpus = load(root, train_dir="test", validation_dir="train", test_dir=None, test_fraction=0.5)
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 2, "validation": 8, "test": 2}
     assert set(corpus["validation"]["speaker"]) == set(SPEAKERS["train"])
 
 
-def test_the_dictionary_lies_where_recipes_prepare_it(root):
+def test_finds_the_dictionary_of_kaldi_recipes(root):
     corpus = make_corpus("kaldi", data_dir=str(root))
     assert corpus.lexicon() is None
     for folder in ("dict_nosp", "dict"):
@@ -92,7 +92,7 @@ def test_the_dictionary_lies_where_recipes_prepare_it(root):
         assert corpus.lexicon() == path
 
 
-def test_paths_start_from_any_folder_above_or_are_absolute(root, monkeypatch):
+def test_resolves_paths_from_parent_folders(root, monkeypatch):
     nested = root / "data" / "deep"
     nested.mkdir(parents=True)
     shutil.move(root / "train", nested / "train")
@@ -108,7 +108,7 @@ def test_paths_start_from_any_folder_above_or_are_absolute(root, monkeypatch):
     assert durations == pytest.approx([0.2] * 13)
 
 
-def test_classes_are_of_utterances_or_of_speakers(root):
+def test_classes_belong_to_utterances_or_speakers(root):
     rows = load(root, label_file="spk2gender")["test"]
     assert rows.features["label"].names == ["f", "m"]
     assert rows["label"][:] == [0, 0, 1, 1]
@@ -120,14 +120,14 @@ def test_classes_are_of_utterances_or_of_speakers(root):
     assert "text" not in rows.column_names
 
 
-def test_without_speakers_utterances_are_split(root):
+def test_splits_by_utterance_without_speakers(root):
     (root / "train" / "utt2spk").unlink()
     corpus = load(root, validation_fraction=0.25)
     assert set(corpus["train"]["speaker"]) == {None}
     assert len(corpus["validation"]) == 2
 
 
-def test_missing_recordings_and_texts_are_left_to_the_inspection(root):
+def test_inspection_reports_missing_recordings_and_texts(root):
     (root / "WAVE" / "s5" / "s5-0.wav").unlink()
     text = (root / "test" / "text").read_text()
     (root / "test" / "text").write_text(text.replace("s5-1\tSAID IN s5-1\n", "s5-1\n"))
@@ -136,7 +136,7 @@ def test_missing_recordings_and_texts_are_left_to_the_inspection(root):
         inspect_corpus(corpus.load(), corpus, 16_000)
 
 
-def test_a_text_without_a_recording_is_refused_or_left_out(root):
+def test_rejects_or_skips_a_text_without_a_recording(root):
     append(root / "test" / "text", "s7-0 NOBODY")
     with pytest.raises(CorpusError, match=r"1 utterances .*'s7-0' is in .*text and has no recording.*bad_rows: skip"):
         load(root)
@@ -163,7 +163,7 @@ def test_a_text_without_a_recording_is_refused_or_left_out(root):
         ("segments", "u1 s9-0 0 0.1\nu1 s1-1 0 0.1", r"segments, line 2, has 'u1' a second time"),
     ],
 )
-def test_a_wrong_line_is_named(root, file, line, message):
+def test_reports_a_wrong_line(root, file, line, message):
     append(root / "train" / file, line)
     with pytest.raises(CorpusError, match=message):
         load(root)
@@ -181,18 +181,18 @@ def test_a_wrong_line_is_named(root, file, line, message):
         ({"data_dir": None}, "give --data_dir, the folder with the data folders"),
     ],
 )
-def test_wrong_options_are_one_sentence(root, options, message):
+def test_one_sentence_error_for_wrong_options(root, options, message):
     with pytest.raises(CorpusError, match=message):
         make_corpus("kaldi", **{"data_dir": str(root), **options}).load()
 
 
-def test_a_data_folder_without_texts_is_one_sentence(root):
+def test_one_sentence_error_for_a_data_folder_without_texts(root):
     (root / "test" / "text").unlink()
     with pytest.raises(CorpusError, match=r"test has no file 'text' of transcripts: there are spk2gender, utt2spk"):
         load(root)
 
 
-def test_segments_are_the_stretches_they_name(root):
+def test_cuts_segments_at_their_times(root):
     segment(root, "u1 rec1 0.1 0.3", "u2 rec1 1.9 -1", "u3 rec1 1.5 2.4")
     rows = load(root)["test"]
     assert rows["text"][:] == ["TEXT OF u1", "TEXT OF u2", "TEXT OF u3"]
@@ -212,7 +212,7 @@ def test_segments_are_the_stretches_they_name(root):
         ("u2 rec1 2.1 -1", r"goes from 2.1 s to its end in a recording of 2.00 s"),
     ],
 )
-def test_segments_that_cannot_be_cut_are_refused_or_left_out(root, line, reason):
+def test_rejects_or_skips_invalid_segments(root, line, reason):
     segment(root, "u1 rec1 0.1 0.3", line)
     with pytest.raises(CorpusError, match=rf"1 utterances .*segments, line 2, {reason}; correct them"):
         load(root)
@@ -222,7 +222,7 @@ def test_segments_that_cannot_be_cut_are_refused_or_left_out(root, line, reason)
     assert reason in corpus.notes[0]
 
 
-def test_segments_of_an_unreadable_recording_are_left_to_the_inspection(root):
+def test_inspection_reports_segments_of_an_unreadable_recording(root):
     segment(root, "u1 rec1 0.1 0.3", "u2 rec1 0.3 0.5")
     (root / "WAVE" / "long.wav").write_bytes((root / "WAVE" / "long.wav").read_bytes()[:1000])
     corpus = make_corpus("kaldi", data_dir=str(root))
@@ -231,7 +231,7 @@ def test_segments_of_an_unreadable_recording_are_left_to_the_inspection(root):
 
 
 @pytest.mark.corpora
-def test_real_data_folders_with_thousands_of_opus_files(corpora_dir):
+def test_reads_real_data_folders_with_thousands_of_opus_files(corpora_dir):
     folder = corpora_dir / "speechocean762"
     start = time.perf_counter()
     corpus = make_corpus("kaldi", data_dir=str(folder))

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_other_is_the_first_class(folder: Path) -> None:
+def test_the_first_class_is_other(folder: Path) -> None:
     corpus = make_corpus(
         "keywords",
         data_dir=str(folder / "clips"),
@@ -51,7 +51,7 @@ def test_other_is_the_first_class(folder: Path) -> None:
     assert sum(sum(numbers[1:]) for numbers in counts.values()) == 30
 
 
-def test_other_words_are_negatives_and_copies_are_for_training(folder: Path) -> None:
+def test_other_words_are_negatives_and_only_training_clips_are_copied(folder: Path) -> None:
     corpus = make_corpus("keywords", data_dir=str(folder / "clips"), keywords=["abba"], clip_copies=3)
     splits = corpus.load()
     assert splits["train"].features["label"].names == ["other", "abba"]
@@ -85,7 +85,7 @@ def test_parts_of_keywords_are_negatives(folder: Path) -> None:
     assert beginnings == 8
 
 
-def test_a_part_is_not_the_word_and_the_breath_after_it(folder: Path) -> None:
+def test_a_part_of_a_keyword_is_not_the_whole_word_and_silence(folder: Path) -> None:
     paths = sorted((folder / "clips" / "abba").iterdir())
     for index, path in enumerate(paths):
         clip = np.full(4 * RATE, 0.5) if index % 2 else np.full(RATE, 0.5)  # Three seconds that are not the word.
@@ -106,7 +106,7 @@ def test_a_part_is_not_the_word_and_the_breath_after_it(folder: Path) -> None:
         ({"train_negatives": ["EMPTY"]}, "no recordings in .*: correct train_negatives"),
     ],
 )
-def test_what_is_missing_is_named(folder: Path, options: dict[str, list[str]], message: str) -> None:
+def test_reports_missing_parts(folder: Path, options: dict[str, list[str]], message: str) -> None:
     (folder / "empty").mkdir()
     options = {
         key: [value.replace("EMPTY", str(folder / "empty")) for value in values] for key, values in options.items()

@@ -48,7 +48,7 @@ def load(folder: Path, **options):
     return make_corpus("librispeech", data_dir=str(folder), **options).load()
 
 
-def test_splits_are_lists_of_subsets(root):
+def test_splits_consist_of_subsets(root):
     splits = {
         "train_subsets": ["train-clean-100", "train-other-500"],
         "validation_subsets": ["dev-other"],
@@ -66,12 +66,12 @@ def test_splits_are_lists_of_subsets(root):
             assert row["duration"] == pytest.approx(0.2)
 
 
-def test_without_options_the_clean_subsets_are_taken(root):
+def test_uses_the_clean_subsets_by_default(root):
     speakers = {split: set(rows["speaker"]) for split, rows in load(root).items()}
     assert speakers == {"train": {"19", "103"}, "validation": {"84"}, "test": {"61"}}
 
 
-def test_the_parent_folder_is_where_torchaudio_puts_it(root):
+def test_accepts_the_parent_folder_as_torchaudio_does(root):
     datasets = pytest.importorskip("torchaudio.datasets")
     theirs = datasets.LIBRISPEECH(str(root.parent), url="dev-clean", download=False)
     ours = load(root.parent)["validation"]
@@ -84,7 +84,7 @@ def test_the_parent_folder_is_where_torchaudio_puts_it(root):
     assert sorted(rows) == sorted((str(root.parent / "LibriSpeech" / path), *rest) for path, *rest in expected)
 
 
-def test_chapters_that_are_not_whole_are_left_to_the_inspection(root):
+def test_inspection_reports_incomplete_chapters(root):
     chapter = root / "test-clean" / "61" / "198"
     (chapter / "61-198-0000.flac").unlink()
     (chapter / "61-198.trans.txt").write_text("61-198-0000 HELLO\n")
@@ -94,7 +94,7 @@ def test_chapters_that_are_not_whole_are_left_to_the_inspection(root):
         inspect_corpus(corpus.load(), corpus, 16_000)
 
 
-def test_a_repeated_line_is_named(root):
+def test_reports_a_repeated_line(root):
     with (root / "dev-clean" / "84" / "198" / "84-198.trans.txt").open("a") as file:
         file.write("84-198-0001 AGAIN\n")
     with pytest.raises(CorpusError, match=r"84-198\.trans\.txt, line 3, has '84-198-0001' a second time"):
@@ -109,13 +109,13 @@ def test_a_repeated_line_is_named(root):
         ({"test_subsets": ["empty"]}, r"empty has no SPEAKER/CHAPTER folders"),
     ],
 )
-def test_wrong_subsets_are_one_sentence(root, options, message):
+def test_one_sentence_error_for_wrong_subsets(root, options, message):
     (root / "empty").mkdir()
     with pytest.raises(CorpusError, match=message):
         load(root, **options)
 
 
-def test_its_longest_utterances_are_no_bad_rows(root):
+def test_the_longest_utterances_are_not_bad_rows(root):
     path = root / "test-clean" / "61" / "198" / "61-198-0000.flac"
     soundfile.write(path, np.tile([0.1, -0.1], 35 * 8000), 16_000)
     corpus = make_corpus("librispeech", data_dir=str(root))
@@ -123,7 +123,7 @@ def test_its_longest_utterances_are_no_bad_rows(root):
     assert report.num_bad == 0
 
 
-def test_without_a_data_dir_the_subsets_of_the_recipe_are_downloaded(root, tmp_path, monkeypatch):
+def test_downloads_the_subsets_of_the_recipe_without_data_dir(root, tmp_path, monkeypatch):
     digests = {}
     for subset in ("train-clean-100", "dev-clean", "test-clean"):
         archive = tmp_path / f"{subset}.tar.gz"
@@ -144,7 +144,7 @@ def test_without_a_data_dir_the_subsets_of_the_recipe_are_downloaded(root, tmp_p
     assert {split: len(rows) for split, rows in archived.items()} == {"train": 0, "validation": 0, "test": 4}
 
 
-def test_subsets_of_any_name_may_be_in_any_split(root):
+def test_any_subset_may_be_in_any_split(root):
     for name, new in (("train-clean-100", "train-clean-5"), ("dev-clean", "dev-clean-2")):
         (root / name).rename(root / new)
     (root / "train-clean-5" / "notes.md").write_text("x")
@@ -158,14 +158,14 @@ def test_subsets_of_any_name_may_be_in_any_split(root):
 
 
 @pytest.mark.parametrize(("name", "resource"), [("train-clean-5", 31), ("dev-clean-2", 31), ("dev-clean", 12)])
-def test_mini_librispeech_is_another_resource(monkeypatch, name, resource):
+def test_downloads_mini_librispeech_from_its_own_source(monkeypatch, name, resource):
     addresses = []
     monkeypatch.setattr(librispeech, "fetch_archive", lambda title, folder, urls, **more: addresses.extend(urls))
     librispeech.fetch_subset(name)
     assert addresses == [f"https://www.openslr.org/resources/{resource}/{name}.tar.gz"]
 
 
-def test_speakers_of_the_training_subsets_are_kept_for_validation(root):
+def test_holds_out_validation_speakers_of_the_training_subsets(root):
     splits = load(root, validation_subsets=[], validation_speakers=["103"])
     assert {row["speaker"] for row in splits["train"]} == {"19"}
     assert {row["speaker"] for row in splits["validation"]} == {"103"}
@@ -173,6 +173,6 @@ def test_speakers_of_the_training_subsets_are_kept_for_validation(root):
     assert {row["speaker"] for row in splits["validation"]} == {"84", "19"}
 
 
-def test_a_validation_speaker_who_is_not_there_is_named(root):
+def test_reports_an_unknown_validation_speaker(root):
     with pytest.raises(CorpusError, match=r"no speaker '1O3'.*103"):
         load(root, validation_speakers=["1O3"])

@@ -65,7 +65,7 @@ def test_each_clip_has_its_transcript(root, options, text):
     assert sorted(seen) == list(range(CLIPS))
 
 
-def test_splits_are_clips_at_random_by_seed(root):
+def test_splits_clips_at_random_by_seed(root):
     corpus = load(root, validation_fraction=0.2, test_fraction=0.25)
     assert {split: len(rows) for split, rows in corpus.items()} == {"train": 12, "validation": 3, "test": 5}
     again = load(root, validation_fraction=0.2, test_fraction=0.25)
@@ -73,11 +73,11 @@ def test_splits_are_clips_at_random_by_seed(root):
     assert again["test"]["text"][:] == corpus["test"]["text"][:] != other["test"]["text"][:]
 
 
-def test_the_parent_folder_will_do(root):
+def test_accepts_the_parent_folder(root):
     assert load(root.parent)["test"][:] == load(root)["test"][:]
 
 
-def test_a_missing_clip_or_text_is_left_to_the_inspection(root):
+def test_inspection_reports_a_missing_clip_or_text(root):
     (root / "wavs" / "LJ001-0003.wav").unlink()
     append(root, "LJ001-0003b|raw|")
     corpus = make_corpus("ljspeech", data_dir=str(root))
@@ -88,7 +88,7 @@ def test_a_missing_clip_or_text_is_left_to_the_inspection(root):
         inspect_corpus(corpus.load(), corpus, 22_050)
 
 
-def test_clips_without_a_line_are_reported(root):
+def test_reports_clips_without_a_line(root):
     soundfile.write(root / "wavs" / "LJ999-0001.wav", np.zeros(100), 22_050)
     corpus = make_corpus("ljspeech", data_dir=str(root))
     assert sum(len(rows) for rows in corpus.load().values()) == CLIPS
@@ -105,20 +105,20 @@ def test_clips_without_a_line_are_reported(root):
         ("LJ001-0007|a|a", r"metadata\.csv, line 21, has 'LJ001-0007' a second time"),
     ],
 )
-def test_a_wrong_line_is_named(root, line, message):
+def test_reports_a_wrong_line(root, line, message):
     append(root, line)
     with pytest.raises(CorpusError, match=message):
         load(root)
 
 
-def test_wrong_options_are_one_sentence(root, tmp_path):
+def test_one_sentence_error_for_wrong_options(root, tmp_path):
     with pytest.raises(CorpusError, match=r"no transcript 'normalised': did you mean 'normalized'\?"):
         load(root, transcript="normalised")
     with pytest.raises(CorpusError, match=r"has no metadata\.csv.*--data_dir"):
         load(root / "wavs")
 
 
-def test_without_a_data_dir_the_verified_archive_is_downloaded(root, tmp_path, monkeypatch):
+def test_downloads_the_verified_archive_without_data_dir(root, tmp_path, monkeypatch):
     archive = tmp_path / "hosted.tar.bz2"
     with tarfile.open(archive, "w:bz2") as tar:
         tar.add(root, "LJSpeech-1.1")
@@ -130,7 +130,7 @@ def test_without_a_data_dir_the_verified_archive_is_downloaded(root, tmp_path, m
 
 
 @pytest.mark.corpora
-def test_the_real_excerpt(corpora_dir):
+def test_reads_a_real_excerpt(corpora_dir):
     folder = corpora_dir / "LJSpeech-1.1"
     corpus = make_corpus("ljspeech", data_dir=str(folder))
     rows = corpus.load()

@@ -50,7 +50,7 @@ def load(folder: Path, **options):
 
 
 @pytest.mark.parametrize("name", ["all.csv", "all.tsv", "all.jsonl"])
-def test_every_kind_of_table_gives_the_same_corpus(tmp_path, rows, name):
+def test_all_table_formats_give_the_same_corpus(tmp_path, rows, name):
     file = write(tmp_path / name, rows)
     corpus = load(tmp_path, train_file=file, split_column="part", speaker_column="who")
     assert {split: len(corpus[split]) for split in corpus} == {"train": 10, "validation": 5, "test": 5}
@@ -65,7 +65,7 @@ def test_every_kind_of_table_gives_the_same_corpus(tmp_path, rows, name):
     assert "label" not in texts["train"].column_names
 
 
-def test_splits_may_be_files_of_their_own(tmp_path, rows):
+def test_splits_may_be_separate_files(tmp_path, rows):
     files = {
         "train_file": write(tmp_path / "a.csv", rows[:12]),
         "validation_file": write(tmp_path / "b.csv", rows[12:16]),
@@ -78,7 +78,7 @@ def test_splits_may_be_files_of_their_own(tmp_path, rows):
     }
 
 
-def test_missing_splits_are_taken_out_of_training_by_speaker(tmp_path, rows):
+def test_takes_missing_splits_from_training_by_speaker(tmp_path, rows):
     file = write(tmp_path / "all.csv", rows)
     corpus = load(tmp_path, train_file=file, speaker_column="who", test_fraction=0.2, validation_fraction=0.25)
     assert {split: len(found) for split, found in corpus.items()} == {"train": 12, "validation": 4, "test": 4}
@@ -87,20 +87,20 @@ def test_missing_splits_are_taken_out_of_training_by_speaker(tmp_path, rows):
 
 
 @pytest.mark.parametrize("name", ["all.csv", "all.jsonl"])
-def test_the_byte_order_mark_of_spreadsheets_is_no_part_of_a_name(tmp_path, rows, name):
+def test_ignores_the_byte_order_mark_of_spreadsheets(tmp_path, rows, name):
     write(tmp_path / name, rows)
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + (tmp_path / name).read_bytes())
     assert len(load(tmp_path, train_file=name, split_column="part")["train"]) == 10
 
 
-def test_without_data_dir_paths_start_from_the_table(tmp_path, rows, monkeypatch):
+def test_paths_are_relative_to_the_table_without_data_dir(tmp_path, rows, monkeypatch):
     write(tmp_path / "all.csv", rows)
     monkeypatch.chdir(tmp_path.parent)
     corpus = make_corpus("csv", train_file=f"{tmp_path.name}/all.csv", split_column="part").load()
     assert corpus["train"][0]["duration"] == pytest.approx(0.2)
 
 
-def test_a_table_without_a_header_and_with_bare_names(tmp_path, rows):
+def test_reads_a_table_without_header_and_file_extensions(tmp_path, rows):
     """As LJSpeech has it: id|text|normalized text."""
     lines = [f'{index}|{row["sentence"]}|"{index}\n' for index, row in enumerate(rows)]
     (tmp_path / "metadata.csv").write_text("".join(lines))
@@ -112,7 +112,7 @@ def test_a_table_without_a_header_and_with_bare_names(tmp_path, rows):
         assert row["duration"] == pytest.approx(0.2)
 
 
-def test_json_lines_as_nemo_writes_them(tmp_path, rows):
+def test_reads_json_lines_of_nemo(tmp_path, rows):
     """Absolute paths, and a duration that is not believed."""
     keys = {"train.jsonl": rows[:12], "dev.jsonl": rows[12:16], "test.jsonl": rows[16:]}
     for name, part in keys.items():
@@ -129,7 +129,7 @@ def test_json_lines_as_nemo_writes_them(tmp_path, rows):
 
 
 @pytest.mark.parametrize("column", ["label", "text"])
-def test_a_blank_target_is_left_to_the_inspection(tmp_path, rows, column):
+def test_inspection_reports_a_blank_target(tmp_path, rows, column):
     rows[4]["label" if column == "label" else "sentence"] = " "
     file = write(tmp_path / "all.csv", rows)
     text = {"text_column": "sentence"} if column == "text" else {}
@@ -154,7 +154,7 @@ def test_a_blank_target_is_left_to_the_inspection(tmp_path, rows, column):
         ({"delimiter": ";", "column_names": ["path", "label"]}, r"all\.csv, line 1, has 1 columns and not 2"),
     ],
 )
-def test_wrong_options_are_one_sentence(tmp_path, rows, options, message):
+def test_one_sentence_error_for_wrong_options(tmp_path, rows, options, message):
     file = write(tmp_path / "all.csv", rows)
     with pytest.raises(CorpusError, match=message):
         load(tmp_path, **{"train_file": file, **options})
@@ -171,14 +171,14 @@ def test_wrong_options_are_one_sentence(tmp_path, rows, options, message):
         ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1, is not a JSON object"),
     ],
 )
-def test_a_broken_table_names_its_line(tmp_path, name, content, message):
+def test_error_names_the_line_of_a_broken_table(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CorpusError, match=message):
         load(tmp_path, train_file=name)
 
 
 @pytest.mark.corpora
-def test_real_tables_with_official_splits(corpora_dir):
+def test_reads_real_tables_with_official_splits(corpora_dir):
     options = {"train_file": "train.csv", "validation_file": "val.csv", "test_file": "test.csv"}
     corpus = load(corpora_dir / "arabic_speech_commands", path_column="file", label_column="class", **options)
     assert {split: len(corpus[split]) for split in corpus} == {"train": 7200, "validation": 2400, "test": 2400}
@@ -198,19 +198,19 @@ def test_real_tables_with_official_splits(corpora_dir):
         ({"delimiter": ""}, "delimiter"),
     ],
 )
-def test_unusable_options_are_one_sentence(tmp_path, rows, options, name):
+def test_one_sentence_error_for_unusable_options(tmp_path, rows, options, name):
     with pytest.raises(CorpusError, match=name):
         load(tmp_path, train_file=write(tmp_path / "all.csv", rows), **options)
 
 
 @pytest.mark.parametrize("path_format", ["clips/{}.wav", "clips/{0}.wav", "clips/{:>1}.wav"])
-def test_usable_formats_are_used(tmp_path, rows, path_format):
+def test_accepts_usable_formats(tmp_path, rows, path_format):
     (tmp_path / "t.tsv").write_text("path\tlabel\n" + "".join(f"{index}\t{index % 2}\n" for index in range(20)))
     corpus = load(tmp_path, train_file="t.tsv", delimiter="\\t", path_format=path_format)
     assert all(duration == pytest.approx(0.2) for split in corpus.values() for duration in split["duration"])
 
 
-def test_a_wrong_delimiter_is_named(tmp_path, rows):
+def test_reports_a_wrong_delimiter(tmp_path, rows):
     (tmp_path / "t.csv").write_text("path;label\na.wav;b\n")
     with pytest.raises(CorpusError, match=r"no column 'path' .*its one column is 'path;label'; give ';' as delimiter"):
         load(tmp_path, train_file="t.csv")
@@ -231,7 +231,7 @@ def nemo(folder: Path, **more: object) -> str:
         ({"seconds": 0.75}, {"duration_column": "seconds"}),
     ],
 )
-def test_stretches_of_recordings_are_cut_out(tmp_path, monkeypatch, more, options):
+def test_cuts_segments_of_recordings(tmp_path, monkeypatch, more, options):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     options |= {"path_column": "audio_filepath", "text_column": "text", "validation_fraction": 0.0}
     corpus = load(tmp_path, train_file=nemo(tmp_path, **more), test_fraction=0.0, **options)
@@ -253,12 +253,12 @@ def test_stretches_of_recordings_are_cut_out(tmp_path, monkeypatch, more, option
         ({"offset": [1]}, r"in the column 'offset', has \['1'\], which is not text"),
     ],
 )
-def test_stretches_outside_of_their_recording_are_refused(tmp_path, more, message):
+def test_rejects_segments_outside_their_recording(tmp_path, more, message):
     with pytest.raises(CorpusError, match=message):
         load(tmp_path, train_file=nemo(tmp_path, **more), path_column="audio_filepath", text_column="text")
 
 
-def test_an_offset_of_whole_recordings_copies_nothing(tmp_path, rows, monkeypatch):
+def test_whole_recordings_with_an_offset_are_not_copied(tmp_path, rows, monkeypatch):
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     lines = ({"path": row["path"], "label": row["label"], "offset": 0, "duration": 0.2} for row in rows)
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -268,20 +268,20 @@ def test_an_offset_of_whole_recordings_copies_nothing(tmp_path, rows, monkeypatc
 
 
 @pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true", "[]"])
-def test_targets_that_are_no_text_are_refused(tmp_path, value):
+def test_rejects_targets_that_are_not_text(tmp_path, value):
     (tmp_path / "t.jsonl").write_text(f'{{"path": "a.wav", "text": {value}}}\n')
     with pytest.raises(CorpusError, match=r"t\.jsonl, line 1, in the column 'text', has .*, which is not text"):
         load(tmp_path, train_file="t.jsonl", text_column="text")
 
 
-def test_a_missing_value_of_pandas_is_no_word(tmp_path, rows):
+def test_a_missing_value_of_pandas_is_not_text(tmp_path, rows):
     lines = [json.dumps({"path": row["path"], "text": float("nan") if i == 4 else "007"}) for i, row in enumerate(rows)]
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     corpus = load(tmp_path, train_file="t.jsonl", text_column="text", test_fraction=0.2)
     assert {text for split in corpus.values() for text in split["text"]} == {"007", None}
 
 
-def test_a_manifest_of_another_toolkit_is_named(tmp_path):
+def test_reports_a_manifest_of_another_toolkit(tmp_path):
     (tmp_path / "cuts.jsonl").write_text('{"id": "c1", "start": 0.0, "duration": 2.0, "supervisions": []}\n')
     with pytest.raises(CorpusError, match=r"no column 'path' .*a manifest of cuts of lhotse, which is not read"):
         load(tmp_path, train_file="cuts.jsonl")

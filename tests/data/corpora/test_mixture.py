@@ -38,7 +38,7 @@ def mixture(folders: tuple[Path, Path], **options: Any) -> Mixture:
     return Mixture(corpora=members)
 
 
-def test_classes_are_renamed_and_left_out_and_rows_name_their_corpus(folders: tuple[Path, Path]) -> None:
+def test_renames_and_drops_classes_and_adds_the_corpus_name(folders: tuple[Path, Path]) -> None:
     corpus = mixture(folders)
     splits = corpus.load()
     feature = splits["train"].features["label"]
@@ -54,18 +54,18 @@ def test_classes_are_renamed_and_left_out_and_rows_name_their_corpus(folders: tu
     assert not any("hum" in row["path"] for rows in splits.values() for row in rows["audio"])
 
 
-def test_a_corpus_of_weight_0_is_only_tested_on(folders: tuple[Path, Path]) -> None:
+def test_a_corpus_with_weight_0_is_only_in_the_test_split(folders: tuple[Path, Path]) -> None:
     splits = mixture(folders, weight=0).load()
     assert set(splits["train"]["corpus"]) == set(splits["validation"]["corpus"]) == {"folder"}
     assert set(splits["test"]["corpus"]) == {"folder", "folder-2"}
 
 
-def test_a_class_that_is_not_there_cannot_be_renamed(folders: tuple[Path, Path]) -> None:
+def test_rejects_renaming_a_missing_class(folders: tuple[Path, Path]) -> None:
     with pytest.raises(CorpusError, match="'folder' has no class 'loud': there are high, low"):
         Mixture(corpora=[folder_member(folders[0], labels={"loud": "low"})]).load()
 
 
-def test_corpora_of_two_tasks_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_rejects_corpora_of_two_tasks(folders: tuple[Path, Path], tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     files = sorted((folders[0] / "low").iterdir())
     table.write_text("path,text\n" + "".join(f"{file},hello\n" for file in files))
@@ -87,7 +87,7 @@ def test_each_corpus_has_its_own_normalizer(folders: tuple[Path, Path], tmp_path
     assert set(zip(rows["corpus"], rows["text"], strict=True)) == {("csv", "hello"), ("csv-2", "Hi")}
 
 
-def test_bad_rows_are_one_decision(folders: tuple[Path, Path]) -> None:
+def test_bad_rows_must_be_the_same_for_all_corpora(folders: tuple[Path, Path]) -> None:
     corpus = Mixture(corpora=[folder_member(folders[0])], bad_rows="skip")
     assert corpus.members["folder"].corpus.bad_rows == "skip"
 
@@ -102,13 +102,15 @@ def test_bad_rows_are_one_decision(folders: tuple[Path, Path]) -> None:
         ((1.0, 0.0), 1.0, [1.0, 0.0]),
     ],
 )
-def test_shares(folders: tuple[Path, Path], weights: Any, temperature: float, expected: list[float] | None) -> None:
+def test_shares_follow_weights_and_temperature(
+    folders: tuple[Path, Path], weights: Any, temperature: float, expected: list[float] | None
+) -> None:
     members = [folder_member(folder, weight=weight) for folder, weight in zip(folders, weights, strict=True)]
     shares = Mixture(corpora=members, temperature=temperature).shares({"folder": 10000, "folder-2": 100})
     assert (shares and list(shares.values())) == (expected and pytest.approx(expected))
 
 
-def test_an_epoch_has_the_shares_and_every_row_comes_equally_often() -> None:
+def test_an_epoch_has_the_shares_and_uses_rows_equally_often() -> None:
     corpora = ["large"] * 1000 + ["small"] * 50
     draw = ShareDraw(corpora, {"large": 0.6, "small": 0.4}, seed=3)
     seen: Counter[int] = Counter()
@@ -136,7 +138,7 @@ def rows_of(stream: Any, count: int, process: tuple[int, int] = (0, 1)) -> list[
     return [next(rows) for _ in range(count)]
 
 
-def test_streams_mix_by_their_weights_and_each_pass_has_every_row_once(folders: tuple[Path, Path]) -> None:
+def test_streams_are_mixed_by_weight_and_each_pass_has_every_row_once(folders: tuple[Path, Path]) -> None:
     tables = [folder_member(folder).load()["train"] for folder in folders]
     stream = MixedStream(
         {"a": LocalStream(tables[0]), "b": LocalStream(tables[1])}, {"a": 1.0, "b": 3.0}, adapters={}, seed=1

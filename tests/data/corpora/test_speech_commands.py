@@ -58,7 +58,7 @@ def labels(rows) -> Counter[str]:
     return Counter(rows.features["label"].int2str(list(rows["label"])))
 
 
-def test_the_lists_are_the_split(root):
+def test_the_lists_define_the_split(root):
     corpus = load(root)
     for split, speakers in SPEAKERS.items():
         assert labels(corpus[split]) == dict.fromkeys(WORDS, 4 * len(speakers))
@@ -70,7 +70,7 @@ def test_the_lists_are_the_split(root):
         assert path.name.startswith(row["speaker"])
 
 
-def test_twelve_classes(root):
+def test_the_twelve_classes_of_the_challenge(root):
     corpus = load(root, classes="12", unknown_fraction=0.5, silence_fraction=0.25)
     assert corpus["train"].features["label"].names == ["yes", "no", "unknown", "silence"]
     assert labels(corpus["train"]) == {"yes": 12, "no": 12, "unknown": 12, "silence": 6}
@@ -80,7 +80,7 @@ def test_twelve_classes(root):
     assert all(row["speaker"] in SPEAKERS["train"] for row in unknown)
 
 
-def test_no_stretch_of_noise_is_in_two_splits(root):
+def test_no_segment_of_noise_is_in_two_splits(root):
     corpus = load(root, classes="12", silence_fraction=2.0)
     spans = {}
     for split, rows in corpus.items():
@@ -113,14 +113,14 @@ def test_a_missing_file_is_reported(root):
 
 
 @pytest.mark.parametrize("name", ["yes/hello.wav", "yes/0a7c2a8d_nohash_x.wav", "yes/notes.txt"])
-def test_an_unknown_name_is_refused_or_left_out(root, name):
+def test_rejects_or_skips_an_unknown_name(root, name):
     (root / name).write_bytes(b"?")
     with pytest.raises(CorpusError, match=f"1 utterances.*{name} is not named SPEAKER_nohash_NUMBER.wav"):
         load(root)
     assert sum(len(rows) for rows in load(root, bad_rows="skip").values()) == 100
 
 
-def test_an_unknown_word_is_left_aside(root):
+def test_ignores_an_unknown_word(root):
     (root / "hello").mkdir()
     soundfile.write(root / "hello" / "0a7c2a8d_nohash_0.wav", np.zeros(1600), 16_000)
     corpus = make_corpus("speech_commands", data_dir=str(root))
@@ -130,7 +130,7 @@ def test_an_unknown_word_is_left_aside(root):
 
 
 @pytest.mark.parametrize("other", ["testing_list.txt", "validation_list.txt"])
-def test_a_duplicate_in_the_lists_is_refused_or_left_out(root, other):
+def test_rejects_or_skips_a_duplicate_in_the_lists(root, other):
     name = f"yes/{SPEAKERS['validation'][0]}_nohash_0.wav"
     with (root / other).open("a") as file:
         file.write(f"{name}\n")
@@ -141,7 +141,7 @@ def test_a_duplicate_in_the_lists_is_refused_or_left_out(root, other):
 
 
 @pytest.mark.parametrize("file", ["validation_list.txt", "testing_list.txt"])
-def test_without_its_lists_it_is_another_corpus(root, file):
+def test_error_if_the_lists_are_missing(root, file):
     (root / file).unlink()
     with pytest.raises(CorpusError, match=f"has no {file}: .*the corpus 'folder'"):
         load(root)
@@ -160,7 +160,7 @@ def test_there_are_35_words():
 
 
 @pytest.mark.parametrize("version", ["v0.01", "v0.02"])
-def test_each_version_is_downloaded_once(root, tmp_path, monkeypatch, version):
+def test_downloads_each_version_once(root, tmp_path, monkeypatch, version):
     archive = tmp_path / f"speech_commands_{version}.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:  # Without a folder around it, as it is published.
         for path in sorted(root.iterdir()):

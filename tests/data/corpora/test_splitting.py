@@ -22,7 +22,7 @@ def utterances(counts: dict[str, int], speakers: int | None = None) -> list[Utte
     ]
 
 
-def test_each_class_gives_its_share_and_a_rare_one_an_utterance():
+def test_takes_a_share_of_each_class_and_at_least_one_utterance():
     rest, taken = take_out(utterances({"a": 100, "b": 20, "rare": 3, "pair": 2}), 0.1, seed=0)
     assert Counter(u.label for u in taken) == {"a": 10, "b": 2, "rare": 1}
     assert len(rest) + len(taken) == 125
@@ -30,7 +30,7 @@ def test_each_class_gives_its_share_and_a_rare_one_an_utterance():
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
-def test_whole_speakers_are_taken_and_the_share_is_met(fraction):
+def test_takes_whole_speakers_up_to_the_fraction(fraction):
     rest, taken = take_out(utterances({"a": 200, "b": 200}, speakers=20), fraction, seed=3)
     assert not {u.speaker for u in rest} & {u.speaker for u in taken}
     assert len(taken) / 400 == pytest.approx(fraction, abs=0.05)
@@ -52,24 +52,24 @@ def test_one_speaker_cannot_be_split():
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5])
-def test_an_impossible_fraction_is_refused(fraction):
+def test_rejects_an_impossible_fraction(fraction):
     with pytest.raises(CorpusError, match=f"{fraction} of the corpus is impossible"):
         take_out(utterances({"a": 10}), fraction, seed=0)
 
 
-def test_too_few_utterances_are_refused():
+def test_rejects_too_few_utterances():
     with pytest.raises(CorpusError, match="1 utterances are too few"):
         take_out(utterances({"a": 1}), 0.1, seed=0)
 
 
-def test_nothing_is_taken_of_nothing():
+def test_an_empty_corpus_gives_nothing():
     everything = utterances({"a": 10})
     assert take_out(everything, 0.0, seed=0) == (everything, [])
     assert take_out([], 0.5, seed=0) == ([], [])
 
 
 @pytest.mark.parametrize("unknown", [1, 7, 100])
-def test_a_few_unknown_speakers_do_not_end_the_promise(unknown):
+def test_a_few_unknown_speakers_do_not_prevent_a_speaker_split(unknown):
     everything = utterances({"a": 100, "b": 100}, speakers=20)
     for utterance in everything[:unknown]:
         utterance.speaker = None
@@ -81,7 +81,7 @@ def test_a_few_unknown_speakers_do_not_end_the_promise(unknown):
 
 
 @pytest.mark.parametrize(("unknown", "said"), [(200, "The speakers are not"), (150, "The speakers of 150 of 200 utt")])
-def test_without_speakers_it_is_said_that_one_may_stand_in_two_splits(unknown, said):
+def test_warns_that_unknown_speakers_may_be_in_two_splits(unknown, said):
     everything = utterances({"a": 100, "b": 100}, speakers=20)
     for utterance in everything[:unknown]:
         utterance.speaker = None
@@ -93,7 +93,7 @@ def test_without_speakers_it_is_said_that_one_may_stand_in_two_splits(unknown, s
     assert "a speaker may stand in two splits" in caveats[0]
 
 
-def test_speakers_in_two_splits_and_classes_of_one_recording_are_said():
+def test_warns_about_shared_speakers_and_classes_with_one_recording():
     labels = {"train": ["a", "a", "b"], "validation": ["a"], "test": ["c", "d"]}
     speakers = {"train": ["x", "y", None], "validation": ["z"], "test": ["y", None]}
     assert describe_splits(labels, speakers) == [

@@ -25,7 +25,7 @@ def recording(tmp_path: Path) -> Path:
     return tmp_path / "long.flac"
 
 
-def test_the_samples_stay_bit_for_bit(recording):
+def test_samples_are_bit_identical(recording):
     samples, _ = soundfile.read(recording, dtype="int16")
     files = cut([Stretch("a", recording, 0.25, 1.0), Stretch("b/c d", recording, 1.5, None)])
     for file, expected in zip(files, (samples[2000:8000], samples[12000:]), strict=True):
@@ -35,12 +35,12 @@ def test_the_samples_stay_bit_for_bit(recording):
     assert [file.name for file in files] == ["000000_a.wav", "000001_b_c_d.wav"]
 
 
-def test_an_end_beyond_the_recording_is_its_end(recording):
+def test_clips_the_end_to_the_recording(recording):
     (file,) = cut([Stretch("a", recording, 1.5, 2.4)])
     assert soundfile.info(file).frames == RATE // 2
 
 
-def test_it_is_cut_once_and_anew_when_anything_changes(recording, monkeypatch):
+def test_cuts_once_and_again_after_changes(recording, monkeypatch):
     wanted = [Stretch("a", recording, 0.0, 0.5)]
     (first,) = cut(wanted)
     with monkeypatch.context() as context:
@@ -51,7 +51,7 @@ def test_it_is_cut_once_and_anew_when_anything_changes(recording, monkeypatch):
     assert cut(wanted) != [first]
 
 
-def test_of_an_unreadable_recording_the_recording_is_given(tmp_path, recording):
+def test_an_unreadable_recording_is_returned_uncut(tmp_path, recording):
     (tmp_path / "text.wav").write_text("no sound")
     bad = [tmp_path / "gone.wav", tmp_path / "text.wav"]
     files = cut([Stretch(path.stem, path, 0.0, 0.5) for path in (*bad, recording)])

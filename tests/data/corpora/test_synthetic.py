@@ -33,7 +33,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @needs_espeak
-def test_words_become_a_corpus_to_train_on():
+def test_makes_a_corpus_of_words():
     corpus = make_corpus("synthetic", **SMALL)
     rows = corpus.load()
     assert {split: len(rows[split]) for split in rows} == {"train": 16, "validation": 8, "test": 8}
@@ -59,7 +59,7 @@ def test_the_same_options_give_the_same_bytes(tmp_path):
 
 
 @needs_espeak
-def test_a_made_corpus_is_not_made_again(monkeypatch):
+def test_an_existing_corpus_is_reused(monkeypatch):
     rows = make_corpus("synthetic", **SMALL).load()
     monkeypatch.setattr(espeak.Espeak, "speak", None)
     # What is bad has no part in the sounds.
@@ -80,7 +80,7 @@ def test_progress_counts_each_utterance(monkeypatch):
 
 
 @needs_espeak
-def test_sentences_become_transcripts_that_no_two_splits_share():
+def test_sentences_are_in_one_split_only():
     sentences = [f"this is sentence {number}" for number in range(20)]
     options = SMALL | {"sentences": sentences}
     rows = make_corpus("synthetic", **options).load()
@@ -92,7 +92,7 @@ def test_sentences_become_transcripts_that_no_two_splits_share():
 
 
 @needs_espeak
-def test_other_languages_speak():
+def test_synthesizes_other_languages():
     rows = make_corpus("synthetic", **SMALL | {"words": ["نعم", "لا"], "voices": ["ar"]}).load()
     assert rows["train"].features["label"].names == ["نعم", "لا"]
     assert all(speaker.startswith("ar+") for speaker in rows["train"]["speaker"])
@@ -108,14 +108,14 @@ def test_every_voice_exists_and_sounds_different():
 
 
 @needs_espeak
-def test_an_unknown_voice_is_named_and_leaves_nothing_behind(cache):
+def test_reports_an_unknown_voice_and_writes_nothing(cache):
     with pytest.raises(CorpusError, match=r"stopped after 0 of 32 utterances: .* no voice 'xx-nowhere\+"):
         make_corpus("synthetic", **SMALL | {"voices": ["xx-nowhere"]}).load()
     assert [path for path in (cache / "synthetic").iterdir() if path.suffix != ".lock"] == []
 
 
 @pytest.mark.parametrize("sound", [np.zeros(99), np.zeros(0), np.full(99, np.nan)])
-def test_what_cannot_be_said_is_named_and_leaves_nothing_behind(cache, monkeypatch, sound):
+def test_reports_unpronounceable_text_and_writes_nothing(cache, monkeypatch, sound):
     monkeypatch.setattr(espeak.Espeak, "speak", lambda self, jobs: ((sound, 22_050) for _ in jobs))
     with pytest.raises(CorpusError, match="eSpeak NG says nothing for 'yes', nor for anything else in the train split"):
         make_corpus("synthetic", **SMALL).load()
@@ -140,12 +140,12 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
         ({"voices": []}, "has no voices"),
     ],
 )
-def test_wrong_options_are_one_sentence(options, message):
+def test_one_sentence_error_for_wrong_options(options, message):
     with pytest.raises(CorpusError, match=message):
         make_corpus("synthetic", **SMALL | options).load()
 
 
-def test_no_timbre_is_in_two_splits():
+def test_no_voice_is_in_two_splits():
     counts = {"train": 48, "validation": 8, "test": 10}
     cast = cast_speakers({key: ["en", "en-us"] for key in counts}, counts, np.random.default_rng(0))
     assert {split: len(set(speakers)) for split, speakers in cast.items()} == counts

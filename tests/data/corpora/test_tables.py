@@ -30,19 +30,19 @@ ROWS = [(2, {"path": "a.wav", "text": "één"}), (3, {"path": "b.wav", "text": "
         CSV.encode("utf-8-sig").replace(b"b.wav", "\ufeffb.wav".encode()),  # two files, one behind the other
     ],
 )
-def test_every_encoding_and_line_end_gives_the_same_rows(content):
+def test_all_encodings_and_line_ends_give_the_same_rows(content):
     assert list(parse_delimited(decode_text(content, "t.csv"), "t.csv")) == ROWS
 
 
 @pytest.mark.parametrize(
     "content", [CSV.encode("cp1252"), CSV.encode("utf-16-le"), CSV.encode("utf-16-be"), b"\x1f\x8b\x08\0", b"a\0b"]
 )
-def test_what_is_not_text_is_refused(content):
+def test_rejects_files_that_are_not_text(content):
     with pytest.raises(CorpusError, match=r"^t\.csv is not text that can be read .*: save it as UTF-8 text\.$"):
         decode_text(content, "t.csv")
 
 
-def test_characters_that_only_look_like_line_ends_are_kept(tmp_path):
+def test_keeps_characters_that_resemble_line_ends(tmp_path):
     (tmp_path / "list.txt").write_text("a\x0bb\u2028c\x85d\ne\n", encoding="utf-8")
     assert [line for _, line in read_lines(tmp_path / "list.txt")] == ["a\x0bb\u2028c\x85d", "e"]
 
@@ -56,7 +56,7 @@ def test_characters_that_only_look_like_line_ends_are_kept(tmp_path):
         ("cafe\u0301/0.wav", "caf\u00e9/0.wav"),
     ],
 )
-def test_paths_of_lists_are_compared_in_one_form(name, key):
+def test_compares_paths_after_normalization(name, key):
     assert path_key(name) == key
 
 
@@ -70,45 +70,45 @@ def test_paths_of_lists_are_compared_in_one_form(name, key):
         ('path,text,notes\na,x,"y\nb,z,w"\n', 2),  # in a column that nobody reads
     ],
 )
-def test_a_quotation_mark_swallows_no_rows(text, line):
+def test_an_unclosed_quotation_mark_does_not_swallow_rows(text, line):
     with pytest.raises(CorpusError, match=rf"t\.csv, line {line}, .*quotation mark"):
         list(parse_delimited(text, "t.csv"))
 
 
-def test_a_cell_of_several_lines_and_doubled_marks_are_read():
+def test_reads_multi_line_cells_and_doubled_quotation_marks():
     text = 'path,text\na.wav,"one\ntwo"\nb.wav,"she said ""yes"", then left"\n'
     assert [row["text"] for _, row in parse_delimited(text, "t.csv")] == ["one\ntwo", 'she said "yes", then left']
 
 
-def test_tables_without_quoting_keep_their_marks():
+def test_tables_without_quoting_keep_quotation_marks():
     for delimiter in ("\t", "|"):
         rows = list(parse_delimited(f'path{delimiter}text\na{delimiter}"x\nb{delimiter}y"\n', "t", delimiter))
         assert [row["text"] for _, row in rows] == ['"x', 'y"']
 
 
-def test_the_hint_of_spreadsheets_names_the_delimiter():
+def test_uses_the_separator_hint_of_spreadsheets():
     assert list(parse_delimited("sep=;\npath;text\na;b\n", "t.csv")) == [(3, {"path": "a", "text": "b"})]
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("\\t", "\t"), ("tab", "\t"), ("\t", "\t"), (";", ";"), ("Pipe", "|")])
-def test_delimiters_as_they_are_typed(typed, meant):
+def test_accepts_delimiters_as_typed(typed, meant):
     assert parse_delimiter(typed) == meant
 
 
 @pytest.mark.parametrize("delimiter", ["", "||", "a", "\n", '"', "\\n", "::"])
-def test_delimiters_that_cannot_separate_are_refused(delimiter):
+def test_rejects_delimiters_that_cannot_separate(delimiter):
     with pytest.raises(CorpusError, match="cannot be used"):
         parse_delimiter(delimiter)
 
 
-def test_a_column_that_is_needed_stands_once():
+def test_rejects_a_duplicate_required_column():
     text = "path,text,text,note,note\na,b,c,d,e\n"
     with pytest.raises(CorpusError, match=r"t\.csv, line 1, has the column 'text' twice"):
         list(parse_delimited(text, "t.csv", needed=["path", "text"]))
     assert len(list(parse_delimited(text, "t.csv", needed=["path"]))) == 1
 
 
-def test_numbers_of_json_stay_as_they_are_spelled():
+def test_keeps_the_spelling_of_json_numbers():
     text = '{"a": 7, "b": 1.0, "c": 1e5, "d": NaN, "e": null, "f": true, "g": 123456789012345678901234567890}'
     expected = {
         "a": "7",
@@ -131,7 +131,7 @@ def test_numbers_of_json_stay_as_they_are_spelled():
         '{\n"u1": {"path": "a"},\n"u2": {"path": "b"}\n}\n',
     ],
 )
-def test_lines_lists_and_objects_of_json_give_the_same_rows(text):
+def test_all_json_layouts_give_the_same_rows(text):
     assert [row for _, row in parse_json(text, "t.json")] == [{"path": "a"}, {"path": "b"}]
 
 
@@ -144,7 +144,7 @@ def test_lines_lists_and_objects_of_json_give_the_same_rows(text):
         ('{"a": 1}\n"text"\n', "line 2, is not a JSON object"),
     ],
 )
-def test_what_is_no_row_of_json_is_refused(text, reason):
+def test_rejects_json_that_is_not_a_row(text, reason):
     with pytest.raises(CorpusError, match=rf"^t\.jsonl, {reason}"):
         list(parse_json(text, "t.jsonl"))
 
@@ -158,11 +158,11 @@ def test_what_is_no_row_of_json_is_refused(text, reason):
         ({"utts": {}}, "ESPnet"),
     ],
 )
-def test_manifests_of_other_toolkits_are_named(row, kind):
+def test_reports_manifests_of_other_toolkits(row, kind):
     assert kind in str(describe_layout(row))
 
 
-def test_parquet_cells_become_text_over_all_shards(tmp_path: Path) -> None:
+def test_converts_parquet_cells_of_all_shards_to_text(tmp_path: Path) -> None:
     for name, texts in (("b.parquet", ["007", None]), ("a.parquet", ["yes"]), (".torn.parquet", ["no"])):
         rows = {"text": texts, "number": [7] * len(texts), "seconds": [float("nan")] * len(texts)}
         pyarrow.parquet.write_table(pyarrow.table(rows), tmp_path / name)
@@ -173,7 +173,7 @@ def test_parquet_cells_become_text_over_all_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"PAR1", "cannot be read as Parquet"), (None, r"has no \.parquet")])
-def test_what_is_not_parquet_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_reports_files_that_are_not_parquet(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "a.parquet").write_bytes(content)
     with pytest.raises(CorpusError, match=message):

@@ -32,7 +32,7 @@ def spoken(segments: str, seconds: float, background: float = 1e-4, voice: float
 
 @pytest.mark.parametrize("voice", [0.003, 0.3])
 @pytest.mark.parametrize("background", [1e-5, 1e-4])
-def test_loud_is_relative(voice: float, background: float) -> None:
+def test_speech_is_detected_by_relative_loudness(voice: float, background: float) -> None:
     loud = is_loud(spoken("0.5-1.5 2-2.4", 3.0, background, voice))
     assert loud.shape == (300,)
     expected = np.zeros(300, dtype=bool)
@@ -45,7 +45,7 @@ def test_a_clip_of_a_few_samples_is_not_speech() -> None:
     assert not is_loud(np.zeros(RATE)).any()
 
 
-def test_pieces_of_speech_and_noise(tmp_path: Path) -> None:
+def test_combines_pieces_of_speech_and_noise(tmp_path: Path) -> None:
     for name, sound in (("talk", spoken("1-4 5-9", 10.0)), ("hum", spoken("none", 2.0))):
         (tmp_path / name).mkdir()
         soundfile.write(tmp_path / name / f"{name}.wav", sound, RATE)
@@ -61,7 +61,7 @@ def test_pieces_of_speech_and_noise(tmp_path: Path) -> None:
         assert sum(segment.end - segment.start for segment in found) < right[0].end - right[0].start + 0.15
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_reports_missing_parts(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="name folders of clean recordings as train_speech"):
         make_corpus("voice_activity").load()
     with pytest.raises(CorpusError, match=r"no recordings in .*: correct train_speech"):

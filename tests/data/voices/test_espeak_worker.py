@@ -21,7 +21,7 @@ def speak(folder: Path, *jobs: tuple[str, str, int, int]) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, check=False)
 
 
-def test_utterances_are_as_long_as_their_pace_says(tmp_path: Path) -> None:
+def test_duration_of_utterances_follows_the_pace(tmp_path: Path) -> None:
     """Words as short as these take a little less than the average word, which the pace is about."""
     paces = (100, 160, 240)
     done = speak(tmp_path, *(("seven eight nine ten " * 5, "en-us+m3", 50, pace) for pace in paces))
@@ -35,7 +35,7 @@ def test_utterances_are_as_long_as_their_pace_says(tmp_path: Path) -> None:
     assert position == len(done.stdout)
 
 
-def test_an_unknown_voice_is_one_sentence(tmp_path: Path) -> None:
+def test_one_sentence_error_for_an_unknown_voice(tmp_path: Path) -> None:
     done = speak(tmp_path, ("a", "no such voice", 50, 160))
     assert done.returncode == 1
     assert done.stderr.decode().strip() == "eSpeak NG has no voice 'no such voice'"

@@ -41,7 +41,7 @@ def sounds(corpus: Any) -> list[tuple[str, str | None, bytes]]:
     return [(u.text, u.speaker, u.audio.read_bytes()) for split in SPLITS for u in splits[split]]
 
 
-def test_what_is_interrupted_goes_on_with_its_shards(tones: Tones, tmp_path: Path) -> None:
+def test_continues_with_unfinished_shards_after_an_interruption(tones: Tones, tmp_path: Path) -> None:
     def make(name: str) -> Any:
         return make_corpus("synthetic", data_dir=str(tmp_path / name), voices=["tones:1+2+3+4"], **SMALL)
 
@@ -68,7 +68,7 @@ def test_what_is_interrupted_goes_on_with_its_shards(tones: Tones, tmp_path: Pat
         (lambda text, speaker: speaker.voice == "2", 4),
     ],
 )
-def test_an_utterance_without_sound_is_tried_again_or_left_out(
+def test_retries_or_skips_an_utterance_without_sound(
     tones: Tones, tmp_path: Path, is_silent: Any, left_out: int
 ) -> None:
     options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
@@ -91,7 +91,7 @@ def test_a_split_without_any_sound_is_an_error(tones: Tones, tmp_path: Path) -> 
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_splits_share_no_voice_and_all_sentences(tones: Tones, tmp_path: Path) -> None:
+def test_splits_have_different_voices_and_the_same_sentences(tones: Tones, tmp_path: Path) -> None:
     splits = make_corpus("synthetic", data_dir=str(tmp_path), voices=["tones:1+2+3+4"], **SMALL).splits()
     voices = [{str(u.speaker).split("_")[1] for u in splits[split]} for split in SPLITS]
     assert all(voices)
@@ -139,14 +139,14 @@ def test_the_share_of_each_synthesizer_is_reported(tones: Tones, tmp_path: Path)
     assert len(tones.spoken) == 8 + 4 + 4, "nothing is made twice"
 
 
-def test_a_split_without_a_voice_of_its_own_is_refused(tones: Tones) -> None:
+def test_rejects_a_split_without_its_own_voice(tones: Tones) -> None:
     counts = {"train": 4, "validation": 1, "test": 1}
     with pytest.raises(CorpusError, match=r"no voice left for validation: name more voices, .* validation_voices"):
         cast_speakers({key: ["tones:1"] for key in SPLITS}, counts, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("voice", ["pipr:joe.onnx", "festival:x", ":x"])
-def test_an_unknown_synthesizer_is_named(voice: str) -> None:
+def test_reports_an_unknown_synthesizer(voice: str) -> None:
     with pytest.raises(CorpusError, match=r"unknown synthesizer: .*espeak|unknown synthesizer: did you mean 'piper'"):
         find_engine(voice)
 
@@ -159,13 +159,13 @@ def test_an_unknown_synthesizer_is_named(voice: str) -> None:
         ("kokoro:nowhere", "nowhere has no voices of Kokoro"),
     ],
 )
-def test_missing_weights_are_named(voice: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_missing_weights(voice: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CorpusError, match=message):
         make_corpus("synthetic", data_dir=str(tmp_path), voices=[voice], **SMALL).splits()
 
 
-def test_voices_are_cast_from_the_files_alone(tmp_path: Path) -> None:
+def test_voices_depend_only_on_the_files(tmp_path: Path) -> None:
     for name, count in (("joe", 1), ("many", 9)):
         (tmp_path / f"{name}.onnx").write_bytes(b"x")
         (tmp_path / f"{name}.onnx.json").write_text(f'{{"num_speakers": {count}}}')
@@ -198,14 +198,14 @@ def test_voices_are_cast_from_the_files_alone(tmp_path: Path) -> None:
         (7, {"a": 3}, [7]),
     ],
 )
-def test_names_are_dealt_by_counts(names: int, counts: dict[str, int], sizes: list[int]) -> None:
+def test_distributes_names_by_counts(names: int, counts: dict[str, int], sizes: list[int]) -> None:
     shares = deal(range(names), counts)
     assert [len(found) for found in shares.values()] == sizes
     assert [name for found in shares.values() for name in found] == list(range(names))
 
 
 @pytest.mark.parametrize(("engine", "package"), [("piper", "piper"), ("kokoro", "kokoro_onnx")])
-def test_a_missing_package_is_named(engine: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_reports_a_missing_package(engine: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.config", None)
     for name in ("m.onnx", "voices.bin"):
@@ -217,7 +217,7 @@ def test_a_missing_package_is_named(engine: str, package: str, monkeypatch: pyte
 
 @pytest.mark.corpora
 @pytest.mark.parametrize("engine", ["piper", "kokoro"])
-def test_neural_voices_speak(engine: str) -> None:
+def test_synthesizes_with_neural_voices(engine: str) -> None:
     folder = Path(os.environ.get("HF_SPEECH_VOICES", "")) / engine
     if not os.environ.get("HF_SPEECH_VOICES") or not folder.is_dir():
         pytest.skip(f"there are no voices of {engine}: HF_SPEECH_VOICES names a folder with {engine}/ in it")

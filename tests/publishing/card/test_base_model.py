@@ -31,7 +31,7 @@ def card_of(run: Path, base: dict[str, str | None]) -> ModelCard:
     return ModelCard(text)
 
 
-def test_a_base_of_the_hub_is_in_metadata_and_text(run: Path) -> None:
+def test_a_base_model_on_the_hub_is_in_metadata_and_text(run: Path) -> None:
     card = card_of(run, HUB)
     assert (card.data.base_model, card.data.to_dict()["base_model_relation"]) == ("ann/words", "finetune")
     assert "was fine-tuned from ann/words on" in card.text
@@ -41,21 +41,21 @@ def test_a_base_of_the_hub_is_in_metadata_and_text(run: Path) -> None:
     assert "from scratch" not in card.text
 
 
-def test_a_local_base_is_in_the_text_alone(run: Path) -> None:
+def test_a_local_base_model_is_only_in_the_text(run: Path) -> None:
     card = card_of(run, LOCAL)
     assert card.data.base_model is None
     assert "Fine-tuned from mine. Weights taken from it: stem, layer 1." in card.text
     assert "by way of mine. Weights" in card_of(run, BOTH).text
 
 
-def test_what_was_entered_on_the_hub_gives_way(run: Path) -> None:
+def test_replaces_a_base_model_entered_on_the_hub(run: Path) -> None:
     before = ModelCard(render_card(run, repo_id="anna/x"))
     before.data.base_model = "someone/else"
     (run / "base_model.json").write_text(json.dumps(HUB | PARTS))
     assert ModelCard(render_card(run, repo_id="anna/x", previous=str(before))).data.base_model == "ann/words"
 
 
-def test_a_damaged_record_is_refused(run: Path) -> None:
+def test_rejects_a_damaged_record(run: Path) -> None:
     (run / "base_model.json").write_text('{"name": 3}')
     with pytest.raises(PublishError, match=r"base_model\.json"):
         render_card(run, repo_id="anna/x")

@@ -20,7 +20,7 @@ def card() -> str:
     return render_card(DIGITS, repo_id="anna/x", revision="v1")
 
 
-def test_metadata_that_was_entered_stays(card: str) -> None:
+def test_keeps_metadata_entered_by_hand(card: str) -> None:
     previous = ModelCard(card)
     entered = {"base_model": "anna/base", "widget": [{"src": "x.wav"}], "co2_eq_emissions": 3.5}
     for key, value in entered.items():
@@ -35,7 +35,7 @@ def test_metadata_that_was_entered_stays(card: str) -> None:
     assert after.tags[-1] == "kitchen"
 
 
-def test_sections_outside_of_our_comments_stay(card: str) -> None:
+def test_keeps_sections_outside_the_comments(card: str) -> None:
     mine = "## Safety\n\nDo not play it to dogs.\n\n### Cats\n\nThey do not mind.\n\n```\n## no heading\n```"
     edited = card.replace("## Results", f"{mine}\n\n## Results", 1)
     again = render_card(DIGITS, repo_id="anna/x", revision="v2", previous=edited)
@@ -45,7 +45,7 @@ def test_sections_outside_of_our_comments_stay(card: str) -> None:
     assert render_card(DIGITS, repo_id="anna/x", revision="v2", previous=again) == again
 
 
-def test_a_card_of_somebody_else_is_not_lost() -> None:
+def test_does_not_overwrite_a_foreign_card() -> None:
     previous = (
         "---\nlicense: apache-2.0\nthumbnail: x.png\n---\n# Digits\n\nHello.\n\n## Ours\n\nText.\n\n## Use\n\nOld.\n"
     )
@@ -55,7 +55,7 @@ def test_a_card_of_somebody_else_is_not_lost() -> None:
     assert ModelCard(card).data.thumbnail == "x.png"
 
 
-def test_what_goes_is_said(card: str, tmp_path: Path) -> None:
+def test_reports_removed_text(card: str, tmp_path: Path) -> None:
     edited = card.replace("## Results", "It was fun to train.\n\n## Results", 1)
     notes = stage(DIGITS, tmp_path / "edited", repo_id="anna/x", previous=edited).notes
     assert any("'It was fun to train.'" in note and "will be gone" in note for note in notes), notes
@@ -73,7 +73,7 @@ def test_headings_of_earlier_versions_are_rendered_under_their_new_names(card: s
     assert not any("What it is for" in note for note in stage(DIGITS, tmp_path, repo_id="anna/x", previous=old).notes)
 
 
-def test_a_corpus_of_ones_own_says_what_it_is(tmp_path: Path) -> None:
+def test_describes_a_custom_corpus_by_options(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DIGITS, tmp_path / "run"))
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     own = {"title": "Kitchen words", "language": "de", "license": "cc-by-4.0", "dataset": "anna/kitchen"}
@@ -90,7 +90,7 @@ def test_a_corpus_of_ones_own_says_what_it_is(tmp_path: Path) -> None:
     assert (data.language, data.datasets) == (["de"], ["anna/kitchen"])
 
 
-def test_a_data_set_of_the_hub_says_what_it_is_on_its_own_card() -> None:
+def test_describes_a_hub_dataset_from_its_card() -> None:
     metadata = {"pretty_name": "Kitchen words", "language": ["de", "en"], "license": "mit"}
     facts = corpus_facts("hub", {"repo": "anna/kitchen"}, metadata)
     assert (facts.title, facts.languages, facts.license) == ("Kitchen words", ["de", "en"], "mit")

@@ -33,19 +33,19 @@ def spoil(folder: Path, **changes: Any) -> None:
         ({"task": "text-to-speech"}, "are of several tasks"),
     ],
 )
-def test_figures_without_an_origin_are_refused(digits: Path, changes: dict[str, Any], message: str) -> None:
+def test_rejects_metrics_without_provenance(digits: Path, changes: dict[str, Any], message: str) -> None:
     spoil(digits, **changes)
     with pytest.raises(PublishError, match=message):
         render_card(digits, repo_id="anna/digits")
 
 
-def test_a_model_without_figures_has_no_card(digits: Path) -> None:
+def test_no_card_without_metrics(digits: Path) -> None:
     shutil.rmtree(digits / "evaluation")
     with pytest.raises(PublishError, match=r"has no evaluation, .* run `hf-speech evaluate"):
         render_card(digits, repo_id="anna/digits")
 
 
-def test_other_weights_have_other_figures(digits: Path) -> None:
+def test_rejects_metrics_of_other_weights(digits: Path) -> None:
     content = bytearray((digits / "model.safetensors").read_bytes())
     content[-1] ^= 1
     (digits / "model.safetensors").write_bytes(content)
@@ -54,12 +54,12 @@ def test_other_weights_have_other_figures(digits: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["digits", "a/b/c", "anna/", "anna/dig its"])
-def test_names_of_repositories(name: str) -> None:
+def test_checks_names_of_repositories(name: str) -> None:
     with pytest.raises(PublishError, match="is not the name of a repository"):
         render_card(DIGITS, repo_id=name)
 
 
-def test_licenses(digits: Path) -> None:
+def test_checks_licenses(digits: Path) -> None:
     with pytest.raises(PublishError, match="no license 'apache2'"):
         render_card(digits, repo_id="anna/x", license="apache2")
     with pytest.raises(PublishError, match=r"text of the license mit is missing"):

@@ -16,12 +16,12 @@ from hf_speech.publishing.card.metadata import benchmark_results, eval_results
 
 
 @pytest.mark.parametrize(("folder", "name"), [(AN4, "espnet/an4"), (DIGITS, "fsdd")], ids=["on the Hub", "elsewhere"])
-def test_figures_are_of_the_data_set_as_the_hub_names_it(folder: Path, name: str) -> None:
+def test_metrics_have_the_hub_name_of_the_dataset(folder: Path, name: str) -> None:
     assert {result.dataset_type for result in eval_results(read_facts(folder))} == {name}
 
 
 @pytest.mark.parametrize(("own", "name"), [({}, "folder"), ({"dataset": "anna/kitchen"}, "anna/kitchen")])
-def test_figures_of_ones_own_recordings_have_a_data_set_too(digits: Path, own: dict[str, str], name: str) -> None:
+def test_metrics_of_custom_recordings_have_a_dataset(digits: Path, own: dict[str, str], name: str) -> None:
     """The Hub refuses a result without one; without a name of its own it is what recipes call it."""
     recipe = yaml.safe_load((digits / "recipe.yaml").read_text())
     recipe["corpus"] = {"name": "folder", "data_dir": "path/to/mine", **own}
@@ -48,7 +48,7 @@ def test_figures_of_ones_own_recordings_have_a_data_set_too(digits: Path, own: d
         ({"name": "folder", "data_dir": "."}, "a folder of classes"),
     ],
 )
-def test_a_corpus_without_a_title_is_named_by_its_files(corpus: dict[str, str], title: str) -> None:
+def test_a_corpus_without_a_title_is_named_after_its_files(corpus: dict[str, str], title: str) -> None:
     assert corpus_facts(corpus["name"], corpus).title == title
 
 
@@ -106,7 +106,7 @@ def test_results_on_a_benchmark_of_the_hub(tmp_path: Path, changes: dict[str, ob
         ),
     ],
 )
-def test_figures_in_simulated_conditions_say_so(digits: Path, conditions: dict[str, object], said: str) -> None:
+def test_metrics_in_simulated_conditions_are_marked(digits: Path, conditions: dict[str, object], said: str) -> None:
     report = json.loads((digits / "evaluation" / "test.json").read_text())
     (digits / "evaluation" / "worse.json").write_text(json.dumps(report | conditions))
     names = [str(result.metric_name) for result in eval_results(read_facts(digits))]

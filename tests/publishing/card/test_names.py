@@ -56,7 +56,7 @@ def with_names(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_is_shown_and_checked(tmp_path: Path, name: str) -> None:
+def test_shows_and_checks_any_name(tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(DIGITS, tmp_path / "run"))
     with_names(folder, name)
     card = render_card(folder, repo_id="anna/x", revision="v1.0")
@@ -70,7 +70,7 @@ def test_any_name_is_shown_and_checked(tmp_path: Path, name: str) -> None:
     assert shown.count(expected) >= 2, [text for text in shown if expected[:3] in text]
 
 
-def test_a_changed_figure_beside_an_odd_name_is_still_refused(tmp_path: Path) -> None:
+def test_rejects_a_changed_metric_next_to_an_unusual_name(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(DIGITS, tmp_path / "run"))
     with_names(folder, "train")
     card = render_card(folder, repo_id="anna/x")
@@ -99,11 +99,11 @@ def test_tags_with_dots(tag: str) -> None:
         ("hf-speech train 'not closed", "hf-speech train ''\"'\"'not' closed"),
     ],
 )
-def test_commands_name_no_place(command: str, shown: str) -> None:
+def test_commands_contain_no_local_path(command: str, shown: str) -> None:
     assert repeatable(command) == shown
 
 
-def test_the_command_with_a_language_model_names_the_published_file() -> None:
+def test_commands_name_the_published_language_model() -> None:
     card = render_card(DIGITS.parent / "an4", repo_id="anna/an4", revision="v1.0")
     commands = re.findall(r"^    (hf-speech evaluate .*)$", card, re.MULTILINE)
     assert "--split test --data_dir DIR --language_model language_model.arpa" in commands[1]

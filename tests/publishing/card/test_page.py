@@ -25,7 +25,7 @@ from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.words import percent
 
 
-def test_metadata_is_complete_and_made_of_the_files(an4_card: str) -> None:
+def test_metadata_is_complete_and_comes_from_the_files(an4_card: str) -> None:
     data = ModelCard(an4_card).data
     assert data.license == "apache-2.0"
     assert data.language == ["en"]
@@ -46,7 +46,7 @@ def test_metadata_is_complete_and_made_of_the_files(an4_card: str) -> None:
 
 
 @pytest.mark.parametrize("folder", [DIGITS, AN4], ids=lambda folder: folder.name)
-def test_cards_have_every_part(folder: Path) -> None:
+def test_cards_have_all_sections(folder: Path) -> None:
     card = render_card(folder, repo_id="anna/x", revision="v1")
     content, report = ModelCard(card).text, figures(folder)
     headings = re.findall(r"^## (.*)$", content, re.MULTILINE)
@@ -72,7 +72,7 @@ def test_cards_have_every_part(folder: Path) -> None:
     assert "\n\n\n" not in content
 
 
-def test_each_task_and_corpus_in_its_own_words(digits_card: str, known: Path, an4_card: str) -> None:
+def test_texts_match_task_and_corpus(digits_card: str, known: Path, an4_card: str) -> None:
     assert "zero, one, two, three, four, five, six, seven, eight, nine" in digits_card
     assert "cc-by-sa-4.0" in digits_card
     assert "All speakers of the test split were also trained on." in digits_card
@@ -88,12 +88,12 @@ def test_each_task_and_corpus_in_its_own_words(digits_card: str, known: Path, an
     assert "None of the voices" not in an4_card
 
 
-def test_rendering_is_repeatable(digits_card: str, known: Path) -> None:
+def test_rendering_is_deterministic(digits_card: str, known: Path) -> None:
     assert render_card(known, repo_id="anna/digits", revision="v1") == digits_card
     assert render_card(known, repo_id="anna/digits", revision="v1", previous=digits_card) == digits_card
 
 
-def test_without_a_revision_the_card_says_how_to_pin() -> None:
+def test_the_card_explains_pinning_without_a_revision() -> None:
     card = render_card(DIGITS, repo_id="anna/digits")
     assert 'revision="main"' in card
     assert "replace `main` with a commit" in card
@@ -101,7 +101,7 @@ def test_without_a_revision_the_card_says_how_to_pin() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CORPORA))
-def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
+def test_every_corpus_has_texts(name: str, digits: Path) -> None:
     recipe = re.sub(r"(corpus:\n  name: )fsdd", rf"\g<1>{name}", (digits / "recipe.yaml").read_text())
     (digits / "recipe.yaml").write_text(recipe)
     for path in (digits / "evaluation").glob("*.json"):
@@ -115,7 +115,7 @@ def test_every_corpus_can_be_spoken_of(name: str, digits: Path) -> None:
     assert ModelCard(card).data.language == (None if language is None else [language])
 
 
-def test_what_is_known_of_a_corpus_by_its_options() -> None:
+def test_texts_depend_on_the_options_of_the_corpus() -> None:
     assert corpus_facts("synthetic", {"voices": ["en-us", "en-gb-scotland", "de"]}).languages == ["de", "en"]
     hub = corpus_facts("hub", {"repo": "google/fleurs"})
     assert (hub.title, hub.dataset) == ("google/fleurs", "google/fleurs")
@@ -124,7 +124,7 @@ def test_what_is_known_of_a_corpus_by_its_options() -> None:
     assert (own.dataset, own.license, own.languages) == (None, None, [])
 
 
-def test_held_out_voice(digits: Path) -> None:
+def test_describes_a_held_out_speaker(digits: Path) -> None:
     recipe = (digits / "recipe.yaml").read_text()
     (digits / "recipe.yaml").write_text(recipe.replace("holdout_speaker: null", "holdout_speaker: theo"))
     card = render_card(digits, repo_id="anna/digits")
@@ -180,7 +180,7 @@ def without_split(folder: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "options", "said", "unsaid"), SPLITS)
-def test_splits_are_those_of_the_recipe(
+def test_splits_come_from_the_recipe(
     digits: Path, name: str, options: dict[str, Any], said: list[str], unsaid: list[str]
 ) -> None:
     with_corpus(digits, name, options)
@@ -198,9 +198,7 @@ def test_splits_are_those_of_the_recipe(
         ("crema_d", "test", "It was split at random, which makes the metrics too optimistic", "test split"),
     ],
 )
-def test_splits_without_utterances_are_not_spoken_of(
-    digits: Path, name: str, split: str, said: str, unsaid: str
-) -> None:
+def test_leaves_out_empty_splits(digits: Path, name: str, split: str, said: str, unsaid: str) -> None:
     with_corpus(digits, name, {"split": "random"})
     without_split(digits, split)
     training = json.loads((digits / "training.json").read_text())
@@ -216,7 +214,7 @@ def test_splits_without_utterances_are_not_spoken_of(
 
 
 @pytest.mark.parametrize("run", ["tones_run", "beeps_run"])
-def test_any_run_has_a_card(run: str, request: pytest.FixtureRequest) -> None:
+def test_every_run_can_have_a_card(run: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(run)
     card = render_card(folder, repo_id="anna/x")
     check_card(card, folder)
@@ -230,7 +228,7 @@ def test_any_run_has_a_card(run: str, request: pytest.FixtureRequest) -> None:
     assert str(folder) not in card
 
 
-def test_many_classes_and_perfect_and_nearly_perfect_figures(digits: Path) -> None:
+def test_many_classes_and_nearly_perfect_metrics(digits: Path) -> None:
     report = figures(digits)
     rows = {f"class{i}": {"precision": i / 30, "recall": 1.0, "f1": i / 30, "num_utterances": 9} for i in range(30)}
     report["per_class"] = rows
@@ -249,7 +247,7 @@ def test_many_classes_and_perfect_and_nearly_perfect_figures(digits: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", [DIGITS, AN4], ids=lambda folder: folder.name)
-def test_the_example_runs_as_it_stands(folder: Path, tmp_path: Path) -> None:
+def test_the_example_runs_unchanged(folder: Path, tmp_path: Path) -> None:
     """In a process that cannot import hf_speech, on a stereo file of another rate; only the Hub id is a folder here."""
     card = render_card(folder, repo_id="anna/x", revision="v1")
     example = re.search(r"```python\n(.*?)```", card, re.DOTALL)

@@ -80,7 +80,7 @@ TAMPERINGS = (
 
 
 @pytest.mark.parametrize("what", TAMPERINGS)
-def test_changed_numbers_are_refused(an4_card: str, what: str) -> None:
+def test_rejects_changed_numbers(an4_card: str, what: str) -> None:
     check_card(an4_card, AN4)
     card, message = tampered(an4_card)[what]
     with pytest.raises(PublishError, match=re.escape(message)) as error:
@@ -88,7 +88,7 @@ def test_changed_numbers_are_refused(an4_card: str, what: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_figures_left_out_of_the_index_are_missed(an4_card: str) -> None:
+def test_reports_metrics_missing_from_the_model_index(an4_card: str) -> None:
     start = an4_card.index("    - type: cer")
     without = an4_card[:start] + an4_card[an4_card.index("    - type: wer", start) :]
     with pytest.raises(PublishError, match="lacks cer"):
@@ -119,7 +119,7 @@ def test_figures_left_out_of_the_index_are_missed(an4_card: str) -> None:
         "```\naccuracy 91.5 %\n```",
     ],
 )
-def test_claims_without_a_file_are_refused(digits_card: str, known: Path, claim: str) -> None:
+def test_rejects_claims_without_an_evaluation_file(digits_card: str, known: Path, claim: str) -> None:
     with pytest.raises(PublishError, match="which no evaluation file has for it"):
         check_card(written(digits_card, claim), known)
 
@@ -140,11 +140,11 @@ def test_claims_without_a_file_are_refused(digits_card: str, known: Path, claim:
         "| microphone | price |\n|---|---|\n| a | 12.50 |",
     ],
 )
-def test_claims_with_a_file_and_other_numbers_are_not(digits_card: str, known: Path, claim: str) -> None:
+def test_accepts_claims_with_a_file_and_other_numbers(digits_card: str, known: Path, claim: str) -> None:
     check_card(written(digits_card, claim), known)
 
 
-def test_a_number_in_a_template_needs_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_numbers_in_templates_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(shutil.copytree(templates.templates_dir(), tmp_path / "model_cards"))
     path = folder / "audio-classification.md.jinja"
     path.write_text(path.read_text().replace("For recordings", "Right in 98.8 % of all cases. For recordings"))
@@ -156,14 +156,14 @@ def test_a_number_in_a_template_needs_a_file_too(tmp_path: Path, monkeypatch: py
         check_card(card, DIGITS)
 
 
-def test_words_may_be_changed_and_numbers_may_not(digits_card: str, known: Path) -> None:
+def test_allows_changed_words_but_not_changed_numbers(digits_card: str, known: Path) -> None:
     check_card(digits_card.replace("It prints the most likely classes", "You will see the most likely classes"), known)
     check_card(digits_card.replace("20 epochs", "all of 20 epochs"), known)
     with pytest.raises(PublishError, match="has 77, and the files do not say so"):
         check_card(digits_card.replace("20 epochs", "all of 77 epochs"), known)
 
 
-def test_a_card_of_ones_own(digits_card: str, known: Path) -> None:
+def test_checks_a_custom_card(digits_card: str, known: Path) -> None:
     front = digits_card[: digits_card.index("\n<!-- hf_speech card")]
     check_card(f"{front}\n# My digits\n\n99.7 % accuracy on the test split, since 2019.\n", known)
     with pytest.raises(PublishError, match=r"claims 98\.7 %"):

@@ -14,7 +14,7 @@ from hf_speech.publishing.card.facts import read_facts
 from hf_speech.publishing.card.metadata import eval_results
 
 
-def test_hand_written_sections_survive(digits_card: str, known: Path) -> None:
+def test_keeps_hand_written_sections(digits_card: str, known: Path) -> None:
     mine = "I use it in my kitchen.\n\n- loud\n- *very* loud"
     edited = written(written(digits_card, mine, "use"), "Not for doors.", "limits")
     edited = edited.replace(
@@ -29,7 +29,7 @@ def test_hand_written_sections_survive(digits_card: str, known: Path) -> None:
     assert render_card(known, repo_id="anna/digits", revision="v2", previous=again) == again
 
 
-def test_what_is_not_between_the_comments_is_rendered_anew(digits_card: str, known: Path) -> None:
+def test_renders_text_outside_the_comments_again(digits_card: str, known: Path) -> None:
     spoiled = digits_card.replace("**99.7 %**", "**100 %**").replace("# digits", "# The best of digits")
     assert render_card(known, repo_id="anna/digits", revision="v1", previous=spoiled) == digits_card
 
@@ -43,14 +43,14 @@ def test_what_is_not_between_the_comments_is_rendered_anew(digits_card: str, kno
         "<!-- hand-written: a --><!-- /hand-written: a --><!-- hand-written: a --><!-- /hand-written: a -->",
     ],
 )
-def test_text_is_not_lost_to_a_missing_comment(digits_card: str, known: Path, spoiled: str) -> None:
+def test_does_not_lose_text_with_a_missing_comment(digits_card: str, known: Path, spoiled: str) -> None:
     with pytest.raises(PublishError, match="hand-written section"):
         render_card(known, repo_id="anna/digits", previous=digits_card + spoiled)
     with pytest.raises(PublishError, match="hand-written section"):
         check_card(digits_card + spoiled, known)
 
 
-def test_metadata_of_others_survives(digits_card: str, known: Path) -> None:
+def test_keeps_metadata_of_others(digits_card: str, known: Path) -> None:
     previous = digits_card.replace("tags:\n", "thumbnail: https://example.org/x.png\ntags:\n- favorite\n")
     previous = previous.replace("value: 0.9967", "value: 0.5")
     data = ModelCard(render_card(known, repo_id="anna/digits", previous=previous)).data
@@ -59,7 +59,7 @@ def test_metadata_of_others_survives(digits_card: str, known: Path) -> None:
     assert data.eval_results == eval_results(read_facts(known))
 
 
-def test_cards_that_are_none(digits_card: str, known: Path) -> None:
+def test_rejects_invalid_cards(digits_card: str, known: Path) -> None:
     """The Hub's own first README has metadata or none, and no comment of ours."""
     for previous in ("---\nlicense: apache-2.0\n---\n", "# hello\n", ""):
         assert render_card(known, repo_id="anna/digits", revision="v1", previous=previous) == digits_card

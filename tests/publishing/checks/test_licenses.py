@@ -26,7 +26,7 @@ OURS = "The license of our institute\n\nDo as you please."
         (None, "apache-2.0", "apache-2.0"),
     ],
 )
-def test_names_that_fit_the_text(tmp_path: Path, text: str | None, given: str | None, name: str) -> None:
+def test_accepts_names_that_match_the_text(tmp_path: Path, text: str | None, given: str | None, name: str) -> None:
     if text is not None:
         (tmp_path / "LICENSE").write_text(text)
     found = find_license(tmp_path, given)
@@ -44,14 +44,14 @@ def test_names_that_fit_the_text(tmp_path: Path, text: str | None, given: str | 
         (OURS, "no-such-license", "There is no license 'no-such-license'"),
     ],
 )
-def test_contradictions_are_refused(tmp_path: Path, text: str | None, given: str, message: str) -> None:
+def test_rejects_contradictions(tmp_path: Path, text: str | None, given: str, message: str) -> None:
     if text is not None:
         (tmp_path / "LICENSE").write_text(text)
     with pytest.raises(PublishError, match=message):
         find_license(tmp_path, given)
 
 
-def test_the_name_on_the_card_stays(tmp_path: Path) -> None:
+def test_keeps_the_license_name_of_the_card(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="text of the license cc-by-4"):
         find_license(tmp_path, previous="cc-by-4.0")
     (tmp_path / "LICENSE").write_text(OURS)

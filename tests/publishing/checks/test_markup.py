@@ -30,7 +30,7 @@ from hf_speech.publishing.checks.markup import problems
         "<?php x ?>",
     ],
 )
-def test_what_could_run_is_found(text: str) -> None:
+def test_finds_active_html(text: str) -> None:
     assert list(problems(f"---\nlicense: mit\n---\n# Title\n\n{text}\n"))
     assert next(line for line, _ in problems(f"---\nlicense: mit\n---\n# Title\n\n{text}\n")) == 6
 
@@ -48,5 +48,5 @@ def test_what_could_run_is_found(text: str) -> None:
         "mail <ann@example.org>",
     ],
 )
-def test_formatting_is_not(text: str) -> None:
+def test_allows_formatting(text: str) -> None:
     assert list(problems(f"# Title\n\n{text}\n")) == []

@@ -20,7 +20,9 @@ from hf_speech.publishing.checks.parts import check_sizes
         ("an4", "config.json", "vocab_size", r"writes 1(\d+) tokens and vocab\.json has \1"),
     ],
 )
-def test_sizes_must_fit(model: str, file: str, key: str, message: str, request: pytest.FixtureRequest) -> None:
+def test_rejects_mismatched_sizes(
+    model: str, file: str, key: str, message: str, request: pytest.FixtureRequest
+) -> None:
     run: Path = request.getfixturevalue(model)
     check_sizes(run)
     text, count = re.subn(rf'"{key}": (\d+)', rf'"{key}": 1\1', (run / file).read_text())  # 40 becomes 140.
@@ -30,7 +32,7 @@ def test_sizes_must_fit(model: str, file: str, key: str, message: str, request: 
         check_sizes(run)
 
 
-def test_an_extractor_that_cannot_be_made(digits: Path) -> None:
+def test_rejects_an_invalid_extractor(digits: Path) -> None:
     text = (digits / "preprocessor_config.json").read_text()
     (digits / "preprocessor_config.json").write_text(text.replace('"hop_length": ', '"hop_length": -'))
     with pytest.raises(PublishError, match="makes no feature extractor"):

@@ -53,14 +53,14 @@ def inside(content: bytes) -> bytes:
         chunk(b"prVt", NOTE),
     ],
 )
-def test_png(part: bytes) -> None:
+def test_removes_metadata_from_png(part: bytes) -> None:
     clean = without_metadata(png(part))
     assert NOTE[:7] not in inside(clean)
     assert (np.asarray(Image.open(io.BytesIO(clean))) == PIXELS).all()
     assert without_metadata(clean) == clean
 
 
-def test_png_of_pillow_and_jpeg() -> None:
+def test_removes_metadata_from_pillow_png_and_jpeg() -> None:
     about = PngImagePlugin.PngInfo()
     about.add_itxt("Comment", NOTE.decode(), zip=True)
     stream = io.BytesIO()
@@ -77,7 +77,7 @@ def test_png_of_pillow_and_jpeg() -> None:
     assert (np.asarray(Image.open(io.BytesIO(clean))) == same).all()
 
 
-def test_damaged_pictures_and_other_files(digits: Path, tmp_path: Path) -> None:
+def test_rejects_damaged_pictures_and_other_files(digits: Path, tmp_path: Path) -> None:
     assert without_metadata(b"anything") == b"anything"
     (digits / "curves.png").write_bytes(png()[:-20])
     with pytest.raises(PublishError, match=r"curves\.png is not what its name says \(it ends in the middle"):

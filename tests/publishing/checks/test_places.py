@@ -30,7 +30,7 @@ from hf_speech.publishing.checks.upload import Upload
         ("/dbfs/mnt/an4", "path/to/an4"),
     ],
 )
-def test_places(place: str, short: str) -> None:
+def test_finds_local_paths(place: str, short: str) -> None:
     for text in (place, f"see {place}", f'"{place}"', f"--data_dir={place}", json.dumps({"a": place})):
         assert find_path(text) is not None, text
     assert shorten_paths(f"--data_dir {place} --x") == f"--data_dir {short} --x"
@@ -39,12 +39,12 @@ def test_places(place: str, short: str) -> None:
 @pytest.mark.parametrize(
     "text", ["~/data/x", "git@github.com:org/repo.git", "a:\nb", "ratio 3:4/5", "x~y/z", "ann/x@v1.0", r"\d+\s*(\w+)"]
 )
-def test_no_places(text: str) -> None:
+def test_ignores_strings_that_are_not_local_paths(text: str) -> None:
     assert find_path(text) is None
 
 
 @pytest.mark.parametrize("text", ["anna.b@uni-x.edu", "mail: a+b@sub.firma.de.", "<x_y@mail.co.uk>", "'anna@x.org',"])
-def test_addresses(text: str) -> None:
+def test_finds_email_addresses(text: str) -> None:
     found = find_email(f"first\n{text}")
     assert found is not None
     assert found[1] == 2
@@ -54,11 +54,11 @@ def test_addresses(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["anna@example.org", "git@github.com", "ann/x@v1.0", "@decorator.name", "a @ b.c", "user@host", "x@y.org@z"]
 )
-def test_no_addresses(text: str) -> None:
+def test_ignores_strings_that_are_not_email_addresses(text: str) -> None:
     assert find_email(text) is None
 
 
-def test_addresses_in_files(digits: Path, tmp_path: Path) -> None:
+def test_finds_email_addresses_in_files(digits: Path, tmp_path: Path) -> None:
     training = json.loads((digits / "training.json").read_text())
     training["command"] = "hf-speech train fsdd --name anna@uni-x.edu"
     (digits / "training.json").write_text(json.dumps(training))
@@ -83,7 +83,7 @@ def check_file(folder: Path, content: bytes) -> None:
     places.check(Upload(folder))
 
 
-def test_compressed_sound_names_nothing(tmp_path: Path, noise: bytes) -> None:
+def test_finds_nothing_in_compressed_sound(tmp_path: Path, noise: bytes) -> None:
     assert find_path(noise.decode("ascii", "replace")) is not None, "else this shows nothing"
     check_file(tmp_path, noise)
 
@@ -92,11 +92,11 @@ def test_compressed_sound_names_nothing(tmp_path: Path, noise: bytes) -> None:
     "place",
     [b"/tmp/x", b"/home/anna/x.wav", b"~anna/corpora/an4", b"anna@gpu1:/scratch/an4", b"E:\\data\\corpora\\an4"],
 )
-def test_places_in_the_bytes_of_a_sound(tmp_path: Path, noise: bytes, place: bytes) -> None:
+def test_finds_local_paths_in_sound_files(tmp_path: Path, noise: bytes, place: bytes) -> None:
     with pytest.raises(PublishError, match="a place on this machine"):
         check_file(tmp_path, noise[:1000] + b"\0" + place + b"\0" + noise[:1000])
 
 
-def test_an_address_in_the_bytes_of_a_sound(tmp_path: Path, noise: bytes) -> None:
+def test_finds_an_email_address_in_sound_files(tmp_path: Path, noise: bytes) -> None:
     with pytest.raises(PublishError, match="has an e-mail address"):
         check_file(tmp_path, noise[:1000] + b"\0ARTIST=anna.berg@university.edu\0" + noise[:1000])

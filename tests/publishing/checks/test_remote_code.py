@@ -41,7 +41,7 @@ def changed(run: Path) -> None:
         (changed, "spectral.py differs"),
     ],
 )
-def test_code_of_ones_own_is_asked_for(
+def test_custom_code_requires_an_option(
     change: Callable[[Path], None], named: str, digits: Path, tmp_path: Path
 ) -> None:
     change(digits)
@@ -50,11 +50,11 @@ def test_code_of_ones_own_is_asked_for(
     assert stage(digits, tmp_path / "again", repo_id="anna/x", custom_code=True).files
 
 
-def test_only_the_code_that_is_needed_travels(digits: Path) -> None:
+def test_copies_only_the_required_code(digits: Path) -> None:
     assert remote_files(digits) == sorted(path.name for path in digits.glob("*.py"))
 
 
-def test_imports_that_are_fine(tmp_path: Path) -> None:
+def test_accepts_allowed_imports(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(
         "from __future__ import annotations\nimport math, torch.nn as nn\nfrom .b import x\n"
         "try:\n    import flash_attn\nexcept ImportError:\n    flash_attn = None\n"
@@ -65,12 +65,12 @@ def test_imports_that_are_fine(tmp_path: Path) -> None:
         check_code(tmp_path, ["a.py", "b.py"], "```\npip install torch\n```")
 
 
-def test_an_example_in_a_docstring_is_code_to_transformers(tmp_path: Path) -> None:
+def test_rejects_import_examples_in_docstrings(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text('"""Use it so:\n\n    from .somewhere import thing\n"""\n')
     with pytest.raises(PublishError, match=r"a\.py has an import of \.somewhere in a docstring"):
         check_code(tmp_path, ["a.py"], "")
 
 
-def test_requirements_of_a_card() -> None:
+def test_checks_requirements_of_a_card() -> None:
     text = 'a\npip install "torch>=2.11" numpy\n`pip install PyYAML`\n    pip3 install -U scikit_learn==1.7\n'
     assert requirements_of(text) == {"torch", "numpy", "pyyaml", "scikit-learn"}

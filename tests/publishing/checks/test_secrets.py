@@ -167,25 +167,25 @@ SPLITS: dict[str, Callable[[str], str]] = {
 }
 
 
-def test_there_are_a_hundred_forms() -> None:
+def test_detects_a_hundred_formats() -> None:
     assert len(set(SECRETS)) >= 100
 
 
 @pytest.mark.parametrize("place", HIDING_PLACES)
-def test_no_form_is_hidden(place: str) -> None:
+def test_detects_encoded_secrets(place: str) -> None:
     passed = [secret for secret in SECRETS if find_secret(HIDING_PLACES[place](secret)) is None]
     assert passed == []
 
 
 @pytest.mark.parametrize("place", SPLITS)
-def test_no_token_is_hidden_by_splitting_it(place: str) -> None:
+def test_detects_split_tokens(place: str) -> None:
     tokens = [secret for secret in SECRETS if "_" in secret[:9] and secret.isascii() and "=" not in secret]
     assert len(tokens) > 30
     passed = [secret for secret in tokens if find_secret(SPLITS[place](secret)) is None]
     assert passed == []
 
 
-def test_no_form_is_hidden_in_a_name() -> None:
+def test_detects_secrets_in_file_names() -> None:
     for secret in SECRETS:
         if "/" not in secret:  # A part of the form, where there is one.
             with pytest.raises(PublishError) as error:
@@ -194,7 +194,7 @@ def test_no_form_is_hidden_in_a_name() -> None:
 
 
 @pytest.mark.parametrize("index", range(0, len(SECRETS), 12))
-def test_refusals_never_show_the_secret(tmp_path: Path, index: int) -> None:
+def test_messages_never_show_the_secret(tmp_path: Path, index: int) -> None:
     secret = SECRETS[index]
     (tmp_path / "recipe.yaml").write_text(f"note: '{secret}'\n")
     with pytest.raises(PublishError, match=r"recipe\.yaml, line 1, has ") as error:
@@ -234,24 +234,24 @@ def innocent() -> list[str]:
     return found
 
 
-def test_innocent_strings_are_not_refused() -> None:
+def test_accepts_harmless_strings() -> None:
     strings = innocent()
     assert len(strings) >= 200
     refused = [(found.what, text[:120]) for text in strings if (found := find_secret(text)) is not None]
     assert refused == []
 
 
-def test_innocent_strings_together_are_not_refused() -> None:
+def test_accepts_harmless_strings_in_one_file() -> None:
     assert find_secret("\n".join(innocent())) is None
     assert find_secret(json.dumps(innocent(), indent=1)) is None
 
 
 @pytest.mark.parametrize("hidden", [r"\\\\u0068i", r"\x68i", "%68i", "&#104;i", "h\u200bi", "\uff48\uff49"])
-def test_readings_replace_escapes(hidden: str) -> None:
+def test_decodes_escapes(hidden: str) -> None:
     assert any("hi" in reading.text for reading in readings(f"oh, {hidden}"))
 
 
-def test_readings_name_the_line() -> None:
+def test_reports_line_numbers_of_decoded_text() -> None:
     text = "one\ntwo\n" + base64.b64encode(b"a whole sentence in Base64").decode()
     found = next(reading for reading in readings(text) if "a whole sentence" in reading.text)
     assert found.line(found.text.index("a whole")) == 3
@@ -261,11 +261,11 @@ def test_readings_name_the_line() -> None:
     ("text", "generated"),
     [("aB3dE6gH9jK2", True), ("speechlstmforaudio", False), ("xxxxxxxxXXXX0000", False), ("0a1b2c3d4e5f", True)],
 )
-def test_what_looks_generated(text: str, generated: bool) -> None:
+def test_recognizes_generated_strings(text: str, generated: bool) -> None:
     assert looks_generated(text) == generated
 
 
-def test_errors_are_redacted_whatever_they_name() -> None:
+def test_redacts_secrets_in_errors() -> None:
     token = SECRETS[0]
     for message in (f"There is no folder runs/{token}.", f"{token}", f"a\u200b {token[:9]}\u200b{token[9:]} b"):
         with pytest.raises(ModelError) as error, without_secrets():

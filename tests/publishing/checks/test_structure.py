@@ -89,7 +89,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_are_one_sentence(damage: str, digits: Path, tmp_path: Path) -> None:
+def test_one_sentence_error_for_damaged_files(damage: str, digits: Path, tmp_path: Path) -> None:
     harm, message = DAMAGES[damage]
     harm(digits)
     with pytest.raises(PublishError, match=message) as error:
@@ -114,7 +114,7 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_was_not_measured_is_not_published(change: str, digits: Path) -> None:
+def test_rejects_a_model_without_evaluation(change: str, digits: Path) -> None:
     name, edit, message = CHANGES[change]
     rewrite(name, edit)(digits)
     with pytest.raises(PublishError, match=message):
@@ -122,7 +122,7 @@ def test_what_was_not_measured_is_not_published(change: str, digits: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "tokenizer_config.json", "language_model.arpa"])
-def test_a_recognizer_with_another_vocabulary_or_language_model(name: str, an4: Path) -> None:
+def test_rejects_another_vocabulary_or_language_model(name: str, an4: Path) -> None:
     text = (an4 / name).read_text()
     (an4 / name).write_text(text.replace('"A"', '"Z"', 1) if name == "vocab.json" else text.replace("1", "2", 1))
     with pytest.raises(PublishError, match="is not the one that evaluation"):
@@ -132,7 +132,7 @@ def test_a_recognizer_with_another_vocabulary_or_language_model(name: str, an4: 
         render_card(an4, repo_id="anna/x")
 
 
-def test_evaluations_of_version_0_1_have_no_fingerprint(digits: Path) -> None:
+def test_accepts_evaluations_of_version_0_1_without_fingerprint(digits: Path) -> None:
     for path in (digits / "evaluation").glob("*.json"):
         content = json.loads(path.read_text())
         del content["model_fingerprint"]
@@ -140,13 +140,13 @@ def test_evaluations_of_version_0_1_have_no_fingerprint(digits: Path) -> None:
     assert render_card(digits, repo_id="anna/x")
 
 
-def test_the_recipe_is_of_the_same_task(digits: Path, an4: Path) -> None:
+def test_rejects_a_recipe_for_another_task(digits: Path, an4: Path) -> None:
     (digits / "recipe.yaml").write_bytes((an4 / "recipe.yaml").read_bytes())
     with pytest.raises(PublishError, match=r"recipe\.yaml is of the task automatic-speech-recognition"):
         render_card(digits, repo_id="anna/x")
 
 
-def test_mappings(tmp_path: Path) -> None:
+def test_checks_label_mappings(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     assert read_mapping(path) == {}
     with pytest.raises(PublishError, match=r"has no a\.json"):
@@ -169,7 +169,7 @@ def test_mappings(tmp_path: Path) -> None:
         ({"a": {"b": None}}, {...: {...: (int, float)}}, "x, a, b is not a whole number or a number"),
     ],
 )
-def test_forms(content: Any, form: Any, message: str) -> None:
+def test_checks_file_formats(content: Any, form: Any, message: str) -> None:
     with pytest.raises(PublishError, match=message):
         check_form(content, form, "x")
     check_form({"a": None, "c": 3}, {"a?": int, "b?": str}, "x")
