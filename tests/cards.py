@@ -1,4 +1,4 @@
-"""What the tests of cards share: models with cards, their evaluation files, and words written by hand."""
+"""Helpers for tests of cards: models with cards, their evaluation files, and hand-written text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def figures(folder: Path, name: str = "test") -> dict[str, Any]:
 
 
 def written(card: str, text: str, name: str = "notes") -> str:
-    """The card with a hand-written section."""
+    """Returns the card with a hand-written section."""
     begin, end = f"<!-- hand-written: {name} -->\n", f"<!-- /hand-written: {name} -->"
     assert begin + end in card
     return card.replace(begin + end, f"{begin}{text}\n{end}")

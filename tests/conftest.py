@@ -1,4 +1,4 @@
-"""Shared fixtures: real recordings, small sounds, and a machine without a network."""
+"""Shared fixtures: real recordings, small sounds, and no network."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_sessionstart() -> None:
-    """Puts the code of the models in `pretrained/` in place, which git keeps only once."""
+    """Copies the remote code of the models in `pretrained/`, which git tracks only in the package."""
     runpy.run_path(str(REPOSITORY / "scripts" / "pretrained_code.py"), run_name="__main__")
 
 
 @pytest.fixture(scope="session")
 def corpora_dir() -> Path:
-    """The folder of real recordings beside the checkout; tests that need it skip where it is missing."""
+    """The folder of real recordings beside the checkout; tests that need it are skipped if it is missing."""
     folder = REPOSITORY.parent / "shared" / "corpora"
     if not folder.is_dir():
         pytest.skip("real recordings (../shared/corpora) are not on this machine")
@@ -48,14 +48,14 @@ def fsdd_dir(corpora_dir: Path) -> Path:
 
 @pytest.fixture
 def impatient_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams of `datasets` that are left before their end, without the 5 s for which each waits for its threads."""
+    """Avoids the 5 s for which each unfinished stream of `datasets` waits for its threads."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.01)
 
 
 def tone(seconds: float, frequency: float = 440.0, sampling_rate: int = 16_000, amplitude: float = 0.5) -> np.ndarray:
-    """A sine of `frequency` Hz as float32 samples."""
+    """Returns a sine of `frequency` Hz as float32 samples."""
     time = np.arange(round(seconds * sampling_rate)) / sampling_rate
     return (amplitude * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
@@ -68,12 +68,12 @@ def make_tone():
 
 @pytest.fixture
 def digit_folder(tmp_path: Path) -> Path:
-    """A corpus of one sub-folder per class: 'low' and 'high' tones of three speakers, ten clips a speaker."""
+    """A corpus with a subfolder per class: 'low' and 'high' tones of three speakers, ten clips per speaker."""
     return write_tones(tmp_path)
 
 
 def write_tones(tmp_path: Path) -> Path:
-    """Writes the corpus of `digit_folder` into a folder and returns its own."""
+    """Writes the corpus of `digit_folder` into a folder and returns the folder of the corpus."""
     rng = np.random.default_rng(0)
     for label, base in (("low", 300.0), ("high", 1200.0)):
         (tmp_path / "tones" / label).mkdir(parents=True)
@@ -98,7 +98,7 @@ training: {num_train_epochs: 4, per_device_train_batch_size: 4, learning_rate: 1
 
 @pytest.fixture(scope="session")
 def tones_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe that learns to tell 'low' from 'high' tones in a second."""
+    """A recipe that learns to distinguish 'low' and 'high' tones in a second."""
     folder = tmp_path_factory.mktemp("tones")
     path = folder / "tones.yaml"
     path.write_text(TONES_RECIPE.replace("name: folder,", f"name: folder, data_dir: {write_tones(folder)},"))
@@ -129,7 +129,7 @@ BEEPS = {"a": 400.0, "b": 900.0, "c": 1800.0}
 
 
 def beep(text: str, sampling_rate: int = 8000, seed: int = 0) -> np.ndarray:
-    """A tone of 0.12 s for each letter of `text`, silence between the tones, and more of it between words."""
+    """Returns a tone of 0.12 s for each letter of `text`, with silence between tones and words."""
     rng = np.random.default_rng(seed)
     pieces = [np.zeros(sampling_rate // 10)]
     for letter in text:
@@ -144,13 +144,13 @@ def beep(text: str, sampling_rate: int = 8000, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def make_beeps():
-    """The function `beep(text, sampling_rate, seed)`: what the model of `beeps_run` has learned to write."""
+    """The function `beep(text, sampling_rate, seed)`, whose sounds the model of `beeps_run` transcribes."""
     return beep
 
 
 @pytest.fixture(scope="session")
 def beeps_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe that learns to write tones as letters in a few seconds."""
+    """A recipe that learns to transcribe tones as letters in a few seconds."""
     folder = tmp_path_factory.mktemp("beeps")
     rng = np.random.default_rng(0)
     lines = ["path,text,split"]

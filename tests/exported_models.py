@@ -1,4 +1,4 @@
-"""Small models with random weights whose logits differ from sound to sound, and graphs that run."""
+"""Small models with random weights whose logits depend on the sound, and exported graphs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_extractor() -> Callable[..., SpeechFeatureExtractor]:
 
 
 def as_trained(model: Any) -> Any:
-    """Random weights give hardly any logits, and batch norm begins with statistics of nothing."""
+    """Scales random weights for larger logits, and sets the statistics of batch norm."""
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm1d):
             module.running_mean.normal_()
@@ -77,7 +77,7 @@ def make_classifier() -> Callable[..., SpeechLSTMForAudioClassification]:
 
 @pytest.fixture
 def spotter(make_extractor: Callable[..., SpeechFeatureExtractor], tmp_path: Path) -> Path:
-    """A folder with a keyword spotter of random weights, which vary so much that there are events."""
+    """A folder with a keyword spotter with random weights that are large enough for events."""
     torch.manual_seed(4)
     extractor = make_extractor(normalization="none")
     config = ConvGRUConfig(
@@ -106,13 +106,13 @@ def sound(seconds: float, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def sounds() -> list[np.ndarray]:
-    """Four clips: the longest, one of a frame and a half, one that ends on a frame, one in between."""
+    """Four clips: the longest, one of 1.5 frames, one of whole frames, one in between."""
     return [sound(1.2345), sound(0.015, 1), sound(0.4, 2), sound(0.777, 3)]
 
 
 @pytest.fixture
 def run_graph() -> Callable[..., dict[str, np.ndarray]]:
-    """Runs a graph with onnxruntime, for a batch of clips behind which there is garbage, or for any feeds."""
+    """Runs a graph with onnxruntime for a batch of clips with random padding, or for given feeds."""
     import onnxruntime
 
     sessions: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""Pictures that are copied and not drawn, for tests of something else: drawing is a third of a short training."""
+"""Replaces pictures by copies, because drawing takes a third of a short training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PICTURE = (Path(__file__).resolve().parent.parent / "pretrained" / "an4" / "curv
 
 
 def copy_pictures(patch: pytest.MonkeyPatch) -> None:
-    """Has trainings and evaluations write `PICTURE` in place of their curves and confusion matrices."""
+    """Makes training and evaluation write `PICTURE` instead of curves and confusion matrices."""
 
     def curves(log: Any, path: Path, *arguments: Any, **options: Any) -> None:
         Path(path).write_bytes(PICTURE)

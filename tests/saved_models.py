@@ -1,4 +1,4 @@
-"""Fixtures of inference and evaluation: a tiny classifier of tones on disk, and the split it is evaluated on."""
+"""Fixtures for inference and evaluation: a saved tiny classifier of tones, and a split to evaluate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEATURES = {
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder that knows 'high', 'low' and 'noise', with random weights; not to be changed."""
+    """A model folder with the classes 'high', 'low' and 'noise' and random weights; tests only read it."""
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("model")
     extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
@@ -41,13 +41,13 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model_copy(saved_model: Path, tmp_path: Path) -> Path:
-    """The same model in a folder that may be damaged."""
+    """A copy of that model folder, which tests may damage."""
     return Path(shutil.copytree(saved_model, tmp_path / "model"))
 
 
 @pytest.fixture
 def tones(digit_folder: Path) -> Dataset:
-    """Sixty tones of three speakers, named 'low' and 'high' in another order than the model has."""
+    """Sixty tones of three speakers, with the classes 'low' and 'high' in another order than in the model."""
     files = sorted(digit_folder.glob("*/*.wav"))
     return Dataset.from_dict(
         {

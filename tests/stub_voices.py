@@ -1,4 +1,4 @@
-"""A speech synthesizer without speech, for tests of what is made of synthetic voices."""
+"""A fake speech synthesizer for tests of synthetic voices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace
 
 
 class Tones:
-    """A synthesizer whose voices are tones; it can be told to fail after some utterances, or to be silent."""
+    """A synthesizer whose voices are tones; it can fail after some utterances, or be silent."""
 
     title = "Tones"
     shard_size = 3

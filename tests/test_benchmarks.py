@@ -1,4 +1,4 @@
-"""The programs in benchmarks/ that others rely on; their speeds are never tested."""
+"""The programs in benchmarks/, without testing speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hf-speech demo`: the Space that fits, told which model; and once as a person runs it."""
+"""Tests of `hf-speech demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image of the Dockerfile: what it installs serves an exported model, and what it copies is there."""
+"""The image of the Dockerfile: installed packages and copied files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def installed_packages() -> list[str]:
 
 
 def with_dependencies(names: list[str]) -> set[str]:
-    """Packages, and those that they require without extras."""
+    """Returns packages and their requirements, without extras."""
     found: set[str] = set()
     waiting = [canonicalize_name(name) for name in names]
     while waiting:

@@ -1,4 +1,4 @@
-"""What the documentation shows is true: maps of the packages, command lines that parse, programs that run."""
+"""The documentation is correct: lists of packages, command lines, and programs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def layers() -> list[str]:
-    """The packages of the import contract, from the top, those of one layer by name."""
+    """Returns the packages of the import contract from the top, sorted by name within a layer."""
     contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     (contract,) = (one for one in contracts["contracts"] if one["type"] == "layers")
     return [name for layer in contract["layers"] for name in sorted(layer.split(" | "))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """Page and content of each block of code."""
+    """Returns page and content of each code block."""
     return [
         (page.name, content)
         for page in PAGES
@@ -38,7 +38,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """Page and words of each `hf-speech` command line, in blocks and in tables."""
+    """Returns page and words of each `hf-speech` command line in code blocks and tables."""
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_a_command_line_parses(page: str, words: list[str]) -> None:
 
 
 def _is_key(word: str) -> bool:
-    """Whether an option that a verb does not know is written as a key of a recipe."""
+    """Returns whether an option unknown to a command is a recipe key."""
     return re.fullmatch(r"--[a-z][a-z0-9_]*(\.(\d+\.)?[a-z][a-z0-9_]*)?", word) is not None
 
 
@@ -95,7 +95,7 @@ def test_options_are_written_with_underscores() -> None:
 
 
 def runnable() -> list[Any]:
-    """The Python programs of the pages that need nothing but themselves."""
+    """Returns the self-contained Python programs of the pages."""
     return [
         pytest.param(content, id=f"{page}-{number}")
         for number, (page, content) in enumerate(blocks("python"))

@@ -1,4 +1,4 @@
-"""How errors about wrong names end."""
+"""Suggestions in errors about wrong names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebooks run from their first cell to their last, and are committed without outputs."""
+"""The notebooks run from start to end, and are committed without outputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_notebook_is_committed_without_outputs(notebook: Path) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
-    """Runs its cells as one program: they are plain Python, and a kernel would be one more thing to install."""
+    """Runs the cells as one program, because they are plain Python and a kernel would be an extra dependency."""
     pytest.importorskip("espeakng_loader")
     code = ["".join(cell["source"]) for cell in cells(notebook) if cell["cell_type"] == "code"]
     program = "\n".join(code)

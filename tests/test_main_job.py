@@ -1,4 +1,4 @@
-"""The main job as a newcomer runs it, on the embedded corpus: a minute or two."""
+"""`make train` with the default recipe, in a minute or two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models that come with the project: they load, and are what their evaluation files say."""
+"""The pretrained models load and match their evaluation files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing the package does: little, and no surprises."""
+"""Side effects of importing the package."""
 
 from __future__ import annotations
 

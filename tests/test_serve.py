@@ -1,4 +1,4 @@
-"""The HTTP service: OpenAI's own client, live streams of both back ends, and what is refused."""
+"""The HTTP service: OpenAI's client, live streams with both back ends, and errors."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_rejects_invalid_requests(client: TestClient, monkeypatch: pytest.Monkey
 
 
 def test_live_audio_does_not_wait_for_files(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither in the queue, nor when the queue of files is full."""
+    """Neither with waiting files nor with a full queue."""
     monkeypatch.setattr(serve, "MAX_WAITING", 1)
     holds, released = threading.Event(), threading.Event()
 
@@ -146,7 +146,7 @@ def test_answers_many_simultaneous_requests(client: TestClient) -> None:
 
 
 def send(socket: WebSocketTestSession, samples: np.ndarray, sizes: list[int]) -> list[dict[str, Any]]:
-    """Send samples in pieces of some sizes, and return all answers."""
+    """Sends samples in pieces of the given sizes, and returns all answers."""
     pieces = np.split(samples, np.cumsum(sizes))
     for piece in pieces:
         socket.send_bytes(piece.tobytes())
@@ -186,7 +186,7 @@ def test_the_final_text_of_a_stream_equals_that_of_the_file(live: TestClient) ->
 
 
 def test_processes_waiting_pieces_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A piece that is refused concerns its client alone."""
+    """A rejected piece affects only its client."""
     samples, rate = soundfile.read(CLIP, dtype="float32")
     (expected,) = transcribe_files(open_model(STREAMING, device="cpu"), [CLIP], progress=False)
     sizes: list[int] = []
@@ -246,7 +246,7 @@ def test_a_non_causal_model_does_not_stream() -> None:
 def test_prints_the_address_once_it_is_ready(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And one that cannot be had is refused, with its reason."""
+    """An unavailable address is rejected with a reason."""
     monkeypatch.setattr(serve, "Service", lambda model, revision: service)
     answers, really_run = [], uvicorn.Server.run
 

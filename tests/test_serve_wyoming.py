@@ -1,4 +1,4 @@
-"""The Wyoming protocol, asked by the client of the package wyoming."""
+"""The Wyoming service, tested with the client of the package wyoming."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hf_speech.serve import Service
 
 
 def ask(service: Service, *events: Event) -> list[Event]:
-    """The answers of a server to the events of one connection."""
+    """Returns the answers of a server to the events of one connection."""
 
     async def talk() -> list[Event]:
         handler = partial(serve_wyoming.Handler, service, serve_wyoming.describe(service, "en"))

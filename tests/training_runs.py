@@ -1,4 +1,4 @@
-"""Run folders of trainings that were interrupted."""
+"""Run folders of interrupted training runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cut_off(run: Path, folder: Path, step: int) -> Path:
-    """The same run, interrupted: with everything gone that came after the checkpoint of a step."""
+    """Returns a copy of a run without anything written after the checkpoint of a step."""
     shutil.copytree(run, folder)
     for checkpoint in (folder / "checkpoints").iterdir():
         if step_of(checkpoint) > step:

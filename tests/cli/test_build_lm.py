@@ -1,4 +1,4 @@
-"""`hf-speech build-lm`: text in the encodings of other programs."""
+"""Tests of `hf-speech build-lm`."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_one_sentence_error_for_folders_without_text(tmp_path: Path, capsys: pyt
 
 @pytest.mark.parametrize("name", ["train.csv", "train.JSONL", "talk.srt", "other.arpa"])
 def test_rejects_files_of_other_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """As text and as held-out transcripts: paths and times would count as words."""
+    """Both as text and as held-out transcripts, where paths and times would count as words."""
     (tmp_path / name).write_text("path,text\na.wav,hello world\n")
     (tmp_path / "text.txt").write_text("hello world\n")
     assert build(tmp_path / name, tmp_path / "lm.arpa") == 2

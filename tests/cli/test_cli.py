@@ -135,7 +135,7 @@ def test_classify_continues_after_a_bad_file(
 
 @pytest.fixture
 def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """PyTorch with three threads, and a user who has not chosen a number."""
+    """Sets three threads in PyTorch, and no number of threads in the environment."""
     monkeypatch.setenv("OMP_NUM_THREADS", "3")  # so that it is restored, whatever a command sets
     monkeypatch.delenv("OMP_NUM_THREADS")
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What the command line makes of errors: one sentence on standard error and exit status 2, never a traceback."""
+"""Errors of the command line: one sentence on standard error and exit status 2, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output never fails for its encoding and never obeys what it prints."""
+"""Console output in any encoding, with control characters escaped."""
 
 from __future__ import annotations
 

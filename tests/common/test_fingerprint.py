@@ -1,4 +1,4 @@
-"""A fingerprint changes with everything that decides an answer, and with nothing else."""
+"""A fingerprint changes with everything that affects the output, and with nothing else."""
 
 from __future__ import annotations
 

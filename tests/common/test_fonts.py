@@ -1,4 +1,4 @@
-"""Names in any script are drawn with a font that has their letters."""
+"""Fonts for names in any script."""
 
 from __future__ import annotations
 

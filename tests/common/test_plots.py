@@ -1,4 +1,4 @@
-"""Pictures: that they are drawn for every size, and that nothing in them lies outside or on top of another."""
+"""Plots of all sizes are drawn, without overlaps and without elements outside the picture."""
 
 from __future__ import annotations
 

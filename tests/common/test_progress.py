@@ -1,4 +1,4 @@
-"""Progress in a log: no bar, which would be drawn hundreds of times, but a line now and then."""
+"""Progress in a log: occasional lines instead of a bar, which would be drawn hundreds of times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files of other programs: read in their own encoding, or refused in one sentence."""
+"""Text files of other programs are read in their own encoding or rejected with a one-sentence error."""
 
 from __future__ import annotations
 

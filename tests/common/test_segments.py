@@ -1,4 +1,4 @@
-"""Segments of speech from probabilities: the rules, any cut of the stream, and segments as text."""
+"""Segments of speech from probabilities, in streams, and as text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEP = 0.02
 
 
 def frames(pattern: str) -> np.ndarray:
-    """A probability for each character: # is speech."""
+    """Returns a probability for each character: # is speech."""
     return np.array([0.9 if mark == "#" else 0.1 for mark in pattern])
 
 

@@ -1,4 +1,4 @@
-"""One printer of tables, aligned by what a terminal shows."""
+"""Text tables, aligned by display width."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sound, and a server that breaks connections, is busy, or knows no ranges, as downloads must expect."""
+"""Fixtures: a sound, and a faulty download server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import soundfile
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves `server.content`; the server's attributes say how it misbehaves, `requests` what it was asked."""
+    """Serves `server.content`; attributes of the server configure its faults, and `requests` records all requests."""
 
     def do_GET(self) -> None:
         server = self.server
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    """A server on this machine; whoever asks for it says what it serves, and how it misbehaves."""
+    """A local server; tests set its content and its faults."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content, server.requests = b"", []
     server.knows_ranges = server.says_length = True

@@ -1,4 +1,4 @@
-"""Reading sound: every format gives the same samples, every bad input gives one sentence that names it."""
+"""Reading sound: every format gives the same samples, and errors name the bad input."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_resample_does_nothing_at_the_same_rate(sine):
 
 
 def test_falls_back_to_torchcodec(tmp_path, monkeypatch, sine):
-    """A stand-in for torchcodec, which is optional: it is asked only for what libsndfile does not know."""
+    """A replacement for torchcodec, which is optional and used only for formats that libsndfile does not support."""
 
     class AudioDecoder:
         def __init__(self, content: bytes) -> None:

@@ -22,7 +22,7 @@ RATE = 16_000
 
 
 def peak_frequency(samples: np.ndarray) -> float:
-    """The strongest frequency in Hz."""
+    """Returns the strongest frequency in Hz."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(np.argmax(spectrum) * RATE / len(samples))
 

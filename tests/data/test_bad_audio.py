@@ -1,4 +1,4 @@
-"""Sound that cannot be used is refused in one sentence that names it."""
+"""Unusable sounds are rejected with a one-sentence error that names them."""
 
 from __future__ import annotations
 

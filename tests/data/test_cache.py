@@ -1,4 +1,4 @@
-"""A cached folder is made once, whole or not at all."""
+"""Cached folders are made once, completely or not at all."""
 
 from __future__ import annotations
 

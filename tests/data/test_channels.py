@@ -1,4 +1,4 @@
-"""Rooms, telephone lines and codecs change the sound and neither its length nor its place in time."""
+"""Rooms, telephone lines and codecs change the sound but not its length or timing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
 
 
 def energy(samples: np.ndarray, low: float, high: float, rate: int = RATE) -> float:
-    """The energy between two frequencies in Hz."""
+    """Returns the energy between two frequencies in Hz."""
     frequencies = np.fft.rfftfreq(len(samples), 1 / rate)
     spectrum = np.abs(np.fft.rfft(samples)) ** 2
     return float(spectrum[(frequencies >= low) & (frequencies < high)].sum())
@@ -29,7 +29,7 @@ def energy(samples: np.ndarray, low: float, high: float, rate: int = RATE) -> fl
 
 @pytest.fixture
 def rooms(tmp_path: Path) -> Path:
-    """Two recorded rooms: an echo after 0.1 s (stereo, another rate, with silence before it), and none."""
+    """Two recorded rooms: one with an echo after 0.1 s (stereo, another rate, preceded by silence), one without."""
     echo = np.zeros((4410, 2))
     echo[441], echo[441 + 2205] = 1.0, 0.5
     (tmp_path / "rooms").mkdir()

@@ -1,4 +1,4 @@
-"""Copies at other paces and pitches: which, how long, how high, and made once."""
+"""Copies with other tempos and pitches: their grid, durations, pitches, and caching."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows(tmp_path, make_tone):
 
 
 def pitch_of(samples: np.ndarray) -> float:
-    """The strongest frequency of a tone, in Hz, from its middle."""
+    """Returns the strongest frequency of a tone, in Hz, from its middle."""
     middle = samples[len(samples) // 4 : -len(samples) // 4]
     middle = middle * np.hanning(len(middle))
     return float(np.argmax(np.abs(np.fft.rfft(middle, 1 << 16))) * RATE / (1 << 16))

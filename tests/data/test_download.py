@@ -1,4 +1,4 @@
-"""Downloads against a server that misbehaves, and archives that would escape."""
+"""Downloads from a faulty server, and archives that would write outside their folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hf-speech download` as a user runs it, against a server that breaks off or serves something else."""
+"""Tests of `hf-speech download` with a server that breaks connections or serves wrong content."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_speech.data.corpora import speech_commands
 
 @pytest.fixture
 def served(server: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ThreadingHTTPServer:
-    """Speech Commands of two words, behind the server."""
+    """Speech Commands with two words, on the server."""
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Features kept on the disk: the same as computed anew, made once, and made again when anything changes."""
+"""Cached features: equal to new ones, computed once, and again after changes."""
 
 from __future__ import annotations
 

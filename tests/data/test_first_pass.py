@@ -1,4 +1,4 @@
-"""One decoding before training: durations, checks, digests, statistics and waveforms, equal to those of several."""
+"""The first pass decodes once for durations, checks, digests, statistics and waveforms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Grammars in JSGF: what they mean, how they are sampled, and what is wrong with them, by line."""
+"""Grammars in JSGF: expansion, sampling, and errors with line numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers: what is not whole is refused, what was never finished is read to its end."""
+"""Container headers: truncated files are rejected, unfinished ones are read to their end."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_does_not_read_chunks_after_the_samples(rest):
 
 
 def variable_mp3(*parts: np.ndarray) -> tuple[bytes, int]:
-    """An mp3 of variable bit rate, and where the frame behind its Xing header begins."""
+    """Returns an MP3 of variable bit rate, and the position of the frame after its Xing header."""
     file = io.BytesIO()
     options = {"format": "MP3", "bitrate_mode": "VARIABLE", "compression_level": 0.5}
     with soundfile.SoundFile(file, "w", RATE, 1, **options) as sound:

@@ -1,4 +1,4 @@
-"""The validation pass: every defect is found, counted, shown, and refused or left out."""
+"""The inspection: every defect is found, counted, shown, and rejected or skipped."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(folder: Path, **options) -> tuple[DatasetDict, Corpus]:
 
 
 def spoil(splits: Path) -> dict[str, str]:
-    """Put one file of every defect into train; returns the kind of each."""
+    """Adds a file with each kind of defect to train, and returns the kinds."""
     low = splits / "train" / "low"
     (low / "a_empty.wav").write_bytes(b"")
     (low / "b_text.wav").write_text("no sound")

@@ -1,4 +1,4 @@
-"""A streamed split: each utterance once, whoever reads it, and nothing that cannot be learned from."""
+"""Streamed splits: each utterance is read once by all processes, and unusable ones are skipped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEATURES = Features({"recording": {"bytes": Value("binary"), "path": Value("stri
 
 
 def source_of(num_shards: int, count: int = COUNT, **damaged: bytes) -> HubStream:
-    """A stream of so many files; `damaged` gives other bytes for some of the sounds."""
+    """Returns a stream of `count` files; `damaged` has other bytes for some of the sounds."""
     rows = [
         {
             "recording": {"bytes": damaged.get(f"sound{index}", sound(index * 40)), "path": f"{index}.wav"},
@@ -153,7 +153,7 @@ def test_collated_batches_contain_files_and_skipped_rows() -> None:
 
 
 def classes(values: list[Any], feature: Any, names: list[str]) -> HubStream:
-    """A stream of class ids, or names, of another dataset."""
+    """Returns a stream of class ids, or names, of another dataset."""
     rows = [{"recording": {"bytes": sound(0), "path": "x.wav"}, "said": value} for value in values]
     stream = Dataset.from_list(rows, features=Features({**FEATURES, "said": feature})).to_iterable_dataset()
     return HubStream(stream, "recording", "said", feature, names)

@@ -1,4 +1,4 @@
-"""Small random utterances, and all that a CTC decoder could make of them, counted out path by path."""
+"""Small random utterances, and an exhaustive CTC decoder that enumerates all paths."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def draw_log_probs(frames: int, tokens: int = len(TOKENS), seed: int = 0, sharpn
 
 
 def every_path(log_probs: np.ndarray) -> Iterator[tuple[tuple[int, ...], float]]:
-    """Every sequence of one token a frame, with its log-probability."""
+    """Yields every path of one token per frame, with its log-probability."""
     frames, tokens = log_probs.shape
     for path in product(range(tokens), repeat=frames):
         yield path, float(sum(log_probs[frame, token] for frame, token in enumerate(path)))
 
 
 def collapse(path: tuple[int, ...], blank: int = 0) -> tuple[int, ...]:
-    """The tokens of a path: of equal neighbors one, without blanks."""
+    """Returns the tokens of a path, with repetitions merged and blanks removed."""
     return tuple(token for token, _ in groupby(path) if token != blank)
 
 
 def add_up(log_probs: np.ndarray, key: Callable[[tuple[int, ...]], object]) -> dict[object, float]:
-    """The log-probability of everything that paths can mean, `key` saying what that is."""
+    """Returns the log-probability of every output, where `key` maps paths to outputs."""
     sums: dict[object, float] = {}
     for path, score in every_path(log_probs):
         meaning = key(path)
@@ -39,7 +39,7 @@ def add_up(log_probs: np.ndarray, key: Callable[[tuple[int, ...]], object]) -> d
 
 
 def to_words(tokens: tuple[int, ...]) -> tuple[str, ...]:
-    """The words that tokens spell."""
+    """Returns the words that tokens spell."""
     return tuple("".join(TOKENS[token] for token in tokens).replace("|", " ").split())
 
 
@@ -56,5 +56,5 @@ class BruteForce:
 
 @pytest.fixture
 def brute_force() -> type[BruteForce]:
-    """Ways to compare a decoder with all that is possible."""
+    """Functions that compare a decoder with the exhaustive one."""
     return BruteForce

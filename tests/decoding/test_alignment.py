@@ -1,4 +1,4 @@
-"""Forced alignment against all paths counted out, and texts that cannot be aligned."""
+"""Forced alignment compared with all paths, and texts that cannot be aligned."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_min_frames_is_the_length_of_the_shortest_path(brute_force, ids):
 
 
 def test_aligns_many_tokens_over_many_frames(brute_force):
-    """More states than fit into the bytes of the back pointers: the best path, aligned, is found again."""
+    """With more states than fit into a byte, the aligned best path is found again."""
     log_probs = brute_force.draw_log_probs(400, tokens=12)
     spans = best_path(log_probs)
     assert len(spans) > 200

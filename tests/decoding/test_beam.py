@@ -1,4 +1,4 @@
-"""The beam search against all paths counted out, with and without a lexicon, a language model and hot words."""
+"""The beam search compared with all paths, with and without a lexicon, a language model and hot words."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def character_model(tmp_path: Path) -> Path:
 
 
 def decode(decoder: BeamSearchDecoder, log_probs: np.ndarray, num_best: int = 10_000) -> dict[str, float]:
-    """All texts with their scores, the best first."""
+    """Returns all texts with their scores, the best first."""
     return {found.text: found.score for found in decoder.decode(log_probs, seconds_per_frame=0.04, num_best=num_best)}
 
 
 def assert_same(found: dict[str, float], expected: dict[Sequence[str], float]) -> None:
-    """The same texts with the same scores, in order."""
+    """Checks that two results have the same texts with the same scores, in order."""
     by_text = {" ".join(words): score for words, score in expected.items()}
     assert found == pytest.approx(by_text, abs=2e-3)
     assert list(found.values()) == sorted(found.values(), reverse=True)
@@ -71,7 +71,7 @@ def test_rescores_before_selecting_the_best(brute_force, lexicon) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_finds_only_words_of_the_lexicon(brute_force, seed):
-    """Among them one with a double letter, and one that begins another."""
+    """The words include one with a double letter, and one that is a prefix of another."""
     log_probs = brute_force.draw_log_probs(6, seed=seed)
     expected = brute_force.add_up(log_probs, lambda path: brute_force.to_words(brute_force.collapse(path)))
     expected = {words: score for words, score in expected.items() if {"a", "ab", "bb"}.issuperset(words)}
@@ -115,7 +115,7 @@ DIGITS = ("<pad>", "|", "<unk>", *"0123456789")
 
 
 def spell_out(text: str, tokens: Sequence[str]) -> np.ndarray:
-    """Log-probabilities that are certain of a text; between equal characters there is a blank."""
+    """Returns log-probabilities that are certain of a text, with a blank between equal characters."""
     ids = [0]
     for character in text.replace(" ", "|"):
         ids += [tokens.index(character), 0]
@@ -126,7 +126,7 @@ def spell_out(text: str, tokens: Sequence[str]) -> np.ndarray:
 
 @pytest.mark.parametrize("text", [["1 2 3", "3 1", "2 2"], ["7"], ["0 1 2 3 4 5 6 7 8 9"]])
 def test_words_of_one_character(tmp_path, text):
-    """Digits and spelled letters: every word of the language model is a token, and yet it is a model of words."""
+    """With digits and spelled letters, every word of the language model is a token, but it is still a word model."""
     path = build_arpa(text, 2, tmp_path / "digits.arpa").path
     decoder = BeamSearchDecoder(DIGITS, language_model=path)
     assert decoder.lexicon == tuple(sorted({word for sentence in text for word in sentence.split()}))
@@ -138,7 +138,7 @@ def test_words_of_one_character(tmp_path, text):
 
 
 def test_a_file_can_declare_a_character_model(tmp_path):
-    """As models of languages without spaces have to, in which no delimiter shows it."""
+    """Needed for languages without spaces, where no delimiter reveals the kind of model."""
     text = ["今天天气", "天气好", "今天好"]
     tokens = ("<pad>", "|", *sorted(set("".join(text))))
     path = build_arpa(text, 3, tmp_path / "characters.arpa", unit="character").path
@@ -251,7 +251,7 @@ def test_adds_a_hot_word_to_the_lexicon_as_an_unknown_word(brute_force, word_mod
 
 @pytest.mark.parametrize("lm_weight", [0.0, 0.5])
 def test_hot_words_without_a_language_model(brute_force, word_model, lm_weight):
-    """A weight of 0 turns the language model off, and not the hot words."""
+    """A weight of 0 turns off the language model but not the hot words."""
     log_probs = brute_force.draw_log_probs(6, seed=1)
     language_model = None if lm_weight else word_model
     options = {"lexicon": ["a", "ab", "bb"], "lm_weight": lm_weight, "language_model": language_model, **ALL}
@@ -372,7 +372,7 @@ def test_rejects_log_probs_of_another_model(brute_force):
 
 
 def test_supports_tokenizers_of_transformers(tmp_path, word_model):
-    """The blank and the delimiter are where the tokenizer has them."""
+    """The ids of blank and delimiter come from the tokenizer."""
     vocabulary = {"|": 0, "a": 1, "<unk>": 2, "b": 3, "<pad>": 4}
     (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
     tokenizer = Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json"), bos_token=None, eos_token=None)

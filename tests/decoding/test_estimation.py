@@ -1,4 +1,4 @@
-"""N-gram models: by hand, against lmplz of KenLM, and as probabilities; pruned, limited and kept from test text."""
+"""Estimation of n-gram models, compared with hand-computed values and KenLM's lmplz; pruning and held-out text."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_probabilities_sum_to_one_in_any_context(tmp_path, order):
 
 
 def test_sentences_shorter_than_the_order_lower_it(tmp_path):
-    """A section without n-grams says nothing, and not every reader accepts it."""
+    """Some readers do not accept a section without n-grams."""
     summary = build_arpa(["a b", "b"], 6, tmp_path / "model.arpa")
     assert summary.order == 4
     assert len(summary.ngrams) == 4
@@ -168,13 +168,13 @@ def test_pruned_models_are_still_distributions(tmp_path, options):
 
 
 def read_ngrams(path: Path) -> set[tuple[str, ...]]:
-    """The n-grams in an ARPA file."""
+    """Returns the n-grams in an ARPA file."""
     lines = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines())
     return {tuple(fields[1].split()) for fields in lines if len(fields) > 1}
 
 
 def test_leaves_out_counts_below_the_minimum(tmp_path):
-    """Of the highest order plain counts; what a longer n-gram is made of stays."""
+    """The highest order uses plain counts; n-grams that are parts of longer ones are kept."""
     text = ["a b c", "a b c", "a b d", "x b c"]
     small = read_ngrams(build_arpa(text, 3, tmp_path / "small.arpa", min_counts=(1, 1, 2)).path)
     assert {ngram for ngram in small if len(ngram) == 3} == {
@@ -190,7 +190,7 @@ def test_leaves_out_counts_below_the_minimum(tmp_path):
 
 
 def test_entropy_pruning_respects_its_threshold(tmp_path):
-    """Each n-gram alone is measured by the perplexity of the model's own distribution; all together cost about that."""
+    """Each n-gram is judged alone by the perplexity under the model; the total increase is about the sum."""
     full = NgramModel.load(build_arpa(BOOK, 3, tmp_path / "full.arpa").path)
     sizes, perplexities = [], []
     for threshold in (0.0, 1e-4, 1e-3, 1e-2):
@@ -204,7 +204,7 @@ def test_entropy_pruning_respects_its_threshold(tmp_path):
 
 
 def test_removing_an_n_gram_raises_the_entropy_as_computed(tmp_path):
-    """Stolcke's formula against the sum over all words of the difference that one n-gram makes."""
+    """Compares Stolcke's formula with the explicit sum over all words."""
     names, words, _ = estimation._read(["a b a c", "a b b", "c a b"])
     begin, end = names.index("<s>"), names.index("</s>")
     orders = estimation._count(words, 2, len(names), begin, end)

@@ -1,4 +1,4 @@
-"""The rules of CTC: repetitions collapse, blanks part, and nothing of it moves in time."""
+"""Greedy CTC decoding: merging of repetitions, blanks, and times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKENS = ("<pad>", "|", "a", "b")
 
 
 def say(path: str, sure: float = 0.7) -> np.ndarray:
-    """Log-probabilities whose best path this is, `-` for the blank: `sure` in every frame, the rest shared."""
+    """Returns log-probabilities with this best path (`-` is the blank), which has probability `sure` in every frame."""
     ids = ["-|ab".index(character) for character in path]
     probabilities = np.full((len(path), len(TOKENS)), (1 - sure) / (len(TOKENS) - 1))
     probabilities[np.arange(len(path)), ids] = sure

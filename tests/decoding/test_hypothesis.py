@@ -1,4 +1,4 @@
-"""What is refused as log-probabilities or text, and how tokens become words."""
+"""Checks of log-probabilities and texts, and words from tokens."""
 
 from __future__ import annotations
 

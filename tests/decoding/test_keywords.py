@@ -1,4 +1,4 @@
-"""Events from logits: smoothing, threshold, refractory time, and pieces of any size."""
+"""Keyword events from logits: smoothing, thresholds, refractory time, and pieces of any size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hf_speech.decoding.keywords import KeywordDecoder, KeywordScores, find_peak
 
 
 def logits_of(*probabilities: float) -> np.ndarray:
-    """Frames in which the first of two keywords has these probabilities."""
+    """Returns frames in which the first of two keywords has these probabilities."""
     p = np.array(probabilities)
     return np.log(np.stack([0.98 * (1 - p) + 1e-9, p + 1e-9, 0.02 * (1 - p)], axis=1)).astype(np.float32)
 

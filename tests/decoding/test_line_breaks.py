@@ -1,4 +1,4 @@
-"""Pieces of subtitles: words stay whole, and scripts without spaces break where typography allows it."""
+"""Line breaks in subtitles: between words, or where typography allows it in scripts without spaces."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_breaks_lines_within_words(text: str, expected: list[str]) -> None:
 
 
 def test_pieces_have_the_times_of_their_tokens() -> None:
-    """A pause inside a word is nothing that its parts share out."""
+    """A pause inside a word is not distributed over its parts."""
     tokens = ["<pad>", "|", "今", "天", "好吗"]
     spans = [TokenSpan(2, 10, 12, 0.9), TokenSpan(3, 20, 21, 0.8), TokenSpan(4, 200, 202, 0.7)]
     (word,) = make_hypothesis(spans, -1.0, tokens, 0.04, "|").words

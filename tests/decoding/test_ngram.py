@@ -1,4 +1,4 @@
-"""N-gram models of other programs, read from ARPA files; and broken ones."""
+"""N-gram models from files of other programs, and broken files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ngram 2=2
 
 
 def test_reads_files_of_other_programs(tmp_path):
-    """Blanks in place of tabs, weights left out, no <unk>."""
+    """Spaces instead of tabs, missing weights, no <unk>."""
     path = tmp_path / "other.arpa"
     path.write_text(HAND_WRITTEN)
     model = NgramModel.load(path)
@@ -106,7 +106,7 @@ def test_an_ngram_file_contains_the_same_model(tmp_path):
 
 
 def test_advances_histories_in_batches(tmp_path):
-    """Each as if it were alone, also where only a shorter n-gram is known."""
+    """Batched results equal single ones, also with back-off."""
     model = NgramModel.load(build_arpa(TEXT, 3, tmp_path / "model.arpa").path)
     contexts = [["<s>"], ["<s>", "the"], ["the", "cat"], ["hat", "hat"], ["what"], []]
     histories = np.zeros(len(contexts), dtype=np.int64)
@@ -141,7 +141,7 @@ def test_reports_a_damaged_ngram_file(tmp_path):
     ],
 )
 def test_rejects_arrays_with_invalid_indices(tmp_path, name, change):
-    """A file from elsewhere must not send a search into an endless loop or out of an array."""
+    """Untrusted files must not cause endless loops or access outside an array."""
     path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
     with safe_open(path, framework="np") as file:
         arrays, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
@@ -151,7 +151,7 @@ def test_rejects_arrays_with_invalid_indices(tmp_path, name, change):
 
 
 def test_rejects_circular_suffixes_of_untrusted_files(tmp_path):
-    """A suffix that is no shorter would be followed forever."""
+    """A suffix that is not shorter would cause an endless loop."""
     path = build_arpa(TEXT, 3, tmp_path / "model.ngram").path
     with safe_open(path, framework="np") as file:
         arrays, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118

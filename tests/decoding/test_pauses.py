@@ -1,4 +1,4 @@
-"""Recordings cut at their pauses: where, and that what is put together is what a search of the whole would find."""
+"""Cutting recordings at pauses, and combining the results of the pieces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAME = 0.1
 
 
 def say(path: str, certainty: float = 0.97) -> np.ndarray:
-    """Log-probabilities of the tokens of a path, `.` for the blank, `|`, `a` and `b`."""
+    """Returns log-probabilities of a path of the tokens `.` (blank), `|`, `a` and `b`."""
     ids = [".|ab".index(token) for token in path]
     probabilities = np.full((len(ids), 4), (1 - certainty) / 3, dtype=np.float32)
     probabilities[np.arange(len(ids)), ids] = certainty
@@ -69,7 +69,7 @@ def test_no_piece_exceeds_the_limit():
 
 
 def test_words_of_a_recording_are_ordered_and_separate():
-    """Also where a model says no delimiter in a pause."""
+    """Also if the model emits no delimiter in a pause."""
     path = "..ab" + "." * 14 + "ba|.a" + "." * 14 + "b"
     log_probs = say(path)
     whole = greedy_decode(log_probs, ".|ab", seconds_per_frame=FRAME)
@@ -114,7 +114,7 @@ def test_merges_equal_texts_and_ignores_empty_pieces():
 
 
 def test_searching_pieces_equals_searching_the_whole():
-    """With a lexicon, where a word must be complete before the next begins, and pauses that are certain."""
+    """With a lexicon, where a word must be complete before the next begins, and certain pauses."""
     rng = np.random.default_rng(2)
     silence = say("|" + "." * 12, certainty=1 - 1e-6)
     parts = []

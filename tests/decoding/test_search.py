@@ -1,4 +1,4 @@
-"""The compiled search where nothing can be cached, and its parts."""
+"""The compiled search without a writable cache, and its parts."""
 
 from __future__ import annotations
 

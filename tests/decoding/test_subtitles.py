@@ -1,4 +1,4 @@
-"""Subtitles: limits are kept, times never run back, files can be read again."""
+"""Subtitles: limits, increasing times, and valid files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hf_speech.errors import HFSpeechError
 
 
 def speak(text: str, seconds: float = 0.3, pause: float = 0.1, start: float = 0.0) -> list[Word]:
-    """Words of equal length with equal pauses between them."""
+    """Returns words of equal duration with equal pauses between them."""
     return [
         Word(word, start + i * (seconds + pause), start + i * (seconds + pause) + seconds, 0.9)
         for i, word in enumerate(text.split())
@@ -40,7 +40,7 @@ def test_a_long_word_has_its_own_line():
     [("今天天气真好我们去公园吧", 2), ("ขอบคุณครับสวัสดี", 1), ("これはテストです", 2), ("ﾃｽﾄﾃﾞｽ", 1)],
 )
 def test_wraps_scripts_without_spaces(letters: str, columns: int):
-    """One long word of a minute: lines of 42 columns, no cue over 7 s, and always something on the screen."""
+    """For a word of one minute: lines of 42 columns, no cue over 7 s, and no gaps."""
     text = letters * 100
     cues = make_cues([Word(text, 5.0, 65.0, 0.9)])
     lines = [line for cue in cues for line in cue.lines]

@@ -1,4 +1,4 @@
-"""Tuning: the minimum is found, on, between and beyond the grid, in the same way every time."""
+"""Tuning of weights: finds the minimum on, between and beyond the grid, deterministically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GRID = {"lm_weights": (0.0, 1.0, 2.0), "word_scores": (-1.0, 0.0, 1.0)}
 
 
 def bowl(lm_weight: float, word_score: float, *, at: tuple[float, float]) -> float:
-    """An error that is lowest in one place."""
+    """Returns an error with a single minimum."""
     return (lm_weight - at[0]) ** 2 + (word_score - at[1]) ** 2
 
 
@@ -29,7 +29,7 @@ def test_searches_between_and_beyond_the_grid(at):
 
 
 def test_prefers_the_middle_of_equal_weights():
-    """An error flat from 0.5 to 1.5 and from 0 to 1, as word error rates are."""
+    """Returns an error that is constant from 0.5 to 1.5 and from 0 to 1, like word error rates."""
 
     def error(lm_weight: float, word_score: float) -> float:
         return 0.1 if 0.5 <= lm_weight <= 1.5 and 0.0 <= word_score <= 1.0 else 0.2

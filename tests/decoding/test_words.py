@@ -1,4 +1,4 @@
-"""Which words a search can recognize, by its lexicon and language model, and how they are spelled."""
+"""The words that a search can recognize, and their spellings."""
 
 from __future__ import annotations
 

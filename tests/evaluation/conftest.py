@@ -1,4 +1,4 @@
-"""The fixtures that inference and evaluation share."""
+"""Fixtures shared by inference and evaluation."""
 
 from saved_models import model_copy, saved_model, tones
 

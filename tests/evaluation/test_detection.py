@@ -1,4 +1,4 @@
-"""A keyword spotter at the thresholds of its detector: misses, false alarms and delays."""
+"""Evaluation of keyword spotters: misses, false alarms and delays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = ("other", "yes", "no")
 
 
 def logits(*events: tuple[int, str], frames: int = 30) -> np.ndarray:
-    """Logits that are sure of nothing but of a keyword at some frames."""
+    """Returns logits that are certain of a keyword at some frames and uncertain elsewhere."""
     scores = np.zeros((frames, 3), dtype=np.float32)
     scores[:, 0] = 8
     for frame, keyword in events:
@@ -29,7 +29,7 @@ def logits(*events: tuple[int, str], frames: int = 30) -> np.ndarray:
 
 
 class LoudIsYes:
-    """A stream that finds "yes" where a frame is loud, and no more often than `at_most`."""
+    """A stream that finds "yes" in loud frames, at most `at_most` times."""
 
     sampling_rate, samples_per_frame, labels, latency = RATE, FRAME, LABELS, 0.15
 
@@ -120,7 +120,7 @@ def test_detects_consecutive_keywords(loaded: Any, tmp_path: Path) -> None:
 
 
 def test_counts_misses_at_a_rate_relative_to_the_thresholds(loaded: Any) -> None:
-    """No threshold serves both keywords: the false alarms of one score as high as the clips of the other."""
+    """No common threshold works: false alarms of one keyword have the scores of the other's clips."""
     clip = {"correct": True, "is_keyword": True, "duration": 1.0}
     records = [{**clip, "reference": word, "peaks": [[word, 9, score]]} for word, score in (("yes", 2.5), ("no", 9.0))]
     records.append({**clip, "is_keyword": False, "reference": "other", "duration": 3600.0, "peaks": [["no", 9, 2.9]]})

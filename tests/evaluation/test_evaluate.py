@@ -1,4 +1,4 @@
-"""Evaluation: the figures, what they rest on, and splits that do not fit the model."""
+"""Evaluation: metrics, provenance, and splits that do not fit the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def evaluated(loaded: LoadedModel, rows: Dataset, **arguments: object) -> Evalua
 
 
 def with_audio(rows: Dataset, paths: list[str]) -> Dataset:
-    """The first rows, with other sounds."""
+    """Returns the first rows, with other sounds."""
     return rows.select(range(len(paths))).map(
         lambda row, index: {"audio": {"path": paths[index], "bytes": None}}, with_indices=True
     )
@@ -191,7 +191,7 @@ def test_rejects_or_counts_an_unreadable_row(loaded: LoadedModel, tones: Dataset
 
 @pytest.mark.corpora
 def test_evaluates_real_digits(fsdd_dir: Path, tmp_path: Path):
-    """Sixty real clips, by a model of their names: everything fits together."""
+    """Sixty real clips, with a model that outputs their names."""
     from hf_speech.data.corpora import make_corpus
     from hf_speech.models import SpeechFeatureExtractor, SpeechLSTMConfig, SpeechLSTMForAudioClassification
     from hf_speech.tasks import get_task

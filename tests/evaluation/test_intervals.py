@@ -1,4 +1,4 @@
-"""Confidence intervals: published values, coverage, and what resampling must not depend on."""
+"""Confidence intervals: published values, coverage, and resampling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hf_speech.evaluation.intervals import bootstrap_intervals, wilson_interval
 
 
 def mean(sums: np.ndarray) -> dict[str, np.ndarray]:
-    """A metric of counts (hits, trials)."""
+    """Returns a metric of counts (hits, trials)."""
     return {"mean": sums[..., 0] / sums[..., 1]}
 
 
@@ -62,7 +62,7 @@ def test_intervals_have_their_nominal_coverage():
 
 
 def test_resamples_whole_speakers():
-    """Ten speakers, each wholly right or wholly wrong: a hundred clips of one say no more than one clip."""
+    """If each of ten speakers is all right or all wrong, a hundred clips of one are worth no more than one."""
     hits = np.repeat([1, 1, 1, 1, 1, 1, 1, 0, 0, 0], 100)
     speakers = np.repeat([f"speaker {i}" for i in range(10)], 100).tolist()
     low, high = bootstrap_intervals(tally(hits), mean)["mean"]

@@ -1,4 +1,4 @@
-"""Code that was written for version 0.1 finds its names."""
+"""Import paths of version 0.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where figures come from: commits, checksums, machines."""
+"""Provenance of metrics: commits, checksums, machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of an evaluation are those of training: the same are left out, by either command."""
+"""The rows of an evaluation: training and evaluation skip the same ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(*words: str) -> int:
 
 @pytest.fixture(scope="module")
 def asr_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recognizer of a table with bad rows of every kind in train and test."""
+    """A recognizer for a table with all kinds of bad rows in train and test."""
     folder = tmp_path_factory.mktemp("rows")
     good = [
         (f"{split}{index}.wav", 1.0, "ab b", split) for split in ("train", "validation", "test") for index in range(4)

@@ -1,4 +1,4 @@
-"""Thresholds chosen on tables of scores whose true rates of false alarms are known."""
+"""Thresholds for scores with known false alarm rates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIP = {"correct": True, "is_keyword": True, "duration": 1.0}
 
 
 def table(hits: Mapping[str, Sequence[float]], alarms: Mapping[str, Sequence[float]], hours: float) -> list[Any]:
-    """Records of clips, each with one peak, and of one recording without a keyword."""
+    """Returns records of clips with one peak each, and of one recording without a keyword."""
     clips = [
         {**CLIP, "reference": word, "peaks": [[word, 9, score]]} for word, scores in hits.items() for score in scores
     ]
@@ -29,7 +29,7 @@ def table(hits: Mapping[str, Sequence[float]], alarms: Mapping[str, Sequence[flo
 
 
 def true_rates(scales: Mapping[str, float], per_hour: float, thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Of scores that exceed `LOWEST` `per_hour` times an hour, by exponentially distributed amounts."""
+    """Draws scores that exceed `LOWEST` `per_hour` times per hour, by exponentially distributed amounts."""
     return {word: per_hour * float(np.exp((LOWEST - thresholds[word]) / scales[word])) for word in scales}
 
 
@@ -105,7 +105,7 @@ def test_no_other_combination_has_fewer_misses() -> None:
 
 
 def test_the_curve_shifts_all_thresholds_together() -> None:
-    """Each keyword has its own level of scores, so that no threshold serves both."""
+    """Each keyword has its own level of scores, so no common threshold works for both."""
     rng = np.random.default_rng(5)
     alarms = {"a": LOWEST + rng.exponential(2.5, 60), "b": LOWEST + rng.exponential(0.5, 60)}
     tuned = thresholds_for(table({"a": [9.0] * 5, "b": [-1.0] * 5}, alarms, 20.0), ["a", "b"], rate=0.1)

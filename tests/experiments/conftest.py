@@ -1,4 +1,4 @@
-"""Small corpora in their true layouts, one for each recipe, of tones and noise; tests only read them."""
+"""Small corpora of tones and noise in their real layouts, one for each recipe; tests only read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = ("YES", "NO", "GO")
 
 
 def write(path: Path, seed: int, seconds: float = 0.6, rate: int = 16_000) -> None:
-    """Noise that no other seed has."""
+    """Returns noise that depends on the seed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.random.default_rng(seed).normal(0, 0.1, round(seconds * rate))
     if path.suffix == ".sph":
@@ -154,7 +154,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 @pytest.fixture(scope="session")
 def small_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all of them."""
+    """A folder with all corpora."""
     root = tmp_path_factory.mktemp("corpora")
     for name, writer in WRITERS.items():
         writer(root / name)
@@ -176,7 +176,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The run folders that are trained from here on."""
+    """The run folders that are trained after this call."""
     folders: list[str] = []
     evaluate = training_run._evaluate
 

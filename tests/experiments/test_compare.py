@@ -1,4 +1,4 @@
-"""Comparisons: trained once, continued, and the table made of the runs' files."""
+"""Comparisons of recipe variants: training, resuming, and the table."""
 
 from __future__ import annotations
 

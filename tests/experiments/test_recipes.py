@@ -1,4 +1,4 @@
-"""Every recipe in a quick version, two steps on a few clips, and the published ones to the parameter."""
+"""Quick versions of all recipes, and the sizes of the published models."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_1600_digits_become_14400(fsdd_dir: Path) -> None:
 
 
 def test_commands_of_the_experiments_are_valid(small_corpora: Path) -> None:
-    """All recipes, options and variants are known before hours are spent."""
+    """All recipes, options and variants exist."""
     from hf_speech.experiments.variants import parse_axis, parse_range, variants_of
 
     items = [item for experiment in EXPERIMENTS for item in experiment.items]

@@ -1,4 +1,4 @@
-"""Searches: what is proposed, what decides, and how an interrupted one goes on."""
+"""Hyperparameter searches: proposals, selection, and interruptions."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_reports_and_skips_a_failing_trial(
 
 @pytest.mark.slow
 def test_prunes_bad_trials(tones_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a pruner that finds every second trial too bad after its first epoch."""
+    """With a pruner that stops every second trial after its first epoch."""
     monkeypatch.setattr(
         optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number % 2 == 1, raising=True
     )

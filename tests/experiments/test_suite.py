@@ -1,4 +1,4 @@
-"""The experiments and their page: run once, recorded without the folders of this machine, every figure from a file."""
+"""The experiments and their page: each is run once, and all metrics come from files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def done(small_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentFolders, Path]:
-    """Where all but the last were run, and the page; tests only read them."""
+    """A folder in which all experiments but the last were run, and the page; tests only read them."""
     root = tmp_path_factory.mktemp("experiments")
     folders = ExperimentFolders(small_corpora, root / "runs", root / "docs" / "results")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A teacher labels the recordings whose transcripts are withheld, and these only."""
+"""A teacher labels only the recordings whose transcripts are withheld."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ITEM = Taught(
 
 
 class SaysYes:
-    """A teacher that always writes one word of two right."""
+    """A teacher that gets one of two words right."""
 
     name = "says-yes"
     column = "text"

@@ -1,4 +1,4 @@
-"""What `--over` means."""
+"""Parsing of `--over`."""
 
 from __future__ import annotations
 

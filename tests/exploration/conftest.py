@@ -1,4 +1,4 @@
-"""Corpora to explore: tones in classes, beeps with transcripts, each explored once for all tests."""
+"""Explorations of a classification corpus and of a transcribed one, made once for all tests."""
 
 from __future__ import annotations
 
@@ -45,6 +45,6 @@ def explored_beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty files instead of pictures, which take most of the time, for tests that look at other things."""
+    """Writes empty files instead of pictures, which take most of the time."""
     for module in (charts, pictures):
         monkeypatch.setattr(module, "save_figure", lambda figure, path: Path(path).write_bytes(b""))

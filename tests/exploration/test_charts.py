@@ -1,4 +1,4 @@
-"""Pictures of a corpus: that they say what the table says, with names, units, and nothing on top of another."""
+"""Charts of a corpus: data, names, units, and no overlaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLASSES, TRANSCRIPTS = get_task("audio-classification"), get_task("automatic-spe
 
 
 def table_of(targets: list[str], classes: list[str] | None = None, speakers: int = 3, seed: int = 0) -> Table:
-    """Utterances of these targets, of 0.5 to 2 s, in all three splits."""
+    """Returns a table of utterances of 0.5 to 2 s with these targets in all three splits."""
     rng = np.random.default_rng(seed)
     splits = ["train", "train", "train", "validation", "test"]
     entries = [
@@ -30,7 +30,7 @@ def table_of(targets: list[str], classes: list[str] | None = None, speakers: int
 
 
 def apart(axes, side: str) -> bool:
-    """Whether the names of an axis stand clear of each other."""
+    """Returns whether the labels of an axis do not overlap."""
     labels = axes.get_xticklabels() if side == "x" else axes.get_yticklabels()
     boxes = [label.get_window_extent() for label in labels if label.get_text()]
     spans = sorted((getattr(box, f"{side}0"), getattr(box, f"{side}1")) for box in boxes)
@@ -38,7 +38,7 @@ def apart(axes, side: str) -> bool:
 
 
 def lengths_of_bars(axes) -> np.ndarray:
-    """Widths of horizontal bars `(splits, names)`."""
+    """Returns the widths of horizontal bars, `(splits, names)`."""
     return np.array([[bar.get_width() for bar in container] for container in axes.containers])
 
 

@@ -1,4 +1,4 @@
-"""Examples: that they stand for their classes, are what training draws, and can be heard."""
+"""Examples of a corpus: selection, augmentation as in training, and files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_chooses_at_most_all_utterances(available: int, wanted: int, given: int)
 
 
 def test_augmented_versions_equal_those_of_training(explored_beeps: Exploration, beeps_recipe: Path):
-    """The very waveforms that the dataset of a training of this recipe gives in its first epochs."""
+    """The waveforms equal those of the first training epochs of this recipe."""
     varied = ["--augmentation.speed", "[0.8,1.2]", "--augmentation.noise_snr", "[10,20]", "--augmentation.joining"]
     varied += ["0.7", "--train_file", "spoken.csv", "--speaker_column", "speaker"]
     parts, _ = prepare(load_recipe(beeps_recipe, [*varied, "--augmentation.gain", "[12,14]"]))

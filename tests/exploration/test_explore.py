@@ -1,4 +1,4 @@
-"""An exploration as a user meets it: the folder, the page, bad files, and what is refused."""
+"""Explorations: the folder, the page, bad files, and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """A page's links, words and tags; refuses tags that do not match."""
+    """Parses a page into links, text and tags; raises for tags that do not match."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def run(*words: str) -> int:
 
 
 def tones(digit_folder: Path, *overrides: str):
-    """A recipe for the tones of a test's own folder."""
+    """Returns a recipe for a folder of tones."""
     values = {
         "name": "tones",
         "corpus": {"name": "folder", "data_dir": str(digit_folder), "speaker_pattern": "(speaker[0-9])_"},
@@ -95,7 +95,7 @@ def test_all_links_of_the_page_are_local_and_valid(name: str, request: pytest.Fi
 
 
 def exploration_homepage(page: Page) -> str:
-    """The only link outside: the corpus's own page, if it has one."""
+    """Returns the only external link is the homepage of the corpus."""
     return next((link for link in page.links if link.startswith("https://")), "")
 
 
@@ -189,7 +189,7 @@ def test_explores_a_corpus_that_training_rejects(digit_folder: Path, tmp_path: P
 
 @pytest.mark.usefixtures("without_pictures")
 def test_reports_rows_that_cannot_be_loaded(tmp_path: Path, make_beeps):
-    """A line of `text` without a recording, for which loading the corpus would stop a training."""
+    """A line of `text` without a recording, with which training would not start."""
     for folder, count in (("train", 8), ("test", 2)):
         (tmp_path / folder).mkdir()
         names = [f"{folder}{index}" for index in range(count)]

@@ -1,4 +1,4 @@
-"""Pictures of utterances: that their axes mean what they say."""
+"""Pictures of utterances: axes, units and layout."""
 
 from __future__ import annotations
 

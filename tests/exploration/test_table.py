@@ -1,4 +1,4 @@
-"""The table of a corpus: every row, what is counted of it, and what there is to say about it."""
+"""The table of a corpus: rows, statistics and warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rows(paths: list[Path], targets: list, speakers: list[str | None], target: o
 
 @pytest.fixture
 def sounds(tmp_path: Path) -> list[Path]:
-    """Noises of 0.25, 0.5, 0.75, 1.0 s at 8 kHz and one of 0.5 s at 16 kHz."""
+    """Noise of 0.25, 0.5, 0.75 and 1.0 s at 8 kHz, and of 0.5 s at 16 kHz."""
     rng = np.random.default_rng(0)
     lengths = [(2000, 8000), (4000, 8000), (6000, 8000), (8000, 8000), (8000, 16000)]
     for index, (length, rate) in enumerate(lengths):

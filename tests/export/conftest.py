@@ -1,3 +1,3 @@
-"""The fixtures that the export and the ONNX back end share."""
+"""Fixtures shared by the export and the ONNX back end."""
 
 from exported_models import *  # noqa: F403

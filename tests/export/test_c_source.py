@@ -1,4 +1,4 @@
-"""A keyword spotter as C source: it compiles without warnings, and gives the logits and events of PyTorch."""
+"""Keyword spotters as C source: compiles without warnings and equals PyTorch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def spotter(folder: Path, model: dict[str, Any], features: dict[str, Any]) -> LoadedModel:
-    """A saved keyword spotter with random weights, large enough that there are events."""
+    """Returns a saved keyword spotter with random weights that are large enough for events."""
     torch.manual_seed(0)
     options: dict[str, Any] = {"sampling_rate": RATE, "num_mel_bins": 13, "hop_length": 80, "win_length": 200}
     extractor = SpeechFeatureExtractor(
@@ -97,7 +97,7 @@ def spotter(folder: Path, model: dict[str, Any], features: dict[str, Any]) -> Lo
 
 
 def sounds() -> list[np.ndarray]:
-    """Noise and tones; the last is silent at first, and shorter than a second."""
+    """Noise and tones; the last one starts with silence and is shorter than a second."""
     rng = np.random.default_rng(0)
     clips = []
     for seconds in (2.003, 1.7, 0.61):
@@ -109,7 +109,7 @@ def sounds() -> list[np.ndarray]:
 
 
 def compiled(folder: Path, compiler: str) -> Path:
-    """The program that runs the source in a folder over files."""
+    """Returns the compiled program that processes files with the source in a folder."""
     (folder / "main.c").write_text(PROGRAM)
     words = [compiler, "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", "main.c", "spotter.c", "-lm"]
     subprocess.run([*words, "-o", compiler + ".out"], cwd=folder, check=True, timeout=60)
@@ -117,7 +117,7 @@ def compiled(folder: Path, compiler: str) -> Path:
 
 
 def run(program: Path, clips: list[np.ndarray], piece: int) -> list[str]:
-    """What the program prints of each clip."""
+    """Returns the output of the program for each clip."""
     files = [f"{index}.f32" for index in range(len(clips))]
     for name, samples in zip(files, clips, strict=True):
         samples.tofile(program.parent / name)

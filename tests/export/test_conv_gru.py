@@ -30,7 +30,7 @@ DIRECTIONS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def _exact_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops with float32 products: what is compared here is how they go; `test_layers` has the int8 ones."""
+    """Tests loops with float32 products; `test_layers` tests the int8 ones."""
     monkeypatch.setattr(Builder, "_int8_product", staticmethod(lambda graph, x, weight: x @ weight.T))
 
 
@@ -117,7 +117,7 @@ def test_leaves_out_parts_used_only_in_training(make_extractor, make_recognizer,
 @pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
 @pytest.mark.parametrize("layer", [0, 1, 3])
 def test_exports_phone_logits(make_extractor, make_recognizer, sounds, run_graph, direction, layer) -> None:
-    """Of whole clips, and of the same clip in pieces: the frames of the phones are those of the letters."""
+    """For whole clips and for pieces, phones have the same frames as letters."""
     extractor = make_extractor(normalization="none")
     model = make_recognizer(
         extractor, intermediate_ctc_weight=0.3, num_phones=9, num_hidden_layers=3, intermediate_layer=layer, **direction

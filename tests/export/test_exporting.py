@@ -48,7 +48,7 @@ def test_exports_four_files_for_a_causal_recognizer(exported_beeps: Path, beeps_
 
 
 def test_int8_files_compute_with_int8(exported_beeps: Path, exported_tones: Path) -> None:
-    """Recurrent weights, too, of which ONNX's GRU and the quantizer's list of operations know nothing."""
+    """Includes recurrent weights, which ONNX's GRU and onnxruntime's quantizer do not support."""
     for file, loop in ((exported_beeps / "model_int8.onnx", "Scan"), (exported_tones / "model_int8.onnx", None)):
         graph = onnx.load(file).graph
         kinds = {node.op_type for node in graph.node}
@@ -144,7 +144,7 @@ def test_rejects_other_families(tones_run: Path, tmp_path: Path) -> None:
 
 
 def test_the_documented_server_configuration_fits_the_graph(exported_beeps: Path) -> None:
-    """Triton refuses a folder whose config.pbtxt names another tensor, type or number of dimensions."""
+    """Triton rejects a config.pbtxt with a wrong tensor name, type or number of dimensions."""
     page = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
     entry = re.compile(r'name: "(\w+)" data_type: TYPE_(\w+) dims: \[ (.+?) \]')
     graph = onnx.load(exported_beeps / "model.onnx").graph

@@ -74,7 +74,7 @@ def test_exports_time_averaged_features(make_extractor, sounds, run_graph) -> No
 
 
 def test_a_band_without_sound_stays_silent_when_normalized(make_extractor, run_graph) -> None:
-    """Rounding errors of a mean would be blown up a few hundred times; silence has to come out as zero."""
+    """Rounding errors of the mean would be amplified a few hundred times; silence must become zero."""
     extractor = make_extractor(log_floor=0.37)
     clip = np.zeros(16_000, np.float32)
     clip[8000:8100] = 0.5

@@ -25,7 +25,7 @@ PACKAGES = ("onnxruntime-web", "onnxruntime-node")
 
 @pytest.fixture(scope="module")
 def package() -> str:
-    """The first of the packages that node finds."""
+    """The first of the packages that Node finds."""
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     for name in PACKAGES:
@@ -36,7 +36,7 @@ def package() -> str:
 
 
 def run(package: str, file: Path, sounds: list[np.ndarray], stream: bool, tmp_path: Path) -> list[np.ndarray]:
-    """The logits that JavaScript computes."""
+    """Returns the logits that JavaScript computes."""
     request = {
         "package": package,
         "model": str(file),

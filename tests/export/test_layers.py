@@ -1,4 +1,4 @@
-"""The int8 products of a GRU's loop; the layers themselves are tested as parts of whole models."""
+"""The int8 products of a GRU's loop; layers are tested as parts of whole models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hf_speech.export.layers import Builder, Masks
 @pytest.mark.parametrize("inputs", [48, 256, 96, 512, 20])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_int8_product_is_exact_within_half_a_step(inputs: int, batch: int, run_graph) -> None:
-    """Of weights with a scale a block, and of a row with its own: whatever divides the inputs, or does not."""
+    """For weights with a scale per block, and inputs with a scale per row, for divisible and other sizes."""
     rng = np.random.default_rng(inputs)
     weight = rng.normal(0.0, 1.0, (40, inputs)).astype(np.float32)
     weight[3] *= 100.0  # The scale of a unit is no other unit's business.

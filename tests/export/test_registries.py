@@ -1,4 +1,4 @@
-"""A new front end or feature type is its module or function, its ONNX writer and an entry in a registry."""
+"""New front ends and feature types need a module or function, an ONNX writer and a registry entry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_speech.publishing.card.words import front_end
 
 
 class StackingFrontEnd(torch.nn.Module):
-    """Two neighboring frames become one, through a linear layer."""
+    """A front end that joins two frames with a linear layer."""
 
     def __init__(self, config: Any, input_size: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def write_stacking(builder: Any, frontend: Any, x: Any, masks: Any, input_size: 
 
 
 def compute_extremes(extractor: Any, utterances: Any, device: torch.device) -> list[torch.Tensor]:
-    """The lowest and the highest sample of each window."""
+    """Returns the lowest and the highest sample of each window."""
     rows = []
     for samples in utterances:
         window, lead = extractor.frame_span

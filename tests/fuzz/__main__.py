@@ -1,4 +1,4 @@
-"""Fuzzing by hand; see the package."""
+"""Command line of the fuzzing tests; see the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged sound files: every format that libsndfile writes, its header's fields at extremes, or its bytes at random."""
+"""Damaged sound files in all formats of libsndfile, with extreme header fields or random bytes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Audio:
             raise refusals[-1]
 
     def damage(self, rng: Random) -> bytes:
-        """A damaged file."""
+        """Makes a damaged file."""
         content = rng.choice(self.short if rng.random() < 0.9 else self.long)
         if rng.random() < 0.4:
             content = damage_header(content, rng)
@@ -101,7 +101,7 @@ class Audio:
 
 
 def make_sound(container: str, coding: str, seconds: float, channels: int) -> bytes:
-    """A rising tone as the bytes of a sound file of 8 kHz."""
+    """Returns the bytes of a sound file with a rising tone at 8 kHz."""
     time = np.arange(round(seconds * 8000)) / 8000
     tone = 0.3 * np.sin(2 * np.pi * (300 + 50 * time) * time).astype(np.float32)
     if coding == "GSM610":
@@ -112,7 +112,7 @@ def make_sound(container: str, coding: str, seconds: float, channels: int) -> by
 
 
 def damage_header(content: bytes, rng: Random) -> bytes:
-    """Sets one to three fields of the header to extremes."""
+    """Sets one to three fields of the header to extreme values."""
     data, order, fields = bytearray(content), "big", ((0, 4), (4, 4), (8, 4))
     if content[:8] == b"NIST_1A\n":
         return _damage_sphere(content, rng)
@@ -133,7 +133,7 @@ def damage_header(content: bytes, rng: Random) -> bytes:
 
 
 def _damage_sphere(content: bytes, rng: Random) -> bytes:
-    """A SPHERE header is text: a number in it becomes another one, or none."""
+    """Changes or removes a number in a SPHERE header, which is text."""
     field = rng.choice(SPHERE_FIELDS).encode()
     value = rng.choice((*map(str, EXTREME_INTEGERS), "1e9", "", "9" * 400, "nan", "-5")).encode()
     lines = content[:1024].split(b"\n")
@@ -145,7 +145,7 @@ def _damage_sphere(content: bytes, rng: Random) -> bytes:
 
 
 def with_checksums(content: bytes) -> bytes:
-    """An ogg stream whose pages have right checksums, so that its damage is not skipped but decoded."""
+    """Returns a damaged Ogg stream with correct checksums, so that it is decoded."""
     data, start = bytearray(content), 0
     while data[start : start + 4] == b"OggS" and len(data) >= start + 27:
         body = start + 27 + data[start + 26]
@@ -170,7 +170,7 @@ CHECKSUMS = _checksum_table()
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """The CRC-32 of RFC 3533: polynomial 0x04C11DB7, from 0, not reflected."""
+    """Returns the CRC-32 of RFC 3533: polynomial 0x04C11DB7, initial value 0, not reflected."""
     checksum = 0
     for byte in page:
         checksum = (checksum << 8 & 0xFFFFFFFF) ^ CHECKSUMS[checksum >> 24 ^ byte]

@@ -1,4 +1,4 @@
-"""Cases that are every defect there is, to see that a campaign finds it."""
+"""Cases with every kind of defect, to check that a campaign finds it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def spins() -> None:
 
 
 class Broken:
-    """Each case is one of these, by chance; those with which a campaign warms up are none."""
+    """Cases with a random defect each, except those of the warm-up."""
 
     declared = AudioError
     defects: tuple[Callable[[], None], ...] = (
@@ -84,14 +84,14 @@ class Broken:
         self.warm_up = WARM_UP
 
     def run(self, rng: Random) -> None:
-        """One case."""
+        """Runs a case."""
         self.warm_up -= 1
         if self.warm_up < 0:
             rng.choice(self.defects)()
 
 
 class Deadly(Broken):
-    """What only another process can find out."""
+    """Defects that only another process can detect."""
 
     defects = (dies, sleeps, spins, works)
 

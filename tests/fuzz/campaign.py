@@ -70,13 +70,13 @@ class Result:
 
     @property
     def is_defect(self) -> bool:
-        """Whether it is anything else than used or refused."""
+        """Whether the case found a defect."""
         return self.outcome not in (USED, REFUSED)
 
 
 @dataclass
 class Summary:
-    """What became of many cases."""
+    """Statistics of many cases."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
@@ -139,7 +139,7 @@ def run_cases(kind: str, first: int, count: int, folder: Path, wall_seconds: flo
 
 
 def _answers(process: Any, connection: Connection, wall_seconds: float) -> bool:
-    """Waits for the next answer, or until the process has had more time for it than a case may take."""
+    """Waits for the next answer, or until the case has used too much time."""
     latest = time.monotonic() + wall_seconds
     most = _processor_seconds(process.pid) + 2 * CPU_SECONDS
     while not connection.poll(min(5.0, wall_seconds)):
@@ -149,13 +149,13 @@ def _answers(process: Any, connection: Connection, wall_seconds: float) -> bool:
 
 
 def _processor_seconds(pid: int) -> float:
-    """Time of the processor that a process has taken."""
+    """Returns the CPU time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _work(kind: str, first: int, count: int, folder: Path, connection: Connection) -> None:
-    """The process."""
+    """Starts the process."""
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -204,7 +204,7 @@ def run_here(kind: str, cases: Any, first: int, count: int) -> Iterator[Result]:
 
 
 def load_cases(kind: str, folder: Path) -> Any:
-    """The cases of a kind. Some are run, so that whatever is loaded late is loaded before memory is limited."""
+    """Returns the cases of a kind. Some are run, so that whatever is loaded late is loaded before memory is limited."""
     import torch
     from transformers.utils import logging
 
@@ -243,7 +243,7 @@ def _address_space() -> int:
 
 
 def _peak_memory(reset: bool = False) -> int:
-    """The peak of the process's resident memory in bytes; after a reset, what it is now."""
+    """Returns the peak resident memory of the process in bytes, or the current one after a reset."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     status = Path("/proc/self/status").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Damaged model folders: configuration, extractor, tokenizer, and the header and numbers of the weights."""
+"""Damaged model folders: configuration, extractor, tokenizer, and header and values of the weights."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def damage(files: dict[str, bytes], rng: Random) -> dict[str, bytes]:
 
 
 def damage_weights(content: bytes, rng: Random) -> bytes:
-    """Damages a safetensors file: the length of its header, the header, or its numbers."""
+    """Damages a safetensors file: the length of its header, the header, or its values."""
     (length,) = struct.unpack("<Q", content[:8])
     header, numbers = content[8 : 8 + length], content[8 + length :]
     chance = rng.random()
@@ -180,7 +180,7 @@ def damage_weights(content: bytes, rng: Random) -> bytes:
 
 
 def _resize(header: bytes, rng: Random) -> bytes:
-    """Gives a tensor a shape of another order or size, its bytes staying what they are."""
+    """Changes the order or size of a tensor's shape without changing its bytes."""
     tensors = json.loads(header)
     tensor = tensors[rng.choice([name for name in tensors if name != "__metadata__"])]
     shape = tensor["shape"]

@@ -1,4 +1,4 @@
-"""How bytes and JSON are damaged. All chance comes from the `random.Random` that is given."""
+"""Random damage of bytes and JSON, drawn from a given `random.Random`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ BYTE_MUTATIONS: tuple[Callable[[bytearray, Random], None], ...] = (
 
 
 def integer_bytes(value: int, size: int, order: Any) -> bytes:
-    """An integer in so many bytes, whatever does not fit cut off."""
+    """Encodes an integer in `size` bytes and truncates it."""
     return (value % (1 << 8 * size)).to_bytes(size, order)
 
 
@@ -159,7 +159,7 @@ def _keys(container: Any) -> list[Any]:
 
 
 def _containers(value: Any) -> Any:
-    """All lists and objects of a JSON value, itself first."""
+    """Yields all lists and objects of a JSON value, itself first."""
     if isinstance(value, dict | list):
         yield value
         for inner in value.values() if isinstance(value, dict) else value:

@@ -125,7 +125,7 @@ class Names:
         assert one_line(name) in _shown_by_markdown(card), "not the corpus on the card"
 
     def _write_corpus(self) -> dict[str, str]:
-        """Writes the sounds, their table and the recipe; returns the file of each name that can be one."""
+        """Writes sounds, table and recipe, and returns the file of each name that is a valid file name."""
         (self.folder / "sounds").mkdir(parents=True)
         rng = np.random.default_rng(0)
         files = {}
@@ -147,7 +147,7 @@ class Names:
         return {name: f"sounds/{file}" for name, file in files.items()}
 
     def _ask_the_space(self) -> None:
-        """Reads the page of the model's Space, and lets it describe itself."""
+        """Reads the page and the description of the model's Space."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "MODEL_"))}
         variables = {**kept, "MODEL_ID": str(self.run_dir), "GRADIO_TEMP_DIR": str(self.folder / "uploads")}
         app = spaces_dir() / "classify" / "app.py"
@@ -171,7 +171,7 @@ class Names:
 
 
 class _Page(HTMLParser):
-    """A web page: its text, and what in it could run something that a name says."""
+    """Parses a web page into its text and its active elements."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -203,7 +203,7 @@ class _Page(HTMLParser):
 
 
 def _command(*words: str) -> str:
-    """What a command of ours prints; it must not be refused."""
+    """Returns the output of a command, which must succeed."""
     output, errors = io.StringIO(), io.StringIO()
     argv = sys.argv
     sys.argv = ["hf-speech"]
@@ -230,7 +230,7 @@ def _get(url: str, body: bytes | None = None) -> str:
 
 
 def _shown_by_markdown(markdown: str) -> str:
-    """The text that a reader of a card sees."""
+    """Returns the visible text of a card."""
     body = re.sub(r"\A---\n.*?\n---\n", "", markdown, flags=re.S)
     tokens = MarkdownIt("commonmark").enable("table").parse(body)
     return "\n".join(
@@ -239,7 +239,7 @@ def _shown_by_markdown(markdown: str) -> str:
 
 
 def _sheet(cell: str) -> str:
-    """A cell of a table that programs read, without the mark for spreadsheets."""
+    """Returns a table cell without the escape for spreadsheets."""
     return cell[1:] if re.match(r"'[=+\-@\t\r]", cell) else cell
 
 
@@ -252,7 +252,7 @@ def _is_number(text: str) -> bool:
 
 
 def _check_subtitles(name: str) -> None:
-    """A transcript whose words are a name gives subtitles that say it, and no further cues or commands."""
+    """Checks that subtitles of a name contain it and no further cues or commands."""
     words = [Word(text, 0.5 * index, 0.5 * index + 0.4, 0.9, ()) for index, text in enumerate(name.split())]
     cues = make_cues(words)
     assert json.loads(to_json(words, file=name, nbest=[Hypothesis(name, -1.0, tuple(words), ())]))["file"] == name

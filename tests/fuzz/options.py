@@ -1,4 +1,4 @@
-"""Garbage as values of options, over all verbs: numbers out of range, names that no file can have, folders as files."""
+"""Invalid values for the options of all commands: numbers out of range, impossible file names, folders as files."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CORPUS_KEYS = ("evaluate", "download", "publish-corpus", "tune-decoder")
 
 
 class RefusedError(Exception):
-    """The sentence with which a command line ended."""
+    """Raised with the error message of a command."""
 
 
 class Options:
@@ -121,7 +121,7 @@ class Options:
         self.options = {str(command.name): list(_options(command)) for command in app.registered_commands}
 
     def command(self, rng: Random) -> list[str]:
-        """A command line with a garbage value, or with two."""
+        """Returns a command line with one or two invalid values."""
         verb = rng.choice(("train", "train", "train", *COMMANDS))
         words = [verb, *COMMANDS[verb]]
         for _ in range(rng.choice((1, 1, 2))):
@@ -138,7 +138,7 @@ class Options:
         return [word.replace("FOLDER", str(self.folder)) for word in words]
 
     def value(self, rng: Random, default: Any = None) -> str:
-        """A garbage value, more often than not of the right type."""
+        """Returns an invalid value, usually of the right type."""
         kinds = [NUMBERS, NO_NUMBERS, LISTS, WORDS, PATHS]
         if isinstance(default, int | float):
             kinds += [NUMBERS] * 6
@@ -172,7 +172,7 @@ class Options:
 
 
 def _options(command: Any) -> Iterator[str]:
-    """The options of a verb that take a value."""
+    """Returns the options of a command that take a value."""
     for parameter in typer.main.get_command_from_info(
         command, pretty_exceptions_short=False, rich_markup_mode=None
     ).params:

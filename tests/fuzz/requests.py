@@ -1,4 +1,4 @@
-"""Requests to a running Space: garbage as values, sessions, files, pieces of live recordings, forms and addresses."""
+"""Invalid requests to a running Space: values, sessions, files, pieces of live recordings, forms and URLs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PATHS = (
 
 
 class Refused(Exception):
-    """A refusal in one sentence."""
+    """Raised for a rejection with one sentence."""
 
 
 class Requests:
@@ -78,7 +78,7 @@ class Requests:
         self.memory = {space: self.resident(space) for space in SPACES}
 
     def stop(self) -> None:
-        """Stop the Spaces."""
+        """Stops the Spaces."""
         for started in self.running.values():
             started.stop()
 
@@ -86,11 +86,11 @@ class Requests:
         return self.running[space].url.removeprefix("http://")
 
     def resident(self, space: str) -> int:
-        """Bytes that a Space has in memory."""
+        """Returns the memory use of a Space in bytes."""
         return int(psutil.Process(self.running[space].process.pid).memory_info().rss)
 
     def run(self, rng: Random) -> None:
-        """Send a request and check the answer.
+        """Sends a request and check the answer.
 
         Raises:
             Refused: If it is refused as it should be.
@@ -108,7 +108,7 @@ class Requests:
             assert grown < MAX_GROWTH, f"memory has grown by {grown >> 20} MiB"
 
     def send(self, space: str, rng: Random) -> None:
-        """Send a request and check the answer, without measuring.
+        """Sends a request and check the answer, without measuring.
 
         Raises:
             Refused: If it is refused as it should be.
@@ -120,7 +120,7 @@ class Requests:
     def ask(
         self, space: str, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
     ) -> tuple[int, bytes]:
-        """The status and the content of an answer."""
+        """Returns the status and the content of an answer."""
         connection = http.client.HTTPConnection(self._host(space), timeout=WALL_SECONDS)
         try:
             connection.putrequest(method, re.sub(r"[^!-~]", "", path) or "/", skip_accept_encoding=True)
@@ -137,7 +137,7 @@ class Requests:
         return answer.status, content
 
     def call(self, space: str, body: Any) -> Any:
-        """Call a function through the queue, and return the data of its answer.
+        """Calls a function through the queue, and return the data of its answer.
 
         Raises:
             Refused: If the call or its values are refused.
@@ -181,7 +181,7 @@ class Requests:
         self.call(space, body)
 
     def _call_right(self, rng: Random) -> None:
-        """A call of another visitor, which is answered whatever went before."""
+        """Calls as another visitor, which must still succeed."""
         for space in SPACES:
             number = next(item["id"] for item in self.functions[space] if item["api_name"] == "describe")
             data = self.call(space, {"data": [], "fn_index": number, "session_hash": f"r{rng.randrange(1 << 40)}"})
@@ -213,7 +213,7 @@ class Requests:
         self._show(space, path, f"f{rng.randrange(1 << 40)}")
 
     def _visit(self, space: str, rng: Random) -> None:
-        """Somebody who opens the page, uploads a sound, and reads the answer."""
+        """Opens the page, uploads a sound, and reads the answer."""
         session = f"v{rng.randrange(1 << 40)}"
         self.ask(space, "GET", "/")
         content = io.BytesIO()
@@ -223,7 +223,7 @@ class Requests:
         assert self._show(space, path, session)
 
     def _leave(self, space: str, rng: Random) -> None:
-        """Somebody who closes the page, or the connection, before the answer has come."""
+        """Closes the page or the connection before the answer."""
         session = f"g{rng.randrange(1 << 40)}"
         number = next(item["id"] for item in self.functions[space] if item["api_name"] == "describe")
         with self._heartbeat(space, session):
@@ -234,7 +234,7 @@ class Requests:
 
     @contextlib.contextmanager
     def _heartbeat(self, space: str, session: str) -> Iterator[None]:
-        """The connection by which a Space knows that a page is open."""
+        """Opens the connection that marks a page as open."""
         connection = http.client.HTTPConnection(self._host(space), timeout=WALL_SECONDS)
         try:
             connection.request("GET", f"/gradio_api/heartbeat/{session}")
@@ -245,7 +245,7 @@ class Requests:
     def _upload(
         self, space: str, names: list[str], content: bytes, kind: str = "multipart/form-data; boundary=e"
     ) -> list[str]:
-        """The paths of uploaded files."""
+        """Returns the paths of uploaded files."""
         head = '--e\r\nContent-Disposition: form-data; name="files"; filename="{}"\r\n\r\n'
         parts = [head.format(name).encode() + content + b"\r\n" for name in names]
         status, answer = self.ask(space, "POST", "/gradio_api/upload", b"".join(parts) + b"--e--\r\n", kind)
@@ -254,7 +254,7 @@ class Requests:
         return list(json.loads(answer))
 
     def _show(self, space: str, path: str, session: str) -> Any:
-        """What the page shows of an upload."""
+        """Returns the page's data for an upload."""
         function = next(item for item in self.functions[space] if item["api_name"] == "show")
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         data = self.call(space, {"data": [file, False], "fn_index": function["id"], "session_hash": session})

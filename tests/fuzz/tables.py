@@ -1,4 +1,4 @@
-"""Damaged lists and tables: encodings, quotation marks, columns, layouts, in a folder with a few recordings."""
+"""Damaged lists and tables for a folder with a few recordings: encodings, quotation marks, columns, layouts."""
 
 from __future__ import annotations
 

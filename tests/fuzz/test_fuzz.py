@@ -1,4 +1,4 @@
-"""Damaged sounds and model folders, garbage options and requests are used or refused; a campaign finds all else."""
+"""Fuzzing with damaged sounds and model folders, invalid options and requests: each case works or is rejected."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class HubServer:
         self._socket.close()
 
     def environment(self, home: Path, token: str | None = WRITE_TOKEN) -> dict[str, str]:
-        """Variables for a client's process: this Hub and no other, and a home of its own."""
+        """Returns environment variables for a client that uses only this Hub and its own home."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS_", "PYTEST"))}
         return kept | {
             "HF_ENDPOINT": self.url,
@@ -90,7 +90,7 @@ class HubServer:
 
     @contextmanager
     def failing(self, *faults: Fault) -> Iterator[None]:
-        """Lets things go wrong for a while; at its end each fault must have struck."""
+        """Injects faults in a context; each must have occurred when it ends."""
         self.app.faults.extend(faults)
         try:
             yield
@@ -101,7 +101,7 @@ class HubServer:
     # What is there now.
 
     def files(self, kind: str, name: str, revision: str = "main") -> dict[str, bytes]:
-        """The contents of all files of a revision, by path."""
+        """Returns the contents of all files of a revision, by path."""
         entries = self.storage.repository(kind, name).files(revision)
         return {path: self._content(entry) for path, entry in entries.items()}
 
@@ -112,7 +112,7 @@ class HubServer:
         return self.storage.read(entry)
 
     def history(self, kind: str, name: str, revision: str = "main") -> list[str]:
-        """The titles of a revision's commits, newest first."""
+        """Returns the titles of a revision's commits, newest first."""
         return [commit["title"] for commit in self.storage.repository(kind, name).history(revision)]
 
     def exists(self, kind: str, name: str) -> bool:
@@ -125,15 +125,15 @@ class HubServer:
         return self.app.log
 
     def requests(self, method: str, path: str) -> list[Entry]:
-        """The requests of a method whose path contains a regular expression."""
+        """Returns the requests of a method whose path matches a regular expression."""
         return [entry for entry in self.log if entry.method == method and re.search(path, entry.path)]
 
     def unknown(self) -> list[str]:
-        """What clients asked for and this server does not know."""
+        """Returns the requests that this server does not support."""
         return sorted({f"{entry.method} {entry.path}" for entry in self.log if not entry.known})
 
     def received(self) -> Iterator[bytes]:
-        """Every content that ever arrived, in whatever it was wrapped, accepted or not."""
+        """Yields all content that ever arrived, decoded from any container, accepted or not."""
         for entry in self.log:
             yield entry.body
             if "/commit/" in entry.path and entry.body:
@@ -146,7 +146,7 @@ class HubServer:
             yield from (self.app.xet.read(sha256) for sha256 in self.app.xet.files())
 
     def was_sent(self, content: bytes) -> bool:
-        """Whether bytes are anywhere in what arrived."""
+        """Returns whether the received content contains these bytes."""
         return any(content in received for received in self.received())
 
 

@@ -1,4 +1,4 @@
-"""The loopback Hub by hand: `PYTHONPATH=tests python -m hub_server FOLDER [--xet]`, until Ctrl-C."""
+"""Runs the loopback Hub until Ctrl-C: `PYTHONPATH=tests python -m hub_server FOLDER [--xet]`."""
 
 from __future__ import annotations
 

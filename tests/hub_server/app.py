@@ -24,7 +24,7 @@ from hub_server.xet import XetStorage
 
 @dataclass(frozen=True)
 class Account:
-    """Who a token belongs to, and what it may do."""
+    """The owner of a token, and its permissions."""
 
     name: str
     role: str = "write"
@@ -33,7 +33,7 @@ class Account:
 
 @dataclass
 class Entry:
-    """A request in the log, with all that was sent in it."""
+    """A logged request with its body."""
 
     method: str
     path: str
@@ -46,7 +46,7 @@ class Entry:
 
 @dataclass
 class Call:
-    """A request that is being answered."""
+    """A request during its handling."""
 
     request: Request
     body: bytes
@@ -64,7 +64,7 @@ class Call:
 
 
 class Refused(Exception):
-    """An answer that is an error."""
+    """Raised to answer with an error."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **content: Any) -> None:
         super().__init__(message)
@@ -124,7 +124,7 @@ class HubApp:
         await response(scope, receive, send)
 
     def answer(self, call: Call, path: str, entry: Entry, fault: Fault | None) -> Response:
-        """The answer to a request, or the fault in its place."""
+        """Answers a request, or injects a fault."""
         if fault is not None and fault.action == "answer":
             return Refused(fault.status, fault.message).response(fault.headers)
         if fault is not None and fault.action == "first":
@@ -153,7 +153,7 @@ class HubApp:
         return self.accounts.get(token)
 
     def repository(self, call: Call, kind: str, name: str, *, write: bool = False) -> Repository:
-        """A repository that the caller may read, or write to."""
+        """Returns a repository that the caller may read or write."""
         kind = kind.removesuffix("s") or "model"
         try:
             found = self.storage.repository(kind, name)
@@ -182,7 +182,7 @@ class HubApp:
         return name.split("/")[0] in (account.name, *account.organizations)
 
     def page(self, repository: Repository) -> str:
-        """The repository's address for people."""
+        """Returns the repository's web address."""
         prefix = {"model": "", "dataset": "datasets/", "space": "spaces/"}[repository.state["kind"]]
         return f"{self.origin}/{prefix}{repository.state['name']}"
 
@@ -194,7 +194,7 @@ GIT = r"/(?P<kind>datasets|spaces|)/?(?P<name>[^/]+/[^/]+)"
 
 
 def route(method: str, path: str) -> Callable[[Handler], Handler]:
-    """Enters a function in the table."""
+    """Registers a function in the table."""
 
     def enter(handler: Handler) -> Handler:
         ROUTES.append((method, re.compile(path), handler))
@@ -204,13 +204,13 @@ def route(method: str, path: str) -> Callable[[Handler], Handler]:
 
 
 def spoil(content: bytes) -> bytes:
-    """The same with one byte in the middle changed."""
+    """Returns the content with one changed byte in the middle."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 def decoded_commit(body: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """The lines of a commit as (key, value), with the content of files as bytes."""
+    """Yields the lines of a commit as (key, value), with the content of files as bytes."""
     lines = []
     for line in body.splitlines():
         item = json.loads(line)

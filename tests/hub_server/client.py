@@ -29,7 +29,7 @@ _PATIENCE = 20  # tries, half a second apart
 
 
 class Finished(NamedTuple):
-    """What a command line came to."""
+    """The result of a command line."""
 
     status: int
     out: str
@@ -46,7 +46,7 @@ class ClientError(Exception):
 
 
 class Client:
-    """The process, as a test holds it.
+    """A handle of the client process.
 
     Args:
         hub: The server it speaks to.
@@ -87,7 +87,7 @@ class Client:
         self._answers.close()
 
     def run(self, source: str, *, environment: dict[str, str | None] | None = None, **values: Any) -> Any:
-        """Runs Python and gives the value of its variable `result`.
+        """Runs Python code and returns its variable `result`.
 
         Args:
             source: Statements; `api` is an `HfApi`.
@@ -108,13 +108,13 @@ class Client:
         return self._ask(question)
 
     def cli(self, *words: object, environment: dict[str, str | None] | None = None) -> Finished:
-        """Runs `hf-speech WORDS` and gives exit status and what it printed."""
+        """Runs `hf-speech WORDS` and returns its exit status and output."""
         source = "result = command_line(words)"
         return Finished(*self.run(source, words=[str(word) for word in words], environment=environment))
 
     @property
     def waits(self) -> list[float]:
-        """Seconds that the client would have waited between tries, since this was last asked."""
+        """Returns the seconds that the client would have waited between retries since the last call."""
         return self.run("result = list(waits); waits.clear()")
 
     def _ask(self, question: dict[str, Any]) -> Any:
@@ -130,7 +130,7 @@ class Client:
 
 
 def _serve(questions: io.TextIOBase, answers: io.TextIOBase) -> None:
-    """The loop of the process itself."""
+    """Runs the loop of the process."""
     names = _prepared()
     for line in questions:
         question = json.loads(line)
@@ -150,7 +150,7 @@ def _serve(questions: io.TextIOBase, answers: io.TextIOBase) -> None:
 
 
 def _prepared() -> dict[str, Any]:
-    """The names that code finds."""
+    """Returns the variables available to the code."""
     import time
     from types import SimpleNamespace
 

@@ -18,7 +18,7 @@ XET_WRITE = r"/xet-write-token/"
 
 @dataclass
 class Fault:
-    """One thing that goes wrong.
+    """A fault to inject.
 
     Attributes:
         method: Of the requests that it spoils.
@@ -46,7 +46,7 @@ class Fault:
     met: int = 0
 
     def strikes(self, method: str, path: str) -> bool:
-        """Whether this request is to go wrong; counts it if so."""
+        """Returns whether to inject the fault into a request, and counts it."""
         if method != self.method or not re.search(self.path, path) or self.times == 0:
             return False
         if self.skip:
@@ -58,23 +58,23 @@ class Fault:
 
 
 def commit_unavailable(times: int = 1) -> Fault:
-    """503 on a commit."""
+    """503 for a commit."""
     return Fault("POST", COMMIT, "answer", times, status=503, message="Service Unavailable")
 
 
 def commit_answer_lost() -> Fault:
-    """The commit is made, and the connection breaks before the answer."""
+    """Returns the commit is made, but the connection breaks before the answer."""
     return Fault("POST", COMMIT, "cut after")
 
 
 def rate_limited(seconds: int, times: int = 1) -> Fault:
-    """429 on a commit, with the time to wait."""
+    """429 for a commit, with the time to wait."""
     headers = {"Retry-After": str(seconds)}
     return Fault("POST", COMMIT, "answer", times, status=429, headers=headers, message="Too Many Requests")
 
 
 def somebody_commits_first(do: Callable[[], object]) -> Fault:
-    """Somebody else's commit arrives just before ours, whose parent is stale then."""
+    """Returns a foreign commit arrives just before ours, whose parent is then stale."""
     return Fault("POST", COMMIT, "first", first=do)
 
 
@@ -84,12 +84,12 @@ def commit_disk_full(times: int = 1) -> Fault:
 
 
 def upload_error(times: int = 1, skip: int = 0) -> Fault:
-    """500 on the PUT of a large file."""
+    """500 for the PUT of a large file."""
     return Fault("PUT", UPLOAD, "answer", times, skip, status=500, message="Internal Server Error")
 
 
 def upload_cut(times: int = 1, skip: int = 0) -> Fault:
-    """The connection breaks in the middle of a large file."""
+    """Returns the connection breaks in the middle of a large file."""
     return Fault("PUT", UPLOAD, "cut", times, skip)
 
 
@@ -99,15 +99,15 @@ def upload_disk_full(times: int = 1) -> Fault:
 
 
 def upload_corrupted(times: int = 1) -> Fault:
-    """A byte of a large file is another on arrival."""
+    """Returns a byte of a large file is corrupted during the upload."""
     return Fault("PUT", UPLOAD, "corrupt", times)
 
 
 def download_corrupted(times: int = 1) -> Fault:
-    """A byte of a large file is another on its way back."""
+    """Returns a byte of a large file is corrupted during the download."""
     return Fault("GET", DOWNLOAD, "corrupt", times)
 
 
 def xet_token_error(times: int = 1) -> Fault:
-    """500 where a client asks for the way to Xet storage."""
+    """500 for the request of Xet access."""
     return Fault("GET", XET_WRITE, "answer", times, status=500, message="Internal Server Error")

@@ -85,7 +85,7 @@ def paths_info(hub: HubApp, call: Call, kind: str, name: str, revision: str) -> 
 
 
 def _file(hub: HubApp, repository: Repository, commit: str, path: str, entry: dict[str, Any]) -> dict[str, Any]:
-    """A file as lists of files show it."""
+    """Returns a file as in lists of files."""
     last = {key: repository.commits[commit][key] for key in ("title", "date")} | {"id": commit}
     shown = {"type": "file", "path": path, "oid": entry["oid"], "size": entry["size"], "lastCommit": last}
     if "lfs" in entry:
@@ -134,7 +134,7 @@ def cdn(hub: HubApp, call: Call, sha256: str) -> Response:
 
 
 def _content(call: Call, content: bytes, headers: dict[str, str]) -> Response:
-    """All of a file, or the part of it that was asked for."""
+    """Answers with a whole file or the requested range."""
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", call.request.headers.get("range", ""))
     headers = headers | {"Accept-Ranges": "bytes"}
     if asked is None:

@@ -1,4 +1,4 @@
-"""The loopback Hub's end points for accounts, repositories, refs and Spaces."""
+"""The loopback Hub's endpoints for accounts, repositories, refs and Spaces."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def validate_yaml(hub: HubApp, call: Call) -> Response:
 
 
 def card_problems(content: str, kind: str) -> list[str]:
-    """What the Hub has against the metadata of a card."""
+    """Returns the Hub's objections to the metadata of a card."""
     match = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
     if match is None:
         return []

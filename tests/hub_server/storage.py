@@ -23,11 +23,11 @@ GITATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for s
 
 
 class Conflict(Exception):
-    """What is to be made is there already, or has changed meanwhile."""
+    """Raised if something exists already or has changed in the meantime."""
 
 
 class Missing(Exception):
-    """There is no such repository, revision or entry; `code` is what the Hub calls it."""
+    """Raised if a repository, revision or entry does not exist; `code` is the Hub's error code."""
 
     def __init__(self, code: str, message: str, commit: str | None = None) -> None:
         super().__init__(message)
@@ -36,17 +36,17 @@ class Missing(Exception):
 
 
 def git_sha1(content: bytes) -> str:
-    """What git calls a file of this content."""
+    """Returns the git blob id of a content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def pointer(sha256: str, size: int) -> bytes:
-    """What git holds in the place of a large file."""
+    """Returns the LFS pointer that git stores for a large file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
 class Repository:
-    """One repository: refs, commits, discussions and settings, in a JSON file."""
+    """A repository: refs, commits, discussions and settings, in a JSON file."""
 
     def __init__(self, path: Path, state: dict[str, Any]) -> None:
         self.path = path
@@ -71,12 +71,12 @@ class Repository:
         os.replace(temporary, self.path)
 
     def ref_name(self, revision: str) -> str | None:
-        """The full name of a branch, tag or pull request."""
+        """Returns the full name of a branch, tag or pull request."""
         names = (revision, f"refs/heads/{revision}", f"refs/tags/{revision}")
         return next((name for name in names if name in self.refs), None)
 
     def resolve(self, revision: str) -> str:
-        """The commit that a branch, tag, `refs/pr/N` or sha means."""
+        """Returns the commit of a branch, tag, `refs/pr/N` or SHA."""
         if (name := self.ref_name(revision)) is not None:
             return self.refs[name]
         if revision in self.commits:
@@ -84,11 +84,11 @@ class Repository:
         raise Missing("RevisionNotFound", f"Invalid rev id: {revision}")
 
     def files(self, revision: str) -> dict[str, dict[str, Any]]:
-        """Every file of a revision: `{"oid", "size"}`, and `"lfs": {"oid", "size"}` of a large one."""
+        """Returns every file of a revision: `{"oid", "size"}`, and `"lfs": {"oid", "size"}` for a large one."""
         return self.commits[self.resolve(revision)]["files"]
 
     def history(self, revision: str) -> list[dict[str, Any]]:
-        """The commits of a revision, newest first, each with its `id`."""
+        """Returns the commits of a revision, newest first, each with its `id`."""
         found, commit = [], self.resolve(revision)
         while commit:
             found.append({"id": commit, **self.commits[commit]})
@@ -134,14 +134,14 @@ class Storage:
         return self.root / "repositories" / f"{kind}--{name.replace('/', '--')}.json"
 
     def repository(self, kind: str, name: str) -> Repository:
-        """A repository as it is now; `kind` is model, dataset or space."""
+        """Returns the current state of a repository; `kind` is model, dataset or space."""
         path = self._path(kind, name)
         if not path.is_file():
             raise Missing("RepoNotFound", "Repository not found")
         return Repository(path, json.loads(path.read_text()))
 
     def create(self, kind: str, name: str, *, private: bool, author: str, **settings: Any) -> Repository:
-        """A new repository with the Hub's first commit."""
+        """Creates a repository with the Hub's first commit."""
         if self._path(kind, name).exists():
             raise Conflict(f"You already created this {kind} repo")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -166,21 +166,21 @@ class Storage:
         self.repository(kind, name).path.unlink()
 
     def keep(self, content: bytes) -> dict[str, Any]:
-        """Keeps the content of a regular file, and gives its entry for a commit."""
+        """Stores the content of a regular file and returns its entry for a commit."""
         oid = git_sha1(content)
         (self.root / "blobs" / oid).write_bytes(content)
         return {"oid": oid, "size": len(content)}
 
     def large(self, sha256: str) -> Path:
-        """Where the content of a large file lies, or would."""
+        """Returns the path for the content of a large file."""
         return self.root / "large" / sha256
 
     def keep_large(self, sha256: str, content: bytes) -> None:
-        """Keeps what was sent as the large file `sha256`, which may be something else: `is_whole` tells."""
+        """Stores content uploaded as the large file `sha256`; `is_whole` checks whether it matches."""
         self.large(sha256).write_bytes(content)
 
     def is_whole(self, sha256: str) -> bool:
-        """Whether a large file is there and is what its name says; what is not is thrown away."""
+        """Returns whether a large file exists and matches its checksum; deletes it otherwise."""
         path = self.large(sha256)
         if not path.is_file():
             return False
@@ -191,16 +191,16 @@ class Storage:
 
     @staticmethod
     def large_entry(sha256: str, size: int) -> dict[str, Any]:
-        """The entry of a large file for a commit."""
+        """Returns the entry of a large file for a commit."""
         return {"oid": git_sha1(pointer(sha256, size)), "size": size, "lfs": {"oid": sha256, "size": size}}
 
     def read(self, entry: Mapping[str, Any]) -> bytes:
-        """The content of a file by its entry; of a large one only if it was sent without Xet."""
+        """Returns the content of a file by its entry; for a large file, only if it was uploaded without Xet."""
         if "lfs" in entry:
             return self.large(entry["lfs"]["oid"]).read_bytes()
         return (self.root / "blobs" / entry["oid"]).read_bytes()
 
 
 def is_large(path: str, sample: bytes, size: int) -> bool:
-    """Whether the Hub asks for a file as a large one."""
+    """Returns whether the Hub treats a file as large."""
     return path.endswith(LARGE) or size > 10_000_000 or b"\0" in sample

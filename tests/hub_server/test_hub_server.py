@@ -1,4 +1,4 @@
-"""The loopback Hub does what the real client expects of the Hub: it is what other tests stand on."""
+"""The loopback Hub, on which other tests rely, behaves as the real client expects."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_errors_that_the_client_retries(hub: HubServer, client: Client, fault) -
 def test_a_corrupted_download_has_the_right_size_and_another_content(
     hub: HubServer, client: Client, tmp_path: Path
 ) -> None:
-    """Nobody but the reader would notice: huggingface_hub compares sizes alone."""
+    """huggingface_hub compares only sizes, so it does not detect this."""
     if hub.app.xet is not None:
         pytest.skip("Xet storage checks what it reads")
     make(client, "ann/corrupted")

@@ -44,7 +44,7 @@ def batch(hub: HubApp, call: Call, kind: str, name: str) -> Response:
 
 
 def _way_in(hub: HubApp, item: dict[str, Any]) -> dict[str, Any]:
-    """Where to send a large file, which is nowhere if it is here already."""
+    """Answers where to upload a large file, unless it already exists."""
     oid, size = item["oid"], item["size"]
     if hub.storage.is_whole(oid):
         return {"oid": oid, "size": size}
@@ -125,7 +125,7 @@ def commit(hub: HubApp, call: Call, kind: str, name: str, revision: str) -> Resp
 
 
 def _applied(hub: HubApp, files: dict[str, Any], lines: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """The files after the operations of a commit."""
+    """Returns the files after the operations of a commit."""
     for key, value in lines:
         path = value.get("path", "")
         if key == "file":

@@ -18,7 +18,7 @@ HAS_VERIFICATION, HAS_SHA256 = 1 << 31, 1 << 30
 
 
 class XetFile(NamedTuple):
-    """A file that Xet storage holds."""
+    """A file in Xet storage."""
 
     xet_hash: str
     sha256: str
@@ -26,7 +26,7 @@ class XetFile(NamedTuple):
 
 
 class XetStorage:
-    """The folder, and what is in it."""
+    """Xet storage in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,16 +34,16 @@ class XetStorage:
 
     @property
     def url(self) -> str:
-        """The address that clients are told."""
+        """The address for clients."""
         return f"local://{self.folder}"
 
     def files(self) -> dict[str, XetFile]:
-        """Every file that was ever sent, by its sha256."""
+        """Returns every file that was ever uploaded, by its SHA-256."""
         found = (file for shard in self.folder.rglob("shards/*.mdb") for file in parse_shard(shard.read_bytes()))
         return {file.sha256: file for file in found}
 
     def read(self, sha256: str) -> bytes:
-        """The content of a file, put together by hf_xet.
+        """Returns the content of a file, put together by hf_xet.
 
         Raises:
             KeyError: If it is not there.
@@ -56,7 +56,7 @@ class XetStorage:
 
 
 def parse_shard(content: bytes) -> list[XetFile]:
-    """The files that a shard describes with their sha256."""
+    """Yields the files in a shard with their SHA-256."""
     files, position = [], RECORD
     while (record := content[position : position + RECORD])[:32] != END and len(record) == RECORD:
         flags, segments = struct.unpack_from("<II", record, 32)

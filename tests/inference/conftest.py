@@ -1,4 +1,4 @@
-"""The fixtures that inference shares with evaluation and with the export."""
+"""Fixtures shared by inference, evaluation and export."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.inference.transcribing import arpa, clip, transcribe
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Path:
-    """Four beeps, of which the model of `beeps_run` writes what their names say."""
+    """Four sounds that the model of `beeps_run` transcribes as their file names."""
     folder = tmp_path_factory.mktemp("recordings")
     for index, text in enumerate(("ab", "ca", "bcb", "aa")):
         (folder / text).mkdir()

@@ -1,4 +1,4 @@
-"""`hf-speech label` with a teacher that answers by the name of the file, and writes down what it was asked."""
+"""`hf-speech label` with a teacher that derives labels from file names and logs its calls."""
 
 from __future__ import annotations
 

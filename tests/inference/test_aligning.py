@@ -1,4 +1,4 @@
-"""Transcribed recordings, aligned and cut at pauses."""
+"""Alignment of transcribed recordings, and cutting at pauses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE = 8000
 
 
 def sound(*parts: tuple[str, float]) -> np.ndarray:
-    """Noise, loud for a part called "loud" and hardly audible otherwise, of so many seconds each."""
+    """Returns noise of the given durations, loud in parts named "loud" and quiet otherwise."""
     rng = np.random.default_rng(0)
     return np.concatenate(
         [rng.normal(0, 0.3 if kind == "loud" else 0.001, round(RATE * seconds)) for kind, seconds in parts]
@@ -77,7 +77,7 @@ def test_constant_sound_has_no_pause() -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory, make_beeps: Any) -> Path:
-    """Recordings of four words with a long pause after the second one."""
+    """Recordings of four words with a long pause after the second."""
     folder = tmp_path_factory.mktemp("long")
     lines = ["path,text,speaker"]
     for index, text in enumerate(("ab ca bb ac", "cb aa ba cc")):

@@ -1,4 +1,4 @@
-"""Evaluation knows nothing of classes: a task that writes words, with an error rate, goes through it unchanged."""
+"""Evaluation is independent of the task: it works for a task of words with an error rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hf_speech.tasks import TASKS, AudioClassification, Metric, Task
 
 
 class Transcription(Task):
-    """Says of every sound what the model's likeliest class is called, a word; measured by the word error rate."""
+    """A task that outputs the name of the most likely class as a word, evaluated by word error rate."""
 
     name = "writing"
     target_column = "text"
@@ -81,7 +81,7 @@ def spoken(tones: Dataset) -> Dataset:
 
 @pytest.fixture
 def saved_model(saved_model: Path, tmp_path: Path) -> Path:
-    """The classifier of tones, as a model for this task."""
+    """The classifier of tones, as a model of this task."""
     folder = Path(shutil.copytree(saved_model, tmp_path / "writer"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"task": "writing"}))

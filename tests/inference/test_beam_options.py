@@ -1,4 +1,4 @@
-"""Options of a beam search: tuned ones beside a language model, and given ones before them."""
+"""Options of a beam search: tuned ones next to a language model, and given ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long recordings cut at pauses before they are labeled."""
+"""Cutting long recordings at pauses before labeling."""
 
 from __future__ import annotations
 

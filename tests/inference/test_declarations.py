@@ -1,4 +1,4 @@
-"""What a model folder declares is bounded by what lies in it, and refused before anything is made of it."""
+"""Sizes that a model folder declares are checked against its files before memory is allocated."""
 
 from __future__ import annotations
 

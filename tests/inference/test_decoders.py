@@ -1,4 +1,4 @@
-"""Hot words, n-best lists and language models, as `hf-speech transcribe` offers them."""
+"""Hot words, n-best lists and language models in `hf-speech transcribe`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_every_line_has_its_file_name(transcribe: Any, clip: str) -> None:
 
 
 def test_a_hot_word_wins_with_enough_weight(transcribe: Any, arpa: str) -> None:
-    """With a lexicon it need not even be known; without, it must be among what was heard."""
+    """With a lexicon, the word need not be in it; without one, it must be among the hypotheses."""
     scores = read_scores(transcribe("--nbest", "30")[1])
     rival = next(text for text in scores if set(text.split()) - {"ab", "c"})
     (hot, *_) = sorted(set(rival.split()) - {"ab", "c"})
@@ -108,7 +108,7 @@ def test_writes_files_of_several_texts(transcribe: Any, tmp_path: Path) -> None:
 def test_decodes_long_recordings_between_pauses(
     beeps_run: Path, make_beeps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An alignment of so much at once is refused, so that this fails if the recording is not cut."""
+    """Aligning the whole recording would be rejected, so this fails unless the recording is cut."""
     from hf_speech.decoding import alignment
 
     loaded = load_model(beeps_run)
@@ -214,7 +214,7 @@ def test_checks_numbers_of_the_command_line(transcribe: Any, arpa: str) -> None:
 
 
 class Written:
-    """A recognizer that is asked for nothing but how it writes."""
+    """A recognizer of which only `normalize` and the tokens are used."""
 
     blank, word_delimiter = 0, "|"
 

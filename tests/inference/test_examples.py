@@ -1,4 +1,4 @@
-"""Spaces show examples that their model can answer."""
+"""The choice of example sounds that fit a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of labels: what an interrupted run left behind, and names and contents that are no such table."""
+"""Tables of labels: unfinished runs, and invalid names and contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings labeled by teachers of this package and of transformers, into tables that train."""
+"""Labeling recordings with teachers of this package and of transformers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 
 
 class Fake:
-    """A teacher that answers by the name of the file, and remembers what it was asked."""
+    """A teacher that derives labels from file names and records its calls."""
 
     def __init__(self, answers: dict[str, tuple[str, float]], column: str = "text", name: str = "fake") -> None:
         self.answers, self.column, self.name = answers, column, name
@@ -217,7 +217,7 @@ def test_transcripts_are_written_in_the_alphabet_of_the_student(recordings: Path
 
 
 class Team:
-    """Threads in place of processes: the first one decides, and all wait for each other."""
+    """Threads in place of processes, which wait for each other."""
 
     def __init__(self, count: int) -> None:
         self.count, self.barrier = count, threading.Barrier(count)

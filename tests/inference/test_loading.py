@@ -1,4 +1,4 @@
-"""Loading models: whole, or one sentence about what is wrong."""
+"""Loading of models, and one-sentence errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hf_speech.tasks import TASKS, AudioClassification
 
 
 def sentence(folder: Path | str, **arguments: object) -> str:
-    """The one sentence that loading ends with."""
+    """Returns the one-sentence error of loading."""
     with pytest.raises(ModelError) as caught:
         load_model(folder, **arguments)
     text = str(caught.value)
@@ -153,7 +153,7 @@ def test_does_not_run_untrusted_code(model_copy: Path):
 
 
 def test_a_new_process_registers_the_model_families(saved_model: Path):
-    """Importing evaluation alone must register them; this process has imported them otherwise."""
+    """Importing evaluation must register them, which needs a new process to test."""
     code = (
         "import sys; from hf_speech.inference import load_model\n"
         "print(type(load_model(sys.argv[1], device='cpu').model).__module__)"

@@ -1,4 +1,4 @@
-"""Transcribing files: formats, long recordings, streaming, the pipeline's modes, and sounds that say nothing."""
+"""Transcription of files: formats, long recordings, streaming, pipeline modes, and sounds without speech."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_only_recordings_over_20_s_are_decoded_in_pieces(
 def test_pipeline_chunks_of_a_causal_model_equal_the_whole(
     beeps_run: Path, make_beeps: Any, chunks: tuple[float, Any]
 ) -> None:
-    """Five minutes: a causal model needs some seconds of the past, and no more of the future than its lookahead."""
+    """For five minutes of sound: a causal model needs some seconds of past context, and its lookahead."""
     rng = np.random.default_rng(7)
     text = " ".join("".join(rng.choice(list("abc"), rng.integers(1, 5))) for _ in range(420))
     samples = make_beeps(text)[: 300 * RATE]
@@ -106,7 +106,7 @@ def test_pipeline_chunks_of_a_causal_model_equal_the_whole(
 @pytest.mark.slow
 @pytest.mark.corpora
 def test_chunks_of_a_bidirectional_model_differ_in_under_1_percent_of_words(corpora_dir: Path) -> None:
-    """Five minutes of AN4: in our own chunks, and in the pipeline's, with the model's own feature extractor."""
+    """Five minutes of AN4, in chunks of this package and of the pipeline."""
     recognizer = load_model(REPOSITORY / "pretrained" / "an4", device="cpu")
     assert recognizer.model.config.bidirectional
     lines = (corpora_dir / "an4" / "etc" / "an4_test.fileids").read_text().split()

@@ -1,4 +1,4 @@
-"""Exported models at work: they say what PyTorch says, without PyTorch."""
+"""Exported models give the results of PyTorch, without PyTorch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_transcripts_equal_those_of_pytorch(
 
 
 def test_normalizes_long_recordings_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
-    """In chunks, by the statistics of the loud seconds of all."""
+    """Chunks are normalized by the statistics of all loud seconds."""
     loaded = load_model(saved_recognizer, device="cpu")
     export_model(loaded, tmp_path / "folder", int8=False)
     exported = ExportedModel(tmp_path / "folder")
@@ -78,7 +78,7 @@ def test_normalizes_long_recordings_as_with_pytorch(saved_recognizer: Path, tmp_
 
 
 def test_uses_one_peak_for_long_recordings_as_with_pytorch(saved_recognizer: Path, tmp_path: Path) -> None:
-    """The background of a chunk without speech is not scaled up to speech, with either back end."""
+    """Neither back end amplifies the background of a chunk without speech."""
     SpeechFeatureExtractor.from_pretrained(saved_recognizer, normalization="peak").save_pretrained(saved_recognizer)
     loaded = load_model(saved_recognizer, device="cpu")
     export_model(loaded, tmp_path / "folder", int8=False)
@@ -96,7 +96,7 @@ def test_uses_one_peak_for_long_recordings_as_with_pytorch(saved_recognizer: Pat
 
 
 def test_handles_constant_features_in_the_loud_seconds(saved_recognizer: Path, tmp_path: Path) -> None:
-    """Their deviation is 0, which would ask the graph to take the chunk's own mean."""
+    """Their standard deviation is 0, with which the graph would use the chunk's own mean."""
     loaded = load_model(saved_recognizer, device="cpu")
     export_model(loaded, tmp_path / "folder", int8=False)
     seconds, time = 30, np.arange(8000) / 8000

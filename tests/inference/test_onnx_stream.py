@@ -1,4 +1,4 @@
-"""Streams through exported models give what whole files give."""
+"""Streams of exported models give the results of whole files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_streams_keep_unknown_tokens_like_whole_files(stream: ExportedStream) ->
 
 
 def test_streams_accept_the_formats_of_whole_files(stream: ExportedStream, make_beeps: Any) -> None:
-    """Integers are scaled; what is refused leaves no trace; after the end, only another recording can begin."""
+    """Integers are scaled, rejected pieces have no effect, and nothing is accepted after the end."""
     samples = (make_beeps("abc a", seed=7) * 2**15).astype(np.int16)
     heard = []
     for piece in (samples, samples / np.float32(2**15)):
@@ -73,7 +73,7 @@ def test_streams_accept_the_formats_of_whole_files(stream: ExportedStream, make_
 def test_streams_of_one_model_are_independent(
     exported_beeps: Path, beeps_run: Path, exported_tones: Path, tones_run: Path, make_beeps: Any, exported: bool
 ) -> None:
-    """Two streams of one model share its file and nothing else; one piece may be all of a recording."""
+    """Two streams of a model share only its file; a piece may be a whole recording."""
     model = open_model(exported_beeps if exported else beeps_run, device="cpu")
     first, second = model.stream(), open_stream(model, verb="transcribe")
     samples = {text: make_beeps(text, seed=7) for text in ("abc a", "ca ab")}

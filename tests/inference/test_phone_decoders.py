@@ -32,7 +32,7 @@ from hf_speech.training import load_recipe, train
 
 @pytest.fixture(scope="module")
 def phones_run(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recognizer that also writes the phones x, y and z, one for each letter."""
+    """A recognizer that also predicts the phones x, y and z, one for each letter."""
     folder = tmp_path_factory.mktemp("phones")
     spellings = ["".join(word) for length in (1, 2, 3) for word in itertools.product("abc", repeat=length)]
     sounds = str.maketrans("abc", "xyz")
@@ -68,7 +68,7 @@ def test_tunes_saves_and_uses_the_phone_weight(
     language_model = Path(shutil.copy(arpa, tmp_path / "lm.arpa"))
 
     def only_phones(self: BeamSearchDecoder, log_probs: np.ndarray) -> dict[str, float]:
-        """A search whose scores say nothing, so that it is the phones which find the right one among its texts."""
+        """Returns a search with uninformative scores, so that the phones select the right text."""
         return dict.fromkeys(["a", "b", "c", *map(str, rows["text"])], 0.0)
 
     monkeypatch.setattr(BeamSearchDecoder, "candidates", only_phones)

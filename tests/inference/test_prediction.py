@@ -1,4 +1,4 @@
-"""Running models over sounds: order, batches, and sounds that cannot be read."""
+"""Running models on sounds: order, batches, and unreadable sounds."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_rejects_and_names_a_bad_sound(saved_model: Path, tones: Dataset, tmp_pa
 
 
 def test_skips_only_bad_sounds(saved_model: Path, tones: Dataset, tmp_path: Path):
-    """Also the one that only the feature extractor finds too short, in the midst of a batch."""
+    """Including a sound in a batch that only the feature extractor finds too short."""
     loaded = load_model(saved_model, device="cpu")
     good = [source["path"] for source in tones["audio"]][:4]
     bad = bad_sounds(tmp_path)

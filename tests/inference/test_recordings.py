@@ -1,4 +1,4 @@
-"""Recordings of any length: read by blocks, normalized by what is loud, heard in chunks."""
+"""Recordings of any length: reading in blocks, normalization by loud seconds, and chunks."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_reading_by_blocks_equals_chunks_of_the_waveform(
 
 @pytest.mark.parametrize("frames", range(496, 506))
 def test_chunks_join_for_any_length(beeps_run: Path, frames: int) -> None:
-    """One chunk exactly, a frame more, a few samples more."""
+    """Lengths of exactly one chunk, a frame more, and a few samples more."""
     loaded = load_model(beeps_run)
     ratio = loaded.model.config.inputs_to_logits_ratio
     samples = noise(frames * ratio / RATE + 1)[: frames * ratio + 57, 0]
@@ -129,7 +129,7 @@ def test_normalization_ignores_silence() -> None:
 
 @pytest.mark.parametrize("seconds", [30, 30.5, 39.99, 40, 40.01])
 def test_counts_seconds_across_blocks(tmp_path: Path, seconds: float) -> None:
-    """Also where the last block is shorter than one."""
+    """Also if the last block is shorter than a second."""
     samples = noise(seconds)[:, 0]
     soundfile.write(tmp_path / "long.wav", samples, RATE, subtype="FLOAT")
     recording = Recording.open(str(tmp_path / "long.wav"), RATE)
@@ -140,7 +140,7 @@ def test_counts_seconds_across_blocks(tmp_path: Path, seconds: float) -> None:
 
 
 def seconds_at(*decibels: float) -> Recording:
-    """A recording of seconds of noise with these levels."""
+    """Returns a recording with a second of noise for each level."""
     rng = np.random.default_rng(0)
     pieces = [10 ** (level / 20) * rng.choice([-1.0, 1.0], RATE).astype(np.float32) for level in decibels]
     return Recording("levels", RATE, len(pieces), np.concatenate(pieces))
@@ -168,7 +168,7 @@ def test_statistics_use_loud_seconds_and_their_peak(levels: list[float], loud: i
 
 
 def test_a_long_recording_has_one_peak() -> None:
-    """Its quiet parts are scaled as its loud ones are, where an utterance alone is scaled to its own peak."""
+    """Quiet and loud parts are scaled equally, whereas a single utterance is scaled to its own peak."""
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=8, normalization="peak")
     recording = seconds_at(*[-12.0] * 6, *[-60.0] * 20)
     fitted = fit_extractor(extractor, recording)
@@ -185,12 +185,12 @@ def test_a_long_recording_has_one_peak() -> None:
 
 
 class Context:
-    """A recognizer that gives, for each frame, the frames before and after it in the chunk, and the frame's number."""
+    """A recognizer that returns for each frame the number of frames before and after it in the chunk, and its index."""
 
     name, sampling_rate, samples_per_frame, tokens, num_phones = "context", 100, 10, ["a", "b", "c"], 0
 
     def log_probs_fn(self, recording: Recording) -> Any:
-        """Samples are numbered, so that a frame can be told from its samples."""
+        """Samples are numbered, so that they identify the frame."""
 
         def log_probs(samples: np.ndarray) -> np.ndarray:
             before = np.arange(len(samples) // 10)
@@ -201,7 +201,7 @@ class Context:
 
 @pytest.mark.parametrize("frames", [0, 1, 29, 49, 50, 51, 52, 89, 90, 91, 333])
 def test_every_frame_has_context_on_both_sides(frames: int) -> None:
-    """Chunks of 50 frames with 10 of context: no frame is closer to an edge that is not the recording's own."""
+    """With chunks of 50 frames and 10 frames of context, no frame is closer to an inner edge."""
     samples = np.arange(frames * 10 + 7, dtype=np.float32)
     found = log_probabilities(Context(), samples, chunk_seconds=5, overlap_seconds=1)  # type: ignore[arg-type]
     np.testing.assert_array_equal(found[:, 2], np.arange(frames))
@@ -237,7 +237,7 @@ def test_does_not_fit_extractors_that_need_no_statistics() -> None:
 
 @pytest.mark.corpora
 def test_no_words_in_long_silence(corpora_dir: Path) -> None:
-    """A quarter of a minute of faint hiss behind each utterance is no speech, though each chunk of it is hiss alone."""
+    """A quarter of a minute of faint noise after each utterance gives no words, even in chunks of only noise."""
     loaded = load_model(Path(__file__).resolve().parents[2] / "pretrained" / "an4")
     lines = (corpora_dir / "an4" / "etc" / "an4_test.transcription").read_text().splitlines()[:3]
     pieces, said = [], []

@@ -1,4 +1,4 @@
-"""Streams that are computed together, by both back ends."""
+"""Batches of streams, with both back ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pieces_of(samples: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def test_batched_streams_equal_separate_streams(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
-    """They begin one after the other, take pieces of different sizes, end at different times, and one begins again."""
+    """Streams start one after the other, get pieces of different sizes, end at different times, and one restarts."""
     batch = StreamBatch(source, device="cpu")
     sounds = [make_beeps(text, seed=7) for text in TEXTS]
     sizes = [300, 300, 77, 1000]
@@ -134,7 +134,7 @@ def test_rejects_models_that_cannot_stream(tones_run: Path) -> None:
 
 
 def test_streams_files_without_first_samples(exported_beeps: Path, make_beeps: Any) -> None:
-    """As earlier versions wrote them."""
+    """Files of earlier versions."""
     stream, samples = ExportedStream(exported_beeps), make_beeps("abc a", seed=7)
     expected = np.concatenate([*(stream.accept(piece) for piece in pieces_of(samples, 500)), stream.finish()])
     object.__setattr__(stream.description, "first_samples", 0)

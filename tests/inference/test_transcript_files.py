@@ -1,4 +1,4 @@
-"""Names of transcripts: short where they can be, and never one for two recordings."""
+"""File names of transcripts: as short as possible, and unique."""
 
 from __future__ import annotations
 

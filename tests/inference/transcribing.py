@@ -1,4 +1,4 @@
-"""A recording, a language model and `hf-speech transcribe` for the tests of its decoders."""
+"""Fixtures for tests of decoders: a recording, a language model and `hf-speech transcribe`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def arpa(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def transcribe(beeps_run: Path, clip: str, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs `hf-speech transcribe RUN CLIP words...` and gives its exit status, output and errors."""
+    """Runs `hf-speech transcribe RUN CLIP words...` and returns its exit status, output and errors."""
 
     def run(*words: str, model: Path = beeps_run, files: tuple[str, ...] = (clip,)) -> tuple[int, str, str]:
         capsys.readouterr()

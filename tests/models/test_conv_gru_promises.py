@@ -47,7 +47,7 @@ every_direction = pytest.mark.parametrize("direction", DIRECTIONS)
 
 
 def babble(num_samples: int, seed: int = 0) -> np.ndarray:
-    """A tone of another pitch and level every 50 ms, and some noise."""
+    """Returns a tone whose pitch and level change every 50 ms, and some noise."""
     rng = np.random.default_rng(seed)
     steps = rng.uniform((100, 0.01), (3500, 0.5), (num_samples // 400 + 1, 2))
     frequencies, levels = np.repeat(steps, 400, axis=0)[:num_samples].T
@@ -56,7 +56,7 @@ def babble(num_samples: int, seed: int = 0) -> np.ndarray:
 
 
 def make_recognizer(frontend: str, direction: str = "bidirectional") -> AutomaticSpeechRecognitionPipeline:
-    """A model with random weights that writes words of a, b and c, with what it needs to do so."""
+    """Returns a model with random weights and words of a, b and c, with its extractor and tokenizer."""
     torch.manual_seed(0)
     extractor = SpeechFeatureExtractor(sampling_rate=RATE, num_mel_bins=20, hop_length=80, win_length=200)
     tokenizer = build_tokenizer(["abc"], TextOptions("lower"))
@@ -77,7 +77,7 @@ def make_recognizer(frontend: str, direction: str = "bidirectional") -> Automati
 
 
 def given(samples: np.ndarray, rate: int = RATE) -> dict[str, Any]:
-    """What the pipeline takes, and empties."""
+    """Returns the input of the pipeline, which empties it."""
     return {"raw": samples.copy(), "sampling_rate": rate}
 
 
@@ -172,7 +172,7 @@ def test_loss_and_gradients_are_finite_in_bfloat16(frontend: str, direction: str
 @every_front_end
 @every_direction
 def test_unlearnable_transcripts_do_not_affect_others(frontend: str, direction: str) -> None:
-    """One longer than its sound, an empty one, one of characters never seen: beside a good one, and alone."""
+    """One longer than its sound, an empty one, and one of unknown characters, beside a good one and alone."""
     recognizer = make_recognizer(frontend, direction)
     model, tokenizer = recognizer.model.train(), recognizer.tokenizer
     texts = {"good": "ab c", "long": "abc " * 30, "empty": "", "unseen": "aéß"}
@@ -206,7 +206,7 @@ def test_one_sentence_error_for_texts_that_cannot_be_aligned(beeps_run: Path, ma
 def test_unusual_transcripts_count_as_errors(
     beeps_run: Path, tmp_path: Path, make_beeps: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No sentence is left out of a test split because the model cannot get it right."""
+    """Sentences that the model cannot get right are not left out of a test split."""
     rows = {"good": "ab c", "long": "abc " * 30, "unseen": "ab é"}
     for name in rows:
         soundfile.write(tmp_path / f"{name}.wav", make_beeps("ab c"), RATE)

@@ -1,4 +1,4 @@
-"""Batch norm that ignores padding, and the rounding of the number of frames."""
+"""Batch norm that ignores padding, and rounding of frame counts."""
 
 from __future__ import annotations
 

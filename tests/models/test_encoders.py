@@ -1,4 +1,4 @@
-"""Encoders without a head: what `AutoModel` gives, and what it shares with the models that have one."""
+"""Encoders without a head, as loaded by `AutoModel`."""
 
 from __future__ import annotations
 

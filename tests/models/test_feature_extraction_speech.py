@@ -1,4 +1,4 @@
-"""Features: equal to librosa's and torchaudio's, countable, blind to padding, and the same after a round trip."""
+"""Features: frame counts, independence of padding, options, and saving."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def test_the_offset_is_removed_first():
 
 
 def test_attention_mask_of_a_clip_shorter_than_a_hop() -> None:
-    """As transformers' pipeline does for the last chunk of a recording, which may be a single sample."""
+    """Needed by transformers' pipeline for the last chunk of a recording, which may be a single sample."""
     for normalization in ("none", "utterance", "peak"):
         extractor = SpeechFeatureExtractor(num_mel_bins=8, normalization=normalization)
         rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ LENGTHS = torch.tensor([7, 1, 12, 4])
 
 
 def outputs_and_gradients(layer: RecurrentLayer, fused: bool) -> list[torch.Tensor]:
-    """What a layer computes and how everything that went in changes a weighted sum of it."""
+    """Returns the output of a layer and the gradients of a weighted sum of it with respect to all inputs."""
     layer.train(fused)
     layer.zero_grad()
     torch.manual_seed(1)

@@ -80,7 +80,7 @@ def test_deltas_are_input_channels_of_the_2d_convolutions() -> None:
 
 
 def test_convolutions_over_frequency_are_shift_invariant() -> None:
-    """What lies eight features higher makes the same frames, eight features of the stem's output further up."""
+    """Input shifted by eight features gives the same frames, with the stem's output shifted accordingly."""
     model = make_model(stem_channels=[3, 3, 6], input_size=40)
     stem = model.stem
     assert isinstance(stem, SpectralFrontEnd)
@@ -178,7 +178,7 @@ def test_initial_weights_open_the_forget_gates() -> None:
 
 
 def test_treats_the_features_of_an_average_as_time_steps() -> None:
-    """As published with Keras: mean MFCCs of the shape (40, 1), forty steps of one number."""
+    """As published with Keras: mean MFCCs of shape (40, 1), forty time steps of one number."""
     model = make_model(features_as_steps=True, bidirectional=False, pooling="last", num_hidden_layers=1)
     assert model.layers[0].forward_rnn.input_size == 1
     averages = torch.randn(3, 1, 11)

@@ -1,4 +1,4 @@
-"""Normalization of features, by utterance and by the statistics of a corpus, which are saved with the extractor."""
+"""Normalization of features by utterance, peak and global statistics, which are saved with the extractor."""
 
 from __future__ import annotations
 

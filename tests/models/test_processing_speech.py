@@ -1,4 +1,4 @@
-"""The processor of recognizers: sound and text in, text out, saved as its two parts."""
+"""The processor of recognizers: sound, text, and saving."""
 
 from __future__ import annotations
 

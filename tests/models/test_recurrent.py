@@ -17,7 +17,7 @@ LENGTHS = torch.tensor([7, 1, 12, 4])
 
 
 def packed_reference(layer: RecurrentLayer, cell: str, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """The same layer as torch's own bidirectional module on a packed sequence."""
+    """Returns the output of torch's bidirectional module on a packed sequence."""
     bidirectional = layer.backward_rnn is not None
     reference = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](
         frames.shape[2], layer.hidden_size, batch_first=True, bidirectional=bidirectional

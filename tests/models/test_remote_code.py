@@ -1,4 +1,4 @@
-"""What is on the Hub runs alone: a saved folder, in a process that cannot import hf_speech."""
+"""Saved folders run in a process that cannot import hf_speech."""
 
 from __future__ import annotations
 

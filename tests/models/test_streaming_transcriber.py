@@ -96,7 +96,7 @@ def test_the_text_grows_to_that_of_the_tokenizer(tokenizer: Wav2Vec2CTCTokenizer
 
 
 class Script(torch.nn.Module):
-    """A classifier that says the tokens of a path one after the other, whatever it hears."""
+    """A classifier that outputs the tokens of a path, independent of its input."""
 
     def __init__(self, path: list[int], vocab_size: int) -> None:
         super().__init__()

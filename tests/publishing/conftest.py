@@ -1,4 +1,4 @@
-"""A run folder to spoil: a copy of a model that comes with the project, so that nothing has to be trained."""
+"""Copies of pretrained models that tests can damage, so that nothing has to be trained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def an4(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def known_texts() -> Iterator[None]:
-    """Searches each text for secrets once a session: the same code and vocabularies lie in every staged folder."""
+    """Searches each text for secrets once per session, because staged folders share code and vocabularies."""
     search, known = secrets.find_secret, {}
 
     def find_secret(text: str, *, binary: bool = False) -> secrets.Secret | None:

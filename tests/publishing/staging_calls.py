@@ -1,4 +1,4 @@
-"""How the tests of staging call it."""
+"""Helpers for tests of staging."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def staged(run: Path, tmp_path: Path, **options: object) -> Staged:
 
 
 def refused(run: Path, tmp_path: Path, message: str, **options: object) -> None:
-    """Staging must end in one sentence, and leave nothing behind that could be sent."""
+    """Checks that staging fails with one sentence and leaves no files."""
     with pytest.raises(PublishError, match=message) as error:
         staged(run, tmp_path, **options)
     assert "\n" not in str(error.value)

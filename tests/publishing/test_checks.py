@@ -1,4 +1,4 @@
-"""Every kind of culprit, planted: pickles, programs, secrets, places on this machine, and harmless look-alikes."""
+"""All kinds of forbidden content: pickles, programs, secrets, local paths, and harmless look-alikes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ PICTURE = (REPOSITORY / "pretrained" / "an4" / "curves.png").read_bytes()
 
 
 def check_files(folder: Path, max_file_bytes: int) -> None:
-    """The checks of files, without those of models."""
+    """Runs the checks of files, without those of models."""
     run_checks(Upload(folder, "dataset", max_file_bytes=max_file_bytes))
 
 
 def check_beside(folder: Path, names: list[str]) -> None:
-    """What staging checks of files that it leaves out."""
+    """Runs the checks of files that staging leaves out."""
     for name in names:
         check_name(name)
         executables.check_beside(folder / name, name, folder)
 
 
 class Culprit:
-    """Runs something when it is unpickled: nothing worse than `true`."""
+    """Runs the command `true` when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, ("true",)

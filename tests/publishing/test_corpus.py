@@ -1,4 +1,4 @@
-"""A corpus comes back from the Hub as it was: every recording, target and speaker."""
+"""A published corpus can be loaded unchanged: every recording, target and speaker."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ result = {name: [len(split), sorted(set(split["speaker"]))] for name, split in r
 def test_pushing_with_datasets_keeps_the_card(
     hub: HubServer, client: Client, digit_folder: Path, tmp_path: Path
 ) -> None:
-    """`DatasetDict.push_to_hub` changes what the metadata says of the files, and nothing else of the card."""
+    """`DatasetDict.push_to_hub` changes only the metadata about files in the card."""
     options = {"data_dir": str(digit_folder)}
     card = publish(client, "folder", options, "ann/pushed", verify=False)["card"]
     source = """

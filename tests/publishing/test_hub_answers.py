@@ -1,4 +1,4 @@
-"""What a Hub answers besides yes: who may write where, odd answers, and commits of others before the opening."""
+"""Other answers of the Hub: permissions, unexpected answers, and foreign commits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refused(client: Client, folder: Path, repo: str, **options: Any) -> str:
 
 
 def bob(hub: HubServer, repo: str) -> Callable[[], object]:
-    """Bob's commit, straight into the storage."""
+    """Adds a commit by Bob directly to the storage."""
 
     def commit() -> None:
         repository = hub.storage.repository("model", repo)

@@ -39,7 +39,7 @@ TASKS = {"tones": "audio-classification", "beeps": "automatic-speech-recognition
 
 @pytest.fixture
 def runs(tones_run: Path, beeps_run: Path, tmp_path: Path) -> dict[str, Path]:
-    """Copies of two trained run folders, one of each task."""
+    """Copies of two trained run folders, one per task."""
     folders = {"tones": tones_run, "beeps": beeps_run}
     return {name: Path(shutil.copytree(folder, tmp_path / name)) for name, folder in folders.items()}
 
@@ -53,7 +53,7 @@ def clips(make_tone, make_beeps) -> dict[str, list[np.ndarray]]:
 
 
 def expected(run_dir: Path, sounds: list[np.ndarray], tmp_path: Path) -> list[Any]:
-    """What this package says of the sounds, from the run folder."""
+    """Returns the results of this package for the sounds, from the run folder."""
     from hf_speech.inference import classify_files, load_model, transcribe_files
 
     paths = [tmp_path / f"{run_dir.name}-{index}.wav" for index in range(len(sounds))]
@@ -65,7 +65,7 @@ def expected(run_dir: Path, sounds: list[np.ndarray], tmp_path: Path) -> list[An
 
 
 def _sha(printed: str, repo: str) -> str:
-    """The commit that was verified."""
+    """Returns the verified commit."""
     match = re.search(rf"OK {repo}@([0-9a-f]{{40}}): ", printed)
     assert match is not None, printed
     return match.group(1)
@@ -191,7 +191,7 @@ with downloaded("ann/beeps", "v1") as copy:
 
 
 def test_publishes_with_xet_storage(xet_hub: HubServer, xet_client: Client, runs: dict[str, Path]) -> None:
-    """Loading is the same with and without Xet; sending and fetching are not."""
+    """Only uploads and downloads differ with Xet, not loading."""
     words = ["publish", runs["beeps"], "--repo-id", "ann/beeps", "--tag", "v1", "--no-verify"]
     done = xet_client.cli(*words)
     assert done.status == 0, done.err
@@ -206,7 +206,7 @@ def test_publishes_with_xet_storage(xet_hub: HubServer, xet_client: Client, runs
 
 
 def kinds_of_culprits() -> dict[str, bytes]:
-    """Kinds of secrets, pickles and programs that test_checks.py plants."""
+    """Kinds of secrets, pickles and programs from test_checks.py."""
     spec = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("test_checks.py"))
     planted = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(planted)
@@ -236,7 +236,7 @@ for number, (run, name, content) in enumerate(culprits):
 
 
 def test_never_uploads_forbidden_files(hub: HubServer, client: Client, runs: dict[str, Path], tmp_path: Path) -> None:
-    """Each kind once, under the name of a file that goes along: all are refused, and the server's log has none."""
+    """Each kind, under the name of a published file: all are rejected, and none is in the server's log."""
     kinds = kinds_of_culprits()
     assert len(kinds) > 25
     names = ["recipe.yaml", "evaluation/test.csv", "recurrent.py", "README.md", "curves.png"]

@@ -1,4 +1,4 @@
-"""One commit or none: the folder as it is, or the repository as it was, whatever goes wrong on the way."""
+"""An upload is one commit or none, whatever fails."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ result = {**vars(pushed), "repository": pushed.repository.name}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as `stage` leaves it, with large files and regular ones."""
+    """A staged folder with large and regular files."""
     path = tmp_path / "staged"
     (path / "evaluation").mkdir(parents=True)
     (path / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
@@ -60,7 +60,7 @@ def published(hub: HubServer, repo: str, revision: str = "main", kind: str = "mo
 
 
 def refused(client: Client, folder: Path, repo: str, **options: Any) -> str:
-    """The one sentence with which a push ends."""
+    """Returns the one-sentence error of a push."""
     with pytest.raises(ClientError) as error:
         push(client, folder, repo, **options)
     assert error.value.kind == "PublishError", error.value
@@ -231,7 +231,7 @@ def test_checks_names_and_offline_mode(client: Client, folder: Path) -> None:
 
 
 def _somebody(hub: HubServer, repo: str) -> Callable[[], object]:
-    """Bob's commit, straight into the storage."""
+    """Adds a commit by Bob directly to the storage."""
 
     def do() -> None:
         repository = hub.storage.repository("model", repo)
@@ -258,7 +258,7 @@ OF_PUT = {name for name, (make, _, _) in FAULTS.items() if make.__name__.startsw
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("there_before", [False, True], ids=["first", "second"])
 def test_a_failure_leaves_the_old_or_the_new_state(place: Place, folder: Path, name: str, there_before: bool) -> None:
-    """A first publication, or a second one: it fails whole, says what to do, and the same command finishes the job."""
+    """A first or second publication fails as a whole with a remedy, and the same command finishes it."""
     hub, client = place
     make, options, remedy = FAULTS[name]
     if (hub.app.xet is not None and name in OF_PUT) or (hub.app.xet is None and "Xet" in name):
@@ -282,7 +282,7 @@ def test_a_failure_leaves_the_old_or_the_new_state(place: Place, folder: Path, n
 
 
 def test_continues_an_interrupted_upload(hub: HubServer, client: Client, folder: Path) -> None:
-    """Of two large files the second breaks: the second run sends it alone."""
+    """The upload of the second of two large files fails: the second run uploads only this one."""
     with hub.failing(faults.upload_cut(times=ALWAYS, skip=1)):
         refused(client, folder, "ann/resumed")
     whole = len([entry for entry in hub.requests("PUT", "^/large/") if entry.status == 200])
@@ -332,7 +332,7 @@ push(Path(folder), repository, since=seen)
 
 
 def test_rejects_a_folder_older_than_a_remote_change(hub: HubServer, client: Client, folder: Path) -> None:
-    """The card is rendered of the one on the Hub: what was written there since then would be lost."""
+    """The card is based on the one on the Hub, so later changes there would be lost."""
     push(client, folder, "ann/older")
     with pytest.raises(ClientError, match="Somebody else has changed ann/older in the meantime"):
         client.run(SINCE, folder=str(folder))
@@ -340,7 +340,7 @@ def test_rejects_a_folder_older_than_a_remote_change(hub: HubServer, client: Cli
 
 
 def test_detects_a_commit_that_differs_from_the_upload(hub: HubServer, client: Client, folder: Path) -> None:
-    """Somebody's commit straight after ours would show in the main branch, but ours is looked at by its sha."""
+    """A foreign commit just after ours is in the main branch, but ours is verified by its SHA."""
     push(client, folder, "ann/checked")
     (folder / "config.json").write_text("{}")
 

@@ -1,4 +1,4 @@
-"""Any folder with a program and a complete front matter becomes a Space that is pinned to a model's commit."""
+"""Publishing a folder with a program and front matter as a Space that is pinned to a model's commit."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_dry_run_uploads_nothing(hub: HubServer, client: Client, demonstration
 
 
 def test_the_space_links_its_model(hub: HubServer, client: Client, model: str, tmp_path: Path) -> None:
-    """Title, tags and examples are those of the model, and the files that it needs go with it."""
+    """Title, tags and examples fit the model, and the required files are included."""
     card = "---\\npipeline_tag: audio-classification\\ntags: [lstm, dogs]\\n---\\n# Dogs"
     client.run("api.create_repo('ann/dogs')")
     client.run(f"api.upload_file(path_or_fileobj=b'{card}', path_in_repo='README.md', repo_id='ann/dogs')")

@@ -1,4 +1,4 @@
-"""Staging: what goes along, what stays, and what stops everything."""
+"""Staging: included files, excluded files, and errors."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MIT = "MIT License\n\nPermission is hereby granted, free of charge, to any perso
 
 
 def own_notes(result: Staged) -> list[str]:
-    """The notes, but for the one that the code has changed since the models of the project were evaluated."""
+    """Returns the notes except the one about code changes since the evaluation."""
     return [note for note in result.notes if not note.startswith("Measured with other code")]
 
 
 def headline(run: Path) -> str:
-    """How the card writes the first figure."""
+    """Returns the first metric as formatted on the card."""
     accuracy = json.loads((run / "evaluation" / "test.json").read_text())["metrics"]["accuracy"]
     return f"**{percent(accuracy)} %**"
 

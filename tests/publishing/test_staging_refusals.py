@@ -1,4 +1,4 @@
-"""What stops staging: one culprit each."""
+"""Reasons to reject a folder, one per test."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def edit(name: str, before: str, after: str) -> Plant:
 
 
 def extractor_of_another_size(run: Path) -> None:
-    """Beside evaluations that recorded no fingerprint, which would have found any other extractor."""
+    """With evaluations without a fingerprint, which would detect any other extractor."""
     edit("preprocessor_config.json", '"num_mel_bins": ', '"num_mel_bins": 1')(run)  # 40 becomes 140.
     for path in (run / "evaluation").glob("*.json"):
         report = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""A static Space from the command line: published in one commit, and opened from the files that the Hub holds."""
+"""Static Spaces: publishing from the command line, and opening the published files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ADDRESS = re.compile(r"https?://(?!127\.0\.0\.1)[\w.-]+")
 
 @pytest.fixture(scope="module")
 def runtime() -> Path:
-    """The files from npm."""
+    """The downloaded npm packages."""
     try:
         return runtime_folder()
     except PublishError as error:

@@ -1,4 +1,4 @@
-"""A training with `push_to_hub: true` leaves what is published alone: card, code and figures."""
+"""Training with `push_to_hub: true` does not change the published card, code and metrics."""
 
 from __future__ import annotations
 

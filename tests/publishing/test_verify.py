@@ -1,4 +1,4 @@
-"""What is on the Hub does elsewhere what it did here; whatever is wrong with it is found and named."""
+"""Verification of published models: equal results elsewhere, and reports of defects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ result = {**vars(found), "repository": found.repository.name, "summary": found.s
 
 @pytest.fixture(scope="module")
 def model(tones_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained model as it would be published."""
+    """A trained model in its published form."""
     folder = tmp_path_factory.mktemp("model") / "model"
     shutil.copytree(tones_run, folder, ignore=shutil.ignore_patterns("checkpoints", "logs", "README.md"))
     (folder / "README.md").write_text("---\nlicense: apache-2.0\npipeline_tag: audio-classification\n---\n# Tones\n")
@@ -104,7 +104,7 @@ def test_detects_other_weights(client: Client, model: Path, tones_run: Path, tmp
 
 
 def test_detects_missing_code_or_weights(client: Client, model: Path, tmp_path: Path) -> None:
-    """As Trainer leaves one that pushes checkpoints."""
+    """A repository with checkpoints pushed by Trainer."""
     folder = changed(model, tmp_path, lambda folder: (folder / "modeling_speech_lstm.py").unlink())
     upload(client, folder, "ann/codeless")
     message = refused(client, "ann/codeless")

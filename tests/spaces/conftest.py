@@ -52,7 +52,7 @@ def space_module() -> Iterator[Callable[[str, str], Any]]:
 
 @dataclass
 class RunningSpace(demo.RunningSpace):
-    """A Space that is served for tests.
+    """A running Space.
 
     Attributes:
         uploads: The folder in which its uploads lie.
@@ -64,7 +64,7 @@ class RunningSpace(demo.RunningSpace):
 def launch(
     folder: Path, model: Path | None, scratch: Path, *arguments: str, python: str = sys.executable, **environment: str
 ) -> RunningSpace:
-    """Start a Space without waiting for it; its uploads and its output go to `scratch`."""
+    """Starts a Space without waiting for it; its uploads and its output are in `scratch`."""
     scratch.mkdir(parents=True, exist_ok=True)
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("GRADIO_", "MODEL_"))},
@@ -103,7 +103,7 @@ def transcribing(start_space: Callable[..., RunningSpace]) -> RunningSpace:
 
 @pytest.fixture(scope="session")
 def listening(start_space: Callable[..., RunningSpace], beeps_run: Path) -> RunningSpace:
-    """The Space `transcribe` with a causal recognizer, which writes tones as letters."""
+    """The Space `transcribe` with a causal recognizer that transcribes tones as letters."""
     return start_space("transcribe", beeps_run)
 
 
@@ -115,7 +115,7 @@ def classifying(start_space: Callable[..., RunningSpace]) -> RunningSpace:
 
 @pytest.fixture(scope="session")
 def transcripts() -> dict[str, dict[str, str]]:
-    """What hf_speech itself says of the examples: file name, "best path" or "language model", text."""
+    """Transcripts of the examples by hf_speech: file name, "best path" or "language model", text."""
     from hf_speech import load_model
     from hf_speech.inference import BeamOptions, beam_decoder, transcribe_files
 
@@ -134,7 +134,7 @@ def transcripts() -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def open_browser() -> Iterator[Callable[..., Any]]:
-    """The function `(*arguments)` that starts a headless Chromium; skips where there is none."""
+    """The function `(*arguments)` that starts a headless Chromium; skips the test if there is none."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="the browser is driven by playwright, which is missing"
     )
@@ -155,7 +155,7 @@ def open_browser() -> Iterator[Callable[..., Any]]:
 
 
 def speak_into(path: Path) -> tuple[str, ...]:
-    """The flags of a Chromium whose microphone hears a wav file once, from the moment a page listens."""
+    """Returns the flags of a Chromium whose microphone plays a WAV file once when a page opens it."""
     return (
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
@@ -165,7 +165,7 @@ def speak_into(path: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def browser(open_browser: Callable[..., Any]) -> Any:
-    """A headless Chromium that all tests share."""
+    """A headless Chromium, shared by all tests."""
     return open_browser()
 
 

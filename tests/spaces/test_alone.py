@@ -46,7 +46,7 @@ sys.meta_path.insert(0, Block())
 
 
 def ask(running: RunningSpace, space: str, sound: Path, option: Any) -> tuple[Any, dict[str, Any]]:
-    """The answer of a Space to a sound, and its description."""
+    """Returns the answer of a Space to a sound, and its description."""
     client = gradio_client.Client(
         running.url, verbose=False, analytics_enabled=False, httpx_kwargs={"timeout": PATIENCE}
     )
@@ -76,7 +76,7 @@ def test_a_space_works_without_the_package(
 
 @pytest.fixture
 def empty_directory(tmp_path: Path) -> Iterator[Path]:
-    """A folder for gigabytes, which pytest would keep."""
+    """A temporary folder for gigabytes of data, which pytest would otherwise keep."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The Space `classify` as a visitor uses it, in a real browser."""
+"""The Space `classify` in a real browser."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wait_for_label(page: Any, label: str) -> None:
 
 
 def history(page: Any) -> list[list[str]]:
-    """The rows of the session's table, the newest first."""
+    """Returns the rows of the session's table, newest first."""
     rows = page.locator(".session tbody tr").all()
     return [[cell.inner_text().strip() for cell in row.get_by_role("cell").all()] for row in rows]
 
@@ -139,7 +139,7 @@ def test_works_on_a_phone_in_dark_mode(visit: Callable[..., Any], classifying: R
 
 
 def test_erases_old_sounds(visit: Callable[..., Any], classifying: RunningSpace, tmp_path: Path) -> None:
-    """Also of a page that stays open; the Space of these tests keeps them for five seconds."""
+    """Also if the page stays open; the Space of these tests keeps uploads for five seconds."""
     path = tmp_path / "my secret.flac"
     path.write_bytes((EXAMPLES / "seven.flac").read_bytes())
     page = visit(classifying.url)

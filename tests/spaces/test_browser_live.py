@@ -1,4 +1,4 @@
-"""The live microphone as a person uses it: a real browser whose microphone is a wav file."""
+"""Live transcription in a real browser whose microphone is a WAV file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPEATS = 10
 
 @pytest.fixture(scope="module")
 def speaking(open_browser: Callable[..., Any], make_beeps, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A browser that hears `TEXT` `REPEATS` times, from the moment a page listens."""
+    """A browser whose microphone plays `TEXT` `REPEATS` times."""
     path: Path = tmp_path_factory.mktemp("microphone") / "speech.wav"
     sound = np.concatenate([make_beeps(TEXT, 48_000, seed=seed) for seed in range(REPEATS)])
     soundfile.write(path, sound, 48_000, subtype="PCM_16")
@@ -42,7 +42,7 @@ def listen(page: Any) -> None:
 
 
 def stop(page: Any) -> str:
-    """Ends the recording and returns what was heard in all of it."""
+    """Ends the recording and returns its text."""
     page.get_by_role("button", name="Stop").click()
     page.wait_for_function("document.querySelector('.live').dataset.state === 'idle'")
     return str(page.locator(".live-words").inner_text()).strip()
@@ -53,7 +53,7 @@ def seconds(page: Any) -> float:
 
 
 def assert_heard(text: str, at_least: int) -> None:
-    """All that was said from the beginning, up to where it was stopped."""
+    """Checks that the text is complete from the beginning to where it was stopped."""
     heard, said = text.split(), " ".join([TEXT] * REPEATS).split()
     assert len(heard) >= at_least
     assert heard[:-1] == said[: len(heard) - 1]
@@ -91,7 +91,7 @@ def test_shows_text_before_the_recording_ends(
     corpora_dir: Path,
     tmp_path: Path,
 ) -> None:
-    """Eight utterances of AN4 and the model that ships with hf_speech; what is heard is what it says of the file."""
+    """For eight utterances of AN4 and the pretrained model, the text equals that of the file."""
     folder = corpora_dir / "an4"
     files = (folder / "etc" / "an4_test.fileids").read_text().split()[:8]
     speech = np.concatenate([read_audio(folder / "wav" / f"{file}.sph", 48_000) for file in files])
@@ -116,7 +116,7 @@ def test_shows_text_before_the_recording_ends(
 
 
 def test_a_slow_connection_loses_nothing(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:
-    """Why the Space has its own way of sending: gr.Audio(streaming=True) replaces what has not been answered."""
+    """The reason for the Space's own protocol: gr.Audio(streaming=True) drops pieces that have not been answered."""
     page = visit(listening.url, using=speaking)
     sent = []
 

@@ -1,4 +1,4 @@
-"""The static page as a visitor uses it: a real browser computes with real WebAssembly, and nothing leaves the page."""
+"""The static page in a real browser with real WebAssembly, without requests to other servers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def make_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the server was asked for."""
+    """The paths that were requested from the server."""
     paths: list[str] = []
     monkeypatch.setattr(web_page._Handler, "log_message", lambda handler, *_: paths.append(handler.path))
     return paths
@@ -65,7 +65,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def recognizer(make_page: Callable[[Path], Path], requests: list[str]) -> Iterator[str]:
-    """The address of the page of a causal recognizer of spelled letters and numbers."""
+    """The URL of a page with a causal recognizer of spelled letters and numbers."""
     with served(make_page(PRETRAINED / "an4-streaming")) as address:
         yield address
 
@@ -76,7 +76,7 @@ def ready(page: Any) -> Any:
 
 
 def done(page: Any) -> list[str]:
-    """Waits for the end of a sound and returns its words."""
+    """Waits for the final result and returns the words."""
     page.locator("#player").wait_for()
     return [word.strip() for word in page.locator("#words button").all_inner_texts()]
 
@@ -86,7 +86,7 @@ def choose(page: Any, path: Path) -> None:
 
 
 def assert_accessible(page: Any) -> None:
-    """Asserts that axe finds nothing; skips where it is not installed."""
+    """Checks accessibility with axe if it is installed."""
     if not AXE.is_file():
         pytest.skip("axe-core is not installed: npm ci --prefix web")
     page.evaluate(AXE.read_text(encoding="utf-8") + "; null")
@@ -95,7 +95,7 @@ def assert_accessible(page: Any) -> None:
 
 
 def saved(page: Any, name: str) -> tuple[str, str]:
-    """A file that a button saves: its name and content."""
+    """Returns the name and content of a file that a button saves."""
     with page.expect_download() as started:
         page.get_by_role("button", name=name, exact=True).click()
     return started.value.suggested_filename, Path(started.value.path()).read_text(encoding="utf-8")
@@ -169,7 +169,7 @@ def test_logits_in_the_browser_equal_those_of_pytorch(make_page: Any, beeps_run:
 def test_transcribes_the_microphone_live(
     visit: Callable[..., Any], open_browser: Any, recognizer: str, tmp_path: Path
 ) -> None:
-    """Words appear while somebody speaks; in the end they are what PyTorch's stream gives of what the page heard."""
+    """Words appear during the recording, and the final ones equal those of PyTorch's stream."""
     sounds = [soundfile.read(path, dtype="float32")[0] for path in sorted(EXAMPLE.parent.iterdir())]
     pause = np.zeros(8000, dtype=np.float32)
     speech = np.concatenate([part for sound in 6 * sounds for part in (pause, sound)])
@@ -225,7 +225,7 @@ def test_transcribes_half_an_hour_in_bounded_memory(
 
 
 def memory(page: Any) -> int:
-    """Bytes in the memory of all processes of the browsers."""
+    """Returns the memory use of all browser processes in bytes."""
     children = psutil.Process().children(recursive=True)
     return sum(child.memory_info().rss for child in children if "chrom" in child.name())
 
@@ -240,7 +240,7 @@ def test_opens_offline(visit: Callable[..., Any], make_page: Any) -> None:
 
 
 def test_the_documented_page_works(browser: Any, make_page: Any, tmp_path: Path) -> None:
-    """The example of docs/onnx.md works as it is pasted."""
+    """The example of docs/onnx.md works unchanged."""
     folder = Path(shutil.copytree(make_page(PRETRAINED / "an4-streaming"), tmp_path / "page"))
     (program,) = re.findall(r"```html\n(.*?)```", (REPOSITORY / "docs" / "onnx.md").read_text(), re.DOTALL)
     (folder / "mine.html").write_text(program)
@@ -277,7 +277,7 @@ def test_loads_float32_weights_on_request(visit: Callable[..., Any], recognizer:
 
 
 def test_prefers_expected_words(visit: Callable[..., Any], recognizer: str) -> None:
-    """They change the text as Python's hot words do, with the language model or without, and are remembered."""
+    """They have the effect of Python's hot words, with and without the language model, and are stored."""
     model = load_model(PRETRAINED / "an4-streaming", "cpu")
     sounds = [
         SPACES / "transcribe" / "sentences" / "we went to the river in the morning and came home at night.flac",

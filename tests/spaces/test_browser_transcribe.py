@@ -1,4 +1,4 @@
-"""The Space `transcribe` as a visitor uses it, in a real browser."""
+"""The Space `transcribe` in a real browser."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHONE = {"viewport": {"width": 375, "height": 812}, "is_mobile": True, "has_touc
 
 @pytest.fixture(scope="module")
 def page(browser: Any, transcribing: RunningSpace) -> Iterator[Any]:
-    """A page that the tests of this file use one after the other, as a patient visitor does."""
+    """A page that the tests of this file use one after the other."""
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     )
@@ -37,7 +37,7 @@ def page(browser: Any, transcribing: RunningSpace) -> Iterator[Any]:
 
 
 def upload(page: Any, path: Path) -> None:
-    """Chooses a file, in the place of the one before it."""
+    """Chooses a file, replacing the previous one."""
     with contextlib.suppress(Exception):
         page.locator("#sound").get_by_role("button", name="Clear").click(timeout=1000)
     page.locator("#sound input[type=file]").set_input_files(path)
@@ -138,7 +138,7 @@ def test_transcribes_an_example_with_and_without_language_model(page: Any, trans
 
 @pytest.fixture(scope="module")
 def misfits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Files that must be refused, or hold nothing."""
+    """Files that must be rejected or contain nothing."""
     folder = tmp_path_factory.mktemp("misfits")
     soundfile.write(folder / "two hours.flac", np.zeros(2 * 3600 * 1000, np.int16), 1000)
     (folder / "text.wav").write_text("these are words, and no sound")
@@ -199,7 +199,7 @@ def test_explains_why_a_bidirectional_model_is_not_live(page: Any) -> None:
 def test_two_simultaneous_visitors(
     visit: Callable[..., Any], transcribing: RunningSpace, transcripts: Transcripts
 ) -> None:
-    """Each has the words of their own sound."""
+    """Each visitor gets the words of their own sound."""
     names = sorted(transcripts)[:2]
     pages = [visit(transcribing.url) for _ in names]
     for page, name in zip(pages, names, strict=True):

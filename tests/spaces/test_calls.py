@@ -1,4 +1,4 @@
-"""What a function may be called with, whoever calls it."""
+"""Validation of function calls."""
 
 from __future__ import annotations
 

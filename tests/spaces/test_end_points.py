@@ -1,4 +1,4 @@
-"""The Spaces as programs use them: gradio_client, MCP, and what nobody may reach."""
+"""The endpoints of the Spaces: gradio_client, MCP, and blocked routes."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_describe(transcriber: Any, classifier: Any) -> None:
 
 
 def test_accepts_recordings_of_browsers(transcriber: Any, classifier: Any, tmp_path: Path) -> None:
-    """Stereo, 48 kHz, int16: the same answer as for the file."""
+    """Stereo, 48 kHz, int16 gives the same answer as the file."""
     for client, name, original, expected in (
         (transcriber, "/transcribe", DIGITS, "text"),
         (classifier, "/classify", SPACES / "classify" / "examples" / "two.flac", "label"),
@@ -200,7 +200,7 @@ def test_does_not_serve_server_paths(transcribing: RunningSpace, route: str, pat
 @pytest.mark.parametrize("path", [SECRETS[0], SECRETS[5], SECRETS[7]])
 @pytest.mark.parametrize("end_point", ["transcribe", "transcribe_files"])
 def test_does_not_transcribe_server_paths(transcribing: RunningSpace, path: str, end_point: str) -> None:
-    """Whoever speaks the protocol may claim that any path is an upload."""
+    """Clients can claim that any path is an upload."""
     sound: Any = {"path": path, "meta": {"_type": "gradio.FileData"}}
     body = {"data": [[sound] if end_point == "transcribe_files" else sound, False]}
     request = urllib.request.Request(
@@ -227,7 +227,7 @@ def test_disables_pages_with_data_of_others(transcribing: RunningSpace) -> None:
 
 
 def test_handles_fifty_simultaneous_requests(classifying: RunningSpace) -> None:
-    """All are answered, and memory is as before: what one round needs, the next one uses again."""
+    """All requests are answered, and a second round uses no more memory than the first."""
     example = file(SPACES / "classify" / "examples" / "seven.flac")
     clients = [connect(classifying) for _ in range(5)]
 

@@ -1,4 +1,4 @@
-"""The published Spaces: which files they have, and what must agree with the rest of the project."""
+"""The files of published Spaces, and their consistency with the project."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPACES = REPOSITORY / "spaces"
 
 @pytest.fixture(params=["transcribe", "classify"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A Space as it is published."""
+    """A Space in its published form."""
     return assemble_space(SPACES / str(request.param), tmp_path / "space")
 
 

@@ -1,4 +1,4 @@
-"""Which requests reach gradio, and what becomes of uploads."""
+"""The gate: which requests reach gradio, and uploads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gate(module: ModuleType, space_module: Callable[[str, str], Any], tmp_path: 
 def ask(
     gate: Any, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, query: str = ""
 ) -> tuple[int, bytes]:
-    """Send a request in pieces, and return the status and the body of the answer."""
+    """Sends a request in pieces, and returns the status and the body of the answer."""
     pieces = [body[first : first + 1000] for first in range(0, len(body), 1000)] or [b""]
     messages = [
         {"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1}

@@ -1,4 +1,4 @@
-"""What travels to the browser: the sound itself, its shape, and its features as an image."""
+"""The data of an answer: the sound, its waveform, and its features as an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model of the Space: its words are those of hf_speech, and live those of the whole recording."""
+"""The recognizer of the Space: equal to hf_speech, and live equal to the whole recording."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_words_equal_those_of_hf_speech(recognizer: Any, module: ModuleType, bee
 
 @pytest.mark.parametrize("language_model", [False, True])
 def test_long_recordings_equal_those_of_hf_speech(module: ModuleType, language_model: bool) -> None:
-    """Two minutes with pauses, and a model that normalizes by utterance."""
+    """For two minutes with pauses, and a model that normalizes by utterance."""
     recognizer, loaded, decoder = module.SpaceRecognizer(AN4), load_model(AN4, "cpu"), None
     if language_model:
         decoder = beam_decoder(loaded, BeamOptions.beside(AN4 / "language_model.arpa"))
@@ -58,7 +58,7 @@ def test_long_recordings_equal_those_of_hf_speech(module: ModuleType, language_m
 
 
 def assert_same(words: list[Any], loaded: Any, sound: np.ndarray, rate: int, decoder: Any = None) -> None:
-    """That these are the words that hf_speech hears, with their times and confidences."""
+    """Checks that words equal those of hf_speech, with their times and confidences."""
     source = {"array": sound, "sampling_rate": rate}
     (transcript,) = transcribe_files(loaded, [source], decoder=decoder, progress=False)
     assert [word.text for word in words] == [word.text for word in transcript.hypothesis.words]
@@ -83,7 +83,7 @@ def test_one_sentence_error_for_a_short_sound(recognizer: Any) -> None:
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 @pytest.mark.parametrize("piece_seconds", [0.05, 0.37, 10.0])
 def test_live_text_equals_that_of_the_recording(recognizer: Any, make_beeps, rate: int, piece_seconds: float) -> None:
-    """As live.js sends it: int16, at the browser's rate, in pieces."""
+    """In the format of live.js: int16, at the browser's rate, in pieces."""
     sound = make_beeps(TEXT, rate)
     samples = np.round(32767 * sound).astype(np.int16)
     listener, texts = recognizer.listen(), []
@@ -109,7 +109,7 @@ def test_session_state_does_not_grow(recognizer: Any) -> None:
 
 
 def test_resampling_in_pieces_equals_resampling_the_whole(make_tone) -> None:
-    """Why the listener keeps its resampler: without one, every seam would click."""
+    """The reason for keeping the resampler: otherwise every boundary would click."""
     tone = make_tone(1.0, 440.0, 48_000)
     stream = soxr.ResampleStream(48_000, 8_000, 1, dtype="float32")
     pieces = [stream.resample_chunk(tone[first : first + 4_799]) for first in range(0, len(tone), 4_799)]

@@ -1,4 +1,4 @@
-"""What the server forgets of visitors who have gone, and which functions may be called."""
+"""Dropping the state of old sessions, and which functions may be called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment may say, and what the page says about its model."""
+"""Settings from the environment, and the description of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two thousand visitors of both Spaces, hostile ones too: nobody waits, and nothing stays on disk or in memory."""
+"""Two thousand visitors of both Spaces, including hostile ones: fast answers, and no leftovers on disk or in memory."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_two_thousand_visitors_leave_no_files_and_memory(tmp_path: Path) -> None
 
 
 def visit(visitors: Requests, numbers: range) -> int:
-    """Lets visitors come, a few at a time; returns how many were refused. Wrong answers raise."""
+    """Simulates visitors, a few at a time, and returns the number of rejections. Raises for wrong answers."""
 
     def one(number: int) -> bool:
         rng = Random(f"visitor {number}")
@@ -67,7 +67,7 @@ def visit(visitors: Requests, numbers: range) -> int:
 
 @contextlib.contextmanager
 def waiting_times(visitors: Requests) -> Iterator[list[float]]:
-    """The seconds that one further visitor of each Space waits for the page, again and again."""
+    """Measures repeatedly how many seconds another visitor of each Space waits for the page."""
     waited: list[float] = []
     ended = threading.Event()
 
@@ -88,7 +88,7 @@ def waiting_times(visitors: Requests) -> Iterator[list[float]]:
 
 
 def wait_until_forgotten(folder: Path, kept: set[Path]) -> None:
-    """Waits until unread answers are dropped and uploads are erased; nothing but what is `kept` must be left."""
+    """Waits until unread answers are dropped and uploads are erased; only files in `kept` may be left."""
     time.sleep(SECONDS_UNREAD)
     end = time.monotonic() + 10 * KEEP_SECONDS
     while (left := uploads(folder)) != kept and time.monotonic() < end:
@@ -97,5 +97,5 @@ def wait_until_forgotten(folder: Path, kept: set[Path]) -> None:
 
 
 def uploads(folder: Path) -> set[Path]:
-    """The files and folders that the Spaces have written."""
+    """Returns the files and folders that the Spaces have written."""
     return {path for space in SPACES for path in (folder / f"uploads-{space}").rglob("*")}

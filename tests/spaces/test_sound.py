@@ -1,4 +1,4 @@
-"""Reading what visitors upload: the limits hold even where headers lie."""
+"""Reading uploaded sounds, with limits that hold even if headers are wrong."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_keeps_only_a_block_of_the_file_in_memory(
 
 
 def test_limits_samples_over_all_channels(sound: ModuleType, tmp_path: Path) -> None:
-    """A small file can hold silence in many channels at a high rate, which takes long to decode."""
+    """A small file can contain silence in many channels at a high rate, which takes long to decode."""
     soundfile.write(tmp_path / "many.flac", np.zeros((8 * 96_000, 8), np.int16), 96_000)
     assert "too many samples (96000 Hz, 8 channels)" in refusal(sound, tmp_path / "many.flac", seconds=8)
     soundfile.write(tmp_path / "high.wav", np.zeros(1000, np.int16), 600_000)

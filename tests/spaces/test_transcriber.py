@@ -1,4 +1,4 @@
-"""What the live microphone may send, whoever sends it."""
+"""Validation of pieces of live recordings."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_rejects_other_formats(transcriber: Any, format: Any) -> None:
 
 @pytest.mark.parametrize("number", [-1, 1 << 31, 10**30, 0.0, True, None, "0", [0]])
 def test_does_not_echo_invalid_piece_numbers(module: ModuleType, number: Any) -> None:
-    """JSON of the answer has integers of 64 bits at most."""
+    """The JSON of the answer supports only integers of up to 64 bits."""
     assert module.piece_number({"piece": number}) is None
     assert module.piece_number([number]) is None
     assert module.piece_number({"piece": 7}) == 7

@@ -1,4 +1,4 @@
-"""Which files are uploads, how much is stored, and what is erased when."""
+"""Uploads: lookup, storage limits, and erasure."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_erases_uploads_of_a_closed_page(uploads: Any, tmp_path: Path) -> None:
 
 
 def test_erases_only_uploads(uploads: Any, tmp_path: Path) -> None:
-    """A visitor may claim that any path is the sound."""
+    """Visitors can claim that any path is the sound."""
     other, mine = Path(add(uploads)), Path(add(uploads))
     outside = tmp_path / "outside" / "precious"
     outside.parent.mkdir()

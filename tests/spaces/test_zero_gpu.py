@@ -1,4 +1,4 @@
-"""ZeroGPU without ZeroGPU: a package `spaces` of the tests notes which functions ask for a GPU, and when they run."""
+"""ZeroGPU, simulated by a package `spaces` that records which functions need a GPU, and when they run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture
 def log(space_module: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the decorator saw, on a machine that says it is ZeroGPU and computes on its CPU."""
+    """The log of the decorator, on a simulated ZeroGPU machine that computes on its CPU."""
     events: list[str] = []
 
     def decorate(duration: int) -> Any:

@@ -1,4 +1,4 @@
-"""Audio classification: targets, metrics in the Trainer, and what evaluation asks."""
+"""Audio classification: targets, metrics in the Trainer, and evaluation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_predicts_the_most_likely_class_with_its_probability():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_of_counts_equal_those_of_scikit_learn(seed: int):
-    """Random answers, some classes never heard and some never said."""
+    """Returns random predictions, with classes that are never a reference or never predicted."""
     rng = np.random.default_rng(seed)
     references, predictions = rng.integers(0, 6, 50), rng.integers(2, 9, 50)
     split = records([(f"c{said}", f"c{heard}") for said, heard in zip(references, predictions, strict=True)])

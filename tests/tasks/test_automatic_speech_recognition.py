@@ -1,4 +1,4 @@
-"""Speech recognition: targets, metrics in the Trainer, and what evaluation asks."""
+"""Speech recognition: targets, metrics in the Trainer, and evaluation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tokenizer(*texts: str, **options: Any) -> Any:
 
 
 def path_logits(ids: list[int], size: int, best: float = 0.9) -> np.ndarray:
-    """Logits whose likeliest path is `ids`, each with the probability `best`."""
+    """Returns logits whose best path is `ids`, each with the probability `best`."""
     probabilities = np.full((len(ids), size), (1 - best) / (size - 1), dtype=np.float32)
     probabilities[np.arange(len(ids)), ids] = best
     return np.log(probabilities) + 7

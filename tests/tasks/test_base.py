@@ -1,4 +1,4 @@
-"""What all tasks share: recognizers need all of the sound, classifiers do not."""
+"""Common behavior of tasks: which need the whole sound."""
 
 from __future__ import annotations
 

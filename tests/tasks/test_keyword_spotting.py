@@ -1,4 +1,4 @@
-"""Keyword spotting: a tiny spotter of tones is trained, tuned, exported, and listens to files and streams."""
+"""Keyword spotting: a tiny spotter of tones is trained, tuned, exported, and applied to files and streams."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run_dir(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder; its logits vary so much that there are events."""
+    """A run folder whose logits vary enough for events."""
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE.replace("FOLDER", str(folder)))
     with pytest.MonkeyPatch.context() as patch:
@@ -242,7 +242,7 @@ def test_tune_detector_meets_the_false_alarm_rate(
 def test_thresholds_need_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Hub id is not taken for the name of a new folder."""
+    """A Hub id is not used as the name of a new folder."""
     monkeypatch.chdir(tmp_path)
     assert run("tune-detector", "ann/spotter") == 2
     assert "There is no folder ann/spotter to write thresholds to" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Pronouncing dictionaries: read in every usual form, and compared without regard to case and form."""
+"""Pronouncing dictionaries: formats, and comparison of words."""
 
 # ruff: noqa: RUF001 - ambiguous characters are the point
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Offline metrics: right, and without a trace on the disk."""
+"""Metrics: correct values, and no files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_accumulates_batches():
 
 
 def test_uses_neither_disk_nor_network(tmp_path: Path):
-    """In a fresh process with a read-only home, as on a shared machine, and without the Hub."""
+    """In a new process with a read-only home and without the Hub, as on a shared machine."""
     code = (
         "from hf_speech.tasks.metrics import ClassificationMetrics\n"
         "print(ClassificationMetrics().compute(predictions=[0, 1], references=[0, 0])['accuracy'])"

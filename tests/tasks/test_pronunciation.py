@@ -1,4 +1,4 @@
-"""Pronunciations of English words: CMUdict first, eSpeak's rules for what it lacks."""
+"""Pronunciations of English words: CMUdict, and eSpeak's rules for other words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry of tasks, and what every task refuses."""
+"""The registry of tasks, and checks of all tasks."""
 
 from __future__ import annotations
 

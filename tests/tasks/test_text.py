@@ -1,4 +1,4 @@
-"""Normalizers: exact, idempotent, and without silent losses of numbers."""
+"""Normalizers: exact results, idempotence, and numbers."""
 
 # ruff: noqa: RUF001 - ambiguous characters are the point
 from __future__ import annotations
@@ -17,7 +17,7 @@ SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 
 
 def read_number(words: str) -> int:
-    """The value of an English number, by another way than spelling it."""
+    """Returns the value of a spelled number, independent of the code that spells it."""
     total = group = 0
     for word in words.split():
         if word == "hundred":
@@ -114,7 +114,7 @@ def test_numbers_keep_their_value(text: str, spelled: str | None):
 
 
 def read_numbers(text: str) -> list[float]:
-    """The numbers that a text in words says, by another way than spelling them; words between them are left out."""
+    """Returns the values of spelled numbers in a text, independent of the code that spells them."""
     numbers: list[float] = []
     for part in re.split(r"\band\b", text):
         sign = -1 if "minus" in part.split() else 1
@@ -127,7 +127,7 @@ def read_numbers(text: str) -> list[float]:
 
 
 def test_spelled_numbers_in_text_keep_their_value():
-    """Integers, years, groups and decimals, with signs and without, in quotes, brackets and sentences."""
+    """For integers, years, groups and decimals, with and without signs, in quotes, brackets and sentences."""
     rng = random.Random(0)
     for _ in range(3000):
         count, written, values = rng.randint(1, 3), [], []

@@ -34,7 +34,7 @@ RATE = 8000
 
 
 class SpeechLSTMForSpeakingRate(SpeechLSTMForAudioClassification):
-    """The family's model with one output and the squared error as its loss."""
+    """The family's model with one output and squared error as the loss."""
 
     _auto_class = None  # The tests are no remote code.
 
@@ -54,7 +54,7 @@ def letters_per_second(row: Mapping[str, Any]) -> float:
 
 
 class SpeakingRate(Task):
-    """Letters per second, measured by the mean absolute error."""
+    """Letters per second, evaluated by mean absolute error."""
 
     name = "speaking-rate"
     target_column = "text"
@@ -114,7 +114,7 @@ training: {num_train_epochs: 25, per_device_train_batch_size: 8, learning_rate: 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Beeps that follow each other slowly or fast, each standing for a letter."""
+    """Slow and fast sequences of beeps, each of which stands for a letter."""
     folder = tmp_path_factory.mktemp("pace")
     rng = np.random.default_rng(0)
     time = np.arange(RATE // 20) / RATE

@@ -1,4 +1,4 @@
-"""The tokenizer on disk and off, and the transcripts that cannot be learned."""
+"""The tokenizer, and transcripts that cannot be learned."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ print(json.dumps([type(tokenizer).__name__, tokenizer.get_vocab(), ids, tokenize
 
 
 def splits(train: list[tuple[str, float]], test: list[tuple[str, float]] = ()) -> tuple[DatasetDict, InspectionReport]:
-    """A corpus of (text, seconds) and the report of its inspection, before which a first bad row was left out."""
+    """Returns a corpus of (text, seconds) and its inspection report, in which one bad row was left out before."""
     corpus, report = DatasetDict(), InspectionReport("made", {})
     for name, rows in (("train", train), ("test", test)):
         corpus[name] = Dataset.from_dict(
@@ -55,7 +55,7 @@ def splits(train: list[tuple[str, float]], test: list[tuple[str, float]] = ()) -
 
 
 def inspect(corpus: DatasetDict, report: InspectionReport, options: TextOptions, bad_rows: Any = "skip") -> DatasetDict:
-    """With ten logit frames a second."""
+    """Uses ten logit frames per second."""
     return inspect_transcripts(
         corpus,
         report,

@@ -1,4 +1,4 @@
-"""Voice activity detection: a tiny model learns when there is a tone in noise, and finds it in files of any length."""
+"""Voice activity detection: a tiny model learns to find tones in noise, in files of any length."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ training: {num_train_epochs: 25, per_device_train_batch_size: 8, learning_rate: 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings of noise with one or two tones in each, and some of noise alone."""
+    """Recordings of noise with one or two tones each, and some of only noise."""
     folder = tmp_path_factory.mktemp("tones")
     rng = np.random.default_rng(0)
     with (folder / "rows.csv").open("w", newline="") as stream:

@@ -1,4 +1,4 @@
-"""Trainings without drawing; `tones_run` and `beeps_run`, which are trained once, have real pictures."""
+"""Fixtures for training without drawing; `tones_run` and `beeps_run`, which are trained once, have real pictures."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def die() -> None:
 
 
 def die_at_call(owner: Any, name: str, count: int) -> None:
-    """Replaces a function by one that kills the process when it is called for the `count`th time."""
+    """Replaces a function by one that kills the process on its `count`-th call."""
     original, calls = getattr(owner, name), 0
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,7 @@ def die_at_call(owner: Any, name: str, count: int) -> None:
 
 
 def die_halfway(file_name: str, count: int) -> None:
-    """Kills the process when the `count`th file of that name is written to its half."""
+    """Kills the process when half of the `count`-th file with this name is written."""
     calls = 0
 
     def written(path: Any) -> None:
@@ -74,7 +74,7 @@ def die_halfway(file_name: str, count: int) -> None:
 
 
 def evaluate_slowly(run_dir: Path) -> None:
-    """Makes evaluations slow, and leaves a file in the run folder when one has begun."""
+    """Makes evaluations slow, and writes a file into the run folder when one begins."""
     predict = SpeechTrainer.prediction_step
 
     def slow(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How tests start several processes that train together."""
+"""Helpers that start distributed training."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ CONFIGURATION = ("--config_file", str(REPOSITORY / "recipes" / "accelerate" / "c
 
 
 def launch_command(launcher_options: tuple[str, ...], script: Path, *words: str) -> list[str]:
-    """The command line of `accelerate launch` with its own options, a script and the script's words."""
+    """Returns the command line of `accelerate launch` with its options, a script and the script's arguments."""
     return [sys.executable, "-m", "accelerate.commands.launch", *launcher_options, str(script), *words]
 
 
 def launch_two(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script in two processes on this machine, as the configuration says, and waits for both."""
+    """Runs a script in two processes on this machine and waits for both."""
     command = launch_command((*CONFIGURATION, "--main_process_port", "0"), script, *words)  # 0: any port that is free
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=REPOSITORY)

@@ -19,7 +19,7 @@ QUICK = ["--training.max_steps", "4", "--training.dataloader_num_workers", "0", 
 
 @pytest.fixture
 def clips(digit_folder: Path, tmp_path: Path) -> Path:
-    """Five clips of each of two tones."""
+    """Five clips each of two tones."""
     folder = tmp_path / "clips"
     for label in ("low", "high"):
         (folder / label).mkdir(parents=True)

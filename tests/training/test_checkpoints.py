@@ -17,7 +17,7 @@ from hf_speech.training.checkpoints import FILES, disk_is_full, find_checkpoint,
 
 @pytest.fixture
 def run(tones_run: Path, tmp_path: Path) -> Path:
-    """A copy of a finished run, whose checkpoints may be broken."""
+    """A copy of a finished run, whose checkpoints tests may damage."""
     shutil.copytree(tones_run, tmp_path / "run")
     return tmp_path / "run"
 

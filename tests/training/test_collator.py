@@ -1,4 +1,4 @@
-"""The collator for transformers' own Trainer gives what the models take."""
+"""The collator for transformers' Trainer."""
 
 from __future__ import annotations
 

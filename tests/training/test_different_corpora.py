@@ -1,4 +1,4 @@
-"""Processes on hosts of their own: the same corpus, the same model, and no limit on waiting for each other."""
+"""Processes on separate hosts: same corpus, same model, and unlimited waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A teacher's posteriors beside the labels, and teachers that cannot teach this model."""
+"""Distillation from a teacher's posteriors, and unsuitable teachers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAST = ["--training.max_steps", "2", "--training.load_best_model_at_end", "false
 
 @pytest.fixture(scope="module")
 def global_run(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the tones that normalizes by its training data."""
+    """A model of tones with global normalization."""
     words = [*FAST, "--features.normalization", "global"]
     return train(load_recipe(tones_recipe, words), tmp_path_factory.mktemp("global") / "run", splits=()).run_dir
 

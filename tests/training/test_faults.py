@@ -51,7 +51,7 @@ SENSITIVE = ("--model.dropout", "0.2", "--augmentation.gain", "[-6, 6]", "--trai
 
 @pytest.fixture(scope="module")
 def sensitive_recipe(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe whose weights depend on everything that a resume has to restore."""
+    """A recipe whose weights depend on all state that a resume must restore."""
     path = tmp_path_factory.mktemp("sensitive") / "sensitive.yaml"
     path.write_text(load_recipe(tones_recipe, SENSITIVE).to_yaml())
     return path
@@ -59,7 +59,7 @@ def sensitive_recipe(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def whole_run(sensitive_recipe: Path) -> Path:
-    """The run folder of a training that nothing happened to; tests only read it."""
+    """The run folder of an undisturbed training run; tests only read it."""
     return train(load_recipe(sensitive_recipe), sensitive_recipe.parent / "whole").run_dir
 
 
@@ -69,19 +69,19 @@ def same(one: Path, two: Path) -> bool:
 
 
 def losses(run: Path) -> list[tuple[int, float, float]]:
-    """Step, loss and gradient norm of every step that the last checkpoint knows of."""
+    """Returns step, loss and gradient norm of every step in the last checkpoint."""
     state = json.loads((list_checkpoints(run)[0] / "trainer_state.json").read_text())
     return [(entry["step"], entry["loss"], entry["grad_norm"]) for entry in state["log_history"] if "loss" in entry]
 
 
 def trained_alike(run: Path, other: Path) -> bool:
-    """Whether two runs ended with the same weights and had the same losses, step by step."""
+    """Returns whether two runs have the same final weights and the same losses in all steps."""
     last, other_last = list_checkpoints(run)[0], list_checkpoints(other)[0]
     return last.name == other_last.name and same(last, other_last) and losses(run) == losses(other)
 
 
 def kill(recipe: Path, run: Path, moment: str) -> None:
-    """Trains in another process, which is killed at a moment."""
+    """Trains in another process, which is killed at a given moment."""
     command = [sys.executable, str(DRIVER), str(recipe), str(run), moment]
     killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
@@ -103,7 +103,7 @@ def test_a_killed_run_resumes_exactly(moment: str, whole_run: Path, sensitive_re
 def test_forty_kills_at_random_steps_resume_exactly(
     sensitive_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each kill is in a process of its own, a fork; checkpoints are written in the middle of epochs, too."""
+    """Each kill happens in a forked process; checkpoints are also written in the middle of epochs."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # A fork has none of the threads of its parent.
@@ -183,7 +183,7 @@ def set_dropout(model: torch.nn.Module, rate: float) -> None:
 
 
 def at_begin(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Any, Any], Any]) -> None:
-    """Spoils a training when it begins."""
+    """Changes training at its beginning."""
 
     class Spoiler(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -203,7 +203,7 @@ SABOTAGES = [spoil_seed, spoil_dropout, spoil_rate, spoil_order, spoil_augmentat
 
 
 def interrupted(run: Path, folder: Path) -> Path:
-    """A copy of a run that ends with its last checkpoint but one."""
+    """Returns a copy of a run that ends with its second to last checkpoint."""
     shutil.copytree(run, folder)
     newest = list_checkpoints(folder)[0]
     assert len(list_checkpoints(folder)) > 1
@@ -234,7 +234,7 @@ def test_the_comparison_detects_every_change_of_a_resumed_run(
 
 @pytest.fixture(scope="module")
 def run_of_two(sensitive_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of two processes that nothing happens to."""
+    """The run folder of two undisturbed processes."""
     folder = tmp_path_factory.mktemp("two") / "run"
     done = launch_two(DRIVER, str(sensitive_recipe), str(folder), "never")
     assert done.returncode == 0, done.stderr[-2000:]

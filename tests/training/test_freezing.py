@@ -17,13 +17,13 @@ STEM = ["--model.stem_channels", "[4]", "--model.subsampling", "2", "--training.
 
 @pytest.fixture(scope="module")
 def start(tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of tones with batch norm in its front end, trained for a step."""
+    """A classifier of tones with batch norm in its front end, trained for one step."""
     recipe = load_recipe(tones_recipe, [*STEM, "--training.max_steps", "1"])
     return train(recipe, tmp_path_factory.mktemp("start") / "start", splits=()).run_dir
 
 
 def trained(tones_recipe: Path, start: Path, folder: Path, *words: str) -> dict[str, bool]:
-    """Whether each tensor is still what it was after a training from `start`."""
+    """Returns whether each tensor is unchanged after training from `start`."""
     recipe = load_recipe(tones_recipe, [*STEM, "--init_from", str(start), *words])
     after = load_file(train(recipe, folder, splits=()).run_dir / "model.safetensors")
     before = load_file(start / "model.safetensors")

@@ -1,4 +1,4 @@
-"""A model of sentences or words from text alone: the recipe that is written, and the way from a text to figures."""
+"""Training from text: the written recipe, and the whole process from text to metrics."""
 
 from __future__ import annotations
 

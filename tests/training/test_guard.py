@@ -15,7 +15,7 @@ from hf_speech.training.guard import _all_finite
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> list[int]:
-    """Makes the loss of some training steps NaN; gives the steps as they happen."""
+    """Makes the loss of some training steps NaN, and records these steps."""
     forward = SpeechLSTMForAudioClassification.forward
     done: list[int] = []
 

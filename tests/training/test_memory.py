@@ -1,4 +1,4 @@
-"""The memory of a long training does not grow: what an epoch or an evaluation takes, it gives back."""
+"""Memory use does not grow during long training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERATED = 16e6
 
 
 class MemoryOfEpochs(TrainerCallback):
-    """The resident memory of this process after each epoch, in bytes."""
+    """Records the resident memory of this process after each epoch, in bytes."""
 
     def __init__(self) -> None:
         self.sizes: list[float] = []

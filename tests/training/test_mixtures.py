@@ -1,4 +1,4 @@
-"""Recipes whose section `corpus` is a list, and trainings on several corpora."""
+"""Recipes whose section `corpus` is a list, and training on several corpora."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TONES = {"name": "folder", "speaker_pattern": "(speaker[0-9])_", "validation_fra
 
 @pytest.fixture
 def mixed(tones_recipe: Path, tmp_path: Path) -> dict[str, Any]:
-    """The recipe of the tones with two corpora, of which the second has other names and three times the weight."""
+    """The recipe of tones with two corpora, of which the second has other class names and three times the weight."""
     values = yaml.safe_load(tones_recipe.read_text(encoding="utf-8"))
     tones = Path(values["corpus"]["data_dir"])
     for old, new in (("low", "bass"), ("high", "treble")):

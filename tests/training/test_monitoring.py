@@ -1,4 +1,4 @@
-"""What a training writes down beside its log, and which splits it looks at in the end."""
+"""Monitoring files of training, and the final evaluation."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this sys
 
 
 class SignalAt(TrainerCallback):
-    """Sends this process a signal in a step, or in the evaluation after it, and counts how often it was called."""
+    """Sends this process a signal in a step or in the evaluation after it, and counts its calls."""
 
     def __init__(self, step: int, number: int, moment: str = "on_step_begin") -> None:
         self.step, self.number, self.calls = step, number, 0
@@ -96,7 +96,7 @@ def test_a_signal_ends_training_with_a_checkpoint_that_resumes_exactly(
 def test_a_signal_ends_an_evaluation_that_resume_repeats(
     step: int, averaging: str, recipe_file: Path, tmp_path: Path
 ) -> None:
-    """The best model and the patience of early stopping are those of a training without an interruption."""
+    """The best model and the patience of early stopping equal those of an uninterrupted run."""
     words = ["--training.per_device_eval_batch_size", "1", "--training.weight_averaging", averaging]
     words += ["--training.early_stopping_patience", "2"]
     recipe = load_recipe(recipe_file, words)
@@ -128,7 +128,7 @@ def test_a_signal_before_the_first_step_makes_resume_start_over(
 
 
 class Processes(torch.utils.data.Dataset[int]):
-    """The number of the process that reads an item, which takes its time."""
+    """A slow dataset whose items are the ids of the processes that read them."""
 
     def __len__(self) -> int:
         return 8
@@ -181,7 +181,7 @@ LONG = ("--training.num_train_epochs", "400", "--training.logging_steps", "1")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("group", [False, True])
 def test_the_command_line_ends_with_status_75(number: int, group: bool, tones_recipe: Path, tmp_path: Path) -> None:
-    """A signal to the process, or to it and the processes that load data."""
+    """The signal is sent to the process, or also to its loader processes."""
     run = tmp_path / "run"
     words = ["train", str(tones_recipe), "--output_dir", str(run), *LONG, "--training.dataloader_num_workers", "2"]
     process = run_until_step([sys.executable, "-m", "hf_speech.cli", *words], run)
@@ -227,7 +227,7 @@ def test_two_processes_stop_at_the_same_step_and_resume_exactly(
 @pytest.mark.slow
 @pytest.mark.parametrize(("to", "number"), [("rank 0", signal.SIGUSR1), ("rank 1", signal.SIGTERM)])
 def test_two_processes_abort_a_long_evaluation(to: str, number: int, tones_recipe: Path, tmp_path: Path) -> None:
-    """Each evaluation takes a minute; the checkpoint is there within half of it."""
+    """Each evaluation takes a minute; the checkpoint is written within half a minute."""
     recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
     recipe.write_text(load_recipe(tones_recipe, ["--training.per_device_eval_batch_size", "1"]).to_yaml())
     options = (*CONFIGURATION, "--main_process_port", "0")
@@ -263,7 +263,7 @@ def test_the_launcher_ends_with_status_75(to: str, number: int, tones_recipe: Pa
 
 
 def children(parent: int) -> list[int]:
-    """The processes of a launcher, by rank."""
+    """Returns the processes of a launcher, by rank."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Two processes train as one does, with the same global batch, on one machine or on two."""
+"""Two processes train like one with the same global batch, on one machine or two."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def log(run: Path) -> list[dict[str, float]]:
 
 
 def training(recipe: Path, output: Path) -> tuple[Path, *tuple[str, ...]]:
-    """The script and its words with which each of two processes trains on half of the recipe's batch."""
+    """Returns the script and arguments with which each of two processes trains on half of the recipe's batch."""
     half = str(load_recipe(recipe).training.per_device_train_batch_size // 2)
     words = (str(recipe), "--output_dir", str(output), *EPOCHS, "--training.per_device_train_batch_size", half)
     return (REPOSITORY / "scripts" / "train.py", *words)
@@ -72,7 +72,7 @@ def test_two_processes_give_the_losses_and_metrics_of_one(recipe: Path, tmp_path
 
 @pytest.fixture
 def hosts() -> Iterator[list[list[str]]]:
-    """Two hosts as two network namespaces with an address each, joined by a cable: what to write before a command."""
+    """Two hosts, simulated by connected network namespaces; returns the prefix of commands for each."""
     names, cables = [f"hosts{os.getpid()}-{index}" for index in (0, 1)], [f"c{os.getpid()}-{index}" for index in (0, 1)]
 
     def ip(*words: str) -> None:

@@ -1,4 +1,4 @@
-"""Where the time of a training goes: measured, printed, written down; and features that are computed once."""
+"""Profiling of training, and cached features."""
 
 from __future__ import annotations
 

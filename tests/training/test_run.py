@@ -140,7 +140,7 @@ def test_rejects_invalid_recipes_before_training(
 
 
 def test_loss_does_not_depend_on_accumulation(tones_recipe: Path, tmp_path: Path) -> None:
-    """Four batches of 4 in one optimizer step learn what one batch of 16 learns (Trainer may forget to divide)."""
+    """Four batches of 4 in one optimizer step equal one batch of 16 (Trainer may fail to divide the loss)."""
     losses = {}
     for batch, steps in ((16, 1), (4, 4)):
         words = ["--training.per_device_train_batch_size", str(batch), "--training.max_steps", "3"]

@@ -1,4 +1,4 @@
-"""The run folder: one training at a time, of one recipe."""
+"""The run folder: one training run at a time, of one recipe."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 @pytest.fixture
 def held(tones_run: Path, tmp_path: Path):
-    """A run folder whose lock another process holds, and that process."""
+    """A run folder that is locked by another process, and that process."""
     shutil.copytree(tones_run, tmp_path / "run")
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     try:

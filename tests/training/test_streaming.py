@@ -1,4 +1,4 @@
-"""Training on a split that is read from a stream, by one process and by two."""
+"""Training on a streamed split, with one process and with two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STREAM += ["--corpus.max_rows", "30", "--corpus.text_column", "text"]
 
 @pytest.fixture(scope="module")
 def beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The beeps as a repository of the Hub has them: two parquet files of training sounds, one for each other split."""
+    """The beeps in the layout of a Hub repository: two Parquet files for training, one for each other split."""
     folder = tmp_path_factory.mktemp("repository")
     for split, rows in load_recipe(beeps_recipe).corpus.load().items():
         content = [
@@ -45,7 +45,7 @@ def beeps(beeps_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recipe(beeps_recipe: Path, tmp_path: Path) -> Path:
-    """The recipe of the beeps without its corpus, which the stream replaces."""
+    """The recipe of the beeps with the stream as its corpus."""
     path = tmp_path / "streamed.yaml"
     lines = beeps_recipe.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(line for line in lines if not line.startswith("corpus:")) + "\n")
@@ -97,7 +97,7 @@ def test_saves_the_average_between_epochs(beeps: Path, recipe: Path, tmp_path: P
 
 
 def test_trains_on_a_stream_without_other_splits(beeps: Path, recipe: Path, tmp_path: Path) -> None:
-    """Neither validated nor tested on anything."""
+    """Without validation and test splits."""
     folder = tmp_path / "train_only"
     folder.mkdir()
     for path in beeps.glob("train-*"):
@@ -124,7 +124,7 @@ def test_rejects_options_that_need_a_whole_corpus(beeps: Path, recipe: Path) -> 
 
 
 def test_one_sentence_error_for_a_bad_utterance(beeps: Path, recipe: Path, tmp_path: Path) -> None:
-    """From a process of the loader, whose tracebacks are nobody's concern; or it is left out, and told."""
+    """The error comes from a loader process, without its traceback; or the utterance is skipped with a report."""
     # The sample that is inspected is drawn first: of so few rows it would hold the bad one.
     options = words(
         beeps, "--training.dataloader_num_workers", "1", "--corpus.max_rows", "5", "--text.vocabulary", "ab "
@@ -145,7 +145,7 @@ def test_reports_skipped_utterances(
 
 @pytest.mark.slow
 def test_two_processes_share_a_stream(beeps: Path, recipe: Path, tmp_path: Path) -> None:
-    """Each reads its own part, with batches of other lengths than the other's, and one model learns from both."""
+    """Each process reads its part, with batches of different lengths, and one model is trained."""
     options = words(beeps, "--training.eval_steps", "20", "--training.per_device_train_batch_size", "4")
     script = REPOSITORY / "scripts" / "train.py"
     done = launch_two(script, str(recipe), "--output_dir", str(tmp_path / "two"), *options)

@@ -1,4 +1,4 @@
-"""The states of a teacher's encoder: cached, interpolated to the student's frames, and learned by both families."""
+"""Distillation of states: caching, interpolation to the student's frames, and both model families."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAST = ["--training.max_steps", "4", "--training.eval_steps", "2", "--training.l
 
 
 def save_whisper(folder: Path, **options: Any) -> Path:
-    """A Whisper of two layers with random weights, for sounds of 10 s."""
+    """Returns a two-layer Whisper with random weights, for sounds of 10 s."""
     torch.manual_seed(0)
     sizes = {"d_model": 16, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_mel_bins": 20, "vocab_size": 30}
     sizes |= {f"{part}_{what}": 2 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
@@ -185,7 +185,7 @@ def test_the_loss_decreases_on_a_fixed_batch(whisper: Path, beeps_run: Path, lay
 
 @pytest.fixture(scope="module")
 def taught_run(whisper: Path, tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of tones that learned from Whisper, with an average of its weights."""
+    """A classifier of tones that was trained with Whisper as teacher and weight averaging."""
     words = [*taught(whisper), "--training.weight_averaging", "0.5", "--augmentation.speed", "[0.9, 1.1]"]
     return train(load_recipe(tones_recipe, words), tmp_path_factory.mktemp("taught") / "run", splits=()).run_dir
 

@@ -30,7 +30,7 @@ QUICK = {"max_steps": 2, "dataloader_num_workers": 0, "per_device_train_batch_si
 
 @pytest.fixture
 def recipe(digit_folder: Path) -> dict[str, Any]:
-    """A recipe that says nothing of features and model."""
+    """A recipe without features and model."""
     corpus = {"name": "folder", "data_dir": str(digit_folder), "speaker_pattern": "(speaker[0-9])_"}
     corpus |= {"validation_fraction": 0.3, "test_fraction": 0.3}
     return {"corpus": corpus, "training": QUICK}
@@ -38,7 +38,7 @@ def recipe(digit_folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier with batch norm in its front end and global statistics, which knows 'low', 'noise' and 'high'."""
+    """A classifier of 'low', 'noise' and 'high' with batch norm in its front end and global statistics."""
     folder = tmp_path_factory.mktemp("base") / "three-tones"
     torch.manual_seed(3)
     names = ["low", "noise", "high"]

@@ -1,4 +1,4 @@
-"""The fixtures of exported models, and the JavaScript module in Node."""
+"""Fixtures: exported models, and the JavaScript module in Node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Beam search in JavaScript finds the texts that Python's finds."""
+"""Beam search in JavaScript equals that in Python."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKENS = ["<pad>", "|", "a", "b", "e\u0301", "c"]  # One token of two characters
 
 
 def random_logits(rng: np.random.Generator, frames: int, tokens: int) -> np.ndarray:
-    """Logits that are blank for certain in some frames, as those of trained models are."""
+    """Returns logits with certain blanks in some frames, like those of trained models."""
     logits = rng.normal(size=(frames, tokens)) * 3
     logits[rng.uniform(size=frames) < 0.2, 0] = 20
     return logits.astype(np.float32)
@@ -161,7 +161,7 @@ def test_phone_search_equals_python_for_random_utterances(run: Any, tmp_path: Pa
 def test_hot_words_equal_python(
     run: Any, tmp_path: Path, unit: Literal["word", "character"] | None, weight: float
 ) -> None:
-    """The scores of all texts in the beam: with words that the language model has or not, and without a model."""
+    """Compares the scores of all texts in the beam, with known and unknown words, and without a language model."""
     rng = np.random.default_rng(7)
     path = tmp_path / "language_model.arpa"
     settings: dict[str, Any] = {"beam_size": 40 if unit else 100, "word_score": 0.6 if unit else 0.0}
@@ -193,7 +193,7 @@ def test_hot_words_equal_python(
 
 
 def round_logarithms(path: Path) -> None:
-    """Round the logarithms of an ARPA file as packing does, so that scores can be compared exactly."""
+    """Rounds the logarithms of an ARPA file like the packing, so that scores can be compared exactly."""
 
     def rounded(match: re.Match[str]) -> str:
         return repr(round(float(match[0]) * STEPS) / STEPS)
@@ -214,7 +214,7 @@ def assert_same(words: list[dict[str, Any]], expected: Hypothesis) -> None:
 
 @pytest.mark.parametrize(("model", "folder"), [("an4", "examples"), ("english", "sentences")])
 def test_examples(run: Any, tmp_path: Path, model: str, folder: str) -> None:
-    """The same texts as Python's, by letters and by phones; with noise they are not those of greedy decoding."""
+    """The texts equal Python's, by letters and by phones; with noise, they differ from greedy decoding."""
     loaded = load_model(REPOSITORY / "pretrained" / model, "cpu")
     export_model(loaded, tmp_path, int8=False, packed=True)
     language_model = find_language_model(loaded)
@@ -238,7 +238,7 @@ def test_examples(run: Any, tmp_path: Path, model: str, folder: str) -> None:
 
 @pytest.mark.parametrize("open", [0, 1, 3, 5])
 def test_scores_texts_with_missing_final_tokens(run: Any, open: int) -> None:
-    """The probability of a text or of one without some of its last tokens is a sum of Python's probabilities."""
+    """The probability with missing final tokens is a sum of Python's probabilities."""
     rng = np.random.default_rng(open)
     log_probs = log_softmax(rng.normal(size=(9, 4)).astype(np.float32) * 2)
     texts = [[1, 2, 2, 3, 1], [3, 1, 1, 1, 2], [2, 2, 2, 2, 2], [1, 3, 1, 3, 1, 2]]

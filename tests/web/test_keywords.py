@@ -1,4 +1,4 @@
-"""The listener in JavaScript detects what `Detector` detects."""
+"""The listener in JavaScript equals `Detector`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A causal recognizer with a language model, whose texts are rescored with phones."""
+    """A causal recognizer with a language model and rescoring by phones."""
     folder = tmp_path_factory.mktemp("exported")
     export_model(load_model(REPOSITORY / "pretrained" / "an4-streaming", "cpu"), folder, int8=False, packed=True)
     return folder

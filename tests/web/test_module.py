@@ -62,7 +62,7 @@ def test_a_causal_recognizer_equals_pytorch(run: Any, beeps_run: Path, exported_
 def test_chunks_of_a_long_recording_equal_python(
     run: Any, make_extractor: Any, make_recognizer: Any, tmp_path: Path
 ) -> None:
-    """A minute and a half, for a model that needs whole recordings."""
+    """For a minute and a half of sound, and a model that needs whole recordings."""
     extractor, tokenizer = make_extractor(normalization="none"), build_tokenizer(["ab", "c"], TextOptions("lower"))
     for part in (make_recognizer(extractor, vocab_size=len(tokenizer)), extractor, tokenizer):
         part.save_pretrained(tmp_path / "model")
@@ -110,7 +110,7 @@ def test_reports_invalid_models(run: Any, exported_beeps: Path, exported_tones: 
     ("rate", "to"), [(48_000, 16_000), (44_100, 16_000), (16_000, 8000), (8000, 16_000), (11_025, 8000)]
 )
 def test_resampling_equals_python(run: Any, rate: int, to: int) -> None:
-    """Tones below the band's edge as soxr resamples them; tones above it are gone; pieces change nothing."""
+    """Tones below the band's edge equal soxr's, tones above it are removed, and pieces do not matter."""
     time = np.arange(rate) / rate
     edge = min(rate, to) / 2
     low = sum(np.sin(2 * np.pi * share * edge * time + share) for share in (0.05, 0.4, 0.85))

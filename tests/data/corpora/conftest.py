@@ -1,4 +1,4 @@
-"""What the tests of corpora share."""
+"""Fixtures for tests of corpora."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for the test."""
+    """A separate cache for the test."""
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

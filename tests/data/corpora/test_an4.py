@@ -1,4 +1,4 @@
-"""AN4: its lists, a validation split of other speakers, copies in other formats, and a download that is verified."""
+"""AN4: lists, validation speakers, copies in other formats, and verified downloads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXTS = {"an1": "YES", "an2": "RUBOUT G M E F THREE NINE", "cen7": "O I F", "cen
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two utterances of six speakers to train on and of two others to test on, as CMU lays them out."""
+    """Two utterances each of six training and two test speakers, in the layout of CMU."""
     folder = tmp_path / "an4"
     (folder / "etc").mkdir(parents=True)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Arabic Speech Commands: the official tables, and what is missing, unknown or listed twice."""
+"""Arabic Speech Commands: the official tables, and missing, unknown and duplicate files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPEAKERS = {"train": (1, 30), "val": (2,), "test": (14,)}
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three words of four people, two takes each, as the repository has them."""
+    """Three words by four speakers, two takes each, in the layout of the repository."""
     rng = np.random.default_rng(0)
     root = tmp_path / "arabic-speech-commands-dataset-master"
     for split, speakers in SPEAKERS.items():

@@ -1,4 +1,4 @@
-"""What all corpora have in common: their names, their columns, and errors that name the nearest right thing."""
+"""Common properties of all corpora: names, columns, and suggestions in errors."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_corpus_of_transcripts_has_no_labels():
 
 
 def test_rows_can_be_mapped_without_decoding(digit_folder):
-    """An `Audio` feature would ask for torchcodec here."""
+    """An `Audio` feature would need torchcodec here."""
     rows = make_corpus("folder", data_dir=str(digit_folder)).load()["train"]
     longer = rows.map(lambda row: {**row, "duration": row["duration"] + 1})
     assert longer[0]["audio"] == rows[0]["audio"]

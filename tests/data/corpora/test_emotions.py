@@ -1,4 +1,4 @@
-"""Emotions by file names: each corpus in its own layout, with a missing file, an unknown code and a duplicate."""
+"""Corpora of emotions, each in its layout, with a missing file, an unknown code and a duplicate."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ WORDS = {"tess": ("back", "bar", "bite"), "crema_d": ("IEO", "DFA", "TIE")}
 
 
 def write(path: Path, seed: int) -> None:
-    """A tenth of a second that no other file has."""
+    """Writes a unique sound of a tenth of a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.random.default_rng(seed).normal(0, 0.1, 800), 8000)
 
 
 def paths_of(name: str) -> dict[str, tuple[str, str]]:
-    """Speaker and emotion of each file of a small tree, three takes of each."""
+    """Writes a small corpus with three takes each, and returns speaker and emotion of each file."""
     layout, speakers, codes, _ = LAYOUTS[name]
     return {
         layout.format(speaker=speaker, code=code, take=take, word=WORDS.get(name, "   ")[take - 1]): (
@@ -72,7 +72,7 @@ def paths_of(name: str) -> dict[str, tuple[str, str]]:
 
 @pytest.fixture(params=LAYOUTS)
 def corpus_tree(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """The name of a corpus, and a small tree in its layout."""
+    """The name of a corpus, and a small corpus in its layout."""
     root = tmp_path / request.param
     for seed, path in enumerate(paths_of(request.param)):
         write(root / path, seed)
@@ -223,7 +223,7 @@ def test_merges_emotions_with_the_same_name(ravdess):
 
 
 def test_normalizes_speaker_names_of_tess(tmp_path):
-    """One file of the real corpus is misnamed."""
+    """One file of the real corpus has a wrong name."""
     for seed, path in enumerate(paths_of("tess")):
         write(tmp_path / path, seed)
     shutil.move(tmp_path / "OAF_neutral" / "OAF_bar_neutral.wav", tmp_path / "OAF_neutral" / "OA_bar_neutral.wav")

@@ -1,4 +1,4 @@
-"""Downloading a corpus: once, from the first address that answers, and nothing left of what is not the corpus."""
+"""Downloads of corpora: once, from the first working address, without leftovers of failed downloads."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_accepts_md5_if_the_publisher_has_no_better_checksum(archive, cache):
 
 
 def test_does_not_resume_from_a_partial_download_of_another_file(archive, tmp_path):
-    """Two corpora whose archives have the same name, the first of which was interrupted before it was unpacked."""
+    """Two corpora whose archives have the same name; the first was interrupted before it was unpacked."""
 
     def interrupt(folder: Path) -> None:
         raise KeyboardInterrupt

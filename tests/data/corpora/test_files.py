@@ -1,4 +1,4 @@
-"""Files of a corpus: links are followed, names in either form of Unicode are one, and circles end."""
+"""Files of a corpus: links, Unicode forms of names, and circular links."""
 
 from __future__ import annotations
 

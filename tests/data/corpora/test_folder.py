@@ -1,4 +1,4 @@
-"""A folder of classes: layouts, splits by class and by speaker, and what is left aside is said."""
+"""A folder of classes: layouts, splits by class and by speaker, and notes about ignored files."""
 
 from __future__ import annotations
 

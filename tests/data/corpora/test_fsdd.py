@@ -1,4 +1,4 @@
-"""FSDD: the official split, an unseen speaker, an archive, and a download that is verified."""
+"""FSDD: the official split, held-out speakers, archives, and verified downloads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPEAKERS = ("george", "jackson", "theo")
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """Two digits of three speakers, twelve clips each, as the repository lays them out."""
+    """Two digits by three speakers, twelve clips each, in the layout of the repository."""
     rng = np.random.default_rng(0)
     root = tmp_path / "free-spoken-digit-dataset-master"
     (root / "recordings").mkdir(parents=True)
@@ -128,7 +128,7 @@ def test_one_sentence_error_for_a_wrong_data_dir(tmp_path, name, message):
 
 @pytest.fixture
 def hosted(repository, tmp_path, monkeypatch) -> Path:
-    """The archive as GitHub would give it, at a file:// address."""
+    """The archive in GitHub's layout, at a file:// address."""
     archive = tmp_path / "hosted.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(repository, repository.name)

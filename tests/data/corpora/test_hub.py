@@ -1,4 +1,4 @@
-"""Datasets of the Hub, from local copies in the layouts that the Hub has; nothing is decoded by `datasets`."""
+"""Datasets of the Hub, from local copies in the layouts of the Hub, without decoding by `datasets`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def table(count: int, first: int = 0) -> Dataset:
 
 
 def write_parquet(path: Path, rows: Dataset) -> None:
-    """A parquet file as the Hub has them: its metadata call the column an Audio that is to be decoded."""
+    """Writes a Parquet file as on the Hub, whose metadata declares the column as Audio to decode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(str(path))
     stored = pyarrow.parquet.read_table(path)
@@ -131,7 +131,7 @@ def test_downloads_a_stream(repository):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_reads_a_folder_of_sounds_without_torchcodec(digit_folder, streaming):
-    """`datasets` would ask for torchcodec to "encode" what is already a file."""
+    """`datasets` would need torchcodec to "encode" existing files."""
     original = Audio.encode_example
     corpus = make_corpus("hub", data_dir=str(digit_folder), streaming=streaming, max_rows=60)
     rows = corpus.load()
@@ -194,7 +194,7 @@ def test_error_names_data_dir_if_there_is_no_network():
 
 
 def test_downloads_streamed_remote_files(tmp_path, monkeypatch):
-    """A stream of sound files gives addresses, whose bytes only `datasets` can open."""
+    """A stream of sound files contains URLs that only `datasets` can open."""
     opened = []
 
     def xopen(path: str, mode: str) -> io.BytesIO:

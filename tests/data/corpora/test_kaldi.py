@@ -1,4 +1,4 @@
-"""Kaldi data folders: recordings found from above, segments, classes, and what is refused."""
+"""Kaldi data folders: relative paths, segments, classes, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEAKERS = {"train": ("s1", "s2", "s3", "s4"), "test": ("s5", "s6")}
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two utterances of each speaker, as speechocean762 lays them out."""
+    """Two utterances of each speaker, in the layout of speechocean762."""
     folder = tmp_path / "corpus"
     rng = np.random.default_rng(0)
     for split, speakers in SPEAKERS.items():
@@ -51,7 +51,7 @@ def append(path: Path, *lines: str) -> None:
 
 
 def segment(root: Path, *segments: str) -> None:
-    """Make the test folder one of a single recording of two seconds, 0.1 louder in each tenth, with segments."""
+    """Changes the test folder to a single recording of two seconds, 0.1 louder in each tenth, with segments."""
     steps = np.repeat(np.arange(20) / 40, 800).astype(np.float32)
     soundfile.write(root / "WAVE" / "long.wav", steps, 8000)
     (root / "test" / "wav.scp").write_text("rec1 WAVE/long.wav\n")

@@ -1,4 +1,4 @@
-"""LibriSpeech: subsets in splits, the tree as torchaudio leaves it, and chapters that are not whole."""
+"""LibriSpeech: subsets in splits, the folder layout of torchaudio, and incomplete chapters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUBSETS = {
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Subsets of one or two speakers with two chapters of two utterances each."""
+    """Subsets with one or two speakers, who have two chapters of two utterances each."""
     folder = tmp_path / "data" / "LibriSpeech"
     rng = np.random.default_rng(0)
     for subset, speakers in SUBSETS.items():

@@ -1,4 +1,4 @@
-"""Lists of transcripts and speakers: blank lines, repeated ids, and files that are no text."""
+"""Lists of transcripts and speakers: blank lines, repeated ids, and files that are not text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LJSpeech: two transcripts a clip, splits of one speaker, and lines that are wrong."""
+"""LJSpeech: two transcripts per clip, splits of one speaker, and wrong lines."""
 
 from __future__ import annotations
 

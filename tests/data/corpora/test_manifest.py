@@ -1,4 +1,4 @@
-"""Tables of utterances: csv, tsv and JSON lines, splits in a column or in files, and errors that name the line."""
+"""Tables of utterances: CSV, TSV and JSON Lines, splits in a column or in files, and errors with line numbers."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_paths_are_relative_to_the_table_without_data_dir(tmp_path, rows, monkey
 
 
 def test_reads_a_table_without_header_and_file_extensions(tmp_path, rows):
-    """As LJSpeech has it: id|text|normalized text."""
+    """The format of LJSpeech: id|text|normalized text."""
     lines = [f'{index}|{row["sentence"]}|"{index}\n' for index, row in enumerate(rows)]
     (tmp_path / "metadata.csv").write_text("".join(lines))
     options = {"delimiter": "|", "column_names": ["id", "raw", "text"], "path_format": "clips/{}.wav"}
@@ -113,7 +113,7 @@ def test_reads_a_table_without_header_and_file_extensions(tmp_path, rows):
 
 
 def test_reads_json_lines_of_nemo(tmp_path, rows):
-    """Absolute paths, and a duration that is not believed."""
+    """Absolute paths, and a duration that is ignored."""
     keys = {"train.jsonl": rows[:12], "dev.jsonl": rows[12:16], "test.jsonl": rows[16:]}
     for name, part in keys.items():
         entries = [

@@ -1,4 +1,4 @@
-"""Several corpora as one: rows, classes, transcripts, shares, streams."""
+"""Mixtures of corpora: rows, classes, transcripts, shares, streams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hf_speech.errors import CorpusError
 
 @pytest.fixture
 def folders(digit_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """The tones twice; the second folder calls them 'bass' and 'treble', and has a class 'hum' that is 'low' again."""
+    """Two folders of tones; the second has the classes 'bass', 'treble' and 'hum', of which 'hum' is 'low' again."""
     other = tmp_path / "other"
     for name, new in (("low", "bass"), ("high", "treble"), ("low", "hum")):
         shutil.copytree(digit_folder / name, other / new)

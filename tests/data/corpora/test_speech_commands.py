@@ -1,4 +1,4 @@
-"""Speech Commands: the official lists, twelve classes, and what is missing, unknown or listed twice."""
+"""Speech Commands: the official lists, twelve classes, and missing, unknown and duplicate files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOISE_SECONDS = 12
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Five words of five speakers, four takes each, in the layout of the archive."""
+    """Five words by five speakers, four takes each, in the layout of the archive."""
     rng = np.random.default_rng(0)
     root = tmp_path / "speech_commands_v0.02"
     lists: dict[str, list[str]] = {"train": [], "validation": [], "test": []}

@@ -1,4 +1,4 @@
-"""Taking a split out of a corpus: whole speakers, or a share of each class."""
+"""Splitting a corpus by speaker or by class."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_takes_whole_speakers_up_to_the_fraction(fraction):
 
 
 def test_no_class_is_lost_to_training():
-    """Class "c" is spoken by one speaker of ten, who must therefore stay."""
+    """Class "c" has only one speaker of ten, who must therefore stay in training."""
     everything = [u for u in utterances({"a": 40, "b": 40}, speakers=10) if (u.speaker, u.label) != ("s4", "b")]
     everything += [Utterance(Path(f"c/{index}.wav"), label="c", speaker="s4") for index in range(4)]
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""Stretches cut out of recordings: the very samples, once, and nothing of what cannot be read."""
+"""Segments cut from recordings: bit-identical samples, cut once, and unreadable recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The synthetic corpus: the same bytes for the same options, voices that no two splits share."""
+"""The synthetic corpus: deterministic, with different voices in each split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables: encodings, quotation marks, delimiters, and the JSON of other toolkits; nothing is swallowed or guessed."""
+"""Tables: encodings, quotation marks, delimiters, and the JSON of other toolkits."""
 
 from __future__ import annotations
 

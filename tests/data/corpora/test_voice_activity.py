@@ -1,4 +1,4 @@
-"""The corpus of speech and noise: where clean recordings are loud, and pieces of long ones."""
+"""The corpus of speech and noise: labels by loudness, and pieces of long recordings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spoken(segments: str, seconds: float, background: float = 1e-4, voice: float = 0.1, rate: int = RATE) -> np.ndarray:
-    """Noise that is loud in the segments."""
+    """Returns noise that is loud in the segments."""
     samples = np.random.default_rng(0).normal(0, 1, round(seconds * rate))
     level = np.full(len(samples), background)
     for segment in parse_segments(segments):

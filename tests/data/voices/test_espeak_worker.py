@@ -1,4 +1,4 @@
-"""The program that speaks with eSpeak NG: how it is called and what it writes."""
+"""The worker process that runs eSpeak NG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def speak(folder: Path, *jobs: tuple[str, str, int, int]) -> subprocess.Complete
 
 
 def test_duration_of_utterances_follows_the_pace(tmp_path: Path) -> None:
-    """Words as short as these take a little less than the average word, which the pace is about."""
+    """Words as short as these take slightly less time than the average word, to which the pace refers."""
     paces = (100, 160, 240)
     done = speak(tmp_path, *(("seven eight nine ten " * 5, "en-us+m3", 50, pace) for pace in paces))
     (rate,) = struct.unpack_from("<I", done.stdout)

@@ -1,4 +1,4 @@
-"""Voices of several synthesizers in one corpus: shared out, made once in shards, and reported."""
+"""Voices of several synthesizers in one corpus: distribution, shards, and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cards that several tests look at."""
+"""Fixtures: cards for several tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_speech.publishing import render_card
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits with figures that stay, whatever becomes of the model: 299 and 300 of 300 are right."""
+    """The digits with fixed metrics: 299 and 300 of 300 correct."""
     folder = Path(shutil.copytree(DIGITS, tmp_path_factory.mktemp("known") / "digits"))
     for split, accuracy, interval in (("test", 299 / 300, (0.98136, 0.99941)), ("validation", 1.0, (0.98736, 1.0))):
         report = figures(folder, split)

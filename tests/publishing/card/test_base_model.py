@@ -1,4 +1,4 @@
-"""The model that a training started from, on the card."""
+"""The base model on the card."""
 
 from __future__ import annotations
 

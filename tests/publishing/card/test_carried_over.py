@@ -1,4 +1,4 @@
-"""What people entered on the Hub stays, or it is said that it goes."""
+"""Text and metadata entered on the Hub are kept, or their removal is reported."""
 
 from __future__ import annotations
 

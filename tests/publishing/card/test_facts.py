@@ -1,4 +1,4 @@
-"""What a card is made of: files that name their origin."""
+"""The facts of a card, from files with provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata of a card: under which names the figures stand on the Hub."""
+"""The metadata of a card, with the Hub's names of metrics and datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_metrics_have_the_hub_name_of_the_dataset(folder: Path, name: str) -> No
 
 @pytest.mark.parametrize(("own", "name"), [({}, "folder"), ({"dataset": "anna/kitchen"}, "anna/kitchen")])
 def test_metrics_of_custom_recordings_have_a_dataset(digits: Path, own: dict[str, str], name: str) -> None:
-    """The Hub refuses a result without one; without a name of its own it is what recipes call it."""
+    """The Hub rejects a result without a dataset; a custom corpus has the name of the recipe."""
     recipe = yaml.safe_load((digits / "recipe.yaml").read_text())
     recipe["corpus"] = {"name": "folder", "data_dir": "path/to/mine", **own}
     (digits / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -53,7 +53,7 @@ def test_a_corpus_without_a_title_is_named_after_its_files(corpus: dict[str, str
 
 
 def test_error_rates_are_in_percent_and_accuracies_are_not() -> None:
-    """As the Hub's specification has them: wer 20.90; and as its metric accuracy computes it."""
+    """As in the Hub's specification (wer 20.90), and as its metric accuracy computes it."""
     for folder, metric, scale in ((AN4, "wer", 100), (DIGITS, "accuracy", 1)):
         result = next(result for result in eval_results(read_facts(folder)) if result.metric_type == metric)
         report = json.loads((folder / "evaluation" / "test.json").read_text())

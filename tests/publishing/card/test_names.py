@@ -1,4 +1,4 @@
-"""Names of classes, speakers and corpora may be anything: they are shown, never read as figures or markup."""
+"""Arbitrary names of classes, speakers and corpora are never interpreted as metrics or markup."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = (
 
 
 def with_names(folder: Path, name: str) -> None:
-    """Calls the first class, the first speaker and the corpus of a run by a name, in all of its files."""
+    """Renames the first class, the first speaker and the corpus of a run in all of its files."""
     config = json.loads((folder / "config.json").read_text())
     config["id2label"]["0"] = name
     config["label2id"] = {label: int(index) for index, label in config["id2label"].items()}

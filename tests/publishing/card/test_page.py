@@ -1,4 +1,4 @@
-"""What a card says, and whether it can be followed."""
+"""The content of a card, and whether its instructions work."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ SPLITS = (
 
 
 def with_corpus(folder: Path, name: str, options: dict[str, Any]) -> None:
-    """Makes a run one of another corpus."""
+    """Changes the corpus of a run."""
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
     recipe["corpus"] = {"name": name, **options}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -171,7 +171,7 @@ def with_corpus(folder: Path, name: str, options: dict[str, Any]) -> None:
 
 
 def without_split(folder: Path, split: str) -> None:
-    """Makes a run one whose corpus had no such split."""
+    """Removes a split from the corpus of a run."""
     inspection = json.loads((folder / "inspection.json").read_text())
     inspection["splits"][split] |= {"num_rows": 0, "num_good": 0, "hours": 0.0}
     (folder / "inspection.json").write_text(json.dumps(inspection))
@@ -248,7 +248,7 @@ def test_many_classes_and_nearly_perfect_metrics(digits: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", [DIGITS, AN4], ids=lambda folder: folder.name)
 def test_the_example_runs_unchanged(folder: Path, tmp_path: Path) -> None:
-    """In a process that cannot import hf_speech, on a stereo file of another rate; only the Hub id is a folder here."""
+    """Runs without hf_speech, on a stereo file of another rate; the Hub id is replaced by a folder."""
     card = render_card(folder, repo_id="anna/x", revision="v1")
     example = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert example is not None

@@ -1,4 +1,4 @@
-"""What a card must not say: figures that no file has."""
+"""Cards must not contain metrics that no evaluation file has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shown(value: float) -> str:
 
 
 def tampered(card: str) -> dict[str, tuple[str, str]]:
-    """The card with one number changed, and what the message must say, by what was done."""
+    """Yields the card with one changed number and the expected message, by kind of change."""
     best, beam, validation = (figures(AN4, name) for name in ("test", "test-lm", "validation"))
     wer, (low, high) = shown(best["metrics"]["wer"]), (shown(end) for end in best["confidence"]["wer"])
     figure, interval = f"| **{wer} %** |", f" {low} to {high} % |"

@@ -1,4 +1,4 @@
-"""What survives of a card when it is rendered again."""
+"""The parts of a card that are kept when it is rendered again."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_keeps_metadata_of_others(digits_card: str, known: Path) -> None:
 
 
 def test_rejects_invalid_cards(digits_card: str, known: Path) -> None:
-    """The Hub's own first README has metadata or none, and no comment of ours."""
+    """The Hub's initial README may have metadata, but no comments of this package."""
     for previous in ("---\nlicense: apache-2.0\n---\n", "# hello\n", ""):
         assert render_card(known, repo_id="anna/digits", revision="v1", previous=previous) == digits_card
     with pytest.raises(PublishError, match="not valid"):

@@ -1,4 +1,4 @@
-"""The license of a run folder: its own text, the name that is given, and what contradicts."""
+"""The license of a run folder: its text, the given name, and contradictions."""
 
 from __future__ import annotations
 

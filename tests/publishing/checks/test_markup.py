@@ -1,4 +1,4 @@
-"""Raw HTML: formatting passes, and nothing that could run or load something."""
+"""Raw HTML: formatting is allowed, active content is not."""
 
 from __future__ import annotations
 

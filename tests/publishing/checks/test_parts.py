@@ -1,4 +1,4 @@
-"""Parts of a model that do not belong together."""
+"""Mismatched parts of a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures go out without what stands beside the picture, and with every pixel."""
+"""Pictures are published without metadata, with unchanged pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def png(*chunks: bytes) -> bytes:
 
 
 def inside(content: bytes) -> bytes:
-    """A file with everything in it unpacked that can be."""
+    """Returns a file with all compressed content unpacked."""
     found = content
     for start in range(len(content)):
         if content[start : start + 1] == b"\x78":

@@ -1,4 +1,4 @@
-"""More kinds of places and addresses, besides those of test_checks.py."""
+"""More kinds of local paths and e-mail addresses, in addition to test_checks.py."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_finds_email_addresses_in_files(digits: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def noise() -> bytes:
-    """What compressed sound looks like, 4 MB of it."""
+    """Returns 4 MB of random bytes, which resemble compressed sound."""
     return np.random.default_rng(0).bytes(4 << 20)
 
 

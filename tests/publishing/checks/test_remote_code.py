@@ -1,4 +1,4 @@
-"""Remote code: what is needed, what runs elsewhere, and what is not this package's."""
+"""Remote code: required files, imports, and changes."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ ALPHABETS = {
 
 
 def body(kind: str, length: int) -> str:
-    """A generated body, whose first and last characters are letters or digits."""
+    """Returns a random body whose first and last characters are letters or digits."""
     drawn = [RANDOM.choice(ALPHABETS[kind]) for _ in range(length)]
     ends = ALPHABETS["a" if kind in "ub" else kind]
     return "".join([RANDOM.choice(ends), *drawn[1:-1], RANDOM.choice(ends)])
@@ -139,7 +139,7 @@ SECRETS = ["".join(part if isinstance(part, str) else body(*part) for part in fo
 
 
 def split(secret: str) -> list[str]:
-    """A secret in four pieces that do not end with a separator."""
+    """Splits a secret into four pieces that do not end with a separator."""
     step = -(-len(secret) // 4)
     return [secret[start : start + step] for start in range(0, len(secret), step)]
 
@@ -204,7 +204,7 @@ def test_messages_never_show_the_secret(tmp_path: Path, index: int) -> None:
 
 
 def innocent() -> list[str]:
-    """Strings that are no secrets: digests, sound, identifiers, words joined by underscores, words of every day."""
+    """Returns strings that are not secrets: digests, sound, identifiers, joined and common words."""
     found = [hashlib.new(name, str(n).encode()).hexdigest() for n in range(10) for name in ("md5", "sha1", "sha256")]
     found += [f"sha256:{hashlib.sha256(str(n).encode()).hexdigest()}" for n in range(10)]
     found += [f'"git_commit": "{hashlib.sha1(str(n).encode()).hexdigest()}-dirty"' for n in range(10)]

@@ -1,4 +1,4 @@
-"""Files that are no files, or not of the form that they should be, are one sentence."""
+"""One-sentence errors for invalid files and formats."""
 
 from __future__ import annotations
 
