@@ -95,7 +95,7 @@ def test_all_links_of_the_page_are_local_and_valid(name: str, request: pytest.Fi
 
 
 def exploration_homepage(page: Page) -> str:
-    """Returns the only external link is the homepage of the corpus."""
+    """The only external link is the homepage of the corpus."""
     return next((link for link in page.links if link.startswith("https://")), "")
 
 

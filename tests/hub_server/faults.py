@@ -63,7 +63,7 @@ def commit_unavailable(times: int = 1) -> Fault:
 
 
 def commit_answer_lost() -> Fault:
-    """Returns the commit is made, but the connection breaks before the answer."""
+    """The commit is made, but the connection breaks before the answer."""
     return Fault("POST", COMMIT, "cut after")
 
 
@@ -74,7 +74,7 @@ def rate_limited(seconds: int, times: int = 1) -> Fault:
 
 
 def somebody_commits_first(do: Callable[[], object]) -> Fault:
-    """Returns a foreign commit arrives just before ours, whose parent is then stale."""
+    """A foreign commit arrives just before ours, whose parent is then stale."""
     return Fault("POST", COMMIT, "first", first=do)
 
 
@@ -89,7 +89,7 @@ def upload_error(times: int = 1, skip: int = 0) -> Fault:
 
 
 def upload_cut(times: int = 1, skip: int = 0) -> Fault:
-    """Returns the connection breaks in the middle of a large file."""
+    """The connection breaks in the middle of a large file."""
     return Fault("PUT", UPLOAD, "cut", times, skip)
 
 
@@ -99,12 +99,12 @@ def upload_disk_full(times: int = 1) -> Fault:
 
 
 def upload_corrupted(times: int = 1) -> Fault:
-    """Returns a byte of a large file is corrupted during the upload."""
+    """A byte of a large file is corrupted during the upload."""
     return Fault("PUT", UPLOAD, "corrupt", times)
 
 
 def download_corrupted(times: int = 1) -> Fault:
-    """Returns a byte of a large file is corrupted during the download."""
+    """A byte of a large file is corrupted during the download."""
     return Fault("GET", DOWNLOAD, "corrupt", times)
 
 
