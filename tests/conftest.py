@@ -160,7 +160,7 @@ def beeps_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split = "test" if index >= 170 else "validation" if index >= 160 else "train"
         lines.append(f"{index}.wav,{' '.join(words)},{split}")
     (folder / "beeps.csv").write_text("\n".join(lines) + "\n")
-    # The same utterances by four speakers in each split, for what needs speakers.
+    # The same utterances with four speakers in each split, for tests that need speakers.
     spoken = [f"{line},{line.rpartition(',')[2]}-{index % 4}" for index, line in enumerate(lines[1:])]
     (folder / "spoken.csv").write_text("\n".join(["path,text,split,speaker", *spoken]) + "\n")
     path = folder / "beeps.yaml"

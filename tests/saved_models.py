@@ -32,7 +32,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         label2id={"high": 0, "low": 1, "noise": 2},
     )
     model = SpeechLSTMForAudioClassification(config)
-    # Random logits hardly differ between utterances; larger ones make the answers vary.
+    # Random logits hardly differ between utterances; larger ones give different predictions.
     model.classifier.weight.data *= 20
     model.save_pretrained(folder)
     extractor.save_pretrained(folder)

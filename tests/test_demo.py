@@ -87,5 +87,5 @@ def test_opens_the_browser_and_prints_the_address(tmp_path: Path) -> None:
     finally:
         program.send_signal(signal.SIGTERM)
         program.wait(60)
-    assert not list(tmp_path.glob("hf-speech-demo-*"))  # nothing is kept
+    assert not list(tmp_path.glob("hf-speech-demo-*"))  # no state is kept
     assert "Traceback" not in log.read_text()

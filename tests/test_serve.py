@@ -179,7 +179,7 @@ def test_the_final_text_of_a_stream_equals_that_of_the_file(live: TestClient) ->
         assert len(answers) == len(sizes) + 2
         assert all(longer.startswith(shorter) for shorter, longer in itertools.pairwise(texts))
     assert len(set(texts)) > 2
-    # Another rate is resampled while it arrives.
+    # Other rates are resampled during streaming.
     high = soxr.resample(samples.astype(np.float32) / 2**15, rate, 44_100)
     with live.websocket_connect("/v1/stream?rate=44100&encoding=f32") as socket:
         assert send(socket, high.astype(np.float32), [4410] * 5)[-1]["text"] == expected.hypothesis.text

@@ -136,7 +136,7 @@ def test_classify_continues_after_a_bad_file(
 @pytest.fixture
 def three_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Sets three threads in PyTorch, and no number of threads in the environment."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # so that it is restored, whatever a command sets
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # restores the value after the test
     monkeypatch.delenv("OMP_NUM_THREADS")
     before = torch.get_num_threads()
     torch.set_num_threads(3)

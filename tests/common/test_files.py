@@ -60,7 +60,7 @@ def test_writes_all_files_of_a_group_or_none(tmp_path: Path, failing: int) -> No
     def write(fail: bool) -> None:
         with replacing_all(*paths) as parts:
             for number, part in enumerate(parts):
-                with replacing(part) as inner:  # As a library of ours does that is given a path.
+                with replacing(part) as inner:  # As a library does that takes a path.
                     if fail and number == failing:
                         raise OSError(28, "No space left on device")
                     inner.write_text("new")

@@ -55,7 +55,9 @@ def drawn(text: str, path: Path) -> bytes:
 
 def test_different_letters_give_different_pictures(tmp_path: Path) -> None:
     pytest.importorskip("manimgx_fonts_cjk")
-    assert len({drawn(text, tmp_path / "text.png") for text in ("二十", "日本", "हाँ", "नहीं")}) == 4  # Boxes are alike.
+    assert (
+        len({drawn(text, tmp_path / "text.png") for text in ("二十", "日本", "हाँ", "नहीं")}) == 4
+    )  # Boxes would be alike.
 
 
 def test_warns_once_about_letters_without_a_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,7 @@ def test_adds_context_around_a_trimmed_clip(tmp_path: Path) -> None:
         {"speed": (0.8, 1.25), "gain": (-6, 6)},
         {"tempo": (0.8, 1.25)},
         {"silence": (-0.2, -0.2), "speed": (1.1, 1.3)},
-        {"silence": (-9, -9)},  # More than is there: a quarter goes.
+        {"silence": (-9, -9)},  # More than available: a quarter is cut.
         {"silence": (0.1, 0.3), "speed": (0.8, 0.9), "tempo": (1.1, 1.2)},
         {"trim": 30, "speed": (1.1, 1.2), "silence": (0.1, 0.2)},
         {"trim": 30, "context_folders": ["NOISE"], "context_before": (0.2, 0.4)},

@@ -193,7 +193,7 @@ def test_no_traceback_for_a_header_that_points_before_the_file(tmp_path, capfd):
     assert stream.seek(1, os.SEEK_CUR) == 3
     soundfile.write(tmp_path / "a.caf", np.zeros(100, np.float32), RATE)
     content = (tmp_path / "a.caf").read_bytes()
-    for place in range(8, 64):  # Whichever field of the header it is.
+    for place in range(8, 64):  # For any field of the header.
         for value in (-1, -800_001, 1 << 62):
             damaged = content[:place] + struct.pack(">q", value) + content[place + 8 :]
             with contextlib.suppress(AudioError):

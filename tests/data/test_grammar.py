@@ -44,7 +44,7 @@ def test_generates_all_sentences_of_a_small_grammar(tmp_path: Path) -> None:
     [
         ("a [b] c", {"a c", "a b c"}),
         ("a (b | c d) e", {"a b e", "a c d e"}),
-        ("[a [b]]", {"a", "a b"}),  # Nothing is no sentence.
+        ("[a [b]]", {"a", "a b"}),  # The empty text is not a sentence.
         ("x*", {" ".join("x" * count) for count in range(1, MAX_REPEATS + 1)}),
         ("(a | a) | a", {"a"}),
         (r'"say \"hi\"" <NULL>', {'say "hi"'}),

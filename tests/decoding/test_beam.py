@@ -20,7 +20,7 @@ from hf_speech.decoding.ngram import NgramModel, characters
 from hf_speech.errors import HFSpeechError
 
 TEXT = ["ab a", "ab bb", "a ab a", "bb", "a a", "ab a bb", "ab"]
-# Wide enough that nothing is dropped from the tiny utterances here.
+# Wide enough to keep everything for these tiny utterances.
 ALL = {"beam_size": 5000, "beam_threshold": 1e6}
 
 
@@ -132,7 +132,7 @@ def test_words_of_one_character(tmp_path, text):
     assert decoder.lexicon == tuple(sorted({word for sentence in text for word in sentence.split()}))
     log_probs = spell_out(text[0], DIGITS)
     assert decoder.decode(log_probs, seconds_per_frame=0.04)[0].text == text[0]
-    # What stands together is no word.
+    # A sequence of characters is not a word.
     joined = spell_out(text[0].replace(" ", ""), DIGITS)
     assert all(len(word) == 1 for word in decoder.decode(joined, seconds_per_frame=0.04)[0].text.split())
 

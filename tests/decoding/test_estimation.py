@@ -15,7 +15,7 @@ from hf_speech.decoding.estimation import FALLBACK_DISCOUNTS, build_arpa
 from hf_speech.decoding.ngram import NgramModel, characters
 from hf_speech.errors import HFSpeechError
 
-# What lmplz of KenLM (--discount_fallback) and its query program give for this text and orders.
+# The output of KenLM's lmplz (--discount_fallback) and query for this text and these orders.
 TEXT = [
     "the cat sat on the mat",
     "the cat sat on the hat",

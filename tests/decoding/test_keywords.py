@@ -16,7 +16,7 @@ def logits_of(*probabilities: float) -> np.ndarray:
 
 def test_score_is_the_log_odds_over_the_last_frames() -> None:
     scores = KeywordScores(2).accept(logits_of(0.2, 0.9, 0.5, 0.0))
-    anywhere = np.array([0.2, 1 - 0.8 * 0.1, 1 - 0.1 * 0.5, 0.5])  # Before the first frame there is nothing.
+    anywhere = np.array([0.2, 1 - 0.8 * 0.1, 1 - 0.1 * 0.5, 0.5])  # No context before the first frame.
     np.testing.assert_allclose(scores[:, 0], np.log(anywhere / (1 - anywhere)), atol=1e-5)
 
 

@@ -48,7 +48,7 @@ def test_pieces_have_the_times_of_their_tokens() -> None:
     assert [end for _, _, end in found] == pytest.approx([0.48, 0.84, 8.08, 8.08])
     later = [piece.start for piece in split_word(word.shift(100.0))]
     assert later == pytest.approx([100.4, 100.8, 108.0, 108.0])
-    # Without tokens, all characters take the same time.
+    # Without tokens, all characters have the same duration.
     even = list(split_word(Word("今天", 2.0, 3.0, 0.5)))
     assert [(piece.start, piece.end) for piece in even] == [(2.0, 2.5), (2.5, 3.0)]
     assert [piece.starts_word for piece in even] == [True, False]

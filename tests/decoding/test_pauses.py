@@ -119,7 +119,7 @@ def test_searching_pieces_equals_searching_the_whole():
     silence = say("|" + "." * 12, certainty=1 - 1e-6)
     parts = []
     for _ in range(4):
-        # One word each, so that a text of the whole comes about in one way only.
+        # One word each, so that each text of the whole has only one derivation.
         logits = rng.normal(size=(5, 4)) + np.array([-20, -20, 0, 0])
         parts += [(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32), silence]
     log_probs = np.concatenate(parts)

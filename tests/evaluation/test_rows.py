@@ -86,7 +86,7 @@ def test_evaluate_uses_and_skips_the_same_rows_as_training(asr_run: Path, capsys
 
 def test_the_train_split_equals_that_of_training(asr_run: Path) -> None:
     assert run("evaluate", str(asr_run), "--split", "train") == 0
-    assert counts(asr_run, "train") == (4, 4)  # Here what is too fast was left out, too.
+    assert counts(asr_run, "train") == (4, 4)  # Utterances that are too fast were also left out.
     assert run("build-lm", str(asr_run), "--output", str(asr_run / "lm.arpa")) == 0
 
 

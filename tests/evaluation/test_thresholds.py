@@ -47,7 +47,7 @@ def test_thresholds_meet_the_rate_on_other_recordings(scales: dict[str, float]) 
         rates.append(sum(true_rates(scales, 10, tuned.options.thresholds).values()))
     assert 0.35 < np.mean(rates) < 0.65
     assert max(rates) < 2
-    # A keyword with the heavier tail gets the higher threshold.
+    # The keyword with the heavier tail gets the higher threshold.
     ordered = [tuned.options.thresholds[word] for word in scales]
     assert ordered == sorted(ordered) or len(set(scales.values())) == 1
 

@@ -134,7 +134,7 @@ def write_noise(root: Path) -> None:
         write(root / part / "hum.wav", len(part), 2.0)
 
 
-# By the names that the experiments give the folders of corpora.
+# With the folder names of the experiments.
 WRITERS: dict[str, Callable[[Path], None]] = {
     "arabic_speech_commands": write_arabic,
     "speech_commands": write_speech_commands,

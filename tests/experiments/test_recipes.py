@@ -24,7 +24,7 @@ NARROW_CTC = [*NARROW, "--model.channels", "16", "--training.max_batch_seconds",
 SHORT = ["--features.max_duration", "0.02"]  # 441 of the 17,640 steps
 OTHER_SUBSETS = ["--train_subsets", "[train-clean-100]", "--validation_subsets", "[dev-clean]"]
 TABLES = ["--corpus.1.data_dir", "pieces", "--corpus.1.test_file", "null"]
-# For each recipe its corpus, and what makes it quick.
+# The corpus and quick settings of each recipe.
 QUICK: dict[str, tuple[str, list[str]]] = {
     "all_english": (".", [*NARROW_CTC, *TABLES]),
     "an4": ("an4", NARROW_CTC),

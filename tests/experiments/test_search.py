@@ -183,7 +183,7 @@ def test_a_search_killed_while_writing_its_journal_continues(
     folder = tmp_path / "out"
     shutil.copytree(searched, folder)
     (folder / "study.log").write_bytes((folder / "study.log").read_bytes()[:-cut])
-    (folder / "study.log.lock").symlink_to("study.log")  # The lock of Optuna, left behind.
+    (folder / "study.log.lock").symlink_to("study.log")  # A stale lock of Optuna.
     result = search(str(tones_recipe), AXES, QUICK, trials=3, output_dir=folder)
     assert [trial["outcome"] for trial in result.trials] == ["complete"] * 3
     assert trained == []

@@ -83,7 +83,7 @@ def test_draws_characters_words_and_speaking_rate_of_transcripts(tmp_path: Path,
     assert lengths_of_bars(words).sum(0).tolist() == [40, 24, 8]
     assert (characters.get_xlabel(), words.get_xlabel()) == ("Character", "Occurrences")
     assert (pace.get_xlabel(), pace.get_ylabel()) == ("Words per second", "Utterances (%)")
-    for stairs in pace.patches:  # Each split adds up to all of its utterances.
+    for stairs in pace.patches:  # Each split sums to 100%.
         assert stairs.get_data().values.sum() == pytest.approx(100)
     boxes = [axes.get_tightbbox() for axes in drawn[0].axes]
     assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))

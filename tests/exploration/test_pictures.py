@@ -40,7 +40,7 @@ def test_mel_axis_shows_the_frequency_of_a_tone(mel_scale: str, sampling_rate: i
     assert frequencies == sorted(frequencies)
     assert len(frequencies) >= 4
     for position, frequency in zip(positions, frequencies, strict=True):
-        if frequency >= 500:  # below, a filter is narrower than a tone
+        if frequency >= 500:  # below, filters are narrower than the spectrum of a tone
             features = compute_features(make_tone(0.5, frequency, sampling_rate), extractor)
             assert features.mean(0).argmax() == pytest.approx(position, abs=0.75)
 
@@ -73,7 +73,7 @@ def test_the_image_shows_the_features(tmp_path: Path, drawn: list[Figure], make_
     shown = np.concatenate([image.get_array().T for image in images], axis=1)
     np.testing.assert_array_equal(shown, compute_features(samples, extractor))
     left, right, bottom, top = images[0].get_extent()
-    assert (left, right) == pytest.approx((-0.005, 0.695))  # a frame is centered on its moment
+    assert (left, right) == pytest.approx((-0.005, 0.695))  # frames are centered on their time
     assert (bottom, top) == (-0.5, 12.5)
 
 

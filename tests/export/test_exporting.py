@@ -36,7 +36,7 @@ def test_exports_four_files_for_a_causal_recognizer(exported_beeps: Path, beeps_
     assert set(content["files"]) == names
     for name, facts in content["files"].items():
         assert facts["bytes"] == (exported_beeps / name).stat().st_size
-        # That int8 is another model than float32, but not quite another.
+        # int8 differs from float32, but not much.
         low, high = (0.001, 1.0) if "int8" in name else (0.0, 1e-4)
         assert low <= facts["max_difference"] <= high
         model = onnx.load(exported_beeps / name)

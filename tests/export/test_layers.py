@@ -15,7 +15,7 @@ def test_an_int8_product_is_exact_within_half_a_step(inputs: int, batch: int, ru
     """For weights with a scale per block, and inputs with a scale per row, for divisible and other sizes."""
     rng = np.random.default_rng(inputs)
     weight = rng.normal(0.0, 1.0, (40, inputs)).astype(np.float32)
-    weight[3] *= 100.0  # The scale of a unit is no other unit's business.
+    weight[3] *= 100.0  # The scales of units are independent.
     weight[5] = 0.0
     x = rng.normal(0.0, 1.0, (batch, inputs)).astype(np.float32)
     graph = Graph("product")

@@ -228,7 +228,7 @@ def _outcome(cases: Any, rng: Random) -> tuple[str, str]:
     except cases.declared as error:
         text = str(error)
         detail = f"{type(error).__name__}: {text}"
-        # Somebody took an exhausted memory for a damaged file.
+        # A MemoryError was mistaken for a damaged file.
         if "allocate" in text or isinstance(error.__cause__, MemoryError):
             return OUT_OF_MEMORY, detail
         return (REFUSED if "\n" not in text and text.endswith((".", "?")) else "is refused without a sentence"), detail

@@ -151,7 +151,7 @@ def _add(container: Any, rng: Random, more_keys: tuple[str, ...]) -> None:
 
 
 def _extreme(rng: Random) -> Any:
-    return copy.deepcopy(rng.choice(EXTREME_VALUES))  # It may be damaged further.
+    return copy.deepcopy(rng.choice(EXTREME_VALUES))  # It may be damaged again.
 
 
 def _keys(container: Any) -> list[Any]:

@@ -71,7 +71,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "publish-corpus": ("csv", "--train_file", "FOLDER/clips.csv", "--repo_id", "someone/data", "--license", "mit"),
     "version": (),
 }
-# Verbs to which the keys of a recipe are options, too.
+# Commands with recipe keys as options.
 OPEN = ("train", "explore", "compare", "search")
 CORPUS_KEYS = ("evaluate", "download", "publish-corpus", "tune-decoder")
 

@@ -98,7 +98,7 @@ class HubServer:
             self.app.faults.clear()
         assert all(fault.met for fault in faults), f"never came about: {[fault for fault in faults if not fault.met]}"
 
-    # What is there now.
+    # The current files.
 
     def files(self, kind: str, name: str, revision: str = "main") -> dict[str, bytes]:
         """Returns the contents of all files of a revision, by path."""
@@ -118,7 +118,7 @@ class HubServer:
     def exists(self, kind: str, name: str) -> bool:
         return self.storage._path(kind, name).exists()
 
-    # What was sent.
+    # The requests.
 
     @property
     def log(self) -> list[Entry]:

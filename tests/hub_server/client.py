@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # On a busy machine hf_xet closes what a failed upload had open a moment after the failure is told.
 _STILL_OPEN = "Database already open"
-_PATIENCE = 20  # tries, half a second apart
+_PATIENCE = 20  # attempts, half a second apart
 
 
 class Finished(NamedTuple):
@@ -182,4 +182,4 @@ if __name__ == "__main__":
     with os.fdopen(int(sys.argv[1])) as _questions, os.fdopen(int(sys.argv[2]), "w") as _answers:
         _serve(_questions, _answers)
     sys.stdout.flush()
-    os._exit(0)  # Libraries' threads would take seconds to end.
+    os._exit(0)  # Threads of libraries would take seconds to end.

@@ -62,7 +62,7 @@ def test_files_are_downloaded_unchanged(hub: HubServer, client: Client, tmp_path
     make(client, "ann/files")
     sent = {
         "README.md": b"---\nlicense: mit\n---\n# Files\n",
-        "model.safetensors": os.urandom(250_000),  # In three parts, where there is no Xet.
+        "model.safetensors": os.urandom(250_000),  # In three parts without Xet.
         "deep/er/data.txt": "ä and others".encode(),
     }
     oid, _ = commit(client, "ann/files", sent)
@@ -108,7 +108,7 @@ def test_history_and_refs(hub: HubServer, client: Client) -> None:
         client.run("api.create_tag('ann/history', tag='v1', revision=second)", second=second)
     with pytest.raises(ClientError, match="412"):
         commit(client, "ann/history", {"c.txt": b"three"}, parent=first)
-    # What is there already makes no commit.
+    # Existing files make no commit.
     assert commit(client, "ann/history", {"b.txt": b"two"})[0] == second
     assert len(hub.history("model", "ann/history")) == 3
 
@@ -209,7 +209,7 @@ def test_errors_that_the_client_retries(hub: HubServer, client: Client, fault) -
     client.waits  # noqa: B018 - forgets those before
     with hub.failing(fault(times=1 if fault is faults.xet_token_error else 2)):
         commit(client, repo, {"model.safetensors": os.urandom(6000)})
-    assert client.waits == ([] if hub.app.xet is not None else [1, 2])  # hf_xet waits by itself.
+    assert client.waits == ([] if hub.app.xet is not None else [1, 2])  # hf_xet has its own retries.
     assert "model.safetensors" in hub.files("model", repo)
 
 

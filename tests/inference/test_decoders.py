@@ -37,7 +37,7 @@ def test_writes_several_texts_with_scores(transcribe: Any, arpa: str) -> None:
         for row in content["nbest"]:
             assert [word["text"] for word in row["words"]] == row["text"].split()
             assert all(0 < word["confidence"] <= 1 for word in row["words"])
-        # How sure the model is of the letters that it did hear, and did not.
+        # The confidence of letters that are and are not in the sound.
         sure, unsure = (min(word["confidence"] for word in row["words"]) for row in content["nbest"][:2])
         assert sure > 0.5 > unsure
 

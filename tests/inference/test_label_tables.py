@@ -40,8 +40,8 @@ def test_sorts_shards_by_their_first_recording(tmp_path: Path) -> None:
         for name in names:
             table.add(row(name))
         table.flush()
-        table.flush()  # There is nothing to write.
-    (path / ".torn.parquet").write_bytes(b"PAR1")  # A killed process was writing it.
+        table.flush()  # No label.
+    (path / ".torn.parquet").write_bytes(b"PAR1")  # From a process killed while writing.
     assert open_table(path, COLUMNS, NAMES).collect() == NAMES
     assert len(list(path.iterdir())) == 3
     assert pyarrow.parquet.read_table(path).column("path").to_pylist() == NAMES, "other readers find the same"

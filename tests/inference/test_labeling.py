@@ -242,7 +242,7 @@ class Team:
         def work(rank: int) -> None:
             try:
                 label_recordings(teachers[rank], files, table, processes=self.member(rank), progress=False, **options)
-            except (KeyError, threading.BrokenBarrierError):  # What a `Fake` cannot answer kills it.
+            except (KeyError, threading.BrokenBarrierError):  # An unknown file makes `Fake` fail.
                 self.barrier.abort()
 
         threads = [threading.Thread(target=work, args=(rank,)) for rank in range(self.count)]

@@ -55,7 +55,7 @@ def test_reports_a_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "There is no folder" in sentence(tmp_path / "nowhere")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    # It could be a Hub id, but `runs` is a folder here: the network is not asked.
+    # It could be a Hub id, but `runs` is a folder, so the network is not used.
     assert "There is no folder runs/digits:" in sentence("runs/digits")
     assert "There is no folder" in sentence("not a/valid name")
 

@@ -100,7 +100,7 @@ def test_pipeline_chunks_of_a_causal_model_equal_the_whole(
     found = recognize({"raw": samples.copy(), "sampling_rate": RATE}, chunk_length_s=seconds, stride_length_s=stride)
     assert found["text"] == whole
     errors = count_errors([" ".join(text.split()[: len(whole.split())])], [whole])[0]
-    assert errors[:3].sum() < 0.05 * errors[3] > 10  # What it says is what was said, not a constant.
+    assert errors[:3].sum() < 0.05 * errors[3] > 10  # The text is correct, not a constant.
 
 
 @pytest.mark.slow

@@ -228,7 +228,7 @@ def test_reports_bad_sounds_and_transcribes_the_others(
     for model in (exported_beeps, beeps_run):
         assert run("transcribe", str(model), *bad, beep_files[1]) == 1
         printed = capsys.readouterr()
-        assert printed.out == f"{bad[0]}: \n{beep_files[1]}: b\n"  # In what is too short nothing is said.
+        assert printed.out == f"{bad[0]}: \n{beep_files[1]}: b\n"  # Sounds that are too short give no text.
         assert f"error: {bad[1]} " in printed.err
     assert run("classify", str(exported_tones), *bad, beep_files[1]) == 1
     printed = capsys.readouterr()

@@ -56,7 +56,7 @@ def test_phones_rerank_the_hypotheses(transcribe: Any, phones_run: Path, clip: s
         assert asked[text] == pytest.approx(scores[text] + 0.4 * phones, abs=0.02)
     assert asked != scores
     assert len(scores.keys() & asked.keys()) > 3
-    # Nothing can be compared with a word that nobody knows how to say.
+    # Texts with an unpronounceable word cannot be compared.
     hot = ["--language_model", arpa, "--nbest", "9", "--hot_words", "cccc", "--hot_word_weight", "40"]
     assert transcribe(*hot, "--phone_weight", "0.4", model=phones_run) == transcribe(*hot, model=phones_run)
 
@@ -89,7 +89,7 @@ def test_evaluation_uses_phones_like_transcription(beeps_recipe: Path, phones_ru
         )
         return [record["prediction"] for record in report.records]
 
-    # Below 0, the worst of the texts is wanted, which nothing else would want.
+    # A weight below 0 selects the worst text, which no other setting would.
     options = BeamOptions(Path(arpa), phone_weight=-20.0)
     decoder = choose_decoder(loaded, Path(arpa), phone_weight=-20.0)
     transcripts = transcribe_files(loaded, rows["audio"], decoder=decoder, progress=False)
@@ -102,7 +102,7 @@ def test_a_search_by_phones_finds_the_text(
 ) -> None:
     loaded, rows = load_model(phones_run), load_recipe(beeps_recipe).corpus.load()["validation"]
     language_model = build_arpa([*rows["text"], *SENTENCES], 2, tmp_path / "lm.arpa").path
-    # Letters alone, whose weights are absurd, would give nothing.
+    # A search by letters with these absurd weights would find nothing.
     BeamOptions(language_model, 0.5, -90.0, phones=PhoneOptions(0.5, 0.0, 0.3)).save(corpus="beeps")
     options = BeamOptions.beside(language_model)
     decoder = beam_decoder(loaded, options)
@@ -116,7 +116,7 @@ def test_a_search_by_phones_finds_the_text(
     report = evaluate_model(loaded, rows, corpus="beeps", split="validation", command="", progress=False, beam=options)
     assert [record["prediction"] for record in report.records] == found
     assert report.decoder["phones"] == {"lm_weight": 0.5, "word_score": 0.0, "letter_weight": 0.3}
-    # Without the dictionary there is a search by letters all the same.
+    # Without the dictionary, the search uses letters.
     model = Path(shutil.copytree(phones_run, tmp_path / "model"))
     (model / "lexicon.txt").unlink()
     status, output, _ = transcribe("--language_model", str(language_model), model=model)

@@ -23,7 +23,7 @@ def test_results_are_ordered_and_do_not_depend_on_batches(
 ):
     loaded = load_model(saved_model, device="cpu")
     alone = np.concatenate([logits_of(loaded, [source]) for source in tones["audio"]])
-    assert np.ptp(alone[:, 0]) > 0.1  # Else the order could not be seen.
+    assert np.ptp(alone[:, 0]) > 0.1  # Otherwise the order would not be visible.
     for window, batch_size in ((8, 16), (1, 7), (2, 1)):
         monkeypatch.setattr(prediction, "WINDOW", window)
         assert np.abs(logits_of(loaded, tones["audio"], batch_size=batch_size) - alone).max() < 1e-5
@@ -103,7 +103,7 @@ def test_skips_only_bad_sounds(saved_model: Path, tones: Dataset, tmp_path: Path
 
 def test_rejects_a_diverged_model(model_copy: Path, tones: Dataset):
     weights = load_file(model_copy / "model.safetensors")
-    weights["classifier.weight"][0] = weights["classifier.bias"][0] = 3e38  # finite, but not what they give
+    weights["classifier.weight"][0] = weights["classifier.bias"][0] = 3e38  # finite weights, but not finite logits
     save_file(weights, model_copy / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"logits that are not finite for .*speaker"):
         list(predict(load_model(model_copy, device="cpu"), tones["audio"], progress=False))

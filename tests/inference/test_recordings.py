@@ -153,10 +153,10 @@ def seconds_at(*decibels: float) -> Recording:
         ([-10.0, -11, -12, -13, -14, -33.9, -34.1, *[-60] * 20], 6, -14),
         # A door slams.
         ([-3.0, *[-20] * 8, *[-60] * 20], 9, -20),
-        # There is speech in a single second, and the others are background, or zero.
+        # Only one second contains speech; the others are background or zero.
         ([-20.0, *[-60] * 25], 1, -20),
         ([-20.0, *[-300] * 25], 1, -20),
-        # Nothing but background.
+        # Only background.
         ([-70.0] * 25, 25, -70),
         ([-300.0] * 25, 25, -300),
     ],

@@ -39,7 +39,10 @@ def test_batched_streams_equal_separate_streams(source: Path, make_beeps: Callab
 
     streams = [batch.stream() for _ in sounds]
     waiting = [pieces_of(samples, size) for samples, size in zip(sounds, sizes, strict=True)]
-    waiting[0] += [np.zeros(0, np.float32), *pieces_of(sounds[1], 300)]  # The first one then hears the second's sound.
+    waiting[0] += [
+        np.zeros(0, np.float32),
+        *pieces_of(sounds[1], 300),
+    ]  # Then the sound of the second one.
     found: list[list[np.ndarray]] = [[] for _ in sounds]
     tick = 0
     while any(waiting):
@@ -83,7 +86,7 @@ def test_streams_at_the_same_position_share_a_call(exported_beeps: Path, monkeyp
     for stream in (late, *streams):
         stream.feed(rng.normal(0, 0.1, 4 * step).astype("f"))
     batch.advance([late, *streams])
-    assert calls[-1] == (5, 4 * step)  # The late one has no frame yet.
+    assert calls[-1] == (5, 4 * step)  # The late stream has no frame yet.
 
 
 def test_a_rejected_piece_affects_only_its_stream(source: Path, make_beeps: Callable[..., np.ndarray]) -> None:
@@ -95,7 +98,7 @@ def test_a_rejected_piece_affects_only_its_stream(source: Path, make_beeps: Call
         buffer[: len(piece)] = piece
         for stream in streams:
             stream.feed(buffer[: len(piece)])
-        buffer[:] = 9  # The caller's array is the caller's.
+        buffer[:] = 9  # The caller's array is not kept.
         with pytest.raises(AudioError, match=r"finite|NaN"):
             streams[0].feed(np.array([np.nan], np.float32))
         batch.advance(streams)

@@ -69,7 +69,7 @@ def tiny_seq2seq(folder: Path) -> None:
     )
     model = MoonshineForConditionalGeneration(config)
     model.generation_config.max_new_tokens = 6
-    model.generation_config.suppress_tokens = [0, 1, 2]  # A random model would write nothing else.
+    model.generation_config.suppress_tokens = [0, 1, 2]  # A random model would not output anything else.
     model.save_pretrained(folder)
     tokenizer = Tokenizer(WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
@@ -97,7 +97,7 @@ def test_labels_of_transformers_models_equal_those_of_pipelines(
     assert isinstance(teacher, PipelineTeacher)
     assert teacher.column == key
     pipe = pipeline(task, model=str(tmp_path / "model"))
-    options = {"generate_kwargs": {"num_beams": 1}} if make is tiny_seq2seq else {}  # Teachers use no beams.
+    options = {"generate_kwargs": {"num_beams": 1}} if make is tiny_seq2seq else {}  # Teachers do not use beam search.
     for file, label in zip(files, teacher.label(files), strict=True):
         found = pipe({"raw": soundfile.read(file, dtype="float32")[0], "sampling_rate": 8000}, **options)
         best = found[0] if isinstance(found, list) else found

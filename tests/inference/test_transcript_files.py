@@ -18,7 +18,7 @@ from hf_speech.inference.transcription import transcript_files
         (["take1.wav", "take1.mp3"], ["take1.wav", "take1.mp3"]),
         (["x/a/t.wav", "y/a/t.wav", "z.wav"], ["x-a-t.wav", "y-a-t.wav", "z"]),
         (["one.wav", "one.wav", "./one.wav"], ["one", "one", "one"]),
-        # A file that is called as another one would be.
+        # A file with the name of another one's transcript.
         (["a/t.wav", "b/t.wav", "t.wav.flac"], ["a-t.wav", "b-t.wav", "t.wav"]),
         (["a-b/c.wav", "a/b-c.wav"], ["c", "b-c"]),
         # File systems may ignore case, and the form of accents.

@@ -34,7 +34,7 @@ def recognizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=1,
     )
     model = ConvGRUForCTC(config)
-    # Random logits hardly differ between utterances; larger ones make the answers vary.
+    # Random logits hardly differ between utterances; larger ones give different predictions.
     model.classifier.weight.data *= 20
     for part in (model, extractor, tokenizer):
         part.save_pretrained(folder)

@@ -97,7 +97,7 @@ def test_logits_and_text_do_not_depend_on_the_batch(frontend: str, direction: st
             torch.testing.assert_close(logits[: len(alone)], alone, atol=5e-4, rtol=0)
             assert (logits[len(alone) :].argmax(-1) == 0).all()
     texts = [recognizer(given(sound))["text"] for sound in sounds]
-    assert len(set(texts)) > 3  # Else it could be a constant.
+    assert len(set(texts)) > 3  # Otherwise it could be a constant.
     for batch_size in (3, 7):
         batched = recognizer([given(sound) for sound in sounds], batch_size=batch_size)
         assert [result["text"] for result in batched] == texts

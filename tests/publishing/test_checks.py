@@ -143,7 +143,7 @@ def test_rejects_pickles_by_name_beside_a_run(tmp_path: Path, suffix: str) -> No
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("curves.png", PICTURE + zipped("harmless.txt", b"harmless")),  # A picture and an archive at once.
+        ("curves.png", PICTURE + zipped("harmless.txt", b"harmless")),  # A file that is both a picture and an archive.
         ("curves.png", PICTURE + b"anything"),
         ("curves.png", b"no picture"),
         ("config.json", b"{'not': 'JSON'}"),
@@ -176,7 +176,7 @@ def test_rejects_weights_with_trailing_data(tmp_path: Path) -> None:
         check_files(tmp_path, MAX_FILE_BYTES)
 
 
-# Put together here, so that nobody's scanner takes this file for a leak.
+# Concatenated, so that secret scanners do not report this file.
 LETTERS = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0fG"
 SECRETS = {
     "a Hugging Face token": "hf" + "_" + LETTERS + "abcd",

@@ -148,7 +148,7 @@ def test_publishes_verifies_and_skips_an_unchanged_corpus(
     # No path of this machine, and no token, in anything that was sent.
     sent = hub.files("dataset", "ann/tones").values()
     assert not any(str(digit_folder).encode() in content for content in sent)
-    # A stranger reads it with datasets alone, and this package trains on it.
+    # It can be loaded with only datasets, and this package can train on it.
     source = """
 from datasets import Audio, load_dataset
 rows = load_dataset(repo, revision=commit, cache_dir=cache)
@@ -171,7 +171,7 @@ result = {name: [len(split), sorted(set(split["speaker"]))] for name, split in r
     again = client.run(source, repo="ann/tones", commit=first["commit"])
     assert {name: count for name, (count, _) in again.items()} == counts
     assert hub.unknown() == []
-    # Anybody can compare it later; other rows are found out.
+    # It can be verified later; other rows are detected.
     checked = client.cli("verify", "ann/tones@v1", "--kind", "dataset")
     assert checked.status == 0, checked.err
     assert "20 rows of test as they were" in checked.out

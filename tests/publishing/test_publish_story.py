@@ -20,7 +20,7 @@ import soundfile
 from hub_server import WRITE_TOKEN, HubServer
 from hub_server.client import Client
 
-# What somebody who has never heard of hf_speech runs.
+# Runs the model without hf_speech.
 STRANGER = """
 import json, sys
 import numpy as np
@@ -89,7 +89,7 @@ def test_publishes_and_verifies_end_to_end(
     assert "Nothing was sent" in dry.out
     assert not any(entry.method in ("POST", "PUT", "DELETE") for entry in hub.log[before:])
 
-    # Published, private, verified by its sha, tagged.
+    # Published as private, verified by its SHA, tagged.
     done = client.cli("publish", runs["tones"], "--repo-id", "ann/tones", *words)
     assert done.status == 0, done.err
     assert "4 probe clips give the same logits" in done.out
@@ -119,7 +119,7 @@ def test_publishes_and_verifies_end_to_end(
         assert "no commit was made" in again.out
         assert len(hub.history("model", f"ann/{name}")) == 2
 
-    # A stranger loads both by sha, and they say what they say here.
+    # Both load by SHA without hf_speech, with the same results as here.
     question = {
         f"ann/{name}": (TASKS[name], sha, [clip.tolist() for clip in clips[name]]) for name, sha in shas.items()
     }
@@ -149,7 +149,7 @@ def test_publishes_and_verifies_end_to_end(
     assert len(hub.requests("POST", "/commit/")) == commits
     (runs["tones"] / "README.md").unlink()
 
-    # What people write into the card on the Hub survives the next version.
+    # Text written into the card on the Hub is kept in the next version.
     by_hand = re.sub(r"(<!-- hand-written: use -->\n)", r"\1Do not play it to dogs.\n", card, count=1)
     assert by_hand != card
     client.run(
@@ -176,7 +176,7 @@ def test_publishes_and_verifies_end_to_end(
     assert state["variables"]["CONCURRENCY"]["value"] == "1"
     assert state["secrets"]["HF_TOKEN"]["value"] == WRITE_TOKEN
 
-    # Everything is asked of this Hub in words that it knows, and the token stands nowhere.
+    # The Hub supports all requests, and the token is in none of their bodies.
     assert hub.unknown() == []
     assert WRITE_TOKEN not in client.printed.read_text()
     kept = [path for path in [*client.home.rglob("*"), *tmp_path.rglob("*")] if path.is_file()]

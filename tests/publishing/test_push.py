@@ -134,7 +134,7 @@ def test_keeps_results_of_others(hub: HubServer, client: Client, folder: Path) -
 
 
 def test_writes_to_a_public_repository_only_on_request(hub: HubServer, client: Client, folder: Path) -> None:
-    client.run("api.create_repo('ann/open')")  # Public, as huggingface_hub's default is.
+    client.run("api.create_repo('ann/open')")  # Public, the default of huggingface_hub.
     before = len(hub.log)
     assert "pass --public" in refused(client, folder, "ann/open")
     assert not any(entry.method in ("POST", "PUT") for entry in hub.log[before:])
@@ -189,7 +189,7 @@ def test_a_pull_request_does_not_change_the_main_branch(place: Place, folder: Pa
     assert pushed["pull_request"] == f"{hub.url}/ann/proposal/discussions/1"
     assert published(hub, "ann/proposal", "refs/pr/1") == contents(folder)
     assert b"better" not in published(hub, "ann/proposal")["config.json"]
-    # The same again opens no second one.
+    # Repeating it does not open a second one.
     again = push(client, folder, "ann/proposal", create_pr=True)
     assert again["pull_request"] == pushed["pull_request"]
     assert again["changed"] is False

@@ -108,7 +108,7 @@ def test_publishes_a_space_with_model_and_secrets(
     assert any("The Space is building" in line for line in done["lines"])
     assert any("the very token you publish with" in line for line in done["lines"])
     assert len(hub.requests("POST", "/api/spaces/ann/demo/commit/")) == 1
-    # Neither secret stands in a file, in what was printed, or in an address.
+    # Neither secret is in a file, the output, or a URL.
     assert not any(secret.encode() in content for content in files.values() for secret in (SESAME, WRITE_TOKEN))
     assert SESAME not in client.printed.read_text() + str(done)
     assert not any(SESAME in entry.path + entry.query for entry in hub.log)
@@ -116,7 +116,7 @@ def test_publishes_a_space_with_model_and_secrets(
     before = len(hub.requests("POST", "/api/spaces/ann/demo/variables"))
     assert publish(client, demonstration, "ann/demo", tag="v1", **arguments)["changed"] is False
     assert len(hub.requests("POST", "/api/spaces/ann/demo/variables")) == before
-    # A new revision of the model changes the variable alone.
+    # A new revision of the model changes only the variable.
     publish(client, demonstration, "ann/demo", **{**arguments, "model": "ann/heard"})
     assert hub.storage.repository("space", "ann/demo").state["variables"]["MODEL_REVISION"]["value"] != model
     assert len(hub.history("space", "ann/demo")) == 2

@@ -87,7 +87,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         edit("evaluation/test.json", '"command": "', f'"command": "--token {TOKEN} '),
         r"evaluation/test\.json, line \d+, has a Hugging Face token",
     ),
-    # places, links, license, sizes
+    # local paths, links, license, sizes
     "place in the code": (add("recurrent.py", "# /home/anna/x\n"), r"recurrent\.py, line \d+, names /home/anna/x"),
     "place in a configuration": (
         edit("config.json", '"dtype"', '"_name_or_path": "/home/anna/run", "dtype"'),
@@ -127,7 +127,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     ),
     "code not named": (edit("config.json", '"auto_map"', '"auto_maps"'), r"names no code \(auto_map\)"),
     "code gone": (lambda run: (run / "recurrent.py").unlink(), r"needs recurrent\.py, which .* does not have"),
-    # what does not fit
+    # mismatched parts
     "extractor of another size": (
         extractor_of_another_size,
         r"expects (\d+) features a frame and the feature extractor gives 1\1",

@@ -61,7 +61,7 @@ def test_writes_the_files_of_a_static_page(runtime: Path, tmp_path: Path, model:
     assert json.loads((page / "site.webmanifest").read_text())["name"] == 'A & "B"'
     assert {path.name for path in (page / "examples").iterdir()} == {"0.flac", "1.flac", "2.flac"}
     assert (">seven</button>" if kept == "model" else ">pittsburgh spelled</button>") in html
-    # Every file that one of ours names is there, and none is of another server.
+    # Every referenced file exists, and none is on another server.
     for path in [*page.glob("*.js"), *page.glob("hf-speech/*.js"), page / "index.html", page / "page.css"]:
         text = path.read_text()
         assert ADDRESS.findall(text) == [], path

@@ -37,7 +37,7 @@ def test_training_pushes_keep_card_and_code(
     assert not any(path.endswith((".bin", ".pt", ".pth")) or "optimizer" in path for path in snapshot)
     assert hub.history("model", "ann/trained", "training")[0].startswith("Training in progress, step")
     assert hub.storage.repository("model", "ann/trained").private
-    assert not hub.was_sent(b"OptimizerNames")  # What the pickle of the arguments would hold.
+    assert not hub.was_sent(b"OptimizerNames")  # The content of a pickle of the arguments.
     assert hub.unknown() == []
 
 

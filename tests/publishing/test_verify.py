@@ -78,7 +78,7 @@ def test_verifies_a_complete_model(client: Client, hub: HubServer, model: Path) 
     assert found["summary"].startswith(f"OK ann/whole@{commit}: ")
     assert "4 probe clips give the same logits (largest difference " in found["summary"]
     assert set(found["answers"].values()) <= {"low", "high"}
-    # Everything was fetched anew, and the loading itself asked for nothing.
+    # Everything was downloaded again, and loading made no requests.
     fetched = {entry.path.rpartition("/")[2] for entry in hub.log[before:] if "/resolve/" in entry.path}
     assert {"model.safetensors", "config.json", "modeling_speech_lstm.py"} <= {*fetched}
     assert not any(b"python" in entry.body for entry in hub.log[before:])

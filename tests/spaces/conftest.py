@@ -24,9 +24,9 @@ from hf_speech.publishing.static_space import find_chromium
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPACES = REPOSITORY / "spaces"
 PRETRAINED = REPOSITORY / "pretrained"
-# Shown where a test fails, and kept by CI.
+# Shown if a test fails, and kept by CI.
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
-# A busy machine is slow; nothing here measures speed.
+# Generous for busy machines; these tests do not measure speed.
 PATIENCE = 120.0
 
 

@@ -48,12 +48,12 @@ def test_classifies_uploads_and_shows_a_history(visit: Callable[..., Any], class
     assert sorted(labels) == sorted(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(100, abs=0.6)
-    # As long as they are likely.
+    # Bars are proportional to probabilities.
     widths = page.eval_on_selector_all(
         ".bar", "all => all.map(b => 100 * b.getBoundingClientRect().width / b.parentElement.clientWidth)"
     )
     assert widths == pytest.approx(shares, abs=0.5)
-    # The waveform, and the features as the model sees them.
+    # The waveform, and the features.
     assert page.locator(".wave path").get_attribute("d")
     assert page.evaluate("document.querySelector('.features').naturalHeight") == 40
     wait_for_history(page, 1)

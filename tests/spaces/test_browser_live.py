@@ -19,7 +19,7 @@ from hf_speech.inference import transcribe_files
 
 from .conftest import PATIENCE, PRETRAINED, RunningSpace, speak_into
 
-# To be measured on a quiet machine before it belongs to the fast part.
+# Slow until its duration has been measured on an idle machine.
 pytestmark = pytest.mark.slow
 
 TEXT = "abc cab bba ca b ac"
@@ -130,7 +130,7 @@ def test_a_slow_connection_loses_nothing(visit: Callable[..., Any], listening: R
     page.wait_for_function("parseFloat(document.querySelector('.live-clock').textContent) > 5")
     text = stop(page)
     assert_heard(text, 6)
-    assert len(sent) < seconds(page) / 0.3  # pieces have become longer, instead of being lost
+    assert len(sent) < seconds(page) / 0.3  # pieces become longer instead of being lost
 
 
 def test_two_simultaneous_recordings(visit: Callable[..., Any], listening: RunningSpace, speaking: Any) -> None:

@@ -137,7 +137,7 @@ def test_transcribes_a_file_without_requests(
     page.get_by_role("button", name="Copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == transcript.hypothesis.text
 
-    # A click on a word plays from there, and the arrow keys go from word to word.
+    # Clicking a word plays from there, and arrow keys move between words.
     word = page.locator("#words button").nth(3)
     word.click()
     assert page.evaluate("document.querySelector('audio').currentTime") >= transcript.hypothesis.words[3].start
@@ -233,7 +233,7 @@ def memory(page: Any) -> int:
 def test_opens_offline(visit: Callable[..., Any], make_page: Any) -> None:
     with served(make_page(PRETRAINED / "an4-streaming")) as address:
         page = ready(visit(address))
-    page.reload()  # Nothing is served there any more.
+    page.reload()  # The server is down.
     ready(page)
     page.get_by_role("button", name="five one two eight six three").click()
     assert done(page) == ["FIVE", "ONE", "TWO", "EIGHT", "SIX", "THREE"]

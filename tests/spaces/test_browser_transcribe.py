@@ -13,7 +13,7 @@ import soundfile
 
 from .conftest import PATIENCE, SCREENSHOTS, SPACES, RunningSpace
 
-# To be measured on a quiet machine before it belongs to the fast part.
+# Slow until its duration has been measured on an idle machine.
 pytestmark = pytest.mark.slow
 
 Transcripts = dict[str, dict[str, str]]
@@ -86,7 +86,7 @@ def test_a_click_on_a_word_plays_from_there(page: Any) -> None:
     third.click()
     page.wait_for_function("start => document.querySelector('.answer audio').currentTime >= start", arg=start)
     assert is_playing(page)
-    # The word that is heard is lit, and then the next one.
+    # The playing word is highlighted, then the next one.
     page.wait_for_function("document.querySelectorAll('button.word')[3].classList.contains('now')")
     assert page.locator("button.word.now").count() <= 1
     page.wait_for_function("document.querySelector('.answer audio').ended")
@@ -100,7 +100,7 @@ def test_words_are_accessible_by_keyboard(page: Any) -> None:
     assert page.evaluate("document.activeElement.textContent") == words(page)[2]
     page.keyboard.press("End")
     assert page.evaluate("document.activeElement.textContent") == words(page)[-1]
-    # One stop of the Tab key for all of them.
+    # A single tab stop for all words.
     assert page.eval_on_selector_all("button.word", "all => all.filter(b => b.tabIndex === 0).length") == 1
     page.keyboard.press("Enter")
     start = float(page.locator("button.word").last.get_attribute("data-start"))
@@ -183,7 +183,7 @@ def test_transcribes_several_files(page: Any, misfits: dict[str, Path], transcri
     texts = page.locator("#transcripts td:nth-child(3)")
     texts.filter(has_text=transcripts[DIGITS.name]["language model"]).wait_for()
     texts.filter(has_text="not a sound that can be read").wait_for()
-    # Nothing has changed, so there is nothing to do; then something has.
+    # The button is disabled until something changes.
     page.wait_for_function("button => button.disabled", arg=button.element_handle())
     page.get_by_label("With the language model").last.click()
     page.wait_for_function("button => !button.disabled", arg=button.element_handle())
@@ -237,7 +237,7 @@ def test_works_in_dark_mode_and_by_keyboard(
             break
     page.keyboard.press("Enter")
     page.wait_for_function("document.querySelector('button.word.now')")
-    # Light letters on a dark ground.
+    # Light text on a dark background.
     shades = page.evaluate(
         "['color', 'backgroundColor'].map(name => getComputedStyle(name === 'color' ?"
         " document.querySelector('.legend').parentElement : document.body)[name].match(/[0-9.]+/g).slice(0, 3)"

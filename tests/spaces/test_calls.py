@@ -61,7 +61,7 @@ def test_looks_up_files_in_the_table(calls: ModuleType, uploads: Any, tmp_path: 
             ],
         ),
         (lambda: gr.Dropdown(["srt", "vtt"], label="format"), ["srt"], ["doc", None, 1, ["srt"], {"a": 1}, "SRT"]),
-        (gr.Textbox, [], ["text", None]),  # no function of a Space takes one
+        (gr.Textbox, [], ["text", None]),  # unused by Spaces
     ],
 )
 def test_rejects_values_that_a_component_cannot_have(
@@ -94,7 +94,7 @@ def test_unexpected_errors_give_an_apology_without_traceback(
         raise calls.SoundError("a.wav is empty.")
 
     assert calls.for_page(broken) == {"error": calls.APOLOGY}
-    assert "a secret of the server" in capsys.readouterr().err  # but in the log
+    assert "a secret of the server" in capsys.readouterr().err  # only in the log
     assert calls.for_page(refusing) == {"error": "a.wav is empty."}
     with pytest.raises(gr.Error, match="Something went wrong here"):
         calls.for_programs(broken)()

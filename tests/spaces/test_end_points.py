@@ -17,7 +17,7 @@ import soundfile
 
 from .conftest import PATIENCE, SPACES, RunningSpace
 
-# To be measured on a quiet machine before it belongs to the fast part.
+# Slow until its duration has been measured on an idle machine.
 pytestmark = pytest.mark.slow
 
 gradio_client = pytest.importorskip("gradio_client", reason="needs gradio: pip install 'hf_speech[demo]'")

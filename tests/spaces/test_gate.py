@@ -144,7 +144,7 @@ def test_forwards_calls_unchanged(gate: Any, body: bytes) -> None:
         (b"[" * 100_000, 422),
         (b"\xff\xfe", 422),
         (call(data={}), 422),
-        (call(data=[], fn_index=5), 422),  # what runs when a page is closed
+        (call(data=[], fn_index=5), 422),  # the handler of a closed page
         (call(data=[], fn_index=-1), 422),
         (call(data=[], fn_index=10**30), 422),
         (call(data=[], fn_index=3.0), 422),

@@ -93,7 +93,7 @@ def test_live_text_equals_that_of_the_recording(recognizer: Any, make_beeps, rat
     assert listener.finish() == TEXT
     assert listener.seconds == pytest.approx(len(sound) / rate, abs=1e-6)
     if piece_seconds < 1:
-        assert texts[len(texts) // 2]  # words came before the end
+        assert texts[len(texts) // 2]  # words appear before the end
         assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
 
 

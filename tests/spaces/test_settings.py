@@ -21,7 +21,7 @@ def module(space_module: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPa
 def test_settings_have_defaults(module: ModuleType, tmp_path: Path) -> None:
     settings = module.Settings.from_environment({"MODEL_ID": f" {tmp_path} "})
     assert settings.model_folder() == tmp_path
-    assert settings.model_name == tmp_path.name  # not where it lies
+    assert settings.model_name == tmp_path.name  # not its path
     assert (settings.max_seconds, settings.max_megabytes, settings.concurrency) == (300, 30, 2)
 
 

@@ -69,7 +69,7 @@ def refusal(sound: ModuleType, path: Path, **limits: float) -> str:
         read(sound, path, **limits)
     message = str(error.value)
     assert message.endswith(".")
-    assert str(path.parent) not in message  # visitors learn nothing of the server
+    assert str(path.parent) not in message  # messages reveal nothing about the server
     assert path.name in message
     return message
 

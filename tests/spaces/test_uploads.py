@@ -91,7 +91,7 @@ def test_erases_uploads_of_a_closed_page(uploads: Any, tmp_path: Path) -> None:
     assert Path(example).exists()
     uploads.close_page("there")
     assert not Path(common).exists()
-    uploads.close_page("there")  # once more, and nothing happens
+    uploads.close_page("there")  # has no effect a second time
     uploads.use(None, common)
     uploads.close_page(None)
     assert files(uploads) == [Path(example)]

@@ -22,7 +22,7 @@ def log(space_module: Callable[[str, str], Any], monkeypatch: pytest.MonkeyPatch
             events.append(f"{function.__name__} up to {duration} s")
 
             def run(*arguments: Any) -> Any:
-                assert all(isinstance(value, np.ndarray) for value in arguments[0].values())  # Sent between processes.
+                assert all(isinstance(value, np.ndarray) for value in arguments[0].values())  # Must be picklable.
                 events.append("run")
                 return function(*arguments)
 

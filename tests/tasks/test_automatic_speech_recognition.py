@@ -92,7 +92,7 @@ def test_computes_error_rates_of_gathered_ids():
     assert next(iter(metrics)) == TASK.best_metric
     assert metrics["wer"] == 3 / 3
     assert (metrics["word_substitutions"], metrics["word_deletions"]) == (1, 2)
-    # A reference's doubled letter is two letters.
+    # Repeated letters in a reference are kept.
     assert metrics["characters"] == 4 + 2
 
 

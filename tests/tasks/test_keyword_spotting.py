@@ -262,7 +262,7 @@ def record(reference: str, duration: float, *peaks: tuple[str, float]) -> dict[s
 
 @pytest.mark.parametrize(
     ("alarms", "expected"),
-    # Two hours of negatives: at 0.5 an hour one false alarm is allowed.
+    # In two hours of negatives, 0.5 per hour allow one false alarm.
     [((1.0, 3.0), 0.25), ((3.0,), 0.0), ((1.0, 3.0, 6.0), 0.5), ((), 0.0), ((9.0, 9.0), 0.75)],
 )
 def test_counts_misses_at_a_false_alarm_rate(alarms: tuple[float, ...], expected: float) -> None:
@@ -289,7 +289,7 @@ def test_evaluates_the_detector_in_noise_and_writes_the_card(
     copy = Path(shutil.copytree(run_dir, tmp_path / "copy"))
     DetectorOptions({"high": 1.0, "low": 0.5}).save(copy)
     recipe = (copy / "recipe.yaml").read_text()
-    # As on a machine that lacks the folders of the augmentation, which measuring does without.
+    # As on a machine without the augmentation folders, which evaluation does not need.
     (copy / "recipe.yaml").write_text(re.sub(r"(context_folders:\n\s*- ).*", r"\1nowhere", recipe))
     assert run("evaluate", str(copy)) == 0
     assert run("evaluate", str(copy), "--noise_folder", str(folder / "noise"), "--noise_snr", "5") == 0
@@ -301,7 +301,7 @@ def test_evaluates_the_detector_in_noise_and_writes_the_card(
     thresholds = [point["threshold"] for point in clean["curve"]]
     assert thresholds == sorted(thresholds)
     assert len(thresholds) > 1
-    (copy / "evaluation" / "validation.json").unlink()  # It measured other weights.
+    (copy / "evaluation" / "validation.json").unlink()  # It applies to other weights.
     card = render_card(copy, repo_id="anna/beeps", revision="v1")
     assert card.count("At the thresholds that were chosen") == 2
     assert "with noise at 5 dB" in card
@@ -360,7 +360,7 @@ def test_enrolls_a_new_word_from_a_few_clips(
     assert {path.name[-5:] for path in training} == {"1.wav", "2.wav", "3.wav", "4.wav"}
     assert spoken in ([], ["hey you"])  # Without and with eSpeak NG.
 
-    assert run(*words) == 2  # The folder is there.
+    assert run(*words) == 2  # The folder exists.
     (tmp_path / "few").mkdir()
     shutil.copy(tmp_path / "clips" / "0.wav", tmp_path / "few")
     for clips, extra, message in (

@@ -63,7 +63,7 @@ def test_each_normalizer(text: str, none: str, lower: str, upper: str, english: 
         ("3.14 or -5 or 10:30", "three point one four or minus five or ten thirty"),
         ("1,455 pages, 1,2,3", "one thousand four hundred fifty five pages one two three"),
         ("COVID-19 in 1990-1995", None),
-        # What has no certain reading keeps its digits, where they can be seen.
+        # Ambiguous forms keep their digits.
         ("the 1st of the 1990s for $5, 1/2 of 1.2.3", "the 1st of the 1990s for $5 1/2 of 1.2.3"),
         ("1234567890123", "1234567890123"),
     ],
@@ -78,13 +78,13 @@ def test_numbers_are_spelled_or_kept(text: str, spelled: str | None):
 @pytest.mark.parametrize(
     ("text", "spelled"),
     [
-        # A leading point, and signs wherever they can stand.
+        # Leading points, and signs in all positions.
         ("costs .5 percent", "costs point five percent"),
         ("-.25, '.5' and (.75)", "minus point two five point five and point seven five"),
         ('(-5) [-6] "-7" \u201c-8\u201d temp:-9', "minus five minus six minus seven minus eight temp minus nine"),
         ("\u221210, 5\u22123, x=-4, -(2)", "minus ten five minus three x equals minus four minus two"),
         ("\u20135 degrees", "minus five degrees"),
-        # Hyphens, ranges and pauses are no signs.
+        # Hyphens, ranges and dashes are not signs.
         (
             "COVID-19, 3-4, 'a'-5, (555)-0199",
             "covid nineteen three four a five five hundred fifty five zero one nine nine",

@@ -36,7 +36,7 @@ RATE = 8000
 class SpeechLSTMForSpeakingRate(SpeechLSTMForAudioClassification):
     """The family's model with one output and squared error as the loss."""
 
-    _auto_class = None  # The tests are no remote code.
+    _auto_class = None  # The test module is not remote code.
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, **_: Any) -> SpeechLSTMForSpeakingRate:

@@ -129,7 +129,7 @@ def test_forty_kills_at_random_steps_resume_exactly(
     torch.set_num_threads(threads)
 
 
-# Each spoils one thing of a resumed training.
+# Each changes one aspect of resumed training.
 def spoil_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     load = SpeechTrainer._load_rng_state
 

@@ -66,7 +66,7 @@ def test_two_processes_give_the_losses_and_metrics_of_one(recipe: Path, tmp_path
     one = train(load_recipe(recipe, EPOCHS), tmp_path / "one").run_dir
     done = launch_two(*training(recipe, tmp_path / "two"))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("utterances inspected") == 1  # Only the first process speaks.
+    assert done.stdout.count("utterances inspected") == 1  # Only the first process prints.
     assert_trained_alike(recipe, one, tmp_path / "two")
 
 
@@ -121,5 +121,5 @@ def test_two_hosts_give_the_losses_and_metrics_of_one(hosts: list[list[str]], re
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(text[-2000:] for text in printed)
-    assert [text.count("utterances inspected") for text in printed] == [1, 0]  # Only the first process speaks.
+    assert [text.count("utterances inspected") for text in printed] == [1, 0]  # Only the first process prints.
     assert_trained_alike(recipe, one, tmp_path / "two")

@@ -30,7 +30,7 @@ def test_the_run_folder_is_complete(tones_run: Path) -> None:
         "evaluation/validation.json",
         "evaluation/test.csv",
     }
-    # Pickles stay inside the checkpoints.
+    # Pickles are only in checkpoints.
     assert not [
         name for name in names if name.endswith((".bin", ".pt", ".pth")) and not name.startswith("checkpoints/")
     ]
@@ -195,7 +195,7 @@ def test_early_stopping(tones_recipe: Path, tmp_path: Path) -> None:
     run_dir = train(load_recipe(tones_recipe, words), tmp_path / "run").run_dir
     log = json.loads((run_dir / "training.json").read_text())["log"]
     accuracies = [entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry]
-    # It learns everything soon, and stops when nothing has become better for two epochs.
+    # It converges quickly, and stops after two epochs without improvement.
     assert len(accuracies) < 20
     assert accuracies[-3:] == [1.0, 1.0, 1.0]
 

@@ -47,7 +47,7 @@ def held(tones_run: Path, tmp_path: Path):
 
 def test_rejects_a_second_training(held: tuple[Path, subprocess.Popen[str]], tones_recipe: Path) -> None:
     run, holder = held
-    holder.send_signal(signal.SIGSTOP)  # Alive, although it does nothing.
+    holder.send_signal(signal.SIGSTOP)  # The process is idle but running.
     before = snapshot(run)
     for words in ({"resume": True}, {"overwrite": True}):
         with pytest.raises(TrainingError, match=rf"Another training is running in .* \(process {holder.pid} on "):
@@ -59,7 +59,7 @@ def test_a_killed_training_leaves_no_lock(held: tuple[Path, subprocess.Popen[str
     run, holder = held
     holder.kill()
     holder.wait()
-    assert (run / LOCK).exists()  # The file is there, its lock is not.
+    assert (run / LOCK).exists()  # The file exists but is not locked.
     start = time.monotonic()
     with locked(run):
         assert time.monotonic() - start < 1

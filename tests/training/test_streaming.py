@@ -150,7 +150,7 @@ def test_two_processes_share_a_stream(beeps: Path, recipe: Path, tmp_path: Path)
     script = REPOSITORY / "scripts" / "train.py"
     done = launch_two(script, str(recipe), "--output_dir", str(tmp_path / "two"), *options)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("utterances inspected") == 1  # Only the first process speaks.
+    assert done.stdout.count("utterances inspected") == 1  # Only the first process prints.
     losses = [entry["eval_loss"] for entry in log(tmp_path / "two") if "eval_loss" in entry]
     assert len(losses) == 2
     assert losses[1] < 0.8 * losses[0]

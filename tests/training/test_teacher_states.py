@@ -103,8 +103,8 @@ def test_the_cache_is_memory_mapped_and_continues_after_an_interruption(
     assert said.startswith(f"The states of {whisper} for 6 recordings (0.00 h) take about {size} in {cache}")
     (part,) = (cache / "states").glob("*.part")
     for file in part.iterdir():
-        file.write_bytes(file.read_bytes() + b"cut")  # As of a process that was killed while it wrote.
-    calls = [{}, {}]  # One more can be computed.
+        file.write_bytes(file.read_bytes() + b"cut")  # As from a process killed while writing.
+    calls = [{}, {}]  # Allows computing one more.
     with pytest.raises(KeyboardInterrupt):
         CachedStates(teacher, audio, seconds)
     calls = []

@@ -98,7 +98,7 @@ def test_omitted_keys_come_from_the_initial_model(base: Path, recipe: dict[str, 
     ],
 )
 def test_one_sentence_error_for_a_mismatch(base: Path, recipe: dict[str, Any], words: list[str], message: str) -> None:
-    recipe["corpus"]["data_dir"] = "/nowhere"  # It is refused before the corpus is looked for.
+    recipe["corpus"]["data_dir"] = "/nowhere"  # It is rejected before the corpus is loaded.
     with pytest.raises(RecipeError, match=message):
         load_recipe(recipe, ["--init_from", str(base), *words])
 
@@ -239,7 +239,7 @@ def test_a_run_continues_with_more_data(tones_run: Path, tmp_path: Path, digit_f
     record = json.loads((run / BASE_MODEL).read_text())
     assert (record["name"], record["repo_id"], record["revision"]) == ("run", None, None)
     assert record["weights"].startswith("sha256:")
-    # It can be read where the base is gone.
+    # It can be loaded without the base.
     (run / "recipe.yaml").write_text((run / "recipe.yaml").read_text().replace(str(tones_run), "/gone"))
     assert load_recipe(run / "recipe.yaml", to_train=False).warm_start.init_from == "/gone"
     with pytest.raises(HFSpeechError, match="/gone"):

@@ -224,7 +224,7 @@ def test_examples(run: Any, tmp_path: Path, model: str, folder: str) -> None:
     examples = sorted((REPOSITORY / "spaces" / "transcribe" / folder).iterdir())
     rng = np.random.default_rng(5)
     sounds = [soundfile.read(example, dtype="float32")[0] for example in examples]
-    sounds += [sound + rng.normal(0, 0.02, len(sound)).astype(np.float32) for sound in sounds]  # Where greedy errs.
+    sounds += [sound + rng.normal(0, 0.02, len(sound)).astype(np.float32) for sound in sounds]  # Greedy decoding fails.
     sources = [{"array": sound, "sampling_rate": 16_000} for sound in sounds]
     with served(tmp_path) as url:
         arguments = {"url": url, "precision": "float32", "rate": 16_000, "sounds": [sound.tolist() for sound in sounds]}

@@ -96,7 +96,7 @@ def test_parses_speakers_and_emotions_from_file_names(corpus_tree):
     speakers = {split: set(rows[split]["speaker"]) for split in rows}
     assert not speakers["train"] & speakers["test"]
     assert all(len(rows[split]) for split in rows)
-    if name != "tess":  # Of two people, one cannot be validated on.
+    if name != "tess":  # With two speakers, none is left for validation.
         assert not (speakers["train"] | speakers["test"]) & speakers["validation"]
 
 
@@ -124,7 +124,7 @@ def test_rejects_or_skips_an_unknown_code(corpus_tree):
 def test_uses_a_duplicate_once(corpus_tree):
     name, root = corpus_tree
     path = next(iter(paths_of(name)))
-    shutil.copytree(root, root / "copy" / name)  # As copies of copies on the web have it.
+    shutil.copytree(root, root / "copy" / name)  # The name in some copies on the web.
     corpus = make_corpus(name, data_dir=str(root))
     assert len(seen(corpus.load())) == len(paths_of(name))
     assert corpus.notes[0].startswith(f"{len(paths_of(name))} recordings are there twice and were taken once, such as ")

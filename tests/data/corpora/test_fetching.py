@@ -30,7 +30,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_tries_the_next_address_if_one_fails(archive, cache):
-    urls = ["http://127.0.0.1:9/corpus.tar.gz", archive.as_uri()]  # nobody listens to the discard port
+    urls = ["http://127.0.0.1:9/corpus.tar.gz", archive.as_uri()]  # the discard port is closed
     folder = fetch_archive("The corpus", "some/corpus", urls)
     assert folder == cache / "some" / "corpus" / "corpus"
     assert (folder / "a.txt").read_text() == "a"

@@ -153,7 +153,7 @@ def test_rejects_other_contents(hosted, cache, monkeypatch):
 
 
 def test_error_names_data_dir_if_there_is_no_network(monkeypatch):
-    monkeypatch.setattr(fsdd, "URL", "http://127.0.0.1:9/fsdd.tar.gz")  # nobody listens to the discard port
+    monkeypatch.setattr(fsdd, "URL", "http://127.0.0.1:9/fsdd.tar.gz")  # the discard port is closed
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(CorpusError, match=r"not on this machine, and http.* cannot be downloaded.*--data_dir\.$"):
         make_corpus("fsdd").load()

@@ -62,7 +62,7 @@ def test_other_words_are_negatives_and_only_training_clips_are_copied(folder: Pa
 
 def test_parts_of_keywords_are_negatives(folder: Path) -> None:
     clip = np.zeros(2 * RATE)
-    clip[RATE // 2 : RATE // 2 * 3] = np.linspace(0.5, 0.9, RATE)  # A second of sound after half a second without.
+    clip[RATE // 2 : RATE // 2 * 3] = np.linspace(0.5, 0.9, RATE)  # A second of sound after half a second of silence.
     for path in (folder / "clips" / "abba").iterdir():
         soundfile.write(path, clip, RATE)
     options = {"data_dir": str(folder / "clips"), "keywords": ["abba"], "clip_copies": 2}

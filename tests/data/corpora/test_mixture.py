@@ -164,7 +164,7 @@ def test_a_mixed_stream_leaves_out_and_renames_classes() -> None:
     adapt = RowAdapter(
         ["bass", "hum", "new", "treble"], ["high", "low"], {"bass": "low", "treble": "high", "hum": None}
     )
-    adapt = pickle.loads(pickle.dumps(adapt))  # As loader processes get it.
+    adapt = pickle.loads(pickle.dumps(adapt))  # As in loader processes.
     rows = [adapt({"label": label}) for label in (0, 1, 2, 3, None)]
     assert rows == [{"label": 1}, None, {"label": None}, {"label": 0}, {"label": None}]
     assert RowAdapter(None, [], {}, str.lower)({"text": "HI"}) == {"text": "hi"}

@@ -162,7 +162,7 @@ def test_there_are_35_words():
 @pytest.mark.parametrize("version", ["v0.01", "v0.02"])
 def test_downloads_each_version_once(root, tmp_path, monkeypatch, version):
     archive = tmp_path / f"speech_commands_{version}.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:  # Without a folder around it, as it is published.
+    with tarfile.open(archive, "w:gz") as tar:  # Without a top-level folder, like the published archive.
         for path in sorted(root.iterdir()):
             tar.add(path, f"./{path.name}")
     monkeypatch.setattr(speech_commands, "URL", tmp_path.as_uri() + "/speech_commands_{}.tar.gz")

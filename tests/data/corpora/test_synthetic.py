@@ -62,7 +62,7 @@ def test_the_same_options_give_the_same_bytes(tmp_path):
 def test_an_existing_corpus_is_reused(monkeypatch):
     rows = make_corpus("synthetic", **SMALL).load()
     monkeypatch.setattr(espeak.Espeak, "speak", None)
-    # What is bad has no part in the sounds.
+    # The bad utterance is not in the sounds.
     again = make_corpus("synthetic", min_duration=0.2, bad_rows="skip", **SMALL).load()
     assert again["test"]["audio"][:] == rows["test"]["audio"][:]
     with pytest.raises(TypeError):

@@ -27,7 +27,7 @@ ROWS = [(2, {"path": "a.wav", "text": "één"}), (3, {"path": "b.wav", "text": "
         CSV.encode("utf-32"),
         CSV.replace("\n", "\r\n").encode(),
         CSV.replace("\n", "\r").encode(),
-        CSV.encode("utf-8-sig").replace(b"b.wav", "\ufeffb.wav".encode()),  # two files, one behind the other
+        CSV.encode("utf-8-sig").replace(b"b.wav", "\ufeffb.wav".encode()),  # two concatenated files
     ],
 )
 def test_all_encodings_and_line_ends_give_the_same_rows(content):
@@ -67,7 +67,7 @@ def test_compares_paths_after_normalization(name, key):
         ('path,text\na,"x\nb,y\nc,z"\nd,w\n', 2),  # closed two rows later
         ('path,text\na,x\nb,"he said "hi""\n', 3),  # not doubled
         ('"path,text\na,x\n', 1),  # in the header
-        ('path,text,notes\na,x,"y\nb,z,w"\n', 2),  # in a column that nobody reads
+        ('path,text,notes\na,x,"y\nb,z,w"\n', 2),  # in an unused column
     ],
 )
 def test_an_unclosed_quotation_mark_does_not_swallow_rows(text, line):

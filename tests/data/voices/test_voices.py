@@ -73,7 +73,7 @@ def test_retries_or_skips_an_utterance_without_sound(
 ) -> None:
     options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
     tones.is_silent = is_silent
-    for _ in range(2):  # made, and from the cache
+    for _ in range(2):  # newly made, and from the cache
         corpus = make_corpus("synthetic", data_dir=str(tmp_path), voices=["tones:1+2+3+4"], **options)
         splits = corpus.splits()
         assert len(splits["train"]) == 16 - left_out

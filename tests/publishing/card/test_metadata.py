@@ -65,7 +65,7 @@ def test_error_rates_are_in_percent_and_accuracies_are_not() -> None:
     [
         ({"num_utterances": 2620}, "librispeech_clean_wer"),
         ({"num_utterances": 2939}, "librispeech_other_wer"),
-        ({"num_utterances": 2000}, None),  # A part of it.
+        ({"num_utterances": 2000}, None),  # A substring.
         ({"num_utterances": 2620, "split": "validation"}, None),
         ({"num_utterances": 2620, "corpus": "an4"}, None),
     ],

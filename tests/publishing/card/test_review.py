@@ -111,7 +111,7 @@ def test_reports_metrics_missing_from_the_model_index(an4_card: str) -> None:
         "It is 5,000 times faster than real time.",
         "It runs at 2x real time.",
         "A real-time factor of 0.5.",
-        "theo: accuracy 98.0 %.",  # That is yweweler's.
+        "theo: accuracy 98.0 %.",  # The value of yweweler.
         "| speaker | accuracy |\n|---|---|\n| me | 99.0 |",
         "| test | accuracy |\n|---|---|\n| the street | 0.93 |",
         "95 % of all digits.",  # The level of the intervals.
