@@ -61,7 +61,7 @@ def read_sound(
     if size == 0:
         raise SoundError(f"{name} is an empty file: record it again.")
     if size > max_megabytes * 2**20:
-        raise SoundError(f"{name} has {size / 2**20:.1f} MB, more than {max_megabytes:g} MB: upload a part of it.")
+        raise SoundError(f"{name} has {size / 2**20:.1f} MB (limit: {max_megabytes:g} MB): upload a part of it.")
     try:
         with soundfile.SoundFile(path) as sound:
             samples = _decode(sound, rate, name, max_seconds)
@@ -69,7 +69,7 @@ def read_sound(
         raise SoundError(str(error)) from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError for .raw files, which have no header
         raise SoundError(
-            f"{name} is not in a supported sound format: use wav, flac, ogg, opus, mp3 or aiff."
+            f"{name} is not a sound in a supported format: use wav, flac, ogg, opus, mp3 or aiff."
         ) from error
     if not len(samples):
         raise SoundError(f"{name} contains no sound (0 s): record it again.")
@@ -111,8 +111,8 @@ def _decode(sound: soundfile.SoundFile, rate: int, name: str, max_seconds: float
 
 
 def _too_long(name: str, seconds: float | None, max_seconds: float) -> str:
-    duration = "" if seconds is None else f"{readable(seconds)} long, "
-    return f"{name} is {duration}longer than {readable(max_seconds)}: upload a part of it."
+    duration = "too long" if seconds is None else f"{readable(seconds)} long"
+    return f"{name} is {duration} (limit: {readable(max_seconds)}): upload a part of it."
 
 
 def readable(seconds: float) -> str:

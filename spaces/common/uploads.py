@@ -133,7 +133,7 @@ class Uploads:
         if not paths:
             raise SoundError("There is no sound yet: upload some.")
         if len(paths) > limit:
-            raise SoundError(f"There are {len(paths)} files, more than {limit}: upload fewer at a time.")
+            raise SoundError(f"There are {len(paths)} files (limit: {limit}): upload fewer at a time.")
         answers = []
         for path in paths:
             try:

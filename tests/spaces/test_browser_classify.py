@@ -106,8 +106,8 @@ def test_classifies_a_microphone_recording(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("two hours.flac", "two hours.flac is 2 hours long, and 5 minutes is the most: give a part of it."),
-        ("text.wav", "text.wav is not a sound that can be read here: give wav, flac, ogg, opus, mp3 or aiff."),
+        ("two hours.flac", "two hours.flac is 2 hours long (limit: 5 minutes): upload a part of it."),
+        ("text.wav", "text.wav is not a sound in a supported format: use wav, flac, ogg, opus, mp3 or aiff."),
         ("silence.wav", "silence.wav is silent: check the microphone."),
     ],
 )

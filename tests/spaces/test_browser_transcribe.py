@@ -151,8 +151,8 @@ def misfits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("two hours.flac", "two hours.flac is 2 hours long, and 5 minutes is the most: give a part of it."),
-        ("text.wav", "text.wav is not a sound that can be read here: give wav, flac, ogg, opus, mp3 or aiff."),
+        ("two hours.flac", "two hours.flac is 2 hours long (limit: 5 minutes): upload a part of it."),
+        ("text.wav", "text.wav is not a sound in a supported format: use wav, flac, ogg, opus, mp3 or aiff."),
         ("silence.wav", "The recording is silent: check the microphone."),
     ],
 )
@@ -191,7 +191,7 @@ def test_transcribes_several_files(page: Any, misfits: dict[str, Path], transcri
 
 def test_explains_why_a_bidirectional_model_is_not_live(page: Any) -> None:
     page.get_by_role("tab", name="Live").click()
-    page.get_by_text("so it cannot listen live").wait_for()
+    page.get_by_text("so it cannot transcribe live").wait_for()
     assert page.get_by_role("button", name="Record").count() == 0
     assert "Traceback" not in page.content()
 

@@ -39,13 +39,13 @@ def test_looks_up_files_in_the_table(calls: ModuleType, uploads: Any, tmp_path: 
     (tmp_path / "other").write_text("not an upload")
     for path in ("/etc/passwd", str(tmp_path), str(tmp_path / "other"), str(upload.path.parent), "", None, 5, [], {}):
         for component, value in ((gr.Audio(), {"path": path}), (gr.File(), [{"path": path}])):
-            with pytest.raises(gr.Error, match="not stored here"):
+            with pytest.raises(gr.Error, match="no longer stored"):
                 calls.check_inputs([component], [value], uploads)
     for value in ({}, [], 5, True, "text", {"url": "x"}):
-        with pytest.raises(gr.Error, match="not stored here"):
+        with pytest.raises(gr.Error, match="no longer stored"):
             calls.check_inputs([gr.Audio()], [value], uploads)
     for address in ("http://127.0.0.1/", "https://example.org/a.wav"):
-        with pytest.raises(gr.Error, match="Addresses are not fetched"):
+        with pytest.raises(gr.Error, match="URLs are not fetched"):
             calls.check_inputs([gr.Audio()], [{"path": address}], uploads)
 
 
@@ -96,7 +96,7 @@ def test_unexpected_errors_give_an_apology_without_traceback(
     assert calls.for_page(broken) == {"error": calls.APOLOGY}
     assert "a secret of the server" in capsys.readouterr().err  # only in the log
     assert calls.for_page(refusing) == {"error": "a.wav is empty."}
-    with pytest.raises(gr.Error, match="Something went wrong here"):
+    with pytest.raises(gr.Error, match="Something went wrong on the server"):
         calls.for_programs(broken)()
     with pytest.raises(gr.Error, match=r"a\.wav is empty") as error:
         calls.for_programs(refusing)()

@@ -98,7 +98,7 @@ def test_processes_several_files_with_a_bad_one(
     assert answers[0]["text"] == answers[2]["text"] == transcripts[DIGITS.name]["best path"]
     assert answers[1] == {
         "file": "notes.wav",
-        "error": "notes.wav is not a sound that can be read here: give wav, flac, ogg, opus, mp3 or aiff.",
+        "error": "notes.wav is not a sound in a supported format: use wav, flac, ogg, opus, mp3 or aiff.",
     }
     answers = classifier.predict(
         [file(SPACES / "classify" / "examples" / "seven.flac"), file(tmp_path / "notes.wav")],
@@ -107,7 +107,7 @@ def test_processes_several_files_with_a_bad_one(
     )
     assert answers[0]["label"] == "seven"
     assert "not a sound" in answers[1]["error"]
-    assert "20 are the most" in refusal(transcriber, [file(DIGITS)] * 21, False, api_name="/transcribe_files")
+    assert "(limit: 20): upload fewer" in refusal(transcriber, [file(DIGITS)] * 21, False, api_name="/transcribe_files")
 
 
 def test_classify(classifier: Any) -> None:
@@ -161,7 +161,7 @@ def test_silence_and_noise(transcriber: Any, classifier: Any, tmp_path: Path) ->
 def test_errors_are_sentences(transcriber: Any, tmp_path: Path) -> None:
     long = tmp_path / "long.flac"
     soundfile.write(long, np.zeros(2 * 3600 * 1000, np.int16), 1000)
-    assert "long.flac is 2 hours long, and 5 minutes is the most" in refusal(
+    assert "long.flac is 2 hours long (limit: 5 minutes)" in refusal(
         transcriber, file(long), False, api_name="/transcribe"
     )
     assert "doc" in refusal(transcriber, file(DIGITS), "doc", False, api_name="/subtitles")
@@ -213,7 +213,7 @@ def test_does_not_transcribe_server_paths(transcribing: RunningSpace, path: str,
     answer = urllib.request.urlopen(url, timeout=PATIENCE).read().decode()
     assert "event: error" in answer
     assert "event: complete" not in answer
-    assert "This sound is not stored here" in answer
+    assert "This sound is no longer stored" in answer
     assert '"text"' not in answer
 
 

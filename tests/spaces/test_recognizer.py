@@ -76,7 +76,7 @@ def test_recognizes_nothing_in_silence(recognizer: Any) -> None:
 def test_one_sentence_error_for_a_short_sound(recognizer: Any) -> None:
     sound = np.full(20, 0.5, np.float32)
     assert recognizer.words(sound, False) == []
-    with pytest.raises(ValueError, match=r"only 0\.00\d seconds: give a longer one\."):
+    with pytest.raises(ValueError, match=r"only 0\.00\d seconds: upload a longer one\."):
         recognizer.features(sound)
 
 
