@@ -1,7 +1,7 @@
-"""The exported files in another runtime: onnxruntime-web, as in a browser, run by node.
+"""The exported files in onnxruntime-web, as in a browser, run by Node.
 
-Needed are node and `npm install onnxruntime-web` in some folder, whose `node_modules` is named by `NODE_PATH`, or lies
-in or above the checkout.
+Requires Node and `npm install onnxruntime-web` in a folder whose `node_modules` is in `NODE_PATH`, or in or above the
+checkout.
 """
 
 from __future__ import annotations

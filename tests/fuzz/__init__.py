@@ -1,7 +1,7 @@
-"""Damaged sounds, damaged model folders, garbage as options, thousands of them: each is used or refused.
+"""Fuzzing with damaged sounds and model folders, invalid options and more: each case works or is rejected.
 
-A case is a number. `mutations` damages bytes and JSON by chance drawn from it, `audio`, `folders` and `options` make
-the cases, and `campaign` runs cases in a process of limited memory that is watched from outside. By hand:
+A case is a number, which seeds all random choices. `mutations` damages bytes and JSON; `audio`, `folders` and `options`
+make cases; `campaign` runs them in a monitored process with limited memory. On the command line:
 
     PYTHONPATH=tests python -m fuzz audio --cases 10000
     PYTHONPATH=tests python -m fuzz folders --first 4711 --cases 1

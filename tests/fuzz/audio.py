@@ -38,13 +38,13 @@ SPHERE_FIELDS = ("1024", "sample_count", "channel_count", "sample_rate", "sample
 
 
 class Audio:
-    """The cases of damaged sounds.
+    """Cases with damaged sounds.
 
     Args:
         models: A folder with the model folder `recognizer` of `folders.make_models`.
 
     Attributes:
-        declared: The only errors with which a sound may be refused.
+        declared: The only error that may reject a sound.
     """
 
     declared = AudioError
@@ -56,10 +56,10 @@ class Audio:
         self.long = [make_sound(*kind, LONG_SECONDS, 1) for kind in LONG_FORMATS]
 
     def run(self, rng: Random) -> None:
-        """One case: a damaged file is looked at, read from memory, and transcribed from the disk.
+        """Runs a case: inspects a damaged file, reads it from memory, and transcribes it from disk.
 
         Raises:
-            AudioError: Where it is refused.
+            AudioError: If it is rejected.
         """
         content = self.damage(rng)
         path = self.folder / f"sound{rng.choice(('.wav', '.flac', '.mp3', '.raw', ''))}"

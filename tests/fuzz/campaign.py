@@ -1,10 +1,10 @@
-"""Runs cases in a process of limited memory, watches it from outside, and says of each case what became of it.
+"""Runs cases in a monitored process with limited memory, and reports the outcome of each.
 
-A case is "used", "refused" with a declared error of one sentence, or a defect: another exception, memory beyond the
-limit, more time than the limit, a traceback on the error stream, or the end of the process. A process that ends or
-hangs is replaced, and the cases go on behind the one that did it.
+A case is "used", "refused" with a declared one-sentence error, or a defect: another exception, memory or time beyond
+the limit, a traceback on stderr, or the end of the process. A process that exits or hangs is replaced, and the run
+continues with the next case.
 
-The limits are those of Linux, as are the files in which it says what a process takes.
+Limits and measurements use Linux interfaces.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ USED, REFUSED, OUT_OF_MEMORY = "used", "refused", "is out of memory"
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case.
+    """The outcome of a case.
 
     Attributes:
         case: Its number.
-        outcome: "used", "refused", or what kind of defect it found.
-        detail: The error's type and words, or its traceback.
-        seconds: Time of the processor that it took.
-        bytes: By how much it raised the peak of the process's memory above what it had before.
+        outcome: "used", "refused", or the kind of defect.
+        detail: The error's type and message, or its traceback.
+        seconds: CPU time.
+        bytes: Increase of the process's peak memory.
     """
 
     case: int
@@ -104,14 +104,14 @@ class Summary:
 
 
 def run_cases(kind: str, first: int, count: int, folder: Path, wall_seconds: float = WALL_SECONDS) -> Iterator[Result]:
-    """Runs cases in a process of their own.
+    """Runs cases in a separate process.
 
     Args:
-        kind: One of `KINDS`, or a class as they name it.
+        kind: One of `KINDS`, or a class in the same notation.
         first: Number of the first case.
-        count: How many.
-        folder: Where they may write.
-        wall_seconds: After how long a case hangs.
+        count: Number of cases.
+        folder: A folder for output.
+        wall_seconds: Time after which a case counts as hanging.
     """
     context = multiprocessing.get_context("spawn")
     while count > 0:
@@ -169,13 +169,13 @@ def _work(kind: str, first: int, count: int, folder: Path, connection: Connectio
 
 
 def run_here(kind: str, cases: Any, first: int, count: int) -> Iterator[Result]:
-    """Runs cases in this process, whose memory is limited and whose error stream is read while it does.
+    """Runs cases in this process with limited memory, and captures its error stream.
 
     Args:
-        kind: The kind, of which chance is drawn.
-        cases: What `load_cases` gave.
+        kind: The kind, which is part of the random seed.
+        cases: The result of `load_cases`.
         first: Number of the first case.
-        count: How many.
+        count: Number of cases.
     """
     screen = os.dup(2)
     limits = resource.getrlimit(resource.RLIMIT_AS)

@@ -65,13 +65,13 @@ EXTRA_FILES = {
 
 
 class Folders:
-    """The cases of damaged model folders.
+    """Cases with damaged model folders.
 
     Args:
         models: A folder with the model folders of `make_models`.
 
     Attributes:
-        declared: The only errors with which a model may be refused.
+        declared: The only errors that may reject a model.
     """
 
     declared = HFSpeechError
@@ -87,11 +87,11 @@ class Folders:
         self.samples = 0.3 * np.sin(3000 * time).astype(np.float32)
 
     def run(self, rng: Random) -> None:
-        """One case: a damaged folder is loaded and asked about half a second of sound, or about a long recording.
+        """Runs a case: loads a damaged folder, and applies the model to half a second of sound or a long recording.
 
         Raises:
-            ModelError: Where the model is refused.
-            AudioError: Where it cannot hear what it is asked about.
+            ModelError: If the model is rejected.
+            AudioError: If it cannot process the sound.
         """
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()

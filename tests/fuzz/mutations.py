@@ -102,12 +102,12 @@ def integer_bytes(value: int, size: int, order: Any) -> bytes:
 
 
 def mutate_json(text: str, rng: Random, more_keys: tuple[str, ...] = ()) -> str:
-    """Damages JSON: one to three values, keys or places, rarely the text itself.
+    """Damages one to three values, keys or positions in JSON, rarely the text itself.
 
     Args:
         text: The JSON.
-        rng: The chance.
-        more_keys: Keys that are now and then added, as some library may look for them.
+        rng: The random generator.
+        more_keys: Keys that are sometimes added because a library may read them.
     """
     holder = [json.loads(text)]
     for _ in range(rng.choice((1, 1, 2, 3))):

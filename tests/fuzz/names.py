@@ -1,7 +1,7 @@
-"""Hostile names of classes, speakers, files and corpora, from training to Space, subtitles and the explored page.
+"""Hostile names of classes, speakers, files and corpora, in training, Spaces, subtitles and explorations.
 
-One corpus has all names, each as a class, as a speaker and, where the file system allows it, as a file. Everything is
-made of it once, by the command line; each case then looks for one name in all that was written.
+One corpus contains all names, each as a class, as a speaker and, if the file system allows it, as a file. All commands
+are run once for it; each case then looks for one name in all output.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ RECIPE = {
 
 
 class Names:
-    """The cases: everything that is written of a corpus with all names, and a look at one name in it.
+    """Cases that look for one name in all output for a corpus with all names.
 
     Args:
-        folder: Where it is written.
+        folder: The output folder.
 
     Attributes:
-        declared: No error is declared: nothing may be refused.
+        declared: Empty, because nothing may be rejected.
     """
 
     declared = ()
@@ -84,10 +84,10 @@ class Names:
         self._ask_the_space()
 
     def run(self, rng: Random) -> None:
-        """One case: a name is read back from all that was written, and nothing that it says is done.
+        """Runs a case: reads a name back from all output, and checks that nothing in it is executed.
 
         Raises:
-            AssertionError: If it is not there as it is, or is obeyed.
+            AssertionError: If the name is missing, changed or interpreted.
         """
         name = rng.choice(NAMES)
         try:

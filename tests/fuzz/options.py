@@ -81,13 +81,13 @@ class RefusedError(Exception):
 
 
 class Options:
-    """The cases of garbage values.
+    """Cases with invalid option values.
 
     Args:
         models: A folder with the model folders of `make_models`.
 
     Attributes:
-        declared: The only error with which a command line may end.
+        declared: The only error that may end a command.
     """
 
     declared = RefusedError
@@ -147,10 +147,10 @@ class Options:
         return rng.choice(rng.choice(kinds))
 
     def run(self, rng: Random) -> None:
-        """One case: a command line in this process.
+        """Runs a case: a command line in this process.
 
         Raises:
-            RefusedError: With the sentence, where it is refused.
+            RefusedError: With the error message, if it is rejected.
         """
         words = self.command(rng)
         shutil.rmtree(self.folder / "out", ignore_errors=True)
@@ -182,7 +182,7 @@ def _options(command: Any) -> Iterator[str]:
 
 @contextmanager
 def _elsewhere(folder: Path) -> Iterator[None]:
-    """Runs a command line in a folder, where it ends well as soon as it would start a demo or processes that load data.
+    """Runs a command line in a folder; it ends successfully before it would start a demo or loader processes.
 
     The arguments of this process are not recorded.
     """

@@ -46,11 +46,11 @@ class Refused(Exception):
 
 
 class Requests:
-    """The cases.
+    """Cases with invalid requests.
 
     Args:
-        folder: Where `make_models` wrote its models; the Spaces write their uploads there as well.
-        **environment: Further variables of the Spaces.
+        folder: The folder with the models of `make_models`, also used for uploads.
+        **environment: Further environment variables of the Spaces.
     """
 
     declared = Refused
@@ -90,11 +90,11 @@ class Requests:
         return int(psutil.Process(self.running[space].process.pid).memory_info().rss)
 
     def run(self, rng: Random) -> None:
-        """Sends a request and check the answer.
+        """Sends a request and checks the answer.
 
         Raises:
-            Refused: If it is refused as it should be.
-            AssertionError: If it is answered otherwise, takes too long, or memory has grown.
+            Refused: If it is rejected correctly.
+            AssertionError: If the answer is wrong, takes too long, or memory has grown.
         """
         space = rng.choice(list(SPACES))
         process = psutil.Process(self.running[space].process.pid)
@@ -108,11 +108,11 @@ class Requests:
             assert grown < MAX_GROWTH, f"memory has grown by {grown >> 20} MiB"
 
     def send(self, space: str, rng: Random) -> None:
-        """Sends a request and check the answer, without measuring.
+        """Sends a request and checks the answer, without measuring.
 
         Raises:
-            Refused: If it is refused as it should be.
-            AssertionError: If it is answered otherwise.
+            Refused: If it is rejected correctly.
+            AssertionError: If the answer is wrong.
         """
         kinds = (self._call, self._call, self._call, self._visit, self._listen, self._form, self._broken_off)
         rng.choice((*kinds, self._leave, self._path))(space, rng)
@@ -137,10 +137,10 @@ class Requests:
         return answer.status, content
 
     def call(self, space: str, body: Any) -> Any:
-        """Calls a function through the queue, and return the data of its answer.
+        """Calls a function through the queue, and returns the data of its answer.
 
         Raises:
-            Refused: If the call or its values are refused.
+            Refused: If the call or its values are rejected.
         """
         status, content = self.ask(space, "POST", "/gradio_api/queue/join", json.dumps(body).encode())
         if status != 200:

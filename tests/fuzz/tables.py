@@ -39,13 +39,13 @@ DELIMITERS = (",", ";", "\t", "|", "\\t", "||", "", '"', "a", None)
 
 
 class Tables:
-    """The cases of damaged lists and tables.
+    """Cases with damaged lists and tables.
 
     Args:
-        folder: Where the recordings and the tables are written.
+        folder: The folder for recordings and tables.
 
     Attributes:
-        declared: The only errors with which a corpus may be refused.
+        declared: The only error that may reject a corpus.
     """
 
     declared = HFSpeechError
@@ -60,10 +60,10 @@ class Tables:
             soundfile.write(path, rng.normal(0, 0.1, RATE), RATE)
 
     def run(self, rng: Random) -> None:
-        """One case: a corpus with a damaged list or table is loaded and inspected.
+        """Runs a case: loads and inspects a corpus with a damaged list or table.
 
         Raises:
-            HFSpeechError: Where the corpus is refused.
+            HFSpeechError: If the corpus is rejected.
         """
         for path in self.root.glob("*.*"):
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,11 +1,11 @@
-"""A Hub on the loopback interface, for tests: what huggingface_hub speaks to, on disk, and able to fail.
+"""A Hub server on the loopback interface for tests with huggingface_hub, stored on disk, with fault injection.
 
     with HubServer(folder) as hub:
         subprocess.run([...], env=hub.environment(home))  # HF_ENDPOINT, HF_TOKEN, HF_HOME
         hub.files("model", "ann/digits")
 
-It listens on a real socket, for the client is partly Rust; clients run in processes of their own, for they read their
-settings when they are imported.
+It listens on a real socket because the client is partly Rust; clients run in separate processes because they read their
+settings at import.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class HubServer:
     """The server in a thread of this process.
 
     Args:
-        root: Where it keeps everything.
+        root: The folder of its storage.
         xet: Whether it has Xet storage.
-        multipart_bytes: Large files beyond this size are asked for in parts of this size.
+        multipart_bytes: Size of the parts in which larger files are uploaded.
     """
 
     def __init__(self, root: Path, *, xet: bool = False, multipart_bytes: int = 1 << 30) -> None:

@@ -1,7 +1,7 @@
-"""The loopback Hub's frame: who asks, what goes wrong, which function answers, and what is remembered of it.
+"""The loopback Hub's application: authentication, faults, routing, and the log.
 
-Paths are matched as they arrive, percent signs and all: `refs%2Fpr%2F1` is one part of a path. What is not known here
-is answered 501, which the client does not try again, and stays in the log as such.
+Paths are matched before percent-decoding: `refs%2Fpr%2F1` is one part of a path. Unknown routes are answered with 501,
+which the client does not retry, and are logged.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ class HubApp:
     """The ASGI application.
 
     Attributes:
-        storage: What it keeps.
+        storage: The repositories and their files.
         accounts: Accounts by token.
-        xet: Xet storage, or None where clients do without.
+        xet: Xet storage, or None.
         origin: Its address, `http://127.0.0.1:PORT`.
-        multipart_bytes: Large files beyond this size are asked for in parts of this size.
-        faults: What is to go wrong.
-        log: Every request, in order.
-        ignores_privacy: Whether new repositories are public whatever is asked for, as an organization can decide.
+        multipart_bytes: Size of the parts in which larger files are uploaded.
+        faults: The faults to inject.
+        log: All requests, in order.
+        ignores_privacy: Whether new repositories are always public, which organizations can configure.
     """
 
     storage: Storage

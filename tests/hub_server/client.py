@@ -1,8 +1,8 @@
-"""A process that uses the loopback Hub: huggingface_hub itself, with a home and a token of its own.
+"""A client process of the loopback Hub that runs huggingface_hub with its own home and token.
 
-It is started once and asked many times, for importing what it needs takes seconds. It runs Python that a test hands it,
-or a command line of hf_speech, and answers with what came of it. Whatever it prints, by whatever way, is kept in a
-file. Waiting between two tries is only written down, not done: `waits` says how long it would have been.
+It is started once and used many times, because its imports take seconds. It runs Python code of a test or a command
+line of hf_speech, and returns the result. All of its output goes to a file. Waiting between retries is skipped and
+recorded: `waits` returns how long it would have been.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Client:
     """A handle of the client process.
 
     Args:
-        hub: The server it speaks to.
-        home: Its HF_HOME; what it prints goes to `printed.txt` there.
-        **environment: Further variables.
+        hub: The server.
+        home: Its HF_HOME, with its output in `printed.txt`.
+        **environment: Further environment variables.
     """
 
     def __init__(self, hub: HubServer, home: Path, **environment: str) -> None:
@@ -91,11 +91,11 @@ class Client:
 
         Args:
             source: Statements; `api` is an `HfApi`.
-            environment: Variables for this call alone; None takes one away.
-            **values: Names that it finds (plain data).
+            environment: Environment variables for this call; None removes one.
+            **values: Variables of the code (plain data).
 
         Raises:
-            ClientError: If it raises anything.
+            ClientError: If the code raises an exception.
         """
         question = {"source": source, "values": values, "environment": environment or {}}
         for _ in range(_PATIENCE):

@@ -1,6 +1,6 @@
-"""What the loopback Hub can be told to do wrong, a number of times or until told otherwise.
+"""Faults that the loopback Hub can inject, a number of times or until they are removed.
 
-A fault is looked for before a request is answered. Each names the request that it spoils by method and path.
+Faults are checked before a request is answered. Each one selects requests by method and path.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class Fault:
     """A fault to inject.
 
     Attributes:
-        method: Of the requests that it spoils.
-        path: Regular expression, searched in their path.
-        action: "answer" without doing anything; "cut" the connection after some of the body; "cut after" doing what
-            was asked; "no space" left for what is to be written; "corrupt" a byte of what is sent or served;
-            "first" do something else, and then what was asked.
-        times: How often; -1 for always.
-        skip: Requests to let pass before.
-        status: Of the answer.
-        headers: Of the answer.
-        message: Of the answer.
-        first: What is done first.
+        method: The method of the affected requests.
+        path: A regular expression that is searched in their path.
+        action: "answer" only answers; "cut" breaks the connection within the body, "cut after" after the request was
+            handled; "no space" fails to write; "corrupt" changes a byte of an upload or download; "first" runs `first`
+            before the request is handled.
+        times: Number of times; -1 for always.
+        skip: Number of requests to skip first.
+        status: Status of the answer.
+        headers: Headers of the answer.
+        message: Message of the answer.
+        first: The function for the action "first".
     """
 
     method: str

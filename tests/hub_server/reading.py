@@ -1,7 +1,7 @@
-"""The loopback Hub's way out: what is in a revision, and the contents of files.
+"""The loopback Hub's downloads: lists and contents of files.
 
-Large files are served from another origin (`localhost` for `127.0.0.1`), as by the real Hub's CDN: no token may follow
-them there.
+Large files are served from another origin (`localhost` for `127.0.0.1`), like the real Hub's CDN, which must not get
+the token.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the loopback Hub keeps, on disk: repositories with their whole history, and the contents of files.
+"""The loopback Hub's storage on disk: repositories with their history, and contents of files.
 
-A repository is one JSON file that is replaced as a whole, so a commit is there or it is not. Contents lie beside it by
-their checksum, before any commit names them, as on the real Hub.
+A repository is one JSON file that is replaced as a whole, so commits are atomic. Contents are stored beside it by their
+checksum before a commit refers to them, as on the real Hub.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The loopback Hub's way in: which files it wants how, large files, commits, tags and pull requests.
+"""The loopback Hub's uploads: preuploads, large files, commits, tags and pull requests.
 
-A commit is checked as a whole before anything of it is kept: its parent, its paths, and every large file it names.
+A commit is checked completely before it is stored: its parent, its paths, and all of its large files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Xet storage as the loopback Hub sees it: a folder in which hf_xet itself reads and writes.
+"""The loopback Hub's Xet storage: a folder that hf_xet itself reads and writes.
 
-Given `local:///folder` as the address of its storage, hf_xet keeps chunks and shards in that folder instead of sending
-them. A commit names a file by its sha256 alone, and hf_xet finds it by its Xet hash: the shards know both. A shard is a
-header of 48 bytes and records of 48 bytes: for each file one with its Xet hash, one a segment, one a segment again if
-it has verification data (bit 31 of its flags), and one with the sha256 (bit 30). Hashes are four little-endian words.
+With `local:///folder` as the address of its storage, hf_xet stores chunks and shards in that folder instead of
+uploading them. Commits identify a file by its SHA-256, hf_xet by its Xet hash, and shards contain both. A shard is a
+header of 48 bytes and records of 48 bytes: for each file, one with its Xet hash, one per segment, another one per
+segment if it has verification data (bit 31 of its flags), and one with the SHA-256 (bit 30). Hashes are four
+little-endian words.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ class XetStorage:
         return {file.sha256: file for file in found}
 
     def read(self, sha256: str) -> bytes:
-        """Returns the content of a file, put together by hf_xet.
+        """Returns the content of a file, assembled by hf_xet.
 
         Raises:
-            KeyError: If it is not there.
+            KeyError: If the file does not exist.
         """
         import hf_xet
 

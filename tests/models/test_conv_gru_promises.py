@@ -1,7 +1,7 @@
-"""What recognizers promise, from the waveform to the text: for every front end and direction, and for odd sounds.
+"""Recognizers from waveform to text, for every front end and direction, and for unusual sounds.
 
-`test_modeling_conv_gru.py` has the model alone; here it stands between its feature extractor and its tokenizer, as in
-transformers' pipeline, on the command line, and on a machine that has never heard of this package.
+`test_modeling_conv_gru.py` tests the model alone; this file tests it with its feature extractor and tokenizer, in
+transformers' pipeline, on the command line, and without this package.
 """
 
 from __future__ import annotations

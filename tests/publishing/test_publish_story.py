@@ -1,6 +1,7 @@
-"""The whole story, by the command line and the real client: train, publish, verify, use, publish again.
+"""The whole process with the command line and the real client: train, publish, verify, use, publish again.
 
-Each process that imports transformers costs seconds, so the steps stand in one test a Hub, and the strangers share one.
+Each process that imports transformers takes seconds, so there is one test per Hub, and users without hf_speech share
+one process.
 """
 
 from __future__ import annotations

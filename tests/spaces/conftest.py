@@ -1,7 +1,7 @@
-"""The Spaces as they are used: started as programs, and asked by a browser or by gradio_client.
+"""Fixtures that start Spaces as programs, for a browser or gradio_client.
 
 `space_module` imports a module of a Space with the folders of the Space and of the common files first on the path, and
-leaves nothing behind.
+restores the modules afterwards.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RunningSpace(demo.RunningSpace):
     """A running Space.
 
     Attributes:
-        uploads: The folder in which its uploads lie.
+        uploads: The folder of its uploads.
     """
 
     uploads: Path
@@ -171,9 +171,9 @@ def browser(open_browser: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def visit(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """The function `(url, **context options)` that opens a page in a session of its own.
+    """The function `(url, **context options)` that opens a page in a separate session.
 
-    What the page writes to its console as an error, and requests to other machines, fail the test; so do tracebacks.
+    Errors on the page's console, requests to other machines, and tracebacks fail the test.
     """
     contexts, complaints = [], []
     name = re.sub(r"\W+", "-", request.node.name)[:60].strip("-")

@@ -1,6 +1,6 @@
-"""A published Space is nothing but its folder: it answers where hf_speech cannot be imported.
+"""A published Space is self-contained: it works without hf_speech.
 
-The fast test blocks the package in this environment; the slow one installs what requirements.txt lists into a new one.
+The fast test blocks the package in this environment; the slow one installs requirements.txt into a new one.
 """
 
 from __future__ import annotations

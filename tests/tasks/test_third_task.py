@@ -1,6 +1,6 @@
-"""A third task in one file: how fast somebody speaks, a number, from recordings with transcripts.
+"""A custom task in one file: the speaking rate, a number, from recordings with transcripts.
 
-It trains, is evaluated, explored, exported and shown, and gets a card, without another file that knows of it.
+It supports training, evaluation, exploration, export, Spaces and cards without changes of other files.
 """
 
 from __future__ import annotations

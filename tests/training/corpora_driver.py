@@ -1,9 +1,9 @@
-"""One of two processes, each as if on a host of its own, with a corpus and a cache of its own.
+"""One of two processes that simulate separate hosts, with their own corpus and cache.
 
     python corpora_driver.py RECIPE FOLDER RUN_DIR MODE
 
-The corpus of each process is FOLDER/RANK. Modes: "train"; "slow", where the first process takes longer to read its
-corpus than the libraries' time limit.
+The corpus of each process is FOLDER/RANK. Modes: "train", or "slow", in which the first process reads its corpus for
+longer than the libraries' timeout.
 """
 
 from __future__ import annotations

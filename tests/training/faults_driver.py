@@ -2,8 +2,8 @@
 
     python faults_driver.py RECIPE RUN_DIR MOMENT [RANK] [--resume]
 
-Of several processes only the one with that rank is killed. Further moments are "never" and "slow
-evaluations", in which nothing is killed, and each batch of an evaluation takes six seconds.
+Of several processes, only the one with that rank is killed. Further moments are "never" and "slow evaluations", in
+which nothing is killed and each batch of an evaluation takes six seconds.
 """
 
 from __future__ import annotations

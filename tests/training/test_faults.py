@@ -1,8 +1,8 @@
-"""Whatever was killed, and when: the next `--resume` trains as if nothing had happened.
+"""Killed training runs resume exactly.
 
-Compared are the weights of the last checkpoint and all logged losses, not the model that is kept in the end: the best
-checkpoint may have been written before the kill, and would look the same however the training went on. That the
-comparison finds every kind of wrong resume is shown by sabotaging it.
+The tests compare the weights of the last checkpoint and all logged losses, not the final model: the best checkpoint may
+be older than the kill, and would be the same however training continued. Another test shows that this comparison
+detects every kind of wrong resume.
 """
 
 from __future__ import annotations

@@ -111,9 +111,9 @@ aa X X
     ids=str,
 )
 def test_phone_search_equals_python_for_random_utterances(run: Any, tmp_path: Path, options: dict[str, Any]) -> None:
-    """The words of Python's search by phones, or rescored with them, and the scores of all texts in the beam.
+    """Compares words and scores of a search by phones, or with rescoring by phones, with Python's.
 
-    Of the five words that sound like Y one cannot be recognized, and x has no pronunciation.
+    Of the five words that sound like Y, one cannot be recognized, and x has no pronunciation.
     """
     rng = np.random.default_rng(options["beam_size"])
     tokens = ["<pad>", "|", "a", "b", "c", "e", "k"]

@@ -1,4 +1,4 @@
-"""How soon words appear while somebody speaks: the delays that docs/publishing.md defines and reports.
+"""The delays of words in live transcription, as defined and reported in docs/publishing.md.
 
 `pytest tests/web/test_live.py -s` prints them.
 """
@@ -32,13 +32,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Delays:
-    """Delays of words in seconds after their ends and the model's latency.
+    """Delays of words in seconds, measured from their ends plus the model's latency.
 
     Attributes:
-        first: Until a word stands in the place of the word.
-        right: Until it is the word of the final text.
-        final: Until it and the words before it are those of the final text and remain so.
-        changed: Number of times that a word changed which was not the last one.
+        first: Until there is any word in the position.
+        right: Until the word is that of the final text.
+        final: Until it and all earlier words are final.
+        changed: Number of changes of words that were not the last one.
     """
 
     def __init__(self, run: Any, folder: Path, paths: Sequence[Path], **options: Any) -> None:

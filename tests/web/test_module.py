@@ -1,6 +1,6 @@
-"""The JavaScript module in `web/` gives what this package gives: logits, words, resampled sound, subtitles.
+"""The JavaScript module in `web/` equals this package: logits, words, resampled sound, subtitles.
 
-It runs in Node with the packages of `web/package-lock.json`; the tests are skipped where `npm ci` has not been run.
+It runs in Node with the packages of `web/package-lock.json`; the tests are skipped unless `npm ci` was run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A hundred forms of secrets in every hiding place, and hundreds of strings that only look like one.
+"""Detection of a hundred formats of secrets in many encodings, and hundreds of strings that only resemble one.
 
-Nothing here is a secret of anybody: bodies are drawn by a seeded generator, and prefixes are put together when the
-tests run, so that nobody's scanner takes this file for a leak.
+No secret here is real: bodies are random with a seed, and prefixes are concatenated when the tests run, so that secret
+scanners do not report this file.
 """
 
 from __future__ import annotations
