@@ -200,8 +200,8 @@ def test_a_pull_request_does_not_change_the_main_branch(place: Place, folder: Pa
 @pytest.mark.parametrize(
     ("options", "remedy"),
     [
-        ({"token": READ_TOKEN}, "take a token with write access"),
-        ({"token": OTHER_TOKEN}, "take a token with write access"),
+        ({"token": READ_TOKEN}, "use a token with write access"),
+        ({"token": OTHER_TOKEN}, "use a token with write access"),
         ({"token": None}, "run hf auth login, or set HF_TOKEN"),
         ({"token": "hf_notatoken"}, "run hf auth login, or set HF_TOKEN"),
     ],
@@ -216,7 +216,7 @@ def test_does_nothing_without_write_permission(
 def test_rejects_a_read_only_login(hub: HubServer, client: Client, folder: Path) -> None:
     push(client, folder, "ann/readable")
     (folder / "config.json").write_text("{}")
-    assert "take a token with write access" in refused(client, folder, "ann/readable", token=READ_TOKEN)
+    assert "use a token with write access" in refused(client, folder, "ann/readable", token=READ_TOKEN)
     assert len(hub.history("model", "ann/readable")) == 2
 
 
@@ -365,7 +365,7 @@ def test_rejects_a_bad_card_before_uploading(hub: HubServer, client: Client, fol
     (folder / "README.md").write_text("---\nlicense: [\n---\n")
     before = len(hub.requests("PUT", ""))
     message = refused(client, folder, "ann/metadata")
-    assert "refuses the metadata in the README.md of the model ann/metadata (YAML is invalid" in message
+    assert "rejected the metadata in the README.md of the model ann/metadata (YAML is invalid" in message
     assert len(hub.requests("PUT", "")) == before
     assert published(hub, "ann/metadata") == {}
 

@@ -1,1 +1,1 @@
-"""Helpers for several packages: files, tables, plots, digests, names."""
+"""Helpers that several packages share: files, tables, plots, digests, names."""

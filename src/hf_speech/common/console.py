@@ -1,4 +1,4 @@
-"""Console output: always UTF-8, never an escape sequence from a file, never an error about an encoding."""
+"""Console output that never fails on an encoding and never prints control characters from a file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hf_speech.common.text import printable
 
 
 def use_utf8() -> None:
-    """Makes this process's output UTF-8, whatever the locale says; call it at a program's start, not in a library."""
+    """Switches standard output and error to UTF-8, whatever the locale. For programs, not for library code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def echo(text: object = "", *, error: bool = False, end: str = "\n") -> None:
-    """Prints text with control characters written out, and with escapes for what the stream's encoding lacks.
+    """Prints text, with control characters and characters that the stream cannot encode as escapes.
 
     Args:
-        text: What to print; names from outside may be part of it.
-        error: Whether to print on standard error.
-        end: What follows the text.
+        text: The text, which may include untrusted names.
+        error: Whether to print to standard error.
+        end: The string to print after the text.
     """
     stream = sys.stderr if error else sys.stdout
     shown = printable(str(text)) + end

@@ -1,7 +1,7 @@
-"""Writing files: in UTF-8, next to the target, then renamed, so that no reader ever sees half a file.
+"""Atomic file writes: each file is written next to its target and then renamed.
 
 Every file that this package writes for a user goes through `write_text`, `write_json`, `write_bytes` or `replacing`.
-A disk that is full or read-only, and a target that cannot be a file, end in one sentence that names the file.
+A full or read-only disk, or an invalid target, raises a one-sentence error that names the file.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ REASONS = {
 
 
 class FileError(HFSpeechError):
-    """A file or folder that cannot be written."""
+    """Raised when a file or folder cannot be written."""
 
 
 def file_error(path: str | os.PathLike[str], error: BaseException) -> FileError:
-    """The sentence for an operating-system error on writing `path`."""
+    """Returns the error to raise when the operating system refuses to write `path`."""
     return FileError(f"{os.fspath(path)!r} cannot be written: {_reason(error)}.")
 
 
 def describe_os_error(error: OSError) -> str:
-    """The sentence for an operating-system error that nothing closer to its cause has explained."""
+    """Returns a one-sentence message for an operating-system error that no other code has explained."""
     if error.errno is None:  # Raised by a library, with its own message.
         return str(error)
-    name = f"{os.fsdecode(error.filename)!r} cannot be used: " if isinstance(error.filename, str | bytes) else ""
-    sentence = f"{name}{_reason(error)}."
+    subject = f"{os.fsdecode(error.filename)!r} cannot be used: " if isinstance(error.filename, str | bytes) else ""
+    sentence = f"{subject}{_reason(error)}."
     return sentence[0].upper() + sentence[1:]
 
 
 def _reason(error: BaseException) -> str:
-    """The operating system's message, and how to fix it."""
+    """Returns the cause of an operating-system error, and its remedy."""
     code = getattr(error, "errno", None)
     known = None if code is None else REASONS.get(code)
     return known or f"{getattr(error, 'strerror', None) or error}: choose another path"
@@ -59,13 +59,13 @@ def _reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path next to `path`, which replaces it when the block ends without an error.
+    """Yields a temporary path next to `path`, and moves it to `path` if the block ends without an error.
 
-    Missing parent folders are made. The file gets the permissions that a plain `open` would give it, where `tempfile`
-    would keep it from other users. After an error the temporary file is removed and `path` is what it was.
+    Missing parent folders are created. The file gets the permissions that `open` would give it, not the private ones of
+    `tempfile`. After an error, the temporary file is removed and `path` is unchanged.
 
     Raises:
-        FileError: If the operating system refuses.
+        FileError: If the operating system reports an error.
     """
     target = Path(path)
     part: Path | None = None
@@ -81,12 +81,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, target)
         part = None
     except FileError as error:
-        # The block may write the temporary file by `replacing`, too.
+        # The block may itself use `replacing` to write the temporary file.
         if part is None or not str(error).startswith(repr(str(part))) or error.__cause__ is None:
             raise
         raise file_error(path, error.__cause__) from error
     except (OSError, ValueError) as error:
-        # The standard library raises ValueError for a null byte in a path; other ones are the block's own.
+        # The standard library raises ValueError for a null byte in a path. Any other ValueError comes from the block.
         if isinstance(error, ValueError) and "null" not in str(error):
             raise
         raise file_error(path, error) from error
@@ -97,10 +97,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_all(*paths: Path) -> Iterator[list[Path]]:
-    """Like `replacing`, for files that belong together: after an error, none of them is replaced.
+    """Like `replacing`, for several files: an error in the block leaves all of them unchanged.
 
     Raises:
-        FileError: If the operating system refuses.
+        FileError: If the operating system reports an error.
     """
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(replacing(path)) for path in paths]
@@ -110,46 +110,46 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Replaces a file's content.
 
     Raises:
-        FileError: If the operating system refuses; the file is what it was.
+        FileError: If the operating system reports an error; the file is unchanged.
     """
     with replacing(path) as part:
         part.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Replaces a file's content by text in UTF-8, with line feeds as given.
+    """Replaces a file's content with UTF-8 text, without changing line ends.
 
     Raises:
-        FileError: If the operating system refuses; the file is what it was.
+        FileError: If the operating system reports an error; the file is unchanged.
     """
     write_bytes(path, content.encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike[str], content: Any, indent: int | None = 2) -> None:
-    """Replaces a file's content by JSON in UTF-8 that ends in a line feed.
+    """Replaces a file's content with UTF-8 JSON and a final line feed.
 
     Raises:
-        FileError: If the operating system refuses; the file is what it was.
+        FileError: If the operating system reports an error; the file is unchanged.
     """
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False) + "\n")
 
 
 def bundled_folder(name: str) -> Path:
-    """A folder that comes with the package: inside the installed package, or at the top of a checkout."""
+    """Returns a folder of the distribution: inside the installed package, or at the top of a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / name
     return installed if installed.is_dir() else package.parents[1] / name
 
 
 def current_umask() -> int:
-    """The process's mask of permissions, which can only be read by setting it."""
+    """Returns the umask of the process, which can only be read by setting it."""
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
 
 
 def file_size(count: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Formats a number of bytes, such as `1.5 MB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,8 +1,8 @@
-"""Digests of everything that affects a model's output: evaluations record them, and publishing compares them.
+"""Digests of everything that affects a model's output. Evaluations record them, and publishing compares them.
 
-A checksum of the weights alone would accept exchanged labels, another normalization of features, or an edited
-vocabulary. The digests are taken from the files of the folder, so nothing has to be loaded. JSON is compared by
-content, without the keys that do not affect the output, and code without comments and docstrings.
+A checksum of the weights alone would miss swapped labels, different feature normalization or an edited vocabulary.
+The digests are computed from the files in the model folder, so no model is loaded. JSON is compared by content,
+without keys that do not affect the output, and code without comments and docstrings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hf_speech.common.digests import digest_bytes, digest_data, digest_file
 
 LANGUAGE_MODEL, LEXICON = "language_model.arpa", "lexicon.txt"
 LANGUAGE_MODELS = (LANGUAGE_MODEL, "language_model.ngram")
-"""The names of a language model in a model folder."""
+"""The file names that a language model may have in a model folder."""
 
 FILES = {
     "configuration": ("config.json",),
@@ -30,9 +30,9 @@ FILES = {
     "language_model": LANGUAGE_MODELS,
     "lexicon": (LEXICON,),
 }
-"""The files of each key of a fingerprint; `weights` are all safetensors files, `code` is this package's."""
+"""The files behind each key of a fingerprint, besides `weights` (all safetensors files) and `code` (this package's)."""
 
-# Written by the libraries that save and load a model: where it came from, in which version, stored in which precision.
+# Keys that libraries write when they save a model: its origin, their version and the stored precision.
 BOOKKEEPING = frozenset(
     {"_name_or_path", "name_or_path", "auto_map", "processor_class", "transformers_version", "dtype", "torch_dtype"}
 )
@@ -41,53 +41,53 @@ _SIBLING = re.compile(r"^from \.(\w+) import", re.MULTILINE)
 
 
 def fingerprint(folder: str | Path) -> dict[str, str]:
-    """Digests of everything in a model folder that decides an answer.
+    """Returns digests of everything in a model folder that affects the model's output.
 
     Returns:
-        SHA-256 in hexadecimal by key: `weights`, `code`, and those of `FILES` that the folder has. An evaluation that
-        used no language model records none, so compare the keys that it has.
+        SHA-256 in hexadecimal by key: `weights`, `code`, and the keys of `FILES` whose files exist. An evaluation
+        without a language model records no digest of one, so compare only the recorded keys.
     """
     root = Path(folder).expanduser()
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     if weights := [path for path in sorted(root.glob("*.safetensors")) if path.is_file()]:
-        found["weights"] = digest_data([digest_file(path) for path in weights])
+        digests["weights"] = digest_data([digest_file(path) for path in weights])
     for key, names in FILES.items():
         if files := [root / name for name in names if (root / name).is_file()]:
             if key == "language_model":
-                found[key] = _digest_language_model(files[0])
+                digests[key] = _digest_language_model(files[0])
             else:
-                found[key] = digest_data({path.name: digest_of_content(path) for path in files})
-    return found | {"code": code_fingerprint(*_model_class(root))}
+                digests[key] = digest_data({path.name: digest_of_content(path) for path in files})
+    return digests | {"code": code_fingerprint(*_model_class(root))}
 
 
 def fingerprint_of_answers(folder: str | Path, language_model: Path | None, phones: bool = False) -> dict[str, str]:
-    """The fingerprint that an evaluation records: without what it did not use, with the language model that it did.
+    """Returns the fingerprint that an evaluation records, limited to the files that it used.
 
     Args:
-        folder: The model's folder.
-        language_model: The file of the beam search, in any folder; None without one.
-        phones: Whether the beam search weighed the model's phones, which takes its lexicon.
+        folder: The model folder.
+        language_model: The language model of the beam search, in any folder; None if there was none.
+        phones: Whether the beam search used the model's phones, and so its lexicon.
     """
-    found = fingerprint(folder)
-    found.pop("language_model", None)
+    digests = fingerprint(folder)
+    digests.pop("language_model", None)
     if not phones:
-        found.pop("lexicon", None)
+        digests.pop("lexicon", None)
     if language_model is not None:
-        found["language_model"] = _digest_language_model(language_model)
-    return found
+        digests["language_model"] = _digest_language_model(language_model)
+    return digests
 
 
 def _digest_language_model(path: Path) -> str:
-    """A digest of the content alone: an evaluation may have used the file under another name."""
+    """Returns a digest of the content alone, since an evaluation may have used the file under another name."""
     return digest_data({LANGUAGE_MODEL: digest_of_content(path)})
 
 
 def weights_revision(folder: Path, config: Any) -> str:
-    """Identifies what was loaded: the Hub's commit sha, or the checksum of a local folder's weights.
+    """Returns the revision of a loaded model: its commit on the Hub, or the checksum of a local folder's weights.
 
     Args:
-        folder: The model folder; anything else means that the model came from the Hub.
-        config: The model's configuration, in which transformers keeps the commit.
+        folder: The model folder. If it does not exist, the model came from the Hub.
+        config: The model's configuration, where transformers stores the commit.
     """
     if not folder.is_dir():
         return str(getattr(config, "_commit_hash", None) or "unknown")
@@ -95,27 +95,27 @@ def weights_revision(folder: Path, config: Any) -> str:
 
 
 def digest_of_content(path: Path) -> str:
-    """Digest of a file: of JSON by its content, without the keys of `BOOKKEEPING`; of other files by their bytes."""
+    """Returns a file's digest: of the parsed content without `BOOKKEEPING` keys for JSON, of the bytes otherwise."""
     content = path.read_bytes()
     if path.suffix == ".json":
         try:
             return digest_data(_without_bookkeeping(json.loads(content)))
-        except (ValueError, RecursionError):  # Damaged: what loads it will say so.
+        except (ValueError, RecursionError):  # Loading the damaged file raises an error later.
             pass
     return digest_bytes(content)
 
 
 def code_fingerprint(model_type: str | None, architecture: str | None = None) -> str:
-    """Digest of this package's code that computes a model's answers: features, layers, and what both import.
+    """Returns a digest of the package's code that computes a model's output: features, layers and their imports.
 
     Args:
-        model_type: As in the model's `config.json`; a family of transformers has only its features' code here.
-        architecture: Name of the model's class, which may be in another module than its family.
+        model_type: The `model_type` of `config.json`. For transformers models, this package only has feature code.
+        architecture: The name of the model's class, which may be in a different module than the rest of its family.
     """
     pending = ["feature_extraction_speech", *([f"modeling_{model_type}"] if model_type else [])]
     if architecture:
-        start = f"class {architecture}("
-        pending += [path.stem for path in _CODE.glob("modeling_*.py") if start in path.read_text(encoding="utf-8")]
+        definition = f"class {architecture}("
+        pending += [path.stem for path in _CODE.glob("modeling_*.py") if definition in path.read_text(encoding="utf-8")]
     trees: dict[str, str] = {}
     while pending:
         name = pending.pop()
@@ -130,26 +130,26 @@ def code_fingerprint(model_type: str | None, architecture: str | None = None) ->
 
 @functools.lru_cache(maxsize=64)
 def _normalized(source: str) -> str:
-    """Code without comments, docstrings and layout; kept, since every evaluation asks for the same files."""
+    """Returns code without comments, docstrings and layout. Cached, since every evaluation needs the same files."""
     return ast.unparse(_without_docstrings(ast.parse(source)))
 
 
 def differences(recorded: dict[str, str], found: dict[str, str], ignore: Iterable[str] = ()) -> list[str]:
-    """The keys of a recorded fingerprint that are different or missing now, such as `configuration`."""
+    """Returns the keys of a recorded fingerprint that now differ or are missing, such as `configuration`."""
     return [key for key, digest in recorded.items() if key not in set(ignore) and found.get(key) != digest]
 
 
 def _model_class(root: Path) -> tuple[str | None, str | None]:
-    """The family and the class of a model by its `config.json`, None for what it does not say."""
+    """Returns the model type and class name of `config.json`, each None if absent or invalid."""
     try:
         content = json.loads((root / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return None, None
     content = content if isinstance(content, dict) else {}
-    listed = content.get("architectures")
-    names = (content.get("model_type"), listed[0] if isinstance(listed, list) and listed else None)
-    family, architecture = (name if isinstance(name, str) and name.isidentifier() else None for name in names)
-    return family, architecture
+    architectures = content.get("architectures")
+    names = (content.get("model_type"), architectures[0] if isinstance(architectures, list) and architectures else None)
+    model_type, architecture = (name if isinstance(name, str) and name.isidentifier() else None for name in names)
+    return model_type, architecture
 
 
 def _without_bookkeeping(content: Any) -> Any:
@@ -162,7 +162,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            kept = [
+            statements = [
                 statement
                 for statement in body
                 if not (
@@ -171,5 +171,5 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
                     and isinstance(statement.value.value, str)
                 )
             ]
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+            node.body = statements or [ast.Pass()]  # type: ignore[attr-defined]
     return tree

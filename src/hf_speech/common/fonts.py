@@ -1,7 +1,7 @@
-"""Fonts for names in any script, so that plots show letters and not boxes.
+"""Fonts for text in any script, so that plots show letters instead of boxes.
 
-matplotlib's own font has Latin, Greek, Cyrillic, Arabic and a few more. For other letters the first font that has
-them is used: from the packages of the extra `fonts`, which are the same on every machine, then from the system.
+matplotlib's default font covers Latin, Greek, Cyrillic, Arabic and a few more scripts. Other letters use the first
+font that has them: one of the packages of the extra `fonts`, which are the same on every machine, or a system font.
 matplotlib 3.11 shapes the text (Arabic, Devanagari). Missing letters are reported once, with the package to install.
 """
 
@@ -24,7 +24,7 @@ from matplotlib.text import Text
 
 BASE = "DejaVu Sans"
 PACKAGES = ("manimgx_fonts", "manimgx_fonts_cjk")
-# Some fonts of variable weight begin at the thinnest, which is pale in small print: a stroke makes it regular.
+# Some variable fonts default to their thinnest weight, which is pale in small print: a stroke makes it look regular.
 _THIN, _STROKE = 300, 0.5
 
 
@@ -33,9 +33,9 @@ class Font:
     """A font that matplotlib can draw with.
 
     Attributes:
-        family: Its name.
-        path: Its file.
-        weight: 400 for regular, 100 for the thinnest.
+        family: The name of the font family.
+        path: The font file.
+        weight: 400 for regular, 100 for thin.
     """
 
     family: str
@@ -44,15 +44,15 @@ class Font:
 
     @functools.cached_property
     def letters(self) -> frozenset[int]:
-        """The code points that it has."""
+        """The code points that the font covers."""
         try:
             return frozenset(FT2Font(self.path).get_charmap())
-        except (OSError, RuntimeError):  # A damaged font of the system.
+        except (OSError, RuntimeError):  # A damaged system font.
             return frozenset()
 
 
 def fonts_for(text: str) -> tuple[list[Font], str]:
-    """The fonts that draw a text, apart from the base font, and the letters that no font has."""
+    """Returns the fonts that a text needs besides the base font, and the letters that no font has."""
     chosen: list[Font] = []
     missing = ""
     for letter in dict.fromkeys(text):
@@ -71,23 +71,23 @@ def fonts_for(text: str) -> tuple[list[Font], str]:
 
 @contextlib.contextmanager
 def any_script(figure: Figure) -> Iterator[None]:
-    """Gives every text of a figure the fonts it needs while the figure is drawn."""
+    """Sets the fonts that each text of a figure needs, and silences font warnings while the figure is drawn."""
     missing = ""
     for text in figure.findobj(Text) + [label for axes in figure.axes for label in _tick_labels(axes)]:
         assert isinstance(text, Text)
         if not (content := text.get_text()) or content.isascii():
             continue
-        fonts, lacking = fonts_for(content)
-        missing += lacking
+        fonts, missing_here = fonts_for(content)
+        missing += missing_here
         if fonts:
             text.set_fontfamily([BASE, *(font.family for font in fonts)])
             if any(font.weight < _THIN for font in fonts):
                 text.set_path_effects([withStroke(linewidth=_STROKE, foreground=text.get_color())])
     if missing:
-        _tell_missing("".join(sorted(set(missing))))
+        _warn_missing("".join(sorted(set(missing))))
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # It would say that a fallback has no bold face.
+    logger.setLevel(logging.ERROR)  # Otherwise it warns about fallback fonts without a bold face.
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
@@ -107,7 +107,7 @@ def _base() -> Font:
 
 @functools.cache
 def _candidates(preferred: str) -> tuple[Font, ...]:
-    """All fonts but the base font: those of the packages first, of these the preferred East Asian face."""
+    """Returns all fonts but the base font, packaged ones first and the preferred East Asian font first among them."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     packaged = set()
     for package in PACKAGES:
@@ -131,14 +131,14 @@ def _candidates(preferred: str) -> tuple[Font, ...]:
 
 
 def _east_asian(text: str) -> str:
-    """The end of the family's name that suits a text: Han characters look different in Japanese and Chinese."""
+    """Returns the suffix of the font family for a text, since Han characters look different in Japanese and Chinese."""
     if any("\u3040" <= letter <= "\u30ff" for letter in text):
         return "JP"
     return "KR" if any("\uac00" <= letter <= "\ud7af" for letter in text) else "SC"
 
 
 @functools.cache
-def _tell_missing(letters: str) -> None:
+def _warn_missing(letters: str) -> None:
     warnings.warn(
         f"No font on this machine has {letters[:20]!r}, so pictures show boxes: pip install 'hf_speech[fonts]'.",
         stacklevel=4,

@@ -1,8 +1,8 @@
-"""A repository on the Hub, and one-sentence errors for failures of the Hub or the connection.
+"""Repositories on the Hub, with one-sentence errors for failures of the Hub or the connection.
 
-Files are compared by the checksums that the Hub lists, so nothing has to be downloaded to know what has changed: git's
-SHA-1 of a regular file, the SHA-256 of a large one. The token comes from where huggingface_hub finds it (`hf auth
-login`, `HF_TOKEN`); nothing here keeps or shows it.
+Files are compared by the checksums that the Hub lists (git's SHA-1 for a regular file, SHA-256 for a large one), so no
+download is needed to find changes. huggingface_hub finds the token (`hf auth login`, `HF_TOKEN`); this module neither
+stores nor shows it.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from hf_speech.errors import PublishError
 
 Kind = Literal["model", "space", "dataset"]
 
-# The Hub's errors derive from those of its HTTP library, which depends on the version, and of the system.
+# Hub errors derive from the classes of its HTTP library, which differs between versions, and from OSError.
 _ERRORS: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError, ValueError)
-# What huggingface_hub raises over JSON of another shape than it expects.
-_ODD_ANSWERS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
-_WORDS = {"model": "model", "space": "Space", "dataset": "dataset"}
+# huggingface_hub raises these for JSON of an unexpected shape.
+_RESPONSE_ERRORS = (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError)
+_KIND_NAMES = {"model": "model", "space": "Space", "dataset": "dataset"}
 
 
 @dataclass(frozen=True)
 class State:
-    """A repository at one moment.
+    """The state of a repository at one revision.
 
     Attributes:
-        commit: The sha that the revision points to.
-        private: Whether only its owners see it.
-        files: Checksum of each file, as `Checksums` has them.
+        commit: The commit sha of the revision.
+        private: Whether the repository is private.
+        files: The Hub's checksum of each file; see `Checksums`.
         tags: The commit of each tag.
     """
 
@@ -66,7 +66,7 @@ class Checksums:
 
     @classmethod
     def of(cls, path: Path) -> Checksums:
-        """Reads a file once for both."""
+        """Computes both checksums while reading the file once."""
         sha1, sha256 = hashlib.sha1(b"blob %d\0" % path.stat().st_size), hashlib.sha256()
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
@@ -75,13 +75,13 @@ class Checksums:
         return cls(sha1.hexdigest(), sha256.hexdigest())
 
     def match(self, listed: str | None) -> bool:
-        """Whether the Hub's checksum is that of this file."""
+        """Returns whether the Hub's checksum is one of these."""
         return listed in (self.sha1, self.sha256)
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of the Hub.
+    """A repository on the Hub.
 
     Attributes:
         name: `NAME/REPO`.
@@ -99,20 +99,20 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """Its page."""
+        """The URL of the repository's page."""
         prefix = {"model": "", "space": "spaces/", "dataset": "datasets/"}[self.kind]
         return f"{constants.ENDPOINT}/{prefix}{self.name}"
 
     @property
     def words(self) -> str:
-        """Its name in messages."""
-        return f"the {_WORDS[self.kind]} {self.name}"
+        """The repository's description in messages, such as `the model NAME/REPO`."""
+        return f"the {_KIND_NAMES[self.kind]} {self.name}"
 
     def look(self, revision: str | None = None) -> State | None:
-        """The repository now; None if there is none, or none that this login may see.
+        """Returns the current state; None if the repository does not exist or this login may not see it.
 
         Raises:
-            PublishError: If the Hub cannot be asked, or the repository has no such revision.
+            PublishError: If the request fails, or the repository has no such revision.
         """
         api = HfApi()
         with self.explained(revision):
@@ -134,7 +134,7 @@ class Repository:
             return State(info.sha, bool(info.private), files, {tag.name: tag.target_commit for tag in refs.tags})
 
     def read(self, path: str, state: State) -> bytes | None:
-        """The content of a small file; None if there is no such file."""
+        """Returns the content of a small file, or None if it does not exist."""
         if path not in state.files:
             return None
         with self.explained():
@@ -146,144 +146,148 @@ class Repository:
 
     @contextmanager
     def explained(self, revision: str | None = None) -> Iterator[None]:
-        """Turns huggingface_hub errors into one sentence that says what to do."""
+        """Converts huggingface_hub errors in the block to a `PublishError` with one sentence and a remedy."""
         try:
             yield
         except PublishError:
             raise
         except _ERRORS as error:
             raise PublishError(self._sentence(error, revision)) from error
-        except _ODD_ANSWERS as error:
-            raise PublishError(_odd_answer(error)) from error
+        except _RESPONSE_ERRORS as error:
+            raise PublishError(_unexpected_response(error)) from error
 
     def _sentence(self, error: Exception, revision: str | None) -> str:
         chain = list(_causes(error))
         if isinstance(error, json.JSONDecodeError):
-            return _odd_answer(error)
+            return _unexpected_response(error)
         if isinstance(error, ValueError) and "Invalid metadata" in str(error):
             problems = " ".join(str(error).partition("\n")[2].split())[:200].lstrip("- ").rstrip(".")
-            return f"The Hub refuses the metadata in the README.md of {self.words} ({problems}): correct it."
+            return f"The Hub rejected the metadata in the README.md of {self.words} ({problems}): correct it."
         for cause in chain:
             if isinstance(cause, RevisionNotFoundError):
-                return f"{self.name} has no revision {revision}: give a branch, a tag or a commit that it has."
+                return f"{self.name} has no revision {revision}: give an existing branch, tag or commit."
             if isinstance(cause, HfHubHTTPError):
                 return self._http_sentence(cause)
         for cause in chain:
             if isinstance(cause, LocalTokenNotFoundError):
                 return NOT_LOGGED_IN
             if isinstance(cause, OfflineModeIsEnabled):
-                return "HF_HUB_OFFLINE keeps this program from asking the Hub: unset it and run the command again."
+                return OFFLINE
             if isinstance(cause, HFValidationError):
                 return f"{_first_sentence(cause)}: give --repo_id NAME/REPO."
             if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-                return "There is no space left on this machine's disk: free some, and run the command again."
+                return "The disk of this machine is full: free some space and run the command again."
         return (
-            f"The connection to the Hub broke ({_first_sentence(chain[-1])}): check the network and run the same "
-            "command again, which sends only what is missing."
+            f"The connection to the Hub failed ({_first_sentence(chain[-1])}): check the network and run the same "
+            "command again, which uploads only missing files."
         )
 
     def _http_sentence(self, error: HfHubHTTPError) -> str:
         status = error.response.status_code
         reason = _first_sentence(error.server_message or error)
-        again = "run the same command again, which sends only what is missing"
+        again = "run the same command again, which uploads only missing files"
         if isinstance(error, GatedRepoError):
-            return f"{self.name} is gated: ask for access at {self.url}, and log in with hf auth login."
+            return f"{self.name} is gated: request access at {self.url} and log in with hf auth login."
         if isinstance(error, RepositoryNotFoundError) and get_token() is not None:
-            return f"There is no {_WORDS[self.kind]} {self.name} that this login may see: check the name and the login."
+            return (
+                f"There is no {_KIND_NAMES[self.kind]} {self.name} that this login may see: check the name and the "
+                "login."
+            )
         if status == 401 or isinstance(error, RepositoryNotFoundError):
-            return "The Hub does not know this login: run hf auth login, or set HF_TOKEN to a token that is valid."
+            return "The Hub rejected this login: run hf auth login, or set HF_TOKEN to a valid token."
         if status == 403:
             return (
-                f"This login may not write to {self.name} ({reason}){_login()}: take a token with write access to it "
+                f"This login may not write to {self.name} ({reason}){_login()}: use a token with write access to it "
                 f"({constants.ENDPOINT}/settings/tokens), or a --repo_id that it may write to."
             )
         sentences = {
             402: _needs_plan(self, reason),
-            409: f"The Hub is busy with {self.name} or has it already ({reason}): {again}.",
+            409: f"{self.name} is being changed or already exists ({reason}): {again}.",
             412: f"Somebody else has changed {self.name} in the meantime, and nothing was overwritten: run the same "
-            "command again, which starts from what is there now.",
-            413: f"The Hub has no space for this in {self.name} ({reason}): send less, or get more space, and {again}.",
+            "command again, which starts from the current state.",
+            413: f"The upload is too large for {self.name} ({reason}): upload less, or get more storage, and {again}.",
             422: f"A file arrived at the Hub damaged ({reason}): {again}.",
-            429: f"The Hub has had too many requests: wait {_seconds(error)} and {again}.",
+            429: f"The Hub received too many requests: wait {_retry_delay(error)} and {again}.",
             507: f"The Hub has no space left for {self.name} ({reason}): free or get some, and {again}.",
         }
         if status in sentences:
             return sentences[status]
         if status >= 500:
             return f"The Hub is not available now ({status}, {reason}): wait a minute and {again}."
-        return f"The Hub refuses this for {self.name} ({status}, {reason}): correct it and run the command again."
+        return f"The Hub rejected a request for {self.name} ({status}, {reason}): correct it and run the command again."
 
 
-# Roles in an organization that may write.
+# Roles in an organization with write access.
 _WRITERS = frozenset({"admin", "write", "contributor"})
 NOT_LOGGED_IN = "You are not logged in to the Hub: run hf auth login, or set HF_TOKEN."
+OFFLINE = "HF_HUB_OFFLINE is set, so the Hub cannot be reached: unset it and run the command again."
 
 
 def _login() -> str:
-    """Who is logged in, and where they may write, as a part of a sentence; empty if the Hub does not say."""
+    """Returns who is logged in and where they may write, as part of a sentence; "" if the Hub does not tell."""
     try:
         account = HfApi().whoami()
         names = [account["name"]]
         names += [org["name"] for org in account.get("orgs") or [] if org.get("roleInOrg") in _WRITERS]
         role = account.get("auth", {}).get("accessToken", {}).get("role")
-    except Exception:  # The sentence is complete without it.
+    except Exception:  # This part of the sentence is optional.
         return ""
     if role == "read":
-        return f"; you are logged in as {names[0]} with a token that may only read"
+        return f"; you are logged in as {names[0]} with a read-only token"
     return f"; you are logged in as {names[0]} and may write to {', '.join(names)}"
 
 
 def _needs_plan(repository: Repository, reason: str) -> str:
     if repository.kind != "space":
-        return f"The Hub asks for a paid plan for {repository.words} ({reason}): send less, or change the plan."
+        return f"The Hub requires a paid plan for {repository.words} ({reason}): upload less, or change the plan."
     return (
-        f"The Hub hosts a Space with a server, such as {repository.name}, for paying accounts only ({reason}): publish "
-        "a page that needs no server (publish-space --static), take ZeroGPU (--hardware zero-a10g, two are free), or "
-        "show the model from your own machine (hf-speech demo)."
+        f"The Hub hosts Spaces with a server, such as {repository.name}, for paying accounts only ({reason}): publish "
+        "a static page (publish-space --static), use ZeroGPU (--hardware zero-a10g, two are free), or run the demo on "
+        "your own machine (hf-speech demo)."
     )
 
 
-def _odd_answer(error: Exception) -> str:
+def _unexpected_response(error: Exception) -> str:
     return (
-        f"{constants.ENDPOINT} gave an answer that is not a Hub's ({type(error).__name__}: {_first_sentence(error)}): "
-        "check HF_ENDPOINT and the network, and run the same command again."
+        f"{constants.ENDPOINT} sent an unexpected response ({type(error).__name__}: {_first_sentence(error)}): check "
+        "HF_ENDPOINT and the network, and run the same command again."
     )
 
 
 def require_login() -> None:
-    """Refuses to go on without a token.
+    """Checks that huggingface_hub has a token.
 
     Raises:
-        PublishError: If huggingface_hub finds none, or is told to stay offline.
+        PublishError: If there is no token, or `HF_HUB_OFFLINE` is set.
     """
     if constants.is_offline_mode():
-        raise PublishError("HF_HUB_OFFLINE keeps this program from asking the Hub: unset it and run the command again.")
+        raise PublishError(OFFLINE)
     if get_token() is None:
         raise PublishError(NOT_LOGGED_IN)
 
 
 def local_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, Checksums]:
-    """The checksums of files of a folder, by their names with slashes; of all of them without `names`."""
+    """Returns the checksums of the named files of a folder, or of all its files, by POSIX path."""
     if names is None:
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     return {name: Checksums.of(folder / name) for name in sorted(names)}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and its causes, outermost first."""
+    """Yields an exception and its causes, outermost first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
 
 
-def _seconds(error: HfHubHTTPError) -> str:
+def _retry_delay(error: HfHubHTTPError) -> str:
     headers = error.response.headers
     match = re.match(r"(\d+)$", headers.get("Retry-After", "")) or re.search(r"\bt=(\d+)", headers.get("RateLimit", ""))
-    return f"{match[1]} seconds" if match else "some minutes"
+    return f"{match[1]} seconds" if match else "a few minutes"
 
 
 def _first_sentence(error: object) -> str:
-    """The first line or sentence of a library's message, without request ids."""
+    """Returns the first line or sentence of a library's message, without request ids."""
     text = re.sub(r"\(Request ID: [^)]*\)", "", str(error)).strip() or type(error).__name__
     first = re.split(r"(?<=[.!?])\s|\n", text)[0].rstrip(".!: ")
     return first if len(first) <= 160 else f"{first[:160]}..."

@@ -1,8 +1,8 @@
 """Plots of an evaluation and of a training run.
 
-Figures are built with matplotlib's object interface, without pyplot and its global state, and drawn by Agg: no
-display, safe in threads, nothing left open. Blue and vermillion are from the color-blind-safe palette of Okabe
-& Ito ("Color universal design", 2008), and what they show is also shown by position, marker or number.
+Figures use matplotlib's object interface and the Agg back end instead of pyplot and its global state: they need no
+display and are thread-safe. Blue and vermillion are from the color-blind-safe palette of Okabe & Ito ("Color universal
+design", 2008). Position, markers or numbers always convey the same information as color.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ INK, FAINT, PAPER = "#1F2937", "#6B7280", "#FFFFFF"
 RIGHT = LinearSegmentedColormap.from_list("right", ["#F2F7FB", "#8FC1E3", BLUE])
 WRONG = LinearSegmentedColormap.from_list("wrong", ["#FDF1E7", "#F2B07E", VERMILLION])
 DPI = 150
-# More classes, or longer names, would make pictures of hundreds of megapixels.
+# More classes or longer names would make images of hundreds of megapixels.
 MAX_CLASSES, MAX_NAME, MAX_TITLE = 60, 40, 200
 
-# What Trainer logs of an evaluation besides loss and metrics.
+# Values that Trainer logs for an evaluation besides the loss and metrics.
 BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 
 def plot_confusion_matrix(
     names: Sequence[str], counts: np.ndarray, path: str | Path, title: str = "Confusion matrix"
 ) -> None:
-    """Draws a confusion matrix: utterances, and their share of the row (the reference).
+    """Draws a confusion matrix with the number of utterances in each cell and its share of the row.
 
-    Of more than `MAX_CLASSES` classes, those with the most errors are drawn; long names are cut.
+    If there are more than `MAX_CLASSES` classes, only those with the most errors are drawn. Long names are shortened.
 
     Args:
         names: Names of the classes.
-        counts: Utterances `(classes, classes)`, a row for each reference, a column for each prediction.
+        counts: Numbers of utterances `(classes, classes)`, with rows for references and columns for predictions.
         path: The PNG file to write.
-        title: What was measured on what.
+        title: The title of the figure.
     """
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -58,7 +58,7 @@ def plot_confusion_matrix(
         names, counts, shares = [names[index] for index in worst], counts[worst][:, worst], shares[worst][:, worst]
     names = [plain_label(name, MAX_NAME) for name in names]
     size = len(names)
-    # Few classes have room for both numbers in a cell.
+    # With few classes, a cell has room for both numbers.
     roomy = size <= 12
     cell = 0.56 if roomy else 0.36 if size <= 24 else 0.28
     longest = max(len(name) for name in names)
@@ -108,9 +108,9 @@ def plot_training_curves(
     Args:
         log_history: `trainer.state.log_history`.
         path: The PNG file to write.
-        metric: The validation metric to draw; None for the first that was logged.
-        greater_is_better: Whether the best epoch, which is marked, is that of the highest value.
-        title: What was trained.
+        metric: The validation metric to draw; None for the first logged metric.
+        greater_is_better: Whether the highest value is the best. The best epoch is marked.
+        title: The title of the figure.
         unit: The unit of the metric; "%" for ratios.
     """
     training = _series(log_history, "loss")
@@ -118,12 +118,10 @@ def plot_training_curves(
     rate = _series(log_history, "learning_rate")
     metric = metric or _first_metric(log_history)
     values = _series(log_history, f"eval_{metric}")
-    shown = [(points, height) for points, height in (((training, validation), 3), ((values,), 3), ((rate,), 1.4))]
-    panels = [height for points, height in shown if any(len(series) for series in points)]
-    figure = new_figure(7.2, 0.55 + 0.78 * sum(panels or [3]))
-    axes = figure.subplots(
-        len(panels) or 1, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": panels or [3]}
-    )[:, 0]
+    panels = (((training, validation), 3), ((values,), 3), ((rate,), 1.4))
+    heights = [height for curves, height in panels if any(len(curve) for curve in curves)] or [3]
+    figure = new_figure(7.2, 0.55 + 0.78 * sum(heights))
+    axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     headline(axes[0], 6.4, title)
     remaining = iter(axes)
     if len(training) or len(validation):
@@ -158,8 +156,8 @@ def plot_training_curves(
 
 
 def _cell_colors(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """RGBA `(classes, classes, 4)`: blue on the diagonal, vermillion next to it, white where nothing is."""
-    # The root makes one error in a hundred visible.
+    """Returns RGBA colors `(classes, classes, 4)`: blue on the diagonal, vermillion for errors, white for zero."""
+    # The square root makes an error rate of 1 % visible.
     colors = WRONG(np.sqrt(shares))
     diagonal = np.arange(len(counts))
     colors[diagonal, diagonal] = RIGHT(shares[diagonal, diagonal])
@@ -168,13 +166,13 @@ def _cell_colors(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
-    """(epoch, value) of every log entry that has the key, `(entries, 2)`."""
+    """Returns the epoch and value of every log entry that has the key, `(entries, 2)`."""
     points = [(entry["epoch"], entry[key]) for entry in log_history if key in entry and "epoch" in entry]
     return np.asarray(points, dtype=float).reshape(-1, 2)
 
 
 def _first_metric(log_history: Sequence[Mapping[str, Any]]) -> str:
-    """The first metric that an evaluation logged, or ""."""
+    """Returns the first metric that an evaluation logged, or ""."""
     for entry in log_history:
         for key in entry:
             name = key.removeprefix("eval_")
@@ -185,51 +183,51 @@ def _first_metric(log_history: Sequence[Mapping[str, Any]]) -> str:
 
 def _line(axes: Axes, points: np.ndarray, color: str, label: str, marker: str = "") -> None:
     if len(points):
-        # The markers of many evaluations would overlap.
+        # Markers of many evaluations would overlap.
         marker = marker if len(points) <= 60 else ""
         axes.plot(points[:, 0], points[:, 1], color=color, label=label, marker=marker, markersize=3.5, linewidth=1.6)
 
 
 def _mark_best(axes: Axes, points: np.ndarray, greater_is_better: bool, template: str) -> None:
-    """Writes the best value next to its epoch; of equals the first, which is the one Trainer keeps."""
+    """Labels the best value. The first of equal values is the best, as in Trainer."""
     best = points[points[:, 1].argmax() if greater_is_better else points[:, 1].argmin()]
     axes.plot(*best, marker="o", markersize=8, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.4)
     axes.axvline(best[0], color=INK, linewidth=0.8, linestyle=":")
-    early = best[0] < np.mean(axes.get_xlim())
-    # The corner that a curve does not cross on its way to its best value.
+    is_early = best[0] < np.mean(axes.get_xlim())
+    # The curve does not cross this corner on its way to its best value.
     axes.annotate(
         f"best: {template.format(best[1])} in epoch {best[0]:g}",
         (best[0], 0.06 if greater_is_better else 0.94),
         xycoords=("data", "axes fraction"),
-        xytext=(6 if early else -6, 0),
+        xytext=(6 if is_early else -6, 0),
         textcoords="offset points",
-        ha="left" if early else "right",
+        ha="left" if is_early else "right",
         va="bottom" if greater_is_better else "top",
         color=INK,
     )
 
 
 def _percent(share: float) -> str:
-    """Whole percent, unless that would round to 0 or 100 % what is neither."""
+    """Formats a share as whole percent, or with a decimal if rounding would give a false 0 % or 100 %."""
     return f"{share:.0%}" if share in (0, 1) or 0.005 < share < 0.995 else f"{share:.1%}"
 
 
-def plain_label(name: str, most: int) -> str:
-    """A name as matplotlib can draw it: in one line, not too long, and a dollar sign does not start a formula."""
+def plain_label(name: str, max_length: int) -> str:
+    """Returns a name as a matplotlib label: on one line, shortened, with dollar signs escaped."""
     name = one_line(name)
-    short = name if len(name) <= most else f"{name[: most - 1]}…"
+    short = name if len(name) <= max_length else f"{name[: max_length - 1]}…"
     return short.replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, in the style of the package."""
+    """Returns an empty figure in the style of the package, `width` by `height` inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
-    """A bold title over a gray line, both flush with axes that are `width` inches wide."""
+    """Draws a bold title and a gray subtitle, both aligned with axes that are `width` inches wide."""
     gray = textwrap.fill(subtitle, max(20, round(width * 13.5)))
     above = 12 * (gray.count("\n") + 1) + 12 if subtitle else 10
     bold = textwrap.fill(plain_label(title, MAX_TITLE), max(20, round(width * 10)), break_long_words=False)
@@ -240,11 +238,11 @@ def headline(axes: Axes, width: float, title: str, subtitle: str = "") -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a figure as PNG, with its axes in the colors of the package."""
+    """Writes a figure as PNG, with axes in the colors of the package."""
     for axes in figure.axes:
         axes.xaxis.label.set_color(INK)
         axes.yaxis.label.set_color(INK)
         axes.tick_params(labelcolor=INK, color=FAINT)
-    # "tight" lets the canvas grow around long class names and titles: nothing is ever clipped.
+    # "tight" enlarges the canvas to fit long class names and titles.
     with any_script(figure), replacing(path) as part:
         figure.savefig(part, format="png", bbox_inches="tight", pad_inches=0.18, facecolor=PAPER)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal or a notebook, a line a minute in a file or a pipe."""
+"""Progress of long operations: a bar in a terminal or notebook, one line per minute in a file or pipe."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 def draws_bars() -> bool:
-    """Whether progress is drawn as a bar: what is redrawn would fill a log."""
+    """Returns whether progress is drawn as a bar, which would fill a log file."""
     return sys.stderr.isatty() or chosen_by_tqdm is not terminal_bar
 
 
 def progress_bar(*arguments: Any, **options: Any) -> Any:
-    """A tqdm bar, or an object with the same interface that writes lines.
+    """Returns a tqdm bar, or an object with the same interface that writes lines.
 
     Args:
         *arguments: As for `tqdm.tqdm`.
@@ -28,14 +28,14 @@ def progress_bar(*arguments: Any, **options: Any) -> Any:
 
 
 class _Lines(terminal_bar):
-    """A bar that writes what it counts as lines."""
+    """A tqdm bar that prints its state as lines instead of redrawing it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         times = dict.fromkeys(("delay", "mininterval", "maxinterval"), SECONDS_BETWEEN_LINES)
         known = options.get("total") is not None or (arguments and hasattr(arguments[0], "__len__"))
         count = "{n_fmt} of {total_fmt} after {elapsed}, {remaining} left" if known else "{n_fmt} after {elapsed}"
-        form = f"{{desc}}: {count}{{postfix}}"
-        super().__init__(*arguments, **options | times | {"miniters": 1, "leave": False, "bar_format": form})
+        bar_format = f"{{desc}}: {count}{{postfix}}"
+        super().__init__(*arguments, **options | times | {"miniters": 1, "leave": False, "bar_format": bar_format})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Writes a line."""
@@ -43,6 +43,6 @@ class _Lines(terminal_bar):
         return True
 
     def close(self) -> None:
-        """Ends without another line."""
+        """Closes the bar without printing another line."""
         self.sp = None
         super().close()

@@ -1,9 +1,9 @@
-"""The values that a number of a recipe may have, declared once in the type of its field.
+"""Ranges of the numeric options of a recipe, declared once in the type of a field.
 
     learning_rate: Annotated[float, Range(0, 1000)] = 2e-3
 
-The command line, YAML files and Python go through the same check, and the help prints the same range. Numbers that are
-not finite are in no range. Of a list or tuple each number is checked, and null is always allowed where the type has it.
+The command line, YAML files and Python use the same check, and the help text shows the same range. Infinity and NaN are
+in no range. Each number of a list or tuple is checked, and None is allowed if the type allows it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hf_speech.errors import RecipeError
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers from `at_least` to `at_most`.
+    """A range of numbers.
 
     Args:
-        at_least: The smallest one.
-        at_most: The largest one.
-        above: A bound that is not in the range itself, in place of `at_least`.
-        below: A bound that is not in the range itself, in place of `at_most`.
+        at_least: Inclusive lower bound.
+        at_most: Inclusive upper bound.
+        above: Exclusive lower bound.
+        below: Exclusive upper bound.
     """
 
     at_least: float | None = None
@@ -56,7 +56,7 @@ Seed = Annotated[int, Range(0, 2**32 - 1)]
 
 
 def find_ranges(kind: type) -> dict[str, Range]:
-    """The ranges of a dataclass's fields, by name."""
+    """Returns the ranges of a dataclass's fields, by name."""
     return dict(_ranges(kind))
 
 
@@ -67,7 +67,7 @@ def _ranges(kind: type) -> tuple[tuple[str, Range], ...]:
 
 
 def _ranges_in(hint: Any) -> Iterator[Range]:
-    """The ranges in a type, such as one that may also be null."""
+    """Yields the ranges in a type, including those inside a union such as `Share | None`."""
     if get_origin(hint) is Annotated:
         yield from (extra for extra in hint.__metadata__ if isinstance(extra, Range))
     for part in get_args(hint):
@@ -75,7 +75,7 @@ def _ranges_in(hint: Any) -> Iterator[Range]:
 
 
 def check_ranges(options: Any, section: str) -> None:
-    """Refuses a dataclass with a number outside of its range."""
+    """Raises `RecipeError` if a field of a dataclass is outside its range."""
     for name, range_ in find_ranges(type(options)).items():
         value = getattr(options, name)
         for number in value if isinstance(value, list | tuple) else [value]:

@@ -1,7 +1,7 @@
-"""Reading text files from other programs, line by line, so that their size does not matter.
+"""Reads text files from other programs line by line, so that their size does not matter.
 
-UTF-8 with or without a byte order mark, and UTF-16 and UTF-32 with one, are detected. Everything else is
-refused: no encoding is guessed, since a wrong guess would silently change words.
+UTF-8 with or without a byte order mark is detected, as are UTF-16 and UTF-32 with one. Other encodings raise an error
+instead of being guessed, since a wrong guess would silently change words.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from hf_speech.errors import HFSpeechError
 
 JSON_SUFFIXES = frozenset({".jsonl", ".json", ".ndjson"})
 TABLE_SUFFIXES = JSON_SUFFIXES | {".csv", ".tsv", ".parquet"}
-"""How the names of tables end."""
+"""File name suffixes of tables."""
 
-# Longer marks first: that of UTF-16 is the beginning of that of UTF-32.
+# Longer marks first, since the UTF-32 mark begins with the UTF-16 mark.
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -27,16 +27,16 @@ _MARKS = {
 
 
 def text_encoding(start: bytes) -> str:
-    """Return the encoding of text by its first four bytes: that of its byte order mark, or UTF-8."""
+    """Returns the encoding of a text file given its first four bytes: that of its byte order mark, or UTF-8."""
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), "utf-8")
 
 
 def read_lines(path: str | os.PathLike[str], error: type[HFSpeechError] = HFSpeechError) -> Iterator[str]:
-    """Yield the lines of a text file without their line ends.
+    """Yields the lines of a text file without their line ends.
 
     Args:
         path: The file.
-        error: The type of the error that is raised.
+        error: The exception class to raise.
 
     Raises:
         HFSpeechError: If the file cannot be read, or is not text in one of the encodings above.
@@ -49,7 +49,7 @@ def read_lines(path: str | os.PathLike[str], error: type[HFSpeechError] = HFSpee
             for number, line in enumerate(stream, start=1):
                 if "\0" in line:
                     raise error(f"{name} is not text (line {number} has a null character): save it as UTF-8 text.")
-                # A byte order mark inside was the start of a file that was appended.
+                # A byte order mark inside the file was the start of an appended file.
                 yield line.rstrip("\r\n").replace("\ufeff", "")
     except OSError as problem:
         raise error(f"{name} cannot be read ({problem.strerror or problem}): give a text file.") from problem

@@ -1,7 +1,7 @@
-"""From the probability of speech in each frame to the stretches of sound in which somebody speaks.
+"""Converts the probability of speech in each frame into segments of speech.
 
-A stretch begins with the first frame that is likely to be speech, and ends when none has been for a while; it is kept
-if it is long enough. The segments of a stream are those of the whole recording, however it is cut into pieces.
+A segment starts at the first frame above the threshold and ends after enough silence; short segments are dropped.
+Decoding a stream in pieces of any size gives the same segments as decoding the whole recording.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import numpy as np
 from hf_speech.errors import CorpusError
 
 NOTHING = "none"
-"""What stands for no segment at all: a corpus has no empty targets."""
+"""The text for an empty list of segments, since a corpus has no empty targets."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of speech, in seconds from the beginning of the recording."""
+    """A segment of speech, in seconds from the start of the recording."""
 
     start: float
     end: float
 
     @property
     def duration(self) -> float:
-        """Its length in seconds."""
+        """The length of the segment in seconds."""
         return self.end - self.start
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """What counts as a segment.
+    """Options of segment detection.
 
     Attributes:
-        threshold: The smallest probability of a frame of speech.
-        min_silence: Seconds without speech that end a segment; shorter pauses are within it.
-        min_speech: Seconds of the shortest segment.
-        padding: Seconds that are added before and after each segment.
+        threshold: The minimum probability for a frame to count as speech.
+        min_silence: Seconds without speech that end a segment. Shorter pauses stay inside the segment.
+        min_speech: The minimum length of a segment in seconds.
+        padding: Seconds to add before and after each segment.
     """
 
     threshold: float = 0.5
@@ -48,11 +48,11 @@ class SegmentOptions:
 
 
 class SegmentDecoder:
-    """Finds the segments of a stream of probabilities.
+    """Finds segments of speech in a stream of probabilities.
 
     Args:
         seconds_per_frame: Time from one frame to the next.
-        options: What counts as a segment.
+        options: Options of segment detection.
     """
 
     def __init__(self, seconds_per_frame: float, options: SegmentOptions | None = None) -> None:
@@ -61,17 +61,17 @@ class SegmentDecoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything, ready for another stream."""
+        """Clears the state to start another stream."""
         self._frames = 0
         self._start: int | None = None
         self._last = 0
-        self._waiting: Segment | None = None
+        self._pending: Segment | None = None
 
     def accept(self, probabilities: np.ndarray) -> list[Segment]:
-        """The segments that have ended in the next frames.
+        """Processes the next frames and returns the segments that are now complete.
 
         Args:
-            probabilities: Of speech in each frame, `(frames,)`.
+            probabilities: The probability of speech in each frame, `(frames,)`.
         """
         longest_pause = self.options.min_silence / self.seconds_per_frame
         found: list[Segment] = []
@@ -86,57 +86,57 @@ class SegmentDecoder:
         return found
 
     def finish(self) -> list[Segment]:
-        """The segments in what was still waiting at the end of the recording."""
+        """Returns the segment that is still pending at the end of the recording, if any."""
         self._end()
-        if self._waiting is None:
+        if self._pending is None:
             return []
-        last, self._waiting = self._waiting, None
+        last, self._pending = self._pending, None
         return [Segment(last.start, min(last.end, self._frames * self.seconds_per_frame))]
 
     def _end(self) -> None:
-        """Ends the segment that has begun, if one has; what the padding joins to the one before becomes part of it."""
+        """Ends the current segment, if any, and merges it with the pending one if their padding overlaps."""
         if self._start is None:
             return
         first, last, self._start = self._start, self._last + 1, None
         if (last - first) * self.seconds_per_frame < self.options.min_speech:
             return
         start = max(first * self.seconds_per_frame - self.options.padding, 0.0)
-        start = start if self._waiting is None else self._waiting.start
-        self._waiting = Segment(start, last * self.seconds_per_frame + self.options.padding)
+        start = start if self._pending is None else self._pending.start
+        self._pending = Segment(start, last * self.seconds_per_frame + self.options.padding)
 
     def _complete(self) -> list[Segment]:
-        """The segment that waits for one that the padding could join to it, once there can be none."""
+        """Returns the pending segment once no later segment can be merged with it."""
         next_start = self._frames if self._start is None else self._start
-        if self._waiting is None or next_start * self.seconds_per_frame - self.options.padding <= self._waiting.end:
+        if self._pending is None or next_start * self.seconds_per_frame - self.options.padding <= self._pending.end:
             return []
-        found, self._waiting = [self._waiting], None
-        return found
+        complete, self._pending = [self._pending], None
+        return complete
 
 
 def find_segments(
     probabilities: np.ndarray, seconds_per_frame: float, options: SegmentOptions | None = None
 ) -> list[Segment]:
-    """The segments of a whole recording.
+    """Returns the segments of speech of a whole recording.
 
     Args:
-        probabilities: Of speech in each frame, `(frames,)`.
+        probabilities: The probability of speech in each frame, `(frames,)`.
         seconds_per_frame: Time from one frame to the next.
-        options: What counts as a segment.
+        options: Options of segment detection.
     """
     decoder = SegmentDecoder(seconds_per_frame, options)
     return [*decoder.accept(probabilities), *decoder.finish()]
 
 
 def format_segments(segments: Iterable[Segment]) -> str:
-    """Segments as text, as tables have them: `0.31-2.4 2.9-4.2`, or `none`."""
+    """Formats segments as in a table: `0.31-2.4 2.9-4.2`, or `none`."""
     return " ".join(f"{segment.start:.10g}-{segment.end:.10g}" for segment in segments) or NOTHING
 
 
 def parse_segments(text: str) -> list[Segment]:
-    """The segments of a text like that of `format_segments`.
+    """Parses the output of `format_segments`.
 
     Raises:
-        CorpusError: If it is not such a text, or segments overlap or are not in order.
+        CorpusError: If the text is malformed, or the segments overlap or are out of order.
     """
     segments: list[Segment] = []
     for part in [] if text == NOTHING else text.split():
@@ -151,15 +151,15 @@ def parse_segments(text: str) -> list[Segment]:
 
 
 def overlap(first: Iterable[Segment], second: Iterable[Segment]) -> float:
-    """The seconds that two lists of segments, each in order, have in common."""
-    ones, others = list(first), list(second)
-    seconds, one, other = 0.0, 0, 0
-    while one < len(ones) and other < len(others):
-        seconds += max(min(ones[one].end, others[other].end) - max(ones[one].start, others[other].start), 0.0)
-        if ones[one].end < others[other].end:
-            one += 1
+    """Returns the total overlap in seconds of two sorted lists of segments."""
+    a, b = list(first), list(second)
+    seconds, i, j = 0.0, 0, 0
+    while i < len(a) and j < len(b):
+        seconds += max(min(a[i].end, b[j].end) - max(a[i].start, b[j].start), 0.0)
+        if a[i].end < b[j].end:
+            i += 1
         else:
-            other += 1
+            j += 1
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""Tables as text, markdown and CSV, of the same rows."""
+"""Formats rows as a text table, a Markdown table or CSV."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hf_speech.common.text import column_width, one_line
 
 
 def format_text(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """Columns for a terminal: the first `names` aligned to the left, the others to the right.
+    """Returns a table for a terminal, with the first `names` columns aligned left and the others right.
 
-    Widths are counted in columns of the terminal, of which a Chinese character takes two.
+    Widths are in terminal columns, of which a Chinese character takes two.
     """
     cells = [[one_line(cell) for cell in line] for line in (head, *rows)]
     widths = [max(map(column_width, column)) for column in zip(*cells, strict=True)]
@@ -20,22 +20,22 @@ def format_text(head: Sequence[str], rows: Sequence[Sequence[str]], names: int =
     lines = []
     for line in cells:
         padded = []
-        for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True)):
             padding = " " * (width - column_width(cell))
-            padded.append(cell + padding if place < names else padding + cell)
+            padded.append(cell + padding if column < names else padding + cell)
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
 
 
 def format_markdown(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """A table of markdown: the first `names` columns to the left, the others to the right."""
-    rule = ["---" if place < names else "--:" for place in range(len(head))]
+    """Returns a Markdown table, with the first `names` columns aligned left and the others right."""
+    rule = ["---" if column < names else "--:" for column in range(len(head))]
     escaped = ([cell.replace("|", "\\|") for cell in row] for row in rows)
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *escaped))
 
 
 def format_csv(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Comma-separated lines."""
+    """Returns comma-separated lines."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([head, *rows])
     return stream.getvalue()
