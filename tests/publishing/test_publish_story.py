@@ -258,7 +258,7 @@ def test_the_command_rejects_a_forbidden_file(hub: HubServer, client: Client, ru
     (runs["tones"] / ".env").write_text("API_KEY=planted-culprit-4711")
     done = client.cli("publish", runs["tones"], "--repo-id", "ann/culprit")
     assert done.status == 2
-    assert done.err.startswith("error: .env has a name that files of passwords")
+    assert done.err.startswith("error: .env has a name typical of files with passwords")
     assert done.err.count("\n") == 1
     assert not hub.exists("model", "ann/culprit")
     assert not hub.was_sent(b"planted-culprit-4711")

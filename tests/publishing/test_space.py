@@ -253,15 +253,15 @@ def test_publishes_the_spaces_of_this_project(hub: HubServer, client: Client, mo
         ("license: apache-2.0\n", "", "has no license"),
         ("sdk_version: 6.31.0\n", "", "has no sdk_version"),
         ('python_version: "3.11"\n', "", "has no python_version"),
-        ('"3.11"', "3.11", "reads as a number: write '3.11'"),
+        ('"3.11"', "3.11", "reads as a number: write it as '3.11'"),
         ("app_file: app.py\n", "", "has no app_file"),
-        ("app.py", "main.py", "names the app_file main.py, which is not there"),
+        ("app.py", "main.py", "names the app_file main.py, which does not exist"),
         ("short_description: What a small model hears\n", "", "has no short_description"),
-        ("What a small model hears", "x" * 61, "short_description of 61 characters: the Hub takes 60"),
+        ("What a small model hears", "x" * 61, "short_description of 61 characters: shorten it to 60"),
         ("models:\n- somebody/else\n", "", "has no models"),
-        ("sdk: gradio", "sdk: streamlit", "has sdk: streamlit: take one of gradio, docker, static"),
-        ("license:", "colorFrom: mauve\nlicense:", "has colorFrom: mauve: take one of red"),
-        ("6.31.0", "6.30.0", "asks for gradio 6.31.0 and its sdk_version is 6.30.0"),
+        ("sdk: gradio", "sdk: streamlit", "has sdk: streamlit: use one of gradio, docker, static"),
+        ("license:", "colorFrom: mauve\nlicense:", "has colorFrom: mauve: use one of red"),
+        ("6.31.0", "6.30.0", "requires gradio 6.31.0, but its sdk_version is 6.30.0"),
     ],
 )
 def test_rejects_incomplete_front_matter(demonstration: Path, line: str, replacement: str, message: str) -> None:
@@ -277,7 +277,7 @@ def test_rejects_incomplete_front_matter(demonstration: Path, line: str, replace
 def test_rejects_unpinned_requirements(demonstration: Path, line: str) -> None:
     with (demonstration / "requirements.txt").open("a") as stream:
         stream.write(f"{line}\n")
-    with pytest.raises(PublishError, match="without saying which version: write NAME==VERSION"):
+    with pytest.raises(PublishError, match=r"does not pin the version of .*: write NAME==VERSION"):
         check_space(demonstration)
 
 

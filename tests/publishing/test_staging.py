@@ -25,7 +25,7 @@ MIT = "MIT License\n\nPermission is hereby granted, free of charge, to any perso
 
 def own_notes(result: Staged) -> list[str]:
     """Returns the notes except the one about code changes since the evaluation."""
-    return [note for note in result.notes if not note.startswith("Measured with other code")]
+    return [note for note in result.notes if not note.startswith("Measured with the code")]
 
 
 def headline(run: Path) -> str:
@@ -198,7 +198,7 @@ def test_stages_spaces(space: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        (".env", "A=1", r"\.env has a name that files of passwords"),
+        (".env", "A=1", r"\.env has a name typical of files with passwords"),
         ("app.py", f"TOKEN = '{TOKEN}'", r"app\.py, line 1, has a Hugging Face token"),
         ("app.py", "import scipy", r"app\.py imports scipy \(line 1\), which requirements\.txt does not list"),
         ("app.py", "FOLDER = '/home/anna/run'", r"app\.py, line 1, names /home/anna/run"),

@@ -73,9 +73,9 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     "program": (lambda run: (run / "tool").write_bytes(b"\x7fELF" + bytes(60)), "tool is a program"),
     "YAML that makes objects": (add("recipe.yaml", "x: !!python/object:os.PathLike {}\n"), r"recipe\.yaml"),
     # secrets
-    ".env": (plant_text(".env", "A=1"), r"\.env has a name that files of passwords"),
-    ".netrc": (plant_text(".netrc", "machine x"), r"\.netrc has a name that files of passwords"),
-    "key file": (plant_text("id_rsa", "x"), "id_rsa has a name that files of passwords"),
+    ".env": (plant_text(".env", "A=1"), r"\.env has a name typical of files with passwords"),
+    ".netrc": (plant_text(".netrc", "machine x"), r"\.netrc has a name typical of files with passwords"),
+    "key file": (plant_text("id_rsa", "x"), "id_rsa has a name typical of files with passwords"),
     "token in the recipe": (add("recipe.yaml", f"# {TOKEN}\n"), r"recipe\.yaml, line \d+, has a Hugging Face token"),
     "token in the code": (add("recurrent.py", f"# {TOKEN}\n"), r"recurrent\.py, line \d+, has a Hugging Face token"),
     "token in a table": (add("evaluation/test.csv", f"{TOKEN}\n"), r"evaluation/test\.csv, line \d+, has a Hugging"),
@@ -99,23 +99,23 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     ),
     "link out of the folder": (link("curves.png", "/etc/hostname"), r"curves\.png is a link that leads out of"),
     "folder linked from elsewhere": (link("more", "/etc"), "more is a link that leads out of"),
-    "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a link to nothing"),
+    "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a broken or circular link"),
     "empty license": (plant_text("LICENSE", ""), "LICENSE is empty"),
     # code
     "import of this package": (
         add("recurrent.py", "import hf_speech\n"),
         r"recurrent\.py imports hf_speech \(line \d+\)",
     ),
-    "import from above": (add("recurrent.py", "from ..x import y\n"), r"reaches above the folder"),
+    "import from above": (add("recurrent.py", "from ..x import y\n"), r"reaches outside the folder"),
     "import of a module by a dot": (
         add("recurrent.py", "from . import spectral\n"),
-        r"which transformers does not see",
+        r"which transformers does not detect",
     ),
     "import from a sub-folder": (add("recurrent.py", "from .sub.x import y\n"), r"reaches into a subfolder"),
     "import of a missing sibling": (add("recurrent.py", "from .gone import y\n"), r"needs gone\.py, which"),
     "import of a sibling as installed": (
         add("recurrent.py", "import spectral\n"),
-        r"its sibling spectral as if it were",
+        r"its sibling spectral as an installed package",
     ),
     "import of what is not listed": (
         add("recurrent.py", "def f():\n    from scipy.signal import lfilter\n"),
@@ -125,18 +125,18 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         edit("config.json", '"modeling_speech_lstm.Sp', '"bob/code--modeling_speech_lstm.Sp'),
         r"takes its code from another repository \(bob/code\)",
     ),
-    "code not named": (edit("config.json", '"auto_map"', '"auto_maps"'), r"names no code \(auto_map\)"),
+    "code not named": (edit("config.json", '"auto_map"', '"auto_maps"'), r"has no auto_map"),
     "code gone": (lambda run: (run / "recurrent.py").unlink(), r"needs recurrent\.py, which .* does not have"),
     # mismatched parts
     "extractor of another size": (
         extractor_of_another_size,
-        r"expects (\d+) features a frame and the feature extractor gives 1\1",
+        r"expects (\d+) features per frame and the feature extractor gives 1\1",
     ),
     "figures of other weights": (
         edit("evaluation/test.json", '"model_revision": "sha256:', '"model_revision": "sha256:0'),
         "measured other weights",
     ),
-    "no weights": (lambda run: (run / "model.safetensors").unlink(), "has no weights as safetensors"),
+    "no weights": (lambda run: (run / "model.safetensors").unlink(), "has no safetensors weights"),
     "no configuration": (lambda run: (run / "config.json").unlink(), r"has no config\.json"),
     "no extractor": (lambda run: (run / "preprocessor_config.json").unlink(), r"has no preprocessor_config\.json"),
 }

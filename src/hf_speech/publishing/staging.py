@@ -261,8 +261,8 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
     elif declared is not None and declared != terms.name:
         raise PublishError(f"The card says {declared} and the license is {terms.name}: correct one of them.")
     _write(destination, licenses.FILE, terms.text.encode())
-    if terms.name != licenses.OF_THE_CODE and any(destination.glob("*.py")):
-        _write(destination, licenses.CODE_FILE, licenses.license_of_the_code().encode())
+    if terms.name != licenses.CODE_LICENSE and any(destination.glob("*.py")):
+        _write(destination, licenses.CODE_FILE, licenses.code_license_text().encode())
     _write(destination, CARD, card.encode())
     check_card(card, facts, rendered)
     if results := benchmark_results(facts, repo_id):
@@ -284,7 +284,7 @@ def _finish_folder(run_dir: Path, destination: Path, repo_id: str, kind: Kind, o
         raise PublishError(f"The {CARD} of {run_dir} names no license: add it to the metadata at its top.")
     if options.license not in (None, declared):
         raise PublishError(f"The card says {declared} and the license is {options.license}: correct one of them.")
-    if kind == "space" or (run_dir / licenses.FILE).is_file() or declared == licenses.OF_THE_CODE:
+    if kind == "space" or (run_dir / licenses.FILE).is_file() or declared == licenses.CODE_LICENSE:
         _write(destination, licenses.FILE, licenses.find_license(run_dir, str(declared)).text.encode())
     _write(destination, CARD, card.encode())
     return []

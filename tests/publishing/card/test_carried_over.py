@@ -58,9 +58,9 @@ def test_does_not_overwrite_a_foreign_card() -> None:
 def test_reports_removed_text(card: str, tmp_path: Path) -> None:
     edited = card.replace("## Results", "It was fun to train.\n\n## Results", 1)
     notes = stage(DIGITS, tmp_path / "edited", repo_id="anna/x", previous=edited).notes
-    assert any("'It was fun to train.'" in note and "will be gone" in note for note in notes), notes
+    assert any("'It was fun to train.'" in note and "will be lost" in note for note in notes), notes
     notes = stage(DIGITS, tmp_path / "same", repo_id="anna/x", previous=card).notes
-    assert not any("will be gone" in note for note in notes)
+    assert not any("will be lost" in note for note in notes)
 
 
 def test_headings_of_earlier_versions_are_rendered_under_their_new_names(card: str, tmp_path: Path) -> None:

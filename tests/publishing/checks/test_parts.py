@@ -14,9 +14,9 @@ from hf_speech.publishing.checks.parts import check_sizes
 @pytest.mark.parametrize(
     ("model", "file", "key", "message"),
     [
-        ("digits", "preprocessor_config.json", "num_mel_bins", r"expects (\d+) features a frame and .* gives 1\1"),
-        ("digits", "config.json", "input_size", r"expects 1(\d+) features a frame and .* gives \1"),
-        ("an4", "config.json", "hop_length", r"expects 1(\d+) samples from frame to frame and .* gives \1"),
+        ("digits", "preprocessor_config.json", "num_mel_bins", r"expects (\d+) features per frame and .* gives 1\1"),
+        ("digits", "config.json", "input_size", r"expects 1(\d+) features per frame and .* gives \1"),
+        ("an4", "config.json", "hop_length", r"expects 1(\d+) samples per frame and .* gives \1"),
         ("an4", "config.json", "vocab_size", r"writes 1(\d+) tokens and vocab\.json has \1"),
     ],
 )
@@ -35,5 +35,5 @@ def test_rejects_mismatched_sizes(
 def test_rejects_an_invalid_extractor(digits: Path) -> None:
     text = (digits / "preprocessor_config.json").read_text()
     (digits / "preprocessor_config.json").write_text(text.replace('"hop_length": ', '"hop_length": -'))
-    with pytest.raises(PublishError, match="makes no feature extractor"):
+    with pytest.raises(PublishError, match="does not load as a feature extractor"):
         check_sizes(digits)

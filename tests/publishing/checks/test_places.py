@@ -68,7 +68,7 @@ def test_finds_email_addresses_in_files(digits: Path, tmp_path: Path) -> None:
     (digits / "NOTICE").write_text("Thanks to anna@uni-x.edu.")
     table = digits / "evaluation" / "test.csv"
     table.write_text(table.read_text() + "anna@uni-x.edu\n")
-    with pytest.raises(PublishError, match=r"test\.csv, line \d+, has an e-mail address: take it out"):
+    with pytest.raises(PublishError, match=r"test\.csv, line \d+, has an e-mail address: remove it"):
         stage(digits, tmp_path / "again", repo_id="anna/x")
 
 

@@ -20,8 +20,8 @@ import pytest
 from hf_speech.errors import HFSpeechError, ModelError, PublishError
 from hf_speech.publishing.checks import run_checks
 from hf_speech.publishing.checks.decoding import readings
+from hf_speech.publishing.checks.secret_patterns import looks_generated
 from hf_speech.publishing.checks.secrets import check_name, find_secret, redact, without_secrets
-from hf_speech.publishing.checks.token_forms import looks_generated
 from hf_speech.publishing.checks.upload import Upload
 
 RANDOM = random.Random(20)
@@ -237,7 +237,7 @@ def innocent() -> list[str]:
 def test_accepts_harmless_strings() -> None:
     strings = innocent()
     assert len(strings) >= 200
-    refused = [(found.what, text[:120]) for text in strings if (found := find_secret(text)) is not None]
+    refused = [(found.kind, text[:120]) for text in strings if (found := find_secret(text)) is not None]
     assert refused == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing import render_card, stage
-from hf_speech.publishing.checks.structure import check_form, check_regular, read_mapping
+from hf_speech.publishing.checks.structure import check_regular, check_schema, read_mapping
 
 
 def rewrite(name: str, change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
@@ -48,22 +48,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "mappings without end": (replace("inspection.json", '{"a":' * 5000 + "1" + "}" * 5000), "nested"),
     "YAML without end": (replace("recipe.yaml", "a: " + "[" * 3000 + "]" * 3000), "nested"),
     "cut short": (replace("training.json", '{"seconds": 1'), "is not JSON"),
-    "a loop of links": (loop, "link to nothing, or to itself"),
+    "a loop of links": (loop, "broken or circular link"),
     "a pipe": (pipe("training.json"), "is a pipe, a socket or a device"),
     "a pipe that stays behind": (pipe("notes"), "notes is a pipe, a socket or a device"),
     "no hours": (
         rewrite("inspection.json", lambda content: content["splits"]["train"].pop("hours")),
-        r"inspection\.json, splits, train does not say hours",
+        r"inspection\.json, splits, train lacks hours",
     ),
     "splits as a list": (rewrite("inspection.json", lambda content: content.update(splits=[1])), "is not a mapping"),
     "no conditions": (
         rewrite("evaluation/test.json", lambda content: content.update(real_time_factor_conditions={})),
-        "does not say processor",
+        "lacks processor",
     ),
-    "a metric as text": (rewrite("evaluation/test.json", lambda c: c["metrics"].update(accuracy="1")), "not a figure"),
+    "a metric as text": (rewrite("evaluation/test.json", lambda c: c["metrics"].update(accuracy="1")), "not a finite number"),
     "an interval of one end": (
         rewrite("evaluation/test.json", lambda content: content["confidence"].update(accuracy=[0.5])),
-        "gives 1 ends of the interval",
+        "gives 1 bounds for the interval",
     ),
     "classes by name": (
         rewrite("evaluation/test.json", lambda c: c.update(per_class=[1])),
@@ -102,12 +102,12 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], object], str]] = {
     "labels exchanged": (
         "config.json",
         lambda c: c.update(id2label=dict(zip(c["id2label"], reversed(c["id2label"].values()), strict=True))),
-        r"configuration .* is not the one that evaluation/\w+\.json measured",
+        r"configuration .* differs from the one that evaluation/\w+\.json measured",
     ),
     "another normalization": (
         "preprocessor_config.json",
         lambda c: c.update(normalization="none"),
-        r"feature extractor .* is not the one that",
+        r"feature extractor .* differs from the one that",
     ),
     "another window": ("preprocessor_config.json", lambda c: c.update(window_type="hamming"), "feature extractor"),
 }
@@ -125,10 +125,10 @@ def test_rejects_a_model_without_evaluation(change: str, digits: Path) -> None:
 def test_rejects_another_vocabulary_or_language_model(name: str, an4: Path) -> None:
     text = (an4 / name).read_text()
     (an4 / name).write_text(text.replace('"A"', '"Z"', 1) if name == "vocab.json" else text.replace("1", "2", 1))
-    with pytest.raises(PublishError, match="is not the one that evaluation"):
+    with pytest.raises(PublishError, match="differs from the one that evaluation"):
         render_card(an4, repo_id="anna/x")
     (an4 / name).unlink()
-    with pytest.raises(PublishError, match="is not the one that evaluation"):
+    with pytest.raises(PublishError, match="differs from the one that evaluation"):
         render_card(an4, repo_id="anna/x")
 
 
@@ -142,7 +142,7 @@ def test_accepts_evaluations_of_version_0_1_without_fingerprint(digits: Path) ->
 
 def test_rejects_a_recipe_for_another_task(digits: Path, an4: Path) -> None:
     (digits / "recipe.yaml").write_bytes((an4 / "recipe.yaml").read_bytes())
-    with pytest.raises(PublishError, match=r"recipe\.yaml is of the task automatic-speech-recognition"):
+    with pytest.raises(PublishError, match=r"recipe\.yaml is for the task automatic-speech-recognition"):
         render_card(digits, repo_id="anna/x")
 
 
@@ -150,7 +150,7 @@ def test_checks_label_mappings(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     assert read_mapping(path) == {}
     with pytest.raises(PublishError, match=r"has no a\.json"):
-        read_mapping(path, needed=True)
+        read_mapping(path, required=True)
     path.write_text('{"a": {"b": 1}}')
     assert read_mapping(path) == {"a": {"b": 1}}
     path.unlink()
@@ -164,12 +164,12 @@ def test_checks_label_mappings(tmp_path: Path) -> None:
     [
         ({"a": 1}, {"a": str}, "x, a is not text"),
         ({"a": True}, {"a": int}, "x, a is not a whole number"),
-        ({}, {"a": int}, "x does not say a"),
+        ({}, {"a": int}, "x lacks a"),
         ({"a": [1, "b"]}, {"a": [int]}, "x, a, item 2 is not a whole number"),
         ({"a": {"b": None}}, {...: {...: (int, float)}}, "x, a, b is not a whole number or a number"),
     ],
 )
 def test_checks_file_formats(content: Any, form: Any, message: str) -> None:
     with pytest.raises(PublishError, match=message):
-        check_form(content, form, "x")
-    check_form({"a": None, "c": 3}, {"a?": int, "b?": str}, "x")
+        check_schema(content, form, "x")
+    check_schema({"a": None, "c": 3}, {"a?": int, "b?": str}, "x")

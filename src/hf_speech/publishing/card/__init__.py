@@ -1,4 +1,4 @@
-"""The model card: facts of the run folder, the words for them, the page, and its review."""
+"""The model card: reads the facts of a run folder, renders the page, and checks its claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands on a card: what a reader can run, without the folders of the machine that trained the model."""
+"""The commands on a card, which readers can run: without folders of the machine that trained the model."""
 
 from __future__ import annotations
 
@@ -12,80 +12,80 @@ from packaging.requirements import Requirement
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 
 PACKAGE = __name__.partition(".")[0]
-# What the card's example and the remote code import.
+# Packages that the card's example and the remote code import.
 REQUIREMENTS = ("torch", "transformers", "huggingface_hub", "numpy", "librosa")
-# Options that say where results go or where the computation runs, which is the reader's own choice.
-_OWN_CHOICE = frozenset({"--output", "--output_dir", "--device", "--batch_size", "--language_model"})
+# Options for outputs and hardware, which readers choose themselves.
+_LOCAL_OPTIONS = frozenset({"--output", "--output_dir", "--device", "--batch_size", "--language_model"})
 _PATH = re.compile(r"[\\/]|^~|^\.{1,2}$")
 _FILE = re.compile(r"\.\w{1,5}$")
 
 
 def evaluation_command(facts: RunFacts, evaluation: Evaluation, repo_id: str, revision: str | None) -> str:
-    """The command with which a reader measures a published model as it was measured here."""
+    """Returns the command with which a reader can reproduce an evaluation of a published model."""
     model = f"{repo_id}@{revision}" if revision else repo_id
     words = ["hf-speech", "evaluate", model, "--corpus", str(evaluation.corpus), "--split", str(evaluation.split)]
     corpus = facts.recipe.get("corpus") or {}
-    before = ""
-    if corpus.get("corpora") and evaluation.corpus == corpus.get("name"):  # The recipe alone says which they are.
+    download = ""
+    if corpus.get("corpora") and evaluation.corpus == corpus.get("name"):  # Only the recipe lists these corpora.
         folder = repo_id.rpartition("/")[2]
         pinned = ["--revision", revision] if revision else []
-        before = shlex.join(["hf", "download", repo_id, *pinned, "--local-dir", folder]) + " && "
+        download = shlex.join(["hf", "download", repo_id, *pinned, "--local-dir", folder]) + " && "
         words[2:5] = [folder]
     given = _options(str(evaluation.command))
     if "--data_dir" in given or corpus.get("data_dir"):
         given = {"--data_dir": "DIR"} | {name: value for name, value in given.items() if name != "--data_dir"}
     for name, value in given.items():
-        if name not in ("--corpus", "--split", *_OWN_CHOICE):
-            words += [name, _without_place(name, value)] if value else [name]
+        if name not in ("--corpus", "--split", *_LOCAL_OPTIONS):
+            words += [name, _anonymize(name, value)] if value else [name]
     if evaluation.decoder and evaluation.decoder.get("language_model"):
         words += ["--language_model", Path(str(evaluation.decoder["language_model"])).name]
-    return before + shlex.join(words)
+    return download + shlex.join(words)
 
 
 def repeatable(command: str) -> str:
-    """A command with `DIR` and `FILE` in place of folders and files of the machine that it ran on."""
+    """Replaces folders and files of this machine in a command by `DIR` and `FILE`."""
     words = _split(command)
-    shown = []
+    replaced = []
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if word.startswith("--") and equals:
-            shown.append(f"{name}={_without_place(name, value)}")
+            replaced.append(f"{name}={_anonymize(name, value)}")
         elif index > 0 and not word.startswith("--"):
-            before = words[index - 1]
+            option = words[index - 1] if words[index - 1].startswith("--") else ""
             recipe = words[:2] == ["hf-speech", "train"] and index == 2
-            shown.append(Path(word).name if recipe else _without_place(before if before.startswith("--") else "", word))
+            replaced.append(Path(word).name if recipe else _anonymize(option, word))
         else:
-            shown.append(word)
-    return shlex.join(shown)
+            replaced.append(word)
+    return shlex.join(replaced)
 
 
 def requirements() -> list[str]:
-    """What to install to run the card's example: the packages, with the versions that this package asks for."""
-    asked: dict[str, Requirement] = {}
+    """Returns the requirements of the card's example, with the version bounds of this package."""
+    declared: dict[str, Requirement] = {}
     try:
         for line in importlib.metadata.requires(PACKAGE) or []:
             requirement = Requirement(line)
-            asked.setdefault(requirement.name.replace("-", "_").lower(), requirement)
-    except importlib.metadata.PackageNotFoundError:  # Run from a folder that was never installed.
+            declared.setdefault(requirement.name.replace("-", "_").lower(), requirement)
+    except importlib.metadata.PackageNotFoundError:  # Not installed, only on the import path.
         pass
     found = []
     for name in REQUIREMENTS:
-        if name not in asked:
+        if name not in declared:
             found.append(name)
             continue
-        # The upper bound of torch is that of torchaudio, which a published model does without.
-        bounds = [str(part) for part in asked[name].specifier if name != "torch" or part.operator == ">="]
+        # torch has an upper bound only because of torchaudio, which published models do not need.
+        bounds = [str(part) for part in declared[name].specifier if name != "torch" or part.operator == ">="]
         found.append(f'"{name}{",".join(sorted(bounds, reverse=True))}"' if bounds else name)
     return found
 
 
 def install_command() -> str:
-    """How to install this package."""
+    """Returns the command that installs this package."""
     return f"pip install {PACKAGE}"
 
 
 def homepage() -> str | None:
-    """The page of this package, if its metadata names one."""
+    """Returns the homepage or repository in the metadata of this package, if any."""
     try:
         named = importlib.metadata.metadata(PACKAGE).get_all("Project-URL") or []
     except importlib.metadata.PackageNotFoundError:
@@ -95,7 +95,7 @@ def homepage() -> str | None:
 
 
 def _options(command: str) -> dict[str, str]:
-    """The options of an `evaluate` command and their values; empty for other verbs, whose options differ in meaning."""
+    """Returns the options and values of an `evaluate` command; empty for other verbs, whose options differ."""
     words = _split(command)
     if words[1:2] != ["evaluate"]:
         return {}
@@ -112,8 +112,8 @@ def _options(command: str) -> dict[str, str]:
     return found
 
 
-def _without_place(name: str, value: str) -> str:
-    """`DIR` or `FILE` for a path; any other value as it is."""
+def _anonymize(name: str, value: str) -> str:
+    """Replaces the value of an option by `DIR` or `FILE` if it is a path."""
     if name.endswith("data_dir"):
         return "DIR"
     is_name = "://" in value or (name.endswith("repo") and not value.startswith((".", "/", "~")))
@@ -125,5 +125,5 @@ def _without_place(name: str, value: str) -> str:
 def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
-    except ValueError:  # A quotation mark that is not closed.
+    except ValueError:  # An unclosed quotation mark.
         return command.split()

@@ -1,4 +1,4 @@
-"""What a card says about a corpus: its title, language, license and where it can be found."""
+"""The facts about a corpus on a card: its title, languages, license and homepage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hf_speech.data.corpora import CORPORA
 from hf_speech.data.corpora.base import OwnCorpus
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 
-# Where the corpora of this package lie on the Hub, of those that do.
+# Corpora of this package that are on the Hub.
 HUB_DATASETS = {
     "an4": "espnet/an4",
     "librispeech": "openslr/librispeech_asr",
@@ -23,17 +23,17 @@ HUB_DATASETS = {
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What is known of a corpus.
+    """The facts about a corpus.
 
     Attributes:
-        name: What recipes call it.
+        name: Its name in recipes.
         title: Its full name.
-        homepage: Where it is described.
-        license: Its terms.
-        languages: BCP-47 codes of what is spoken.
-        dataset: Its name in the card's metadata: on the Hub, if it is there.
-        options: The recipe's section about it.
-        named: Whether the title is the corpus's own, and not one made of its folder and format.
+        homepage: Its homepage.
+        license: Its license or terms of use.
+        languages: BCP-47 codes of the spoken languages.
+        dataset: Its name in the card's metadata, the one on the Hub if it is there.
+        options: The corpus section of the recipe.
+        named: Whether it has a title of its own, rather than one made of its folder and format.
         parts: The corpora of a mixture.
     """
 
@@ -49,17 +49,23 @@ class CorpusFacts:
 
     @property
     def datasets(self) -> list[str]:
-        """The names in the card's metadata."""
-        every = [part.dataset for part in self.parts or (self,)]
-        return list(dict.fromkeys(name for name in every if name))
+        """The dataset names for the card's metadata."""
+        names = [part.dataset for part in self.parts or (self,)]
+        return list(dict.fromkeys(name for name in names if name))
 
 
-def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, Any] | None = None) -> CorpusFacts:
-    """What is known of a corpus: the recipe's own words in `options` come first, then the card of its dataset."""
+def corpus_facts(name: str, options: dict[str, Any], hub_metadata: Mapping[str, Any] | None = None) -> CorpusFacts:
+    """Collects the facts about a corpus.
+
+    Args:
+        name: Its name in recipes.
+        options: The corpus section of the recipe, which takes precedence.
+        hub_metadata: The metadata of the dataset's card on the Hub.
+    """
     if entries := options.get("corpora"):
         return _mixture_facts(name, options, [corpus_facts(str(entry["name"]), entry) for entry in entries])
     known = CORPORA.get(name)
-    metadata = dict(on_the_hub or {})
+    metadata = dict(hub_metadata or {})
     homepage = getattr(known, "homepage", None)
     title = getattr(known, "title", name)
     dataset = HUB_DATASETS.get(name, name if homepage else None)
@@ -71,12 +77,12 @@ def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, An
         title, homepage, named = str(metadata.get("pretty_name") or dataset), _page(dataset), True
     elif own := _own_name(name, options):
         title = f"{own} ({title})"
-    if not languages and options.get("voices"):  # eSpeak NG's names: en-us, en-gb-scotland
+    if not languages and options.get("voices"):  # Named as in eSpeak NG: en-us, en-gb-scotland.
         languages = sorted({str(voice).partition("-")[0] for voice in options["voices"] if ":" not in str(voice)})
     if spoken := metadata.get("language"):
         languages = [str(code) for code in (spoken if isinstance(spoken, list) else [spoken])]
     license = str(metadata["license"]) if metadata.get("license") else license
-    # What the recipe says of a corpus of one's own, beyond the words for its format.
+    # For a user's own corpus, the facts in the recipe.
     if options.get("title") not in (None, "", getattr(known, "title", None)):
         title, named = str(options["title"]), True
     if options.get("language"):
@@ -90,7 +96,7 @@ def corpus_facts(name: str, options: dict[str, Any], on_the_hub: Mapping[str, An
 
 
 def _own_name(name: str, options: Mapping[str, Any]) -> str | None:
-    """What to call a corpus without a title: its name on the Hub, or that of a folder or table that it is read from."""
+    """Names a user's own corpus by its dataset on the Hub, or by its folder or table."""
     if not issubclass(CORPORA.get(name, object), OwnCorpus):
         return None
     folder, table = (PurePath(str(options.get(key) or "")) for key in ("data_dir", "train_file"))
@@ -98,7 +104,7 @@ def _own_name(name: str, options: Mapping[str, Any]) -> str | None:
 
 
 def _mixture_facts(name: str, options: dict[str, Any], parts: list[CorpusFacts]) -> CorpusFacts:
-    """What is known of several corpora: their titles, and the terms and languages of each."""
+    """Combines the facts about several corpora."""
     titles = list(dict.fromkeys(part.title for part in parts))
     title = " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)
     licenses = dict.fromkeys(f"{part.license} ({part.title})" for part in parts if part.license)
@@ -108,20 +114,20 @@ def _mixture_facts(name: str, options: dict[str, Any], parts: list[CorpusFacts])
 
 
 def corpus_template(name: str) -> str:
-    """Which template of `corpora/` describes a corpus, if it is there: its own, or that of its kind."""
+    """Returns the name of the template in `corpora/` for a corpus; the template may not exist."""
     return "acted_emotions" if hasattr(CORPORA.get(name), "emotions") else name
 
 
 def trained_on(facts: RunFacts) -> CorpusFacts:
-    """The corpus of the recipe, or of the first evaluation where there is no recipe."""
+    """Returns the corpus of the recipe, or of the first evaluation if there is no recipe."""
     options = facts.recipe.get("corpus") or {}
     return corpus_facts(str(options.get("name") or facts.main.corpus), options, facts.dataset_metadata)
 
 
 def measured_on(facts: RunFacts, evaluation: Evaluation) -> CorpusFacts:
-    """The corpus of an evaluation."""
-    own = trained_on(facts)
-    return own if evaluation.corpus == own.name else corpus_facts(str(evaluation.corpus), {})
+    """Returns the corpus of an evaluation."""
+    training_corpus = trained_on(facts)
+    return training_corpus if evaluation.corpus == training_corpus.name else corpus_facts(str(evaluation.corpus), {})
 
 
 def _page(dataset: str) -> str:

@@ -1,8 +1,7 @@
-"""The facts of a run folder, read from its files: everything that a card may claim.
+"""Reads the facts that a card may claim from the files of a run folder.
 
-Nothing is measured or guessed here. An evaluation file counts only if it names what was measured, of which corpus and
-split, by which command, and if it measured what is in the folder: the weights by their checksum, and if
-the evaluation recorded a fingerprint, the configuration, feature extractor, vocabulary and language model as well.
+An evaluation file must name its model, corpus, split and command, and must have measured the weights in the folder. If
+it recorded a fingerprint, the configuration, feature extractor, vocabulary and language model must match as well.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from hf_speech.common.digests import digest_file
 from hf_speech.common.fingerprint import differences, fingerprint
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.structure import check_form, read_mapping
+from hf_speech.publishing.checks.structure import check_schema, read_mapping
 
 EVALUATIONS = "evaluation"
-# Without these, a figure has no origin.
+# Keys that every evaluation file must have, so that its figures are traceable.
 _ORIGIN = (
     *("task", "model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances"),
     *("metrics", "confidence", "command", "date"),
@@ -35,7 +34,7 @@ _DETECTION = {
     "delay_median?": _NUMBER,
     "delay_95?": _NUMBER,
 }
-_FORMS: dict[str, Any] = {
+_SCHEMAS: dict[str, Any] = {
     "config.json": {"id2label?": dict, "architectures?": [str], "model_type?": str},
     "preprocessor_config.json": {
         "sampling_rate": int,
@@ -87,7 +86,7 @@ _EVALUATION = {
     "versions?": {...: str},
 }
 _RANK = {"test": 0, "validation": 1}
-_WHAT = {
+_PARTS = {
     "configuration": "configuration (config.json: labels, sizes)",
     "feature_extractor": "feature extractor (preprocessor_config.json)",
     "vocabulary": "vocabulary or tokenizer",
@@ -101,8 +100,8 @@ class Evaluation:
     """One evaluation file.
 
     Attributes:
-        file: Its name relative to the run folder, `evaluation/test.json`.
-        content: What it says.
+        file: Its path relative to the run folder, such as `evaluation/test.json`.
+        content: Its content, whose keys are also attributes.
     """
 
     file: str
@@ -116,33 +115,33 @@ class Evaluation:
 
     @property
     def decoder(self) -> dict[str, Any] | None:
-        """The beam search that was used, None for the model's own decoding."""
+        """The settings of the beam search, or None for greedy decoding."""
         return self.content.get("decoder") or None
 
     @property
     def breakdowns(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """The tables by class, by speaker and the like: a row's name, then its columns."""
+        """The tables of metrics by class, speaker and so on; each maps the names of rows to their columns."""
         return {name: rows for name, rows in self.content.items() if name.startswith("per_") and isinstance(rows, dict)}
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The files of a run folder, read.
+    """The contents of the files of a run folder.
 
     Attributes:
         folder: The run folder.
-        config: The model's configuration.
-        extractor: The feature extractor's.
-        vocabulary: Tokens and their ids, of a model that writes.
-        recipe: The resolved recipe; empty where there is none.
-        training: How training went; empty where it was not kept.
-        inspection: What was found in the corpus; empty where it was not kept.
+        config: The configuration of the model.
+        extractor: The configuration of the feature extractor.
+        vocabulary: Tokens and their ids; empty for models without text output.
+        recipe: The resolved recipe; empty if missing.
+        training: The training log and conditions; empty if missing.
+        inspection: The inspection of the corpus; empty if missing.
         base_model: The model that training started from; empty for random weights.
         evaluations: The evaluation files, the test split first, then by name.
-        weight_bytes: Size of all weight files.
-        weight_dtypes: Number formats of the stored weights, `["float16"]`.
-        notes: What the user should know about the files, one sentence each.
-        dataset_metadata: Metadata of the card of the corpus, if that is a dataset of the Hub and could be asked.
+        weight_bytes: The size of all weight files.
+        weight_dtypes: The number formats of the stored weights, such as `["float16"]`.
+        notes: Messages for the user, one sentence each.
+        dataset_metadata: The metadata of the corpus' card, if the corpus is a dataset on the Hub that can be read.
     """
 
     folder: Path
@@ -161,34 +160,33 @@ class RunFacts:
 
     @property
     def main(self) -> Evaluation:
-        """The evaluation of the card's first figure: the test split, decoded as by the pipeline."""
+        """The evaluation of the card's first figure: the test split, with the pipeline's decoding."""
         return self.evaluations[0]
 
     @property
     def task(self) -> str:
-        """The Hub's name of the task."""
+        """The name of the task on the Hub."""
         return str(self.main.task)
 
 
 def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) -> RunFacts:
-    """Reads the run folder.
+    """Reads the files of a run folder.
 
     Args:
         run_dir: The run folder.
-        dataset_metadata: Metadata of the card of the corpus, if that is a dataset of the Hub.
+        dataset_metadata: The metadata of the corpus' card, if the corpus is a dataset on the Hub.
 
     Raises:
-        PublishError: If a file that every model needs is missing or damaged, or an evaluation file is of another model
-            or does not say what it measured.
+        PublishError: If a required file is missing or damaged, or an evaluation file is incomplete or of another model.
     """
     if not run_dir.is_dir():
         raise PublishError(f"There is no folder {run_dir}: give a run folder that `hf-speech train` wrote.")
     weights = weight_files(run_dir)
     contents = {}
-    for name, form in _FORMS.items():
-        contents[name] = read_mapping(run_dir / name, needed=name in ("config.json", "preprocessor_config.json"))
+    for name, schema in _SCHEMAS.items():
+        contents[name] = read_mapping(run_dir / name, required=name in ("config.json", "preprocessor_config.json"))
         if contents[name]:
-            check_form(contents[name], form, name)
+            check_schema(contents[name], schema, name)
     recipe = contents["recipe.yaml"]
     evaluations, notes = _read_evaluations(run_dir, weights, recipe)
     return RunFacts(
@@ -209,46 +207,46 @@ def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) ->
 
 
 def weight_files(run_dir: Path) -> list[Path]:
-    """The weights, sorted by name."""
+    """Returns the files of weights, sorted by name."""
     found = sorted(run_dir.glob("*.safetensors"))
     if not found:
         others = sorted(path.name for path in run_dir.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".ckpt"})
-        have = f" ({others[0]} is a pickle, which is never published)" if others else ""
-        raise PublishError(f"{run_dir} has no weights as safetensors{have}: save the model with save_pretrained.")
+        pickled = f" ({others[0]} is a pickle, which is never published)" if others else ""
+        raise PublishError(f"{run_dir} has no safetensors weights{pickled}: save the model with save_pretrained.")
     return found
 
 
 def _read_evaluations(
     run_dir: Path, weights: list[Path], recipe: dict[str, Any]
 ) -> tuple[list[Evaluation], tuple[str, ...]]:
-    """The evaluation files in the order of the card, and what the user should know about them."""
+    """Reads the evaluation files in the order of the card; also returns notes for the user."""
     paths = sorted((run_dir / EVALUATIONS).glob("*.json"))
     if not paths:
         raise PublishError(
-            f"{run_dir} has no evaluation, and without one a card has no figures: run `hf-speech evaluate {run_dir}`."
+            f"{run_dir} has no evaluation, so the card would have no figures: run `hf-speech evaluate {run_dir}`."
         )
     revision = "sha256:" + ",".join(digest_file(path) for path in weights)
-    now = fingerprint(run_dir)
-    found, older = [], []
+    current = fingerprint(run_dir)
+    found, outdated = [], []
     for path in paths:
-        evaluation = Evaluation(f"{EVALUATIONS}/{path.name}", read_mapping(path, needed=True))
+        evaluation = Evaluation(f"{EVALUATIONS}/{path.name}", read_mapping(path, required=True))
         _check_origin(evaluation, revision, run_dir)
         found.append(evaluation)
-        older += _check_fingerprint(evaluation, now, run_dir)
+        outdated += _check_fingerprint(evaluation, current, run_dir)
     tasks = {evaluation.task for evaluation in found}
     if len(tasks) > 1:
         raise PublishError(
-            f"The evaluations in {run_dir} are of several tasks ({', '.join(sorted(tasks))}): keep those of one."
+            f"The evaluations in {run_dir} are of several tasks ({', '.join(sorted(tasks))}): keep those of one task."
         )
     task = recipe.get("task")
     if task is not None and task not in tasks:
         raise PublishError(
-            f"recipe.yaml is of the task {task}, and the evaluations are of {tasks.pop()}: put the recipe there that "
+            f"recipe.yaml is for the task {task}, but the evaluations are of {tasks.pop()}: restore the recipe that "
             "the model was trained with."
         )
     notes = (
-        f"Measured with other code than that of this version: {', '.join(older)}. Run `hf-speech evaluate` again to be "
-        "sure of the figures.",
+        f"Measured with the code of another version: {', '.join(outdated)}. Run `hf-speech evaluate` again to confirm "
+        "the figures.",
     )
     trained_on = (recipe.get("corpus") or {}).get("name")
     return sorted(
@@ -259,41 +257,43 @@ def _read_evaluations(
             entry.decoder is not None,
             entry.file,
         ),
-    ), notes if older else ()
+    ), notes if outdated else ()
 
 
 def _check_origin(evaluation: Evaluation, revision: str, run_dir: Path) -> None:
-    again = f"run `hf-speech evaluate {run_dir}` again, or remove the file"
+    remedy = f"run `hf-speech evaluate {run_dir}` again, or remove the file"
     missing = [key for key in _ORIGIN if evaluation.content.get(key) in (None, "", {})]
     if missing:
-        raise PublishError(f"{evaluation.file} does not say {missing[0]}, so its figures have no origin: {again}.")
-    check_form(evaluation.content, _EVALUATION, evaluation.file)
+        raise PublishError(f"{evaluation.file} lacks {missing[0]}, so its figures have no origin: {remedy}.")
+    check_schema(evaluation.content, _EVALUATION, evaluation.file)
     if evaluation.model_revision != revision:
-        raise PublishError(f"{evaluation.file} measured other weights than those in {run_dir}: {again}.")
+        raise PublishError(f"{evaluation.file} measured other weights than those in {run_dir}: {remedy}.")
     for name, value in evaluation.metrics.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-            raise PublishError(f"{evaluation.file} gives {value!r} as {name}, which is not a figure: {again}.")
-    for name, ends in evaluation.confidence.items():
-        if len(ends) != 2:
-            raise PublishError(f"{evaluation.file} gives {len(ends)} ends of the interval of {name}: {again}.")
+            raise PublishError(f"{evaluation.file} gives {value!r} as {name}, which is not a finite number: {remedy}.")
+    for name, bounds in evaluation.confidence.items():
+        if len(bounds) != 2:
+            raise PublishError(
+                f"{evaluation.file} gives {len(bounds)} bounds for the interval of {name}, not 2: {remedy}."
+            )
 
 
-def _check_fingerprint(evaluation: Evaluation, now: dict[str, str], run_dir: Path) -> list[str]:
-    """Refuses an evaluation of something else; gives its file if only the code has changed."""
+def _check_fingerprint(evaluation: Evaluation, current: dict[str, str], run_dir: Path) -> list[str]:
+    """Rejects an evaluation of another model; returns its file if only the code has changed."""
     recorded = evaluation.content.get("model_fingerprint") or {}
-    # The weights have been compared by the revision.
-    changed = differences(recorded, now, ignore=("code", "weights"))
+    # `_check_origin` has compared the weights.
+    changed = differences(recorded, current, ignore=("code", "weights"))
     if changed:
-        what = _WHAT.get(changed[0], changed[0])
+        part = _PARTS.get(changed[0], changed[0])
         raise PublishError(
-            f"The {what} of {run_dir} is not the one that {evaluation.file} measured: put that one there, or run "
+            f"The {part} of {run_dir} differs from the one that {evaluation.file} measured: restore it, or run "
             f"`hf-speech evaluate {run_dir}` again."
         )
-    return [evaluation.file] if differences(recorded, now, ignore=("weights",)) else []
+    return [evaluation.file] if differences(recorded, current, ignore=("weights",)) else []
 
 
 def _dtypes(weights: list[Path]) -> list[str]:
-    """The number formats in the headers of the weights."""
+    """Reads the number formats from the headers of the weights."""
     names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     found = set()
     for path in weights:

@@ -1,10 +1,9 @@
-"""All metrics of the evaluation files, and a check that they support the numbers in a text.
+"""Checks that the evaluation files support the numbers that a text claims.
 
-A text makes a claim wherever it contains a percentage, a speed ("318 times real time", a real-time factor), or a number
-that belongs to the name of a metric. Such a number must equal a value in the files, rounded to the same digits.
-Whatever the line, the head of its table or the heading above it say narrows down which: the file, the split, the
-metric, the class or speaker. The ends of a confidence interval support only an interval ("98.1 to 99.9 %"). A score
-that merely rounds to 100 % does not support a perfect one.
+A claim is a percentage, a speed ("318 times real time", a real-time factor), or a number next to the name of a metric.
+It must equal a value in the files, rounded to the same digits. The file, split, metric, class or speaker named in the
+line, the head of its table or the heading above it limit which values count. The bounds of a confidence interval
+support only an interval ("98.1 to 99.9 %"). A score that rounds to 100 % does not support a perfect score.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 from hf_speech.publishing.card.facts import Evaluation
 
-# Not the 4 of "conv-4", of "v4" or of "1/4".
+# Does not match the 4 of "conv-4", "v4" or "1/4".
 _NUMBER = r"(?<![\w.,/])(?<![A-Za-z_]-)\d[\d,]*(?:\.\d+)?(?!\w|[.,]\d|/\d)"
 _PERCENT = re.compile(r"(?<![\d.])(\d[\d,]*(?:\.\d+)?)\s*\**\s*(?:%|per ?cent\b|percentage points?\b)")
 _SPEED = re.compile(
@@ -23,8 +22,7 @@ _SPEED = re.compile(
     rf"real[- ]time factor[^\d\n]{{0,40}}({_NUMBER})|\bRTFx?\b[^\d\n]{{0,20}}({_NUMBER})",
     re.IGNORECASE,
 )
-# The two ends of an interval.
-_ENDS = re.compile(
+_INTERVAL = re.compile(
     r"(?<![\w.])(\d[\d,]*(?:\.\d+)?)\s*%?\s*(?:to|-|\u2013|\u2014|\u2026)\s*(\d[\d,]*(?:\.\d+)?)(?![\w.]\d)|"
     r"\bbetween\s+(\d[\d,]*(?:\.\d+)?)\s*%?\s+and\s+(\d[\d,]*(?:\.\d+)?)"
 )
@@ -38,7 +36,7 @@ _METRIC_WORDS = {
 }
 _INTERVAL_WORDS = re.compile(r"\bintervals?\b|\bconfidence\b|\bCI\b")
 _ANY_METRIC = "|".join(rf"\b(?:{words})" for words in _METRIC_WORDS.values())
-# "accuracy on the test split: 99.7", but not "accuracy with torch 2.14".
+# Matches "accuracy on the test split: 99.7", but not "accuracy with torch 2.14".
 _NAMED = re.compile(
     rf"(?:{_ANY_METRIC})[^\d.;!?|]{{0,40}}?(?:\b(?:of|is|was|at|to|by)\b|[:=(*~\u2248])\s*\**({_NUMBER})", re.IGNORECASE
 )
@@ -52,12 +50,12 @@ class Figure:
     """One number of an evaluation file.
 
     Attributes:
-        value: As the file has it: ratios between 0 and 1 (error rates may exceed 1), speeds as they are.
-        file: The file, `evaluation/test.json`.
+        value: The value in the file: a ratio between 0 and 1 (error rates may exceed 1), or a speed.
+        file: The file, such as `evaluation/test.json`.
         split: The split.
-        metric: Its metric, "speed" for real-time factors.
-        group: The class or speaker it is of, None for the whole split.
-        partner: The other end of its confidence interval, None for a figure itself.
+        metric: The metric, "speed" for real-time factors.
+        group: The class or speaker, or None for the whole split.
+        other_bound: For a bound of a confidence interval, the other bound; None for a metric itself.
     """
 
     value: float
@@ -65,7 +63,7 @@ class Figure:
     split: str
     metric: str
     group: str | None = None
-    partner: float | None = None
+    other_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,20 +71,20 @@ class Claim:
     """A number that a text claims.
 
     Attributes:
-        number: As it is written.
-        percent: Whether it stands for hundredths.
+        number: The number as written.
+        percent: Whether it is a percentage.
         speed: Whether it is a speed.
-        other_end: The other number, if it is one of two ends ("98.1 to 99.9 %").
+        other_bound: For a bound of an interval ("98.1 to 99.9 %"), the other bound as written.
     """
 
     number: str
     percent: bool = False
     speed: bool = False
-    other_end: str | None = None
+    other_bound: str | None = None
 
 
 def figures_of(evaluations: Iterable[Evaluation]) -> list[Figure]:
-    """All figures of evaluation files: metrics, interval ends, those of classes and speakers, and speeds."""
+    """Returns all figures of evaluation files: metrics and intervals, also of classes and speakers, and speeds."""
     found: list[Figure] = []
     for evaluation in evaluations:
         origin = (evaluation.file, str(evaluation.split))
@@ -102,24 +100,24 @@ def figures_of(evaluations: Iterable[Evaluation]) -> list[Figure]:
 
 
 def claims_of(line: str, *, in_table_of_metrics: bool = False) -> list[Claim]:
-    """The figures that a line claims.
+    """Returns the numbers that a line claims as results.
 
     Args:
         line: A line of Markdown without link targets.
-        in_table_of_metrics: Whether it is a row of a table whose head names metrics.
+        in_table_of_metrics: Whether the line is a row of a table whose head names metrics.
     """
-    ends = [(match.span(), *filter(None, match.groups())) for match in _ENDS.finditer(line)]
+    intervals = [(match.span(), *filter(None, match.groups())) for match in _INTERVAL.finditer(line)]
     claims: list[Claim] = []
 
-    def claim(number: str, position: int, *, percent: bool = False) -> None:
-        for (start, stop), low, high in ends:
+    def add(number: str, position: int, *, percent: bool = False) -> None:
+        for (start, stop), low, high in intervals:
             if start <= position < stop:
-                claims.extend((Claim(low, percent, other_end=high), Claim(high, percent, other_end=low)))
+                claims.extend((Claim(low, percent, other_bound=high), Claim(high, percent, other_bound=low)))
                 return
         claims.append(Claim(number, percent))
 
     for match in _PERCENT.finditer(line):
-        claim(match.group(1), match.start(1), percent=True)
+        add(match.group(1), match.start(1), percent=True)
     for match in _SPEED.finditer(line):
         claims.append(Claim(next(filter(None, match.groups())), speed=True))
     taken = {found.number for found in claims}
@@ -131,17 +129,17 @@ def claims_of(line: str, *, in_table_of_metrics: bool = False) -> list[Claim]:
         named += [match for match in decimals if 0 <= _float(match.group(1)) <= 1]
     for match in named:
         if match.group(1) not in taken:
-            claim(match.group(1), match.start(1))
+            add(match.group(1), match.start(1))
     return list(dict.fromkeys(claims))
 
 
 def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], levels: Iterable[str] = ()) -> bool:
-    """Whether an evaluation file has a claimed figure.
+    """Returns whether an evaluation file supports a claim.
 
     Args:
         claim: The claim.
         line: The line that contains it.
-        context: What else narrows it down: the head of the table, the heading above.
+        context: The head of its table and the heading above it.
         figures: All figures of the files.
         levels: Confidence levels in percent ("95") that a line about intervals may name.
     """
@@ -149,11 +147,11 @@ def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], 
         return True
     scales = (1.0,) if claim.speed else (100.0,) if claim.percent else (1.0, 100.0)
     for figure in _relevant(figures, claim, line, context):
-        if (figure.partner is None) != (claim.other_end is None):
+        if (figure.other_bound is None) != (claim.other_bound is None):
             continue
         for scale in scales:
             if _agrees(claim.number, figure.value, scale) and (
-                figure.partner is None or _agrees(str(claim.other_end), figure.partner, scale)
+                figure.other_bound is None or _agrees(str(claim.other_bound), figure.other_bound, scale)
             ):
                 return True
     return False
@@ -165,28 +163,28 @@ def _with_intervals(
     for metric, value in values.items():
         yield Figure(float(value), *origin, metric, group)
     for metric, (low, high) in intervals.items():
-        yield Figure(float(low), *origin, metric, group, partner=float(high))
-        yield Figure(float(high), *origin, metric, group, partner=float(low))
+        yield Figure(float(low), *origin, metric, group, other_bound=float(high))
+        yield Figure(float(high), *origin, metric, group, other_bound=float(low))
 
 
 def _relevant(figures: Iterable[Figure], claim: Claim, line: str, context: str) -> Iterator[Figure]:
-    """The figures that a claim can mean, by what its line and context name."""
+    """Yields the figures that a claim may refer to, given the names in its line and context."""
     figures = list(figures)
     row = _first_cell(line)
-    of_group = row if row is not None and any(figure.group == row for figure in figures) else None
-    named = {figure.file for figure in figures if figure.file in line}
+    row_group = row if row is not None and any(figure.group == row for figure in figures) else None
+    files = {figure.file for figure in figures if figure.file in line}
     splits = {split.lower() for split in _SPLIT.findall(line)} or {split.lower() for split in _SPLIT.findall(context)}
     metrics = _metrics_in(line) or _metrics_in(context)
     for figure in figures:
         if (figure.metric == "speed") != claim.speed:
             continue
-        if named and figure.file not in named:
+        if files and figure.file not in files:
             continue
-        if not named and splits and figure.split not in splits:
+        if not files and splits and figure.split not in splits:
             continue
         if metrics and not claim.speed and figure.metric.partition("_")[0] not in metrics:
             continue
-        if of_group is not None and figure.group != of_group and not claim.speed:
+        if row_group is not None and figure.group != row_group and not claim.speed:
             continue
         if figure.group is not None and not re.search(rf"(?<!\w){re.escape(figure.group)}(?!\w)", line):
             continue
@@ -194,7 +192,7 @@ def _relevant(figures: Iterable[Figure], claim: Claim, line: str, context: str) 
 
 
 def _first_cell(line: str) -> str | None:
-    """The name of a table's row, without its marks."""
+    """Returns the first cell of a table's row, without its formatting."""
     return line.strip().strip("|").split("|")[0].strip(" *`") if line.lstrip().startswith("|") else None
 
 
@@ -207,9 +205,9 @@ def _float(number: str) -> float:
 
 
 def _agrees(written: str, value: float, scale: float) -> bool:
-    """Whether a number is a value times the scale, rounded to the digits with which it is written."""
+    """Returns whether a written number equals `value * scale`, rounded to the same digits."""
     number, exact = _float(written), value * scale
     if number in (0.0, scale) and abs(number - exact) > _TOLERANCE:
-        return False  # Nearly perfect is not perfect.
+        return False  # A perfect score must be exact.
     decimals = len(written.partition(".")[2])
     return abs(number - exact) <= 0.5 * 10**-decimals + _TOLERANCE * max(1.0, abs(exact))

@@ -1,8 +1,8 @@
-"""The model card: rendered from the files of a run folder.
+"""Renders the model card from the files of a run folder.
 
-A card is data and a template. The data are the contents of the files (`facts`), formatted for the card (`words`); the
-templates are in `model_cards/`, one for each task. The same files give the same card, so that nothing is published if
-nothing changed. Text that users wrote into the card on the Hub is carried over (`sections`, `metadata`).
+The contents of the files (`facts`) are formatted (`words`) and inserted into a template of `model_cards/`, one for
+each task. The same files give the same card, so that a new card is published only if something changed. Text that
+users wrote into the card on the Hub is kept (`sections`, `metadata`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.metadata import card_data
-from hf_speech.publishing.card.sections import FORMER_HEADINGS, begin, body_of, rendered_lines
-from hf_speech.publishing.card.templates import explained, render_template, templates_dir, unmarked
+from hf_speech.publishing.card.sections import FORMER_HEADINGS, begin, body_of, end, rendered_lines
+from hf_speech.publishing.card.templates import explain_errors, render_template, templates_dir, unmarked
 from hf_speech.publishing.card.words import card_context
-from hf_speech.publishing.checks.licenses import OF_THE_CODE, License, find_license
+from hf_speech.publishing.checks.licenses import CODE_LICENSE, License, find_license
 from hf_speech.publishing.checks.structure import read_metadata
 
 REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
@@ -32,12 +32,12 @@ CONFIDENCE_LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
 
 @dataclass(frozen=True)
 class Marker:
-    """The comment by which a rendered card is known.
+    """The comment that identifies a rendered card.
 
     Attributes:
         repo_id: `NAME/MODEL`.
-        revision: Where the example pins the code; None for nowhere.
-        digest: Of what was rendered; None in cards of version 0.1.
+        revision: The revision at which the example pins the code, if any.
+        digest: The digest of the rendered text; None in cards of version 0.1.
     """
 
     repo_id: str
@@ -47,12 +47,12 @@ class Marker:
 
 @dataclass(frozen=True)
 class RenderedCard:
-    """A card made from files.
+    """A rendered card.
 
     Attributes:
         text: The card.
         marked: Its body with the values marked, for `templates.blanked`.
-        notes: What of the card on the Hub was not carried over, one sentence each.
+        notes: Messages about text of the card on the Hub that was not kept, one sentence each.
     """
 
     text: str
@@ -67,10 +67,10 @@ def render_card(
 
     Args:
         run_dir: The run folder.
-        repo_id: `NAME/MODEL`, as the usage example will name it.
-        revision: Tag, branch or commit at which the example pins the code; None for an example that says how to.
-        previous: The card that is on the Hub now, from which hand-written text is carried over.
-        license: The Hub's name of the license; None for what the run folder or the previous card says.
+        repo_id: `NAME/MODEL`, for the usage example.
+        revision: The tag, branch or commit at which the example pins the code; None for an example that explains how.
+        previous: The card on the Hub, whose hand-written text is kept.
+        license: The name of the license on the Hub; None for that of the run folder or the previous card.
 
     Raises:
         PublishError: If a file that the card needs is missing, damaged or of another model.
@@ -84,7 +84,7 @@ def render_card(
 def render(
     facts: RunFacts, *, repo_id: str, revision: str | None, license: License, previous: str | None
 ) -> RenderedCard:
-    """`render_card` for files that have been read, under a license that has been found."""
+    """Renders a card as `render_card` does, from files that have been read."""
     folder = templates_dir()
     template = f"{facts.task}.md.jinja"
     if not (folder / template).is_file():
@@ -96,11 +96,11 @@ def render(
         return found if re.fullmatch(r"\w+", str(name)) and (folder / found).is_file() else f"{kind}/other.md.jinja"
 
     level = CONFIDENCE_LEVEL.search(str(facts.main.content.get("confidence_method", "")))
-    with explained():
-        facts_in_words = card_context(facts, repo_id, revision)
-    context = facts_in_words | {
+    with explain_errors():
+        context = card_context(facts, repo_id, revision)
+    context |= {
         "license": license,
-        "code_license": OF_THE_CODE,
+        "code_license": CODE_LICENSE,
         "level": level.group(1) if level else None,
         "corpus_template": template_of("corpora", corpus_template(trained_on(facts).name)),
         "architecture_template": template_of("architectures", facts.config.get("model_type")),
@@ -114,13 +114,13 @@ def render(
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuses what cannot be the name of a repository."""
+    """Rejects text that cannot be the name of a repository."""
     if not REPO_ID.fullmatch(repo_id):
         raise PublishError(f"{repo_id!r} is not the name of a repository: give NAME/REPO.")
 
 
 def read_marker(card: str) -> Marker | None:
-    """The comment by which a rendered card is known; None for a card that was not rendered."""
+    """Reads the marker of a rendered card; returns None for any other card."""
     match = _MARKER.search(card)
     return None if match is None else Marker(match[1], match[2] or None, match[3])
 
@@ -133,19 +133,19 @@ def _marker(repo_id: str, revision: str | None, body: str) -> str:
 
 
 def _digest(card: str) -> str:
-    """A digest of what was rendered: all but metadata, hand-written sections and the marker itself."""
+    """Returns the digest of a card without its metadata, hand-written sections and marker."""
     lines = (line.rstrip() for line in rendered_lines(body_of(card)) if line is not None and not _MARKER.search(line))
     return digest_bytes("\n".join(line for line in lines if line).encode())[:16]
 
 
 def _is_untouched(previous: str) -> bool:
-    """Whether a rendered card was edited only between its comments."""
+    """Returns whether a rendered card was edited only in its hand-written sections."""
     marker = read_marker(previous)
     return not previous or (marker is not None and marker.digest == _digest(previous))
 
 
 def _notes(previous: str, text: str) -> tuple[str, ...]:
-    """Text that users wrote into the card on the Hub and that the new one does not have."""
+    """Returns a message if the new card lacks text that users wrote into the card on the Hub."""
     if _is_untouched(previous):
         return ()
     kept = [line.strip() for line in text.splitlines() if line.strip()]
@@ -159,6 +159,6 @@ def _notes(previous: str, text: str) -> tuple[str, ...]:
         return ()
     lines = f"{len(lost)} lines" if len(lost) > 1 else "One line"
     return (
-        f"{lines} of the card on the Hub will be gone, such as {lost[0][:60]!r}: what is to stay, write between "
-        f"`{begin('notes')}` and its end.",
+        f"{lines} of the card on the Hub will be lost, such as {lost[0][:60]!r}: to keep text, move it between "
+        f"`{begin('notes')}` and `{end('notes')}`.",
     )

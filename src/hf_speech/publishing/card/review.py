@@ -1,10 +1,10 @@
-"""Compares a card with the files: every claim, in numbers or in metadata, must be in a file.
+"""Checks every claim of a card, in numbers or metadata, against the files.
 
-* Its metadata must be complete, and its model-index that of the evaluation files.
-* A line that is exactly what the files render to is right; only the words of the template itself are looked at, never
-  the names in it. A class called "95 %" is a name.
-* In every other line, including hand-written ones, each metric must be that of an evaluation file.
-* A rendered line that was changed must keep all numbers that the files give it.
+* The metadata must be complete, and the model-index must match the evaluation files.
+* In a line that equals the rendered one, only the template's own words are checked, not the inserted values: a class
+  may be called "95 %".
+* In all other lines, including hand-written ones, each metric must be in an evaluation file.
+* An edited line outside the hand-written sections must keep the numbers of the files.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ class Line:
     """A line of a card, after its metadata.
 
     Attributes:
-        number: From 1, in the whole card.
-        text: The text itself, or with its values blanked out if it is exactly what the files render to.
-        written: Whether it is in a hand-written section.
-        rendered: Whether it is exactly what the files render to.
+        number: Its number in the whole card, counted from 1.
+        text: Its text; of a rendered line, without the inserted values.
+        hand_written: Whether it is in a hand-written section.
+        rendered: Whether it equals a line rendered from the files.
     """
 
     number: int
     text: str
-    written: bool
+    hand_written: bool
     rendered: bool
 
 
 def check_card(text: str, run_dir: Path) -> None:
-    """Refuses a card with a figure that no evaluation file backs.
+    """Rejects a card with figures or metadata that the files do not support.
 
     Args:
         text: The card.
-        run_dir: The run folder, or a folder made of it by `stage`.
+        run_dir: The run folder, or a folder that `stage` made from it.
 
     Raises:
-        PublishError: On the first figure that the files do not have, and on metadata that is incomplete or differs.
+        PublishError: If a figure is not in the files, or the metadata is incomplete or differs from the files.
     """
     check(text, read_facts(Path(run_dir)))
 
 
 def check(text: str, facts: RunFacts, rendered: RenderedCard | None = None) -> None:
-    """`check_card` for files that have been read, and for a card that has just been rendered."""
+    """Checks a card as `check_card` does, given the files' contents and the rendered card, if there is one."""
     metadata = read_metadata(text)
     hand_written(text)
     check_metadata(metadata, facts)
@@ -72,46 +72,47 @@ def check(text: str, facts: RunFacts, rendered: RenderedCard | None = None) -> N
         rendered = render(facts, repo_id=marker.repo_id, revision=marker.revision, license=terms, previous=text)
     lines = _compare(text, rendered)
     _check_claims(lines, facts)
-    if rendered is not None:  # A card of one's own: its figures are right, and its other numbers are its own.
+    if rendered is not None:  # In a card that the user wrote, numbers other than metrics are not checked.
         _check_numbers(lines, unmarked(rendered.marked))
 
 
 def _compare(text: str, rendered: RenderedCard | None) -> list[Line]:
-    """The lines of a card, and which of them are rendered."""
+    """Splits a card into lines and marks those that are rendered or hand-written."""
     skipped = text.count("\n", 0, len(text) - len(body_of(text)))
     lines = text.replace("\r", "").split("\n")[skipped:]
-    written = [line is None for line in rendered_lines("\n".join(lines))]
-    static: dict[int, str] = {}
+    is_hand_written = [line is None for line in rendered_lines("\n".join(lines))]
+    template_words: dict[int, str] = {}
     if rendered is not None:
         marked = rendered.marked.split("\n")
         matcher = difflib.SequenceMatcher(None, lines, [unmarked(line) for line in marked], autojunk=False)
         for block in matcher.get_matching_blocks():
-            static |= {block.a + index: blanked(marked[block.b + index]) for index in range(block.size)}
+            template_words |= {block.a + index: blanked(marked[block.b + index]) for index in range(block.size)}
     found = []
     for index, line in enumerate(lines):
-        is_rendered = index in static and not written[index]
-        found.append(Line(skipped + index + 1, static[index] if is_rendered else line, written[index], is_rendered))
+        is_rendered = index in template_words and not is_hand_written[index]
+        line = template_words[index] if is_rendered else line
+        found.append(Line(skipped + index + 1, line, is_hand_written[index], is_rendered))
     return found
 
 
 def _check_claims(lines: list[Line], facts: RunFacts) -> None:
-    """Refuses a figure that no evaluation file has."""
+    """Rejects figures that no evaluation file has."""
     figures = figures_of(facts.evaluations)
     methods = " ".join(str(entry.content.get("confidence_method", "")) for entry in facts.evaluations)
     levels = set(CONFIDENCE_LEVEL.findall(methods))
     for line, text, context, in_table in _in_context(lines):
         for claim in claims_of(text, in_table_of_metrics=in_table):
             if not is_backed(claim, text, context, figures, levels):
-                shown = f"{claim.number} to {claim.other_end}" if claim.other_end else claim.number
+                shown = f"{claim.number} to {claim.other_bound}" if claim.other_bound else claim.number
                 shown += " %" if claim.percent else ""
                 raise PublishError(
-                    f"The card's line {line.number} claims {shown}, which no evaluation file has for it "
-                    f"({_excerpt(text)}): take the figure from the files in evaluation/, or leave it out."
+                    f"The card's line {line.number} claims {shown}, which no evaluation file supports "
+                    f"({_excerpt(text)}): use a figure of the files in evaluation/, or remove it."
                 )
 
 
 def _in_context(lines: list[Line]) -> Iterator[tuple[Line, str, str, bool]]:
-    """Each line, its plain text, its context above, and whether it is a row of a table of metrics."""
+    """Yields each line with its plain text, its heading and table head, and whether it is in a table of metrics."""
     heading = head = ""
     fence = False
     for line in lines:
@@ -130,34 +131,34 @@ def _in_context(lines: list[Line]) -> Iterator[tuple[Line, str, str, bool]]:
 
 
 def _check_numbers(lines: list[Line], rendered: str) -> None:
-    """Refuses a line between the hand-written sections whose numbers are not those that the files give it."""
+    """Rejects edited lines outside the hand-written sections whose numbers differ from the rendered card."""
     expected: dict[str, list[list[str]]] = defaultdict(list)
     everywhere: set[str] = set()
     for own in filter(None, rendered_lines(rendered)):
         expected[_NUMBER.sub("#", own)].append(_NUMBER.findall(own))
         everywhere |= set(_NUMBER.findall(own))
     for line in lines:
-        if line.written or line.rendered or not (found := _NUMBER.findall(line.text)):
+        if line.hand_written or line.rendered or not (found := _NUMBER.findall(line.text)):
             continue
         known = expected.get(_NUMBER.sub("#", line.text))
-        if known is None:  # Other words; the numbers must be among those that the files say somewhere.
+        if known is None:  # In a reworded line, each number must be somewhere in the rendered card.
             wrong = next((word for word in found if word not in everywhere), None)
-            files = "the files do not say so"
+            files = "which is not in the files"
         else:
             nearest = max(known, key=lambda other: sum(map(operator.eq, found, other)))
             wrong, right = next(
-                ((ours, theirs) for ours, theirs in zip(found, nearest, strict=True) if ours != theirs), (None, "")
+                ((one, other) for one, other in zip(found, nearest, strict=True) if one != other), (None, "")
             )
-            files = f"the files say {right}"
+            files = f"but the files have {right}"
         if wrong is not None:
             raise PublishError(
-                f"The card's line {line.number} has {wrong}, and {files} ({_excerpt(line.text)}): correct it, or write "
-                "what is your own between the comments that say hand-written."
+                f"The card's line {line.number} has {wrong}, {files} ({_excerpt(line.text)}): correct it, or move your "
+                "own text between the comments of a hand-written section."
             )
 
 
 def _plain(line: str) -> str:
-    """A line without link targets, digests and the ways in which HTML and Markdown escape signs."""
+    """Removes link targets, digests, comments, and escapes of HTML and Markdown from a line."""
     line = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", html.unescape(line))
     return re.sub(r"<!--.*?-->", "", _LINK_TARGET.sub("]", line))
 

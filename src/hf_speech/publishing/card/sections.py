@@ -1,9 +1,8 @@
 """Hand-written sections of a card, which are kept when the card is rendered again.
 
-A hand-written section is between two HTML comments that name it, `<!-- hand-written: use -->` and
-`<!-- /hand-written: use -->`. The templates have some, empty at first; more may be added anywhere under other names.
-Sections that somebody added without the comments (`## Safety`) get them. Everything else on a card is rendered again
-each time.
+A hand-written section is between two HTML comments with its name, `<!-- hand-written: use -->` and
+`<!-- /hand-written: use -->`. The templates contain empty ones; users may add others anywhere, under other names.
+Sections that users added without comments (`## Safety`) get comments. The rest of a card is rendered anew each time.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ from collections.abc import Mapping
 from hf_speech.errors import PublishError
 
 _MARK = re.compile(r"<!--\s*(/?)hand-written:\s*([\w-]+)\s*-->")
-# Headings of the templates of earlier versions, whose text is rendered under other ones now.
+# Headings in templates of earlier versions, which have been renamed.
 FORMER_HEADINGS = frozenset({"What it is for, and what not", "How it was made"})
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
 
 
 def hand_written(card: str) -> dict[str, str]:
-    """The hand-written sections of a card, by name, as they stand between their comments.
+    """Returns the text of the hand-written sections of a card by name.
 
     Raises:
-        PublishError: If a section does not end, ends before it begins, or comes twice: text could be lost.
+        PublishError: If the comments of a section do not match or a name is used twice, since text could be lost.
     """
     card = body_of(card)
     found: dict[str, str] = {}
@@ -33,8 +32,8 @@ def hand_written(card: str) -> dict[str, str]:
         ends, mark = bool(match.group(1)), match.group(2)
         if ends != (name is not None) or (ends and mark != name) or (not ends and mark in found):
             raise PublishError(
-                f"The comments around the card's hand-written section {mark!r} do not pair up: let each section begin "
-                f"with `{begin(mark)}` and end with `{end(mark)}`, once."
+                f"The comments around the card's hand-written section {mark!r} do not match: begin each section with "
+                f"one `{begin(mark)}` and end it with one `{end(mark)}`."
             )
         if ends:
             found[mark] = card[start : match.start()].strip("\r\n")
@@ -47,7 +46,7 @@ def hand_written(card: str) -> dict[str, str]:
 
 
 def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> dict[str, str]:
-    """The sections under headings that no template has, by names made of their headings."""
+    """Returns the sections whose headings are in no template, by names made from the headings."""
     headings = {match[2] for line in rendered.splitlines() if (match := _HEADING.match(line)) and len(match[1]) == 2}
     own = headings | FORMER_HEADINGS
     found: dict[str, str] = {}
@@ -67,27 +66,27 @@ def foreign_sections(previous: str, rendered: str, taken: Mapping[str, str]) -> 
 
 
 def body_of(card: str) -> str:
-    """A card without its metadata, in which names may look like anything."""
+    """Returns a card without its metadata."""
     return re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", "", card, flags=re.DOTALL)
 
 
 def begin(name: str) -> str:
-    """The comment before a section."""
+    """Returns the comment before a section."""
     return f"<!-- hand-written: {name} -->"
 
 
 def end(name: str) -> str:
-    """The comment after a section."""
+    """Returns the comment after a section."""
     return f"<!-- /hand-written: {name} -->"
 
 
 def section(name: str, body: str) -> str:
-    """A section between its comments."""
+    """Returns a section between its comments."""
     return f"{begin(name)}\n{body}\n{end(name)}" if body else f"{begin(name)}\n{end(name)}"
 
 
 def rendered_lines(card: str) -> list[str | None]:
-    """The lines of a card, ended by line feeds alone, with None for each that is hand-written."""
+    """Splits a card at line feeds and replaces each hand-written line by None."""
     lines: list[str | None] = []
     inside = False
     for line in card.split("\n"):

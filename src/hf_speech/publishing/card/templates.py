@@ -1,8 +1,7 @@
-"""The templates of `model_cards/`, and the escaping that keeps names from being read as Markdown, HTML or metrics.
+"""Renders the templates of `model_cards/` and escapes the values that they insert.
 
-Every value that a template inserts is escaped, unless it says that it is Markdown already. It is also marked,
-invisibly to the template: so a card can be read with its values blanked out, and what a template itself claims can be
-told from the names of classes, speakers and corpora, which may be any words and numbers.
+Every inserted value is escaped unless it is Markdown already. It is also marked with invisible characters, so that the
+review can tell the template's own words from the names of classes, speakers and corpora, which may look like metrics.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from hf_speech.publishing.card.commands import repeatable
 from hf_speech.publishing.card.sections import foreign_sections, hand_written, section
 from hf_speech.publishing.card.words import FILTERS
 
-# Around each inserted value while a card is rendered: code points that are not characters, hence in no text.
+# Marks around each inserted value. These code points are noncharacters, so no text contains them.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _VALUE = re.compile(f"{_OPEN}[^{_CLOSE}]*{_CLOSE}")
 
 
 def templates_dir() -> Path:
-    """The folder of the cards' templates."""
+    """Returns the folder of the card templates."""
     return bundled_folder("model_cards")
 
 
 def corpus_domain(name: object) -> str | None:
-    """What is said in a corpus of this package, in a few words, as its template in `corpora/` says it."""
+    """Returns the short description of a corpus' speech in its template in `corpora/`, if it has one."""
     path = templates_dir() / "corpora" / f"{name}.md.jinja"
     if not re.fullmatch(r"\w+", str(name)) or name == "other" or not path.is_file():
         return None
@@ -46,18 +45,18 @@ def corpus_domain(name: object) -> str | None:
 
 
 def render_template(name: str, context: dict[str, Any], previous: str = "", *, edited: bool = True) -> str:
-    """Renders a template as Markdown, without superfluous empty lines, its values marked.
+    """Renders a template as Markdown, without superfluous empty lines and with its values marked.
 
-    The template places the hand-written sections of the previous card; those that it does not know are in `further`.
+    The template inserts the hand-written sections of the previous card; those without a place in it are in `further`.
 
     Args:
-        name: The template's file in `model_cards/`.
-        context: What it is given, besides `hand_written` and `further`.
-        previous: The card that is on the Hub now.
-        edited: Whether sections may have been added to it outside of our comments.
+        name: The file of the template in `model_cards/`.
+        context: The variables of the template, besides `hand_written` and `further`.
+        previous: The card on the Hub.
+        edited: Whether `previous` may have sections outside the comments of hand-written sections.
 
     Raises:
-        PublishError: If the context lacks what the template needs, or the comments of `previous` do not pair up.
+        PublishError: If the context lacks a variable, or the comments of `previous` do not match.
     """
     written = hand_written(previous)
     placed: set[str] = set()
@@ -76,35 +75,35 @@ def render_template(name: str, context: dict[str, Any], previous: str = "", *, e
 
 
 def _render(name: str, context: dict[str, Any]) -> str:
-    with explained():
+    with explain_errors():
         body = _environment(templates_dir()).get_template(name).render(context)
     return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", body)).strip("\n")
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turns what goes wrong over files that lack something into one sentence."""
+def explain_errors() -> Iterator[None]:
+    """Turns errors over missing values in the files of a run into `PublishError`."""
     try:
         yield
     except (jinja2.UndefinedError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())[:150]
         raise PublishError(
-            f"The files of the run do not say what the card needs ({reason}): write them again with this version."
+            f"The files of the run lack a value that the card needs ({reason}): write them again with this version."
         ) from error
 
 
 def unmarked(text: str) -> str:
-    """A rendered text as it is published."""
+    """Returns a rendered text without the marks, as it is published."""
     return _MARKS.sub("", text)
 
 
 def blanked(text: str) -> str:
-    """A rendered text without its values: what the templates themselves say."""
+    """Returns a rendered text without the inserted values."""
     return _MARKS.sub("", _VALUE.sub("\u00b7", text))
 
 
 def code(value: object) -> Markup:
-    """A value as a code span, whatever backticks are in it."""
+    """Formats a value as a code span; the value may contain backticks."""
     text = " ".join(printable(str(value)).split())
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if text.startswith("`") or text.endswith("`") else ""
@@ -112,22 +111,22 @@ def code(value: object) -> Markup:
 
 
 def code_cell(value: object) -> Markup:
-    """A value as a code span in a table, where a bar ends the cell even in code."""
+    """Formats a value as a code span in a table, where a bar would end the cell."""
     return Markup(code(value).replace("|", "\\|"))
 
 
 def cells(values: Iterable[object]) -> Markup:
-    """Values as the cells of a row, without the bars at its ends."""
+    """Formats values as the cells of a row, without the outer bars."""
     return Markup(" | ").join(_marked(escape_markdown(str(value))) for value in values)
 
 
 def verbatim(value: object) -> Markup:
-    """A value inside a code block: in one line, and otherwise as it is."""
+    """Formats a value inside a code block: joined to one line, without escapes."""
     return _marked(" ".join(printable(str(value)).split()))
 
 
 def url(value: object) -> Markup:
-    """The address of a page or file as the target of a link; `#` for anything else."""
+    """Formats the address of a page or file as a link target; returns `#` for other schemes."""
     text = str(value).strip()
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text) and not re.match(r"https?://", text, re.IGNORECASE):
         text = "#"
@@ -139,7 +138,7 @@ def _marked(text: str) -> Markup:
 
 
 def _finalize(value: object) -> object:
-    """What is inserted for a value: its text, escaped and marked."""
+    """Escapes and marks a value for insertion."""
     return value if hasattr(value, "__html__") else _marked(escape_markdown(str(value)))
 
 
@@ -151,7 +150,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=True,  # By `_finalize`, which escapes for Markdown; what jinja2 then does for HTML finds nothing.
+        autoescape=True,  # Without effect on values that `_finalize` has escaped for Markdown.
         finalize=_finalize,
     )
     environment.filters |= FILTERS

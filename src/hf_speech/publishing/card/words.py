@@ -1,7 +1,7 @@
-"""The facts of a run folder, formatted for the templates of the card.
+"""Formats the facts of a run folder for the templates of the card.
 
-Metrics are percentages with one decimal, or more if one would round to a perfect score. Apart from rounding, nothing
-is computed here.
+Metrics are percentages with one decimal, or more if one decimal would show a perfect score. Values are only rounded,
+not computed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 from hf_speech.tasks import get_task, metric_named
 
-# Options of the recipe in words; `{}` is the value. Those of the model matter only while it is trained.
+# Descriptions of the recipe's options; `{}` is the value.
 AUGMENTATIONS = {
     "joining": "{} of the utterances joined with another one of the same speaker",
     "speed": "speed {} times",
@@ -57,7 +57,7 @@ MAX_GROUPS = 20
 
 
 def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[str, Any]:
-    """All that the templates are given, apart from metadata and hand-written sections."""
+    """Returns the variables of the templates, except for license, templates and hand-written sections."""
     main, splits = facts.main, _splits(facts)
     labels = sorted((facts.config.get("id2label") or {}).items(), key=lambda item: int(item[0]))
 
@@ -117,7 +117,7 @@ def card_context(facts: RunFacts, repo_id: str, revision: str | None) -> dict[st
 
 
 def percent(value: float) -> str:
-    """A ratio in percent: one decimal, or as many as show that it is not perfect."""
+    """Formats a ratio in percent, with one decimal, or more if one decimal would show a perfect score."""
     for decimals in range(1, 6):
         text = f"{100 * value:.{decimals}f}"
         if float(text) not in (0.0, 100.0) or 100 * value in (0.0, 100.0):
@@ -126,7 +126,7 @@ def percent(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time in the unit that suits it."""
+    """Formats a duration in hours, minutes or seconds."""
     for size, unit in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -134,7 +134,7 @@ def duration(seconds: float) -> str:
 
 
 def number(value: object) -> str:
-    """A value of a recipe: a number without trailing zeros, a range as `0.9 to 1.1`, anything else as it is."""
+    """Formats a value of a recipe: a number without trailing zeros, a range as `0.9 to 1.1`."""
     if isinstance(value, list | tuple):
         joint = " to " if len(value) == 2 else ", "
         return joint.join(number(entry) for entry in value)
@@ -142,15 +142,15 @@ def number(value: object) -> str:
 
 
 def decoding(evaluation: Evaluation) -> str:
-    """How the text of an evaluation was found, and in which simulated conditions."""
-    how = str(get_task(evaluation.task).decoding)
+    """Describes the decoding and the simulated conditions of an evaluation."""
+    method = str(get_task(evaluation.task).decoding)
     if evaluation.decoder is not None:
-        how = f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
-    return ", ".join(part for part in (how, *simulated(evaluation)) if part)
+        method = f"beam search with {Path(str(evaluation.decoder.get('language_model', 'a language model'))).name}"
+    return ", ".join(part for part in (method, *simulated(evaluation)) if part)
 
 
 def simulated(evaluation: Evaluation) -> list[str]:
-    """The recording conditions that an evaluation simulates."""
+    """Describes the recording conditions that an evaluation simulates."""
     room, noise, telephone = map(evaluation.content.get, ("reverberation", "noise", "telephone"))
     return [
         *([f"in a room with a reverberation time of {room:g} s"] if room else []),
@@ -160,7 +160,7 @@ def simulated(evaluation: Evaluation) -> list[str]:
 
 
 def _rows(evaluation: Evaluation) -> list[dict[str, str]]:
-    """A row for each metric: its title, value and interval in percent. Micro F1 is accuracy under another name."""
+    """Returns a row for each metric: its title, value and interval. Micro F1 is left out if it equals accuracy."""
     rows = []
     for metric, value in evaluation.metrics.items():
         if metric == "f1_micro" and value == evaluation.metrics.get("accuracy"):
@@ -180,14 +180,14 @@ def _rows(evaluation: Evaluation) -> list[dict[str, str]]:
 
 
 def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The table by class or speaker: utterances, ratios that are not averages over classes, and an interval."""
+    """Returns a table by class or speaker: utterances, ratios other than averages over classes, and an interval."""
     first = next(iter(rows.values()))
     ratios = [key for key, value in first.items() if isinstance(value, float) and not key.endswith(("macro", "micro"))]
     chosen = list(rows.items())
     if ratios:
-        worse_first = not metric_named(ratios[0]).greater_is_better
-        decisive = "f1" if "f1" in ratios else ratios[0]
-        chosen.sort(key=lambda item: item[1][decisive], reverse=worse_first)
+        high_is_worse = not metric_named(ratios[0]).greater_is_better
+        sort_key = "f1" if "f1" in ratios else ratios[0]
+        chosen.sort(key=lambda item: item[1][sort_key], reverse=high_is_worse)
         chosen = chosen[:MAX_GROUPS]
         if len(rows) <= MAX_GROUPS:
             chosen = [item for item in rows.items() if item in chosen]
@@ -209,7 +209,7 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _splits(facts: RunFacts) -> list[dict[str, str]]:
-    """Utterances and length of each split that has any, as far as the files say."""
+    """Returns the number of utterances and the duration, if known, of each split that is not empty."""
     inspected = facts.inspection.get("splits") or {}
     rows = [
         {"split": split, "utterances": f"{found['num_good']:,}", "length": duration(3600 * found["hours"])}
@@ -227,25 +227,25 @@ def _splits(facts: RunFacts) -> list[dict[str, str]]:
 
 
 def _in_words(options: dict[str, Any], words: dict[str, str]) -> list[str]:
-    """The options that are switched on, of those that have words."""
+    """Describes the options that are switched on and have a description."""
     return [
         phrase.format(number(options[name])) for name, phrase in words.items() if options.get(name) not in (None, 0, [])
     ]
 
 
 def _teacher(options: Mapping[str, Any]) -> str | None:
-    """The model from which a training learned besides the labels, and what; a folder by its name alone."""
+    """Describes the teacher model of a training, if any; a folder is shown by its name only."""
     teacher = options.get("teacher")
     values = teacher if isinstance(teacher, Mapping) else {"model": teacher, "weight": options.get("teacher_weight")}
     if not isinstance(name := values.get("model"), str):
         return None
-    what = "the probabilities" if values is not teacher else "the states of the encoder"
+    target = "the probabilities" if values is not teacher else "the states of the encoder"
     name = Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
-    return f"{what} of {name} (weight {values.get('weight')})"
+    return f"{target} of {name} (weight {values.get('weight')})"
 
 
 def _language_model(facts: RunFacts) -> str | None:
-    """The language model that an evaluation used, if it is in the folder."""
+    """Returns the file of the language model of an evaluation, if it is in the folder."""
     for evaluation in facts.evaluations:
         if evaluation.decoder:
             name = Path(str(evaluation.decoder.get("language_model", ""))).name
@@ -255,14 +255,15 @@ def _language_model(facts: RunFacts) -> str | None:
 
 
 def front_end(config: Mapping[str, Any]) -> str:
-    """The front end that a configuration of one of our models names, as the subject of a sentence; "" without one."""
+    """Describes the front end in a model's configuration as the subject of a sentence; "" if there is none."""
     from transformers import AutoConfig
 
     from hf_speech.models.frontends import FRONT_ENDS
 
     fields = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
-    made = AutoConfig.for_model(str(config["model_type"]), **fields)
-    phrase = "" if made.frontend_name is None else FRONT_ENDS[made.frontend_name].sentence(made)
+    model_config = AutoConfig.for_model(str(config["model_type"]), **fields)
+    name = model_config.frontend_name
+    phrase = "" if name is None else FRONT_ENDS[name].sentence(model_config)
     return phrase[:1].upper() + phrase[1:]
 
 

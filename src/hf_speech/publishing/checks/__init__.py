@@ -1,7 +1,7 @@
-"""The checks before an upload. `CHECKS` lists the checks in the order in which they run.
+"""The checks that run before an upload, in the order of `CHECKS`.
 
-A check takes the `Upload`, a staged folder, reads what would be sent, byte for byte, and raises `PublishError` with one
-sentence that names the file and how to fix it. A new check is one module here and its entry.
+Each check reads the files of a staged folder (an `Upload`) and raises `PublishError` with one sentence that names the
+file and the remedy. To add a check, add a module here and its entry in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hf_speech.publishing.checks import executables, formats, markup, parts, pla
 from hf_speech.publishing.checks.upload import Upload
 
 CHECKS: tuple[Callable[[Upload], None], ...] = (
-    formats.check,  # Are they files at all? The others open them.
+    formats.check,  # First: rejects anything but regular files, which the other checks open.
     executables.check,
     formats.check_content,
     secrets.check,
@@ -25,7 +25,7 @@ CHECKS: tuple[Callable[[Upload], None], ...] = (
 
 
 def run_checks(upload: Upload) -> None:
-    """Runs all checks over a staged folder."""
+    """Runs all checks on a staged folder."""
     for check in CHECKS:
         check(upload)
 

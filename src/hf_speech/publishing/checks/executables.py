@@ -1,13 +1,11 @@
-"""Files that can run something when they are opened: pickles and programs, whatever they are called.
+"""Detects files that can run code when they are opened: pickles and programs, under any name.
 
-File names are not reliable, so contents are read: a pickle is recognized by following its own instructions
-(`pickletools` reads them and runs none), inside archives and compressed files too. PyTorch's `.pt` and `.bin`, joblib
-files and NumPy files of objects contain pickles, and are found in the same way. A name is enough where the usual loader
-of such a file unpickles.
+Names are not reliable, so the contents are checked, including those of archives and compressed files. `pickletools`
+recognizes a pickle by its instructions without running them; this covers joblib files, NumPy files of objects, and
+PyTorch's `.pt` and `.bin`. The suffix alone is enough if the usual loader of such files unpickles.
 
-picklescan, the maintained pickle scanner, answers another question: which imports of a pickle are known to be
-dangerous. It lets through every pickle whose imports are not on its list, chooses its parser by the file's suffix,
-and does not look into bzip2, xz, zlib, tar, or programs. Here no pickle of any content is sent, under any name.
+picklescan, the maintained scanner, accepts every pickle whose imports are not on its list of dangerous ones, chooses
+its parser by the file's suffix, and skips bzip2, xz, zlib, tar and programs. Here every pickle is rejected.
 """
 
 from __future__ import annotations
@@ -52,70 +50,71 @@ _COMPRESSIONS: dict[bytes, Callable[[], Any]] = {
     b"\xfd7zXZ\0": lzma.LZMADecompressor,
     **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), zlib.decompressobj),
 }
-# What makes a pickle run something.
+# Pickle instructions that import or call something.
 _CALLS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"})
-_MAX_READ = 1 << 20  # bytes looked at of each file, and unpacked of each member of an archive
-_MAX_DEPTH = 3  # archives in archives
+_MAX_READ = 1 << 20  # Bytes read of each file and unpacked of each member of an archive.
+_MAX_DEPTH = 3  # Nested archives.
 _MAX_MEMBERS = 10_000
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that run something when they are opened, or hide an archive."""
+    """Rejects files that can run code when they are opened, and files that contain an archive."""
     for path in upload.files():
         name = upload.name(path)
         if (danger := detect_executable(path)) is not None:
-            raise PublishError(f"{name} is {danger}, which can run anything when it is opened: remove it.")
+            raise PublishError(f"{name} is {danger}, which can run any code when it is opened: remove it.")
         if is_archive(path):
-            raise PublishError(f"{name} hides an archive, in which anything could be: write the file again.")
+            raise PublishError(f"{name} contains an archive, which may hold any file: write the file again.")
 
 
 def check_beside(path: Path, name: str, folder: Path) -> None:
-    """Refuses a program or pickle next to what is sent, which the next upload by other means would take along."""
+    """Rejects an unpublished program or pickle in the source folder, which another upload tool would include."""
     check_regular(path, name)
     if (danger := detect_executable(path)) is not None:
         raise PublishError(
-            f"{name} is {danger}, which can run anything when it is opened: delete it, or move it out of {folder}."
+            f"{name} is {danger}, which can run any code when it is opened: delete it, or move it out of {folder}."
         )
 
 
 def detect_executable(path: Path) -> str | None:
-    """What a file is, if opening it could run something.
+    """Describes a file if opening it could run code.
 
     Returns:
-        "a pickle", "a program (ELF)", "an archive with a pickle (data.pkl)", or None for a harmless one.
+        A description such as "a pickle" or "a program (ELF)"; None for a harmless file.
     """
     with path.open("rb") as stream:
-        return _by_content(stream.read(_MAX_READ), stream, depth=0) or _by_suffix(path.suffix.lower())
+        return _detect_by_content(stream.read(_MAX_READ), stream, depth=0) or _detect_by_suffix(path.suffix.lower())
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a zip or tar archive, or has a zip archive after content of another format."""
+    """Returns whether a file is a zip or tar archive, or ends with a zip archive."""
     with path.open("rb") as stream:
         return zipfile.is_zipfile(stream) or _tar_members(stream) is not None
 
 
 def is_pickle(head: bytes) -> bool:
-    """Whether bytes begin with a pickle of any protocol.
+    """Returns whether bytes begin with a pickle of any protocol.
 
-    A pickle of protocol 2 or later names its protocol first. One of protocol 0 or 1 is text or nearly so, and much
-    text parses as its first instructions. So it must reach its end, with a call on the way or with nothing after it,
-    or call something that exists here: a loader runs the calls before it finds that the end is missing.
+    A pickle of protocol 2 or later begins with its protocol. Protocols 0 and 1 are mostly text, and much ordinary
+    text parses as their first instructions. So such a pickle must have an end, and either contain a call or have
+    nothing after the end; or it must call a module that is installed, because a loader runs calls before it notices
+    that the end is missing.
     """
     names: list[str] = []
-    exists = False
+    imports_module = False
     try:
         for operation, argument, position in pickletools.genops(io.BytesIO(head)):
             names.append(operation.name)
             if operation.name in ("GLOBAL", "INST"):
-                exists = exists or _module_exists(str(argument).split(" ")[0])
+                imports_module = imports_module or _module_exists(str(argument).split(" ")[0])
             if operation.name == "STOP":
-                whole = position is not None and not head[position + 1 :].strip() and len(names) > 2
-                return names[0] == "PROTO" or bool(_CALLS & set(names)) or whole
-    except Exception:  # pickletools fails in many ways on other bytes.
+                ends_file = position is not None and not head[position + 1 :].strip() and len(names) > 2
+                return names[0] == "PROTO" or bool(_CALLS & set(names)) or ends_file
+    except Exception:  # pickletools raises many kinds of errors on other content.
         pass
     if names[:1] == ["PROTO"]:
         return len(names) > 2
-    return exists and bool({"REDUCE", "INST", "OBJ"} & set(names))
+    return imports_module and bool({"REDUCE", "INST", "OBJ"} & set(names))
 
 
 def _module_exists(name: str) -> bool:
@@ -128,14 +127,14 @@ def _module_exists(name: str) -> bool:
         return False
 
 
-def _by_suffix(suffix: str) -> str | None:
+def _detect_by_suffix(suffix: str) -> str | None:
     if suffix in PICKLE_SUFFIXES:
         return f"a pickle by its name ({suffix})"
     return f"a program by its name ({suffix})" if suffix in PROGRAM_SUFFIXES else None
 
 
-def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None:
-    """What bytes are, looking into archives; `whole` is the stream that they begin."""
+def _detect_by_content(head: bytes, stream: io.BufferedIOBase, depth: int) -> str | None:
+    """Describes dangerous content, also inside archives; `head` is the beginning of `stream`."""
     for format_name, magic in _MAGIC.items():
         if head.startswith(magic):
             return f"a program ({format_name})"
@@ -149,28 +148,29 @@ def _by_content(head: bytes, whole: io.BufferedIOBase, depth: int) -> str | None
         return "a pickle"
     if depth == _MAX_DEPTH:
         return None
-    for inside, content in _unpacked(head, whole):
-        within = _by_content(content, io.BytesIO(content), depth + 1) or _by_suffix(Path(inside).suffix.lower())
-        if within is not None:
-            return f"an archive with {within} inside ({inside})" if inside else f"{within}, compressed"
+    for member, content in _unpack(head, stream):
+        danger = _detect_by_content(content, io.BytesIO(content), depth + 1)
+        danger = danger or _detect_by_suffix(Path(member).suffix.lower())
+        if danger is not None:
+            return f"an archive with {danger} inside ({member})" if member else f"{danger}, compressed"
     return None
 
 
-def _unpacked(head: bytes, whole: io.BufferedIOBase) -> list[tuple[str, bytes]]:
-    """Names and first bytes of what is in an archive; one without a name of a compressed file."""
+def _unpack(head: bytes, stream: io.BufferedIOBase) -> list[tuple[str, bytes]]:
+    """Returns the names and first bytes of an archive's members; the content of a compressed file has no name."""
     for magic, decompressor in _COMPRESSIONS.items():
         if head.startswith(magic):
-            if (members := _tar_members(whole)) is not None:
+            if (members := _tar_members(stream)) is not None:
                 return members
             try:
                 return [("", decompressor().decompress(head, _MAX_READ))]
             except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
                 return []
-    whole.seek(0)
-    if zipfile.is_zipfile(whole):
-        whole.seek(0)
-        return _zip_members(whole)
-    return _tar_members(whole) or []
+    stream.seek(0)
+    if zipfile.is_zipfile(stream):
+        stream.seek(0)
+        return _zip_members(stream)
+    return _tar_members(stream) or []
 
 
 def _zip_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]]:
@@ -184,7 +184,7 @@ def _zip_members(stream: io.BufferedIOBase) -> list[tuple[str, bytes]]:
                         content = member.read(_MAX_READ)
                 members.append((info.filename, content))
     except (zipfile.BadZipFile, NotImplementedError, OSError, zlib.error, EOFError):
-        pass  # As much as can be read of a damaged archive has been read.
+        pass  # Of a damaged archive, check the members that could be read.
     return members
 
 

@@ -1,8 +1,7 @@
 """Checks that the content of each file matches its name.
 
-Only the kinds of files listed here are ever published, and each is read: JSON parses, YAML names no Python objects,
-weights are complete safetensors, images have no trailing data, recordings have a header. So no file of another
-kind is published under a harmless name.
+Only the file types listed here are published, and each file is opened: JSON must parse, YAML must not create Python
+objects, weights must be complete safetensors, images must not have trailing data, recordings must have a header.
 """
 
 from __future__ import annotations
@@ -34,35 +33,39 @@ TEXT_NAMES = frozenset({"LICENSE", "NOTICE", ".gitattributes"})
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that are not what they are called, are not regular files, or are too large."""
+    """Rejects links, files that are not regular, and files that are too large."""
     for path in upload.files():
         name = upload.name(path)
         if path.is_symlink():
-            raise PublishError(f"{name} is a link or no file at all: put the file itself there.")
+            raise PublishError(f"{name} is a link: replace it by the file itself.")
         check_regular(path, name)
         if (size := path.stat().st_size) > upload.max_file_bytes:
             raise PublishError(
-                f"{name} has {size:,} bytes, more than {upload.max_file_bytes:,}: split it up (weights: "
+                f"{name} has {size:,} bytes, more than {upload.max_file_bytes:,}: split it (weights: "
                 "save_pretrained(..., max_shard_size='1GB'))."
             )
 
 
 def check_content(upload: Upload) -> None:
-    """Refuses files whose content is not what their names say."""
+    """Rejects files whose content does not match their name."""
     for path in upload.files():
         if (reason := format_error(path)) is not None:
-            name = upload.name(path)
-            raise PublishError(f"{name} is not what its name says ({reason}): write it again, or remove it.")
+            raise PublishError(invalid_file(upload.name(path), reason))
+
+
+def invalid_file(name: str, reason: str) -> str:
+    """Returns the message about a file whose content does not match its name."""
+    return f"{name} is not a valid file of its type ({reason}): write it again or remove it."
 
 
 def is_text(name: str) -> bool:
-    """Whether a file of this name is to be text."""
+    """Returns whether a file of this name must be a text file."""
     path = Path(name)
     return path.suffix.lower() in TEXT_SUFFIXES or path.name in TEXT_NAMES or path.name.startswith("LICENSE")
 
 
 def read_text(path: Path) -> str:
-    """The text of a file.
+    """Reads a text file.
 
     Raises:
         ValueError: If it is not UTF-8 text.
@@ -77,10 +80,10 @@ def read_text(path: Path) -> str:
 
 
 def format_error(path: Path) -> str | None:
-    """Why a file is not what its name says.
+    """Describes how a file's content differs from its name.
 
     Returns:
-        "it is not JSON"; None if it is what it is called.
+        A reason such as "it is not JSON"; None for a valid file.
     """
     suffix = path.suffix.lower()
     try:
@@ -89,7 +92,7 @@ def format_error(path: Path) -> str | None:
             if suffix in _TEXTS:
                 _TEXTS[suffix](text)
         elif suffix in AUDIO_SUFFIXES:
-            _audio(path)
+            _check_audio(path)
         elif suffix in _BINARIES:
             _BINARIES[suffix](path)
         else:
@@ -99,95 +102,95 @@ def format_error(path: Path) -> str | None:
     return None
 
 
-def _json(text: str) -> None:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"it has {constant}, which JSON does not know")
+def _check_json(text: str) -> None:
+    def reject(constant: str) -> None:
+        raise ValueError(f"it contains {constant}, which is not valid JSON")
 
     try:
-        json.loads(text, parse_constant=refuse)
+        json.loads(text, parse_constant=reject)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error.msg}, line {error.lineno})") from error
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
 
 
-def _yaml(text: str) -> None:
+def _check_yaml(text: str) -> None:
     try:
         yaml.safe_load(text)
-    except yaml.constructor.ConstructorError as error:  # `!!python/object` and its like.
-        raise ValueError(f"it makes Python objects when it is read ({error.problem})") from error
+    except yaml.constructor.ConstructorError as error:  # Tags such as `!!python/object`.
+        raise ValueError(f"it creates Python objects when it is loaded ({error.problem})") from error
     except yaml.YAMLError as error:
         raise ValueError("it is not YAML") from error
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
 
 
-def _python(text: str) -> None:
+def _check_python(text: str) -> None:
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError("it is not Python") from error
 
 
-def _svg(text: str) -> None:
+def _check_svg(text: str) -> None:
     lowered = text.lower()
     if "<svg" not in lowered:
         raise ValueError("it is not SVG")
     if "<script" in lowered or "javascript:" in lowered or re.search(r"\son\w+\s*=|<foreignobject|<!entity", lowered):
-        raise ValueError("it runs a script")
+        raise ValueError("it contains a script")
 
 
-def _safetensors(path: Path) -> None:
+def _check_safetensors(path: Path) -> None:
     try:
         with safe_open(path, framework="numpy") as file:
             if not list(file.keys()):
-                raise ValueError("it holds no weights")
+                raise ValueError("it contains no weights")
     except SafetensorError as error:
         raise ValueError("it is not a safetensors file") from error
 
 
-def _audio(path: Path) -> None:
+def _check_audio(path: Path) -> None:
     try:
         soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise ValueError("it is not a sound file") from error
+        raise ValueError("it is not an audio file") from error
 
 
-def _onnx(path: Path) -> None:
+def _check_onnx(path: Path) -> None:
     try:
         open_file(path, "")
     except ModelError as error:
         raise ValueError("it is not an exported model") from error
 
 
-def _framed(what: str, begins: bytes, ends: bytes) -> Callable[[Path], None]:
-    """A check of a format by the bytes with which its files begin and end."""
+def _delimited(description: str, start: bytes, end: bytes) -> Callable[[Path], None]:
+    """Returns a check of a format by the bytes with which its files start and end."""
 
     def check(path: Path) -> None:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            head = stream.read(len(begins))
-            stream.seek(max(0, size - len(ends)))
-            if head != begins or stream.read() != ends:
-                raise ValueError(f"it is not {what}, or something follows its end")
+            head = stream.read(len(start))
+            stream.seek(max(0, size - len(end)))
+            if head != start or stream.read() != end:
+                raise ValueError(f"it is not {description}, or data follows its end")
 
     return check
 
 
 _TEXTS: dict[str, Callable[[str], None]] = {
-    ".json": _json,
-    ".yaml": _yaml,
-    ".yml": _yaml,
-    ".py": _python,
-    ".svg": _svg,
-    ".webmanifest": _json,
+    ".json": _check_json,
+    ".yaml": _check_yaml,
+    ".yml": _check_yaml,
+    ".py": _check_python,
+    ".svg": _check_svg,
+    ".webmanifest": _check_json,
 }
 _BINARIES: dict[str, Callable[[Path], None]] = {
-    ".safetensors": _safetensors,
-    ".ngram": _safetensors,
-    ".onnx": _onnx,
-    ".png": _framed("a PNG picture", b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
-    ".jpg": _framed("a JPEG picture", b"\xff\xd8\xff", b"\xff\xd9"),
-    ".gif": _framed("a GIF picture", b"GIF8", b";"),
-    ".parquet": _framed("a Parquet table", b"PAR1", b"PAR1"),
+    ".safetensors": _check_safetensors,
+    ".ngram": _check_safetensors,
+    ".onnx": _check_onnx,
+    ".png": _delimited("a PNG image", b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"),
+    ".jpg": _delimited("a JPEG image", b"\xff\xd8\xff", b"\xff\xd9"),
+    ".gif": _delimited("a GIF image", b"GIF8", b";"),
+    ".parquet": _delimited("a Parquet table", b"PAR1", b"PAR1"),
 }

@@ -1,7 +1,7 @@
-"""The license of a publication: there always is one, and its text is included.
+"""Finds the license of a publication and its text, which is always included.
 
-It is the one that the user names, that the run folder's LICENSE holds, or that the card on the Hub names. Otherwise
-it is Apache-2.0, the license of the code that is sent with every model.
+The license comes from the user's option, the LICENSE file of the run folder, or the card on the Hub, in this order.
+The default is Apache-2.0, the license of the remote code in every model.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from hf_speech.errors import PublishError
 
 FILE = "LICENSE"
 CODE_FILE = "LICENSE-CODE"
-OF_THE_CODE = "apache-2.0"
-# Names that the Hub knows and SPDX does not.
-_OF_THE_HUB = frozenset(
+CODE_LICENSE = "apache-2.0"
+# Names that the Hub accepts beyond those of SPDX.
+_HUB_NAMES = frozenset(
     {"other", "openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m", "bigcode-openrail-m"}
     | {"cc", "pddl", "bsd", "gpl", "lgpl", "llama2", "llama3", "gemma", "c-uda"}
 )
-_RECOGNIZED = (
+_PATTERNS = (
     ("apache-2.0", r"Apache License\s+Version 2\.0"),
     ("mit", r"Permission is hereby granted, free of charge"),
     ("bsd-3-clause", r"Redistribution and use in source and binary forms.*Neither the name"),
@@ -48,8 +48,8 @@ class License:
     """A license.
 
     Attributes:
-        name: The Hub's name of it, `other` for one that the Hub does not know.
-        title: What `other` is called.
+        name: Its name on the Hub, `other` for a license without one.
+        title: The title of a license named `other`, else None.
         text: Its text.
     """
 
@@ -61,29 +61,34 @@ class License:
 def find_license(folder: Path, given: str | None = None, previous: str | None = None) -> License:
     """Finds the license of a folder.
 
+    Args:
+        folder: The folder, which may contain a LICENSE file.
+        given: The name that the user gives.
+        previous: The name on the card on the Hub.
+
     Raises:
-        PublishError: If there is no such license, the file is empty or of another license, or the text is missing.
+        PublishError: If the name is unknown, the file is empty or of another license, or the text is missing.
     """
     path = folder / FILE
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if text is not None and not text.strip():
-        raise PublishError(f"{path} is empty: write the license into it, or remove it.")
+        raise PublishError(f"{path} is empty: write the license into it or remove it.")
     recognized = None if text is None else recognize(text)
     if given is not None:
         check_name(given)
         if recognized not in (None, "other", given) and given != "other":
             raise PublishError(f"{path} is the text of {recognized}, not of {given}: correct one of them.")
-    name = given or recognized or previous or OF_THE_CODE
+    name = given or recognized or previous or CODE_LICENSE
     if text is None:
-        if name != OF_THE_CODE:
-            raise PublishError(f"The text of the license {name} is missing: put it into {path}.")
-        text = license_of_the_code()
+        if name != CODE_LICENSE:
+            raise PublishError(f"The text of the license {name} is missing: save it as {path}.")
+        text = code_license_text()
     return License(name, _title(text) if name == "other" else None, text)
 
 
 def check_name(name: str) -> None:
-    """Refuses what neither SPDX nor the Hub knows as the name of a license."""
-    if name in _OF_THE_HUB:
+    """Rejects names of licenses that neither SPDX nor the Hub knows."""
+    if name in _HUB_NAMES:
         return
     try:
         known = name == name.lower() and bool(canonicalize_license_expression(name)) and " " not in name
@@ -91,18 +96,18 @@ def check_name(name: str) -> None:
         known = False
     if not known:
         raise PublishError(
-            f"There is no license {name!r}: give its SPDX name in small letters, such as apache-2.0, mit or cc-by-4.0, "
+            f"There is no license {name!r}: give its SPDX name in lower case, such as apache-2.0, mit or cc-by-4.0, "
             "or other."
         )
 
 
 def recognize(text: str) -> str:
-    """The Hub's name of a license by its text, `other` for one that is not known here."""
-    return next((name for name, form in _RECOGNIZED if re.search(form, text, re.DOTALL)), "other")
+    """Returns the name of a license on the Hub by its text, or `other` if no pattern matches."""
+    return next((name for name, pattern in _PATTERNS if re.search(pattern, text, re.DOTALL)), "other")
 
 
-def license_of_the_code() -> str:
-    """The text of the license of this package, hence of the remote code."""
+def code_license_text() -> str:
+    """Returns the text of the license of this package, which is that of the remote code."""
     try:
         text = importlib.metadata.distribution(__name__.partition(".")[0]).read_text("licenses/LICENSE")
     except importlib.metadata.PackageNotFoundError:
@@ -111,11 +116,11 @@ def license_of_the_code() -> str:
     if text is None and checkout.is_file():
         text = checkout.read_text(encoding="utf-8")
     if text is None:
-        raise PublishError("The LICENSE of hf_speech is missing from its installation: install the package again.")
+        raise PublishError("The installation of hf_speech lacks its LICENSE file: install the package again.")
     return text
 
 
 def _title(text: str) -> str:
-    """A name for a license the Hub does not know: its first line."""
+    """Makes a title from the first line of a license."""
     first = next(line.strip() for line in text.splitlines() if line.strip())
     return re.sub(r"[^a-z0-9.]+", "-", first.lower()).strip("-")[:60] or "see-license"

@@ -1,7 +1,7 @@
-"""Raw HTML in hand-written Markdown: plain formatting is allowed, anything that could run or load something is refused.
+"""Rejects raw HTML in Markdown that could run code or load content; plain formatting is allowed.
 
-Markdown passes HTML through, so a card is a web page. The Hub filters what it shows; editors, mirrors and other
-readers of the same file may not.
+Markdown passes HTML through, so a card is a web page. The Hub filters the HTML that it shows; editors, mirrors and
+other readers of the same file may not.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ SCHEMES = frozenset({"", "http", "https", "mailto", "doi"})
 
 
 def check(upload: Upload) -> None:
-    """Refuses Markdown files with HTML that could run or load something."""
+    """Rejects Markdown files with HTML that could run code or load content."""
     for path in upload.files():
         if path.suffix.lower() == ".md":
             name = upload.name(path)
             for line, problem in problems(path.read_text(encoding="utf-8")):
-                where = "The card" if name == CARD else name
-                raise PublishError(f"{where} has {problem} in line {line}, which can run something: take it out.")
+                file = "The card" if name == CARD else name
+                raise PublishError(f"{file} has {problem} in line {line}, which could run code: remove it.")
 
 
 def problems(markdown: str) -> Iterator[tuple[int, str]]:
-    """What could run or load something: the line, counted from 1, and the element, attribute or address."""
+    """Yields the line, counted from 1, and a description of each element, attribute or link that is not allowed."""
     body = re.sub(r"\A---\s*\n.*?\n---[ \t]*\n", lambda match: "\n" * match.group().count("\n"), markdown, flags=re.S)
     parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    parser.validateLink = lambda url: True  # type: ignore[method-assign] # Judged here, for all readers.
+    # Parse all links as links: `_is_harmless` checks them.
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]
     line = 1
     for token in parser.parse(body):
         line = token.map[0] + 1 if token.map else line
@@ -54,13 +55,13 @@ def problems(markdown: str) -> Iterator[tuple[int, str]]:
 
 def _problems_of(token: Token) -> Iterator[str]:
     if token.type in ("html_block", "html_inline"):
-        reader = _Reader()
-        reader.feed(f"{token.content}>")  # A tag that is not closed ends with the next sign of the page.
-        reader.close()
-        yield from reader.problems
+        checker = _HTMLChecker()
+        checker.feed(f"{token.content}>")  # Closes a tag that the token leaves open.
+        checker.close()
+        yield from checker.problems
     for address in (token.attrGet("href"), token.attrGet("src")):
         if address is not None and not _is_harmless(str(address)):
-            yield "a link that does not lead to a page"
+            yield "a link that is not a web or mail address"
 
 
 def _is_harmless(address: str) -> bool:
@@ -70,8 +71,8 @@ def _is_harmless(address: str) -> bool:
         return False
 
 
-class _Reader(HTMLParser):
-    """Collects what is not on the lists."""
+class _HTMLChecker(HTMLParser):
+    """Collects elements, attributes and links that are not allowed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class _Reader(HTMLParser):
             if name not in ATTRIBUTES:
                 self.problems.append(f"the HTML attribute {name[:20]} of {tag[:20]}")
             elif name in ("href", "src") and not _is_harmless(value or ""):
-                self.problems.append("a link that does not lead to a page")
+                self.problems.append("a link that is not a web or mail address")
 
     def handle_decl(self, decl: str) -> None:
         self.problems.append("an HTML declaration")

@@ -1,10 +1,9 @@
 """Checks that a model's remote code is this package's, and needs only the requirements listed on the card.
 
-transformers copies the files that `auto_map` names, and those they import as `from .x import y`, into a flat folder
-of the user's cache and imports them there. An import that reaches outside that folder, or asks for what the user has
-not been told to install, fails there and nowhere else: so imports are read from the syntax tree here. transformers
-itself finds relative imports with a regular expression, which takes examples in docstrings for code; its findings are
-compared.
+transformers copies the files that `auto_map` names, and those that they import as `from .x import y`, into a flat
+folder of the user's cache. An import from outside that folder, or of a package that the card does not list, fails only
+there, so all imports are checked here in the syntax tree. transformers finds relative imports by a regular expression,
+which also matches examples in docstrings; such examples are rejected.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ _PIP_INSTALL = re.compile(r"pip3? install\s+([^`\n]*)")
 
 
 class Import(NamedTuple):
-    """An import, anywhere in a file.
+    """An import, at any level of a file.
 
     Attributes:
         module: The module; empty for `from . import x`.
-        level: The dots before it.
+        level: The number of leading dots.
         line: Its line, counted from 1.
-        optional: Whether it is inside a `try`: transformers does not demand such packages.
+        optional: Whether it is inside a `try`, where transformers does not require the package.
         for_types: Whether it is inside `if TYPE_CHECKING:` and never executed.
     """
 
@@ -53,7 +52,7 @@ class Import(NamedTuple):
 
 
 def check(upload: Upload) -> None:
-    """Refuses remote code that users cannot run, or that is not this package's and was not asked for."""
+    """Rejects remote code that users cannot run, or that differs from this package's without `custom_code`."""
     if upload.kind != "model":
         return
     check_code(upload.folder, upload.code, upload.card())
@@ -66,7 +65,7 @@ def check(upload: Upload) -> None:
 
 
 def foreign_code(folder: Path) -> list[str]:
-    """Python files of a model that are not byte for byte those of this package."""
+    """Returns the Python files of a model that differ from those of this package."""
     return [
         path.name
         for path in sorted(folder.rglob("*.py"))
@@ -75,43 +74,42 @@ def foreign_code(folder: Path) -> list[str]:
 
 
 def remote_files(folder: Path) -> list[str]:
-    """The Python files that a model folder needs: those that its `auto_map`s name, and what they import.
+    """Returns the Python files that a model needs: those that its `auto_map`s name, and their relative imports.
 
     Raises:
-        PublishError: If one is missing or in another repository, or the code of the model is not named at all.
+        PublishError: If a file is missing or in another repository, or no `auto_map` names the model's class.
     """
-    contents = {config: read_mapping(folder / config, needed=config == "config.json") for config in CONFIG_FILES}
-    wanted: list[tuple[str, str]] = []
+    contents = {config: read_mapping(folder / config, required=config == "config.json") for config in CONFIG_FILES}
+    pending: list[tuple[str, str]] = []
     for config, content in contents.items():
         auto_map = content.get("auto_map") or {}
         if not isinstance(auto_map, dict):
             raise PublishError(f"The auto_map of {config} is not a mapping: save the model again.")
-        wanted += [(_module(reference, config), config) for reference in _references(auto_map)]
+        pending += [(_module(reference, config), config) for reference in _references(auto_map)]
     model_type = contents["config.json"].get("model_type")
-    if str(model_type) not in CONFIG_MAPPING_NAMES and not any(config == "config.json" for _, config in wanted):
+    if str(model_type) not in CONFIG_MAPPING_NAMES and not any(config == "config.json" for _, config in pending):
         raise PublishError(
-            f"The config.json of {folder} names no code (auto_map), and transformers has no model {model_type!r}: save "
-            "the model with save_pretrained of its own class."
+            f"The config.json of {folder} has no auto_map, and transformers has no model {model_type!r}: save the "
+            "model with save_pretrained of its own class."
         )
     found: set[str] = set()
-    while wanted:
-        module, origin = wanted.pop()
+    while pending:
+        module, origin = pending.pop()
         name = f"{module}.py"
         if name in found:
             continue
         path = folder / name
         if not path.is_file():
             raise PublishError(
-                f"{origin} needs {name}, which {folder} does not have: save the model again, so that its code is "
-                "beside it."
+                f"{origin} needs {name}, which {folder} does not contain: save the model again together with its code."
             )
         found.add(name)
-        wanted += [(sibling, name) for sibling in _siblings(imports_of(path))]
+        pending += [(sibling, name) for sibling in _siblings(imports_of(path))]
     return sorted(found)
 
 
 def check_code(folder: Path, files: Iterable[str], card: str) -> None:
-    """Refuses code that cannot run where only the card's requirements are installed."""
+    """Rejects code that cannot run with only the card's requirements installed."""
     names = sorted(files)
     listed = requirements_of(card)
     for name in names:
@@ -125,35 +123,35 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
                 continue
             if top == PACKAGE:
                 raise PublishError(
-                    f"{name} imports {PACKAGE} (line {found.line}), which users of the model need not have: write "
+                    f"{name} imports {PACKAGE} (line {found.line}), which users of the model may not have: write "
                     f"`from .{found.module.rpartition('.')[2]} import ...`."
                 )
             if f"{top}.py" in names:
                 raise PublishError(
-                    f"{name} imports its sibling {top} as if it were installed (line {found.line}): write "
+                    f"{name} imports its sibling {top} as an installed package (line {found.line}): write "
                     f"`from .{top} import ...`."
                 )
             if not found.optional and not _provided(top, listed):
                 raise PublishError(
-                    f"{name} imports {top} (line {found.line}), which the card's requirements do not list: name it in "
-                    "a `pip install` line of the card, or do without it."
+                    f"{name} imports {top} (line {found.line}), which the card's requirements do not list: add it to "
+                    "a `pip install` line of the card, or remove the import."
                 )
         siblings = _siblings(imports)
-        for imagined in get_relative_imports(folder / name):
-            if imagined not in siblings:
+        for module in get_relative_imports(folder / name):
+            if module not in siblings:
                 raise PublishError(
-                    f"{name} has an import of .{imagined} in a docstring, which transformers takes for code: write the "
-                    "example without it."
+                    f"{name} has an import of .{module} in a docstring, which transformers reads as code: remove it "
+                    "from the example."
                 )
 
 
 def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = frozenset()) -> None:
-    """Refuses Python files, in any sub-folder, that import what a list of requirements does not have.
+    """Rejects Python files in a folder or its sub-folders that import packages missing from the requirements.
 
     Args:
         folder: The folder of a program, such as a Space.
         listed: The content of its requirements.txt.
-        preinstalled: Packages that are there without being asked for.
+        preinstalled: Packages that need not be listed.
     """
     names = {
         canonicalize_name(requirement.name) for line in listed.splitlines() if (requirement := _requirement(line))
@@ -173,7 +171,7 @@ def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = froze
 
 
 def requirements_of(text: str) -> set[str]:
-    """The packages that the `pip install` lines of a text name, in canonical spelling."""
+    """Returns the packages in the `pip install` lines of a text, as canonical names."""
     found: set[str] = set()
     for line in _PIP_INSTALL.findall(text):
         for word in re.findall(r"'[^']*'|\"[^\"]*\"|\S+", line):
@@ -183,10 +181,10 @@ def requirements_of(text: str) -> set[str]:
 
 
 def imports_of(path: Path) -> tuple[Import, ...]:
-    """The imports of a file, in their order.
+    """Returns the imports of a file in order.
 
     Raises:
-        PublishError: If it is not Python.
+        PublishError: If the file is not valid Python.
     """
     try:
         return _parse(path.read_text(encoding="utf-8"))
@@ -214,26 +212,26 @@ def _parse(code: str) -> tuple[Import, ...]:
 
 
 def _siblings(imports: Iterable[Import]) -> list[str]:
-    """The siblings that a file imports, by the syntax tree."""
+    """Returns the modules of the same folder that a file imports."""
     return [found.module for found in imports if found.level == 1 and found.module and "." not in found.module]
 
 
 def _check_flat(name: str, found: Import, folder: Path) -> None:
-    where = f"{name} has `from {'.' * found.level}{found.module} import ...` (line {found.line})"
+    statement = f"{name} has `from {'.' * found.level}{found.module} import ...` (line {found.line})"
     if found.level > 1:
         raise PublishError(
-            f"{where}, which reaches above the folder: remote code is one flat folder, so write `from .x import y`."
+            f"{statement}, which reaches outside the folder: remote code is one flat folder, so write {_FLAT}."
         )
     if not found.module:
-        raise PublishError(f"{where}, which transformers does not see: write `from .x import y`.")
+        raise PublishError(f"{statement}, which transformers does not detect: write {_FLAT}.")
     if "." in found.module:
-        raise PublishError(f"{where}, which reaches into a subfolder: remote code is flat, so write {_FLAT}.")
+        raise PublishError(f"{statement}, which reaches into a subfolder: remote code is flat, so write {_FLAT}.")
     if not (folder / f"{found.module}.py").is_file():
-        raise PublishError(f"{where}, and there is no {found.module}.py next to it: save the model with all its code.")
+        raise PublishError(f"{statement}, but {found.module}.py is missing: save the model with all its code.")
 
 
 def _requirement(text: str) -> Requirement | None:
-    """A requirement, or None for an option, a comment or a path."""
+    """Parses a requirement; returns None for an option, a comment or a path."""
     try:
         return Requirement(text.partition(" #")[0].strip())
     except InvalidRequirement:
@@ -241,7 +239,7 @@ def _requirement(text: str) -> Requirement | None:
 
 
 def _references(auto_map: dict[str, object]) -> Iterator[str]:
-    """The classes that an `auto_map` names; a tokenizer has two, one of which may be null."""
+    """Yields the classes that an `auto_map` names; a tokenizer has a list of two, of which one may be null."""
     for value in auto_map.values():
         for reference in value if isinstance(value, list) else [value]:
             if isinstance(reference, str):
@@ -251,23 +249,23 @@ def _references(auto_map: dict[str, object]) -> Iterator[str]:
 def _module(reference: str, config: str) -> str:
     if "--" in reference:
         raise PublishError(
-            f"{config} takes its code from another repository ({reference.partition('--')[0]}), which a revision does "
-            "not pin: save the model with its code next to it."
+            f"{config} takes its code from another repository ({reference.partition('--')[0]}), which is not pinned: "
+            "save the model together with its code."
         )
     module = reference.rpartition(".")[0]
     if not module.isidentifier():
-        raise PublishError(f"{config} names its code as {reference!r}: it must be FILE.CLASS, in the folder itself.")
+        raise PublishError(f"{config} has an auto_map entry {reference!r}: write it as FILE.CLASS.")
     return module
 
 
 @functools.cache
 def _packages_of_modules() -> Mapping[str, list[str]]:
-    """The packages installed here by the modules that they bring: it takes a while to look through them all."""
+    """Maps modules to the installed packages that provide them; cached, because the search is slow."""
     return importlib.metadata.packages_distributions()
 
 
 def _provided(module: str, listed: set[str]) -> bool:
-    """Whether one of the listed packages provides a module."""
+    """Returns whether one of the listed packages provides a module."""
     if canonicalize_name(module) in listed:
         return True
     return any(canonicalize_name(package) in listed for package in _packages_of_modules().get(module, []))

@@ -1,16 +1,15 @@
-"""Secrets that must not leave the machine: tokens, keys and passwords in any text, however they are written.
+"""Finds tokens, keys and passwords in any text, in plain or encoded form, so that none is published.
 
-Recognized are tokens that name themselves (`hf_...`, `ghp_...`, `AKIA...`), key files, and passwords written the way
-configuration files and URLs write them; in addition, the values of this machine's own token and of environment
-variables called TOKEN, SECRET or the like. Each pattern is tried on everything that `decoding.readings` makes of a
-text.
+It finds tokens with a known prefix (`hf_...`, `ghp_...`, `AKIA...`), key files, passwords in configuration files and
+URLs, this machine's Hub token, and the values of environment variables named TOKEN, SECRET or similar. Each pattern is
+applied to every decoded form of a text (`decoding.readings`).
 
-The plugins of detect-secrets, a maintained scanner, are used as well; its guesses by entropy and by keyword are left
-out, because they mistake checksums and vocabularies for secrets. It has no pattern for the tokens of the Hub and of
-most services used to train models, hence the list here.
+It also uses plugins of detect-secrets, a maintained scanner, but not those that guess by entropy or keyword, which
+mistake checksums and vocabularies for secrets. detect-secrets has no patterns for the tokens of the Hub and of most
+services used to train models, so `secret_patterns` lists them.
 
-No message shows a secret: it says what kind it is, and in which line. `without_secrets` keeps that promise for
-messages that name a file or folder with a secret in its name.
+No message shows a secret, only its kind and line. `without_secrets` also removes secrets from messages that quote the
+name of a file or folder.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ import huggingface_hub
 
 from hf_speech.errors import HFSpeechError, PublishError
 from hf_speech.publishing.checks.decoding import Reading, readings
+from hf_speech.publishing.checks.secret_patterns import PATTERNS, SecretPattern
 from hf_speech.publishing.checks.texts import locate, texts_of
-from hf_speech.publishing.checks.token_forms import KINDS, Kind
 from hf_speech.publishing.checks.upload import Upload
 
 CREDENTIAL_FILES = re.compile(
@@ -41,7 +40,7 @@ CREDENTIAL_FILES = re.compile(
 )
 _SECRET_VARIABLE = re.compile(r"TOKEN|SECRET|PASSW(OR)?D|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIAL", re.IGNORECASE)
 _MIN_VALUE = 12
-# Plugins of detect-secrets that are used; the others are covered by our own list, or guess.
+# The other plugins of detect-secrets guess, or are covered by `secret_patterns`.
 _PLUGINS = (
     *("cloudant.CloudantDetector", "discord.DiscordBotTokenDetector", "gitlab_token.GitLabTokenDetector"),
     *("ibm_cloud_iam.IbmCloudIamDetector", "ibm_cos_hmac.IbmCosHmacDetector", "mailchimp.MailchimpDetector"),
@@ -51,19 +50,19 @@ _PLUGINS = (
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret that was found, without the secret.
+    """A secret that was found, without its value.
 
     Attributes:
-        what: What kind it is, "a GitHub token".
+        kind: The kind of secret, such as "a GitHub token".
         line: Its line, counted from 1.
     """
 
-    what: str
+    kind: str
     line: int
 
 
 def check(upload: Upload) -> None:
-    """Refuses files that hold a secret, or are called as files of secrets are."""
+    """Rejects files that contain a secret or have a name typical of credential files."""
     for path in upload.files():
         name = upload.name(path)
         check_name(name)
@@ -71,65 +70,65 @@ def check(upload: Upload) -> None:
             if (secret := find_secret(text, binary=not where)) is not None:
                 at = locate(where, secret.line)
                 raise PublishError(
-                    f"{name}{at}, has {secret.what}: take it out, and have it revoked if others could read it."
+                    f"{name}{at}, has {secret.kind}: remove it, and revoke it if others could have read it."
                 )
 
 
 def check_name(name: str) -> None:
-    """Refuses a file that is called as files of credentials are, and a name that holds a secret."""
+    """Rejects names typical of credential files, and names that contain a secret."""
     if CREDENTIAL_FILES.fullmatch(name.rpartition("/")[2]):
-        raise PublishError(f"{name} has a name that files of passwords or keys have: move it out of the folder.")
+        raise PublishError(f"{name} has a name typical of files with passwords or keys: move it out of the folder.")
     if (secret := find_secret(name)) is not None:
         folder = name.rpartition("/")[0]
         where = f"in {folder}" if folder and find_secret(folder) is None else "in the folder"
-        raise PublishError(f"The name of a file {where} has {secret.what} in it: rename it.")
+        raise PublishError(f"The name of a file {where} contains {secret.kind}: rename the file.")
 
 
 def find_secret(text: str, *, binary: bool = False) -> Secret | None:
-    """The first token, key or password; encodings are not looked for in the bytes of a `binary` file."""
+    """Returns the first token, key or password; the bytes of a `binary` file are not decoded."""
     own = _own_secrets(os.environ)
     for reading in (Reading(text), Reading(text.replace("\0", ""))) if binary else readings(text):
-        for what, value in own.items():
+        for kind, value in own.items():
             if (start := reading.text.find(value)) >= 0:
-                return Secret(what, reading.line(start))
-        for kind in (*KINDS, *_of_detect_secrets()):
-            if (position := kind.find(reading.text)) is not None:
-                return Secret(kind.what, reading.line(position))
+                return Secret(kind, reading.line(start))
+        for pattern in (*PATTERNS, *_detect_secrets_patterns()):
+            if (position := pattern.find(reading.text)) is not None:
+                return Secret(pattern.kind, reading.line(position))
     return None
 
 
 def redact(text: str) -> str:
-    """A message without the words that hold a secret."""
+    """Replaces the words of a message that contain a secret."""
     words = re.split(r"(\s+)", text)
-    shown = "".join("[not shown]" if find_secret(word) is not None else word for word in words)
-    return shown if find_secret(shown) is None else "Something has a secret in its name: rename it."
+    redacted = "".join("[not shown]" if find_secret(word) is not None else word for word in words)
+    return redacted if find_secret(redacted) is None else "A file or folder has a secret in its name: rename it."
 
 
 @contextmanager
 def without_secrets() -> Iterator[None]:
-    """Errors of this package that leave the block name nothing that holds a secret."""
+    """Removes secrets from the messages of this package's errors that are raised in the block."""
     try:
         yield
     except HFSpeechError as error:
         clean = redact(str(error))
         if clean == str(error):
             raise
-        raise type(error)(clean) from None  # The chain of causes would show it.
+        raise type(error)(clean) from None  # The chained error would show the secret.
 
 
 @functools.cache
-def _of_detect_secrets() -> tuple[Kind, ...]:
-    """The patterns of detect-secrets' plugins, as kinds of ours."""
-    kinds = []
+def _detect_secrets_patterns() -> tuple[SecretPattern, ...]:
+    """Returns the patterns of the plugins of detect-secrets."""
+    patterns = []
     for plugin in _PLUGINS:
         module, _, name = plugin.partition(".")
         detector = getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), name)()
-        kinds += [Kind(f"a secret ({detector.secret_type})", "", pattern) for pattern in detector.denylist]
-    return tuple(kinds)
+        patterns += [SecretPattern(f"a secret ({detector.secret_type})", "", pattern) for pattern in detector.denylist]
+    return tuple(patterns)
 
 
 def _own_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """The secrets that this process itself could know: its Hub token, and variables that are called so."""
+    """Returns the secrets of this process by description: its Hub token and environment variables with secrets."""
     own = {
         f"the value of the environment variable {name}": value
         for name, value in environment.items()

@@ -1,4 +1,4 @@
-"""The text to scan in a file of any published type: its text, its header, the strings of its table, or its bytes."""
+"""Yields the text to scan in published files: text, safetensors headers, strings of Parquet tables, or raw bytes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from safetensors import safe_open
 
 from hf_speech.publishing.checks.formats import is_text
 
-# The place of a text that is the bytes of a binary file, in which anything short can occur by chance.
+# Marks the bytes of a binary file, in which short matches occur by chance.
 IN_BYTES = ""
-_BLOCK = 1 << 26  # bytes of a binary file that are searched at a time
+_BLOCK = 1 << 26  # Bytes of a binary file searched at a time.
 _OVERLAP = 1 << 12
 
 
 def locate(where: str, line: int) -> str:
-    """Where in a file something was found, as the end of its name in a sentence."""
+    """Returns the position of a match, to append to a file's name in a message."""
     return f", line {line}" if where == "line" else where
 
 
 def texts_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The texts in a file, and their places: "line" if lines can be named, `IN_BYTES` if they may not be text."""
+    """Yields each text of a file with its location: "line" if lines are meaningful, or `IN_BYTES` for raw bytes."""
     if is_text(path.name):
         text = path.read_text(encoding="utf-8")
         yield text, "line"
-        if path.suffix == ".json" and "\\" in text:  # Quotes, and perhaps letters, are written as escapes.
+        if path.suffix == ".json" and "\\" in text:  # Escapes may hide characters of a match.
             yield "\n".join(_values(json.loads(text))), " (a value)"
     elif path.suffix == ".safetensors":
         with safe_open(path, framework="numpy") as file:
@@ -47,7 +47,7 @@ def texts_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _values(content: Any) -> Iterator[str]:
-    """The keys and strings of a JSON file."""
+    """Yields the keys and strings of a JSON value."""
     if isinstance(content, dict):
         for key, value in content.items():
             yield key
@@ -60,7 +60,7 @@ def _values(content: Any) -> Iterator[str]:
 
 
 def _strings(path: Path) -> Iterator[str]:
-    """The strings of a Parquet table, a batch at a time; those inside structs too, but no sounds."""
+    """Yields the strings of a Parquet table, including those in structs, one batch of a column at a time."""
     for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
         for column in pyarrow.Table.from_batches([batch]).flatten().columns:
             if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):

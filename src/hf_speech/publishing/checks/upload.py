@@ -1,4 +1,4 @@
-"""The input of the checks: a staged folder, and the kind of repository it is for."""
+"""The input of the checks: a staged folder and the kind of repository that it becomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_speech.publishing.web_runtime import is_runtime_file
 
 Kind = Literal["model", "space", "dataset"]
 CARD = "README.md"
-# The largest file; larger weights should be sharded.
+# Larger weights should be sharded.
 MAX_FILE_BYTES = 2 * 1024**3
 
 
@@ -19,11 +19,11 @@ class Upload:
     """A staged folder.
 
     Attributes:
-        folder: The folder: everything in it is to be sent.
-        kind: What it is to become.
-        code: Of a model, the Python files that its `auto_map` needs.
-        custom_code: Whether the user knows of code that is not this package's.
-        max_file_bytes: Size beyond which a file is refused.
+        folder: The folder. All its files are uploaded.
+        kind: The kind of repository.
+        code: The Python files that the `auto_map` of a model needs.
+        custom_code: Whether the user allows remote code that differs from this package's.
+        max_file_bytes: The size of the largest file that is accepted.
     """
 
     folder: Path
@@ -33,16 +33,16 @@ class Upload:
     max_file_bytes: int = MAX_FILE_BYTES
 
     def files(self) -> list[Path]:
-        """All files. The card comes last: it repeats what other files say, and those have to be fixed."""
+        """Returns all files, the card last: it quotes other files, which have to be fixed first."""
         found = [path for path in self.folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-        found = [path for path in found if not is_runtime_file(path)]  # Known files, which the user has not made.
+        found = [path for path in found if not is_runtime_file(path)]  # Verified downloads need no check.
         return sorted(found, key=lambda path: (path.name == CARD, path))
 
     def name(self, path: Path) -> str:
-        """A file's name relative to the folder, with slashes."""
+        """Returns a file's path relative to the folder, with forward slashes."""
         return path.relative_to(self.folder).as_posix()
 
     def card(self) -> str:
-        """The README.md; empty where there is none."""
+        """Returns the text of README.md, or an empty string if the file is missing."""
         path = self.folder / CARD
         return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,8 +1,8 @@
-"""Patterns of secrets: one line for each kind of token, key or password.
+"""Patterns of secrets: one entry for each kind of token, key or password.
 
-A match counts only if its body looks randomly generated: several kinds of characters, mixed. So
-`hf_speech_and_other_names` and `hf_xxxxxxxx` do not match. A letter or digit before it means that it is part of a
-longer word; an underscore does not.
+A token matches only if it looks randomly generated, with several kinds of characters mixed, so that
+`hf_speech_and_other_names` and `hf_xxxxxxxx` do not match. A token may follow an underscore, but not a letter or digit,
+which would make it part of a longer word.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ _CLASSES = re.compile(r"[a-z]+|[A-Z]+|\d+")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of secret.
+class SecretPattern:
+    """The pattern of one kind of secret.
 
     Attributes:
-        what: What it is called.
-        anchor: A string that every one of them contains, which costs less to look for; empty for none.
-        pattern: Its form.
-        generated: Whether what the pattern finds must look made by a generator.
+        kind: The kind of secret, such as "a GitHub token".
+        anchor: A string in every such secret, which is faster to search for than the pattern; may be empty.
+        pattern: The pattern.
+        generated: Whether a match must look randomly generated.
     """
 
-    what: str
+    kind: str
     anchor: str
     pattern: re.Pattern[str]
     generated: bool = False
 
     def find(self, text: str) -> int | None:
-        """Where the first secret of this kind begins; None if there is none."""
+        """Returns the position of the first secret of this kind, or None."""
         if self.anchor not in text:
             return None
         for match in self.pattern.finditer(text):
@@ -41,19 +41,19 @@ class Kind:
 
 
 def looks_generated(body: str) -> bool:
-    """Whether characters are as mixed as a generator mixes them: two classes or more, changing every few characters."""
+    """Returns whether characters look random: two or more character classes, changing every few characters."""
     runs = _CLASSES.findall(body)
-    kinds = {"a" if run[0].islower() else "A" if run[0].isupper() else "0" for run in runs}
-    return len(kinds) > 1 and len(runs) >= max(3, len(body) / 8) and len(set(body)) >= 6
+    classes = {"a" if run[0].islower() else "A" if run[0].isupper() else "0" for run in runs}
+    return len(classes) > 1 and len(runs) >= max(3, len(body) / 8) and len(set(body)) >= 6
 
 
-def _token(what: str, anchor: str, body: str, after: str = "") -> Kind:
-    """A token: its prefix, and what follows it."""
-    return Kind(what, anchor, re.compile(f"{_BEFORE}{re.escape(anchor)}{body}{after}"), generated=True)
+def _token(kind: str, prefix: str, body: str, after: str = "") -> SecretPattern:
+    """Returns the pattern of a generated token with a known prefix."""
+    return SecretPattern(kind, prefix, re.compile(f"{_BEFORE}{re.escape(prefix)}{body}{after}"), generated=True)
 
 
-def _form(what: str, anchor: str, pattern: str, flags: int = 0) -> Kind:
-    return Kind(what, anchor, re.compile(pattern, flags))
+def _pattern(kind: str, anchor: str, pattern: str) -> SecretPattern:
+    return SecretPattern(kind, anchor, re.compile(pattern))
 
 
 _END = r"(?![A-Za-z0-9])"
@@ -61,7 +61,6 @@ _HEX = r"[0-9a-f]"
 _ALNUM = r"[A-Za-z0-9]"
 _URL_SAFE = r"[A-Za-z0-9_-]"
 
-# The names of services, as their users know them.
 _TOKENS = (
     ("a Hugging Face token", "hf_", f"{_ALNUM}{{30,}}"),
     ("a Hugging Face organization token", "api_org_", f"{_ALNUM}{{30,}}"),
@@ -141,41 +140,41 @@ _TOKENS = (
     ("a 1Password token", "ops_", r"eyJ[A-Za-z0-9+/=_-]{60,}"),
 )
 
-KINDS: tuple[Kind, ...] = (
+PATTERNS: tuple[SecretPattern, ...] = (
     *(_token(*entry) for entry in _TOKENS),
-    _form("an AWS access key", "A", _BEFORE + r"(?:AKIA|ASIA|ABIA|ACCA)(?=[A-Z]*\d|[A-Z]{16})[A-Z0-9]{16}" + _END),
-    _form("an AWS secret key", "", r"(?i)aws_?(?:secret|session)\w{0,20}[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9/+=]{40,}"),
-    _form("a Google service account", "private_key_id", r"\"private_key_id\"\s*:\s*\"[0-9a-f]{20,}\""),
-    _form(
+    _pattern("an AWS access key", "A", _BEFORE + r"(?:AKIA|ASIA|ABIA|ACCA)(?=[A-Z]*\d|[A-Z]{16})[A-Z0-9]{16}" + _END),
+    _pattern("an AWS secret key", "", r"(?i)aws_?(?:secret|session)\w{0,20}[\"']?\s*[:=]\s*[\"']?[A-Za-z0-9/+=]{40,}"),
+    _pattern("a Google service account", "private_key_id", r"\"private_key_id\"\s*:\s*\"[0-9a-f]{20,}\""),
+    _pattern(
         "a Slack webhook",
         "hooks.slack.com",
         r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9]+/[A-Za-z0-9]+/[A-Za-z0-9]+",
     ),
-    _form("a Discord webhook", "api/webhooks/", r"discord(?:app)?\.com/api/webhooks/\d{15,}/[\w-]{30,}"),
-    _form("a Telegram bot token", ":AA", _BEFORE + r"\d{8,10}:AA[A-Za-z0-9_-]{32,}"),
-    _form("an Azure storage key", "AccountKey=", r"AccountKey=[A-Za-z0-9+/]{40,}={0,2}"),
-    _form("an Azure access key", "SharedAccessKey=", r"SharedAccessKey=[A-Za-z0-9+/]{40,}={0,2}"),
-    _form("an Azure signature", "sig=", r"[?&\s\"']sig=[A-Za-z0-9+/%_-]{40,}(?:%3[dD]|=)?"),
-    _form("a JSON web token", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
-    _form("a private key", "PRIVATE KEY", r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"),
-    _form("a private key", "PuTTY-User-Key-File", r"PuTTY-User-Key-File-\d"),
-    _form("an age key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{30,}"),
-    _form("a .netrc login", "machine", r"machine\s+\S+\s+login\s+\S+\s+password\s+\S+"),
-    _form("a Kaggle key", "username", r"\"username\"\s*:\s*\"[^\"]+\"\s*,\s*\"key\"\s*:\s*\"[0-9a-f]{32}\""),
+    _pattern("a Discord webhook", "api/webhooks/", r"discord(?:app)?\.com/api/webhooks/\d{15,}/[\w-]{30,}"),
+    _pattern("a Telegram bot token", ":AA", _BEFORE + r"\d{8,10}:AA[A-Za-z0-9_-]{32,}"),
+    _pattern("an Azure storage key", "AccountKey=", r"AccountKey=[A-Za-z0-9+/]{40,}={0,2}"),
+    _pattern("an Azure access key", "SharedAccessKey=", r"SharedAccessKey=[A-Za-z0-9+/]{40,}={0,2}"),
+    _pattern("an Azure signature", "sig=", r"[?&\s\"']sig=[A-Za-z0-9+/%_-]{40,}(?:%3[dD]|=)?"),
+    _pattern("a JSON web token", "eyJ", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    _pattern("a private key", "PRIVATE KEY", r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----"),
+    _pattern("a private key", "PuTTY-User-Key-File", r"PuTTY-User-Key-File-\d"),
+    _pattern("an age key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{30,}"),
+    _pattern("a .netrc login", "machine", r"machine\s+\S+\s+login\s+\S+\s+password\s+\S+"),
+    _pattern("a Kaggle key", "username", r"\"username\"\s*:\s*\"[^\"]+\"\s*,\s*\"key\"\s*:\s*\"[0-9a-f]{32}\""),
     # https://anna:secret@host, https://:secret@host, https://TOKEN@host
-    _form(
+    _pattern(
         "a URL with a password",
         "://",
         r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"'<>]*:(?!//)[^\s/@\"'<>${}*]{3,}@[A-Za-z0-9.-]+",
     ),
-    _form("a URL with a token", "://", r"\bhttps?://(?=[^\s/@]*\d)(?=[^\s/@]*[A-Za-z])[\w-]{20,}@[A-Za-z0-9.-]+"),
-    _form(
+    _pattern("a URL with a token", "://", r"\bhttps?://(?=[^\s/@]*\d)(?=[^\s/@]*[A-Za-z])[\w-]{20,}@[A-Za-z0-9.-]+"),
+    _pattern(
         "an authorization header",
         "",
         r"(?i)authorization[\"']?\s*[:=].{0,3}(?:bearer|basic|token) (?=[\w.~+/=-]*[A-Za-z])[\w.~+/=-]{16,}",
     ),
     # WANDB_API_KEY=..., HF_TOKEN=..., "password": "...", client_secret: '...'
-    _form(
+    _pattern(
         "a password or key",
         "",
         r"(?im)(?:api[_-]?key|access[_-]?key|secret[_-]?key|account[_-]?key|client[_-]?secret|(?<![a-z])secret|"
@@ -184,8 +183,8 @@ KINDS: tuple[Kind, ...] = (
         r"(?:([\"'])(?=[^\"'\s]*\d)(?=[^\"'\s]*[A-Za-z])[^\"'\s]{12,}\1|"
         r"(?=[\w+/.-]*\d)(?=[\w+/.-]*[A-Za-z])(?![\w.]+[(\[])[\w+/=.-]{12,}(?:\s|$|[\"',;&}]))",
     ),
-    # What a password must not be in the middle of: `password=hunter2secret`, shorter than a key.
-    _form(
+    # Passwords shorter than a key: password=hunter2secret
+    _pattern(
         "a password",
         "",
         r"(?im)(?<![a-z])(?:passw(?:or)?d|passphrase|pwd)[\"']?\s*[:=]\s*[\"']?(?=[^\s\"']*\d)(?=[^\s\"']*[A-Za-z])"
