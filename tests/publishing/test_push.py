@@ -163,7 +163,7 @@ def test_uploads_nothing_before_the_repository_is_private(hub: HubServer, client
             "POST /api/models/ann/privacy/commit/main"
         )
         with hub.failing(Fault("PUT", "/settings", "answer", status=200, message="")):
-            assert "came out public, so nothing was sent" in refused(client, folder, "ann/exposed")
+            assert "could not be made private, so nothing was sent" in refused(client, folder, "ann/exposed")
     finally:
         hub.app.ignores_privacy = False
     assert list(hub.files("model", "ann/exposed")) == [".gitattributes"]
@@ -194,7 +194,7 @@ def test_a_pull_request_does_not_change_the_main_branch(place: Place, folder: Pa
     assert again["pull_request"] == pushed["pull_request"]
     assert again["changed"] is False
     assert len(hub.storage.repository("model", "ann/proposal").state["discussions"]) == 1
-    assert "merge the pull request first" in refused(client, folder, "ann/proposal", create_pr=True, tag="v2")
+    assert "A pull request cannot be tagged" in refused(client, folder, "ann/proposal", create_pr=True, tag="v2")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_does_not_overwrite_other_commits(place: Place, folder: Path) -> None:
     (folder / "config.json").write_text('{"mine": true}')
     with hub.failing(faults.somebody_commits_first(_somebody(hub, "ann/shared"))):
         message = refused(client, folder, "ann/shared")
-    assert "Somebody else has changed ann/shared" in message
+    assert "ann/shared was changed in the meantime" in message
     assert hub.history("model", "ann/shared")[0] == "bob was here"
     assert b"mine" not in published(hub, "ann/shared")["config.json"]
     push(client, folder, "ann/shared")
@@ -334,7 +334,7 @@ push(Path(folder), repository, since=seen)
 def test_rejects_a_folder_older_than_a_remote_change(hub: HubServer, client: Client, folder: Path) -> None:
     """The card is based on the one on the Hub, so later changes there would be lost."""
     push(client, folder, "ann/older")
-    with pytest.raises(ClientError, match="Somebody else has changed ann/older in the meantime"):
+    with pytest.raises(ClientError, match="ann/older was changed in the meantime"):
         client.run(SINCE, folder=str(folder))
     assert published(hub, "ann/older")["README.md"] == b"by hand"
 
@@ -354,7 +354,7 @@ def test_detects_a_commit_that_differs_from_the_upload(hub: HubServer, client: C
 
     try:
         with hub.failing(faults.somebody_commits_first(spoil)):
-            assert "is not what was sent (config.json" in refused(client, folder, "ann/checked")
+            assert "differs from the files that were sent (config.json" in refused(client, folder, "ann/checked")
     finally:
         del hub.storage.keep
     push(client, folder, "ann/checked")

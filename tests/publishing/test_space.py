@@ -102,11 +102,9 @@ def test_publishes_a_space_with_model_and_secrets(
     assert read_metadata(files["README.md"].decode())["models"] == ["ann/heard"]
     assert read_metadata(files["README.md"].decode())["python_version"] == "3.11"
     assert done["summary"].startswith(f"OK ann/demo@{done['commit']}: ")
-    assert (
-        "MODEL_ID, MODEL_REVISION, CONCURRENCY, HF_TOKEN (secret), SESAME (secret) as they were set" in done["summary"]
-    )
+    assert "MODEL_ID, MODEL_REVISION, CONCURRENCY, HF_TOKEN (secret), SESAME (secret) are set" in done["summary"]
     assert any("The Space is building" in line for line in done["lines"])
-    assert any("the very token you publish with" in line for line in done["lines"])
+    assert any("the token that you publish with" in line for line in done["lines"])
     assert len(hub.requests("POST", "/api/spaces/ann/demo/commit/")) == 1
     # Neither secret is in a file, the output, or a URL.
     assert not any(secret.encode() in content for content in files.values() for secret in (SESAME, WRITE_TOKEN))
@@ -143,7 +141,7 @@ def test_rejects_a_missing_or_unreadable_model(client: Client, hub: HubServer, d
     assert "ann/heard is private" in refused(client, demonstration, "ann/blind", secrets=[])
     assert "There is no model ann/nowhere" in refused(client, demonstration, "ann/blind", model="ann/nowhere")
     assert "no revision v9" in refused(client, demonstration, "ann/blind", model="ann/heard@v9")
-    assert "The secret NOWHERE_SET has no value here" in refused(
+    assert "The secret NOWHERE_SET has no value" in refused(
         client, demonstration, "ann/blind", secrets=["HF_TOKEN", "NOWHERE_SET"]
     )
     assert not hub.exists("space", "ann/blind")
@@ -197,7 +195,7 @@ def test_the_space_links_its_model(hub: HubServer, client: Client, model: str, t
 def test_limits_examples(tmp_path: Path) -> None:
     (tmp_path / "space" / "examples").mkdir(parents=True)
     (tmp_path / "none").mkdir()
-    with pytest.raises(PublishError, match="has 0 sounds"):
+    with pytest.raises(PublishError, match="has 0 recordings"):
         add_examples(tmp_path / "space", tmp_path / "none")
     (tmp_path / "none" / "a.wav").write_bytes(bytes(2**20 + 1))
     with pytest.raises(PublishError, match="larger than 1 MB"):

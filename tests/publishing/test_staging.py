@@ -89,7 +89,7 @@ def test_does_not_stage_unlisted_files(digits: Path, tmp_path: Path) -> None:
     assert set(result.left_out) == {"notes.txt", "unused.py", ".hidden", "evaluation/notes.md", "old/config.json"}
     assert not set(result.left_out) & set(result.files)
     assert not any("checkpoint" in name or "pycache" in name or ".git" in name for name in result.files)
-    assert result.notes[-1].startswith("Left out, for it is not on the list of what is published: .hidden, ")
+    assert result.notes[-1].startswith("Not published, because they are not on the allow-list: .hidden, ")
 
 
 def test_stages_and_checks_additional_files(digits: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_stages_and_checks_additional_files(digits: Path, tmp_path: Path) -> Non
     refused(
         digits, tmp_path, r"probe/x\.json, line 1, has a Hugging Face", extra={"probe/x.json": f'"{TOKEN}"'.encode()}
     )
-    refused(digits, tmp_path, "leads out of the folder", extra={"../x.json": b"1"})
+    refused(digits, tmp_path, "choose a name inside the folder", extra={"../x.json": b"1"})
     refused(digits, tmp_path, "is there already", extra={"config.json": b"{}"})
 
 
@@ -153,7 +153,7 @@ def test_rejects_a_changed_number_in_the_card(digits: Path, tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "staged")
     refused(digits, tmp_path, r"claims 12\.3 %", card=card.replace(headline(digits), "**12.3 %**"))
     (digits / "LICENSE").write_text(MIT)
-    refused(digits, tmp_path, r"card says apache-2\.0 and the license is mit", card=card)
+    refused(digits, tmp_path, r"card names the license apache-2\.0, but the license is mit", card=card)
     (digits / "LICENSE").unlink()
     refused(digits, tmp_path, "requirements do not list", card=re.sub(r"pip install .*", "pip install torch", card))
 
@@ -164,7 +164,7 @@ def test_checks_destinations(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="is not empty"):
         staged(digits, tmp_path)
     assert (tmp_path / "staged" / "precious").read_text() == "x"
-    with pytest.raises(PublishError, match="which is to be published"):
+    with pytest.raises(PublishError, match="choose a staging folder outside it"):
         stage(digits, digits / "staged", repo_id="anna/x")
     with pytest.raises(PublishError, match="There is no folder"):
         stage(tmp_path / "nowhere", tmp_path / "other", repo_id="anna/x")
@@ -234,4 +234,4 @@ def test_stages_datasets(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": [f"{os.sep}home/anna/1.wav"]}), folder / "data" / "train-00000-of-00001.parquet")
     refused(folder, tmp_path, r"\(a column\), names /home/anna/1\.wav", kind="dataset")
     (folder / "README.md").unlink()
-    refused(folder, tmp_path, "has no README.md, by which the Hub knows a dataset", kind="dataset")
+    refused(folder, tmp_path, "has no README.md, which every dataset on the Hub needs", kind="dataset")

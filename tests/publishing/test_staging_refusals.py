@@ -97,9 +97,9 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         edit("evaluation/test.csv", "0_george_0.wav", "/data/x/0.wav"),
         r"test\.csv, line 2, names /data",
     ),
-    "link out of the folder": (link("curves.png", "/etc/hostname"), r"curves\.png is a link that leads out of"),
-    "folder linked from elsewhere": (link("more", "/etc"), "more is a link that leads out of"),
-    "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a broken or circular link"),
+    "link out of the folder": (link("curves.png", "/etc/hostname"), r"curves\.png is a link that leaves"),
+    "folder linked from elsewhere": (link("more", "/etc"), "more is a link that leaves"),
+    "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a broken link"),
     "empty license": (plant_text("LICENSE", ""), "LICENSE is empty"),
     # code
     "import of this package": (

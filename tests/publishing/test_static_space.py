@@ -109,7 +109,7 @@ def test_the_runtime_matches_the_lock_file(runtime: Path, monkeypatch: pytest.Mo
     archive.write_bytes(b"something else")
     monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", (tmp_path / "npm").as_uri())
-    with pytest.raises(PublishError, match="is not the locked file"):
+    with pytest.raises(PublishError, match="differs from the lock file"):
         runtime_folder()
     archive.unlink()
     with pytest.raises(PublishError, match="check the connection, or set NPM_CONFIG_REGISTRY"):

@@ -1,4 +1,4 @@
-"""Publishing to the Hub: model card, staging folder, checks, upload and verification."""
+"""Publishes models, Spaces and datasets on the Hub: card, staging, checks, upload and verification."""
 
 from __future__ import annotations
 

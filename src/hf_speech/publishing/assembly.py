@@ -1,8 +1,8 @@
-"""A Space as it is published: its own folder, the files that all Spaces share, and what it needs of this package.
+"""Assembles a Space for publication: its folder, the files that all Spaces share, and modules of this package.
 
-The Spaces of this project share `spaces/common`, and one of them decodes with modules of `hf_speech`. A published Space
-runs without this package, so both are copied next to its program: the common files flat, the modules under their own
-names. Which modules these are follows from the imports. A Space of another origin is copied as it is.
+The Spaces of this project share `spaces/common` and import modules of `hf_speech`. A published Space runs without this
+package, so both are copied into its folder: the common files at the top, the imported modules under their package
+paths. Other Spaces are copied unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hf_speech.common.files import bundled_folder
 
 PACKAGE = Path(__file__).resolve().parents[1]
 COMMON = "common"
-# Imported inside functions, when a language model comes with a lexicon.
+# Modules imported inside functions, if a language model has a lexicon.
 IMPORTED_LATE = {
     "hf_speech.inference.decoders": ("hf_speech.tasks.lexicon",),
     "hf_speech.decoding.beam": ("hf_speech.decoding.search",),
@@ -26,7 +26,7 @@ IMPORTED_LATE = {
 
 
 def assemble_space(folder: Path, target: Path) -> Path:
-    """Copy a Space with everything that it needs to run alone.
+    """Copies a Space with all files that it needs to run without this package.
 
     Returns:
         `target`.
@@ -37,41 +37,41 @@ def assemble_space(folder: Path, target: Path) -> Path:
     for path in (folder.resolve().parent / COMMON).iterdir():
         if path.is_file():
             shutil.copyfile(path, target / path.name)
-    wanted = [name for path in sorted(target.glob("*.py")) for name in _imported(path)]
-    for name, source in needed_modules(wanted).items():
+    modules = [name for path in sorted(target.glob("*.py")) for name in _imported_modules(path)]
+    for name, source in needed_modules(modules).items():
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         if source is None:
-            copy.write_text('"""A part of the package hf_speech, as far as this Space needs it."""\n', encoding="utf-8")
+            copy.write_text('"""The modules of hf_speech that this Space needs."""\n', encoding="utf-8")
         else:
             shutil.copyfile(source, copy)
     return target
 
 
 def spaces_dir() -> Path:
-    """The folder of the Spaces that come with the package."""
+    """Returns the folder of the Spaces that come with the package."""
     return bundled_folder("spaces")
 
 
 def shares_common_files(folder: Path) -> bool:
-    """Whether a Space is one of this project, which need the files in `spaces/common`."""
+    """Returns whether a Space is one of this project, which needs the files in `spaces/common`."""
     return (folder.resolve().parent / COMMON / "serving.py").is_file()
 
 
-def needed_modules(wanted: list[str]) -> dict[str, Path | None]:
-    """The files of this package that some modules need, with all modules that these import.
+def needed_modules(modules: list[str]) -> dict[str, Path | None]:
+    """Returns the files of this package that some modules consist of or import, directly or indirectly.
 
     Args:
-        wanted: Names of modules, `hf_speech.decoding`; names of other packages are ignored.
+        modules: Names of modules, such as `hf_speech.decoding`; those of other packages are ignored.
 
     Returns:
-        The file of each by its name in a Space, `hf_speech/decoding/greedy.py`. The `__init__.py` of a package of which
-        only single modules are needed is None: it is to be empty.
+        The source files by their path in a Space, such as `hf_speech/decoding/greedy.py`. None stands for an empty
+        `__init__.py`, in a package of which only single modules are needed.
     """
     files: dict[str, Path | None] = {}
-    wanted = list(wanted)
-    while wanted:
-        module = wanted.pop()
+    pending = list(modules)
+    while pending:
+        module = pending.pop()
         parts = module.split(".")[1:]
         if module.split(".")[0] != PACKAGE.name:
             continue
@@ -83,12 +83,12 @@ def needed_modules(wanted: list[str]) -> dict[str, Path | None]:
         files[name] = source
         for folder in source.relative_to(PACKAGE.parent).parents[:-1]:
             files.setdefault((folder / "__init__.py").as_posix(), None)
-        wanted += [*_imported(source), *IMPORTED_LATE.get(module, ())]
+        pending += [*_imported_modules(source), *IMPORTED_LATE.get(module, ())]
     return files
 
 
-def _imported(path: Path) -> Iterator[str]:
-    """The modules that a file imports when it is imported itself."""
+def _imported_modules(path: Path) -> Iterator[str]:
+    """Yields the modules that a file imports at its top level."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

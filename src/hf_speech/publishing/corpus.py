@@ -1,8 +1,7 @@
-"""Publishing a corpus: rows become Parquet files with a card, in a dataset that `datasets.load_dataset` reads.
+"""Publishes a corpus as a dataset of Parquet files that `datasets.load_dataset` reads.
 
-Every recording is inspected before anything is written, as before training. A checksum of the rows of each split is
-published too: so anyone can verify that the downloaded files, read by `load_dataset`, have
-every recording, target and speaker of the corpus.
+Every recording is inspected first, as before training. The checksum of each split is published too, so that anyone can
+verify that `load_dataset` returns every recording, target and speaker of the corpus.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from hf_speech.publishing.staging import stage
 from hf_speech.tasks import task_of_columns
 
 FINGERPRINTS = "verification/rows.json"
-# The Hub's classes of size.
+# The size categories of the Hub.
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -52,15 +51,15 @@ def publish_corpus(
     Args:
         corpus: The corpus.
         repo_id: `NAME/DATASET`.
-        license: The Hub's name of the license under which the recordings may be passed on.
-        languages: BCP-47 codes of what is spoken; by default what the corpus itself says.
-        title: What the card calls it.
-        options: The corpus's own options, for the card.
+        license: The name on the Hub of the license under which the recordings may be published.
+        languages: BCP-47 codes of the spoken languages; by default those of the corpus.
+        title: The title of the dataset on its card.
+        options: The options of the corpus, for the card.
         **publish_options: See `PublishOptions`.
 
     Raises:
-        PublishError: If anything must not or cannot be published.
-        CorpusError: If the corpus cannot be read, or has bad rows and does not say that they may be left out.
+        PublishError: If the corpus must not or cannot be published.
+        CorpusError: If the corpus cannot be read, or has bad rows that its options do not allow to skip.
     """
     check_name(license)
     repository = Repository(repo_id, "dataset")
@@ -110,18 +109,18 @@ def render_dataset_card(
     """Renders the card of a dataset.
 
     Args:
-        written: What was written.
+        written: The files of the dataset.
         repo_id: `NAME/DATASET`.
-        corpus: Where the rows come from.
-        options: Its options.
-        license: The Hub's name of the license.
-        languages: BCP-47 codes of what is spoken.
-        title: Its title; None for the corpus's own.
-        revision: At which tag the example loads it.
-        previous: The card that is on the Hub now, from which hand-written text is carried over.
+        corpus: The corpus.
+        options: The options of the corpus.
+        license: The name of the license on the Hub.
+        languages: BCP-47 codes of the spoken languages.
+        title: The title; None for that of the corpus.
+        revision: The tag that the example loads.
+        previous: The card on the Hub, whose hand-written text is kept.
     """
     facts = corpus_facts(corpus.name, dict(options))
-    entered = read_metadata(previous or "")
+    previous_metadata = read_metadata(previous or "")
     features = Features(
         {
             "audio": Audio(sampling_rate=written.sampling_rate),
@@ -132,7 +131,7 @@ def render_dataset_card(
     )
     total = sum(split["utterances"] for split in written.splits)
     size = sum(split["bytes"] for split in written.splits)
-    named = [
+    split_info = [
         {"name": split["name"], "num_bytes": split["bytes"], "num_examples": split["utterances"]}
         for split in written.splits
     ]
@@ -146,7 +145,7 @@ def render_dataset_card(
         "tags": ["audio", "speech"],
         "dataset_info": {
             "features": features._to_yaml_list(),
-            "splits": named,
+            "splits": split_info,
             "download_size": size,
             "dataset_size": size,
         },
@@ -157,10 +156,10 @@ def render_dataset_card(
             }
         ],
     }
-    metadata["language"] = metadata["language"] or entered.get("language")
+    metadata["language"] = metadata["language"] or previous_metadata.get("language")
     if not metadata["language"]:
         del metadata["language"]
-    metadata |= {key: value for key, value in entered.items() if key not in metadata}
+    metadata |= {key: value for key, value in previous_metadata.items() if key not in metadata}
     template = f"corpora/{corpus.name}.md.jinja"
     context = {
         "repo_id": repo_id,
@@ -180,14 +179,14 @@ def render_dataset_card(
 
 
 def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None = None) -> Verification:
-    """Reads a downloaded dataset as `load_dataset` does, and compares it with what was written.
+    """Reads a downloaded dataset with `load_dataset` and compares the checksums of its splits.
 
     Args:
-        snapshot: What `downloaded` gave.
-        expected: The checksum of each split; None for those that were published with it.
+        snapshot: The download.
+        expected: The expected checksums; None for those published with the dataset.
 
     Raises:
-        PublishError: If there are none, or it cannot be read.
+        PublishError: If there are no checksums, or the dataset cannot be read.
     """
     if expected is None:
         if FINGERPRINTS not in snapshot.state.files:
@@ -201,7 +200,7 @@ def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None =
     except (DatasetsError, OSError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:200].rstrip(".")
         raise PublishError(f"{snapshot.repository.name} cannot be read ({reason}): publish it again.") from error
-    found = [f"{len(snapshot.state.files)} files as the Hub lists them"]
+    found = [f"{len(snapshot.state.files)} files match the Hub's checksums"]
     differences = []
     if set(rows) != set(expected):
         differences.append(f"its splits are {', '.join(rows)}")
@@ -209,12 +208,12 @@ def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None =
         if checksum != expected.get(name):
             differences.append(f"the rows of its split {name} differ")
         else:
-            found.append(f"{len(rows[name]):,} rows of {name} as they were")
+            found.append(f"{len(rows[name]):,} rows of {name} match")
     return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))
 
 
 def _usual_rate(rows: DatasetDict) -> int:
-    """The sampling rate of the first recording that can be read."""
+    """Returns the sampling rate of the first readable recording, or 16,000 Hz if there is none."""
     for split in rows.values():
         for audio in split["audio"]:
             try:

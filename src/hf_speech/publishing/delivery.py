@@ -1,7 +1,7 @@
-"""From a staged folder to the Hub: pushed, verified, then tagged and made public; for models, Spaces and corpora.
+"""Delivers a staged model, Space or corpus to the Hub: pushes it, verifies it, then tags it and makes it public.
 
-Each step may refuse, and leaves the Hub either as it was or with one complete commit in a private repository. Running
-the same command again does only the remaining steps.
+If a step fails, the Hub is unchanged or has one complete commit in a private repository. Running the same command again
+does only the remaining steps.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from hf_speech.publishing.staging import Staged
 
 
 class PublishOptions(TypedDict, total=False):
-    """Options of publishing anything; `deliver` has the defaults.
+    """Options shared by all kinds of publications; the defaults are those of `deliver`.
 
     Attributes:
-        public: Whether everybody may see it (no).
-        tag: Name of a tag for the commit (none).
-        create_pr: Open a pull request instead of committing (no).
-        message: Title of the commit.
-        dry_run: Stop before anything is sent (no).
-        verify: Whether to download the commit again and compare (yes).
-        tell: Called with a line for the user after each step (print).
+        public: Make the repository public.
+        tag: A tag for the commit.
+        create_pr: Open a pull request instead of committing.
+        message: The title of the commit.
+        dry_run: Stop before anything is sent.
+        verify: Download the commit again and compare it.
+        tell: Called with a message for the user after each step.
     """
 
     public: bool
@@ -46,8 +46,8 @@ class PublishResult:
 
     Attributes:
         pushed: The commit; None after a dry run.
-        verification: What loading it back showed, if it was asked for.
-        card: The card, as it was or would be published.
+        verification: The result of the verification, if there was one.
+        card: The card.
         tree: The files with their sizes.
     """
 
@@ -74,19 +74,19 @@ def deliver(
     verify: bool = True,
     tell: Callable[[str], None] = print,
 ) -> PublishResult:
-    """Takes a staged folder to the Hub.
+    """Delivers a staged folder to the Hub.
 
     Args:
         staged: The folder.
-        repository: Where to.
-        check: Compares the commit, downloaded anew, with what was sent.
-        since: The repository as it was when the folder was made; a later change is not overwritten.
+        repository: The repository.
+        check: Verifies the downloaded commit.
+        since: The repository when the folder was made; later changes are not overwritten.
         space_sdk, space_hardware: The SDK and hardware of a Space, if it has to be created.
-        configure: Called after the commit, unless that is a pull request.
+        configure: Called after the commit, except for a pull request.
         public, tag, create_pr, message, dry_run, verify, tell: See `PublishOptions`.
 
     Raises:
-        PublishError: If the Hub refuses, or the commit is not what was sent.
+        PublishError: If the Hub rejects a request, or the commit differs from the folder.
     """
     check_tag_name(tag)
     for note in staged.notes:
@@ -111,13 +111,14 @@ def deliver(
             configure(pushed)
         verification = None
         if verify:
-            tell("Verifying: the commit is downloaded again and compared.")
+            tell("Verifying: downloading the commit again to compare it.")
             with downloaded(repository.name, pushed.commit, repository.kind) as snapshot:
                 verification = check(snapshot)
             if not verification.ok:
                 raise PublishError(
-                    f"{repository.name}@{pushed.commit[:8]} is not what was sent ({verification.differences[0]}), so "
-                    "it was neither tagged nor made public: correct it and publish it again."
+                    f"The verification of {repository.name}@{pushed.commit[:8]} failed "
+                    f"({verification.differences[0]}), so it was neither tagged nor made public: correct it and "
+                    "publish it again."
                 )
         if not create_pr:
             pushed = finish(pushed, public=public, tag=tag)
@@ -127,7 +128,7 @@ def deliver(
 
 
 def describe(pushed: PushResult) -> str:
-    """One line about what a push did."""
+    """Describes the result of a push in one line."""
     name = pushed.repository.name
     if not pushed.changed:
         last = f"the pull request {pushed.pull_request}" if pushed.pull_request else f"{name}@{pushed.commit}"
@@ -139,17 +140,17 @@ def describe(pushed: PushResult) -> str:
 
 
 def published_state(repository: Repository, **options: Unpack[PublishOptions]) -> State | None:
-    """What is on the Hub now; a dry run goes on without knowing where it cannot be asked."""
+    """Returns the current state of a repository; None if a dry run cannot reach the Hub."""
     try:
         return repository.look()
     except PublishError as error:
         if not options.get("dry_run"):
             raise
-        options.get("tell", print)(f"What is on the Hub now is unknown ({str(error).rstrip('.')}).")
+        options.get("tell", print)(f"The current state on the Hub is unknown ({str(error).rstrip('.')}).")
         return None
 
 
 def published_card(repository: Repository, state: State | None) -> str | None:
-    """The card that is on the Hub now; None if there is none."""
+    """Reads the card on the Hub; returns None if there is none."""
     content = None if state is None else repository.read("README.md", state)
     return None if content is None else content.decode("utf-8", errors="replace")

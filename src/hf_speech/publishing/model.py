@@ -1,4 +1,4 @@
-"""Publishing a run folder as a model: load it, compute its probes, stage it with its card, and upload it."""
+"""Publishes a run folder as a model: loads it, computes its probes, stages it with its card, and uploads it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def publish(
     Args:
         run_dir: The run folder.
         repo_id: `NAME/REPO`.
-        license: The Hub's name of the license; None for the one in the run folder or the published card.
-        card: A file with the card to publish; None for the one made from the evaluation files.
+        license: The name of the license on the Hub; None for that of the run folder or the published card.
+        card: A file with the card; None to render it from the evaluation files.
         custom_code: Whether remote code may differ from this package's.
-        replaces: The repository of the older model that this one replaces: its card then names this one.
+        replaces: The repository of an older model, whose card then links to this one.
         **options: See `PublishOptions`.
 
     Raises:
-        PublishError: If anything must not or cannot be published.
+        PublishError: If the model must not or cannot be published.
         ModelError: If the model cannot be loaded.
     """
     with without_secrets(), tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
@@ -72,17 +72,17 @@ def publish(
 
 
 def link_new_version(older: Repository, newer: str) -> None:
-    """Let the page of an older model link to the one that replaces it.
+    """Links the page of an older model to the model that replaces it.
 
     Raises:
-        PublishError: If there is no older model with a card, or this login may not write to it.
+        PublishError: If the older model or its card does not exist, or this login cannot write to it.
     """
     with older.explained():
         metadata_update(older.name, {"new_version": newer}, overwrite=True)
 
 
 def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """The metadata of a Hub dataset's card; empty if it cannot be read now."""
+    """Reads the metadata of the card of the training dataset on the Hub; empty if it cannot be read."""
     corpus = read_mapping(run_dir / "recipe.yaml").get("corpus")
     name = corpus.get("repo") if isinstance(corpus, dict) else None
     if not isinstance(name, str):
@@ -92,7 +92,10 @@ def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, A
         card = published_card(repository, repository.look())
         return read_metadata(card or "")
     except PublishError as error:
-        tell(f"The card of the dataset {name} cannot be read ({str(error).rstrip('.')}), so ours says less about it.")
+        tell(
+            f"The card of the dataset {name} cannot be read ({str(error).rstrip('.')}), so the model card says less "
+            "about it."
+        )
         return {}
 
 

@@ -1,8 +1,7 @@
-"""Rows of a corpus as Parquet files, with a checksum that identifies them.
+"""Writes the rows of a corpus as Parquet files and computes their checksums.
 
-Recordings that browsers can play are stored unchanged, byte for byte; others (NIST SPHERE, decoded samples) as 16-bit
-FLAC. Of their paths only the file's name is stored. Files are split at a size, and the same rows always give the same
-bytes.
+Recordings that browsers can play are stored unchanged, others (NIST SPHERE, decoded samples) as 16-bit FLAC. Only the
+file names of their paths are stored. The same rows always give the same bytes.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ SHARD_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class WrittenCorpus:
-    """A corpus that was written.
+    """A corpus that was written as Parquet files.
 
     Attributes:
-        target: The column to be predicted, such as `label` or `text`.
-        classes: Names of the classes, in the order of their ids.
-        sampling_rate: Of all recordings in Hz, None if they differ.
-        splits: For each split that has utterances its name, their number, length, speakers, classes and bytes.
-        fingerprints: For each of these a checksum of all recordings and their targets.
+        target: The target column, such as `label` or `text`.
+        classes: The names of the classes, in the order of their ids.
+        sampling_rate: The sampling rate of all recordings in Hz; None if they differ.
+        splits: For each split that is not empty: its name, number of utterances, length, speakers, classes and bytes.
+        fingerprints: The checksum of each split.
     """
 
     target: str
@@ -46,12 +45,12 @@ class WrittenCorpus:
 
 
 def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTES) -> WrittenCorpus:
-    """Writes the splits of a corpus that have utterances as `data/SPLIT-00000-of-00001.parquet`.
+    """Writes the splits of a corpus that are not empty as `data/SPLIT-00000-of-00001.parquet`.
 
     Args:
         rows: The splits, with the columns of every corpus of this package.
-        folder: Where to write.
-        shard_bytes: Size of its recordings at which another file is begun.
+        folder: The folder to write to.
+        shard_bytes: The total size of recordings at which a new file is started.
     """
     data = folder / "data"
     data.mkdir(parents=True)
@@ -73,7 +72,7 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
             shards.append(data / f"{name}-{len(shards):05d}.parquet")
             columns = {column: [row[column] for row in shard] for column in features}
             table = Dataset.from_dict(columns, features=features)
-            # Not decoded: that would need torchcodec. The card declares what it is.
+            # Decoding would need torchcodec. The card declares the real type.
             table.cast_column("audio", Audio(decode=False)).to_parquet(shards[-1])
         for index, path in enumerate(shards):
             path.rename(data / f"{name}-{index:05d}-of-{len(shards):05d}.parquet")
@@ -92,22 +91,22 @@ def write_parquet(rows: DatasetDict, folder: Path, shard_bytes: int = SHARD_BYTE
 
 
 def add_row(digest: hashlib._Hash, row: Mapping[str, Any], target: str) -> None:
-    """Adds a recording, its name, target and speaker to the checksum of its split."""
+    """Adds a recording, its file name, target and speaker to the checksum of its split."""
     audio = row["audio"]
     for part in (audio["bytes"], audio["path"], row[target], row["speaker"]):
         digest.update(hashlib.sha256(part if isinstance(part, bytes) else repr(part).encode()).digest())
 
 
 def target_of(split: Dataset) -> str:
-    """The column of a split that is to be predicted."""
+    """Returns the target column of a split."""
     column = target_column(split)
     if column is None:
-        raise PublishError(f"The dataset has no target besides its columns {', '.join(split.column_names)}: add one.")
+        raise PublishError(f"The dataset has no target column, only {', '.join(split.column_names)}: add one.")
     return column
 
 
 def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
-    """The checksum of each split of a dataset, as `WrittenCorpus` has them."""
+    """Computes the checksum of each split of a dataset, as in `WrittenCorpus`."""
     found = {}
     for name, split in rows.items():
         target = target_of(split)
@@ -119,7 +118,7 @@ def fingerprints_of(rows: DatasetDict) -> dict[str, str]:
 
 
 def _encoded(split: Dataset, name: str, rates: set[int]) -> Iterator[dict[str, Any]]:
-    """The rows with recordings as bytes in a format that browsers play, and no path but a file's name."""
+    """Yields the rows with recordings as bytes in a format that browsers can play, and file names as paths."""
     for index, row in enumerate(split):
         audio = row["audio"]
         rates.add(rate := audio_info(audio).sampling_rate)
@@ -135,7 +134,7 @@ def _encoded(split: Dataset, name: str, rates: set[int]) -> Iterator[dict[str, A
 
 
 def _shards(rows: Iterator[dict[str, Any]], shard_bytes: int) -> Iterator[list[dict[str, Any]]]:
-    """Rows in groups whose recordings reach a size."""
+    """Groups rows until their recordings reach a size."""
     shard: list[dict[str, Any]] = []
     size = 0
     for row in rows:

@@ -1,14 +1,12 @@
-"""Publishing a Space: any folder with a program and a README.md with complete front matter, in one commit.
+"""Publishes a folder with a program and a README.md as a Space, in one commit.
 
-Decisions:
-
-- The Space is told its model by the variables `MODEL_ID` and `MODEL_REVISION`, the latter a commit: a Space runs the
-  model's code, so a branch that moves could change it. The front matter names the model too, and the Hub links both.
-- Values of secrets come from environment variables of the same names, never from the command line, which histories and
-  process lists show. The Hub does not give them back.
-- Code comes first and variables after it: when the commit fails, the old Space still runs as it was.
-- Everything that needs no build is verified: each file by its checksum, the front matter, every program's syntax,
-  requirements pinned, and the variables as the Hub has them.
+- The variables `MODEL_ID` and `MODEL_REVISION` select the model. The revision is a commit, because the Space runs the
+  model's code and a branch could move. The front matter names the model too, so that the Hub links both pages.
+- The values of secrets come from environment variables, never from the command line, which histories and process lists
+  show.
+- Variables are set after the commit: if the commit fails, the old Space keeps running.
+- Verification covers everything that needs no build: checksums, front matter, Python syntax, pinned requirements, and
+  variables.
 """
 
 from __future__ import annotations
@@ -39,8 +37,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_EXAMPLES, MAX_EXAMPLE_BYTES = 12, 2**20
 EXAMPLE_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
 ZERO_GPU = "zero-a10g"
-"""The Hub's name of ZeroGPU, two Spaces of which are free."""
-# The newest versions of Python and PyTorch there: https://huggingface.co/docs/hub/spaces-zerogpu
+"""The name of the ZeroGPU hardware on the Hub."""
+# The newest versions that ZeroGPU supports: https://huggingface.co/docs/hub/spaces-zerogpu
 _ZERO_GPU_PYTHON, _ZERO_GPU_TORCH = "3.12.12", "2.11.0"
 _RUNS = frozenset({"RUNNING", "SLEEPING", "PAUSED", "STOPPED"})
 _FAILED = frozenset({"BUILD_ERROR", "RUNTIME_ERROR", "CONFIG_ERROR"})
@@ -59,22 +57,22 @@ def publish_space(
     wait: float = 0,
     **publish_options: Unpack[PublishOptions],
 ) -> PublishResult:
-    """Publish a folder as a Space that shows a model.
+    """Publishes a folder as a Space that demonstrates a model.
 
     Args:
-        folder: The Space: README.md with front matter, a program, requirements.txt.
+        folder: The folder with a README.md with front matter, a program and requirements.txt.
         repo_id: `NAME/SPACE`.
         model: `NAME/MODEL`, or `NAME/MODEL@REVISION`.
-        title: The title of the Space; for the Spaces of this project the name of the model without it.
-        examples: A folder of short sounds to show in place of the Space's own, named after their content.
-        variables: Further variables of the Space, by name.
-        secrets: Names of secrets, as `secret_values` takes them.
-        hardware: What the Space is to run on, as the Hub calls it.
-        wait: Seconds to wait for the Hub to have built it.
-        **publish_options: See `PublishOptions`; a pull request leaves variables and secrets as they are.
+        title: The title; for the Spaces of this project, the default is the name of the model.
+        examples: A folder of short recordings, named after their content, that replace the Space's own examples.
+        variables: Further variables of the Space by name.
+        secrets: The names of secrets; see `secret_values`.
+        hardware: The name of the hardware on the Hub.
+        wait: The number of seconds to wait for the build.
+        **publish_options: See `PublishOptions`; a pull request does not change variables and secrets.
 
     Raises:
-        PublishError: If anything must not or cannot be published.
+        PublishError: If the Space must not or cannot be published.
     """
     repository = Repository(repo_id, "space")
     values = secret_values(secrets)
@@ -107,12 +105,12 @@ def publish_space(
             **publish_options,
         )
     if done.pushed is not None and not proposed:
-        publish_options.get("tell", print)(_stage_of(repository, wait))
+        publish_options.get("tell", print)(_wait_for_build(repository, wait))
     return done
 
 
 def secret_values(names: Iterable[str]) -> dict[str, str]:
-    """The values of secrets, from environment variables.
+    """Reads the values of secrets from environment variables.
 
     Args:
         names: `NAME`, or `NAME=VARIABLE` if the variable has another name.
@@ -123,16 +121,16 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
         value = os.environ.get(variable or name)
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(variable or name) or not value:
             raise PublishError(
-                f"The secret {name[:40]} has no value here: set an environment variable, and write --secret NAME, or "
+                f"The secret {name[:40]} has no value: set an environment variable, and pass --secret NAME, or "
                 "--secret NAME=VARIABLE if it has another name; never the value itself, which would stay in the "
-                "history of commands."
+                "shell history."
             )
         values[name] = value
     return values
 
 
 def with_model(folder: Path, model: str, title: str | None = None, tags: Iterable[str] = ()) -> str:
-    """The README.md of a Space, with the model in its front matter.
+    """Returns the README.md of a Space with the model, title and tags in its front matter.
 
     Raises:
         PublishError: If there is no README.md, or its metadata cannot be read.
@@ -158,10 +156,10 @@ def with_model(folder: Path, model: str, title: str | None = None, tags: Iterabl
 
 
 def add_examples(folder: Path, examples: Path) -> None:
-    """Put sounds into a Space that it shows in place of its own examples.
+    """Replaces the examples of a Space by other recordings.
 
     Raises:
-        PublishError: As of `find_examples`.
+        PublishError: See `find_examples`.
     """
     sounds = find_examples(examples)
     for name in ("examples", "sentences"):
@@ -172,54 +170,54 @@ def add_examples(folder: Path, examples: Path) -> None:
 
 
 def fit_zero_gpu(folder: Path, card: str) -> str:
-    """Ask for versions of Python and PyTorch that ZeroGPU has.
+    """Sets the versions of Python and PyTorch to those that ZeroGPU supports.
 
     Args:
-        folder: The Space, whose requirements.txt is changed.
-        card: Its README.md.
+        folder: The folder of the Space, whose requirements.txt is changed.
+        card: The README.md.
 
     Returns:
         The changed README.md.
 
     Raises:
-        PublishError: If the Space is not of Gradio, or no function of it asks for a GPU.
+        PublishError: If the Space does not use Gradio, or has no function with the decorator for GPUs.
     """
     programs = (path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
     if read_metadata(card).get("sdk") != "gradio" or not any("spaces.GPU" in program for program in programs):
         raise PublishError(
-            "ZeroGPU takes Spaces of Gradio in which a function has the decorator @spaces.GPU: add it, or take other "
-            "hardware."
+            "ZeroGPU requires a Gradio Space in which a function has the decorator @spaces.GPU: add it, or choose "
+            "other hardware."
         )
     requirements = folder / "requirements.txt"
     if requirements.is_file():
         text = requirements.read_text(encoding="utf-8")
         text = re.sub(r"^torch\s*==\s*\S+", f"torch=={_ZERO_GPU_TORCH}", text, flags=re.MULTILINE)
         requirements.write_text(text, encoding="utf-8")
-    fitted = RepoCard(card)
-    fitted.data.python_version = _ZERO_GPU_PYTHON
-    return str(fitted)
+    changed = RepoCard(card)
+    changed.data.python_version = _ZERO_GPU_PYTHON
+    return str(changed)
 
 
 def find_examples(examples: Path) -> list[Path]:
-    """The sounds of a folder.
+    """Returns the recordings of a folder, sorted by name.
 
     Raises:
-        PublishError: If there are no sounds, or too many or too large ones.
+        PublishError: If there are no recordings, too many, or too large ones.
     """
     sounds = sorted(path for path in examples.glob("*") if path.suffix.lower() in EXAMPLE_SUFFIXES and path.is_file())
     if not 0 < len(sounds) <= MAX_EXAMPLES:
         raise PublishError(
-            f"{examples} has {len(sounds)} sounds ({', '.join(EXAMPLE_SUFFIXES)}): give a folder with 1 to "
+            f"{examples} has {len(sounds)} recordings ({', '.join(EXAMPLE_SUFFIXES)}): give a folder with 1 to "
             f"{MAX_EXAMPLES} of them."
         )
     for sound in sounds:
         if sound.stat().st_size > MAX_EXAMPLE_BYTES:
-            raise PublishError(f"{sound} is larger than {MAX_EXAMPLE_BYTES // 2**20} MB: take a shorter example.")
+            raise PublishError(f"{sound} is larger than {MAX_EXAMPLE_BYTES // 2**20} MB: choose a shorter example.")
     return sounds
 
 
 def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> list[str]:
-    """The tags of a model's card, and its task."""
+    """Returns the task and the tags of a model's card."""
     card = read_metadata(published_card(repository, published_state(repository, **publish_options)) or "")
     tags = [str(tag) for tag in [card.get("pipeline_tag"), *(card.get("tags") or [])] if tag]
     return list(dict.fromkeys(tags))
@@ -228,12 +226,12 @@ def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> 
 def set_values(
     repository: Repository, variables: Mapping[str, str], secrets: Mapping[str, str], hardware: str | None = None
 ) -> None:
-    """Sets variables that differ, secrets, and hardware; the Hub starts the Space again for each of them."""
+    """Sets secrets, hardware, and variables that differ, because the Hub restarts the Space for each of them."""
     api = HfApi()
     with repository.explained():
-        there = api.get_space_variables(repository.name)
+        current = api.get_space_variables(repository.name)
         for name, value in variables.items():
-            if name not in there or there[name].value != value:
+            if name not in current or current[name].value != value:
                 api.add_space_variable(repository.name, name, value)
         for name, value in secrets.items():
             api.add_space_secret(repository.name, name, value)
@@ -244,8 +242,8 @@ def set_values(
 def verify_space(
     snapshot: RemoteSnapshot, *, settings: Mapping[str, str] | None = None, secrets: Iterable[str] = ()
 ) -> Verification:
-    """Looks at a Space that was downloaded whole."""
-    found, differences = [f"{len(snapshot.state.files)} files as the Hub lists them"], []
+    """Checks a downloaded Space, and its variables and secrets on the Hub if `settings` are given."""
+    found, differences = [f"{len(snapshot.state.files)} files match the Hub's checksums"], []
     try:
         check_space(snapshot.folder)
         found.append("front matter complete, requirements pinned")
@@ -255,20 +253,20 @@ def verify_space(
         api, repository, secrets = HfApi(), snapshot.repository, list(secrets)
         with repository.explained():
             variables = api.get_space_variables(repository.name)
-            there = set(api.get_space_secrets(repository.name)) if secrets else set()
+            set_secrets = set(api.get_space_secrets(repository.name)) if secrets else set()
         for name, value in settings.items():
             if name not in variables or variables[name].value != value:
                 differences.append(f"the variable {name} is not {value}")
-        differences += [f"the secret {name} is missing" for name in secrets if name not in there]
-        set_names = [*settings, *(f"{name} (secret)" for name in secrets)]
-        found.append(f"{', '.join(set_names)} as they were set")
+        differences += [f"the secret {name} is missing" for name in secrets if name not in set_secrets]
+        names = [*settings, *(f"{name} (secret)" for name in secrets)]
+        found.append(f"{', '.join(names)} are set")
     return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))
 
 
 def _settings(
     model: str, variables: Mapping[str, str], secrets: Mapping[str, str], **publish_options: Unpack[PublishOptions]
 ) -> dict[str, str]:
-    """The variables of the Space, with the model pinned to its commit."""
+    """Returns the variables of the Space, with the model pinned to a commit."""
     for name in variables:
         if not _NAME.fullmatch(name):
             raise PublishError(f"'{name}' cannot be the name of a variable: write --variable NAME=VALUE.")
@@ -281,37 +279,37 @@ def _settings(
         return {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
     state = repository.look(revision or None)
     if state is None:
-        raise PublishError(f"There is no model {name} that this login may see: publish it first.")
+        raise PublishError(f"There is no model {name} that this login can access: publish it first.")
     if state.private and "HF_TOKEN" not in secrets:
         raise PublishError(
-            f"{name} is private, and the Space could not load it: set READ_TOKEN to a token that may read it and pass "
+            f"{name} is private, so the Space could not load it: set READ_TOKEN to a token that can read it and pass "
             "--secret HF_TOKEN=READ_TOKEN, or make the model public."
         )
     if secrets.get("HF_TOKEN") == get_token():
         publish_options.get("tell", print)(
-            "The Space gets the very token you publish with: better give it one that can only read."
+            "The Space gets the token that you publish with: a token that can only read is safer."
         )
     return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}
 
 
-def _stage_of(repository: Repository, wait: float) -> str:
-    """One line about whether the Space runs, after waiting for it."""
+def _wait_for_build(repository: Repository, wait: float) -> str:
+    """Waits for the build of a Space and describes its status in one line."""
     api, until = HfApi(), time.monotonic() + wait
     while True:
         with repository.explained():
             runtime = api.get_space_runtime(repository.name)
-        stage_now = str(getattr(runtime.stage, "value", runtime.stage))
-        if stage_now in _RUNS | _FAILED or time.monotonic() >= until:
+        status = str(getattr(runtime.stage, "value", runtime.stage))
+        if status in _RUNS | _FAILED or time.monotonic() >= until:
             break
         time.sleep(5)
-    if wait and stage_now in _FAILED:  # At once, it could still be the stage of what was there before.
-        raise PublishError(f"The Space {repository.name} does not run ({stage_now}): read its log at {repository.url}.")
-    return f"The Space is {stage_now.lower()}: {repository.url}"
+    if wait and status in _FAILED:  # Without waiting, this may be the status of the previous commit.
+        raise PublishError(f"The Space {repository.name} does not run ({status}): read its log at {repository.url}.")
+    return f"The Space is {status.lower()}: {repository.url}"
 
 
 def parse_variables(assignments: Sequence[str]) -> dict[str, str]:
-    """`NAME=VALUE` words as a dictionary."""
+    """Parses `NAME=VALUE` assignments."""
     for assignment in assignments:
         if "=" not in assignment:
-            raise PublishError(f"'{assignment}' sets no variable: write --variable NAME=VALUE.")
+            raise PublishError(f"'{assignment}' is not an assignment: write --variable NAME=VALUE.")
     return dict(assignment.split("=", 1) for assignment in assignments)

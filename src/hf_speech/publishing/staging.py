@@ -1,8 +1,7 @@
-"""Staging: a clean folder with only the files to publish, after every check.
+"""Copies the files to publish into a staging folder and runs every check on it.
 
-Only listed files are sent. The records of a run (recipe, evaluations, commands) may name folders
-of the machine they were made on: those become `path/to/NAME` in the staged copy. Everywhere else such a path is
-refused. The order is: select, copy, read the facts, write license and card, check.
+Only files on an allow-list are copied. Paths of this machine in the records of a run (recipe, evaluations, commands)
+become `path/to/NAME` in the copy; in other files they are rejected.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from hf_speech.publishing.hub.push import BENCHMARK_FILE
 
 _AUDIO = ("*.wav", "*.flac", "*.ogg", "*.opus", "*.mp3")
 _PICTURES = frozenset({".png", ".jpg"})
-# `*` reaches into sub-folders; Python files of a model are found by its configuration.
+# For Spaces and datasets, the patterns apply in sub-folders too. A model's Python files follow from its configuration.
 ALLOWED: dict[Kind, tuple[str, ...]] = {
     "model": (
         *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
@@ -44,28 +43,28 @@ ALLOWED: dict[Kind, tuple[str, ...]] = {
     "space": (
         *("*.py", "*.md", "*.txt", "*.css", "*.js", "*.html", "*.json", "*.yaml", "*.csv", "NOTICE"),
         *("*.png", "*.jpg", "*.gif", "*.svg", *_AUDIO),
-        *("*.mjs", "*.webmanifest", "*.onnx", "*.wasm.gz"),  # of static Spaces
+        *("*.mjs", "*.webmanifest", "*.onnx", "*.wasm.gz"),  # Only in static Spaces.
     ),
     "dataset": (
         *("*.parquet", "*.md", "*.txt", "*.csv", "*.json", "*.yaml", "*.png", "*.jpg", "*.svg", *_AUDIO, "NOTICE"),
     ),
 }
-# Written by us, and about a run: paths in them are shortened.
+# Files about a run that this package writes; paths in them are shortened.
 RECORDS = ("recipe.yaml", "training.json", "adaptation.json", "inspection.json", "evaluation/*.json", "*.decoder.json")
-# Never looked into.
+# Folders that are skipped.
 SKIPPED_FOLDERS = frozenset({"checkpoints", "logs", "__pycache__", ".git", ".cache", ".ipynb_checkpoints", ".venv"})
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A folder that passed every check.
+    """A staged folder that passed every check.
 
     Attributes:
-        folder: The clean folder: everything in it, and nothing else, is to be published.
-        files: Size in bytes of each of its files, by name relative to the folder (with slashes).
+        folder: The folder, which contains exactly the files to publish.
+        files: The size of each file in bytes, by its path relative to the folder.
         repo_id: `NAME/REPO`.
-        left_out: What of the source folder was not taken along.
-        notes: What was done on the way, one sentence each.
+        left_out: Files of the source folder that were not copied.
+        notes: Messages for the user, one sentence each.
     """
 
     folder: Path
@@ -75,7 +74,7 @@ class Staged:
     notes: tuple[str, ...] = field(default=())
 
     def tree(self) -> str:
-        """The files as a tree with their sizes."""
+        """Formats the files and their sizes as a tree."""
         lines, shown = [f"{self.repo_id}/"], set()
         for name, size in sorted(self.files.items(), key=lambda item: (item[0].count("/") > 0, item[0])):
             *folders, file = name.split("/")
@@ -90,14 +89,14 @@ class Staged:
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What a card or its license is made from, besides the files.
+    """Options for the card and license, besides the files.
 
     Attributes:
-        card: The README.md to publish; None for that of the folder, or for a model without one the rendered card.
-        revision: Where the rendered card's example pins the code.
-        previous: The card that is on the Hub now.
-        license: The Hub's name of the license; None for what the folder's LICENSE or the card says.
-        dataset_metadata: Metadata of the corpus's card, if that is a dataset of the Hub.
+        card: The card to publish; None for the README.md of the folder, or the rendered card if a model has none.
+        revision: The revision at which the example of a rendered card pins the code.
+        previous: The card on the Hub.
+        license: The name of the license on the Hub; None for that of the folder's LICENSE or the card.
+        dataset_metadata: The metadata of the corpus' card, if the corpus is a dataset on the Hub.
     """
 
     card: str | None = None
@@ -118,20 +117,20 @@ def stage(
     custom_code: bool = False,
     **card_options: Any,
 ) -> Staged:
-    """Makes a clean folder by allow-list, and runs every check over it.
+    """Copies the files to publish into an empty folder and runs every check on it.
 
     Args:
-        run_dir: The run folder; of a Space or dataset, its folder.
-        destination: An empty or new folder, outside the run folder.
+        run_dir: The run folder, or the folder of the Space or dataset.
+        destination: An empty or new folder outside the run folder.
         repo_id: `NAME/REPO`.
-        kind: What is to be published, which decides the allow-list.
-        extra: Further files by their names, such as probe clips; they are checked like all others.
-        max_file_bytes: Size beyond which a file is refused.
+        kind: The kind of repository; selects the allow-list.
+        extra: Contents of further files by name, such as probe clips.
+        max_file_bytes: The size of the largest file that is accepted.
         custom_code: Whether remote code may differ from this package's.
-        **card_options: Those of `CardOptions`.
+        **card_options: See `CardOptions`.
 
     Raises:
-        PublishError: One sentence for whatever must not be published; the destination is then left empty.
+        PublishError: If a file must not be published or a check fails; the destination is then left empty.
     """
     run_dir, destination = Path(run_dir), Path(destination)
     options = CardOptions(**card_options)
@@ -144,14 +143,16 @@ def stage(
             notes = _copy(run_dir, destination, allowed)
             for name, content in (extra or {}).items():
                 _write(destination, name, content)
-            finish = _finish_model if kind == "model" else _finish_folder
-            notes += finish(run_dir, destination, repo_id, kind, options)
+            if kind == "model":
+                notes += _add_model_card(run_dir, destination, repo_id, options)
+            else:
+                _add_card(run_dir, destination, kind, options)
             run_checks(Upload(destination, kind, tuple(code), custom_code, max_file_bytes))
         except BaseException:
             _empty(destination)
             raise
         if left_out:
-            notes.append(f"Left out, for it is not on the list of what is published: {', '.join(left_out)}.")
+            notes.append(f"Not published, because they are not on the allow-list: {', '.join(left_out)}.")
         files = {path.relative_to(destination).as_posix(): path.stat().st_size for path in _files(destination)}
         return Staged(destination, files, repo_id, tuple(left_out), tuple(notes))
 
@@ -159,17 +160,17 @@ def stage(
 def _check_folders(run_dir: Path, destination: Path, repo_id: str) -> None:
     check_repo_id(repo_id)
     if not run_dir.is_dir():
-        raise PublishError(f"There is no folder {run_dir}: give the folder that is to be published.")
+        raise PublishError(f"There is no folder {run_dir}: give the folder to publish.")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise PublishError(f"{destination} is not empty: stage into a new folder.")
     if destination.resolve().is_relative_to(run_dir.resolve()):
-        raise PublishError(f"{destination} is inside {run_dir}, which is to be published: stage elsewhere.")
+        raise PublishError(f"{destination} is inside {run_dir}: choose a staging folder outside it.")
 
 
 def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list[str]]:
-    """The names of the files that are sent, and of those that are left out.
+    """Returns the names of the files to publish, and of those to leave out.
 
-    Pickles, programs and credentials are refused even if they would be left out: an upload with another tool would
+    Pickles, programs and credentials are rejected even if they would be left out, because another upload tool would
     include them.
     """
     patterns = (*ALLOWED[kind], *code)
@@ -180,7 +181,7 @@ def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list
         if path.is_symlink():
             _check_link(path, name, run_dir)
         check_regular(path, name)
-        if name in (CARD, licenses.FILE):  # Read where the card is made.
+        if name in (CARD, licenses.FILE):  # `_add_model_card` and `_add_card` handle these.
             continue
         inner = name if kind == "model" else name.rpartition("/")[2]
         if any(_matches(inner, pattern) for pattern in patterns) and not inner.startswith("."):
@@ -193,15 +194,15 @@ def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list
 
 
 def _check_link(path: Path, name: str, run_dir: Path) -> None:
-    """Refuses links to nothing, to folders, in loops, and out of the folder."""
+    """Rejects broken, circular and directory links, and links that leave the folder."""
     try:
         target = path.resolve()
     except (OSError, RuntimeError) as error:
-        raise PublishError(f"{name} is a link to nothing, or to itself: remove it.") from error
+        raise PublishError(f"{name} is a broken or circular link: remove it.") from error
     if not target.is_relative_to(run_dir.resolve()):
-        raise PublishError(f"{name} is a link that leads out of {run_dir}: put the file itself there, or remove it.")
+        raise PublishError(f"{name} is a link that leaves {run_dir}: replace it by the file itself, or remove it.")
     if not path.is_file():
-        raise PublishError(f"{name} is a link to nothing or to a folder: remove it.")
+        raise PublishError(f"{name} is a broken link or a link to a folder: remove it.")
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -209,7 +210,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files and links of a folder, without those that are never looked into, sorted by name."""
+    """Returns all files and links of a folder, sorted, without those in skipped folders."""
     found: list[Path] = []
     for root, folders, files in os.walk(folder):
         links = [name for name in folders if (Path(root) / name).is_symlink()]
@@ -219,7 +220,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _copy(run_dir: Path, destination: Path, names: list[str]) -> list[str]:
-    """Copies what is sent; says in which records paths were shortened."""
+    """Copies files and shortens paths in records; returns a note about the changed records."""
     shortened = []
     for name in names:
         source, target = run_dir / name, destination / name
@@ -228,9 +229,9 @@ def _copy(run_dir: Path, destination: Path, names: list[str]) -> list[str]:
             copy_picture(source, target, name)
         elif any(_matches(name, pattern) for pattern in RECORDS):
             text = source.read_bytes().decode("utf-8", errors="surrogateescape")
-            if (without := anonymize(text)) != text:
+            if (anonymized := anonymize(text)) != text:
                 shortened.append(name)
-            target.write_bytes(without.encode("utf-8", errors="surrogateescape"))
+            target.write_bytes(anonymized.encode("utf-8", errors="surrogateescape"))
         else:
             shutil.copyfile(source, target)
     return [f"Paths of this machine were shortened in {', '.join(shortened)}."] if shortened else []
@@ -239,16 +240,16 @@ def _copy(run_dir: Path, destination: Path, names: list[str]) -> list[str]:
 def _write(destination: Path, name: str, content: bytes) -> None:
     target = destination / name
     if not target.resolve().is_relative_to(destination.resolve()) or target.exists():
-        raise PublishError(f"{name} cannot be added: it is there already, or leads out of the folder.")
+        raise PublishError(f"{name} cannot be added: choose a name inside the folder that is not taken.")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
 
 
-def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, options: CardOptions) -> list[str]:
-    """Reads the facts, adds license and card, and checks the card; notes if no license was chosen."""
+def _add_model_card(run_dir: Path, destination: Path, repo_id: str, options: CardOptions) -> list[str]:
+    """Adds the license and card of a model and checks the card; returns notes for the user."""
     card = options.card
     if card is None and (run_dir / CARD).is_file():
-        card = _text(run_dir / CARD)
+        card = _read_text(run_dir / CARD)
     declared = read_metadata(card or options.previous or "").get("license")
     terms = licenses.find_license(run_dir, options.license, declared)
     facts = read_facts(destination, options.dataset_metadata)
@@ -259,7 +260,9 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
         card = rendered.text
         notes += rendered.notes
     elif declared is not None and declared != terms.name:
-        raise PublishError(f"The card says {declared} and the license is {terms.name}: correct one of them.")
+        raise PublishError(
+            f"The card names the license {declared}, but the license is {terms.name}: correct one of them."
+        )
     _write(destination, licenses.FILE, terms.text.encode())
     if terms.name != licenses.CODE_LICENSE and any(destination.glob("*.py")):
         _write(destination, licenses.CODE_FILE, licenses.code_license_text().encode())
@@ -272,25 +275,26 @@ def _finish_model(run_dir: Path, destination: Path, repo_id: str, kind: Kind, op
     return notes
 
 
-def _finish_folder(run_dir: Path, destination: Path, repo_id: str, kind: Kind, options: CardOptions) -> list[str]:
-    """Adds the card of a Space or dataset, and the text of its license."""
+def _add_card(run_dir: Path, destination: Path, kind: Kind, options: CardOptions) -> None:
+    """Adds the card and license of a Space or dataset."""
     card = options.card
     if card is None:
         if not (run_dir / CARD).is_file():
-            raise PublishError(f"{run_dir} has no {CARD}, by which the Hub knows a {kind}: write one.")
-        card = _text(run_dir / CARD)
+            raise PublishError(f"{run_dir} has no {CARD}, which every {kind} on the Hub needs: write one.")
+        card = _read_text(run_dir / CARD)
     declared = read_metadata(card).get("license")
     if not declared:
         raise PublishError(f"The {CARD} of {run_dir} names no license: add it to the metadata at its top.")
     if options.license not in (None, declared):
-        raise PublishError(f"The card says {declared} and the license is {options.license}: correct one of them.")
+        raise PublishError(
+            f"The card names the license {declared}, but the license is {options.license}: correct one of them."
+        )
     if kind == "space" or (run_dir / licenses.FILE).is_file() or declared == licenses.CODE_LICENSE:
         _write(destination, licenses.FILE, licenses.find_license(run_dir, str(declared)).text.encode())
     _write(destination, CARD, card.encode())
-    return []
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     check_regular(path, path.name)
     try:
         return path.read_text(encoding="utf-8")
@@ -299,7 +303,7 @@ def _text(path: Path) -> str:
 
 
 def _empty(folder: Path) -> None:
-    """Empties a folder, so that what was refused cannot be sent by mistake."""
+    """Empties a folder, so that rejected files cannot be published by mistake."""
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

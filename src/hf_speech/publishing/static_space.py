@@ -1,7 +1,8 @@
-"""Publishing a static Space: the page of a model, which holds the model and needs no server.
+"""Publishes a static Space: a page that contains its model and needs no server.
 
-The Hub hosts static Spaces for every account. Verification opens the files that are on the Hub in a headless browser,
-if playwright and Chromium are installed, and compares the logits with PyTorch's, which were published with the model.
+The Hub hosts static Spaces for every account. If playwright and Chromium are installed, verification opens the
+published files in a headless browser and compares its logits with those of PyTorch, which were published with the
+model.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from hf_speech.publishing.space import verify_space, with_model
 from hf_speech.publishing.staging import stage
 from hf_speech.publishing.web_page import MODEL, MODULE, build_page, describe_sizes, served
 
-# The largest difference accepted, as a share of the largest logit.
+# The largest accepted difference, relative to the largest logit.
 TOLERANCE = 1e-3
 SECONDS = 300
-# Runs in the page, with the files of the page.
+# JavaScript that runs in the page.
 PROGRAM = """async ([module, model, clips, rate]) => {
     const { Classifier, Model, Recognizer } = await import(module);
     const kind = document.body.dataset.task === "audio-classification" ? Classifier : Recognizer;
@@ -57,27 +58,27 @@ def publish_static_space(
     examples: Path | None = None,
     **publish_options: Unpack[PublishOptions],
 ) -> PublishResult:
-    """Publish a static Space that holds a model of the Hub.
+    """Publishes a static Space that contains a model from the Hub.
 
     Args:
         repo_id: `NAME/SPACE`.
         model: `NAME/MODEL`, or `NAME/MODEL@REVISION`.
         title: The title of the Space; by default the model's name.
-        examples: A folder of short sounds to show, named after their content.
+        examples: A folder of short example recordings, named after their content.
         **publish_options: See `PublishOptions`.
 
     Raises:
-        PublishError: If anything must not or cannot be published.
+        PublishError: If the Space must not or cannot be published.
         ModelError: If the model cannot be loaded or exported.
     """
     name, _, revision = model.partition("@")
     repository = Repository(name)
     state = repository.look(revision or None)
     if state is None:
-        raise PublishError(f"There is no model {name} that this login may see: publish it first.")
+        raise PublishError(f"There is no model {name} that this login can access: publish it first.")
     if state.private and publish_options.get("public"):
         raise PublishError(
-            f"{name} is private, and a public static Space gives its weights to every visitor: make the model public, "
+            f"{name} is private, but a public static Space gives its weights to every visitor: make the model public, "
             "or leave out --public."
         )
     loaded = load_model(name, device="cpu", revision=state.commit)
@@ -101,17 +102,17 @@ def publish_static_space(
 
 
 def verify_static_space(snapshot: RemoteSnapshot, probes: Probes | None) -> Verification:
-    """Compare what a downloaded Space computes in a headless browser with PyTorch's logits.
+    """Compares the logits of a downloaded Space in a headless browser with those of PyTorch.
 
     Args:
-        snapshot: The Space.
-        probes: Clips and their logits, which came with the model; None if it has none.
+        snapshot: The download.
+        probes: The probe clips of the model, or None.
     """
     verification = verify_space(snapshot)
     browser = find_chromium()
     differences: tuple[str, ...] = ()
     if probes is None or browser is None:
-        missing = "the model has no probe clips" if probes is None else "there is no Chromium here"
+        missing = "the model has no probe clips" if probes is None else "Chromium is not installed"
         found = f"not opened in a browser ({missing})"
     else:
         try:
@@ -124,7 +125,7 @@ def verify_static_space(snapshot: RemoteSnapshot, probes: Probes | None) -> Veri
             difference = probes.largest_difference(logits) if same_shape else np.inf
             found = f"a headless browser computes PyTorch's logits (largest difference {difference:.1g})"
             if not difference <= TOLERANCE * max(largest, 1.0):
-                differences = (f"in a headless browser the logits differ by {difference:.2g} from PyTorch's",)
+                differences = (f"in a headless browser, the logits differ from PyTorch's by up to {difference:.2g}",)
     return replace(
         verification,
         found=verification.found if differences else (*verification.found, found),
@@ -133,17 +134,17 @@ def verify_static_space(snapshot: RemoteSnapshot, probes: Probes | None) -> Veri
 
 
 def find_chromium() -> str | None:
-    """The program Chromium of this machine; None if there is none."""
+    """Returns the path of Chromium, or None if it is not installed."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def browser_logits(folder: Path, probes: Probes, browser: str) -> dict[str, np.ndarray]:
-    """What a page computes of probe clips, by their names.
+    """Computes the logits of probe clips in a headless browser.
 
     Args:
-        folder: The page.
+        folder: The folder of the page.
         probes: The clips.
-        browser: The program Chromium.
+        browser: The path of Chromium.
 
     Raises:
         ImportError: If playwright is not installed.

@@ -1,7 +1,7 @@
-"""A page that runs a model in the visitor's browser: the content of a static Space, which costs nothing to host.
+"""Builds a page that runs a model in the visitor's browser, for a static Space.
 
-It is `spaces/static` with the module `web/src`, the runtime from npm, the exported model, and examples. There is
-no build step: the published files are those that one reads here.
+The page consists of `spaces/static`, the module `web/src`, the runtime from npm, the exported model, and examples. The
+files are copied without a build step.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from hf_speech.publishing.card.templates import corpus_domain
 from hf_speech.publishing.space import find_examples
 from hf_speech.publishing.web_runtime import FOLDER, runtime_folder, web_dir
 
-# Rendered when a Space is made.
+# Files that are rendered as templates.
 TEMPLATES = ("index.html", "site.webmanifest", "version.js")
 MODULE, MODEL, EXAMPLES = "hf-speech", "model", "examples"
 
 
 def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, examples: Path | None = None) -> Path:
-    """Write the page of a model.
+    """Writes the page of a model.
 
     Args:
         loaded: The model, on the CPU.
-        folder: The folder to write, which must not exist.
+        folder: The folder to write to, which must not exist.
         title: The title of the page; by default the model's name.
-        examples: A folder of short sounds, named after their content; by default those of `spaces/` that fit the model.
+        examples: A folder of short recordings, named after their content; by default those in `spaces/` that suit the
+            model.
 
     Returns:
         `folder`.
@@ -57,7 +58,7 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
     """
     shutil.copytree(spaces_dir() / "static", folder)
     shutil.copytree(web_dir() / "src", folder / MODULE, dirs_exist_ok=True)
-    for name in ("runtime.js", "media.js"):  # Which import the runtime from the folder beside it.
+    for name in ("runtime.js", "media.js"):  # They replace the module's own files of these names.
         shutil.move(folder / name, folder / MODULE / name)
     shutil.copytree(runtime_folder(), folder / FOLDER)
     _export(loaded, folder / MODEL)
@@ -86,7 +87,7 @@ def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, e
 
 
 def sizes_of(folder: Path) -> dict[str, str]:
-    """The sizes of a page's model by precision, and that of its `language_model`, if it has one."""
+    """Returns the sizes of a page's model by precision, and of its `language_model`, if it has one."""
     description = json.loads((folder / MODEL / FILE).read_text(encoding="utf-8"))
     sizes = {file["precision"]: file_size(file["bytes"]) for file in description["files"].values()}
     if "language_model" in description:
@@ -95,28 +96,28 @@ def sizes_of(folder: Path) -> dict[str, str]:
 
 
 def describe_sizes(folder: Path) -> str:
-    """A sentence about what visitors of a page download."""
+    """Describes in one sentence what visitors of a page download."""
     sizes = sizes_of(folder)
     extra = f", and a language model of {sizes['language_model']}" if "language_model" in sizes else ""
-    return f"Visitors download a model of {sizes['packed']} ({sizes['float32']} with 32 bits, by choice){extra}."
+    return f"Visitors download a model of {sizes['packed']} (optionally {sizes['float32']} in 32 bits){extra}."
 
 
 def _export(loaded: LoadedModel, folder: Path) -> None:
-    """Export the model, in the forms that a visitor may choose."""
+    """Exports the model in the precisions that visitors can choose."""
     export_model(loaded, folder, int8=False, packed=True)
     description = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    if description["states"]:  # The stream gives what the file for whole recordings would.
+    if description["states"]:  # The streaming model makes the one for whole recordings redundant.
         for name in [name for name in description["files"] if name.startswith(WHOLE)]:
             (folder / name).unlink()
             del description["files"][name]
-    # Rounding differs from run to run, and the same page is to stay the same.
+    # Rounding differences vary from run to run, but the page must be reproducible.
     for file in description["files"].values():
         del file["max_difference"], file["largest_logit"]
     (folder / FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def describe(loaded: LoadedModel) -> str:
-    """What a model does and knows, in two or three sentences for visitors."""
+    """Describes a model to visitors in two or three sentences."""
     if loaded.task.verb == "classify":
         sentences = [f"Tells {len(loaded.labels)} classes of sounds apart: {_list(loaded.labels)}."]
     elif loaded.task.verb == "listen":
@@ -134,7 +135,7 @@ def describe(loaded: LoadedModel) -> str:
 
 
 def _word_error_rate(loaded: LoadedModel) -> float | None:
-    """The measured share of wrong words, with the language model if there is one."""
+    """Reads the word error rate on the test split, with the language model if there is one."""
     for name in ("test-lm.json", "test.json") if loaded.task.verb == "transcribe" else ():
         if (path := loaded.find_file(f"evaluation/{name}")) is not None:
             with suppress(OSError, ValueError, LookupError, TypeError):
@@ -147,7 +148,7 @@ def _list(labels: Sequence[str]) -> str:
 
 
 def corpus_title(recipe: Path | None) -> str | None:
-    """The full name of the corpus in a recipe, or the names of several, if this package knows them."""
+    """Returns the title of the corpus in a recipe, or the titles of several; None for a user's own corpus."""
     options = _corpus_section(recipe)
     with suppress(LookupError, TypeError, ValueError, AttributeError):
         if options.get("corpora"):
@@ -160,7 +161,7 @@ def corpus_title(recipe: Path | None) -> str | None:
 
 
 def _corpus_section(recipe: Path | None) -> dict[str, Any]:
-    """The section of a recipe about its corpus; empty if there is none."""
+    """Reads the corpus section of a recipe; empty if there is none."""
     with suppress(OSError, ValueError, TypeError, LookupError, RecursionError, yaml.YAMLError):
         section = yaml.safe_load(recipe.read_text(encoding="utf-8"))["corpus"] if recipe is not None else None
         return section if isinstance(section, dict) else {}
@@ -168,7 +169,7 @@ def _corpus_section(recipe: Path | None) -> dict[str, Any]:
 
 
 def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> dict[str, str]:
-    """Copy examples under names that need no escapes in an address; returns these by what the examples are called."""
+    """Copies examples under names that need no escapes in a URL; returns these names by the examples' labels."""
     target.mkdir()
     if examples is not None:
         found = find_examples(examples)
@@ -185,11 +186,11 @@ def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> 
 
 @contextmanager
 def served(folder: Path, port: int = 0) -> Iterator[str]:
-    """Serve a folder on this machine, for as long as the context is open.
+    """Serves a folder on this machine until the context ends.
 
     Args:
         folder: The folder.
-        port: Where to serve; 0 for a free port.
+        port: The port; 0 for a free one.
 
     Yields:
         The address.

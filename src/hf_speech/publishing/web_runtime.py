@@ -1,7 +1,7 @@
-"""The JavaScript that a static Space needs from npm: onnxruntime-web and mediabunny, downloaded once into the cache.
+"""Downloads the npm packages that a static Space needs, onnxruntime-web and mediabunny, into the cache.
 
-Versions and digests are those of `web/package-lock.json`, so that the module, its tests and the published pages use the
-same files. The WebAssembly file is compressed here, since servers send such a file as it is.
+Versions and checksums are those of `web/package-lock.json`, so that the module, its tests and the published pages use
+the same files. The WebAssembly file is compressed, because static hosting does not compress it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _FILES = {
 }
 WASM = "ort-wasm-simd-threaded.wasm.gz"
 FOLDER = "vendor"
-"""The folder of these files in a Space."""
+"""The folder of the runtime files in a Space."""
 
 
 def web_dir() -> Path:
-    """The folder of the JavaScript module."""
+    """Returns the folder of the JavaScript module."""
     return bundled_folder("web")
 
 
 def runtime_folder() -> Path:
-    """The folder with the files, which are downloaded if they are not in the cache.
+    """Returns the cache folder of the runtime files and downloads them if necessary.
 
     The registry is `NPM_CONFIG_REGISTRY`, as for npm, or the public one.
 
     Raises:
-        PublishError: If they cannot be downloaded, or are not what the lock file says.
+        PublishError: If a file cannot be downloaded or its checksum differs from the lock file.
     """
     packages = json.loads((web_dir() / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     locked = {name: packages[f"node_modules/{name}"] for name in _FILES}
@@ -53,27 +53,30 @@ def runtime_folder() -> Path:
 
 
 def is_runtime_file(path: Path) -> bool:
-    """Whether a file is one of the cache, byte for byte."""
+    """Returns whether a file is identical to one of the cached runtime files."""
     if path.parent.name != FOLDER or path.is_symlink():
         return False
-    known = runtime_folder() / path.name
-    return known.is_file() and digest_file(path) == digest_file(known)
+    cached = runtime_folder() / path.name
+    return cached.is_file() and digest_file(path) == digest_file(cached)
 
 
 def _fetch(name: str, version: str, integrity: str, folder: Path) -> None:
-    """Put the files of one package into a folder."""
+    """Downloads the files of one package into a folder."""
     registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
     with tempfile.TemporaryDirectory(prefix="hf-speech-npm-") as temporary:
         try:
             archive = download(f"{registry}/{name}/-/{name}-{version}.tgz", Path(temporary) / f"{name}.tgz")
         except CorpusError as error:
             raise PublishError(
-                f"A static Space needs {name} {version} from npm, and it cannot be fetched ({str(error).rstrip('.')}): "
-                "check the connection, or set NPM_CONFIG_REGISTRY."
+                f"A static Space needs {name} {version} from npm, which cannot be downloaded "
+                f"({str(error).rstrip('.')}): check the connection, or set NPM_CONFIG_REGISTRY."
             ) from error
-        found = "sha512-" + base64.b64encode(bytes.fromhex(digest_file(archive, "sha512"))).decode()
-        if found != integrity:
-            raise PublishError(f"{name} {version} from {registry} is not the locked file ({found[:20]}): try again.")
+        checksum = "sha512-" + base64.b64encode(bytes.fromhex(digest_file(archive, "sha512"))).decode()
+        if checksum != integrity:
+            raise PublishError(
+                f"The checksum of {name} {version} from {registry} differs from the lock file ({checksum[:20]}): try "
+                "again."
+            )
         with tarfile.open(archive) as tar:
             for file in _FILES[name]:
                 member = tar.extractfile(f"package/{file}")

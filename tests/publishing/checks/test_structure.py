@@ -60,7 +60,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         rewrite("evaluation/test.json", lambda content: content.update(real_time_factor_conditions={})),
         "lacks processor",
     ),
-    "a metric as text": (rewrite("evaluation/test.json", lambda c: c["metrics"].update(accuracy="1")), "not a finite number"),
+    "a metric as text": (
+        rewrite("evaluation/test.json", lambda c: c["metrics"].update(accuracy="1")),
+        "not a finite number",
+    ),
     "an interval of one end": (
         rewrite("evaluation/test.json", lambda content: content["confidence"].update(accuracy=[0.5])),
         "gives 1 bounds for the interval",

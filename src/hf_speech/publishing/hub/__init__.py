@@ -1,1 +1,1 @@
-"""The Hub: repositories, pushing in one commit, and verification of what arrived."""
+"""Pushes a folder to the Hub in one commit and verifies the result."""

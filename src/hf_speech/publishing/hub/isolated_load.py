@@ -1,10 +1,9 @@
-"""A program, not a module: loads a published model where hf_speech does not exist, and runs probe clips through it.
+"""A script that loads a published model without hf_speech and runs probe clips through it.
 
     python -P isolated_load.py REQUEST.json
 
-It imports torch, transformers and safetensors and nothing of this package, like the machine of any other user. It
-writes its results next to the request: `logits.safetensors`, and `answers.json` with the predictions of
-`pipeline(...)`, for a task that has one.
+Like a user without this package, it imports only torch, transformers and safetensors. It writes its results next to
+the request: `logits.safetensors`, and `answers.json` with the predictions of `pipeline(...)`, if the task has one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 def main(request_file: Path) -> None:
     """Handles a request: `{"model", "revision", "task", "probes"}`."""
-    sys.modules["hf_speech"] = None  # type: ignore[assignment]  # From here on, importing it raises ImportError.
+    sys.modules["hf_speech"] = None  # type: ignore[assignment]  # Makes imports of hf_speech raise ImportError.
     import numpy as np
     import torch
     import transformers
@@ -35,7 +34,7 @@ def main(request_file: Path) -> None:
     if head is None or head in {auto_class.__name__ for auto_class in check_task(request["task"])[1]["pt"]}:
         predict = transformers.pipeline(request["task"], model=request["model"], device="cpu", **source)
         extractor, model = predict.feature_extractor, predict.model.eval()
-    else:  # No pipeline runs such models.
+    else:  # No pipeline supports this model class.
         extractor = transformers.AutoFeatureExtractor.from_pretrained(request["model"], **source)
         model = getattr(transformers, head).from_pretrained(request["model"], **source).eval()
     rate = int(extractor.sampling_rate)
@@ -52,10 +51,10 @@ def main(request_file: Path) -> None:
         return logits.float()
 
     logits = {name: run(clip)[0].numpy() for name, clip in clips.items()}
-    together = run(list(clips.values())).numpy()
+    batch = run(list(clips.values())).numpy()
     padding = max(
         float(np.abs(batched[: len(alone)] - alone).max())
-        for batched, alone in zip(together, logits.values(), strict=True)
+        for batched, alone in zip(batch, logits.values(), strict=True)
     )
     predictions: dict[str, Any] = {}
     if predict is not None:

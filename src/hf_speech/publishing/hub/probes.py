@@ -1,8 +1,8 @@
-"""Probe clips: a few short sounds that are published with a model, and the logits that it computed for them.
+"""Probe clips: short sounds that are published with a model, together with its logits for them.
 
-They show whether the model computes the same wherever it is loaded. The sounds are synthesized by the formulas below
-(vowels, a sweep, noise, a click in silence), so no one's recordings are published. A safetensors file holds them as
-16-bit samples next to the logits: nothing has to be synthesized again, and nothing is unpickled.
+They show whether the model computes the same logits wherever it is loaded. The sounds (vowels, a sweep, noise, a click
+in silence) are synthesized by the formulas below, so no one's recordings are published. A safetensors file contains
+them as 16-bit samples, together with the logits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hf_speech.inference.decoders import load_lexicon
 from hf_speech.publishing.checks.structure import check_regular
 
 PROBE_FILE = "verification/probes.safetensors"
-# Machines round float32 differently; a wrong weight or file shows in the first digits.
+# Machines round float32 differently; wrong weights change the first digits.
 TOLERANCE = 1e-4
 _CLIP, _LOGITS = "clip.", "logits."
 _VOWELS = ((730.0, 1090.0, 2440.0), (270.0, 2290.0, 3010.0), (300.0, 870.0, 2240.0))  # Peterson & Barney 1952
@@ -32,12 +32,12 @@ _VOWELS = ((730.0, 1090.0, 2440.0), (270.0, 2290.0, 3010.0), (300.0, 870.0, 2240
 
 @dataclass(frozen=True)
 class Probes:
-    """Clips and the logits expected of them.
+    """Probe clips and their expected logits.
 
     Attributes:
-        sampling_rate: Of the clips, in Hz.
+        sampling_rate: The sampling rate of the clips in Hz.
         clips: 16-bit samples `(samples,)` by name.
-        logits: Float32 logits `(classes,)` or `(frames, vocabulary)` by the clip's name.
+        logits: Float32 logits `(classes,)` or `(frames, vocabulary)` by name of the clip.
     """
 
     sampling_rate: int
@@ -45,43 +45,43 @@ class Probes:
     logits: dict[str, np.ndarray]
 
     def to_bytes(self) -> bytes:
-        """The content of the file."""
+        """Returns the content of a probe file."""
         tensors = {_CLIP + name: clip for name, clip in self.clips.items()}
         tensors |= {_LOGITS + name: logits for name, logits in self.logits.items()}
-        # One entry: the order of several is not fixed, and the same probes are to be the same bytes.
+        # One metadata entry, since the order of several varies and the bytes must be reproducible.
         return save(tensors, {"probes": json.dumps({"sampling_rate": self.sampling_rate, "clips": list(self.clips)})})
 
     @classmethod
     def load(cls, path: Path) -> Probes:
-        """Reads the file."""
+        """Reads a probe file."""
         try:
             with safe_open(path, "numpy") as file:
-                about = json.loads(file.metadata()["probes"])
+                metadata = json.loads(file.metadata()["probes"])
                 return cls(
-                    int(about["sampling_rate"]),
-                    {name: file.get_tensor(_CLIP + name) for name in about["clips"]},
-                    {name: file.get_tensor(_LOGITS + name) for name in about["clips"]},
+                    int(metadata["sampling_rate"]),
+                    {name: file.get_tensor(_CLIP + name) for name in metadata["clips"]},
+                    {name: file.get_tensor(_LOGITS + name) for name in metadata["clips"]},
                 )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise PublishError(f"{path.name} holds no probe clips ({error}): publish the model again.") from error
+            raise PublishError(f"{path.name} contains no probe clips ({error}): publish the model again.") from error
 
     def differences(self, logits: dict[str, np.ndarray]) -> Iterator[str]:
-        """What of other logits is not as expected, a clause for each clip."""
+        """Yields a clause for each clip whose logits differ from the expected ones."""
         for name, expected in self.logits.items():
             found = logits.get(name)
             if found is None or found.shape != expected.shape:
                 shape = "none" if found is None else f"logits {found.shape}"
-                yield f"the clip '{name}' gives {shape} for {expected.shape}"
+                yield f"the clip '{name}' gives {shape} instead of {expected.shape}"
             elif not np.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
                 yield f"the logits of the clip '{name}' differ by up to {np.abs(found - expected).max():.2g}"
 
     def largest_difference(self, logits: dict[str, np.ndarray]) -> float:
-        """The largest difference of any logit."""
+        """Returns the largest difference between two logits."""
         return max(float(np.abs(logits[name] - expected).max()) for name, expected in self.logits.items())
 
 
 def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
-    """The sounds, 16-bit, by name."""
+    """Synthesizes the 16-bit clips by name."""
 
     def time(seconds: float) -> np.ndarray:
         return np.arange(round(seconds * sampling_rate)) / sampling_rate
@@ -101,7 +101,7 @@ def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
     clips["vowels"] = np.concatenate(vowels)
     t = time(0.8)
     clips["sweep"] = np.sin(2 * np.pi * (100 * t + (0.9 * nyquist - 100) * t**2 / (2 * 0.8)))
-    # A linear congruential generator: the same numbers on every machine and with every version of numpy.
+    # A linear congruential generator gives the same numbers on every machine and with every version of numpy.
     state, noise = 1, np.empty(len(time(0.5)))
     for index in range(len(noise)):
         state = (1664525 * state + 1013904223) % 2**32
@@ -114,10 +114,10 @@ def make_clips(sampling_rate: int) -> dict[str, np.ndarray]:
 
 
 def make_probes(run_dir: Path) -> Probes:
-    """Loads a model folder as every command does, with its decoder, and runs the clips through the model.
+    """Loads a model folder with its decoder and runs the clips through the model.
 
     Raises:
-        ModelError: If a part of the model is missing or damaged, or does not fit the others.
+        ModelError: If a part of the model is missing, damaged or does not match the others.
         PublishError: If the model cannot be run.
     """
     loaded = load_model(run_dir, device="cpu")
@@ -127,7 +127,7 @@ def make_probes(run_dir: Path) -> Probes:
         clips = make_clips(int(extractor.sampling_rate))
         logits = {}
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # So that the same folder always gives the same bytes.
+        torch.set_num_threads(1)  # For reproducible bytes.
         try:
             for name, clip in clips.items():
                 sound = clip.astype(np.float32) / 32768
@@ -143,7 +143,7 @@ def make_probes(run_dir: Path) -> Probes:
 
 
 def _check_decoding(loaded: LoadedModel, run_dir: Path) -> None:
-    """Refuses language models, their weights and a lexicon that cannot be used with the model."""
+    """Raises if a language model, its weights or a lexicon cannot be used with the model."""
     for path in sorted([*run_dir.glob("*.arpa"), *run_dir.glob("*.ngram")]):
         check_regular(path, path.name)
         NgramModel.load(path)
@@ -153,20 +153,20 @@ def _check_decoding(loaded: LoadedModel, run_dir: Path) -> None:
 
 
 def keep_if_same(fresh: Probes, published: bytes | None, scratch: Path) -> bytes:
-    """The published probes if the model still gives their logits, else fresh ones.
+    """Returns the published probes if the model still gives their logits, else the fresh ones.
 
-    Another machine rounds differently, and an unchanged model must not be published again for that.
+    Otherwise an unchanged model would be published again only because another machine rounds differently.
     """
     if published is not None:
         path = scratch / "published.safetensors"
         path.write_bytes(published)
         try:
-            there = Probes.load(path)
+            probes = Probes.load(path)
         except PublishError:
             return fresh.to_bytes()
-        same_clips = list(there.clips) == list(fresh.clips) and all(
-            np.array_equal(there.clips[name], clip) for name, clip in fresh.clips.items()
+        same_clips = list(probes.clips) == list(fresh.clips) and all(
+            np.array_equal(probes.clips[name], clip) for name, clip in fresh.clips.items()
         )
-        if same_clips and there.sampling_rate == fresh.sampling_rate and not list(there.differences(fresh.logits)):
+        if same_clips and probes.sampling_rate == fresh.sampling_rate and not any(probes.differences(fresh.logits)):
             return published
     return fresh.to_bytes()

@@ -1,14 +1,12 @@
-"""Push: a staged folder becomes one commit of a repository, or nothing happens.
+"""Pushes a staged folder to a repository in one commit, or changes nothing.
 
-Decisions:
-
-- A new repository is created private, always; it is made public after everything else has succeeded, and
-  only if its main branch is still the commit that was verified. One that is public already needs `public=True`.
-- One commit with its parent named: another commit in the meantime is not overwritten. What is on the Hub and not in the
-  folder is deleted in the same commit. Where nothing differs there is no commit.
-- When a commit fails, the Hub is asked whether it arrived: a lost response is not a failure.
-- Afterwards the Hub's own list of files is compared with the folder.
-- A tag comes last, when the commit has been verified; it never moves.
+- A new repository is private. It becomes public only after everything else has succeeded and its main branch is still
+  the verified commit. Pushing to a public repository requires `public=True`.
+- The commit names its parent, so that concurrent commits are not overwritten. It also deletes the files that are not
+  in the folder. If nothing differs, there is no commit.
+- If a commit fails, the repository is checked anyway, because only the response may have been lost.
+- After the commit, the Hub's list of files is compared with the folder.
+- A tag is set after verification and never moved.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from hf_speech.common.hub import Checksums, Repository, State, local_files, require_login
 from hf_speech.errors import PublishError
 
-# Written by the Hub itself; no folder has it.
+# Files that the Hub creates.
 KEPT = frozenset({".gitattributes"})
-# Results on benchmarks, which anyone can propose: those of others stay.
+# Benchmark results, which anyone can propose: only our own file is replaced.
 _RESULTS = ".eval_results/"
 BENCHMARK_FILE = f"{_RESULTS}open_asr_leaderboard.yaml"
-_LOOKS = 5
+_RETRIES = 5
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,14 @@ class PushResult:
     """The result of a push.
 
     Attributes:
-        repository: Where.
-        commit: The sha of the commit that holds exactly the folder, whether just made or there before.
+        repository: The repository.
+        commit: The sha of the commit with the content of the folder, new or existing.
         changed: Whether a commit was made.
         private: Whether the repository is private.
-        added: Files that were sent.
-        removed: Files that are no longer there.
-        pull_request: The page of the pull request that holds the commit, if it is one.
-        tag: The tag on the commit, if one was set.
+        added: Files that were added or changed.
+        removed: Files that were deleted.
+        pull_request: The page of the pull request, if the commit is in one.
+        tag: The tag of the commit, if one was set.
     """
 
     repository: Repository
@@ -59,7 +57,7 @@ class PushResult:
 
     @property
     def reference(self) -> str:
-        """How to name what was published: `NAME/REPO@TAG`, or with the commit where there is no tag."""
+        """The published revision, `NAME/REPO@TAG` or `NAME/REPO@COMMIT`."""
         return f"{self.repository.name}@{self.tag or self.commit}"
 
 
@@ -78,22 +76,22 @@ def push(
     """Sends a staged folder to the Hub in one commit.
 
     Args:
-        folder: What `stage` made.
-        repository: Where to.
-        public: Whether the repository may be public. It is not opened here: `finish` does.
-        tag: The tag that `finish` will be asked for, refused here if it is taken.
+        folder: The staged folder.
+        repository: The repository.
+        public: Whether the repository may be public. A private one is made public later, by `finish`.
+        tag: The tag that `finish` will set; rejected if it exists already.
         create_pr: Open a pull request instead of committing.
-        message: Title of the commit.
+        message: The title of the commit.
         space_sdk: The SDK of a Space, if it has to be created.
-        space_hardware: The hardware with which it is created.
-        since: The repository as it was when the folder was made, if that depends on it.
+        space_hardware: The hardware of a Space, if it has to be created.
+        since: The repository when the folder was made, if the folder depends on it.
 
     Raises:
-        PublishError: If the Hub refuses or cannot be reached; nothing has changed there then.
+        PublishError: If the Hub rejects the commit or cannot be reached; the repository is unchanged then.
     """
     require_login()
     if create_pr and tag is not None:
-        raise PublishError("A tag marks what is published: merge the pull request first, or leave out --create_pr.")
+        raise PublishError("A pull request cannot be tagged: merge it first, or leave out --create_pr.")
     local = local_files(folder)
     state = repository.look()
     if state is None:
@@ -102,16 +100,16 @@ def push(
         state = _create(repository, space_sdk, space_hardware)
     elif not state.private and not public:
         raise PublishError(
-            f"{repository.name} is public: pass --public if everybody may see this, or make it private at "
+            f"{repository.name} is public: pass --public if everyone may see the files, or make it private at "
             f"{repository.url}/settings."
         )
     if since is not None and since.commit != state.commit:
         raise PublishError(
-            f"Somebody else has changed {repository.name} in the meantime, and nothing was overwritten: run the same "
-            "command again, which starts from what is there now."
+            f"{repository.name} was changed in the meantime, so nothing was sent: run the same command again to start "
+            "from its current state."
         )
     added = [path for path, checksums in local.items() if not checksums.match(state.files.get(path))]
-    removed = sorted(_surplus(state.files, local))
+    removed = sorted(_stale_files(state.files, local))
     if tag is not None:
         _check_tag(repository, state, tag, changed=bool(added or removed))
     if not added and not removed:
@@ -134,56 +132,55 @@ def push(
                 create_pr=create_pr,
             )
     except PublishError:
-        settled = None if create_pr else _settled(repository, local)
-        if settled is None:
+        committed = None if create_pr else _committed_state(repository, local)
+        if committed is None:
             raise
-        sha = settled.commit
+        sha = committed.commit
     else:
         sha, pull_request = commit.oid, commit.pr_url
-    now = _seen(repository, sha)
-    if differing := _differences(now.files, local):
+    new_state = _wait_for_commit(repository, sha)
+    if differing := _differences(new_state.files, local):
         raise PublishError(
-            f"The commit {now.commit[:8]} of {repository.name} is not what was sent ({', '.join(differing[:3])} "
-            "differ): run the same command again."
+            f"The commit {new_state.commit[:8]} of {repository.name} differs from the files that were sent "
+            f"({', '.join(differing[:3])}): run the same command again."
         )
-    return PushResult(repository, sha, True, now.private, tuple(added), tuple(removed), pull_request)
+    return PushResult(repository, sha, True, new_state.private, tuple(added), tuple(removed), pull_request)
 
 
 def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) -> PushResult:
-    """Tags what was pushed, makes the repository public if asked to, and checks who sees it now.
+    """Tags the commit, makes the repository public if requested, and checks its visibility.
 
     Raises:
-        PublishError: If the Hub refuses, somebody else has committed since, or the repository is not as visible as
-            asked for.
+        PublishError: If the Hub rejects a request, there is a newer commit, or the visibility is not as requested.
     """
     repository, api = pushed.repository, HfApi()
-    opens = public and pushed.private
-    if opens and (before := repository.look()) is not None and before.commit != pushed.commit:
+    make_public = public and pushed.private
+    if make_public and (before := repository.look()) is not None and before.commit != pushed.commit:
         raise PublishError(_foreign_commit(repository, pushed, before, "stays private"))
     with repository.explained():
         if tag is not None:
             api.create_tag(repository.name, tag=tag, revision=pushed.commit, repo_type=repository.kind, exist_ok=True)
-        if opens:
+        if make_public:
             api.update_repo_settings(repository.name, private=False, repo_type=repository.kind)
     state = repository.look()
     if state is None:
-        raise PublishError(f"{repository.name} cannot be seen any more: look at {repository.url}.")
-    if opens and state.commit != pushed.commit:  # It has changed since the repository was last checked.
+        raise PublishError(f"{repository.name} cannot be accessed any more: check {repository.url}.")
+    if make_public and state.commit != pushed.commit:  # A commit arrived after the check above.
         with repository.explained():
             api.update_repo_settings(repository.name, private=True, repo_type=repository.kind)
         raise PublishError(_foreign_commit(repository, pushed, state, "was made private again"))
     if tag is not None and state.tags.get(tag) != pushed.commit:
         raise PublishError(f"The tag {tag} of {repository.name} is on another commit: choose another tag.")
     if state.private == public:
-        is_now = "private" if state.private else "public"
+        actual, requested = ("private", "public") if state.private else ("public", "private")
         raise PublishError(
-            f"{repository.name} is {is_now}, which was not asked for: change it at {repository.url}/settings."
+            f"{repository.name} is {actual} instead of {requested}: change it at {repository.url}/settings."
         )
     return replace(pushed, private=state.private, tag=tag)
 
 
 def _create(repository: Repository, space_sdk: str | None, space_hardware: str | None) -> State:
-    """A new, private repository."""
+    """Creates a private repository."""
     with repository.explained():
         HfApi().create_repo(
             repository.name,
@@ -195,21 +192,21 @@ def _create(repository: Repository, space_sdk: str | None, space_hardware: str |
         )
     state = repository.look()
     if state is None:
-        raise PublishError(f"This login may not see {repository.words}: check the name and the login.")
+        raise PublishError(f"This login cannot access {repository.words}: check the name and the login.")
     if not state.private:  # An organization can decide that new repositories are public.
         with repository.explained():
             HfApi().update_repo_settings(repository.name, private=True, repo_type=repository.kind)
-        now = repository.look()
-        if now is None or not now.private:
+        state = repository.look()
+        if state is None or not state.private:
             raise PublishError(
-                f"{repository.name} was to be made private and came out public, so nothing was sent: make it private "
-                f"at {repository.url}/settings and run the command again."
+                f"{repository.name} could not be made private, so nothing was sent: make it private at "
+                f"{repository.url}/settings and run the command again."
             )
     return state
 
 
 def check_tag_name(tag: str | None) -> None:
-    """Refuses what git does not take as a tag."""
+    """Rejects text that is not a valid git tag."""
     if tag is None:
         return
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,127}", tag) or tag.endswith((".", ".lock")) or ".." in tag:
@@ -220,36 +217,37 @@ def check_tag_name(tag: str | None) -> None:
 
 def _check_tag(repository: Repository, state: State, tag: str, *, changed: bool) -> None:
     check_tag_name(tag)
-    at = state.tags.get(tag)
-    if at is not None and (changed or at != state.commit):
+    tagged = state.tags.get(tag)
+    if tagged is not None and (changed or tagged != state.commit):
         raise PublishError(
-            f"The tag {tag} of {repository.name} is taken by the commit {at[:8]}: choose another, such as {_next(tag)}."
+            f"{repository.name} already has a tag {tag}, on the commit {tagged[:8]}: choose another, such as "
+            f"{_next_tag(tag)}."
         )
 
 
 def _foreign_commit(repository: Repository, pushed: PushResult, state: State, outcome: str) -> str:
-    """The sentence about a commit that arrived after the one that was verified."""
+    """Returns the message about a commit that arrived after the verified one."""
     author, title = "somebody else", ""
     try:
         last = HfApi().list_repo_commits(repository.name, repo_type=repository.kind, revision=state.commit)[0]
         author, title = ", ".join(last.authors) or author, f" ({last.title!r})"
-    except Exception:  # The message is complete without it.
+    except Exception:  # Author and title are optional.
         pass
     return (
         f"The main branch of {repository.name} is at {state.commit[:8]}{title} by {author}, and not at "
-        f"{pushed.commit[:8]}, which was verified, so it {outcome}: look at {repository.url}/commits/main, then "
-        "publish again."
+        f"{pushed.commit[:8]}, which was verified, so it {outcome}: check {repository.url}/commits/main, then publish "
+        "again."
     )
 
 
-def _next(tag: str) -> str:
-    """The tag after a tag: v2 after v1, v1.10 after v1.9."""
+def _next_tag(tag: str) -> str:
+    """Increments a tag: v2 after v1, v1.10 after v1.9."""
     match = re.search(r"(\d+)$", tag)
     return f"{tag}-2" if match is None else f"{tag[: match.start()]}{int(match[1]) + 1}"
 
 
-def _settled(repository: Repository, local: dict[str, Checksums]) -> State | None:
-    """The repository, if it has what was sent although the answer said otherwise or never came."""
+def _committed_state(repository: Repository, local: dict[str, Checksums]) -> State | None:
+    """Returns the state of the repository if it contains the files in spite of an error."""
     try:
         state = repository.look()
     except PublishError:
@@ -257,9 +255,9 @@ def _settled(repository: Repository, local: dict[str, Checksums]) -> State | Non
     return state if state is not None and not _differences(state.files, local) else None
 
 
-def _seen(repository: Repository, commit: str) -> State:
-    """The repository at a commit, which may need a moment to be seen everywhere."""
-    for left in range(_LOOKS, -1, -1):
+def _wait_for_commit(repository: Repository, commit: str) -> State:
+    """Returns the repository at a new commit, which may take a moment to appear."""
+    for left in range(_RETRIES, -1, -1):
         try:
             state = repository.look(commit)
             if state is not None:
@@ -267,28 +265,28 @@ def _seen(repository: Repository, commit: str) -> State:
         except PublishError:
             if left == 0:
                 raise
-        time.sleep(0.5 * (_LOOKS - left))
-    raise PublishError(f"{repository.name} cannot be seen after the commit: look at {repository.url}.")
+        time.sleep(0.5 * (_RETRIES - left))
+    raise PublishError(f"{repository.name} cannot be accessed after the commit: check {repository.url}.")
 
 
 def _differences(files: dict[str, str], local: dict[str, Checksums]) -> list[str]:
-    """Files that are not the same on both sides."""
+    """Returns the files that differ between the Hub and the local folder."""
     differing = [path for path, checksums in local.items() if not checksums.match(files.get(path))]
-    return differing + sorted(_surplus(files, local))
+    return differing + sorted(_stale_files(files, local))
 
 
-def _surplus(there: Iterable[str], local: Mapping[str, Checksums]) -> set[str]:
-    """Files on the Hub that do not belong to what is published."""
-    ours = {name for name in there if not name.startswith(_RESULTS) or name == BENCHMARK_FILE}
+def _stale_files(remote: Iterable[str], local: Mapping[str, Checksums]) -> set[str]:
+    """Returns the files on the Hub that the local folder no longer has."""
+    ours = {name for name in remote if not name.startswith(_RESULTS) or name == BENCHMARK_FILE}
     return ours - set(local) - KEPT
 
 
 def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> tuple[str, str] | None:
-    """Commit and page of an open pull request that holds exactly these files."""
-    wanted = {"repo_type": repository.kind, "discussion_type": "pull_request", "discussion_status": "open"}
+    """Returns the commit and page of an open pull request with exactly these files, if there is one."""
+    filters = {"repo_type": repository.kind, "discussion_type": "pull_request", "discussion_status": "open"}
     with repository.explained():
-        found = list(HfApi().get_repo_discussions(repository.name, **wanted))
-    for request in found:
+        requests = list(HfApi().get_repo_discussions(repository.name, **filters))
+    for request in requests:
         state = repository.look(request.git_reference)
         if state is not None and not _differences(state.files, local):
             return state.commit, request.url

@@ -1,14 +1,12 @@
-"""Verification: downloads a published model and checks that it gives the same logits in a clean process.
+"""Downloads a published model and verifies that it gives the published logits in a clean process.
 
-Decisions:
-
-- A commit is verified, not a name: a branch or tag is resolved first, and the result names the sha.
-- Everything is downloaded into an empty cache and compared with the Hub's checksums before any of it is run;
-  huggingface_hub itself compares sizes alone.
-- The model is loaded by `pipeline(task, model=NAME, revision=SHA, trust_remote_code=True)` in a fresh process that
-  cannot import hf_speech and is offline, so that no code but that of the commit can run.
-- Code is run only if it is this package's own, or if the caller trusts it.
-- The model's probe clips must give the logits that were published with them, alone and in a batch.
+- Verification applies to a commit: a branch or tag is resolved first, and the result names the sha.
+- All files are downloaded into an empty cache and compared with the Hub's checksums before any code runs;
+  huggingface_hub itself compares only sizes.
+- `pipeline(task, model=NAME, revision=SHA, trust_remote_code=True)` loads the model in a new process that is offline
+  and cannot import hf_speech, so that only the code of the commit runs.
+- The code runs only if it is this package's own or the caller trusts it.
+- The probe clips must give the published logits, alone and in a batch.
 """
 
 from __future__ import annotations
@@ -42,13 +40,13 @@ _SECONDS = 600
 
 @dataclass(frozen=True)
 class RemoteSnapshot:
-    """A commit, downloaded whole and undamaged.
+    """A complete download of a commit, with matching checksums.
 
     Attributes:
-        repository: Where from.
+        repository: The repository.
         state: The repository at that commit.
-        folder: The files.
-        home: The empty HF_HOME that they were downloaded into.
+        folder: The folder with the files.
+        home: The HF_HOME of the download, which was empty before.
     """
 
     repository: Repository
@@ -59,14 +57,14 @@ class RemoteSnapshot:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification found.
+    """The result of a verification.
 
     Attributes:
-        repository: What was verified.
-        commit: At which commit.
-        found: What is as it should be, a clause each.
-        differences: What is not, a clause each; empty if all is well.
-        answers: What `pipeline(...)` says of each probe clip, of a model.
+        repository: The repository.
+        commit: The commit that was verified.
+        found: The checks that passed, a clause each.
+        differences: The differences found, a clause each; empty if all checks passed.
+        answers: For a model, the predictions of `pipeline(...)` by probe clip.
     """
 
     repository: Repository
@@ -77,11 +75,11 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it should be."""
+        """Whether all checks passed."""
         return not self.differences
 
     def summary(self) -> str:
-        """One line for the terminal, or one for each difference."""
+        """Returns one line for the terminal, or a heading and one line for each difference."""
         name = f"{self.repository.name}@{self.commit}"
         if not self.ok:
             return "\n".join([f"DIFFERS {name}:", *(f"  {difference}" for difference in self.differences)])
@@ -90,15 +88,18 @@ class Verification:
 
 @contextmanager
 def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> Iterator[RemoteSnapshot]:
-    """Downloads a commit into an empty cache, for as long as the context lasts.
+    """Downloads a commit into a temporary cache, which is deleted at the end of the context.
 
     Raises:
-        PublishError: If there is no such commit, it cannot be fetched, or a file arrives damaged.
+        PublishError: If the commit does not exist or cannot be downloaded, or a file has another checksum.
     """
     repository = Repository(name, kind)
     state = repository.look(revision)
     if state is None:
-        raise PublishError(f"There is no {repository.words.removeprefix('the ')} that this login may see: check both.")
+        raise PublishError(
+            f"There is no {repository.words.removeprefix('the ')} that this login can access: check the name and the "
+            "login."
+        )
     with tempfile.TemporaryDirectory(prefix="hf-speech-verify-") as temporary:
         home = Path(temporary)
         with repository.explained():
@@ -109,19 +110,19 @@ def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> 
         ]
         if damaged:
             raise PublishError(
-                f"{', '.join(damaged[:3])} of {name} did not arrive as the Hub lists it (another checksum): "
-                "run the command again; if it happens again, publish the file again."
+                f"The download of {', '.join(damaged[:3])} of {name} has another checksum than the Hub lists: run the "
+                "command again; if it happens again, publish the file again."
             )
         yield RemoteSnapshot(repository, state, Path(folder), home)
 
 
 def verify_model(snapshot: RemoteSnapshot, *, trust_code: bool = False, against: Probes | None = None) -> Verification:
-    """Loads a downloaded model where hf_speech is not installed, and compares what it computes.
+    """Loads a downloaded model without hf_speech and compares its logits.
 
     Args:
-        snapshot: What `downloaded` gave.
+        snapshot: The download.
         trust_code: Whether to run code that is not this package's own.
-        against: The logits expected; None for those that were published with the model.
+        against: The expected logits; None for those published with the model.
 
     Raises:
         PublishError: If the model has no probe clips, has code that is not trusted, or cannot be loaded.
@@ -130,29 +131,29 @@ def verify_model(snapshot: RemoteSnapshot, *, trust_code: bool = False, against:
     if probes is None:
         if PROBE_FILE not in snapshot.state.files:
             raise PublishError(
-                f"{snapshot.repository.name} has no probe clips ({PROBE_FILE}): compare it with a run folder by "
+                f"{snapshot.repository.name} has no probe clips ({PROBE_FILE}): compare it with a run folder with "
                 "--run_dir, or publish it with hf-speech publish."
             )
         probes = Probes.load(snapshot.folder / PROBE_FILE)
     if not trust_code and (foreign := foreign_code(snapshot.folder)):
         raise PublishError(
-            f"{snapshot.repository.name} has code that is not that of this version of hf_speech "
-            f"({', '.join(foreign)}): read it, and pass --trust_remote_code to run it."
+            f"{snapshot.repository.name} has code that differs from this version of hf_speech "
+            f"({', '.join(foreign)}): review it, then pass --trust_remote_code to run it."
         )
     try:
         remote_files(snapshot.folder)
     except PublishError as error:
         raise PublishError(str(error).replace(str(snapshot.folder), snapshot.repository.name)) from error
     logits, answers = load_isolated(snapshot, probes)
-    found = [f"{len(snapshot.state.files)} files as the Hub lists them", "loads without hf_speech"]
+    found = [f"{len(snapshot.state.files)} files match the Hub's checksums", "loads without hf_speech"]
     differences = list(probes.differences(logits))
     if not differences:
         largest = probes.largest_difference(logits)
         found.append(f"{len(probes.clips)} probe clips give the same logits (largest difference {largest:.1g})")
     if answers["padding"] > TOLERANCE:
         differences.append(f"a clip in a batch differs from the clip alone by up to {answers['padding']:.2g}")
-    if own := [module for module in answers["code"] if module.startswith("hf_speech")]:
-        differences.append(f"the code that ran was this package's ({own[0]})")
+    if local := [module for module in answers["code"] if module.startswith("hf_speech")]:
+        differences.append(f"the installed hf_speech ran instead of the published code ({local[0]})")
     return Verification(
         snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences), answers["pipeline"]
     )
@@ -162,7 +163,7 @@ def load_isolated(snapshot: RemoteSnapshot, probes: Probes) -> tuple[dict[str, n
     """Runs the clips in a process without hf_speech.
 
     Returns:
-        The logits by the clips' names, and `{"pipeline", "padding", "code"}`.
+        The logits by name of the clip, and `{"pipeline", "padding", "code"}`.
     """
     work = snapshot.home / "work"
     work.mkdir()
@@ -196,7 +197,7 @@ def load_isolated(snapshot: RemoteSnapshot, probes: Probes) -> tuple[dict[str, n
 
 
 def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Verification:
-    """Compares an evaluation made again with a model's evaluation files, and those with its card.
+    """Compares a new evaluation with a model's evaluation files, and these files with its card.
 
     Raises:
         PublishError: If the model has no evaluation of this corpus and split.
@@ -204,54 +205,56 @@ def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Ver
     name = f"{measured.get('corpus')}, {measured.get('split')}"
     files = sorted(snapshot.folder.glob("evaluation/*.json"))
     contents = {file.name: read_mapping(file) for file in files}
-    same = [
+    matching = [
         file
         for file, content in contents.items()
         if not content.get("decoder") and all(content.get(key) == measured.get(key) for key in ("corpus", "split"))
     ]
-    if not same:
-        raise PublishError(f"{snapshot.repository.name} has no evaluation of {name}: choose a corpus and split it has.")
-    differences = compare_figures(contents[same[0]], measured)
+    if not matching:
+        raise PublishError(
+            f"{snapshot.repository.name} has no evaluation of {name}: choose a corpus and split that it has."
+        )
+    differences = compare_figures(contents[matching[0]], measured)
     try:
         check_card((snapshot.folder / "README.md").read_text(encoding="utf-8"), snapshot.folder)
     except PublishError as error:
         differences.append(str(error).rstrip("."))
     metrics = ", ".join(f"{metric} {value:.4g}" for metric, value in measured["metrics"].items())
-    found = (f"evaluated again on {name}: {metrics}", f"as in evaluation/{same[0]} and on the card")
+    found = (f"evaluated again on {name}: {metrics}", f"as in evaluation/{matching[0]} and on the card")
     return Verification(snapshot.repository, snapshot.state.commit, found, tuple(differences))
 
 
 def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
-    """What differs between an evaluation made again and the published one, a clause each."""
+    """Returns the differences between a new evaluation and the published one, a clause each."""
     name = f"{published.get('corpus')}, {published.get('split')}"
     differences = []
     if published.get("corpus_fingerprint") != measured.get("corpus_fingerprint"):
-        differences.append(f"{name}: the recordings or their references are not those of the published figures")
+        differences.append(f"{name}: the recordings or references differ from those of the published evaluation")
     if published.get("num_utterances") != measured.get("num_utterances"):
-        counts = f"{measured.get('num_utterances')} utterances for {published.get('num_utterances')}"
+        counts = f"{measured.get('num_utterances')} utterances instead of {published.get('num_utterances')}"
         differences.append(f"{name}: {counts}")
     for metric, value in published.get("metrics", {}).items():
         found = measured.get("metrics", {}).get(metric)
         if found is None or not math.isclose(found, value, rel_tol=1e-6, abs_tol=1e-9):
-            differences.append(f"{name}: {metric} is {found} for {value}")
+            differences.append(f"{name}: {metric} is {found} instead of {value}")
     return differences
 
 
 def _task(snapshot: RemoteSnapshot) -> str:
-    """The pipeline's task, which the card names."""
+    """Reads the task of the pipeline from the card."""
     try:
         task = ModelCard.load(snapshot.folder / "README.md", ignore_metadata_errors=True).data.pipeline_tag
     except (OSError, ValueError):
         task = None
     if not task:
-        raise PublishError(f"The card of {snapshot.repository.name} names no pipeline_tag: publish it again.")
+        raise PublishError(f"The card of {snapshot.repository.name} has no pipeline_tag: publish it again.")
     return str(task)
 
 
 def _environment(home: Path) -> dict[str, str]:
-    """The environment of this process without tokens, offline, with nothing but what was downloaded."""
-    left_out = ("HF_", "HUGGING", "TRANSFORMERS_", "PYTHONPATH")
-    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | {
+    """Returns the environment for an offline process with the download as its cache and without tokens."""
+    removed = ("HF_", "HUGGING", "TRANSFORMERS_", "PYTHONPATH")
+    return {name: value for name, value in os.environ.items() if not name.startswith(removed)} | {
         "HF_HOME": str(home),
         "HF_HUB_OFFLINE": "1",
         "HF_ENDPOINT": constants.ENDPOINT,
