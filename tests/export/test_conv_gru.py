@@ -146,5 +146,5 @@ def test_rejects_unsupported_parts(make_extractor, make_recognizer) -> None:
     extractor = make_extractor()
     model = make_recognizer(extractor)
     model.adapter = torch.nn.Linear(3, 3)
-    with pytest.raises(ModelError, match=r"runs/x has parts that cannot be exported yet, such as adapter\.weight"):
+    with pytest.raises(ModelError, match=r"runs/x has parts that cannot be exported, such as adapter\.weight"):
         whole_graph(model, FeatureGraph(extractor, ""), False, "runs/x")

@@ -1,1 +1,1 @@
-"""ONNX writers: waveform in, logits out, in one file. `hf_speech.inference` runs the files without PyTorch."""
+"""Exports models as ONNX files from waveform to logits, and keyword spotters as C source."""

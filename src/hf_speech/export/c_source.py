@@ -1,9 +1,9 @@
-"""A keyword spotter as C source: features, model and detector in `spotter.c`, with `spotter.h`.
+"""Exports a keyword spotter as C source: features, model and detector in `spotter.c`, with `spotter.h`.
 
-For microcontrollers, and for programs that want no runtime: no dependency besides the standard library, static memory,
-float arithmetic. The templates have the code; this file writes the weights and the calls of the layers in their order.
-A window of past frames precedes each convolution, as in `StreamingTranscriber`, so the logits are PyTorch's but
-for rounding.
+The code suits microcontrollers and programs without a runtime: it needs only the standard library, static memory and
+float arithmetic. The templates contain the functions; this module writes the weights and the calls of the layers. Each
+convolution keeps the past frames that it needs, as in `StreamingTranscriber`, so the logits equal PyTorch's except for
+rounding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hf_speech.tasks import check_verb
 
 @dataclass
 class _Past:
-    """The frames that a convolution spans."""
+    """The buffer of past frames of a convolution."""
 
     kernel: int
     size: int
@@ -39,14 +39,14 @@ class _Past:
 
 
 class _Encoder:
-    """Writes the layers of a model: tables of weights, and the calls that use them.
+    """Writes the layers of a model as tables of weights and calls of C functions.
 
     Attributes:
         tables: Definitions of constant arrays.
         pasts: The past frames of each convolution.
-        states: Units of each recurrent layer.
+        states: The number of units of each recurrent layer.
         lines: The calls.
-        largest: Values of the largest layer.
+        largest: The number of values of the largest layer.
     """
 
     def __init__(self, model: Any) -> None:
@@ -64,7 +64,7 @@ class _Encoder:
         self._linear(model.classifier, "x", "logits")
 
     def table(self, values: np.ndarray | torch.Tensor, name: str = "") -> str:
-        """Defines a constant array; returns its name."""
+        """Defines a constant array and returns its name."""
         name = name or f"table_{len(self.tables)}"
         self.tables.append(table_of(name, values.detach().numpy() if isinstance(values, torch.Tensor) else values))
         return name
@@ -146,30 +146,30 @@ class _Encoder:
 
 
 def table_of(name: str, values: np.ndarray) -> str:
-    """The definition of an array, of floats or, for integers, of int."""
-    whole = np.issubdtype(values.dtype, np.integer)
-    numbers = [str(value) if whole else f"{value:.9g}" for value in values.ravel().tolist()]
+    """Returns the definition of a C array of `int` or `float`."""
+    is_integer = np.issubdtype(values.dtype, np.integer)
+    numbers = [str(value) if is_integer else f"{value:.9g}" for value in values.ravel().tolist()]
     lines = [", ".join(numbers[start : start + 12]) for start in range(0, len(numbers), 12)]
     body = ",\n    ".join(lines)
-    return f"{'int' if whole else 'float'} {name}[{values.size}] = {{\n    {body}}}"
+    return f"{'int' if is_integer else 'float'} {name}[{values.size}] = {{\n    {body}}}"
 
 
 @torch.no_grad()
 def export_c(loaded: LoadedModel, output: str | Path) -> list[Path]:
-    """Writes a keyword spotter as C source, with the thresholds that `tune-detector` chose, if it did.
+    """Writes a keyword spotter as C source, with the thresholds of `tune-detector`, if the model has any.
 
     Args:
         loaded: A keyword spotter on the CPU.
-        output: The folder; created if missing.
+        output: The folder, which is created if missing.
 
     Returns:
         The files `spotter.c` and `spotter.h`.
 
     Raises:
-        ModelError: If the model is for another task, cannot stream, or has parts for which there is no C code.
+        ModelError: If the model is for another task, cannot stream, or has parts without C code.
     """
     check_verb(loaded.task, loaded.name, "listen")
-    features = _check(loaded)
+    features = _check_supported(loaded)
     extractor, keywords = loaded.feature_extractor, loaded.labels[1:]
     options = DetectorOptions.load(loaded.find_file(DetectorOptions.FILE))
     model = loaded.model.float().eval()
@@ -216,11 +216,11 @@ def export_c(loaded: LoadedModel, output: str | Path) -> list[Path]:
     return paths
 
 
-def _check(loaded: LoadedModel) -> FeatureGraph:
-    """The features of a model for which there is C code.
+def _check_supported(loaded: LoadedModel) -> FeatureGraph:
+    """Returns the features of a model.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is no C code for the model.
     """
     extractor, config = loaded.feature_extractor, loaded.model.config
     try:
@@ -228,7 +228,7 @@ def _check(loaded: LoadedModel) -> FeatureGraph:
     except ValueError as error:
         raise ModelError(f"{loaded.name} cannot listen: {error}") from error
     features = FeatureGraph(extractor, loaded.name)
-    needs = {
+    requirements = {
         "feature_type log_mel": extractor.feature_type == "log_mel",
         "power 1 or 2": extractor.power in (1, 2),
         "an n_fft that is a power of two": features.n_fft & (features.n_fft - 1) == 0,
@@ -236,14 +236,14 @@ def _check(loaded: LoadedModel) -> FeatureGraph:
         "recurrent_norm layer": config.recurrent_norm == "layer",
         "no lookahead": not config.lookahead,
     }
-    missing = [need for need, met in needs.items() if not met]
+    missing = [requirement for requirement, is_met in requirements.items() if not is_met]
     if missing:
-        raise ModelError(f"There is C code for keyword spotters with {missing[0]}, and {loaded.name} has another one.")
+        raise ModelError(f"{loaded.name} cannot be exported as C: train a keyword spotter with {missing[0]}.")
     return features
 
 
 def _feature_tables(encoder: _Encoder, features: FeatureGraph) -> None:
-    """The tables of the features: window, Fourier transform, mel filters, normalization."""
+    """Writes the tables of the features: window, Fourier transform, mel filters, normalization."""
     extractor = features.extractor
     angles = 2 * np.pi * np.arange(features.n_fft // 2) / features.n_fft
     encoder.table(np.cos(angles), "cosines")
@@ -257,7 +257,7 @@ def _feature_tables(encoder: _Encoder, features: FeatureGraph) -> None:
     encoder.table(ends, "filter_ends")
     weights = [row[start:end] for row, start, end in zip(filters, starts, ends, strict=True)]
     encoder.table(np.concatenate(weights), "filter_weights")
-    # Decibels are a multiple of the natural logarithm, which the mean and the deviation take in.
+    # Decibels are a multiple of the natural logarithm; the factor is included in mean and deviation.
     unit = 20 / extractor.power / math.log(10) if extractor.log == "db" else 1.0
     means, scales = np.zeros(len(filters)), np.full(len(filters), unit)
     if extractor.normalization == "global":
@@ -269,7 +269,7 @@ def _feature_tables(encoder: _Encoder, features: FeatureGraph) -> None:
 
 
 def _string(text: str) -> str:
-    """A C string literal; bytes beyond ASCII are escaped in octal, which ends after three digits."""
+    """Returns a C string literal, with octal escapes, which end after three digits, for bytes beyond ASCII."""
     escaped = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode()
     )

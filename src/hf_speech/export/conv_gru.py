@@ -1,8 +1,8 @@
-"""`ConvGRUForCTC` as an ONNX graph, for whole recordings and for streams.
+"""Writes `ConvGRUForCTC` as ONNX graphs, for whole recordings and for streams.
 
-It mirrors `modeling_conv_gru.py`, with two differences. A batch has a multiple of `stride` frames, so that no
-convolution has to cut or to count. And in a stream each causal convolution gets the past frames that it needs, where
-for a whole recording there are zeros; otherwise the graphs are equal, so both give the same logits.
+The graphs mirror `modeling_conv_gru.py`, with two differences. Batches are padded to a multiple of `stride` frames, so
+that convolutions need not handle remainders. In a stream, each causal convolution receives past frames in place of the
+zeros at the beginning of a whole recording, so both graphs give the same logits.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from hf_speech.export.layers import Builder, GraphOf, Masks, State
 from hf_speech.inference.onnx_description import STREAM, WHOLE
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
-# Of a model without phones, only training uses this parameter.
+# Parameters that only training uses, if the model has no phones.
 UNUSED = ("intermediate_norm.",)
 
 
 def graphs_of(model: ConvGRUForCTC, features: FeatureGraph, name: str) -> dict[str, GraphOf]:
-    """The graphs of a recognizer: for whole recordings and, if it can stream, for streams; see `whole_graph`."""
+    """Returns the graphs of a recognizer for whole recordings and, if it is causal, for streams."""
     graphs = {WHOLE: GraphOf(lambda loops: whole_graph(model, features, loops, name))}
     try:
         stream = model.stream(features.extractor)
-    except ValueError:  # It needs whole recordings.
+    except ValueError:  # The model needs whole recordings.
         return graphs
     _, states = stream_graph(model, features, False, name)
     shapes = {state.name: state.shape for state in states}
@@ -40,21 +40,22 @@ def graphs_of(model: ConvGRUForCTC, features: FeatureGraph, name: str) -> dict[s
 
 
 def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name: str) -> Graph:
-    """The model for whole recordings.
+    """Writes the graph for whole recordings.
 
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. Outputs are `logits`
     `(batch, frames, vocabulary)`, in which padded frames are blank with probability 1, `logit_lengths` `(batch,)`,
-    int64, and of a model with phones `phone_logits` `(batch, frames, phones)`.
+    int64, and, for a model with phones, `phone_logits` `(batch, frames, phones)`.
 
-    For recordings in chunks, features that are normalized by utterance have two more: the optional input `statistics`
-    `(2, features)`, mean and standard deviation to normalize by, and the output `features` `(batch, frames, features)`,
-    before normalization, to compute them from. Normalization by peak has the optional input `statistics` `(1, 1)`.
+    For recordings in chunks, a model with features normalized by utterance also has the optional input `statistics`
+    `(2, features)`, the mean and standard deviation for the normalization, and the output `features`
+    `(batch, frames, features)`, the features before normalization, to compute them from. Normalization by peak has the
+    optional input `statistics` `(1, 1)`.
 
     Args:
         model: The model.
         features: Its feature extractor.
-        loops: Whether GRUs become loops over matrix products, to be quantized.
-        name: What errors call the model.
+        loops: Whether to write GRUs as loops over matrix products, to be quantized.
+        name: The name of the model in error messages.
     """
     config = model.config
     graph = Graph("recognizer")
@@ -92,21 +93,21 @@ def whole_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name:
 
 
 def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name: str) -> tuple[Graph, list[State]]:
-    """The model for recordings that arrive in pieces of any length.
+    """Writes the graph for recordings that arrive in pieces of any length.
 
-    Inputs are `waveform` `(batch, samples)`, float32, the piece; `final` `(1,)`, bool, whether it is the last one; and
-    the states. Outputs are the new `logits` `(batch, frames, vocabulary)`, perhaps none, of a model with phones
-    `phone_logits` of the same frames, and for each state `next_` and its name. The recordings of a batch advance
-    together.
+    Inputs are `waveform` `(batch, samples)`, float32, the next piece; `final` `(1,)`, bool, whether it is the last one;
+    and the states. Outputs are the new `logits` `(batch, frames, vocabulary)`, possibly without frames; for a model
+    with phones, `phone_logits` of the same frames; and the new states, whose names begin with `next_`. All recordings
+    of a batch receive a piece of the same length.
 
     Args:
         model: A causal model.
         features: Its feature extractor.
-        loops: Whether GRUs become loops over matrix products, to be quantized.
-        name: What errors call the model.
+        loops: Whether to write GRUs as loops over matrix products, to be quantized.
+        name: The name of the model in error messages.
 
     Returns:
-        The graph, and its states.
+        The graph and its states.
     """
     config = model.config
     graph = Graph("stream")
@@ -116,12 +117,12 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     with graph.scope("features"):
         new = _new_features(builder, features, waveform, final)
         shape = ("batch", "waiting_frames", config.input_size)
-        waiting = graph.concat(1, builder.remember("waiting", shape, ("batch", 0, config.input_size)), new)
+        waiting = graph.concat(1, builder.read_state("waiting", shape, ("batch", 0, config.input_size)), new)
         num_logits = waiting.size(1) // config.stride
         usable = num_logits * config.stride
-        builder.leave("waiting", waiting.slice(1, usable), shape)
-        # onnxruntime aborts the process for a recurrence without frames: where there are none, it gets a frame of
-        # silence, and its output and states are dropped.
+        builder.write_state("waiting", waiting.slice(1, usable), shape)
+        # onnxruntime aborts the process for a recurrence without frames. If there are none, it gets a frame of
+        # silence, whose output and states are dropped.
         silence = graph.op("Sub", config.stride, usable.clip(highest=config.stride))
         x = graph.op("Pad", waiting.slice(1, 0, usable), graph.concat(0, np.zeros(4, np.int64), silence, np.array([0])))
     builder.has_frames = usable > 0
@@ -139,31 +140,31 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
 
 
 def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, final: Value) -> Value:
-    """Features of the frames whose windows are complete, as in `StreamingTranscriber`."""
+    """Writes the features of the frames whose windows are complete, as in `StreamingTranscriber`."""
     graph, hop = builder.graph, features.hop
     preemphasis = float(features.extractor.preemphasis)
-    # The kept samples begin at the window of the next frame, or one sample before.
+    # The kept samples begin with the window of the next frame, or one sample earlier for pre-emphasis.
     kept = features.lead + (1 if preemphasis else 0)
-    samples = graph.concat(1, builder.remember("samples", ("batch", "kept_samples"), ("batch", kept)), waveform)
+    samples = graph.concat(1, builder.read_state("samples", ("batch", "kept_samples"), ("batch", kept)), waveform)
     filtered = samples
     if preemphasis:
         filtered = samples.slice(1, 1) - samples.slice(1, 0, -1) * preemphasis
     length = filtered.size(1)
-    # After the end there is silence; a frame counts only if its whole hop has arrived.
+    # Silence follows the end; a frame counts only if its hop is complete.
     silence = final * (features.blocks * hop)
     complete = (length + silence + (hop - features.window)).clip(lowest=0) // hop
     num_frames = graph.minimum(complete, (length - features.lead) // hop)
-    builder.leave("samples", samples.slice(1, num_frames * hop), ("batch", "kept_samples"))
+    builder.write_state("samples", samples.slice(1, num_frames * hop), ("batch", "kept_samples"))
     padded = graph.op("Pad", filtered, np.array([0, 0, 0, features.blocks * hop]))
     return features.stream(features.spectra(padded, num_frames))
 
 
 def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> tuple[Value, Value | None, Masks]:
-    """Front end and recurrent layers: `(batch, frames, features)` to `(batch, frames / stride, size)`.
+    """Writes front end and recurrent layers: `(batch, frames, features)` to `(batch, frames / stride, size)`.
 
     Returns:
-        The output of the last layer; that of an earlier layer which predicts phones, if one does; and the masks of
-        their frames.
+        The output of the last layer; that of the earlier layer that predicts phones, or None; and the masks of their
+        frames.
     """
     with builder.graph.scope("frontend"):
         config = model.config
@@ -190,7 +191,7 @@ def _classify(builder: Builder, model: ConvGRUForCTC, x: Value) -> Value:
 
 
 def _classify_phones(builder: Builder, model: ConvGRUForCTC, encoded: Value, middle: Value | None) -> Value:
-    """The phones by an earlier layer, or by the last one, which is normalized before."""
+    """Writes the phone classifier after an earlier layer (`middle`), or after the normalized last layer."""
     assert model.phone_classifier is not None
     assert model.intermediate_norm is not None
     with builder.graph.scope("phones"):
@@ -200,7 +201,7 @@ def _classify_phones(builder: Builder, model: ConvGRUForCTC, encoded: Value, mid
 
 
 def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) -> Value:
-    """The lookahead convolution of `(batch, frames, size)`, followed by `after` frames of silence."""
+    """Writes the lookahead convolution of `(batch, frames, size)`, followed by `after` frames of silence."""
     assert model.lookahead is not None
     return builder.relu(builder.convolve(x, model.lookahead.convolution, 0, after))
 
@@ -208,24 +209,24 @@ def _look_ahead(builder: Builder, model: ConvGRUForCTC, x: Value, after: int) ->
 def _look_ahead_in_stream(
     builder: Builder, model: ConvGRUForCTC, encoded: Value, middle: Value | None, final: Value
 ) -> tuple[Value, Value | None]:
-    """Those of the frames whose future frames are known, or will not come: `(batch, frames, size)`.
+    """Writes the lookahead convolution for frames whose future frames are known or beyond the end.
 
     Returns:
-        The output of the lookahead convolution, and the same frames of the layer that predicts phones.
+        The output of the convolution, `(batch, frames, size)`, and the same frames of the layer that predicts phones.
     """
     assert model.lookahead is not None
     future, size = model.lookahead.lookahead, model.norm.normalized_shape[0]
 
     def wait(name: str, new: Value) -> tuple[Value, Value]:
-        """The frames that are known, and how many of them are ready; the others wait for the next piece."""
+        """Returns the known frames and the number of those that are ready; the others wait for the next piece."""
         shape = ("batch", f"{name}_frames", size)
-        known = builder.graph.concat(1, builder.remember(name, shape, ("batch", 0, size)), new)
+        known = builder.graph.concat(1, builder.read_state(name, shape, ("batch", 0, size)), new)
         ready = (known.size(1) - future + final * future).clip(lowest=0)
-        builder.leave(name, known.slice(1, ready), shape)
+        builder.write_state(name, known.slice(1, ready), shape)
         return known, ready
 
     known, ready = wait("awaiting", encoded)
     if middle is not None:
         middle = wait("awaiting_phones", middle)[0].slice(1, 0, ready)
-    # Frames whose future is not known get silence instead and are cut off; one more, so that there is always one.
+    # Frames without a known future get silence instead and are cut off; one more frame avoids an empty input.
     return _look_ahead(builder, model, known, after=future + 1).slice(1, 0, ready), middle

@@ -1,13 +1,13 @@
 """Exports a PyTorch model to a folder of ONNX files that run without PyTorch.
 
-A folder holds `model.onnx`, from the waveform to the logits; for causal recognizers `stream.onnx`, which takes pieces;
-an int8 variant of each, a quarter of the size; and `export.json`, the model's description.
+The folder contains `model.onnx`, from waveform to logits; for causal models `stream.onnx`, for pieces of a waveform; an
+int8 variant of each, a quarter of the size; and `export.json`, the description of the model.
 
-Every file is run by onnxruntime and compared with PyTorch before it is kept; a float32 file that differs by more than
-rounding is refused, and the difference is recorded in `export.json`. For int8, matrix products and LSTMs are quantized
-by onnxruntime's dynamic quantization; GRUs are loops of int8 products already, and streams have int8 products
-throughout (`layers.py`). Weights that are quantized here get 7 bits and a scale for each unit: processors without VNNI
-add pairs of 8-bit products in 16 bits, which overflow (onnxruntime calls this `reduce_range`). Features stay float32.
+onnxruntime runs every file and the results are compared with PyTorch's. A float32 file that differs by more than
+rounding is rejected; `export.json` records the differences. For int8, onnxruntime's dynamic quantization quantizes
+matrix products and LSTMs; GRUs are written as loops of int8 products, and streams have int8 products throughout
+(`layers.py`). The dynamic quantization uses 7 bits and a scale for each unit (`reduce_range`), because processors
+without VNNI add pairs of 8-bit products in 16 bits, which can overflow. Features stay float32.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, PACKED, STREAM, WHOLE, Description, seal
 from hf_speech.inference.onnx_stream import ExportedStream
 
-# The largest difference accepted, as a share of the largest logit. Rounding makes a thousandth of it.
+# The largest accepted difference, relative to the largest logit. Rounding causes a thousandth of it.
 TOLERANCE = 1e-3
 
-# By the class of a model, the function `(model, features, name)` that gives a `GraphOf` for each file.
+# For each model class, the function `(model, features, name)` that returns a `GraphOf` for each file.
 FAMILIES = {
     "ConvGRUForCTC": "hf_speech.export.conv_gru:graphs_of",
     "SpeechLSTMForAudioClassification": "hf_speech.export.speech_lstm:graphs_of",
@@ -52,14 +52,14 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file that was written.
+    """An exported ONNX file.
 
     Attributes:
         path: Its path.
         precision: "float32", "int8" or "packed".
         size: Its size in bytes.
-        max_difference: The largest difference of its logits from PyTorch's, over a few artificial sounds.
-        largest_logit: The largest of those logits, to compare with.
+        max_difference: The largest difference between its logits and PyTorch's for a few artificial sounds.
+        largest_logit: The largest absolute value of PyTorch's logits.
     """
 
     path: Path
@@ -76,21 +76,21 @@ def export_model(
 
     Args:
         loaded: A model on the CPU.
-        output: The folder; created if missing. Files of an earlier export are replaced.
+        output: The folder, which is created if missing. Files of an earlier export are replaced.
         int8: Whether to write int8 files as well.
         packed: Whether to write files for browsers as well; see `packing` and `packed_ngrams`.
 
     Returns:
-        The ONNX files, the float32 one first.
+        The ONNX files, the float32 files first.
 
     Raises:
-        ModelError: If onnx or onnxruntime is missing, the model's family or one of its parts cannot be exported, or
-            the output is a model folder.
+        ModelError: If onnx or onnxruntime is missing, the model or one of its parts cannot be exported, or the output
+            is a model folder.
     """
     _check_libraries()
     output = Path(output).expanduser()
     if output.is_file() or (output / "config.json").exists():
-        raise ModelError(f"{output} is a file, or a model folder already: give another folder, such as {output}/onnx.")
+        raise ModelError(f"{output} is a file or a model folder: give another folder, such as {output}/onnx.")
     graphs = _graphs(loaded)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".export-") as staging:
@@ -118,15 +118,12 @@ def export_model(
 
 
 def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
-    """The graphs to write and their descriptions, by kind of file."""
+    """Returns the graphs to write and their descriptions, by kind of file."""
     model, name = loaded.model, loaded.name
-    # A subclass, such as one with another loss, computes what its family does; `_compare` makes sure of it.
+    # A subclass, such as one with another loss, should compute the same logits; `_compare` verifies it.
     family = next((FAMILIES[one.__name__] for one in type(model).__mro__ if one.__name__ in FAMILIES), None)
     if family is None:
-        raise ModelError(
-            f"{name} is a {type(model).__name__}, which cannot be exported: only models of the families of this "
-            "package can."
-        )
+        raise ModelError(f"{name} is a {type(model).__name__}, which cannot be exported: use a model of this package.")
     features = FeatureGraph(loaded.feature_extractor, name)
     description = Description(
         task=loaded.task.name,
@@ -137,7 +134,7 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
         labels=(),
     )
     description = dataclasses.replace(description, **loaded.task.describe_outputs(model.config, loaded.tokenizer))
-    written: dict[str, GraphOf] = resolve_name(family)(model, features, name)
+    graphs: dict[str, GraphOf] = resolve_name(family)(model, features, name)
     return {
         kind: (
             graph.make,
@@ -145,12 +142,12 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
                 description, states=graph.states, latency=graph.latency, first_samples=graph.first_samples
             ),
         )
-        for kind, graph in written.items()
+        for kind, graph in graphs.items()
     }
 
 
 def _write(make: Maker, description: Description, path: Path) -> None:
-    """Writes one file, quantized if its description says so."""
+    """Writes one file in the precision of its description."""
     import onnx
 
     metadata = {KEY: dataclasses.replace(description, digest=NO_DIGEST).to_json()}
@@ -165,7 +162,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = make(True).model()
-    with _without_advice():
+    with _without_warnings():
         quantize_dynamic(
             model,
             path,
@@ -177,7 +174,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
             extra_options={"EnableSubgraph": True},
         )
     quantized = onnx.load(path)
-    # onnx infers wrong shapes inside loops, for it does not see constants outside; some runtimes refuse them.
+    # onnx infers wrong shapes inside loops, since it ignores constants outside; some runtimes reject these shapes.
     for graph in (quantized.graph, *(a.g for node in quantized.graph.node for a in node.attribute if a.HasField("g"))):
         graph.ClearField("value_info")
     shorten_names(quantized)
@@ -187,7 +184,7 @@ def _write(make: Maker, description: Description, path: Path) -> None:
 
 
 @contextmanager
-def _without_advice() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """Silences the quantizer's advice to optimize the graph first, which does not help these graphs."""
     logging.disable(logging.WARNING)
     try:
@@ -202,39 +199,39 @@ def _check_libraries() -> None:
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ModelError(
-            f"The export needs onnx and onnxruntime, and importing them failed ({error}): pip install "
+            f"The export needs onnx and onnxruntime, but importing them failed ({error}): pip install "
             "'hf_speech[export]'."
         ) from error
 
 
 def _compare(loaded: LoadedModel, path: Path, precision: str) -> ExportedFile:
-    """Runs a file and PyTorch over the same sounds.
+    """Compares the logits of a file and of PyTorch for the same sounds.
 
     Raises:
-        ModelError: If they differ by more than rounding, or the int8 file's logits are not finite.
+        ModelError: If a float32 file differs by more than rounding, or the logits of another file are not finite.
     """
     sounds = _sounds(loaded)
     expected = [_logits(loaded, samples) for samples in sounds]
     if path.name.startswith(STREAM):
-        got = [_logits_of_stream(ExportedStream(path), samples) for samples in sounds]
-        expected = [logits[:, : len(loaded.labels)] for logits in expected]  # Of its phones Python makes no use.
+        actual = [_stream_logits(ExportedStream(path), samples) for samples in sounds]
+        expected = [logits[:, : len(loaded.labels)] for logits in expected]  # `ExportedStream` ignores phones.
     else:
-        got = [_joined(outputs.logits, outputs.phone_logits) for outputs in ExportedModel(path).run(sounds)]
+        actual = [_join(outputs.logits, outputs.phone_logits) for outputs in ExportedModel(path).run(sounds)]
     largest = max(float(np.abs(logits).max(initial=0.0)) for logits in expected)
-    same_shape = all(one.shape == other.shape for one, other in zip(got, expected, strict=True))
+    same_shape = all(one.shape == other.shape for one, other in zip(actual, expected, strict=True))
     difference = np.inf
     if same_shape:
-        difference = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(got, expected, strict=True))
+        difference = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(actual, expected, strict=True))
     if not difference <= (TOLERANCE * max(largest, 1.0) if precision == "float32" else np.finfo(np.float32).max):
         raise ModelError(
-            f"The exported {loaded.name} does not give what PyTorch gives (its logits differ by {difference:.3g}): "
-            "nothing was written; please report it with the model's config.json and preprocessor_config.json."
+            f"The exported {loaded.name} gives other logits than PyTorch (difference {difference:.3g}), so nothing was "
+            "written: please report it with the model's config.json and preprocessor_config.json."
         )
     return ExportedFile(path, precision, path.stat().st_size, difference, largest)
 
 
 def _sounds(loaded: LoadedModel) -> list[np.ndarray]:
-    """Artificial sounds of several lengths, as loud as speech, with tones that rise and pauses."""
+    """Synthesizes sounds of several lengths, as loud as speech, with rising tones and pauses."""
     rng = np.random.default_rng(0)
     rate = loaded.sampling_rate
     offset = float(loaded.feature_extractor.offset)
@@ -248,22 +245,22 @@ def _sounds(loaded: LoadedModel) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def _logits(loaded: LoadedModel, samples: np.ndarray) -> np.ndarray:
-    """PyTorch's logits of one clip, tokens and phones, without the padding that an extractor's `max_duration` adds."""
+    """Returns PyTorch's logits of a clip, of tokens and phones, without the padding up to `max_duration`."""
     inputs = loaded.feature_extractor(samples, sampling_rate=loaded.sampling_rate, return_tensors="pt")
     outputs = loaded.model(**inputs)
     phones = getattr(outputs, "phone_logits", None)
-    logits = _joined(outputs.logits[0].numpy(), None if phones is None else phones[0].numpy())
+    logits = _join(outputs.logits[0].numpy(), None if phones is None else phones[0].numpy())
     if logits.ndim == 1:
         return logits
     return logits[: int(inputs["attention_mask"].sum()) // loaded.model.config.stride]
 
 
-def _joined(logits: np.ndarray, phone_logits: np.ndarray | None) -> np.ndarray:
+def _join(logits: np.ndarray, phone_logits: np.ndarray | None) -> np.ndarray:
     return logits if phone_logits is None else np.concatenate((logits, phone_logits), axis=1)
 
 
-def _logits_of_stream(stream: ExportedStream, samples: np.ndarray) -> np.ndarray:
-    """The logits of a recording in pieces of uneven lengths, some of them without a frame."""
+def _stream_logits(stream: ExportedStream, samples: np.ndarray) -> np.ndarray:
+    """Returns the logits of a recording in pieces of uneven lengths, some shorter than a frame."""
     pieces = np.split(samples, [7, 1000, 1001, len(samples) // 2])
     return np.concatenate([stream.accept(piece) for piece in pieces] + [stream.finish()])
 

@@ -1,16 +1,16 @@
-"""`SpeechFeatureExtractor` as part of an ONNX graph: the same numbers as `models/spectral.py`, computed in other ways.
+"""Writes `SpeechFeatureExtractor` into an ONNX graph, with the same results as `models/spectral.py`.
 
-The writer of a feature type is a function `(features, frames) -> features`, from windows `(batch, frames, window)` to
-`(batch, frames, features)`. The registry names it.
+The writer of a feature type, named in the registry, is a function `(features, frames) -> features` from windows
+`(batch, frames, window)` to `(batch, frames, features)`.
 
-- The Fourier transform is a product with matrices of windowed cosines and sines: exact, and the same in every runtime,
-  while ONNX's own DFT is slow or missing in many. Frequencies that no mel filter covers are left out. The matrices are
-  most of what a small model would weigh, so the graph has the formula, which runtimes compute once, when they load.
-- Frames are made of blocks of a hop each: a window of 2.5 hops is three neighboring blocks, cut. That takes three
-  slices whatever the length, and no index of samples.
-- The mean over an utterance is taken of the differences from its first frame. So it is exact for a feature that does
-  not change (a band without sound), as the extractor's float64 is, but in float32, which runs everywhere.
-- Padding is invisible here as there: samples beyond a clip's end are set to zero first, frames beyond it last.
+- The Fourier transform is a product with matrices of windowed cosines and sines, because ONNX's own DFT is slow or
+  missing in many runtimes. Frequencies that no mel filter covers are left out. The graph contains the formula of these
+  matrices, which would be larger than a small model; runtimes compute them once when they load the file.
+- Frames are made of blocks of one hop: a window of 2.5 hops is cut out of three neighboring blocks. That takes three
+  slices for any length, and no indexing of samples.
+- The mean over an utterance is computed from differences to its first frame, so that it is exact for a constant feature
+  (a band without sound) even in float32. The extractor uses float64.
+- Padding has no effect: samples beyond the end of a clip are set to zero first, and frames beyond it last.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class WholeFeatures:
 
     Attributes:
         features: `(batch, frames, features)`, zero on padded frames.
-        counts: Valid frames of each clip, `(batch,)`.
-        longest: Frames of the longest clip, without the padding to a multiple, `(1,)`.
+        counts: The number of valid frames of each clip, `(batch,)`.
+        longest: The number of frames of the longest clip, without the padding to a multiple, `(1,)`.
         raw: The features before normalization.
     """
 
@@ -51,27 +51,27 @@ class WholeFeatures:
 
 
 class FeatureGraph:
-    """Writes an extractor into graphs.
+    """Writes a feature extractor into graphs.
 
     Args:
         extractor: A `SpeechFeatureExtractor`.
-        name: What errors call the model.
+        name: The name of the model in error messages.
 
     Attributes:
-        hop: Samples from one frame to the next.
-        lead: How many samples before `t * hop` the window of frame `t` begins.
-        window: Samples under the window.
-        blocks: Blocks of a hop that a window touches.
+        hop: The number of samples from one frame to the next.
+        lead: The number of samples by which the window of frame `t` begins before `t * hop`.
+        window: The number of samples of the window.
+        blocks: The number of blocks of one hop that a window covers, at least in part.
 
     Raises:
-        ModelError: If the extractor is another one, or lacks its statistics.
+        ModelError: If the extractor has another class, or lacks its statistics.
     """
 
     def __init__(self, extractor: Any, name: str) -> None:
         if type(extractor).__name__ != "SpeechFeatureExtractor":
             raise ModelError(
-                f"{name} has a {type(extractor).__name__}, which cannot be put into an ONNX graph: export a model with "
-                "a SpeechFeatureExtractor."
+                f"{name} has a {type(extractor).__name__}, which cannot be exported to ONNX: export a model with a "
+                "SpeechFeatureExtractor."
             )
         if extractor.normalization == "global" and (extractor.feature_mean is None or extractor.feature_std is None):
             raise ModelError(
@@ -86,15 +86,15 @@ class FeatureGraph:
         self.blocks = -(-self.window // self.hop)
 
     def whole(self, waveform: Value, lengths: Value, multiple: int, statistics: Value | None = None) -> WholeFeatures:
-        """Features of whole clips.
+        """Writes the features of whole clips.
 
         Args:
-            waveform: `(batch, samples)`; samples beyond a clip's end are ignored.
-            lengths: Samples of each clip, `(batch,)`.
-            multiple: Frames are padded to a multiple of this, and at least to one of it.
-            statistics: For normalization by utterance, mean and standard deviation of each feature `(2, features)`,
-                used instead of the utterance's own where the deviation is above 0. For normalization by peak, the peak
-                `(1, 1)`, used instead of the utterance's own if it is above 0.
+            waveform: `(batch, samples)`; samples beyond the end of a clip are ignored.
+            lengths: The number of samples of each clip, `(batch,)`.
+            multiple: Frames are padded to a multiple of this number, at least to the number itself.
+            statistics: For normalization by utterance, the mean and standard deviation of each feature
+                `(2, features)`, which replace those of the utterance if the deviation is above 0. For normalization by
+                peak, the peak `(1, 1)`, which replaces that of the utterance if it is above 0.
         """
         graph = waveform.graph
         if first := self.extractor.first_sample:
@@ -118,7 +118,7 @@ class FeatureGraph:
         num_frames = ((longest + (multiple - 1)) // multiple).clip(lowest=1) * multiple
         padded = graph.op("Pad", samples, np.array([0, self.lead, 0, (self.blocks + multiple) * self.hop]))
         mask = (graph.arange(num_frames).unsqueeze(0) < counts.unsqueeze(1)).unsqueeze(2)
-        raw = self._projected(self._limited(self.spectra(padded, num_frames), mask))
+        raw = self._project(self._limit(self.spectra(padded, num_frames), mask))
         raw = self._with_deltas(raw, counts, mask)
         if self.extractor.normalization == "utterance":
             features = self._normalize_utterances(raw, counts, mask, statistics)
@@ -130,12 +130,11 @@ class FeatureGraph:
         return WholeFeatures(features, counts, longest, raw)
 
     def spectra(self, samples: Value, num_frames: Value) -> Value:
-        """The features before `top_db`, projection, deltas and normalization.
+        """Writes the features before `top_db`, projection, deltas and normalization.
 
         Args:
-            samples: `(batch, samples)`, the first of which is the first under the first window; at least
-                `(num_frames + blocks - 1) * hop`.
-            num_frames: `(1,)`.
+            samples: `(batch, samples)`, beginning with the first window; at least `(num_frames + blocks - 1) * hop`.
+            num_frames: The number of frames, `(1,)`.
 
         Returns:
             `(batch, num_frames, features)`.
@@ -145,32 +144,32 @@ class FeatureGraph:
         return written
 
     def stream(self, spectra: Value) -> Value:
-        """Projection and normalization of the spectra of a stream, all of whose frames are valid."""
-        return self._normalize(self._projected(spectra))
+        """Writes projection and normalization of the spectra of a stream, in which all frames are valid."""
+        return self._normalize(self._project(spectra))
 
     def frames(self, samples: Value, num_frames: Value) -> Value:
-        """Windows `(batch, num_frames, window)` of `(batch, samples)`."""
+        """Cuts `(batch, samples)` into windows `(batch, num_frames, window)`."""
         total = num_frames + (self.blocks - 1)
         blocks = samples.slice(1, 0, total * self.hop).reshape(0, -1, self.hop)
         parts = [blocks.slice(1, first, first + 1 - self.blocks or END) for first in range(self.blocks)]
         parts[-1] = parts[-1].slice(2, 0, self.window - (self.blocks - 1) * self.hop)
         return parts[0] if len(parts) == 1 else samples.graph.concat(2, *parts)
 
-    def _limited(self, features: Value, mask: Value) -> Value:
-        """Limits the dynamic range, if asked for, and sets padded frames to zero."""
+    def _limit(self, features: Value, mask: Value) -> Value:
+        """Limits the dynamic range to `top_db`, if set, and sets padded frames to zero."""
         graph = features.graph
         if self.kind.windowed and self.extractor.top_db is not None:
             peak = graph.where(mask, features, np.float32(LOWEST)).max(1, 2)
             features = graph.maximum(features, peak - float(self.extractor.top_db))
         return graph.where(mask, features, np.float32(0))
 
-    def _projected(self, features: Value) -> Value:
-        """The features through the matrix that their type has, if any."""
+    def _project(self, features: Value) -> Value:
+        """Multiplies features by the projection of their type, if it has one."""
         projection = self.kind.projection
         return features if projection is None else features @ projection(self.extractor, CPU).numpy()
 
     def _with_deltas(self, features: Value, counts: Value, mask: Value) -> Value:
-        """The features and their deltas: see `deltas` in `spectral.py`."""
+        """Appends the deltas of the features; see `deltas` in `spectral.py`."""
         graph, reach = features.graph, self.extractor.delta_window // 2
         positions = graph.arange(features.size(1)).unsqueeze(0)
         last = (counts - 1).clip(lowest=0).unsqueeze(1)
@@ -190,13 +189,13 @@ class FeatureGraph:
 
     @staticmethod
     def _frames_at(features: Value, positions: Value) -> Value:
-        """The frames at `positions` `(batch, frames)`."""
+        """Returns the frames at `positions` `(batch, frames)`."""
         shape = features.graph.op("Shape", features)
         index = features.graph.op("Expand", positions.unsqueeze(2), shape)
         return features.graph.op("GatherElements", features, index, axis=1)
 
     def _normalize(self, features: Value) -> Value:
-        """Normalization by the statistics of training, for extractors with one."""
+        """Normalizes by the statistics of the training data, if the extractor does."""
         extractor = self.extractor
         if extractor.normalization != "global":
             return features
@@ -210,7 +209,7 @@ class FeatureGraph:
         valid, count = mask.cast("float32"), counts.clip(lowest=1).cast("float32").unsqueeze(1, 2)
         first = features.slice(1, 0, 1)
         differences = (features - first) * valid
-        mean = differences.sum(1) / count  # From the first frame on.
+        mean = differences.sum(1) / count  # Relative to the first frame.
         if statistics is not None:
             given_mean, given_deviation = statistics.split(0, [1, 1])
             mean = graph.where(given_deviation > 0.0, given_mean - first, mean)
@@ -224,12 +223,12 @@ class FeatureGraph:
 
 
 def write_samples(features: FeatureGraph, frames: Value) -> Value:
-    """Raw samples: windows `(batch, frames, window)` as they are."""
+    """Returns the samples of windows `(batch, frames, window)` unchanged."""
     return frames
 
 
 def write_spectra(features: FeatureGraph, frames: Value, filters: np.ndarray | None = None) -> Value:
-    """Spectra of windows `(batch, frames, window)`, through filters `(frequencies, filters)` if there are any."""
+    """Writes spectra of windows `(batch, frames, window)`, with optional filters `(frequencies, filters)`."""
     graph, extractor = frames.graph, features.extractor
     first, end = 0, features.n_fft // 2 + 1
     if filters is not None:
@@ -249,21 +248,21 @@ def write_spectra(features: FeatureGraph, frames: Value, filters: np.ndarray | N
 
 
 def write_mel_spectra(features: FeatureGraph, frames: Value) -> Value:
-    """Mel spectra of windows `(batch, frames, window)`."""
+    """Writes mel spectra of windows `(batch, frames, window)`."""
     return write_spectra(features, frames, filter_matrix(features))
 
 
 def _power(features: FeatureGraph, frames: Value, first: int, end: int) -> Value:
-    """Power of the frequencies from `first` to `end` `(batch, frames, frequencies)` of windows."""
+    """Writes the power of the frequencies from `first` to `end` of windows, `(batch, frames, frequencies)`."""
     graph, n_fft, size = frames.graph, features.n_fft, features.window
     window = analysis_window(features.extractor.window_type, size, CPU).numpy()
-    # Cosines are even and sines odd: sums and differences of the halves need half the multiplications.
+    # Cosines are even and sines odd, so sums and differences of the halves need half as many multiplications.
     halves = bool(window[0] == 0.0) and size % 2 == 0
     if halves:
         window = window[1 : size // 2 + 1].copy()
-        window[-1] /= 2  # The center is in both halves.
-    # Power does not depend on where time begins: at the center of the window. Phases are counted in quarters of
-    # `2 pi / n_fft`, in integers, and brought near zero, where a sine is exact.
+        window[-1] /= 2  # Both halves contain the center.
+    # Power does not depend on the origin of time, which is the center of the window here. Phases are integers in
+    # quarters of `2 pi / n_fft`, reduced to small angles, where float32 sines are accurate.
     start = 4 - 2 * size if halves else -2 * size
     times = graph.op("Range", np.int64(start), np.int64(start + 4 * len(window)), np.int64(4)).unsqueeze(1)
     phases = times * graph.op("Range", np.int64(first), np.int64(end), np.int64(1))
@@ -283,7 +282,7 @@ def _power(features: FeatureGraph, frames: Value, first: int, end: int) -> Value
 
 
 def sparse_filters(graph: Graph, filters: np.ndarray) -> Value:
-    """Filters `(frequencies, filters)` from the few that are not zero at a frequency, which are neighbors."""
+    """Writes filters `(frequencies, filters)`, storing only the few neighboring ones that are not zero."""
     columns = filters.shape[1]
     nonzero = filters != 0
     lowest = np.where(nonzero.any(axis=1), nonzero.argmax(axis=1), 0)
@@ -296,12 +295,12 @@ def sparse_filters(graph: Graph, filters: np.ndarray) -> Value:
 
 
 def filter_matrix(features: FeatureGraph) -> np.ndarray:
-    """Mel filters of an extractor, `(frequencies, filters)`."""
+    """Returns the mel filters of an extractor, `(frequencies, filters)`."""
     extractor, n_fft = features.extractor, features.n_fft
     filters = np.zeros((n_fft // 2 + 1, extractor.num_mel_bins), dtype=np.float32)
     span = (extractor.sampling_rate, extractor.min_frequency, extractor.upper_frequency)
     for band in mel_bands(extractor.num_mel_bins, n_fft, *span, extractor.mel_scale, extractor.mel_norm, CPU):
         rows, columns = band.filters.shape
-        rows_here = slice(band.first_frequency, band.first_frequency + rows)
-        filters[rows_here, band.first_filter : band.first_filter + columns] = band.filters.numpy()
+        frequencies = slice(band.first_frequency, band.first_frequency + rows)
+        filters[frequencies, band.first_filter : band.first_filter + columns] = band.filters.numpy()
     return filters

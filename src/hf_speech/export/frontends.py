@@ -1,8 +1,7 @@
-"""The front ends of `models/frontends.py` as parts of an ONNX graph.
+"""Writes the front ends of `models/frontends.py` into an ONNX graph.
 
-The writer of a front end is a function `(builder, frontend, x, masks, input_size) -> (x, masks)`: from features
-`(batch, frames, input_size)` to the front end's output, and from the masks of the one to those of the other. The
-registry names it.
+The writer of a front end, named in the registry, is a function `(builder, frontend, x, masks, input_size)` that returns
+`(x, masks)`: from features `(batch, frames, input_size)` and their masks to the output of the front end and its masks.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def write_front_end(
     """Writes a front end with the writer that its entry in `FRONT_ENDS` names.
 
     Returns:
-        The front end's output, `(batch, frames, size)`, and which of its frames are valid.
+        The output of the front end, `(batch, frames, size)`, and its masks.
     """
     writer: Any = resolve_name(FRONT_ENDS[name].onnx_writer)
     written: tuple[Value, Masks] = writer(builder, module, x, masks, input_size)
@@ -43,13 +42,13 @@ def write_front_end(
 def write_deepspeech2(
     builder: Builder, frontend: DeepSpeech2FrontEnd, x: Value, masks: Masks, frequencies: int
 ) -> tuple[Value, Masks]:
-    """2-D convolutions with batch norm and a clipped ReLU."""
+    """Writes 2-D convolutions with batch norm and a clipped ReLU."""
     x = x.unsqueeze(1)
     for index, (convolution, norm) in enumerate(zip(frontend.convolutions, frontend.norms, strict=True)):
         x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_{index}", frequencies)
         if convolution.time_stride == 2:
             masks = masks.halve()
-        x = builder.batch_norm(x, norm, dimensions_behind=2).clip(np.float32(0), np.float32(20))
+        x = builder.batch_norm(x, norm, dimensions_after=2).clip(np.float32(0), np.float32(20))
         frequencies = (frequencies + 1) // 2
     return _flatten(x, frontend.output_size), masks
 
@@ -57,7 +56,7 @@ def write_deepspeech2(
 def write_residual(
     builder: Builder, frontend: ResidualFrontEnd, x: Value, masks: Masks, frequencies: int
 ) -> tuple[Value, Masks]:
-    """A 2-D convolution, residual blocks and a projection."""
+    """Writes a 2-D convolution, residual blocks and a projection."""
     x = builder.convolution(masks.apply(x.unsqueeze(1), 1, 1), frontend.stem, "convolution_stem", frequencies)
     masks, frequencies = masks.halve(), (frequencies + 1) // 2
     for number, block in enumerate(frontend.blocks):
@@ -73,7 +72,7 @@ def write_residual(
 def write_subsampling(
     builder: Builder, frontend: SubsamplingFrontEnd, x: Value, masks: Masks, frequencies: int
 ) -> tuple[Value, Masks]:
-    """Strided depthwise-separable convolutions."""
+    """Writes strided depthwise-separable convolutions."""
     layers = zip(frontend.strides, frontend.convolutions, frontend.pointwise, frontend.norms, strict=True)
     for index, (stride, convolution, pointwise, norm) in enumerate(layers):
         skip = x
@@ -93,7 +92,7 @@ def write_subsampling(
 def write_strided(
     builder: Builder, frontend: StridedFrontEnd, x: Value, masks: Masks, frequencies: int
 ) -> tuple[Value, Masks]:
-    """Strided convolutions that round up."""
+    """Writes strided convolutions that round the number of frames up."""
     for convolution, norm in zip(frontend.convolutions, frontend.norms, strict=True):
         x = builder.centered_convolution(masks.apply(x).transpose(0, 2, 1), convolution).transpose(0, 2, 1)
         x = builder.gelu(builder.layer_norm(x, norm))
@@ -104,14 +103,14 @@ def write_strided(
 def write_spectral(
     builder: Builder, frontend: SpectralFrontEnd, x: Value, masks: Masks, frequencies: int
 ) -> tuple[Value, Masks]:
-    """Convolutions over time and frequency that round up."""
+    """Writes convolutions over time and frequency that round the number of frames up."""
     x = masks.apply(x).reshape(0, 0, frontend.num_maps, -1).transpose(0, 2, 1, 3)
     for convolution, norm in zip(frontend.convolutions, frontend.norms, strict=True):
         assert isinstance(convolution, nn.Conv2d)
         x = builder.centered_convolution(x, convolution)
         if convolution.stride[0] == 2:
             masks = masks.halve(round_up=True)
-        x = masks.apply(builder.relu(builder.batch_norm(x, norm, dimensions_behind=2)), 1, 1)
+        x = masks.apply(builder.relu(builder.batch_norm(x, norm, dimensions_after=2)), 1, 1)
     x = builder.linear(_flatten(x, frontend.projection.in_features), frontend.projection)
     return builder.relu(builder.batch_norm(x, frontend.norm)), masks
 
@@ -128,5 +127,5 @@ def _spectral_stem(
 
 
 def _flatten(x: Value, size: int) -> Value:
-    """`(batch, channels, frames, frequencies)` to `(batch, frames, frequencies * channels)`."""
+    """Reshapes `(batch, channels, frames, frequencies)` to `(batch, frames, frequencies * channels)`."""
     return x.transpose(0, 2, 3, 1).reshape(0, 0, size)

@@ -1,12 +1,10 @@
-"""ONNX graphs written like NumPy: values with operators, and the few operations that the models need.
+"""Builds ONNX graphs in the style of NumPy: values with operators, and the few operations that the models need.
 
-The graphs are built here, operation by operation, and not traced from PyTorch: its exporters unroll the recurrence or
-fix its length, and support neither ONNX's own sequence lengths nor features inside the graph. Omissions in a
-hand-built graph are found when it is exported: every parameter must have been used, and the outputs are compared with
-PyTorch's (`exporting.py`).
+Graphs are built by hand rather than traced, because PyTorch's exporters unroll recurrences or fix their length, and
+support neither ONNX's sequence lengths nor features inside the graph. The export detects mistakes: every parameter must
+be used, and the outputs are compared with PyTorch's (`exporting.py`).
 
-Numbers written as `2` become int64, as `2.0` float32. Sizes are int64 values of the shape `(1,)`, for arithmetic,
-shapes and slices.
+The number `2` becomes int64 and `2.0` float32. Sizes are int64 values of shape `(1,)`.
 """
 
 from __future__ import annotations
@@ -20,12 +18,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# LayerNormalization came with 17, which runtimes have supported for years.
+# The first version with LayerNormalization.
 OPSET = 17
 IR_VERSION = 8
-# The domain of operations that onnxruntime adds to ONNX's own.
+# The domain of onnxruntime's additional operations.
 MICROSOFT = "com.microsoft"
-# "To the end" of a dimension, for Slice.
+# The end of a dimension, for Slice.
 END = np.iinfo(np.int64).max
 
 TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int32": TensorProto.INT32, "bool": TensorProto.BOOL}
@@ -39,8 +37,8 @@ class Value:
     """A tensor of a graph.
 
     Attributes:
-        graph: The graph that it was made in.
-        name: Its name there.
+        graph: The graph.
+        name: The name in the graph.
     """
 
     graph: Graph
@@ -59,7 +57,7 @@ class Value:
         return self.graph.op("Div", self, other)
 
     def __floordiv__(self, other: Operand) -> Value:
-        """Of integers that are not negative: ONNX leaves open how others are rounded."""
+        """Divides non-negative integers; ONNX does not define the rounding of negative results."""
         return self.graph.op("Div", self, other)
 
     def __matmul__(self, other: Operand) -> Value:
@@ -72,51 +70,51 @@ class Value:
         return self.graph.op("Greater", self, other)
 
     def size(self, axis: int) -> Value:
-        """The size of a dimension, `(1,)`."""
+        """Returns the size of a dimension, `(1,)`."""
         return self.graph.op("Shape", self, start=axis, end=axis + 1)
 
     def slice(self, axis: int, start: Operand, end: Operand = END, step: int = 1) -> Value:
-        """Part of a dimension; backwards with a negative step."""
+        """Slices a dimension; a negative step goes backwards."""
         bounds = [bound if isinstance(bound, Value) else np.array([bound]) for bound in (start, end)]
         return self.graph.op("Slice", self, *bounds, np.array([axis]), np.array([step]))
 
     def split(self, axis: int, sizes: Sequence[int]) -> tuple[Value, ...]:
-        """A dimension in parts."""
+        """Splits a dimension into parts."""
         return self.graph.ops("Split", self, np.array(sizes), outputs=len(sizes), axis=axis)
 
     def reshape(self, *sizes: int | Value) -> Value:
-        """Another shape; 0 keeps the size of the dimension in its place."""
+        """Reshapes the value; 0 keeps the size of the dimension at its position."""
         if all(isinstance(size, int) for size in sizes):
             return self.graph.op("Reshape", self, np.array(sizes))
         parts = [size if isinstance(size, Value) else np.array([size]) for size in sizes]
         return self.graph.op("Reshape", self, self.graph.concat(0, *parts))
 
     def unsqueeze(self, *axes: int) -> Value:
-        """More dimensions, of size 1."""
+        """Inserts dimensions of size 1."""
         return self.graph.op("Unsqueeze", self, np.array(axes))
 
     def squeeze(self, *axes: int) -> Value:
-        """Without dimensions of size 1."""
+        """Removes dimensions of size 1."""
         return self.graph.op("Squeeze", self, np.array(axes))
 
     def transpose(self, *order: int) -> Value:
-        """Dimensions in another order."""
+        """Reorders the dimensions."""
         return self.graph.op("Transpose", self, perm=order)
 
     def cast(self, dtype: str) -> Value:
-        """Another type."""
+        """Converts the value to another type."""
         return self.graph.op("Cast", self, to=TYPES[dtype])
 
     def sum(self, axis: int) -> Value:
-        """Sum over a dimension, which stays with size 1."""
+        """Sums over a dimension, which is kept with size 1."""
         return self.graph.op("ReduceSum", self, np.array([axis]), keepdims=1)
 
     def max(self, *axes: int) -> Value:
-        """Maximum over dimensions, which stay with size 1."""
+        """Returns the maximum over dimensions, which are kept with size 1."""
         return self.graph.op("ReduceMax", self, axes=axes, keepdims=1)
 
     def clip(self, lowest: Operand = "", highest: Operand = "") -> Value:
-        """At least `lowest` and at most `highest`."""
+        """Limits the value to the range from `lowest` to `highest`."""
         return self.graph.op("Clip", self, lowest, highest)
 
 
@@ -125,7 +123,7 @@ class Graph:
 
     Args:
         name: Its name.
-        parent: The graph around it, which holds its constants, for the body of a loop.
+        parent: For the body of a loop, the outer graph, which contains the constants.
     """
 
     def __init__(self, name: str, parent: Graph | None = None) -> None:
@@ -141,25 +139,25 @@ class Graph:
 
     @contextlib.contextmanager
     def scope(self, name: str) -> Iterator[None]:
-        """Names of what is made inside begin with `name/`; profiles and quantization tell parts by them."""
+        """Prefixes the names of operations in the context with `name/`, for quantization and profiles."""
         self._root._scope.append(name)
         yield
         self._root._scope.pop()
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str], default: np.ndarray | None = None) -> Value:
-        """An input; free dimensions have names, and an input with a default is optional."""
+        """Adds an input; free dimensions have names, and an input with a default is optional."""
         self._inputs.append(helper.make_tensor_value_info(name, TYPES[dtype], shape))
         if default is not None:
             self._constants[name] = numpy_helper.from_array(default, name)
         return Value(self, name)
 
     def output(self, value: Value, name: str, dtype: str, shape: Sequence[int | str]) -> None:
-        """Makes a value an output."""
+        """Adds an output."""
         self._nodes.append(helper.make_node("Identity", [value.name], [name], name=self._new_name("Identity")))
         self._outputs.append(helper.make_tensor_value_info(name, TYPES[dtype], shape))
 
     def constant(self, array: Any) -> Value:
-        """A constant; equal ones are stored once."""
+        """Adds a constant; equal constants are stored once."""
         array = np.ascontiguousarray(array) if np.ndim(array) else np.asarray(array)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
@@ -171,11 +169,11 @@ class Graph:
         return Value(self, root._known[key])
 
     def op(self, kind: str, *operands: Operand, **attributes: Any) -> Value:
-        """An operation with one output."""
+        """Adds an operation with one output."""
         return self.ops(kind, *operands, outputs=1, **attributes)[0]
 
     def ops(self, kind: str, *operands: Operand, outputs: int, **attributes: Any) -> tuple[Value, ...]:
-        """An operation with several outputs. The operand "" is omitted; `domain` is an attribute."""
+        """Adds an operation with several outputs; the operand "" stands for an omitted one."""
         names = [
             operand.name
             if isinstance(operand, Value)
@@ -201,35 +199,35 @@ class Graph:
         return self.op("Concat", *parts, axis=axis)
 
     def where(self, condition: Value, yes: Operand, no: Operand) -> Value:
-        """`yes` where the condition holds, and `no` elsewhere."""
+        """Returns `yes` where the condition is true, else `no`."""
         return self.op("Where", condition, yes, no)
 
     def arange(self, size: Value) -> Value:
-        """0, 1, ... `(size,)`."""
+        """Returns the integers from 0 to `size - 1`, `(size,)`."""
         return self.op("Range", np.int64(0), size.squeeze(0), np.int64(1))
 
     def minimum(self, *values: Operand) -> Value:
-        """The smaller ones."""
+        """Returns the elementwise minimum."""
         return self.op("Min", *values)
 
     def maximum(self, *values: Operand) -> Value:
-        """The larger ones."""
+        """Returns the elementwise maximum."""
         return self.op("Max", *values)
 
     def zeros(self, *sizes: int | Value) -> Value:
-        """Float32 zeros."""
+        """Returns float32 zeros."""
         parts = [size if isinstance(size, Value) else np.array([size]) for size in sizes]
         return self.op("Expand", np.float32(0), self.concat(0, *parts))
 
     def body(self) -> onnx.GraphProto:
-        """The finished graph."""
+        """Returns the finished graph."""
         return helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values()))
 
     def model(self, **metadata: str) -> onnx.ModelProto:
-        """The finished graph as a model, checked, with metadata.
+        """Returns the finished graph as a checked model with metadata.
 
         Raises:
-            onnx.checker.ValidationError: If the graph is invalid, a bug here.
+            onnx.checker.ValidationError: If the graph is invalid, which is a bug.
         """
         model = helper.make_model(
             self.body(),

@@ -1,14 +1,14 @@
-"""The layers of both model families as parts of an ONNX graph.
+"""Writes the layers of both model families into an ONNX graph.
 
-`Builder` reads PyTorch modules and remembers which parameters it used: one that is left over at the end belongs to a
-part of the model that the export does not support, and is refused.
+`Builder` reads PyTorch modules and records which parameters it used. A parameter that is left over at the end belongs
+to a part of the model that the export does not support, so the export fails.
 
-- Recurrences are ONNX's own GRU and LSTM nodes. They know the length of each clip, so a bidirectional layer is one
-  node, and neither masks nor reversals are needed.
-- For int8, a GRU is written out as a loop (`Scan`) over products with int8 weights instead, because no runtime has an
-  int8 GRU, and because that is faster: the weights fit into the cache. Both directions take a step together. The
-  product is onnxruntime's own (`MatMulNBits`), made for a single row: it takes two thirds of the time of the one that
-  its dynamic quantization would put there.
+- Recurrences are ONNX's GRU and LSTM nodes. They accept the length of each clip, so a bidirectional layer is one node
+  without masks or reversals.
+- For int8, a GRU is a loop (`Scan`) over products with int8 weights, because no runtime has an int8 GRU. The loop is
+  also faster, since the weights fit into the cache. Both directions share each step. The product is onnxruntime's
+  `MatMulNBits`, optimized for single rows, which takes two thirds of the time of the product of its dynamic
+  quantization.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from hf_speech.export.graph import MICROSOFT, Graph, Value
 from hf_speech.models.convolutions import FrameConvolution, MaskedBatchNorm
 from hf_speech.models.recurrent import RecurrentLayer
 
-# Where PyTorch's gates stand in ONNX's order: of a GRU (reset, update, new) and an LSTM (input, forget, cell, output).
+# Positions of PyTorch's gates in ONNX's order; GRU: reset, update, new; LSTM: input, forget, cell, output.
 GATES = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 
-# Most inputs of a unit that share a scale in an int8 product of the loop.
+# The range of numbers of inputs that share a scale in an int8 product of the loop.
 LARGEST_BLOCK, SMALLEST_BLOCK = 256, 16
 
 Shape = tuple[int | str, ...]
-"""Sizes; those that are free are names."""
+"""The sizes of dimensions; free dimensions have names."""
 
 
 @dataclass
 class State:
-    """What a stream remembers from one piece of sound to the next.
+    """A state that a stream keeps between pieces.
 
     Attributes:
-        name: Name of the input; the output is called `next_` and this.
-        shape: Its shape at the beginning of a recording, when it is all zeros.
+        name: The name of the input; that of the output is prefixed with `next_`.
+        shape: The shape at the beginning of a recording, when all values are zero.
     """
 
     name: str
@@ -49,18 +49,18 @@ class State:
 
 
 Maker = Callable[[bool], Graph]
-"""Makes a graph, given whether GRUs become loops of matrix products, to be quantized."""
+"""Makes a graph, given whether to write GRUs as loops of matrix products, to be quantized."""
 
 
 @dataclass(frozen=True)
 class GraphOf:
-    """A graph that a model is exported as.
+    """A graph of an exported model.
 
     Attributes:
-        make: Makes it.
-        states: Of a stream: the inputs that are fed back, with their shapes at the beginning.
-        latency: Of a stream: seconds from the beginning of a logit frame until it is known.
-        first_samples: Of a stream: samples that the first logit frame is made of, without lookahead.
+        make: Makes the graph.
+        states: The shapes of a stream's states at the beginning, by name.
+        latency: For a stream, the number of seconds from the beginning of a logit frame until it is known.
+        first_samples: For a stream, the number of samples that the first logit frame depends on, without lookahead.
     """
 
     make: Maker
@@ -75,9 +75,9 @@ class Builder:
 
     Attributes:
         graph: The graph.
-        loops: Whether GRUs become loops over matrix products, to be quantized.
-        has_frames: In a stream: whether the piece completed any frames, bool `(1,)`; None for whole recordings.
-        states: What a stream remembers between pieces, in the order of the inputs.
+        loops: Whether to write GRUs as loops over matrix products, to be quantized.
+        has_frames: For a stream, whether the piece completes any frames, bool `(1,)`; None for whole recordings.
+        states: The states of a stream, in the order of the inputs.
     """
 
     graph: Graph
@@ -87,89 +87,89 @@ class Builder:
     _used: set[int] = field(default_factory=set)
 
     def array(self, parameter: torch.Tensor) -> np.ndarray:
-        """The values of a parameter, which is marked as used."""
+        """Returns the values of a parameter and marks it as used."""
         self._used.add(id(parameter))
         return parameter.detach().float().cpu().numpy()
 
     def check_all_used(self, model: nn.Module, unneeded: Iterable[str], name: str) -> None:
-        """Refuses a model with parameters that were not used."""
-        everything = [*model.named_parameters(), *model.named_buffers()]
-        left = [key for key, value in everything if id(value) not in self._used and not key.startswith(tuple(unneeded))]
-        left = [key for key in left if not key.endswith("num_batches_tracked")]
-        if left:
+        """Raises `ModelError` if the model has parameters that were not used, except for the `unneeded` ones."""
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        unused = [key for key, value in tensors if id(value) not in self._used and not key.startswith(tuple(unneeded))]
+        unused = [key for key in unused if not key.endswith("num_batches_tracked")]
+        if unused:
             raise ModelError(
-                f"{name} has parts that cannot be exported yet, such as {left[0]}: update hf_speech, or use the model "
+                f"{name} has parts that cannot be exported, such as {unused[0]}: update hf_speech, or use the model "
                 "with PyTorch."
             )
 
-    def remember(self, name: str, shape: Shape, initial: Shape | None = None) -> Value:
-        """An input for the state after the previous piece."""
+    def read_state(self, name: str, shape: Shape, initial: Shape | None = None) -> Value:
+        """Adds an input for a state after the previous piece."""
         self.states.append(State(name, initial or shape))
         return self.graph.input(name, "float32", shape)
 
-    def leave(self, state: str, value: Value, shape: Shape, previous: Value | None = None) -> None:
-        """An output for the next piece."""
+    def write_state(self, state: str, value: Value, shape: Shape, previous: Value | None = None) -> None:
+        """Adds an output for a state; if the piece completes no frames, that is the `previous` one, if given."""
         if previous is not None:
             assert self.has_frames is not None
             value = self.graph.where(self.has_frames, value, previous)
         self.graph.output(value, f"next_{state}", "float32", shape)
 
     def linear(self, x: Value, module: nn.Module) -> Value:
-        """`(..., features)` through a linear layer."""
+        """Writes a linear layer over `(..., features)`."""
         assert isinstance(module, nn.Linear)
         return self._product(x, self.array(module.weight)) + self.array(module.bias)
 
     def _product(self, x: Value, weight: np.ndarray) -> Value:
-        """`(..., inputs)` times the transpose of a weight `(outputs, inputs)`, which is quantized later, or here.
+        """Multiplies `(..., inputs)` by the transpose of a weight `(outputs, inputs)`.
 
-        In a stream, a row must not depend on the others, which are those of the same piece and of other streams; and
-        there are few. Elsewhere the product of onnxruntime's dynamic quantization is faster.
+        In an int8 stream, the weight is quantized here, so that the result of a row does not depend on the other rows,
+        which belong to other frames and streams. Elsewhere onnxruntime's dynamic quantization is faster.
         """
         if self.loops and self.has_frames is not None:
             return self._int8_product(self.graph, x, weight)
         return x @ weight.T
 
     def layer_norm(self, x: Value, module: nn.Module) -> Value:
-        """Layer norm over the last dimension."""
+        """Writes layer norm over the last dimension."""
         assert isinstance(module, nn.LayerNorm)
         scale, bias = self.array(module.weight), self.array(module.bias)
         return self.graph.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=module.eps)
 
-    def batch_norm(self, x: Value, module: nn.Module, dimensions_behind: int = 0) -> Value:
-        """Batch norm with the statistics of training; the channels stand before `dimensions_behind` others."""
+    def batch_norm(self, x: Value, module: nn.Module, dimensions_after: int = 0) -> Value:
+        """Writes batch norm with the statistics of training; `dimensions_after` dimensions follow the channels."""
         assert isinstance(module, MaskedBatchNorm)
         norm = module.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = self.array(norm.weight) / np.sqrt(self.array(norm.running_var) + norm.eps)
         shift = self.array(norm.bias) - self.array(norm.running_mean) * scale
-        shape = (-1, *[1] * dimensions_behind)
+        shape = (-1, *[1] * dimensions_after)
         return x * scale.reshape(shape) + shift.reshape(shape)
 
     def silu(self, x: Value) -> Value:
-        """Also called swish."""
+        """Writes the SiLU, also called swish."""
         return x * self.graph.op("Sigmoid", x)
 
     def relu(self, x: Value) -> Value:
-        """Rectified linear units."""
+        """Writes the ReLU."""
         return self.graph.op("Relu", x)
 
     def gelu(self, x: Value) -> Value:
-        """The exact GELU."""
+        """Writes the exact GELU."""
         return x * (self.graph.op("Erf", x * float(np.sqrt(0.5))) + 1.0) * 0.5
 
     def convolution(self, x: Value, module: nn.Module, name: str, frequencies: int = 0) -> Value:
-        """A convolution over time, and perhaps frequency.
+        """Writes a convolution over time, or over time and frequency.
 
         Args:
             x: `(batch, frames, channels)` or `(batch, channels, frames, frequencies)`, zero on padded frames; the
                 number of frames is a multiple of the stride.
             module: The convolution.
-            name: Name of its state.
-            frequencies: Frequencies of the input of a 2-D convolution.
+            name: The name of its state.
+            frequencies: The number of frequencies of the input of a 2-D convolution.
 
         Returns:
-            The same layout, with as many frames as the input has, divided by the stride.
+            The output in the same layout; the number of frames is divided by the stride.
         """
         assert isinstance(module, FrameConvolution)
         inner = module.convolution
@@ -181,9 +181,9 @@ class Builder:
             axis = 1
             if isinstance(inner, nn.Conv2d):
                 shape, axis = ("batch", inner.in_channels, before, frequencies), 2
-            previous = self.remember(name, shape)
+            previous = self.read_state(name, shape)
             x = self.graph.concat(axis, previous, x)
-            self.leave(name, x.slice(axis, -before), shape, previous)
+            self.write_state(name, x.slice(axis, -before), shape, previous)
             before = 0
         if isinstance(inner, nn.Conv1d):
             return self.convolve(x, inner, before, after)
@@ -199,10 +199,10 @@ class Builder:
         )
 
     def convolve(self, x: Value, module: nn.Conv1d, before: int, after: int) -> Value:
-        """A convolution of `(batch, frames, channels)` over time, with frames of zeros around it.
+        """Writes a convolution of `(batch, frames, channels)` over time, with `before` and `after` frames of zeros.
 
-        It is written with a second dimension of size 1: for depthwise convolutions, onnxruntime is fast in two
-        dimensions only (one frame of 384 channels: 8 us instead of 50).
+        It has a second dimension of size 1, because onnxruntime's depthwise convolutions are fast in two dimensions
+        only (one frame of 384 channels: 8 us instead of 50).
         """
         assert module.bias is not None
         convolved = self.graph.op(
@@ -217,7 +217,7 @@ class Builder:
         return convolved.transpose(0, 2, 3, 1).squeeze(1)
 
     def centered_convolution(self, x: Value, module: nn.Module) -> Value:
-        """A convolution whose kernel is centered and which counts a last, incomplete step: `(batch, channels, ...)`."""
+        """Writes a centered convolution over `(batch, channels, ...)` that rounds the number of steps up."""
         assert isinstance(module, nn.Conv1d | nn.Conv2d)
         assert module.bias is not None
         weight, bias = self.array(module.weight), self.array(module.bias)
@@ -225,13 +225,13 @@ class Builder:
         return self.graph.op("Conv", x, weight, bias, strides=list(module.stride), pads=pads, group=module.groups)
 
     def recurrence(self, x: Value, layer: nn.Module, lengths: Value | None, name: str) -> Value:
-        """A recurrent layer in one direction or two.
+        """Writes a unidirectional or bidirectional recurrent layer.
 
         Args:
             x: `(frames, batch, features)`.
             layer: The layer.
-            lengths: Frames of each clip, int64, at least 1, `(batch,)`; None in a stream.
-            name: Name of its state.
+            lengths: The number of frames of each clip, int64, at least 1, `(batch,)`; None in a stream.
+            name: The name of its state.
 
         Returns:
             `(frames, batch, output_size)`; padded frames are finite but arbitrary.
@@ -241,13 +241,13 @@ class Builder:
         kind = "GRU" if isinstance(layer.forward_rnn, nn.GRU) else "LSTM"
         size = layer.hidden_size
         weights = [[self._gates(kind, parameter, size) for parameter in rnn._flat_weights] for rnn in rnns]
-        initial = None if self.has_frames is None else self.remember(name, (1, "batch", size))
+        initial = None if self.has_frames is None else self.read_state(name, (1, "batch", size))
         if self.loops and kind == "GRU":
             output, final = self._gru_loop(x, weights, size, lengths, initial)
         else:
             output, final = self._recurrence_node(kind, x, weights, size, lengths, initial)
         if initial is not None:
-            self.leave(name, final, (1, "batch", size), initial)
+            self.write_state(name, final, (1, "batch", size), initial)
         if len(rnns) == 1:
             return output.squeeze(1)
         return output.transpose(0, 2, 1, 3).reshape(0, 0, 2 * size)
@@ -261,7 +261,7 @@ class Builder:
         lengths: Value | None,
         initial: Value | None,
     ) -> tuple[Value, Value]:
-        """A GRU or LSTM node: `(frames, directions, batch, size)` and the last state, of `recurrence`'s input."""
+        """Writes a GRU or LSTM node; returns `(frames, directions, batch, size)` and the last state."""
         inputs, recurrent, *biases = (np.stack(parts) for parts in zip(*weights, strict=True))
         output, final = self.graph.ops(
             kind,
@@ -279,18 +279,18 @@ class Builder:
         return output, final
 
     def _gates(self, kind: str, parameter: torch.Tensor, size: int) -> np.ndarray:
-        """A parameter with the gates in ONNX's order."""
+        """Returns a parameter with the gates in ONNX's order."""
         array = self.array(parameter)
         return np.concatenate([array[gate * size : (gate + 1) * size] for gate in GATES[kind]])
 
     def _gru_loop(
         self, x: Value, weights: list[list[np.ndarray]], size: int, lengths: Value | None, initial: Value | None
     ) -> tuple[Value, Value]:
-        """A GRU of matrix products: `(frames, directions, batch, size)` and the last state, of `recurrence`'s input."""
+        """Writes a GRU as a loop; returns `(frames, directions, batch, size)` and the last state."""
         graph, directions = self.graph, len(weights)
-        # The bias of the recurrent product of the new gate is inside the reset gate; the others may be added outside.
-        inside = np.arange(3 * size) >= 2 * size
-        biases = [input_bias + np.where(inside, 0, bias) for _, _, input_bias, bias in weights]
+        # The reset gate multiplies the recurrent bias of the new gate; all other biases are added outside of the loop.
+        in_loop = np.arange(3 * size) >= 2 * size
+        biases = [input_bias + np.where(in_loop, 0, bias) for _, _, input_bias, bias in weights]
         projected = self._product(x, np.concatenate([part[0] for part in weights])) + np.concatenate(biases)
         if directions == 2:
             ahead, back = projected.split(2, [3 * size, 3 * size])
@@ -304,7 +304,7 @@ class Builder:
         step_new = body.input("new", "float32", (*shape, size))
         states = [state] if directions == 1 else state.split(0, [1, 1])
         products = [
-            self._int8_product(body, part, recurrent) + np.where(inside, bias, 0).astype(np.float32)
+            self._int8_product(body, part, recurrent) + np.where(in_loop, bias, 0).astype(np.float32)
             for part, (_, recurrent, _, bias) in zip(states, weights, strict=True)
         ]
         product = products[0] if directions == 1 else body.concat(0, *products)
@@ -324,37 +324,37 @@ class Builder:
 
     @staticmethod
     def _int8_product(graph: Graph, x: Value, weight: np.ndarray) -> Value:
-        """`(..., inputs)` times the transpose of a weight `(outputs, inputs)`, of 8 bits, with a scale a block."""
+        """Multiplies `(..., inputs)` by the transpose of an int8 weight `(outputs, inputs)`, with a scale per block."""
         outputs, inputs = weight.shape
-        block = min(max(inputs & -inputs, SMALLEST_BLOCK), LARGEST_BLOCK)  # the largest power of two that divides it
+        block = min(max(inputs & -inputs, SMALLEST_BLOCK), LARGEST_BLOCK)  # The largest power of two that divides it.
         blocks = np.pad(weight, ((0, 0), (0, -inputs % block))).reshape(outputs, -1, block)
         scales = np.maximum(np.abs(blocks).max(axis=2), np.finfo(np.float32).tiny) / 127
-        whole = (np.round(blocks / scales[:, :, None]) + 128).astype(np.uint8)  # 128 is zero
+        quantized = (np.round(blocks / scales[:, :, None]) + 128).astype(np.uint8)  # 128 is zero.
         return graph.op(
             "MatMulNBits",
             x,
-            whole,
+            quantized,
             scales.reshape(-1).astype(np.float32),
             domain=MICROSOFT,
             K=inputs,
             N=outputs,
             bits=8,
             block_size=block,
-            accuracy_level=4,  # the row becomes int8 as well, by its own scale
+            accuracy_level=4,  # Quantizes each row of `x` to int8 by a scale of its own.
         )
 
     def _reverse(self, x: Value, lengths: Value | None) -> Value:
-        """`(frames, batch, features)` with the valid frames of each clip from the last to the first."""
+        """Reverses the valid frames of each clip of `(frames, batch, features)`."""
         assert lengths is not None
         return self.graph.op("ReverseSequence", x, lengths, time_axis=0, batch_axis=1)
 
 
 class Masks:
-    """Which frames of a batch are valid.
+    """Masks of the valid frames of a batch.
 
     Args:
-        lengths: Valid frames of each clip `(batch,)`; None in a stream, where all are, and nothing is masked.
-        num_frames: Frames of the batch, `(1,)`.
+        lengths: The number of valid frames of each clip, `(batch,)`; None in a stream, where all frames are valid.
+        num_frames: The number of frames of the batch, `(1,)`.
     """
 
     def __init__(self, lengths: Value | None, num_frames: Value) -> None:
@@ -363,22 +363,22 @@ class Masks:
         self._factors: dict[tuple[int, int], Value] = {}
 
     def halve(self, round_up: bool = False) -> Masks:
-        """The masks of half as many frames."""
-        more = 1 if round_up else 0
-        lengths = None if self.lengths is None else (self.lengths + more) // 2
-        return Masks(lengths, (self.num_frames + more) // 2)
+        """Returns the masks for half as many frames."""
+        offset = 1 if round_up else 0
+        lengths = None if self.lengths is None else (self.lengths + offset) // 2
+        return Masks(lengths, (self.num_frames + offset) // 2)
 
-    def valid(self, before: int = 0, behind: int = 1) -> Value:
-        """Booleans `(batch, 1, ..., frames, 1, ...)`, with `before` and `behind` dimensions around the frames."""
+    def valid(self, before: int = 0, after: int = 1) -> Value:
+        """Returns booleans `(batch, 1, ..., frames, 1, ...)`; `before` and `after` count the dimensions of size 1."""
         assert self.lengths is not None
         valid = self.lengths.graph.arange(self.num_frames).unsqueeze(0) < self.lengths.unsqueeze(1)
-        axes = [*range(1, 1 + before), *range(2 + before, 2 + before + behind)]
+        axes = [*range(1, 1 + before), *range(2 + before, 2 + before + after)]
         return valid.unsqueeze(*axes) if axes else valid
 
-    def apply(self, x: Value, before: int = 0, behind: int = 1) -> Value:
-        """`x` with padded frames zero; it has `before` dimensions before the frames, `behind` after them."""
+    def apply(self, x: Value, before: int = 0, after: int = 1) -> Value:
+        """Sets padded frames to zero; `before` and `after` are the numbers of dimensions around the frames."""
         if self.lengths is None:
             return x
-        if (before, behind) not in self._factors:
-            self._factors[before, behind] = self.valid(before, behind).cast("float32")
-        return x * self._factors[before, behind]
+        if (before, after) not in self._factors:
+            self._factors[before, after] = self.valid(before, after).cast("float32")
+        return x * self._factors[before, after]

@@ -1,9 +1,9 @@
-"""A language model for browsers: the n-grams of a model folder, in some seven bytes each.
+"""Packs a language model for browsers, in about seven bytes per n-gram.
 
-It is a safetensors file with a row for each node of the trie of n-grams, level by level: the last word, the number of
-nodes below, and two logarithms as 16-bit integers. Suffixes, and the trie of the words' letters, are made where the
-file is read (`web/src/ngrams.js`). How words are spelled with the recognizer's tokens is decided here, because it needs
-the Unicode rules of `decoding.words`. If the beam search needs pronunciations, the phones of each word go along.
+The safetensors file has a row for each node of the trie of n-grams, level by level: the last word, the number of
+children, and two logarithms as 16-bit integers. The reader (`web/src/ngrams.js`) computes suffixes and the trie of the
+words' letters. The file contains the spellings of the words in the recognizer's tokens, because they need the Unicode
+rules of `decoding.words`, and the phones of each word if the beam search needs pronunciations.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 FILE = "language_model.safetensors"
 STEPS = 2048
-"""Steps between 0 and 1 of a base 10 logarithm; it is clipped at -16, which is as good as impossible."""
+"""The number of integer steps per unit of a base 10 logarithm; the logarithms are clipped at -16."""
 
 
 def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] | None:
-    """Write the language model beside a recognizer.
+    """Writes the language model of a recognizer.
 
     Args:
         recognizer: The recognizer.
-        folder: The folder to write into.
+        folder: The folder to write to.
 
     Returns:
-        For `export.json`: the name, size and digest of the file, and the options of the beam search; None if the
-        recognizer has no language model.
+        An entry for `export.json` with the name, size and digest of the file and the options of the beam search; None
+        if the recognizer has no language model.
 
     Raises:
         HFSpeechError: If the language model is damaged, or no word can be spelled.
@@ -85,7 +85,7 @@ def pack_language_model(recognizer: Recognizer, folder: Path) -> dict[str, Any] 
 
 
 def _weights(options: BeamOptions, lexicon: Lexicon | None) -> dict[str, Any]:
-    """The weights of the search, and which of phones and letters it searches by and which rescore."""
+    """Returns the weights of the search, and whether it searches phones and rescores by letters or vice versa."""
     weights: BeamOptions | PhoneOptions = options if lexicon is None or options.phones is None else options.phones
     rescoring_weight = 0.0
     if lexicon is not None:
@@ -100,7 +100,7 @@ def _weights(options: BeamOptions, lexicon: Lexicon | None) -> dict[str, Any]:
 
 
 def _pronunciations(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon, words: Sequence[str]) -> np.ndarray:
-    """The phone ids of each word, none of those that cannot be recognized; a 0 after each word."""
+    """Returns the phone ids of each word, followed by a 0; words that cannot be recognized have none."""
     search = make_search(recognizer, options, lexicon)
     known: Mapping[str, Sequence[int]]
     if isinstance(search, PhoneSearch):
@@ -111,9 +111,9 @@ def _pronunciations(recognizer: Recognizer, options: BeamOptions, lexicon: Lexic
 
 
 def _smallest(numbers: np.ndarray) -> np.ndarray:
-    """Whole numbers in the smallest type that holds them."""
-    kind = next(kind for kind in (np.uint8, np.uint16, np.uint32) if numbers.max(initial=0) <= np.iinfo(kind).max)
-    return numbers.astype(kind)
+    """Converts non-negative integers to the smallest type that can represent them."""
+    types = (np.uint8, np.uint16, np.uint32)
+    return numbers.astype(next(dtype for dtype in types if numbers.max(initial=0) <= np.iinfo(dtype).max))
 
 
 def _fixed_point(logarithms: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Smaller files: 8-bit weights for browsers, which compute with them in float32, and short names.
+"""Makes ONNX files smaller for browsers: 8-bit weights with float32 arithmetic, and short names.
 
-Each large array of weights is stored as int8, with scales along one axis, and multiplied out by a `DequantizeLinear`
-node, which onnxruntime computes once, when it loads the file (`session.disable_quant_qdq`). So the file has a quarter
-of the size and the speed of float32. In WebAssembly, the int8 arithmetic of `*_int8.onnx` takes five times as long.
+Each large array of weights is stored as int8 with scales along one axis. A `DequantizeLinear` node converts it to
+float32, which onnxruntime does once, when it loads the file (`session.disable_quant_qdq`). The file is a quarter of the
+size of a float32 file and as fast. In WebAssembly, the int8 arithmetic of `*_int8.onnx` would take five times as long.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-# Smaller arrays, such as biases, stay as they are; so do the features, whose range is too large.
+# Smaller arrays, such as biases, are not packed. Neither are those of the features, whose range is too large.
 MIN_WEIGHTS = 4096
 
 
 def pack_weights(model: Any) -> None:
-    """Pack the weights of an `onnx.ModelProto`."""
+    """Packs the weights of an `onnx.ModelProto`."""
     import onnx
     from onnx.numpy_helper import from_array, to_array
 
@@ -41,12 +41,15 @@ def pack_weights(model: Any) -> None:
 
 
 def shorten_names(model: Any) -> None:
-    """Number the values of an `onnx.ModelProto` whose names, of a small model, weigh as much as a layer."""
+    """Replaces the names of values in an `onnx.ModelProto` by numbers; in a small model, names are as large as a layer.
+
+    The names of inputs and outputs stay.
+    """
     kept = {value.name for value in (*model.graph.input, *model.graph.output)}
-    numbers = {"": "", **{name: name for name in kept}}
+    short_names = {"": "", **{name: name for name in kept}}
 
     def short(name: str) -> str:
-        return numbers.setdefault(name, f"_{len(numbers):x}")
+        return short_names.setdefault(name, f"_{len(short_names):x}")
 
     def rename(graph: Any) -> None:
         for value in (*graph.initializer, *graph.input, *graph.output):

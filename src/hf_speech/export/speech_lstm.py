@@ -1,4 +1,4 @@
-"""`SpeechLSTMForAudioClassification` as an ONNX graph, which mirrors `modeling_speech_lstm.py`."""
+"""Writes `SpeechLSTMForAudioClassification` as an ONNX graph that mirrors `modeling_speech_lstm.py`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hf_speech.models.modeling_speech_lstm import Pooling, SpeechLSTMForAudioCla
 
 
 def graphs_of(model: SpeechLSTMForAudioClassification, features: FeatureGraph, name: str) -> dict[str, GraphOf]:
-    """The graph of a classifier, for whole clips; see `whole_graph`."""
+    """Returns the graph of a classifier, for whole clips."""
     return {WHOLE: GraphOf(lambda loops: whole_graph(model, features, loops, name))}
 
 
 def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph, loops: bool, name: str) -> Graph:
-    """The model as a graph.
+    """Writes the graph for whole clips.
 
     Inputs are `waveform` `(batch, samples)`, float32, and `lengths` `(batch,)`, int64, in samples. The output is
     `logits` `(batch, labels)`.
@@ -30,7 +30,7 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
     with graph.scope("features"):
         inputs = features.whole(waveform, lengths, 1)
         x, counts = inputs.features, inputs.counts
-        if model.config.features_as_steps:  # A number a step, of one frame.
+        if model.config.features_as_steps:  # Each feature of the single frame is a step.
             x = x.transpose(0, 2, 1)
             counts = counts.clip(lowest=1, highest=1) * model.config.input_size
     builder, masks = Builder(graph, loops=loops), Masks(counts, x.size(1))
@@ -60,10 +60,10 @@ def whole_graph(model: SpeechLSTMForAudioClassification, features: FeatureGraph,
 
 
 def _pool(builder: Builder, pooling: Pooling, frames: Value, masks: Masks, lengths: Value) -> Value:
-    """`(batch, frames, size)`, zero on padded frames, to `(batch, size)`; lengths are at least 1."""
+    """Pools `(batch, frames, size)`, zero on padded frames, to `(batch, size)`; lengths are at least 1."""
     graph = builder.graph
     if pooling.kind == "last":
-        # The backward direction has read the whole clip when it arrives at the first frame.
+        # The backward direction has read the whole clip at the first frame.
         is_last = graph.op("Equal", graph.arange(masks.num_frames).unsqueeze(0), (lengths - 1).unsqueeze(1))
         last = (frames * is_last.cast("float32").unsqueeze(2)).sum(1).squeeze(1).slice(1, 0, pooling.hidden_size)
         return graph.concat(1, last, frames.slice(1, 0, 1).squeeze(1).slice(1, pooling.hidden_size))
