@@ -14,7 +14,7 @@ from hf_speech.errors import MAX_LISTED, nearest
         ("profil", "did you mean 'training.profile'?"),
         ("model.profile", "did you mean 'training.profile'?"),
         ("an5", "did you mean 'an4'?"),
-        ("xyz", "there are an4, training.learning_rate, training.profile."),
+        ("xyz", "use one of an4, training.learning_rate, training.profile."),
     ],
 )
 def test_suggests_the_nearest_name_in_any_section(name: str, end: str) -> None:
@@ -23,5 +23,5 @@ def test_suggests_the_nearest_name_in_any_section(name: str, end: str) -> None:
 
 def test_does_not_list_many_names() -> None:
     many = [f"name{index}" for index in range(MAX_LISTED + 1)]
-    assert nearest("xyz", many) == "there are 31, and none is like it."
+    assert nearest("xyz", many) == "none of the 31 known names is similar."
     assert nearest("xyz", many[1:]).count("name") == MAX_LISTED

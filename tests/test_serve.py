@@ -204,7 +204,7 @@ def test_processes_waiting_pieces_together(service: Service, monkeypatch: pytest
             answers[client] = str(error)
 
     async def main() -> None:
-        async with anyio.create_task_group() as clients, service._turns["piece"]:
+        async with anyio.create_task_group() as clients, service._limiters["piece"]:
             for client, piece in enumerate([samples, np.full_like(samples, np.nan), samples]):
                 clients.start_soon(speak, client, piece)
             await anyio.wait_all_tasks_blocked()
@@ -227,7 +227,7 @@ def test_rejects_streams_of_an_unknown_kind(client: TestClient, query: str) -> N
 def test_rejects_invalid_pieces(client: TestClient, piece: bytes) -> None:
     with client.websocket_connect("/v1/stream") as socket:
         socket.send_bytes(piece)
-        assert "A piece has" in socket.receive_json()["error"]["message"]
+        assert "Send complete s16 samples" in socket.receive_json()["error"]["message"]
 
 
 def test_ends_the_stream_of_a_disconnected_client(client: TestClient) -> None:

@@ -74,7 +74,7 @@ def test_rejects_invalid_requests(exported_beeps: Path, make_beeps: Any, monkeyp
 
     assert "at least one piece" in error(AudioStart(8000, 2, 1).event(), AudioStop().event())
     half = recording(make_beeps("a"), 8000)[:-1]
-    assert "in one format" in error(*half, *recording(make_beeps("a"), 16_000)[2:])
+    assert "the same format for all pieces" in error(*half, *recording(make_beeps("a"), 16_000)[2:])
     monkeypatch.setattr(serve_wyoming, "MAX_MEGABYTES", 0)
     (answer,) = ask(service, *recording(make_beeps("a"), 8000))
     assert "larger than 0 MB" in Error.from_event(answer).text
@@ -86,6 +86,6 @@ def test_reports_a_used_port_before_the_announcement(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(HFSpeechError, match=f"Nothing can be served at {host}:{port} .* another --port or --host"):
+        with pytest.raises(HFSpeechError, match=f"The address {host}:{port} cannot be used .* another --port or --host"):
             serve_wyoming.run_wyoming(str(exported_beeps), revision=None, host=host, port=port, language="en")
     assert "Serving" not in capsys.readouterr().out

@@ -1,8 +1,7 @@
-"""Small speech models on the Hugging Face stack: a recipe goes in, a published model comes out.
+"""Trains, evaluates and publishes small speech models on the Hugging Face stack.
 
-Importing a model class registers the models with transformers' Auto classes, and so does importing this package after
-transformers. Everything else is imported on first use: loading a model needs no training code, and an exported model
-no PyTorch.
+Importing a model class, or this package after transformers, registers the models with transformers' Auto classes.
+Everything else is imported on first use: loading a model imports no training code, and an exported model no PyTorch.
 """
 
 from __future__ import annotations
@@ -16,4 +15,4 @@ __version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 if "transformers" in sys.modules:
-    import hf_speech.models  # noqa: F401 - registers them
+    import hf_speech.models  # noqa: F401 - registers the models

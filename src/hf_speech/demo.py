@@ -1,7 +1,7 @@
-"""A model in the browser: choose the Space that fits its task, and run it as it would run on the Hub.
+"""Runs the Space for a model's task on this machine, as it would run on the Hub.
 
-The Spaces in `spaces/` load the model by themselves, with the code that comes with it, so that what is tried here is
-what is published. A model on the Hub is pinned to the commit that was loaded here.
+The Spaces in `spaces/` load the model themselves, with its remote code, so that the demo shows what would be published.
+A model on the Hub is pinned to the commit that was loaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hf_speech.inference import load_model
 from hf_speech.publishing.assembly import spaces_dir
 from hf_speech.publishing.web_page import build_page, corpus_title, describe_sizes, served
 
-# Opened without a proxy, as the Spaces open themselves.
+# Ignores proxies, because the Spaces run on this machine.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
@@ -39,19 +39,19 @@ def prepare_demo(
     environment: Mapping[str, str] = os.environ,
     max_minutes: float | None = None,
 ) -> tuple[Path, dict[str, str]]:
-    """Find the program that shows a model, and the environment that tells it which.
+    """Finds the program of the Space for a model, and the environment variables that select the model.
 
     Args:
         model: A model folder or a Hub id.
         revision: Branch, tag or commit of a Hub model.
-        environment: What the program is to inherit.
-        max_minutes: The longest sound; 5 minutes, as on the Hub, if not given.
+        environment: The environment that the program inherits.
+        max_minutes: The longest recording in minutes; by default 5, as on the Hub.
 
     Returns:
-        The `app.py` of the Space, and the variables to run it with.
+        The `app.py` of the Space, and its environment.
 
     Raises:
-        HFSpeechError: If there is no such model, or gradio is not installed.
+        HFSpeechError: If the model does not exist or has no demo, or gradio is not installed.
     """
     if importlib.util.find_spec("gradio") is None:
         raise HFSpeechError("The demo needs gradio, which is not installed: pip install 'hf_speech[demo]'.")
@@ -77,21 +77,21 @@ def run_demo(
     mcp: bool = False,
     max_minutes: float | None = None,
 ) -> NoReturn:
-    """Show a model in the browser until it is stopped; this process becomes the Space's.
+    """Replaces this process by the Space for a model.
 
     Args:
         model: A model folder or a Hub id.
         revision: Branch, tag or commit of a Hub model.
-        port: Where to serve; the first free port from 7860 if not given.
+        port: The port; by default the first free one from 7860.
         browser: Whether to open the browser.
         mcp: Whether to serve the end points as tools of an MCP server as well.
-        max_minutes: As for `prepare_demo`.
+        max_minutes: See `prepare_demo`.
     """
     program, variables = prepare_demo(model, revision=revision, max_minutes=max_minutes)
     corpus = corpus_title(Path(variables["MODEL_ID"]) / "recipe.yaml")
     if corpus is not None:
         variables.setdefault("CORPUS", corpus)
-    command = [sys.executable, "-u", str(program)]  # The address must not wait in a buffer.
+    command = [sys.executable, "-u", str(program)]  # Unbuffered, so that the address is printed at once.
     command += ["--open"] if browser else []
     command += ["--mcp"] if mcp else []
     command += ["--port", str(port)] if port is not None else []
@@ -107,17 +107,17 @@ def run_static_demo(
     browser: bool = True,
     output: Path | None = None,
 ) -> None:
-    """Show a model in a page that runs it in the browser, as a static Space does, until it is stopped.
+    """Serves the page of a static Space, which runs a model in the browser, until the process is interrupted.
 
     Args:
         model: A model folder or a Hub id.
         revision: Branch, tag or commit of a Hub model.
-        port: Where to serve; a free port if not given.
+        port: The port; by default a free one.
         browser: Whether to open the browser.
-        output: A new folder in which to keep the files of the page.
+        output: A new folder for the files of the page, which are temporary by default.
 
     Raises:
-        HFSpeechError: If there is no such model, it cannot be exported, the folder exists, or the port is taken.
+        HFSpeechError: If the model does not exist or cannot be exported, the folder exists, or the port is taken.
     """
     if output is not None and output.exists():
         raise HFSpeechError(f"{output} exists: give a new folder.")
@@ -132,19 +132,19 @@ def run_static_demo(
                     webbrowser.open(address)
                 threading.Event().wait()
         except OSError as error:
-            raise HFSpeechError(f"Port {port} cannot be used ({error.strerror}): take another one.") from error
+            raise HFSpeechError(f"Port {port} cannot be used ({error.strerror}): choose another one.") from error
         except KeyboardInterrupt:
             pass
 
 
 @dataclass
 class RunningSpace:
-    """A Space in a process of its own.
+    """A Space that runs in another process.
 
     Attributes:
-        url: Its address.
+        url: The address of the Space.
         process: The process.
-        log: The file with its output.
+        log: The file with the output of the process.
     """
 
     url: str
@@ -152,10 +152,10 @@ class RunningSpace:
     log: Path
 
     def wait(self, seconds: float = 300.0) -> RunningSpace:
-        """Wait until it answers.
+        """Waits until the Space answers.
 
         Raises:
-            HFSpeechError: If it ends or the time is over; with the end of its output.
+            HFSpeechError: If the process ends or the time is over; the message contains the end of the output.
         """
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
@@ -167,7 +167,7 @@ class RunningSpace:
         raise HFSpeechError(f"The Space did not start; its last output was: {output}")
 
     def stop(self) -> None:
-        """Stop it as a service is stopped."""
+        """Stops the process with SIGTERM, or SIGKILL after 30 seconds."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(30)
@@ -179,14 +179,14 @@ class RunningSpace:
 def start_space(
     program: Path, log: Path, *arguments: str, environment: Mapping[str, str], python: str = sys.executable
 ) -> RunningSpace:
-    """Start a Space in a process of its own, at a free port, without waiting for it.
+    """Starts a Space in another process, at a free port, without waiting for it.
 
     Args:
-        program: Its `app.py`.
-        log: The file for its output.
+        program: The `app.py` of the Space.
+        log: The file for the output of the process.
         *arguments: Further arguments of the program.
-        environment: Its whole environment.
-        python: The interpreter.
+        environment: The complete environment of the process.
+        python: The Python interpreter.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -1,8 +1,8 @@
-"""Errors that a user can fix: one sentence that says what is wrong and how to fix it.
+"""Errors that users can fix. Their messages are one sentence: the cause and the remedy.
 
-The command line prints the sentence without a traceback; any other exception is a bug. All of them are
-subclasses of `ValueError`, so that generic code catches them. The remote code in `models` cannot import this file and
-raises `ValueError` itself.
+The command line prints the message without a traceback; any other exception is a bug. All errors are subclasses of
+`ValueError`, so that generic code can catch them. The remote code in `models` cannot import this module and raises
+`ValueError` itself.
 """
 
 from __future__ import annotations
@@ -11,51 +11,51 @@ import difflib
 from collections.abc import Iterable
 
 MAX_LISTED = 30
-"""If more names than this are known, and none is similar, they are counted instead of listed."""
+"""The largest number of known names that a message lists if none is similar to the wrong one."""
 
 
 class HFSpeechError(ValueError):
-    """The base of all errors that a user can cause and fix.
+    """The base class of errors that users can fix.
 
     Attributes:
-        exit_status: Exit status of the command line.
+        exit_status: The exit status of the command line.
     """
 
     exit_status = 2
 
 
 class AudioError(HFSpeechError):
-    """A recording that cannot be used: missing, empty, truncated, not a sound file, or not finite."""
+    """A recording that cannot be used: missing, empty, truncated, not audio, or not finite."""
 
 
 class CorpusError(HFSpeechError):
-    """A corpus that cannot be used: not on disk, in another layout, without a column, or with bad rows."""
+    """A corpus that cannot be used: missing, in another layout, without a required column, or with bad rows."""
 
 
 class RecipeError(HFSpeechError):
-    """A recipe with an unknown key, a wrong value, or sections that do not fit together."""
+    """A recipe with an unknown key, an invalid value, or contradictory sections."""
 
 
 class TrainingError(HFSpeechError):
-    """A training that cannot continue: no complete checkpoint, a loss that is not finite, a full disk."""
+    """A training run that cannot continue: no complete checkpoint, a loss that is not finite, a full disk."""
 
 
 class PreemptedError(TrainingError):
-    """A training that a signal stopped, and that continues when the command is run again with `--resume`."""
+    """A training run that was stopped by a signal and can be continued with `--resume`."""
 
     exit_status = 75  # EX_TEMPFAIL
 
 
 class ModelError(HFSpeechError):
-    """A model that cannot be loaded, or that cannot do what was asked of it."""
+    """A model that cannot be loaded, or does not support an operation."""
 
 
 class PublishError(HFSpeechError):
-    """What must not or cannot be published: a secret, a pickle, a number without evidence, a Hub that refuses."""
+    """A publication that failed: a secret, a pickle, a figure without evidence, or an error of the Hub."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about a wrong name: the most similar known name, or all of them if they are few.
+    """Returns the end of a message about a wrong name: the most similar known name, or all known names if they are few.
 
     Args:
         name: The wrong name; if it has dots, only its section may be wrong.
@@ -68,4 +68,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
         close = [last_parts[part] for part in difflib.get_close_matches(name.rpartition(".")[2], last_parts, n=1)]
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"there are {', '.join(names) if len(names) <= MAX_LISTED else f'{len(names)}, and none is like it'}."
+    if len(names) <= MAX_LISTED:
+        return f"use one of {', '.join(names)}."
+    return f"none of the {len(names)} known names is similar."

@@ -1,12 +1,12 @@
-"""A recognizer as an HTTP service: OpenAI's end point for transcription, and a websocket for live sound.
+"""Serves a recognizer over HTTP: OpenAI's end point for transcription, and a websocket for live audio.
 
-* `POST /v1/audio/transcriptions` takes the form of OpenAI's API, so that its clients work with another base address.
-* `WS /v1/stream` takes pieces of sound and sends the text as it grows, if the model is causal.
+* `POST /v1/audio/transcriptions` is compatible with OpenAI's API, so that its clients only need another base URL.
+* `WS /v1/stream` receives pieces of audio and sends the growing text, if the model is causal.
 * `GET /v1/models`, `/health`, and `/metrics` for Prometheus.
 
-A process transcribes one file at a time, since a second one would slow down the first. Beside it, it processes live
-sound, which must not wait for a file: all pieces that have arrived, of all clients, together. What waits is bounded:
-beyond that, a client is told to come back. Several processes serve several clients at once.
+A process transcribes one file at a time, since a second one would slow down the first. At the same time, it processes
+the waiting pieces of all live streams in one batch. The queues are bounded: if they are full, clients are asked to try
+again later. Several processes transcribe several files at once.
 """
 
 from __future__ import annotations
@@ -45,29 +45,30 @@ from hf_speech.inference import (
 )
 
 MAX_WAITING = 100
-"""Files, and as many pieces of live sound, that may wait for a process."""
+"""The number of files, and of pieces of live audio, that may wait for a process."""
 MAX_MEGABYTES = 25
-"""The largest upload, as at OpenAI."""
+"""The largest upload, the same as OpenAI's."""
 MAX_HOURS = 3
-# What numbers a live stream may send, and how large one message may be: 10 s of 16 bits at 48 kHz.
+# Sample formats of live streams.
 _ENCODINGS: dict[str, np.dtype[Any]] = {"s16": np.dtype("<i2"), "f32": np.dtype("<f4")}
+# About 10 s of 16-bit samples at 48 kHz.
 _MAX_MESSAGE = 1 << 20
-# How the processes of a server learn what to serve.
+# Environment variables that tell the processes of a server what to serve.
 _MODEL, _REVISION = "HF_SPEECH_SERVE_MODEL", "HF_SPEECH_SERVE_REVISION"
 T = TypeVar("T")
 
 
 class BusyError(HFSpeechError):
-    """The queue is full."""
+    """A request for which the queue has no room."""
 
 
 class LiveStream:
-    """The sound of one client.
+    """The audio stream of one client.
 
     Args:
         stream: The recognizer's stream.
-        rate: Sampling rate of the pieces in Hz.
-        encoding: How they write numbers: "s16" or "f32".
+        rate: The sampling rate of the pieces in Hz.
+        encoding: The sample format of the pieces, "s16" or "f32".
     """
 
     def __init__(self, stream: Stream, rate: int, encoding: str) -> None:
@@ -77,10 +78,10 @@ class LiveStream:
         self._resampler = soxr.ResampleStream(rate, stream.sampling_rate, 1, dtype="float32")
 
     def feed(self, piece: bytes, final: bool) -> float:
-        """Give a piece to the stream; returns its seconds.
+        """Feeds a piece to the stream and returns its duration in seconds.
 
         Raises:
-            AudioError: If it has numbers that are not finite.
+            AudioError: If the piece has samples that are not finite.
         """
         samples = np.frombuffer(piece, dtype=self._dtype).astype(np.float32) * self._scale
         samples = self._resampler.resample_chunk(samples, last=final)
@@ -90,7 +91,7 @@ class LiveStream:
 
 @dataclass
 class _Piece:
-    """A piece that waits to be processed."""
+    """A piece of a live stream in the queue."""
 
     live: LiveStream
     content: bytes
@@ -100,17 +101,17 @@ class _Piece:
 
 
 class Service:
-    """A recognizer, and the queue in front of it.
+    """A recognizer with its queues.
 
     Args:
         model: A model folder, a Hub id, or an exported folder.
         revision: Branch, tag or commit of a Hub model.
 
     Attributes:
-        counts: What was done so far: transcripts, refusals, streams, seconds of sound and of computing.
+        counts: Counters for the metrics: transcripts, rejected requests, streams, duration of audio and computation.
 
     Raises:
-        ModelError: If there is no such model, or it is no recognizer.
+        ModelError: If the model does not exist or is not a recognizer.
     """
 
     def __init__(self, model: str, revision: str | None = None) -> None:
@@ -118,21 +119,21 @@ class Service:
         self.counts: Counter[str] = Counter()
         self._recognizer = open_model(model, verb="transcribe", device="cpu", revision=revision)
         self._decoder = choose_decoder(self._recognizer, find_language_model(self._recognizer))
-        self._turns = {"file": anyio.CapacityLimiter(1), "piece": anyio.CapacityLimiter(1)}
+        self._limiters = {"file": anyio.CapacityLimiter(1), "piece": anyio.CapacityLimiter(1)}
         self._waiting: Counter[str] = Counter()
         self._pieces: list[_Piece] = []
 
     @property
     def waiting(self) -> int:
-        """Number of requests that wait or are being computed."""
+        """The number of requests that are waiting or being processed."""
         return self._waiting.total()
 
     @contextlib.contextmanager
-    def _place(self, queue: Literal["file", "piece"]) -> Iterator[None]:
-        """A place in a queue.
+    def _enqueue(self, queue: Literal["file", "piece"]) -> Iterator[None]:
+        """Counts a request in a queue during the context.
 
         Raises:
-            BusyError: If too much is waiting.
+            BusyError: If the queue is full.
         """
         if self._waiting[queue] >= MAX_WAITING:
             self.counts["refused"] += 1
@@ -144,30 +145,30 @@ class Service:
             self._waiting[queue] -= 1
 
     async def run(self, compute: Callable[..., T], *arguments: Any) -> T:
-        """Compute something for a file in a thread, when it is its turn.
+        """Runs a computation for a file in a thread, one at a time.
 
         Raises:
-            BusyError: If too much is waiting.
+            BusyError: If the queue is full.
         """
-        with self._place("file"):
-            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._turns["file"])
+        with self._enqueue("file"):
+            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._limiters["file"])
 
     async def accept(self, live: LiveStream, content: bytes, final: bool) -> str:
-        """The text of a live stream after a piece; the first one whose turn it is processes all that wait.
+        """Processes a piece of a live stream, together with all other waiting pieces, and returns the text so far.
 
         Args:
             live: The stream.
-            content: The piece, as its encoding writes it.
-            final: Whether it is the last one.
+            content: The samples of the piece in the stream's encoding.
+            final: Whether it is the last piece.
 
         Raises:
-            AudioError: If the piece has numbers that are not finite.
-            BusyError: If too much is waiting.
+            AudioError: If the piece has samples that are not finite.
+            BusyError: If the queue is full.
         """
-        with self._place("piece"):
+        with self._enqueue("piece"):
             piece = _Piece(live, content, final)
             self._pieces.append(piece)
-            async with self._turns["piece"]:
+            async with self._limiters["piece"]:
                 if not piece.processed:
                     pieces, self._pieces = self._pieces, []
                     await anyio.to_thread.run_sync(self._process, pieces)
@@ -176,7 +177,7 @@ class Service:
         return live.stream.text
 
     def _process(self, pieces: list[_Piece]) -> None:
-        """Process pieces of different streams, together."""
+        """Processes pieces of different streams in one batch."""
         fed = []
         for piece in pieces:
             piece.processed = True
@@ -194,13 +195,13 @@ class Service:
         return StreamBatch(self._recognizer)
 
     def transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
-        """The transcript of a sound file, and its duration in seconds.
+        """Transcribes an audio file; also returns its duration in seconds.
 
         Raises:
-            HFSpeechError: If it cannot be read, or is too long.
+            HFSpeechError: If the file cannot be read or is too long.
         """
         started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:  # Long files are read in blocks, from the disk.
+        with tempfile.TemporaryDirectory() as folder:  # Long files are read from disk in blocks.
             path = Path(folder, "The file")
             path.write_bytes(content)
             try:
@@ -216,10 +217,10 @@ class Service:
         return transcript.hypothesis, transcript.duration
 
     def listen(self, rate: int, encoding: str) -> LiveStream:
-        """Begin a live stream; see `LiveStream`.
+        """Opens a live stream; see `LiveStream`.
 
         Raises:
-            HFSpeechError: If the model needs the whole recording, or the rate or the encoding is unknown.
+            HFSpeechError: If the model needs whole recordings, or the rate or the encoding is not supported.
         """
         if not MIN_RATE <= rate <= MAX_RATE or encoding not in _ENCODINGS:
             raise HFSpeechError(f"Give a rate from {MIN_RATE} to {MAX_RATE} Hz and the encoding s16 or f32.")
@@ -232,27 +233,27 @@ class Service:
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application that answers requests for a service."""
+    """Creates the web application of a service."""
     app = FastAPI(title=f"hf_speech: {service.name}")
 
     @app.exception_handler(HFSpeechError)
-    async def refuse(_: Request, error: HFSpeechError) -> JSONResponse:
+    async def handle_error(_: Request, error: HFSpeechError) -> JSONResponse:
         busy = isinstance(error, BusyError)
         return _error(str(error), 503 if busy else 400, {"Retry-After": "5"} if busy else None)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_form(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def handle_invalid_form(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         return _error(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}", 400)
 
     @app.middleware("http")
-    async def refuse_large(request: Request, answer: Callable[[Request], Any]) -> Response:
+    async def reject_large(request: Request, call_next: Callable[[Request], Any]) -> Response:
         length = request.headers.get("content-length", "")
         if request.method == "POST" and not length.isdigit():
-            return _error("The request does not say how long it is: send a Content-Length.", 411)
+            return _error("The request has no Content-Length header: send one.", 411)
         if length.isdigit() and int(length) > MAX_MEGABYTES << 20:
-            return _error(f"The request is larger than {MAX_MEGABYTES} MB: compress the sound, or send parts.", 413)
-        response: Response = await answer(request)
+            return _error(f"The request is larger than {MAX_MEGABYTES} MB: compress the audio, or send parts.", 413)
+        response: Response = await call_next(request)
         return response
 
     @app.post("/v1/audio/transcriptions")
@@ -261,13 +262,13 @@ def create_app(service: Service) -> FastAPI:
         model: Annotated[str, Form()] = "",
         response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
     ) -> Response:
-        """Transcribe a sound file. Any `model` is answered by the one that is served; other fields have no effect."""
+        """Transcribes an audio file. The field `model` and further fields have no effect."""
         hypothesis, seconds = await service.run(service.transcribe, await file.read())
         return _transcription(hypothesis, seconds, response_format)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket, rate: int = 16_000, encoding: str = "s16") -> None:
-        """Pieces come as binary messages, the text `end` ends them; each is answered by `{"text", "final"}`."""
+        """Receives pieces as binary messages, and a text message as the end; answers each with `{"text", "final"}`."""
         await socket.accept()
         try:
             live = await anyio.to_thread.run_sync(service.listen, rate, encoding)
@@ -278,7 +279,7 @@ def create_app(service: Service) -> FastAPI:
                     return
                 piece, final = message.get("bytes") or b"", message.get("text") is not None
                 if len(piece) > _MAX_MESSAGE or len(piece) % _ENCODINGS[encoding].itemsize:
-                    raise HFSpeechError(f"A piece has whole numbers of {encoding}, and at most {_MAX_MESSAGE} bytes.")
+                    raise HFSpeechError(f"Send complete {encoding} samples, at most {_MAX_MESSAGE} bytes at a time.")
                 text = await service.accept(live, piece, final)
                 await socket.send_json({"text": text, "final": final})
             await socket.close()
@@ -290,17 +291,17 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        """The model that is served."""
+        """Lists the model that is served."""
         return {"object": "list", "data": [{"id": service.name, "object": "model", "owned_by": "hf_speech"}]}
 
     @app.get("/health")
     def health() -> dict[str, str]:
-        """Whether the process answers."""
+        """Reports that the process is running."""
         return {"status": "ok"}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> str:
-        """The counts of this process, as Prometheus reads them."""
+        """Returns the counters of this process in the format of Prometheus."""
         lines = [f"hf_speech_{name}_total {count}" for name, count in sorted(service.counts.items())]
         return "\n".join([*lines, f"hf_speech_waiting {service.waiting}", ""])
 
@@ -308,7 +309,7 @@ def create_app(service: Service) -> FastAPI:
 
 
 def _transcription(hypothesis: Hypothesis, seconds: float, response_format: str) -> Response:
-    """The transcript of a recording in one of the formats of OpenAI's API."""
+    """Formats a transcript in one of the formats of OpenAI's API."""
     if response_format == "text":
         return PlainTextResponse(f"{hypothesis.text}\n")
     if response_format in ("srt", "vtt"):
@@ -326,18 +327,18 @@ def _transcription(hypothesis: Hypothesis, seconds: float, response_format: str)
 
 
 def _error(message: str, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error as OpenAI's clients read it."""
+    """Formats an error as in OpenAI's API."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     return JSONResponse({"error": {"message": message, "type": kind}}, status, headers)
 
 
 def app_of_process() -> FastAPI:
-    """The application of one process of a server; see `run_server`."""
+    """Creates the application of one process of a server; see `run_server`."""
     return create_app(Service(os.environ[_MODEL], os.environ.get(_REVISION)))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a port, before anything says that it is served.
+    """Opens a port, so that errors are raised before the address is announced.
 
     Raises:
         HFSpeechError: If the address or the port cannot be used.
@@ -348,25 +349,25 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while")[0]
         raise HFSpeechError(
-            f"Nothing can be served at {host}:{port} ({reason}): give another --port or --host."
+            f"The address {host}:{port} cannot be used ({reason}): give another --port or --host."
         ) from error
 
 
 def run_server(model: str, *, revision: str | None, host: str, port: int, processes: int) -> None:
-    """Serve a recognizer until the process is stopped.
+    """Serves a recognizer until the process is stopped.
 
     Args:
         model: A model folder, a Hub id, or an exported folder.
         revision: Branch, tag or commit of a Hub model.
         host: The address to listen at.
         port: The port.
-        processes: Processes that compute side by side.
+        processes: The number of worker processes.
 
     Raises:
-        ModelError: If there is no such model, or it is no recognizer.
+        ModelError: If the model does not exist or is not a recognizer.
         HFSpeechError: If the address or the port cannot be used.
     """
-    service = Service(model, revision)  # What is wrong with the model is said once, here.
+    service = Service(model, revision)  # Reports errors of the model once, before the processes start.
     listener = listen(host, port)
     address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/v1"
     if processes == 1:
@@ -374,7 +375,7 @@ def run_server(model: str, *, revision: str | None, host: str, port: int, proces
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning")).run(sockets=[listener])
         return
-    listener.close()  # It was only to find out whether the address is free.
+    listener.close()  # It only checked that the address is free.
     echo(f"Starting {processes} processes at {address}")
     os.environ[_MODEL] = model
     if revision is not None:

@@ -1,7 +1,7 @@
-"""A recognizer as a speech-to-text service of Home Assistant: the Wyoming protocol, over TCP.
+"""Serves a recognizer to Home Assistant as a speech-to-text service, by the Wyoming protocol over TCP.
 
-A client sends a recording in pieces and gets its text. The protocol itself is the package wyoming. The queue and the
-limits are those of the HTTP service.
+A client sends a recording in pieces and receives its text. The package wyoming implements the protocol. The queue and
+the limits are those of the HTTP service.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from hf_speech.serve import MAX_MEGABYTES, Service, listen
 
 
 class Handler(AsyncEventHandler):
-    """One connection.
+    """The handler of one connection.
 
     Args:
         service: The recognizer.
-        info: What `describe` is answered.
+        info: The answer to the event `describe`.
         *streams: The reader and the writer of the connection.
     """
 
@@ -40,7 +40,7 @@ class Handler(AsyncEventHandler):
         self._chunks: list[AudioChunk] = []
 
     async def handle_event(self, event: Event) -> bool:
-        """Answer an event; False ends the connection."""
+        """Handles an event; returns False to end the connection."""
         try:
             if Describe.is_type(event.type):
                 await self.write_event(self._info.event())
@@ -50,8 +50,8 @@ class Handler(AsyncEventHandler):
                 self._accept(AudioChunk.from_event(event))
             elif AudioStop.is_type(event.type):
                 content, self._chunks = _wav(self._chunks), []
-                found, _ = await self._service.run(self._service.transcribe, content)
-                await self.write_event(Transcript(found.text).event())
+                hypothesis, _ = await self._service.run(self._service.transcribe, content)
+                await self.write_event(Transcript(hypothesis.text).event())
         except (HFSpeechError, KeyError, TypeError, wave.Error) as error:
             await self.write_event(Error(str(error)).event())
             return False
@@ -64,10 +64,10 @@ class Handler(AsyncEventHandler):
 
 
 def _wav(chunks: list[AudioChunk]) -> bytes:
-    """The pieces of a recording as a wav file."""
+    """Joins the pieces of a recording to a WAV file."""
     formats = {(chunk.channels, chunk.width, chunk.rate) for chunk in chunks}
     if len(formats) != 1:
-        raise HFSpeechError("A recording needs at least one piece, and all pieces in one format: send it again.")
+        raise HFSpeechError("A recording needs at least one piece, and the same format for all pieces: send it again.")
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         for name, value in zip(("setnchannels", "setsampwidth", "setframerate"), formats.pop(), strict=True):
@@ -77,29 +77,29 @@ def _wav(chunks: list[AudioChunk]) -> bytes:
 
 
 def describe(service: Service, language: str) -> Info:
-    """What clients are told about the service."""
+    """Describes the service for clients."""
     origin: dict[str, Any] = {"attribution": Attribution("hf_speech", ""), "installed": True, "version": __version__}
     model = AsrModel(service.name, description=service.name, languages=[language], **origin)
     return Info(asr=[AsrProgram("hf_speech", description="Small speech recognizers", models=[model], **origin)])
 
 
 def run_wyoming(model: str, *, revision: str | None, host: str, port: int, language: str) -> None:
-    """Serve a recognizer until the process is stopped.
+    """Serves a recognizer until the process is stopped.
 
     Args:
         model: A model folder, a Hub id, or an exported folder.
         revision: Branch, tag or commit of a Hub model.
         host: The address to listen at.
         port: The port.
-        language: The language of the model, for which clients choose it.
+        language: The language of the model, which clients select it by.
 
     Raises:
-        ModelError: If there is no such model, or it is no recognizer.
+        ModelError: If the model does not exist or is not a recognizer.
         HFSpeechError: If the address or the port cannot be used.
     """
     service = Service(model, revision)
     handler = partial(Handler, service, describe(service, language))
-    listen(host, port).close()  # The server itself would report it too late.
+    listen(host, port).close()  # The server would report an unusable address too late.
     echo(f"Serving at tcp://{host}:{port}")
     asyncio.run(AsyncServer.from_uri(f"tcp://{host}:{port}").run(handler))
 

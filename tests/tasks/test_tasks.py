@@ -17,7 +17,7 @@ def test_tasks_are_registered_by_name():
 def test_suggests_the_nearest_task():
     with pytest.raises(RecipeError, match=r"no task 'audio_classify': did you mean 'audio-classification'\?"):
         get_task("audio_classify")
-    with pytest.raises(RecipeError, match="there are audio-classification, automatic-") as caught:
+    with pytest.raises(RecipeError, match="use one of audio-classification, automatic-") as caught:
         get_task("xyz")
     assert all(name in str(caught.value) for name in TASKS)
 

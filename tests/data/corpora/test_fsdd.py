@@ -85,7 +85,7 @@ def test_a_validation_speaker_does_not_change_the_official_test_split(repository
 def test_suggests_the_nearest_speaker(repository, option):
     with pytest.raises(CorpusError, match=f"{option} 'jakson' is not a speaker.*'jackson'"):
         make_corpus("fsdd", data_dir=str(repository), **{option: "jakson"}).load()
-    with pytest.raises(CorpusError, match="there are george, jackson, theo"):
+    with pytest.raises(CorpusError, match="use one of george, jackson, theo"):
         make_corpus("fsdd", data_dir=str(repository), **{option: "X"}).load()
 
 

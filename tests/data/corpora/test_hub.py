@@ -170,10 +170,10 @@ def test_inspection_reports_an_unknown_class(tmp_path, unknown):
         ({"audio_column": "record"}, r"no column 'record' \(audio_column\): did you mean 'recording'\?"),
         ({"label_column": "words"}, r"no column 'words' \(label_column\): did you mean 'word'\?"),
         ({"text_column": "sad"}, r"no column 'sad' \(text_column\): did you mean 'said'\?"),
-        ({"speaker_column": "zzz"}, r"no column 'zzz' \(speaker_column\): there are accent, person, "),
+        ({"speaker_column": "zzz"}, r"no column 'zzz' \(speaker_column\): use one of accent, person, "),
         ({"audio_column": "said"}, "no recordings in its column 'said'"),
         ({"train_split": "trian"}, "no split 'trian': did you mean 'train'"),
-        ({"validation_split": "zzz"}, "no split 'zzz': there are other, test, train"),
+        ({"validation_split": "zzz"}, "no split 'zzz': use one of other, test, train"),
     ],
 )
 def test_one_sentence_error_for_wrong_options(repository, options, message):

@@ -173,7 +173,7 @@ def test_reports_a_wrong_line(root, file, line, message):
     ("options", "message"),
     [
         ({"train_dir": "trian"}, r"trian is not a data folder of Kaldi.*\(train_dir\): did you mean 'train'\?"),
-        ({"validation_dir": "WAVE"}, r"WAVE is not a data folder.*\(validation_dir\): there are test, train\."),
+        ({"validation_dir": "WAVE"}, r"WAVE is not a data folder.*\(validation_dir\): use one of test, train\."),
         (
             {"label_file": "spk2gendr"},
             r"train has no file 'spk2gendr' of classes \(label_file\): did you mean 'spk2gender'",
@@ -188,7 +188,7 @@ def test_one_sentence_error_for_wrong_options(root, options, message):
 
 def test_one_sentence_error_for_a_data_folder_without_texts(root):
     (root / "test" / "text").unlink()
-    with pytest.raises(CorpusError, match=r"test has no file 'text' of transcripts: there are spk2gender, utt2spk"):
+    with pytest.raises(CorpusError, match=r"test has no file 'text' of transcripts: use one of spk2gender, utt2spk"):
         load(root)
 
 

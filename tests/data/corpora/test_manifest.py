@@ -145,7 +145,7 @@ def test_inspection_reports_a_blank_target(tmp_path, rows, column):
         ({"train_file": "gone.csv"}, r"gone\.csv does not exist: correct train_file"),
         (
             {"path_column": "file"},
-            r"all\.csv, line 2, has no column 'file' \(path_column\): there are label, ",
+            r"all\.csv, line 2, has no column 'file' \(path_column\): use one of label, ",
         ),
         ({"label_column": "labels"}, r"no column 'labels' \(label_column\): did you mean 'label'\?"),
         ({"text_column": "sentense"}, r"no column 'sentense' \(text_column\): did you mean 'sentence'\?"),

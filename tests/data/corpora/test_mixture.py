@@ -61,7 +61,7 @@ def test_a_corpus_with_weight_0_is_only_in_the_test_split(folders: tuple[Path, P
 
 
 def test_rejects_renaming_a_missing_class(folders: tuple[Path, Path]) -> None:
-    with pytest.raises(CorpusError, match="'folder' has no class 'loud': there are high, low"):
+    with pytest.raises(CorpusError, match="'folder' has no class 'loud': use one of high, low"):
         Mixture(corpora=[folder_member(folders[0], labels={"loud": "low"})]).load()
 
 
