@@ -258,7 +258,9 @@ def test_prints_the_address_once_it_is_ready(
             with urllib.request.urlopen(address.removesuffix("v1") + "health", timeout=60) as answer:
                 answers.append(answer.read())
             taken = sockets[0].getsockname()[1]
-            with pytest.raises(HFSpeechError, match=rf"served at 127\.0\.0\.1:{taken} \([\w ]+\): give another --port"):
+            with pytest.raises(
+                HFSpeechError, match=rf"The address 127\.0\.0\.1:{taken} cannot be used \([\w ]+\): give another --port"
+            ):
                 run_server("model", revision=None, host="127.0.0.1", port=taken, processes=1)
         finally:
             server.should_exit = True

@@ -86,6 +86,8 @@ def test_reports_a_used_port_before_the_announcement(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(HFSpeechError, match=f"The address {host}:{port} cannot be used .* another --port or --host"):
+        with pytest.raises(
+            HFSpeechError, match=f"The address {host}:{port} cannot be used .* another --port or --host"
+        ):
             serve_wyoming.run_wyoming(str(exported_beeps), revision=None, host=host, port=port, language="en")
     assert "Serving" not in capsys.readouterr().out

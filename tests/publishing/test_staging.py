@@ -101,7 +101,7 @@ def test_stages_and_checks_additional_files(digits: Path, tmp_path: Path) -> Non
         digits, tmp_path, r"probe/x\.json, line 1, has a Hugging Face", extra={"probe/x.json": f'"{TOKEN}"'.encode()}
     )
     refused(digits, tmp_path, "choose a name inside the folder", extra={"../x.json": b"1"})
-    refused(digits, tmp_path, "is there already", extra={"config.json": b"{}"})
+    refused(digits, tmp_path, "config.json cannot be added: choose a name", extra={"config.json": b"{}"})
 
 
 def test_stages_sharded_weights(digits: Path, tmp_path: Path) -> None:

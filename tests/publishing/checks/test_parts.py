@@ -17,7 +17,7 @@ from hf_speech.publishing.checks.parts import check_sizes
         ("digits", "preprocessor_config.json", "num_mel_bins", r"expects (\d+) features per frame and .* gives 1\1"),
         ("digits", "config.json", "input_size", r"expects 1(\d+) features per frame and .* gives \1"),
         ("an4", "config.json", "hop_length", r"expects 1(\d+) samples per frame and .* gives \1"),
-        ("an4", "config.json", "vocab_size", r"writes 1(\d+) tokens and vocab\.json has \1"),
+        ("an4", "config.json", "vocab_size", r"has 1(\d+) tokens and vocab\.json has \1"),
     ],
 )
 def test_rejects_mismatched_sizes(

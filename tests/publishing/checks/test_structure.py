@@ -78,11 +78,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a machine without a name": (
         rewrite("training.json", lambda c: c.update(machine={"device": "cpu"})),
-        "not say processor",
+        "lacks processor",
     ),
     "gaps in the labels": (
         rewrite("config.json", lambda c: c.update(id2label={str(7 * int(k)): v for k, v in c["id2label"].items()})),
-        "not the one that|are not numbered",
+        "differs from the one that|are not numbered",
     ),
     "auto_map as a list": (
         rewrite("config.json", lambda c: c.update(auto_map=["x"])),
