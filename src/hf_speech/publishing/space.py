@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from huggingface_hub import HfApi, RepoCard, get_token
 
@@ -217,10 +217,13 @@ def find_examples(examples: Path) -> list[Path]:
 
 
 def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> list[str]:
-    """Returns the task and the tags of a model's card."""
-    card = read_metadata(published_card(repository, published_state(repository, **publish_options)) or "")
-    tags = [str(tag) for tag in [card.get("pipeline_tag"), *(card.get("tags") or [])] if tag]
-    return list(dict.fromkeys(tags))
+    """Returns the tags of the Space of a model."""
+    return space_tags(read_metadata(published_card(repository, published_state(repository, **publish_options)) or ""))
+
+
+def space_tags(metadata: Mapping[str, Any]) -> list[str]:
+    """Returns the task and the tags in the metadata of a model's card, as tags of its Space."""
+    return [str(tag) for tag in [metadata.get("pipeline_tag"), *(metadata.get("tags") or [])] if tag]
 
 
 def set_values(

@@ -25,7 +25,7 @@ from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card
 from hf_speech.publishing.hub.probes import PROBE_FILE, Probes
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
-from hf_speech.publishing.space import verify_space, with_model
+from hf_speech.publishing.space import space_tags, verify_space, with_model
 from hf_speech.publishing.staging import stage
 from hf_speech.publishing.web_page import MODEL, MODULE, build_page, describe_sizes, served
 
@@ -86,8 +86,7 @@ def publish_static_space(
         folder = build_page(loaded, Path(temporary) / "space", title=title, examples=examples)
         publish_options.get("tell", print)(describe_sizes(folder))
         metadata = read_metadata(published_card(repository, state) or "")
-        tags = [str(tag) for tag in [metadata.get("pipeline_tag"), *(metadata.get("tags") or [])] if tag]
-        card = RepoCard(with_model(folder, name, title or name.rpartition("/")[2], tags))
+        card = RepoCard(with_model(folder, name, title or name.rpartition("/")[2], space_tags(metadata)))
         card.data.license = metadata.get("license") or card.data.license
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=str(card))
         check_space(staged.folder)
