@@ -145,7 +145,7 @@ def test_uses_and_checks_the_card_of_the_folder(digits: Path, tmp_path: Path) ->
     assert (result.folder / "README.md").read_text() == mine
     shutil.rmtree(result.folder)
     (digits / "README.md").write_text(mine.replace(headline(digits), "**12.3 %**"))
-    refused(digits, tmp_path, r"claims 12\.3 %, which no evaluation file has")
+    refused(digits, tmp_path, r"claims 12\.3 %, which no evaluation file supports")
 
 
 def test_rejects_a_changed_number_in_the_card(digits: Path, tmp_path: Path) -> None:

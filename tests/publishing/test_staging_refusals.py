@@ -126,7 +126,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         r"takes its code from another repository \(bob/code\)",
     ),
     "code not named": (edit("config.json", '"auto_map"', '"auto_maps"'), r"has no auto_map"),
-    "code gone": (lambda run: (run / "recurrent.py").unlink(), r"needs recurrent\.py, which .* does not have"),
+    "code gone": (lambda run: (run / "recurrent.py").unlink(), r"needs recurrent\.py, which .* does not contain"),
     # mismatched parts
     "extractor of another size": (
         extractor_of_another_size,

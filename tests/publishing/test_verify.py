@@ -108,7 +108,7 @@ def test_detects_missing_code_or_weights(client: Client, model: Path, tmp_path: 
     folder = changed(model, tmp_path, lambda folder: (folder / "modeling_speech_lstm.py").unlink())
     upload(client, folder, "ann/codeless")
     message = refused(client, "ann/codeless")
-    assert "config.json needs modeling_speech_lstm.py, which ann/codeless does not have" in message
+    assert "config.json needs modeling_speech_lstm.py, which ann/codeless does not contain" in message
 
 
 def test_detects_code_that_imports_the_package(client: Client, model: Path, tmp_path: Path) -> None:

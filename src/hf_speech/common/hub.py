@@ -203,8 +203,8 @@ class Repository:
         sentences = {
             402: _needs_plan(self, reason),
             409: f"{self.name} is being changed or already exists ({reason}): {again}.",
-            412: f"Somebody else has changed {self.name} in the meantime, and nothing was overwritten: run the same "
-            "command again, which starts from the current state.",
+            412: f"{self.name} was changed in the meantime, so nothing was sent: run the same command again to start "
+            "from its current state.",
             413: f"The upload is too large for {self.name} ({reason}): upload less, or get more storage, and {again}.",
             422: f"A file arrived at the Hub damaged ({reason}): {again}.",
             429: f"The Hub received too many requests: wait {_retry_delay(error)} and {again}.",
