@@ -121,7 +121,7 @@ def test_rejects_a_model_of_another_task(tones_run: Path, beeps_run: Path, clips
 def test_rejects_an_old_corpus_without_a_recipe(tones_run: Path, clips: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tones_run, tmp_path / "model"))
     (folder / "recipe.yaml").unlink()
-    with pytest.raises(RecipeError, match=r"has no recipe\.yaml that names its corpus: leave out --old_data_dir"):
+    with pytest.raises(RecipeError, match=r"has no recipe\.yaml that names its corpus: omit --old_data_dir"):
         adaptation_recipe(str(folder), clips, "anywhere")
     assert adaptation_recipe(str(folder), clips).warm_start.init_from == str(folder)
 

@@ -61,10 +61,10 @@ def test_resolves_a_list_of_corpora(mixed: dict[str, Any], words: list[str]) -> 
             r"The corpus 0 of the mixture \(folder\) has an unknown key 'weigth': did you mean 'weight'",
         ),
         ({"name": "foldr"}, [], "The corpus 0 of the mixture is 'foldr': did you mean 'folder'"),
-        ({"name": "mixture"}, [], "a mixture has no mixtures in it"),
+        ({"name": "mixture"}, [], "mixtures cannot be nested"),
         ({"weight": -1}, [], "weight"),
         ({"labels": "low"}, [], "labels"),
-        ({"bad_rows": "skip"}, [], "bad_rows is one for all corpora of a mixture"),
+        ({"bad_rows": "skip"}, [], "bad_rows applies to all corpora of a mixture"),
         ({}, ["--corpus.2.weight", "1"], "the last of the corpora is 1"),
         ({}, ["--corpus.0.wieght", "1"], "unknown key 'wieght': did you mean 'weight'"),
         ({}, ["--tset_fraction", "0.1"], "unknown key 'tset_fraction'"),
@@ -112,7 +112,7 @@ def test_resuming_keeps_the_weights_of_the_corpora(mixed: dict[str, Any], words:
 
 
 def test_batches_of_seconds_need_equal_epochs(mixed: dict[str, Any], words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="leave out the weights"):
+    with pytest.raises(RecipeError, match="omit the weights"):
         train(load_recipe(mixed, [*words, "--training.max_batch_seconds", "3"]), tmp_path / "run")
     for entry in mixed["corpus"]:
         entry["weight"] = None

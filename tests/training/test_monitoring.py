@@ -36,7 +36,7 @@ def test_writes_gradient_histograms_to_tensorboard(tones_recipe: Path, tmp_path:
 
 def test_histograms_need_tensorboard(tones_recipe: Path) -> None:
     words = ["--training.gradient_histograms", "true", "--training.report_to", "none"]
-    with pytest.raises(RecipeError, match="gradient_histograms are for TensorBoard"):
+    with pytest.raises(RecipeError, match="gradient_histograms needs TensorBoard"):
         load_recipe(tones_recipe, words)
 
 

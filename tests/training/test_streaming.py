@@ -110,7 +110,7 @@ def test_trains_on_a_stream_without_other_splits(beeps: Path, recipe: Path, tmp_
 
 
 def test_rejects_options_that_need_a_whole_corpus(beeps: Path, recipe: Path) -> None:
-    with pytest.raises(RecipeError, match=r"say after how many steps training ends, as training\.max_steps"):
+    with pytest.raises(RecipeError, match=r"set training\.max_steps"):
         prepare(load_recipe(recipe, [*STREAM, "--corpus.data_dir", str(beeps)]))
     for key, value in (
         ("augmentation.joining", "0.5"),
@@ -119,7 +119,7 @@ def test_rejects_options_that_need_a_whole_corpus(beeps: Path, recipe: Path) -> 
         ("training.max_batch_seconds", "20"),
         ("training.teacher", "{model: openai/whisper-tiny.en}"),
     ):
-        with pytest.raises((RecipeError, CorpusError), match=f"{key} needs all utterances beforehand"):
+        with pytest.raises((RecipeError, CorpusError), match=f"{key} needs all utterances in advance"):
             prepare(load_recipe(recipe, words(beeps, f"--{key}", value)))
 
 

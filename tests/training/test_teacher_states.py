@@ -278,7 +278,7 @@ def test_rejects_a_teacher_that_does_not_fit_before_training(
         ("{model: x, layer: [1]}", "unknown key 'layer': did you mean 'layers'"),
         ("{layers: [1]}", "training.teacher cannot be used.*model"),
         ("{model: x, layers: last}", "training.teacher cannot be used.*layers"),
-        ("{model: x, layers: []}", "must list one layer or more"),
+        ("{model: x, layers: []}", "list at least one layer"),
         ("{model: x, weight: 2}", "training.teacher.weight must be between 0 and 1"),
     ],
 )

@@ -1,6 +1,6 @@
 """Training: recipes, the Trainer for short utterances, and the steps from a recipe to a run folder.
 
-Names are imported on first use: the help of the command line lists the options without importing PyTorch.
+Names are imported on first use, so that the command-line help lists the options without importing PyTorch.
 """
 
 import lazy_loader

@@ -1,14 +1,12 @@
-"""Adaptation of a model to a new voice or room, from a few clips.
+"""Adapts a model to a new voice or room with a few clips.
 
-Decisions:
-
-* It is an ordinary training from a recipe that is written here, so that its run folder can be repeated and published.
-* The model keeps all its outputs (`model.init_outputs: keep`), and features, text and augmentation of its own recipe.
-* With the corpus that it was trained on, half of what it learns from is replayed from there. Without, training is short
-  and slow, to forget little.
-* Where new clips are held out, the loss chooses the best step: the accuracy on a few clips hardly moves. The old
-  validation split never chooses alone, as it would choose the model that has learned least.
-* The model is measured before and after: on the new clips, and on the old corpus if it is there.
+* Adaptation is ordinary training from a generated recipe, so its run folder can be reproduced and published.
+* The model keeps all its outputs (`model.init_outputs: keep`) and the features, text and augmentation of its recipe.
+* With the original corpus, half of the training data is replayed from it. Without it, training is short and uses a low
+  learning rate, to limit forgetting.
+* If new clips are held out, the loss selects the best step, because the accuracy on a few clips hardly changes. The old
+  validation split never selects alone: it would select the model that learned least.
+* The model is measured before and after on the new clips and, if available, on the old corpus.
 """
 
 from __future__ import annotations
@@ -35,8 +33,8 @@ from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
 
 COMPARISONS = "adaptation.json"
-HELD_OUT = 0.2  # of the clips
-# Clips of each class, or in all where there are no classes, from which on some are held out.
+HELD_OUT = 0.2  # Fraction of the clips.
+# Clips per class, or in total if there are no classes, that are needed to hold some out.
 ENOUGH_PER_CLASS, ENOUGH = 3, 10
 TRAINING: Mapping[str, Any] = {
     "learning_rate": 1e-3,
@@ -49,18 +47,18 @@ WITH_REPLAY = {"max_steps": 300, "layerwise_learning_rate_decay": 1.0}
 WITHOUT_REPLAY = {"max_steps": 120, "learning_rate": 5e-4, "layerwise_learning_rate_decay": 0.7}
 CHOOSING = {"eval_steps": 0.1, "early_stopping_patience": 4, "metric_for_best_model": "loss"}
 NOT_CHOOSING = {"eval_steps": 0.5, "load_best_model_at_end": False}
-# What an adaptation takes over of the model's own recipe.
+# Sections that are copied from the model's recipe.
 KEPT_SECTIONS = ("text", "augmentation")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The same clips, measured before and after.
+    """Evaluations on the same clips before and after the adaptation.
 
     Attributes:
-        what: What they are.
-        before: The report on the model that was adapted.
-        after: The report on the adapted model.
+        what: Description of the clips.
+        before: Report on the original model.
+        after: Report on the adapted model.
     """
 
     what: str
@@ -68,7 +66,7 @@ class Comparison:
     after: EvaluationReport
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as plain data."""
+        """Returns the metrics as plain data."""
         values = {"before": self.before.metrics, "after": self.after.metrics, "confidence": self.after.confidence}
         return {"what": self.what, "num_utterances": self.after.num_utterances, **values}
 
@@ -76,29 +74,29 @@ class Comparison:
 def adaptation_recipe(
     model: str, clips: str | Path, old_data_dir: str | Path | None = None, overrides: Sequence[str] = ()
 ) -> Recipe:
-    """Writes the recipe that adapts a model.
+    """Returns a recipe that adapts a model.
 
     Args:
         model: A run folder, another model folder, or a Hub id with or without @REVISION.
-        clips: A folder with a sub-folder for each class, or a table of recordings with their classes or transcripts.
-        old_data_dir: Folder of the corpus that the model was trained on, None to do without it.
-        overrides: Command-line words, for any key of the recipe.
+        clips: A folder with a subfolder for each class, or a table of recordings with their classes or transcripts.
+        old_data_dir: Folder of the original training corpus; None to train without it.
+        overrides: Command-line arguments for any key of the recipe.
 
     Raises:
-        RecipeError: If the old corpus is given and the model has no recipe that names it.
-        ModelError: If there is no such model.
-        CorpusError: If there are no such clips.
+        RecipeError: If `old_data_dir` is given, but the model has no recipe that names its corpus.
+        ModelError: If the model does not exist.
+        CorpusError: If the clips do not exist.
     """
     base = BaseModel.open(model)
     own = own_recipe(base)
     new = corpus_of_clips(Path(clips).expanduser(), base.loaded)
     content: dict[str, Any] = {"name": f"{Path(base.name).name}-adapted", "task": base.loaded.task.name}
     content |= {section: own[section] for section in KEPT_SECTIONS if own.get(section)}
-    if "text" in content:  # The characters are kept, and the phones of words that no dictionary has cannot be.
+    if "text" in content:  # `init_outputs` keeps the characters; new words may not be in the dictionary.
         content["text"] = {key: value for key, value in content["text"].items() if key not in ("vocabulary", "lexicon")}
     content["model"] = {"init_from": model, "init_outputs": "keep"}
-    alone = load_recipe(content | {"corpus": new}, _of_corpus(overrides), to_train=False)
-    base.loaded.task.check_columns(splits := alone.corpus.load())
+    new_recipe = load_recipe(content | {"corpus": new}, _corpus_overrides(overrides), to_train=False)
+    base.loaded.task.check_columns(splits := new_recipe.corpus.load())
     if not splits["validation"]:
         new["validation_fraction"] = HELD_OUT if _can_hold_out(splits["train"], base.loaded) else 0.0
     if old_data_dir is None:
@@ -106,11 +104,11 @@ def adaptation_recipe(
     else:
         old = old_corpora(own, Path(old_data_dir), model)
         content["corpus"] = [{**new, "weight": sum(entry["weight"] for entry in old)}, *old]
-    chooses = bool(splits["validation"]) or new["validation_fraction"] > 0
+    has_validation = bool(splits["validation"]) or new["validation_fraction"] > 0
     content["training"] = {
         **TRAINING,
         **(WITHOUT_REPLAY if old_data_dir is None else WITH_REPLAY),
-        **(CHOOSING if chooses else NOT_CHOOSING),
+        **(CHOOSING if has_validation else NOT_CHOOSING),
     }
     return load_recipe(content, overrides)
 
@@ -129,14 +127,17 @@ def adapt(
     """Adapts a model to a few clips, and measures it before and after.
 
     Args:
-        model: As for `adaptation_recipe`, like `clips`, `old_data_dir` and `overrides`.
+        model: See `adaptation_recipe`.
+        clips: See `adaptation_recipe`.
+        old_data_dir: See `adaptation_recipe`.
+        overrides: See `adaptation_recipe`.
         output_dir: The run folder; `runs/NAME-adapted` by default.
         resume: Whether to continue an interrupted adaptation.
-        overwrite: Whether a run folder that is there is replaced.
+        overwrite: Whether to replace an existing run folder.
         command: The command line, for the records.
 
     Returns:
-        The training, and the measurements.
+        The result of the training, and the comparisons.
     """
     recipe = adaptation_recipe(model, clips, old_data_dir, overrides)
     result = train(recipe, output_dir, resume=resume, overwrite=overwrite, command=command)
@@ -144,7 +145,7 @@ def adapt(
     after = load_model(result.run_dir, device="cpu")
     comparisons = []
     for number, corpus in enumerate(getattr(recipe.corpus, "corpora", None) or [recipe.corpus]):
-        corpus = getattr(corpus, "corpus", corpus)  # A mixture's entry.
+        corpus = getattr(corpus, "corpus", corpus)  # The corpus of an entry of a mixture.
         splits = corpus.load()
         for split in ("validation", "test"):
             if not splits[split]:
@@ -164,20 +165,20 @@ def _measure(loaded: LoadedModel, rows: Dataset, corpus: Corpus, split: str, com
 
 
 def own_recipe(base: BaseModel) -> dict[str, Any]:
-    """The recipe that a model was trained with, as plain data; empty if it has none."""
+    """Returns the recipe of a model as plain data, or an empty mapping if it has none."""
     file = base.loaded.find_file("recipe.yaml")
     content = None if file is None else yaml.safe_load(file.read_text(encoding="utf-8"))
     return content if isinstance(content, dict) else {}
 
 
 def corpus_of_clips(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
-    """The section `corpus` for a folder or a table; the model's task says which column is the target."""
+    """Returns the section `corpus` for a folder or a table; the model's task determines the target column."""
     fractions = {"validation_fraction": 0.0, "test_fraction": 0.0}
     is_table = clips.exists() and clips.suffix.lower() in TABLE_SUFFIXES
     if not (is_table or clips.is_dir() or (clips.is_file() and is_archive(clips))):
         problem = "is neither a folder nor a table" if clips.exists() else "does not exist"
         raise CorpusError(
-            f"{clips} {problem}: give a folder with a sub-folder for each class, or a table (.csv, .jsonl) of clips."
+            f"{clips} {problem}: give a folder with a subfolder for each class, or a table (.csv, .jsonl) of clips."
         )
     if not is_table:
         return {"name": "folder", "data_dir": str(clips), **fractions}
@@ -186,8 +187,8 @@ def corpus_of_clips(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
     return {"name": "csv", "train_file": str(clips), **columns, **fractions}
 
 
-def _of_corpus(overrides: Sequence[str]) -> list[str]:
-    """The words that are keys of the new corpus: those of other sections have a dot."""
+def _corpus_overrides(overrides: Sequence[str]) -> list[str]:
+    """Returns the overrides of the new corpus; those of other sections have a dot."""
     words: list[str] = []
     taking = False
     for word in overrides:
@@ -201,7 +202,7 @@ def _of_corpus(overrides: Sequence[str]) -> list[str]:
 
 
 def _can_hold_out(rows: Dataset, loaded: LoadedModel) -> bool:
-    """Whether there are clips enough to train without some of them."""
+    """Returns whether there are enough clips to hold some out."""
     groups = loaded.task.target_groups(rows)
     if groups is None:
         return len(rows) >= ENOUGH
@@ -210,17 +211,17 @@ def _can_hold_out(rows: Dataset, loaded: LoadedModel) -> bool:
 
 
 def old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dict[str, Any]]:
-    """The entries of a mixture for the corpus, or the corpora, that a model was trained on."""
+    """Returns the entries of a mixture for the corpus or corpora that a model was trained on."""
     section = dict(own.get("corpus") or {})
     if not section.get("name"):
-        raise RecipeError(f"{model} has no recipe.yaml that names its corpus: leave out --old_data_dir.")
+        raise RecipeError(f"{model} has no recipe.yaml that names its corpus: omit --old_data_dir.")
     shared = {key: section[key] for key in ("seed", "min_duration", "max_duration") if key in section}
     entries = []
     for entry in section.get("corpora") or [section]:
         entry = {key: value for key, value in (shared | dict(entry)).items() if key != "bad_rows"}
-        place = data_dir / entry["name"] if "corpora" in section else data_dir
-        if "corpora" not in section or place.exists():
-            entry["data_dir"] = str(place)
+        folder = data_dir / entry["name"] if "corpora" in section else data_dir
+        if "corpora" not in section or folder.exists():
+            entry["data_dir"] = str(folder)
         entries.append({**entry, "weight": 1.0 if entry.get("weight") is None else entry["weight"]})
     return entries
 

@@ -1,4 +1,4 @@
-"""The Trainer of a recipe, with the callbacks that it asks for, in the order in which they must be called."""
+"""Creates the Trainer of a recipe, with its callbacks in the required order."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from hf_speech.training.progress import ProgressReporter
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.trainer import SpeechTrainer
 
-# A stream has no epochs to evaluate after: share of all steps between two evaluations.
+# A stream has no epochs, so it is evaluated after this fraction of all steps.
 EVALUATIONS_OF_A_STREAM = 0.05
-# Models of this size learn little in fewer steps.
+# Small models learn little in fewer steps.
 FEW_STEPS = 200
 
 
@@ -46,19 +46,19 @@ def make_trainer(
     preemption: Preemption,
     callbacks: Sequence[TrainerCallback],
 ) -> SpeechTrainer:
-    """Makes the Trainer.
+    """Creates the Trainer.
 
     Args:
         recipe: The resolved recipe.
-        parts: What it was made into.
-        collator: Makes batches of utterances.
+        parts: The objects of the recipe.
+        collator: The collator of utterances.
         run_dir: The run folder.
-        checkpoint: The checkpoint that training continues from.
-        preemption: Listens to signals.
+        checkpoint: The checkpoint that training resumes from.
+        preemption: The handler of signals.
         callbacks: Further callbacks.
 
     Raises:
-        RecipeError: If transformers refuses the options.
+        RecipeError: If transformers rejects the options.
     """
     options, task, validation = recipe.training, recipe.task, parts.datasets.get("validation")
     if options.eval_steps is None and isinstance(parts.datasets["train"], SpeechStream):
@@ -93,9 +93,9 @@ def make_trainer(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(ProgressReporter(str(arguments.metric_for_best_model).removeprefix("eval_")))
     trainer.add_callback(preemption)
-    if isinstance(parts.distillation, StateDistillation):  # Before the average of all weights begins.
+    if isinstance(parts.distillation, StateDistillation):  # Before weight averaging copies the weights.
         trainer.add_callback(ProjectionFiles(parts.distillation.projection, checkpoint))
-    for callback in _chosen_callbacks(options, trainer, run_dir, checkpoint):
+    for callback in _optional_callbacks(options, trainer, run_dir, checkpoint):
         trainer.add_callback(callback)
     for callback in (*callbacks, CheckpointDigests(), preemption.stop_when_saved):
         trainer.add_callback(callback)
@@ -103,7 +103,7 @@ def make_trainer(
 
 
 def _set_epochs(trainer: SpeechTrainer, min_steps: int) -> None:
-    """Raises the number of epochs to reach `min_steps`, and prints a warning where there are few steps."""
+    """Raises the number of epochs to reach `min_steps`, and prints a warning if there are few steps."""
     arguments = trainer.args
     if arguments.max_steps > 0 or not has_length(trainer.train_dataset):
         return
@@ -116,12 +116,12 @@ def _set_epochs(trainer: SpeechTrainer, min_steps: int) -> None:
         print(f"{arguments.num_train_epochs:g} epochs of {per_epoch:,} steps.")
         if steps < FEW_STEPS:
             print(
-                f"  warning: {steps:,} steps are few to learn from: raise training.num_train_epochs or "
-                "training.min_steps, or lower training.per_device_train_batch_size."
+                f"  warning: {steps:,} steps are few: raise training.num_train_epochs or training.min_steps, or lower "
+                "training.per_device_train_batch_size."
             )
 
 
-def _chosen_callbacks(
+def _optional_callbacks(
     options: TrainingOptions, trainer: SpeechTrainer, run_dir: Path, checkpoint: str | None
 ) -> Iterator[TrainerCallback]:
     if options.early_stopping_patience is not None:
@@ -136,7 +136,7 @@ def _chosen_callbacks(
 
 
 def _tensorboard_writer(report_to: str, run_dir: Path) -> Any:
-    """A TensorBoard writer into the run folder, or `None` where it is not wanted or, with "auto", not installed."""
+    """Returns a TensorBoard writer for the run folder; None if disabled or, with "auto", not installed."""
     if report_to not in ("auto", "tensorboard"):
         return None
     try:

@@ -1,10 +1,9 @@
-"""An exponential moving average of the weights, updated during training and used in their place.
+"""Exponential moving average of the weights during training.
 
 The average of the last steps is a better model than the last step (Polyak & Juditsky 1992), above all with little data.
-The running statistics of batch norm are averaged too, because they belong to the weights of their steps. The model
-holds the average whenever it is evaluated or saved, and from the end of an epoch to the beginning of the next: the
-average is what is evaluated, chosen as best and saved. The weights that gradients act on are kept aside meanwhile, and
-saved next to each checkpoint, so that a resumed training continues exactly.
+The running statistics of batch norm are averaged too, because they depend on the weights. The model holds the average
+whenever it is evaluated or saved, and between two epochs. The current weights are set aside meanwhile, and saved next
+to each checkpoint, so that resumed training continues exactly.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ class WeightAveraging(TrainerCallback):
     """Averages a model's weights after each optimizer step.
 
     Args:
-        decay: Share of the average that stays at each step; in the first steps it is smaller, so that the average does
-            not remember the fresh weights for long.
+        decay: Decay of the average per step; smaller in the first steps, so that the initial weights fade quickly.
         checkpoint: The checkpoint that training resumes from.
     """
 
@@ -36,55 +34,55 @@ class WeightAveraging(TrainerCallback):
         self.decay = decay
         self.checkpoint = checkpoint
         self._average: dict[str, torch.Tensor] = {}
-        self._waiting: dict[str, torch.Tensor] | None = None
+        self._current: dict[str, torch.Tensor] | None = None  # Current weights while the model holds the average.
 
     @torch.no_grad()
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Starts the average; a checkpoint holds the average, and next to it the weights to train on with."""
+        """Starts the average; resuming loads the average as the model, and the current weights from their own file."""
         self._average = _copy(model)
         if self.checkpoint is not None:
-            self._waiting = load_file(Path(self.checkpoint) / WEIGHTS_FILE)
+            self._current = load_file(Path(self.checkpoint) / WEIGHTS_FILE)
 
     @torch.no_grad()
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Moves the average towards the new weights, and puts it into the model if this step is evaluated or saved."""
+        """Updates the average, and loads it into the model if this step is evaluated or saved."""
         decay = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
         for name, tensor in _averaged(model):
             self._average[name].lerp_(tensor.to(self._average[name]), 1 - decay)
         if control.should_evaluate or control.should_save:
-            self._average_into(model)
+            self._load_average(model)
 
     @torch.no_grad()
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Puts the average into the model, before evaluation and saving."""
-        self._average_into(model)
+        """Loads the average into the model, before evaluation and saving."""
+        self._load_average(model)
 
-    def _average_into(self, model: Any) -> None:
-        """Puts the average into the model, unless it is there already."""
-        if self._waiting is None:
-            self._waiting = _copy(model)
+    def _load_average(self, model: Any) -> None:
+        """Loads the average into the model, unless the model already holds it."""
+        if self._current is None:
+            self._current = _copy(model)
             self._load(model, self._average)
 
     @torch.no_grad()
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Restores the weights that were kept aside, to train on with; after the last step the average stays."""
-        if self._waiting is not None:
-            self._load(model, self._waiting)
-            self._waiting = None
+        """Restores the current weights for training; after the last step, the model keeps the average."""
+        if self._current is not None:
+            self._load(model, self._current)
+            self._current = None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the weights that are kept aside into the checkpoint that was just saved."""
+        """Writes the current weights to the checkpoint that was just saved."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and self._waiting is not None and folder.is_dir():
-            save_file({name: weight.contiguous() for name, weight in self._waiting.items()}, folder / WEIGHTS_FILE)
+        if state.is_world_process_zero and self._current is not None and folder.is_dir():
+            save_file({name: weight.contiguous() for name, weight in self._current.items()}, folder / WEIGHTS_FILE)
 
     @staticmethod
     def _load(model: Any, weights: dict[str, torch.Tensor]) -> None:
@@ -93,7 +91,7 @@ class WeightAveraging(TrainerCallback):
 
 
 def _averaged(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights of a model and its statistics in floating point, without their gradients."""
+    """Yields the floating-point parameters and buffers of a model, detached."""
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         if tensor.is_floating_point():
             yield name, tensor.detach()

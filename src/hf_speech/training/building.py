@@ -1,4 +1,4 @@
-"""The feature extractor and the model of a recipe, fitted to each other and to the corpus."""
+"""Creates the feature extractor and the model of a recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_speech.training.recipe import Recipe
 
 
 def make_feature_extractor(recipe: Recipe) -> SpeechFeatureExtractor:
-    """Makes the recipe's feature extractor."""
+    """Creates the recipe's feature extractor."""
     try:
         return SpeechFeatureExtractor(**recipe.features)
     except (TypeError, ValueError) as error:
@@ -29,10 +29,10 @@ def make_model(
     tokenizer: Any = None,
     lexicon: Any = None,
 ) -> PreTrainedModel:
-    """Makes the recipe's model with fresh weights, fitted to the extractor's features and the corpus's targets.
+    """Creates the recipe's model with random weights, for the extractor's features and the corpus's targets.
 
     Raises:
-        RecipeError: If the configuration refuses the section's values.
+        RecipeError: If the configuration rejects a value of the section.
     """
     config_class = CONFIG_MAPPING[recipe.model_type]
     derived = {
@@ -43,7 +43,7 @@ def make_model(
     if lexicon is not None:
         if not recipe.model.get("intermediate_ctc_weight"):
             raise RecipeError(
-                "text.lexicon teaches the middle layer alone: set model.intermediate_ctc_weight, say to 0.3."
+                "text.lexicon only trains the middle layer: set model.intermediate_ctc_weight, for example to 0.3."
             )
         derived["num_phones"] = lexicon.num_ids
     fitting = {name: value for name, value in derived.items() if name in inspect.signature(config_class).parameters}
@@ -58,5 +58,5 @@ def make_model(
 
 
 def count_logit_frames(model: PreTrainedModel, extractor: SpeechFeatureExtractor, seconds: float) -> int:
-    """The number of logit frames that a model outputs for audio of this duration."""
+    """Returns the number of logit frames for audio of this duration."""
     return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))

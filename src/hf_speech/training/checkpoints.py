@@ -1,9 +1,9 @@
-"""Finds the checkpoint to resume from: the newest one that is intact.
+"""Finds the newest intact checkpoint to resume from.
 
-A checkpoint is a dozen files, written one after the other, and whatever kills a training (a power cut, a full disk, the
-scheduler of a cluster) can do it between two of them or in the middle of one. When all are written, their digests are
-written next to them, and compared before anything is read. A checkpoint without digests (of version 0.1, or of a
-training killed just before it wrote them) is checked for missing and truncated files.
+A checkpoint has a dozen files, and training can be killed between or during their writing (power cut, full disk,
+scheduler of a cluster). When all files are written, their digests are written too; they are compared before the
+checkpoint is read. A checkpoint without digests (from version 0.1, or killed just before) is checked for missing and
+truncated files.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ DIGESTS_FILE = "sha256.json"
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _RANDOM_STATES = "rng_state*.pth"
-_ALMOST_NOTHING = 1 << 20  # bytes
+_FULL_DISK_BYTES = 1 << 20  # A disk with less free space is full.
 
 
 @dataclass(frozen=True)
 class FoundCheckpoint:
-    """Where a training continues.
+    """The checkpoint to resume from.
 
     Attributes:
-        folder: The newest whole checkpoint.
-        skipped: What is wrong with those that are newer, a sentence each.
+        folder: The newest intact checkpoint.
+        skipped: A message about each newer checkpoint that is damaged.
     """
 
     folder: Path
@@ -49,17 +49,17 @@ class FoundCheckpoint:
 
 
 class CheckpointDigests(TrainerCallback):
-    """Writes the digests of a checkpoint's files; must be the last callback, for others write files too."""
+    """Writes the digests of a checkpoint's files; must be the last callback, because others write files too."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Waits until every process has written its files, then writes their digests."""
+        """Waits until all processes have written their files, then writes the digests."""
         process_state().wait_for_everyone()
         if state.is_world_process_zero:
             write_digests(checkpoint_folder(args, state))
 
 
 def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
-    """The folder of the checkpoint of the current step."""
+    """Returns the checkpoint folder of the current step."""
     return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
 
 
@@ -72,22 +72,22 @@ def write_digests(checkpoint: Path) -> None:
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
-    """The checkpoints of a run folder, the newest first."""
-    found = {
+    """Returns the checkpoints of a run folder, the newest first."""
+    by_step = {
         int(match[1]): path for path in (run_dir / "checkpoints").glob("*") if (match := _FOLDER.fullmatch(path.name))
     }
-    return [found[step] for step in sorted(found, reverse=True)]
+    return [by_step[step] for step in sorted(by_step, reverse=True)]
 
 
 def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
-    """Finds the checkpoint to continue from.
+    """Finds the checkpoint to resume from.
 
     Args:
         run_dir: The run folder, with checkpoints in `checkpoints/checkpoint-STEP`.
-        also: Names of files that this training needs besides those of every checkpoint.
+        also: Names of additional files that this training needs.
 
     Raises:
-        TrainingError: If there is none that is whole, saying what is wrong with those that are there.
+        TrainingError: If no checkpoint is intact; the message lists the damaged ones.
     """
     skipped: list[str] = []
     for checkpoint in list_checkpoints(run_dir):
@@ -102,7 +102,7 @@ def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
 
 
 def find_fault(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
-    """What is wrong with a checkpoint, in a few words, or `None` if it is whole. Nothing is unpickled."""
+    """Returns a short description of the damage to a checkpoint, or None if it is intact. Nothing is unpickled."""
     random_states = sorted(path.name for path in checkpoint.glob(_RANDOM_STATES)) or [_RANDOM_STATES]
     others = sorted(path.name for path in checkpoint.glob("*.json") if path.name not in (*FILES, DIGESTS_FILE))
     for name in (*FILES, *random_states, *also, *others):
@@ -123,7 +123,7 @@ def find_fault(checkpoint: Path, also: Sequence[str] = ()) -> str | None:
 
 
 def _compare_digests(checkpoint: Path) -> str | None:
-    """The first file that is not as it was written."""
+    """Returns a description of the first file that does not match its digest, or None."""
     digests = json.loads((checkpoint / DIGESTS_FILE).read_text(encoding="utf-8"))
     if not isinstance(digests, dict):
         return f"{DIGESTS_FILE} cannot be read"
@@ -138,7 +138,7 @@ def _compare_digests(checkpoint: Path) -> str | None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file can be read to its end. Nothing is unpickled."""
+    """Returns whether a file is complete. Nothing is unpickled."""
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt"):  # Compares the lengths in the header with the file's.
@@ -146,21 +146,21 @@ def _is_whole(path: Path) -> bool:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
             return True
-        with zipfile.ZipFile(path) as archive:  # torch.save writes zip archives, which hold checksums.
+        with zipfile.ZipFile(path) as archive:  # torch.save writes zip archives with checksums.
             return archive.testzip() is None
     except (OSError, ValueError, RecursionError, SafetensorError, zipfile.BadZipFile):
         return False
 
 
 def disk_is_full(error: BaseException, folder: Path) -> bool:
-    """Whether an error while writing into a folder means that its disk is full.
+    """Returns whether an error while writing to a folder means that the disk is full.
 
-    Python reports it by number, safetensors in words, and torch only that its writer failed.
+    Python reports a full disk by number, safetensors in words, and PyTorch only reports that its writer failed.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     if "no space left" in str(error).lower():
         return True
-    # Which of these errors occurs depends on how much of the file was written.
+    # The error depends on how much of the file was written.
     writer_failed = any(words in str(error) for words in ("PytorchStreamWriter", "unexpected pos", "iostream error"))
-    return writer_failed and shutil.disk_usage(folder).free < _ALMOST_NOTHING
+    return writer_failed and shutil.disk_usage(folder).free < _FULL_DISK_BYTES

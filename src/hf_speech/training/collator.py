@@ -1,4 +1,4 @@
-"""A data collator for transformers' own Trainer: rows of a corpus, or of any dataset with sound, become batches."""
+"""A data collator for transformers' Trainer, for corpora of hf_speech and any other dataset with audio."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hf_speech.tasks.transcripts import encode_text
 class DataCollatorForSpeech:
     """Reads sounds, computes their features and pads them; use it with `remove_unused_columns=False`.
 
-    Recipes have their own loader, which also augments, groups utterances by length and keeps what it has decoded.
+    Recipes have their own loader, which also augments, groups utterances by length and caches decoded audio.
 
     Args:
-        processor: A `SpeechFeatureExtractor` for classes, a `SpeechProcessor` (or another processor of a feature
+        processor: A `SpeechFeatureExtractor` for classes, or a `SpeechProcessor` (or another processor with a feature
             extractor and a CTC tokenizer) for transcripts.
-        audio_column: Column with the sound: a path, `{"path", "bytes"}`, or `{"array", "sampling_rate"}`.
-        target_column: Column with the class id or the transcript; by default `label`, or `text` with a tokenizer.
+        audio_column: Column of the sound: a path, `{"path", "bytes"}`, or `{"array", "sampling_rate"}`.
+        target_column: Column of the class id or transcript; by default `label`, or `text` with a tokenizer.
 
     Example:
         >>> collator = DataCollatorForSpeech(SpeechFeatureExtractor(sampling_rate=8000))
@@ -37,13 +37,13 @@ class DataCollatorForSpeech:
         self.target_column = target_column or ("label" if self.tokenizer is None else "text")
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Makes a batch.
+        """Collates rows into a batch.
 
         Args:
             rows: Rows of a dataset.
 
         Returns:
-            `input_features` `(batch, frames, features)`, `attention_mask` `(batch, frames)` if the extractor makes
+            `input_features` `(batch, frames, features)`, `attention_mask` `(batch, frames)` if the extractor returns
             one, and `labels`: class ids `(batch,)`, or token ids `(batch, tokens)` padded with -100.
 
         Raises:
@@ -64,8 +64,8 @@ class DataCollatorForSpeech:
     def _value(self, row: Mapping[str, Any], column: str) -> Any:
         if row.get(column) is None:
             raise CorpusError(
-                f"A row has no {column!r}: it has {', '.join(row)}; name the columns (audio_column, target_column), "
-                "and set remove_unused_columns=False."
+                f"A row has no {column!r}, only {', '.join(row)}: set audio_column and target_column, and "
+                "remove_unused_columns=False."
             )
         return row[column]
 

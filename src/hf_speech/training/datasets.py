@@ -1,4 +1,4 @@
-"""The datasets of a recipe: the training split, augmented, in memory or as a stream; the validation split as it is."""
+"""Creates the datasets of a recipe: the augmented training split or stream, and the validation split."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ def make_datasets(
     stream: SpeechStream | None = None,
     first_pass: FirstPass | None = None,
 ) -> dict[str, SpeechDataset | SpeechStream]:
-    """Makes the training split (with its copies, augmented; or a stream), and a validation split (as it is) if any."""
+    """Creates the training split (augmented, with its copies, or a stream) and, if there is one, the validation split.
+
+    Raises:
+        RecipeError: If options of the recipe contradict each other or the corpus.
+    """
     if recipe.augmentation.joining and not recipe.task.can_join:
-        raise RecipeError(
-            f"Two utterances have no target together in {recipe.task.name}: set augmentation.joining to 0."
-        )
+        raise RecipeError(f"Joined utterances have no target in {recipe.task.name}: set augmentation.joining to 0.")
     if recipe.training.cache_features:
-        count_variants(recipe.augmentation)  # Refuses what cannot be kept, before copies are made.
+        count_variants(recipe.augmentation)  # Raises an error for augmentation that cannot be cached.
     train, validation = corpus["train"], corpus["validation"]
     if (tempos := recipe.augmentation.tempo_copies) or recipe.augmentation.pitch_copies:
         pitches = recipe.augmentation.pitch_copies or [0.0]
@@ -45,8 +47,8 @@ def make_datasets(
     shares = shares_of(recipe.corpus, train)
     if shares is not None and recipe.training.max_batch_seconds is not None:
         raise RecipeError(
-            "training.max_batch_seconds composes batches once, and corpora with weights give other utterances in every "
-            "epoch: leave out the weights (and temperature), or set training.per_device_train_batch_size instead."
+            "training.max_batch_seconds composes batches once, but corpora with weights draw other utterances in every "
+            "epoch: omit the weights (and temperature), or set training.per_device_train_batch_size instead."
         )
 
     seed = recipe.training.seed
@@ -59,31 +61,31 @@ def make_datasets(
         min_samples=extractor.min_samples,
         first_pass=first_pass,
     )
-    made: dict[str, SpeechDataset] = {}
+    datasets: dict[str, SpeechDataset] = {}
     if stream is None and len(train):
-        made["train"] = make(
+        datasets["train"] = make(
             train,
             augmentation=recipe.augmentation,
             encode_phones=None if lexicon is None else functools.partial(_encode_phones, recipe, lexicon),
             draw=None if shares is None else ShareDraw(train["corpus"], shares, seed),
         )
-        if recipe.augmentation.joining and not made["train"].can_join:
+        if recipe.augmentation.joining and not datasets["train"].can_join:
             raise RecipeError(
-                "augmentation.joining needs speakers with two utterances or more, and the corpus names none: name its "
-                "speakers, or set it to 0."
+                "augmentation.joining needs speakers with at least two utterances, and the corpus has none: add the "
+                "speakers to the corpus, or set augmentation.joining to 0."
             )
     if len(validation):
-        made["validation"] = make(validation)
-    for split, dataset in made.items():
+        datasets["validation"] = make(validation)
+    for split, dataset in datasets.items():
         if recipe.training.cache_features:
             dataset.cache_features(extractor, f"Computing the features of {split}")
         else:
             dataset.keep_decoded(f"Reading {split}")
-    return dict(made) if stream is None else {"train": stream, **made}
+    return dict(datasets) if stream is None else {"train": stream, **datasets}
 
 
 def shares_of(corpus: Corpus, rows: Dataset) -> dict[str, float] | None:
-    """Each corpus's share of an epoch, by the training rows that are left; None where each row comes once."""
+    """Returns the share of an epoch of each corpus in a mixture, or None if every row occurs once."""
     if not isinstance(corpus, Mixture):
         return None
     return corpus.shares(Counter(rows["corpus"]))
@@ -98,15 +100,15 @@ def make_stream(
     tokenizer: Any = None,
     lexicon: Any = None,
 ) -> SpeechStream:
-    """Makes this process's part of a training split that is read while training.
+    """Creates this process's part of a training split that is streamed.
 
     Raises:
-        RecipeError: If the recipe asks for what needs the whole split beforehand, or does not say when training ends.
+        RecipeError: If an option needs the whole split in advance, or `training.max_steps` is not set.
     """
     options, corpus, augmentation = recipe.training, recipe.corpus, recipe.augmentation
     if options.max_steps <= 0:
-        raise RecipeError("A stream has no last epoch: say after how many steps training ends, as training.max_steps.")
-    for key, wanted in (
+        raise RecipeError("A stream has no epochs: set training.max_steps to the number of steps.")
+    for key, value in (
         ("augmentation.joining", augmentation.joining),
         ("augmentation.tempo_copies", augmentation.tempo_copies),
         ("augmentation.pitch_copies", augmentation.pitch_copies),
@@ -115,8 +117,8 @@ def make_stream(
         ("training.max_batch_seconds", options.max_batch_seconds),
         ("training.unfreeze_every", options.unfreeze_every),
     ):
-        if wanted:
-            raise RecipeError(f"{key} needs all utterances beforehand, and a stream does not have them: leave it out.")
+        if value:
+            raise RecipeError(f"{key} needs all utterances in advance, which a stream cannot provide: omit it.")
     task = recipe.task
     examine = functools.partial(task.examine_target, frames_of=frames_of, tokenizer=tokenizer, options=recipe.text)
     encode_phones = None if lexicon is None else functools.partial(_encode_phones, recipe, lexicon)
@@ -136,6 +138,6 @@ def make_stream(
 
 
 def _encode_phones(recipe: Recipe, lexicon: Any, row: Mapping[str, Any]) -> torch.Tensor:
-    """The phone ids of a row's transcript."""
+    """Returns the phone ids of a row's transcript."""
     phones: torch.Tensor = lexicon.encode(recipe.text.normalize(row[recipe.task.target_column]))
     return phones

@@ -1,13 +1,12 @@
-"""`training.teacher`: a trained model from which the new one learns besides the labels.
+"""`training.teacher`: knowledge distillation from a trained model, in addition to the labels.
 
-`Distillation` learns its posteriors (Hinton et al. 2015). The teacher must write the same tokens, or know the same
-classes, in the same order, from the same features: then each logit of one is a logit of the other, and nothing has to
-be translated. Anything else is refused before training; `hf-speech label` makes any model a teacher by what it writes.
+`Distillation` trains on the teacher's posteriors (Hinton et al. 2015). Teacher and student must have the same tokens or
+classes in the same order, and the same features. To learn from any other model, use `hf-speech label`.
 
-`StateDistillation` learns the states of the encoder of a larger model, such as Whisper, whatever its outputs: a linear
-projection of the student's states has to predict them, with the loss of DistilHuBERT (arXiv 2110.01900, equation 1).
-The projection is a part of the model only while it is trained. Checkpoints keep it in a file of its own, and
-`model.safetensors` never has it.
+`StateDistillation` trains on the encoder states of a larger model, such as Whisper, whatever its outputs: a linear
+projection of the student's states predicts them, with the loss of DistilHuBERT (arXiv 2110.01900, equation 1). The
+projection is part of the model only during training. Checkpoints store it in a separate file, not in
+`model.safetensors`.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ from hf_speech.training.checkpoints import checkpoint_folder
 from hf_speech.training.options import EncoderTeacher, TrainingOptions
 from hf_speech.training.teacher_states import CachedStates, TeacherEncoder
 
-# Name of the projection in the model while it is trained, and of its file in a checkpoint.
+# Name of the projection in the model during training, and of its file in a checkpoint.
 PROJECTION = "teacher_projection"
 PROJECTION_FILE = f"{PROJECTION}.safetensors"
 
 
 class Distillation:
-    """The loss between a student and its teacher.
+    """The loss between the logits of a student and a teacher.
 
     Args:
         teacher: The teacher, which is not trained.
         extractor: The student's feature extractor.
-        weight: The teacher's part of the loss, 0 to 1; the labels have the rest.
+        weight: Weight of the teacher's loss, 0 to 1; the labels get the rest.
     """
 
     def __init__(self, teacher: LoadedModel, extractor: Any, weight: float) -> None:
@@ -56,30 +55,30 @@ class Distillation:
             self._renormalization = deviation / other_deviation, (mean - other_mean) / other_deviation
 
     def __call__(self, loss: torch.Tensor, logits: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """The loss of a batch.
+        """Computes the loss of a batch.
 
         Args:
-            loss: That of the labels.
-            logits: The student's, `(batch, frames, tokens)` or `(batch, classes)`.
-            inputs: The batch, with `input_features`, `labels` and maybe `attention_mask`.
+            loss: The loss of the labels.
+            logits: Logits of the student, `(batch, frames, tokens)` or `(batch, classes)`.
+            inputs: The batch, with `input_features`, `labels` and optionally `attention_mask`.
 
         Returns:
-            The weighted sum of `loss` and of the Kullback-Leibler divergence of the student from the teacher, summed
-            over frames (padded ones agree) and, as the CTC loss beside it, divided by the number of labels.
+            The weighted sum of `loss` and the Kullback-Leibler divergence of the student from the teacher, which is
+            summed over frames (padded ones agree) and, like the CTC loss, divided by the number of labels.
         """
         self.model.to(logits.device)
         with torch.no_grad():
-            taught = self.model(
+            teacher_logits = self.model(
                 input_features=self._features(inputs), attention_mask=inputs.get("attention_mask")
             ).logits
         divergence = F.kl_div(
-            logits.float().log_softmax(-1), taught.float().log_softmax(-1), reduction="none", log_target=True
+            logits.float().log_softmax(-1), teacher_logits.float().log_softmax(-1), reduction="none", log_target=True
         )
         count = (inputs["labels"] >= 0).reshape(len(logits), -1).sum(1).clamp(min=1)
         return (1 - self.weight) * loss + self.weight * (divergence.flatten(1).sum(1) / count).mean()
 
     def _features(self, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """The student's features, normalized as the teacher's."""
+        """Returns the student's features with the teacher's normalization."""
         features: torch.Tensor = inputs["input_features"]
         if self._renormalization is None:
             return features
@@ -92,11 +91,11 @@ class Distillation:
 def make_distillation(
     options: TrainingOptions, model: PreTrainedModel, extractor: Any, tokenizer: Any
 ) -> Distillation | None:
-    """The loss of a recipe's teacher whose posteriors are learned; None without one.
+    """Returns the loss for the posteriors of a recipe's teacher, or None without such a teacher.
 
     Raises:
-        RecipeError: If teacher and student do not have the same outputs for the same features.
-        ModelError: If there is no such teacher.
+        RecipeError: If teacher and student do not have the same outputs and features.
+        ModelError: If the teacher does not exist.
     """
     if not isinstance(options.teacher, str):
         return None
@@ -106,43 +105,44 @@ def make_distillation(
     student = LoadedModel(model, extractor, teacher.task, "the recipe's model", tokenizer)
     if config.task != teacher.task.name or list(student.labels) != list(teacher.labels):
         raise RecipeError(
-            f"The teacher {options.teacher} has {_shown(teacher)}, and the recipe's model {_shown(student)}: their "
-            "outputs must be the same, in the same order; label the recordings with hf-speech label instead."
+            f"The teacher {options.teacher} has {_list_labels(teacher)}, and the recipe's model "
+            f"{_list_labels(student)}; they must be the same, in the same order: choose another teacher, or use "
+            "hf-speech label."
         )
     own, other = (_settings(each) for each in (extractor, teacher.feature_extractor))
     if different := [key for key in own.keys() | other.keys() if own.get(key) != other.get(key)]:
         raise RecipeError(
-            f"The teacher {options.teacher} was trained on other features ({', '.join(sorted(different))}): take its "
-            "section features, or label the recordings with hf-speech label instead."
+            f"The teacher {options.teacher} was trained on other features ({', '.join(sorted(different))}): copy its "
+            "section features, or use hf-speech label."
         )
     frames = [getattr(each, "num_logit_frames", int)(1000) for each in (model, teacher.model)]
     if frames[0] != frames[1]:
         raise RecipeError(
-            f"The teacher {options.teacher} has other frames ({frames[1]} of 1,000, the recipe's model {frames[0]}): "
-            "take its model.subsampling and model.frontend."
+            f"The teacher {options.teacher} makes {frames[1]} frames of 1,000, and the recipe's model {frames[0]}: "
+            "copy its model.subsampling and model.frontend."
         )
     return Distillation(teacher, extractor, options.teacher_weight)
 
 
 class StateDistillation:
-    """The loss between a student's states and those of a teacher's encoder.
+    """The loss between the encoder states of a student and a teacher.
 
-    The teacher's states belong to the recording, the student's to the augmented clip: each of the student's frames
-    predicts what the teacher says about the same moment of the recording, between two states of the teacher a linear
-    interpolation of both. Frames of sound that the recording does not have (silence, context) predict nothing.
+    The teacher processes the recording, the student the augmented clip. Each frame of the student predicts the
+    teacher's state at the same time of the recording, linearly interpolated between two states. Frames outside the
+    recording (silence, context) are ignored.
 
     Args:
-        options: Which states are learned by which layer, and the teacher's part of the loss.
+        options: The layers of teacher and student, and the weight of the loss.
         teacher: The teacher.
         model: The student.
-        extractor: Its feature extractor.
+        extractor: The student's feature extractor.
 
     Attributes:
-        projection: From a state of the student to those of the teacher's layers.
-        states: Gives the teacher's states `(states, width)` of a row of the training split.
+        projection: Linear layer from a state of the student to the states of the teacher's layers.
+        states: Function that returns the teacher's states `(states, width)` of a row of the training split.
 
     Raises:
-        RecipeError: If the student does not have such a layer, or no frames.
+        RecipeError: If the student does not have the layer, or no frames.
     """
 
     def __init__(
@@ -152,25 +152,24 @@ class StateDistillation:
         _refuse_mixup(config)
         if extractor.time_average or getattr(config, "features_as_steps", False):
             raise RecipeError(
-                "The states of a teacher belong to moments, and the features are averages over time: set "
-                "features.time_average to false."
+                "training.teacher needs features of frames, not averages over time: set features.time_average to false."
             )
-        length = 240  # Any that strides divide.
+        length = 240  # Divisible by all strides.
         with torch.no_grad():
             features = torch.zeros(1, length, config.input_size)
-            found = model.eval()(input_features=features, output_hidden_states=True).hidden_states
-        self.layer = len(found) - 1 if options.student_layer is None else options.student_layer
-        if not 0 <= self.layer < len(found):
+            states = model.eval()(input_features=features, output_hidden_states=True).hidden_states
+        self.layer = len(states) - 1 if options.student_layer is None else options.student_layer
+        if not 0 <= self.layer < len(states):
             raise RecipeError(
-                f"The recipe's model has the layers 1 to {len(found) - 1} (0 is the front end), and "
+                f"The recipe's model has the layers 1 to {len(states) - 1} (0 is the front end), and "
                 f"training.teacher.student_layer is {self.layer}: choose one of them."
             )
         self.weight = options.weight
         self._rate, self._num_layers = teacher.rate, len(teacher.layers)
-        self.projection = nn.Linear(found[self.layer].shape[-1], teacher.width)
+        self.projection = nn.Linear(states[self.layer].shape[-1], teacher.width)
         self._feature_seconds = extractor.hop_length / extractor.sampling_rate
-        self._seconds = length // found[self.layer].shape[1] * self._feature_seconds
-        self.states: Callable[[int], np.ndarray]  # `read` sets it.
+        self._seconds = length // states[self.layer].shape[1] * self._feature_seconds
+        self.states: Callable[[int], np.ndarray]  # Set by `read`.
 
     def read(
         self,
@@ -178,14 +177,20 @@ class StateDistillation:
         audio: Sequence[Mapping[str, Any]],
         durations: Sequence[float] | None = None,
     ) -> None:
-        """Takes the states from these recordings: with their durations from the cache, which is filled first."""
+        """Sets the recordings of the training split.
+
+        Args:
+            teacher: The teacher.
+            audio: The recordings.
+            durations: Their durations in seconds, to compute and cache all states now; None to compute them on demand.
+        """
         if durations is None:
             self.states = lambda row: teacher.states_of(audio[row])
         else:
             self.states = CachedStates(teacher, audio, durations)
 
     def attach(self, model: PreTrainedModel) -> None:
-        """Makes the projection a part of the model, which does not save it."""
+        """Adds the projection to the model, but not to its saved weights."""
         model.add_module(PROJECTION, self.projection)
         model._keys_to_ignore_on_save = {f"{PROJECTION}.{name}" for name in self.projection.state_dict()}
 
@@ -196,51 +201,51 @@ class StateDistillation:
         inputs: Mapping[str, Any],
         sources: torch.Tensor,
     ) -> torch.Tensor:
-        """The loss of a batch.
+        """Computes the loss of a batch.
 
         Args:
-            loss: That of the labels.
-            hidden_states: The student's, each `(batch, frames, size)`.
-            inputs: The batch, with `input_features` and maybe `attention_mask`.
-            sources: Where its clips come from, as `SpeechCollator` says.
+            loss: The loss of the labels.
+            hidden_states: Hidden states of the student, each `(batch, frames, size)`.
+            inputs: The batch, with `input_features` and optionally `attention_mask`.
+            sources: Sources of the clips, from `SpeechCollator`.
 
         Returns:
-            The weighted sum of `loss` and of the distance of the predicted states, a mean over frames and layers.
+            The weighted sum of `loss` and the distance of the predicted states, averaged over frames and layers.
         """
         hidden, mask = hidden_states[self.layer], inputs.get("attention_mask")
         lengths = torch.full((len(hidden),), inputs["input_features"].shape[1]) if mask is None else mask.sum(dim=1)
         clips = zip(sources.tolist(), lengths.tolist(), strict=True)
         targets = [self._targets(source, hidden.shape[1], length) for source, length in clips]
         known = torch.from_numpy(np.stack([known for _, known in targets])).to(hidden.device)
-        wanted = torch.from_numpy(np.concatenate([states for states, _ in targets])).to(hidden.device)
+        target = torch.from_numpy(np.concatenate([states for states, _ in targets])).to(hidden.device)
         layers = (self._num_layers, -1)
         predicted = self.projection(hidden[known]).float().unflatten(-1, layers)
-        wanted = wanted.float().unflatten(-1, layers)
-        distance = (predicted - wanted).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(predicted, wanted, dim=-1))
+        target = target.float().unflatten(-1, layers)
+        distance = (predicted - target).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(predicted, target, dim=-1))
         return (1 - self.weight) * loss + self.weight * distance.sum() / max(distance.numel(), 1)
 
     def _targets(self, source: Sequence[float], frames: int, length: float) -> tuple[np.ndarray, np.ndarray]:
-        """What the frames of a clip should predict: states `(known frames, width)`, and which of all frames these are.
+        """Returns the target states `(known frames, width)` of a clip, and a mask `(frames,)` of the known frames.
 
         Args:
-            source: Where the clip comes from: its row of `sources`.
-            frames: The student's frames, padding included.
-            length: Frames of the clip's features.
+            source: Source of the clip, a row of `sources`.
+            frames: Number of the student's frames, including padding.
+            length: Number of feature frames of the clip.
         """
         row, follower, begin, rate = source
         states = np.concatenate([self.states(int(each)) for each in (row, follower) if each >= 0])
         middles = (np.arange(frames) + 0.5) * self._seconds
-        places = (begin + rate * middles) * self._rate
-        known = (middles < length * self._feature_seconds) & (places >= 0) & (places < len(states))
-        places = np.clip(places[known] - 0.5, 0, max(len(states) - 1, 0))
-        before = places.astype(np.int64)
-        share = (places - before)[:, None].astype(np.float32)
+        positions = (begin + rate * middles) * self._rate
+        known = (middles < length * self._feature_seconds) & (positions >= 0) & (positions < len(states))
+        positions = np.clip(positions[known] - 0.5, 0, max(len(states) - 1, 0))
+        before = positions.astype(np.int64)
+        share = (positions - before)[:, None].astype(np.float32)
         after = np.minimum(before + 1, len(states) - 1)
         return (1 - share) * states[before] + share * states[after], known
 
 
 class ProjectionFiles(TrainerCallback):
-    """Keeps the projection of a `StateDistillation` in checkpoints, and takes it out of the model in the end.
+    """Saves the projection of a `StateDistillation` in checkpoints, and removes it from the model after training.
 
     Args:
         projection: The projection.
@@ -254,19 +259,19 @@ class ProjectionFiles(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Reads it from the checkpoint."""
+        """Loads the projection from the checkpoint."""
         if self.checkpoint is not None:
             self.projection.load_state_dict(load_file(Path(self.checkpoint) / PROJECTION_FILE))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes it into the checkpoint that was just saved."""
+        """Writes the projection to the checkpoint that was just saved."""
         if state.is_world_process_zero:
             save_file(self.projection.state_dict(), checkpoint_folder(args, state) / PROJECTION_FILE)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Takes it out of the model."""
+        """Removes the projection from the model."""
         delattr(model, PROJECTION)
         model._keys_to_ignore_on_save = set()
 
@@ -277,8 +282,8 @@ def _refuse_mixup(config: Any) -> None:
 
 
 def _settings(extractor: Any) -> dict[str, Any]:
-    """What decides the features, but for the statistics of the training data."""
-    left_out = {
+    """Returns the settings that affect the features, except for the statistics of the training data."""
+    ignored = {
         "feature_mean",
         "feature_std",
         "feature_extractor_type",
@@ -286,18 +291,18 @@ def _settings(extractor: Any) -> dict[str, Any]:
         "auto_map",
         "return_attention_mask",
     }
-    return {key: value for key, value in extractor.to_dict().items() if key not in left_out}
+    return {key: value for key, value in extractor.to_dict().items() if key not in ignored}
 
 
 def _statistics(extractor: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation `(features,)` by which an extractor normalizes."""
+    """Returns the mean and standard deviation `(features,)` that an extractor normalizes with."""
     mean = torch.tensor(extractor.feature_mean)
     if not extractor.normalize_variance:
         return mean, torch.ones_like(mean)
     return mean, torch.tensor(extractor.feature_std).clamp(min=math.sqrt(VARIANCE_FLOOR))
 
 
-def _shown(loaded: LoadedModel) -> str:
+def _list_labels(loaded: LoadedModel) -> str:
     names = [str(label) for label in loaded.labels]
     return f"{len(names)} outputs ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
 

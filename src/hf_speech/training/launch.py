@@ -1,9 +1,9 @@
-"""`accelerate launch` for preemptible machines: it ends with status 75 when its training has been preempted.
+"""`accelerate launch` for preemptible machines: exits with status 75 after a preemption.
 
     python -m hf_speech.training.launch --config_file recipes/accelerate/cpu.yaml scripts/train.py RECIPE
 
-Options are those of `accelerate launch`, which itself exits with status 1 whatever its processes return, and is
-killed by SIGUSR1 without passing it on.
+It takes the options of `accelerate launch`, which always exits with status 1 on failure and does not forward SIGUSR1 to
+its processes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _terminate(number: int, frame: Any) -> None:
-    """Does what SIGTERM does: torch's launcher passes it on and waits 30 seconds for the processes to end."""
+    """Sends SIGTERM, which PyTorch's launcher forwards before it waits 30 seconds for the processes to end."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 

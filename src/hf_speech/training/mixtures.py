@@ -1,8 +1,8 @@
-"""The recipe's section `corpus` where it is a list: each entry is an ordinary section, checked by its own corpus class.
+"""Reads the recipe section `corpus` if it is a list: each entry is an ordinary section, checked by its corpus class.
 
-The keys beside `corpora` (`seed`, `min_duration`, ...) are the defaults of its entries. On the
-command line `--corpus.0.KEY` is a key of the first entry, and `--KEY` one of every entry that has it. With `--data_dir`
-the corpora are looked for in this folder: at their own `data_dir`, or in the sub-folder that has the corpus's name.
+The keys next to `corpora` (`seed`, `min_duration`, ...) are defaults of the entries. On the command line,
+`--corpus.0.KEY` sets a key of the first entry, and `--KEY` sets it in every entry that has it. With `--data_dir`,
+corpora are in this folder: at their own `data_dir`, or in the subfolder named after the corpus.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hf_speech.data.corpora import CORPORA, Member, Mixture
 from hf_speech.errors import RecipeError, nearest
 from hf_speech.tasks import Task
 
-# Decided once for all corpora.
+# Keys of `text` that all corpora share.
 SHARED_TEXT = {"vocabulary", "unknown", "lexicon"}
 _INHERITED = {"seed", "min_duration", "max_duration", "trust_archive"}
 
@@ -33,33 +33,33 @@ class MemberSections:
     """The sections of a mixture's corpora, before they are checked.
 
     Attributes:
-        entries: What the recipe says of each.
-        overrides: What the command line says of each.
+        entries: The entries of the recipe.
+        overrides: The command-line overrides of each entry.
     """
 
     entries: list[dict[str, Any]]
     overrides: list[dict[str, str]]
 
     def resolve(self, shared: Mapping[str, Any], task: Task) -> tuple[list[Member], list[dict[str, Any]]]:
-        """Checks the sections and makes the corpora.
+        """Checks the sections and creates the corpora.
 
         Args:
-            shared: The checked keys beside `corpora`.
+            shared: The checked keys next to `corpora`.
             task: The task.
 
         Returns:
-            The corpora, and their sections with every default spelled out.
+            The corpora, and their sections with all defaults.
 
         Raises:
-            RecipeError: On what is wrong with an entry.
+            RecipeError: If an entry has an unknown key or a wrong value.
         """
         members, values = [], []
         for number, (entry, given) in enumerate(zip(self.entries, self.overrides, strict=True)):
             section = _resolve_entry(number, entry, given, task)
             if (root := shared.get("data_dir")) is not None:
-                own = Path(root).expanduser() / (section["data_dir"] or section["name"])
-                if section["data_dir"] is not None or own.exists():
-                    section["data_dir"] = str(own)
+                folder = Path(root).expanduser() / (section["data_dir"] or section["name"])
+                if section["data_dir"] is not None or folder.exists():
+                    section["data_dir"] = str(folder)
             options = dict(section)
             corpus = CORPORA[options.pop("name")](
                 **{key: value for key, value in options.items() if key not in ("weight", "labels", "text")}
@@ -79,15 +79,15 @@ class MemberSections:
 
 
 def take_members(section: dict[str, Any], given: dict[str, str], known: set[str]) -> MemberSections:
-    """Takes the entries of `corpora` out of a section, and what is meant for them out of the command line.
+    """Removes the entries of `corpora` from a section, and their overrides from the command line.
 
     Args:
-        section: The section `corpus`; it loses `corpora`.
-        given: The command line's keys and values; it loses those of the corpora.
-        known: The keys of the recipe itself and of its sections.
+        section: The section `corpus`; `corpora` is removed.
+        given: Keys and values of the command line; those of the corpora are removed.
+        known: The keys of the recipe and its sections.
 
     Raises:
-        RecipeError: If an entry is not a section, or the command line names one that is not there.
+        RecipeError: If an entry is not a section, or the command line refers to a missing entry.
     """
     entries = section.pop("corpora", None) or []
     if (text := given.pop("corpus.corpora", given.pop("corpora", None))) is not None:
@@ -104,27 +104,27 @@ def take_members(section: dict[str, Any], given: dict[str, str], known: set[str]
             sections.overrides[int(match[1])][match[2]] = given.pop(key)
             continue
         name = key.removeprefix("corpus.")
-        known_here = key in known or f"corpus.{name}" in known
-        if "." in name or (known_here and name not in _INHERITED):
+        is_known = key in known or f"corpus.{name}" in known
+        if "." in name or (is_known and name not in _INHERITED):
             continue
-        having = [number for number, names in enumerate(fields) if name in names]
-        for number in having:
+        numbers = [number for number, names in enumerate(fields) if name in names]
+        for number in numbers:
             sections.overrides[number].setdefault(name, given[key])
-        if having and not known_here:
+        if numbers and not is_known:
             del given[key]
     return sections
 
 
 def _fields(number: int, name: Any) -> set[str]:
-    """The options of the corpus that an entry names."""
+    """Returns the options of the corpus class of an entry."""
     if name not in CORPORA or name == Mixture.name:
-        end = "a mixture has no mixtures in it." if name == Mixture.name else nearest(str(name), CORPORA)
-        raise RecipeError(f"The corpus {number} of the mixture is {name!r}: {end}")
+        remedy = "mixtures cannot be nested." if name == Mixture.name else nearest(str(name), CORPORA)
+        raise RecipeError(f"The corpus {number} of the mixture is {name!r}: {remedy}")
     return {field.name for field in dataclasses.fields(CORPORA[name]) if field.init}
 
 
 def _resolve_entry(number: int, entry: dict[str, Any], given: Mapping[str, str], task: Task) -> dict[str, Any]:
-    """An entry with every default, its values checked by type."""
+    """Returns an entry with all defaults, after checking the types of its values."""
     corpus = CORPORA[entry["name"]]
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--name", type=str, default=corpus.name)
@@ -137,7 +137,7 @@ def _resolve_entry(number: int, entry: dict[str, Any], given: Mapping[str, str],
     valid = set(parser.get_defaults().keys())
     for key in (*_dotted(entry), *given):
         if key == "bad_rows":
-            raise RecipeError("bad_rows is one for all corpora of a mixture: set it beside corpora, or as --bad_rows.")
+            raise RecipeError("bad_rows applies to all corpora of a mixture: set it next to corpora, or as --bad_rows.")
         if key not in valid and key.partition(".")[0] != "labels":
             raise RecipeError(
                 f"The corpus {number} of the mixture ({corpus.name}) has an unknown key {key!r}: {nearest(key, valid)}"

@@ -1,4 +1,4 @@
-"""What training records in addition to the Trainer's own log: histograms of gradients, and its duration."""
+"""Callbacks that record histograms of gradients and the duration of training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SECONDS_FILE = "seconds.json"
 class GradientHistograms(TrainerCallback):
     """Writes the gradients of each parameter to TensorBoard, at the first step and after each evaluation.
 
-    Without a validation split, the end of an epoch counts as an evaluation. Vanishing and exploding gradients show
-    here before they show in the loss.
+    Without a validation split, they are written after each epoch. Vanishing and exploding gradients are visible here
+    earlier than in the loss.
 
     Args:
         writer: A `SummaryWriter`.
@@ -33,19 +33,19 @@ class GradientHistograms(TrainerCallback):
         self._due = True
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Asks for the next step's gradients."""
+        """Schedules the gradients of the next step."""
         self._due = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Asks for the next step's gradients if there are no evaluations."""
+        """Schedules the gradients of the next step if there are no evaluations."""
         self._due = self._due or args.eval_strategy == IntervalStrategy.NO
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
     ) -> None:
-        """Writes the histograms; a gradient that is not finite has none."""
+        """Writes the histograms of finite gradients."""
         if not self._due:
             return
         self._due = False
@@ -56,13 +56,13 @@ class GradientHistograms(TrainerCallback):
 
 
 class Stopwatch(TrainerCallback):
-    """Counts the seconds of a training, including those before an interruption.
+    """Measures the duration of training, including the time before an interruption.
 
     Args:
-        checkpoint: The checkpoint that training continues from.
+        checkpoint: The checkpoint that training resumes from.
 
     Attributes:
-        seconds: Wall-clock time of the training so far.
+        seconds: Wall-clock time so far.
     """
 
     def __init__(self, checkpoint: str | None = None) -> None:
@@ -82,6 +82,6 @@ class Stopwatch(TrainerCallback):
         self._start = time.perf_counter()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes the seconds next to the checkpoint that was just saved."""
+        """Writes the seconds to the checkpoint that was just saved."""
         if state.is_world_process_zero:
             write_json(checkpoint_folder(args, state) / SECONDS_FILE, self.seconds)

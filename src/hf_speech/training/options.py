@@ -1,4 +1,4 @@
-"""The recipe's `training` section: transformers' own names, with defaults that suit small recurrent models."""
+"""The recipe section `training`: options of transformers' Trainer with defaults for small recurrent models."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from hf_speech.common.ranges import Range, Seed, Share, check_ranges
 from hf_speech.errors import RecipeError, nearest
 
-if TYPE_CHECKING:  # The command line's help lists these options, and imports neither.
+if TYPE_CHECKING:  # The command-line help lists these options without importing transformers.
     from transformers import TrainingArguments
 
 
 @dataclass(frozen=True)
 class EncoderTeacher:
-    """A teacher whose encoder's states the encoder of the new model learns to predict: `training.teacher` as a mapping.
+    """A teacher whose encoder states the new model learns to predict: `training.teacher` as a mapping.
 
     Args:
         model: Folder or Hub id (`owner/name`, `owner/name@revision`) of a Whisper, wav2vec 2.0, HuBERT or WavLM model.
-        layers: Layers of its encoder, numbered from 1 (0 is the input of the first one); null for the last one.
-        weight: The teacher's part of the loss; the labels have the rest. With 1, nothing is learned from the labels.
-        student_layer: The recurrent layer that predicts them, numbered from 1 (0 is the front end); null for the last.
-        cache: Whether the states are computed once and kept on disk, rather than at every step.
+        layers: Layers of the teacher's encoder, numbered from 1 (0 is the input of the first layer); null for the last.
+        weight: Weight of the teacher's loss; the labels get the rest. With 1, the labels are not used.
+        student_layer: The recurrent layer that predicts the states, numbered from 1 (0 is the front end); null for the
+            last.
+        cache: Whether the states are computed once and cached on disk, rather than at every step.
     """
 
     model: str
@@ -36,10 +37,10 @@ class EncoderTeacher:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> EncoderTeacher:
-        """Reads the mapping of a recipe.
+        """Parses the mapping of a recipe.
 
         Raises:
-            RecipeError: On an unknown key or a wrong value.
+            RecipeError: If it has an unknown key or a wrong value.
         """
         from jsonargparse import ArgumentError, ArgumentParser
 
@@ -53,63 +54,63 @@ class EncoderTeacher:
         except (ArgumentError, TypeError, ValueError) as error:
             raise RecipeError(f"training.teacher cannot be used: {' '.join(str(error).split())}") from error
         if teacher.layers == []:
-            raise RecipeError("training.teacher.layers must list one layer or more, or be null for the last one.")
+            raise RecipeError("training.teacher.layers is empty: list at least one layer, or set it to null.")
         check_ranges(teacher, "training.teacher")
         return teacher
 
 
 @dataclass
 class TrainingOptions:
-    """How a model is trained; names and meanings are those of `transformers.TrainingArguments` unless marked *own*.
+    """Training options. Names and meanings are those of `transformers.TrainingArguments` unless marked *own*.
 
     Args:
-        num_train_epochs: Passes over the training split.
-        max_steps: If positive, the number of optimizer steps, whatever num_train_epochs says.
-        min_steps: Own: optimizer steps for which num_train_epochs is raised where the training split is small; 0 for
-            none.
-        per_device_train_batch_size: Utterances in a training batch on each device.
-        per_device_eval_batch_size: Utterances in an evaluation batch on each device.
-        eval_steps: Steps between two evaluations, and checkpoints; below 1, a share of all steps; null for the end of
-            each epoch (a stream has no epochs: a twentieth of all steps).
-        gradient_accumulation_steps: Batches whose gradients make one optimizer step.
+        num_train_epochs: Number of passes over the training split.
+        max_steps: If positive, the number of optimizer steps, which overrides num_train_epochs.
+        min_steps: Own: minimum number of optimizer steps; for a small training split, num_train_epochs is raised to
+            reach it. 0 for none.
+        per_device_train_batch_size: Utterances per training batch on each device.
+        per_device_eval_batch_size: Utterances per evaluation batch on each device.
+        eval_steps: Steps between evaluations and checkpoints; below 1, a fraction of all steps; null for the end of
+            each epoch (for a stream, which has no epochs, a twentieth of all steps).
+        gradient_accumulation_steps: Batches per optimizer step.
         learning_rate: Peak learning rate of AdamW.
-        lr_scheduler_type: Course of the learning rate after the warm-up.
-        warmup_steps: Steps of linear warm-up; below 1, their share of all steps.
+        lr_scheduler_type: Schedule of the learning rate after the warm-up.
+        warmup_steps: Steps of linear warm-up; below 1, a fraction of all steps.
         weight_decay: Decoupled weight decay.
-        max_grad_norm: Norm to which gradients are clipped.
+        max_grad_norm: Norm that gradients are clipped to.
         freeze: Own: parts of the model that are not trained: "frontend", "encoder" (the recurrent layers) or both.
-        unfreeze_every: Own: epochs after each of which the topmost frozen layer begins to be trained, the front end
-            last; null for never.
-        layerwise_learning_rate_decay: Own: what the learning rate is multiplied by from the head to the last recurrent
-            layer, and from each layer to the one below it.
+        unfreeze_every: Own: number of epochs after which the topmost frozen layer is unfrozen, the front end last; null
+            for never.
+        layerwise_learning_rate_decay: Own: ratio of the learning rate of a layer to that of the layer above it, from
+            the head down.
         seed: Seed of weights, order, dropout and augmentation.
-        bf16: Whether to compute in bfloat16, on GPUs and on CPUs that have instructions for it. Other CPUs would take
-            ten times as long, and compute in float32 instead.
-        group_by_length: Own: whether a batch holds utterances of similar length, so that little is padding.
-        max_batch_seconds: Own: seconds of sound in a training batch on each device, including padding but before
-            augmentation, in place of per_device_train_batch_size; null for a number of utterances.
-        nonfinite_loss: Own: what happens when a loss or its gradients are NaN or infinite: training stops and names the
-            utterances ("stop"), or the step is left out ("skip"). In both cases nonfinite.json lists them.
-        early_stopping_patience: Own: epochs without a better validation metric after which training stops, or null.
-        load_best_model_at_end: Whether the model of the best epoch is kept rather than the last one.
-        metric_for_best_model: The validation metric that decides, or null for the task's own.
-        weight_averaging: Own: decay of an exponential moving average of the weights, which is then evaluated and saved
-            (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
-        teacher: Own: a model folder or Hub id with the same outputs and features, whose posteriors are learned beside
-            the labels; or a mapping with the keys model, layers, weight, student_layer and cache, for a model such as
-            Whisper, whose encoder the new one learns to predict (docs/labeling.md); null for none.
-        teacher_weight: Own: that teacher's part of the loss, where it is not a mapping.
-        logging_steps: Steps between two entries in the log.
-        save_total_limit: Checkpoints kept on disk.
-        dataloader_num_workers: Processes that decode, augment and compute features.
-        cache_features: Own: whether features are computed once and kept on disk, for this training and later ones.
-            Where the sound is augmented, augmentation.variants says how many variants of it are kept.
+        bf16: Whether to compute in bfloat16 on GPUs and on CPUs with bfloat16 instructions. Other CPUs use float32,
+            because bfloat16 would take ten times as long.
+        group_by_length: Own: whether batches contain utterances of similar length, to reduce padding.
+        max_batch_seconds: Own: seconds of audio per training batch on each device, including padding but before
+            augmentation, instead of per_device_train_batch_size; null for a number of utterances.
+        nonfinite_loss: Own: what to do if a loss or its gradients are NaN or infinite: "stop" training, or "skip" the
+            step. In both cases, nonfinite.json lists the utterances.
+        early_stopping_patience: Own: evaluations without a better metric after which training stops, or null.
+        load_best_model_at_end: Whether to keep the model of the best evaluation rather than the last one.
+        metric_for_best_model: The validation metric that selects the best model; null for the task's own.
+        weight_averaging: Own: decay of an exponential moving average of the weights, which is evaluated and saved
+            instead of the weights (Polyak & Juditsky 1992); 0 for none, 0.999 is usual.
+        teacher: Own: a model folder or Hub id with the same outputs and features, whose posteriors are learned in
+            addition to the labels; or a mapping with the keys model, layers, weight, student_layer and cache, for a
+            model such as Whisper whose encoder states are learned (docs/labeling.md); null for none.
+        teacher_weight: Own: weight of the teacher's loss, unless teacher is a mapping.
+        logging_steps: Steps between log entries.
+        save_total_limit: Number of checkpoints to keep.
+        dataloader_num_workers: Number of processes that read, augment and compute features.
+        cache_features: Own: whether features are computed once and cached on disk, for this training and later ones.
+            With augmentation, augmentation.variants sets the number of cached variants.
         cpu_threads: Own: OpenMP threads of a training process on a CPU. One is the fastest for small recurrent models,
-            whose many small operations take less time than the threads need to wait for each other.
+            because their many small operations cost less than synchronizing threads.
         report_to: "tensorboard" or "trackio" (which must be installed), "none", or "auto": TensorBoard if installed.
-        gradient_histograms: Own: whether TensorBoard gets a histogram of each parameter's gradients every epoch.
-        profile: Own: whether to measure where the time goes (reading, augmenting and computing features in the loader,
-            waiting for it, and the steps themselves), print it and write it to training.json.
+        gradient_histograms: Own: whether to write histograms of each parameter's gradients to TensorBoard every epoch.
+        profile: Own: whether to measure the time of each part of training (reading, augmentation and features in the
+            loader, waiting for the loader, steps), print it and write it to training.json.
         trainer_options: Own: any further `TrainingArguments`, by name.
     """
 
@@ -151,11 +152,9 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self, "training")
-        self.encoder_teacher()  # Refuses what it cannot read.
+        self.encoder_teacher()  # Raises an error for an invalid mapping.
         if self.gradient_histograms and self.report_to not in ("auto", "tensorboard"):
-            raise RecipeError(
-                "training.gradient_histograms are for TensorBoard: set training.report_to to tensorboard."
-            )
+            raise RecipeError("training.gradient_histograms needs TensorBoard: set training.report_to to tensorboard.")
         if self.unfreeze_every is not None and not self.freeze:
             raise RecipeError("training.unfreeze_every has nothing to unfreeze: list parts in training.freeze.")
         for key in self.trainer_options:
@@ -166,15 +165,16 @@ class TrainingOptions:
                 )
         if "hub_token" in self.trainer_options:  # The recipe is written to the run folder.
             raise RecipeError(
-                "A recipe must not hold a token (hub_token), as it is published: run hf auth login, or set HF_TOKEN."
+                "A recipe must not contain a token (hub_token), because recipes are published: run hf auth login, or "
+                "set HF_TOKEN."
             )
 
     def encoder_teacher(self) -> EncoderTeacher | None:
-        """The teacher, if it is a mapping."""
+        """Returns the teacher if it is a mapping, else None."""
         return EncoderTeacher.parse(self.teacher) if isinstance(self.teacher, Mapping) else None
 
     def check_metric(self, known: Sequence[str]) -> None:
-        """Refuses a metric that the task does not measure.
+        """Checks the metric for the best model.
 
         Raises:
             RecipeError: If `metric_for_best_model` is neither the loss nor one of `known`.
@@ -185,28 +185,31 @@ class TrainingOptions:
             )
 
     def check_without_validation(self) -> None:
-        """Refuses options that need a validation split, for a corpus without one.
+        """Checks the options for a corpus without a validation split.
 
         Raises:
-            RecipeError: If the best epoch is to be chosen, or training to be stopped by it.
+            RecipeError: If an option needs a validation split.
         """
-        for key, without in (("load_best_model_at_end", False), ("early_stopping_patience", None)):
-            if getattr(self, key) != without:
+        for key, disabled in (("load_best_model_at_end", False), ("early_stopping_patience", None)):
+            if getattr(self, key) != disabled:
                 raise RecipeError(
-                    f"There is no validation split for training.{key} to decide by: set it to "
-                    f"{'false' if without is False else 'null'}, or give the corpus such a split."
+                    f"training.{key} needs a validation split: set it to "
+                    f"{'false' if disabled is False else 'null'}, or add a validation split to the corpus."
                 )
 
     def training_arguments(
         self, run_dir: Path, metric: str, greater_is_better: bool, validates: bool = True
     ) -> TrainingArguments:
-        """Makes transformers' arguments: evaluate and save together, checkpoints and logs inside the run folder.
+        """Creates transformers' arguments: evaluate and save together, with checkpoints in the run folder.
 
         Args:
             run_dir: The run folder.
-            metric: The metric that decides, where the recipe names none.
-            greater_is_better: Whether it is the better the higher it is.
-            validates: Whether there is a validation split to evaluate on while training.
+            metric: The metric for the best model if the recipe sets none.
+            greater_is_better: Whether higher values of `metric` are better.
+            validates: Whether there is a validation split.
+
+        Raises:
+            RecipeError: If transformers rejects an option.
         """
         import torch
         from transformers import TrainingArguments
@@ -221,19 +224,19 @@ class TrainingOptions:
             "output_dir": str(run_dir / "checkpoints"),
             "eval_strategy": strategy if validates else "no",
             "save_strategy": strategy,
-            # Rows carry more than the model's arguments (their lengths, their names).
+            # Rows have more columns than the model has arguments, such as lengths and file names.
             "remove_unused_columns": False,
             "label_names": ["labels"],
-            # Every parameter takes part in every step.
+            # Every step uses all parameters.
             "ddp_find_unused_parameters": False,
             "dataloader_pin_memory": torch.cuda.is_available(),
             "disable_tqdm": False,
             "bf16": self.bf16 and computes_bfloat16(),
-            # Otherwise transformers refuses bfloat16 on a CPU.
+            # Otherwise, transformers rejects bfloat16 on a CPU.
             "use_cpu": not torch.accelerator.is_available(),
-            # The patience of early stopping, which a resumed training needs.
+            # Resumed training needs the state of early stopping.
             "restore_callback_states_from_checkpoint": self.early_stopping_patience is not None,
-            # TensorBoard's callback is added in assembly.py, where its folder can be chosen.
+            # assembly.py adds TensorBoard's callback, to choose its folder.
             "report_to": "trackio" if self.report_to == "trackio" else "none",
         }
         try:
@@ -243,20 +246,20 @@ class TrainingOptions:
             if isinstance(error, RecipeError):
                 raise
             reason = " ".join(str(error).split())
-            raise RecipeError(f"transformers refuses training.trainer_options: {reason}") from error
+            raise RecipeError(f"transformers rejects training.trainer_options: {reason}") from error
         return arguments
 
 
 @functools.cache
 def _trainer_options() -> frozenset[str]:
-    """The names of transformers' own options."""
+    """Returns the names of transformers' training arguments."""
     from transformers import TrainingArguments
 
     return frozenset(field.name for field in dataclasses.fields(TrainingArguments) if field.init)
 
 
 def _try_optimizer(arguments: TrainingArguments) -> None:
-    """Makes the optimizer and the schedule of one weight, which the Trainer would make after the corpus is prepared."""
+    """Creates the optimizer and the schedule for one weight, to find errors before the corpus is prepared."""
     import torch
     from transformers import Trainer, get_scheduler
 
@@ -267,11 +270,11 @@ def _try_optimizer(arguments: TrainingArguments) -> None:
 
 
 def computes_bfloat16() -> bool:
-    """Whether this machine has bfloat16 arithmetic: any accelerator, or a CPU with instructions for it."""
+    """Returns whether this machine supports bfloat16: any accelerator, or a CPU with bfloat16 instructions."""
     import torch
 
     if torch.accelerator.is_available():
         return True
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11 lists fewer capabilities.
         return bool(torch.cpu._is_avx512_bf16_supported())
-    return any(there for name, there in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    return any(value for name, value in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
