@@ -107,7 +107,7 @@ def test_a_mixture_trains_resumes_exactly_and_reports_by_corpus(
 def test_resuming_keeps_the_weights_of_the_corpora(mixed: dict[str, Any], words: list[str], tmp_path: Path) -> None:
     recipe = load_recipe(mixed, words)
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    with pytest.raises(RecipeError, match=r"corpus\.1\.weight is 3\.0 there and 1\.0 here"):
+    with pytest.raises(RecipeError, match=r"corpus\.1\.weight is 1\.0, but was 3\.0"):
         check_same_recipe(load_recipe(mixed, [*words, "--corpus.1.weight", "1"]), tmp_path / "recipe.yaml")
 
 

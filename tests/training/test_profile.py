@@ -34,7 +34,7 @@ def test_detects_a_slow_loader(
     utterances = 2 * json.loads((run_dir / "inspection.json").read_text())["splits"]["train"]["num_good"]
     assert 0.02 * utterances < seconds["augment"] < seconds["wait"], "nobody else makes the batches"
     assert min(seconds.values()) > 0
-    assert f"milliseconds a step ({steps} steps, no loader process" in printed
+    assert f"Milliseconds per step ({steps} steps, no loader process" in printed
     assert "raise training.dataloader_num_workers" in printed
 
 
@@ -44,7 +44,7 @@ def test_no_advice_for_a_fast_loader() -> None:
     profile.add_wait(0.001)
     profile.seconds["step"], profile.steps = 0.5, 2
     assert str(profile) == (
-        "Where the time went, milliseconds a step (2 steps, 2 loader processes):\n"
+        "Milliseconds per step (2 steps, 2 loader processes):\n"
         "  loader     read 50.0   augment 100.0   features 150.0\n"
         "  training   wait 0.5 (0.2%)   step 250.0"
     )

@@ -94,7 +94,7 @@ def test_resume_rejects_another_recipe_and_names_its_keys(
     words: list[str], tones_run: Path, tones_recipe: Path
 ) -> None:
     before = snapshot(tones_run)
-    with pytest.raises(RecipeError, match="was made by another recipe") as caught:
+    with pytest.raises(RecipeError, match="was trained with another recipe") as caught:
         train(load_recipe(tones_recipe, words), tones_run, resume=True)
     assert all(key.removeprefix("--") in str(caught.value) for key in words[::2])
     assert snapshot(tones_run) == before

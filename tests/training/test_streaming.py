@@ -69,7 +69,7 @@ def test_streamed_training_learns_and_resumes_exactly(
     options += ["--augmentation.noise_snr", "[20,30]", "--training.load_best_model_at_end", "false"]
     whole = train(load_recipe(recipe, options), tmp_path / "whole")
     assert (
-        "Training reads the whole split train from the stream, of which these 30 utterances" in capsys.readouterr().out
+        "Training reads the whole split train from the stream; the 30 inspected utterances" in capsys.readouterr().out
     )
     evaluations = [entry for entry in log(whole.run_dir) if "eval_wer" in entry]
     assert [entry["step"] for entry in evaluations] == [10, 20, 30, 40]

@@ -231,7 +231,7 @@ def test_a_run_continues_with_more_data(tones_run: Path, tmp_path: Path, digit_f
     words = ["--init_from", str(tones_run), "--data_dir", str(digit_folder)]
     recipe = load_recipe(tones_run / "recipe.yaml", [*words, "--training.max_steps", "2"])
     assert recipe.name == "tones-continued"
-    with pytest.raises(RecipeError, match="holds the model to start from: give another --name"):
+    with pytest.raises(RecipeError, match="contains the model to start from: choose another --name"):
         train(recipe, tones_run, overwrite=True)
     run = train(recipe, tmp_path / "more", splits=()).run_dir
     printed = capsys.readouterr().out

@@ -1,10 +1,10 @@
-"""Signals that announce the end of a job: one last checkpoint, then an exit status that means "run me again".
+"""Handles preemption: writes a last checkpoint and exits with a status that means "run again".
 
-Schedulers and providers of spot machines send SIGTERM or SIGUSR1 some seconds before they end a process. transformers'
-own just-in-time checkpoint answers SIGTERM alone, does not agree on a step with the other processes, evaluates and
-loads the best model before it ends, and ends with status 0. Here the processes agree after every step and every batch
-of an evaluation; when one of them has been signaled, all write a checkpoint of this step and end with status 75
-(EX_TEMPFAIL in sysexits.h). An evaluation that was left is repeated when training resumes.
+Schedulers and spot machines send SIGTERM or SIGUSR1 some seconds before they kill a process. The just-in-time
+checkpoint of transformers only handles SIGTERM, does not agree on a step with the other processes, evaluates and loads the best
+model first, and exits with status 0. Here, the processes communicate after every step and every batch of an evaluation.
+If one of them has received a signal, all write a checkpoint of this step and exit with status 75 (EX_TEMPFAIL in
+sysexits.h). An aborted evaluation is repeated when training resumes.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class EvaluationLeft(Exception):
-    """Raised in all processes to leave an evaluation in which a signal arrived in one of them."""
+    """Raised in all processes to abort an evaluation after one of them has received a signal."""
 
 
 class Preemption(TrainerCallback):
-    """Asks for a checkpoint after the step in which a signal arrived in any process, or leaves the evaluation.
+    """Requests a checkpoint after the step in which any process has received a signal, or aborts the evaluation.
 
     It must be called before callbacks that change the model for a checkpoint, and `stop_when_saved` after all callbacks
-    that write into one.
+    that write to one.
     """
 
     def __init__(self) -> None:
@@ -49,16 +49,16 @@ class Preemption(TrainerCallback):
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Listens to the signals; outside of the training loop they end the program at once, with the same status.
+        """Handles the signals; outside of the training loop, they end the program immediately with the same status.
 
         Raises:
-            PreemptedError: When a signal has arrived.
+            PreemptedError: If a signal has arrived.
         """
         if threading.current_thread() is not threading.main_thread():  # Only the main thread may set handlers.
             yield
             return
         if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
-            # The launcher passes SIGTERM on, but is killed by SIGUSR1: then the system signals its processes.
+            # The launcher forwards SIGTERM, but SIGUSR1 kills it; then the system sends SIGTERM to its processes.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         try:
@@ -76,20 +76,20 @@ class Preemption(TrainerCallback):
             )
 
     def requested(self) -> bool:
-        """Whether a signal has arrived in any process; all of them must ask, at the same step."""
+        """Returns whether any process has received a signal; all processes must call it at the same step."""
         self._stopping = self._stopping or any_process(process_state(), self.signal is not None)
         return self._stopping
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From here on, signals wait for the end of a step; an evaluation that a signal ended is repeated first."""
+        """Defers signals to the end of a step from now on, and repeats an aborted evaluation first."""
         self._training = True
         saved = state.stateful_callbacks.get("TrainerControl", {})
         args.eval_on_start = args.eval_on_start or bool(saved.get("args", {}).get("should_evaluate"))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Asks for a checkpoint, except where the end of the epoch, with its evaluation, is about to write one."""
+        """Requests a checkpoint, unless the end of the epoch is about to write one."""
         ends_epoch = args.save_strategy == SaveStrategy.EPOCH and float(state.epoch or 0).is_integer()
         if self.requested() and not ends_epoch:
             control.should_save = True
@@ -97,10 +97,10 @@ class Preemption(TrainerCallback):
     def on_prediction_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Leaves an evaluation.
+        """Aborts an evaluation.
 
         Raises:
-            EvaluationLeft: When a signal has arrived.
+            EvaluationLeft: If a signal has arrived.
         """
         if self._training and self.requested():
             raise EvaluationLeft
@@ -108,18 +108,18 @@ class Preemption(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """From here on, signals end the program at once."""
+        """Ends the program immediately on signals from now on."""
         self._training = False
 
 
 class _StopWhenSaved(TrainerCallback):
-    """Ends the training when a checkpoint is complete."""
+    """Ends training when the checkpoint is complete."""
 
     def __init__(self, preemption: Preemption) -> None:
         self.preemption = preemption
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ends the training.
+        """Ends training.
 
         Raises:
             PreemptedError: In all processes.

@@ -1,4 +1,4 @@
-"""Prepares everything that a recipe's training needs, and checks it before the first step."""
+"""Prepares and checks everything that training needs before the first step."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Parts:
 
     Attributes:
         corpus: The inspected splits.
-        extractor: The feature extractor, fitted where it has to be.
-        tokenizer: What makes ids of text, for a task that has text.
-        lexicon: How words are pronounced, where the recipe has a dictionary.
-        model: The model, with fresh weights at first, or those of the model that the recipe starts from.
-        datasets: The training split (augmented; maybe a stream) and, if there is one, the validation split (as it is).
-        base: What the run folder records of that model, if any.
-        distillation: The loss of the recipe's teacher, if it has one.
+        extractor: The feature extractor, with global statistics if it needs them.
+        tokenizer: The tokenizer, for a task with transcripts.
+        lexicon: The pronouncing dictionary, if the recipe has one.
+        model: The model, with random weights or those of the model to start from.
+        datasets: The augmented training split or stream and, if there is one, the validation split.
+        base: The record of the model to start from, if any.
+        distillation: The loss of the recipe's teacher, if any.
     """
 
     corpus: DatasetDict
@@ -52,16 +52,16 @@ class Parts:
 
 
 def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, InspectionReport]:
-    """Makes everything that training needs, so that whatever can go wrong does so before the first step.
+    """Creates everything that training needs, so that errors occur before the first step.
 
     Returns:
-        The parts, and what was found in the corpus.
+        The parts, and the report of the corpus inspection.
     """
     state = state or process_state()
     base = None if recipe.warm_start.init_from is None else BaseModel.open(recipe.warm_start.init_from)
     if base is not None:
         base.check(recipe)
-    # The first process fills the caches, the others find them.
+    # The first process fills the caches for the others.
     with state.main_process_first():
         corpus = recipe.corpus.load()
         recipe.task.check_columns(corpus)
@@ -99,7 +99,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
     if (source := recipe.corpus.train_stream(class_names)) is not None:
         stream = make_stream(recipe, source, extractor, state, frames_of, tokenizer, lexicon)
         report.warnings.append(
-            f"Training reads the whole split train from the stream, of which these {len(corpus['train']):,} utterances "
+            f"Training reads the whole split train from the stream; the {len(corpus['train']):,} inspected utterances "
             "are a sample."
         )
     if (options := recipe.training.encoder_teacher()) is not None:

@@ -1,7 +1,6 @@
-"""Where the time of a training goes: the loader, waiting for the loader, and the steps themselves.
+"""Profiles training: the time of the loader, of waiting for the loader, and of the steps.
 
-The loader processes time themselves and send their seconds with each batch, so the profile is that of the actual
-training run.
+The loader's processes measure themselves and send the seconds with each batch.
 """
 
 from __future__ import annotations
@@ -14,30 +13,30 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
-# Above this share of the time, waiting is commented on.
+# The profile gives advice if waiting takes a larger fraction of the time.
 TOLERATED_WAIT = 0.05
 
 
 class Profile(TrainerCallback):
-    """Adds up the seconds of this process's training steps and of their batches.
+    """Sums the seconds of this process's training steps and their batches.
 
     Args:
-        num_workers: Processes that make batches; 0 if the training process makes them.
+        num_workers: Number of loader processes; 0 if the training process prepares the batches.
 
     Attributes:
         seconds: Totals: "read" (and decode), "augment" and "features" in the loader's processes, "wait" and "step" in
-            the training process; evaluations and checkpoints are not counted.
-        steps: Steps of the optimizer.
+            the training process, without evaluations and checkpoints.
+        steps: Number of optimizer steps.
     """
 
     def __init__(self, num_workers: int) -> None:
         self.num_workers = num_workers
         self.seconds = dict.fromkeys(("read", "augment", "features", "wait", "step"), 0.0)
         self.steps = 0
-        self._begun = 0.0
+        self._step_start = 0.0
 
     def add_batch(self, loader_seconds: torch.Tensor) -> None:
-        """Adds the seconds that the loader took for a batch: `(3,)`, from `SpeechCollator`."""
+        """Adds the loader's seconds for a batch, `(3,)`, from `SpeechCollator`."""
         for name, seconds in zip(("read", "augment", "features"), loader_seconds.tolist(), strict=True):
             self.seconds[name] += seconds
 
@@ -46,39 +45,39 @@ class Profile(TrainerCallback):
         self.seconds["wait"] += seconds
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Starts the clock; the batches are there."""
-        self._begun = time.perf_counter()
+        """Starts the clock, when the batches are ready."""
+        self._step_start = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Counts a step, after the accelerator has finished it."""
         if args.device.type == "cuda":
             torch.cuda.synchronize(args.device)
-        self.seconds["step"] += time.perf_counter() - self._begun
+        self.seconds["step"] += time.perf_counter() - self._step_start
         self.steps += 1
 
     @property
     def waiting(self) -> float:
-        """Share of the training's time spent waiting for batches."""
+        """Fraction of the training time spent waiting for batches."""
         return self.seconds["wait"] / max(self.seconds["wait"] + self.seconds["step"], 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """The totals as JSON can write them."""
+        """Returns the totals for JSON."""
         rounded = {name: round(seconds, 6) for name, seconds in self.seconds.items()}
         return {"steps": self.steps, "loader_processes": self.num_workers, "seconds": rounded}
 
     def __str__(self) -> str:
         each = {name: f"{1000 * seconds / max(self.steps, 1):.1f}" for name, seconds in self.seconds.items()}
-        where = f"{self.num_workers} loader process{'' if self.num_workers == 1 else 'es'}"
+        loader = f"{self.num_workers} loader process{'' if self.num_workers == 1 else 'es'}"
         if not self.num_workers:
-            where = "no loader process, so the model waits for all of it"
+            loader = "no loader process, so the model waits for the loader"
         lines = [
-            f"Where the time went, milliseconds a step ({self.steps} steps, {where}):",
+            f"Milliseconds per step ({self.steps} steps, {loader}):",
             f"  loader     read {each['read']}   augment {each['augment']}   features {each['features']}",
             f"  training   wait {each['wait']} ({self.waiting:.1%})   step {each['step']}",
         ]
         if self.waiting > TOLERATED_WAIT:
             lines.append(
                 "The model waits for the loader: raise training.dataloader_num_workers, or set training.cache_features "
-                "(and augmentation.variants where the sound is augmented)."
+                "(and augmentation.variants if recordings are augmented)."
             )
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Progress of training: one bar for all steps in a terminal, plain lines in a file or a pipe."""
+"""Reports the progress of training: a bar for all steps in a terminal, plain lines in a file or a pipe."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hf_speech.tasks import metric_named
 
 
 class ProgressReporter(ProgressCallback):
-    """A line after each evaluation, or after each epoch without one, and a progress bar over all steps in a terminal.
+    """Prints a line after each evaluation (or epoch without one), and shows a progress bar in a terminal.
 
     Args:
-        metric: The metric of the line, without "eval_".
-        live: Whether to draw bars; by default, in a terminal or a notebook.
+        metric: The metric to print, without "eval_".
+        live: Whether to draw bars; by default, only in a terminal or a notebook.
     """
 
     def __init__(self, metric: str, live: bool | None = None) -> None:
@@ -43,7 +43,7 @@ class ProgressReporter(ProgressCallback):
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Moves the bar."""
+        """Advances the bar."""
         if self.training_bar is not None:
             super().on_step_end(args, state, control, **kwargs)
 
@@ -57,7 +57,7 @@ class ProgressReporter(ProgressCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Logs the loss, however few steps the epoch had."""
+        """Logs the loss at the end of every epoch, however short."""
         control.should_log = True
         return control
 
@@ -69,7 +69,7 @@ class ProgressReporter(ProgressCallback):
         eval_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Shows a second bar while the validation split is run, and takes it away afterwards."""
+        """Shows a second bar during validation."""
         if state.is_world_process_zero and self.live and self.prediction_bar is None:
             total = len(eval_dataloader) if has_length(eval_dataloader) else None
             self.prediction_bar = tqdm(total=total, desc="Validating", unit="batch", leave=False, delay=1)
@@ -84,7 +84,7 @@ class ProgressReporter(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Shows the loss on the bar; writes a line when an evaluation is logged, or an epoch without one has ended."""
+        """Shows the loss on the bar, and prints a line after an evaluation or an epoch without one."""
         if not state.is_world_process_zero or logs is None:
             return
         by_steps = args.eval_strategy == IntervalStrategy.STEPS

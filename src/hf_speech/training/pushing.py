@@ -1,9 +1,9 @@
-"""`push_to_hub: true` pushes snapshots to a separate branch, and never publishes.
+"""`push_to_hub: true` pushes snapshots to a separate branch, without publishing them.
 
-transformers' Trainer pushes to the main branch after every checkpoint: to a public repository by default, with a new
-card, weights that do not match the card's metrics, and `training_args.bin`, a pickle. Here a snapshot goes to the
-branch `training` (or `hub_revision`) of a private repository, in one commit of weights, configurations and the code
-they need. What is published, card and all, stays as it is until `hf-speech publish` replaces it.
+transformers' Trainer pushes to the main branch after every checkpoint, by default to a public repository, with a new
+card, weights that do not match the card's metrics, and `training_args.bin`, a pickle. Here, a snapshot is one commit of
+weights, configuration files and remote code to the branch `training` (or `hub_revision`) of a private repository. The
+published model does not change until `hf-speech publish` replaces it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ SNAPSHOT = (
 
 
 class SnapshotPushes(Trainer):
-    """A Trainer whose pushes are snapshots on a branch."""
+    """A Trainer that pushes snapshots to a branch."""
 
     push_in_progress: Any = None
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Makes the repository, private unless `hub_private_repo` or `private` says otherwise."""
+        """Creates the repository, private unless `hub_private_repo` or `private` is False."""
         if private is None:
             private = self.args.hub_private_repo is not False
         if self.args.hub_model_id is None and Path(self.args.output_dir).name == "checkpoints":
@@ -47,17 +47,17 @@ class SnapshotPushes(Trainer):
         name = self.args.hub_model_id or ""
         with Repository(name if "/" in name else f"you/{name or 'model'}").explained():
             super().init_hf_repo(token=token, private=private)
-        if self.hub_model_id is None:  # Another process made it.
+        if self.hub_model_id is None:  # Another process has created it.
             return
         state = Repository(str(self.hub_model_id)).look()
         if state is not None and private and not state.private:
             raise PublishError(
-                f"{self.hub_model_id} is public: set training.trainer_options.hub_private_repo to false if everybody "
-                "may see the snapshots, or take another hub_model_id."
+                f"{self.hub_model_id} is public: set training.trainer_options.hub_private_repo to false to make the "
+                "snapshots public, or choose another hub_model_id."
             )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: `hf-speech publish` makes cards from evaluation files."""
+        """Does nothing: `hf-speech publish` creates cards from evaluation files."""
 
     def push_to_hub(
         self,
@@ -68,10 +68,10 @@ class SnapshotPushes(Trainer):
         private: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Saves the model and pushes it as a snapshot; the arguments are those of `Trainer.push_to_hub`.
+        """Saves the model and pushes it as a snapshot, with the arguments of `Trainer.push_to_hub`.
 
         Returns:
-            The sha of the commit, or a `Future` of it if `blocking` is False; None in other processes than the first.
+            The commit hash, or a `Future` of it if `blocking` is False; None in all processes except the first.
         """
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
@@ -99,7 +99,7 @@ class SnapshotPushes(Trainer):
             f"Training in progress, step {self.state.global_step}",
             self.args.hub_token,
         )
-        job.add_done_callback(_tell_failure)
+        job.add_done_callback(_print_failure)
         self.push_in_progress = PushInProgress([job])
 
 
@@ -107,18 +107,18 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
     """Pushes the model in a folder to a branch, in one commit.
 
     Returns:
-        The sha of the branch now.
+        The latest commit hash of the branch.
     """
     repository, api = Repository(name), HfApi(token=token)
-    wanted = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)}
+    files = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)}
     if branch != "main":
         with repository.explained():
             api.create_branch(name, branch=branch, exist_ok=True)
     state = repository.look(branch)
     if state is None:
-        raise PublishError(f"There is no model {name} that this login may see: check hub_model_id.")
+        raise PublishError(f"There is no model {name} that this login can access: check hub_model_id.")
     changed = [
-        file for file, checksums in local_files(folder, wanted).items() if not checksums.match(state.files.get(file))
+        file for file, checksums in local_files(folder, files).items() if not checksums.match(state.files.get(file))
     ]
     if not changed:
         return state.commit
@@ -128,8 +128,8 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
     return str(commit.oid)
 
 
-def _tell_failure(job: Future[str]) -> None:
-    """Reports a snapshot that could not be pushed; training continues."""
+def _print_failure(job: Future[str]) -> None:
+    """Prints the error of a failed push; training continues."""
     error = job.exception()
     if error is not None:
         tqdm.write(f"This checkpoint was not pushed: {error}")

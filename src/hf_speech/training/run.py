@@ -1,9 +1,8 @@
-"""From a recipe to a run folder: prepare, train, evaluate, save.
+"""Trains a recipe: prepare, train, evaluate and save a run folder.
 
-Whatever could fail after hours is checked first: the corpus is read in full, the sections of the recipe
-are fitted together, and the run folder is locked before the first step. The run folder is itself the model folder:
-`runs/NAME/` holds weights, configuration, feature extractor and remote code, and next to them the recipe as resolved,
-the evaluation, the curves and the logs.
+Everything that could fail is checked before the first step: the whole corpus is read, the sections of the recipe are
+checked together, and the run folder is locked. The run folder is also the model folder: `runs/NAME/` contains weights,
+configuration, feature extractor and remote code, and in addition the resolved recipe, evaluations, curves and logs.
 """
 
 from __future__ import annotations
@@ -45,12 +44,12 @@ from hf_speech.training.recipe import Recipe
 
 @dataclass
 class TrainingResult:
-    """The result of a training.
+    """The result of training.
 
     Attributes:
         run_dir: The run folder, which is also the model folder.
-        num_parameters: Trainable parameters of the model.
-        seconds: Wall-clock time of the training itself, that of the runs it continued included.
+        num_parameters: Number of parameters of the model.
+        seconds: Wall-clock time of training, including interrupted runs.
         metrics: The metrics of each evaluated split, `{"test": {"accuracy": 0.99, ...}}`.
     """
 
@@ -70,23 +69,23 @@ def train(
     splits: Sequence[str] = ("validation", "test"),
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
-    """Trains, evaluates and saves what a recipe describes.
+    """Trains, evaluates and saves the model of a recipe.
 
     Args:
         recipe: A resolved recipe, from `load_recipe`.
         output_dir: The run folder; `runs/NAME` by default.
-        resume: Continue from the last whole checkpoint in the run folder.
-        overwrite: Replace a run folder that exists.
-        command: The command to be named as the origin of the figures.
-        splits: Which splits to evaluate in the end; a comparison of trainings leaves the test split out.
+        resume: Whether to continue from the last intact checkpoint in the run folder.
+        overwrite: Whether to replace an existing run folder.
+        command: The command line, to record in evaluation files.
+        splits: Splits to evaluate at the end; comparisons omit the test split.
         callbacks: Further callbacks for the Trainer.
 
     Returns:
         The run folder and the metrics.
 
     Raises:
-        HFSpeechError: On whatever is wrong with recipe, corpus or run folder, before training starts.
-        PreemptedError: If SIGTERM or SIGUSR1 arrived and the last checkpoint is written.
+        HFSpeechError: If something is wrong with the recipe, the corpus or the run folder, before training starts.
+        PreemptedError: If SIGTERM or SIGUSR1 arrived; the last checkpoint has been written.
     """
     state = process_state()
     run_dir = Path(output_dir) if output_dir is not None else Path("runs") / recipe.name
@@ -107,7 +106,7 @@ def train(
                 print(f"Weights of {parts.base['name']}: {parts.base['taken']}.")
                 print(f"New weights: {parts.base['new']}.")
             if recipe.training.bf16 and not computes_bfloat16():
-                print("This CPU has no instructions for bfloat16: it computes in float32.")
+                print("This CPU has no bfloat16 instructions: training computes in float32.")
             size = f"{parts.model.num_parameters():,} parameters"
             print(f"Training {recipe.name}: {size} on {state.device}, into {run_dir}", flush=True)
 
@@ -130,24 +129,24 @@ def train(
 
 
 def _claim(stack: contextlib.ExitStack, run_dir: Path, recipe: Recipe, resume: bool, overwrite: bool) -> str | None:
-    """Locks the run folder, and finds the checkpoint to continue from; the first process does it for all.
+    """Locks the run folder and finds the checkpoint to resume from; only the first process calls it.
 
     Raises:
-        HFSpeechError: If the folder is in use, holds something else, or a run of another recipe.
+        HFSpeechError: If the folder is in use, is not a run folder, or has a run of another recipe.
     """
     written = run_dir / "recipe.yaml"
     base = recipe.warm_start.init_from
     if base is not None and Path(base).expanduser().resolve() == run_dir.resolve():
-        raise RecipeError(f"{run_dir} holds the model to start from: give another --name or --output_dir.")
+        raise RecipeError(f"{run_dir} contains the model to start from: choose another --name or --output_dir.")
     if resume and written.is_file():
         run_folder.check_same_recipe(recipe, written)
     elif not resume:
         run_folder.check_free(run_dir, overwrite)
     if resume and not run_dir.is_dir():
-        find_checkpoint(run_dir)  # Raises the error that there is none, before the folder is made.
+        find_checkpoint(run_dir)  # Raises an error before the folder is created.
     stack.enter_context(run_folder.locked(run_dir))
     if not resume:
-        run_folder.check_free(run_dir, overwrite)  # Again: another training may have begun and ended meanwhile.
+        run_folder.check_free(run_dir, overwrite)  # Check again: another training may have run meanwhile.
         return None
     if written.is_file() and not list_checkpoints(run_dir):
         print(f"{run_dir} has no checkpoint yet: training starts from the beginning.")
@@ -162,7 +161,7 @@ def _claim(stack: contextlib.ExitStack, run_dir: Path, recipe: Recipe, resume: b
 
 
 def _prepare_process(recipe: Recipe) -> None:
-    """Sets threads and seed of this process."""
+    """Sets the threads and the seed of this process."""
     if process_state().device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(recipe.training.cpu_threads)
     set_seed(recipe.training.seed)
@@ -171,7 +170,7 @@ def _prepare_process(recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def _full_disk_explained(run_dir: Path) -> Iterator[None]:
-    """Turns what the libraries raise on a full disk into a sentence."""
+    """Turns the errors that libraries raise on a full disk into one sentence."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError, FileError) as error:
@@ -182,7 +181,7 @@ def _full_disk_explained(run_dir: Path) -> Iterator[None]:
 
 
 def _save(recipe: Recipe, parts: Parts, run_dir: Path, history: dict[str, Any]) -> None:
-    """Writes the model folder, and how training went."""
+    """Writes the model and the history of its training."""
     parts.model.save_pretrained(run_dir)
     tokenizer = parts.tokenizer
     processor = parts.extractor if tokenizer is None else SpeechProcessor(parts.extractor, tokenizer)
@@ -205,7 +204,7 @@ def _evaluate(
     splits: Sequence[str],
     left_out: Mapping[str, Sequence[Finding]],
 ) -> None:
-    """Evaluates the model on the splits that have utterances, writes the reports, and adds their metrics."""
+    """Evaluates the model on the non-empty splits, writes the reports, and adds their metrics to the result."""
     loaded = LoadedModel(parts.model.eval(), parts.extractor, recipe.task, str(result.run_dir), parts.tokenizer)
     for split in splits:
         if not len(rows := parts.corpus.get(split, ())):

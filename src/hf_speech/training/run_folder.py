@@ -1,7 +1,7 @@
-"""The run folder of a training: locked while it trains, and bound to one recipe from the first step to the last.
+"""The run folder of a training, locked during training and bound to one recipe.
 
-Two trainings in one folder would overwrite each other's checkpoints. The lock is the operating system's, held by the
-process itself: it is gone when the process is, however it ended, so that nothing has to be removed by hand.
+Two trainings in one folder would overwrite each other's checkpoints. The operating system releases the lock when the
+process ends for any reason, so nothing has to be removed by hand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hf_speech.training.recipe import Recipe, load_recipe
 from hf_speech.training.warm_start import BASE_MODEL, read_record
 
 LOCK = "training.lock"
-# What a resumed training may change: how long it trains, where files are, and what does not touch the weights.
+# Keys that resumed training may change: its length, locations of files, and options that do not affect the weights.
 CHANGEABLE = frozenset(
     {
         "name",
@@ -48,10 +48,10 @@ _held: set[Path] = set()
 
 @contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Holds the lock of a run folder, which is made if it is missing, and removed again if nothing was put into it.
+    """Holds the lock of a run folder. Creates a missing folder, and removes it if it stays empty.
 
     Raises:
-        TrainingError: If another training holds it, in this process or another.
+        TrainingError: If another training holds the lock, in this process or another.
         FileError: If the folder cannot be written.
     """
     path = run_dir.resolve() / LOCK
@@ -61,13 +61,13 @@ def locked(run_dir: Path) -> Iterator[None]:
             run_dir.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(_open_lock(path))
             while not (busy := path in _held or not _try_lock(file)) and not _is_file(path, file):
-                file = stack.enter_context(_open_lock(path))  # Its last holder has removed it meanwhile.
+                file = stack.enter_context(_open_lock(path))  # The previous holder has removed the file meanwhile.
         except OSError as error:
             raise file_error(run_dir, error) from error
         if busy:
             raise TrainingError(
-                f"Another training is running in {run_dir} ({file.read().strip() or 'its process is unknown'}): wait "
-                "for its end, stop it, or choose another folder with --name or --output_dir."
+                f"Another training is running in {run_dir} ({file.read().strip() or 'unknown process'}): wait for it "
+                "to end, stop it, or choose another folder with --name or --output_dir."
             )
         _held.add(path)
         try:
@@ -80,7 +80,7 @@ def locked(run_dir: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 path.unlink()
                 if created:
-                    run_dir.rmdir()  # Fails if the training has put something into it.
+                    run_dir.rmdir()  # Fails unless the folder is empty.
 
 
 def _open_lock(path: Path) -> IO[str]:
@@ -88,7 +88,7 @@ def _open_lock(path: Path) -> IO[str]:
 
 
 def _is_file(path: Path, file: IO[str]) -> bool:
-    """Whether an open file is the one that a path names now."""
+    """Returns whether a path still refers to an open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def _is_file(path: Path, file: IO[str]) -> bool:
 
 
 def _try_lock(file: IO[str]) -> bool:
-    """Locks a file for this process; False if another process holds the lock."""
+    """Locks a file for this process; returns False if another process holds the lock."""
     try:
         import fcntl
     except ImportError:  # Windows.
@@ -108,20 +108,20 @@ def _try_lock(file: IO[str]) -> bool:
             return False
         return True
     try:
-        # Not flock: processes that load data would inherit it, and hold it for seconds after this one was killed.
+        # Not flock: loader processes would inherit the lock, and hold it for seconds after this process was killed.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError as error:  # A file system without locks.
-        print(f"note: {file.name} cannot be locked ({error.strerror}): let only one training use this folder.")
+    except OSError as error:  # The file system does not support locks.
+        print(f"note: {file.name} cannot be locked ({error.strerror}): run only one training in this folder.")
     return True
 
 
 def check_free(run_dir: Path, overwrite: bool) -> None:
-    """Refuses a run folder that is in use, or that is not a run folder and so must not be replaced.
+    """Checks that training may write to a folder.
 
     Raises:
-        RecipeError: If it has content and `overwrite` is not set, or it has no recipe.
+        RecipeError: If the folder has content and `overwrite` is not set, or the content is not a run.
     """
     if not run_dir.is_dir():
         if run_dir.exists():
@@ -131,7 +131,7 @@ def check_free(run_dir: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise RecipeError(
-            f"{run_dir} exists: pass --resume to continue it, --overwrite to replace it, or --name for another."
+            f"{run_dir} exists: add --resume to continue it, --overwrite to replace it, or --name for another folder."
         )
     if not (run_dir / "recipe.yaml").is_file():
         raise RecipeError(f"{run_dir} is not a run folder (it has no recipe.yaml), so it is not overwritten.")
@@ -144,30 +144,30 @@ def begin(
     checkpoint: str | None,
     base: dict[str, Any] | None = None,
 ) -> None:
-    """Writes the recipe and the inspection into the run folder, and removes what this training will write again.
+    """Writes the recipe and the inspection to the run folder, and removes outdated files.
 
     Args:
         run_dir: The run folder, locked.
         recipe: The resolved recipe.
-        report: What the inspection found.
-        checkpoint: The checkpoint that training continues from; without one, the old content of the folder goes.
-        base: What is recorded of the model that training starts from.
+        report: The report of the inspection.
+        checkpoint: The checkpoint that training resumes from; if None, all old files are removed.
+        base: The record of the model to start from.
 
     Raises:
-        TrainingError: If training continues, and that model is no longer the one that it started from.
+        TrainingError: If training resumes, but the model to start from has changed.
     """
     if checkpoint is not None and base is not None:
-        before = read_record(run_dir) or base
-        if before["weights"] != base["weights"]:
+        earlier = read_record(run_dir) or base
+        if earlier["weights"] != base["weights"]:
             raise TrainingError(
-                f"{base['name']} is no longer the model that {run_dir} started from ({before['weights']:.16}... "
-                f"then, {base['weights']:.16}... now): put the old one back, or train again with --overwrite."
+                f"{base['name']} is no longer the model that {run_dir} started from ({earlier['weights']:.16}... "
+                f"then, {base['weights']:.16}... now): restore the old one, or train again with --overwrite."
             )
     if checkpoint is None:
         outdated = [path for path in run_dir.iterdir() if path.name != LOCK]
     else:
         newest_first = list_checkpoints(run_dir)
-        outdated = newest_first[: newest_first.index(Path(checkpoint))]  # Those that are not whole.
+        outdated = newest_first[: newest_first.index(Path(checkpoint))]  # Damaged checkpoints.
     for path in outdated:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -180,17 +180,17 @@ def begin(
 
 
 def share(run_dir: Path) -> None:
-    """Lets others read the files of a run folder as far as the user's umask does; safetensors keeps its own private."""
+    """Applies the user's umask to the files of a run folder, because safetensors creates private files."""
     for path in run_dir.rglob("*"):
         if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o777 == 0o600:
             path.chmod(0o666 & ~current_umask())
 
 
 def check_same_recipe(recipe: Recipe, written: Path) -> None:
-    """Refuses to continue a run with a recipe that would train something else.
+    """Checks that a recipe may continue a run.
 
     Raises:
-        RecipeError: Naming every key that differs and may not.
+        RecipeError: If keys differ that resumed training must not change; the message lists them.
     """
     differences = {
         key: values
@@ -198,27 +198,24 @@ def check_same_recipe(recipe: Recipe, written: Path) -> None:
         if re.sub(r"\.\d+\.", ".", key) not in CHANGEABLE
     }
     if differences:
-        listed = "; ".join(f"{key} is {there!r} there and {here!r} here" for key, (there, here) in differences.items())
+        listed = "; ".join(f"{key} is {new!r}, but was {old!r}" for key, (old, new) in differences.items())
         raise RecipeError(
-            f"{written.parent} was made by another recipe ({listed}): a resumed training may change the number of "
-            "epochs, loader processes, folders and what is logged, nothing that decides the weights; leave the change "
-            "out, or train into another folder with --name."
+            f"{written.parent} was trained with another recipe ({listed}), and resumed training must not change "
+            "options that affect the weights: undo the change, or train in another folder with --name."
         )
 
 
 def differing_keys(recipe: Recipe, written: Path) -> dict[str, tuple[Any, Any]]:
-    """The keys in which a recipe differs from one in a file: the value in the file, and that of the recipe."""
-    # Resolved again: an option added since then has its default in an older run.
-    there, here = (flatten(yaml.safe_load(each.to_yaml())) for each in (load_recipe(written, to_train=False), recipe))
+    """Returns the keys in which a recipe differs from one in a file, with the old and the new value."""
+    # Loading the file fills in the defaults of options that are newer than the run.
+    old, new = (flatten(yaml.safe_load(each.to_yaml())) for each in (load_recipe(written, to_train=False), recipe))
     return {
-        key: (there.get(key), here.get(key))
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
+        key: (old.get(key), new.get(key)) for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)
     }
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a recipe with their sections, `{"training.seed": 0}`."""
+    """Returns the values of a recipe by dotted key, `{"training.seed": 0}`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

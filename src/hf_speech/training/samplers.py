@@ -1,6 +1,6 @@
-"""Batch samplers that group utterances of similar length, to reduce padding, in random order.
+"""Samplers that group utterances of similar length to reduce padding, in random order.
 
-The order depends only on seed and epoch, so a resumed run continues with the same batches and all processes agree.
+The order depends only on seed and epoch, so resumed training continues with the same batches and all processes agree.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from hf_speech.data.shares import ShareDraw
 
 
 class LengthBatchSampler(torch.utils.data.Sampler[int]):
-    """Row indices such that each `batch_size` consecutive ones have similar lengths, in random order.
+    """Samples row indices so that each batch of `batch_size` consecutive rows has similar lengths.
 
-    Rows are shuffled, sorted by length within windows of `window` batches, and the resulting batches shuffled.
+    Rows are shuffled and sorted by length within windows of `window` batches; then the batches are shuffled.
 
     Args:
         lengths: Length of each row, in any unit.
-        batch_size: Rows in a batch (of all processes together).
+        batch_size: Rows per batch, over all processes.
         seed: Seed of the order.
-        window: Batches within which rows are sorted: a larger window means less padding and less randomness.
-        draw: Draws the rows of each epoch; by default each row comes once.
+        window: Number of batches in which rows are sorted. A larger window means less padding and less randomness.
+        draw: Draws the rows of each epoch; by default, each row occurs once.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the order of this epoch."""
+        """Sets the epoch, which determines the order."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng((self.seed, self.epoch))
         order = rng.permutation(len(self.lengths) if self.draw is None else self.draw.rows(self.epoch))
-        # The incomplete batch is last, so that the boundaries of the others do not shift; its rows are of any length.
+        # The incomplete batch is last, so that it does not shift the boundaries of the others. Its rows are not sorted.
         complete = len(order) // self.batch_size * self.batch_size
         order, rest = order[:complete], order[complete:]
         span = self.batch_size * self.window
@@ -66,24 +66,23 @@ class LengthBatchSampler(torch.utils.data.Sampler[int]):
 
 
 class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
-    """Batches of row indices that fill a budget of seconds, in an order that changes with the epoch.
+    """Samples batches of row indices with a maximum duration, in an order that changes with the epoch.
 
-    The cost of a batch is the length of its longest utterance times their number, padding included. The seed alone
-    decides which utterances share a batch, so the number of batches, from which the Trainer plans its steps, is fixed.
+    The duration of a batch includes padding: it is the length of the longest utterance times the number of utterances.
+    The composition of batches depends only on the seed, so their number is fixed, as the Trainer requires.
 
     Args:
-        durations: Seconds of each row.
-        max_seconds: Budget of a batch in seconds; a single longer utterance gets its own batch.
+        durations: Duration of each row in seconds.
+        max_seconds: Maximum duration of a batch; a single longer utterance gets its own batch.
         seed: Seed of composition and order.
-        divisible_by: The number of batches is made a multiple of this, by halving the largest ones: the number of
-            processes, each of which needs equally many.
+        divisible_by: Number of processes. The number of batches becomes a multiple of it, by halving the largest ones.
     """
 
     def __init__(self, durations: Sequence[float], max_seconds: float, seed: int = 0, divisible_by: int = 1) -> None:
         self.seed = seed
         self.epoch = 0
         rng = np.random.default_rng(seed)
-        # Lengths vary by a tenth at random, so that batches do not always combine the same utterances.
+        # Durations are perturbed by up to 5 %, so that the composition depends on the seed.
         order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
         self.batches: list[list[int]] = []
         longest = 0.0
@@ -102,7 +101,7 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
         return len(self.batches)
 
     def set_epoch(self, epoch: int) -> None:
-        """Selects the order of this epoch."""
+        """Sets the epoch, which determines the order."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
