@@ -43,7 +43,7 @@ def test_skips_truncated_checkpoints(run: Path, name: str, share: float) -> None
     cut(last / name, share)
     found = find_checkpoint(run)
     assert found.folder == before
-    assert f"{last} is not whole ({name} is cut short)" in found.skipped[0]
+    assert f"{last} is damaged ({name} is cut short)" in found.skipped[0]
 
 
 @pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
@@ -74,7 +74,7 @@ def test_starts_over_without_a_complete_checkpoint(run: Path, tmp_path: Path) ->
         (checkpoint / "optimizer.pt").unlink()
     with pytest.raises(TrainingError, match=r"optimizer\.pt is missing.*train without --resume"):
         find_checkpoint(run)
-    with pytest.raises(TrainingError, match="no whole checkpoint"):
+    with pytest.raises(TrainingError, match="no intact checkpoint"):
         find_checkpoint(tmp_path)
 
 
@@ -172,5 +172,5 @@ def test_a_damaged_best_checkpoint_is_not_loaded(run: Path, tones_recipe: Path) 
         write_digests(last)
         best = copy
     flip(best / "model.safetensors", 0.9)
-    with pytest.raises(TrainingError, match=r"best checkpoint .* is not whole .*load_best_model_at_end false"):
+    with pytest.raises(TrainingError, match=r"best checkpoint .* is damaged .*load_best_model_at_end false"):
         train(load_recipe(tones_recipe), run, resume=True)

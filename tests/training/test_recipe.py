@@ -159,7 +159,7 @@ def test_one_sentence_error_for_unreadable_recipes(text: str, message: str, tmp_
     "name", ["", " ", ".", "..", "a/b", "../up", "/root", "a\\b", "x" * 300, "\u0301" * 60, "tab\t", "-r"]
 )
 def test_rejects_names_outside_the_folder_runs(name: str) -> None:
-    with pytest.raises(RecipeError, match="cannot be that of a run folder"):
+    with pytest.raises(RecipeError, match="is not a valid folder name"):
         load_recipe("fsdd", [f"--name={name}"])
 
 

@@ -98,7 +98,7 @@ def test_does_not_overwrite_existing_runs(tones_run: Path, tones_recipe: Path, t
     with pytest.raises(HFSpeechError, match="not a run folder"):
         train(recipe, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").exists()
-    with pytest.raises(HFSpeechError, match="no whole checkpoint"):
+    with pytest.raises(HFSpeechError, match="no intact checkpoint"):
         train(recipe, tmp_path / "nothing", resume=True)
 
 

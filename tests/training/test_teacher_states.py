@@ -123,9 +123,7 @@ def test_rejects_states_that_do_not_fit_on_the_disk(
     whisper: Path, tones_recipe: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(
-        TrainingError, match=r"take about 96\.0 kB, for which there is no space .*teacher\.cache to false"
-    ):
+    with pytest.raises(TrainingError, match=r"need about 96\.0 kB, but the disk .*teacher\.cache to false"):
         CachedStates(TeacherEncoder(EncoderTeacher(str(whisper))), [{"path": str(whisper / "config.json")}], [60.0])
 
 
@@ -250,7 +248,7 @@ def test_a_recognizer_learns_from_variants_and_joined_utterances(
 @pytest.mark.parametrize(
     ("options", "words", "message"),
     [
-        ({"layers": [1, 3]}, [], "has the layers 1 to 2 .*layers names 3"),
+        ({"layers": [1, 3]}, [], "has the layers 1 to 2 .*layers contains 3"),
         ({"layers": [-1]}, [], "has the layers 1 to 2 .*layers names -1"),
         ({"student_layer": 2}, [], "has the layers 1 to 1 .*student_layer is 2"),
         ({}, ["--model.mixup_alpha", "0.2"], "mixup_alpha to 0"),
@@ -290,9 +288,7 @@ def test_rejects_an_invalid_teacher_when_reading_the_recipe(value: str, message:
 def test_rejects_teachers_without_a_supported_encoder(tones_run: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     for folder, kind in ((tones_run, "speech_lstm"), (tmp_path, "gpt2")):
-        with pytest.raises(
-            RecipeError, match=rf"\({kind}\) has no encoder whose states could be learned: take a Whisper"
-        ):
+        with pytest.raises(RecipeError, match=rf"\({kind}\) has no suitable encoder: choose a Whisper"):
             TeacherEncoder(EncoderTeacher(str(folder)))
 
 

@@ -94,10 +94,10 @@ def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
         fault = find_fault(checkpoint, also)
         if fault is None:
             return FoundCheckpoint(checkpoint, tuple(skipped))
-        skipped.append(f"{checkpoint} is not whole ({fault})")
+        skipped.append(f"{checkpoint} is damaged ({fault})")
     reasons = f": {'; '.join(skipped)}" if skipped else ""
     raise TrainingError(
-        f"There is no whole checkpoint in {run_dir / 'checkpoints'} to resume from{reasons}; train without --resume."
+        f"There is no intact checkpoint in {run_dir / 'checkpoints'} to resume from{reasons}; train without --resume."
     )
 
 

@@ -1,10 +1,10 @@
 """Handles preemption: writes a last checkpoint and exits with a status that means "run again".
 
 Schedulers and spot machines send SIGTERM or SIGUSR1 some seconds before they kill a process. The just-in-time
-checkpoint of transformers only handles SIGTERM, does not agree on a step with the other processes, evaluates and loads the best
-model first, and exits with status 0. Here, the processes communicate after every step and every batch of an evaluation.
-If one of them has received a signal, all write a checkpoint of this step and exit with status 75 (EX_TEMPFAIL in
-sysexits.h). An aborted evaluation is repeated when training resumes.
+checkpoint of transformers only handles SIGTERM, does not agree on a step with the other processes, evaluates and loads
+the best model first, and exits with status 0. Here, the processes communicate after every step and every batch of an
+evaluation. If one of them has received a signal, all write a checkpoint of this step and exit with status 75
+(EX_TEMPFAIL in sysexits.h). An aborted evaluation is repeated when training resumes.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Recipes: one YAML file describes a whole experiment.
 
-A section of a recipe has the constructor arguments of the object that it configures: `corpus` those of the corpus class
-(or it is a list of such sections, see `mixtures`), `text` (transcription only) those of `TextOptions`, `features` those
-of `SpeechFeatureExtractor`, `augmentation` those of `Augmentation`, `model` those of the model's configuration, and
-`training` those of `TrainingOptions`.
-No parameter is declared twice: jsonargparse reads the signatures and docstrings, checks types, and gives every key a
-command-line override (`--training.learning_rate 1e-3`). An override without a dot is a key of the recipe itself
-(`--name`) or shorthand for one of the corpus (`--data_dir`) or of the warm start (`--init_from`).
+The keys of a section are the constructor arguments of the object that it configures: `corpus` of the corpus class (or a
+list of such sections, see `mixtures`), `text` (transcription only) of `TextOptions`, `features` of
+`SpeechFeatureExtractor`, `augmentation` of `Augmentation`, `model` of the model's configuration, and `training` of
+`TrainingOptions`. jsonargparse reads the signatures and docstrings, checks types, and provides a command-line override
+for every key (`--training.learning_rate 1e-3`). An override without a dot is a key of the recipe itself (`--name`), or
+short for a key of the corpus (`--data_dir`) or the warm start (`--init_from`).
 """
 
 from __future__ import annotations
@@ -40,29 +39,29 @@ from hf_speech.training.warm_start import KEYS, BaseModel, WarmStart
 
 DEFAULT_RECIPE = "digits"
 MAX_SHOWN = 400  # Characters of a library's message.
-MAX_NAME = 100  # Bytes: file systems allow 255, and names are combined.
+MAX_NAME = 100  # Bytes. File systems allow 255, but names are combined.
 SECTIONS = ("corpus", "text", "features", "augmentation", "model", "training")
-# Derived from other parts, so not keys of a recipe.
+# Arguments that follow from other sections and are not keys of a recipe.
 DERIVED_FEATURES = {"feature_size", "feature_mean", "feature_std", "padding_value"}
 DERIVED_MODEL = {"input_size", "hop_length", "num_deltas", "vocab_size", "pad_token_id", "num_phones"}
 
 
 @dataclass
 class Recipe:
-    """A resolved recipe: every section is ready to build its object.
+    """A resolved recipe.
 
     Attributes:
         name: Name of the run folder.
         task: The task.
-        corpus: Where its rows come from.
-        text: How transcripts are written, for a task that has them.
+        corpus: The corpus.
+        text: Options for transcripts, for a task that has them.
         features: Arguments of `SpeechFeatureExtractor`.
-        augmentation: How training waveforms are varied.
-        model_type: The model family, as in a model's `config.json`.
-        model: Arguments of that family's configuration.
-        warm_start: The model that training starts from, if any; keys of the section `model`.
-        training: How it is trained.
-        values: All keys and values as plain data, which `to_yaml` writes.
+        augmentation: Augmentation of training waveforms.
+        model_type: The model family, as in `config.json`.
+        model: Arguments of the family's configuration.
+        warm_start: The model to start from, if any; keys of the section `model`.
+        training: Training options.
+        values: All keys and values as plain data, for `to_yaml`.
     """
 
     name: str
@@ -78,32 +77,32 @@ class Recipe:
     values: dict[str, Any]
 
     def to_yaml(self) -> str:
-        """The recipe as YAML with every default spelled out; loading it gives the same recipe."""
+        """Returns the recipe as YAML with all defaults; loading it gives the same recipe."""
         return yaml.safe_dump(self.values, sort_keys=False, allow_unicode=True)
 
 
 def recipes_dir() -> Path:
-    """The folder of the recipes that come with the package."""
+    """Returns the folder of the built-in recipes."""
     return bundled_folder("recipes")
 
 
 def recipe_files() -> list[Path]:
-    """The recipes that come with the package, without the configurations of `accelerate launch` beside them."""
+    """Returns the built-in recipes, without the configurations of `accelerate launch`."""
     return sorted(path for path in recipes_dir().rglob("*.yaml") if path.parent.name != "accelerate")
 
 
 def find_recipe(name: str | Path) -> Path:
-    """Finds a recipe by its path, or by its bare name among those that come with the package.
+    """Finds a recipe by its path, or a built-in recipe by its name.
 
     Raises:
-        RecipeError: If there is none, naming the nearest one.
+        RecipeError: If there is no such recipe; the message suggests the nearest name.
     """
     known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipe_files()}
     bare = str(name).removesuffix(".yaml")
     try:
         if Path(name).is_file():
             return Path(name)
-    except (OSError, ValueError):  # Too long for a path, or with a null byte.
+    except (OSError, ValueError):  # The name is too long for a path, or contains a null byte.
         bare = bare[:MAX_SHOWN]
     if bare in known:
         return known[bare]
@@ -116,17 +115,17 @@ def load_recipe(
     """Reads, checks and resolves a recipe.
 
     Args:
-        source: A YAML file, the name of a recipe that comes with the package, or the recipe as a mapping.
-        overrides: Command-line words, `["--training.learning_rate", "1e-3", "--data_dir=digits"]`.
-        to_train: Whether the model that the recipe starts from is needed: it fills in keys that are left out.
+        source: A YAML file, the name of a built-in recipe, or the recipe as a mapping.
+        overrides: Command-line arguments, `["--training.learning_rate", "1e-3", "--data_dir=digits"]`.
+        to_train: Whether to load the model to start from, which determines missing keys.
 
     Returns:
         The resolved recipe.
 
     Raises:
-        RecipeError: On an unknown key (naming the nearest right one), a wrong value, or sections that do not fit, also
-            to the model to start from.
-        ModelError: If that model cannot be loaded.
+        RecipeError: If a key is unknown, a value is wrong, or sections do not fit each other or the model to start
+            from.
+        ModelError: If the model to start from cannot be loaded.
     """
     if isinstance(source, Mapping):
         origin, content = "The recipe", dict(source)
@@ -135,7 +134,7 @@ def load_recipe(
         origin, content = f"The recipe {path}", _read_yaml(path)
         content.setdefault("name", path.stem)
     given = {f"model.{key}" if key in KEYS else key: value for key, value in parse_overrides(overrides).items()}
-    for key in given.keys() & set(SECTIONS):  # A whole section replaces that of the file.
+    for key in given.keys() & set(SECTIONS):  # A section on the command line replaces that of the file.
         content[key] = _parse_yaml(given.pop(key), f"--{key}")
     if isinstance(content.get("corpus"), list):
         content["corpus"] = {"name": Mixture.name, "corpora": content["corpus"]}
@@ -150,8 +149,8 @@ def load_recipe(
         raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}: {nearest(corpus_name, CORPORA)}")
     init_from = given.get("model.init_from", content["model"].get("init_from"))
     base = BaseModel.open(init_from) if to_train and init_from not in (None, "null") else None
-    own_type = None if base is None else base.loaded.model.config.model_type
-    default_type = own_type if own_type in task.model_types else task.model_types[0]
+    base_type = None if base is None else base.loaded.model.config.model_type
+    default_type = base_type if base_type in task.model_types else task.model_types[0]
     model_type = given.get("model.model_type", content["model"].get("model_type", default_type))
     if model_type not in task.model_types:
         raise RecipeError(
@@ -163,16 +162,16 @@ def load_recipe(
     content["corpus"] = dict(content["corpus"])
     members = take_members(content["corpus"], given, valid) if corpus_name == Mixture.name else None
     given = {_full_key(key, valid): value for key, value in given.items()}
-    for where, keys in ((origin, _dotted(content)), ("The command line", given)):
+    for place, keys in ((origin, _dotted(content)), ("The command line", given)):
         for key in keys:
             if key not in valid:
-                end = nearest(key, valid | set(SECTIONS))
-                if given is keys and "did you mean" not in end:  # It may be an option of the command itself.
-                    end = "no recipe has one like it, and --help lists what else the command takes."
-                raise RecipeError(f"{where} has an unknown key {key!r}: {end}")
+                remedy = nearest(key, valid | set(SECTIONS))
+                if given is keys and "did you mean" not in remedy:  # It may be meant as an option of the command.
+                    remedy = "no recipe key is similar; --help lists the options of the command."
+                raise RecipeError(f"{place} has an unknown key {key!r}: {remedy}")
     if base is not None:
         given["model.init_from"] = base.source
-        if not isinstance(source, Mapping) and base.is_folder(find_recipe(source).parent):  # The same run, continued.
+        if not isinstance(source, Mapping) and base.is_folder(find_recipe(source).parent):  # Continues this run.
             content["name"] = f"{content['name']}-continued"
         for section, values in base.defaults(task, model_type, valid).items():
             content[section] = values | content[section]
@@ -191,26 +190,26 @@ def load_recipe(
 def load_rows(
     loaded: LoadedModel, corpus: str | None, split: str, overrides: Sequence[str] = ()
 ) -> tuple[Corpus, Selection]:
-    """Loads the rows of a corpus on which a model is measured, as training would have measured it.
+    """Loads the rows of a corpus to measure a model on, selected as in training.
 
     Args:
-        loaded: The model, whose folder has the recipe that names the corpus it was trained on.
-        corpus: The corpus's name, or None for that of the recipe.
+        loaded: The model.
+        corpus: Name of the corpus, or None for the corpus of the recipe in the model's folder.
         split: "train", "validation", "test", or "all" for all of them together.
-        overrides: Command-line words with keys of the corpus.
+        overrides: Command-line arguments for keys of the corpus.
 
     Returns:
         The corpus and the rows.
 
     Raises:
-        RecipeError: If nothing says which corpus is meant, or it has no such split.
-        CorpusError: If there are bad rows and the corpus refuses them.
+        RecipeError: If there is no recipe that names a corpus, or the corpus has no such split.
+        CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse".
     """
     source: Path | dict[str, Any] = {"corpus": {"name": corpus}}
     if corpus is None:
         source = Path(loaded.name).expanduser() / "recipe.yaml"
         if not source.is_file():
-            raise RecipeError(f"{loaded.name} has no recipe.yaml that names a corpus: pass --corpus NAME.")
+            raise RecipeError(f"{loaded.name} has no recipe.yaml that names a corpus: add --corpus NAME.")
     recipe = load_recipe(source, overrides, to_train=False)
     splits = recipe.corpus.load()
     trained_on = corpus is None and len(splits["train"]) > 0
@@ -227,7 +226,7 @@ def _resolve(
     corpora: tuple[list[Member], list[dict[str, Any]]] | None,
 ) -> Recipe:
     values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
-    # Defaults are written out, so that a resolved recipe does not depend on this version's defaults.
+    # Write all defaults, so that a resolved recipe does not depend on the defaults of this version.
     sections = [key for key in SECTIONS if key != "text" or task.text_options is not None]
     values = {"name": values["name"], "task": task.name, **{key: values.get(key) or {} for key in sections}}
     values["corpus"] = {"name": corpus_name} | values["corpus"]
@@ -248,7 +247,7 @@ def _resolve(
     training.check_metric(tuple(task.metrics))
     _check_name(values["name"])
     options = section("corpus", without="name")
-    if corpora is not None:  # The corpora have their folders already.
+    if corpora is not None:  # The corpora already have their folders.
         options |= {"corpora": corpora[0], "data_dir": None}
         values["corpus"] |= {"corpora": corpora[1], "data_dir": None}
     corpus = CORPORA[corpus_name](**options)
@@ -269,18 +268,18 @@ def _resolve(
 
 
 def _check_name(name: str) -> None:
-    """Refuses a name that cannot be that of a folder inside of another one."""
+    """Raises RecipeError if a name is not a valid folder name."""
     allowed = name.strip() and name[0] not in ".-" and not set(name) & set('/\\:*?"<>|') and name.isprintable()
     if not allowed or len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
         raise RecipeError(
-            f"The name {name[:MAX_NAME]!r} cannot be that of a run folder: give one of at most {MAX_NAME} bytes, "
-            "without slashes and the like, that begins with a letter or digit; --output_dir takes a path."
+            f"The name {name[:MAX_NAME]!r} is not a valid folder name: use at most {MAX_NAME} bytes without slashes or "
+            "special characters, beginning with a letter or digit, or set a path with --output_dir."
         )
 
 
 @functools.cache
 def _make_parser(task: Task, corpus: type[Corpus], config: type[PreTrainedConfig]) -> ArgumentParser:
-    """A parser whose keys are the arguments of the classes that a recipe configures."""
+    """Returns a parser for the arguments of the classes that a recipe configures."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--name", type=str, default="run", help="Name of the run folder.")
     parser.add_argument("--task", type=str, default=task.name, help="The task.")
@@ -305,10 +304,10 @@ def _parameters(function: Any) -> set[str]:
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
-    """Reads `--key value`, `--key=value` and `--flag` (true) into a mapping; dashes inside keys become underscores.
+    """Parses `--key value`, `--key=value` and `--flag` (true); dashes in keys become underscores.
 
     Raises:
-        RecipeError: On a word that belongs to no key.
+        RecipeError: If a word belongs to no key.
     """
     given: dict[str, str] = {}
     pending: str | None = None
@@ -333,7 +332,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except ValueError as error:  # Bytes that are not UTF-8.
+    except ValueError as error:  # The file is not UTF-8.
         raise RecipeError(f"The recipe {path} is not valid YAML: {_one_line(error)}") from error
     content = _parse_yaml(text, f"The recipe {path}")
     if not isinstance(content, dict):
@@ -345,8 +344,8 @@ def _parse_yaml(text: str, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
     except RecursionError as error:
-        raise RecipeError(f"{origin} is nested too deeply: it has sections, and keys in them.") from error
-    except (yaml.YAMLError, ValueError) as error:  # Also numbers of thousands of digits.
+        raise RecipeError(f"{origin} is nested too deeply: use only sections and their keys.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits.
         raise RecipeError(f"{origin} is not valid YAML: {_one_line(error)}") from error
 
 
@@ -362,7 +361,7 @@ def _full_key(key: str, valid: set[str]) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """jsonargparse's and YAML's messages in one line and in this package's words."""
+    """Rewrites a message of jsonargparse or YAML as one plain line."""
     text = " ".join(str(error).split())
     if len(text) > MAX_SHOWN:
         text = f"{text[:MAX_SHOWN]} ..."

@@ -1,12 +1,11 @@
-"""The states of a teacher's encoder: computed from a recording, or kept in a file that is mapped into memory.
+"""Computes the encoder states of a teacher, and caches them in a memory-mapped file.
 
-The teacher gets the recording itself, at its own sampling rate, whatever augmentation does to the clip that the student
-gets: so its states are computed once for all epochs. They are normalized (layer norm without weights), which makes the
-layers of all teachers alike in size.
+The teacher processes the recording without augmentation, at its own sampling rate, so its states are computed once for
+all epochs. Layer norm without weights gives the states of all layers and teachers the same scale.
 
-Whisper reads windows of 30 s. Here a window is as long as the recording, rounded up to 5 s, with as many of the
-positions: for clips of 3 to 4 s, the states of tiny.en have a cosine similarity of 0.96 to 0.98 to those of 30 s in the
-last layer and of 0.98 or more in the others, and take a tenth of the time.
+Whisper processes windows of 30 s. Here, a window is as long as the recording, rounded up to 5 s, and uses the first
+position embeddings. For clips of 3 to 4 s, this takes a tenth of the time; the cosine similarity of the states of
+tiny.en to those of a window of 30 s is 0.96 to 0.98 in the last layer and at least 0.98 in the others.
 """
 
 from __future__ import annotations
@@ -30,30 +29,30 @@ from hf_speech.errors import ModelError, RecipeError, TrainingError
 from hf_speech.training.checkpoints import disk_is_full
 from hf_speech.training.options import EncoderTeacher
 
-# Part of the digest: to be raised whenever the same teacher gives other states.
+# Part of the digest. Increment it when the computation of the states changes.
 FORMAT_VERSION = 1
 STATES_FILE, LENGTHS_FILE = "states.f16", "lengths.i64"
 MAX_SECONDS, WINDOW_SECONDS = 30, 5
 
 
 class TeacherEncoder:
-    """The encoder of Whisper, or of another speech model of transformers that says how many samples a state spans.
+    """The encoder of Whisper, or of another transformers model with a known number of samples per state.
 
     Args:
-        options: Which model, and which of its layers.
-        device: Where it computes.
+        options: The model and its layers.
+        device: Device of the encoder.
 
     Attributes:
-        name: Its folder or Hub id.
+        name: Folder or Hub id.
         layers: The chosen layers.
-        width: Features of their states together.
-        sampling_rate: The rate in Hz of the waveforms that it takes.
-        rate: States a second.
-        fingerprint: A digest of its weights.
+        width: Total size of the states of these layers.
+        sampling_rate: Sampling rate of the input in Hz.
+        rate: States per second.
+        fingerprint: Digest of the weights.
 
     Raises:
-        ModelError: If it cannot be loaded.
-        RecipeError: If it has no such encoder or layers.
+        ModelError: If the model cannot be loaded.
+        RecipeError: If the model does not have such an encoder or layers.
     """
 
     def __init__(self, options: EncoderTeacher, device: torch.device | str = "cpu") -> None:
@@ -69,14 +68,14 @@ class TeacherEncoder:
             is_whisper = config.model_type == "whisper"
             if not is_whisper and not hasattr(config, "inputs_to_logits_ratio"):
                 raise RecipeError(
-                    f"The teacher {self.name} ({config.model_type}) has no encoder whose states could be learned: take "
-                    "a Whisper, wav2vec 2.0, HuBERT or WavLM model, or name a model of this package without layers."
+                    f"The teacher {self.name} ({config.model_type}) has no suitable encoder: choose a Whisper, "
+                    "wav2vec 2.0, HuBERT or WavLM model, or set training.teacher to a model of hf_speech."
                 )
             self._extractor: Any = AutoFeatureExtractor.from_pretrained(name, **source)
             model: Any = AutoModel.from_pretrained(name, dtype=torch.float32, **source)
         except RecipeError:
             raise
-        except Exception as error:  # Libraries raise anything over files that are missing or damaged.
+        except Exception as error:  # Libraries raise errors of any kind for missing or damaged files.
             reason = " ".join(str(error).split())[:200]
             raise ModelError(
                 f"The teacher {self.name} cannot be loaded ({reason}): check its name or folder."
@@ -95,8 +94,8 @@ class TeacherEncoder:
         self.layers = [count] if options.layers is None else options.layers
         if unknown := [layer for layer in self.layers if not 0 <= layer <= count]:
             raise RecipeError(
-                f"The encoder of the teacher {self.name} has the layers 1 to {count} (0 is the first one's input), and "
-                f"training.teacher.layers names {unknown[0]}: choose among them."
+                f"The encoder of the teacher {self.name} has the layers 1 to {count} (0 is the input of the first "
+                f"layer), but training.teacher.layers contains {unknown[0]}: choose existing layers."
             )
         self.width = len(self.layers) * int(config.hidden_size)
         weights = hashlib.sha256()
@@ -106,43 +105,44 @@ class TeacherEncoder:
 
     @torch.no_grad()
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        """The states of a waveform `(samples,)`: `(states, width)`, float16, the chosen layers side by side."""
+        """Returns the states `(states, width)` of a waveform `(samples,)`, float16, with concatenated layers."""
         starts = range(0, max(len(waveform), 1), self._limit)
-        return np.concatenate([self._piece(waveform[start : start + self._limit]) for start in starts])
+        return np.concatenate([self._encode(waveform[start : start + self._limit]) for start in starts])
 
-    def _piece(self, samples: np.ndarray) -> np.ndarray:
-        """The states of samples that fit into a window."""
+    def _encode(self, samples: np.ndarray) -> np.ndarray:
+        """Returns the states of samples that fit into one window."""
         count, padding = -(-len(samples) // self._step), {}
         if self._positions is None:
-            samples = np.pad(samples, (0, max(self.sampling_rate // 10 - len(samples), 0)))  # Some have no state.
+            # Very short samples would have no state.
+            samples = np.pad(samples, (0, max(self.sampling_rate // 10 - len(samples), 0)))
         else:
             unit = WINDOW_SECONDS * self.sampling_rate
             window = min(-(-max(len(samples), 1) // unit) * unit, self._limit)
             padding = {"padding": "max_length", "max_length": window}
             positions = self._positions[: window // self._step]
             self._encoder.embed_positions = torch.nn.Embedding.from_pretrained(positions)
-            self._encoder.config.max_source_positions = len(positions)  # Which it compares with its input.
-        found = self._extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt", **padding)
-        inputs = found[self._encoder.main_input_name].to(self._encoder.device)
+            self._encoder.config.max_source_positions = len(positions)  # The encoder checks the length of its input.
+        features = self._extractor(samples, sampling_rate=self.sampling_rate, return_tensors="pt", **padding)
+        inputs = features[self._encoder.main_input_name].to(self._encoder.device)
         states = self._encoder(inputs, output_hidden_states=True).hidden_states
-        chosen = [F.layer_norm(states[layer][0], states[layer].shape[-1:]) for layer in self.layers]
-        return torch.cat(chosen, dim=-1)[:count].half().cpu().numpy()
+        normalized = [F.layer_norm(states[layer][0], states[layer].shape[-1:]) for layer in self.layers]
+        return torch.cat(normalized, dim=-1)[:count].half().cpu().numpy()
 
     def states_of(self, source: Mapping[str, Any]) -> np.ndarray:
-        """The states of a recording, as a row of a corpus has it."""
+        """Returns the states of a recording from the `audio` column of a corpus."""
         return self(read_audio(source, self.sampling_rate))
 
 
 class CachedStates:
-    """The states of each recording of a split, in the cache; an interrupted computation goes on where it stopped.
+    """The cached states of the recordings of a split; an interrupted computation can be resumed.
 
     Args:
         teacher: The teacher.
-        audio: The column of the split.
-        durations: Seconds of each recording.
+        audio: The `audio` column of the split.
+        durations: Duration of each recording in seconds.
 
     Raises:
-        TrainingError: If there is no space for them.
+        TrainingError: If there is not enough disk space.
     """
 
     def __init__(self, teacher: TeacherEncoder, audio: Sequence[Mapping[str, Any]], durations: Sequence[float]) -> None:
@@ -154,46 +154,49 @@ class CachedStates:
                     done = sum(file.stat().st_size for file in part.iterdir())
                     if size - done > shutil.disk_usage(part).free:
                         raise OSError("No space left")
-                    what = f"The states of {teacher.name} for {len(audio):,} recordings ({sum(durations) / 3600:.2f} h)"
-                    print(f"{what} take about {file_size(size)} in {folder}", flush=True)
+                    hours = f"{sum(durations) / 3600:.2f} h"
+                    print(
+                        f"The states of {teacher.name} for {len(audio):,} recordings ({hours}) take about "
+                        f"{file_size(size)} in {folder}",
+                        flush=True,
+                    )
                     _write(teacher, audio, part)
         except OSError as error:
             if not disk_is_full(error, folder.parent):
                 raise
             raise TrainingError(
-                f"The states of the teacher take about {file_size(size)}, for which there is no space in the cache "
-                f"folder {folder.parent}: set HF_SPEECH_CACHE to another disk, choose fewer layers, or set "
+                f"The states of the teacher need about {file_size(size)}, but the disk of the cache folder "
+                f"{folder.parent} is full: set HF_SPEECH_CACHE to another disk, choose fewer layers, or set "
                 "training.teacher.cache to false."
             ) from error
         self._ends = np.cumsum(np.fromfile(folder / LENGTHS_FILE, np.int64))
         self.states = np.memmap(folder / STATES_FILE, np.float16, "r").reshape(-1, teacher.width)
 
     def __call__(self, row: int) -> np.ndarray:
-        """The states `(states, width)` of a recording, float16, mapped into memory."""
+        """Returns the memory-mapped states `(states, width)` of a recording, float16."""
         return self.states[0 if row == 0 else self._ends[row - 1] : self._ends[row]]
 
 
 def _write(teacher: TeacherEncoder, audio: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Appends the states of the recordings that are missing, and the length of each after them."""
+    """Appends the states of the missing recordings to one file, and then their lengths to another."""
     paths = folder / STATES_FILE, folder / LENGTHS_FILE
     for path in paths:
         path.touch()
     with paths[0].open("r+b") as states, paths[1].open("r+b") as lengths:
-        whole = np.fromfile(lengths, np.int64)
-        if states.seek(0, os.SEEK_END) < whole.sum() * teacher.width * 2:
-            whole = whole[:0]  # The machine was switched off before they were on the disk.
-        for file, end in ((states, int(whole.sum()) * teacher.width * 2), (lengths, whole.nbytes)):
-            file.truncate(end)  # What was cut off in the middle.
+        done = np.fromfile(lengths, np.int64)
+        if states.seek(0, os.SEEK_END) < done.sum() * teacher.width * 2:
+            done = done[:0]  # The states did not reach the disk before a power cut.
+        for file, end in ((states, int(done.sum()) * teacher.width * 2), (lengths, done.nbytes)):
+            file.truncate(end)  # Remove an incomplete last entry.
             file.seek(end)
-        left = audio[len(whole) :]
-        progress = progress_bar(
-            left, "Computing the teacher's states", initial=len(whole), total=len(audio), leave=False
+        bar = progress_bar(
+            audio[len(done) :], "Computing the teacher's states", initial=len(done), total=len(audio), leave=False
         )
-        for source in progress:
-            found = teacher.states_of(source)
-            states.write(found.tobytes())
+        for source in bar:
+            recording = teacher.states_of(source)
+            states.write(recording.tobytes())
             states.flush()
-            lengths.write(np.int64(len(found)).tobytes())
+            lengths.write(np.int64(len(recording)).tobytes())
             lengths.flush()
 
 

@@ -1,12 +1,12 @@
 """transformers' Trainer, adapted to short utterances.
 
-- Batches hold utterances of similar length, in random order, and evaluation keeps the order of the rows: the Trainer's
-  own grouping by length goes from long to short in each stretch of an epoch, and reorders evaluation too.
-- Batches may hold a number of seconds, padding included, instead of a number of utterances.
+- Batches contain utterances of similar length, in random order, and evaluation keeps the order of the rows. The
+  Trainer's own grouping by length sorts from long to short within parts of an epoch, and also reorders evaluation.
+- Batches may contain a number of seconds, including padding, instead of a number of utterances.
 - Augmentation and batches depend on the epoch, also when training resumes in the middle of one (`EpochBegin`).
-- All processes evaluate the same model, that of the first process.
+- All processes evaluate the model of the first process.
 - The best checkpoint is loaded only if it is intact.
-- An evaluation in which a signal to stop arrives is left, and repeated when training resumes.
+- A signal to stop aborts an evaluation, which is repeated when training resumes.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ class SpeechTrainer(SnapshotPushes):
     """Trainer for a `SpeechDataset` or a `SpeechStream`.
 
     Attributes:
-        left_out: The utterances of a stream that could not be used, in this process.
+        left_out: The utterances of a stream that this process could not use.
 
     Args:
-        group_by_length: Whether training batches hold utterances of similar length.
-        max_batch_seconds: Seconds of sound in a training batch of each process, padding included, instead of a number
+        group_by_length: Whether training batches contain utterances of similar length.
+        max_batch_seconds: Seconds of audio per training batch of each process, including padding, instead of a number
             of utterances.
-        profile: Measures where the time goes, if given.
-        distillation: Adds the loss of a teacher, if given.
-        freezing: Keeps parts of the model as they are, if given.
+        profile: Profile of the training time, if any.
+        distillation: Loss of a teacher, if any.
+        freezing: Frozen parts of the model, if any.
         layerwise_decay: Ratio of the learning rates of neighboring levels of the model; see `freezing.py`.
         **kwargs: Arguments of `transformers.Trainer`.
     """
@@ -84,7 +84,7 @@ class SpeechTrainer(SnapshotPushes):
         self.add_callback(EpochBegin(self.set_epoch))
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The loss of a batch; while training, remembers which files it came from."""
+        """Computes the loss of a batch, and records its files during training."""
         files, left_out, seconds, sources = (inputs.pop(name, None) for name in TRAINERS_OWN)
         if files is not None and model.training:
             self._files += files
@@ -104,14 +104,14 @@ class SpeechTrainer(SnapshotPushes):
         return self.distillation(loss, outputs.logits, inputs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The forward and backward pass of a batch; frozen parts get no gradients."""
+        """Runs the forward and backward pass of a batch, without gradients of frozen parts."""
         loss = super().training_step(*args, **kwargs)
         if self.freezing is not None:
             self.freezing.after_backward(self.state.epoch or 0.0)
         return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The optimizer, with learning rates by depth if they are asked for."""
+        """Creates the optimizer, with learning rates by depth if configured."""
         is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if is_new and self.layerwise_decay < 1:
@@ -119,19 +119,19 @@ class SpeechTrainer(SnapshotPushes):
         return optimizer
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The batches of a step; how long they were waited for goes into the profile."""
+        """Returns the batches of a step, and adds the waiting time to the profile."""
         start = time.perf_counter()
         try:
             batches = super().get_batch_samples(*args, **kwargs)
         except CorpusError as error:
-            # An error in a loader process arrives with its traceback.
+            # The message of an error in a loader process contains its traceback.
             raise CorpusError(str(error).strip().rpartition(f"{CorpusError.__name__}: ")[2]) from error
         if self.profile is not None:
             self.profile.add_wait(time.perf_counter() - start)
         return batches
 
     def summary(self) -> dict[str, Any]:
-        """Prints what was left out of a stream and where the time went, and gives what of it is to be kept."""
+        """Prints skipped utterances of a stream and the profile, and returns the profile for the run folder."""
         if self.left_out.count:
             example = self.left_out.examples[0]
             print(f"{self.left_out.count:,} utterances of the stream were left out, such as: {example}")
@@ -141,7 +141,7 @@ class SpeechTrainer(SnapshotPushes):
         return {"profile": self.profile.to_dict()}
 
     def take_files(self) -> list[str]:
-        """The files of the utterances since the last call, in this process."""
+        """Returns the files of this process's utterances since the last call."""
         files, self._files = self._files, []
         return files
 
@@ -157,7 +157,7 @@ class SpeechTrainer(SnapshotPushes):
         return self._sampler
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
-        """The training loader: batches of utterances, of seconds, or of a stream."""
+        """Returns the training loader, for batches of utterances, of seconds, or of a stream."""
         if isinstance(self.train_dataset, SpeechStream):
             return _shielded(self._stream_loader(self.train_dataset))
         if self.max_batch_seconds is None:
@@ -165,11 +165,11 @@ class SpeechTrainer(SnapshotPushes):
         return _shielded(self._duration_loader(self.max_batch_seconds))
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader[Any]:
-        """The evaluation loader."""
+        """Returns the evaluation loader."""
         return _shielded(super().get_eval_dataloader(*args, **kwargs))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Evaluates the model of the first process in all of them: their batch norm statistics differ until then."""
+        """Evaluates the model of the first process in all processes, whose batch norm statistics differ."""
         if self.args.world_size > 1:
             for buffer in self.model.buffers():
                 buffer.copy_(broadcast(buffer))
@@ -177,12 +177,12 @@ class SpeechTrainer(SnapshotPushes):
         return metrics
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
-        """Evaluates while training; an evaluation that is left has a checkpoint, whose state says that it is due."""
+        """Evaluates during training; an aborted evaluation writes a checkpoint in which the evaluation is due."""
         due = self.args.eval_on_start and self.state.global_step > 0 and skip_scheduler
         try:
             metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler and not due)
         except EvaluationLeft:
-            if not due:  # Otherwise it is the evaluation of the checkpoint that training resumed from.
+            if not due:  # Otherwise, the checkpoint that training resumed from is up to date.
                 self._save_checkpoint(self.model, trial)
             self.callback_handler.on_save(self.args, self.state, self.control)  # Ends the training.
             raise
@@ -192,28 +192,28 @@ class SpeechTrainer(SnapshotPushes):
         return metrics
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """Trains for an epoch, unless the evaluation with which a resumed training began has ended it."""
+        """Trains for an epoch, unless the first evaluation of resumed training has stopped it."""
         if not self.control.should_training_stop:
             super()._run_epoch(*args, **kwargs)
 
     def _load_best_model(self) -> None:
-        """Loads the best checkpoint, if it is as it was written.
+        """Loads the best checkpoint.
 
         Raises:
-            TrainingError: If it is not.
+            TrainingError: If the checkpoint is damaged.
         """
         best = Path(str(self.state.best_model_checkpoint))
         if (fault := find_fault(best)) is not None:
             raise TrainingError(
-                f"The best checkpoint {best} is not whole ({fault}): go on with --resume and "
-                "--training.load_best_model_at_end false to keep the last weights, or train again."
+                f"The best checkpoint {best} is damaged ({fault}): add --resume --training.load_best_model_at_end "
+                "false to keep the last weights, or train again."
             )
         super()._load_best_model()
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws augmentation and batches of an epoch; `EpochBegin` calls it."""
+        """Sets the epoch of augmentation and batches; called by `EpochBegin`."""
         dataset: Any = self.train_dataset
-        if not hasattr(dataset, "durations"):  # A stream gets the epoch from its loader.
+        if not hasattr(dataset, "durations"):  # The loader sets the epoch of a stream.
             return
         dataset.set_epoch(epoch)
         if isinstance(self._sampler, LengthBatchSampler):
@@ -222,26 +222,25 @@ class SpeechTrainer(SnapshotPushes):
             self._sampler.set_epoch(epoch)
 
     def _duration_loader(self, max_seconds: float) -> torch.utils.data.DataLoader[Any]:
-        """A loader of batches that fill `max_seconds`, a share of them in each process."""
+        """Returns a loader of batches of at most `max_seconds`, divided among the processes."""
         dataset: Any = self.train_dataset
         seed = self.args.data_seed or self.args.seed
         self._sampler = DurationBatchSampler(dataset.durations, max_seconds, seed, self.args.world_size)
-        # The processes have equally many batches already. accelerate would repeat utterances to make them even, which
-        # only evaluation needs.
-        evens, self.accelerator.even_batches = self.accelerator.even_batches, False
+        # All processes have the same number of batches, so accelerate must not repeat utterances to make them even.
+        even_batches, self.accelerator.even_batches = self.accelerator.even_batches, False
         loader = self.accelerator.prepare(self._plain_loader(batch_sampler=self._sampler))
-        self.accelerator.even_batches = evens
+        self.accelerator.even_batches = even_batches
         return loader
 
     def _stream_loader(self, stream: SpeechStream) -> torch.utils.data.DataLoader[Any]:
-        """A loader of a stream, which gives each process its own part."""
+        """Returns a loader of this process's part of a stream."""
         loader = self._plain_loader(batch_size=stream.batch_size)
-        # By default, accelerate reads everything in the first process and sends it to the others.
-        alone = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
-        return prepare_data_loader(loader, self.args.device, put_on_device=True, **alone)
+        # By default, accelerate reads a stream in the first process and sends the batches to the others.
+        one_process = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
+        return prepare_data_loader(loader, self.args.device, put_on_device=True, **one_process)
 
     def _plain_loader(self, **batches: Any) -> torch.utils.data.DataLoader[Any]:
-        """A loader of the training split, not prepared by accelerate."""
+        """Returns a loader of the training split that accelerate has not prepared."""
         return torch.utils.data.DataLoader(
             self.train_dataset,
             collate_fn=self.data_collator,
@@ -252,27 +251,27 @@ class SpeechTrainer(SnapshotPushes):
 
 
 def _shielded(loader: torch.utils.data.DataLoader[Any]) -> torch.utils.data.DataLoader[Any]:
-    """The same loader, whose processes leave it to the training process to answer signals."""
+    """Makes the processes of a loader ignore signals, and returns the loader."""
     loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
     return loader
 
 
-def _init_worker(other: Callable[[int], None] | None, worker: int) -> None:
-    """Ignores requests to end, of which several may come: a worker ends when the training process tells it to."""
-    if other is not None:
-        other(worker)
+def _init_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Ignores signals in a loader process, because the training process handles them and ends its loaders."""
+    if init is not None:
+        init(worker)
     for number in (signal.SIGINT, *SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 
 
 class EpochBegin(TrainerCallback):
-    """Sets the epoch of dataset and samplers, also when a training is resumed in the middle of one.
+    """Sets the epoch of dataset and samplers, also when training resumes in the middle of an epoch.
 
-    The Trainer sets it in its loader alone. The loader that skips the batches already trained on does not pass it on to
-    dataset and samplers in all cases, and the rest of that epoch would differ.
+    The Trainer only sets the epoch of its loader. When it resumes, the loader that skips batches does not always
+    forward the epoch to dataset and samplers, and the rest of the epoch would differ.
 
     Args:
-        set_epoch: Takes the number of the epoch, from 0.
+        set_epoch: Function of the epoch, counted from 0.
     """
 
     def __init__(self, set_epoch: Callable[[int], None]) -> None:

@@ -1,13 +1,11 @@
-"""Warm start: a training that begins with the weights of another model.
+"""Warm start: training that starts with the weights of another model, the base model.
 
-Decisions:
-
-* The recipe and the base model must agree in the features and in the sizes of the encoder: otherwise the weights would
-  fit in shape, at best, and mean something else. Keys that a recipe leaves out are those of the base model.
-* Tensors are taken by name and shape. Classifiers are taken row by row: a character, phone or class that both models
-  have keeps its weights, the others start anew.
-* The base model is loaded as any other (`inference.loading`), so no code that comes with it is run.
-* A revision on the Hub is resolved to its commit, in the recipe that the run folder keeps as well.
+* The recipe and the base model must have the same features and encoder, because weights for others would be
+  meaningless. The base model determines keys that are missing in the recipe.
+* Tensors are copied by name and shape. Classifiers are copied row by row: characters, phones and classes that both
+  models have keep their weights; the others start with random weights.
+* The base model is loaded like any other (`inference.loading`), without running remote code.
+* A revision on the Hub is resolved to its commit, also in the recipe in the run folder.
 """
 
 from __future__ import annotations
@@ -34,28 +32,28 @@ if TYPE_CHECKING:
     from hf_speech.tasks import Task
 
 BASE_MODEL = "base_model.json"
-# The options of a model's configuration that decide what its encoder computes; the others may change.
+# Options of a configuration that determine the encoder and must not change.
 ENCODER_OPTIONS = (
     *("features_as_steps", "projection_size", "frontend", "subsampling", "num_convolutions", "channels"),
     *("stem_channels", "kernel_size", "hidden_size", "bidirectional", "causal", "recurrent_norm", "layer_norm"),
 )
-# A list with one entry per class of the base model.
-_OF_CLASSES = frozenset({"class_weights"})
+# Lists with an entry for each class of the base model.
+_PER_CLASS_OPTIONS = frozenset({"class_weights"})
 CLASSIFIER, PHONES = "classifier", "phone_classifier"
 MAX_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Where the weights come from.
+    """Options for starting from another model.
 
     Args:
         init_from: The model to start from: a run folder, another model folder, or a Hub id with or without @REVISION;
             null for random weights.
-        init_statistics: Where the statistics of `features.normalization: global` come from: "source" for those of the
-            model to start from, "refit" to compute them from the training split.
+        init_statistics: The statistics of `features.normalization: global`: "source" for those of the model to start
+            from, "refit" to compute them from the training split.
         init_outputs: The characters or classes of the new model: "corpus" for those of the training split, "keep" for
-            those of the model to start from and, after them, those that only the training split has.
+            those of the model to start from, followed by further ones of the training split.
     """
 
     init_from: str | None = None
@@ -72,8 +70,8 @@ class BaseModel:
 
     Attributes:
         loaded: The model, on the CPU.
-        name: Its folder, or its Hub id.
-        commit: Its commit on the Hub, None for a folder.
+        name: Folder or Hub id.
+        commit: Commit on the Hub; None for a folder.
     """
 
     loaded: LoadedModel
@@ -82,10 +80,10 @@ class BaseModel:
 
     @classmethod
     def open(cls, init_from: str) -> BaseModel:
-        """Loads a model folder, or a Hub id with or without `@REVISION`.
+        """Loads a model from a folder, or from a Hub id with or without `@REVISION`.
 
         Raises:
-            ModelError: If there is no such model, or something is wrong with it.
+            ModelError: If the model does not exist or is damaged.
         """
         name, at, revision = init_from.rpartition("@")
         if not at or Path(init_from).expanduser().is_dir():
@@ -95,99 +93,99 @@ class BaseModel:
 
     @property
     def source(self) -> str:
-        """What names it in a recipe: its folder, or its Hub id with the commit."""
+        """The value of `init_from` in a recipe: the folder, or the Hub id with the commit."""
         return self.name if self.commit is None else f"{self.name}@{self.commit}"
 
     @property
     def folder(self) -> Path | None:
-        """Its folder, None if it is on the Hub."""
+        """The folder, or None for a model on the Hub."""
         return Path(self.name).expanduser() if self.commit is None else None
 
     def is_folder(self, folder: Path) -> bool:
-        """Whether the model is in this folder."""
+        """Returns whether the model is in this folder."""
         return self.folder is not None and self.folder.resolve() == folder.resolve()
 
     def defaults(self, task: Task, model_type: str, keys: Collection[str]) -> dict[str, dict[str, Any]]:
-        """The values of this model for the recipe's sections features, text and model.
+        """Returns the values of this model for the recipe sections features, text and model.
 
         Args:
-            task: The recipe's task.
-            model_type: The recipe's model family.
-            keys: The keys that the recipe may have, `features.num_mel_bins`.
+            task: The task of the recipe.
+            model_type: The model family of the recipe.
+            keys: The valid keys of the recipe, such as `features.num_mel_bins`.
         """
         config, extractor = self.loaded.model.config, self.loaded.feature_extractor
         values = {"features": vars(extractor), "text": {}, "model": {}}
         if task.name == self.loaded.task.name:
             values["text"] = task.text_of(self.loaded.tokenizer)
         if model_type == config.model_type:
-            values["model"] = {key: value for key, value in config.to_dict().items() if key not in _OF_CLASSES}
+            values["model"] = {key: value for key, value in config.to_dict().items() if key not in _PER_CLASS_OPTIONS}
         return {
-            section: {key: value for key, value in found.items() if f"{section}.{key}" in keys}
-            for section, found in values.items()
+            section: {key: value for key, value in content.items() if f"{section}.{key}" in keys}
+            for section, content in values.items()
         }
 
     def check(self, recipe: Any) -> None:
-        """Refuses a `Recipe` whose model could not use these weights.
+        """Checks that the model of a `Recipe` can use these weights.
 
         Raises:
-            RecipeError: If the family, the features or the encoder differ; it names the options that would fit.
+            RecipeError: If the model family, the features or the encoder differ; the message lists matching options.
         """
         config, extractor = self.loaded.model.config, self.loaded.feature_extractor
         if config.model_type != recipe.model_type:
             raise RecipeError(
-                f"{self.source} is a {config.model_type} model and the recipe trains a {recipe.model_type} model "
-                f"(those for {recipe.task.name}: {', '.join(recipe.task.model_types)}), whose layers differ: start "
-                "from a model of that family, or leave out init_from."
+                f"{self.source} is a {config.model_type} model, but the recipe trains a {recipe.model_type} model "
+                f"(families for {recipe.task.name}: {', '.join(recipe.task.model_types)}): start from a model of the "
+                "same family, or omit init_from."
             )
         differences = [
-            (f"{section}.{key}", getattr(there, key), values[key])
-            for section, there, values, keys in (
+            (f"{section}.{key}", getattr(base, key), values[key])
+            for section, base, values, keys in (
                 ("features", extractor, recipe.features, recipe.features),
                 ("model", config, recipe.model, ENCODER_OPTIONS),
             )
             for key in keys
-            if key in values and getattr(there, key) != values[key]
+            if key in values and getattr(base, key) != values[key]
         ]
         if differences:
-            listed = ", ".join(f"{key} ({there} there, {here} here)" for key, there, here in differences)
-            options = " ".join(f"--{key} {_as_word(there)}" for key, there, _ in differences)
+            listed = ", ".join(f"{key} ({new} instead of {old})" for key, old, new in differences)
+            options = " ".join(f"--{key} {_as_word(old)}" for key, old, _ in differences)
             raise RecipeError(
-                f"The weights of {self.source} do not fit the recipe, which differs in {listed}: pass {options}, leave "
-                "these keys out of the recipe, or leave out init_from."
+                f"The weights of {self.source} do not fit the recipe, which differs in {listed}: add {options}, omit "
+                "these keys in the recipe, or omit init_from."
             )
 
     def take_statistics(self, extractor: Any) -> None:
-        """Gives a feature extractor the statistics of this model's."""
+        """Copies the statistics of this model to a feature extractor."""
         extractor.feature_mean = self.loaded.feature_extractor.feature_mean
         extractor.feature_std = self.loaded.feature_extractor.feature_std
 
     def keep_outputs(self, task: Task, corpus: DatasetDict, options: Any) -> tuple[DatasetDict, Any]:
-        """The corpus and the section `text` for a model that has all outputs of this one.
+        """Returns the corpus and the section `text` for a model that keeps all outputs of this one.
 
         Raises:
-            RecipeError: If this is a model for another task.
+            RecipeError: If this model is for another task.
         """
         if task.name != self.loaded.task.name:
             raise RecipeError(
                 f"{self.source} is a model for {self.loaded.task.name}, whose outputs a model for {task.name} cannot "
-                "keep: leave out model.init_outputs."
+                "keep: omit model.init_outputs."
             )
         return task.keep_outputs(corpus, options, self.loaded.labels)
 
     def start(self, model: PreTrainedModel, task: Task, tokenizer: Any = None, lexicon: Any = None) -> dict[str, Any]:
-        """Copies the weights that fit into a new model.
+        """Copies the matching weights to a new model.
 
         Args:
-            model: The new model, with fresh weights; changed in place.
-            task: Its task.
-            tokenizer: Its tokenizer, if it has one.
-            lexicon: Its lexicon, if it has one.
+            model: The new model, with random weights; changed in place.
+            task: The task of the new model.
+            tokenizer: The tokenizer of the new model, if any.
+            lexicon: The lexicon of the new model, if any.
 
         Returns:
-            What a run folder records of the base model; see `record`.
+            The record of the base model for the run folder; see `record`.
 
         Raises:
-            RecipeError: If nothing of the encoder fits.
+            RecipeError: If no layer of the encoder matches.
         """
         outputs: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
         if task.name == self.loaded.task.name:
@@ -199,14 +197,14 @@ class BaseModel:
         if not any(not name.startswith((CLASSIFIER, PHONES)) for name in taken):
             raise RecipeError(
                 f"No layer of {self.source} fits the recipe's model: start from a model with the same encoder, or "
-                "leave out init_from."
+                "omit init_from."
             )
-        return self.record(_in_words(taken), _in_words(new))
+        return self.record(_describe(taken), _describe(new))
 
     def record(self, taken: str, new: str) -> dict[str, Any]:
-        """What a run folder keeps: the model's name, its Hub id and commit, its weights, and what was taken of them.
+        """Returns the record for the run folder: name, Hub id, commit and weights of the model, and what was copied.
 
-        A folder has no Hub id; if it was itself trained from a model of the Hub, that one is given.
+        The Hub id of a folder is that of the model on the Hub that it was itself trained from, if any.
         """
         record: dict[str, Any] = {"name": self.name, "repo_id": self.name, "revision": self.commit}
         if self.folder is not None:
@@ -217,7 +215,7 @@ class BaseModel:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What a run folder records of the model that it started from; None if it started from random weights."""
+    """Returns the record of the base model in a run folder, or None if training started from random weights."""
     try:
         content = json.loads((folder / BASE_MODEL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -229,61 +227,61 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 def copy_weights(
     source: PreTrainedModel, model: PreTrainedModel, outputs: Mapping[str, tuple[Sequence[str], Sequence[str]]]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Copies the tensors of one model into another, by name and shape.
+    """Copies tensors from one model to another by name and shape.
 
     Args:
         source: The model to copy from.
-        model: The model to copy into.
-        outputs: For each classifier, by the name of its module, what its rows stand for in `source` and in `model`.
-            Other classifiers are not copied.
+        model: The model to copy to.
+        outputs: For each classifier, by module name, the labels of its rows in `source` and in `model`. Other
+            classifiers are not copied.
 
     Returns:
-        What was taken and what was not, as parts of the model and a remark about each.
+        The copied and the new parts of the model, each with a remark.
     """
-    own, theirs = model.state_dict(), source.state_dict()
+    source_tensors = source.state_dict()
     taken: dict[str, str] = {}
     new: dict[str, str] = {}
-    for name, tensor in own.items():
+    for name, tensor in model.state_dict().items():
         part = _part(name)
-        found = theirs.get(name)
+        base = source_tensors.get(name)
         if part not in (CLASSIFIER, PHONES):
-            fits = found is not None and found.shape == tensor.shape
+            fits = base is not None and base.shape == tensor.shape
             if fits:
-                tensor.copy_(found)
+                tensor.copy_(base)
             (taken if fits else new)[part] = ""
             continue
-        there, here = outputs.get(part, ((), ()))
-        common = [label for label in here if label in set(there)]
-        if found is None or found.shape[1:] != tensor.shape[1:] or not common:
+        base_labels, labels = outputs.get(part, ((), ()))
+        common = [label for label in labels if label in set(base_labels)]
+        if base is None or base.shape[1:] != tensor.shape[1:] or not common:
             new[part] = ""
             continue
-        rows = {label: index for index, label in enumerate(there)}
-        tensor[[here.index(label) for label in common]] = found[[rows[label] for label in common]]
-        left = [label for label in there if label not in set(here)]
-        without = f", without {_listed(left)}" if left else ""
-        taken[part] = f" ({len(common)} of {len(there)} rows{without})"
-        if fresh := [label for label in here if label not in rows]:
-            new[part] = f" ({len(fresh)} of {len(here)} rows: {_listed(fresh)})"
+        rows = {label: index for index, label in enumerate(base_labels)}
+        tensor[[labels.index(label) for label in common]] = base[[rows[label] for label in common]]
+        dropped = [label for label in base_labels if label not in set(labels)]
+        without = f", without {_join_labels(dropped)}" if dropped else ""
+        taken[part] = f" ({len(common)} of {len(base_labels)} rows{without})"
+        if added := [label for label in labels if label not in rows]:
+            new[part] = f" ({len(added)} of {len(labels)} rows: {_join_labels(added)})"
     return taken, new
 
 
 def _part(name: str) -> str:
-    """The part of a model that a parameter belongs to: its module, or the number of its layer."""
+    """Returns the part of a model that a parameter belongs to: its module, or its layer."""
     layer = layer_of(name)
     return name.partition(".")[0] if layer is None else f"layer {layer + 1}"
 
 
-def _in_words(parts: Mapping[str, str]) -> str:
+def _describe(parts: Mapping[str, str]) -> str:
     return ", ".join(f"{part}{remark}" for part, remark in parts.items()) or "nothing"
 
 
-def _listed(labels: Sequence[str]) -> str:
+def _join_labels(labels: Sequence[str]) -> str:
     shown = " ".join(labels[:MAX_SHOWN])
     return shown if len(labels) <= MAX_SHOWN else f"{shown} and {len(labels) - MAX_SHOWN} more"
 
 
 def _as_word(value: Any) -> str:
-    """A value as the command line takes it."""
+    """Formats a value as a command-line argument."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
