@@ -46,7 +46,7 @@ def test_works_with_a_full_cache_disk(monkeypatch: pytest.MonkeyPatch, code: int
 
 
 @pytest.mark.parametrize("was_enabled", [True, False])
-def test_garbage_collection_goes_on_after_the_first_call(was_enabled: bool) -> None:
+def test_restores_garbage_collection_after_the_first_call(was_enabled: bool) -> None:
     compiled, states = search._compile(twice), []
     if not was_enabled:
         gc.disable()

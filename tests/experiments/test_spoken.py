@@ -24,7 +24,7 @@ TINY = {
 }
 
 
-def test_recordings_are_tested_with_and_without_the_language_model(
+def test_evaluates_recordings_with_and_without_the_language_model(
     small_corpora: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "small.jsgf").write_text(GRAMMAR)

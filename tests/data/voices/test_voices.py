@@ -100,7 +100,7 @@ def test_splits_have_different_voices_and_the_same_sentences(tones: Tones, tmp_p
 
 
 @needs_espeak
-def test_words_are_written_otherwise_for_the_voices_alone(tones: Tones, tmp_path: Path) -> None:
+def test_spoken_forms_are_used_only_for_synthesis(tones: Tones, tmp_path: Path) -> None:
     texts = ["A B", "B A C", "rubout a", "RUBOUT A", "BAA"]
     options = SMALL | {"sentences": texts, "voices": ["tones:1+2+3+4"], "data_dir": str(tmp_path)}
     spoken_as = {"A": "eigh", "RUBOUT": "rub out"}
@@ -112,7 +112,7 @@ def test_words_are_written_otherwise_for_the_voices_alone(tones: Tones, tmp_path
     assert {text for text, _ in tones.spoken} == set(texts), "another corpus, beside the first"
 
 
-def test_speakers_are_of_each_synthesizer_by_its_share(tones: Tones, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speakers_follow_the_shares_of_the_synthesizers(tones: Tones, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "hums", Tones("hums"))
 
     def engines(shares: dict[str, float] | None) -> list[str]:
