@@ -98,7 +98,7 @@ def test_streams_and_exports_a_recognizer_with_registered_parts(
     streamed = torch.cat([*pieces, stream.finish().logits]).numpy()
     np.testing.assert_allclose(streamed, expected[0], atol=1e-5)
     graph, states = conv_gru.stream_graph(model, FeatureGraph(extractor, ""), False, "")
-    assert {state.name for state in states} >= {"waiting", "samples"}
+    assert {state.name for state in states} >= {"awaiting", "samples"}
 
 
 def test_exports_a_classifier_with_registered_parts(make_classifier, make_extractor, sounds, run_graph) -> None:

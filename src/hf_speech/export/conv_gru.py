@@ -115,17 +115,8 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     final = graph.input("final", "bool", (1,)).cast("int64")
     builder = Builder(graph, loops=loops)
     with graph.scope("features"):
-        new = _new_features(builder, features, waveform, final)
-        shape = ("batch", "waiting_frames", config.input_size)
-        waiting = graph.concat(1, builder.read_state("waiting", shape, ("batch", 0, config.input_size)), new)
-        num_logits = waiting.size(1) // config.stride
-        usable = num_logits * config.stride
-        builder.write_state("waiting", waiting.slice(1, usable), shape)
-        # onnxruntime aborts the process for a recurrence without frames. If there are none, it gets a frame of
-        # silence, whose output and states are dropped.
-        silence = graph.op("Sub", config.stride, usable.clip(highest=config.stride))
-        x = graph.op("Pad", waiting.slice(1, 0, usable), graph.concat(0, np.zeros(4, np.int64), silence, np.array([0])))
-    builder.has_frames = usable > 0
+        x, num_logits = _new_features(builder, features, waveform, final, config.stride)
+    builder.has_frames = num_logits > 0
     encoded, middle, _ = _encode(builder, model, x, Masks(None, x.size(1)))
     encoded, middle = encoded.slice(1, 0, num_logits), None if middle is None else middle.slice(1, 0, num_logits)
     if model.lookahead is not None:
@@ -139,8 +130,17 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     return graph, builder.states
 
 
-def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, final: Value) -> Value:
-    """Writes the features of the frames whose windows are complete, as in `StreamingTranscriber`."""
+def _new_features(
+    builder: Builder, features: FeatureGraph, waveform: Value, final: Value, stride: int
+) -> tuple[Value, Value]:
+    """Writes the features of the frames whose windows are complete, as in `StreamingTranscriber`.
+
+    onnxruntime aborts the process for a recurrence without frames. If there are none, it gets those of incomplete
+    windows, and its output and states are dropped.
+
+    Returns:
+        The features of `stride` frames for each logit frame, of one at least; and the number of logit frames, `(1,)`.
+    """
     graph, hop = builder.graph, features.hop
     preemphasis = float(features.extractor.preemphasis)
     # The kept samples begin with the window of the next frame, or one sample earlier for pre-emphasis.
@@ -152,11 +152,11 @@ def _new_features(builder: Builder, features: FeatureGraph, waveform: Value, fin
     length = filtered.size(1)
     # Silence follows the end; a frame counts only if its hop is complete.
     silence = final * (features.blocks * hop)
-    complete = (length + silence + (hop - features.window)).clip(lowest=0) // hop
-    num_frames = graph.minimum(complete, (length - features.lead) // hop)
-    builder.write_state("samples", samples.slice(1, num_frames * hop), ("batch", "kept_samples"))
-    padded = graph.op("Pad", filtered, np.array([0, 0, 0, features.blocks * hop]))
-    return features.stream(features.spectra(padded, num_frames))
+    complete = graph.minimum(length + silence + (hop - features.window), length - features.lead)
+    num_logits = complete.clip(lowest=0) // (hop * stride)
+    builder.write_state("samples", samples.slice(1, num_logits * (hop * stride)), ("batch", "kept_samples"))
+    padded = graph.op("Pad", filtered, np.array([0, 0, 0, (features.blocks + stride) * hop]))
+    return features.stream(features.spectra(padded, num_logits.clip(lowest=1) * stride)), num_logits
 
 
 def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> tuple[Value, Value | None, Masks]:
@@ -217,16 +217,16 @@ def _look_ahead_in_stream(
     assert model.lookahead is not None
     future, size = model.lookahead.lookahead, model.norm.normalized_shape[0]
 
-    def wait(name: str, new: Value) -> tuple[Value, Value]:
+    def wait(name: str, new: Value, ready: Value | None = None) -> tuple[Value, Value]:
         """Returns the known frames and the number of those that are ready; the others wait for the next piece."""
         shape = ("batch", f"{name}_frames", size)
         known = builder.graph.concat(1, builder.read_state(name, shape, ("batch", 0, size)), new)
-        ready = (known.size(1) - future + final * future).clip(lowest=0)
+        ready = ready or (known.size(1) - future + final * future).clip(lowest=0)
         builder.write_state(name, known.slice(1, ready), shape)
         return known, ready
 
     known, ready = wait("awaiting", encoded)
     if middle is not None:
-        middle = wait("awaiting_phones", middle)[0].slice(1, 0, ready)
+        middle = wait("awaiting_phones", middle, ready)[0].slice(1, 0, ready)
     # Frames without a known future get silence instead and are cut off; one more frame avoids an empty input.
     return _look_ahead(builder, model, known, after=future + 1).slice(1, 0, ready), middle
