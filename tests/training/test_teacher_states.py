@@ -249,7 +249,7 @@ def test_a_recognizer_learns_from_variants_and_joined_utterances(
     ("options", "words", "message"),
     [
         ({"layers": [1, 3]}, [], "has the layers 1 to 2 .*layers contains 3"),
-        ({"layers": [-1]}, [], "has the layers 1 to 2 .*layers names -1"),
+        ({"layers": [-1]}, [], "has the layers 1 to 2 .*layers contains -1"),
         ({"student_layer": 2}, [], "has the layers 1 to 1 .*student_layer is 2"),
         ({}, ["--model.mixup_alpha", "0.2"], "mixup_alpha to 0"),
         ({}, ["--features.time_average", "true"], "time_average to false"),
