@@ -2,10 +2,11 @@
 
 Decisions:
 
-* It is an ordinary training from a recipe that is written here: a warm start from a keyword spotter for other words,
-  whose layers know speech already, with a classifier for the new word alone.
-* Few clips need the most variation: each occurs many times in an epoch, varied as the first model's recipe says, with
-  stretches of the negatives before and after it.
+* It is an ordinary training from a recipe that is written here: a warm start from a keyword spotter for other words, or
+  from a recognizer that can stream, whose layers know speech already, with a classifier for the new word alone.
+* Few clips need the most variation: each occurs many times in an epoch, each time varied anew, with stretches of the
+  negatives before and after it. Their beginnings and ends are negatives, and so are short pieces of the others: most
+  of what a batch could learn from a long one, it learns from its first seconds.
 * Where eSpeak NG is installed, it says the word too, in many voices. They are for training only.
 * One clip in five chooses the threshold, with the validation negatives: see `choose_thresholds`. Training ends after a
   fixed number of steps, as so few clips cannot choose one.
@@ -21,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import yaml
 
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir, digest
@@ -31,7 +31,7 @@ from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, cast_speakers
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation.thresholds import TunedThresholds, choose_thresholds
 from hf_speech.inference import load_model
-from hf_speech.tasks import check_verb
+from hf_speech.tasks import KeywordSpotting
 from hf_speech.training.recipe import Recipe, load_recipe, load_rows
 from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
@@ -39,9 +39,21 @@ from hf_speech.training.warm_start import BaseModel
 FEWEST = 3
 SYNTHESIZED = 60
 HELD_OUT = 0.2
-AS_OFTEN = 600
+AS_OFTEN = 1500
 """How often the clips occur in an epoch, all together."""
-CORPUS = {"name": "keywords", "test_fraction": 0.0}
+CORPUS = {"name": "keywords", "test_fraction": 0.0, "negative_seconds": 6.0, "parts_as_negatives": True}
+AUGMENTATION = {
+    "probability": 0.85,
+    "speed": [0.85, 1.18],
+    "trim": 35.0,
+    "context_before": [0.0, 3.0],
+    "context_after": [0.1, 0.4],
+    "equalizer": 8.0,
+    "noise_snr": [3.0, 40.0],
+    "gain": [-20.0, 6.0],
+    # The copies of a clip differ; the epochs are alike, so that their features are computed once.
+    "variants": 1,
+}
 TRAINING = {
     "max_steps": 400,
     "learning_rate": 2e-3,
@@ -51,38 +63,39 @@ TRAINING = {
     "group_by_length": False,
     "eval_steps": 0.5,
     "load_best_model_at_end": False,
+    "cache_features": True,
     "report_to": "none",
 }
-# Keys of the first model's augmentation that name folders on the machine where it was trained.
-FOLDERS = ("context_folders", "noise_folder", "rooms")
 
 
 def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:
     """Writes the recipe of a listener for a new keyword.
 
     Args:
-        model: A keyword spotter for other words: a run folder, another model folder, or a Hub id.
+        model: A keyword spotter for other words, or a recognizer that can stream: a run folder, another model folder,
+            or a Hub id.
         word: The keyword.
         clips: Recordings of it, and folders of them.
         overrides: Command-line words, for any key of the recipe: `--train_negatives` is needed.
 
     Raises:
         CorpusError: If there are too few clips.
-        RecipeError: If there are no negatives, or the model is for another task.
+        RecipeError: If there are no negatives, or the model cannot be one for a stream.
     """
-    base = BaseModel.open(model)
-    check_verb(base.loaded.task, base.name, "listen")
-    content: dict[str, Any] = {"name": word, "task": base.loaded.task.name, "training": TRAINING}
-    content["model"] = {"init_from": model}
+    base, task = BaseModel.open(model).loaded.model, KeywordSpotting()
+    if base.config.model_type not in task.model_types or not base.can_stream:
+        raise RecipeError(
+            f"{model} is no model for a stream: start from a keyword spotter, or from a recognizer of the family "
+            f"{task.model_types[0]} with causal layers."
+        )
+    content: dict[str, Any] = {"name": word, "task": task.name, "training": TRAINING}
+    content["model"] = {"init_from": model, "intermediate_ctc_weight": 0.0}
     folder, count = _collect(word, clips)
     content["corpus"] = {**CORPUS, "data_dir": str(folder), "clip_copies": max(AS_OFTEN // count, 1)}
     negatives = getattr(load_recipe(content, overrides, to_train=False).corpus, "train_negatives", None)
     if not negatives:
         raise RecipeError("Recordings without the word are needed too: name folders by --train_negatives '[DIR]'.")
-    file = base.loaded.find_file("recipe.yaml")
-    own = {} if file is None else yaml.safe_load(file.read_text(encoding="utf-8")).get("augmentation") or {}
-    content["augmentation"] = {key: value for key, value in own.items() if key not in FOLDERS}
-    content["augmentation"] |= {"context_folders": negatives, "trim": own.get("trim") or 35.0, "variants": None}
+    content["augmentation"] = {**AUGMENTATION, "context_folders": negatives}
     return load_recipe(content, overrides)
 
 
