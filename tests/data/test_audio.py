@@ -175,7 +175,7 @@ def test_falls_back_to_torchcodec(tmp_path, monkeypatch, sine):
         other.write_bytes(b"text")
         np.testing.assert_allclose(read_audio(path, RATE), sine)
         assert audio_info(path).channels == 2
-        with pytest.raises(AudioError, match="is not a sound file"):
+        with pytest.raises(AudioError, match="is not an audio file"):
             read_audio(other, RATE)
     finally:
         audio._ffmpeg_decoder.cache_clear()

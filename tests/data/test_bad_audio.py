@@ -67,14 +67,14 @@ BAD_FILES = {
     "no samples": (lambda tmp, wav: sound(tmp / "none.wav", []), r"none\.wav holds no samples"),
     "text": (
         lambda tmp, wav: written(tmp / "text.wav", b"hello\n" * 9),
-        r"text\.wav is not a sound file.*hello",
+        r"text\.wav is not an audio file.*hello",
     ),
-    "raw": (lambda tmp, wav: written(tmp / "a.raw", bytes(99)), r"a\.raw is not a sound file"),
+    "raw": (lambda tmp, wav: written(tmp / "a.raw", bytes(99)), r"a\.raw is not an audio file"),
     "aac": (
         lambda tmp, wav: written(tmp / "a.m4a", b"\0\0\0\x20ftypM4A " + bytes(99)),
         r"a\.m4a is an MP4/M4A \(AAC\) file, which needs torchcodec",
     ),
-    "0 Hz": (lambda tmp, wav: patched(wav, 24, struct.pack("<I", 0)), r"sine\.wav says .* is 0 Hz"),
+    "0 Hz": (lambda tmp, wav: patched(wav, 24, struct.pack("<I", 0)), r"sine\.wav has a sampling rate of 0 Hz"),
     "44 Hz": (
         lambda tmp, wav: patched(wav, 24, struct.pack("<I", 44)),
         "rate of 44 Hz",
@@ -100,7 +100,7 @@ BAD_FILES = {
             tmp / "a.sph",
             b"NIST_1A\n   1024\nsample_rate -i 0\nsample_count -i 9\nchannel_count -i 1\nsample_n_bytes -i 2\n",
         ),
-        r"a\.sph says .* is 0 Hz",
+        r"a\.sph has a sampling rate of 0 Hz",
     ),
 }
 
@@ -156,7 +156,7 @@ def test_errors_about_bytes_name_the_path():
 def test_rejects_a_header_of_gigabytes_and_reads_an_unknown_length_to_the_end(wav, sine):
     content = wav.read_bytes()
     for claimed in (0xC0000000, 0x80000001, 0x7FFEFFFF, 1_000_000):
-        with pytest.raises(AudioError, match=f"its header promises {claimed} bytes"):
+        with pytest.raises(AudioError, match=f"its header declares {claimed} bytes"):
             audio_info(patched(wav, 40, struct.pack("<I", claimed)))
     for unknown in (0xFFFFFFFF, 0x7FFFF000, 0x80000000):  # As ffmpeg, sox and arecord write into a pipe.
         wav.write_bytes(content)

@@ -96,8 +96,8 @@ def test_copies_only_the_training_split(tones_recipe):
     ("key", "values", "reason"),
     [
         ("tempo_copies", "[0.7, 0]", r"tempo_copies must be between 0\.1 and 10, and 0\.0 is not"),
-        ("tempo_copies", "[]", "tempo_copies and pitch_copies must be null or list one value or more"),
-        ("pitch_copies", "[]", "tempo_copies and pitch_copies must be null or list one value or more"),
+        ("tempo_copies", "[]", "tempo_copies and pitch_copies must be null or list at least one value"),
+        ("pitch_copies", "[]", "tempo_copies and pitch_copies must be null or list at least one value"),
     ],
 )
 def test_rejects_invalid_grids(tones_recipe, key, values, reason):

@@ -92,7 +92,7 @@ def test_makes_copies_from_decoded_sound(corpus, decoded, tmp_path, monkeypatch)
 def test_finds_rows_without_features_before_training(corpus, options):
     extractor = SpeechFeatureExtractor(**GEOMETRY | options)
     rows = corpus.load()
-    with pytest.raises(CorpusError, match=r"too short.*, such as: .* lasts 0.\d+ s, and features need 0\.\d+ s;"):
+    with pytest.raises(CorpusError, match=r"too short.*, such as: .* lasts 0.\d+ s, but features need 0\.\d+ s;"):
         inspect_corpus(rows, corpus, 8000, FirstPass(extractor))
     corpus.bad_rows = "skip"
     good, report = inspect_corpus(rows, corpus, 8000, FirstPass(extractor))

@@ -44,7 +44,7 @@ def test_rejects_truncated_files_of_any_format(container, coding, keep):
 def test_checks_au_files_of_either_byte_order():
     for endian in ("BIG", "LITTLE"):
         content = encode(noise(1.0), format="AU", subtype="PCM_16", endian=endian)
-        with pytest.raises(AudioError, match="its header promises 32000 bytes, it holds 31000"):
+        with pytest.raises(AudioError, match="its header declares 32000 bytes, it holds 31000"):
             read_audio(content[:-1000], RATE)
         unknown = content[:8] + b"\xff\xff\xff\xff" + content[12:]
         assert len(read_audio(unknown, RATE)) == RATE
@@ -155,7 +155,7 @@ def test_decoding_stops_at_the_limit(monkeypatch):
 
     monkeypatch.setattr(audio, "BLOCK_SAMPLES", RATE)
     content = encode(np.zeros(60 * RATE, np.float32), format="FLAC")
-    with pytest.raises(AudioError, match=r"lasts more than 10 s, the longest that is read as one utterance"):
+    with pytest.raises(AudioError, match=r"lasts more than 10 s, the maximum length of an utterance"):
         read_audio(content, RATE, max_seconds=10)
     assert len(read_audio(content, RATE, max_seconds=60)) == 60 * RATE
 

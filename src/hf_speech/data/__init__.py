@@ -1,6 +1,6 @@
 """Data loading: corpora, audio reading, inspection, augmentation and batches.
 
-Names are imported on first use: reading sound alone does not import the corpora's libraries.
+Names are imported on first use, so that reading audio does not import the libraries of the corpora.
 """
 
 import lazy_loader

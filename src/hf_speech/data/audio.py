@@ -1,14 +1,13 @@
-"""Audio reading: any row becomes float32 mono at the requested rate, or raises a one-sentence error.
+"""Reads audio as float32 mono at a given rate, or raises a one-sentence error.
 
 Decisions:
-- soundfile (libsndfile) decodes: its wheel reads wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg.
-  torchcodec is asked only for what libsndfile does not recognize, and only where it is installed.
-- Truncated files, which hold fewer samples than their header declares, are refused.
-- Everything is decoded, averaged and resampled block by block: memory is allocated for the mono samples at the
-  requested rate, never for what a header declares.
-- Channels are averaged, integers are scaled by their full scale, soxr resamples (high quality). Channels that cancel
-  each other out, and floats outside the valid scale, are refused: they cannot be what was recorded.
-- Nothing here knows about corpora; `inspection` turns the errors of this file into counts.
+- soundfile (libsndfile) decodes wav, flac, ogg, opus, mp3 and NIST SPHERE without FFmpeg. torchcodec, if installed,
+  decodes files that libsndfile does not recognize.
+- Truncated files, which have fewer samples than their header declares, raise an error.
+- Audio is decoded, averaged and resampled block by block. Memory is allocated for the mono samples at the requested
+  rate, never for the size that a header declares.
+- Channels are averaged, integers are scaled by their full scale, and soxr resamples at high quality. Channels that
+  cancel each other out and floats outside the valid scale raise an error, since such data is not what was recorded.
 """
 
 from __future__ import annotations
@@ -31,33 +30,33 @@ from hf_speech.data.headers import BadAudio, check_header, describe_unknown
 from hf_speech.data.mixing import Mixer
 from hf_speech.data.streams import SteadyStream
 
-# A path, the bytes of a sound file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
+# A path, the bytes of an audio file, a row {"path", "bytes"}, or decoded {"array", "sampling_rate"}.
 AudioSource = str | os.PathLike[str] | bytes | Mapping[str, Any]
 
-# Outside these a "sampling rate" is a mistake (a duration, a frame rate, a sample count).
+# A "sampling rate" outside this range is a mistake (a duration, a frame rate, a sample count).
 MIN_RATE, MAX_RATE = 1_000, 768_000
 
 MAX_CHANNELS = 64
 
-# Of all channels: 18 hours at 16 kHz. A megabyte of compressed silence can hold as much.
+# In all channels together: 18 hours of mono at 16 kHz. A megabyte of compressed silence can contain that much.
 MAX_SAMPLES = 1 << 30
 
 BLOCK_SAMPLES = 1 << 20
-# libsndfile reads what is left of such a file when it is truncated, and `headers` does not know them.
+# libsndfile silently reads truncated files of these formats, and `headers` does not check them.
 _UNCHECKED_FORMATS = ("AVR", "IRCAM", "MAT4", "MAT5", "MPC2K", "PAF", "PVF", "WVE", "XI")
-_MP3_OVERLAP = 2304  # the frames of an mp3 overlap: a whole file may lack one or two of 1152 samples
-_UNKNOWN_FRAMES = 1 << 40  # libsndfile says 2**63 - 1 of a flac stream that does not know its length
+_MP3_OVERLAP = 2304  # mp3 frames of 1152 samples overlap, so a complete file may be short of one or two frames
+_UNKNOWN_FRAMES = 1 << 40  # libsndfile reports 2**63 - 1 frames for a flac stream of undeclared length
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a sound says.
+    """Header information of a recording.
 
     Attributes:
         duration: Length in seconds.
-        sampling_rate: Samples per second and channel, in Hz.
+        sampling_rate: Sampling rate in Hz.
         channels: Number of channels.
-        format: Container and coding, such as "WAV PCM_16", or "array".
+        format: Container and encoding, such as "WAV PCM_16", or "array".
     """
 
     duration: float
@@ -67,20 +66,20 @@ class AudioInfo:
 
 
 def read_audio(source: AudioSource, sampling_rate: int, max_seconds: float | None = None) -> np.ndarray:
-    """Read a sound as mono samples at a given rate.
+    """Reads audio as mono samples at a given rate.
 
     Args:
-        source: A path, the bytes of a sound file, a row `{"path", "bytes"}`, or decoded samples
-            `{"array", "sampling_rate"}` ("raw" is accepted for "array"), in which the array is `(samples,)`,
-            `(channels, samples)` or `(samples, channels)`, floating point or 8/16/32-bit integers.
-        sampling_rate: The wanted rate in Hz.
-        max_seconds: Length from which on a sound is refused, before the rest of it takes memory.
+        source: A path, the bytes of an audio file, a row `{"path", "bytes"}`, or decoded samples
+            `{"array", "sampling_rate"}` (or "raw" for "array"). The array is `(samples,)`, `(channels, samples)` or
+            `(samples, channels)`, floating point or 8/16/32-bit integers.
+        sampling_rate: Sampling rate of the result in Hz.
+        max_seconds: Maximum length. Decoding of a longer recording stops with an error, to save memory.
 
     Returns:
-        Float32 array `(samples,)`, finite and not empty; integers at full scale are at -1 and 1.
+        Float32 array `(samples,)`, finite and not empty. Integers at full scale become -1 and 1.
 
     Raises:
-        BadAudio: If the sound is missing, empty, truncated, unreadable, not finite, not scaled or too long.
+        BadAudio: If the recording is missing, empty, truncated, unreadable, not finite, not scaled or too long.
     """
     blocks, count = [], 0
     for block in read_blocks(source, sampling_rate):
@@ -88,20 +87,20 @@ def read_audio(source: AudioSource, sampling_rate: int, max_seconds: float | Non
         count += len(block)
         if max_seconds is not None and count > max_seconds * sampling_rate:
             raise BadAudio(
-                f"{source_name(source)} lasts more than {max_seconds:,.0f} s, the longest that is read as one "
-                "utterance: cut it into utterances.",
+                f"{source_name(source)} lasts more than {max_seconds:,.0f} s, the maximum length of an utterance: cut "
+                "it into utterances.",
                 "too long",
             )
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def read_blocks(source: AudioSource, sampling_rate: int, seconds: float | None = None) -> Iterator[np.ndarray]:
-    """Yield a sound from its beginning in blocks `(samples,)` as `read_audio` reads it, without keeping them.
+    """Yields the samples that `read_audio` would return, in blocks `(samples,)`.
 
     Raises:
-        BadAudio: As of `read_audio`; what is wrong with the end is known at the end.
+        BadAudio: As in `read_audio`. Some errors, such as truncation, are raised only after the last block.
     """
-    _check_rate(sampling_rate, "the wanted audio")
+    _check_rate(sampling_rate, "the requested audio")
     mixer = Mixer(source_name(source))
     given = yielded = 0
     resampler: Any = None
@@ -122,18 +121,18 @@ def read_blocks(source: AudioSource, sampling_rate: int, seconds: float | None =
         yield block
     if yielded == 0:
         raise BadAudio(
-            f"{mixer.name} is too short: at {sampling_rate} Hz, nothing remains of its {given} samples.", "too short"
+            f"{mixer.name} is too short: its {given} samples make less than one at {sampling_rate} Hz.", "too short"
         )
 
 
 def audio_info(source: AudioSource) -> AudioInfo:
-    """Read the header of a sound, without its samples.
+    """Reads the header of a recording, without decoding its samples where possible.
 
     Args:
         source: As for `read_audio`.
 
     Raises:
-        BadAudio: If the sound is missing, empty, truncated by its header, or of an unknown format.
+        BadAudio: If the recording is missing, empty, shorter than its header declares, or of an unknown format.
     """
     if _is_decoded(source):
         samples, rate = _from_mapping(source)
@@ -153,12 +152,12 @@ def audio_info(source: AudioSource) -> AudioInfo:
 
 
 def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Change the sampling rate with soxr's high-quality resampler.
+    """Changes the sampling rate with soxr's high-quality resampler.
 
     Args:
         samples: Float array `(samples,)`.
-        from_rate: Rate of `samples` in Hz.
-        to_rate: Wanted rate in Hz.
+        from_rate: Sampling rate of `samples` in Hz.
+        to_rate: Sampling rate of the result in Hz.
 
     Returns:
         Float32 array of about `len(samples) * to_rate / from_rate` samples.
@@ -168,7 +167,7 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def source_name(source: AudioSource) -> str:
-    """What an error calls a source: its path, or what it is."""
+    """Returns the name of a source for messages: its path, or a description."""
     if isinstance(source, Mapping):
         if source.get("path"):
             return one_line(str(source["path"]))
@@ -183,7 +182,7 @@ def _is_decoded(source: AudioSource) -> bool:
 
 
 def _decode(source: AudioSource, seconds: float | None) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode any source: blocks of float32 `(samples, channels)`, each with the rate in Hz."""
+    """Decodes any source, and yields blocks of float32 `(samples, channels)`, each with the rate in Hz."""
     if _is_decoded(source):
         yield _from_mapping(source)
         return
@@ -210,17 +209,17 @@ def _decode(source: AudioSource, seconds: float | None) -> Iterator[tuple[np.nda
                 raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
             if count < sound.frames - _MP3_OVERLAP and sound.frames < _UNKNOWN_FRAMES:
                 raise BadAudio(
-                    f"{name} is truncated: its header promises {sound.frames} samples and holds {count}; get it again.",
+                    f"{name} is truncated: its header declares {sound.frames} samples, it holds {count}; get it again.",
                     "truncated",
                 )
 
 
 def _check_sound(sound: soundfile.SoundFile, name: str) -> None:
-    """Refuse a sound of an impossible rate, number of channels or format, before memory is allocated for it."""
+    """Raises `BadAudio` for an invalid rate, number of channels or format before memory is allocated."""
     if sound.format in _UNCHECKED_FORMATS:
         raise BadAudio(
-            f"{name} is a file of the format {sound.format}, of which it cannot be told whether it is whole: convert "
-            "it to wav or flac."
+            f"{name} has the format {sound.format}, in which truncated files cannot be detected: convert it to wav or "
+            "flac."
         )
     _check_rate(sound.samplerate, name)
     if sound.channels > MAX_CHANNELS:
@@ -228,9 +227,9 @@ def _check_sound(sound: soundfile.SoundFile, name: str) -> None:
 
 
 def _blocks(sound: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
-    """Read by blocks `(samples, channels)` of at most `size` numbers, since a header's count may be wrong."""
+    """Yields blocks `(samples, channels)` of at most `size` values, since the header's count may be wrong."""
     if sound.frames > _UNKNOWN_FRAMES:
-        sound.seekable = lambda: False  # soundfile seeks after each read, which fails at an unknown end
+        sound.seekable = lambda: False  # soundfile seeks after each read, which fails for an unknown length
     frames = max(1, size // sound.channels)
     while True:
         block = sound.read(frames, dtype="float32", always_2d=True)
@@ -240,21 +239,21 @@ def _blocks(sound: soundfile.SoundFile, size: int) -> Iterator[np.ndarray]:
 
 
 def _open(source: AudioSource) -> tuple[BinaryIO, str]:
-    """Open a path, bytes, or a row of the `audio` column for reading, and name it."""
+    """Opens a path, bytes, or a row of the `audio` column, and returns the stream and its name for messages."""
     name = source_name(source)
     content: Any = source
     if isinstance(source, Mapping):
         content = source.get("path") if source.get("bytes") is None else source["bytes"]
         if content is None:
             raise BadAudio(
-                f"a row of audio needs 'path', 'bytes' or 'array' with 'sampling_rate', and has "
+                "a row of audio needs 'path', 'bytes', or 'array' with 'sampling_rate', but has "
                 f"{', '.join(map(repr, source)) or 'nothing'}."
             )
     if isinstance(content, bytes | bytearray | memoryview):
         return io.BytesIO(content), name
     if not isinstance(content, str | os.PathLike):
         raise BadAudio(
-            f"{name} is not a source of audio: give a path, the bytes of a sound file, or a dictionary with "
+            f"{name} is not a source of audio: give a path, the bytes of an audio file, or a dictionary with "
             "'array' and 'sampling_rate'."
         )
     try:
@@ -262,20 +261,20 @@ def _open(source: AudioSource) -> tuple[BinaryIO, str]:
     except FileNotFoundError:
         raise BadAudio(f"{name} does not exist: check the path.", "missing") from None
     except IsADirectoryError:
-        raise BadAudio(f"{name} is a folder: give a sound file.", "missing") from None
+        raise BadAudio(f"{name} is a folder: give an audio file.", "missing") from None
     except (OSError, ValueError) as error:
         raise BadAudio(f"{name} cannot be opened: {error}.", "missing") from error
 
 
 def _from_mapping(source: Any) -> tuple[np.ndarray, int]:
-    """Take decoded samples out of `{"array" or "raw", "sampling_rate"}`: float32 `(samples, channels)`, rate in Hz."""
+    """Returns float32 `(samples, channels)` and the rate in Hz of `{"array" or "raw", "sampling_rate"}`."""
     name = source_name(source)
     rate = source.get("sampling_rate")
     if rate is None:
-        raise BadAudio(f"{name} comes without a 'sampling_rate': add it, in Hz, beside 'array'.")
+        raise BadAudio(f"{name} has no 'sampling_rate': add it, in Hz, next to 'array'.")
     rate = _check_rate(rate, name)
     array = source["array"] if "array" in source else source["raw"]
-    if hasattr(array, "detach"):  # a torch tensor, perhaps with a gradient or on an accelerator
+    if hasattr(array, "detach"):  # a torch tensor, which may require gradients or be on an accelerator
         array = array.detach().cpu()
     try:
         array = np.asarray(array)
@@ -286,7 +285,7 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int]:
         raise BadAudio(f"{name} has {array.ndim} dimensions {array.shape}: give {expected}.")
     if array.ndim == 1:
         array = array[:, None]
-    elif array.shape[0] < array.shape[1]:  # the shorter side is the channels
+    elif array.shape[0] < array.shape[1]:  # the shorter axis is that of the channels
         array = array.T
     if array.shape[1] > MAX_CHANNELS:
         raise BadAudio(f"{name} has {array.shape[1]} channels: give samples, not a spectrogram.")
@@ -294,7 +293,7 @@ def _from_mapping(source: Any) -> tuple[np.ndarray, int]:
 
 
 def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
-    """Scale integers by their full scale; refuse what is not samples."""
+    """Scales integers by their full scale; raises `BadAudio` for other data types."""
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     if array.dtype == np.uint8:  # unsigned 8-bit audio is centered on 128
@@ -305,29 +304,29 @@ def _to_float32(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _check_rate(rate: Any, name: str) -> int:
-    """Return a sampling rate as an int, or refuse what cannot be one."""
+    """Returns a sampling rate as an int; raises `BadAudio` if it is invalid."""
     number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not number or rate != rate or rate in (float("inf"), float("-inf")) or int(rate) != rate:
         raise BadAudio(f"{name} has the sampling rate {rate!r}: give a whole number of Hz, such as 16000.")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise BadAudio(
             f"{name} has a sampling rate of {int(rate)} Hz, outside {MIN_RATE} to {MAX_RATE} Hz: "
-            "give the true one, such as 16000."
+            "give the correct rate, such as 16000."
         )
     return int(rate)
 
 
 @functools.cache
 def _ffmpeg_decoder() -> Any:
-    """The class torchcodec.decoders.AudioDecoder, or None where torchcodec or its FFmpeg is missing."""
+    """Returns the class torchcodec.decoders.AudioDecoder, or None if torchcodec or FFmpeg is missing."""
     try:
         return importlib.import_module("torchcodec.decoders").AudioDecoder
-    except (ImportError, OSError, RuntimeError):  # without FFmpeg, importing it raises RuntimeError
+    except (ImportError, OSError, RuntimeError):  # RuntimeError: FFmpeg is missing
         return None
 
 
 def _decode_unrecognized(stream: BinaryIO, name: str, error: Exception) -> tuple[np.ndarray, int]:
-    """Decode what libsndfile does not know with torchcodec: float32 `(samples, channels)` and rate in Hz."""
+    """Decodes a format unknown to libsndfile with torchcodec: float32 `(samples, channels)` and rate in Hz."""
     if "malformed" in str(error):
         raise BadAudio(f"{name} is damaged ({_reason(error)}): get it again.") from error
     decoder = _ffmpeg_decoder()
@@ -336,12 +335,12 @@ def _decode_unrecognized(stream: BinaryIO, name: str, error: Exception) -> tuple
         try:
             decoded = decoder(stream.read()).get_all_samples()
         except (RuntimeError, ValueError):
-            pass  # FFmpeg does not know it either
+            pass  # unknown to FFmpeg, too
         else:
             return decoded.data.numpy().T, _check_rate(decoded.sample_rate, name)
     raise BadAudio(f"{name} is {describe_unknown(stream)}.") from error
 
 
 def _reason(error: Exception) -> str:
-    """libsndfile's own words, without the name of our stream object."""
+    """Returns libsndfile's message without the name of the stream object."""
     return str(error).rsplit(": ", 1)[-1].rstrip(". ").lower()

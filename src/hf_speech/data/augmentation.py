@@ -1,10 +1,10 @@
 """Augmentation of training waveforms: voice, context, silence, rooms, equalizer, noise, gain, telephone, codec.
 
-A recipe's `augmentation` section holds the fields of `Augmentation`. Random values come from a generator that the
-caller seeds, so an epoch can be repeated exactly. SpecAugment, which acts on features, is part of the models.
+The `augmentation` section of a recipe contains the fields of `Augmentation`. Random values come from a generator that
+the caller seeds, so an epoch can be repeated exactly. SpecAugment, which operates on features, is part of the models.
 
-The order follows the recording chain: the voice (speed, pitch, tempo), the silence around it, the room, the microphone
-(equalizer, noise, gain), and the transmission (telephone, Opus).
+The steps are in the order of the recording chain: voice (speed, pitch, tempo), surrounding silence, room, microphone
+(equalizer, noise, gain), and transmission (telephone, Opus).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import librosa  # Loads its parts when they are called: numba costs a second.
+import librosa  # Imports its submodules lazily, which saves the second that numba takes.
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
@@ -32,37 +32,38 @@ SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 @dataclass(kw_only=True)
 class Augmentation:
-    """How training waveforms are varied; a range is `[low, high]`, and null leaves the step out.
+    """Random augmentation of training waveforms. A range is `[low, high]`, and null turns a step off.
 
     Args:
-        probability: Probability of each step to be applied to an utterance.
-        joining: Share of the utterances that are followed by another one of the same speaker in the same clip (for
-            transcription only), so that a model cannot memorize how utterances continue.
-        speed: Range of the speed factor, by resampling: pitch, formants and pace move together, as between speakers
-            (Ko et al., Interspeech 2015). Drawn evenly on a logarithmic scale.
-        pitch: Range of the shift of pitch and formants in semitones, at the same pace.
-        tempo: Range of the pace factor at the same pitch (time stretching by a phase vocoder).
-        trim: Beginning and end are cut off where they are quieter than the loudest moment by more than this many dB.
-        context_folders: Folders of recordings, such as other speech and noise, random stretches of which are put before
-            and after the utterance, at random loudness, as in a stream.
-        context_before: Range of the seconds of context before the utterance.
-        context_after: Range of the seconds of context after the utterance.
-        silence: Range of the silence put before and after the utterance, in seconds each; negative values cut instead.
+        probability: Probability of applying each step to an utterance.
+        joining: Share of utterances that are joined with another utterance of the same speaker (transcription only),
+            so that a model cannot memorize how utterances continue.
+        speed: Range of the speed factor. Resampling changes pitch, formants and tempo together, like the difference
+            between speakers (Ko et al., Interspeech 2015). Sampled uniformly on a logarithmic scale.
+        pitch: Range of the shift of pitch and formants in semitones, with the tempo unchanged.
+        tempo: Range of the tempo factor, with the pitch unchanged (time stretching with a phase vocoder).
+        trim: Cut the start and end where they are more than this many dB below the loudest part.
+        context_folders: Folders of recordings, such as other speech and noise. Random segments of them, at random
+            loudness, are put before and after the utterance, as in a stream.
+        context_before: Range of the context before the utterance in seconds.
+        context_after: Range of the context after the utterance in seconds.
+        silence: Range of the silence to add before and after the utterance, in seconds; negative values cut samples.
         rooms: Folder of recorded room impulse responses, one of which is convolved with the utterance.
-        reverberation: Range of the reverberation time (T60) in seconds of simulated rooms; with rooms too, half of the
-            utterances are in recorded ones.
-        equalizer: Largest gain in dB of a random smooth equalizer: another microphone and room.
-        noise_snr: Range of the signal-to-noise ratio in dB of added noise.
-        noise_folder: Folder of recordings to add as noise; without one the noise is random, of a random color from
-            white to brown.
+        reverberation: Range of the reverberation time (T60) of simulated rooms in seconds. If rooms is set as well,
+            half of the utterances use recorded rooms.
+        equalizer: Maximum gain in dB of a random smooth equalizer, which simulates other microphones and rooms.
+        noise_snr: Range of the signal-to-noise ratio of added noise in dB.
+        noise_folder: Folder of noise recordings to add. Without one, the noise is random, with a random color between
+            white and brown.
         gain: Range of the gain in dB.
-        telephone: Share of the utterances that are sent through a telephone line: 300 to 3400 Hz, 8 kHz, μ-law.
-        opus: Range of the bit rate in kbit/s at which utterances are encoded with Opus and decoded again.
-        tempo_copies: Pace factors at which every training utterance is copied, once and for all epochs, such as
-            [0.7, 1.0, 1.3]; with pitch_copies, at each combination.
-        pitch_copies: Shifts in semitones at which every training utterance is copied, such as [-1, 0, 1].
+        telephone: Share of utterances that are passed through a telephone channel: 300 to 3400 Hz, 8 kHz, μ-law.
+        opus: Range of the bit rate in kbit/s for encoding utterances with Opus and decoding them again.
+        tempo_copies: Tempo factors at which every training utterance is copied before training, such as
+            [0.7, 1.0, 1.3]. Combined with pitch_copies, there is a copy for each combination.
+        pitch_copies: Shifts in semitones at which every training utterance is copied before training, such as
+            [-1, 0, 1].
         variants: Number of epochs after which the augmented utterances repeat, so that training.cache_features can
-            keep them; null for new ones in every epoch.
+            cache them; null for new augmentation in every epoch.
     """
 
     probability: Share = 0.8
@@ -97,18 +98,18 @@ class Augmentation:
             if low > high:
                 raise RecipeError(f"augmentation.{field.name} must be a range [low, high]; {list(value)} is not.")
         if [] in (self.tempo_copies, self.pitch_copies):
-            raise RecipeError("augmentation.tempo_copies and pitch_copies must be null or list one value or more.")
+            raise RecipeError("augmentation.tempo_copies and pitch_copies must be null or list at least one value.")
 
     def check_folders(self) -> None:
-        """Refuses folders without recordings; a saved recipe may name folders that only its first machine has.
+        """Checks that all folders contain recordings; those of a saved recipe may be missing on this machine.
 
         Raises:
-            RecipeError: Naming the key and the folder.
+            RecipeError: If a folder has no recordings; names the key and the folder.
         """
         folders = [("context_folders", folder) for folder in self.context_folders or ()]
         for key, folder in (("noise_folder", self.noise_folder), ("rooms", self.rooms), *folders):
             if folder is not None and not _sound_files(folder):
-                raise RecipeError(f"augmentation.{key}: there are no recordings in {folder}.")
+                raise RecipeError(f"augmentation.{key}: there are no recordings in {folder}: correct the path.")
 
     @property
     def is_active(self) -> bool:
@@ -120,18 +121,18 @@ class Augmentation:
 
     @property
     def moving(self) -> list[str]:
-        """The keys of steps that move sound to another time in its clip."""
+        """The keys of active steps that move audio to a different time in its clip."""
         keys = ("joining", "speed", "tempo", "trim", "context_folders", "silence", "tempo_copies")
         return [key for key in keys if getattr(self, key)]
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The recordings of noise_folder, rooms and context_folders."""
+        """The recordings in noise_folder, rooms and context_folders."""
         folders = (self.noise_folder, self.rooms, *(self.context_folders or ()))
         return tuple(file for folder in folders if folder for file in _sound_files(folder))
 
     def draw(self, epoch: int) -> int:
-        """The seed of an epoch: its number, modulo `variants` if they are limited."""
+        """Returns the seed of an epoch: its number, modulo `variants` if set."""
         return epoch if self.variants is None else epoch % self.variants
 
     def __call__(
@@ -145,40 +146,40 @@ class Augmentation:
 
         Args:
             samples: Mono waveform `(samples,)`, float32.
-            sampling_rate: Its rate in Hz.
+            sampling_rate: The sampling rate in Hz.
             rng: The random generator.
-            applied: Filled with the values drawn for each applied step, by the name of its field (for `silence` the
-                seconds before and after, for `equalizer` the largest gain).
+            applied: A dictionary to which the random values of each applied step are added, by field name (for
+                `silence` the seconds before and after, for `equalizer` the maximum gain).
 
         Returns:
-            A new waveform, float32, of about the same loudness and possibly another length; never empty.
+            A float32 waveform of about the same loudness, possibly of a different length, never empty.
         """
 
         applied = {} if applied is None else applied
 
-        def drawn(step: object) -> bool:
-            return step is not None and rng.random() < self.probability
+        def is_drawn() -> bool:
+            return rng.random() < self.probability
 
-        if self.speed is not None and drawn(self.speed):
+        if self.speed is not None and is_drawn():
             low, high = self.speed
             factor = math.exp(rng.uniform(math.log(low), math.log(high)))
             samples = change_speed(samples, sampling_rate, factor)
             applied["speed"] = (factor,)
-        if self.pitch is not None and drawn(self.pitch):
+        if self.pitch is not None and is_drawn():
             semitones = rng.uniform(*self.pitch)
             samples = librosa.effects.pitch_shift(
                 samples, sr=sampling_rate, n_steps=semitones, n_fft=stretch_window(sampling_rate)
             )
             applied["pitch"] = (semitones,)
-        if self.tempo is not None and drawn(self.tempo):
+        if self.tempo is not None and is_drawn():
             factor = rng.uniform(*self.tempo)
             samples = librosa.effects.time_stretch(samples, rate=factor, n_fft=stretch_window(sampling_rate))
             applied["tempo"] = (factor,)
-        if self.trim is not None and drawn(self.trim):
+        if self.trim is not None and is_drawn():
             start, end = sound_bounds(samples, sampling_rate, self.trim)
             samples = samples[start:end]
             applied["trim"] = (start / sampling_rate, end / sampling_rate)
-        if self.context_folders and drawn(self.context_folders):
+        if self.context_folders and is_drawn():
             seconds = float(rng.uniform(*self.context_before)), float(rng.uniform(*self.context_after))
             around = [
                 _context(self.context_folders, samples, round(length * sampling_rate), sampling_rate, rng)
@@ -186,17 +187,17 @@ class Augmentation:
             ]
             samples = np.concatenate((around[0], samples, around[1]))
             applied["context"] = seconds
-        if self.silence is not None and drawn(self.silence):
+        if self.silence is not None and is_drawn():
             shortest = -(len(samples) // 4)
             before, after = (max(round(rng.uniform(*self.silence) * sampling_rate), shortest) for _ in range(2))
             samples = add_silence(samples, before, after)
             applied["silence"] = (before / sampling_rate, after / sampling_rate)
-        if (self.rooms or self.reverberation) and drawn(self.rooms or self.reverberation):
-            samples = self._in_a_room(samples, sampling_rate, rng, applied)
-        if self.equalizer is not None and drawn(self.equalizer):
+        if (self.rooms or self.reverberation) and is_drawn():
+            samples = self._reverberate(samples, sampling_rate, rng, applied)
+        if self.equalizer is not None and is_drawn():
             samples = equalize(samples, self.equalizer, rng)
             applied["equalizer"] = (self.equalizer,)
-        if self.noise_snr is not None and drawn(self.noise_snr):
+        if self.noise_snr is not None and is_drawn():
             if self.noise_folder is None:
                 noise = colored_noise(len(samples), rng)
             else:
@@ -204,23 +205,23 @@ class Augmentation:
             snr = rng.uniform(*self.noise_snr)
             samples = add_noise(samples, noise, snr)
             applied["noise_snr"] = (snr,)
-        if self.gain is not None and drawn(self.gain):
+        if self.gain is not None and is_drawn():
             gain = rng.uniform(*self.gain)
             samples = samples * 10 ** (gain / 20)
             applied["gain"] = (gain,)
         if self.telephone > 0 and rng.random() < self.telephone:
             samples = telephone(samples, sampling_rate)
             applied["telephone"] = ()
-        if self.opus is not None and drawn(self.opus):
+        if self.opus is not None and is_drawn():
             bitrate = rng.uniform(*self.opus)
             samples = opus(samples, sampling_rate, bitrate)
             applied["opus"] = (bitrate,)
         return np.ascontiguousarray(samples, dtype=np.float32)
 
-    def _in_a_room(
+    def _reverberate(
         self, samples: np.ndarray, sampling_rate: int, rng: np.random.Generator, applied: dict[str, tuple[float, ...]]
     ) -> np.ndarray:
-        """An utterance in a recorded or in a simulated room."""
+        """Returns an utterance in a recorded or simulated room."""
         if self.rooms is not None and (self.reverberation is None or rng.random() < 0.5):
             files = _sound_files(self.rooms)
             response = _read_sound(files[rng.integers(len(files))], sampling_rate)
@@ -235,13 +236,13 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Recording conditions that an evaluation simulates: a room, noise, a telephone; a sound's are always the same.
+    """Recording conditions that an evaluation simulates, identical in every run: a room, noise, a telephone.
 
     Args:
-        reverberation: Reverberation time (T60) in seconds of a simulated room, or None.
-        noise_folder: Folder of recordings of noise, or None.
+        reverberation: Reverberation time (T60) of a simulated room in seconds, or None.
+        noise_folder: Folder of noise recordings, or None.
         noise_snr: Signal-to-noise ratio in dB.
-        telephone: Whether the sound is sent through a telephone line.
+        telephone: Whether to pass utterances through a telephone channel.
 
     Raises:
         CorpusError: If there are no recordings in the folder.
@@ -257,7 +258,7 @@ class Conditions:
             raise CorpusError(f"There are no recordings of noise in {self.noise_folder}.")
 
     def apply(self, samples: np.ndarray, sampling_rate: int, index: int) -> np.ndarray:
-        """The samples of the sound number `index`, float32, as they would have been recorded."""
+        """Returns the samples of utterance number `index` under these conditions, as float32."""
         rng = np.random.default_rng(index)
         if self.reverberation is not None:
             samples = reverberate(samples, simulate_room(sampling_rate, self.reverberation, rng))
@@ -269,7 +270,7 @@ class Conditions:
         return samples.astype(np.float32, copy=False)
 
     def describe(self) -> dict[str, Any]:
-        """What is simulated, for a report; empty if nothing is."""
+        """Returns the simulated conditions for a report."""
         simulated: dict[str, Any] = {}
         if self.reverberation is not None:
             simulated["reverberation"] = self.reverberation
@@ -281,19 +282,19 @@ class Conditions:
 
 
 def change_speed(samples: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
-    """Plays `samples` `factor` times as fast, so that pitch and formants rise by the same factor."""
-    # Resampling takes integer rates; steps of 1/1000 are inaudible.
+    """Speeds up `samples` by `factor`, which raises pitch and formants by the same factor."""
+    # The resampler takes integer rates, and steps of 1/1000 are inaudible.
     return resample(samples, round(1000 * factor), 1000) if len(samples) > 1 else samples
 
 
 def time_map(applied: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Where the sound at each moment of an augmented utterance is in the recording.
+    """Maps times in an augmented utterance to times in the original recording.
 
     Args:
-        applied: What `Augmentation` has applied.
+        applied: The steps that `Augmentation` applied, with their values.
 
     Returns:
-        `begin` and `rate`: what is heard after `t` seconds is in the recording at `begin + rate * t`.
+        `begin` and `rate`: time `t` in the augmented utterance is time `begin + rate * t` in the recording.
     """
     rate = applied.get("speed", (1.0,))[0] * applied.get("tempo", (1.0,))[0]
     cut = applied.get("trim", (0.0,))[0] - applied.get("context", (0.0,))[0] - applied.get("silence", (0.0,))[0]
@@ -301,23 +302,22 @@ def time_map(applied: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 
 def add_silence(samples: np.ndarray, before: int, after: int) -> np.ndarray:
-    """Adds zero samples before and after; negative numbers cut, but at least half of the clip remains."""
+    """Adds zero samples before and after. Negative numbers cut samples, at most a quarter of the clip on each side."""
     cut_before, cut_after = (min(max(-count, 0), len(samples) // 4) for count in (before, after))
-    kept = samples[cut_before : len(samples) - cut_after]
-    return np.pad(kept, (max(before, 0), max(after, 0)))
+    return np.pad(samples[cut_before : len(samples) - cut_after], (max(before, 0), max(after, 0)))
 
 
-def equalize(samples: np.ndarray, strongest: float, rng: np.random.Generator, order: int = 3) -> np.ndarray:
-    """Applies a random smooth frequency response: a cosine series of low order, at most `strongest` dB up or down."""
-    size = next_fast_len(len(samples), real=True)  # A length that is a prime number takes twenty times as long.
+def equalize(samples: np.ndarray, max_gain: float, rng: np.random.Generator, order: int = 3) -> np.ndarray:
+    """Applies a random smooth frequency response: a cosine series of low order, within ±`max_gain` dB."""
+    size = next_fast_len(len(samples), real=True)  # The FFT of a prime length takes twenty times as long.
     spectrum = rfft(samples, size)
     position = np.linspace(0.0, np.pi, len(spectrum))
     curve = sum(rng.uniform(-1, 1) * np.cos(k * position + rng.uniform(0, 2 * np.pi)) for k in range(1, order + 1))
-    return irfft(spectrum * 10 ** (strongest * curve / order / 20), size)[: len(samples)]
+    return irfft(spectrum * 10 ** (max_gain * curve / order / 20), size)[: len(samples)]
 
 
 def colored_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise whose power falls by 0 (white) to 6 dB (brown) an octave, at random."""
+    """Returns Gaussian noise whose power falls by a random 0 (white) to 6 dB (brown) per octave."""
     size = next_fast_len(num_samples, real=True)
     spectrum = rfft(rng.standard_normal(size))
     frequency = np.maximum(np.arange(len(spectrum)), 1)
@@ -325,7 +325,7 @@ def colored_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """Adds `noise`, of the same length, at a signal-to-noise ratio of `snr` dB; silence stays silence."""
+    """Adds noise of the same length at a signal-to-noise ratio of `snr` dB. Silence stays silent."""
     noise_power = np.mean(noise**2)
     if noise_power == 0:
         return samples
@@ -333,13 +333,13 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
 
 
 def stretch_window(sampling_rate: int) -> int:
-    """The phase vocoder's window in samples: the power of two nearest to 32 ms, short enough for single words."""
+    """Returns the phase vocoder's window in samples: the power of two nearest to 32 ms, short enough for words."""
     return 1 << round(math.log2(0.032 * sampling_rate))
 
 
 @lru_cache(maxsize=8)
 def _sound_files(folder: str) -> tuple[Path, ...]:
-    files = walk_files(Path(folder)) if Path(folder).is_dir() else []  # It follows links to folders.
+    files = walk_files(Path(folder)) if Path(folder).is_dir() else []
     return tuple(sorted(path for path in files if path.suffix.lower() in SOUND_SUFFIXES))
 
 
@@ -348,14 +348,14 @@ def _read_sound(path: Path, sampling_rate: int) -> np.ndarray:
     return read_audio(path, sampling_rate)
 
 
-# A stretch of context is this much louder than the utterance, in dB.
+# Range of the loudness of the context relative to the utterance, in dB.
 _CONTEXT_GAIN = (-20.0, 5.0)
 
 
 def _context(
     folders: Sequence[str], samples: np.ndarray, length: int, sampling_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """A random stretch of `length` samples of a recording in the folders, scaled to the loudness of `samples`."""
+    """Returns `length` random samples of a recording in the folders, scaled relative to the loudness of `samples`."""
     noise = _recorded_noise(folders[int(rng.integers(len(folders)))], length, sampling_rate, rng)
     power = np.mean(noise**2) if length else 0.0
     gain = 10 ** (rng.uniform(*_CONTEXT_GAIN) / 20)
@@ -363,7 +363,7 @@ def _context(
 
 
 def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """A random stretch of a random recording, repeated where it is too short."""
+    """Returns a random segment of a random recording, which is repeated if it is too short."""
     files = _sound_files(folder)
     noise = _read_sound(files[rng.integers(len(files))], sampling_rate)
     start = rng.integers(len(noise))

@@ -1,7 +1,8 @@
-"""The cache of downloaded, unpacked and synthesized corpora; each folder is created exactly once.
+"""The cache of downloaded, unpacked and synthesized corpora, in which each folder is created exactly once.
 
-A corpus is made in a `.part` folder and renamed when it is complete, so that an interrupted run leaves nothing that
-looks finished. A lock lets the processes of one `accelerate launch` wait for the first instead of all doing the work.
+A folder is built under a name with `.part` and renamed when it is complete, so that an interrupted run never leaves an
+incomplete folder under the final name. Of several processes, such as those of `accelerate launch`, one builds the
+folder while the others wait for its lock.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from hf_speech.errors import CorpusError
 
 
 def cache_dir() -> Path:
-    """The cache folder: `$HF_SPEECH_CACHE`, or else `~/.cache/hf_speech`."""
+    """Returns the cache folder: `$HF_SPEECH_CACHE`, or `~/.cache/hf_speech` if it is not set."""
     return Path(os.environ.get("HF_SPEECH_CACHE") or "~/.cache/hf_speech").expanduser()
 
 
 def digest(sources: Sequence[Mapping[str, Any]], *settings: Any) -> str:
-    """Names what is made of recordings: by the settings of its making and by the state of every recording.
+    """Returns a digest of recordings and settings, which names the folder of derived data.
 
     Args:
-        sources: Recordings as rows of a corpus have them, in their order: a path, or the bytes of a file.
-        *settings: Whatever else decides about the result, as JSON can write it.
+        sources: The recordings in order, as in rows of a corpus: a path, or the bytes of a file.
+        *settings: All other settings that affect the derived data, as JSON-serializable values.
 
     Returns:
-        Sixteen hexadecimal digits; others for another size or time of change of any file.
+        Sixteen hexadecimal digits, which change if the size or modification time of any file changes.
     """
     return digest_data(settings, [_state(source) for source in sources])[:16]
 
@@ -47,15 +48,15 @@ def _state(source: Mapping[str, Any]) -> tuple[Any, ...]:
 
 @contextmanager
 def build_once(folder: Path, resumes: bool = False) -> Iterator[Path | None]:
-    """Make a folder once, whole or not at all.
+    """Builds a folder atomically, unless it exists.
 
     Args:
         folder: The folder.
-        resumes: Whether what an interrupted run has put into it is kept, for the next one to go on.
+        resumes: Whether to keep the files of an interrupted run, so that the next one can resume.
 
     Yields:
-        A new empty folder to fill, which becomes `folder` when the block ends without an error; None if `folder` is
-        there already and nothing is to be done.
+        A temporary folder to fill, which is renamed to `folder` when the block ends without an error; None if `folder`
+        exists.
 
     Raises:
         CorpusError: If the cache cannot be written.
@@ -67,7 +68,7 @@ def build_once(folder: Path, resumes: bool = False) -> Iterator[Path | None]:
     except OSError as error:
         raise CorpusError(
             f"The cache folder {folder.parent} cannot be written ({error.strerror or error}): set HF_SPEECH_CACHE to a "
-            "folder that can."
+            "writable folder."
         ) from error
     try:
         if folder.is_dir():
@@ -75,7 +76,7 @@ def build_once(folder: Path, resumes: bool = False) -> Iterator[Path | None]:
             return
         part = folder.with_name(f"{folder.name}.part")
         if not resumes:
-            shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+            shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
         part.mkdir(exist_ok=resumes)
         try:
             yield part

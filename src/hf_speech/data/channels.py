@@ -1,9 +1,9 @@
-"""Augmentation by the recording channel: rooms, telephone lines and codecs. No step changes the length.
+"""Simulates recording channels: rooms, telephone lines and codecs. No step changes the length.
 
-Rooms are recorded impulse responses, or simulated by an exponentially decaying noise (J.-D. Polack, "La transmission de
-l'énergie sonore dans les salles", 1988; J. A. Moorer, "About this reverberation business", 1979). This is the tail of a
-diffuse room, without the early reflections of a certain place; an image-source simulation (pyroomacoustics) has these,
-and would need a compiled package and the geometry of each room.
+Room impulse responses are recorded, or simulated as exponentially decaying noise (J.-D. Polack, "La transmission de
+l'énergie sonore dans les salles", 1988; J. A. Moorer, "About this reverberation business", 1979). Decaying noise models
+the diffuse tail but no early reflections. An image-source simulation (pyroomacoustics) would add these, but requires a
+compiled package and the geometry of each room.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from hf_speech.data.audio import resample
 TELEPHONE_RATE = 8000
 TELEPHONE_BAND = (300.0, 3400.0)
 MU = 255
-# What libsndfile makes of its compression levels 0 and 1, in kbit/s.
+# Bit rates of libsndfile's compression levels 0 and 1, in kbit/s.
 OPUS_BITRATES = (256.0, 6.0)
 OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)
 
 
 def simulate_room(sampling_rate: int, reverberation: float, rng: np.random.Generator) -> np.ndarray:
-    """Makes the impulse response of a random room.
+    """Returns the impulse response of a random room.
 
     Args:
         sampling_rate: Rate in Hz.
@@ -34,8 +34,8 @@ def simulate_room(sampling_rate: int, reverberation: float, rng: np.random.Gener
         rng: The random generator.
 
     Returns:
-        `(samples,)` float64: the direct sound, a pause of up to 20 ms, and the tail, which has from -10 to 5 dB of the
-        energy of the direct sound.
+        `(samples,)` float64: the direct sound, a pause of up to 20 ms, and the tail, with an energy of -10 to 5 dB
+        relative to the direct sound.
     """
     times = np.arange(max(round(reverberation * sampling_rate), 1)) / sampling_rate
     tail = rng.standard_normal(len(times)) * np.exp(-3 * np.log(10) * times / reverberation)
@@ -48,10 +48,10 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     Args:
         samples: `(samples,)`.
-        response: `(response,)` at the same rate; its largest value is the direct sound.
+        response: `(response,)` at the same sampling rate; its largest value is the direct sound.
 
     Returns:
-        `(samples,)` of the same length and loudness, with the direct sound where it was: labels in time stay right.
+        `(samples,)` of the same loudness, aligned with the input so that time labels stay valid.
     """
     direct = int(np.argmax(np.abs(response)))
     size = next_fast_len(len(samples) + len(response) - 1, real=True)
@@ -60,7 +60,7 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def telephone(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """A telephone line: 300 to 3400 Hz at 8 kHz in 8 bits by the μ-law (ITU-T G.711).
+    """Simulates a telephone line: 300 to 3400 Hz at 8 kHz, with 8-bit μ-law (ITU-T G.711).
 
     Args:
         samples: `(samples,)`.
@@ -70,7 +70,7 @@ def telephone(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
         `(samples,)` at the same rate and of the same length.
     """
     rate = min(sampling_rate, TELEPHONE_RATE)
-    peak = max(float(np.max(np.abs(samples))), 1.0)  # The line has no values above 1.
+    peak = max(float(np.max(np.abs(samples))), 1.0)  # μ-law values are at most 1.
     narrow = resample(_long_enough(samples, sampling_rate) / peak, sampling_rate, rate)
     high = min(TELEPHONE_BAND[1], 0.45 * rate)
     narrow = sosfilt(butter(4, (TELEPHONE_BAND[0], high), "bandpass", fs=rate, output="sos"), narrow)
@@ -81,12 +81,12 @@ def telephone(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def opus(samples: np.ndarray, sampling_rate: int, bitrate: float) -> np.ndarray:
-    """Encodes with Opus and decodes again, by libsndfile.
+    """Encodes samples with Opus and decodes them again, with libsndfile.
 
     Args:
         samples: `(samples,)`.
         sampling_rate: Rate in Hz.
-        bitrate: Kilobits a second, 6 to 256.
+        bitrate: Bit rate in kbit/s, 6 to 256.
 
     Returns:
         `(samples,)` at the same rate and of the same length.
@@ -107,12 +107,12 @@ def _loudness(samples: np.ndarray) -> float:
 
 
 def _long_enough(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Samples of 20 ms at least, padded with zeros: fewer may be none at a lower rate."""
+    """Pads samples with zeros to at least 20 ms, since fewer might become none at a lower rate."""
     return _fitted(np.asarray(samples, dtype=np.float32), max(len(samples), sampling_rate // 50))
 
 
 def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
-    """Samples of exactly this length: resampling there and back may differ by one."""
+    """Cuts or pads samples to a length, since resampling back and forth may change it by one."""
     return np.pad(samples[:length], (0, max(length - len(samples), 0)))
 
 

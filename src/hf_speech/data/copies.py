@@ -1,8 +1,8 @@
-"""Copies of the training utterances at other tempos and pitches, made once and kept on disk.
+"""Copies of the training utterances at other tempos and pitches, stored on disk.
 
-Augmentation draws new variants in every epoch. This is the older method: a fixed set, with each utterance once for
-every pace and pitch of a grid. Copies on disk take no memory, and the phase vocoder runs only once. A digest of all
-inputs names the folder, so that another grid or a changed recording gives another set.
+Whereas augmentation draws new variants in every epoch, this is a fixed set with a copy of each utterance for every
+tempo and pitch of a grid. Copies on disk take no memory, and the phase vocoder runs only once. The folder is named by a
+digest of all inputs, so a different grid or a changed recording gives a new set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hf_speech.data.augmentation import stretch_window
 from hf_speech.data.cache import build_once, cache_dir, digest
 from hf_speech.data.first_pass import FirstPass
 
-# Part of the digest: to be raised whenever the same grid gives other copies.
+# Part of the digest: increase it when the copies for the same grid change.
 FORMAT_VERSION = 1
 
 
@@ -33,18 +33,18 @@ def multiply(
     pitches: Sequence[float],
     first_pass: FirstPass | None = None,
 ) -> Dataset:
-    """Every utterance once for each pace and pitch.
+    """Copies every utterance for each combination of tempo and pitch.
 
     Args:
         rows: The training split, with the columns `audio` and `duration`.
-        sampling_rate: Rate of the copies in Hz.
-        tempos: Factors of the pace at the same pitch: 0.7 is slower, and longer.
-        pitches: Shifts of the pitch in semitones at the same pace.
-        first_pass: Has the utterances that were decoded already.
+        sampling_rate: Sampling rate of the copies in Hz.
+        tempos: Tempo factors with the pitch unchanged; 0.7 is slower, and longer.
+        pitches: Shifts of the pitch in semitones with the tempo unchanged.
+        first_pass: Holds utterances that were decoded before.
 
     Returns:
-        The rows of all copies, those of one utterance together. Its copy of factor 1 and shift 0 is the utterance
-        itself, and is missing where the grid does not have it.
+        The rows of all copies, grouped by utterance. The copy with factor 1 and shift 0 is the original recording; it
+        is missing if the grid does not include it.
     """
     grid = list(itertools.product(tempos, pitches))
     sources = list(rows["audio"])
@@ -56,12 +56,12 @@ def multiply(
                 _write_copies(samples, sampling_rate, grid, part, index)
     indices, audio, durations = [], [], []
     for index, (source, duration) in enumerate(zip(sources, rows["duration"], strict=True)):
-        for place, copy in enumerate(grid):
+        for number, copy in enumerate(grid):
             indices.append(index)
-            itself = copy == (1.0, 0.0)
-            path = folder / _name(index, place)
-            audio.append(source if itself else {"path": str(path), "bytes": None})
-            durations.append(duration if itself else soundfile.info(path).duration)
+            is_original = copy == (1.0, 0.0)
+            path = folder / _name(index, number)
+            audio.append(source if is_original else {"path": str(path), "bytes": None})
+            durations.append(duration if is_original else soundfile.info(path).duration)
     columns = {"audio": audio, "duration": durations}
     multiplied = rows.select(indices).remove_columns(list(columns))
     for name, values in columns.items():
@@ -69,16 +69,16 @@ def multiply(
     return multiplied
 
 
-def _name(index: int, place: int) -> str:
-    return f"{index:06d}-{place:02d}.wav"
+def _name(index: int, number: int) -> str:
+    return f"{index:06d}-{number:02d}.wav"
 
 
 def _write_copies(
     samples: np.ndarray, sampling_rate: int, grid: Sequence[tuple[float, float]], folder: Path, index: int
 ) -> None:
-    """Writes the copies of one utterance, 16-bit, what is louder than full scale brought down to it."""
+    """Writes the copies of one utterance as 16-bit wav files, scaled down if they exceed full scale."""
     window = stretch_window(sampling_rate)
-    for place, (tempo, pitch) in enumerate(grid):
+    for number, (tempo, pitch) in enumerate(grid):
         if (tempo, pitch) == (1.0, 0.0):
             continue
         copy = samples
@@ -88,4 +88,4 @@ def _write_copies(
             copy = librosa.effects.time_stretch(copy, rate=tempo, n_fft=window)
         copy = copy / max(1.0, float(np.abs(copy).max()))
         scaled = np.clip(np.rint(copy * 32768), -32768, 32767).astype(np.int16)
-        soundfile.write(folder / _name(index, place), scaled, sampling_rate)
+        soundfile.write(folder / _name(index, number), scaled, sampling_rate)

@@ -1,8 +1,9 @@
-"""From rows to batches: decode, augment, compute features, pad.
+"""Turns the rows of a corpus into batches: decodes, augments, computes features and pads.
 
-Decoding and augmentation happen one utterance at a time, features for a whole batch at once, and all of it in the
-loader's worker processes, so that the training process only computes gradients. Random choices for an utterance
-depend only on seed, epoch and row, not on order or number of workers: a resumed run sees the same data.
+Utterances are decoded and augmented one at a time, and features are computed per batch. All of this runs in the worker
+processes of the data loader, which leaves the training process free to compute gradients. Random choices for an
+utterance depend only on seed, epoch and row, not on the order or the number of workers, so a resumed run sees the same
+data.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from hf_speech.data.first_pass import KEEP_DECODED_BYTES, FirstPass
 from hf_speech.data.shares import ShareDraw
 from hf_speech.errors import RecipeError
 
-# Keys of a batch that are for the Trainer, and not for the model.
+# Keys of a batch that the Trainer removes before it calls the model.
 TRAINERS_OWN = ("files", "left_out", "loader_seconds", "sources")
 
 
@@ -35,16 +36,18 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     Args:
         rows: One split of a corpus, with the columns `audio` and `duration`.
-        sampling_rate: Rate in Hz at which waveforms are given.
-        encode_target: Makes the training target of a row (without its audio).
-        augmentation: How waveforms are varied, or `None`.
+        sampling_rate: Sampling rate of the waveforms in Hz.
+        encode_target: Returns the training target of a row (without its audio).
+        augmentation: The augmentation of the waveforms, or `None`.
         seed: Seed of the augmentation.
-        encode_phones: Makes the phone ids `(phones,)` of a row, which then has them as "phones"; `None` for no phones.
-        join_targets: Makes the target of two utterances, one after the other; needed where `augmentation` joins them.
-        min_samples: Samples that features need; an utterance that augmentation makes shorter stays as it is.
-        first_pass: Has the waveforms that were decoded already.
-        draw: Draws the rows of an epoch, for a sampler. Then an index may be that of a row's copy: the row's own plus
-            a multiple of the number of rows. Copies are augmented differently.
+        encode_phones: Returns the phone ids `(phones,)` of a row, which items then have as "phones"; `None` for no
+            phones.
+        join_targets: Returns the target of two consecutive utterances; required if `augmentation` joins utterances.
+        min_samples: The minimum number of samples for features. An utterance that augmentation would make shorter is
+            not augmented.
+        first_pass: Holds waveforms that were decoded before.
+        draw: Draws the rows of an epoch, for a sampler. An index may then refer to a copy of a row: the row's index
+            plus a multiple of the number of rows. Copies are augmented differently.
 
     Attributes:
         durations: Seconds of each utterance in this epoch, for batches of similar length.
@@ -72,7 +75,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             self.augmentation.check_folders()
         self.seed = seed
         self.join_targets = join_targets
-        # Plain lists: a column of `datasets` is read lazily, which a sampler of indices must not do a thousand times.
+        # Lists, since samplers read these often, and a column of `datasets` is read from disk on each access.
         self.own_durations: list[float] = list(rows["duration"])
         self._speakers: list[str | None] = list(rows["speaker"])
         self.audio: list[Any] = list(rows["audio"])
@@ -83,9 +86,9 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         self._first_pass = first_pass
         self._decoded: list[np.ndarray] | None = None
         self._features: list[CachedFeatures] = []
-        # Shared with the loader's workers, which may live longer than an epoch.
+        # Shared with the loader's workers, which may outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._drawn = -1
+        self._drawn_epoch = -1
         self.set_epoch(0)
         self._longest_durations = self.durations
 
@@ -93,16 +96,16 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.audio)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draws other augmentation from here on; the Trainer calls it at the start of each epoch."""
+        """Starts an epoch with new augmentation; the Trainer calls it at the start of each epoch."""
         self._epoch.fill_(epoch)
-        self._follow_epoch()
+        self._update_epoch()
 
-    def _follow_epoch(self) -> None:
-        """Draws what belongs to the epoch, in whichever process this is, unless it is drawn already."""
+    def _update_epoch(self) -> None:
+        """Draws the random choices of the current epoch, unless this process has already drawn them."""
         epoch = int(self._epoch)
-        if epoch == self._drawn:
+        if epoch == self._drawn_epoch:
             return
-        self._drawn = epoch
+        self._drawn_epoch = epoch
         self._draw = epoch if self.augmentation is None else self.augmentation.draw(epoch)
         self._followers = self._draw_followers()
         self.durations = [
@@ -112,20 +115,20 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     @property
     def can_join(self) -> bool:
-        """Whether any known speaker has two utterances, one of which may follow the other."""
+        """Whether any known speaker has two utterances, which could be joined."""
         known = [speaker for speaker in self._speakers if speaker]
         return len(set(known)) < len(known)
 
     def follower(self, index: int) -> int | None:
-        """The utterance that follows this one in the same clip in this epoch, if one does."""
+        """Returns the utterance that is joined to the end of this one in this epoch, or None."""
         return self._followers.get(index)
 
     def _draw_followers(self) -> dict[int, int]:
-        """Which utterance follows which in this epoch.
+        """Draws the utterances that are joined in this epoch, as `{utterance: follower}`.
 
-        An utterance is followed by another one of the same known speaker. Both together are at most as long as the
-        longest utterance. Which utterances are followed is the same in all epochs, and the clip is never longer than in
-        the first one: batches are composed by the durations of that.
+        Both utterances are of the same known speaker, and together they are at most as long as the longest utterance.
+        The utterances with a follower are the same in all epochs, and no clip is longer than in the first epoch,
+        because the durations of the first epoch determine the batches.
         """
         if self.augmentation is None or not self.augmentation.joining:
             return {}
@@ -133,63 +136,60 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         for index, speaker in enumerate(self._speakers):
             if speaker:
                 by_speaker.setdefault(speaker, []).append(index)
-        own = self.own_durations
+        durations = self.own_durations
         joined = np.flatnonzero(np.random.default_rng(self.seed).random(len(self)) < self.augmentation.joining)
         rng = np.random.default_rng((self.seed, self._draw))
         followers: dict[int, int] = {}
-        longest = max(own)
+        longest = max(durations)
         for index in joined.tolist():
             limit = longest if self._draw == 0 else self._longest_durations[index]
-            others = [
+            candidates = [
                 other
                 for other in by_speaker.get(self._speakers[index] or "", ())
-                if other != index and own[index] + own[other] <= limit
+                if other != index and durations[index] + durations[other] <= limit
             ]
-            if others:
-                followers[index] = others[rng.integers(len(others))]
+            if candidates:
+                followers[index] = candidates[rng.integers(len(candidates))]
         return followers
 
     def keep_decoded(self, description: str) -> None:
-        """Decodes everything once and keeps it, if it fits; workers share this memory instead of decoding again.
-
-        What the first pass has decoded is taken from there.
-        """
+        """Decodes all utterances into memory, which workers share, if they fit. Uses waveforms of the first pass."""
         if sum(self.own_durations) * self.sampling_rate * 4 <= KEEP_DECODED_BYTES:
             indices = progress_bar(range(len(self)), desc=description, unit="utterance", leave=False, delay=0.5)
             self._decoded = [self._waveform(index) for index in indices]
-        self._first_pass = None  # Nothing more is taken from it, and workers must not carry it along.
+        self._first_pass = None  # No longer needed, and must not be copied to workers.
 
     def cache_features(self, extractor: Any, description: str) -> None:
-        """Computes all features once and keeps them on the disk; items have them in place of the waveform."""
+        """Computes all features once and stores them on disk; items then contain features instead of a waveform."""
         variants = count_variants(self.augmentation)
         for variant in range(variants):
             self.set_epoch(variant)
-            shown = description if variants == 1 else f"{description}, variant {variant + 1} of {variants}"
+            label = description if variants == 1 else f"{description}, variant {variant + 1} of {variants}"
             settings = self._settings()
-            self._features.append(CachedFeatures(self.audio, extractor, self._all_varied, shown, settings))
-        self._decoded = self._first_pass = None  # They served to make the variants of one reading.
+            self._features.append(CachedFeatures(self.audio, extractor, self._all_augmented, label, settings))
+        self._decoded = self._first_pass = None  # Free the memory.
         self.set_epoch(0)
 
     def _settings(self) -> list[Any]:
-        """What makes this epoch's sounds differ from the recordings, as JSON can write it."""
+        """Returns the settings that determine this epoch's augmentation, as JSON-serializable values."""
         if self.augmentation is None:
             return []
         steps = {key: value for key, value in dataclasses.asdict(self.augmentation).items() if key != "variants"}
         noise = digest([{"path": file} for file in self.augmentation.files])
         return [steps, noise, self.seed, self._draw, sorted(self._followers.items())]
 
-    def _all_varied(self) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
-        """Every utterance as it is in this epoch, and its time map."""
+    def _all_augmented(self) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
+        """Yields every utterance as augmented in this epoch, with its time map."""
         if self.augmentation is not None and self._decoded is None:
             self.keep_decoded("Reading")
-        return (self._vary(self._read(index), index) for index in range(len(self)))
+        return (self._augment(self._read(index), index) for index in range(len(self)))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         start = time.perf_counter()
-        self._follow_epoch()
+        self._update_epoch()
         copy, index = divmod(index, len(self))
         if copy > 0 and self.draw is None:
-            raise IndexError(f"there are {len(self)} utterances")
+            raise IndexError(f"index out of range: there are {len(self)} utterances")
         utterance = {"files": self.files(index), "target": self.targets[index]}
         if self.phones is not None:
             utterance["phones"] = self.phones[index]
@@ -199,7 +199,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             if self.phones is not None:
                 utterance["phones"] = torch.cat((utterance["phones"], self.phones[follower]))
         if self._features:
-            # Of joined utterances, who follows whom belongs to the variant.
+            # A variant fixes which utterances are joined, so copies cannot use another variant.
             joins = self.augmentation is not None and self.augmentation.joining
             variant = self._draw + (0 if joins else max(copy, 0))
             cached = self._features[variant % len(self._features)]
@@ -207,27 +207,27 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
             return {**utterance, "seconds": (time.perf_counter() - start, 0.0)}
         waveform = self._read(index)
         read = time.perf_counter()
-        waveform, moved = self._vary(waveform, index, copy)
-        utterance["source"] = (index, follower, *moved)
+        waveform, mapping = self._augment(waveform, index, copy)
+        utterance["source"] = (index, follower, *mapping)
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}
 
     def _read(self, index: int) -> np.ndarray:
-        """An utterance, and what follows it in this epoch."""
+        """Returns the waveform of an utterance, joined to that of its follower in this epoch."""
         waveform = self._waveform(index)
         follower = self._followers.get(index)
         return waveform if follower is None else np.concatenate((waveform, self._waveform(follower)))
 
-    def _vary(self, waveform: np.ndarray, index: int, copy: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
-        """A waveform with this epoch's augmentation, and its time map."""
+    def _augment(self, waveform: np.ndarray, index: int, copy: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
+        """Returns a waveform with this epoch's augmentation, and its time map."""
         if self.augmentation is None:
             return waveform, time_map({})
         applied: dict[str, tuple[float, ...]] = {}
         rng = np.random.default_rng((self.seed, self._draw, index, *([copy] if copy > 0 else [])))
-        varied = self.augmentation(waveform, self.sampling_rate, rng, applied)
-        return (varied, time_map(applied)) if len(varied) >= self.min_samples else (waveform, time_map({}))
+        augmented = self.augmentation(waveform, self.sampling_rate, rng, applied)
+        return (augmented, time_map(applied)) if len(augmented) >= self.min_samples else (waveform, time_map({}))
 
     def files(self, index: int) -> list[str]:
-        """Where the sound of an utterance comes from in this epoch: its file, and that of the one joined to it."""
+        """Returns the file of an utterance, and that of its follower in this epoch, if any."""
         rows = [index, *([self._followers[index]] if index in self._followers else [])]
         return [self.audio[row].get("path") or f"row {row}" for row in rows]
 
@@ -240,28 +240,32 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def count_variants(augmentation: Augmentation | None) -> int:
-    """How many epochs pass before the same sounds come again, so that their features can be kept."""
+    """Returns the number of distinct versions of each utterance over all epochs.
+
+    Raises:
+        RecipeError: If it is unlimited, so that features cannot be cached.
+    """
     if augmentation is None or not augmentation.is_active:
         return 1
     if augmentation.variants is None:
         raise RecipeError(
             "training.cache_features keeps features that augmentation would change in every epoch: set "
-            "augmentation.variants, such as 6, or leave one of them out."
+            "augmentation.variants, for example to 6, or turn off one of them."
         )
     return augmentation.variants
 
 
 class SpeechCollator:
-    """Makes a model's batch: `input_features`, `attention_mask`, `labels`, and `phone_targets` where there are phones.
+    """Builds batches of `input_features`, `attention_mask`, `labels`, and `phone_targets` if utterances have phones.
 
-    `files`, where the sound comes from, `left_out`, why utterances of a stream are not among them, `loader_seconds`,
-    the time it took to read, to augment and to compute features, and `sources`, are for the Trainer, which takes them
-    out. A row of `sources` `(batch, 4)` has the number of an utterance's row, that of the one that follows it in the
-    same clip or -1, and its time map (see `augmentation.time_map`); streams have no rows.
+    Four more keys are for the Trainer, which removes them: `files` are the source files, `left_out` the reasons why
+    utterances of a stream were skipped, and `loader_seconds` the times for reading, augmenting and computing features.
+    A row of `sources` `(batch, 4)` contains the index of the utterance, the index of its follower or -1, and its time
+    map (see `augmentation.time_map`); batches of a stream have no `sources`.
 
     Args:
-        feature_extractor: Turns waveforms into features, padded on the right.
-        collate_targets: Turns the utterances' targets into the tensor `labels`.
+        feature_extractor: Computes features of waveforms, padded on the right.
+        collate_targets: Returns the tensor `labels` for the targets of the utterances.
     """
 
     def __init__(self, feature_extractor: Any, collate_targets: Callable[[Sequence[Any]], torch.Tensor]) -> None:
@@ -296,7 +300,7 @@ class SpeechCollator:
         return collated
 
     def _pad(self, utterances: Sequence[tuple[torch.Tensor, int]]) -> dict[str, torch.Tensor]:
-        """What the extractor gives for the waveforms: features padded to the longest, and the mask if it has one."""
+        """Pads features to the longest utterance, with an attention mask if the extractor returns one."""
         features = pad_sequence([frames for frames, _ in utterances], batch_first=True)
         if not self.feature_extractor.return_attention_mask:
             return {"input_features": features}

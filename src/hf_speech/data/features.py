@@ -1,7 +1,7 @@
-"""Features computed once and kept on disk, for recipes that repeat the same audio in later epochs.
+"""A cache of features on disk, for recipes that use the same audio in every epoch.
 
-The cache keeps one array for a split, mapped into memory: every process of a node reads the same pages, and a second
-training with the same features (a search, a comparison of models) does not compute them again.
+The cache contains one memory-mapped array per split, whose pages all processes of a machine share. Later trainings with
+the same features (a search, a comparison of models) use the cache as well.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ import torch
 from hf_speech.common.progress import progress_bar
 from hf_speech.data.cache import build_once, cache_dir, digest
 
-# Part of the digest: to be raised whenever the same settings give other features.
+# Part of the digest: increase it when the features for the same settings change.
 FORMAT_VERSION = 2
 FEATURES_FILE = "features.f32"
 LENGTHS_FILE = "lengths.npy"
 
 
 class CachedFeatures:
-    """The features of each utterance of a split, as the extractor computes them of it alone.
+    """The features of each utterance of a split, computed one utterance at a time.
 
     Attributes:
         time_maps: The time map of each utterance.
 
     Args:
-        audio: The column of the split.
-        extractor: Computes them; with global normalization, after its statistics were fitted.
-        waveforms: Gives the waveform of each utterance and its time map (see `augmentation.time_map`), in order, where
-            they are not in the cache.
-        description: What the progress bar says.
-        settings: Whatever makes the waveforms differ from the recordings, as JSON can write it.
+        audio: The `audio` column of the split.
+        extractor: The feature extractor, which must have its statistics if it normalizes globally.
+        waveforms: Yields the waveform and the time map (see `augmentation.time_map`) of each utterance, in order.
+            Called only if the features are not in the cache.
+        description: The label of the progress bar.
+        settings: The settings by which waveforms differ from the recordings, as JSON-serializable values.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class CachedFeatures:
         self._valid, frames, *time_maps = np.load(folder / LENGTHS_FILE).T
         self.time_maps = list(zip(*(column.tolist() for column in time_maps), strict=True))
         self._ends = np.cumsum(frames, dtype=np.int64)
-        # Copied where it is written to, which nobody does: PyTorch warns of arrays that cannot be written.
+        # Copy-on-write, although nothing writes to it, because PyTorch warns about read-only arrays.
         self._features = np.memmap(folder / FEATURES_FILE, np.float32, "c").reshape(-1, extractor.feature_size)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """Features `(frames, features)`, float32, padded if the extractor pads to a fixed length; valid frames."""
+        """Returns the features `(frames, features)` as float32, and the number of frames without padding."""
         start = 0 if index == 0 else self._ends[index - 1]
         return torch.from_numpy(self._features[start : self._ends[index]]), int(self._valid[index])
 

@@ -1,7 +1,7 @@
-"""Collects data for training while a corpus is inspected: waveforms, if they fit into memory, and statistics.
+"""Collects data for training while a corpus is inspected: waveforms that fit into memory, and feature statistics.
 
-The inspection decodes every sound once. Statistics of features are taken of it on the way, as sums for each utterance,
-because which utterances are trained on is known only at the end. Waveforms are kept for a split that fits.
+The inspection decodes every recording once. In the same pass, feature statistics are computed per utterance, since the
+selection of utterances to train on is known only at the end. Waveforms are kept for splits that fit into memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from hf_speech.data.audio import read_audio
 
-# Decoded audio of a split up to this size stays in memory, where every epoch finds it: 2 GiB are 9 hours at 16 kHz.
+# Decoded audio of a split up to this size stays in memory for all epochs: 2 GiB are 9 hours at 16 kHz.
 KEEP_DECODED_BYTES = 2 << 30
 KEPT_SPLITS = ("train", "validation")
 
@@ -24,14 +24,15 @@ Statistics = tuple[int, np.ndarray, np.ndarray]
 
 
 class FirstPass:
-    """What training needs of sounds that are decoded once.
+    """Waveforms and feature statistics of recordings that the inspection has decoded.
 
     Args:
-        extractor: The feature extractor that training will use; without its statistics where they are to be fitted.
+        extractor: The feature extractor for training. If it normalizes globally and has no statistics yet, they are
+            collected.
 
     Attributes:
-        sampling_rate: Rate in Hz at which the sounds are decoded.
-        min_samples: Samples of the shortest sound that has a frame of features.
+        sampling_rate: Sampling rate in Hz at which recordings are decoded.
+        min_samples: Minimum number of samples for one frame of features.
     """
 
     def __init__(self, extractor: Any) -> None:
@@ -39,38 +40,38 @@ class FirstPass:
         self.min_samples: int = extractor.min_samples
         self._extractor = extractor
         self._lock = threading.Lock()
-        self._kept: dict[Any, np.ndarray] = {}
+        self._waveforms: dict[Any, np.ndarray] = {}
         self._statistics: dict[Any, Statistics] = {}
-        self._room = 0
-        self._wants_statistics = False
+        self._free_bytes = 0
+        self._collects_statistics = False
 
     def begin(self, split: str, durations: Sequence[float]) -> None:
-        """Prepares for a split that will be decoded."""
-        wanted = sum(seconds for seconds in durations if not math.isnan(seconds)) * self.sampling_rate * 4
-        self._room = KEEP_DECODED_BYTES if split in KEPT_SPLITS and wanted <= KEEP_DECODED_BYTES else 0
-        self._wants_statistics = split == "train" and self._needs_statistics
+        """Prepares for the recordings of a split."""
+        needed = sum(seconds for seconds in durations if not math.isnan(seconds)) * self.sampling_rate * 4
+        self._free_bytes = KEEP_DECODED_BYTES if split in KEPT_SPLITS and needed <= KEEP_DECODED_BYTES else 0
+        self._collects_statistics = split == "train" and self._needs_statistics
 
     def take(self, source: Any, samples: np.ndarray) -> None:
-        """Takes what is needed of a decoded sound; called by several threads at a time."""
+        """Stores the samples and statistics of a decoded recording, as needed. Thread-safe."""
         key = _key(source)
-        if self._wants_statistics:
+        if self._collects_statistics:
             self._statistics[key] = self._extractor.frame_statistics(samples)
         with self._lock:
-            if samples.nbytes <= self._room and key not in self._kept:
-                self._room -= samples.nbytes
-                self._kept[key] = samples
+            if samples.nbytes <= self._free_bytes and key not in self._waveforms:
+                self._free_bytes -= samples.nbytes
+                self._waveforms[key] = samples
 
     @property
     def _needs_statistics(self) -> bool:
         return bool(self._extractor.normalization == "global" and self._extractor.feature_mean is None)
 
     def read(self, source: Any) -> np.ndarray:
-        """A sound: from memory if it was kept, or else decoded again."""
-        kept = self._kept.get(_key(source)) if self._kept else None
-        return read_audio(source, self.sampling_rate) if kept is None else kept
+        """Returns the samples of a recording, from memory if possible."""
+        samples = self._waveforms.get(_key(source)) if self._waveforms else None
+        return read_audio(source, self.sampling_rate) if samples is None else samples
 
     def fit(self, sources: Iterable[Any]) -> None:
-        """Fits global statistics, where the extractor needs them, on some of the sounds, in their order."""
+        """Sets the extractor's global statistics, if it needs them, to those of the given recordings."""
         if not self._needs_statistics:
             return
         self._extractor.set_global_statistics(
@@ -80,6 +81,6 @@ class FirstPass:
 
 
 def _key(source: Mapping[str, Any]) -> Any:
-    """Tells recordings apart: by path, or by content where it is in the row."""
+    """Returns a key for a recording: its path, or a digest of its content if the row contains it."""
     content = source.get("bytes")
     return source["path"] if content is None else hashlib.blake2b(content, digest_size=16).digest()

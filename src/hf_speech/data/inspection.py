@@ -1,9 +1,9 @@
-"""The inspection of a corpus: finds everything that could stop or spoil training before it starts.
+"""Inspects a corpus before training, to find problems that would stop training or degrade the model.
 
-Every row is decoded once, exactly as training will decode it, because headers can be wrong about the samples.
-The same pass fills a `FirstPass` with all that is needed before the first step: waveforms and statistics of features.
-Faults are counted by kind, with examples, and bad rows are refused or left out, as the recipe says; nothing is dropped
-without being reported. What is valid but suspicious (one recording in two splits, silence) is a warning.
+Every row is decoded once, exactly as in training, because a header may not match the samples. The same pass collects
+waveforms and feature statistics in a `FirstPass`. Problems are counted by kind, with examples. The recipe determines
+whether bad rows raise an error or are left out, and all omissions are reported. Valid but suspicious data (a recording
+in two splits, silence) causes a warning.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def inspect_split(
     first_pass: FirstPass | None = None,
     split: str = "",
 ) -> SplitReport:
-    """Decode every row of a split and look at its target.
+    """Decodes every row of a split and checks its target.
 
     Args:
         rows: One split with the columns of `hf_speech.data.corpora.base`.
-        sampling_rate: Rate in Hz at which training will read the audio.
-        limits: The shortest and the longest good row in seconds, given the value of its column `corpus`, if any.
-        description: What the progress bar says.
-        min_samples: Samples that features need, so that fewer are bad.
-        first_pass: Takes what training needs of the good sounds.
+        sampling_rate: Sampling rate of the training audio in Hz.
+        limits: Returns the minimum and maximum duration in seconds for a value of the column `corpus` (None without).
+        description: The label of the progress bar.
+        min_samples: The minimum number of samples for features; shorter rows are bad.
+        first_pass: Collects waveforms and statistics of the recordings for training.
         split: Name of the split, for `first_pass`.
 
     Returns:
-        Counts and examples of what is wrong, and the indices of the good rows.
+        Counts and examples of problems, and the indices of the good rows.
     """
     report = SplitReport(num_rows=len(rows))
     audio = rows.select_columns("audio")
@@ -66,11 +66,11 @@ def inspect_split(
     if first_pass is not None:
         first_pass.begin(split, list(rows["duration"]))
 
-    def look(index: int) -> _Decoded:
+    def decode(index: int) -> _Decoded:
         return _decode(audio[index]["audio"], sampling_rate, limits(corpora[index])[1], first_pass)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        decoded = pool.map(look, range(len(rows)))
+        decoded = pool.map(decode, range(len(rows)))
         progress = progress_bar(decoded, desc=description, total=len(rows), unit="utterance", delay=0.5, leave=False)
         for index, sound in enumerate(progress):
             if os.path.isabs(sound.name):
@@ -83,19 +83,19 @@ def inspect_split(
                 report.bad[fault[0]].add(fault[1])
             elif sound.duration * sampling_rate < min_samples - 0.5:
                 needed = f"{min_samples / sampling_rate:.3g} s"
-                report.bad["too short"].add(f"{sound.name} lasts {sound.duration:.3g} s, and features need {needed}.")
+                report.bad["too short"].add(f"{sound.name} lasts {sound.duration:.3g} s, but features need {needed}.")
             elif targets and _is_blank(targets[index]):
                 report.bad[f"without {column}"].add(f"{sound.name} has no {column}.")
             else:
                 report.good_indices.append(index)
                 report.seconds += sound.duration
                 if sound.is_silent:
-                    report.warnings["silent"].add(f"{sound.name} is nothing but zeros.")
+                    report.warnings["silent"].add(f"{sound.name} contains only zeros.")
     return report
 
 
 def duration_fault(name: str, seconds: float, shortest: float, longest: float) -> tuple[str, str] | None:
-    """What is wrong with the duration of an utterance: the kind of fault and a sentence; None if nothing is."""
+    """Returns the kind of problem with the duration of an utterance and a sentence about it, or None."""
     if seconds < shortest:
         return "too short", f"{name} lasts {seconds:.3g} s, under {shortest:g} s."
     if seconds > longest:
@@ -106,19 +106,19 @@ def duration_fault(name: str, seconds: float, shortest: float, longest: float) -
 def inspect_corpus(
     dataset_dict: DatasetDict, corpus: Corpus, sampling_rate: int, first_pass: FirstPass | None = None
 ) -> tuple[DatasetDict, InspectionReport]:
-    """Inspect every split of a corpus, and refuse or leave out its bad rows.
+    """Inspects every split of a corpus, and refuses or leaves out its bad rows.
 
     Args:
-        dataset_dict: What `corpus.load()` gave.
-        corpus: The corpus, whose options say what is bad and what to do about it.
-        sampling_rate: Rate in Hz at which training will read the audio.
-        first_pass: Takes what training needs of the good sounds.
+        dataset_dict: The splits that `corpus.load()` returned.
+        corpus: The corpus, with its options for bad rows.
+        sampling_rate: Sampling rate of the training audio in Hz.
+        first_pass: Collects waveforms and statistics of the recordings for training.
 
     Returns:
         The corpus without bad rows, and the report.
 
     Raises:
-        CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse", or if nothing is left to train on.
+        CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse", or if there is nothing left to train on.
     """
     report = survey_corpus(dataset_dict, corpus, sampling_rate, first_pass=first_pass)
     if report.num_bad and corpus.bad_rows == "refuse":
@@ -139,23 +139,23 @@ def survey_corpus(
     min_samples: int = 1,
     first_pass: FirstPass | None = None,
 ) -> InspectionReport:
-    """Inspect every split of a corpus, whatever is wrong with it.
+    """Inspects every split of a corpus and reports all problems without raising an error for bad rows.
 
     Args:
-        dataset_dict: What `corpus.load()` gave.
-        corpus: The corpus, whose options say what is bad.
-        sampling_rate: Rate in Hz at which training will read the audio.
-        only: The splits to decode and report; None for all. Of the others only the classes count.
-        min_samples: Samples that features need, so that fewer are bad.
-        first_pass: Takes what training needs of the good sounds.
+        dataset_dict: The splits that `corpus.load()` returned.
+        corpus: The corpus, with its limits of durations.
+        sampling_rate: Sampling rate of the training audio in Hz.
+        only: The splits to decode and report; None for all. Only the classes of other splits are used.
+        min_samples: The minimum number of samples for features; shorter rows are bad.
+        first_pass: Collects waveforms and statistics of the recordings for training.
     """
     report = InspectionReport(corpus.name, {}, warnings=list(corpus.notes), caveats=list(corpus.caveats))
     report.folders.update(corpus.local_folders())
     for name, rows in dataset_dict.items():
         if only is not None and name not in only:
-            every = list(range(len(rows)))
+            count = len(rows)
             report.splits[name] = SplitReport(
-                len(rows), good_indices=every, durations=[0.0 for _ in every], digests=[None for _ in every]
+                count, good_indices=list(range(count)), durations=[0.0] * count, digests=[None] * count
             )
             continue
         report.splits[name] = inspect_split(
@@ -168,9 +168,9 @@ def survey_corpus(
             split=name,
         )
     _reject_unseen_classes(dataset_dict, report)
-    report.splits = {name: found for name, found in report.splits.items() if only is None or name in only}
-    for name, found in report.splits.items():
-        if not found.good_indices:
+    report.splits = {name: split for name, split in report.splits.items() if only is None or name in only}
+    for name, split in report.splits.items():
+        if not split.good_indices:
             report.warnings.append(f"The split {name!r} has no utterances.")
     report.warnings += _common_recordings(dataset_dict, report)
     return report
@@ -178,7 +178,7 @@ def survey_corpus(
 
 @dataclass
 class _Decoded:
-    """What is kept of a decoded recording."""
+    """The properties of a decoded recording."""
 
     name: str
     duration: float = math.nan
@@ -190,7 +190,7 @@ class _Decoded:
 def _decode(
     source: AudioSource, sampling_rate: int, max_duration: float, first_pass: FirstPass | None = None
 ) -> _Decoded:
-    """Decode a sound block by block; of one that is too long, only the length is found out."""
+    """Decodes a recording block by block; if it is longer than `max_duration`, its samples are not kept."""
     name = source_name(source)
     digest = hashlib.blake2b(digest_size=16)
     blocks: list[np.ndarray] = []
@@ -212,7 +212,7 @@ def _decode(
 
 
 def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) -> None:
-    """Reject rows of classes that the training split lacks: their predictions can only be wrong."""
+    """Rejects rows of classes that the training split lacks, since their predictions can only be wrong."""
     train = dataset_dict.get("train")
     if train is None or (column := _class_column(train)) is None:
         return
@@ -231,25 +231,25 @@ def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) 
 
 
 def _check_train(dataset_dict: DatasetDict, report: InspectionReport) -> None:
-    """Refuse a training split from which nothing can be learned."""
+    """Raises `CorpusError` if the training split has no good rows, or only one class."""
     train = dataset_dict.get("train")
     if train is None:
         return
     good = report.splits["train"].good_indices
     if not good:
-        raise CorpusError(f"The corpus {report.corpus!r} has no utterance to train on: look at its train split.")
+        raise CorpusError(f"The corpus {report.corpus!r} has no utterance to train on: check its train split.")
     if (column := _class_column(train)) is not None and len(set(train.select(good)[column])) < 2:
-        raise CorpusError(f"The corpus {report.corpus!r} has one class in train: there is nothing to tell apart.")
+        raise CorpusError(f"The corpus {report.corpus!r} has one class in train: add utterances of another class.")
 
 
 def _class_column(rows: Dataset) -> str | None:
-    """The target column of a split whose targets are named classes."""
+    """Returns the target column of a split if its targets are named classes, else None."""
     column = target_column(rows)
     return column if column is not None and isinstance(rows.features[column], ClassLabel) else None
 
 
 def _common_recordings(dataset_dict: DatasetDict, report: InspectionReport) -> list[str]:
-    """Report recordings that are in two splits: a test on what training has seen says little."""
+    """Returns warnings about recordings that are in two splits, which make a test split unreliable."""
     first: dict[bytes, tuple[str, int]] = {}
     common: dict[tuple[str, str], Finding] = defaultdict(Finding)
     for split, found in report.splits.items():

@@ -1,4 +1,4 @@
-"""Mixing channels down to mono; refuses channels that cancel, unscaled floats and values that are not finite."""
+"""Mixes channels down to mono, and rejects channels that cancel out, unscaled floats and non-finite values."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import numpy as np
 
 from hf_speech.data.headers import BadAudio
 
-# Full scale is 1. Processing overshoots a little; integers that became floats without scaling reach hundreds.
+# Full scale is 1. Processing may overshoot a little, but integers cast to floats without scaling reach hundreds.
 MAX_AMPLITUDE = 64.0
-# The spectrum of more could be infinite.
+# The spectrum of larger samples could overflow.
 MAX_SAMPLE = 1e10
 
-# Channels without relation have an average of 1 / channels of their power; this share of that is cancellation.
+# The average of uncorrelated channels has 1 / channels of their power. Less than this share of that is cancellation.
 _CANCELED_SHARE = 0.02
 
 
 class Mixer:
-    """Averages the channels of a sound block by block, and detects whether they cancel each other out."""
+    """Averages the channels of a recording block by block, and detects channels that cancel each other out."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._power = self._mono_power = 0.0
 
     def mix(self, channels: np.ndarray) -> np.ndarray:
-        """The average `(samples,)` of `(samples, channels)`."""
+        """Returns the average `(samples,)` of `(samples, channels)`."""
         if channels.shape[1] == 1:
             mono = channels[:, 0]
             _check_samples(mono, self.name)
@@ -36,31 +36,31 @@ class Mixer:
         return mono
 
     def check_whole(self) -> None:
-        """Refuse a sound whose channels have canceled each other out."""
+        """Raises `BadAudio` if the channels cancel each other out; call it after the last block."""
         if self._mono_power < _CANCELED_SHARE * self._power:
             raise BadAudio(
-                f"{self.name} has channels that cancel each other out, as one is inverted: keep one of them, or invert "
-                "it.",
+                f"{self.name} has channels that cancel each other out, since one is inverted: keep one of them, or "
+                "invert it back.",
                 "canceled",
             )
 
 
 def _check_samples(samples: np.ndarray, name: str) -> None:
-    """Refuse samples `(samples,)` that are not sound: NaN, infinite, or far above full scale."""
+    """Raises `BadAudio` if samples `(samples,)` are NaN, infinite, or far above full scale."""
     if not samples.size:
         return
-    # NaN is not smaller than anything, and whatever is compared with it becomes NaN.
+    # If a sample is NaN, the peak is NaN, and the comparison is false.
     peak = max(samples.max(), -samples.min())
     if not peak < MAX_SAMPLE:
         bad = int(np.count_nonzero(~(np.abs(samples) < MAX_SAMPLE)))
         raise BadAudio(
             f"{name} is not finite: {bad} of its {samples.size} samples are NaN, infinite or absurdly large; "
-            "write it again.",
+            "record or export it again.",
             "not finite",
         )
     if peak > MAX_AMPLITUDE:
         raise BadAudio(
             f"{name} is not scaled: its samples reach {peak:g}, where full scale is 1; divide them by the full scale "
-            "of the integers that they were, such as 32768.",
+            "of the original integers, such as 32768.",
             "not scaled",
         )

@@ -1,4 +1,4 @@
-"""The result of an inspection, counted by kind, with examples: as a summary, as plain data, or as an error."""
+"""Reports of an inspection: problems counted by kind, with examples, as a summary, plain data or an error message."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Content = TypeVar("Content")
 
 @dataclass
 class Finding:
-    """How often something was found, and its first examples as sentences."""
+    """The number of occurrences of a problem, with the first examples as sentences."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
     def add(self, example: str) -> None:
-        """Count one more; keep it as an example while there are few."""
+        """Counts an occurrence, and keeps it as an example if there are fewer than `MAX_EXAMPLES`."""
         self.count += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(one_line(example))
@@ -33,18 +33,18 @@ class Finding:
 
 @dataclass
 class SplitReport:
-    """What the inspection of one split found.
+    """The inspection report of one split.
 
     Attributes:
-        num_rows: Number of rows inspected.
-        seconds: Length of the good rows.
+        num_rows: Number of inspected rows.
+        seconds: Total duration of the good rows.
         bad: Bad rows by kind: "missing", "unreadable", "empty", "truncated", "not finite", "too short", "too long",
-            "without label", "without text", "of a class that train lacks", and what a task finds in its targets.
-        warnings: Good but suspicious rows by kind: "silent", and what a task finds in its targets.
+            "without label", "without text", "of a class that train lacks", and further kinds for a task's targets.
+        warnings: Valid but suspicious rows by kind: "silent", and further kinds for a task's targets.
         good_indices: Indices of the good rows, ascending.
-        durations: Seconds of every row as decoded, NaN for those that are not.
-        digests: Digest of the samples of every row, None for those that are not decoded.
-        corpora: The corpus of every row, where several are mixed.
+        durations: Duration of every row in seconds, NaN for rows that could not be decoded.
+        digests: Digest of the samples of every row, None for rows that were not decoded.
+        corpora: The corpus of every row of a mixture; empty for a single corpus.
         folders: The folders two levels above recordings with absolute paths.
     """
 
@@ -60,11 +60,17 @@ class SplitReport:
 
     @property
     def num_bad(self) -> int:
-        """Number of bad rows."""
+        """The number of bad rows."""
         return sum(finding.count for finding in self.bad.values())
 
     def reject(self, kind: str, reasons: dict[int, str], list_all: bool = False) -> None:
-        """Turn good rows into bad ones."""
+        """Moves rows from the good to the bad ones.
+
+        Args:
+            kind: The kind of problem.
+            reasons: A sentence for each row, by index.
+            list_all: Whether to keep all sentences as examples.
+        """
         for reason in reasons.values():
             self.bad[kind].add(reason)
         if list_all and reasons:
@@ -73,7 +79,7 @@ class SplitReport:
         self.seconds -= sum(self.durations[index] for index in reasons)
 
     def by_corpus(self) -> dict[str, dict[str, Any]]:
-        """The numbers of all rows and of the good ones, and the hours of these, of each corpus of a mixture."""
+        """Returns the number of rows, the number of good rows and their hours for each corpus of a mixture."""
         counts = {name: {"num_rows": 0, "num_good": 0, "hours": 0.0} for name in self.corpora}
         for name in self.corpora:
             counts[name]["num_rows"] += 1
@@ -83,7 +89,7 @@ class SplitReport:
         return {name: count | {"hours": round(count["hours"], 4)} for name, count in counts.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data for JSON."""
+        """Returns the report as JSON-serializable data."""
         return {
             "num_rows": self.num_rows,
             "num_good": len(self.good_indices),
@@ -95,15 +101,15 @@ class SplitReport:
 
 @dataclass
 class InspectionReport:
-    """What the inspection of a corpus found; `str(report)` is a summary of a few lines.
+    """The inspection report of a corpus; `str(report)` is a summary of a few lines.
 
     Attributes:
         corpus: Name of the corpus.
-        splits: A report for each split.
-        warnings: What is suspicious about the corpus as a whole, one sentence each.
-        caveats: Limits of metrics on the corpus, one sentence each.
-        shares: Each corpus's share of an epoch, where several are mixed by weights.
-        folders: The folders that the corpus was told to read, which `to_dict` leaves out.
+        splits: The report of each split.
+        warnings: Warnings about the corpus as a whole, one sentence each.
+        caveats: Limitations of metrics on the corpus, one sentence each.
+        shares: Each corpus's share of an epoch in a mixture with weights, else None.
+        folders: The folders of the corpus, which `to_dict` removes from paths.
     """
 
     corpus: str
@@ -115,11 +121,11 @@ class InspectionReport:
 
     @property
     def num_bad(self) -> int:
-        """Number of bad rows of all splits."""
+        """The number of bad rows in all splits."""
         return sum(report.num_bad for report in self.splits.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data for JSON; paths in it are relative, so that it can be passed on."""
+        """Returns the report as JSON-serializable data, with relative paths so that it can be published."""
         content: dict[str, Any] = {
             "corpus": self.corpus,
             "splits": {name: report.to_dict() for name, report in self.splits.items()},
@@ -133,7 +139,7 @@ class InspectionReport:
         return without_folders(content, [*_longest_first(self.folders), *_longest_first(others)])
 
     def by_corpus(self) -> dict[str, dict[str, Any]]:
-        """What each split has of each corpus of a mixture: `{corpus: {split: {"num_rows", "num_good", "hours"}}}`."""
+        """Returns the counts of a mixture as `{corpus: {split: {"num_rows", "num_good", "hours"}}}`."""
         counts: dict[str, dict[str, Any]] = {}
         for split, report in self.splits.items():
             for corpus, count in report.by_corpus().items():
@@ -141,7 +147,7 @@ class InspectionReport:
         return counts
 
     def refusal(self) -> str:
-        """One sentence with the counts of all kinds, a first example and how to fix it."""
+        """Returns an error message with the counts of all kinds, the first example and the remedy."""
         total: dict[str, Finding] = defaultdict(Finding)
         for found in self.splits.values():
             for kind, finding in found.bad.items():
@@ -170,7 +176,7 @@ class InspectionReport:
         return "\n".join(lines + [f"  warning: {warning}" for warning in self.warnings])
 
     def _corpora_table(self, by_corpus: dict[str, dict[str, Any]]) -> str:
-        """A row for each corpus: its good utterances in each split, its hours, its bad rows, its share of an epoch."""
+        """Formats a table of the corpora: good utterances per split, hours, bad rows and share of an epoch."""
         trained_on = {name: splits.get("train", {}).get("num_good", 0) for name, splits in by_corpus.items()}
         total = max(sum(trained_on.values()), 1)
         shares = self.shares or {name: count / total for name, count in trained_on.items()}
@@ -194,24 +200,24 @@ def _longest_first(names: Iterable[str]) -> list[str]:
 
 
 def without_folders(content: Content, folders: Iterable[str]) -> Content:
-    """Plain data whose sentences name files relative to folders of this machine, so that it can be passed on.
+    """Makes the paths in plain data relative, so that it can be published.
 
     Args:
         content: Mappings, lists and strings.
-        folders: Of those that a file is in, the first one counts. The cache is the last one.
+        folders: The folders to remove from paths, in order of precedence. The cache folder is appended.
     """
-    known = [name for name in [*folders, str(cache_dir())] if len(PurePath(name).parts) > 1]
-    names = "|".join(re.escape(one_line(name)) for name in known)
-    place = re.compile(rf"(?<![\w./\\~-])({names})([/\\]|(?![\w.-]))")
+    removable = [name for name in [*folders, str(cache_dir())] if len(PurePath(name).parts) > 1]
+    names = "|".join(re.escape(one_line(name)) for name in removable)
+    prefix = re.compile(rf"(?<![\w./\\~-])({names})([/\\]|(?![\w.-]))")
 
     def shorten(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: shorten(found) for key, found in value.items()}
+            return {key: shorten(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [shorten(found) for found in value]
+            return [shorten(item) for item in value]
         if not isinstance(value, str):
             return value
-        return place.sub(lambda match: "" if match[2] else PurePath(match[1]).name, value)
+        return prefix.sub(lambda match: "" if match[2] else PurePath(match[1]).name, value)
 
     shortened: Content = shorten(content)
     return shortened

@@ -1,4 +1,4 @@
-"""Draws the rows of an epoch by shares, where the corpora of a mixture have weights."""
+"""Draws the rows of an epoch when the corpora of a mixture have weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 class ShareDraw:
-    """The rows of each epoch, of which every corpus makes up its share.
+    """Draws the rows of each epoch so that every corpus makes up its share.
 
-    An epoch has as many rows as the table. Each corpus goes through its rows in random order, again and again: a large
-    one continues in the next epoch where it stopped, a small one comes several times in one. So all its rows are drawn
-    equally often. Seed and epoch alone decide.
+    An epoch has as many rows as the table. The rows of each corpus are drawn in random order, pass after pass: a large
+    corpus continues in the next epoch where it stopped, and a small one repeats within an epoch. All rows of a corpus
+    are therefore drawn equally often. The result depends only on seed and epoch.
 
     Args:
         corpora: The corpus of each row.
@@ -25,18 +25,18 @@ class ShareDraw:
         self.seed = seed
         self.num_rows = len(names)
         self._rows = [np.flatnonzero(names == name) for name in shares]
-        # Rounded sums instead of rounded shares, so that the counts sum up to the rows.
+        # Round the cumulative sums, not the shares, so that the counts add up to the number of rows.
         ends = np.rint(np.cumsum(list(shares.values())) * self.num_rows).astype(int)
         self._counts = np.diff(ends, prepend=0).tolist()
 
     def rows(self, epoch: int) -> np.ndarray:
-        """The rows of an epoch in no particular order.
+        """Returns the rows of an epoch in no particular order.
 
         Args:
-            epoch: Its number, from 0.
+            epoch: The number of the epoch, from 0.
 
         Returns:
-            `(num_rows,)` integers. The copy number `k` of a row in the same epoch is that row plus `k * num_rows`.
+            `(num_rows,)` integers. Copy `k` of a row in the same epoch is the row plus `k * num_rows`.
         """
         drawn = []
         for corpus, (rows, count) in enumerate(zip(self._rows, self._counts, strict=True)):
@@ -60,7 +60,7 @@ class ShareDraw:
 
 
 def _occurrences(values: np.ndarray) -> np.ndarray:
-    """How often each value has occurred before in the array, `(values,)`."""
+    """Returns how often each value has occurred before in the array, `(values,)`."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], np.arange(len(values)), 0))

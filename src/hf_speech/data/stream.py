@@ -1,9 +1,9 @@
-"""Streams a split that is too large for the disk during training; each process and worker reads its own part.
+"""Streams a split that is too large for the disk during training.
 
-Nothing is known of an utterance until it is read, so an unusable one is skipped or refused at that point.
-The order is that of the shards, shuffled, and of a buffer. No utterance is read by two processes or two workers, and
-none is lost between them. The stream never ends: each pass has another order, and processes whose parts
-differ by an utterance never wait for each other. Training ends after its number of steps.
+Every process and worker reads a separate part of the split, so that each utterance is read exactly once per pass.
+Shards are shuffled, and rows within a buffer. An unusable utterance is only detected, and then skipped or refused, when
+it is read. The stream has no end and each pass has a new order, so that processes with parts of different sizes never
+wait for each other; training ends after its number of steps.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from hf_speech.errors import CorpusError
 
 @dataclass(frozen=True)
 class Admission:
-    """The checks of a streamed utterance before training on it, the same as the inspection makes of other corpora.
+    """The checks of a streamed utterance before training, equal to those of the inspection for other corpora.
 
     Attributes:
-        limits: The shortest and the longest utterance in seconds, given the value of a row's column `corpus`, if any.
+        limits: Returns the minimum and maximum duration in seconds for a value of the column `corpus` (None without).
         bad_rows: Whether an unusable utterance stops training ("refuse") or is left out ("skip").
-        examine: Given a row and its seconds, says why its target cannot be learned; `None` if it can.
+        examine: Given a row and its duration in seconds, returns why its target cannot be learned, or `None`.
     """
 
     limits: Callable[[str | None], tuple[float, float]]
@@ -42,27 +42,28 @@ class Admission:
     examine: Callable[[Mapping[str, Any], float], str | None]
 
     def fault(self, row: Mapping[str, Any], seconds: float) -> str | None:
-        """Why an utterance is unusable, in a sentence; None if it is usable."""
-        of_duration = duration_fault(source_name(row["audio"]), seconds, *self.limits(row.get("corpus")))
-        return of_duration[1] if of_duration is not None else self.examine(row, seconds)
+        """Returns why an utterance is unusable, as a sentence, or None."""
+        fault = duration_fault(source_name(row["audio"]), seconds, *self.limits(row.get("corpus")))
+        return fault[1] if fault is not None else self.examine(row, seconds)
 
 
 class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
-    """Utterances of a streamed split, as items of `SpeechDataset` are.
+    """Utterances of a streamed split, in the format of `SpeechDataset` items.
 
     Args:
         source: The split.
-        sampling_rate: Rate in Hz at which waveforms are given.
-        encode_target: Makes the training target of a row.
+        sampling_rate: Sampling rate of the waveforms in Hz.
+        encode_target: Returns the training target of a row.
         admission: The checks of each utterance.
-        augmentation: How waveforms are varied, or `None`.
+        augmentation: The augmentation of the waveforms, or `None`.
         seed: Seed of order and augmentation.
-        batch_size: Consecutive utterances that make a batch, of similar length.
-        window: Batches of utterances that are read ahead and sorted by length; 1 to leave them in their order.
-        process: Number of this process, and of all of them.
-        encode_phones: Makes the phone ids `(phones,)` of a row; `None` for no phones.
-        num_passes: Passes over the stream, `None` for no end.
-        min_samples: Samples that features need; an utterance that augmentation makes shorter stays as it is.
+        batch_size: Number of consecutive utterances of similar length that form a batch.
+        window: Number of batches to read ahead and sort by length; 1 to keep the order.
+        process: The number of this process, and the number of processes.
+        encode_phones: Returns the phone ids `(phones,)` of a row; `None` for no phones.
+        num_passes: Number of passes over the stream, or `None` for an endless stream.
+        min_samples: The minimum number of samples for features. An utterance that augmentation would make shorter is
+            not augmented.
     """
 
     def __init__(
@@ -95,10 +96,10 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
         self.min_samples = min_samples
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Utterances in batches of similar length, which come in random order.
+        """Yields the utterances of batches of similar length; the batches are in random order.
 
         Raises:
-            CorpusError: If an utterance cannot be learned from and bad rows are refused, or if none can.
+            CorpusError: If an utterance is unusable and bad rows are refused, or if all utterances are unusable.
         """
         rng = np.random.default_rng((self.seed, *self.process, loader_process()[0]))
         utterances = self._utterances()
@@ -109,15 +110,15 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             batches = [pool[start : start + self.batch_size] for start in range(0, complete, self.batch_size)]
             for index in rng.permutation(len(batches)) if self.window > 1 else range(len(batches)):
                 yield from batches[index]
-            yield from pool[complete:]  # Last, or it would shift the boundaries of the others.
+            yield from pool[complete:]  # Incomplete, so it must be last to keep the boundaries of the other batches.
 
     def _utterances(self) -> Iterator[dict[str, Any]]:
-        """The utterances of this worker of this process, in the order of the stream."""
+        """Yields the utterances of this worker, in the order of the stream."""
         left_out: list[str] = []
         for number in itertools.count() if self.num_passes is None else range(self.num_passes):
-            seen = learned = 0
+            num_rows = num_usable = 0
             for row in self.source.rows(number, self.process):
-                seen += 1
+                num_rows += 1
                 try:
                     utterance = self._utterance(row, number)
                 except BadAudio as error:
@@ -127,16 +128,20 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
                         ) from error
                     left_out.append(str(error))
                     continue
-                learned += 1
+                num_usable += 1
                 yield {**utterance, "left_out": left_out}
                 left_out = []
-            if not seen:
-                return  # There are more workers than shards, and the others have them all.
-            if not learned:
-                raise CorpusError(f"Of the streamed utterances none can be learned from, such as: {left_out[0]}")
+            if not num_rows:
+                return  # There are more workers than shards, and this one has no shard.
+            if not num_usable:
+                raise CorpusError(f"None of the streamed utterances is usable, for example: {left_out[0]}")
 
     def _utterance(self, row: dict[str, Any], number: int) -> dict[str, Any]:
-        """An item of a row."""
+        """Returns the item of a row.
+
+        Raises:
+            BadAudio: If the row is unusable.
+        """
         start = time.perf_counter()
         waveform = read_audio(row["audio"], self.sampling_rate)
         if len(waveform) < self.min_samples:
@@ -148,9 +153,9 @@ class SpeechStream(torch.utils.data.IterableDataset[dict[str, Any]]):
             utterance["phones"] = self.encode_phones(row)
         read = time.perf_counter()
         if self.augmentation is not None:
-            # Rows of a stream have no numbers: seed, pass and recording decide the augmentation, in any process.
+            # Rows of a stream have no index, so the seed depends on the content of the recording instead.
             draw = self.augmentation.draw(row.get("pass", number))
             rng = np.random.default_rng((self.seed, draw, zlib.crc32(row["audio"]["bytes"])))
-            varied = self.augmentation(waveform, self.sampling_rate, rng)
-            waveform = varied if len(varied) >= self.min_samples else waveform
+            augmented = self.augmentation(waveform, self.sampling_rate, rng)
+            waveform = augmented if len(augmented) >= self.min_samples else waveform
         return {**utterance, "waveform": waveform, "seconds": (read - start, time.perf_counter() - read)}

@@ -1,4 +1,4 @@
-"""File-like objects for libsndfile that tolerate damaged headers and can replace the header of a file."""
+"""File-like objects for libsndfile that tolerate damaged headers or replace the header of a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 
 class SteadyStream:
-    """A stream that ignores seeks to before its beginning, as a damaged header may cause.
+    """A stream that ignores seeks to invalid positions, which a damaged header may cause.
 
-    Python's own streams raise an error then, which cannot pass through libsndfile: it would be printed as a traceback.
+    Python's streams raise an error, which cannot propagate through libsndfile and would be printed as a traceback.
 
     Args:
         stream: A seekable stream.
@@ -22,7 +22,7 @@ class SteadyStream:
         self.readinto = stream.readinto  # type: ignore[attr-defined]
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Goes to a place, if there is such a place; returns where the stream is."""
+        """Moves to a position if it is valid, and returns the current position."""
         try:
             return self._stream.seek(offset, whence)
         except (OSError, ValueError, OverflowError):
@@ -30,12 +30,12 @@ class SteadyStream:
 
 
 class SplicedStream(io.RawIOBase, BinaryIO):
-    """A stream whose beginning is replaced by other bytes.
+    """A stream with its first bytes replaced.
 
     Args:
         stream: A seekable stream.
-        head: The new beginning.
-        start: The place in `stream` from which on its own bytes follow.
+        head: The new first bytes.
+        start: The position in `stream` of the byte that follows `head`.
     """
 
     def __init__(self, stream: BinaryIO, head: bytes, start: int) -> None:
@@ -44,27 +44,27 @@ class SplicedStream(io.RawIOBase, BinaryIO):
         self._position = 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Returns True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Returns True."""
         return True
 
     def tell(self) -> int:
-        """Where it is."""
+        """Returns the current position."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Goes to a place; returns it."""
-        place = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence] + offset
-        if place < 0:
+        """Moves to a position and returns it."""
+        position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence] + offset
+        if position < 0:
             raise ValueError("negative seek position")
-        self._position = place
-        return place
+        self._position = position
+        return position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fills a buffer as far as there are bytes; returns how many."""
+        """Reads bytes into a buffer and returns their number."""
         target = memoryview(buffer).cast("B")
         count = max(0, min(len(self._head) - self._position, len(target)))
         target[:count] = self._head[self._position : self._position + count]
