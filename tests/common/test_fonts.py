@@ -62,7 +62,7 @@ def test_different_letters_give_different_pictures(tmp_path: Path) -> None:
 
 def test_warns_once_about_letters_without_a_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "_candidates", lambda preferred: ())
-    fonts._tell_missing.cache_clear()
+    fonts._warn_missing.cache_clear()
     with pytest.warns(UserWarning, match=r"has '二十', so pictures show boxes: pip install 'hf_speech\[fonts\]'"):
         drawn("二十", tmp_path / "text.png")
     with warnings.catch_warnings():

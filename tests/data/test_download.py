@@ -138,7 +138,7 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path, kind, name):
     if (kind, name) == ("tar", "/evil.wav"):  # the tar filter removes the slash
         assert (extract(archive, tmp_path / "out" / "in") / "evil.wav").read_bytes() == b"evil"
     else:
-        with pytest.raises(CorpusError, match=rf"evil\.{kind} is refused"):
+        with pytest.raises(CorpusError, match=rf"evil\.{kind} would write outside its folder"):
             extract(archive, tmp_path / "out" / "in")
         assert not (tmp_path / "out" / "in").exists()
     assert not list(tmp_path.glob("evil.wav"))
@@ -151,7 +151,7 @@ def test_rejects_a_link_out_of_an_archive(tmp_path):
         member = tarfile.TarInfo("link")
         member.type, member.linkname = tarfile.SYMTYPE, "../../secret"
         tar.addfile(member)
-    with pytest.raises(CorpusError, match="is refused"):
+    with pytest.raises(CorpusError, match="would write outside its folder"):
         extract(tmp_path / "evil.tar", tmp_path / "out")
 
 

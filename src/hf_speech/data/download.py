@@ -1,7 +1,7 @@
-"""Fetching a corpus and unpacking it: interrupted downloads resume, what arrives is verified, archives cannot escape.
+"""Downloads and unpacks archives: downloads resume and are verified, and archives cannot write outside their folder.
 
-Only the standard library is needed for plain files over http; data on the Hub goes through `datasets` instead. A file
-is written next to its target as `.part` and renamed when it is whole, so a target that exists is always complete.
+This uses only the standard library; data on the Hub is loaded with `datasets` instead. A file is downloaded to `.part`
+next to its target and renamed when it is complete, so an existing target is always complete.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from hf_speech.errors import CorpusError
 
 if TYPE_CHECKING or sys.version_info >= (3, 12):
     import tarfile
-else:  # Python 3.11.0 to 3.11.3 unpacks without the filters that keep files inside the folder.
+else:  # tarfile in Python 3.11.0 to 3.11.3 has no filters that keep files inside the folder.
     from backports import tarfile
 
-# An archive of a thousandfold its size fills a disk: sound is compressed to a third, transcripts to a tenth.
+# Limits against archives that would fill the disk. Audio is compressed to a third of its size, transcripts to a tenth.
 MAX_RATIO = 50
 MIN_UNPACKED_BYTES = 100_000_000
 
@@ -41,26 +41,26 @@ _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".t
 
 
 class _Interrupted(Exception):
-    """The connection ended early or the server was busy: worth another attempt."""
+    """Raised when the connection breaks or the server is busy, so that another attempt may succeed."""
 
 
 def download(
     url: str, target: Path, sha256: str | None = None, wait_seconds: float = 1.0, *, md5: str | None = None
 ) -> Path:
-    """Download a file, resuming what an earlier attempt left.
+    """Downloads a file, and resumes an interrupted download.
 
     Args:
-        url: Where it is (http, https or file).
-        target: Where it goes; if it exists, nothing is done.
-        sha256: Its digest in hexadecimal; what differs is removed.
+        url: The address (http, https or file).
+        target: The path of the file. If it exists, nothing is downloaded.
+        sha256: The expected SHA-256 digest in hexadecimal. A file with a different digest is removed.
         wait_seconds: Pause before the second attempt, doubled before each further one.
-        md5: Its MD5 digest, where its publisher gives no better one.
+        md5: The expected MD5 digest, for files whose publisher gives no SHA-256.
 
     Returns:
         `target`.
 
     Raises:
-        CorpusError: If it cannot be reached, or is not what was promised.
+        CorpusError: If the file cannot be downloaded, or has a different digest.
     """
     if target.exists():
         return target
@@ -85,12 +85,17 @@ def download(
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a path is named like an archive that `extract` unpacks."""
+    """Returns whether a path has the suffix of an archive that `extract` unpacks."""
     return path.name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 
 def extract(archive: Path, folder: Path, trusted: bool = False) -> Path:
-    """Unpack a zip or tar(.gz, .bz2, .xz) archive into a new folder, whole or not at all.
+    """Unpacks a zip or tar(.gz, .bz2, .xz) archive into a new folder atomically.
+
+    Args:
+        archive: The archive.
+        folder: The new folder. If it exists, nothing is unpacked.
+        trusted: Whether to skip the limit of the unpacked size.
 
     Raises:
         CorpusError: If the archive is damaged, would write outside the folder, or is far larger unpacked.
@@ -102,7 +107,7 @@ def extract(archive: Path, folder: Path, trusted: bool = False) -> Path:
 
 
 def unpack(archive: Path, folder: Path, trusted: bool = False) -> None:
-    """Unpack an archive into a folder that exists; `extract` does it whole or not at all."""
+    """Unpacks an archive into an existing folder; `extract` does so atomically."""
     max_bytes = math.inf if trusted else max(MAX_RATIO * archive.stat().st_size, MIN_UNPACKED_BYTES)
     try:
         if zipfile.is_zipfile(archive):
@@ -111,13 +116,15 @@ def unpack(archive: Path, folder: Path, trusted: bool = False) -> None:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, _bounded(tar, archive, max_bytes), filter="data")
     except tarfile.FilterError as error:
-        raise CorpusError(f"{archive} is refused, since it would write outside its folder ({error}).") from error
+        raise CorpusError(
+            f"{archive} would write outside its folder ({error}): get it from a source that you trust."
+        ) from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, LZMAError, RuntimeError) as error:
         raise CorpusError(f"{archive} cannot be unpacked ({error}): get it again.") from error
 
 
 def _bounded(tar: tarfile.TarFile, archive: Path, max_bytes: float) -> Iterator[tarfile.TarInfo]:
-    """The members of an archive, as long as they fit."""
+    """Yields the members of an archive, and raises `CorpusError` once they exceed the maximum size."""
     total = 0
     for member in tar:
         total += member.size
@@ -128,8 +135,8 @@ def _bounded(tar: tarfile.TarFile, archive: Path, max_bytes: float) -> Iterator[
 def _check_size(archive: Path, size: int, max_bytes: float) -> None:
     if size > max_bytes:
         raise CorpusError(
-            f"{archive} is refused, since it has {archive.stat().st_size / 1e6:,.1f} MB and is more than "
-            f"{max_bytes / 1e6:,.0f} MB unpacked: if that is right, set trust_archive, or unpack it yourself."
+            f"{archive} has {archive.stat().st_size / 1e6:,.1f} MB and is more than {max_bytes / 1e6:,.0f} MB "
+            "unpacked: if that is right, set trust_archive, or unpack it yourself."
         )
 
 
@@ -137,18 +144,20 @@ def _extract_zip(archive: Path, folder: Path, max_bytes: float) -> None:
     with zipfile.ZipFile(archive) as zipped:
         _check_size(archive, sum(member.file_size for member in zipped.infolist()), max_bytes)
         for name in zipped.namelist():
-            # zipfile would strip these and go on; an archive that tries is not to be trusted.
+            # zipfile would silently strip these parts, but an archive that contains them cannot be trusted.
             if ".." in PurePosixPath(name.replace("\\", "/")).parts or name.startswith(("/", "\\")) or ":" in name[:2]:
-                raise CorpusError(f"{archive} is refused, since it would write outside its folder ({name!r}).")
+                raise CorpusError(
+                    f"{archive} would write outside its folder ({name!r}): get it from a source that you trust."
+                )
         zipped.extractall(folder)
 
 
 def _fetch(url: str, part: Path) -> None:
-    """Get the rest of a file into `part`.
+    """Downloads the rest of a file to `part`.
 
     Raises:
-        _Interrupted: If another attempt may help.
-        CorpusError: If none will.
+        _Interrupted: If another attempt may succeed.
+        CorpusError: If no attempt can succeed.
     """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -157,11 +166,11 @@ def _fetch(url: str, part: Path) -> None:
             resumes = have > 0 and _range_start(response) == have
             _write(response, part, have if resumes else 0)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing after what we have: the part is whole, or longer than the file ever was
+        if error.code == 416:  # range not satisfiable: the part is complete, or longer than the file
             total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
             if total != str(have):
                 part.unlink(missing_ok=True)
-                raise _Interrupted("the server has less than was downloaded before") from error
+                raise _Interrupted("the file on the server is shorter than the part downloaded before") from error
         elif error.code in (408, 425, 429) or error.code >= 500:
             raise _Interrupted(f"the server answers {error.code} {error.reason}") from error
         else:
@@ -171,7 +180,7 @@ def _fetch(url: str, part: Path) -> None:
 
 
 def _write(response: http.client.HTTPResponse, part: Path, offset: int) -> None:
-    """Append the body of a response to the `offset` bytes of `part`, or start it anew, with a progress bar."""
+    """Appends a response to the `offset` bytes of `part`, or overwrites `part` if the offset is 0."""
     length = response.headers.get("Content-Length")
     total = offset + int(length) if length else None
     with part.open("ab" if offset else "wb") as file:
@@ -183,11 +192,11 @@ def _write(response: http.client.HTTPResponse, part: Path, offset: int) -> None:
                 file.write(block)
                 progress.update(len(block))
             written = file.tell()
-    if total is not None and written < total:  # a closed connection ends the body without an error
+    if total is not None and written < total:  # a closed connection ends the response without an error
         raise _Interrupted(f"the connection broke after {written} of {total} bytes")
 
 
 def _range_start(response: http.client.HTTPResponse) -> int:
-    """The first byte of a partial answer, from "bytes 100-199/200"; -1 if it does not say."""
+    """Returns the first byte of a partial response, from "bytes 100-199/200", or -1 if it is not declared."""
     start = (response.headers.get("Content-Range") or "").removeprefix("bytes ").partition("-")[0]
     return int(start) if start.isdigit() else -1

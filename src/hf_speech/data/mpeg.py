@@ -1,8 +1,8 @@
-"""The length of variable-bit-rate MP3 files that do not declare it.
+"""Computes the length of variable-bit-rate MP3 files that do not declare it.
 
-Most mp3 files begin with a frame ("Xing") that has the number of frames. Recorded streams have none, and libsndfile
-then estimates the length from the first frames: of a file that begins loudly and continues quietly it reads a quarter.
-Here the frames are counted, and the decoder is given a header with their number.
+Most mp3 files begin with a "Xing" frame that contains the number of frames. Recorded streams have none, so libsndfile
+estimates the length from the first frames and may read only a quarter of a file that becomes quieter after its start.
+This module counts the frames and builds a Xing frame for the decoder.
 
 References: ISO/IEC 11172-3 and 13818-3 (frame headers); "MPEG Audio Frame Header" (Windszus, Code Project, 2007), which
 describes the Xing and VBRI headers.
@@ -15,12 +15,12 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-# Kilobits a second of layer III by their index, of version 1 and of versions 2 and 2.5; 0 is unusable.
+# Bit rates of layer III in kbit/s by index, for version 1 (True) and for versions 2 and 2.5 (False); 0 is invalid.
 _BITRATES = {
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
 }
-# Sampling rates by version (3: 1, 2: 2, 0: 2.5) and index.
+# Sampling rates by version field (3 is version 1, 2 is version 2, 0 is version 2.5) and index.
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _LAYER_3 = 1
 _BLOCK_BYTES = 1 << 20
@@ -28,7 +28,7 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame header: its four bytes, and what they say."""
+    """A frame header: its four bytes, and the decoded fields."""
 
     header: bytes
     bitrate: int
@@ -38,16 +38,16 @@ class _Frame:
 
     @property
     def tag_offset(self) -> int:
-        """Offset of a Xing header in the frame: after the side information."""
+        """The offset of a Xing header in the frame, after the side information."""
         return 4 + ((17 if self.is_mono else 32) if self.is_version_1 else (9 if self.is_mono else 17))
 
 
 def header_without_length(stream: BinaryIO) -> tuple[bytes, int] | None:
-    """The header that an mp3 of variable bit rate lacks if it does not declare its length.
+    """Builds the missing Xing frame of an mp3 file with a variable bit rate.
 
     Returns:
-        A frame that says the number of frames, and the place of the first frame, before which it belongs; None for
-        files of any other kind.
+        A frame with the number of frames, and the position of the first frame, where it must be inserted; None for all
+        other files.
     """
     stream.seek(0)
     start = _end_of_tag(stream.read(10))
@@ -64,7 +64,7 @@ def header_without_length(stream: BinaryIO) -> tuple[bytes, int] | None:
 
 
 def _end_of_tag(head: bytes) -> int:
-    """Where an ID3v2 tag at the beginning ends; 0 without one."""
+    """Returns the end of an ID3v2 tag at the start of a file, or 0 if there is none."""
     if len(head) < 10 or head[:3] != b"ID3":
         return 0
     size = 0
@@ -74,7 +74,7 @@ def _end_of_tag(head: bytes) -> int:
 
 
 def _parse(data: bytes | memoryview) -> _Frame | None:
-    """The header of a frame of layer III, None if there is none."""
+    """Returns the header of a layer III frame, or None if the data does not start with one."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None
     version, layer = data[1] >> 3 & 3, data[1] >> 1 & 3
@@ -90,7 +90,7 @@ def _parse(data: bytes | memoryview) -> _Frame | None:
 
 
 def _count_variable_frames(stream: BinaryIO, start: int, bitrate: int) -> int | None:
-    """The number of frames if their bit rate varies, None if it does not."""
+    """Returns the number of frames if their bit rate varies, else None."""
     size = stream.seek(0, os.SEEK_END)
     position, count, varies = start, 0, False
     block, block_start = b"", 0
@@ -100,7 +100,7 @@ def _count_variable_frames(stream: BinaryIO, start: int, bitrate: int) -> int | 
             block, block_start = stream.read(_BLOCK_BYTES), position
         frame = _parse(block[position - block_start : position - block_start + 4])
         if frame is None:
-            break  # a tag after the sound, or damage, which the decoder judges
+            break  # a tag at the end, or damage, which is left to the decoder
         varies = varies or frame.bitrate != bitrate
         count += 1
         position += frame.length
@@ -108,7 +108,7 @@ def _count_variable_frames(stream: BinaryIO, start: int, bitrate: int) -> int | 
 
 
 def _xing_frame(first: _Frame, count: int) -> bytes:
-    """A frame without sound that says how many frames follow, as long as its tag needs."""
+    """Returns a silent frame, long enough for a Xing tag, that declares the number of frames that follow."""
     flags = first.header[2]
     for index in range(1, 15):
         header = bytes((first.header[0], first.header[1] | 1, index << 4 | flags & 0x0C, first.header[3]))

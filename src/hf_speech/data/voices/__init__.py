@@ -1,7 +1,7 @@
-"""The speech synthesizers from which the synthetic corpus takes its speakers, by name.
+"""The speech synthesizers of the synthetic corpus.
 
-A voice is named `ENGINE:SOURCE`, as in `piper:joe.onnx`; one without a colon is an accent of eSpeak NG. A further
-synthesizer is one file here and one line in `ENGINES`.
+A voice is named `ENGINE:SOURCE`, as in `piper:joe.onnx`; a name without a colon is an accent of eSpeak NG. To add a
+synthesizer, add a file here and a line to `ENGINES`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Espeak(), Piper
 
 
 def find_engine(voice: str) -> tuple[Engine, str]:
-    """The synthesizer of a voice, and what it calls the voice.
+    """Returns the synthesizer of a voice, and the name without its prefix.
 
     Raises:
         CorpusError: If there is no such synthesizer.
@@ -30,7 +30,7 @@ def find_engine(voice: str) -> tuple[Engine, str]:
     if not colon:
         return ENGINES["espeak"], voice
     if name not in ENGINES:
-        raise CorpusError(f"The voice {voice!r} is of an unknown synthesizer: {nearest(name, ENGINES)}")
+        raise CorpusError(f"The voice {voice!r} belongs to an unknown synthesizer: {nearest(name, ENGINES)}")
     return ENGINES[name], source
 
 
@@ -40,16 +40,16 @@ def cast_speakers(
     rng: np.random.Generator,
     shares: Mapping[str, float] | None = None,
 ) -> dict[str, list[Speaker]]:
-    """Chooses speakers for each split, of each synthesizer in proportion to its share; no voice is in two splits.
+    """Chooses speakers for each split, with each synthesizer in proportion to its share and no voice in two splits.
 
     Args:
-        voices: The voices that a split may use.
+        voices: The voices that each split may use.
         counts: The number of speakers of each split.
-        rng: Source of all variation.
-        shares: The shares of synthesizers, by name, in relation to each other; 1 for those that are not named.
+        rng: The random generator.
+        shares: The relative share of each synthesizer, by name; 1 for synthesizers that are not listed.
 
     Raises:
-        CorpusError: If there are not enough voices to give each split its own, or a share is wrong.
+        CorpusError: If there are too few voices to give each split a separate one, or a share is invalid.
     """
     shares = shares or {}
     for name, share in shares.items():
@@ -67,7 +67,7 @@ def cast_speakers(
         queues = {name: cast[split] for name, cast in casts.items() if split in cast}
         if not queues:
             raise CorpusError(
-                f"The synthetic corpus has no voice left for {split}: name more voices, or others as "
+                f"The synthetic corpus has no voice left for {split}: add other voices to "
                 f"{'voices' if split == 'train' else f'{split}_voices'}."
             )
         given = dict.fromkeys(queues, 0)

@@ -1,4 +1,4 @@
-"""What a speech synthesizer has to offer to be a source of speakers, and how its voices are shared out among splits."""
+"""The interface of speech synthesizers, and functions that distribute their voices among splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 PACE_RANGE = (130, 210)  # words per minute
 NORMAL_PACE = 170
-"""Words per minute at which a neural voice speaks at its own speed."""
+"""Words per minute of a neural voice at its default speed."""
 
 Name = TypeVar("Name")
 
@@ -22,11 +22,11 @@ class Speaker:
     """A synthetic speaker.
 
     Attributes:
-        voice: The synthesizer's name of the voice, such as "en-us+f3" of eSpeak NG.
-        pitch: 0 to 99, the middle being 50; only eSpeak NG uses it.
+        voice: The synthesizer's name of the voice, such as "en-us+f3" for eSpeak NG.
+        pitch: 0 to 99, with 50 as the default; only eSpeak NG uses it.
         pace: Words per minute.
         engine: Name of the synthesizer.
-        source: File or folder of the voice, for a synthesizer that needs one.
+        source: File or folder of the voice, if the synthesizer needs one.
     """
 
     voice: str
@@ -37,28 +37,28 @@ class Speaker:
 
     @property
     def name(self) -> str:
-        """A name that says how the speaker is made."""
+        """A name that contains the parameters of the speaker."""
         if self.engine == "espeak":
             return f"{self.voice}_pitch{self.pitch}_pace{self.pace}"
         return f"{self.engine}_{self.voice}_pace{self.pace}"
 
     @property
     def speed(self) -> float:
-        """The pace in relation to the normal one."""
+        """The pace relative to `NORMAL_PACE`."""
         return self.pace / NORMAL_PACE
 
 
 Job = tuple[str, Speaker]
-"""A text and who speaks it."""
+"""A text and the speaker to synthesize it with."""
 
 
 class Engine(Protocol):
     """A speech synthesizer.
 
     Attributes:
-        name: The part of a voice's name before the colon.
-        title: Its full name.
-        shard_size: Utterances that are kept together: after an interruption, at most so many are made again.
+        name: The prefix of voice names, before the colon.
+        title: The full name of the synthesizer.
+        shard_size: Number of utterances per shard. An interrupted run repeats at most one shard.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Engine(Protocol):
     shard_size: int
 
     def files(self, source: str) -> list[Path]:
-        """The files of the weights of a voice.
+        """Returns the weight files of a voice.
 
         Raises:
             CorpusError: If there are none.
@@ -75,19 +75,19 @@ class Engine(Protocol):
     def cast(
         self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
     ) -> dict[str, Iterator[Speaker]]:
-        """Shares voices out among splits, none in two of them.
+        """Distributes voices among splits, so that no voice is in two splits.
 
         Args:
-            sources: The parts after the colon of the names of voices, by split.
-            counts: The number of speakers of each split, in proportion to which voices are shared out.
-            rng: Source of all variation.
+            sources: The parts of voice names after the colon, by split.
+            counts: The number of speakers of each split; voices are distributed in proportion.
+            rng: The random generator.
 
         Returns:
-            Speakers without end for each split that has a voice of its own.
+            An endless sequence of speakers for each split that has a voice.
         """
 
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
-        """Yields float samples `(samples,)` within [-1, 1] and their rate in Hz for each job.
+        """Yields float samples `(samples,)` in [-1, 1] and their rate in Hz for each job.
 
         Raises:
             CorpusError: If the synthesizer is not installed, or fails.
@@ -95,9 +95,9 @@ class Engine(Protocol):
 
 
 def deal(names: Sequence[Name], counts: Mapping[str, int]) -> dict[str, list[Name]]:
-    """Deals names to splits in about the given proportions.
+    """Distributes names among splits in about the given proportions.
 
-    No split is left without a name while there are enough; where there are fewer names than splits, the first get one.
+    Each split gets at least one name if there are enough; otherwise the first splits get one each.
     """
     splits = list(counts)[: len(names)]
     weights = [counts[split] for split in splits]
@@ -113,16 +113,16 @@ def deal_sources(
     counts: Mapping[str, int],
     rng: np.random.Generator,
 ) -> dict[str, list[Name]]:
-    """Deals the voices of each source to the splits that name it.
+    """Distributes the voices of each source among the splits that use it.
 
     Args:
-        voices_of: Gives the voices of a source.
+        voices_of: Returns the voices of a source.
         sources: The sources of each split.
         counts: The number of speakers of each split.
-        rng: Decides which voices a split gets.
+        rng: The random generator.
 
     Returns:
-        The voices of each split that has some.
+        The voices of each split that has any.
     """
     shares: dict[str, list[Name]] = {}
     for source in dict.fromkeys(name for listed in sources.values() for name in listed):
@@ -135,5 +135,5 @@ def deal_sources(
 
 
 def draw_pace(rng: np.random.Generator) -> int:
-    """A pace in words per minute."""
+    """Returns a random pace in words per minute."""
     return int(rng.integers(*PACE_RANGE, endpoint=True))

@@ -1,12 +1,12 @@
-"""Synthesizes a list of utterances with eSpeak NG: a separate program, run as `python espeak_worker.py JOBS.json`.
+"""Synthesizes a list of utterances with eSpeak NG, as a separate program: `python espeak_worker.py JOBS.json`.
 
-Why a process: the library keeps state from one utterance to the next (phases of the voice source, random numbers) that
-nothing resets, so the same words come out as other bytes the second time. A fresh process that speaks a list in order
-gives the same bytes every time. It also keeps a crash in C away from training.
+The library keeps state between utterances (phases of the voice source, random numbers) that cannot be reset, so
+synthesizing the same text again gives different bytes. A new process that synthesizes a list in order always gives the
+same bytes. It also isolates training from crashes in the C library.
 
 JOBS.json is a list of `[text, voice, pitch, words per minute]`. The standard output is binary: the sampling rate, then
-for each job its number of samples (both uint32) and the samples (int16), all little-endian. Only the standard library
-and `espeakng_loader` are imported, since importing the package would cost more than the speaking.
+the number of samples (both uint32) and the samples (int16) of each job, all little-endian. Only the standard library
+and `espeakng_loader` are imported, since importing the package would take longer than the synthesis.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ import sys
 from array import array
 from typing import Any
 
-# Names and values of espeak-ng/speak_lib.h
+# Constants of espeak-ng/speak_lib.h
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
 _POS_CHARACTER = 1
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 _SYNTH_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
-# At its full volume of 100 the loud voices are clipped.
+# At full volume (100), loud voices would clip.
 _SAFE_VOLUME = 50
 
 
 def main(jobs_file: str) -> int:
-    """Speak all jobs of a file to the standard output; returns the exit status."""
+    """Synthesizes all jobs of a file to the standard output, and returns the exit status."""
     import espeakng_loader
 
     with open(jobs_file, encoding="utf-8") as file:
         jobs = json.load(file)
     library = _open_library(espeakng_loader)
-    spoken = array("h")
+    buffer = array("h")
 
     @_SYNTH_CALLBACK
     def collect(samples: Any, count: int, events: Any) -> int:
         if samples and count:
-            spoken.frombytes(ctypes.string_at(samples, 2 * count))
+            buffer.frombytes(ctypes.string_at(samples, 2 * count))
         return 0
 
     rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
@@ -58,12 +58,12 @@ def main(jobs_file: str) -> int:
         library.espeak_SetParameter(_PITCH, pitch, 0)
         library.espeak_SetParameter(_VOLUME, _SAFE_VOLUME, 0)
         encoded = text.encode()
-        del spoken[:]
+        del buffer[:]
         library.espeak_Synth(encoded, len(encoded) + 1, 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
         library.espeak_Synchronize()
         if sys.byteorder == "big":
-            spoken.byteswap()
-        output.write(struct.pack("<I", len(spoken)) + spoken.tobytes())
+            buffer.byteswap()
+        output.write(struct.pack("<I", len(buffer)) + buffer.tobytes())
     output.flush()
     return 0
 

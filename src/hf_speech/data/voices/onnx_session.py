@@ -1,4 +1,4 @@
-"""Opens the models of neural voices, and says what is missing."""
+"""Opens the ONNX models of neural voices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf_speech.errors import CorpusError
 
 
 def open_session(model: Path) -> Any:
-    """An ONNX Runtime session on the CPU, with as many threads as `OMP_NUM_THREADS` says."""
+    """Returns an ONNX Runtime session on the CPU with `OMP_NUM_THREADS` threads, if set."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -19,5 +19,5 @@ def open_session(model: Path) -> Any:
 
 
 def not_installed(title: str) -> CorpusError:
-    """The error that a synthesizer is missing."""
+    """Returns the error to raise if the package of a synthesizer is missing."""
     return CorpusError(f"The voices of {title} need packages that are not installed: pip install 'hf_speech[voices]'.")

@@ -1,4 +1,4 @@
-"""Piper: small neural voices, each an .onnx file with its .onnx.json, of one speaker or of many."""
+"""The voices of Piper: small neural models, each an .onnx file with an .onnx.json file, with one or more speakers."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from hf_speech.errors import CorpusError
 
 
 class Piper:
-    """Piper; its sources are .onnx files, and folders of them."""
+    """Piper. Its sources are .onnx files, and folders of them."""
 
     name = "piper"
     title = "Piper"
     shard_size = 200
 
     def files(self, source: str) -> list[Path]:
-        """The .onnx files of a source."""
+        """Returns the .onnx files of a source."""
         path = Path(source).expanduser()
         found = sorted(path.rglob("*.onnx")) if path.is_dir() else [path]
         if missing := [file for file in found if not file.is_file() or not _config(file).is_file()]:
-            raise CorpusError(f"{missing[0]} is no voice of Piper: give an .onnx file with its .onnx.json beside it.")
+            raise CorpusError(
+                f"{missing[0]} is not a Piper voice: give an .onnx file that has its .onnx.json file next to it."
+            )
         if not found:
-            raise CorpusError(f"The folder {source} has no voices of Piper: give one with .onnx files.")
+            raise CorpusError(f"The folder {source} has no Piper voices: give a folder with .onnx files.")
         return found
 
     def cast(
         self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
     ) -> dict[str, Iterator[Speaker]]:
-        """Speakers of each split, which are the speakers of the voices in turn."""
+        """Returns the speakers of each split, which cycle through the speakers of its voices."""
 
         def voices_of(source: str) -> list[tuple[Path, int]]:
             return [(file, number) for file in self.files(source) for number in range(_count_speakers(file))]
@@ -45,7 +47,7 @@ class Piper:
         return {split: _speakers(names, rng) for split, names in shares.items()}
 
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:
-        """Speaks each job."""
+        """Synthesizes each job."""
         try:
             from piper.config import SynthesisConfig
         except ImportError as error:
