@@ -118,8 +118,8 @@ def test_one_sentence_error_names_a_bad_file(tmp_path, wav, kind):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"array": [0.0, 0.1]}, "without a 'sampling_rate'"),
-        ({"array": [0.0, 0.1], "sampling_rate": None}, "without a 'sampling_rate'"),
+        ({"array": [0.0, 0.1]}, "has no 'sampling_rate'"),
+        ({"array": [0.0, 0.1], "sampling_rate": None}, "has no 'sampling_rate'"),
         ({"array": [0.0, 0.1], "sampling_rate": 0}, "sampling rate of 0 Hz"),
         ({"array": [0.0, 0.1], "sampling_rate": -16000}, "sampling rate of -16000 Hz"),
         ({"array": [0.0, 0.1], "sampling_rate": "16 kHz"}, "sampling rate '16 kHz'"),
@@ -136,8 +136,8 @@ def test_one_sentence_error_names_a_bad_file(tmp_path, wav, kind):
         ({"array": [[0.0], [0.0, 1.0]], "sampling_rate": RATE}, "not an array of numbers"),
         ({"array": [1, 2, 3], "sampling_rate": RATE}, "holds int64 values"),
         ({"array": ["a"], "sampling_rate": RATE}, "whose full scale is unknown"),
-        ({"path": None, "bytes": None}, "needs 'path', 'bytes' or 'array'"),
-        ({}, "needs 'path', 'bytes' or 'array'"),
+        ({"path": None, "bytes": None}, "needs 'path', 'bytes', or 'array'"),
+        ({}, "needs 'path', 'bytes', or 'array'"),
         (b"", "a sound of 0 bytes is an empty file"),
         (None, "a NoneType is not a source of audio"),
         ("a\0b.wav", "cannot be opened"),

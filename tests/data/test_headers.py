@@ -52,7 +52,7 @@ def test_checks_au_files_of_either_byte_order():
 
 @pytest.mark.parametrize("container", ["PVF", "MAT5", "PAF", "AVR", "IRCAM"])
 def test_reports_files_that_cannot_be_checked(container):
-    with pytest.raises(AudioError, match=f"of the format {container}, of which .* convert it to wav or flac"):
+    with pytest.raises(AudioError, match=f"has the format {container}, in which .* convert it to wav or flac"):
         read_audio(encode(noise(0.1), format=container, subtype="PCM_16"), RATE)
 
 

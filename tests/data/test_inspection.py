@@ -188,7 +188,7 @@ def test_the_report_is_readable_and_plain(splits):
     lines = str(report).splitlines()
     assert lines[0] == "Corpus folder: 68 utterances inspected, 8 of them bad."
     assert any("2 empty, such as: " in line or "1 empty, such as: " in line for line in lines)
-    assert lines[-1].startswith("  warning: 1 files that are not sound were left out")
+    assert lines[-1].startswith("  warning: 1 files that are not audio were left out")
     plain = json.loads(json.dumps(report.to_dict()))
     assert sum(split["num_rows"] for split in plain["splits"].values()) == 68
     assert sum(split["num_good"] for split in plain["splits"].values()) == 60

@@ -139,7 +139,7 @@ def test_checks_the_length_of_each_utterance(limits: tuple[float, float], reason
 
 def test_one_sentence_error_for_a_stream_without_usable_rows() -> None:
     useless = Admission(lambda _: (5.0, 30.0), "skip", examine_nothing)
-    with pytest.raises(CorpusError, match=r"none can be learned from, such as: \d+\.wav lasts"):
+    with pytest.raises(CorpusError, match=r"is usable, for example: \d+\.wav lasts"):
         list(stream_of(source_of(1), useless, num_passes=None))
 
 

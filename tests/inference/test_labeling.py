@@ -80,7 +80,10 @@ def test_a_classifier_writes_classes(tones_run: Path, digit_folder: Path) -> Non
 @pytest.mark.parametrize(
     ("record", "caveat"),
     [
-        ('{"teacher": "openai/whisper-base"}', "t.csv was written by the model openai/whisper-base, not by people."),
+        (
+            '{"teacher": "openai/whisper-base"}',
+            "t.csv contains labels of the model openai/whisper-base, not of humans.",
+        ),
         ('{"teacher": 3}', None),
         ("[]", None),
         ("{", None),
@@ -95,7 +98,7 @@ def test_training_records_the_teacher_of_a_table(tmp_path: Path, record: str | N
     options: Any = {"train_file": str(tmp_path / "t.csv"), "text_column": "text"}
     corpus = make_corpus("csv", validation_fraction=0, test_fraction=0, **options)
     corpus.load()
-    assert [found for found in corpus.caveats if "not by people" in found] == ([caveat] if caveat else [])
+    assert [found for found in corpus.caveats if "not of humans" in found] == ([caveat] if caveat else [])
 
 
 def test_filters_by_confidence_duration_and_agreement(recordings: Path, tmp_path: Path) -> None:
@@ -289,7 +292,7 @@ def test_shards_become_a_corpus_with_the_teacher_on_its_card(recordings: Path, t
     label_recordings(Fake(ANSWERS), find_recordings([recordings]), table, progress=False)
     corpus = make_corpus("csv", train_file=str(table), text_column="text", validation_fraction=0, test_fraction=0)
     assert sorted(corpus.load()["train"]["text"]) == ["Hello, there", "two words", "yes"]
-    assert "t.parquet was written by the model fake, not by people." in corpus.caveats
+    assert "t.parquet contains labels of the model fake, not of humans." in corpus.caveats
     assert [row["reason"] for row in rows_of(tmp_path / "t.rejected.parquet")] == ["empty"]
 
 

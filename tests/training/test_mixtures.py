@@ -150,7 +150,7 @@ def test_a_stream_and_a_local_corpus_train_together(beeps_recipe: Path, tmp_path
     streamed |= {"stream_train": True, "max_rows": 12, "validation_fraction": 0, "test_fraction": 0, "weight": 1}
     values["corpus"] = [streamed | {"text": {"normalizer": "lower"}}, values["corpus"]]
     words = ["--training.max_steps", "4", "--training.load_best_model_at_end", "false"]
-    with pytest.raises(CorpusError, match="each corpus needs a weight: give one to csv"):
+    with pytest.raises(CorpusError, match="each corpus needs a weight: set the weight of csv"):
         train(load_recipe(values, words), tmp_path / "run", splits=())
     run = train(load_recipe(values, [*words, "--corpus.1.weight", "3"]), tmp_path / "run", splits=())
     assert set(json.loads((run.run_dir / "vocab.json").read_text())) >= {"a", "b", "c"}

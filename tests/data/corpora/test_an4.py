@@ -95,7 +95,7 @@ def test_reads_copies_converted_to_wav(root):
 def test_rejects_the_copy_without_headers(root):
     for path in (root / "wav").rglob("*.sph"):
         path.rename(path.with_suffix(".raw"))
-    with pytest.raises(CorpusError, match=r"an1-fa-b\.raw is raw samples without a header.*an4_sphere\.tar\.gz"):
+    with pytest.raises(CorpusError, match=r"an1-fa-b\.raw contains raw samples without a header.*an4_sphere\.tar\.gz"):
         load(root)
 
 
@@ -128,9 +128,9 @@ def test_rejects_or_skips_a_transcript_without_a_file(root):
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("an4_train.fileids", TRAIN[3], r"an4_train\.fileids, line 13, has 'an2-fb-b' a second time"),
+        ("an4_train.fileids", TRAIN[3], r"an4_train\.fileids, line 13, repeats 'an2-fb-b'"),
         ("an4_train.fileids", "an9", r"an4_train\.fileids, line 13, is not SET/SPEAKER/NAME"),
-        ("an4_test.transcription", "GO (cen7-mx-b)", r"an4_test\.transcription, line 5, has 'cen7-mx-b' a second"),
+        ("an4_test.transcription", "GO (cen7-mx-b)", r"an4_test\.transcription, line 5, repeats 'cen7-mx-b'"),
         ("an4_test.transcription", "GO HOME", r"an4_test\.transcription, line 5, is not a transcript"),
     ],
 )
@@ -151,7 +151,7 @@ def test_downloads_and_verifies_without_data_dir(root, tmp_path, monkeypatch, ca
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(root, "an4")
     monkeypatch.setattr(an4, "URLS", (archive.as_uri(),))
-    with pytest.raises(CorpusError, match=r"does not hold the 1,078 recordings expected.*--data_dir"):
+    with pytest.raises(CorpusError, match=r"does not contain the 1,078 expected recordings.*--data_dir"):
         make_corpus("an4").load()
     assert not (cache / "an4").exists()
     monkeypatch.setattr(an4, "CONTENT_SHA256", an4.content_digest((root / "wav").rglob("*.sph")))

@@ -109,7 +109,7 @@ def test_notes_files_that_no_table_lists(root):
         (None, "has no val.csv: give the folder"),
         ("path,label\n", "line 1, is not file,class"),
         ("", "is not file,class"),
-        ("file,class\nx,y,z\n", "line 2, has 3 fields and not 2"),
+        ("file,class\nx,y,z\n", "line 2, has 3 fields instead of 2"),
     ],
 )
 def test_one_sentence_error_for_invalid_tables(root, content, message):
@@ -123,7 +123,7 @@ def test_one_sentence_error_for_invalid_tables(root, content, message):
 def test_downloads_once_and_verifies(root, tmp_path, monkeypatch):
     archive = Path(shutil.make_archive(str(tmp_path / "master"), "zip", tmp_path, root.name))
     monkeypatch.setattr(arabic_speech_commands, "URL", archive.as_uri())
-    with pytest.raises(CorpusError, match="holds 24 of the 12,000 recordings"):
+    with pytest.raises(CorpusError, match="contains 24 of the 12,000 recordings"):
         load_downloaded()
     monkeypatch.setattr(arabic_speech_commands, "NUM_RECORDINGS", 24)
     assert len(load_downloaded()["train"]) == 12

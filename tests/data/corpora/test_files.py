@@ -35,7 +35,7 @@ def test_follows_links_and_skips_hidden_files(tmp_path):
 def test_rejects_circular_links(tmp_path):
     touch(tmp_path / "a" / "b" / "c.wav")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
-    with pytest.raises(CorpusError, match="up is a link to a folder that it is in"):
+    with pytest.raises(CorpusError, match="up is a link to a folder that contains it"):
         walk_files(tmp_path)
 
 

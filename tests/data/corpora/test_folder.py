@@ -121,9 +121,9 @@ def test_notes_ignored_files(digit_folder):
     assert sum(len(split) for split in rows.values()) == 60
     assert rows["train"].features["label"].names == ["high", "low"]
     assert sorted(note.split(" were left")[0] for note in corpus.notes) == [
-        "1 sound files in folders that begin with '_'",
-        "1 sound files outside of the folders of classes",
-        "2 files that are not sound",
+        "1 audio files in folders that begin with '_'",
+        "1 audio files outside of the class folders",
+        "2 files that are not audio",
     ]
     assert inspect_corpus(rows, corpus, 8000)[1].warnings[: len(corpus.notes)] == corpus.notes
 
@@ -152,7 +152,7 @@ def test_one_sentence_error_for_a_folder_without_classes(digit_folder, tmp_path,
     if layout == "text":
         (root / "low").mkdir()
         (root / "low" / "a.txt").write_text("x")
-    with pytest.raises(CorpusError, match=r"has no sound files in sub-folders: give a folder with one"):
+    with pytest.raises(CorpusError, match=r"has no audio files in sub-folders: give a folder with one"):
         load(root)
 
 
@@ -203,10 +203,10 @@ def test_reads_lists_of_other_programs(digit_folder, name, spell):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("low\tspeaker0_3\n", r"testing_list\.txt, line 1, is .*, nor is there one of any of its other lines"),
-        ("low/speaker0_3.wav\nlow/gone.wav\n", r"testing_list\.txt, line 2, is 'low/gone\.wav', and there is no such"),
-        ("low/speaker0_3.wav\nlow/speaker2_0.wav\n", r"names 'low/speaker2_0\.wav', which another list names too"),
-        ("b\u00e4r/\udce9.wav\n", "is not text that can be read"),
+        ("low\tspeaker0_3\n", r"testing_list\.txt, line 1, is .*, nor for any other line"),
+        ("low/speaker0_3.wav\nlow/gone.wav\n", r"testing_list\.txt, line 2, is 'low/gone\.wav', but there is no such"),
+        ("low/speaker0_3.wav\nlow/speaker2_0.wav\n", r"has 'low/speaker2_0\.wav', which is in another list too"),
+        ("b\u00e4r/\udce9.wav\n", "is not readable text"),
     ],
 )
 def test_error_for_a_list_that_cannot_be_read(digit_folder, content, message):

@@ -147,7 +147,7 @@ def test_downloads_once_without_data_dir(hosted, cache):
 
 def test_rejects_other_contents(hosted, cache, monkeypatch):
     monkeypatch.setattr(fsdd, "CONTENT_SHA256", "0" * 64)
-    with pytest.raises(CorpusError, match=r"no longer holds the 3,000 recordings.*--data_dir"):
+    with pytest.raises(CorpusError, match=r"no longer contains the 3,000 expected recordings.*--data_dir"):
         make_corpus("fsdd").load()
     assert not (cache / "fsdd").exists()
 
@@ -182,5 +182,5 @@ def test_splits_some_speakers_at_random(repository):
     assert clips(other["validation"]) != clips(corpus["validation"])
     with pytest.raises(CorpusError, match=r"speakers 'tho' is not a speaker.*'theo'"):
         make_corpus("fsdd", data_dir=str(repository), speakers=["tho"]).load()
-    with pytest.raises(CorpusError, match="random split holds out no speaker"):
+    with pytest.raises(CorpusError, match="random split cannot hold out a speaker"):
         make_corpus("fsdd", data_dir=str(repository), split="random", holdout_speaker="theo").load()

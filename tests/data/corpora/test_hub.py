@@ -125,7 +125,7 @@ def test_downloads_a_stream(repository):
     assert {split: len(rows[split]) for split in rows} == {"train": 5, "validation": 3, "test": 5}
     for row in rows["train"]:
         assert row["audio"]["bytes"] == sound(int(Path(row["audio"]["path"]).stem))
-    with pytest.raises(CorpusError, match="is to be streamed: give max_rows"):
+    with pytest.raises(CorpusError, match="cannot be streamed without max_rows"):
         corpus_of(repository, streaming=True).load()
 
 
@@ -231,8 +231,11 @@ def test_training_reads_the_stream_of_a_loaded_sample(repository):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"streaming": False, "validation_split": "other"}, "stream_train has no stream: set streaming too"),
-        ({"streaming": True}, "has no validation split, .* name one of its splits as validation_split"),
+        (
+            {"streaming": False, "validation_split": "other"},
+            "stream_train is set: set streaming as well",
+        ),
+        ({"streaming": True}, "has no validation split, .* set validation_split to one of its splits"),
     ],
 )
 def test_a_training_stream_needs_separate_splits(repository, options, message):
@@ -246,7 +249,7 @@ def test_a_training_stream_without_other_splits(repository):
     corpus = corpus_of(repository, validation_fraction=0.0, test_fraction=0.0, **options)
     rows = corpus.load()
     assert {split: len(rows[split]) for split in rows} == {"train": 5, "validation": 0, "test": 0}
-    with pytest.raises(CorpusError, match=r"has no validation split, .*, or do without by validation_fraction: 0"):
+    with pytest.raises(CorpusError, match=r"has no validation split, .*, or validation_fraction to 0"):
         corpus_of(repository, test_fraction=0.0, **options).load()
 
 

@@ -138,7 +138,7 @@ def test_inspection_reports_missing_recordings_and_texts(root):
 
 def test_rejects_or_skips_a_text_without_a_recording(root):
     append(root / "test" / "text", "s7-0 NOBODY")
-    with pytest.raises(CorpusError, match=r"1 utterances .*'s7-0' is in .*text and has no recording.*bad_rows: skip"):
+    with pytest.raises(CorpusError, match=r"1 utterances .*'s7-0' is in .*text but has no recording.*bad_rows: skip"):
         load(root)
     corpus = make_corpus("kaldi", data_dir=str(root), bad_rows="skip")
     assert len(corpus.load()["test"]) == 4
@@ -148,19 +148,19 @@ def test_rejects_or_skips_a_text_without_a_recording(root):
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("wav.scp", "s1-0 WAVE/x.wav", r"wav\.scp, line 9, has 's1-0' a second time"),
+        ("wav.scp", "s1-0 WAVE/x.wav", r"wav\.scp, line 9, repeats 's1-0'"),
         ("wav.scp", "s9-0", r"wav\.scp has the recording 's9-0' without a path"),
         ("wav.scp", "s9-0 sph2pipe -f wav a.sph |", r"'s9-0' as the output of a command \(sph2pipe .*\), which is not"),
-        ("wav.scp", "s9-0 raw.ark:1234", r"'s9-0' inside of an archive of Kaldi \(raw\.ark:1234\)"),
-        ("wav.scp", "s9-0 WAVE/x.wav", r"utt2spk has no speaker of the utterance 's9-0'"),
-        ("text", "s1-0 AGAIN", r"text, line 9, has 's1-0' a second time"),
-        ("utt2spk", "s1-0 s2", r"utt2spk, line 9, has 's1-0' a second time"),
+        ("wav.scp", "s9-0 raw.ark:1234", r"'s9-0' inside a Kaldi archive \(raw\.ark:1234\)"),
+        ("wav.scp", "s9-0 WAVE/x.wav", r"utt2spk has no speaker for the utterance 's9-0'"),
+        ("text", "s1-0 AGAIN", r"text, line 9, repeats 's1-0'"),
+        ("utt2spk", "s1-0 s2", r"utt2spk, line 9, repeats 's1-0'"),
         ("segments", "u1 s1-0 0.0", r"segments, line 1, is not 'UTTERANCE RECORDING START END'"),
         ("segments", "u1 s1-0 0.0 end", r"segments, line 1, is not 'UTTERANCE"),
         ("segments", "u1 s1-0 0.0 nan", r"segments, line 1, is not 'UTTERANCE"),
-        ("segments", "u1 s1-0 0.0 0.1 1", r"segments, line 1, names a channel \(1\)"),
-        ("segments", "u1 s1-0 0 0.1\nu1 s1-1 0 0.1", r"segments, line 2, has 'u1' a second time"),
-        ("segments", "u1 s9-0 0 0.1\nu1 s1-1 0 0.1", r"segments, line 2, has 'u1' a second time"),
+        ("segments", "u1 s1-0 0.0 0.1 1", r"segments, line 1, has a channel \(1\)"),
+        ("segments", "u1 s1-0 0 0.1\nu1 s1-1 0 0.1", r"segments, line 2, repeats 'u1'"),
+        ("segments", "u1 s9-0 0 0.1\nu1 s1-1 0 0.1", r"segments, line 2, repeats 'u1'"),
     ],
 )
 def test_reports_a_wrong_line(root, file, line, message):
@@ -172,8 +172,8 @@ def test_reports_a_wrong_line(root, file, line, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_dir": "trian"}, r"trian is not a data folder of Kaldi.*\(train_dir\): did you mean 'train'\?"),
-        ({"validation_dir": "WAVE"}, r"WAVE is not a data folder.*\(validation_dir\): use one of test, train\."),
+        ({"train_dir": "trian"}, r"trian is not a Kaldi data folder.*\(train_dir\): did you mean 'train'\?"),
+        ({"validation_dir": "WAVE"}, r"WAVE is not a Kaldi data folder.*\(validation_dir\): use one of test, train\."),
         (
             {"label_file": "spk2gendr"},
             r"train has no file 'spk2gendr' of classes \(label_file\): did you mean 'spk2gender'",
@@ -205,7 +205,7 @@ def test_cuts_segments_at_their_times(root):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("u2 rec2 0.0 0.5", "is of the recording 'rec2', which wav.scp lacks"),
+        ("u2 rec2 0.0 0.5", "has the recording 'rec2', which is not in wav.scp"),
         ("u2 rec1 0.5 0.5", "goes from 0.5 s to 0.5 s"),
         ("u2 rec1 -0.5 0.5", "goes from -0.5 s to 0.5 s"),
         ("u2 rec1 1.5 2.6", r"goes from 1.5 s to 2.6 s in a recording of 2.00 s"),

@@ -97,7 +97,7 @@ def test_inspection_reports_incomplete_chapters(root):
 def test_reports_a_repeated_line(root):
     with (root / "dev-clean" / "84" / "198" / "84-198.trans.txt").open("a") as file:
         file.write("84-198-0001 AGAIN\n")
-    with pytest.raises(CorpusError, match=r"84-198\.trans\.txt, line 3, has '84-198-0001' a second time"):
+    with pytest.raises(CorpusError, match=r"84-198\.trans\.txt, line 3, repeats '84-198-0001'"):
         load(root)
 
 
@@ -105,7 +105,7 @@ def test_reports_a_repeated_line(root):
     ("options", "message"),
     [
         ({"train_subsets": ["train-clean-360"]}, r"no subset 'train-clean-360' of LibriSpeech: did you mean"),
-        ({"test_subsets": ["dev-clean"]}, "'dev-clean' of LibriSpeech is asked for twice"),
+        ({"test_subsets": ["dev-clean"]}, "'dev-clean' of LibriSpeech is listed twice"),
         ({"test_subsets": ["empty"]}, r"empty has no SPEAKER/CHAPTER folders"),
     ],
 )
@@ -154,7 +154,7 @@ def test_any_subset_may_be_in_any_split(root):
     )
     rows = corpus.load()
     assert all(len(split) for split in rows.values())
-    assert corpus.notes == [f"1 stray files were left out in {root / 'train-clean-5'}, such as notes.md."]
+    assert corpus.notes == [f"1 unexpected files were left out in {root / 'train-clean-5'}, such as notes.md."]
 
 
 @pytest.mark.parametrize(("name", "resource"), [("train-clean-5", 31), ("dev-clean-2", 31), ("dev-clean", 12)])

@@ -23,8 +23,8 @@ def test_pairs_contain_the_rest_of_the_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"u1 a\nu2 b\nu1 c\n", r"text, line 3, has 'u1' a second time"),
-        (b"u1 \xff\xfe\n", r"text is not text that can be read.*UTF-8"),
+        (b"u1 a\nu2 b\nu1 c\n", r"text, line 3, repeats 'u1'"),
+        (b"u1 \xff\xfe\n", r"text is not readable text.*UTF-8"),
         (None, r"text cannot be read \(No such file or directory\)"),
     ],
 )

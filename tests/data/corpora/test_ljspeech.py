@@ -100,9 +100,9 @@ def test_reports_clips_without_a_line(root):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("LJ001-0100|only one", r"metadata\.csv, line 21, has 2 fields and not the 3.*'csv'"),
+        ("LJ001-0100|only one", r"metadata\.csv, line 21, has 2 fields instead of 3.*'csv'"),
         ("LJ001-0100|a|b|c", r"metadata\.csv, line 21, has 4 fields"),
-        ("LJ001-0007|a|a", r"metadata\.csv, line 21, has 'LJ001-0007' a second time"),
+        ("LJ001-0007|a|a", r"metadata\.csv, line 21, repeats 'LJ001-0007'"),
     ],
 )
 def test_reports_a_wrong_line(root, line, message):

@@ -151,7 +151,7 @@ def test_inspection_reports_a_blank_target(tmp_path, rows, column):
         ({"text_column": "sentense"}, r"no column 'sentense' \(text_column\): did you mean 'sentence'\?"),
         ({"speaker_column": "speaker"}, r"no column 'speaker' \(speaker_column\)"),
         ({"split_column": "who"}, r"all\.csv, line 2, has the unknown split 's0'"),
-        ({"delimiter": ";", "column_names": ["path", "label"]}, r"all\.csv, line 1, has 1 columns and not 2"),
+        ({"delimiter": ";", "column_names": ["path", "label"]}, r"all\.csv, line 1, has 1 columns instead of 2"),
     ],
 )
 def test_one_sentence_error_for_wrong_options(tmp_path, rows, options, message):
@@ -163,9 +163,9 @@ def test_one_sentence_error_for_wrong_options(tmp_path, rows, options, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"path,label\nx.wav,a\ny.wav\n", r"a\.csv, line 3, has 1 columns and not 2"),
+        ("a.csv", b"path,label\nx.wav,a\ny.wav\n", r"a\.csv, line 3, has 1 columns instead of 2"),
         ("a.csv", b"path,label\n,a\n", r"a\.csv, line 2, has no path in the column 'path'"),
-        ("a.csv", b"path,label\n\xff\xfe,a\n", r"a\.csv is not text that can be read"),
+        ("a.csv", b"path,label\n\xff\xfe,a\n", r"a\.csv is not readable text"),
         ("a.csv", b"", "has no utterances"),
         ("a.jsonl", b'{"path": "x.wav", "label": 1}\n{"path"\n', r"a\.jsonl, line 2, is not JSON"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl, line 1, is not a JSON object"),
@@ -212,7 +212,7 @@ def test_accepts_usable_formats(tmp_path, rows, path_format):
 
 def test_reports_a_wrong_delimiter(tmp_path, rows):
     (tmp_path / "t.csv").write_text("path;label\na.wav;b\n")
-    with pytest.raises(CorpusError, match=r"no column 'path' .*its one column is 'path;label'; give ';' as delimiter"):
+    with pytest.raises(CorpusError, match=r"no column 'path' .*its only column is 'path;label'; set delimiter to ';'"):
         load(tmp_path, train_file="t.csv")
 
 
@@ -248,7 +248,7 @@ def test_cuts_segments_of_recordings(tmp_path, monkeypatch, more, options):
     [
         ({"duration": 3.0}, "goes from 10 s to 13 s in a recording of 12.00 s"),
         ({"duration": -1}, "goes from 0 s to -1 s"),
-        ({"duration": "a while"}, "has 'a while' in the column 'duration', and seconds are expected"),
+        ({"duration": "a while"}, "has 'a while' in the column 'duration' instead of seconds"),
         ({"offset": 99}, "goes from 99 s to its end in a recording of 12.00 s"),
         ({"offset": [1]}, r"in the column 'offset', has \['1'\], which is not text"),
     ],
@@ -283,5 +283,5 @@ def test_a_missing_value_of_pandas_is_not_text(tmp_path, rows):
 
 def test_reports_a_manifest_of_another_toolkit(tmp_path):
     (tmp_path / "cuts.jsonl").write_text('{"id": "c1", "start": 0.0, "duration": 2.0, "supervisions": []}\n')
-    with pytest.raises(CorpusError, match=r"no column 'path' .*a manifest of cuts of lhotse, which is not read"):
+    with pytest.raises(CorpusError, match=r"no column 'path' .*a manifest of cuts of lhotse, which is not supported"):
         load(tmp_path, train_file="cuts.jsonl")

@@ -70,7 +70,7 @@ def test_rejects_corpora_of_two_tasks(folders: tuple[Path, Path], tmp_path: Path
     files = sorted((folders[0] / "low").iterdir())
     table.write_text("path,text\n" + "".join(f"{file},hello\n" for file in files))
     texts = make_corpus("csv", train_file=str(table), text_column="text")
-    with pytest.raises(CorpusError, match="one task: folder has `label`, csv has `text`"):
+    with pytest.raises(CorpusError, match="the same target column: folder has `label`, csv has `text`"):
         Mixture(corpora=[folder_member(folders[0]), Member(corpus=texts)]).load()
 
 

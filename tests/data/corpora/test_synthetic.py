@@ -117,7 +117,7 @@ def test_reports_an_unknown_voice_and_writes_nothing(cache):
 @pytest.mark.parametrize("sound", [np.zeros(99), np.zeros(0), np.full(99, np.nan)])
 def test_reports_unpronounceable_text_and_writes_nothing(cache, monkeypatch, sound):
     monkeypatch.setattr(espeak.Espeak, "speak", lambda self, jobs: ((sound, 22_050) for _ in jobs))
-    with pytest.raises(CorpusError, match="eSpeak NG says nothing for 'yes', nor for anything else in the train split"):
+    with pytest.raises(CorpusError, match="eSpeak NG gives no sound for 'yes', nor for any other text of the train"):
         make_corpus("synthetic", **SMALL).load()
     assert [path for path in (cache / "synthetic").iterdir() if path.suffix != ".lock"] == []
 
@@ -132,7 +132,7 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
     ("options", "message"),
     [
         ({"words": ["one"]}, "has 1 words: give at least 2"),
-        ({"words": ["one", "two", "one"]}, "the same twice in its words"),
+        ({"words": ["one", "two", "one"]}, "has duplicate words"),
         ({"words": ["one", "..."]}, "words without a letter or digit"),
         ({"sentences": ["one", "two"]}, "has 2 sentences: give at least 3"),
         ({"test_speakers": 0}, "test_speakers is 0"),

@@ -38,7 +38,7 @@ def test_all_encodings_and_line_ends_give_the_same_rows(content):
     "content", [CSV.encode("cp1252"), CSV.encode("utf-16-le"), CSV.encode("utf-16-be"), b"\x1f\x8b\x08\0", b"a\0b"]
 )
 def test_rejects_files_that_are_not_text(content):
-    with pytest.raises(CorpusError, match=r"^t\.csv is not text that can be read .*: save it as UTF-8 text\.$"):
+    with pytest.raises(CorpusError, match=r"^t\.csv is not readable text .*: save it as UTF-8 text\.$"):
         decode_text(content, "t.csv")
 
 

@@ -62,7 +62,7 @@ def test_combines_pieces_of_speech_and_noise(tmp_path: Path) -> None:
 
 
 def test_reports_missing_parts(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="name folders of clean recordings as train_speech"):
+    with pytest.raises(CorpusError, match="set train_speech to folders of clean recordings"):
         make_corpus("voice_activity").load()
     with pytest.raises(CorpusError, match=r"no recordings in .*: correct train_speech"):
         make_corpus("voice_activity", train_speech=[str(tmp_path)]).load()

@@ -79,14 +79,14 @@ def test_retries_or_skips_an_utterance_without_sound(
         assert len(splits["train"]) == 16 - left_out
         assert {u.text for u in splits["train"]} == set(SENTENCES), "as written, without what was added for the voice"
         notes = [note for note in corpus.notes if "no sound" in note]
-        expected = f"Left out, because the voice gave no sound: {left_out} utterances of 2 ({left_out})."
+        expected = f"{left_out} utterances were left out, because the voice gave no sound: 2 ({left_out})."
         assert notes == ([expected] if left_out else [])
 
 
 def test_a_split_without_any_sound_is_an_error(tones: Tones, tmp_path: Path) -> None:
     options = SMALL | {"validation_voices": ["tones:5"], "test_voices": ["tones:6"]}
     tones.is_silent = lambda text, speaker: speaker.voice == "6"
-    with pytest.raises(CorpusError, match=r"Tones says nothing for 'open the door', nor .* in the test split"):
+    with pytest.raises(CorpusError, match=r"Tones gives no sound for 'open the door', nor .* of the test split"):
         make_corpus("synthetic", data_dir=str(tmp_path), voices=["tones:1+2+3+4"], **options).splits()
     assert [path for path in tmp_path.iterdir() if path.suffix != ".lock"] == []
 

@@ -1,4 +1,4 @@
-"""The corpora by name: where utterances come from."""
+"""The corpora, by name."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ CORPORA: dict[str, type[Corpus]] = {
 
 
 def make_corpus(name: str, **options: Any) -> Corpus:
-    """Make a corpus by its name.
+    """Creates a corpus by name.
 
     Args:
         name: A key of `CORPORA`.
-        **options: Fields of that class.
+        **options: Fields of the class.
 
     Raises:
-        CorpusError: If there is no such corpus, or it has no such option; it names the nearest right one.
+        CorpusError: If there is no such corpus or option; the message suggests the most similar one.
     """
     if name not in CORPORA:
         raise CorpusError(f"There is no corpus {name!r}: {nearest(name, CORPORA)}")

@@ -1,7 +1,7 @@
-"""Arabic Speech Commands: 40 words by 30 speakers, ten times each, a second long at 16 kHz (Ghandoura et al. 2021).
+"""Arabic Speech Commands: 40 words by 30 speakers, ten times each, one second at 16 kHz (Ghandoura et al. 2021).
 
-Three tables (`train.csv`, `val.csv`, `test.csv`) with a recording and its word in each line are the official split, of
-18, 6 and 6 speakers, none of them in two splits.
+Three tables (`train.csv`, `val.csv`, `test.csv`) with a recording and its word in each line define the official splits
+of 18, 6 and 6 different speakers.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ class ArabicSpeechCommands(ListedCorpus):
     language: ClassVar[str | None] = "ar"
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The official splits."""
+        """Returns the official splits."""
         return self._read(self.folder())
 
     def fetch(self) -> Path:
-        """The folder with the tables, in the cache."""
+        """Downloads the corpus and returns the folder with the tables."""
         return fetch_archive("Arabic Speech Commands", self.name, [URL], verify=self._verify)
 
     def _verify(self, folder: Path) -> None:
         clips = [clip for split in self._read(folder).values() for clip in split]
-        there = sum(isinstance(clip.audio, Path) and clip.audio.is_file() for clip in clips)
-        if there != NUM_RECORDINGS:
+        count = sum(isinstance(clip.audio, Path) and clip.audio.is_file() for clip in clips)
+        if count != NUM_RECORDINGS:
             raise CorpusError(
-                f"{URL} holds {there:,} of the {NUM_RECORDINGS:,} recordings of Arabic Speech Commands: give another "
-                "copy as --data_dir."
+                f"{URL} contains {count:,} of the {NUM_RECORDINGS:,} recordings of Arabic Speech Commands: give "
+                "another copy as --data_dir."
             )
 
     def _read(self, root: Path) -> dict[str, list[Utterance]]:
-        """What the tables list; a recording that is not there is left to the inspection."""
+        """Returns the utterances in the tables, including missing recordings, which the inspection reports."""
         first: dict[str, str] = {}
         bad: list[str] = []
         splits: dict[str, list[Utterance]] = {}
@@ -69,8 +69,8 @@ class ArabicSpeechCommands(ListedCorpus):
             splits[split] = []
             if not (root / table).is_file():
                 raise CorpusError(
-                    f"{root} has no {table}: give the folder of Arabic Speech Commands, with its three tables and "
-                    "dataset, as --data_dir."
+                    f"{root} has no {table}: give the folder of Arabic Speech Commands, with three tables and the "
+                    "folder dataset, as --data_dir."
                 )
             for where, file, word in _rows(root / table):
                 match = _PATH.fullmatch(file)
@@ -85,29 +85,28 @@ class ArabicSpeechCommands(ListedCorpus):
                     splits[split].append(Utterance(_recording(root / file), label=word, speaker=match["speaker"]))
         self.reject(bad)
         names = {str(Path(name).with_suffix("")) for name in first}
-        sounds = [path.relative_to(root) for path in root.glob("dataset/*/*") if path.suffix.lower() in AUDIO_SUFFIXES]
-        unlisted = (path.as_posix() for path in sounds if str(path.with_suffix("")) not in names)
-        aside = sorted(unlisted, key=natural_key)
-        self.note_aside(aside, "recordings that no table lists", root)
+        files = [path.relative_to(root) for path in root.glob("dataset/*/*") if path.suffix.lower() in AUDIO_SUFFIXES]
+        unlisted = (path.as_posix() for path in files if str(path.with_suffix("")) not in names)
+        self.note_unused(sorted(unlisted, key=natural_key), "recordings that no table lists", root)
         return splits
 
 
 def _rows(table: Path) -> list[tuple[str, str, str]]:
-    """Recording and word of each line, after what an error calls it."""
+    """Returns the location for errors, the recording and the word of each line."""
     (where, head), *lines = list(read_lines(table)) or [(f"{table}, line 1,", "")]
     if next(csv.reader([head]), []) != ["file", "class"]:
-        raise CorpusError(f"{where} is not file,class: give the tables of Arabic Speech Commands as they come.")
+        raise CorpusError(f"{where} is not file,class: give the original tables of Arabic Speech Commands.")
     rows = []
     for where, line in lines:
         fields = next(csv.reader([line]))
         if len(fields) != 2:
-            raise CorpusError(f"{where} has {len(fields)} fields and not 2 (file,class): correct it.")
+            raise CorpusError(f"{where} has {len(fields)} fields instead of 2 (file,class): correct it.")
         rows.append((where, path_key(fields[0]), same_form(fields[1])))
     return rows
 
 
 def _recording(path: Path) -> Path:
-    """The recording of a line, in whichever format this copy has it."""
+    """Returns the recording of a line, which may have a different format in this copy."""
     if path.is_file():
         return path
     return next((other for suffix in _SUFFIXES if (other := path.with_suffix(suffix)).is_file()), path)

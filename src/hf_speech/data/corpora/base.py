@@ -1,12 +1,12 @@
-"""Base classes of the corpora: each loads as a `DatasetDict` with the same splits and columns.
+"""Base classes of the corpora, which all load as a `DatasetDict` with the same splits and columns.
 
 Splits: train, validation, test. Columns: `audio` (path or bytes), `label` (ClassLabel) or `text` (string), `speaker`
-(string, None where unknown) and `duration` (seconds, NaN where the header cannot be read: `inspection` says why).
+(string, None if unknown) and `duration` (seconds, NaN if the header cannot be read; `inspection` reports the reason).
 
-`audio` is a plain struct `{"path", "bytes"}` and not an `Audio` feature: that one decodes on access, and even encoding
-it needs torchcodec with FFmpeg. Sound is decoded in one place, `hf_speech.data.audio`.
+`audio` is a plain struct `{"path", "bytes"}` instead of an `Audio` feature, which would decode on access and needs
+torchcodec with FFmpeg even to encode. All audio is decoded by `hf_speech.data.audio`.
 
-The fields of a corpus class are the keys of a recipe's section `corpus`, and its "Args:" their help.
+The fields of a corpus class are the keys of the section `corpus` of a recipe, and its "Args:" are their help texts.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
 
-# The columns of every corpus; the remaining one is the target.
+# All columns except the target.
 COMMON_COLUMNS = frozenset({"id", "audio", "speaker", "duration", "corpus"})
 AUDIO_FEATURE = {"path": Value("string"), "bytes": Value("binary")}
 SPLITS = ("train", "validation", "test")
-# What folders, tables and datasets call them.
+# The names of splits in folders, tables and datasets.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -50,14 +50,14 @@ SPLIT_NAMES = {
 
 
 class RowStream(Protocol):
-    """A split that is read while training."""
+    """A split that is streamed during training."""
 
     def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """One pass over the split: each row in one worker of one process, in an order of this pass.
+        """Yields the rows of one pass for this worker of this process; each row goes to exactly one worker.
 
         Args:
-            pass_number: Number of the pass, from 0.
-            process: Number of this process, and of all of them.
+            pass_number: Number of the pass, from 0, which determines the order.
+            process: The number of this process, and the number of processes.
 
         Yields:
             Rows with `audio` (path and bytes), and `label` or `text`.
@@ -69,22 +69,22 @@ class Corpus(ABC):
     """A collection of recorded (or synthesized) utterances in three splits.
 
     Args:
-        data_dir: Folder or archive (.zip, .tar.gz, ...) that holds the corpus.
-        seed: Seed of every random choice, such as splits that the corpus does not come with.
-        min_duration: Seconds below which an utterance is a bad row.
-        max_duration: Seconds above which an utterance is a bad row.
+        data_dir: Folder or archive (.zip, .tar.gz, ...) of the corpus.
+        seed: Seed of all random choices, such as splits that the corpus does not define.
+        min_duration: Minimum duration in seconds; a shorter utterance is a bad row.
+        max_duration: Maximum duration in seconds; a longer utterance is a bad row.
         trust_archive: Whether the archive may unpack to more than 50 times its size.
         bad_rows: Whether bad rows (unreadable, empty, too short, too long) stop the run ("refuse") or are left out
             and reported ("skip").
 
     Attributes:
-        name: What recipes call it.
-        title: Its full name.
-        homepage: Where it is described.
-        license: Under what terms it may be used.
+        name: The name of the corpus in recipes.
+        title: The full name.
+        homepage: The address of the description.
+        license: The license.
         language: BCP-47 code of the spoken language.
-        notes: Findings of `load`, such as files it ignored, one sentence each.
-        caveats: Limits of metrics on the corpus, such as speakers in two splits, one sentence each.
+        notes: Messages from `load`, such as about ignored files, one sentence each.
+        caveats: Limitations of metrics on the corpus, such as speakers in two splits, one sentence each.
     """
 
     name: ClassVar[str]
@@ -104,73 +104,77 @@ class Corpus(ABC):
     caveats: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def lexicon(self) -> Path | None:
-        """The pronouncing dictionary that comes with the corpus, if one does."""
+        """Returns the pronunciation dictionary of the corpus, or None if it has none."""
         return None
 
     @abstractmethod
     def load(self) -> DatasetDict:
-        """Load the corpus, without decoding any sound.
+        """Loads the corpus without decoding audio.
 
         Returns:
             The splits train, validation and test with the columns `audio`, `label` or `text`, `speaker`, `duration`.
 
         Raises:
-            CorpusError: If the corpus is not there or not in its layout.
+            CorpusError: If the corpus is missing or has an unexpected layout.
         """
 
     def local_folders(self) -> set[str]:
-        """The folders that `data_dir` names, which records of a training leave out of paths."""
+        """Returns the folders of the corpus on this machine, which are removed from paths in reports."""
         return set() if self.data_dir is None else {str(Path(self.data_dir)), str(Path(self.data_dir).expanduser())}
 
     def limits(self, corpus: str | None = None) -> tuple[float, float]:
-        """The shortest and the longest utterance in seconds.
+        """Returns the minimum and maximum duration of an utterance in seconds.
 
         Args:
-            corpus: The value of a row's column `corpus`, where several corpora are mixed.
+            corpus: The value of a row's column `corpus`, in a mixture.
         """
         return self.min_duration, self.max_duration
 
     def train_stream(self, class_names: list[str] | None = None) -> RowStream | None:
-        """The training split as a stream, for a corpus too large for the disk whose `load` gives a sample of it.
+        """Returns the training split as a stream, for a corpus too large for the disk, of which `load` reads a sample.
 
         Args:
             class_names: The classes in the order of their ids, in a corpus for classification.
 
         Returns:
-            The stream, or None if training reads what `load` gives.
+            The stream, or None if training uses the rows of `load`.
         """
         return None
 
     def fetch(self) -> Path:
-        """Download the corpus into the cache, once and verified; what is there already is left as it is.
+        """Downloads the corpus into the cache and verifies it, unless it is there already.
 
         Returns:
-            The folder in the cache where it lies, and where `load` finds it without a `data_dir`.
+            The folder in the cache, where `load` finds the corpus without a `data_dir`.
 
         Raises:
-            CorpusError: If the corpus does not come from one address, cannot be reached, or is not what was expected.
+            CorpusError: If the corpus has no archive, cannot be downloaded, or fails the verification.
         """
         raise CorpusError(
-            f"The corpus {self.name!r} ({self.title}) has no archive to download: give what you have as --data_dir."
+            f"The corpus {self.name!r} ({self.title}) has no archive to download: give your copy as --data_dir."
         )
 
     def folder(self) -> Path:
-        """The folder of the corpus: what `data_dir` means, or else what `fetch` downloads."""
+        """Returns the folder of the corpus: that of `data_dir` if set, else the downloaded one."""
         return self.fetch() if self.data_dir is None else self.open_data_dir()
 
-    def note_aside(self, files: Sequence[object], what: str, folder: Path) -> None:
-        """Add a note about files of the corpus that are not used, if there are any."""
+    def note_unused(self, files: Sequence[object], description: str, folder: Path) -> None:
+        """Adds a note about unused files in the folder of the corpus, if there are any."""
         if files:
-            self.notes.append(f"{len(files):,} {what} were left out in {folder}, such as {printable(str(files[0]))}.")
+            example = printable(str(files[0]))
+            self.notes.append(f"{len(files):,} {description} were left out in {folder}, such as {example}.")
 
     def open_data_dir(self, hint: str = "") -> Path:
-        """The folder that `data_dir` means, unpacked into the cache if it is an archive.
+        """Returns the folder `data_dir`, unpacked into the cache if it is an archive.
+
+        Args:
+            hint: Added to the error message if `data_dir` is not set.
 
         Raises:
-            CorpusError: If it is not given, does not exist, or cannot be unpacked.
+            CorpusError: If `data_dir` is not set, does not exist, or cannot be unpacked.
         """
         if self.data_dir is None:
-            raise CorpusError(f"The corpus {self.name!r} needs to know where it is: give --data_dir{hint}.")
+            raise CorpusError(f"The corpus {self.name!r} needs a folder: give --data_dir{hint}.")
         path = Path(self.data_dir).expanduser()
         if path.is_dir():
             return path
@@ -186,14 +190,14 @@ class Corpus(ABC):
 
 @dataclass(kw_only=True)
 class OwnCorpus(Corpus):
-    """A corpus of the user's own, of which the recipe may say what other corpora know of themselves.
+    """A corpus provided by the user, with its metadata as options.
 
     Args:
-        title: Its name, for the card.
-        language: BCP-47 code of what is spoken, such as "en", for the card.
-        license: Under what terms it may be used, as the Hub names them, such as "cc-by-4.0", for the card.
-        homepage: Address where it is described, for the card.
-        dataset: Its name on the Hugging Face Hub, such as "ann/words", for the card.
+        title: Name of the corpus, for the card.
+        language: BCP-47 code of the spoken language, such as "en", for the card.
+        license: Name of the license on the Hub, such as "cc-by-4.0", for the card.
+        homepage: Address of the description, for the card.
+        dataset: Name of the dataset on the Hugging Face Hub, such as "ann/words", for the card.
     """
 
     title: str | None = None  # type: ignore[misc, assignment]
@@ -205,53 +209,53 @@ class OwnCorpus(Corpus):
 
 @dataclass(kw_only=True)
 class ListedCorpus(Corpus):
-    """A corpus that can list its utterances, which `load` makes into tables.
+    """A corpus that lists its utterances, from which `load` builds tables.
 
     Args:
-        train_fraction: Share of the training utterances to train on, the same of each class, drawn by seed: to see what
-            more recordings would bring.
+        train_fraction: Share of the training utterances to train on, chosen at random and equal for each class, to
+            measure the effect of more recordings.
     """
 
     train_fraction: Annotated[float, Range(above=0, at_most=1)] = 1.0
 
     @abstractmethod
     def splits(self) -> dict[str, list[Utterance]]:
-        """The utterances of train, validation and test, in a fixed order.
+        """Returns the utterances of train, validation and test, in a fixed order.
 
         Raises:
-            CorpusError: If the corpus is not there or not in its layout.
+            CorpusError: If the corpus is missing or has an unexpected layout.
         """
 
     def load(self) -> DatasetDict:
-        """Load the corpus: the utterances of `splits`, with their durations from the headers."""
+        """Loads the utterances of `splits`, with durations from the headers."""
         self.notes.clear()
         self.caveats.clear()
-        splits = self._with_names(self.splits())
+        splits = self._with_valid_names(self.splits())
         if self.train_fraction < 1:
             train = splits["train"]
-            kept = choose([u.label for u in train], [None] * len(train), self.train_fraction, self.seed)
-            splits["train"] = [train[index] for index in sorted(kept)]
-        everything = [utterance for split in SPLITS for utterance in splits[split]]
-        if not everything:
+            chosen = choose([u.label for u in train], [None] * len(train), self.train_fraction, self.seed)
+            splits["train"] = [train[index] for index in sorted(chosen)]
+        utterances = [utterance for split in SPLITS for utterance in splits[split]]
+        if not utterances:
             raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")
         self.caveats += describe_splits(
             {split: [u.label for u in splits[split]] for split in SPLITS},
             {split: [u.speaker for u in splits[split]] for split in SPLITS},
         )
-        self._measure(everything)
-        names = self.label_names({u.label for u in everything if u.label is not None})
+        self._measure(utterances)
+        names = self.label_names({u.label for u in utterances if u.label is not None})
         target = {"label": ClassLabel(names=names)} if names else {"text": Value("string")}
         return DatasetDict({split: _to_dataset(splits[split], target) for split in SPLITS})
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """The classes in the order of their ids: numbers by value, words by the alphabet."""
+        """Returns the classes in the order of their ids: numbers by value, words alphabetically."""
         return sorted(labels, key=natural_key)
 
     def reject(self, reasons: Sequence[str]) -> None:
-        """Refuse utterances that cannot even be listed, or leave them out with a note, as `bad_rows` says.
+        """Raises an error for utterances that cannot be listed, or adds a note, depending on `bad_rows`.
 
         Args:
-            reasons: Why, a sentence without its full stop for each.
+            reasons: The reason for each utterance, a sentence without its full stop.
         """
         if not reasons:
             return
@@ -262,24 +266,24 @@ class ListedCorpus(Corpus):
             )
         self.notes.append(f"{len(reasons):,} utterances were left out, such as: {reasons[0]}.")
 
-    def _with_names(self, splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
-        """The utterances whose names can be written as UTF-8; the others are refused or left out."""
-        wrong = [printable(str(u.audio)) for split in SPLITS for u in splits[split] if not _has_names(u)]
-        self.reject([f"{name} has a name that is not UTF-8, so that it has to be renamed" for name in wrong])
-        return {split: [u for u in splits[split] if _has_names(u)] for split in SPLITS} if wrong else splits
+    def _with_valid_names(self, splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
+        """Returns the utterances whose names are valid UTF-8, and rejects the others."""
+        invalid = [printable(str(u.audio)) for split in SPLITS for u in splits[split] if not _has_valid_names(u)]
+        self.reject([f"{name} has a name that is not UTF-8, so that it has to be renamed" for name in invalid])
+        return {split: [u for u in splits[split] if _has_valid_names(u)] for split in SPLITS} if invalid else splits
 
     def _where(self) -> str:
         return "" if self.data_dir is None else f" in {self.data_dir}"
 
     def _measure(self, utterances: list[Utterance]) -> None:
-        """Fill in the durations that are not known yet, from the headers."""
+        """Sets the missing durations from the headers."""
         unknown = [utterance for utterance in utterances if utterance.duration is None]
         for utterance in progress_bar(unknown, desc=f"{self.name}: headers", unit="file", delay=1, leave=False):
             utterance.duration = duration_of(utterance.audio)
 
 
 def duration_of(audio: AudioSource) -> float:
-    """The length in seconds by the header, NaN where it cannot be read: the inspection reports why."""
+    """Returns the duration in seconds from the header, or NaN if it cannot be read; the inspection reports why."""
     try:
         return audio_info(audio).duration
     except AudioError:
@@ -287,18 +291,18 @@ def duration_of(audio: AudioSource) -> float:
 
 
 def target_column(rows: Dataset) -> str | None:
-    """The column of a split that is to be predicted, whatever it is; None if there is none."""
+    """Returns the name of the target column of a split, or None if there is none."""
     return next((name for name in rows.column_names if name not in COMMON_COLUMNS), None)
 
 
 def row_features(target: str, feature: Any) -> Features:
-    """The columns of a split whose target has a certain feature."""
+    """Returns the features of a split with the given target column."""
     others = {"speaker": Value("string"), "duration": Value("float64")}
     return Features({"audio": AUDIO_FEATURE, target: feature, **others})
 
 
-def _has_names(utterance: Utterance) -> bool:
-    """Whether path, class and speaker are valid text, which names of another encoding are not."""
+def _has_valid_names(utterance: Utterance) -> bool:
+    """Returns whether path, target and speaker can be encoded as UTF-8."""
     path = utterance.audio if isinstance(utterance.audio, Path) else utterance.audio.get("path")
     for name in (path, utterance.label, utterance.text, utterance.speaker):
         try:
@@ -309,7 +313,7 @@ def _has_names(utterance: Utterance) -> bool:
 
 
 def _to_dataset(utterances: list[Utterance], target: dict[str, Any]) -> Dataset:
-    """Make a table of one split."""
+    """Returns the table of one split."""
     ((column, feature),) = target.items()
     values = [getattr(utterance, column) for utterance in utterances]
     audio = [

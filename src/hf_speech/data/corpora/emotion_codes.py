@@ -1,6 +1,6 @@
-"""The corpora of acted emotions: their codes, their sizes, and their sources.
+"""The corpora of acted emotions, with their codes, sizes and sources.
 
-Emotions have one vocabulary in all of them, so that a model of one corpus can be measured on another.
+All corpora use the same names of emotions, so that a model of one corpus can be evaluated on another.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from hf_speech.data.corpora.emotions import EmotionCorpus
 
 
 class RAVDESS(EmotionCorpus):
-    """RAVDESS, the speech: eight emotions of 24 actors, two sentences, at 48 kHz (Livingstone & Russo 2018).
+    """The speech part of RAVDESS: eight emotions, 24 actors, two sentences, at 48 kHz (Livingstone & Russo 2018).
 
-    The usual split trains on the actors 01 to 20, validates on 21 and 22, and tests on 23 and 24. The five folds are
-    those of Luna-Jiménez et al. (Sensors 2021), in which later work is measured too.
+    The usual split trains on actors 01 to 20, validates on 21 and 22, and tests on 23 and 24. The five folds are those
+    of Luna-Jiménez et al. (Sensors 2021), which later work uses as well.
     """
 
     name: ClassVar[str] = "ravdess"
@@ -24,7 +24,7 @@ class RAVDESS(EmotionCorpus):
     license: ClassVar[str | None] = "cc-by-nc-sa-4.0"
     language: ClassVar[str | None] = "en"
 
-    # Modality 03 is sound without pictures, channel 01 speech without song.
+    # Modality 03 is audio without video, and channel 01 is speech without song.
     pattern = r"03-01-(?P<emotion>\d\d)-(\d\d)-(\d\d)-(\d\d)-(?P<speaker>\d\d)"
     emotions: ClassVar[Mapping[str, str]] = {
         "01": "neutral",
@@ -51,7 +51,7 @@ class RAVDESS(EmotionCorpus):
 
 
 class TESS(EmotionCorpus):
-    """The Toronto emotional speech set: seven emotions, 200 words, two women of 26 and 64 years (Dupuis 2010)."""
+    """The Toronto emotional speech set: seven emotions, 200 words, two women aged 26 and 64 (Dupuis 2010)."""
 
     name: ClassVar[str] = "tess"
     title: ClassVar[str] = "TESS"
@@ -71,7 +71,7 @@ class TESS(EmotionCorpus):
         "ps": "surprised",
     }
     num_recordings = 2800
-    # The publisher packs a new archive for every download, without a digest.
+    # A mirror, since the publisher builds a new archive without a digest for every download.
     urls = ("https://bj.bcebos.com/paddleaudio/datasets/TESS_Toronto_emotional_speech_set.zip",)
     md5 = "1465311b24d1de704c4c63e4ccc470c7"
 
@@ -101,7 +101,7 @@ class EmoDB(EmotionCorpus):
 
 
 class CREMAD(EmotionCorpus):
-    """CREMA-D: six emotions, twelve sentences, 91 actors of many origins and ages (Cao et al. 2014)."""
+    """CREMA-D: six emotions, twelve sentences, 91 actors of diverse origins and ages (Cao et al. 2014)."""
 
     name: ClassVar[str] = "crema_d"
     title: ClassVar[str] = "CREMA-D"
@@ -122,7 +122,7 @@ class CREMAD(EmotionCorpus):
 
 
 class SAVEE(EmotionCorpus):
-    """SAVEE: seven emotions, 120 sentences each of four Englishmen (Haq & Jackson 2009)."""
+    """SAVEE: seven emotions, four English men with 120 sentences each (Haq & Jackson 2009)."""
 
     name: ClassVar[str] = "savee"
     title: ClassVar[str] = "SAVEE"
@@ -130,7 +130,7 @@ class SAVEE(EmotionCorpus):
     license: ClassVar[str | None] = "free for research, after registration"
     language: ClassVar[str | None] = "en"
 
-    # AudioData/DC/a01.wav as it is handed out, DC_a01.wav in copies of it.
+    # AudioData/DC/a01.wav in the original, DC_a01.wav in copies.
     pattern = r"(?P<speaker>[A-Z]{2})[_/](?P<emotion>[a-z]{1,2})(\d\d)"
     emotions: ClassVar[Mapping[str, str]] = {
         "n": "neutral",

@@ -1,8 +1,8 @@
-"""Acted emotions, in corpora whose file names give speaker and emotion.
+"""Base class of the corpora of acted emotions, whose file names contain speaker and emotion.
 
-One class reads them all; `emotion_codes` has the table of each. A few speakers repeat a handful of sentences: with a
-random split, every voice and sentence of the test split is also in training, and the accuracy is too optimistic. So
-splits are by speaker, unless a recipe asks for a random one to show the difference.
+A few speakers repeat a few sentences, so in a random split every voice and sentence of the test split is also in
+training, and the accuracy is too optimistic. Splits are therefore by speaker, unless a recipe requests a random one to
+show the difference.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from hf_speech.errors import CorpusError, nearest
 
 @dataclass(kw_only=True)
 class EmotionCorpus(ListedCorpus):
-    """Recordings whose file names say speaker and emotion.
+    """A corpus of acted emotions.
 
     Args:
-        split: "speakers" tests on speakers who are not in training: those of the usual split if there is one, or else
-            chosen by seed. "random" splits the recordings of each emotion by seed, which gives better figures.
+        split: "speakers" tests on speakers who are not in training: those of the usual split if there is one, otherwise
+            random ones. "random" splits the recordings of each emotion at random, which gives higher accuracy.
         fold: Test on this fold of the speakers, counted from 0, and train on the others; null for the single split.
-        num_folds: Folds into which the speakers are divided.
-        validation_fraction: Share of the training recordings to validate on, where there is no usual split.
-        test_fraction: Share of all recordings to test on, where there is no usual split.
-        rename: Emotions to be called otherwise, such as {calm: neutral}; those of one name are one class.
+        num_folds: Number of folds into which the speakers are divided.
+        validation_fraction: Share of the training recordings to validate on, if there is no usual split.
+        test_fraction: Share of all recordings to test on, if there is no usual split.
+        rename: New names of emotions, such as {calm: neutral}; emotions with the same name become one class.
 
     Attributes:
         pattern: Regular expression of the file names, with the groups `speaker` and `emotion`.
         emotions: The emotion of each code.
-        num_recordings: Recordings of the whole corpus.
-        test_speakers: Speakers on whom the usual split tests.
-        validation_speakers: Speakers on whom the usual split validates.
-        folds: The speakers of each fold, for as many folds as are usual.
-        urls: Addresses of the archive; none for a corpus that its owners hand out.
-        md5: Digest of the archive, where it is known.
+        num_recordings: Number of recordings of the complete corpus.
+        test_speakers: Test speakers of the usual split.
+        validation_speakers: Validation speakers of the usual split.
+        folds: The speakers of each fold of the usual cross-validation.
+        urls: Addresses of the archive; empty for a corpus that must be requested from its owners.
+        md5: MD5 of the archive, if known.
     """
 
     pattern: ClassVar[str]
@@ -63,7 +63,7 @@ class EmotionCorpus(ListedCorpus):
     rename: dict[str, str] | None = None
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The recordings by speakers, by folds of speakers, or at random."""
+        """Returns splits by speaker, by fold of speakers, or at random."""
         for old in self.rename or {}:
             if old not in self.emotions.values():
                 raise CorpusError(
@@ -72,28 +72,28 @@ class EmotionCorpus(ListedCorpus):
         clips = self._clips(self.folder())
         by_speaker = self.split == "speakers"
         speakers = sorted({str(clip.speaker) for clip in clips}, key=natural_key)
-        tested = self._tested(speakers)
-        if tested:
-            test = [clip for clip in clips if clip.speaker in tested]
-            rest = [clip for clip in clips if clip.speaker not in tested]
+        test_speakers = self._choose_test_speakers(speakers)
+        if test_speakers:
+            test = [clip for clip in clips if clip.speaker in test_speakers]
+            rest = [clip for clip in clips if clip.speaker not in test_speakers]
         else:
-            rest, test = self._take(clips, self.test_fraction, by_speaker)
-        validated = self.validation_speakers if by_speaker and self.fold is None else ()
-        validation = [clip for clip in rest if clip.speaker in validated]
-        train = [clip for clip in rest if clip.speaker not in validated]
+            rest, test = self._take_out(clips, self.test_fraction, by_speaker)
+        validation_speakers = self.validation_speakers if by_speaker and self.fold is None else ()
+        validation = [clip for clip in rest if clip.speaker in validation_speakers]
+        train = [clip for clip in rest if clip.speaker not in validation_speakers]
         if not validation:
-            train, validation = self._take(rest, self.validation_fraction, by_speaker)
+            train, validation = self._take_out(rest, self.validation_fraction, by_speaker)
         return {"train": train, "validation": validation, "test": test}
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """The emotions in the order of the corpus's own table."""
+        """Returns the emotions in the order of the attribute `emotions`."""
         return [name for name in dict.fromkeys(map(self._name, self.emotions.values())) if name in labels]
 
     def fetch(self) -> Path:
-        """The corpus in the cache, with all its recordings."""
+        """Downloads the corpus and returns its folder."""
         if not self.urls:
             raise CorpusError(
-                f"{self.title} is not handed out as one archive: get it at {self.homepage}, and give its folder as "
+                f"{self.title} has no archive to download: get it at {self.homepage}, and give its folder as "
                 "--data_dir."
             )
         return fetch_archive(self.title, self.name, self.urls, md5=self.md5, verify=self._verify)
@@ -102,7 +102,7 @@ class EmotionCorpus(ListedCorpus):
         found = len({key for _, match in self._matches(folder) if (key := match.groups())})
         if found != self.num_recordings:
             raise CorpusError(
-                f"What was downloaded as {self.title} holds {found:,} of its {self.num_recordings:,} recordings: give "
+                f"The downloaded copy of {self.title} has {found:,} of its {self.num_recordings:,} recordings: give "
                 "another copy as --data_dir."
             )
 
@@ -110,70 +110,71 @@ class EmotionCorpus(ListedCorpus):
         return (self.rename or {}).get(emotion, emotion)
 
     def _matches(self, root: Path) -> list[tuple[Path, re.Match[str]]]:
-        """All recordings with what their names say, in natural order."""
-        named = re.compile(rf"(?:^|/)(?:{self.pattern})\.[^./]+$")
+        """Returns all recordings in natural order, each with the match of its name."""
+        pattern = re.compile(rf"(?:^|/)(?:{self.pattern})\.[^./]+$")
         found = []
-        aside = []
+        unused = []
         for path in walk_files(root):
             if path.suffix.lower() not in AUDIO_SUFFIXES or path.is_dir():
                 continue
-            if match := named.search(path.absolute().as_posix()):
+            if match := pattern.search(path.absolute().as_posix()):
                 found.append((path, match))
             else:
-                aside.append(path)
-        self.note_aside(aside, f"sound files that are not named as those of {self.title}", root)
+                unused.append(path)
+        self.note_unused(unused, f"audio files whose names do not match those of {self.title}", root)
         return found
 
     def _clips(self, root: Path) -> list[Utterance]:
-        """Every recording once, with its speaker and its emotion."""
+        """Returns each recording once, with its speaker and emotion."""
         first: dict[tuple[str, ...], Path] = {}
         clips: list[Utterance] = []
-        unknown: list[str] = []
+        bad: list[str] = []
         copies: list[str] = []
         for path, match in self._matches(root):
             other = first.setdefault(match.groups(), path)
             if other is not path and other.read_bytes() == path.read_bytes():
                 copies.append(f"{path} = {other}")
             elif other is not path:
-                unknown.append(f"{path} has the name of {other} and other contents")
+                bad.append(f"{path} has the same name as {other}, but different content")
             elif match["emotion"] not in self.emotions:
                 codes = ", ".join(self.emotions)
-                unknown.append(f"{path} has the unknown emotion {match['emotion']!r} (there are {codes})")
+                bad.append(f"{path} has the unknown emotion {match['emotion']!r} (there are {codes})")
             else:
                 label = self._name(self.emotions[match["emotion"]])
                 clips.append(Utterance(path, label=label, speaker=match["speaker"]))
-        if not clips and not unknown:
+        if not clips and not bad:
             raise CorpusError(
-                f"{root} has no recordings named as those of {self.title}: give the folder of the corpus as --data_dir."
+                f"{root} has no recordings of {self.title} (by their names): give the folder of the corpus as "
+                "--data_dir."
             )
-        self.reject(unknown)
+        self.reject(bad)
         if copies:
-            self.notes.append(f"{len(copies):,} recordings are there twice and were taken once, such as {copies[0]}.")
+            self.notes.append(f"{len(copies):,} recordings are duplicates and were left out, such as {copies[0]}.")
         if len(first) < self.num_recordings:
             missing = self.num_recordings - len(first)
-            self.notes.append(f"{missing:,} of the {self.num_recordings:,} recordings of {self.title} are not there.")
+            self.notes.append(f"{missing:,} of the {self.num_recordings:,} recordings of {self.title} are missing.")
         return clips
 
-    def _tested(self, speakers: Sequence[str]) -> set[str]:
-        """The speakers to test on, empty where they are not given by a fold or a usual split."""
+    def _choose_test_speakers(self, speakers: Sequence[str]) -> set[str]:
+        """Returns the test speakers of the fold or of the usual split; empty if there is neither."""
         if self.fold is None:
             return set(self.test_speakers) & set(speakers) if self.split == "speakers" else set()
         if self.split != "speakers":
-            raise CorpusError(f"A fold divides speakers, and split is {self.split!r}: leave one of them out.")
+            raise CorpusError(f"Folds are by speaker, but split is {self.split!r}: remove fold or split.")
         if not 0 <= self.fold < self.num_folds <= len(speakers):
             raise CorpusError(
                 f"There is no fold {self.fold} of {self.num_folds} folds of {len(speakers)} speakers: give a fold from "
                 "0 to below num_folds, and at most as many folds as speakers."
             )
-        usual = len(self.folds) == self.num_folds
-        return set(self.folds[self.fold] if usual else speakers[self.fold :: self.num_folds]) & set(speakers)
+        is_usual = len(self.folds) == self.num_folds
+        return set(self.folds[self.fold] if is_usual else speakers[self.fold :: self.num_folds]) & set(speakers)
 
-    def _take(
+    def _take_out(
         self, clips: list[Utterance], fraction: float, by_speaker: bool
     ) -> tuple[list[Utterance], list[Utterance]]:
-        """What remains of the clips when a part is taken out, and that part: whole speakers, or some of each class."""
+        """Divides clips into the rest and a part of whole speakers, or of each class."""
         speakers = [clip.speaker for clip in clips]
-        if not by_speaker or len(set(speakers)) < 2:  # Of one speaker nobody else can be taken out.
+        if not by_speaker or len(set(speakers)) < 2:  # A single speaker cannot be split by speaker.
             speakers = [None] * len(clips)
         taken = choose([clip.label for clip in clips], speakers, fraction, self.seed)
         return [c for i, c in enumerate(clips) if i not in taken], [clips[i] for i in sorted(taken)]

@@ -1,4 +1,4 @@
-"""Corpora that can be downloaded: an archive into the cache, once, and verified before anything trains on it."""
+"""Downloads and verifies archives of corpora, and unpacks them into the cache."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def fetch_archive(
     md5: str | None = None,
     verify: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Download and unpack an archive into the cache, once.
+    """Downloads and unpacks an archive into the cache, unless it is there already.
 
     Args:
-        title: What an error calls the corpus, with its article.
-        name: Name of its folder in the cache.
-        urls: Addresses of the archive, of which the first that answers is taken.
-        sha256: Digest of the archive in hexadecimal, where it is known.
-        md5: The same, where its publisher gives no better one.
-        verify: Looks at the unpacked folder and raises a CorpusError if it is not the corpus expected, where the bytes
-            of the archive are not known.
+        title: The name of the corpus in error messages, with its article.
+        name: The folder of the corpus in the cache.
+        urls: Addresses of the archive, which are tried in order.
+        sha256: SHA-256 of the archive in hexadecimal, if known.
+        md5: MD5 of the archive, if its publisher gives no SHA-256.
+        verify: Raises `CorpusError` if the unpacked folder is not the expected corpus, for archives without a fixed
+            digest.
 
     Returns:
         The folder of the corpus.
 
     Raises:
-        CorpusError: If it cannot be downloaded or unpacked, or is not the corpus expected.
+        CorpusError: If the archive cannot be downloaded or unpacked, or is not the expected corpus.
     """
     folder = cache_dir() / name
     with build_once(folder) as part:
@@ -47,22 +47,22 @@ def fetch_archive(
                 if verify is not None:
                     verify(unwrap(part))
             except CorpusError:
-                archive.unlink()  # it would be in the way of the next attempt
+                archive.unlink()  # so that the next attempt downloads it again
                 raise
             archive.unlink()
     return unwrap(folder)
 
 
 def content_digest(files: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files, in the order of their names."""
+    """Returns the SHA-256 of the names and contents of files, in the order of their names."""
     return digest_files(sorted(files, key=lambda path: path.name))
 
 
 def _download(title: str, name: str, urls: Sequence[str], sha256: str | None, md5: str | None) -> Path:
-    """Download an archive from the first address that gives it."""
+    """Downloads an archive from the first address that works."""
     reasons: list[str] = []
     for url in urls:
-        # Many archives are called master.zip or download.zip: what is left of one must not be taken for another.
+        # The corpus is part of the name, since many archives are called master.zip or download.zip.
         archive = cache_dir() / "downloads" / f"{name.replace('/', '-')}-{url.rpartition('/')[2]}"
         try:
             return download(url, archive, sha256, md5=md5)

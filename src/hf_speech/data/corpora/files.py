@@ -1,7 +1,7 @@
-"""Files of a corpus folder: listed in natural order, and found by name.
+"""Lists the files of a corpus folder in natural order, and finds files by name.
 
-Symbolic links are followed. Names are compared in one form of Unicode: a Mac stores "e" and its accent where a table
-made elsewhere has one letter.
+Symbolic links are followed. Names are compared after Unicode normalization, since macOS may store "e" and an accent
+where a table has a single letter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from hf_speech.common.text import printable, same_form
 from hf_speech.errors import CorpusError
 
-# What FFmpeg alone reads is among them, so that such a file is reported rather than overlooked.
+# Includes formats that only FFmpeg reads, so that such files are reported instead of ignored.
 AUDIO_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in (
@@ -26,22 +26,22 @@ AUDIO_SUFFIXES = frozenset(
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A sorting key that puts "2" before "10" and leaves everything else to the alphabet."""
+    """Returns a key that sorts numbers in names by value ("2" before "10") and everything else alphabetically."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def is_hidden(relative: Path) -> bool:
-    """Whether a path below a corpus is hidden, or in a resource folder that macOS puts into zip archives."""
+    """Returns whether a path is hidden, or in a resource folder that macOS adds to zip archives."""
     return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
-    """The paths of one folder in natural order, without the hidden ones."""
+    """Returns the paths of one folder in natural order, without hidden ones."""
     return sorted((path for path in paths if not is_hidden(Path(path.name))), key=lambda path: natural_key(path.name))
 
 
 def sound_files(sources: Iterable[str | Path]) -> list[Path]:
-    """Files as they are given, and in place of each folder the sound files below it."""
+    """Returns the given files, with each folder replaced by the audio files below it."""
     found: list[Path] = []
     for source in map(Path, sources):
         if source.is_dir():
@@ -52,12 +52,12 @@ def sound_files(sources: Iterable[str | Path]) -> list[Path]:
 
 
 def walk_files(root: Path) -> list[Path]:
-    """All files below a folder in natural order, without the hidden ones; links to folders are followed.
+    """Returns all files below a folder in natural order, without hidden ones. Follows links to folders.
 
-    A broken link is among them; reading it raises the error.
+    Broken links are included, so that reading them raises an error.
 
     Raises:
-        CorpusError: If a folder cannot be read, or links lead in a circle.
+        CorpusError: If a folder cannot be read, or links are circular.
     """
 
     def refuse(error: OSError) -> None:
@@ -67,50 +67,50 @@ def walk_files(root: Path) -> list[Path]:
 
     files: list[Path] = []
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
-        here = Path(folder)
+        parent = Path(folder)
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
-        real = here.resolve()
+        resolved = parent.resolve()
         for name in folders:
-            if (here / name).is_symlink() and real.is_relative_to((here / name).resolve()):
-                raise CorpusError(f"{printable(str(here / name))} is a link to a folder that it is in: remove it.")
-        files += [here / name for name in names if not is_hidden(Path(name))]
+            if (parent / name).is_symlink() and resolved.is_relative_to((parent / name).resolve()):
+                raise CorpusError(f"{printable(str(parent / name))} is a link to a folder that contains it: remove it.")
+        files += [parent / name for name in names if not is_hidden(Path(name))]
     return sorted(files, key=lambda path: natural_key(path.as_posix()))
 
 
 def find_file(root: Path, name: str) -> Path:
-    """The file below a folder that a name in a list means, or where it would be if it is not there.
+    """Returns the file for a name in a list, or the expected path if it does not exist.
 
     Args:
         root: The folder.
-        name: A path, relative to `root` or absolute; it may have backslashes, and another form of Unicode than the
-            file system.
+        name: A path, relative to `root` or absolute. It may have backslashes, or a different Unicode normalization than
+            the file system.
     """
     for spelling in (name, name.replace("\\", "/")):
         path = root / spelling
         if len(spelling) < 4096 and os.path.exists(path):
             return path
-    return _in_any_form(path) or root / name
+    return _find_normalized(path) or root / name
 
 
-def _in_any_form(path: Path) -> Path | None:
-    """A path that exists and differs by the form of Unicode alone, None if there is none."""
+def _find_normalized(path: Path) -> Path | None:
+    """Returns an existing path that is equal after Unicode normalization, or None."""
     if os.path.exists(path):
         return path
-    if str(path).isascii() or path.parent == path or (parent := _in_any_form(path.parent)) is None:
+    if str(path).isascii() or path.parent == path or (parent := _find_normalized(path.parent)) is None:
         return None
     if not parent.is_dir():
         return None
-    found = _names_by_form(str(parent), parent.stat().st_mtime_ns).get(same_form(path.name))
-    return None if found is None else parent / found
+    name = _normalized_names(str(parent), parent.stat().st_mtime_ns).get(same_form(path.name))
+    return None if name is None else parent / name
 
 
 @lru_cache(maxsize=64)
-def _names_by_form(folder: str, changed: int) -> dict[str, str]:
-    """The names in a folder by their NFC form."""
+def _normalized_names(folder: str, modified: int) -> dict[str, str]:
+    """Returns the names in a folder by their NFC form; `modified` is part of the cache key."""
     return {same_form(name): name for name in os.listdir(folder)}
 
 
 def unwrap(folder: Path) -> Path:
-    """The one folder inside that many archives consist of, or the folder itself."""
-    inside = visible(folder.iterdir())
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+    """Returns the only sub-folder of an unpacked archive if it contains nothing else, or the folder itself."""
+    content = visible(folder.iterdir())
+    return content[0] if len(content) == 1 and content[0].is_dir() else folder

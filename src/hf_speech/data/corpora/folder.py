@@ -1,8 +1,8 @@
 """A folder with one sub-folder for each class, the layout of most collections of commands, sounds and emotions.
 
-Splits are taken as they come: folders `train`, `validation`, `test` (or `val`, `valid`, `dev`), or the lists of files
-of Speech Commands (`validation_list.txt`, `testing_list.txt`). What is missing is taken out of training, by seed, and
-by speaker where `speaker_pattern` finds the speakers.
+Splits are defined by folders `train`, `validation`, `test` (or `val`, `valid`, `dev`), or by lists of files as in
+Speech Commands (`validation_list.txt`, `testing_list.txt`). Missing splits are taken from training, by speaker if
+`speaker_pattern` is set.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hf_speech.data.corpora.splitting import complete_splits
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
-# "testing_list.txt" is that of Speech Commands; all names of splits are understood.
+# Speech Commands has "testing_list.txt"; the other names of splits work as well.
 _SPLIT_LISTS = {f"{name}_list.txt": split for name, split in SPLIT_NAMES.items()}
 
 
@@ -34,10 +34,10 @@ class Folder(OwnCorpus, ListedCorpus):
     Args:
         data_dir: Folder or archive with one sub-folder for each class, or with train, validation and test folders
             that have one sub-folder for each class.
-        speaker_pattern: Regular expression with one group, searched for in a file's path below data_dir, that gives
-            the speaker; then splits made here are by speaker. For Speech Commands, "([0-9a-f]+)_nohash".
-        validation_fraction: Share of the training utterances to validate on, where the folder has no such split.
-        test_fraction: Share of all utterances to test on, where the folder has no such split.
+        speaker_pattern: Regular expression that is searched in the path of a file relative to data_dir, and whose only
+            group is the speaker. Missing splits are then made by speaker. For Speech Commands, "([0-9a-f]+)_nohash".
+        validation_fraction: Share of the training utterances to validate on, if the folder has no validation split.
+        test_fraction: Share of all utterances to test on, if the folder has no test split.
     """
 
     name: ClassVar[str] = "folder"
@@ -48,39 +48,39 @@ class Folder(OwnCorpus, ListedCorpus):
     test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The splits of the folder, completed from its training split."""
+        """Returns the splits of the folder; missing splits are taken from training."""
         root = self.open_data_dir(", a folder with one sub-folder for each class")
-        speaker_of = self._speaker_finder()
+        speaker_of = self._speaker_function()
         class_depth = 1 if _has_split_folders(root) else 0
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-        aside: dict[str, list[Path]] = defaultdict(list)
-        sounds: list[Path] = []
+        unused: dict[str, list[Path]] = defaultdict(list)
+        files: list[Path] = []
         for path in walk_files(root):
             relative = path.relative_to(root)
-            if reason := _reason_to_leave_aside(path, relative, class_depth):
-                aside[reason].append(relative)
+            if reason := _reason_to_skip(path, relative, class_depth):
+                unused[reason].append(relative)
             elif relative.as_posix() not in _SPLIT_LISTS:
-                sounds.append(relative)
-        lists = self._read_lists(root, sounds)
-        for relative in sounds:
+                files.append(relative)
+        lists = self._read_lists(root, files)
+        for relative in files:
             split = SPLIT_NAMES[relative.parts[0].lower()] if class_depth else "train"
             name = relative.as_posix()
             utterance = Utterance(root / relative, label=relative.parts[class_depth], speaker=speaker_of(name))
             splits[lists.get(name, split)].append(utterance)
-        for reason, files in aside.items():
-            self.note_aside(files, reason, root)
+        for reason, skipped in unused.items():
+            self.note_unused(skipped, reason, root)
         if not any(splits.values()):
             raise CorpusError(
-                f"{root} has no sound files in sub-folders: give a folder with one sub-folder for each class."
+                f"{root} has no audio files in sub-folders: give a folder with one sub-folder for each class."
             )
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 
-    def _read_lists(self, root: Path, sounds: list[Path]) -> dict[str, str]:
-        """The splits of the files that lists name, by their paths below `root`."""
-        by_key = {path_key(sound.as_posix()): sound.as_posix() for sound in sounds}
+    def _read_lists(self, root: Path, files: list[Path]) -> dict[str, str]:
+        """Returns the split of each listed file, by path relative to `root`."""
+        by_key = {path_key(file.as_posix()): file.as_posix() for file in files}
         by_stem: dict[str, list[str]] = defaultdict(list)
-        for sound in sounds:
-            by_stem[path_key(sound.with_suffix("").as_posix())].append(sound.as_posix())
+        for file in files:
+            by_stem[path_key(file.with_suffix("").as_posix())].append(file.as_posix())
         listed: dict[str, str] = {}
         unknown: list[str] = []
         for list_name, split in _SPLIT_LISTS.items():
@@ -90,18 +90,18 @@ class Folder(OwnCorpus, ListedCorpus):
             for where, line in read_lines(root / list_name):
                 name = _find_listed(path_key(line), by_key, by_stem)
                 if name is None:
-                    unknown.append(f"{where} is {printable(line)!r}, and there is no such recording")
+                    unknown.append(f"{where} is {printable(line)!r}, but there is no such recording")
                 elif listed.setdefault(name, split) != split:
-                    raise CorpusError(f"{where} names {name!r}, which another list names too: leave one of them out.")
+                    raise CorpusError(f"{where} has {name!r}, which is in another list too: remove one of the lines.")
                 else:
                     found += 1
             if unknown and not found:
-                raise CorpusError(f"{unknown[0]}, nor is there one of any of its other lines: write CLASS/FILE a line.")
+                raise CorpusError(f"{unknown[0]}, nor for any other line: write CLASS/FILE in each line.")
         self.reject(unknown)
         return listed
 
-    def _speaker_finder(self) -> Callable[[str], str | None]:
-        """A function from a path below data_dir to its speaker, None where speakers are not asked for."""
+    def _speaker_function(self) -> Callable[[str], str | None]:
+        """Returns a function that maps a path relative to `data_dir` to its speaker, or to None without a pattern."""
         if self.speaker_pattern is None:
             return lambda path: None
         try:
@@ -111,7 +111,7 @@ class Folder(OwnCorpus, ListedCorpus):
                 f"speaker_pattern {self.speaker_pattern!r} is not a regular expression: {error}."
             ) from error
         if pattern.groups != 1:
-            raise CorpusError(f"speaker_pattern {self.speaker_pattern!r} needs one (group) that is the speaker.")
+            raise CorpusError(f"speaker_pattern {self.speaker_pattern!r} needs one (group) for the speaker: add it.")
 
         def speaker_of(path: str) -> str:
             match = pattern.search(path)
@@ -123,28 +123,28 @@ class Folder(OwnCorpus, ListedCorpus):
 
 
 def _has_split_folders(root: Path) -> bool:
-    """Whether the folders in `root` are splits rather than classes."""
+    """Returns whether the folders in `root` are splits rather than classes."""
     folders = [path for path in visible(root.iterdir()) if path.is_dir()]
     return bool(folders) and all(path.name.lower() in SPLIT_NAMES for path in folders)
 
 
-def _reason_to_leave_aside(path: Path, relative: Path, class_depth: int) -> str | None:
-    """Why a file is not an utterance of a class; None if it is one, or the list of a split."""
+def _reason_to_skip(path: Path, relative: Path, class_depth: int) -> str | None:
+    """Returns why a file is not used, as a noun for a note; None for an utterance or the list of a split."""
     folders = relative.parts[:-1]
     if relative.as_posix() in _SPLIT_LISTS:
         return None
     if relative.suffix.lower() not in AUDIO_SUFFIXES or (path.exists() and not path.is_file()):
-        return "files that are not sound"
+        return "files that are not audio"
     if len(folders) <= class_depth:
-        return "sound files outside of the folders of classes"
-    # Speech Commands keeps minutes of noise in `_background_noise_`, next to its words.
-    return "sound files in folders that begin with '_'" if folders[class_depth].startswith("_") else None
+        return "audio files outside of the class folders"
+    # Speech Commands has minutes of noise in `_background_noise_`, next to the folders of words.
+    return "audio files in folders that begin with '_'" if folders[class_depth].startswith("_") else None
 
 
 def _find_listed(key: str, by_key: dict[str, str], by_stem: dict[str, list[str]]) -> str | None:
-    """The recording that a line of a list means, None if it means none.
+    """Returns the recording for a line of a list, or None if there is none or more than one.
 
-    A list may name recordings by another suffix, or from folders above the corpus, as long as one recording is meant.
+    Paths in a list may have a different suffix, or start in a folder above the corpus.
     """
     parts = key.split("/")
     for start in range(max(1, len(parts) - 1)):
@@ -152,6 +152,6 @@ def _find_listed(key: str, by_key: dict[str, str], by_stem: dict[str, list[str]]
         if name in by_key:
             return by_key[name]
         stem = name.rpartition(".")[0] if "." in parts[-1] else name
-        if len(alike := by_stem.get(stem, [])) == 1:
-            return alike[0]
+        if len(matches := by_stem.get(stem, [])) == 1:
+            return matches[0]
     return None

@@ -1,8 +1,8 @@
 """The Free Spoken Digit Dataset: ten digits, six speakers, fifty clips of each digit by each speaker, at 8 kHz.
 
-The official test split is clips 0 to 4 of every speaker and digit, so all its voices are in training. `holdout_speaker`
-measures how well a model generalizes to a *new* voice; `validation_speaker` selects the best epoch on a voice that is
-not in training either.
+The official test split consists of clips 0 to 4 of every speaker and digit, so all its voices are in training. Use
+`holdout_speaker` to measure how well a model generalizes to a new voice, and `validation_speaker` to select the best
+epoch on another voice that is not in training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hf_speech.errors import CorpusError, nearest
 
 REVISION = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
 URL = f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{REVISION}.tar.gz"
-# Of the names and contents of the 3,000 recordings: GitHub packs the same files into different bytes every time.
+# Digest of the names and contents of the 3,000 recordings, since the archives that GitHub builds differ each time.
 CONTENT_SHA256 = "a2e8a660492f28d9eed6270b290d26cbc5c81d6077ce87d3c0ad5adf4d4ee696"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -35,15 +35,15 @@ class FSDD(ListedCorpus):
 
     Args:
         data_dir: The corpus as a folder (the repository or its `recordings`) or an archive; downloaded if not given.
-        holdout_speaker: Test on all clips of this speaker and train on the others; validation is then clips 0 to 4
-            of the others. Without it the official split holds: clips 0 to 4 of everyone are the test split, 5 to 9
-            validation.
-        validation_speaker: Validate on this speaker alone, who is then left out of training.
-        speakers: Take the recordings of these speakers only, null for all; the first 2,000 recordings of the corpus, on
-            which older work is measured, are those of jackson, nicolas, theo and yweweler.
-        split: "official", or "random" for a split of each digit's recordings by seed, as older work has it.
-        validation_fraction: Share of the training recordings to validate on, of a random split.
-        test_fraction: Share of all recordings to test on, of a random split.
+        holdout_speaker: Test on all clips of this speaker and train on the others, of whom clips 0 to 4 are the
+            validation split. Null for the official split: clips 0 to 4 of all speakers are the test split, and clips 5
+            to 9 the validation split.
+        validation_speaker: Validate on this speaker only, who is then not in training.
+        speakers: Use only the recordings of these speakers, null for all. The first 2,000 recordings of the corpus,
+            which older work uses, are by jackson, nicolas, theo and yweweler.
+        split: "official", or "random" for a random split of each digit's recordings, as in older work.
+        validation_fraction: Share of the training recordings to validate on, in a random split.
+        test_fraction: Share of all recordings to test on, in a random split.
     """
 
     name: ClassVar[str] = "fsdd"
@@ -60,12 +60,12 @@ class FSDD(ListedCorpus):
     test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The official splits, or those that leave a speaker out."""
+        """Returns the official splits, those with held-out speakers, or random splits."""
         folder = find_recordings(self.folder())
         files = visible(folder.iterdir())
         clips = [(path, match) for path in files if (match := _FILE_NAME.fullmatch(path.name))]
-        aside = [path.name for path in files if not _FILE_NAME.fullmatch(path.name)]
-        self.note_aside(aside, "files not named DIGIT_SPEAKER_INDEX.wav", folder)
+        unused = [path.name for path in files if not _FILE_NAME.fullmatch(path.name)]
+        self.note_unused(unused, "files not named DIGIT_SPEAKER_INDEX.wav", folder)
         self._check_speakers({match["speaker"] for _, match in clips})
         if self.speakers is not None:
             clips = [(path, match) for path, match in clips if match["speaker"] in self.speakers]
@@ -81,7 +81,7 @@ class FSDD(ListedCorpus):
         return splits
 
     def _random(self, clips: list[tuple[Path, re.Match[str]]]) -> dict[str, list[Utterance]]:
-        """The recordings by seed, without a look at the speakers."""
+        """Returns random splits, regardless of speakers."""
         anonymous = [Utterance(path, label=DIGITS[int(match["digit"])]) for path, match in clips]
         splits = {"train": anonymous, "validation": [], "test": []}
         splits = complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed)
@@ -90,15 +90,15 @@ class FSDD(ListedCorpus):
         return splits
 
     def fetch(self) -> Path:
-        """The repository of the recordings, in the cache."""
+        """Downloads the repository of the recordings and returns its folder."""
         return fetch_archive("The Free Spoken Digit Dataset", "fsdd", [URL], verify=_verify)
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """The digits that occur, by value."""
+        """Returns the digits that occur, by value."""
         return [digit for digit in DIGITS if digit in labels]
 
     def _split_of(self, speaker: str, index: int) -> str | None:
-        """The split of a clip."""
+        """Returns the split of a clip."""
         if self.holdout_speaker is None:
             if index < 5:
                 return "test"
@@ -114,11 +114,11 @@ class FSDD(ListedCorpus):
     def _check_speakers(self, speakers: set[str]) -> None:
         options = {"holdout_speaker": [self.holdout_speaker], "validation_speaker": [self.validation_speaker]}
         for option, names in (options | {"speakers": self.speakers or []}).items():
-            for wanted in names:
-                if wanted is not None and wanted not in speakers:
-                    raise CorpusError(f"{option} {wanted!r} is not a speaker in it: {nearest(wanted, speakers)}")
+            for name in names:
+                if name is not None and name not in speakers:
+                    raise CorpusError(f"{option} {name!r} is not a speaker of the corpus: {nearest(name, speakers)}")
         if self.split == "random" and (self.holdout_speaker or self.validation_speaker):
-            raise CorpusError("A random split holds out no speaker: leave split: random out, or the speaker.")
+            raise CorpusError("A random split cannot hold out a speaker: remove split: random, or the speaker.")
         if self.holdout_speaker is not None and self.holdout_speaker == self.validation_speaker:
             raise CorpusError(
                 f"holdout_speaker and validation_speaker are both {self.holdout_speaker!r}: validate on another "
@@ -130,13 +130,13 @@ def _verify(folder: Path) -> None:
     found = content_digest(find_recordings(folder).glob("*.wav"))
     if found != CONTENT_SHA256:
         raise CorpusError(
-            f"{URL} no longer holds the 3,000 recordings expected (sha256 of their contents {found}): give another "
+            f"{URL} no longer contains the 3,000 expected recordings (sha256 of their contents {found}): give another "
             "copy as --data_dir."
         )
 
 
 def find_recordings(root: Path) -> Path:
-    """The folder with the recordings: `root` itself or a folder `recordings` in it."""
+    """Returns the folder with the recordings: `root` or a folder `recordings` below it."""
     for folder in (root, root / "recordings", *sorted(root.glob("*/recordings"))):
         if folder.is_dir() and any(_FILE_NAME.fullmatch(path.name) for path in folder.iterdir()):
             return folder

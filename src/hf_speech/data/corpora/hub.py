@@ -1,8 +1,8 @@
 """Any dataset on the Hugging Face Hub, or a local copy of one, with its columns renamed.
 
-The audio column becomes the plain struct of all our corpora before anything is read: an `Audio` feature would decode
-with torchcodec. A dataset too large for the disk is streamed: `max_rows` of every split are fetched and kept in memory,
-and if training is to use more than these, it reads the stream itself.
+The audio column is cast to a plain struct, since an `Audio` feature would decode with torchcodec. A dataset too large
+for the disk can be streamed: `max_rows` rows of every split are fetched and kept in memory, and training can read the
+whole training split from the stream.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ from hf_speech.errors import CorpusError, nearest
 
 @dataclass(kw_only=True)
 class Hub(OwnCorpus):
-    """A dataset of the Hugging Face Hub.
+    """A dataset on the Hugging Face Hub.
 
     Args:
-        data_dir: A local copy instead of repo: a folder of Parquet or sound files, or one made by save_to_disk.
+        data_dir: A local copy to use instead of repo: a folder of Parquet or audio files, or one made by save_to_disk.
         repo: Name of the dataset on the Hub, such as "google/fleurs".
-        config_name: Name of its configuration, such as "en_us", where it has several.
-        revision: Branch, tag or commit; a commit makes the recipe repeatable.
-        train_split: Its name of the training split.
-        validation_split: Its name of the validation split, if not one of the usual ones.
-        test_split: Its name of the test split, if not one of the usual ones.
+        config_name: Name of the configuration, such as "en_us", if the dataset has several.
+        revision: Branch, tag or commit; a commit makes the recipe reproducible.
+        train_split: The dataset's name of the training split.
+        validation_split: The dataset's name of the validation split, if it is not one of the usual names.
+        test_split: The dataset's name of the test split, if it is not one of the usual names.
         audio_column: Column with the recording.
         label_column: Column with the class.
-        text_column: Column with the transcript, in a corpus for transcription; then label_column is not read.
+        text_column: Column with the transcript, in a corpus for transcription; label_column is then not read.
         speaker_column: Column with the speaker.
         streaming: Whether to fetch max_rows of each split instead of the whole dataset.
-        max_rows: Most utterances of each split, drawn by seed.
-        stream_train: Whether training reads the whole training split from the stream. Vocabulary, class names and
-            statistics are then those of the max_rows that are fetched of it, which are also what is inspected.
-        validation_fraction: Share of the training utterances to validate on, where there is no such split.
-        test_fraction: Share of all utterances to test on, where there is no such split.
+        max_rows: Maximum number of utterances per split, chosen at random.
+        stream_train: Whether training reads the whole training split from the stream. Inspection, vocabulary, class
+            names and statistics then use only the max_rows fetched utterances.
+        validation_fraction: Share of the training utterances to validate on, if there is no validation split.
+        test_fraction: Share of all utterances to test on, if there is no test split.
     """
 
     name: ClassVar[str] = "hub"
@@ -79,7 +79,7 @@ class Hub(OwnCorpus):
     test_fraction: Share = 0.1
 
     def load(self) -> DatasetDict:
-        """Load the dataset with our columns and splits."""
+        """Loads the dataset with the columns and splits of all corpora."""
         self.notes.clear()
         self.caveats.clear()
         with self._explained_errors():
@@ -89,8 +89,8 @@ class Hub(OwnCorpus):
         for split, fraction in fractions.items():
             if split not in parts and self.stream_train and fraction > 0:
                 raise CorpusError(
-                    f"{self._called} has no {split} split, and what is taken out of a stream would be in training too: "
-                    f"name one of its splits as {split}_split, or do without by {split}_fraction: 0."
+                    f"{self._description} has no {split} split, and utterances taken from a stream would be in "
+                    f"training too: set {split}_split to one of its splits, or {split}_fraction to 0."
                 )
             if split not in parts:
                 train = parts["train"]
@@ -108,7 +108,7 @@ class Hub(OwnCorpus):
         return DatasetDict({split: self._to_rows(parts[split], names) for split in SPLITS})
 
     def train_stream(self, class_names: list[str] | None = None) -> HubStream | None:
-        """The whole training split as a stream, if training is to read it so."""
+        """Returns the whole training split as a stream if `stream_train` is set, else None."""
         if not self.stream_train:
             return None
         with self._explained_errors():
@@ -124,17 +124,17 @@ class Hub(OwnCorpus):
         )
 
     @property
-    def _called(self) -> str:
+    def _description(self) -> str:
         return f"The dataset {self.repo if self.data_dir is None else self.data_dir}"
 
     def _open(self) -> Any:
-        """The dataset as it is: its splits by name, nothing read."""
+        """Opens the dataset without reading rows, and returns its splits by name."""
         if self.repo is None and self.data_dir is None:
             raise CorpusError("The corpus 'hub' needs the name of a dataset: give repo, or a copy as --data_dir.")
         if self.streaming and self.max_rows is None:
-            raise CorpusError(f"{self._called} is to be streamed: give max_rows, the utterances of a split to fetch.")
+            raise CorpusError(f"{self._description} cannot be streamed without max_rows: set max_rows.")
         if self.stream_train and not self.streaming:
-            raise CorpusError(f"{self._called} is not streamed, so that stream_train has no stream: set streaming too.")
+            raise CorpusError(f"{self._description} is not streamed, but stream_train is set: set streaming as well.")
         path = None if self.data_dir is None else self.open_data_dir()
         if path is not None and any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
             saved = load_from_disk(str(path))
@@ -143,7 +143,7 @@ class Hub(OwnCorpus):
 
     @contextmanager
     def _explained_errors(self) -> Iterator[None]:
-        """Turn what `datasets` raises into one sentence."""
+        """Converts errors of `datasets` in the block to a `CorpusError` with one sentence."""
         try:
             yield
         except CorpusError:
@@ -151,10 +151,10 @@ class Hub(OwnCorpus):
         except (DatasetsError, OSError, ValueError) as error:
             reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
             remedy = "check it" if self.data_dir else "check its name and the network, or give a copy as --data_dir"
-            raise CorpusError(f"{self._called} cannot be loaded ({reason}): {remedy}.") from error
+            raise CorpusError(f"{self._description} cannot be loaded ({reason}): {remedy}.") from error
 
     def _split_names(self, available: list[str]) -> dict[str, str]:
-        """The dataset's name of each of our splits that it has."""
+        """Returns the dataset's name of each split, for the splits that it has."""
         names = {"train": self.train_split, "validation": self.validation_split, "test": self.test_split}
         found: dict[str, str] = {}
         for split, name in names.items():
@@ -164,25 +164,27 @@ class Hub(OwnCorpus):
             elif name is not None and name in available:
                 found[split] = name
             elif name is not None:
-                raise CorpusError(f"{self._called} has no split {name!r}: {nearest(name, available)}")
+                raise CorpusError(f"{self._description} has no split {name!r}: {nearest(name, available)}")
         if unused := sorted(set(available) - set(found.values())):
-            self.notes.append(f"{self._called} has splits that were left out: {', '.join(unused)}.")
+            self.notes.append(f"{self._description} has splits that were left out: {', '.join(unused)}.")
         return found
 
     def _read(self, rows: Dataset | IterableDataset) -> _Part:
-        """Take the columns needed out of a split."""
-        wanted = {"audio_column": self.audio_column, "speaker_column": self.speaker_column}
-        wanted |= {"text_column": self.text_column} if self.text_column else {"label_column": self.label_column}
+        """Reads the needed columns of a split."""
+        columns = {"audio_column": self.audio_column, "speaker_column": self.speaker_column}
+        columns |= {"text_column": self.text_column} if self.text_column else {"label_column": self.label_column}
         available = list(rows.features or next(iter(rows), {}))
-        for option, column in wanted.items():
+        for option, column in columns.items():
             if column is not None and column not in available:
-                raise CorpusError(f"{self._called} has no column {column!r} ({option}): {nearest(column, available)}")
+                raise CorpusError(
+                    f"{self._description} has no column {column!r} ({option}): {nearest(column, available)}"
+                )
         kind = (rows.features or {}).get(self.audio_column)
         if not holds_sound(kind):
             raise CorpusError(
-                f"{self._called} has no recordings in its column {self.audio_column!r}: give another audio_column."
+                f"{self._description} has no recordings in its column {self.audio_column!r}: give another audio_column."
             )
-        rows = rows.select_columns(list({column for column in wanted.values() if column is not None}))
+        rows = rows.select_columns(list({column for column in columns.values() if column is not None}))
         if isinstance(rows, IterableDataset):
             rows = self._fetch(undecoded(rows, self.audio_column))
         elif self.max_rows is not None and self.max_rows < len(rows):
@@ -196,7 +198,7 @@ class Hub(OwnCorpus):
         target, speaker = self.text_column or self.label_column, self.speaker_column
         feature = rows.features[target]
         audio = rows.select_columns(self.audio_column)
-        if self.audio_column != "audio":  # renaming a column to its own name is an error
+        if self.audio_column != "audio":  # `datasets` cannot rename a column to its own name
             audio = audio.rename_column(self.audio_column, "audio")
         return _Part(
             audio=audio,
@@ -206,18 +208,17 @@ class Hub(OwnCorpus):
         )
 
     def _fetch(self, stream: IterableDataset) -> Dataset:
-        """Fetch rows of a stream with their recordings."""
+        """Fetches `max_rows` random rows of a stream with their recordings."""
         assert self.max_rows is not None
         rows = []
-        drawn = stream.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER).take(self.max_rows)
-        for row in progress_bar(
-            drawn, desc=f"Fetching {self.repo or self.data_dir}", total=self.max_rows, unit="utterance"
-        ):
+        sample = stream.shuffle(seed=self.seed, buffer_size=SHUFFLE_BUFFER).take(self.max_rows)
+        description = f"Fetching {self.repo or self.data_dir}"
+        for row in progress_bar(sample, desc=description, total=self.max_rows, unit="utterance"):
             rows.append(row | {self.audio_column: fetch_sound(row[self.audio_column])})
         return Dataset.from_list(rows, features=Features(stream.features | {self.audio_column: AUDIO_FEATURE}))
 
     def _to_rows(self, part: _Part, class_names: list[str]) -> Dataset:
-        """Make the table of one split."""
+        """Returns the table of one split."""
         audio = part.audio
         durations = [
             duration_of(row["audio"])
@@ -234,7 +235,7 @@ class Hub(OwnCorpus):
 
 @dataclass
 class _Part:
-    """One split: encoded recordings, and what is known about each."""
+    """One split: encoded recordings, with the target and speaker of each."""
 
     audio: Dataset
     targets: list[str | None]
@@ -242,11 +243,11 @@ class _Part:
     class_names: list[str]
 
     def select(self, indices: set[int]) -> _Part:
-        """Some of the utterances, in order."""
-        chosen = sorted(indices)
+        """Returns the utterances with the given indices, in order."""
+        ordered = sorted(indices)
         return _Part(
-            self.audio.select(chosen),
-            [self.targets[index] for index in chosen],
-            [self.speakers[index] for index in chosen],
+            self.audio.select(ordered),
+            [self.targets[index] for index in ordered],
+            [self.speakers[index] for index in ordered],
             self.class_names,
         )

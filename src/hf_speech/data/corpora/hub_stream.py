@@ -1,7 +1,7 @@
-"""Converts rows of Hub datasets, fetched or streamed, without `datasets` decoding or encoding audio.
+"""Reads rows of Hub datasets, downloaded or streamed, without decoding or encoding audio in `datasets`.
 
-An `Audio` feature needs torchcodec and FFmpeg even if it only has to name a file. `SoundFile` is the same feature
-without that, and `load_dataset` here builds folders of sound files (the most common layout of small datasets) with it.
+An `Audio` feature needs torchcodec and FFmpeg even to store the path of a file. `SoundFile` is the same feature without
+this dependency, and `load_dataset` uses it for folders of audio files, the most common layout of small datasets.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from hf_speech.data.corpora.lines import decode_text
 from hf_speech.data.corpora.tables import parse_delimited
 from hf_speech.errors import CorpusError
 
-SHUFFLE_BUFFER = 1000  # rows of a streamed split among which the next one is drawn
+SHUFFLE_BUFFER = 1000  # size in rows of the shuffle buffer of a streamed split
 
 
 @dataclass
 class SoundFile(Audio):
-    """An `Audio` feature that takes over files and bytes as they are."""
+    """An `Audio` feature that stores files and bytes unchanged."""
 
     decode: bool = False
 
     def encode_example(self, value: Any) -> dict[str, Any]:
-        """A path, bytes or a row as path and bytes."""
+        """Returns a path, bytes or a row as `{"path", "bytes"}`."""
         return sound_of(value)
 
 
 class SoundFolder(AudioFolder):
-    """A folder of sound files, whose `metadata.csv` is read as text: "007" stays "007"."""
+    """A folder of audio files, whose `metadata.csv` is read as text, so that "007" stays "007"."""
 
     BASE_FEATURE = SoundFile
 
@@ -56,9 +56,9 @@ class SoundFolder(AudioFolder):
 
 
 def load_dataset(path: str, name: str | None, *, revision: str | None, streaming: bool) -> Any:
-    """`datasets.load_dataset`, with sounds left as they are."""
+    """Like `datasets.load_dataset`, but with audio files unchanged."""
     builder = load_dataset_builder(path, name, revision=revision)
-    if isinstance(builder, AudioFolder):  # of a class that `datasets` makes for each dataset
+    if isinstance(builder, AudioFolder):  # `datasets` creates a subclass for each dataset
         builder.__class__ = type("SoundFolder", (SoundFolder, type(builder)), {})
     if streaming:
         return builder.as_streaming_dataset()
@@ -68,14 +68,14 @@ def load_dataset(path: str, name: str | None, *, revision: str | None, streaming
 
 @dataclass
 class HubStream:
-    """The rows of a streamed split for one process among others, and one worker among its workers.
+    """The rows of a streamed split, divided among processes and their workers.
 
     Attributes:
-        stream: The split, with the two columns needed.
+        stream: The split, with the two needed columns.
         audio_column: Column with the recording.
         target_column: Column with the class or the transcript.
-        feature: What the dataset says the target is, such as its names of the classes, whose ids its rows have.
-        class_names: Names of our classes; empty for transcripts.
+        feature: The dataset's feature of the target column, such as a `ClassLabel`.
+        class_names: The classes of the model in the order of their ids; empty for transcripts.
         seed: Seed of the order.
     """
 
@@ -87,9 +87,9 @@ class HubStream:
     seed: int = 0
 
     def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """One pass over the split: each row once in one of the workers of one of the processes."""
-        # The order is the same in all processes, so that what they divide among them is the same too. Between the
-        # workers of a process, `datasets` divides the shards by itself.
+        """Yields the rows of one pass for this worker of this process."""
+        # All processes shuffle in the same order, so that their parts are disjoint. `datasets` itself divides the
+        # shards of a process among its workers.
         shuffled = self.stream.shuffle(seed=self.seed + pass_number, buffer_size=SHUFFLE_BUFFER)
         for row in split_dataset_by_node(shuffled, *process):
             yield {"audio": fetch_sound(row[self.audio_column]), **self._target(row[self.target_column])}
@@ -102,7 +102,7 @@ class HubStream:
 
 
 def fetch_sound(audio: Any) -> dict[str, Any]:
-    """A recording with its bytes, which a stream of sound files has at another address."""
+    """Returns a recording with its bytes, which are read from its path if needed."""
     sound = sound_of(audio)
     if sound["bytes"] is not None or sound["path"] is None:
         return sound
@@ -111,24 +111,25 @@ def fetch_sound(audio: Any) -> dict[str, Any]:
 
 
 def undecoded(stream: IterableDataset, audio_column: str) -> IterableDataset:
-    """A stream whose recordings stay as they are."""
+    """Returns a stream that does not decode its recordings."""
     if isinstance((stream.features or {}).get(audio_column), Audio):
         return stream.cast_column(audio_column, SoundFile())
     return stream
 
 
 def holds_sound(feature: Any) -> bool:
-    """Whether a column of this feature has recordings: an `Audio`, bytes, or a struct with bytes, a path or samples."""
+    """Returns whether a feature is that of recordings: `Audio`, bytes, or a struct with bytes, a path or samples."""
     if not isinstance(feature, Mapping):
         return isinstance(feature, Audio) or getattr(feature, "dtype", None) in ("binary", "large_binary")
     return bool({"bytes", "path"} & set(feature)) or {"array", "sampling_rate"} <= set(feature)
 
 
 def sound_of(value: Any) -> dict[str, Any]:
-    """A recording as our corpora have it, `{"path", "bytes"}`, whatever else comes with it.
+    """Converts a recording to `{"path", "bytes"}`.
 
     Args:
-        value: A path, bytes, a row `{"path", "bytes"}`, or samples `{"array", "sampling_rate"}`, which become a wav.
+        value: A path, bytes, a row `{"path", "bytes"}`, or samples `{"array", "sampling_rate"}`, which are encoded as
+            wav.
     """
     if isinstance(value, str | Path):
         return {"path": str(value), "bytes": None}
@@ -139,7 +140,7 @@ def sound_of(value: Any) -> dict[str, Any]:
     if content is None and value.get("array") is not None:
         samples = np.asarray(value["array"], dtype=np.float32)
         file = io.BytesIO()
-        if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:  # soundfile wants the channels last
+        if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:  # soundfile expects `(samples, channels)`
             samples = samples.T
         soundfile.write(file, samples, int(value["sampling_rate"]), format="WAV", subtype="FLOAT")
         content = file.getvalue()
@@ -147,17 +148,17 @@ def sound_of(value: Any) -> dict[str, Any]:
 
 
 def target_of(feature: Any, value: Any) -> str | None:
-    """The name of a class or a transcript, None if there is none; of class ids, the Hub's -1 is "unknown"."""
+    """Returns the class name or transcript, or None if it is missing; on the Hub, the class id -1 means unknown."""
     if isinstance(feature, ClassLabel) and feature.names:
         return None if value is None or value < 0 else same_form(feature.int2str(value))
     return text_of(value)
 
 
 def text_of(value: Any) -> str | None:
-    """A value as text, None if it is blank or not a number.
+    """Converts a value to text, or to None if it is blank or NaN.
 
     Raises:
-        CorpusError: If it is not text but, for example, a list or a fraction.
+        CorpusError: If the value is neither text nor an integer, but for example a list or a fraction.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None

@@ -1,7 +1,7 @@
-"""Kaldi data folders: `wav.scp`, `text` and `utt2spk`, with `segments` where utterances are stretches of recordings.
+"""Kaldi data folders: `wav.scp`, `text` and `utt2spk`, and optionally `segments` with segments of recordings.
 
-Half of the field's corpora have a recipe that writes this layout, so one loader serves them all. Recordings are read
-from files; the commands that `wav.scp` may hold ("sox ... |") are never run.
+Many speech corpora have a recipe that writes this layout. Recordings must be files; commands in `wav.scp`
+("sox ... |") are never run.
 
 Reference: "Data preparation" in the documentation of Kaldi (https://kaldi-asr.org/doc/data_prep.html).
 """
@@ -34,15 +34,15 @@ class Kaldi(OwnCorpus, ListedCorpus):
     """Data folders of Kaldi.
 
     Args:
-        data_dir: Folder or archive that holds the data folders. Relative paths in wav.scp start from the data folder or
-            from the nearest folder above it where they lead to a file.
-        train_dir: Data folder of the training utterances, below data_dir.
-        validation_dir: Data folder of the validation utterances; taken out of training by speaker if not given.
-        test_dir: Data folder of the test utterances; if null, taken out of training by speaker.
-        label_file: In a corpus for classification, the file of each data folder with the classes: of utterances, such
-            as utt2lang, or of speakers, such as spk2gender; then text is not read.
-        validation_fraction: Share of the training utterances to validate on, where there is no such data folder.
-        test_fraction: Share of all utterances to test on, where there is no such data folder.
+        data_dir: Folder or archive with the data folders. Relative paths in wav.scp are relative to the data folder, or
+            to the nearest folder above it where the file exists.
+        train_dir: Data folder of the training utterances, relative to data_dir.
+        validation_dir: Data folder of the validation utterances; if null, they are taken from training by speaker.
+        test_dir: Data folder of the test utterances; if null, they are taken from training by speaker.
+        label_file: For classification, the file in each data folder with the classes of utterances, such as utt2lang,
+            or of speakers, such as spk2gender. The file text is then not read.
+        validation_fraction: Share of the training utterances to validate on, if there is no validation_dir.
+        test_fraction: Share of all utterances to test on, if there is no test_dir.
     """
 
     name: ClassVar[str] = "kaldi"
@@ -56,14 +56,14 @@ class Kaldi(OwnCorpus, ListedCorpus):
     test_fraction: Share = 0.1
 
     def lexicon(self) -> Path | None:
-        """`local/dict*/lexicon.txt`, where Kaldi's recipes prepare the dictionary, next to the data folders."""
+        """Returns `local/dict*/lexicon.txt`, the dictionary that Kaldi's recipes prepare, if it exists."""
         return min(self._root().glob("local/dict*/lexicon.txt"), default=None)
 
     def _root(self) -> Path:
-        return self.open_data_dir(", the folder with the data folders")
+        return self.open_data_dir(", the folder that contains the data folders")
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The utterances of the data folders, completed from the training split."""
+        """Returns the utterances of the data folders; missing splits are taken from training."""
         root = self._root()
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
         for split in SPLITS:
@@ -74,8 +74,8 @@ class Kaldi(OwnCorpus, ListedCorpus):
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 
     def _read(self, folder: Path) -> list[Utterance]:
-        """The utterances of one data folder."""
-        reasons: dict[str, str] = {}  # why an utterance cannot be a row, by its id
+        """Returns the utterances of one data folder."""
+        reasons: dict[str, str] = {}  # reasons for rejected utterances, by id
         audio = _read_recordings(folder)
         if (folder / "segments").is_file():
             audio = _cut_segments(folder / "segments", audio, reasons)
@@ -87,38 +87,38 @@ class Kaldi(OwnCorpus, ListedCorpus):
         for name, path in audio.items():
             speaker = speakers.get(name) or None
             if speaker is None and (speakers or by_speaker):
-                raise CorpusError(f"{folder / 'utt2spk'} has no speaker of the utterance {name!r}: add it.")
+                raise CorpusError(f"{folder / 'utt2spk'} has no speaker for the utterance {name!r}: add it.")
             target = targets.get(str(speaker) if by_speaker else name) or None
             label, text = (target, None) if self.label_file else (None, target)
             utterances.append(Utterance(path, label=label, text=text, speaker=speaker))
         if not by_speaker:
             for name in targets:
                 if name not in audio:
-                    reasons.setdefault(name, f"{name!r} is in {folder / target_file} and has no recording")
+                    reasons.setdefault(name, f"{name!r} is in {folder / target_file} but has no recording")
         self.reject(list(reasons.values()))
         return utterances
 
     def _read_targets(self, folder: Path, name: str) -> dict[str, str]:
-        """The transcripts or classes of a data folder, by what their file lists: utterances or speakers."""
+        """Returns the transcripts or classes of a data folder, by utterance or speaker."""
         if not (folder / name).is_file():
-            there = [file.name for file in visible(folder.iterdir()) if file.is_file()]
-            what = "classes (label_file)" if self.label_file else "transcripts"
-            raise CorpusError(f"{folder} has no file {name!r} of {what}: {nearest(name, there)}")
+            existing = [file.name for file in visible(folder.iterdir()) if file.is_file()]
+            content = "classes (label_file)" if self.label_file else "transcripts"
+            raise CorpusError(f"{folder} has no file {name!r} of {content}: {nearest(name, existing)}")
         return read_pairs(folder / name)
 
 
 def _find_folder(root: Path, name: str, option: str) -> Path:
-    """A data folder by its name."""
+    """Returns a data folder by name."""
     folder = root / name
     if (folder / "wav.scp").is_file():
         return folder
-    there = [path.name for path in visible(root.iterdir()) if (path / "wav.scp").is_file()]
-    hint = nearest(name, there) if there else "it has none in its sub-folders."
-    raise CorpusError(f"{folder} is not a data folder of Kaldi, with a wav.scp ({option}): {hint}")
+    existing = [path.name for path in visible(root.iterdir()) if (path / "wav.scp").is_file()]
+    hint = nearest(name, existing) if existing else "it has none in its sub-folders."
+    raise CorpusError(f"{folder} is not a Kaldi data folder, which has a wav.scp ({option}): {hint}")
 
 
 def _read_recordings(folder: Path) -> dict[str, Path]:
-    """The files of a `wav.scp` by the ids of their recordings."""
+    """Returns the files listed in `wav.scp`, by recording id."""
     recordings: dict[str, Path] = {}
     base = folder
     for name, entry in read_pairs(folder / "wav.scp").items():
@@ -127,11 +127,11 @@ def _read_recordings(folder: Path) -> dict[str, Path]:
             raise CorpusError(f"{where} without a path: add it.")
         if entry.endswith("|"):
             raise CorpusError(
-                f"{where} as the output of a command ({entry}), which is not run: run such commands once, into sound "
-                "files, and list these."
+                f"{where} as the output of a command ({entry}), which is not run: run such commands once to write "
+                "audio files, and list these."
             )
         if _IN_ARCHIVE.search(entry):
-            raise CorpusError(f"{where} inside of an archive of Kaldi ({entry}): write sound files, and list these.")
+            raise CorpusError(f"{where} inside a Kaldi archive ({entry}): write audio files, and list these.")
         if not (base / entry).exists():
             above = (folder, *folder.absolute().parents)
             base = next((start for start in above if (start / entry).exists()), base)
@@ -140,37 +140,37 @@ def _read_recordings(folder: Path) -> dict[str, Path]:
 
 
 def _cut_segments(path: Path, recordings: dict[str, Path], reasons: dict[str, str]) -> dict[str, Path]:
-    """Cut the utterances of a `segments` file out of their recordings.
+    """Cuts the utterances of a `segments` file out of their recordings.
 
     Args:
         path: The file, with lines "UTTERANCE RECORDING START END" in seconds.
-        recordings: Files of the recordings by their ids.
-        reasons: To which is added why an utterance cannot be cut.
+        recordings: Files of the recordings by id.
+        reasons: A dictionary to which the reasons for utterances that cannot be cut are added.
 
     Returns:
-        Files of the utterances by their ids.
+        Files of the utterances by id.
     """
     stretches: dict[str, tuple[str, Stretch]] = {}
     for where, line in read_lines(path):
         name, recording, start, end = _parse_segment(where, line)
         if name in stretches or name in reasons:
-            raise CorpusError(f"{where} has {name!r} a second time: leave one of the lines out.")
+            raise CorpusError(f"{where} repeats {name!r}: remove one of the lines.")
         if recording not in recordings:
-            reasons[name] = f"{where} is of the recording {recording!r}, which wav.scp lacks"
+            reasons[name] = f"{where} has the recording {recording!r}, which is not in wav.scp"
         else:
-            to = None if end == _TO_THE_END else end
-            stretches[name] = where, Stretch(name, recordings[recording], start, to)
+            stretch = Stretch(name, recordings[recording], start, None if end == _TO_THE_END else end)
+            stretches[name] = where, stretch
     return cut_checked(stretches, reasons)
 
 
 def _parse_segment(where: str, line: str) -> tuple[str, str, float, float]:
-    """The fields of a line of `segments`."""
+    """Returns the fields of a line of `segments`."""
     fields = line.split()
     if len(fields) == 5:
-        raise CorpusError(f"{where} names a channel ({fields[4]}): write the channels into files, and list these.")
+        raise CorpusError(f"{where} has a channel ({fields[4]}): write each channel to a file, and list these.")
     if len(fields) == 4:
         with suppress(ValueError):
             start, end = float(fields[2]), float(fields[3])
             if math.isfinite(start) and math.isfinite(end):
                 return same_form(fields[0]), same_form(fields[1]), start, end
-    raise CorpusError(f"{where} is not 'UTTERANCE RECORDING START END' with seconds: correct it.")
+    raise CorpusError(f"{where} is not 'UTTERANCE RECORDING START END' with times in seconds: correct it.")

@@ -1,7 +1,7 @@
-"""Keywords and negatives: clips of each keyword in a folder, and hours of other speech and noise.
+"""Keywords and negatives: a folder of clips for each keyword, and hours of other speech and noise.
 
-The negatives are listed by split, because a rate of false alarms means little on speech or speakers of the training
-split. Long recordings are cut into pieces, in the cache.
+Negatives are listed by split, because a false alarm rate on speech or speakers of the training split means little.
+Long recordings are cut into pieces in the cache.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 
 OTHER = "other"
-"""The class of what is no keyword; always the first."""
+"""The class of everything that is not a keyword; always the first class."""
 PART_OF_A_WORD = (0.35, 0.6)
-"""The share of a keyword's sound that its beginning or end has, as a negative."""
+"""Range of the share of a keyword that is cut out as a negative."""
 LENGTH_OF_A_WORD = 0.25
-"""The quantile of the lengths of the clips of a keyword that is taken for the length of the word."""
+"""The quantile of the clip lengths of a keyword that serves as the length of the word."""
 
 
 @dataclass(kw_only=True)
 class Keywords(Folder):
-    """Clips of keywords, in one sub-folder for each, and folders of other recordings.
+    """Clips of keywords, in a sub-folder for each keyword, and folders of other recordings.
 
     Args:
         data_dir: Folder or archive with one sub-folder of clips for each keyword, or with train, validation and test
             folders that have one sub-folder for each keyword.
-        keywords: The sub-folders that are keywords, null for all; clips of the others are negatives.
-        train_negatives: Folders of recordings without a keyword to train on, such as other speech and noise.
-        validation_negatives: Folders of recordings without a keyword to choose thresholds on.
-        test_negatives: Folders of recordings without a keyword to count false alarms on.
-        clip_copies: How often each training clip of a keyword occurs in an epoch, each time varied anew, so that there
-            are as many of them as of negatives.
-        negative_seconds: Longest piece of a negative recording.
-        parts_as_negatives: Whether the beginning and the end of each training clip, each of about half of the keyword,
-            are negatives, so that a part of it is not detected.
+        keywords: The sub-folders that are keywords, null for all; clips in other sub-folders are negatives.
+        train_negatives: Folders of recordings without a keyword, such as other speech and noise, to train on.
+        validation_negatives: Folders of recordings without a keyword, to choose thresholds on.
+        test_negatives: Folders of recordings without a keyword, to count false alarms on.
+        clip_copies: Number of times that each training clip of a keyword occurs in an epoch, augmented differently each
+            time, to balance them with the negatives.
+        negative_seconds: Maximum length of a piece of a negative recording.
+        parts_as_negatives: Whether to use the first and the last half, approximately, of each training clip as
+            negatives, so that a part of the keyword is not detected.
     """
 
     name: ClassVar[str] = "keywords"
@@ -59,7 +59,7 @@ class Keywords(Folder):
     parts_as_negatives: bool = False
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The clips of the folder, split as by `Folder`, and the negatives of each split."""
+        """Returns the clips of the folder, split as in `Folder`, and the negatives of each split."""
         splits = super().splits()
         found = {clip.label for clips in splits.values() for clip in clips}
         if missing := sorted(set(self.keywords or ()) - found):
@@ -81,12 +81,12 @@ class Keywords(Folder):
         return splits
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """The keywords, after the class of everything else."""
+        """Returns the class of negatives, followed by the keywords."""
         return [OTHER, *sorted(labels - {OTHER}, key=natural_key)]
 
 
 def _parts(clips: list[Utterance]) -> list[Utterance]:
-    """The beginning and the end of the sound of each clip that can be read, each cut at a random place."""
+    """Returns the start and the end of each readable clip, each cut at a random position."""
     sounds: list[tuple[str | None, Path, float, float]] = []
     lengths: dict[str | None, list[float]] = {}
     for clip in clips:
@@ -98,12 +98,12 @@ def _parts(clips: list[Utterance]) -> list[Utterance]:
             continue
         sounds.append((clip.label, clip.audio, start, end))
         lengths.setdefault(clip.label, []).append(end - start)
-    # Breath and noise around a word count as its sound, so a part of a long clip may have the whole word.
-    longest = {label: float(np.quantile(seconds, LENGTH_OF_A_WORD)) for label, seconds in lengths.items()}
+    # Long clips include breath and noise, so a part of one could contain the whole word.
+    word_lengths = {label: float(np.quantile(seconds, LENGTH_OF_A_WORD)) for label, seconds in lengths.items()}
     rng = np.random.default_rng(0)
     stretches = []
     for label, path, start, end in sounds:
-        first, last = rng.uniform(*PART_OF_A_WORD, size=2) * min(end - start, longest[label])
+        first, last = rng.uniform(*PART_OF_A_WORD, size=2) * min(end - start, word_lengths[label])
         stretches += [
             Stretch(f"{path.stem}-begin", path, 0.0, start + first),
             Stretch(f"{path.stem}-end", path, end - last, None),

@@ -1,8 +1,8 @@
 """LibriSpeech: a thousand hours of read audiobooks at 16 kHz, in official subsets that share no speakers.
 
-A split is one or several subsets, `LibriSpeech/SUBSET/SPEAKER/CHAPTER/` with flac files and one `.trans.txt`, as the
-archives of OpenSLR unpack and as `torchaudio.datasets.LIBRISPEECH` leaves them. Without a `data_dir` the subsets of the
-recipe, and no others, are downloaded.
+A split consists of one or more subsets, `LibriSpeech/SUBSET/SPEAKER/CHAPTER/` with flac files and a `.trans.txt` file,
+as in the archives of OpenSLR and in the folders of `torchaudio.datasets.LIBRISPEECH`. Without a `data_dir`, only the
+subsets of the recipe are downloaded.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from hf_speech.errors import CorpusError, nearest
 
 URL = "https://www.openslr.org/resources/12/{}.tar.gz"
 MINI_URL = "https://www.openslr.org/resources/31/{}.tar.gz"
-# Mini LibriSpeech, five and two hours for quick experiments, is a resource of its own.
+# Mini LibriSpeech (five and two hours for quick experiments) has a different address.
 MINI = ("train-clean-5", "dev-clean-2")
-# SHA-256 of the archive of each subset, where it is known.
+# SHA-256 of the archive of each subset, if known.
 SUBSETS: dict[str, str | None] = {
     "train-clean-5": None,
     "dev-clean-2": None,
@@ -44,11 +44,12 @@ class LibriSpeech(ListedCorpus):
     Args:
         data_dir: The folder LibriSpeech, its parent, or the archive of a subset; downloaded if not given.
         train_subsets: Subsets to train on: train-clean-5 (Mini LibriSpeech), train-clean-100, train-clean-360,
-            train-other-500, or any other folder of this layout.
+            train-other-500, or any other folder with this layout.
         validation_subsets: Subsets to validate on: dev-clean-2 (Mini LibriSpeech), dev-clean, dev-other.
         test_subsets: Subsets to test on: test-clean, test-other.
-        validation_speakers: Numbers of speakers of the training subsets who are kept for validation instead.
-        max_duration: Seconds above which an utterance is a bad row; the longest of LibriSpeech lasts 35.2 s.
+        validation_speakers: Numbers of speakers of the training subsets to use for validation instead.
+        max_duration: Maximum duration in seconds; a longer utterance is a bad row. The longest one of LibriSpeech lasts
+            35.2 s.
     """
 
     name: ClassVar[str] = "librispeech"
@@ -64,33 +65,35 @@ class LibriSpeech(ListedCorpus):
     max_duration: float = 36.0
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The subsets of each split, one after the other."""
+        """Returns the utterances of the subsets of each split."""
         subsets = self._subsets()
-        wanted = [name for names in subsets.values() for name in names]
-        if twice := [name for name in wanted if wanted.count(name) > 1]:
-            raise CorpusError(f"The subset {twice[0]!r} of LibriSpeech is asked for twice: give it to one split, once.")
-        folders = self._find(wanted)
+        all_names = [name for names in subsets.values() for name in names]
+        if duplicates := [name for name in all_names if all_names.count(name) > 1]:
+            raise CorpusError(
+                f"The subset {duplicates[0]!r} of LibriSpeech is listed twice: list it once, in one split."
+            )
+        folders = self._find(all_names)
         splits = {split: [u for name in names for u in _read_subset(folders[name])] for split, names in subsets.items()}
-        self._keep_for_validation(splits)
-        for name in wanted:
+        self._move_to_validation(splits)
+        for name in all_names:
             others = [path for path in walk_files(folders[name]) if path.suffix.lower() not in AUDIO_SUFFIXES]
             stray = [path.name for path in others if not path.name.endswith(".trans.txt")]
-            self.note_aside(stray, "stray files", folders[name])
+            self.note_unused(stray, "unexpected files", folders[name])
         return splits
 
-    def _keep_for_validation(self, splits: dict[str, list[Utterance]]) -> None:
-        """Moves the recipe's validation speakers from the training split to the validation split."""
-        kept = {str(speaker) for speaker in self.validation_speakers}
-        there = sorted({utterance.speaker or "" for utterance in splits["train"]}, key=natural_key)
-        for speaker in sorted(kept.difference(there)):
+    def _move_to_validation(self, splits: dict[str, list[Utterance]]) -> None:
+        """Moves the utterances of `validation_speakers` from the training to the validation split."""
+        selected = {str(speaker) for speaker in self.validation_speakers}
+        speakers = sorted({utterance.speaker or "" for utterance in splits["train"]}, key=natural_key)
+        for speaker in sorted(selected.difference(speakers)):
             raise CorpusError(
-                f"The training subsets of LibriSpeech have no speaker {speaker!r}: {nearest(speaker, there)}"
+                f"The training subsets of LibriSpeech have no speaker {speaker!r}: {nearest(speaker, speakers)}"
             )
-        splits["validation"] += [utterance for utterance in splits["train"] if utterance.speaker in kept]
-        splits["train"] = [utterance for utterance in splits["train"] if utterance.speaker not in kept]
+        splits["validation"] += [utterance for utterance in splits["train"] if utterance.speaker in selected]
+        splits["train"] = [utterance for utterance in splits["train"] if utterance.speaker not in selected]
 
     def fetch(self) -> Path:
-        """The subsets of the recipe, in the cache, each in a folder of its name."""
+        """Downloads the subsets of the recipe and returns the folder that contains a folder for each of them."""
         folders = [fetch_subset(name) for name in self._check([n for names in self._subsets().values() for n in names])]
         return folders[0].parent.parent
 
@@ -98,51 +101,51 @@ class LibriSpeech(ListedCorpus):
         return dict(zip(SPLITS, (self.train_subsets, self.validation_subsets, self.test_subsets), strict=True))
 
     def _check(self, subsets: list[str]) -> list[str]:
-        """The names given, all of which can be downloaded."""
+        """Returns the names, and raises `CorpusError` if one cannot be downloaded."""
         for name in subsets:
             if name not in SUBSETS:
                 raise CorpusError(f"LibriSpeech has no subset {name!r} to download: {nearest(name, SUBSETS)}")
         return subsets
 
     def _find(self, subsets: list[str]) -> dict[str, Path]:
-        """The folders of subsets, all of which are known to be there before the first is read."""
+        """Returns the folders of subsets, and raises `CorpusError` if one is missing."""
         if self.data_dir is None:
             return {name: fetch_subset(name) / name for name in self._check(subsets)}
         root = self.open_data_dir()
         root = root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
         for name in subsets:
             if not (root / name).is_dir():
-                there = [path.name for path in visible(root.iterdir()) if path.is_dir()]
-                hint = nearest(name, there) if there else "it has no folders."
+                existing = [path.name for path in visible(root.iterdir()) if path.is_dir()]
+                hint = nearest(name, existing) if existing else "it has no folders."
                 raise CorpusError(f"{root} has no subset {name!r} of LibriSpeech: {hint}")
         return {name: root / name for name in subsets}
 
 
 def fetch_subset(name: str) -> Path:
-    """Download a subset into the cache, once.
+    """Downloads a subset into the cache, unless it is there already.
 
     Returns:
-        The folder LibriSpeech that holds it.
+        The folder LibriSpeech that contains the subset.
     """
     url = (MINI_URL if name in MINI else URL).format(name)
     return fetch_archive(f"The subset {name!r} of LibriSpeech", f"librispeech/{name}", [url], sha256=SUBSETS[name])
 
 
 def _read_subset(folder: Path) -> list[Utterance]:
-    """All utterances of a subset, speaker by speaker and chapter by chapter."""
+    """Returns all utterances of a subset, by speaker and chapter."""
     speakers = [path for path in visible(folder.iterdir()) if path.is_dir()]
     chapters = [path for speaker in speakers for path in visible(speaker.iterdir()) if path.is_dir()]
     utterances = [utterance for chapter in chapters for utterance in _read_chapter(chapter)]
     if not utterances:
-        raise CorpusError(f"{folder} has no SPEAKER/CHAPTER folders with recordings: give the whole subset.")
+        raise CorpusError(f"{folder} has no SPEAKER/CHAPTER folders with recordings: give the complete subset.")
     return utterances
 
 
 def _read_chapter(folder: Path) -> Iterator[Utterance]:
-    """Yield what is transcribed, and what is recorded without a transcript, for the inspection to report."""
-    sounds = {path.stem: path for path in visible(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
-    listed = sorted(folder.glob("*.trans.txt"))
-    texts = {name: text for path in listed for name, text in read_pairs(path).items()}
-    for name in dict.fromkeys([*texts, *sounds]):
-        audio = sounds.get(name, folder / f"{name}.flac")
+    """Yields the utterances of a chapter, including those without a recording or transcript, for the inspection."""
+    recordings = {path.stem: path for path in visible(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES}
+    transcripts = sorted(folder.glob("*.trans.txt"))
+    texts = {name: text for path in transcripts for name, text in read_pairs(path).items()}
+    for name in dict.fromkeys([*texts, *recordings]):
+        audio = recordings.get(name, folder / f"{name}.flac")
         yield Utterance(audio, text=texts.get(name) or None, speaker=folder.parent.name)

@@ -1,7 +1,7 @@
 """LJSpeech: 24 hours of one woman reading non-fiction, 13,100 clips at 22.05 kHz.
 
-There is one speaker and no official split, so the splits are clips at random, by seed: a model of it is tested on a
-voice that it knows, and says nothing about others.
+There is one speaker and no official split, so clips are split at random. A model is therefore tested on the voice that
+it was trained on, and its metrics do not apply to other voices.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class LJSpeech(ListedCorpus):
 
     Args:
         data_dir: The corpus as a folder (with `metadata.csv` and `wavs`) or an archive; downloaded if not given.
-        transcript: Which transcript: "normalized" has numbers and abbreviations in words, as they are spoken; "raw"
-            has them as they are written.
+        transcript: The transcript to use: "normalized" has numbers and abbreviations as spoken words, "raw" as they are
+            written.
         validation_fraction: Share of the training utterances to validate on.
         test_fraction: Share of all utterances to test on.
     """
@@ -48,40 +48,40 @@ class LJSpeech(ListedCorpus):
     test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The clips of `metadata.csv`, split at random by seed."""
+        """Returns the clips of `metadata.csv`, split at random."""
         if self.transcript not in _COLUMNS[1:]:
             raise CorpusError(f"There is no transcript {self.transcript!r}: {nearest(self.transcript, _COLUMNS[1:])}")
         root = _find_metadata(self.folder())
         texts: dict[str, str] = {}
         for where, line in read_lines(root / "metadata.csv"):
-            fields = line.split("|")  # never quoted: a quotation mark in it is one
+            fields = line.split("|")  # fields are not quoted
             if len(fields) != len(_COLUMNS):
                 raise CorpusError(
-                    f"{where} has {len(fields)} fields and not the 3 of LJSpeech (id|raw|normalized): correct it, or "
-                    "read another table with the corpus 'csv'."
+                    f"{where} has {len(fields)} fields instead of 3 (id|raw|normalized): correct it, or use the corpus "
+                    "'csv' for other tables."
                 )
             row = dict(zip(_COLUMNS, (field.strip() for field in fields), strict=True))
             if row["id"] in texts:
-                raise CorpusError(f"{where} has {row['id']!r} a second time: leave one of the lines out.")
+                raise CorpusError(f"{where} repeats {row['id']!r}: remove one of the lines.")
             texts[row["id"]] = row[self.transcript]
         files = visible((root / "wavs").iterdir()) if (root / "wavs").is_dir() else []
         unlisted = [path.name for path in files if path.stem not in texts]
-        self.note_aside(unlisted, "files without a line in metadata.csv", root / "wavs")
+        self.note_unused(unlisted, "files without a line in metadata.csv", root / "wavs")
         clips = [Utterance(root / "wavs" / f"{name}.wav", text=text or None) for name, text in texts.items()]
         splits = complete_splits(
             {"train": clips, "validation": [], "test": []}, self.validation_fraction, self.test_fraction, self.seed
         )
-        for clip in clips:  # only now: a known speaker would be kept in one split
+        for clip in clips:  # set after splitting, which keeps a known speaker in one split
             clip.speaker = SPEAKER
         return splits
 
     def fetch(self) -> Path:
-        """The folder with `metadata.csv` (2.6 GB), in the cache."""
+        """Downloads the corpus (2.6 GB) and returns the folder with `metadata.csv`."""
         return fetch_archive("LJSpeech", "ljspeech", [URL], sha256=ARCHIVE_SHA256)
 
 
 def _find_metadata(root: Path) -> Path:
-    """The folder with `metadata.csv`: `root` itself or `LJSpeech-1.1` in it."""
+    """Returns the folder with `metadata.csv`: `root` or `root/LJSpeech-1.1`."""
     for folder in (root, root / "LJSpeech-1.1"):
         if (folder / "metadata.csv").is_file():
             return folder

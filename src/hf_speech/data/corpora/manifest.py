@@ -1,8 +1,7 @@
-"""A table with a row for each utterance: CSV, TSV, JSON Lines or Parquet.
+"""A table with one row per utterance: CSV, TSV, JSON Lines or Parquet.
 
-One file with a column that names the split, or a file for each split; what is missing is taken out of training, by
-seed, and by speaker where a column names the speakers. (Not called `csv.py`: a module of that name next to a program
-hides Python's own.)
+There is one file with a column for the split, or one file for each split. Missing splits are taken from training, by
+speaker if there is a column for speakers. (This module is not called `csv.py`, which could shadow the standard module.)
 """
 
 from __future__ import annotations
@@ -31,29 +30,30 @@ _COLUMN_OPTIONS = ("path_column", "label_column", "text_column", "speaker_column
 
 @dataclass(kw_only=True)
 class Manifest(OwnCorpus, ListedCorpus):
-    r"""A table with a line for each utterance.
+    r"""A table with one row per utterance.
 
     Args:
-        data_dir: Folder or archive from which the paths of tables and recordings start; without it tables are looked
-            for in the current folder, and recordings next to their table.
-        train_file: Table of the training utterances, or of all with split_column: .csv, .tsv, .jsonl or .parquet, which
-            may be a folder of shards.
+        data_dir: Folder or archive to which the paths of tables and recordings are relative. By default, tables are
+            relative to the current folder, and recordings to the folder of their table.
+        train_file: Table of the training utterances, or of all utterances if split_column is set: .csv, .tsv, .jsonl,
+            .parquet, or a folder of Parquet shards.
         validation_file: Table of the validation utterances.
         test_file: Table of the test utterances.
         path_column: Column with the path of the recording.
-        path_format: How the path is made of that column, such as "wavs/{}.wav".
+        path_format: Format of the path, with {} for the value of path_column, such as "wavs/{}.wav".
         label_column: Column with the class; null in a corpus for transcription.
-        text_column: Column with the transcript, in a corpus for transcription; then label_column is not read.
+        text_column: Column with the transcript, in a corpus for transcription; label_column is then not read.
         speaker_column: Column with the speaker.
         split_column: Column of train_file with the split: train, validation (or valid, val, dev) or test.
-        offset_column: Column, read where a table has it, with the second of its recording at which an utterance
-            begins, as in manifests of NeMo; null to take whole recordings all the same.
-        duration_column: Column with the seconds that such an utterance lasts; where it is missing, to the end.
-        end_column: Column with the second at which such an utterance ends, instead of duration_column.
-        delimiter: What separates the columns, if it is neither the comma of .csv nor the tab of .tsv.
-        column_names: Names of the columns, where the first line of the table does not have them.
-        validation_fraction: Share of the training utterances to validate on, where there is no such split.
-        test_fraction: Share of all utterances to test on, where there is no such split.
+        offset_column: Column, used if it exists, with the start of the utterance in its recording in seconds, as in
+            NeMo manifests; null to always use whole recordings.
+        duration_column: Column with the duration of such an utterance in seconds; without it, the utterance extends to
+            the end of the recording.
+        end_column: Column with the end of such an utterance in seconds, instead of duration_column.
+        delimiter: Delimiter of the columns, if it is not the comma of .csv or the tab of .tsv.
+        column_names: Names of the columns, if the first line of the table is not a header.
+        validation_fraction: Share of the training utterances to validate on, if there is no validation split.
+        test_fraction: Share of all utterances to test on, if there is no test split.
     """
 
     name: ClassVar[str] = "csv"
@@ -77,13 +77,13 @@ class Manifest(OwnCorpus, ListedCorpus):
     test_fraction: Share = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The splits of the tables, completed from the training split."""
+        """Returns the splits of the tables; missing splits are taken from training."""
         if not (self.train_file or self.validation_file or self.test_file):
-            raise CorpusError("The corpus 'csv' needs a table of its utterances: give train_file.")
+            raise CorpusError("The corpus 'csv' needs a table of utterances: give train_file.")
         _check_format(self.path_format)
         root = None if self.data_dir is None else self.open_data_dir()
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-        stretches: dict[int, tuple[str, Stretch]] = {}  # by the identity of their utterances
+        stretches: dict[int, tuple[str, Stretch]] = {}  # by the id() of their utterances
         for split, file in zip(SPLITS, (self.train_file, self.validation_file, self.test_file), strict=True):
             if file is None:
                 continue
@@ -100,7 +100,7 @@ class Manifest(OwnCorpus, ListedCorpus):
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 
     def _utterance(self, row: dict[str, Any], root: Path, where: str) -> Utterance:
-        """Make an utterance of a row; a blank target stays blank, for the inspection to report."""
+        """Returns the utterance of a row. A blank target is None, which the inspection reports."""
 
         def cell(column: str | None) -> str | None:
             return _text_of(row[column], f"{where} in the column {column!r},") if column else None
@@ -116,7 +116,7 @@ class Manifest(OwnCorpus, ListedCorpus):
         )
 
     def _stretch(self, row: dict[str, Any], utterance: Utterance, where: str) -> Stretch | None:
-        """Which part of its recording an utterance is, None if it is all of it."""
+        """Returns the segment of the recording that an utterance consists of, or None for the whole recording."""
         start = _seconds(row, self.offset_column, where)
         if start is None:
             return None
@@ -129,7 +129,7 @@ class Manifest(OwnCorpus, ListedCorpus):
     def _cut(
         self, splits: dict[str, list[Utterance]], stretches: dict[int, tuple[str, Stretch]]
     ) -> dict[str, list[Utterance]]:
-        """The utterances with the stretches cut out of their recordings, without those that cannot be cut."""
+        """Cuts the segments out of their recordings, and rejects utterances that cannot be cut."""
         reasons: dict[int, str] = {}
         files = cut_checked(stretches, reasons)
         for utterances in splits.values():
@@ -139,17 +139,17 @@ class Manifest(OwnCorpus, ListedCorpus):
         return {split: [u for u in found if id(u) not in reasons] for split, found in splits.items()}
 
     def _note_teacher(self, table: Path) -> None:
-        """Add a caveat about a table of `hf-speech label`, whose record beside it names the model that wrote it."""
+        """Adds a caveat if a table was written by `hf-speech label`, which records the model next to it."""
         try:
             record = json.loads(table.with_suffix(".json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
         if isinstance(record, dict) and isinstance(teacher := record.get("teacher"), str):
             name = Path(teacher).name if Path(teacher).exists() else teacher
-            self.caveats.append(f"{table.name} was written by the model {printable(name)}, not by people.")
+            self.caveats.append(f"{table.name} contains labels of the model {printable(name)}, not of humans.")
 
     def _read(self, table: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the rows of a table that have all columns needed, each with what an error calls it."""
+        """Yields the rows of a table, each after its location for errors; raises if a needed column is missing."""
         if not table.exists():
             raise CorpusError(f"The table {table} does not exist: correct train_file and data_dir.")
         needed = {option: getattr(self, option) for option in _COLUMN_OPTIONS if getattr(self, option)}
@@ -174,20 +174,20 @@ class Manifest(OwnCorpus, ListedCorpus):
 
 
 def _remedy(column: str, row: dict[str, Any]) -> str:
-    """The end of the sentence about a missing column."""
+    """Returns the remedy for a missing column, as the end of an error message."""
     if (layout := describe_layout(row)) is not None:
         return (
-            f"it is {layout}, which is not read; write a table with a row for each utterance, or a data folder of "
-            "Kaldi for the corpus 'kaldi'."
+            f"it is {layout}, which is not supported; write a table with one row per utterance, or a data folder for "
+            "the corpus 'kaldi'."
         )
-    only = next(iter(row)) if len(row) == 1 else ""
-    if separators := [character for character in ",;\t|" if character in only]:
-        return f"its one column is {printable(only)!r}; give {separators[0]!r} as delimiter."
+    only_column = next(iter(row)) if len(row) == 1 else ""
+    if separators := [character for character in ",;\t|" if character in only_column]:
+        return f"its only column is {printable(only_column)!r}; set delimiter to {separators[0]!r}."
     return nearest(column, row)
 
 
 def _check_format(path_format: str) -> None:
-    """Refuse a `path_format` that does not put the column's value into one place."""
+    """Raises `CorpusError` if `path_format` does not contain exactly one placeholder."""
     try:
         fields = [name for _, name, _, _ in string.Formatter().parse(path_format) if name is not None]
         if fields == [""] or fields == ["0"]:
@@ -196,12 +196,12 @@ def _check_format(path_format: str) -> None:
     except ValueError:
         pass
     raise CorpusError(
-        f"path_format is {path_format!r}: write {{}} once, where the column belongs, as in 'wavs/{{}}.wav'."
+        f"path_format is {path_format!r}: write {{}} exactly once, for the value of the column, as in 'wavs/{{}}.wav'."
     )
 
 
 def _seconds(row: dict[str, Any], column: str | None, where: str) -> float | None:
-    """A time of a row in seconds, None where it has none."""
+    """Returns a time of a row in seconds, or None if the column is missing or blank."""
     value = None if column is None else _text_of(row.get(column), f"{where} in the column {column!r},")
     if value is None:
         return None
@@ -209,8 +209,8 @@ def _seconds(row: dict[str, Any], column: str | None, where: str) -> float | Non
         return float(value)
     except ValueError:
         raise CorpusError(
-            f"{where} has {printable(value)!r} in the column {column!r}, and seconds are expected: name another "
-            "column, or null, as offset_column, duration_column or end_column."
+            f"{where} has {printable(value)!r} in the column {column!r} instead of seconds: set offset_column, "
+            "duration_column or end_column to another column, or to null."
         ) from None
 
 
@@ -222,7 +222,7 @@ def _split_of(name: Any, where: str) -> str:
 
 
 def _text_of(value: Any, where: str) -> str | None:
-    """A cell as text, None if it is blank."""
+    """Returns a cell as text, or None if it is blank."""
     if value is None:
         return None
     if not isinstance(value, str):

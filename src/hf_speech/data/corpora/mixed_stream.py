@@ -1,4 +1,4 @@
-"""Mixes streams of rows by their weights: a local corpus and a streamed one can be trained on together."""
+"""Mixes streams of rows by weight, so that local and streamed corpora can be trained on together."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hf_speech.errors import CorpusError
 
 @dataclass
 class LocalStream:
-    """The rows of a table as a stream: all of them in each pass, in another order."""
+    """A stream of the rows of a table, in a new order in each pass."""
 
     table: Dataset
     seed: int = 0
 
     def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """One pass over the table: each row in one worker of one process, with its sound read from the disk."""
+        """Yields the rows of one pass for this worker of this process, with the bytes of their recordings."""
         order = np.random.default_rng((self.seed, pass_number)).permutation(len(self.table))
         number, count = process
         worker, workers = loader_process()
@@ -33,13 +33,13 @@ class LocalStream:
 
 @dataclass
 class RowAdapter:
-    """Renames the class of a streamed row, or normalizes its transcript; can be sent to other processes.
+    """Renames the class of a streamed row, or normalizes its transcript. Can be pickled for worker processes.
 
     Attributes:
         own_names: The classes of the stream in the order of their ids; None for transcripts.
         class_names: The classes of all corpora.
-        labels: Classes to be called otherwise, or left out (None).
-        normalize: What is done to transcripts.
+        labels: New names of classes, or None for classes to leave out.
+        normalize: Normalizes a transcript.
     """
 
     own_names: list[str] | None
@@ -48,7 +48,7 @@ class RowAdapter:
     normalize: Callable[[str], str] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        """The row, or None if it is left out; the label is None if the classes do not have it."""
+        """Returns the adapted row, or None to leave it out. The label is None if it is not in `class_names`."""
         if self.own_names is None:
             if self.normalize is None or row["text"] is None:
                 return row
@@ -64,12 +64,12 @@ class RowAdapter:
 
 @dataclass
 class MixedStream:
-    """Streams whose rows alternate at random.
+    """A random mixture of streams.
 
     Attributes:
-        streams: The streams by the names of their corpora.
-        weights: Their weights: the probability that a row comes from one of them is its part of the sum.
-        adapters: What changes a row of a stream, or gives None to leave it out.
+        streams: The streams by corpus name.
+        weights: The weight of each stream. A row comes from a stream with a probability proportional to its weight.
+        adapters: Adapts each row of a stream, or returns None to leave it out.
         seed: Seed of the order.
     """
 
@@ -79,14 +79,14 @@ class MixedStream:
     seed: int = 0
 
     def rows(self, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """Rows without end: a stream that has ended begins its next pass.
+        """Yields rows endlessly; a stream that ends starts its next pass.
 
         Args:
             pass_number: Number of the first pass.
             process: Number of this process, and of all of them.
 
         Yields:
-            Rows with `corpus`, and with the number of their own stream's pass as `pass`.
+            Rows with two more columns: `corpus`, and `pass`, the number of the pass of their stream.
 
         Raises:
             CorpusError: If a stream has no row for this worker.
@@ -99,7 +99,7 @@ class MixedStream:
             yield next(sources[names[rng.choice(len(names), p=probabilities / probabilities.sum())]])
 
     def _passes(self, name: str, pass_number: int, process: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """The rows of one stream, pass after pass."""
+        """Yields the rows of one stream, pass after pass."""
         adapt = self.adapters.get(name)
         while True:
             found = False
@@ -111,14 +111,14 @@ class MixedStream:
             if not found:
                 worker, workers = loader_process()
                 raise CorpusError(
-                    f"The corpus {name!r} has no row to train on for loader process {worker + 1} of {workers}: it has "
-                    "fewer parts than there are processes, so lower training.dataloader_num_workers."
+                    f"The corpus {name!r} has no row to train on for loader process {worker + 1} of {workers}, as it "
+                    "has fewer shards than there are processes: lower training.dataloader_num_workers."
                 )
             pass_number += 1
 
 
 def loader_process() -> tuple[int, int]:
-    """The number of this loader process, and of all of them."""
+    """Returns the number of this loader process, and the number of loader processes."""
     from torch.utils.data import get_worker_info
 
     worker = get_worker_info()

@@ -1,9 +1,8 @@
-"""Several corpora at once: one table with a column `corpus`, and the share of an epoch that each of them has.
+"""Combines several corpora in one table with a column `corpus`, and computes each corpus's share of an epoch.
 
-Each is loaded by its own class, with its own options and splits. Classes are renamed or dropped, and transcripts
-normalized, before the rows are put together (`datasets.concatenate_datasets`). Which rows an epoch consists of is
-decided by a sampler (`hf_speech.training.samplers`) and not by `datasets.interleave_datasets`: that one draws once
-for all epochs, and would copy tables that are already in memory.
+Each corpus has its own class, options and splits. Classes are renamed or dropped and transcripts normalized before the
+rows are concatenated. A sampler (`hf_speech.training.samplers`) chooses the rows of each epoch;
+`datasets.interleave_datasets` would choose once for all epochs, and copy tables that are already in memory.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ class Member:
 
     Args:
         corpus: The corpus.
-        weight: Its part of an epoch in relation to the other weights; null for its number of utterances. With 0 it is
-            not trained on, and only its test split is used.
-        labels: Classes to be called otherwise ({fearful: fear}) or left out ({calm: null}).
-        normalize: What is done to its transcripts before those of all corpora are treated alike.
+        weight: Share of an epoch relative to the other weights; null for the number of utterances. With 0, only the
+            test split of the corpus is used.
+        labels: Classes to rename ({fearful: fear}) or leave out ({calm: null}).
+        normalize: Normalizes the transcripts of this corpus, before the normalization that applies to all corpora.
     """
 
     corpus: Corpus
@@ -40,14 +39,14 @@ class Member:
     class_names: list[str] | None = field(default=None, init=False, compare=False)
 
     def load(self) -> DatasetDict:
-        """Load the corpus with its classes renamed and its transcripts normalized; classes may have no row left."""
+        """Loads the corpus with renamed classes and normalized transcripts. Classes may have no rows left."""
         splits = self.corpus.load()
         if self.weight == 0:
             splits = DatasetDict({s: r if s == "test" else r.select([]) for s, r in splits.items()})
         column = target_column(splits["test"])
         feature = splits["test"].features[str(column)]
         if self.labels and not isinstance(feature, ClassLabel):
-            raise CorpusError(f"The corpus {self.corpus.name!r} has no classes, so that labels cannot rename them.")
+            raise CorpusError(f"The corpus {self.corpus.name!r} has no classes to rename: remove labels.")
         self.class_names = list(feature.names) if isinstance(feature, ClassLabel) else None
         for label in self.labels:
             if label not in feature.names:
@@ -59,36 +58,36 @@ class Member:
     def _adapted(self, rows: Dataset, column: str, feature: Any) -> Dataset:
         values = list(rows[column])
         if isinstance(feature, ClassLabel):
-            values = [None if value is None or value < 0 else value for value in values]  # -1 is "unknown".
+            values = [None if value is None or value < 0 else value for value in values]  # -1 means unknown
             names = [self.labels.get(name, name) for name in feature.names]
             known = [name for name in dict.fromkeys(names) if name is not None]
             targets = [None if value is None else names[value] for value in values]
-            kept = [i for i, name in enumerate(targets) if name is not None or values[i] is None]
-            column_type: Any = ClassLabel(names=known)
-            new: list[Any] = [None if targets[i] is None else known.index(str(targets[i])) for i in kept]
+            indices = [i for i, name in enumerate(targets) if name is not None or values[i] is None]
+            new_feature: Any = ClassLabel(names=known)
+            new: list[Any] = [None if targets[i] is None else known.index(str(targets[i])) for i in indices]
         else:
-            kept, column_type = list(range(len(rows))), Value("string")
-            change = self.normalize or str
-            new = [None if value is None else change(value) for value in values]
-        rows = rows.select(kept) if len(kept) < len(rows) else rows
-        return rows.remove_columns(column).add_column(column, new, feature=column_type)
+            indices, new_feature = list(range(len(rows))), Value("string")
+            normalize = self.normalize or str
+            new = [None if value is None else normalize(value) for value in values]
+        rows = rows.select(indices) if len(indices) < len(rows) else rows
+        return rows.remove_columns(column).add_column(column, new, feature=new_feature)
 
 
 @dataclass(kw_only=True)
 class Mixture(Corpus):
-    """Several corpora together; a list as the recipe's section `corpus` is short for it.
+    """A mixture of several corpora. In a recipe, a list as the section `corpus` is a shorthand for it.
 
     Args:
-        data_dir: Folder of the corpora: theirs are then relative to it, and by default the corpus's name.
-        bad_rows: What is done with bad rows of any of the corpora ("refuse" or "skip").
-        corpora: The corpora. In a recipe, each has the keys of an ordinary section `corpus` and may have `weight`,
-            `labels`, and `text` (the keys of a section `text` for its own transcripts).
-        temperature: Where no corpus has a weight, its share of an epoch is that of its utterances to the power of
-            1 / temperature: 1 for each utterance once, more to draw smaller corpora more often.
+        data_dir: Folder of the corpora. The data_dir of each corpus is relative to it, and by default its name.
+        bad_rows: Whether bad rows of any corpus stop the run ("refuse") or are left out and reported ("skip").
+        corpora: The corpora. In a recipe, each has the keys of an ordinary section `corpus`, and optionally `weight`,
+            `labels`, and `text` (the keys of a section `text`, for its own transcripts).
+        temperature: If no corpus has a weight, its share of an epoch is proportional to its number of utterances to the
+            power of 1 / temperature: with 1, each utterance occurs once; larger values favor smaller corpora.
     """
 
     name: ClassVar[str] = "mixture"
-    title: ClassVar[str] = "several corpora"  # The card names them.
+    title: ClassVar[str] = "several corpora"
 
     corpora: list[Member] = field(default_factory=list)
     temperature: Annotated[float, Range(1, 100)] = 1.0
@@ -103,7 +102,7 @@ class Mixture(Corpus):
             self.members[f"{member.corpus.name}-{same + 1}" if same else member.corpus.name] = member
 
     def load(self) -> DatasetDict:
-        """Load all corpora into one table for each split, with a column `corpus` and speakers as CORPUS/SPEAKER."""
+        """Loads all corpora into one table per split, with a column `corpus` and speakers as CORPUS/SPEAKER."""
         if not self.members:
             raise CorpusError("The corpus 'mixture' has no corpora: list them as corpora.")
         self.notes.clear()
@@ -116,7 +115,7 @@ class Mixture(Corpus):
         columns = {name: str(target_column(splits["test"])) for name, splits in loaded.items()}
         if len(set(columns.values())) > 1:
             listed = ", ".join(f"{name} has `{column}`" for name, column in columns.items())
-            raise CorpusError(f"Corpora of one mixture are for one task: {listed}; take them apart.")
+            raise CorpusError(f"The corpora of a mixture must have the same target column: {listed}; separate them.")
         column = next(iter(columns.values()))
         targets = [splits["test"].features[column] for splits in loaded.values()]
         if isinstance(targets[0], ClassLabel):
@@ -131,21 +130,21 @@ class Mixture(Corpus):
         return DatasetDict({split: concatenate_datasets(list(rows.values())) for split, rows in marked.items()})
 
     def local_folders(self) -> set[str]:
-        """The folders of all corpora."""
+        """Returns the folders of all corpora on this machine."""
         return super().local_folders().union(*(member.corpus.local_folders() for member in self.members.values()))
 
     def limits(self, corpus: str | None = None) -> tuple[float, float]:
-        """The shortest and the longest utterance of one of the corpora, in seconds."""
+        """Returns the minimum and maximum duration of an utterance of a corpus in seconds."""
         return super().limits() if corpus is None else self.members[corpus].corpus.limits()
 
     def shares(self, counts: Mapping[str, int]) -> dict[str, float] | None:
-        """Each corpus's share of an epoch.
+        """Returns each corpus's share of an epoch.
 
         Args:
-            counts: The training utterances of each corpus.
+            counts: The number of training utterances of each corpus.
 
         Returns:
-            Shares that sum to 1, by corpus; None where each utterance comes once in an epoch.
+            Shares that sum to 1, by corpus; None if each utterance occurs once in an epoch.
         """
         weights = {name: self.members[name].weight for name in counts}
         if all(weight is None for weight in weights.values()):
@@ -157,14 +156,14 @@ class Mixture(Corpus):
         return {name: size / sum(sizes.values()) for name, size in sizes.items()}
 
     def train_stream(self, class_names: list[str] | None = None) -> RowStream | None:
-        """The training splits as one stream, if one of them is a stream; local corpora are then read as streams too."""
+        """Returns the training splits as one stream if any of them is a stream, else None."""
         trained_on = {name: member for name, member in self.members.items() if member.weight != 0}
         streams = {name: member.corpus.train_stream(member.class_names) for name, member in trained_on.items()}
         if not any(streams.values()):
             return None
         if missing := [name for name, member in trained_on.items() if member.weight is None]:
             raise CorpusError(
-                f"The length of a stream is unknown, so that each corpus needs a weight: give one to {missing[0]}."
+                f"With a stream, whose length is unknown, each corpus needs a weight: set the weight of {missing[0]}."
             )
         return MixedStream(
             {name: stream or LocalStream(self._train[name], self.seed) for name, stream in streams.items()},
@@ -179,7 +178,7 @@ class Mixture(Corpus):
 
 
 def _marked(rows: Dataset, corpus: str, target: str, feature: Any) -> Dataset:
-    """Rows with the columns of all corpora: speakers and rows say which corpus they are of."""
+    """Returns rows with the columns of all corpora, with the corpus in a column and in the names of speakers."""
     features = Features(
         {
             "audio": AUDIO_FEATURE,

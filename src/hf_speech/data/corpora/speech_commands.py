@@ -1,10 +1,10 @@
-"""Google Speech Commands: single words of a second each by thousands of speakers, at 16 kHz (Warden, arXiv 1804.03209).
+"""Google Speech Commands: clips of single words by thousands of speakers, 1 s at 16 kHz (Warden, arXiv 1804.03209).
 
-One folder per word, `_background_noise_` with minutes of noise, and two lists that name validation and test files, by
-speaker; all others are for training. It serves two tasks: all words (35 in version 2, 30 in
+The corpus has a folder for each word, `_background_noise_` with minutes of noise, and two lists of validation and test
+files, split by speaker; all other files are for training. There are two tasks: all words (35 in version 2, 30 in
 version 1), or the twelve classes of the challenge: ten commands, "unknown" (a share of the other words) and "silence"
-(stretches of the noise). The noise has no official split: here each recording's beginning is trained on and its end
-tested on, so that no stretch is in two splits.
+(segments of the noise). The noise has no official split, so the start of each recording is used for training and its
+end for testing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
 URL = "http://download.tensorflow.org/data/speech_commands_{}.tar.gz"
-# SHA-256 of the archives, as torchaudio has them.
+# SHA-256 of the archives, as in torchaudio.
 ARCHIVES = {
     "v0.02": "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
     "v0.01": "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
@@ -39,7 +39,7 @@ OTHER_WORDS = (
 )
 UNKNOWN, SILENCE = "unknown", "silence"
 NOISE_FOLDER = "_background_noise_"
-# The share of each recording of noise at which the stretches of each split begin and end.
+# The part of each noise recording, from 0 to 1, that each split uses.
 NOISE_SHARES = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 SILENCE_SECONDS = 1.0
 
@@ -53,10 +53,10 @@ class SpeechCommands(ListedCorpus):
     Args:
         data_dir: The corpus as a folder (with a folder for each word and the two lists) or an archive; downloaded if
             not given.
-        version: Which version to download.
-        classes: "all" words, or the "12" classes: ten commands, unknown and silence.
-        unknown_fraction: Of 12 classes: clips of "unknown" for each clip of a command, in each split.
-        silence_fraction: Of 12 classes: clips of "silence" for each clip of a command, in each split.
+        version: The version to download.
+        classes: "all" words, or the "12" classes of the challenge: ten commands, unknown and silence.
+        unknown_fraction: With 12 classes, the number of clips of "unknown" per clip of a command, in each split.
+        silence_fraction: With 12 classes, the number of clips of "silence" per clip of a command, in each split.
     """
 
     name: ClassVar[str] = "speech_commands"
@@ -71,19 +71,19 @@ class SpeechCommands(ListedCorpus):
     silence_fraction: float = 0.1
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The official splits, of all words or of twelve classes."""
+        """Returns the official splits, with all words or twelve classes."""
         root = self.folder()
         splits = self._words(root)
-        return splits if self.classes == "all" else self._twelve(root, splits)
+        return splits if self.classes == "all" else self._twelve_classes(root, splits)
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """Words by the alphabet; the twelve classes as they are always listed, the commands first."""
+        """Returns all words alphabetically, or the twelve classes in their usual order, with the commands first."""
         if self.classes == "all":
             return super().label_names(labels)
         return [name for name in (*COMMANDS, UNKNOWN, SILENCE) if name in labels]
 
     def fetch(self) -> Path:
-        """The folders of the words, in the cache."""
+        """Downloads the corpus and returns its folder."""
         if self.version not in ARCHIVES:
             raise CorpusError(f"Speech Commands has no version {self.version!r}: there are {', '.join(ARCHIVES)}.")
         return fetch_archive(
@@ -94,10 +94,10 @@ class SpeechCommands(ListedCorpus):
         )
 
     def _words(self, root: Path) -> dict[str, list[Utterance]]:
-        """Every recording of a word, in its split; one that is listed and not there is left to the inspection."""
-        listed, twice = _read_lists(root)
+        """Returns all recordings by split, including listed ones that are missing, which the inspection reports."""
+        listed, duplicates = _read_lists(root)
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-        bad = [f"{name} is listed a second time by {where.rstrip(',')}" for name, where in twice.items()]
+        bad = [f"{name} is listed a second time by {where.rstrip(',')}" for name, where in duplicates.items()]
         found: set[str] = set()
         for folder in _word_folders(root, self.notes):
             for path in visible(folder.iterdir()):
@@ -106,11 +106,11 @@ class SpeechCommands(ListedCorpus):
                 match = _FILE_NAME.fullmatch(path.name)
                 if match is None or path.suffix.lower() not in AUDIO_SUFFIXES:
                     bad.append(f"{path} is not named SPEAKER_nohash_NUMBER.wav")
-                elif name not in twice:
+                elif name not in duplicates:
                     utterance = Utterance(path, label=folder.name, speaker=match["speaker"])
                     splits[listed.get(name, "train")].append(utterance)
         for name, split in listed.items():
-            if name not in found and name not in twice:
+            if name not in found and name not in duplicates:
                 splits[split].append(Utterance(root / name, label=name.split("/")[0]))
         self.reject(bad)
         if not any(splits.values()):
@@ -119,12 +119,12 @@ class SpeechCommands(ListedCorpus):
             )
         return splits
 
-    def _twelve(self, root: Path, splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
-        """Ten commands, some of the other words, and some noise, in every split."""
+    def _twelve_classes(self, root: Path, splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
+        """Returns the ten commands, some of the other words and some noise for every split."""
         noises = sorted((root / NOISE_FOLDER).glob("*.wav"), key=lambda path: natural_key(path.name))
         if self.silence_fraction and not noises:
             raise CorpusError(
-                f"{root} has no recordings in {NOISE_FOLDER} to make silence of: give the whole corpus, or "
+                f"{root} has no recordings in {NOISE_FOLDER} for the class silence: give the complete corpus, or set "
                 "silence_fraction: 0."
             )
         seconds = [duration_of(path) for path in noises]
@@ -132,47 +132,46 @@ class SpeechCommands(ListedCorpus):
         for split, utterances in splits.items():
             commands = [utterance for utterance in utterances if utterance.label in COMMANDS]
             others = [utterance for utterance in utterances if utterance.label not in COMMANDS]
-            wanted = min(len(others), math.ceil(self.unknown_fraction * len(commands)))
-            unknown = [others[index] for index in sorted(rng.permutation(len(others))[:wanted])]
+            count = min(len(others), math.ceil(self.unknown_fraction * len(commands)))
+            unknown = [others[index] for index in sorted(rng.permutation(len(others))[:count])]
             for utterance in unknown:
                 utterance.label = UNKNOWN
             stretches = []
             for index in range(math.ceil(self.silence_fraction * len(commands))):
-                which = int(rng.integers(len(noises)))
-                low, high = (share * seconds[which] for share in NOISE_SHARES[split])
+                noise = int(rng.integers(len(noises)))
+                low, high = (share * seconds[noise] for share in NOISE_SHARES[split])
                 start = round(float(rng.uniform(low, max(low, high - SILENCE_SECONDS))), 3)
-                name = f"{split}-{index}-{noises[which].stem}"
-                stretches.append(Stretch(name, noises[which], start, start + SILENCE_SECONDS))
+                name = f"{split}-{index}-{noises[noise].stem}"
+                stretches.append(Stretch(name, noises[noise], start, start + SILENCE_SECONDS))
             silence = [Utterance(path, label=SILENCE) for path in (cut(stretches) if stretches else [])]
             splits[split] = commands + unknown + silence
         return splits
 
 
 def _word_folders(root: Path, notes: list[str]) -> list[Path]:
-    """The folders of known words; a note says which others were left out."""
+    """Returns the folders of known words, and adds a note about other folders."""
     folders = [path for path in visible(root.iterdir()) if path.is_dir() and path.name != NOISE_FOLDER]
     known = set(COMMANDS) | set(OTHER_WORDS)
-    if aside := [folder.name for folder in folders if folder.name not in known]:
+    if unknown := [folder.name for folder in folders if folder.name not in known]:
         notes.append(
-            f"{len(aside)} folders that are not words of Speech Commands were left out in {root}, such as {aside[0]}; "
-            "the corpus 'folder' takes any words."
+            f"{len(unknown)} folders that are not words of Speech Commands were left out in {root}, such as "
+            f"{unknown[0]}; the corpus 'folder' accepts any words."
         )
     return [folder for folder in folders if folder.name in known]
 
 
 def _read_lists(root: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The split of each recording that a list names, and where recordings are listed a second time."""
+    """Returns the split of each listed recording, and the location of the second line of each duplicate."""
     listed: dict[str, str] = {}
-    twice: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
     for file, split in LISTS.items():
         if not (root / file).is_file():
             raise CorpusError(
-                f"{root} has no {file}: give the folder of Speech Commands as it is unpacked, or read it with the "
-                "corpus 'folder'."
+                f"{root} has no {file}: give the unpacked folder of Speech Commands, or use the corpus 'folder'."
             )
         for where, line in read_lines(root / file):
             name = path_key(line)
             if name in listed:
-                twice[name] = where
+                duplicates[name] = where
             listed[name] = split
-    return listed, twice
+    return listed, duplicates

@@ -1,7 +1,7 @@
-"""Utterances that are segments of longer recordings, cut into separate files.
+"""Cuts utterances that are segments of longer recordings into separate files.
 
-Everywhere else, a row of a corpus is a whole file, so the stretches are cut once and kept in the cache. That takes
-their size on the disk, and saves decoding an hour of sound for ten seconds of it.
+All other code assumes that a row of a corpus is a whole file. The segments are cut once and kept in the cache, which
+avoids decoding an hour of audio for every utterance of ten seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
-import librosa  # Loads its parts when they are called: numba costs a second.
+import librosa  # Imports its submodules lazily, which saves the second that numba takes.
 import numpy as np
 import soundfile
 
@@ -29,22 +29,22 @@ from hf_speech.errors import AudioError, CorpusError
 
 Key = TypeVar("Key", bound=Hashable)
 
-# Part of the digest: to be raised whenever the same stretches give other files.
+# Part of the digest: increase it when the files for the same segments change.
 FORMAT_VERSION = 1
-# Seconds that a stretch may reach beyond its recording and is then shortened, as in Kaldi's extract-segments.
+# Seconds by which a segment may exceed its recording, and is then shortened, as in Kaldi's extract-segments.
 TOLERANCE = 0.5
 QUIET = 35.0
-"""The sound of a clip is what is no quieter than its loudest moment by this many dB."""
+"""Parts of a clip that are this many dB below its loudest part are silence."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a recording.
+    """A segment of a recording.
 
     Args:
-        name: Name of the utterance, from which its file is named.
+        name: Name of the utterance, which is part of its file name.
         recording: File of the recording.
-        start: Beginning in seconds.
+        start: Start in seconds.
         end: End in seconds, None for the end of the recording.
     """
 
@@ -55,12 +55,12 @@ class Stretch:
 
 
 def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tuple[int, int]:
-    """The first sample of a sound, and the one after its last, beyond which it is quiet.
+    """Returns the index of the first sample after leading silence, and the end index before trailing silence.
 
     Args:
         samples: `(samples,)`.
-        sampling_rate: Their rate in Hz.
-        decibels: By how much quiet is quieter than the loudest moment.
+        sampling_rate: The sampling rate in Hz.
+        decibels: The level of silence in dB below the loudest part.
     """
     hop = max(sampling_rate // 100, 1)
     _, (start, end) = librosa.effects.trim(samples, top_db=decibels, frame_length=4 * hop, hop_length=hop)
@@ -68,23 +68,23 @@ def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tu
 
 
 def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key, str]) -> dict[Key, Path]:
-    """Cut the stretches that lie inside of their recordings.
+    """Cuts the segments that are inside their recordings.
 
     Args:
-        stretches: What to cut, after what an error calls it ("FILE, line 3,").
-        reasons: Takes why a stretch cannot be cut.
+        stretches: The segments, each after its location for errors ("FILE, line 3,").
+        reasons: A dictionary to which the reasons for segments that cannot be cut are added.
 
     Returns:
-        Files of the stretches; of one that is a whole recording, the recording itself.
+        Files of the segments. A segment that is a whole recording gives the recording itself.
     """
     durations: dict[Path, float] = {}
-    wanted: dict[Key, Stretch] = {}
+    to_cut: dict[Key, Stretch] = {}
     files: dict[Key, Path] = {}
     for key, (where, stretch) in stretches.items():
         start, end = stretch.start, stretch.end
         if stretch.recording not in durations:
             durations[stretch.recording] = duration_of(stretch.recording)
-        length = durations[stretch.recording]  # NaN of a recording that cannot be read, which no comparison rejects
+        length = durations[stretch.recording]  # NaN for an unreadable recording, for which all comparisons are false
         if not math.isfinite(start) or start < 0 or (end is not None and not start < end < math.inf):
             reasons[key] = f"{where} goes from {start:g} s to {'the end' if end is None else f'{end:g} s'}"
         elif start >= length or (end is not None and end > length + TOLERANCE):
@@ -93,18 +93,18 @@ def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key,
         elif start == 0 and (end is None or abs(end - length) < 0.01):
             files[key] = stretch.recording
         else:
-            wanted[key] = stretch
-    if wanted:
-        files.update(zip(wanted, cut(list(wanted.values())), strict=True))
+            to_cut[key] = stretch
+    if to_cut:
+        files.update(zip(to_cut, cut(list(to_cut.values())), strict=True))
     return {key: files[key] for key in stretches if key in files}
 
 
 def cut(stretches: Sequence[Stretch]) -> list[Path]:
-    """Cut stretches out of their recordings, once: mono 16-bit wav files at the recordings' own rates.
+    """Cuts segments out of their recordings into mono 16-bit wav files in the cache, at the rates of the recordings.
 
     Returns:
-        A file for each stretch; of a recording that cannot be read, the recording itself, so that the inspection says
-        what is wrong with it.
+        A file for each segment. For an unreadable recording, this is the recording itself, so that the inspection
+        reports the error.
     """
     folder = cache_dir() / "stretches" / _digest(stretches)
     names = [f"{index:06d}_{re.sub(r'[^A-Za-z0-9._-]', '_', s.name)[-100:]}.wav" for index, s in enumerate(stretches)]
@@ -121,15 +121,15 @@ def cut(stretches: Sequence[Stretch]) -> list[Path]:
 
 
 def cut_folder(folder: str | Path, seconds: float, key: str) -> list[tuple[Path, float]]:
-    """Cut the recordings in a folder that are longer into pieces of equal length; the others stay as they are.
+    """Cuts the long recordings in a folder into pieces of equal length.
 
     Args:
         folder: The folder.
-        seconds: Length of the longest piece.
-        key: The option of the corpus that names the folder.
+        seconds: Maximum length of a piece.
+        key: The option of the corpus that names the folder, for errors.
 
     Returns:
-        The files that are short enough, then the pieces, with the duration of each.
+        The files that are short enough, followed by the pieces, each with its duration.
 
     Raises:
         CorpusError: If the folder has no recordings.
@@ -155,7 +155,7 @@ def cut_folder(folder: str | Path, seconds: float, key: str) -> list[tuple[Path,
 
 
 def _cut_recording(recording: Path, targets: dict[Path, Stretch]) -> None:
-    """Write stretches of one recording, nothing if it cannot be read."""
+    """Writes the segments of one recording, or nothing if it cannot be read."""
     try:
         rate = audio_info(recording).sampling_rate
         samples = read_audio(recording, rate)
@@ -164,15 +164,15 @@ def _cut_recording(recording: Path, targets: dict[Path, Stretch]) -> None:
     for target, stretch in targets.items():
         end = None if stretch.end is None else round(stretch.end * rate)
         piece = samples[round(stretch.start * rate) : end]
-        # Scaled here, as libsndfile rounds down: what was 16-bit stays bit for bit what it was.
+        # Round here, since libsndfile truncates: 16-bit recordings are then copied bit by bit.
         soundfile.write(target, np.clip(np.rint(piece * 32768), -32768, 32767).astype(np.int16), rate)
 
 
 def _digest(stretches: Sequence[Stretch]) -> str:
-    """Names the files by what is cut out of what; a recording that changes is cut again."""
+    """Returns a digest of the segments and the state of their recordings."""
     state = {}
     for recording in dict.fromkeys(stretch.recording for stretch in stretches):
-        found = recording.stat() if recording.is_file() else None
-        state[str(recording.absolute())] = None if found is None else (found.st_size, found.st_mtime_ns)
-    wanted = [(s.name, str(s.recording.absolute()), s.start, s.end) for s in stretches]
-    return digest_data(FORMAT_VERSION, state, wanted)[:16]
+        stat = recording.stat() if recording.is_file() else None
+        state[str(recording.absolute())] = None if stat is None else (stat.st_size, stat.st_mtime_ns)
+    segments = [(s.name, str(s.recording.absolute()), s.start, s.end) for s in stretches]
+    return digest_data(FORMAT_VERSION, state, segments)[:16]

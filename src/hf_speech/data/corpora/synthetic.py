@@ -1,14 +1,13 @@
-"""Synthesized speech: a corpus that needs no recordings, for any list of words or sentences.
+"""Synthesized speech for any list of words or sentences.
 
-A model trained on it works well for synthetic voices, less so for human ones. Use it to try a recipe, a model or
-an idea in a minute, or where nobody has recorded what a model should recognize; the other corpora in this folder are
-recordings.
+A model trained on it works well for synthetic voices, and less well for human ones. Use it to try a recipe, a model or
+an idea in a minute, or if there are no recordings of the words to recognize.
 
-Everything follows from the options, the seed included, so the corpus is kept in the cache under a digest of them. It
-is made in shards, each once, so that an interrupted run goes on where it stopped.
-Train, validation and test share no speaker, timbre (`voices`) or, by default, sentence. Loudness,
-light noise and silence around the speech vary, so that a model cannot rely on them. An utterance for which a voice
-gives no sound is tried again in other ways, and else left out and counted.
+The corpus depends only on its options, including the seed, and is cached under a digest of them. It is synthesized in
+shards, so that an interrupted run resumes at the last shard. Train, validation and test share no speaker, no timbre
+(`voices`) and, by default, no sentence. Loudness, light noise and the silence around the speech vary, so that a model
+cannot rely on them. If a voice returns silence for a text, variants of the text are tried; if all fail, the utterance
+is left out and counted.
 """
 
 from __future__ import annotations
@@ -34,18 +33,18 @@ from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, NORMAL_PACE, Job, Speaker, cast_speakers, find_engine
 from hf_speech.errors import CorpusError
 
-# Part of the digest: to be raised whenever the same options give other sounds.
+# Part of the digest: increase it when the audio for the same options changes.
 FORMAT_VERSION = 1
 SAMPLING_RATE = 16_000
 MANIFEST = "utterances.jsonl"
 
 _LEVEL_RANGE_DB = (-32.0, -16.0)  # RMS of the speech below full scale
 _SNR_RANGE_DB = (15.0, 40.0)
-_LONGEST_SILENCE = 0.15  # seconds at either end
-_PACE_VARIATION, _PITCH_VARIATION = 0.08, 4  # of one speaker, from utterance to utterance
-_MOST = 1000  # speakers of a split, and repetitions
-# A neural voice may give no sound for a short text. What is tried in turn: the text, the text as a sentence, and as a
-# sentence at the normal pace.
+_MAX_SILENCE = 0.15  # seconds before and after the speech
+_PACE_VARIATION, _PITCH_VARIATION = 0.08, 4  # between utterances of a speaker
+_MAX_COUNT = 1000  # of the speakers of a split, and of repetitions
+# A neural voice may return silence for a short text. These variants are tried in turn: the text, the text as a
+# sentence, and the sentence at the normal pace.
 _ATTEMPTS: tuple[Callable[[Job], Job], ...] = (
     lambda job: job,
     lambda job: (f"{job[0].rstrip('.!?')}.", job[1]),
@@ -59,23 +58,24 @@ class Synthetic(ListedCorpus):
     """Words or sentences spoken by synthetic voices.
 
     Args:
-        data_dir: Folder in which the corpus is kept; the cache if not given.
+        data_dir: Folder to store the corpus in; the cache if not given.
         words: The words to speak, one class per word.
         sentences: Sentences to speak instead, for transcription.
-        sentence_fraction: Share of the sentences for validation only, and for test only; with 0, every speaker of every
-            split says each sentence, as each word.
-        spoken_as: Words that voices mispronounce, and how they are written for the voices ({RUBOUT: rub out}); the
-            transcripts keep them as they are.
-        voices: Accents or languages by eSpeak NG's names, and neural voices: "piper:FILE.onnx" (or a folder of them)
-            and "kokoro:FOLDER". Each synthesizer has an equal part of the speakers, unless `shares` says otherwise.
-        shares: Parts of the speakers by synthesizer, in relation to each other, 1 for those that are not named
-            ({kokoro: 0.2}, which is slow).
-        validation_voices: Voices of the validation split; null for some of voices that then nobody else has.
-        test_voices: Voices of the test split, likewise.
-        train_speakers: Speakers of the training split.
-        validation_speakers: Speakers of the validation split, all others than in training.
-        test_speakers: Speakers of the test split, all others than in training and validation.
-        repetitions: Times that each speaker says each word, or that each sentence is read, by a speaker drawn anew.
+        sentence_fraction: Share of the sentences that is used only for validation, and the same share only for test.
+            With 0, every speaker of every split speaks every sentence, as with words.
+        spoken_as: Words that voices mispronounce, with their spelling for the voices ({RUBOUT: rub out}). Transcripts
+            keep the original spelling.
+        voices: Accents or languages as named by eSpeak NG, and neural voices: "piper:FILE.onnx" (or a folder of them)
+            and "kokoro:FOLDER". Each synthesizer has an equal number of speakers, unless shares is set.
+        shares: Relative shares of the speakers by synthesizer, such as {kokoro: 0.2} for a slow one; 1 for synthesizers
+            that are not listed.
+        validation_voices: Voices of the validation split; null to take some of voices, exclusively.
+        test_voices: Voices of the test split; null to take some of voices, exclusively.
+        train_speakers: Number of speakers of the training split.
+        validation_speakers: Number of speakers of the validation split, none of whom are in training.
+        test_speakers: Number of speakers of the test split, none of whom are in training or validation.
+        repetitions: Number of times that each speaker speaks each word, or that each sentence is spoken, each time by a
+            random speaker.
     """
 
     name: ClassVar[str] = "synthetic"
@@ -96,7 +96,7 @@ class Synthetic(ListedCorpus):
     repetitions: int = 4
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The cached corpus of these options, made first if it is not there."""
+        """Returns the corpus of these options from the cache, after synthesizing it if needed."""
         self._check()
         root = cache_dir() / "synthetic" if self.data_dir is None else Path(self.data_dir).expanduser()
         folder = root / f"espeak-{self._digest()}"
@@ -123,36 +123,38 @@ class Synthetic(ListedCorpus):
             self.notes.append(f"Voices of the training split: {', '.join(parts)}.")
         if silent:
             voices = ", ".join(f"{voice} ({count:,})" for voice, count in silent.most_common())
-            self.notes.append(f"Left out, because the voice gave no sound: {silent.total():,} utterances of {voices}.")
+            self.notes.append(
+                f"{silent.total():,} utterances were left out, because the voice gave no sound: {voices}."
+            )
         return splits
 
     def label_names(self, labels: set[str]) -> list[str]:
-        """The words in the order in which they were given."""
+        """Returns the words in the order of the option."""
         return [] if self.sentences is not None else list(self.words)
 
     def _voices(self) -> dict[str, list[str]]:
-        """The voices that each split may use."""
-        own = {"train": None, "validation": self.validation_voices, "test": self.test_voices}
-        return {split: self.voices if voices is None else voices for split, voices in own.items()}
+        """Returns the voices that each split may use."""
+        options = {"train": self.voices, "validation": self.validation_voices, "test": self.test_voices}
+        return {split: self.voices if voices is None else voices for split, voices in options.items()}
 
     def _check(self) -> None:
         for option in ("train_speakers", "validation_speakers", "test_speakers", "repetitions"):
-            if not 1 <= getattr(self, option) <= _MOST:
-                raise CorpusError(f"{option} is {getattr(self, option)}: give a number from 1 to {_MOST}.")
+            if not 1 <= getattr(self, option) <= _MAX_COUNT:
+                raise CorpusError(f"{option} is {getattr(self, option)}: give a number from 1 to {_MAX_COUNT}.")
         if not all(self._voices().values()):
             raise CorpusError("The synthetic corpus has no voices: give at least one, such as 'en-us'.")
-        open_ended = self.sentences is not None and self.sentence_fraction > 0
-        texts, least = (self.words if self.sentences is None else self.sentences), 3 if open_ended else 2
+        splits_texts = self.sentences is not None and self.sentence_fraction > 0
+        texts, minimum = (self.words if self.sentences is None else self.sentences), 3 if splits_texts else 2
         kind = "words" if self.sentences is None else "sentences"
-        if len(texts) < least:
-            raise CorpusError(f"The synthetic corpus has {len(texts)} {kind}: give at least {least}.")
+        if len(texts) < minimum:
+            raise CorpusError(f"The synthetic corpus has {len(texts)} {kind}: give at least {minimum}.")
         if len(set(texts)) < len(texts):
-            raise CorpusError(f"The synthetic corpus has the same twice in its {kind}: give each once.")
+            raise CorpusError(f"The synthetic corpus has duplicate {kind}: give each only once.")
         if not all(any(character.isalnum() for character in text) for text in texts):
-            raise CorpusError(f"The synthetic corpus has {kind} without a letter or digit: give what can be said.")
+            raise CorpusError(f"The synthetic corpus has {kind} without a letter or digit: remove or correct them.")
 
     def _digest(self) -> str:
-        """Names the corpus by everything that its sounds depend on."""
+        """Returns a digest of everything that the audio depends on."""
         options: tuple[Any, ...] = (
             *(FORMAT_VERSION, self.seed, self.words if self.sentences is None else None, self.sentences, self.voices),
             *(self.train_speakers, self.validation_speakers, self.test_speakers, self.repetitions),
@@ -160,13 +162,13 @@ class Synthetic(ListedCorpus):
         voices = [find_engine(voice) for names in self._voices().values() for voice in names]
         files = [(f.name, f.stat().st_size) for engine, source in voices for f in engine.files(source)]
         added = (self.sentence_fraction, self.validation_voices, self.test_voices, files)
-        # What was made before these options existed keeps its name.
+        # Corpora from before these options existed keep their digests.
         options += added if added != (_SENTENCE_SHARE, None, None, []) else ()
         options += tuple(sorted(given.items()) for given in (self.spoken_as, self.shares) if given)
         return digest_data(*options)[:16]
 
     def _plan(self, rng: np.random.Generator) -> list[tuple[str, str, Speaker]]:
-        """What is said, in order: split, text and speaker."""
+        """Returns the split, text and speaker of each utterance, in order."""
         counts = (self.train_speakers, self.validation_speakers, self.test_speakers)
         cast = cast_speakers(self._voices(), dict(zip(SPLITS, counts, strict=True)), rng, self.shares)
         if self.sentences is None or self.sentence_fraction == 0:
@@ -188,9 +190,9 @@ class Synthetic(ListedCorpus):
         ]
 
     def _make(self, folder: Path, part: Path) -> None:
-        """Synthesizes everything into a folder: wav files and their manifest.
+        """Synthesizes the corpus into a folder of wav files with a manifest.
 
-        Each shard is made beside the folder and moved into it when all are there.
+        Shards are built next to `folder` and moved into `part` when all are complete.
         """
         rng = np.random.default_rng(self.seed)
         plan: list[tuple[str, str, Speaker, Speaker]] = []
@@ -206,30 +208,30 @@ class Synthetic(ListedCorpus):
             size = ENGINES[engine].shard_size
             shards += [(engine, indices[start : start + size]) for start in range(0, len(indices), size)]
         bar = progress_bar(desc="Synthesizing speech", total=len(plan), unit="utterance")
-        places = [folder.with_name(f"{folder.name}-{number:04d}") for number in range(len(shards))]
-        for number, (place, (engine, indices)) in enumerate(zip(places, shards, strict=True)):
-            with build_once(place) as shard:
+        shard_folders = [folder.with_name(f"{folder.name}-{number:04d}") for number in range(len(shards))]
+        for number, (shard_folder, (engine, indices)) in enumerate(zip(shard_folders, shards, strict=True)):
+            with build_once(shard_folder) as shard:
                 if shard is not None:
-                    own = rng if number == 0 else np.random.default_rng((self.seed, number))
-                    self._speak(shard, engine, {index: plan[index] for index in indices}, own, bar.update)
+                    shard_rng = rng if number == 0 else np.random.default_rng((self.seed, number))
+                    self._speak(shard, engine, {index: plan[index] for index in indices}, shard_rng, bar.update)
                 else:
                     bar.update(len(indices))
         bar.close()
         rows = []
-        for number, place in enumerate(places):
-            for line in (place / MANIFEST).read_text(encoding="utf-8").splitlines():
+        for number, shard_folder in enumerate(shard_folders):
+            for line in (shard_folder / MANIFEST).read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 rows.append(row | {"file": row["file"] and f"{number:04d}/{row['file']}"})
-            place.rename(part / f"{number:04d}")
-            place.with_name(f"{place.name}.lock").unlink(missing_ok=True)
+            shard_folder.rename(part / f"{number:04d}")
+            shard_folder.with_name(f"{shard_folder.name}.lock").unlink(missing_ok=True)
         rows.sort(key=lambda row: row.pop("index"))
         for split in SPLITS:
-            found = [row for row in rows if row["split"] == split]
-            if all(row["file"] is None for row in found):
-                title = ENGINES[found[0]["voice"]].title
+            split_rows = [row for row in rows if row["split"] == split]
+            if all(row["file"] is None for row in split_rows):
+                title = ENGINES[split_rows[0]["voice"]].title
                 raise CorpusError(
-                    f"{title} says nothing for {found[0]['text']!r}, nor for anything else in the {split} split: name "
-                    "other voices, or write the text as it is spoken."
+                    f"{title} gives no sound for {split_rows[0]['text']!r}, nor for any other text of the {split} "
+                    "split: choose other voices, or write the text as it is spoken."
                 )
         _write_manifest(part, rows)
 
@@ -245,7 +247,7 @@ class Synthetic(ListedCorpus):
         rng: np.random.Generator,
         count: Callable[[int], Any],
     ) -> None:
-        """Synthesizes one shard; `count` is told how many utterances have been done."""
+        """Synthesizes one shard, and calls `count` with the number of completed utterances."""
         rows: list[dict[str, Any]] = []
         for attempt in _ATTEMPTS:
             silent = {}
@@ -279,17 +281,17 @@ def _write_manifest(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def record(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Play clean speech in a quiet room: another loudness, short silences around it, and light white noise.
+    """Simulates a recording in a quiet room: random loudness, short silence around the speech and light white noise.
 
     Args:
         speech: Float samples `(samples,)` at `SAMPLING_RATE`, not silent.
-        rng: Source of all variation.
+        rng: The random generator.
 
     Returns:
-        Float32 samples, longer by the silences, within [-1, 1].
+        Float32 samples in [-1, 1], longer by the added silence.
     """
     level, snr = rng.uniform(*_LEVEL_RANGE_DB), rng.uniform(*_SNR_RANGE_DB)
-    before, after = (int(rng.uniform(0, _LONGEST_SILENCE) * SAMPLING_RATE) for _ in range(2))
+    before, after = (int(rng.uniform(0, _MAX_SILENCE) * SAMPLING_RATE) for _ in range(2))
     rms = 10 ** (level / 20)
     padded = np.pad(speech * (rms / np.sqrt(np.mean(speech**2))), (before, after))
     noisy = padded + rng.normal(0, rms * 10 ** (-snr / 20), len(padded))

@@ -1,7 +1,7 @@
-"""Tables with a row for each utterance: delimited text (csv, tsv), JSON and Parquet, with every cell as text.
+"""Reads tables with one row per utterance: delimited text (csv, tsv), JSON and Parquet, with every cell as text.
 
-Numbers stay as they are spelled ("007", "1"). Whatever would silently shift, swallow or invent rows is refused, with
-its line: a quotation mark that is not closed, a row with more or fewer cells than the header, a key that stands twice.
+Numbers keep their spelling ("007", "1"). Errors that would silently shift, merge or drop rows are raised with their
+line: an unclosed quotation mark, a row with more or fewer cells than the header, a duplicate key.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pyarrow.parquet
 
 from hf_speech.errors import CorpusError
 
-# Tables with these delimiters are written without quoting: a quotation mark in them is a quotation mark.
+# Tables with these delimiters are not quoted: a quotation mark is part of the text.
 _UNQUOTED = ("\t", "|")
-# Names and escapes of delimiters that are hard to type.
+# Names and escape sequences of delimiters.
 _DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
-# Keys by which the manifests of other toolkits are recognized, in which paths and transcripts stand elsewhere.
+# Keys that identify the manifests of other toolkits, whose layout is different.
 _TOOLKITS = {
     "supervisions": "a manifest of cuts of lhotse",
     "recording_id": "a manifest of supervisions of lhotse",
@@ -33,7 +33,7 @@ Row = dict[str, Any]
 
 
 def parse_delimiter(delimiter: str) -> str:
-    r"""A delimiter as an option gives it: one character, "\t" typed as two, or its name."""
+    r"""Returns the delimiter for the value of an option: a character, "\t" typed as two characters, or a name."""
     found = _DELIMITERS.get(delimiter.lower(), delimiter)
     if len(found) != 1 or found in '\r\n"\0' or found.isalnum():
         raise CorpusError(rf"The delimiter {delimiter!r} cannot be used: give one character, such as ';' or '\t'.")
@@ -41,27 +41,27 @@ def parse_delimiter(delimiter: str) -> str:
 
 
 def describe_layout(row: Row) -> str | None:
-    """What kind of manifest a row without the wanted columns is of, None if it is of none that is known."""
+    """Returns the kind of manifest of another toolkit that a row belongs to, or None."""
     return next((kind for key, kind in _TOOLKITS.items() if key in row), None)
 
 
 def parse_delimited(
     text: str, name: str, delimiter: str = ",", column_names: list[str] | None = None, needed: Collection[str] = ()
 ) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of delimited text, each after its line.
+    """Yields the rows of delimited text, each after its line number.
 
     Args:
         text: The whole table.
-        name: What an error calls it.
-        delimiter: One character.
-        column_names: The columns, where the first line does not have them.
-        needed: Columns that are going to be read, and so may not stand twice in the header.
+        name: The name of the table in error messages.
+        delimiter: The delimiter, a single character.
+        column_names: The columns, if the first line is not a header.
+        needed: Columns that must not be duplicates in the header.
 
     Raises:
-        CorpusError: If the table cannot be read; the error names the line.
+        CorpusError: If the table is malformed; the message contains the line number.
     """
     lines = text.split("\n")
-    skipped = int(lines[0].lower().startswith("sep=") and len(lines[0]) == 5)  # a hint that Excel writes
+    skipped = int(lines[0].lower().startswith("sep=") and len(lines[0]) == 5)  # written by Excel
     if skipped:
         delimiter = parse_delimiter(lines[0][4])
     unquoted = delimiter in _UNQUOTED
@@ -81,40 +81,40 @@ def parse_delimited(
             return
         except csv.Error as error:
             raise CorpusError(
-                f"{where} cannot be read ({error}): close its quotation marks, and double those inside of a cell."
+                f"{where} cannot be read ({error}): close its quotation marks, and double those inside a cell."
             ) from error
         _check_lines(cells, where, delimiter, len(names or cells))
         if not cells or cells == [""]:
             continue
         if names is None:
             names = [cell.strip() for cell in cells]
-            if twice := [column for column in needed if names.count(column) > 1]:
-                raise CorpusError(f"{where} has the column {twice[0]!r} twice: rename one of them.")
+            if duplicates := [column for column in needed if names.count(column) > 1]:
+                raise CorpusError(f"{where} has the column {duplicates[0]!r} twice: rename one of them.")
             continue
         if len(cells) != len(names):
             raise CorpusError(
-                f"{where} has {len(cells)} columns and not {len(names)}: correct it, or give the right delimiter."
+                f"{where} has {len(cells)} columns instead of {len(names)}: correct it, or set the delimiter."
             )
         yield first, dict(zip(names, cells, strict=True))
 
 
 def _check_lines(cells: list[str], where: str, delimiter: str, columns: int) -> None:
-    """Refuse a cell that has swallowed rows, since its quotation mark was not closed in its own line."""
+    """Raises `CorpusError` if a cell contains whole rows, because its quotation mark is not closed in its line."""
     for cell in cells:
         if any(line.count(delimiter) >= columns - 1 for line in cell.split("\n")[1:] if line):
             raise CorpusError(
                 f"{where} has a quotation mark that is closed {cell.count(chr(10))} lines later, with whole rows in "
-                "between: close it in its own line, or double it."
+                "between: close it in the same line, or double it."
             )
 
 
 def parse_json(text: str, name: str) -> Iterator[tuple[int, Row]]:
-    """Yield the objects of JSON lines, of one JSON list, or of one JSON object with an object for each utterance.
+    """Yields the objects of JSON lines, of a JSON list, or of a JSON object with an object for each utterance.
 
-    Numbers come as they are spelled, and NaN as None: Python and pandas write a missing value so.
+    Numbers keep their spelling. NaN, which Python and pandas write for a missing value, becomes None.
 
     Yields:
-        Each object after its line, or after its number in the list.
+        The line number, or the number in the list, and the object.
     """
     numbered: Iterable[tuple[int, Any]]
     if (rows := _load_whole(text)) is not None:
@@ -129,14 +129,14 @@ def parse_json(text: str, name: str) -> Iterator[tuple[int, Row]]:
 
 
 def parse_parquet(table: Path) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of a Parquet file, or of all in a folder in the order of their names, each after its number.
+    """Yields the rows of a Parquet file, or of all Parquet files in a folder by name, each after its number.
 
     Raises:
         CorpusError: If there are no such files, or one cannot be read.
     """
     files = [table] if table.is_file() else sorted(f for f in table.glob("*.parquet") if not f.name.startswith("."))
     if not files:
-        raise CorpusError(f"The folder {table} has no .parquet files: give a table, or a folder of shards of Parquet.")
+        raise CorpusError(f"The folder {table} has no .parquet files: give a table, or a folder of Parquet shards.")
     number = 0
     for file in files:
         try:
@@ -149,14 +149,14 @@ def parse_parquet(table: Path) -> Iterator[tuple[int, Row]]:
 
 
 def _spell(value: Any) -> Any:
-    """A number as text, and NaN as None; anything else as it is."""
+    """Converts a number to text and NaN to None; returns other values unchanged."""
     if not isinstance(value, int | float):
         return value
     return None if value != value else str(value)
 
 
 def _load_whole(text: str) -> list[Row] | None:
-    """The rows of a text that is one JSON value over several lines or a list; None for JSON lines."""
+    """Returns the rows of a text that is a single JSON value; None for JSON lines."""
     if "\n" not in text.strip() and not text.lstrip().startswith("["):
         return None
     try:
@@ -183,7 +183,7 @@ def _decode(text: str) -> Any:
 
 
 def _constant(name: str) -> None:
-    """Accepts NaN as a missing value, and refuses infinity."""
+    """Accepts NaN as a missing value, and rejects infinity."""
     if name != "NaN":
         raise ValueError(f"{name} is not a value")
 
@@ -191,6 +191,6 @@ def _constant(name: str) -> None:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) < len(pairs):
-        twice = next(key for index, (key, _) in enumerate(pairs) if key in [other for other, _ in pairs[:index]])
-        raise ValueError(f"it has the key {twice!r} twice")
+        duplicate = next(key for index, (key, _) in enumerate(pairs) if key in [other for other, _ in pairs[:index]])
+        raise ValueError(f"it has the key {duplicate!r} twice")
     return row

@@ -1,4 +1,4 @@
-"""An utterance as a corpus lists it."""
+"""The utterances that a corpus lists."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hf_speech.common.text import same_form
 
 @dataclass(slots=True)
 class Utterance:
-    """One row of a corpus before it becomes a table; its names are in one form of Unicode.
+    """One row of a corpus before it is converted to a table. Class and speaker names are normalized to NFC.
 
     Args:
         audio: A path, or a row `{"path", "bytes"}`.
         label: Name of the class, in a corpus for classification.
         text: The transcript, in a corpus for transcription.
         speaker: The speaker, if known.
-        duration: Length in seconds, if known without reading the file.
+        duration: Duration in seconds, if known without reading the file.
     """
 
     audio: Path | Mapping[str, Any]

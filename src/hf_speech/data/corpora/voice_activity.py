@@ -1,8 +1,8 @@
-"""Recordings of speech, and of noise in which nobody speaks, to learn when somebody speaks.
+"""Recordings of clean speech and of noise, for voice activity detection.
 
-The times of speech are found by loudness, which is right for clean recordings only: so the corpus is clean, and noise
-is added in training (`augmentation.noise_snr`). Recordings that people have marked are read by the corpus `csv`
-instead, from a table with a column of segments (`0.31-2.4 2.9-4.2`, or `none`).
+Speech is detected by loudness, which works only for clean recordings; noise is added in training
+(`augmentation.noise_snr`). For recordings with manual labels, use the corpus `csv`, with a column of segments
+(`0.31-2.4 2.9-4.2`, or `none`).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from hf_speech.errors import AudioError, CorpusError
 RATE = 16_000
 FRAME, WINDOW = RATE // 100, RATE // 40
 BELOW_SPEECH = 35.0
-"""By how many dB speech may be quieter than its loudest moments."""
+"""Speech is at most this many dB below its loudest parts."""
 RULES = SegmentOptions(min_silence=0.15, min_speech=0.05, padding=0.02)
 
 
 @dataclass(kw_only=True)
 class VoiceActivity(ListedCorpus):
-    """Folders of clean speech, and of noise, for each split.
+    """Folders of clean speech and of noise for each split.
 
     Args:
         train_speech: Folders of clean recordings of speech to train on.
-        validation_speech: Folders of other speakers, to validate on.
-        test_speech: Folders of further speakers, to test on.
+        validation_speech: Folders of clean recordings of other speakers to validate on.
+        test_speech: Folders of clean recordings of yet other speakers to test on.
         train_noise: Folders of recordings without speech to train on.
-        validation_noise: Folders of others, to validate on.
-        test_noise: Folders of others, to test on.
-        max_seconds: Longest piece of a recording.
+        validation_noise: Folders of other recordings without speech to validate on.
+        test_noise: Folders of other recordings without speech to test on.
+        max_seconds: Maximum length of a piece; longer recordings are cut.
     """
 
     name: ClassVar[str] = "voice_activity"
@@ -55,9 +55,9 @@ class VoiceActivity(ListedCorpus):
     max_seconds: Annotated[float, Range(1, 600)] = 15.0
 
     def splits(self) -> dict[str, list[Utterance]]:
-        """The pieces of all recordings, with the segments of speech in each."""
+        """Returns the pieces of all recordings, with the segments of speech in each."""
         if not self.train_speech:
-            raise CorpusError("There is no speech: name folders of clean recordings as train_speech.")
+            raise CorpusError("There is no speech: set train_speech to folders of clean recordings.")
         splits: dict[str, list[Utterance]] = {}
         for split in SPLITS:
             speech = self._pieces(f"{split}_speech")
@@ -67,7 +67,7 @@ class VoiceActivity(ListedCorpus):
         return splits
 
     def _pieces(self, key: str) -> list[Utterance]:
-        """The recordings of some folders in pieces, as if nobody spoke in them."""
+        """Returns the recordings of the folders of an option in pieces, without segments of speech."""
         found: list[Utterance] = []
         for folder in getattr(self, key) or ():
             pieces = cut_folder(folder, self.max_seconds, key)
@@ -76,7 +76,7 @@ class VoiceActivity(ListedCorpus):
 
 
 def _segments(piece: Utterance) -> str:
-    """The segments of speech of a piece; none if it cannot be read, which the inspection reports."""
+    """Returns the segments of speech of a piece; none if it cannot be read, which the inspection reports."""
     assert isinstance(piece.audio, Path)
     try:
         samples = read_audio(piece.audio, RATE)
@@ -86,10 +86,10 @@ def _segments(piece: Utterance) -> str:
 
 
 def is_loud(samples: np.ndarray) -> np.ndarray:
-    """Where a clean recording is loud enough to be speech.
+    """Returns which frames of a clean recording are loud enough to be speech.
 
-    The threshold is a quarter of the way, in dB, from its background to its loudest moments, but at most
-    `BELOW_SPEECH` below these.
+    The threshold is a quarter of the way, in dB, from the background to the loudest parts, but at most `BELOW_SPEECH`
+    below these.
 
     Args:
         samples: `(samples,)` at 16 kHz.
