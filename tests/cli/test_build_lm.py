@@ -57,7 +57,7 @@ def test_prunes_models_and_leaves_out_held_out_transcripts(tmp_path: Path, capsy
     assert NgramModel.load(output).vocabulary == {"a", "b", "c"}
     (tmp_path / "test.txt").write_text("a b c d e f g h\n")
     assert build(text, tmp_path / "other.arpa", "--held_out", str(tmp_path / "test.txt")) == 2
-    assert "All of the text is of the books of the held-out transcripts" in capsys.readouterr().err
+    assert "All text is from the books of the held-out transcripts" in capsys.readouterr().err
     text.write_text("a b c d e f g h\n" + "x y\n" * 2000)
     assert build(text, tmp_path / "rest.arpa", "--held_out", str(tmp_path / "test.txt")) == 0
     assert "Left out because of the held-out transcripts: 1,001 sentences" in capsys.readouterr().out

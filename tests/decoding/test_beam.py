@@ -350,7 +350,7 @@ def test_rejects_language_models_that_do_not_fit(tmp_path, brute_force, characte
     single = build_arpa(TEXT, 1, tmp_path / "single.arpa").path
     with pytest.raises(HFSpeechError, match=r"single\.arpa is a language model of order 1"):
         BeamSearchDecoder(brute_force.tokens, language_model=single)
-    with pytest.raises(HFSpeechError, match="needs no lexicon"):
+    with pytest.raises(HFSpeechError, match="use no lexicon"):
         BeamSearchDecoder(brute_force.tokens, language_model=character_model, lexicon=["ab", "bb"])
     with pytest.raises(HFSpeechError, match="cannot be read"):
         BeamSearchDecoder(brute_force.tokens, language_model=tmp_path / "missing.arpa")

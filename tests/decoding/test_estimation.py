@@ -260,6 +260,6 @@ def test_leaves_out_text_of_the_test_split(tmp_path):
     assert part.sentences == len(BOOK) + len(near)
     assert "said" not in NgramModel.load(part.path).vocabulary
     assert NgramModel.load(part.path).vocabulary >= set(" ".join([*BOOK, *near]).split())
-    with pytest.raises(HFSpeechError, match="All of the text is of the books of the held-out transcripts"):
+    with pytest.raises(HFSpeechError, match="All text is from the books of the held-out transcripts"):
         build_arpa([*far, shared, *near], 2, tmp_path / "none.arpa", held_out=held_out)
     assert not (tmp_path / "none.arpa").exists()

@@ -197,7 +197,7 @@ def test_one_sentence_error_for_texts_that_cannot_be_aligned(beeps_run: Path, ma
         inputs = loaded.feature_extractor(make_beeps("ab c"), sampling_rate=RATE)
         log_probs = loaded.model(**inputs).logits[0].log_softmax(-1)
     tokens = loaded.tokens
-    for text, message in (("abc " * 30, "needs .* frames and the sound has"), ("aé", r"not among .*\(é\)")):
+    for text, message in (("abc " * 30, "needs .* frames, but the recording has"), ("aé", r"not among .*\(é\)")):
         with pytest.raises(HFSpeechError, match=message):
             align_text(log_probs, text, tokens, seconds_per_frame=0.04)
     assert align_text(log_probs, "", tokens, seconds_per_frame=0.04).words == ()

@@ -1,8 +1,8 @@
-"""From log-probabilities to text: greedy, by beam search with a language model, or aligned to a given text.
+"""Decodes log-probabilities to text: greedily, by beam search with a language model, or aligned to a given text.
 
-Model-agnostic: the functions take log-probabilities `(frames, tokens)` and the tokens' strings. Their result, a
-`Hypothesis`, has words with times, of which `make_cues` makes subtitles. Long recordings are cut at their pauses. All
-scores are natural logarithms.
+The functions are model-agnostic: they take log-probabilities `(frames, tokens)` and the strings of the tokens. The
+result, a `Hypothesis`, has words with times, which `make_cues` converts to subtitles. Long recordings are cut at
+pauses. All scores are natural logarithms.
 """
 
 from hf_speech.decoding.alignment import align, align_text, min_frames

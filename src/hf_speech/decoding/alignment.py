@@ -1,11 +1,11 @@
-"""Forced alignment: the times of a given text, by the most probable path through its tokens and blanks.
+"""Forced alignment: finds the times of a given text by the most probable path through its tokens and blanks.
 
-Viterbi over the lattice of Graves et al. (2006, "Connectionist temporal classification", ICML, section 4.1) with the
-maximum in place of the sum: L tokens interleaved with blanks make 2L + 1 states; each frame stays in its state, moves
-to the next, or skips the blank between two different tokens.
+This is the Viterbi algorithm on the lattice of Graves et al. (2006, "Connectionist temporal classification", ICML,
+section 4.1): L tokens interleaved with blanks are 2L + 1 states, and each frame stays in its state, moves to the next,
+or skips the blank between two different tokens.
 
-`torchaudio.functional.forced_align` does the same, but cannot be imported with every version of torch, and refuses an
-empty text.
+`torchaudio.functional.forced_align` does the same, but cannot be imported with every version of torch, and does not
+support an empty text.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from hf_speech.decoding.hypothesis import (
 )
 from hf_speech.errors import HFSpeechError
 
-# A byte for each frame and state: some ten minutes of speech.
+# Alignment takes a byte for each frame and state; this is about ten minutes of speech.
 _MAX_BYTES = 2**30
 
 
 def min_frames(ids: Sequence[int]) -> int:
-    """Return the fewest frames into which CTC can fit tokens: one each, and a blank between equal neighbors."""
+    """Returns the minimum number of frames for CTC: one per token, and a blank between equal neighbors."""
     return len(ids) + sum(first == second for first, second in pairwise(ids))
 
 
@@ -46,19 +46,19 @@ def align_text(
     blank: int = BLANK,
     word_delimiter: str = WORD_DELIMITER,
 ) -> Hypothesis:
-    """Find the times of the words of a text.
+    """Finds the times of the words of a text.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
-        text: The text, written as the training transcripts are.
+        text: The text, written like the training transcripts.
         tokens: The string of each token id.
         seconds_per_frame: Time from one frame to the next, such as 0.04.
         blank: The id of the CTC blank.
         word_delimiter: The token between words.
 
     Returns:
-        The text with times. Its score is the log-probability of the best path; words that are not in the sound have
-        low confidences.
+        The text with times. Its score is the log-probability of the best path. Words that are not in the recording
+        have low confidences.
 
     Raises:
         HFSpeechError: If the text cannot be spelled, or does not fit into the frames.
@@ -67,15 +67,15 @@ def align_text(
     ids = encode(text, tokens, word_delimiter)
     if min_frames(ids) > len(log_probs):
         raise HFSpeechError(
-            f"The text {shorten(text)!r} needs {min_frames(ids)} frames and the sound has {len(log_probs)} "
-            f"({len(log_probs) * seconds_per_frame:.2f} s): give the text of this sound, and the whole sound."
+            f"The text {shorten(text)!r} needs {min_frames(ids)} frames, but the recording has {len(log_probs)} "
+            f"({len(log_probs) * seconds_per_frame:.2f} s): give the text of this recording, and the whole recording."
         )
     spans, score = align(log_probs, ids, blank)
     return make_hypothesis(spans, score, tokens, seconds_per_frame, word_delimiter)
 
 
 def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[list[TokenSpan], float]:
-    """Find the most probable path that collapses to given tokens.
+    """Finds the most probable path that collapses to the given tokens.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
@@ -83,8 +83,8 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
         blank: The id of the CTC blank.
 
     Returns:
-        The frames of each token, and the log-probability of the path. Of equally probable paths, it is the one that
-        moves on earliest.
+        The frames of each token, and the log-probability of the path. Of equally probable paths, the one with the
+        earliest transitions is returned.
 
     Raises:
         HFSpeechError: If the tokens do not fit into the frames, or the alignment would take too much memory.
@@ -93,12 +93,12 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
     num_frames, num_states = len(log_probs), 2 * len(ids) + 1
     if min_frames(ids) > num_frames:
         raise HFSpeechError(
-            f"{len(ids)} tokens need {min_frames(ids)} frames and there are {num_frames}: give the tokens of this "
-            "sound, and the whole sound."
+            f"{len(ids)} tokens need {min_frames(ids)} frames, but there are {num_frames}: give the tokens of this "
+            "recording, and the whole recording."
         )
     if num_frames * num_states > _MAX_BYTES:
         raise HFSpeechError(
-            f"{len(ids)} tokens and {num_frames} frames are too many to align at once: cut the sound and its text "
+            f"{len(ids)} tokens and {num_frames} frames are too many to align at once: cut the recording and its text "
             "into shorter pieces."
         )
     if not num_frames:
@@ -112,7 +112,7 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
 
 
 def _spans(path: np.ndarray, ids: Sequence[int], log_probs: np.ndarray) -> list[TokenSpan]:
-    """The frames of each token along a path of states."""
+    """Returns the frames of each token along a path of states."""
     in_token = np.flatnonzero(path % 2)
     positions = np.arange(len(ids))
     starts = in_token[np.searchsorted(path[in_token] // 2, positions, side="left")]

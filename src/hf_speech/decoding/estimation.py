@@ -1,15 +1,15 @@
-"""N-gram language models estimated from text and written to a file.
+"""Estimates n-gram language models from text.
 
 Smoothing is interpolated modified Kneser-Ney (Chen & Goodman 1999, "An empirical study of smoothing techniques for
-language modeling", Computer Speech and Language 13, section 3): three discounts per order, where lower orders count the
-*different* contexts of an n-gram. Where the literature leaves a choice, it is KenLM's (Heafield et al. 2013, ACL):
-n-grams that begin a sentence keep their plain counts, since nothing precedes them; `<unk>` gets its share of the
-uniform distribution under the unigrams; discounts that the counts cannot give fall back to 0.5, 1 and 1.5. The files
-equal those of `lmplz --discount_fallback`.
+language modeling", Computer Speech and Language 13, section 3): three discounts per order, and lower orders count the
+distinct contexts of an n-gram. Other details follow KenLM (Heafield et al. 2013, ACL): n-grams at the start of a
+sentence keep their plain counts, since nothing precedes them; `<unk>` gets its share of the uniform distribution below
+the unigrams; discounts that cannot be computed from the counts fall back to 0.5, 1 and 1.5. The files equal those of
+`lmplz --discount_fallback`.
 
-Counting is sorting: an n-gram is the number of its first n - 1 words and its last word in one integer. All is done with
-NumPy arrays: 50 million words and order 4 take less than 6 GB. Models are made smaller by their counts, or by relative
-entropy (Stolcke 1998, "Entropy-based pruning of backoff language models"), after which back-off weights are recomputed.
+N-grams are counted by sorting integers that combine the id of the first n - 1 words with the last word, in NumPy
+arrays: 50 million words with order 4 take less than 6 GB. Models can be pruned by count, or by relative entropy
+(Stolcke 1998, "Entropy-based pruning of backoff language models"), after which back-off weights are recomputed.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class NgramSummary:
 
     Attributes:
         path: The file.
-        order: Words of the longest n-grams; less than was asked for if no sentence is that long.
+        order: Words of the longest n-grams; less than requested if no sentence is that long.
         sentences: Number of sentences.
-        words: Number of words in them.
-        left_out: Number of sentences that were left out for the held-out transcripts.
+        words: Number of words in the sentences.
+        left_out: Number of sentences that were left out because of the held-out transcripts.
         ngrams: Number of n-grams of each order in the file, shortest first.
         discounts: D1, D2 and D3+ of each order.
-        fallback_orders: The orders with `FALLBACK_DISCOUNTS`, for want of rare n-grams to estimate discounts from:
-            usual for unigrams of characters, and for little text.
+        fallback_orders: The orders with `FALLBACK_DISCOUNTS`, because there are too few rare n-grams to estimate
+            discounts. This is common for unigrams of characters, and for small texts.
     """
 
     path: Path
@@ -73,17 +73,17 @@ class NgramSummary:
 
 @dataclass
 class _Order:
-    """All n-grams of one order, sorted; `(n-grams,)` arrays.
+    """All n-grams of one order, sorted, as arrays `(n-grams,)`.
 
     Attributes:
-        context: The number of the first n - 1 words among the n-grams of the order below.
+        context: The index of the first n - 1 words among the n-grams of the next lower order.
         word: The last word.
-        suffix: The number of the last n - 1 words.
-        count: Occurrences, then what Kneser-Ney smooths.
-        starts: Whether it begins a sentence.
-        probability: The smoothed probability of the last word after the others.
+        suffix: The index of the last n - 1 words among the n-grams of the next lower order.
+        count: The number of occurrences, later replaced by the count that Kneser-Ney smooths.
+        starts: Whether the n-gram starts a sentence.
+        probability: The smoothed probability of the last word given the others.
         backoff: The back-off weight of the n-gram as a context.
-        kept: Whether it is in the file.
+        kept: Whether the n-gram is written to the file.
     """
 
     context: np.ndarray
@@ -107,26 +107,25 @@ def build_arpa(
     entropy_threshold: float = 0.0,
     held_out: Iterable[str] = (),
 ) -> NgramSummary:
-    """Estimate an n-gram model and write it as an ARPA file, or as an `.ngram` file, which loads at once.
+    """Estimates an n-gram model and writes it as an ARPA file, or as an `.ngram` file, which loads faster.
 
     Args:
         sentences: Sentences of words separated by whitespace; empty ones are skipped.
         order: Words of the longest n-grams, 1 to 6.
-        path: The file to write, with the suffix .ngram for the second form.
-        unit: What n-grams consist of; see `characters`.
-        max_words: Size of the vocabulary: the most frequent words. The others count as `<unk>`.
-        min_counts: For each order from 1 on, the smallest count (of different contexts, below the highest order) of
-            n-grams in the file; 1 for orders that are not given. Unigrams are all kept.
-        entropy_threshold: N-grams are left out if that raises the perplexity by less than this share, such as 1e-8.
-        held_out: Transcripts of the validation and test splits. Sentences with eight of their words in a row are left
-            out, and so are the thousand before and after each, which are probably of the same book.
+        path: The file to write, with the suffix .ngram for the second format.
+        unit: The unit of n-grams; see `characters`.
+        max_words: Size of the vocabulary, which consists of the most frequent words; other words count as `<unk>`.
+        min_counts: The minimum count of n-grams in the file (the count of distinct contexts, below the highest order),
+            for each order from 1 on; 1 for the remaining orders. All unigrams are kept.
+        entropy_threshold: Remove n-grams whose removal increases the perplexity by less than this share, such as 1e-8.
+        held_out: Transcripts of the validation and test splits. Sentences that share eight consecutive words with them
+            are left out, with the thousand sentences before and after, which are probably from the same book.
 
     Returns:
-        What was counted and estimated.
+        The statistics of the text and the model.
 
     Raises:
-        HFSpeechError: If there is no text, or none but that of `held_out`, it contains `<s>`, `</s>` or `<unk>`, or
-            a number is out of its range.
+        HFSpeechError: If no text remains, the text contains `<s>`, `</s>` or `<unk>`, or an argument is out of range.
     """
     if not 1 <= order <= MAX_ORDER:
         raise HFSpeechError(f"An n-gram model of order {order} cannot be built: choose an order from 1 to {MAX_ORDER}.")
@@ -135,11 +134,11 @@ def build_arpa(
     split = characters if unit == "character" else str
     names, words, num_sentences = _read(map(split, sentences))
     if not num_sentences:
-        raise HFSpeechError("The text for the language model has no words: give sentences, one a line.")
+        raise HFSpeechError("The text for the language model has no words: give sentences, one per line.")
     names, words, left_out = _leave_out(names, words, map(split, held_out))
     num_sentences -= left_out
     if not num_sentences:
-        raise HFSpeechError("All of the text is of the books of the held-out transcripts: give other text.")
+        raise HFSpeechError("All text is from the books of the held-out transcripts: give other text.")
     num_words = len(words) - 2 * num_sentences
     names, words = _limit(names, words, max_words)
     orders = _count(words, order, len(names), names.index(BEGIN), names.index(END))
@@ -165,7 +164,7 @@ def build_arpa(
 
 
 def _read(sentences: Iterable[str]) -> tuple[list[str], np.ndarray, int]:
-    """The vocabulary in alphabetical order, and the text as numbers of words with `<s>` and `</s>`."""
+    """Returns the vocabulary in alphabetical order, the text as word ids with `<s>` and `</s>`, and its sentences."""
     ids: defaultdict[str, int] = defaultdict()
     ids.default_factory = ids.__len__
     begin, end, _ = ids[BEGIN], ids[END], ids[UNKNOWN]
@@ -185,40 +184,40 @@ def _read(sentences: Iterable[str]) -> tuple[list[str], np.ndarray, int]:
         text.extend(map(ids.__getitem__, words))
         text.append(end)
     names = sorted(ids)
-    places = np.empty(len(names), dtype=np.int32)
-    places[[ids[name] for name in names]] = np.arange(len(names))
-    return names, places[np.frombuffer(text, dtype=np.int32)], num_sentences
+    new_ids = np.empty(len(names), dtype=np.int32)
+    new_ids[[ids[name] for name in names]] = np.arange(len(names))
+    return names, new_ids[np.frombuffer(text, dtype=np.int32)], num_sentences
 
 
 def _leave_out(names: list[str], words: np.ndarray, held_out: Iterable[str]) -> tuple[list[str], np.ndarray, int]:
-    """Vocabulary and text without the books of the held-out transcripts, and the number of sentences that are gone."""
-    places = {name: index for index, name in enumerate(names)}
-    wanted: set[int] = set()
+    """Removes the books of the held-out transcripts; returns vocabulary, text and the number of removed sentences."""
+    ids = {name: index for index, name in enumerate(names)}
+    held_out_hashes: set[int] = set()
     for sentence in held_out:
-        parts = [places.get(part, -1) for part in sentence.split()]
+        parts = [ids.get(part, -1) for part in sentence.split()]
         for first in range(len(parts) - _HELD_OUT_LENGTH + 1):
             ngram = parts[first : first + _HELD_OUT_LENGTH]
             if min(ngram) >= 0:
-                wanted.add(int(_hashes(np.array(ngram))[0]))
-    if not wanted or len(words) < _HELD_OUT_LENGTH:
+                held_out_hashes.add(int(_hashes(np.array(ngram))[0]))
+    if not held_out_hashes or len(words) < _HELD_OUT_LENGTH:
         return names, words, 0
-    shared = np.flatnonzero(np.isin(_hashes(words), np.array(sorted(wanted), dtype=np.uint64)))
-    begins = np.flatnonzero(words == places[BEGIN])
+    shared = np.flatnonzero(np.isin(_hashes(words), np.array(sorted(held_out_hashes), dtype=np.uint64)))
+    begins = np.flatnonzero(words == ids[BEGIN])
     sentences = np.unique(np.searchsorted(begins, shared, side="right") - 1)
-    gone = np.zeros(len(begins) + 1, dtype=np.int64)
-    np.add.at(gone, np.maximum(sentences - _HELD_OUT_AROUND, 0), 1)
-    np.add.at(gone, np.minimum(sentences + _HELD_OUT_AROUND + 1, len(begins)), -1)
-    kept = np.cumsum(gone[:-1]) == 0
+    removed = np.zeros(len(begins) + 1, dtype=np.int64)
+    np.add.at(removed, np.maximum(sentences - _HELD_OUT_AROUND, 0), 1)
+    np.add.at(removed, np.minimum(sentences + _HELD_OUT_AROUND + 1, len(begins)), -1)
+    kept = np.cumsum(removed[:-1]) == 0
     words = words[np.repeat(kept, np.diff(begins, append=len(words)))]
-    used = np.zeros(len(names), dtype=bool)
-    used[words] = True
-    used[[places[name] for name in (BEGIN, END, UNKNOWN)]] = True
-    renumbered = (np.cumsum(used) - 1).astype(np.int32)[words]
-    return [name for name, there in zip(names, used, strict=True) if there], renumbered, int((~kept).sum())
+    is_used = np.zeros(len(names), dtype=bool)
+    is_used[words] = True
+    is_used[[ids[name] for name in (BEGIN, END, UNKNOWN)]] = True
+    renumbered = (np.cumsum(is_used) - 1).astype(np.int32)[words]
+    return [name for name, used in zip(names, is_used, strict=True) if used], renumbered, int((~kept).sum())
 
 
 def _hashes(words: np.ndarray) -> np.ndarray:
-    """64-bit hashes of all sequences of `_HELD_OUT_LENGTH` words."""
+    """Returns 64-bit hashes of all sequences of `_HELD_OUT_LENGTH` words."""
     size = len(words) - _HELD_OUT_LENGTH + 1
     hashes = np.zeros(size, dtype=np.uint64)
     for first in range(_HELD_OUT_LENGTH):
@@ -229,41 +228,41 @@ def _hashes(words: np.ndarray) -> np.ndarray:
 
 
 def _limit(names: list[str], words: np.ndarray, max_words: int | None) -> tuple[list[str], np.ndarray]:
-    """The vocabulary and text with all but the most frequent words replaced by `<unk>`."""
+    """Returns the vocabulary and text with all but the most frequent words replaced by `<unk>`."""
     special = [names.index(name) for name in (BEGIN, END, UNKNOWN)]
     if max_words is None or max_words >= len(names) - len(special):
         return names, words
     counts = np.bincount(words, minlength=len(names))
     counts[special] = np.iinfo(np.int64).max
     kept = np.sort(np.argsort(-counts, kind="stable")[: max_words + len(special)])
-    places = np.full(len(names), np.searchsorted(kept, names.index(UNKNOWN)), dtype=np.int32)
-    places[kept] = np.arange(len(kept))
-    return [names[index] for index in kept], places[words]
+    new_ids = np.full(len(names), np.searchsorted(kept, names.index(UNKNOWN)), dtype=np.int32)
+    new_ids[kept] = np.arange(len(kept))
+    return [names[index] for index in kept], new_ids[words]
 
 
 def _count(words: np.ndarray, order: int, num_words: int, begin: int, end: int) -> list[_Order]:
-    """The n-grams of each order, with the counts that Kneser-Ney smooths."""
+    """Returns the n-grams of each order, with the counts that Kneser-Ney smooths."""
     vocabulary = np.arange(num_words, dtype=np.int32)
     counts = np.bincount(words, minlength=num_words)
-    nothing = np.zeros(num_words, dtype=np.int32)
-    orders = [_Order(nothing, vocabulary, nothing, counts, vocabulary == begin)]
-    ids = words  # of the n-gram that begins at each place, -1 where a sentence ends before it does
+    zeros = np.zeros(num_words, dtype=np.int32)
+    orders = [_Order(zeros, vocabulary, zeros, counts, vocabulary == begin)]
+    ids = words  # of the n-gram that starts at each position, -1 if the sentence ends within the n-gram
     for n in range(2, order + 1):
-        places = np.flatnonzero((ids[: 1 - n] >= 0) & (words[n - 2 : -1] != end))
-        if not len(places):
+        positions = np.flatnonzero((ids[: 1 - n] >= 0) & (words[n - 2 : -1] != end))
+        if not len(positions):
             break
-        keys = ids[places].astype(np.int64) * num_words + words[places + n - 1]
+        keys = ids[positions].astype(np.int64) * num_words + words[positions + n - 1]
         sorting = np.argsort(keys)
         keys = keys[sorting]
         firsts = np.flatnonzero(np.diff(keys, prepend=-1))
         context, word = (part.astype(np.int32) for part in np.divmod(keys[firsts], num_words))
         count = np.diff(firsts, append=len(keys)).astype(np.int32)
-        suffix = ids[places[sorting[firsts]] + 1]
+        suffix = ids[positions[sorting[firsts]] + 1]
         del keys
         numbers = np.repeat(np.arange(len(firsts), dtype=np.int32), count)
         ids = np.full(len(words), -1, dtype=np.int32)
-        ids[places[sorting]] = numbers
-        del sorting, numbers, places
+        ids[positions[sorting]] = numbers
+        del sorting, numbers, positions
         contexts = np.bincount(suffix, minlength=len(orders[-1].word))
         orders[-1].count = np.where(orders[-1].starts, orders[-1].count, contexts)
         orders.append(_Order(context, word, suffix, count, orders[-1].starts[context]))
@@ -272,9 +271,9 @@ def _count(words: np.ndarray, order: int, num_words: int, begin: int, end: int) 
 
 
 def _smooth(orders: list[_Order], begin: int) -> tuple[tuple[tuple[float, float, float], ...], tuple[int, ...]]:
-    """Set probabilities and back-off weights; return the discounts, and the orders whose discounts are the fallback."""
+    """Sets probabilities and back-off weights; returns all discounts, and the orders with fallback discounts."""
     estimated = [_discounts(each.count) for each in orders]
-    lower = np.array([1 / (len(orders[0].word) - 1)])  # uniform over all that can be predicted
+    lower = np.array([1 / (len(orders[0].word) - 1)])  # uniform over all words but `<s>`
     for n, each in enumerate(orders):
         discount = np.array([0.0, *(estimated[n] or FALLBACK_DISCOUNTS)])[np.minimum(each.count, 3)]
         totals = np.bincount(each.context, weights=each.count, minlength=len(lower))
@@ -294,25 +293,25 @@ def _smooth(orders: list[_Order], begin: int) -> tuple[tuple[tuple[float, float,
 
 
 def _discounts(counts: np.ndarray) -> tuple[float, float, float] | None:
-    """D1, D2 and D3+ of one order (Chen & Goodman 1999, equation 26), or None if the counts cannot give them.
+    """Returns D1, D2 and D3+ of one order (Chen & Goodman 1999, equation 26), or None if they are out of range.
 
-    A discount of 0 would leave nothing for unseen words, and one above the count a negative probability.
+    A discount of 0 would leave no probability for unseen words, and one above the count a negative probability.
     """
     n1, n2, n3, n4 = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].tolist()
     if not (n1 and n2 and n3):
         return None
     y = n1 / (n1 + 2 * n2)
     discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    possible = all(0 < discount <= count for count, discount in enumerate(discounts, start=1))
-    return discounts if possible else None
+    in_range = all(0 < discount <= count for count, discount in enumerate(discounts, start=1))
+    return discounts if in_range else None
 
 
 def _prune(orders: list[_Order], min_counts: Sequence[int], threshold: float, names: list[str]) -> None:
-    """Drop n-grams, except prefixes of longer ones that are kept, and recompute the back-off weights."""
+    """Marks the n-grams to remove, except prefixes and suffixes of kept ones, and recomputes back-off weights."""
     unknown, begin, end = (names.index(name) for name in (UNKNOWN, BEGIN, END))
     if not (threshold or max(min_counts[1:], default=1) > 1 or orders[0].count[unknown]):
         return
-    histories = [orders[0].probability.copy()]  # the probability of each n-gram, not given others
+    histories = [orders[0].probability.copy()]  # the joint probability of the words of each n-gram
     histories[0][begin] = histories[0][end]
     for each in orders[1:-1]:
         histories.append(histories[-1][each.context] * each.probability)
@@ -335,7 +334,7 @@ def _prune(orders: list[_Order], min_counts: Sequence[int], threshold: float, na
 
 
 def _missing(each: _Order, lower: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The probability mass that each context leaves to unseen words: of its own order, and of the lower order."""
+    """Returns the probability that each context leaves to unseen words: in its own order, and in the lower order."""
     contexts = each.context[kept]
     own = 1 - np.bincount(contexts, weights=each.probability[kept], minlength=len(lower))
     others = 1 - np.bincount(contexts, weights=lower[each.suffix[kept]], minlength=len(lower))
@@ -343,7 +342,7 @@ def _missing(each: _Order, lower: np.ndarray, kept: np.ndarray) -> tuple[np.ndar
 
 
 def _loss(each: _Order, lower: np.ndarray, histories: np.ndarray) -> np.ndarray:
-    """How much relative entropy leaving out each n-gram alone costs, in nats (Stolcke 1998, equation 3)."""
+    """Returns the relative entropy, in nats, of removing each n-gram alone (Stolcke 1998, equation 3)."""
     own, others = _missing(each, lower, np.ones(len(each.word), dtype=bool))
     probability, below, context = each.probability, lower[each.suffix], each.context
     after = np.log((own[context] + probability) / (others[context] + below))
@@ -353,7 +352,7 @@ def _loss(each: _Order, lower: np.ndarray, histories: np.ndarray) -> np.ndarray:
 
 
 def _arpa_lines(orders: list[_Order], names: list[str]) -> Iterator[str]:
-    """The lines of the ARPA file."""
+    """Yields the lines of the ARPA file."""
     yield "\\data\\\n"
     for n, each in enumerate(orders, start=1):
         yield f"ngram {n}={each.kept.sum()}\n"

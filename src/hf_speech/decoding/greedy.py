@@ -1,8 +1,8 @@
-"""Best-path decoding: the most probable token of every frame, repetitions collapsed, blanks removed.
+"""Best-path decoding: takes the most probable token of every frame, merges repetitions and removes blanks.
 
-Graves et al. (2006, "Connectionist temporal classification", ICML), section 3.2. The recognition pipeline of
-transformers does the same, without confidences. It is fast, but does not add up the many alignments of a text; `beam`
-does, and adds a language model.
+Source: Graves et al. (2006, "Connectionist temporal classification", ICML), section 3.2. The recognition pipeline of
+transformers does the same, without confidences. Best-path decoding is fast, but does not sum over the alignments of a
+text; `beam` does, and supports a language model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def greedy_decode(
     blank: int = BLANK,
     word_delimiter: str = WORD_DELIMITER,
 ) -> Hypothesis:
-    """Decode one utterance along its best path.
+    """Decodes one utterance along its best path.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
@@ -41,10 +41,10 @@ def greedy_decode(
         word_delimiter: The token between words.
 
     Returns:
-        The text; its score is the log-probability of the best path.
+        The hypothesis. Its score is the log-probability of the best path.
 
     Raises:
-        HFSpeechError: If these are not log-probabilities of the tokens.
+        HFSpeechError: If `log_probs` is invalid; see `check_log_probs`.
     """
     log_probs = check_log_probs(log_probs, len(tokens))
     score = float(log_probs.max(axis=1).sum(dtype=np.float64))
@@ -52,19 +52,19 @@ def greedy_decode(
 
 
 def collapse(ids: Iterable[int], blank: int = BLANK, previous: int | None = None) -> list[int]:
-    """Merge repeated ids and remove blanks.
+    """Merges repeated ids and removes blanks.
 
     Args:
         ids: The id of each frame.
         blank: The id of the CTC blank.
-        previous: The id of the frame before the first, where a path comes in pieces.
+        previous: The id of the preceding frame, if `ids` continues a path.
     """
     path = [previous, *ids]
     return [token for before, token in pairwise(path) if token is not None and token not in (before, blank)]
 
 
 def best_path(log_probs: np.ndarray, blank: int = BLANK) -> list[TokenSpan]:
-    """Return the tokens along the best path: a run of equal ids is one token, and blanks are dropped.
+    """Returns the tokens along the best path, with repetitions merged and blanks removed.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.

@@ -1,12 +1,12 @@
-"""The result type of every decoder, the check of its input, and the conversion to words with times.
+"""The result type of all decoders, the validation of their input, and the conversion to words with times.
 
-Frames are counted from 0, spans end before their `end`, times are seconds from the start of the sound. All scores are
-natural logarithms.
+Frames are counted from 0, the `end` of a span is exclusive, and times are seconds from the start of the recording. All
+scores are natural logarithms.
 
-The confidence of a word is the probability of its least certain token, and that of a token its highest probability in
-any of its frames. The highest, because CTC shares the frames around a spike with the blank without any doubt about the
-token; the least certain, because one wrong letter makes a wrong word, however certain the others are, while a product
-or mean would depend on the length of the word. It does not account for letters that the model missed.
+The confidence of a token is its highest probability in any of its frames, because CTC divides the frames around a spike
+between token and blank even if the token is certain. The confidence of a word is that of its least certain token,
+because one wrong letter makes the word wrong, and a product or mean would depend on the length of the word. It does not
+account for letters that the model missed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 BLANK = 0
 WORD_DELIMITER = "|"
-# Probabilities of 0 stay finite, so that impossible paths can still be compared.
+# The logarithm of a probability of 0, finite so that impossible paths can be compared.
 FLOOR = -1e4
 
 LogProbs: TypeAlias = "np.ndarray | torch.Tensor"
@@ -37,8 +37,8 @@ class TokenSpan:
 
     Attributes:
         id: The token.
-        start: Its first frame.
-        end: The frame after its last.
+        start: The first frame.
+        end: The frame after the last one.
         probability: The highest probability of the token in these frames.
     """
 
@@ -54,10 +54,10 @@ class Word:
 
     Attributes:
         text: The word.
-        start: Start of its first token's first frame, in seconds.
-        end: End of its last token's last frame, in seconds.
-        confidence: The probability of its least certain token, between 0 and 1.
-        tokens: Text, start and end of each token, if they are known.
+        start: Start of the first frame of the first token, in seconds.
+        end: End of the last frame of the last token, in seconds.
+        confidence: The probability of the least certain token, between 0 and 1.
+        tokens: Text, start and end of each token, if known.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Word:
     tokens: tuple[tuple[str, float, float], ...] = field(default=(), compare=False, repr=False)
 
     def shift(self, seconds: float) -> Word:
-        """Return the word some seconds later."""
+        """Returns the word with its times increased by `seconds`."""
         tokens = tuple((text, start + seconds, end + seconds) for text, start, end in self.tokens)
         return replace(self, start=self.start + seconds, end=self.end + seconds, tokens=tokens)
 
@@ -78,9 +78,9 @@ class Hypothesis:
 
     Attributes:
         text: The words, separated by spaces.
-        score: Natural logarithm of what the decoder maximizes; see there.
+        score: The logarithm that the decoder maximizes; see the decoders.
         words: The words with times and confidences.
-        tokens: The tokens with frames, word delimiters included.
+        tokens: The tokens with frames, including word delimiters.
     """
 
     text: str
@@ -92,11 +92,11 @@ class Hypothesis:
 def make_hypothesis(
     spans: Sequence[TokenSpan], score: float, tokens: Sequence[str], seconds_per_frame: float, word_delimiter: str
 ) -> Hypothesis:
-    """Join tokens into words.
+    """Joins tokens to words.
 
     Args:
         spans: The tokens in order.
-        score: The decoder's score.
+        score: The score of the hypothesis.
         tokens: The string of each token id.
         seconds_per_frame: Time from one frame to the next, such as 0.04.
         word_delimiter: The token between words; several in a row count as one.
@@ -117,7 +117,7 @@ def _join(spans: Sequence[TokenSpan], tokens: Sequence[str], seconds_per_frame: 
 
 
 def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.ndarray:
-    """Check log-probabilities and return them as NumPy.
+    """Checks log-probabilities and converts them to NumPy.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`, on any device, of any float type.
@@ -127,7 +127,7 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
         Float32 `(frames, tokens)`, on the CPU, not below `FLOOR`.
 
     Raises:
-        HFSpeechError: If the shape is another one, or the values are not logarithms of probabilities.
+        HFSpeechError: If the shape is wrong, or the probabilities do not sum to 1 in every frame.
     """
     if not isinstance(log_probs, np.ndarray) and hasattr(log_probs, "detach"):
         log_probs = log_probs.detach().float().cpu().numpy()
@@ -139,22 +139,22 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
         )
     with np.errstate(over="ignore"):
         sums = np.exp(array).sum(axis=1)
-    # A sum of 1 within the precision of bfloat16. Comparisons with NaN are false.
+    # The tolerance is for bfloat16. Comparisons with NaN are false.
     if not np.all(np.abs(sums - 1) < 0.1):
         raise HFSpeechError(
-            "These are not log-probabilities, since they do not sum to 1 in every frame: apply log_softmax to the "
-            "logits, and if there are NaNs among them, train the model again."
+            "These are not log-probabilities, since probabilities do not sum to 1 in every frame: apply log_softmax to "
+            "the logits, and if they contain NaN, train the model again."
         )
     return np.maximum(array, FLOOR)
 
 
 def number_tokens(tokens: Sequence[str]) -> dict[str, int]:
-    """Return the id of each token, the first of equal ones."""
+    """Returns the id of each token; duplicates have the id of the first one."""
     return {token: index for index, token in reversed(list(enumerate(tokens)))}
 
 
 def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITER) -> list[int]:
-    """Return the token ids of a text, one for each character.
+    """Returns the token ids of a text, one for each character.
 
     Args:
         text: Words separated by whitespace.
@@ -162,7 +162,7 @@ def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITE
         word_delimiter: The token between words.
 
     Raises:
-        HFSpeechError: If a character is not among the tokens.
+        HFSpeechError: If a character is not a token.
     """
     ids = number_tokens(tokens)
     characters = word_delimiter.join(text.split())
@@ -170,11 +170,11 @@ def encode(text: str, tokens: Sequence[str], word_delimiter: str = WORD_DELIMITE
     if unknown:
         raise HFSpeechError(
             f"The text {shorten(text)!r} has characters that are not among the model's tokens "
-            f"({' '.join(unknown[:10])}): write it as the model's training transcripts are written."
+            f"({' '.join(unknown[:10])}): write it like the model's training transcripts."
         )
     return [ids[character] for character in characters]
 
 
 def shorten(text: str, length: int = 60) -> str:
-    """Shorten a text for an error message."""
+    """Shortens a text for an error message."""
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,9 +1,9 @@
-"""From the logits of a keyword spotter to events: a keyword, when it was detected, and how sure the model is.
+"""Detects keywords in the logits of a keyword spotter, with the time and score of each event.
 
-The score of a keyword at a frame is the logarithm of the odds that it is at one of the last frames: a model may be sure
-of a single frame, or spread a keyword over several, and an average would miss the former. An event is the first frame
-at which a keyword's score reaches its threshold, after which nothing is detected for the refractory time. It depends on
-earlier frames alone, so events of a stream are those of the whole recording, however it is cut into pieces.
+The score of a keyword at a frame is the logarithm of the odds that it is at any of the last few frames. Averaging would
+miss keywords that a model detects with certainty in a single frame. An event is the first frame where a keyword's score
+reaches its threshold; then nothing is detected during the refractory time. Events depend only on earlier frames, so a
+stream in pieces of any size gives the same events as the whole recording.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ THRESHOLD = 0.0
 """The score of a probability of one half."""
 SMOOTHING_FRAMES = 3
 REFRACTORY_FRAMES = 25
-"""A second, where frames are of 40 ms."""
+"""One second, if frames are 40 ms apart."""
 _EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
 class Event:
-    """A keyword that was detected.
+    """A detected keyword.
 
     Attributes:
         keyword: The keyword.
-        time: Seconds from the beginning of the stream to the end of the frame at which it was detected.
-        score: Logarithm of the odds; 0 is a probability of one half, 4.6 one of 99 %.
+        time: Seconds from the start of the stream to the end of the frame in which the keyword was detected.
+        score: Logarithm of the odds; 0 is a probability of 50 %, 4.6 a probability of 99 %.
     """
 
     keyword: str
@@ -37,17 +37,17 @@ class Event:
 
 
 def frame_probabilities(logits: np.ndarray) -> np.ndarray:
-    """Probabilities `(frames, classes)`, float64, of logits `(frames, classes)`."""
+    """Returns the probabilities `(frames, classes)`, float64, for logits `(frames, classes)`."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
 
 
 class KeywordScores:
-    """Scores of keywords, frame by frame.
+    """Computes scores of keywords frame by frame.
 
     Args:
-        smoothing_frames: Frames at one of which the keyword has to be: the last one and those before it.
+        smoothing_frames: The number of last frames over which a score is computed.
     """
 
     def __init__(self, smoothing_frames: int) -> None:
@@ -55,30 +55,30 @@ class KeywordScores:
         self._past: np.ndarray | None = None
 
     def accept(self, logits: np.ndarray) -> np.ndarray:
-        """Scores `(frames, classes - 1)` of the next logits `(frames, classes)`; class 0 is no keyword."""
+        """Returns scores `(frames, classes - 1)` for the next logits `(frames, classes)`; class 0 is no keyword."""
         absent = np.log1p(-np.minimum(frame_probabilities(logits)[:, 1:], 1 - _EPSILON))
         count = self._smoothing_frames
         if self._past is None:
             self._past = np.zeros((count - 1, absent.shape[1]))
-        known = np.concatenate((self._past, absent))
-        self._past = known[len(known) - (count - 1) :]
+        extended = np.concatenate((self._past, absent))
+        self._past = extended[len(extended) - (count - 1) :]
         if not len(absent):
             return absent
-        # The logarithm of the probability that the keyword is at none of the frames.
-        nowhere = np.lib.stride_tricks.sliding_window_view(known, count, axis=0).sum(axis=-1)
-        scores: np.ndarray = np.log(-np.expm1(nowhere) + _EPSILON) - nowhere
+        # The log-probability that the keyword is at none of the frames.
+        none = np.lib.stride_tricks.sliding_window_view(extended, count, axis=0).sum(axis=-1)
+        scores: np.ndarray = np.log(-np.expm1(none) + _EPSILON) - none
         return scores
 
 
 def find_events(
     scores: np.ndarray, thresholds: np.ndarray | float, refractory_frames: int, ready: int = 0
 ) -> Iterator[tuple[int, int]]:
-    """Events in scores.
+    """Finds events in scores.
 
     Args:
         scores: `(frames, keywords)`.
-        thresholds: Lowest score of an event, of all keywords or of each, `(keywords,)`.
-        refractory_frames: Frames after an event in which there is no other.
+        thresholds: Minimum score of an event, for all keywords or for each, `(keywords,)`.
+        refractory_frames: Number of frames after an event without another event.
         ready: The first frame that may have an event.
 
     Yields:
@@ -92,26 +92,26 @@ def find_events(
 
 
 def find_peaks(scores: np.ndarray, refractory_frames: int, lowest: float) -> list[tuple[int, int, float]]:
-    """The highest scores of each keyword, which are at least the refractory time apart.
+    """Finds the highest scores of each keyword that are at least the refractory time apart.
 
-    So many of them as reach a threshold are detected with it.
+    The number of peaks that reach a threshold is the number of detections with this threshold.
 
     Args:
         scores: `(frames, keywords)`.
-        refractory_frames: Frames between two peaks of a keyword.
-        lowest: The lowest score of a peak.
+        refractory_frames: Minimum number of frames between two peaks of a keyword.
+        lowest: The minimum score of a peak.
 
     Returns:
-        Frame, keyword and score of each, in their order.
+        Frame, keyword and score of each peak, sorted.
     """
     peaks: list[tuple[int, int, float]] = []
-    for keyword, own in enumerate(scores.T):
-        frames = np.flatnonzero(own >= lowest)
+    for keyword, keyword_scores in enumerate(scores.T):
+        frames = np.flatnonzero(keyword_scores >= lowest)
         chosen: list[int] = []
-        for frame in frames[np.argsort(-own[frames], kind="stable")].tolist():
+        for frame in frames[np.argsort(-keyword_scores[frames], kind="stable")].tolist():
             if all(abs(frame - other) >= refractory_frames for other in chosen):
                 chosen.append(frame)
-        peaks += [(frame, keyword, float(own[frame])) for frame in chosen]
+        peaks += [(frame, keyword, float(keyword_scores[frame])) for frame in chosen]
     return sorted(peaks)
 
 
@@ -121,9 +121,9 @@ class KeywordDecoder:
     Args:
         keywords: The keywords, in the order of the classes 1, 2, ...
         seconds_per_frame: Time from one frame to the next.
-        thresholds: Lowest score of an event for each keyword that has its own; `THRESHOLD` for the others.
+        thresholds: Minimum score of an event by keyword; `THRESHOLD` for keywords that are not listed.
         smoothing_frames: See `KeywordScores`.
-        refractory_frames: Frames after an event in which there is no other.
+        refractory_frames: Number of frames after an event without another event.
     """
 
     def __init__(
@@ -142,12 +142,12 @@ class KeywordDecoder:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the stream, ready for another one."""
+        """Clears the state to start another stream."""
         self._scores = KeywordScores(self.smoothing_frames)
         self._frames = self._ready = 0
 
     def accept(self, logits: np.ndarray) -> list[Event]:
-        """The events in the next logits `(frames, classes)`."""
+        """Returns the events in the next logits `(frames, classes)`."""
         scores = self._scores.accept(logits)
         events = []
         for frame, keyword in find_events(scores, self.thresholds, self.refractory_frames, self._ready - self._frames):

@@ -1,9 +1,8 @@
-"""Where a subtitle may break: between words, and between characters in scripts that are written without spaces.
+"""Finds the line breaks of subtitles in scripts without spaces.
 
-A recognizer of such a script writes a whole utterance as one "word". Lines break before any character that begins a
-syllable, except where typography forbids it: not before closing punctuation, small kana and vowel signs, and not after
-opening punctuation and the vowels that Thai and Lao write before their consonant. Real word boundaries would need a
-dictionary.
+A recognizer of such a script writes a whole utterance as one "word". Lines may break before any character that starts a
+syllable, except before closing punctuation, small kana and vowel signs, and after opening punctuation and the vowels
+that Thai and Lao write before their consonant. Breaking at words would require a dictionary.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _WITHOUT_SPACES = (
     *((0xA980, 0xA9DF), (0xAA60, 0xAADF), (0xF900, 0xFAFF), (0xFF01, 0xFF9F), (0x20000, 0x3FFFF)),
 )
 _FIRST = [first for first, _ in _WITHOUT_SPACES]
-# Characters that no line begins with, besides marks and closing punctuation: small kana, iteration and length marks,
-# Thai and Lao vowels after their consonant.
+# Characters that cannot start a line, besides combining marks and closing punctuation: small kana, iteration and length
+# marks, Thai and Lao vowels after their consonant.
 _NOT_AT_START = frozenset(
     "ぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶ々〻ゝゞヽヾーｧｨｩｪｫｬｭｮｯｰ、。，．・：；？！％,.:;?!%"  # noqa: RUF001
     "\u0e30\u0e32\u0e33\u0e45\u0e46\u0eb0\u0eb2\u0eb3\u0ec6"
@@ -37,8 +36,8 @@ class Piece:
 
     Attributes:
         text: The text.
-        start: Its start in seconds.
-        end: Its end in seconds.
+        start: Start in seconds.
+        end: End in seconds.
         starts_word: Whether a space separates it from the piece before.
     """
 
@@ -49,7 +48,7 @@ class Piece:
 
 
 def split_word(word: Word) -> Iterator[Piece]:
-    """Yield the pieces of a word with the times of their tokens: one piece, unless its script has no spaces."""
+    """Yields the pieces of a word with times: a single piece, unless its script has no spaces."""
     text = word.text.strip()
     if not text:
         return
@@ -65,7 +64,7 @@ def split_word(word: Word) -> Iterator[Piece]:
 
 
 def _character_times(word: Word) -> list[tuple[float, float]]:
-    """Start and end of each character: those of its token, or equal parts of the word if its tokens are not known."""
+    """Returns start and end of each character: those of its token, or equal parts of the word without tokens."""
     if "".join(text for text, _, _ in word.tokens) == word.text:
         return [(start, end) for text, start, end in word.tokens for _ in text]
     step = (word.end - word.start) / len(word.text)
@@ -73,7 +72,7 @@ def _character_times(word: Word) -> list[tuple[float, float]]:
 
 
 def _may_break(text: str, index: int) -> bool:
-    """Whether a line may end before a character."""
+    """Returns whether a line may break before a character."""
     before, after = text[index - 1], text[index]
     if not (_is_without_spaces(before) or _is_without_spaces(after)):
         return False
@@ -84,5 +83,5 @@ def _may_break(text: str, index: int) -> bool:
 
 
 def _is_without_spaces(character: str) -> bool:
-    place = bisect_right(_FIRST, ord(character)) - 1
-    return place >= 0 and ord(character) <= _WITHOUT_SPACES[place][1]
+    index = bisect_right(_FIRST, ord(character)) - 1
+    return index >= 0 and ord(character) <= _WITHOUT_SPACES[index][1]

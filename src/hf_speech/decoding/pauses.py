@@ -1,9 +1,9 @@
-"""Decoding of long recordings in pieces: cut at pauses, decoded separately, joined again.
+"""Cuts long recordings at pauses, to decode the pieces separately, and joins the results.
 
-Beam search keeps every hypothesis of every frame, and alignment a byte for each frame and letter: gigabytes for an
-hour. So a recording is cut in the middle of every pause of a second, and what is still too long in its longest gap.
-This also separates words where the model writes no delimiter: models that were trained on short utterances have not
-learned to end a pause with one. A language model scores each piece as a sentence.
+Beam search stores every hypothesis of every frame, and alignment a byte for each frame and letter, which is gigabytes
+for an hour. A recording is therefore cut in the middle of every pause of a second, and longer pieces at their longest
+silence. This also separates words if the model predicts no delimiter in a pause, as models trained on short utterances
+may not. A language model scores each piece as a sentence.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from hf_speech.decoding.hypothesis import BLANK, Hypothesis
 
 PAUSE_SECONDS = 1.0
-"""Silence that is longer than any silence within a word."""
+"""Minimum length of a pause, longer than any silence within a word."""
 MAX_SECONDS = 60.0
-"""Length of the longest piece."""
+"""Maximum length of a piece."""
 
 
 def cut_at_pauses(
@@ -31,19 +31,19 @@ def cut_at_pauses(
     pause_seconds: float = PAUSE_SECONDS,
     max_seconds: float = MAX_SECONDS,
 ) -> list[tuple[int, int]]:
-    """Cut a recording where its best path is silent.
+    """Cuts a recording where its best path is silent.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
         seconds_per_frame: Time from one frame to the next, such as 0.04.
         blank: The id of the CTC blank.
         delimiter: The id of the token between words, if there is one.
-        pause_seconds: Silence that is always cut.
-        max_seconds: Length of the longest piece. A longer one without a pause is cut in the longest silence of its
+        pause_seconds: Minimum length of a silence at which the recording is always cut.
+        max_seconds: Maximum length of a piece. A longer piece without a pause is cut in the longest silence of its
             second half, between two words if there is a delimiter.
 
     Returns:
-        The first frame of each piece and the one after its last; the pieces cover all frames.
+        The first frame and the end frame (exclusive) of each piece. The pieces cover all frames.
     """
     total = len(log_probs)
     if total == 0:
@@ -53,24 +53,24 @@ def cut_at_pauses(
     silent = (ids == blank) | delimiters
     edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
     starts, ends = edges[::2], edges[1::2]
-    # Silence before the first word and after the last one is not a place to cut.
+    # Do not cut in the silence before the first and after the last word.
     inner = (starts > 0) & (ends < total)
     starts, ends = starts[inner], ends[inner]
     middles, lengths = (starts + ends) // 2, ends - starts
-    counted = np.cumsum(delimiters)
+    delimiter_counts = np.cumsum(delimiters)
     scores = np.zeros(total + 1, dtype=int)
-    # Prefer any silence between words to any within a word.
-    scores[middles] = lengths + total * (counted[ends - 1] > counted[starts - 1])
+    # Prefer any silence between words to any silence within a word.
+    scores[middles] = lengths + total * (delimiter_counts[ends - 1] > delimiter_counts[starts - 1])
     cuts = [0, *middles[lengths * seconds_per_frame >= pause_seconds].tolist(), total]
     longest = max(2, int(max_seconds / seconds_per_frame))
     return [piece for first, last in pairwise(cuts) for piece in split_long(first, last, longest, scores)]
 
 
 def split_long(first: int, last: int, longest: int, scores: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cut the frames from `first` to `last` into pieces of at most `longest` frames.
+    """Cuts the frames from `first` to `last` into pieces of at most `longest` frames.
 
-    Each cut is before the frame with the highest of `scores` in the second half of the longest piece that is possible;
-    of equal ones before the last, so that pieces are long.
+    Each cut is before the frame with the highest score in the second half of the longest possible piece. Of equal
+    scores the last one is used, so that pieces are long.
     """
     while last - first > longest:
         cut = first + longest - int(scores[first + longest // 2 + 1 : first + longest + 1][::-1].argmax())
@@ -82,16 +82,16 @@ def split_long(first: int, last: int, longest: int, scores: np.ndarray) -> Itera
 def join_pieces(
     found: Sequence[Sequence[Hypothesis]], starts: Sequence[int], *, seconds_per_frame: float, num_best: int = 1
 ) -> list[Hypothesis]:
-    """Join the hypotheses of all pieces.
+    """Joins the hypotheses of all pieces.
 
     Args:
-        found: The hypotheses of each piece, at least one, the best first.
+        found: The hypotheses of each piece, at least one, with the best first.
         starts: The first frame of each piece in the recording.
         seconds_per_frame: Time from one frame to the next.
-        num_best: The number of different texts to return at most.
+        num_best: Maximum number of different texts to return.
 
     Returns:
-        At least one hypothesis, the best first; a score is the sum of the pieces' scores.
+        At least one hypothesis, with the best first. A score is the sum of the scores of the pieces.
     """
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     for hypotheses in found:
@@ -108,7 +108,7 @@ def join_pieces(
             for hypotheses, index, start in zip(found, chosen, starts, strict=True)
         ]
         text = " ".join(part.text for part in parts if part.text)
-        # The same words may be divided among the pieces in two ways: the first is the better one.
+        # Different combinations may give the same text; the first one is the best.
         joined.setdefault(
             text,
             Hypothesis(
@@ -122,7 +122,7 @@ def join_pieces(
 
 
 def _shift(hypothesis: Hypothesis, frames: int, seconds_per_frame: float) -> Hypothesis:
-    """A hypothesis some frames later."""
+    """Returns a hypothesis with its times increased by `frames`."""
     seconds = frames * seconds_per_frame
     return replace(
         hypothesis,

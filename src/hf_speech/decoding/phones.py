@@ -1,8 +1,8 @@
 """Pronunciation scores for rescoring the hypotheses of a beam search.
 
-A recognizer that was trained with a pronouncing dictionary predicts phones in its middle layer and letters in its last.
-The two err in different places, and the dictionary knows the phones of each hypothesis. So the n-best texts are
-rescored by both, as the scores of several acoustic models are combined.
+A recognizer that was trained with a pronunciation dictionary predicts phones in its middle layer and letters in its
+last layer, with different errors. The dictionary gives the phones of each hypothesis, so the n-best texts are rescored
+with both, like a combination of acoustic models.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hf_speech.decoding.hypothesis import BLANK, FLOOR, check_log_probs
 
 
 def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]], blank: int = BLANK) -> np.ndarray:
-    """Compute the log-probability of pronunciations over all alignments (CTC: Graves et al. 2006, section 4.1).
+    """Computes the CTC log-probability of pronunciations over all alignments (Graves et al. 2006, section 4.1).
 
     Args:
         log_probs: Natural logarithms of the phones' probabilities `(frames, phones)`.
@@ -23,10 +23,10 @@ def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]],
         blank: The id of the CTC blank.
 
     Returns:
-        Natural logarithms `(pronunciations,)`, float64; -10,000 for one that does not fit into the frames.
+        Natural logarithms `(pronunciations,)`, float64; -10,000 for a pronunciation that does not fit into the frames.
 
     Raises:
-        HFSpeechError: If these are not log-probabilities.
+        HFSpeechError: If `log_probs` is invalid; see `check_log_probs`.
     """
     from hf_speech.decoding.search import sum_alignments
 

@@ -1,9 +1,9 @@
-"""Words with times as subtitles: SubRip (SRT), WebVTT, and JSON for programs.
+"""Writes words with times as subtitles (SubRip, WebVTT) and as JSON.
 
-A cue is what is on the screen at one time. It holds as many words as fit into its lines and its duration, ends where
-the speaker pauses, stays long enough to be read, and does not overlap the next one. Lines are measured in columns, of
-which a Chinese character takes two, and are broken at spaces, and in scripts without spaces between characters. Times
-are whole milliseconds, so that rounding cannot make cues overlap afterwards.
+A cue is the text that is on the screen at one time. It contains as many words as fit into its lines and its duration,
+ends at pauses, stays long enough to be read, and does not overlap the next cue. Line lengths are in columns, of which a
+Chinese character takes two. Lines break at spaces, or between characters in scripts without spaces. Times are whole
+milliseconds, so that cues cannot overlap after rounding.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from hf_speech.errors import HFSpeechError
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Lines of text and the time at which they are shown.
+    """Lines of text that are shown together.
 
     Attributes:
-        start: Milliseconds from the start of the sound.
-        end: The same, always after `start` and never after the start of the next cue.
-        lines: The text.
+        start: Start in milliseconds from the start of the recording.
+        end: End in milliseconds, always after `start` and never after the start of the next cue.
+        lines: The lines of text.
     """
 
     start: int
@@ -44,18 +44,18 @@ def make_cues(
     min_duration: float = 0.8,
     max_pause: float = 1.5,
 ) -> list[Cue]:
-    """Divide words into cues.
+    """Divides words into cues.
 
     Args:
         words: The words in order.
-        max_line_length: Columns of a line. Only a single word that is longer exceeds it.
-        max_lines: Lines of a cue.
-        max_duration: Seconds for which a cue is shown at most.
-        min_duration: Seconds for which a cue is shown at least, unless the next one begins earlier.
-        max_pause: Seconds of silence between two words that end a cue.
+        max_line_length: Maximum number of columns of a line. Only a single longer word may exceed it.
+        max_lines: Maximum number of lines of a cue.
+        max_duration: Maximum duration of a cue in seconds.
+        min_duration: Minimum duration of a cue in seconds, unless the next cue starts earlier.
+        max_pause: Maximum pause in seconds between two words of a cue.
 
     Raises:
-        HFSpeechError: If the limits leave no space for a word.
+        HFSpeechError: If the limits allow no text at all.
     """
     if min(max_line_length, max_lines) < 1 or not 0.001 <= max_duration >= min_duration:
         raise HFSpeechError(
@@ -89,7 +89,7 @@ def make_cues(
 
 
 def _pieces(words: Iterable[Word], max_line_length: int, max_duration: float) -> Iterator[Piece]:
-    """The words, and the pieces of those that are too long for a line or for a cue."""
+    """Yields the words, with those that are too long for a line or a cue divided into pieces."""
     for word in words:
         if column_width(word.text) > max_line_length or word.end - word.start > max_duration:
             yield from split_word(word)
@@ -98,7 +98,7 @@ def _pieces(words: Iterable[Word], max_line_length: int, max_duration: float) ->
 
 
 def _wrap(pieces: Sequence[Piece], max_line_length: int) -> list[str]:
-    """The lines of some pieces, each as long as possible."""
+    """Joins pieces to lines, each as long as possible."""
     lines: list[str] = []
     for piece in pieces:
         longer = f"{lines[-1]}{' ' * piece.starts_word}{piece.text}" if lines else piece.text
@@ -110,7 +110,7 @@ def _wrap(pieces: Sequence[Piece], max_line_length: int) -> list[str]:
 
 
 def to_srt(cues: Sequence[Cue]) -> str:
-    """Write cues as a SubRip file. It has no escapes; an arrow in the text, which could be a time, is parted."""
+    """Formats cues as SubRip. As it has no escapes, `-->` in the text is written as `-- >`."""
     blocks = (
         f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n" + _text(cue).replace("-->", "-- >") + "\n"
         for number, cue in enumerate(cues, start=1)
@@ -119,7 +119,7 @@ def to_srt(cues: Sequence[Cue]) -> str:
 
 
 def to_vtt(cues: Sequence[Cue]) -> str:
-    """Write cues as a WebVTT file. `&`, `<` and `>`, which are markup there, are escaped."""
+    """Formats cues as WebVTT, with `&`, `<` and `>` escaped."""
     blocks = (
         f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n" + html.escape(_text(cue), quote=False) + "\n"
         for cue in cues
@@ -128,17 +128,17 @@ def to_vtt(cues: Sequence[Cue]) -> str:
 
 
 def _text(cue: Cue) -> str:
-    """The lines of a cue; a blank line would end it."""
+    """Joins the lines of a cue, without blank lines, which would end the cue."""
     return "\n".join(" ".join(line.split()) for line in cue.lines)
 
 
 def to_json(words: Sequence[Word], *, file: str | None = None, nbest: Iterable[Hypothesis] = ()) -> str:
-    """Write the text, and the words with times in seconds (to the millisecond) and confidences, as JSON.
+    """Formats the text, and the words with times in seconds and confidences, as JSON.
 
     Args:
         words: The words in order.
-        file: The name of the sound file.
-        nbest: Hypotheses to write as a list, with scores and words.
+        file: The name of the audio file.
+        nbest: Hypotheses to include as a list, with scores and words.
     """
     content: dict[str, Any] = {} if file is None else {"file": file}
     content |= _describe(words)
@@ -165,7 +165,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _time(milliseconds: int, point: str) -> str:
-    """`HH:MM:SS` and milliseconds after the decimal point of the format; hours may have more digits."""
+    """Formats a time as `HH:MM:SS` and milliseconds, separated by `point`. Hours may have more digits."""
     seconds, milliseconds = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,10 +1,10 @@
 """Tunes the weights of a beam search on a validation split.
 
-It tries a grid over both weights, and then ever smaller steps around the best pair, also beyond the grid. Every pair is
-decoded once, in a fixed order: the same data give the same weights.
+The search tries a grid of both weights, then smaller and smaller steps around the best pair, which may leave the grid.
+Every pair is measured once, in a fixed order, so that the result is reproducible.
 
-Errors are counted in whole words, so several pairs can have the lowest word error rate. The one nearest to their mean
-is chosen: it is farthest from weights that are worse.
+Several pairs may have the same lowest word error rate. The pair nearest to their mean is chosen, since it is farthest
+from worse weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Trial:
 
     Attributes:
         lm_weight: Weight of the language model.
-        word_score: Added for every word.
+        word_score: Score to add for every word.
         error: The measured error, such as the word error rate.
     """
 
@@ -42,14 +42,14 @@ class Tuning:
 
     Attributes:
         best: The chosen pair.
-        trials: All pairs, the chosen one first, then by error.
+        trials: All pairs, with the chosen one first and the others by error.
     """
 
     best: Trial
     trials: tuple[Trial, ...]
 
     def format_table(self, max_rows: int = 10) -> str:
-        """Return the best trials as aligned text, with errors in percent."""
+        """Formats the best trials as an aligned table, with errors in percent."""
         shown = self.trials[:max_rows]
         rows = [[f"{t.lm_weight:.3f}", f"{t.word_score:.3f}", f"{100 * t.error:.2f}"] for t in shown]
         table = format_text(["lm_weight", "word_score", "error (%)"], rows, names=0)
@@ -64,20 +64,20 @@ def tune_decoder(
     halvings: int = 2,
     max_trials: int = 60,
 ) -> Tuning:
-    """Find the weights with the lowest error.
+    """Finds the weights with the lowest error.
 
     Args:
-        measure: From `lm_weight` and `word_score` to the error on the validation split.
+        measure: Returns the error on the validation split for `lm_weight` and `word_score`.
         lm_weights: Weights of the language model in the grid, not negative.
         word_scores: Word scores in the grid.
-        halvings: How often the steps of the grid are halved around the best pair.
-        max_trials: The number of trials after which to stop, once the grid is measured.
+        halvings: The number of times that the steps of the grid are halved around the best pair.
+        max_trials: Maximum number of trials, unless the grid is larger.
 
     Returns:
         The chosen pair and all trials.
 
     Raises:
-        HFSpeechError: If there is nothing to choose from, or an error is not a number.
+        HFSpeechError: If there are no weights to choose from, or an error is not finite.
     """
     if not lm_weights or not word_scores or min(lm_weights) < 0:
         raise HFSpeechError("There are no weights to tune: give some lm_weights, 0 or more, and some word_scores.")
@@ -98,14 +98,14 @@ def tune_decoder(
     for lm_weight in lm_weights:
         for word_score in word_scores:
             run(lm_weight, word_score)
-    best = _middle_of_best(trials.values(), steps)
+    best = _central_best(trials.values(), steps)
     scale, smallest = 1.0, 0.5**halvings
     while scale >= smallest:
         for up in (-scale, 0.0, scale):
             for right in (-scale, 0.0, scale):
                 if len(trials) < max_trials:
                     run(best.lm_weight + up * steps[0], best.word_score + right * steps[1])
-        previous, best = best, _middle_of_best(trials.values(), steps)
+        previous, best = best, _central_best(trials.values(), steps)
         if best == previous:
             scale /= 2
     others = sorted(trials.values(), key=lambda trial: (trial.error, trial.lm_weight, trial.word_score))
@@ -113,12 +113,12 @@ def tune_decoder(
 
 
 def _step(values: Sequence[float]) -> float:
-    """The mean distance between the values of a grid, 0 for a single one."""
+    """Returns the mean distance between the values of a grid, or 0 for a single value."""
     return (max(values) - min(values)) / max(1, len(set(values)) - 1)
 
 
-def _middle_of_best(trials: Iterable[Trial], steps: tuple[float, float]) -> Trial:
-    """Of the trials with the lowest error, the one nearest to their mean, distances counted in steps."""
+def _central_best(trials: Iterable[Trial], steps: tuple[float, float]) -> Trial:
+    """Returns the trial with the lowest error that is nearest to the mean of all such trials, in units of steps."""
     trials = list(trials)
     lowest = min(trial.error for trial in trials)
     equals = [trial for trial in trials if trial.error == lowest]
@@ -127,7 +127,7 @@ def _middle_of_best(trials: Iterable[Trial], steps: tuple[float, float]) -> Tria
     def distance(trial: Trial) -> tuple[float, float, float]:
         offsets = (trial.lm_weight - center[0], trial.word_score - center[1])
         squares = (((offset / step) ** 2 if step else 0.0) for offset, step in zip(offsets, steps, strict=True))
-        # Rounded, so that of equally near pairs the one with smaller weights wins, and not the last bit.
+        # Round, so that smaller weights win among equal distances instead of rounding errors.
         return round(sum(squares), 9), trial.lm_weight, trial.word_score
 
     return min(equals, key=distance)
