@@ -86,8 +86,9 @@ class ArabicSpeechCommands(ListedCorpus):
         self.reject(bad)
         names = {str(Path(name).with_suffix("")) for name in first}
         files = [path.relative_to(root) for path in root.glob("dataset/*/*") if path.suffix.lower() in AUDIO_SUFFIXES]
-        unlisted = (path.as_posix() for path in files if str(path.with_suffix("")) not in names)
-        self.note_unused(sorted(unlisted, key=natural_key), "recordings that no table lists", root)
+        unlisted = [path.as_posix() for path in files if str(path.with_suffix("")) not in names]
+        unlisted.sort(key=natural_key)
+        self.note_unused(unlisted, "recordings that no table lists", root)
         return splits
 
 
