@@ -60,7 +60,7 @@ class Kaldi(OwnCorpus, ListedCorpus):
         return min(self._root().glob("local/dict*/lexicon.txt"), default=None)
 
     def _root(self) -> Path:
-        return self.open_data_dir(", the folder that contains the data folders")
+        return self.open_data_dir(", the folder with the data folders")
 
     def splits(self) -> dict[str, list[Utterance]]:
         """Returns the utterances of the data folders; missing splits are taken from training."""
