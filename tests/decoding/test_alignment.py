@@ -41,7 +41,7 @@ def test_min_frames_is_the_length_of_the_shortest_path(brute_force, ids):
     log_probs = brute_force.draw_log_probs(lengths[0])
     assert [span.id for span in align(log_probs, ids)[0]] == ids
     if ids:
-        with pytest.raises(HFSpeechError, match=f"need {lengths[0]} frames and there are {lengths[0] - 1}"):
+        with pytest.raises(HFSpeechError, match=f"need {lengths[0]} frames, but there are {lengths[0] - 1}"):
             align(log_probs[:-1], ids)
 
 
@@ -75,7 +75,7 @@ def test_a_word_that_is_not_spoken_has_low_confidence(brute_force):
 
 
 def test_error_for_a_text_longer_than_its_sound(brute_force):
-    with pytest.raises(HFSpeechError, match=r"'aab' needs 4 frames and the sound has 3 \(0\.12 s\)"):
+    with pytest.raises(HFSpeechError, match=r"'aab' needs 4 frames, but the recording has 3 \(0\.12 s\)"):
         align_text(brute_force.draw_log_probs(3), "aab", brute_force.tokens, seconds_per_frame=0.04)
 
 
@@ -87,5 +87,5 @@ def test_empty_text_and_no_frames(brute_force):
 def test_rejects_more_frames_than_fit_into_memory(brute_force, monkeypatch):
     monkeypatch.setattr(alignment, "_MAX_BYTES", 29)
     assert align(brute_force.draw_log_probs(4), [2, 3])
-    with pytest.raises(HFSpeechError, match="cut the sound"):
+    with pytest.raises(HFSpeechError, match="cut the recording"):
         align(brute_force.draw_log_probs(6), [2, 3])
