@@ -129,7 +129,7 @@ class Item:
             corpus = make_corpus(self.tested_on, data_dir=place[1] if place else None)
             loaded = load_model(run_dir)
             rows = select_rows(loaded, corpus.load(), "test", corpus, trained_on=False).rows
-            said = {"corpus": corpus.name, "split": "test", "command": shlex.join(words)}
+            said: dict[str, Any] = {"corpus": corpus.name, "split": "test", "command": shlex.join(words)}
             evaluate_model(loaded, rows, **said, beam=beam).save(file)
         return read_run(run_dir)
 

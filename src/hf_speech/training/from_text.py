@@ -194,7 +194,8 @@ def add_language_model(loaded: LoadedModel, text: Path, recipe: Recipe, run_dir:
         run_dir: The run folder.
         command: The command line, for the record.
     """
-    corpus, path, options = _synthetic(recipe), run_dir / LANGUAGE_MODEL, recipe.text
+    corpus, path = _synthetic(recipe), run_dir / LANGUAGE_MODEL
+    options: Any = recipe.text
     lines = read_sentences(text, LANGUAGE_MODEL_SENTENCES, seed=1)
     build_arpa(map(options.normalize, lines), LONGEST_NGRAM, path)
     rows = select_rows(loaded, corpus.load(), "validation", corpus, options=options).rows
