@@ -129,7 +129,7 @@ class Gate:
                 del self.open_sessions[session]
 
     async def _pass_on_with_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads a small body, and forwards the request if it is a valid call."""
+        """Reads a small body, and forwards the request if it is a valid call or an MCP request."""
         body = b""
         if scope["method"] == "POST":
             while True:
@@ -142,7 +142,8 @@ class Gate:
                     return
                 if not message.get("more_body"):
                     break
-            problem = self._problem_of(body)
+            # An MCP request is JSON-RPC, which the MCP server checks.
+            problem = None if _MCP.fullmatch(scope["path"].rstrip("/")) else self._problem_of(body)
             if problem:
                 await JSONResponse({"detail": problem}, 422)(scope, receive, send)
                 return

@@ -167,7 +167,9 @@ def test_rejects_malformed_calls(gate: Any, body: bytes, status: int) -> None:
 
 def test_allows_the_mcp_server_if_enabled(gate: Any) -> None:
     gate.mcp = True
-    assert ask(gate, "POST", "/gradio_api/mcp/", b"{}")[0] == 200
+    request = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {"name": "transcribe", "arguments": {}}}
+    assert ask(gate, "POST", "/gradio_api/mcp/", json.dumps(request).encode())[0] == 200
+    assert ask(gate, "POST", "/gradio_api/mcp/", b" " * (2**21 + 1))[0] == 413
     assert ask(gate, "GET", "/gradio_api/mcp")[0] == 200
 
 
