@@ -210,6 +210,6 @@ def test_compares_metrics_with_a_new_evaluation(tones_run: Path) -> None:
     published = json.loads((tones_run / "evaluation" / "test.json").read_text())
     assert compare_figures(published, published) == []
     other = {**published, "metrics": {**published["metrics"], "accuracy": 0.5}}
-    assert compare_figures(published, other) == ["folder, test: accuracy is 0.5 for 1.0"]
+    assert compare_figures(published, other) == ["folder, test: accuracy is 0.5 instead of 1.0"]
     other = {**published, "corpus_fingerprint": "sha256:0", "num_utterances": 3}
     assert len(compare_figures(published, other)) == 2
