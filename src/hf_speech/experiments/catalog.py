@@ -242,15 +242,8 @@ UNRECORDED = Experiment(
             "an4-grammar",
             "AN4 from a grammar, synthetic voices and read books, without one of its recordings",
             f"{RUNS}/english_pieces",
-            minutes=15,
+            minutes=30,
             note="It starts from the model of ten hours of LibriSpeech, runs/english_pieces of docs/english.md.",
-        ),
-        from_grammar(
-            "an4-grammar-longer",
-            "300 steps more, from the model of the row above",
-            f"{RUNS}/an4-grammar",
-            *("--training.max_steps", "300", "--training.learning_rate", "7e-4"),
-            minutes=8,
         ),
     ),
 )
