@@ -206,30 +206,6 @@ KEYWORDS = Experiment(
     ),
 )
 
-PIECES = ("--corpus.1.data_dir", "CORPORA/pieces")
-
-
-def from_grammar(name: str, what: str, init_from: str, *words: str, minutes: float, note: str = "") -> FromText:
-    """AN4 from a grammar of it."""
-    return FromText(
-        name,
-        what,
-        "examples/an4.yaml",
-        AN4,
-        (*PIECES, *words),
-        minutes=minutes,
-        tested_on="an4",
-        text="examples/an4.jsgf",
-        init_from=init_from,
-        voices=(
-            *("en-us", "en-us-nyc", "en-gb-scotland", "en-029"),
-            *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
-        ),
-        sentences=1000,
-        note=note,
-    )
-
-
 UNRECORDED = Experiment(
     name="unrecorded",
     title="From text alone",
@@ -238,11 +214,21 @@ UNRECORDED = Experiment(
         "recordings under Deep Speech 2."
     ),
     items=(
-        from_grammar(
+        FromText(
             "an4-grammar",
             "AN4 from a grammar, synthetic voices and read books, without one of its recordings",
-            f"{RUNS}/english_pieces",
+            "examples/an4.yaml",
+            AN4,
+            ("--corpus.1.data_dir", "CORPORA/pieces"),
             minutes=30,
+            tested_on="an4",
+            text="examples/an4.jsgf",
+            init_from=f"{RUNS}/english_pieces",
+            voices=(
+                *("en-us", "en-us-nyc", "en-gb-scotland", "en-029"),
+                *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
+            ),
+            sentences=1000,
             note="It starts from the model of ten hours of LibriSpeech, runs/english_pieces of docs/english.md.",
         ),
     ),
