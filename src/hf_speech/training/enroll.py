@@ -1,15 +1,15 @@
-"""A listener for a new keyword from a few recordings of it, in minutes on a CPU.
+"""Trains a keyword spotter for a new keyword from a few recordings, in minutes on a CPU.
 
-Decisions:
+Design decisions:
 
-* It is an ordinary training from a recipe that is written here: a warm start from a keyword spotter for other words, or
-  from a recognizer that can stream, whose layers know speech already, with a classifier for the new word alone.
-* Few clips need the most variation: each occurs many times in an epoch, each time varied anew, with stretches of the
-  negatives before and after it. Their beginnings and ends are negatives, and so are short pieces of the others: most
-  of what a batch could learn from a long one, it learns from its first seconds.
-* Where eSpeak NG is installed, it says the word too, in many voices. They are for training only.
-* One clip in five chooses the threshold, with the validation negatives: see `choose_thresholds`. Training ends after a
-  fixed number of steps, as so few clips cannot choose one.
+* This is an ordinary training from a generated recipe: a warm start from a keyword spotter for other words, or from a
+  recognizer that can stream, with a new classifier.
+* Few clips need much augmentation. Each clip occurs many times per epoch, each time augmented differently, with context
+  from the negatives before and after it. The beginnings and ends of the clips are negatives too. Other negatives are
+  cut into short pieces, because a batch learns most from the first seconds of a long one.
+* If eSpeak NG is installed, clips of its voices are added to the training split.
+* One clip in five and the validation negatives are used to choose the threshold; see `choose_thresholds`. Training has
+  a fixed number of steps, since so few clips cannot select a checkpoint.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from hf_speech.training.recipe import Recipe, load_recipe, load_rows
 from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
 
-FEWEST = 3
+MIN_CLIPS = 3
 SYNTHESIZED = 60
 HELD_OUT = 0.2
-AS_OFTEN = 1500
-"""How often the clips occur in an epoch, all together."""
+CLIPS_PER_EPOCH = 1500
+"""Number of clips of the keyword in an epoch, counting copies."""
 CORPUS = {"name": "keywords", "test_fraction": 0.0, "negative_seconds": 6.0, "parts_as_negatives": True}
 AUGMENTATION = {
     "probability": 0.85,
@@ -51,7 +51,7 @@ AUGMENTATION = {
     "equalizer": 8.0,
     "noise_snr": [3.0, 40.0],
     "gain": [-20.0, 6.0],
-    # The copies of a clip differ; the epochs are alike, so that their features are computed once.
+    # The copies of a clip differ, but all epochs are equal, so that features are computed only once.
     "variants": 1,
 }
 TRAINING = {
@@ -59,7 +59,7 @@ TRAINING = {
     "learning_rate": 2e-3,
     "per_device_train_batch_size": 32,
     "weight_averaging": 0.99,
-    # The length of a clip tells whether it has the word: a batch grouped by length would have nothing to compare.
+    # Keywords and negatives differ in length, so batches grouped by length would contain only one of them.
     "group_by_length": False,
     "eval_steps": 0.5,
     "load_best_model_at_end": False,
@@ -69,32 +69,32 @@ TRAINING = {
 
 
 def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:
-    """Writes the recipe of a listener for a new keyword.
+    """Makes the recipe of a keyword spotter for a new keyword.
 
     Args:
         model: A keyword spotter for other words, or a recognizer that can stream: a run folder, another model folder,
             or a Hub id.
         word: The keyword.
         clips: Recordings of it, and folders of them.
-        overrides: Command-line words, for any key of the recipe: `--train_negatives` is needed.
+        overrides: Command-line options for any key of the recipe; `--train_negatives` is required.
 
     Raises:
         CorpusError: If there are too few clips.
-        RecipeError: If there are no negatives, or the model cannot be one for a stream.
+        RecipeError: If there are no negatives, or the model cannot stream.
     """
     base, task = BaseModel.open(model).loaded.model, KeywordSpotting()
     if base.config.model_type not in task.model_types or not base.can_stream:
         raise RecipeError(
-            f"{model} is no model for a stream: start from a keyword spotter, or from a recognizer of the family "
-            f"{task.model_types[0]} with causal layers."
+            f"{model} cannot process a stream: start from a keyword spotter, or from a causal recognizer of the family "
+            f"{task.model_types[0]}."
         )
     content: dict[str, Any] = {"name": word, "task": task.name, "training": TRAINING}
     content["model"] = {"init_from": model, "intermediate_ctc_weight": 0.0}
     folder, count = _collect(word, clips)
-    content["corpus"] = {**CORPUS, "data_dir": str(folder), "clip_copies": max(AS_OFTEN // count, 1)}
+    content["corpus"] = {**CORPUS, "data_dir": str(folder), "clip_copies": max(CLIPS_PER_EPOCH // count, 1)}
     negatives = getattr(load_recipe(content, overrides, to_train=False).corpus, "train_negatives", None)
     if not negatives:
-        raise RecipeError("Recordings without the word are needed too: name folders by --train_negatives '[DIR]'.")
+        raise RecipeError("Recordings without the keyword are needed too: set --train_negatives '[DIR]'.")
     content["augmentation"] = {**AUGMENTATION, "context_folders": negatives}
     return load_recipe(content, overrides)
 
@@ -110,17 +110,17 @@ def enroll(
     overwrite: bool = False,
     command: str = "hf_speech.training.enroll(model, word, clips)",
 ) -> tuple[TrainingResult, TunedThresholds | None]:
-    """Makes a listener for a new keyword.
+    """Trains a keyword spotter for a new keyword.
 
     Args:
         model: As for `enrollment_recipe`, like `word`, `clips` and `overrides`.
         output_dir: The model folder; `runs/WORD` by default.
-        rate: False alarms an hour that the threshold is chosen for.
-        overwrite: Whether a folder that is there is replaced.
+        rate: False alarms per hour for which the threshold is chosen.
+        overwrite: Whether to replace an existing folder.
         command: The command line, for the records.
 
     Returns:
-        The training, and the threshold; None if there are no validation negatives to choose it on.
+        The training result, and the threshold, which is None without validation negatives.
     """
     recipe = enrollment_recipe(model, word, clips, overrides)
     result = train(recipe, output_dir, overwrite=overwrite, command=command, splits=())
@@ -134,14 +134,14 @@ def enroll(
 
 
 def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
-    """A folder in the cache with train and validation clips of the word; and how many are for training."""
+    """Collects the clips in a folder of the cache; returns the folder and the number of training clips."""
     files = sound_files(clips)
-    if len(files) < FEWEST:
-        raise CorpusError(f"There are {len(files)} recordings of {word!r}: record it at least {FEWEST} times.")
+    if len(files) < MIN_CLIPS:
+        raise CorpusError(f"There are {len(files)} recordings of {word!r}: record it at least {MIN_CLIPS} times.")
     if missing := [path for path in files if not path.is_file()]:
         raise CorpusError(f"There is no recording {missing[0]}.")
     if not word.strip() or Path(word).name != word:
-        raise CorpusError(f"The word is {word!r}: it names a folder, so give one without slashes.")
+        raise CorpusError(f"The keyword {word!r} cannot name a folder: use one without slashes.")
     speaks = importlib.util.find_spec("espeakng_loader") is not None
     folder = cache_dir() / "enrolled" / digest([{"path": str(path)} for path in files], word, speaks, SYNTHESIZED)
     with build_once(folder) as part:
@@ -160,7 +160,7 @@ def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
 
 
 def _synthesize(word: str, folder: Path) -> None:
-    """Writes the word in the voices of eSpeak NG."""
+    """Writes clips of the keyword in voices of eSpeak NG."""
     rng = np.random.default_rng(0)
     speakers = cast_speakers({"train": ENGLISH_ACCENTS}, {"train": SYNTHESIZED}, rng)["train"]
     spoken = ENGINES["espeak"].speak([(word, speaker) for speaker in speakers])
