@@ -89,7 +89,9 @@ def kill(recipe: Path, run: Path, moment: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_resumed_equals_an_uninterrupted_run(moment: str, whole_run: Path, sensitive_recipe: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_a_whole_run(
+    moment: str, whole_run: Path, sensitive_recipe: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     kill(sensitive_recipe, run, moment)
     train(load_recipe(sensitive_recipe), run, resume=True)
