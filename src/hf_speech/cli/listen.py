@@ -28,28 +28,28 @@ def listen(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Sound files; - for raw mono 16-bit samples at the model's rate from standard input; none for the "
+            help="Sound files, - for raw 16-bit mono samples at the model's rate from standard input, or none for the "
             "microphone.",
             show_default=False,
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Lowest score of all keywords.", show_default="tune-detector's")
+        float | None, typer.Option("--threshold", help="Minimum score of an event.", show_default="tune-detector's")
     ] = None,
     output_format: Annotated[
-        Literal["text", "json"], typer.Option("--format", help="How to print events: a line each.")
+        Literal["text", "json"], typer.Option("--format", help="Format of the events, one per line.")
     ] = "text",
     save_clips: Annotated[
         Path | None,
         typer.Option(
             "--save_clips",
-            help="Folder for the sound around each event of a file: of files without a keyword, negatives to train on.",
+            help="Folder in which to save the sound around each event, for example false alarms to train on.",
         ),
     ] = None,
     word: Annotated[
         str | None,
         typer.Option(
-            "--enroll", help="Make a model for a new keyword, of which the sound files are recordings, from this one."
+            "--enroll", help="Train a model for this new keyword from recordings of it (FILES), starting from MODEL."
         ),
     ] = None,
     negatives: Annotated[
@@ -58,16 +58,16 @@ def listen(
     ] = None,
     validation_negatives: Annotated[
         list[str] | None,
-        typer.Option("--validation_negatives", help="Folder of others, to choose the threshold on; may be repeated."),
+        typer.Option("--validation_negatives", help="Folder of others, for choosing the threshold; may be repeated."),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output_dir", help="Folder of the new model.", show_default="runs/WORD")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing folder.")] = False,
 ) -> None:
     """Print the keywords in sound files or live sound.
 
-    With --enroll WORD, make a model for a new keyword from 5 to 20 recordings of it, and from recordings without it.
+    With --enroll WORD, train a model for a new keyword from 5 to 20 recordings of it and recordings without it.
     """
     from hf_speech.inference import Detector
 
@@ -86,11 +86,11 @@ def listen(
 
 
 def _print_events(detector: Detector, sources: Sequence[str | None], output_format: str) -> bool:
-    """Prints the events of each source, a line each; whether one of them cannot be read."""
+    """Prints the events of each source, one per line; returns whether a source could not be read."""
     failed = False
     for source in sources:
         try:
-            with suppress(KeyboardInterrupt):  # The way to end listening to a microphone.
+            with suppress(KeyboardInterrupt):  # Ctrl+C ends listening to the microphone.
                 for event in _events(detector, source):
                     if output_format == "json":
                         named = {"file": source} if source not in (None, "-") else {}

@@ -23,9 +23,9 @@ from hf_speech.errors import CorpusError, nearest
 SUFFIXES = frozenset({".jsgf", ".gram"})
 MAX_REPEATS = 8
 MAX_LISTED = 100_000
-"""Ways through a grammar up to which all its sentences are listed where sampling finds too few."""
+"""Largest number of expansions up to which all sentences are listed if sampling finds too few."""
 DRAWS = 20
-"""Draws for each sentence that is wanted."""
+"""Draws per requested sentence."""
 
 _TOKEN = re.compile(
     r"(?P<space>\s+|//[^\n]*|/\*.*?\*/|\{(?:[^{}\\]|\\.)*\})|(?P<weight>/\s*(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*/)"
@@ -72,7 +72,7 @@ class Grammar:
         self._root = _Choice(tuple(_Reference(name, 1) for name in parser.public), (1.0,) * len(parser.public))
 
     def sentences(self, count: int, seed: int = 0) -> list[str]:
-        """Different sentences, drawn by the weights of alternatives; all if there are not so many.
+        """Draws different sentences by the weights of alternatives; returns all if there are fewer than requested.
 
         Args:
             count: Sentences that are wanted.
@@ -93,7 +93,7 @@ class Grammar:
         return list(found)
 
     def _count_ways(self, node: _Node) -> int:
-        """The ways through a part of the grammar; refuses references to rules that are missing, or use themselves."""
+        """Counts the expansions of a part of the grammar; rejects references to missing or recursive rules."""
         match node:
             case _Reference(name, line):
                 if name not in self._rules:
@@ -136,7 +136,7 @@ class Grammar:
 
 
 class _Parser:
-    """Reads rules; `public` has the names of those that are whole sentences."""
+    """Parses rules; `public` contains the names of those that are whole sentences."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.rules, self.public = path, dict[str, _Node](), list[str]()
@@ -187,7 +187,7 @@ class _Parser:
         return token
 
     def error(self, what: str, line: int | None = None) -> CorpusError:
-        """The error about a line, the current one by default."""
+        """Returns an error about a line, by default the current one."""
         return CorpusError(f"{self.path}, line {self._line() if line is None else line}: {what}.")
 
     def _alternatives(self) -> _Node:
