@@ -182,7 +182,7 @@ def test_transcribes_several_files(page: Any, misfits: dict[str, Path], transcri
     button.click()
     texts = page.locator("#transcripts td:nth-child(3)")
     texts.filter(has_text=transcripts[DIGITS.name]["language model"]).wait_for()
-    texts.filter(has_text="not a sound that can be read").wait_for()
+    texts.filter(has_text="not a sound in a supported format").wait_for()
     # The button is disabled until something changes.
     page.wait_for_function("button => button.disabled", arg=button.element_handle())
     page.get_by_label("With the language model").last.click()
