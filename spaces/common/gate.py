@@ -95,7 +95,9 @@ class Gate:
             await Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")(scope, receive, send)
         elif posts and path == f"{_API}/upload":
             await (await self._upload(scope, receive))(scope, receive, send)
-        elif (posts and self._may_call(path)) or (self.mcp and _MCP.fullmatch(path)):
+        elif posts and self._may_call(path):
+            await self._pass_on_with_limit(scope, receive, send, self._problem_of)
+        elif self.mcp and _MCP.fullmatch(path):  # The MCP server checks its own requests.
             await self._pass_on_with_limit(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)
@@ -128,8 +130,10 @@ class Gate:
             if self.open_sessions[session] <= 0:
                 del self.open_sessions[session]
 
-    async def _pass_on_with_limit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads a small body, and forwards the request if it is a valid call or an MCP request."""
+    async def _pass_on_with_limit(
+        self, scope: Scope, receive: Receive, send: Send, find_problem: Callable[[bytes], str | None] | None = None
+    ) -> None:
+        """Reads a small body, and forwards the request unless `find_problem` finds a problem in it."""
         body = b""
         if scope["method"] == "POST":
             while True:
@@ -142,8 +146,7 @@ class Gate:
                     return
                 if not message.get("more_body"):
                     break
-            # An MCP request is JSON-RPC, which the MCP server checks.
-            problem = None if _MCP.fullmatch(scope["path"].rstrip("/")) else self._problem_of(body)
+            problem = None if find_problem is None else find_problem(body)
             if problem:
                 await JSONResponse({"detail": problem}, 422)(scope, receive, send)
                 return
