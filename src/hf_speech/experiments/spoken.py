@@ -45,12 +45,12 @@ class FromText(Item):
         )
         return recipe, shlex.join(["hf-speech", "from-text", *words, *self.overrides])
 
-    def _test_on_recordings(
-        self, folders: ExperimentFolders, run_dir: Path, recipe: Recipe, command: str, beam: BeamOptions | None = None
-    ) -> RunRecord:
-        """Measures greedily, and with the language model."""
+    def _train(self, folders: ExperimentFolders, fold: int | None) -> RunRecord:
+        """Trains the recognizer and measures it greedily, then with the language model."""
+        super()._train(folders, fold)
+        run_dir = folders.runs / self.name
         path = run_dir / LANGUAGE_MODEL
         if not BeamOptions.file(path).is_file():
+            recipe, command = self._prepare(folders, fold)
             add_language_model(load_model(run_dir, device="cpu"), Path(self.text), recipe, run_dir, command)
-        super()._test_on_recordings(folders, run_dir, recipe, command)
-        return super()._test_on_recordings(folders, run_dir, recipe, command, BeamOptions.beside(path))
+        return self._test_on_recordings(folders, run_dir, BeamOptions.beside(path))

@@ -97,7 +97,7 @@ class Item:
         recipe, command = self._prepare(folders, fold)
         record = finish_run(recipe, run_dir, command, self.splits)
         if self.tested_on:
-            record = self._test_on_recordings(folders, run_dir, recipe, command)
+            record = self._test_on_recordings(folders, run_dir)
         if self.train_split and not (run_dir / "evaluation" / "train.json").is_file():
             rows = recipe.corpus.load()["train"]
             command = f"hf-speech evaluate {run_dir} --split train"
@@ -117,7 +117,7 @@ class Item:
         return load_recipe(self.recipe, [*place, *map(folders.placed, words)]), command
 
     def _test_on_recordings(
-        self, folders: ExperimentFolders, run_dir: Path, recipe: Recipe, command: str, beam: BeamOptions | None = None
+        self, folders: ExperimentFolders, run_dir: Path, beam: BeamOptions | None = None
     ) -> RunRecord:
         """Measures a model of synthesized speech on the test split of `tested_on`, greedily or by a beam search."""
         file = run_dir / "evaluation" / ("test.json" if beam is None else "test-lm.json")
@@ -129,8 +129,9 @@ class Item:
             corpus = make_corpus(self.tested_on, data_dir=place[1] if place else None)
             loaded = load_model(run_dir)
             rows = select_rows(loaded, corpus.load(), "test", corpus, trained_on=False).rows
-            said: dict[str, Any] = {"corpus": corpus.name, "split": "test", "command": shlex.join(words)}
-            evaluate_model(loaded, rows, **said, beam=beam).save(file)
+            command = shlex.join(words)
+            report = evaluate_model(loaded, rows, corpus=corpus.name, split="test", command=command, beam=beam)
+            report.save(file)
         return read_run(run_dir)
 
     def _command(self, verb: str, over: Sequence[str], folders: ExperimentFolders, *words: str) -> str:
