@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import yaml
 
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir, digest
@@ -32,28 +33,19 @@ from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation.thresholds import TunedThresholds, choose_thresholds
 from hf_speech.inference import load_model
 from hf_speech.tasks import KeywordSpotting
-from hf_speech.training.recipe import Recipe, load_recipe, load_rows
+from hf_speech.training.recipe import Recipe, find_recipe, load_recipe, load_rows
 from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
 
+RECIPE = "wake_words"
+"""The built-in recipe whose augmentation is used."""
 MIN_CLIPS = 3
 SYNTHESIZED = 60
 HELD_OUT = 0.2
 CLIPS_PER_EPOCH = 1500
 """Number of clips of the keyword in an epoch, counting copies."""
 CORPUS = {"name": "keywords", "test_fraction": 0.0, "negative_seconds": 6.0, "parts_as_negatives": True}
-AUGMENTATION = {
-    "probability": 0.85,
-    "speed": [0.85, 1.18],
-    "trim": 35.0,
-    "context_before": [0.0, 3.0],
-    "context_after": [0.1, 0.4],
-    "equalizer": 8.0,
-    "noise_snr": [3.0, 40.0],
-    "gain": [-20.0, 6.0],
-    # The copies of a clip differ, but all epochs are equal, so that features are computed only once.
-    "variants": 1,
-}
+CONTEXT_BEFORE = [0.0, 3.0]
 TRAINING = {
     "max_steps": 400,
     "learning_rate": 2e-3,
@@ -95,7 +87,8 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
     negatives = getattr(load_recipe(content, overrides, to_train=False).corpus, "train_negatives", None)
     if not negatives:
         raise RecipeError("Recordings without the keyword are needed too: set --train_negatives '[DIR]'.")
-    content["augmentation"] = {**AUGMENTATION, "context_folders": negatives}
+    augmentation = yaml.safe_load(find_recipe(RECIPE).read_text(encoding="utf-8"))["augmentation"]
+    content["augmentation"] = {**augmentation, "context_before": CONTEXT_BEFORE, "context_folders": negatives}
     return load_recipe(content, overrides)
 
 
