@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 from hf_speech.errors import PreemptedError
 from hf_speech.training import load_recipe, train
 from hf_speech.training.checkpoints import find_fault, list_checkpoints
-from hf_speech.training.trainer import _shielded
+from hf_speech.training.preemption import shield_loader
 
 DRIVER = Path(__file__).with_name("faults_driver.py")
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no SIGUSR1")
@@ -142,7 +142,7 @@ class Processes(torch.utils.data.Dataset[int]):
     "numbers", [[signal.SIGTERM] * 3, [signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM], [signal.SIGINT, signal.SIGINT]]
 )
 def test_loader_processes_survive_signals_and_end_with_training(numbers: list[int]) -> None:
-    loader = _shielded(torch.utils.data.DataLoader(Processes(), batch_size=1, num_workers=2))
+    loader = shield_loader(torch.utils.data.DataLoader(Processes(), batch_size=1, num_workers=2))
     batches = iter(loader)
     workers = {int(next(batches)) for _ in range(2)}
     for number in numbers:
@@ -155,6 +155,23 @@ def test_loader_processes_survive_signals_and_end_with_training(numbers: list[in
     for process in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
+
+
+def signal_itself(worker: int) -> None:
+    """Sends the signals that a process group receives while loader processes start."""
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    "method", ["fork", *(pytest.param(name, marks=pytest.mark.slow) for name in ("forkserver", "spawn"))]
+)
+def test_loader_processes_survive_signals_while_they_start(method: str) -> None:
+    loader = torch.utils.data.DataLoader(
+        Processes(), num_workers=2, multiprocessing_context=method, worker_init_fn=signal_itself
+    )
+    assert len({int(process) for process in shield_loader(loader)}) == 2
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGUSR1, signal.SIGINT}
 
 
 def run_until_step(

@@ -10,14 +10,18 @@ evaluation. If one of them has received a signal, all write a checkpoint of this
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
+import functools
+import multiprocessing.context
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import SaveStrategy
@@ -131,3 +135,47 @@ class _StopWhenSaved(TrainerCallback):
                 f"Training stopped at step {state.global_step:,} of {state.max_steps:,} because of {reason}; its "
                 "checkpoint is written: run the same command again with --resume."
             )
+
+
+def shield_loader(loader: torch.utils.data.DataLoader[Any]) -> torch.utils.data.DataLoader[Any]:
+    """Makes the processes of a loader ignore signals, which this process handles, and returns the loader."""
+    loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
+    if loader.num_workers and sys.platform != "win32":
+        context: Any = copy.copy(loader.multiprocessing_context or torch.multiprocessing.get_context())
+        context.Process = _PROCESSES[context.get_start_method()]
+        loader.multiprocessing_context = context
+    return loader
+
+
+def _init_worker(init: Callable[[int], None] | None, worker: int) -> None:
+    """Ignores signals in a loader process, including those that arrived while it started."""
+    if init is not None:
+        init(worker)
+    for number in (signal.SIGINT, *SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, *SIGNALS))
+
+
+if sys.platform != "win32":
+
+    class _BlockedStart:
+        """Starts a process with blocked signals, which would kill it before it can ignore them."""
+
+        def start(self) -> None:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *SIGNALS))
+            try:
+                super().start()  # type: ignore[misc]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    class _ForkProcess(_BlockedStart, multiprocessing.context.ForkProcess):
+        pass
+
+    class _ForkServerProcess(_BlockedStart, multiprocessing.context.ForkServerProcess):
+        pass
+
+    class _SpawnProcess(_BlockedStart, multiprocessing.context.SpawnProcess):
+        pass
+
+    _PROCESSES = {"fork": _ForkProcess, "forkserver": _ForkServerProcess, "spawn": _SpawnProcess}

@@ -11,8 +11,6 @@
 
 from __future__ import annotations
 
-import functools
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +31,7 @@ from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
 from hf_speech.training.distillation import Distillation, StateDistillation
 from hf_speech.training.freezing import Freezing, scale_learning_rates
-from hf_speech.training.preemption import SIGNALS, EvaluationLeft
+from hf_speech.training.preemption import EvaluationLeft, shield_loader
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
 from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
@@ -159,14 +157,14 @@ class SpeechTrainer(SnapshotPushes):
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """Returns the training loader, for batches of utterances, of seconds, or of a stream."""
         if isinstance(self.train_dataset, SpeechStream):
-            return _shielded(self._stream_loader(self.train_dataset))
+            return shield_loader(self._stream_loader(self.train_dataset))
         if self.max_batch_seconds is None:
-            return _shielded(super().get_train_dataloader())
-        return _shielded(self._duration_loader(self.max_batch_seconds))
+            return shield_loader(super().get_train_dataloader())
+        return shield_loader(self._duration_loader(self.max_batch_seconds))
 
     def get_eval_dataloader(self, *args: Any, **kwargs: Any) -> torch.utils.data.DataLoader[Any]:
         """Returns the evaluation loader."""
-        return _shielded(super().get_eval_dataloader(*args, **kwargs))
+        return shield_loader(super().get_eval_dataloader(*args, **kwargs))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluates the model of the first process in all processes, whose batch norm statistics differ."""
@@ -248,20 +246,6 @@ class SpeechTrainer(SnapshotPushes):
             pin_memory=self.args.dataloader_pin_memory,
             **batches,
         )
-
-
-def _shielded(loader: torch.utils.data.DataLoader[Any]) -> torch.utils.data.DataLoader[Any]:
-    """Makes the processes of a loader ignore signals, and returns the loader."""
-    loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
-    return loader
-
-
-def _init_worker(init: Callable[[int], None] | None, worker: int) -> None:
-    """Ignores signals in a loader process, because the training process handles them and ends its loaders."""
-    if init is not None:
-        init(worker)
-    for number in (signal.SIGINT, *SIGNALS):
-        signal.signal(number, signal.SIG_IGN)
 
 
 class EpochBegin(TrainerCallback):
