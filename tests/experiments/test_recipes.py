@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from hf_speech.experiments import EXPERIMENTS, read_run
-from hf_speech.experiments.suite import Search, Table
-from hf_speech.experiments.taught import Taught
+from hf_speech.experiments.pseudo_labels import PseudoLabelItem
+from hf_speech.experiments.suite import ComparisonItem, SearchItem
 from hf_speech.training import load_recipe, train
 from hf_speech.training.building import make_feature_extractor
 from hf_speech.training.preparation import prepare
@@ -173,14 +173,14 @@ def test_commands_of_the_experiments_are_valid(small_corpora: Path) -> None:
         place = [] if item.tested_on else ["--data_dir", str(small_corpora / item.folder)]
         given = [*place, *overrides]
         variants = [[]]
-        if isinstance(item, Table):
+        if isinstance(item, ComparisonItem):
             variants = [variant.overrides for variant in variants_of([parse_axis(axis) for axis in item.over])]
         for variant in variants:
             recipe = load_recipe(item.recipe, [*given, *variant])
             make_feature_extractor(recipe)
             # Synthesizing speech takes minutes and voices that are not here, labels a trained teacher.
-            assert item.tested_on or isinstance(item, Taught) or recipe.corpus.load()["train"].num_rows
-        if isinstance(item, Search):
+            assert item.tested_on or isinstance(item, PseudoLabelItem) or recipe.corpus.load()["train"].num_rows
+        if isinstance(item, SearchItem):
             for axis in map(parse_axis, item.over):
                 assert parse_range(axis.choices[0][0]) or len(axis.choices) > 1
                 load_recipe(item.recipe, [*given, f"--{axis.keys[0]}", axis.choices[0][0].partition("..")[0]])

@@ -51,7 +51,7 @@ def test_samples_values_from_the_given_ranges(searched: Path) -> None:
 
 
 def test_rejects_a_search_without_validation(tones_recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no validation split to decide between the trials"):
+    with pytest.raises(RecipeError, match="no validation split to compare the trials on"):
         search(str(tones_recipe), AXES, [*QUICK, "--validation_fraction", "0"], trials=3, output_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -111,7 +111,7 @@ def test_reports_and_skips_a_failing_trial(
     printed = " ".join(capsys.readouterr().out.split())
     assert "failed: The recipe's section model: " in printed
     assert "hidden_size must lie between 1 and 65,536, and 0 does not." in printed
-    with pytest.raises(RecipeError, match=r"No trial of .* could be trained"):
+    with pytest.raises(RecipeError, match=r"No trial in .* could be trained"):
         search(str(tones_recipe), [parse_axis("model.hidden_size=0,-1")], QUICK, trials=1, output_dir=tmp_path / "p")
 
 
@@ -148,7 +148,7 @@ def test_rejects_a_wrong_key_before_the_first_trial(
 
 
 def test_does_not_continue_another_search(searched: Path, tones_recipe: Path) -> None:
-    with pytest.raises(RecipeError, match="has a search over something else"):
+    with pytest.raises(RecipeError, match="has a search over other keys or values"):
         search(str(tones_recipe), AXES[:2], QUICK, trials=3, output_dir=searched)
 
 

@@ -17,14 +17,14 @@ from hf_speech.experiments import (
     EXPERIMENTS,
     Experiment,
     ExperimentFolders,
-    carry_out,
     page,
     read_run,
     render,
     run_experiments,
+    runner,
 )
 from hf_speech.experiments.page import NOT_YET
-from hf_speech.experiments.suite import CORPORA, RUNS, Item, Search, Table
+from hf_speech.experiments.suite import CORPORA, RUNS, ComparisonItem, Item, SearchItem
 from hf_speech.training import run as training_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ SMALL = (
                 "ravdess",
                 (*STEP, "--num_folds", "2"),
                 folds=2,
-                chosen_on=("05", "21"),
+                tuned_on=("05", "21"),
             ),
             Item(
                 "small-crossed",
@@ -62,8 +62,10 @@ SMALL = (
                 (*STEP, "--num_folds", "2", "--corpus", "[{name: ravdess, weight: 1}, {name: crema_d, weight: 0}]"),
                 folds=2,
             ),
-            Table("small-table", "in two ways", "emotion", "ravdess", STEP, over=("model.hidden_size=4,8",)),
-            Search("small-search", "searched", "emotion", "ravdess", STEP, over=("model.dropout=0.1..0.5",), trials=2),
+            ComparisonItem("small-table", "in two ways", "emotion", "ravdess", STEP, over=("model.hidden_size=4,8",)),
+            SearchItem(
+                "small-search", "searched", "emotion", "ravdess", STEP, over=("model.dropout=0.1..0.5",), trials=2
+            ),
             Item("small-later", "for another day", "emotion", "ravdess", STEP),
         ),
     ),
@@ -73,7 +75,7 @@ NAMES = [item.name for item in SMALL[0].items]
 
 @pytest.fixture(autouse=True)
 def experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carry_out, "EXPERIMENTS", SMALL)
+    monkeypatch.setattr(runner, "EXPERIMENTS", SMALL)
     monkeypatch.setattr(page, "EXPERIMENTS", SMALL)
 
 
@@ -83,7 +85,7 @@ def done(small_corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     root = tmp_path_factory.mktemp("experiments")
     folders = ExperimentFolders(small_corpora, root / "runs", root / "docs" / "results")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(carry_out, "EXPERIMENTS", SMALL)
+        patch.setattr(runner, "EXPERIMENTS", SMALL)
         patch.setattr(page, "EXPERIMENTS", SMALL)
         run_experiments(NAMES[:-1], folders, root / "docs" / "results.md", lambda line: None)
     return folders, root / "docs" / "results.md"
@@ -98,7 +100,7 @@ def test_every_metric_comes_from_an_evaluation_file(done: tuple[ExperimentFolder
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert not (folders.runs / "small-plain" / "evaluation" / "test.json").exists()
     assert cells[1] == f"validation ({run['num_utterances']})"
-    assert cells[2] == f"**{100 * run['metrics']['accuracy']:.2f} %** accuracy"
+    assert cells[2] == f"**{100 * run['metrics']['accuracy']:.2f}%** accuracy"
     assert cells[3] == f"{100 * low:.1f} to {100 * high:.1f}"
     train = json.loads((folders.runs / "small-plain" / "evaluation" / "train.json").read_text())
     assert cells[4] == f"{100 * train['metrics']['accuracy']:.2f}"
@@ -117,7 +119,7 @@ def test_folds_give_one_metric(done: tuple[ExperimentFolders, Path]) -> None:
     right = sum(round(report["metrics"]["accuracy"] * report["num_utterances"]) for report in reports)
     low, high = wilson_interval(right, 48)
     row = next(line for line in path.read_text().splitlines() if line.startswith("| in folds ("))
-    assert f"| test (48) | **{100 * right / 48:.2f} %** accuracy | {100 * low:.1f} to {100 * high:.1f} |" in row
+    assert f"| test (48) | **{100 * right / 48:.2f}%** accuracy | {100 * low:.1f} to {100 * high:.1f} |" in row
 
 
 def test_each_corpus_of_a_mixture_has_a_row(done: tuple[ExperimentFolders, Path]) -> None:
@@ -129,7 +131,7 @@ def test_each_corpus_of_a_mixture_has_a_row(done: tuple[ExperimentFolders, Path]
     for corpus, count in (("ravdess", 48), ("crema_d", 16)):
         right = sum(round(report[corpus]["accuracy"] * report[corpus]["num_utterances"]) for report in reports)
         row = next(line for line in path.read_text().splitlines() if line.startswith(f"| crossed, {corpus} |"))
-        assert f"| test ({count}) | **{100 * right / count:.2f} %** accuracy |" in row
+        assert f"| test ({count}) | **{100 * right / count:.2f}%** accuracy |" in row
     record = json.loads((folders.records / "small-crossed.json").read_text())["records"][1]
     assert record["command"].startswith(f"hf-speech train emotion --data_dir {CORPORA} --training")
 
@@ -145,7 +147,7 @@ def test_shows_the_metric_of_speakers_not_used_for_selection(done: tuple[Experim
     }
     right = sum(round(8 * speakers[name]["accuracy"]) for name in ("01", "09", "13", "23"))
     low, high = wilson_interval(right, 32)
-    expected = f"of the 4 other speakers, {100 * right / 32:.2f} % come out right, {100 * low:.1f} to {100 * high:.1f}"
+    expected = f"accuracy on the 4 other speakers: {100 * right / 32:.2f}%, {100 * low:.1f} to {100 * high:.1f}"
     assert f"| in folds ({expected}) |" in path.read_text()
 
 
@@ -157,10 +159,10 @@ def test_the_page_contains_tables_and_searches(done: tuple[ExperimentFolders, Pa
         in text
     )
     assert "### Searched\n\n`hf-speech search emotion" in text
-    assert "The best trial on the test split, looked at once: **" in text
+    assert "The best trial, evaluated once on the test split: **" in text
     best = json.loads((folders.runs / "small-search" / "search.json").read_text())["best"]
     tested = read_run(folders.runs / "small-search" / f"trial-00{best}").value("test")
-    assert f"**{100 * tested:.2f} %**" in text
+    assert f"**{100 * tested:.2f}%**" in text
 
 
 def test_the_page_marks_experiments_that_were_not_run(done: tuple[ExperimentFolders, Path]) -> None:
@@ -200,17 +202,17 @@ def test_does_not_repeat_finished_experiments(
     lines: list[str] = []
     run_experiments(NAMES[:-1], folders, path, lines.append)
     assert path.read_text() == before
-    assert lines[0] == "[1/5] small-plain: plain (already there)"
+    assert lines[0] == "[1/5] small-plain: plain (done)"
 
 
 def test_reports_unknown_names_and_missing_corpora(done: tuple[ExperimentFolders, Path], tmp_path: Path) -> None:
     folders, path = done
-    with pytest.raises(RecipeError, match="There is no experiment 'smal': there are small, small-plain"):
+    with pytest.raises(RecipeError, match="There is no experiment 'smal': choose from small, small-plain"):
         run_experiments(["smal"], folders, path)
     nowhere = ExperimentFolders(tmp_path, tmp_path / "runs", tmp_path / "results")
     with pytest.raises(CorpusError, match="has no ravdess: put the corpus there"):
         run_experiments(["small-later"], nowhere, tmp_path / "page.md")
-    assert [item.name for item in carry_out.choose_items(["small-later", "small"])] == ["small-later", *NAMES[:-1]]
+    assert [item.name for item in runner.choose_items(["small-later", "small"])] == ["small-later", *NAMES[:-1]]
 
 
 def test_lists_all_experiments(done: tuple[ExperimentFolders, Path], capsys: pytest.CaptureFixture[str]) -> None:

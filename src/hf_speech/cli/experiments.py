@@ -33,7 +33,7 @@ def experiments(
     if only_list:
         for item in choose_items(names or []):
             done = "done" if item.is_done(folders) else f"about {item.minutes:.0f} minutes"
-            echo(f"{item.name:<36}{done:<20}{item.what}")
+            echo(f"{item.name:<36}{done:<20}{item.description}")
     elif only_page:
         write_page(page, folders.records)
         echo(f"Written: {page}")

@@ -1,14 +1,14 @@
 """Sets of training runs: comparisons, searches, and the published experiments.
 
-Each trains recipes into run folders and reads their files; interrupted sets continue where they stopped.
+An interrupted set continues where it stopped.
 """
 
 from __future__ import annotations
 
-from hf_speech.experiments.carry_out import choose_items, run_experiments
 from hf_speech.experiments.catalog import EXPERIMENTS
 from hf_speech.experiments.compare import Comparison, compare
 from hf_speech.experiments.page import render, write_page
+from hf_speech.experiments.runner import choose_items, run_experiments
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
 from hf_speech.experiments.search import SearchResult, search
 from hf_speech.experiments.suite import Experiment, ExperimentFolders

@@ -1,12 +1,12 @@
-"""All experiments: the published ones, and ours on several corpora, on models to start from, and on keywords."""
+"""All experiments: the published ones, and more on mixtures, warm starts, pseudo-labels, grammars and keywords."""
 
 from __future__ import annotations
 
+from hf_speech.experiments.adaptation import AdaptationItem
+from hf_speech.experiments.grammars import GrammarItem
+from hf_speech.experiments.pseudo_labels import PseudoLabelItem, labels_path
 from hf_speech.experiments.published import AN4, ARABIC, FSDD, PUBLISHED, SPEECHOCEAN
-from hf_speech.experiments.spoken import FromText
 from hf_speech.experiments.suite import RUNS, Experiment, Item
-from hf_speech.experiments.taught import Taught, labels_of
-from hf_speech.experiments.voices import Voices
 
 FEW_EPOCHS = ("--training.num_train_epochs", "12", "--validation_fraction", "0")
 SIX_CLASSES = "labels: {calm: null, surprised: null}"
@@ -14,13 +14,13 @@ TWO_CORPORA = Experiment(
     name="two-corpora",
     title="Emotion from two corpora",
     published=(
-        "CREMA-D, six classes, voices alone: 40.9 % by its listeners "
+        "CREMA-D, six classes, audio only: 40.9% by human listeners "
         "([Cao et al. 2014](https://doi.org/10.1109/TAFFC.2014.2336244))."
     ),
     items=(
         Item(
             "emotion-both",
-            "both, RAVDESS with its eight classes, five folds by actor",
+            "both corpora, RAVDESS with its eight classes, five folds by actor",
             "emotion",
             ".",
             ("--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]", *FEW_EPOCHS),
@@ -54,11 +54,11 @@ TWO_CORPORA = Experiment(
 FINE_TUNING = Experiment(
     name="fine-tuning",
     title="Starting from a model",
-    published="none of the same kind; all rows are measured here.",
+    published="nothing comparable; all rows are measured here.",
     items=(
         Item(
             "warm-english",
-            "eight English words of mini Speech Commands, to start from",
+            "base model: eight English words of mini Speech Commands",
             "arabic_commands",
             "mini_speech_commands",
             ("--corpus.name", "folder", "--speaker_pattern", "([0-9a-f]+)_nohash", "--training.num_train_epochs", "15"),
@@ -74,7 +74,7 @@ FINE_TUNING = Experiment(
         ),
         Item(
             "warm-arabic",
-            "a tenth of Arabic Speech Commands, from the model of English words",
+            "a tenth of Arabic Speech Commands, from the English base model",
             "arabic_commands",
             ARABIC,
             ("--train_fraction", "0.1"),
@@ -83,7 +83,7 @@ FINE_TUNING = Experiment(
         ),
         Item(
             "warm-speechocean762",
-            "speechocean762, from the ten-hour pretrained/english (from random weights: see Residual CNN above)",
+            "speechocean762, from the ten-hour pretrained/english (for random weights, see Residual CNN above)",
             "speechocean762",
             SPEECHOCEAN,
             (
@@ -94,9 +94,9 @@ FINE_TUNING = Experiment(
             ),
             minutes=25,
         ),
-        Voices(
+        AdaptationItem(
             "one-voice",
-            "a new voice: each speaker of FSDD left out, then adapted to (settings revised once after one for george)",
+            "adapting to a new speaker: each FSDD speaker held out in turn (settings revised once, after george)",
             "fsdd",
             FSDD,
             (
@@ -111,18 +111,18 @@ FINE_TUNING = Experiment(
 TRAINING_ONLY = "validation_fraction: 0, test_fraction: 0"
 
 
-def taught(name: str, what: str, teacher: str) -> Taught:
-    """AN4 with the transcripts of a fifth of its training recordings, and a teacher's labels of the others."""
-    labels = labels_of(name)
+def pseudo_labeled(name: str, description: str, teacher: str) -> PseudoLabelItem:
+    """Returns a training on AN4 with transcripts for a fifth of the recordings and a teacher's labels for the rest."""
+    labels = labels_path(name)
     table = f"{{name: csv, data_dir: {labels.parent}, train_file: {labels.name}, text_column: text, "
-    return Taught(
+    return PseudoLabelItem(
         name,
-        what,
+        description,
         "an4",
         ".",
         (
             *("--corpus", f"[{{name: an4, train_fraction: 0.2}}, {table}{TRAINING_ONLY}}}]"),
-            # The corpus's own dictionary lacks words that a teacher invents.
+            # The corpus's own dictionary lacks words that occur only in a teacher's labels.
             *("--text.lexicon", "cmudict", "--validation_fraction", "0"),
             *("--training.num_train_epochs", "40"),
         ),
@@ -136,23 +136,25 @@ def taught(name: str, what: str, teacher: str) -> Taught:
 TEACHER = Experiment(
     name="teacher",
     title="Learning from a teacher",
-    published="none of the same kind; all rows are measured here.",
+    published="nothing comparable; all rows are measured here.",
     items=(
         Item(
             "an4-fifth",
-            "AN4, the transcripts of a fifth of its training recordings alone",
+            "AN4, only the transcribed fifth of its training recordings",
             "an4",
             AN4,
             ("--train_fraction", "0.2", "--validation_fraction", "0", "--text.lexicon", "cmudict"),
             minutes=15,
         ),
-        taught("an4-taught", "and labels by pretrained/an4, which was trained on all transcripts", "pretrained/an4"),
-        taught("an4-second-round", "and labels by the model of the row above", "an4-taught"),
-        taught("an4-self-taught", "and labels by the model of the first row", "an4-fifth"),
+        pseudo_labeled(
+            "an4-taught", "plus labels by pretrained/an4, which was trained on all transcripts", "pretrained/an4"
+        ),
+        pseudo_labeled("an4-second-round", "plus labels by the model of the row above", "an4-taught"),
+        pseudo_labeled("an4-self-taught", "plus labels by the model of the first row", "an4-fifth"),
     ),
 )
 
-ALONE = ("--training.dataloader_num_workers", "0")
+NO_WORKERS = ("--training.dataloader_num_workers", "0")
 WAKE_WORDS = "wake-word-benchmark/audio"
 SPEECH = "[CORPORA/LibriSpeech/train-clean-5, CORPORA/noise/train]"
 KEYWORDS = Experiment(
@@ -165,15 +167,15 @@ KEYWORDS = Experiment(
     items=(
         Item(
             "mini-speech-commands",
-            "eight commands as clips, test speakers not in training",
+            "eight commands in separate clips, test speakers not in training",
             "mini_speech_commands",
             "mini_speech_commands",
-            ALONE,
+            NO_WORKERS,
             minutes=12,
         ),
         Item(
             "wake-words-start",
-            "six wake words in short clips, to start from (LibriSpeech/some: 8 speakers of train-clean-5)",
+            "base model: six wake words in short clips (LibriSpeech/some: 8 speakers of train-clean-5)",
             "wake_words",
             WAKE_WORDS,
             (
@@ -182,7 +184,7 @@ KEYWORDS = Experiment(
                 *("--clip_copies", "2", "--augmentation.probability", "1", "--augmentation.speed", "null"),
                 *("--augmentation.context_folders", "[CORPORA/noise/train]", "--augmentation.noise_snr", "null"),
                 *("--augmentation.context_before", "[0.0, 0.1]", "--augmentation.context_after", "[0.1, 0.2]"),
-                *("--model.num_time_masks", "0", "--training.num_train_epochs", "8", *ALONE),
+                *("--model.num_time_masks", "0", "--training.num_train_epochs", "8", *NO_WORKERS),
                 *("--training.weight_averaging", "0.95"),
             ),
             minutes=2,
@@ -190,7 +192,7 @@ KEYWORDS = Experiment(
         ),
         Item(
             "wake-words",
-            "six wake words in a stream, one detector; share missed at 0.5 false alarms an hour in all, 5.6 hours",
+            "one detector of six wake words in 5.6 hours of audio; miss rate at 0.5 false alarms per hour in total",
             "wake_words",
             WAKE_WORDS,
             (
@@ -198,7 +200,7 @@ KEYWORDS = Experiment(
                 *("--augmentation.noise_folder", "CORPORA/noise/train"),
                 *("--validation_negatives", "[CORPORA/LibriSpeech/dev-clean, CORPORA/noise/validation]"),
                 *("--test_negatives", "[CORPORA/LibriSpeech/test-clean, CORPORA/noise/test]"),
-                *("--init_statistics", "refit", *ALONE),
+                *("--init_statistics", "refit", *NO_WORKERS),
             ),
             minutes=30,
             base="wake-words-start",
@@ -210,13 +212,13 @@ UNRECORDED = Experiment(
     name="unrecorded",
     title="From text alone",
     published=(
-        "none of the same kind; digits from synthetic voices alone are under Spoken digits, and AN4 from its own "
-        "recordings under Deep Speech 2."
+        "nothing comparable. For digits trained on synthetic voices only, see Spoken digits; for AN4 trained on its "
+        "own recordings, see Deep Speech 2."
     ),
     items=(
-        FromText(
+        GrammarItem(
             "an4-grammar",
-            "AN4 from a grammar, synthetic voices and read books, without one of its recordings",
+            "AN4 from a grammar, synthetic voices and audiobooks, without any of its recordings",
             "examples/an4.yaml",
             AN4,
             ("--corpus.1.data_dir", "CORPORA/pieces"),
@@ -229,7 +231,7 @@ UNRECORDED = Experiment(
                 *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
             ),
             sentences=1000,
-            note="It starts from the model of ten hours of LibriSpeech, runs/english_pieces of docs/english.md.",
+            note="Starts from runs/english_pieces of docs/english.md, trained on ten hours of LibriSpeech.",
         ),
     ),
 )

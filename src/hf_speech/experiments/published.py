@@ -1,28 +1,27 @@
-"""The five published experiments: what was published, and what is run here for each."""
+"""The five published experiments, each with the published result and the runs that reproduce or improve it."""
 
 from __future__ import annotations
 
-from hf_speech.experiments.suite import Experiment, Item, Search, Table
+from hf_speech.experiments.suite import ComparisonItem, Experiment, Item, SearchItem
 
 ARABIC, RAVDESS, FSDD = "arabic_speech_commands", "ravdess", "free-spoken-digit-dataset"
 AN4, SPEECHOCEAN = "an4", "speechocean762"
 ON_AN4 = ("--corpus.name", "an4", "--features.sampling_rate", "16000", "--corpus.validation_fraction", "0.1")
 ON_SPEECHOCEAN = ("--corpus.name", "kaldi", "--features.sampling_rate", "16000")
-# What was made for a GPU takes half as long on a CPU that computes in bfloat16, and an LSTM over 17,640 samples a
-# quarter; what is computed stays the same.
-HALF = ("--training.bf16", "true")
+# bfloat16 halves the training time on a CPU that supports it, and quarters that of an LSTM over 17,640 samples.
+BF16 = ("--training.bf16", "true")
 
 COMMANDS = Experiment(
     name="commands",
     title="Spoken commands with MFCC and an LSTM",
     published=(
-        "Arabic Speech Commands, official split: 99.59 % with synthetic extra data "
+        "Arabic Speech Commands, official split: 99.59% with additional synthetic data "
         "([AraSpot, 2024](https://doi.org/10.1145/3674968))."
     ),
     items=(
         Item(
             "commands-published",
-            "as published: MFCC of a fixed size, an LSTM",
+            "as published: fixed-size MFCC, LSTM",
             "published/mfcc_lstm_commands",
             ARABIC,
             minutes=7,
@@ -30,7 +29,7 @@ COMMANDS = Experiment(
         Item(
             "commands-improved", "convolutions, bidirectional LSTM, augmentation", "arabic_commands", ARABIC, minutes=20
         ),
-        Table(
+        ComparisonItem(
             "commands-normalizations",
             "the published recipe with other normalizations",
             "published/mfcc_lstm_commands",
@@ -38,7 +37,7 @@ COMMANDS = Experiment(
             minutes=28,
             over=("features.normalization=none,utterance,global,peak",),
         ),
-        Table(
+        ComparisonItem(
             "commands-features",
             "the published recipe with other features",
             "published/mfcc_lstm_commands",
@@ -50,14 +49,14 @@ COMMANDS = Experiment(
     ),
 )
 
-UNHEARD = ("--split", "speakers", "--test_fraction", "0.1")
+UNSEEN_SPEAKERS = ("--split", "speakers", "--test_fraction", "0.1")
 EMOTION = Experiment(
     name="emotion",
     title="Emotion from speech",
     published=(
-        "RAVDESS, eight classes, test actors not in training: 62 to 76 % with frozen self-supervised models of 100 to "
-        "300 million parameters. Accuracies on random splits are higher and mean less, because every voice and "
-        "sentence of the test split is also in training."
+        "RAVDESS, eight classes, test actors not in training: 62 to 76% with frozen self-supervised models of 100 to "
+        "300 million parameters. Accuracies on random splits are higher but mean less, because all speakers and "
+        "sentences of the test split are also in training."
     ),
     items=(
         Item(
@@ -73,7 +72,7 @@ EMOTION = Experiment(
             "the same, test actors not in training (23, 24)",
             "published/mfcc_lstm_emotion",
             RAVDESS,
-            UNHEARD,
+            UNSEEN_SPEAKERS,
             minutes=5,
         ),
         Item(
@@ -90,14 +89,14 @@ EMOTION = Experiment(
             "the same, five folds by actor",
             "emotion",
             RAVDESS,
-            # Nothing is chosen, so no actors need be held back from training to choose by.
+            # The settings are fixed, so no validation actors are needed.
             ("--validation_fraction", "0"),
             minutes=55,
             folds=5,
-            note="The settings were chosen on actors 5, 6, 11, 12, 17 and 18, who are six of these 24.",
-            chosen_on=("05", "06", "11", "12", "17", "18"),
+            note="The settings were chosen on 6 of these 24 actors: 5, 6, 11, 12, 17 and 18.",
+            tuned_on=("05", "06", "11", "12", "17", "18"),
         ),
-        Table(
+        ComparisonItem(
             "emotion-features",
             "the improved recipe with other features, 20 epochs, test actors not in training",
             "emotion",
@@ -106,7 +105,7 @@ EMOTION = Experiment(
             minutes=30,
             over=("features.feature_type+features.num_deltas=log_mel+0,log_mel+1,log_mel+2,mfcc+1",),
         ),
-        Search(
+        SearchItem(
             "emotion-search",
             "search over epochs (at most half of the recipe's 50), units and dropout, validated on actors 21 and 22",
             "emotion",
@@ -122,8 +121,8 @@ DEEP_SPEECH = Experiment(
     name="deepspeech2",
     title="Deep Speech 2 on LJSpeech",
     published=(
-        "LJSpeech takes a GPU; measured here on AN4, where the word error rate is 9.06 % for Kaldi's tri3 and 9.57 % "
-        "for deepspeech.pytorch."
+        "Training on LJSpeech needs a GPU, so AN4 is used here. Published word error rates on AN4: 9.06% for Kaldi's "
+        "tri3, 9.57% for deepspeech.pytorch."
     ),
     items=(
         Item(
@@ -131,7 +130,7 @@ DEEP_SPEECH = Experiment(
             "as published, on AN4",
             "published/deepspeech2_ljspeech",
             AN4,
-            (*ON_AN4, *HALF, "--training.num_train_epochs", "10"),
+            (*ON_AN4, *BF16, "--training.num_train_epochs", "10"),
             minutes=60,
             note="10 of the 50 published epochs.",
         ),
@@ -140,7 +139,7 @@ DEEP_SPEECH = Experiment(
             "strided convolutions, two views of each utterance, on AN4",
             "an4",
             AN4,
-            # As pretrained/an4 was trained: nothing is chosen by the validation split, which only watches.
+            # As pretrained/an4 was trained: the validation split is only monitored, and nothing is chosen on it.
             ("--validation_fraction", "0.02"),
             minutes=95,
         ),
@@ -150,14 +149,14 @@ DEEP_SPEECH = Experiment(
 RESIDUAL = Experiment(
     name="residual",
     title="Residual CNN and bidirectional GRU on LibriSpeech",
-    published="The 100 hours of LibriSpeech take a GPU; measured here on AN4 and speechocean762.",
+    published="Training on 100 hours of LibriSpeech needs a GPU, so AN4 and speechocean762 are used here.",
     items=(
         Item(
             "residual-published-an4",
             "as published, on AN4",
             "published/residual_librispeech",
             AN4,
-            (*ON_AN4, *HALF),
+            (*ON_AN4, *BF16),
             minutes=60,
         ),
         Item(
@@ -165,9 +164,9 @@ RESIDUAL = Experiment(
             "as published, on speechocean762",
             "published/residual_librispeech",
             SPEECHOCEAN,
-            (*ON_SPEECHOCEAN, *HALF, "--training.num_train_epochs", "1"),
+            (*ON_SPEECHOCEAN, *BF16, "--training.num_train_epochs", "1"),
             minutes=40,
-            # The 2,500 utterances of the test would take as long again.
+            # Evaluating the 2,500 test utterances would take as long as the training.
             split="validation",
             note="1 of the 10 published epochs.",
         ),
@@ -185,16 +184,16 @@ DIGITS = Experiment(
     name="digits",
     title="Spoken digits in four variants",
     published=(
-        "FSDD, 2,000 recordings, a random 80 % for training; the metric is micro-F1, which equals accuracy when each "
-        "clip has one label."
+        "FSDD, 2,000 recordings, a random 80% for training. The metric is micro-F1, which equals accuracy for clips "
+        "with one label."
     ),
     items=(
         Item(
             "digits-raw",
-            "(a) raw samples, an LSTM with the mask",
+            "(a) raw samples, LSTM with a mask",
             "published/digits_raw",
             FSDD,
-            HALF,
+            BF16,
             minutes=12,
             split="validation",
             train_split=True,
@@ -202,7 +201,7 @@ DIGITS = Experiment(
         ),
         Item(
             "digits-mel",
-            "(b) 64 x 35 log-mel, LSTM steps averaged",
+            "(b) 64 x 35 log-mel, LSTM outputs averaged over time",
             "published/digits_mel",
             FSDD,
             minutes=3,
@@ -214,7 +213,7 @@ DIGITS = Experiment(
             "(c) raw samples, nine-fold augmentation",
             "published/digits_raw_augmented",
             FSDD,
-            HALF,
+            BF16,
             minutes=30,
             split="validation",
             train_split=True,
@@ -239,7 +238,7 @@ DIGITS = Experiment(
         ),
         Item(
             "digits-espeak",
-            "trained on voices of eSpeak NG alone, official split",
+            "trained only on eSpeak NG voices, official split",
             "words_from_text",
             FSDD,
             minutes=5,
@@ -247,7 +246,7 @@ DIGITS = Experiment(
         ),
         Item(
             "digits-neural",
-            "trained on voices of eSpeak NG and Kokoro alone, official split",
+            "trained only on eSpeak NG and Kokoro voices, official split",
             "words_from_text",
             FSDD,
             ("--voices", "[en-us, en, en-gb-x-rp, en-gb-scotland, en-029, en-us-nyc, kokoro:CORPORA/voices/kokoro]"),

@@ -1,6 +1,6 @@
-"""One run of many: trained if it is missing, continued if it was interrupted, skipped if it is done; then read.
+"""Trains the runs of comparisons, searches and experiments, and reads their results.
 
-Records are read only from the files of a run, so that no number in a table is typed by hand.
+A finished run is not repeated, and an interrupted one continues. Results come only from the files of a run.
 """
 
 from __future__ import annotations
@@ -41,54 +41,58 @@ class RunRecord:
 
     @property
     def metric(self) -> str:
-        """The metric that matters most for the task: evaluations give it first."""
+        """The main metric of the task, which evaluations list first."""
         return next(iter(next(iter(self.evaluations.values()))["metrics"]))
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the model."""
+        """The number of parameters of the model."""
         return int(next(iter(self.evaluations.values()))["num_parameters"])
 
     def value(self, split: str) -> float | None:
-        """The main metric on a split, None where it was not evaluated."""
+        """Returns the main metric on a split, None if the split was not evaluated."""
         return self.evaluations[split]["metrics"][self.metric] if split in self.evaluations else None
 
     def interval(self, split: str) -> tuple[float, float]:
-        """The 95 % interval of the main metric."""
+        """Returns the ends of the main metric's 95% confidence interval."""
         low, high = self.evaluations[split]["confidence"][self.metric]
         return low, high
 
-    def of_corpus(self, split: str, corpus: str) -> RunRecord:
-        """The same with the figures of one corpus of a mixture as those of the split."""
+    def for_corpus(self, split: str, corpus: str) -> RunRecord:
+        """Returns a record whose split is restricted to one corpus of a mixture."""
         evaluation = self.evaluations[split]
         own = evaluation["per_corpus"][corpus]
         metrics = {metric: own[metric] for metric in evaluation["metrics"]}
-        figures = {"num_utterances": own["num_utterances"], "metrics": metrics, "confidence": own["confidence"]}
-        return dataclasses.replace(self, evaluations={**self.evaluations, split: evaluation | figures})
+        results = {"num_utterances": own["num_utterances"], "metrics": metrics, "confidence": own["confidence"]}
+        return dataclasses.replace(self, evaluations={**self.evaluations, split: evaluation | results})
 
-    def of_language_model(self) -> RunRecord:
-        """The same with the figures of a search with the language model as those of the test split."""
+    def with_language_model(self) -> RunRecord:
+        """Returns a record whose test results are those of beam search with the language model."""
         return dataclasses.replace(self, evaluations={**self.evaluations, "test": self.evaluations["test-lm"]})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, from which `from_dict` makes an equal record."""
+        """Returns data for JSON, the inverse of `from_dict`."""
         return dict(vars(self))
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> RunRecord:
-        """The record of `to_dict`."""
+        """Returns the record that `to_dict` was called on."""
         return cls(**content)
 
 
-# The keys of an evaluation file with the metrics, their data and their origin.
-KEPT = (
+# Keys of an evaluation file that are recorded: the metrics, the data and their origin.
+EVALUATION_KEYS = (
     *("model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances", "num_skipped"),
     *("metrics", "confidence", "confidence_method", "per_corpus", "decoder", "command", "date", "versions"),
 )
 
 
 def read_run(run_dir: Path) -> RunRecord:
-    """Reads the files of a run."""
+    """Reads the results of a run.
+
+    Raises:
+        ModelError: If the run is not finished or has not been evaluated.
+    """
     try:
         training = json.loads((run_dir / "training.json").read_text(encoding="utf-8"))
         reports = {
@@ -100,7 +104,7 @@ def read_run(run_dir: Path) -> RunRecord:
         raise ModelError(f"{run_dir} is not a finished run: train it first.") from error
     if not reports:
         raise ModelError(f"{run_dir} has not been evaluated: run `hf-speech evaluate {run_dir}`.")
-    evaluations = {split: {key: report.get(key) for key in KEPT} for split, report in reports.items()}
+    evaluations = {split: {key: report.get(key) for key in EVALUATION_KEYS} for split, report in reports.items()}
     for split, report in reports.items():
         conditions = report["real_time_factor_conditions"]
         evaluations[split]["machine"] = {key: conditions.get(key) for key in ("processor", "threads", "device")}
@@ -115,14 +119,11 @@ def finish_run(
     splits: Sequence[str] = SPLITS,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RunRecord:
-    """Trains a run, or the missing part of it.
-
-    Returns:
-        What its files say.
+    """Trains a run, unless it is finished, and reads its results.
 
     Raises:
-        RecipeError: If the folder was made by another recipe.
-        HFSpeechError: On whatever is wrong with recipe or corpus.
+        RecipeError: If the folder has a run of another recipe.
+        HFSpeechError: If the recipe or the corpus is invalid.
     """
     written = run_dir / "recipe.yaml"
     if written.is_file():
@@ -142,19 +143,19 @@ def finish_run(
 
 
 def is_finished(run_dir: Path, splits: Sequence[str] = SPLITS) -> bool:
-    """Whether a run has been trained and evaluated on those of the splits that have utterances."""
+    """Returns whether a run has been trained, and evaluated on all non-empty splits."""
     inspection = run_dir / "inspection.json"
     if not inspection.is_file() or not (run_dir / "training.json").is_file():
         return False
-    there = json.loads(inspection.read_text(encoding="utf-8"))["splits"]
-    wanted = [split for split in splits if there.get(split, {}).get("num_good")]
-    return all((run_dir / "evaluation" / f"{split}.json").is_file() for split in wanted)
+    inspected = json.loads(inspection.read_text(encoding="utf-8"))["splits"]
+    non_empty = [split for split in splits if inspected.get(split, {}).get("num_good")]
+    return all((run_dir / "evaluation" / f"{split}.json").is_file() for split in non_empty)
 
 
 def _check_same(recipe: Recipe, written: Path) -> None:
-    """Refuses a run of another recipe."""
-    for key, (there, here) in differing_keys(recipe, written).items():
+    """Raises RecipeError if the run was trained with another recipe."""
+    for key, (old, new) in differing_keys(recipe, written).items():
         raise RecipeError(
-            f"{written.parent} was made by another recipe ({key} is {there!r} there and {here!r} here): remove it, or "
-            "give another --output_dir."
+            f"{written.parent} has a run of another recipe ({key} is {old!r} there and {new!r} here): remove the "
+            "folder, or choose another --output_dir."
         )

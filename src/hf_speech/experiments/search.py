@@ -1,9 +1,9 @@
-"""Hyper-parameters by search: Optuna proposes values for any keys of a recipe, the validation split decides.
+"""Hyperparameter search: Optuna proposes values for keys of a recipe, and the validation metric decides.
 
-The Trainer's own `hyperparameter_search` varies training arguments only; here any key of a recipe can vary, and each
-trial has a run folder. So this is a thin loop around Optuna's ask and tell. The study is a journal in the output
-folder: an interrupted search continues the interrupted trial from its last checkpoint. The test split is evaluated
-once, with the best trial, when all others are done.
+The Trainer's `hyperparameter_search` varies only training arguments. Here any key of a recipe can vary, and each trial
+has a run folder, so this is a thin loop around Optuna's ask and tell. The study is a journal in the output folder: an
+interrupted search resumes the interrupted trial from its last checkpoint. When all trials are done, the best one is
+evaluated once on the test split.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hf_speech.common.files import write_bytes, write_json, write_text
 from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.errors import HFSpeechError, PreemptedError, RecipeError
 from hf_speech.evaluation import evaluate_model
-from hf_speech.experiments.compare import figure, with_unit
+from hf_speech.experiments.compare import figure, title_with_unit
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
 from hf_speech.experiments.variants import Axis, overrides_of, parse_range
 from hf_speech.inference import load_model
@@ -39,12 +39,12 @@ class SearchResult:
     """The result of a search.
 
     Attributes:
-        metric: The metric that decided, on the validation split.
-        command: The command that makes the search.
-        trials: Number, outcome ("complete", "pruned" or "fail"), settings, value and minutes of each trial.
+        metric: The metric that was optimized on the validation split.
+        command: The command that runs the search.
+        trials: Number, outcome ("complete", "pruned" or "fail"), settings and value of each trial.
         best: Number of the best trial.
-        run_dir: Its run folder.
-        record: Its run, test included.
+        run_dir: Run folder of the best trial.
+        record: Results of the best trial, including those on the test split.
     """
 
     metric: str
@@ -55,7 +55,7 @@ class SearchResult:
     record: RunRecord
 
     def rows(self) -> list[list[str]]:
-        """The cells of each trial; the best is marked with a star."""
+        """Returns the cells of each trial; a star marks the best."""
         return [
             [
                 f"{'* ' if trial['number'] == self.best else ''}{trial['number']}",
@@ -66,21 +66,21 @@ class SearchResult:
         ]
 
     def head(self) -> list[str]:
-        """Names of the columns."""
-        return ["trial", *self.trials[0]["settings"], with_unit(f"validation {self.metric}", self.metric)]
+        """Returns the names of the columns."""
+        return ["trial", *self.trials[0]["settings"], title_with_unit(f"validation {self.metric}", self.metric)]
 
     def text(self) -> str:
-        """The table for a terminal."""
+        """Returns the table for a terminal."""
         return format_text(self.head(), self.rows())
 
     def markdown(self) -> str:
-        """The table in markdown, with the command that makes it."""
+        """Returns the table in Markdown, preceded by the command that makes it."""
         return f"`{self.command}`\n\n{format_markdown(self.head(), self.rows())}\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        kept = {key: getattr(self, key) for key in ("metric", "command", "trials", "best")}
-        return {**kept, "record": self.record.to_dict()}
+        """Returns data for JSON."""
+        content = {key: getattr(self, key) for key in ("metric", "command", "trials", "best")}
+        return {**content, "record": self.record.to_dict()}
 
     def save(self, folder: Path) -> None:
         """Writes search.csv, search.md and search.json."""
@@ -106,36 +106,38 @@ def search(
 
     Args:
         recipe: A YAML file, or the name of a recipe of the package.
-        axes: A key each, with its values or one range.
-        overrides: Command-line words for all trials.
-        trials: Trials in all, those of an earlier, interrupted search included.
-        output_dir: Where run folders, journal and table go; runs/search-NAME by default.
+        axes: The keys that vary, each with a list of values or one range.
+        overrides: Command-line arguments for all trials.
+        trials: Total number of trials, including those of an earlier, interrupted search.
+        output_dir: Folder for the run folders, the journal and the table; runs/search-NAME by default.
         seed: Seed of the proposals.
-        prune: Whether a trial that is worse than most others at the same epoch is stopped.
-        command: The command that makes the search.
+        prune: Whether to stop a trial that is worse than the median of the others at the same epoch.
+        command: The command that runs the search, for the record.
 
     Returns:
-        All trials and the best one, whose table has been written too.
+        All trials and the best one. The table has been saved.
 
     Raises:
-        RecipeError: If Optuna is not installed, a key is wrong, the folder has trials of another recipe, or no trial
-            could be trained.
+        RecipeError: If Optuna is not installed, a key is wrong, the corpus has no validation split, the folder has a
+            different search, or no trial could be trained.
     """
     optuna = _import_optuna()
     space = {axis.keys[0]: _distribution(optuna, axis) for axis in axes}
     # Checked before the first trial, so that a wrong key costs no time.
-    first = load_recipe(recipe, [*overrides, *overrides_of({axis.keys[0]: _an_example(axis) for axis in axes})])
+    first = load_recipe(recipe, [*overrides, *overrides_of({axis.keys[0]: _example_value(axis) for axis in axes})])
     make_feature_extractor(first)
     if not first.corpus.load()["validation"]:
         raise RecipeError(
-            "There is no validation split to decide between the trials by: give the corpus one, such as by "
+            "The corpus has no validation split to compare the trials on: add one, for example with "
             "--validation_fraction 0.1."
         )
     folder = output_dir or Path("runs") / f"search-{first.name}"
     with run_folder.locked(folder):
         study = _open_study(optuna, folder, first.task, seed)
         if study.trials and study.trials[0].distributions != space:
-            raise RecipeError(f"{folder} has a search over something else: remove it, or give another --output_dir.")
+            raise RecipeError(
+                f"{folder} has a search over other keys or values: remove it, or choose another --output_dir."
+            )
         _check_same_recipe(first, folder, space)
         _run_trials(optuna, study, space, recipe, overrides, trials, folder, first.task, prune)
         result = _conclude(optuna, study, folder, first.task, command)
@@ -144,13 +146,13 @@ def search(
 
 
 def _check_same_recipe(recipe: Recipe, folder: Path, searched: Collection[str]) -> None:
-    """Refuses to compare trials of different recipes in one table."""
+    """Raises RecipeError if the folder has trials of another recipe."""
     for written in sorted(folder.glob("trial-*/recipe.yaml"))[:1]:
         differing = run_folder.differing_keys(recipe, written)
-        kept = {key: values for key, values in differing.items() if key not in searched and key != "name"}
-        if kept:
-            listed = "; ".join(f"{key} is {there!r} there and {here!r} here" for key, (there, here) in kept.items())
-            raise RecipeError(f"{folder} has trials of another recipe ({listed}): give another --output_dir.")
+        differing = {key: values for key, values in differing.items() if key not in searched and key != "name"}
+        if differing:
+            listed = "; ".join(f"{key} is {old!r} there and {new!r} here" for key, (old, new) in differing.items())
+            raise RecipeError(f"{folder} has trials of another recipe ({listed}): choose another --output_dir.")
 
 
 def _run_trials(
@@ -164,25 +166,25 @@ def _run_trials(
     task: Task,
     prune: bool,
 ) -> None:
-    """Runs the trials that are missing, those that were interrupted first."""
+    """Resumes interrupted trials, then runs the remaining ones."""
 
     def run(trial: Any) -> None:
         settings = {key: str(value) for key, value in trial.params.items()}
         run_dir = _folder(folder, trial.number)
         print(f"[{trial.number + 1}/{trials}] {', '.join(f'{key}={value}' for key, value in settings.items())}")
-        words = [recipe, *overrides, *overrides_of(settings)]
+        arguments = [recipe, *overrides, *overrides_of(settings)]
         callback = _Reporter(trial, task.best_metric)
         try:
-            resolved = load_recipe(recipe, words[1:])
+            resolved = load_recipe(recipe, arguments[1:])
             record = finish_run(
                 resolved,
                 run_dir,
-                shlex.join(["hf-speech", "train", *words, "--output_dir", str(run_dir)]),
+                shlex.join(["hf-speech", "train", *arguments, "--output_dir", str(run_dir)]),
                 splits=["validation"],
                 callbacks=[callback] if prune else [],
             )
         except PreemptedError:
-            raise  # The trial goes on when the search does.
+            raise  # The trial continues when the search is resumed.
         except HFSpeechError as error:
             print(f"Trial {trial.number} failed: {error}")
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -199,7 +201,7 @@ def _run_trials(
 
 
 class _NoLock:
-    """In place of Optuna's lock of the journal, which outlives a process that is killed: the folder is locked."""
+    """Replaces Optuna's journal lock, which would survive a killed process; `run_folder.locked` protects the folder."""
 
     def acquire(self) -> bool:
         return True
@@ -209,7 +211,7 @@ class _NoLock:
 
 
 class _Reporter(TrainerCallback):
-    """Reports a trial's metric to Optuna after each evaluation, and stops the trial if Optuna decides so."""
+    """Reports a trial's metric to Optuna after each evaluation, and stops the trial if Optuna prunes it."""
 
     def __init__(self, trial: Any, metric: str) -> None:
         self.trial = trial
@@ -236,35 +238,35 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise RecipeError("Searching needs Optuna, which is not installed: pip install 'hf_speech[search]'.") from error
+        raise RecipeError("A search needs Optuna, which is not installed: pip install 'hf_speech[search]'.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
 
 def _distribution(optuna: Any, axis: Axis) -> Any:
-    """What Optuna draws an axis from."""
+    """Returns Optuna's distribution for an axis."""
     values = [value for choice in axis.choices for value in choice]
     if len(axis.keys) > 1:
-        raise RecipeError(f"A search varies each key by itself: give {' and '.join(axis.keys)} an --over each.")
-    found = parse_range(values[0]) if len(values) == 1 else None
-    if found is None:
+        raise RecipeError(f"A search varies each key separately: use one --over each for {' and '.join(axis.keys)}.")
+    interval = parse_range(values[0]) if len(values) == 1 else None
+    if interval is None:
         return optuna.distributions.CategoricalDistribution(values)
-    if found.integer:
-        return optuna.distributions.IntDistribution(int(found.low), int(found.high), log=found.log)
-    return optuna.distributions.FloatDistribution(found.low, found.high, log=found.log)
+    if interval.integer:
+        return optuna.distributions.IntDistribution(int(interval.low), int(interval.high), log=interval.log)
+    return optuna.distributions.FloatDistribution(interval.low, interval.high, log=interval.log)
 
 
-def _an_example(axis: Axis) -> str:
-    """A value that an axis may take."""
+def _example_value(axis: Axis) -> str:
+    """Returns a value of an axis, to validate its key with."""
     value = axis.choices[0][0]
-    found = parse_range(value)
-    if found is None:
+    interval = parse_range(value)
+    if interval is None:
         return value
-    return str(int(found.low)) if found.integer else str(found.low)
+    return str(int(interval.low)) if interval.integer else str(interval.low)
 
 
 def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
-    """The study of the folder's journal, or a new one."""
+    """Returns the study of the folder's journal, or a new one."""
     journal = folder / JOURNAL
     _repair(journal)
 
@@ -276,13 +278,13 @@ def _open_study(optuna: Any, folder: Path, task: Task, seed: int) -> Any:
         pruner=optuna.pruners.MedianPruner(),
         load_if_exists=True,
     )
-    # The same seed would propose the same values again.
+    # With the same seed, a resumed search would propose the same values again.
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     return study
 
 
 def _repair(journal: Path) -> None:
-    """Cuts off a last line that was not written to its end, as when the search was killed."""
+    """Removes an incomplete last line, which a killed search leaves behind."""
     if not journal.is_file():
         return
     content = journal.read_bytes()
@@ -292,31 +294,30 @@ def _repair(journal: Path) -> None:
             json.loads(line)
         except ValueError as error:
             raise RecipeError(
-                f"Line {number} of {journal} is damaged: remove the folder, or give another --output_dir."
+                f"Line {number} of {journal} is damaged: remove the folder, or choose another --output_dir."
             ) from error
     if complete != content:
-        print(f"The last line of {journal} is not complete: it is removed.")
+        print(f"Removing the incomplete last line of {journal}.")
         write_bytes(journal, complete)
 
 
 def _conclude(optuna: Any, study: Any, folder: Path, task: Task, command: str) -> SearchResult:
-    """Evaluates the best trial on the test split, once, and puts all of them together."""
+    """Evaluates the best trial once on the test split, and returns the result of the search."""
     complete = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     if not complete:
-        raise RecipeError(f"No trial of {folder} could be trained: look at what was printed about them.")
+        raise RecipeError(f"No trial in {folder} could be trained: see the messages above.")
     best = study.best_trial.number
     run_dir = _folder(folder, best)
     if "test" not in read_run(run_dir).evaluations:
         recipe = load_recipe(run_dir / "recipe.yaml")
         rows = recipe.corpus.load()["test"]
         if len(rows):
-            words = f"hf-speech evaluate {run_dir} --split test"
             report = evaluate_model(
                 load_model(run_dir),
                 rows,
                 corpus=recipe.corpus.name,
                 split="test",
-                command=words,
+                command=f"hf-speech evaluate {run_dir} --split test",
                 bad_rows=recipe.corpus.bad_rows,
             )
             report.save(run_dir / "evaluation" / "test.json")

@@ -1,6 +1,6 @@
-"""The parts of an experiment: single runs, folds, comparisons and searches.
+"""The items of an experiment: runs, cross-validations, comparisons and searches.
 
-Each gives one small record: the metrics of its evaluation files, and their origin.
+Each item returns a record of its metrics and their origin.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from hf_speech.experiments.variants import parse_axis
 from hf_speech.inference import BeamOptions, load_model
 from hf_speech.training import Recipe, load_recipe
 
-# Names of the folders of corpora and runs in recorded commands, in place of those on the machine that ran them.
+# Recorded commands use these in place of the local folders of corpora and runs.
 CORPORA = "CORPORA"
 RUNS = "runs/experiments"
 
 
 @dataclass(frozen=True)
 class Item:
-    """One part of an experiment.
+    """One part of an experiment: a training run, or one run per fold of a cross-validation.
 
     Attributes:
-        name: Name of its run folder and of its record.
-        what: What it is, in a few words.
+        name: Name of the run folder and of the record.
+        description: A short description for the table.
         recipe: The recipe.
-        folder: Folder of its corpus among all corpora.
-        overrides: Command-line words; folders of other corpora begin with `CORPORA/`.
-        minutes: Roughly how long it takes on one CPU core, to plan by.
-        split: The split whose metric counts; the test split is left alone if that is "validation".
-        folds: Of a corpus in folds: how many trainings make this one figure.
-        train_split: Whether the training split is measured too, to show overfitting.
-        note: A remark about the figure.
-        chosen_on: The speakers that settings were chosen on; the metric over all others is given as well.
-        base: The item whose model the training starts from, which has to be run before.
-        tested_on: A corpus of recordings whose test split is measured, where the recipe trains on synthesized speech;
-            `folder` is then its folder.
+        folder: Folder of the corpus, relative to the folder of all corpora.
+        overrides: Command-line arguments; paths in other corpora begin with `CORPORA/`.
+        minutes: Approximate duration on one CPU core.
+        split: The split whose metric is reported. If "validation", the test split is not evaluated.
+        folds: Number of folds of a cross-validation, whose metric is reported over all folds; 0 for a single run.
+        train_split: Whether to evaluate the training split too, to show overfitting.
+        note: A remark on the result.
+        tuned_on: Speakers on which settings were chosen; the metric over the other speakers is also reported.
+        base: Name of the item whose model the training starts from, which must be run first.
+        tested_on: For a recipe that trains on synthesized speech: the corpus of recordings whose test split is
+            evaluated. `folder` is then the folder of this corpus.
     """
 
     name: str
-    what: str
+    description: str
     recipe: str
     folder: str
     overrides: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Item:
     folds: int = 0
     train_split: bool = False
     note: str = ""
-    chosen_on: tuple[str, ...] = ()
+    tuned_on: tuple[str, ...] = ()
     base: str = ""
     tested_on: str = ""
 
@@ -72,21 +72,20 @@ class Item:
         return tuple(dict.fromkeys(("validation", self.split)))
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
-        """Runs it, or the missing part of it, and gives its record."""
-        numbers: Iterable[int | None] = range(self.folds) if self.folds else [None]
-        records = [self._train(folders, fold).to_dict() for fold in numbers]
-        made: dict[str, Any] = {"kind": "run", "records": records}
-        if self.chosen_on:
-            made["others"] = self._others(folders)
-        return made
+        """Runs the item, skipping what is already done, and returns its record."""
+        folds: Iterable[int | None] = range(self.folds) if self.folds else [None]
+        record: dict[str, Any] = {"kind": "run", "records": [self._train(folders, fold).to_dict() for fold in folds]}
+        if self.tuned_on:
+            record["others"] = self._count_other_speakers(folders)
+        return record
 
-    def _others(self, folders: ExperimentFolders) -> dict[str, int]:
-        """Counts the utterances, and the correct ones, of the speakers that no setting was chosen on."""
+    def _count_other_speakers(self, folders: ExperimentFolders) -> dict[str, int]:
+        """Counts all and the correct utterances of the speakers on which no setting was chosen."""
         counts = {"speakers": 0, "utterances": 0, "right": 0}
         for run_dir in self._run_dirs(folders):
             report = json.loads((run_dir / "evaluation" / f"{self.split}.json").read_text(encoding="utf-8"))
             for speaker, row in report["per_speaker"].items():
-                if speaker not in self.chosen_on:
+                if speaker not in self.tuned_on:
                     counts["speakers"] += 1
                     counts["utterances"] += row["num_utterances"]
                     counts["right"] += round(row["accuracy"] * row["num_utterances"])
@@ -109,24 +108,27 @@ class Item:
         return record
 
     def _prepare(self, folders: ExperimentFolders, fold: int | None) -> tuple[Recipe, str]:
-        """The recipe, and the command that trains it."""
-        start = ["--init_from", str(folders.runs / self.base)] if self.base else []
-        words = [*self.overrides, *start, *(["--fold", str(fold)] if fold is not None else [])]
-        quoted, place = ([], []) if self.tested_on else (folders.quoted(self.folder), folders.data_dir(self.folder))
-        command = shlex.join(["hf-speech", "train", self.recipe, *quoted, *words])
-        return load_recipe(self.recipe, [*place, *map(folders.placed, words)]), command
+        """Returns the recipe, and the command that trains it."""
+        init_from = ["--init_from", str(folders.runs / self.base)] if self.base else []
+        arguments = [*self.overrides, *init_from, *(["--fold", str(fold)] if fold is not None else [])]
+        data_dir, recorded = [], []
+        if not self.tested_on:
+            data_dir, recorded = folders.data_dir(self.folder), folders.recorded_data_dir(self.folder)
+        command = shlex.join(["hf-speech", "train", self.recipe, *recorded, *arguments])
+        return load_recipe(self.recipe, [*data_dir, *map(folders.resolve, arguments)]), command
 
     def _test_on_recordings(
         self, folders: ExperimentFolders, run_dir: Path, beam: BeamOptions | None = None
     ) -> RunRecord:
-        """Measures a model of synthesized speech on the test split of `tested_on`, greedily or by a beam search."""
+        """Evaluates a model on the test split of `tested_on`, by greedy decoding or beam search."""
         file = run_dir / "evaluation" / ("test.json" if beam is None else "test-lm.json")
         if not file.is_file():
             run = f"{RUNS}/{self.name}"
-            words = ["hf-speech", "evaluate", run, "--corpus.name", self.tested_on, *folders.quoted(self.folder)]
+            recorded = folders.recorded_data_dir(self.folder)
+            words = ["hf-speech", "evaluate", run, "--corpus.name", self.tested_on, *recorded]
             words += [] if beam is None else ["--language_model", f"{run}/{LANGUAGE_MODEL}"]
-            place = folders.data_dir(self.folder)
-            corpus = make_corpus(self.tested_on, data_dir=place[1] if place else None)
+            data_dir = folders.data_dir(self.folder)
+            corpus = make_corpus(self.tested_on, data_dir=data_dir[1] if data_dir else None)
             loaded = load_model(run_dir)
             rows = select_rows(loaded, corpus.load(), "test", corpus, trained_on=False).rows
             command = shlex.join(words)
@@ -134,51 +136,51 @@ class Item:
             report.save(file)
         return read_run(run_dir)
 
-    def _command(self, verb: str, over: Sequence[str], folders: ExperimentFolders, *words: str) -> str:
-        """The command that runs all variants or trials, as it is recorded."""
+    def _command(self, verb: str, over: Sequence[str], folders: ExperimentFolders, *options: str) -> str:
+        """Returns the command to record for all variants or trials."""
         axes = [word for axis in over for word in ("--over", axis)]
-        own = [self.recipe, *self.overrides, *axes, *words, *folders.quoted(self.folder)]
-        return shlex.join(["hf-speech", verb, *own])
+        arguments = [self.recipe, *self.overrides, *axes, *options, *folders.recorded_data_dir(self.folder)]
+        return shlex.join(["hf-speech", verb, *arguments])
 
     def is_done(self, folders: ExperimentFolders) -> bool:
-        """Whether it has been run completely."""
+        """Returns whether the item is finished."""
         return all(is_finished(run_dir, self.splits) for run_dir in self._run_dirs(folders))
 
     def _run_dirs(self, folders: ExperimentFolders) -> list[Path]:
-        """Its run folder, or that of each fold."""
+        """Returns the run folder, or that of each fold."""
         names = [f"{self.name}-{fold}" for fold in range(self.folds)] or [self.name]
         return [folders.runs / name for name in names]
 
 
 @dataclass(frozen=True)
-class Table(Item):
+class ComparisonItem(Item):
     """A comparison of variants.
 
     Attributes:
-        over: What varies, as `--over` takes it.
+        over: The keys that vary and their values, in the syntax of `--over`.
     """
 
     over: tuple[str, ...] = ()
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
-        """Runs the variants that are missing."""
+        """Runs the variants that are not finished, and returns the record of the comparison."""
         command = self._command("compare", self.over, folders)
         axes = [parse_axis(axis) for axis in self.over]
         overrides = [*folders.data_dir(self.folder), *self.overrides]
-        made = compare(self.recipe, axes, overrides, folders.runs / self.name, command).to_dict()
-        return {"kind": "comparison", **made}
+        comparison = compare(self.recipe, axes, overrides, folders.runs / self.name, command)
+        return {"kind": "comparison", **comparison.to_dict()}
 
     def is_done(self, folders: ExperimentFolders) -> bool:
-        """Whether the table is there."""
+        """Returns whether the table has been written."""
         return (folders.runs / self.name / "comparison.json").is_file()
 
 
 @dataclass(frozen=True)
-class Search(Item):
-    """A search for hyper-parameters.
+class SearchItem(Item):
+    """A hyperparameter search.
 
     Attributes:
-        over: What is searched, as `--over` takes it.
+        over: The keys that vary with their values or ranges, in the syntax of `--over`.
         trials: Number of trials.
     """
 
@@ -186,28 +188,28 @@ class Search(Item):
     trials: int = 12
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
-        """Runs the trials that are missing."""
+        """Runs the trials that are not finished, and returns the record of the search."""
         command = self._command("search", self.over, folders, "--trials", str(self.trials))
         axes = [parse_axis(axis) for axis in self.over]
         overrides = [*folders.data_dir(self.folder), *self.overrides]
         folder = folders.runs / self.name
-        made = search(self.recipe, axes, overrides, trials=self.trials, output_dir=folder, command=command)
-        return {"kind": "search", **made.to_dict()}
+        result = search(self.recipe, axes, overrides, trials=self.trials, output_dir=folder, command=command)
+        return {"kind": "search", **result.to_dict()}
 
     def is_done(self, folders: ExperimentFolders) -> bool:
-        """Whether the table is there."""
+        """Returns whether the table has been written."""
         return (folders.runs / self.name / "search.json").is_file()
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One of the published experiments.
+    """A group of items with one section on the results page.
 
     Attributes:
-        name: What the command line calls it.
-        title: Its heading.
-        published: What was published, with its source.
-        items: What is run for it.
+        name: Name on the command line.
+        title: Heading of the section.
+        published: The published result and its source.
+        items: The items.
     """
 
     name: str
@@ -221,7 +223,7 @@ class ExperimentFolders:
     """The folders of the experiments.
 
     Attributes:
-        corpora: Folder of all corpora, None to download what can be.
+        corpora: Folder of all corpora, None to download those that can be downloaded.
         runs: Folder of the run folders.
         records: Folder of the records.
     """
@@ -231,24 +233,24 @@ class ExperimentFolders:
     records: Path
 
     def data_dir(self, folder: str) -> list[str]:
-        """The words that say where a corpus is."""
+        """Returns the command-line arguments for the folder of a corpus."""
         if self.corpora is None:
             return []
         if not (self.corpora / folder).exists():
-            raise CorpusError(f"{self.corpora} has no {folder}: put the corpus there, or leave the experiment out.")
+            raise CorpusError(f"{self.corpora} has no {folder}: put the corpus there, or run other experiments.")
         return ["--data_dir", str(self.corpora / folder)]
 
-    def placed(self, word: str) -> str:
-        """A command-line word with the folders of all corpora and of the runs in place of their names."""
+    def resolve(self, word: str) -> str:
+        """Returns a command-line argument with the local folders in place of `CORPORA/` and `runs/experiments/`."""
         word = word.replace(f"{RUNS}/", f"{self.runs.absolute()}/")
         return word if self.corpora is None else word.replace(f"{CORPORA}/", f"{self.corpora}/")
 
-    def quoted(self, folder: str) -> list[str]:
-        """The same for recorded commands, without the folders of this machine."""
+    def recorded_data_dir(self, folder: str) -> list[str]:
+        """Returns the arguments of `data_dir` for a recorded command, without local folders."""
         return [] if self.corpora is None else ["--data_dir", str(PurePosixPath(CORPORA, folder))]
 
-    def without_folders(self, record: Any) -> Any:
-        """A record whose commands do not name the folders of this machine."""
+    def without_local_paths(self, record: Any) -> Any:
+        """Returns a record with `CORPORA` and `runs/experiments` in place of the local folders."""
         text = json.dumps(record)
         for folder, name in ((self.runs, RUNS), (self.corpora, CORPORA)):
             if folder is not None:

@@ -1,8 +1,8 @@
-"""What `--over` means: the keys of a recipe that vary, and the values they take.
+"""Parses `--over`: the keys of a recipe that vary, and their values.
 
-- `features.normalization=none,utterance,global,peak` lists values; every further `--over` multiplies.
-- `features.feature_type+features.num_deltas=mfcc+0,mfcc+1,log_mel+0` lets keys vary together.
-- `training.learning_rate=1e-4..1e-2:log` is a range, which a search draws from and a comparison cannot take.
+- `features.normalization=none,utterance,global,peak` lists values. Several `--over` give all combinations.
+- `features.feature_type+features.num_deltas=mfcc+0,mfcc+1,log_mel+0` varies keys together.
+- `training.learning_rate=1e-4..1e-2:log` is a range, for searches only.
 
 Commas inside brackets and braces belong to the value: `augmentation.speed=[0.9,1.1],[0.8,1.25]`.
 """
@@ -25,7 +25,7 @@ class Axis:
 
     Attributes:
         keys: Keys of the recipe, such as "features.normalization".
-        choices: Their values, a tuple for each choice.
+        choices: The values of the keys in each choice.
     """
 
     keys: tuple[str, ...]
@@ -39,8 +39,8 @@ class SearchRange:
     Attributes:
         low: Lower end.
         high: Upper end.
-        integer: Whether only whole numbers are meant.
-        log: Whether it is drawn evenly on a logarithmic scale.
+        integer: Whether to draw whole numbers only.
+        log: Whether to draw on a logarithmic scale.
     """
 
     low: float
@@ -63,12 +63,12 @@ class Variant:
 
     @property
     def overrides(self) -> list[str]:
-        """The settings as words of the command line."""
+        """The settings as command-line arguments."""
         return overrides_of(self.settings)
 
 
 def overrides_of(settings: dict[str, str]) -> list[str]:
-    """Settings as words of the command line."""
+    """Returns settings as command-line arguments."""
     return [word for key, value in settings.items() for word in (f"--{key}", value)]
 
 
@@ -76,7 +76,7 @@ def parse_axis(text: str) -> Axis:
     """Reads `KEY=VALUE,VALUE,...` or `KEY+KEY=VALUE+VALUE,...`.
 
     Raises:
-        RecipeError: If it is neither.
+        RecipeError: If the text has another form or repeats a value.
     """
     left, equals, right = text.partition("=")
     keys = tuple(key.strip().replace("-", "_") for key in left.split("+"))
@@ -91,19 +91,19 @@ def parse_axis(text: str) -> Axis:
                 "for every key, with + between them."
             )
     if len(set(pairs)) < len(pairs):
-        raise RecipeError(f"--over {text!r} has a value twice: leave one out.")
+        raise RecipeError(f"--over {text!r} has a value twice: remove one.")
     return Axis(keys, tuple(pairs))
 
 
 def variants_of(axes: Sequence[Axis]) -> list[Variant]:
-    """All combinations, the last axis varying fastest.
+    """Returns all combinations of the axes; the last axis varies fastest.
 
     Raises:
         RecipeError: If a key is in two axes, or a value is a range.
     """
     keys = [key for axis in axes for key in axis.keys]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise RecipeError(f"The key {twice[0]!r} is in two --over: put its values into one.")
+        raise RecipeError(f"The key {twice[0]!r} is in two --over: list all of its values in one.")
     for axis in axes:
         for choice in axis.choices:
             for value in choice:
@@ -117,10 +117,10 @@ def variants_of(axes: Sequence[Axis]) -> list[Variant]:
 
 
 def parse_range(value: str) -> SearchRange | None:
-    """Reads `LOW..HIGH` or `LOW..HIGH:log`; None for anything else.
+    """Reads `LOW..HIGH` or `LOW..HIGH:log`; returns None for anything else.
 
     Raises:
-        RecipeError: If it looks like a range and its ends are not numbers in ascending order.
+        RecipeError: If the ends are not numbers in ascending order.
     """
     match = _RANGE.fullmatch(value)
     if match is None:
@@ -131,13 +131,13 @@ def parse_range(value: str) -> SearchRange | None:
         raise RecipeError(f"The ends of the range {value!r} must be numbers.") from error
     log = match["log"] is not None
     if not low < high or (log and low <= 0):
-        raise RecipeError(f"The range {value!r} must begin below its end, and above 0 with :log.")
+        raise RecipeError(f"The range {value!r} must have its lower end first, which must be above 0 with :log.")
     integer = all(re.fullmatch(r"[+-]?\d+", match[end]) for end in ("low", "high"))
     return SearchRange(low, high, integer, log)
 
 
 def _split(text: str) -> list[str]:
-    """Splits at the commas that are outside of brackets, braces and quotes."""
+    """Splits at the commas outside brackets, braces and quotes."""
     parts, depth, quote = [""], 0, ""
     for character in text:
         if quote:
@@ -153,6 +153,6 @@ def _split(text: str) -> list[str]:
 
 
 def _folder_name(settings: dict[str, str]) -> str:
-    """A name for a folder: the last words of the keys, and their values without special characters."""
+    """Returns a folder name: the last part of each key and its value, without special characters."""
     words = (f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
     return re.sub(r"[^A-Za-z0-9.=_+-]+", "-", "_".join(words)).strip("-")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hf_speech.experiments import Experiment, ExperimentFolders, carry_out, page, run_experiments, taught
+from hf_speech.experiments import Experiment, ExperimentFolders, page, pseudo_labels, run_experiments, runner
+from hf_speech.experiments.pseudo_labels import PseudoLabelItem
 from hf_speech.experiments.suite import RUNS
-from hf_speech.experiments.taught import Taught
 from hf_speech.inference.teachers import Label
 
 TABLE = "train_file: labeled.csv, text_column: text, validation_fraction: 0, test_fraction: 0"
-ITEM = Taught(
+ITEM = PseudoLabelItem(
     "small-taught",
     "with labels",
     "an4",
@@ -49,8 +49,8 @@ def test_replaces_withheld_transcripts_by_labels(
     small_corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(taught, "open_teacher", lambda name: opened.append(name) or SaysYes())
-    for module in (carry_out, page):
+    monkeypatch.setattr(pseudo_labels, "open_teacher", lambda name: opened.append(name) or SaysYes())
+    for module in (runner, page):
         monkeypatch.setattr(module, "EXPERIMENTS", (Experiment("small", "Small", "nothing.", (ITEM,)),))
     folders = ExperimentFolders(small_corpora, tmp_path / "runs", tmp_path / "results")
     run_experiments(["small-taught"], folders, tmp_path / "results.md", lambda line: None)
@@ -68,5 +68,5 @@ def test_replaces_withheld_transcripts_by_labels(
     first = sum("an0" in row["path"] for row in rows)
     assert record["labels"] == {"withheld": 6, "labels": 6, "wer": pytest.approx((12 - first) / 12)}
     text = (tmp_path / "results.md").read_text()
-    assert f"| with labels (6 labeled recordings, {100 * (12 - first) / 12:.1f} % of their words wrong) |" in text
+    assert f"| with labels (6 labeled recordings with a word error rate of {100 * (12 - first) / 12:.1f}%) |" in text
     assert str(tmp_path) not in text

@@ -1,4 +1,4 @@
-"""The experiment of a domain that nobody has recorded: a grammar, spoken by synthetic voices, tested on recordings."""
+"""An experiment without recordings: trains on a grammar spoken by synthetic voices, and tests on real recordings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hf_speech.training.from_text import add_language_model, from_text_recipe
 
 
 @dataclass(frozen=True)
-class FromText(Item):
-    """A recognizer of a grammar, tested on recordings with and without the grammar's language model.
+class GrammarItem(Item):
+    """A recognizer for a grammar, tested on recordings with and without the grammar's language model.
 
     Attributes:
-        text: The grammar.
-        init_from: The model to start from; a run of the experiments begins with `RUNS/`.
-        voices: The voices; their folders begin with `CORPORA/`.
-        sentences: Sentences that are drawn from the grammar.
+        text: The grammar file.
+        init_from: The model to start from; the path of another experiment's run begins with `runs/experiments/`.
+        voices: The voices; paths of downloaded ones begin with `CORPORA/`.
+        sentences: Number of sentences to draw from the grammar.
     """
 
     text: str = ""
@@ -31,22 +31,22 @@ class FromText(Item):
     sentences: int = 2000
 
     def _prepare(self, folders: ExperimentFolders, fold: int | None) -> tuple[Recipe, str]:
-        """The recipe of the grammar, and the command that trains it."""
-        start = ["--init_from", self.init_from] if self.init_from else []
-        words = [self.text, "--recipe", self.recipe, "--sentences", str(self.sentences), *start]
-        words += [word for voice in self.voices for word in ("--voices", voice)]
+        """Returns the recipe for the grammar, and the command that trains it."""
+        init_from = ["--init_from", self.init_from] if self.init_from else []
+        arguments = [self.text, "--recipe", self.recipe, "--sentences", str(self.sentences), *init_from]
+        arguments += [argument for voice in self.voices for argument in ("--voices", voice)]
         recipe = from_text_recipe(
             Path(self.text),
             self.recipe,
-            init_from=folders.placed(self.init_from) or None,
-            voices=[*map(folders.placed, self.voices)],
+            init_from=folders.resolve(self.init_from) or None,
+            voices=[*map(folders.resolve, self.voices)],
             sentences=self.sentences,
-            overrides=[*map(folders.placed, self.overrides)],
+            overrides=[*map(folders.resolve, self.overrides)],
         )
-        return recipe, shlex.join(["hf-speech", "from-text", *words, *self.overrides])
+        return recipe, shlex.join(["hf-speech", "from-text", *arguments, *self.overrides])
 
     def _train(self, folders: ExperimentFolders, fold: int | None) -> RunRecord:
-        """Trains the recognizer and measures it greedily, then with the language model."""
+        """Trains the recognizer, and evaluates it by greedy decoding and with the language model."""
         super()._train(folders, fold)
         run_dir = folders.runs / self.name
         path = run_dir / LANGUAGE_MODEL

@@ -1,4 +1,4 @@
-"""The experiment of one new voice: each speaker left out of training, then adapted to from a few clips."""
+"""An experiment on speaker adaptation: each speaker is left out of training, then adapted to with a few clips."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from hf_speech.training import load_recipe
 from hf_speech.training.adapt import COMPARISONS, adapt
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
-CHOSEN_ON = ("jackson", "theo")  # The recipe's settings: benchmarks/results.md.
-# The clips that are tested on; the others of the speaker may be adapted to.
+TUNED_ON = ("jackson", "theo")  # The recipe's settings: benchmarks/results.md.
+# Index of the first test clip of each digit; the clips before it are for adaptation.
 FIRST_TEST_CLIP = 5
 
 
 @dataclass(frozen=True)
-class Voices(Item):
-    """Adaptations to each speaker of the Free Spoken Digit Dataset.
+class AdaptationItem(Item):
+    """Adaptation to each speaker of the Free Spoken Digit Dataset.
 
     Attributes:
-        counts: Clips of each digit that are adapted to, at most five.
-        speakers: The speakers.
+        counts: Numbers of clips of each digit to adapt with, at most five.
+        speakers: The speakers to leave out, one at a time.
     """
 
     counts: tuple[int, ...] = (1, 2, 5)
     speakers: tuple[str, ...] = SPEAKERS
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
-        """Trains the models without a speaker, and adapts them, as far as that is missing."""
+        """Trains a model without each speaker and adapts it, skipping what is already done."""
         rows: dict[str, dict[str, Any]] = {}
         for speaker in self.speakers:
             words = ["--holdout_speaker", speaker, *self.overrides]
-            place = folders.data_dir(self.folder)
+            data_dir = folders.data_dir(self.folder)
             base = folders.runs / self.name / speaker
-            command = shlex.join(["hf-speech", "train", self.recipe, *folders.quoted(self.folder), *words])
-            recipe = load_recipe(self.recipe, [*place, *words])
+            command = shlex.join(["hf-speech", "train", self.recipe, *folders.recorded_data_dir(self.folder), *words])
+            recipe = load_recipe(self.recipe, [*data_dir, *words])
             finish_run(recipe, base, command)
             corpus = FSDD(data_dir=recipe.corpus.data_dir, holdout_speaker=speaker)
             clips = {clip.audio: str(clip.label) for clip in corpus.splits()["test"] if isinstance(clip.audio, Path)}
             rows[speaker] = {"command": command}
             for count in self.counts:
-                rows[speaker][str(count)] = self._adapt(base, clips, count, place)
+                rows[speaker][str(count)] = self._adapt(base, clips, count, data_dir)
         return {"kind": "voices", "rows": rows}
 
-    def _adapt(self, base: Path, clips: Mapping[Path, str], count: int, place: list[str]) -> dict[str, Any]:
-        """Adapts a model to some clips of each digit, and gives the figures."""
+    def _adapt(self, base: Path, clips: Mapping[Path, str], count: int, data_dir: list[str]) -> dict[str, Any]:
+        """Adapts a model with `count` clips of each digit, and returns its metrics on the new and the old speakers."""
         run_dir, folder = (base.with_name(f"{base.name}-{count}{end}") for end in ("", "-clips"))
         if not (run_dir / COMPARISONS).is_file():
             for clip, digit in clips.items():
@@ -64,45 +64,47 @@ class Voices(Item):
                     link.parent.mkdir(parents=True, exist_ok=True)
                     if not link.is_symlink():
                         link.symlink_to(clip.resolve())
-            old = place[1] if place else None
+            old = data_dir[1] if data_dir else None
             command = ["hf-speech", "adapt", str(base), str(folder), *(["--old_data_dir", old] if old else [])]
             adapt(str(base), folder, old, output_dir=run_dir, overwrite=run_dir.exists(), command=shlex.join(command))
         content: dict[str, Any] = json.loads((run_dir / COMPARISONS).read_text(encoding="utf-8"))
         rows = {row["what"]: row for row in content["rows"]}
-        figures = {"new": rows["new clips, test"], "old": rows.get("fsdd, validation")}
-        return {"command": content["command"], **figures}
+        return {"command": content["command"], "new": rows["new clips, test"], "old": rows.get("fsdd, validation")}
 
     def is_done(self, folders: ExperimentFolders) -> bool:
-        """Whether all adaptations are there."""
+        """Returns whether all adaptations are finished."""
         names = [f"{speaker}-{count}" for speaker in self.speakers for count in self.counts]
         return all((folders.runs / self.name / name / COMPARISONS).is_file() for name in names)
 
 
-def voices_table(record: Mapping[str, Any]) -> str:
-    """The record of `Voices` in Markdown: accuracy on the new voice before and after, and its change on the others."""
+def adaptation_table(record: Mapping[str, Any]) -> str:
+    """Returns the record of `AdaptationItem` as a Markdown table.
+
+    It shows the accuracy on the new speaker before and after adaptation, and the change for the other speakers.
+    """
     rows: Mapping[str, Mapping[str, Any]] = record["rows"]
     counts = [key for key in next(iter(rows.values())) if key != "command"]
     head = [
         "speaker left out",
         "before",
-        *(f"{count} clip{'s' * (count != '1')} a digit" for count in counts),
-        *(f"others, {c}" for c in counts),
+        *(f"{count} clip{'s' * (count != '1')} per digit" for count in counts),
+        *(f"other speakers, {count}" for count in counts),
     ]
     lines = []
     for speaker, row in rows.items():
         new = [row[count]["new"] for count in counts]
         old = [row[count]["old"] for count in counts]
-        cells = [_percent(new[0]["before"]["accuracy"]), *(_with_interval(one) for one in new)]
-        changes = [one["after"]["accuracy"] - one["before"]["accuracy"] for one in old if one]
+        cells = [_percent(new[0]["before"]["accuracy"]), *(_with_interval(result) for result in new)]
+        changes = [result["after"]["accuracy"] - result["before"]["accuracy"] for result in old if result]
         lines.append([speaker, *cells, *(f"{100 * change:+.1f} points" for change in changes)])
     missing = [speaker for speaker in SPEAKERS if speaker not in rows]
-    four = [row for speaker, row in rows.items() if speaker not in CHOSEN_ON]
+    untuned = [row for speaker, row in rows.items() if speaker not in TUNED_ON]
     if not missing:
-        values = [_percent(sum(row[counts[0]]["new"]["before"]["accuracy"] for row in four) / len(four))]
+        values = [_percent(sum(row[counts[0]]["new"]["before"]["accuracy"] for row in untuned) / len(untuned))]
         values += [
-            _percent(sum(row[count]["new"]["after"]["accuracy"] for row in four) / len(four)) for count in counts
+            _percent(sum(row[count]["new"]["after"]["accuracy"] for row in untuned) / len(untuned)) for count in counts
         ]
-        lines.append([f"mean of the {len(four)} that no setting was chosen on", *values, *[""] * len(counts)])
+        lines.append([f"mean of the {len(untuned)} not used to choose settings", *values, *[""] * len(counts)])
     first = next(iter(rows.values()))
     commands = [first["command"], *(first[count]["command"] for count in counts)]
     parts = ["\n".join(f"`{command}`  " for command in commands), format_markdown(head, lines)]
@@ -111,7 +113,7 @@ def voices_table(record: Mapping[str, Any]) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f}%"
 
 
 def _with_interval(row: Mapping[str, Any]) -> str:
@@ -120,4 +122,4 @@ def _with_interval(row: Mapping[str, Any]) -> str:
     return f"**{_percent(value)}** ({100 * low:.1f} to {100 * high:.1f})"
 
 
-__all__ = ["Voices", "voices_table"]
+__all__ = ["AdaptationItem", "adaptation_table"]

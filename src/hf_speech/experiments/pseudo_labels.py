@@ -1,4 +1,4 @@
-"""The experiment of a teacher: recordings whose transcripts are withheld are labeled by a model, and trained on."""
+"""An experiment with pseudo-labels: a teacher labels recordings whose transcripts are withheld, for training."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hf_speech.inference.teachers import open_teacher
 from hf_speech.tasks.metrics import count_errors, error_rates
 
 
-def labels_of(name: str) -> PurePosixPath:
-    """The table of labels of an item, in the words of a recorded command."""
+def labels_path(name: str) -> PurePosixPath:
+    """Returns the path of an item's table of labels, as recorded commands give it."""
     return PurePosixPath(RUNS, f"{name}-labels", "labeled.csv")
 
 
 @dataclass(frozen=True)
-class Taught(Item):
-    """A training on some transcribed recordings of a corpus, and on what a teacher makes of the others.
+class PseudoLabelItem(Item):
+    """A training on part of a corpus with its transcripts, and on the rest with a teacher's labels.
 
     Attributes:
-        teacher: A model folder, or the item whose model it is, which has to be run before.
-        corpus: The corpus.
-        transcribed: The share of its training recordings whose transcripts are used.
+        teacher: A model folder, or the name of the item that trains the teacher, which must be run first.
+        corpus: Name of the corpus.
+        transcribed: Share of the training recordings whose transcripts are used.
     """
 
     teacher: str = ""
@@ -34,25 +34,25 @@ class Taught(Item):
     transcribed: float = 1.0
 
     def run(self, folders: ExperimentFolders) -> dict[str, Any]:
-        """Labels the recordings and trains, as far as that is missing."""
+        """Labels the recordings and trains, skipping what is already done."""
         labels = self._label(folders)
         return {**super().run(folders), "labels": labels}
 
     def _label(self, folders: ExperimentFolders) -> dict[str, Any]:
-        """Labels the recordings without a transcript, and compares the labels with the transcripts."""
-        place = folders.data_dir(self.corpus)
-        options = {"data_dir": place[1] if place else None, "validation_fraction": 0}
-        used = make_corpus(self.corpus, train_fraction=self.transcribed, **options).load()["train"]["audio"]
+        """Labels the recordings whose transcripts are withheld, and computes the word error rate of the labels."""
+        data_dir = folders.data_dir(self.corpus)
+        options = {"data_dir": data_dir[1] if data_dir else None, "validation_fraction": 0}
+        transcribed = make_corpus(self.corpus, train_fraction=self.transcribed, **options).load()["train"]["audio"]
         rows = make_corpus(self.corpus, **options).load()["train"]
-        known = {audio["path"] for audio in used}
+        transcribed_paths = {audio["path"] for audio in transcribed}
         withheld = {
             str(Path(audio["path"]).absolute()): text
             for audio, text in zip(rows["audio"], rows["text"], strict=True)
-            if audio["path"] not in known
+            if audio["path"] not in transcribed_paths
         }
         run = folders.runs / self.teacher
         teacher = open_teacher(str(run if run.is_dir() else self.teacher))
-        table = Path(folders.placed(str(labels_of(self.name))))
+        table = Path(folders.resolve(str(labels_path(self.name))))
         table.parent.mkdir(parents=True, exist_ok=True)
         label_recordings(teacher, [Path(path) for path in withheld], table)
         with table.open(encoding="utf-8", newline="") as file:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hf_speech.experiments.voices import SPEAKERS, voices_table
+from hf_speech.experiments.adaptation import SPEAKERS, adaptation_table
 
 
 def adapted(before: float, after: float) -> dict[str, Any]:
@@ -21,16 +21,15 @@ def record(*speakers: str) -> dict[str, Any]:
 
 
 def test_the_table_has_a_row_per_speaker_and_the_mean_of_unused_speakers() -> None:
-    table = voices_table(record(*SPEAKERS))
+    table = adaptation_table(record(*SPEAKERS))
     assert (
-        "| george | 70.0 % | **80.0 %** (76.1 to 83.4) | **98.0 %** (96.2 to 98.9) | -0.4 points | -0.4 points |"
-        in table
+        "| george | 70.0% | **80.0%** (76.1 to 83.4) | **98.0%** (96.2 to 98.9) | -0.4 points | -0.4 points |" in table
     )
-    assert "| mean of the 4 that no setting was chosen on | 70.0 % | 80.0 % | 98.0 % |" in table
+    assert "| mean of the 4 not used to choose settings | 70.0% | 80.0% | 98.0% |" in table
     assert "Not run yet" not in table
 
 
 def test_reports_missing_results() -> None:
-    table = voices_table(record("george"))
+    table = adaptation_table(record("george"))
     assert table.endswith("Not run yet: lucas, nicolas, theo, yweweler.")
     assert "mean of" not in table

@@ -10,8 +10,8 @@ import yaml
 from stub_voices import Tones
 
 from hf_speech.data.voices import ENGINES
-from hf_speech.experiments import Experiment, ExperimentFolders, carry_out, page, run_experiments
-from hf_speech.experiments.spoken import FromText
+from hf_speech.experiments import Experiment, ExperimentFolders, page, run_experiments, runner
+from hf_speech.experiments.grammars import GrammarItem
 
 GRAMMAR = "#JSGF V1.0;\npublic <s> = <w> <w> [<w>];\n<w> = YES | NO | GO | STOP | HELP;\n"
 TINY = {
@@ -30,7 +30,7 @@ def test_evaluates_recordings_with_and_without_the_language_model(
     (tmp_path / "small.jsgf").write_text(GRAMMAR)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(TINY))
     monkeypatch.setitem(ENGINES, "tones", Tones())
-    item = FromText(
+    item = GrammarItem(
         "small-grammar",
         "a grammar",
         str(tmp_path / "small.yaml"),
@@ -41,7 +41,7 @@ def test_evaluates_recordings_with_and_without_the_language_model(
         voices=("tones:1+2+3+4+5",),
         sentences=12,
     )
-    for module in (carry_out, page):
+    for module in (runner, page):
         monkeypatch.setattr(module, "EXPERIMENTS", (Experiment("small", "Small", "nothing.", (item,)),))
     folders = ExperimentFolders(small_corpora, tmp_path / "runs", tmp_path / "results")
     run_experiments(["small-grammar"], folders, tmp_path / "results.md", lambda line: None)
@@ -61,6 +61,6 @@ def test_evaluates_recordings_with_and_without_the_language_model(
     lines = [line for line in (tmp_path / "results.md").read_text().splitlines() if line.startswith("|")]
     assert lines[-2].startswith("| a grammar |")
     assert lines[-1].startswith("| the same, with a language model of the grammar |")
-    assert f"{100 * searched['metrics']['wer']:.2f} %" in lines[-1]
+    assert f"{100 * searched['metrics']['wer']:.2f}%" in lines[-1]
     grams = (folders.runs / "small-grammar" / "language_model.arpa").read_text()
     assert "\tyes no" in grams
