@@ -111,7 +111,7 @@ def test_the_main_metric_has_count_and_interval(report: EvaluationReport):
     assert line.startswith(
         f"accuracy on the test split of tones: {100 * report.metrics['accuracy']:.2f}% (60 utterances; "
     )
-    assert line.endswith(f"95 % interval: {low} to {high})")
+    assert line.endswith(f"95% interval: {low} to {high})")
     assert "(60 of 62 utterances; " in headline({**report.to_dict(), "num_skipped": 2})
     skipping = replace(report, num_skipped=2, skipped=["a.wav is empty."])
     assert "test split: 60 of 62 utterances" in format_report(skipping)

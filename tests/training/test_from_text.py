@@ -16,7 +16,7 @@ from stub_voices import Tones
 from hf_speech.cli import main
 from hf_speech.data.voices import ENGINES
 from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.training.from_text import FEW, from_text_recipe, read_sentences
+from hf_speech.training.from_text import FEW_SENTENCES, from_text_recipe, read_sentences
 
 SENTENCES = ["Lights on.", "lights off", "open the door", "close the door", "lights on!"]
 VOICES = ["tones:1+2+3+4+5"]
@@ -70,7 +70,7 @@ def test_trains_from_text_and_evaluates_on_voices_and_recordings(
     with pytest.raises(SystemExit, match="0"):
         main(words)
     printed = capsys.readouterr().out
-    assert "wer on synthetic voices held out" in printed
+    assert "wer on held-out synthetic voices" in printed
     assert "wer on real recordings" in printed
     reports = {path.stem: json.loads(path.read_text()) for path in (run / "evaluation").glob("*.json")}
     assert reports.keys() >= {"validation", "test", "test-lm", "clips", "clips-lm"}
@@ -86,7 +86,7 @@ def test_holds_out_sentences_only_if_there_are_many(text: Path, tmp_path: Path) 
     few = corpus_of(from_text_recipe(text, voices=VOICES))
     assert few["sentences"] == SENTENCES, "each line once, as it stands"
     assert (few["sentence_fraction"], few["train_speakers"], few["voices"]) == (0, 100, VOICES)
-    (tmp_path / "many.txt").write_text("\n".join(f"sentence {number}" for number in range(FEW + 1)))
+    (tmp_path / "many.txt").write_text("\n".join(f"sentence {number}" for number in range(FEW_SENTENCES + 1)))
     many = from_text_recipe(tmp_path / "many.txt", test_voices=["en-us"], overrides=["--train_speakers", "9"])
     assert (corpus_of(many)["sentence_fraction"], corpus_of(many)["train_speakers"]) == (0.1, 9)
     assert corpus_of(many)["test_voices"] == ["en-us"]

@@ -81,9 +81,9 @@ def from_text(
         sentences=sentences,
         overrides=context.args,
     )
-    rows = [metric_row(one.what, *filter(None, (one.greedy, one.with_language_model))) for one in measurements]
+    rows = [metric_row(row.description, *filter(None, (row.greedy, row.with_language_model))) for row in measurements]
     head = ["", "utterances", "alone", "language model"][: len(rows[0]) - 1]
-    echo(f"\n{format_text([*head, '95 % interval'], rows)}")
+    echo(f"\n{format_text([*head, '95% interval'], rows)}")
     echo(
         f"\nThe model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:\n"
         f"  hf-speech demo {result.run_dir} --static"

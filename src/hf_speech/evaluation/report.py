@@ -145,7 +145,7 @@ def format_report(report: EvaluationReport) -> str:
         for name, value in report.metrics.items()
     ]
     all_ratios = all(metric_named(name).unit == "%" for name in report.metrics)
-    head = ["metric (%)" if all_ratios else "metric", "value", "95 % interval"]
+    head = ["metric (%)" if all_ratios else "metric", "value", "95% interval"]
     lines += ["", format_text(head, metrics)]
     for title, rows in report.breakdowns.items():
         if rows:
@@ -180,7 +180,7 @@ def headline(content: Mapping[str, Any]) -> str:
     count = f"{content['num_utterances']:,}" + (f" of {content['num_utterances'] + skipped:,}" if skipped else "")
     return (
         f"{name} on the {content['split']} split of {content['corpus']}: {value} "
-        f"({count} utterances; 95 % interval: {low} to {high})"
+        f"({count} utterances; 95% interval: {low} to {high})"
     )
 
 

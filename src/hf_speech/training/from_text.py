@@ -1,16 +1,16 @@
-"""A model of sentences or words that nobody has recorded: synthesized, trained, and measured on voices held out.
+"""Trains a model from a list of sentences or words by synthesizing them, and evaluates it on held-out voices.
 
 Decisions:
 
-* It is an ordinary training from a recipe whose corpus is made here: every line of the text, in many voices.
-* A few lines are all there is to say: each speaker of each split says each of them, and the test is on other voices. Of
-  many lines, a tenth is also held out.
-* With a model to start from, features, text and model are those of that model, and the recipe gives the rest.
-* Real speech keeps a model from learning what only synthetic voices have: a recipe may list it beside the entry
-  `synthetic`, and `old_data_dir` adds what the first model was trained on.
-* The language model is of the same lines: only these are expected.
-* From a grammar in JSGF, sentences are drawn; for the language model many more, and anew, so that its weight is not
-  tuned on sentences that it contains.
+* This is ordinary training from a recipe, with a corpus that contains every line of the text in many voices.
+* If there are few lines, each speaker of each split speaks all of them, and the test split differs only in its voices.
+  If there are many lines, a tenth is held out as well.
+* A model to start from determines the keys `features`, `text` and `model`; the recipe gives the rest.
+* Real speech keeps the model from relying on artifacts of synthetic voices. A recipe may list real speech next to the
+  entry `synthetic`, and `old_data_dir` adds the training data of the first model.
+* The language model is built from the same lines, since no others are expected.
+* Sentences are sampled from a JSGF grammar. The language model gets a larger, separate sample, so that its weight is
+  not tuned only on sentences that it contains.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
 
 RECIPE = "from_text"
-FEW = 300
-"""Sentences up to which every speaker says each of them."""
-UTTERANCES = 1500
-"""Training utterances, about, of few sentences."""
-LONGEST_NGRAM = 3
+FEW_SENTENCES = 300
+"""With up to this many sentences, every speaker speaks all of them."""
+TARGET_UTTERANCES = 1500
+"""Approximate number of training utterances if there are few sentences."""
+NGRAM_ORDER = 3
 SENTENCES = 2000
-"""Sentences that are drawn from a grammar, if not given."""
+"""Default number of sentences to sample from a grammar."""
 LANGUAGE_MODEL_SENTENCES = 20_000
-"""Sentences that are drawn from a grammar for its language model."""
-# A fast voice may say a sentence in fewer frames than it has letters: that is reported, and does not stop training.
-SKIPPING = {"bad_rows": "skip"}
+"""Number of sentences to sample from a grammar for its language model."""
+# With a fast voice, an utterance may have fewer frames than letters. It is reported and skipped.
+SKIP_BAD_ROWS = {"bad_rows": "skip"}
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A report on some recordings.
+    """Evaluation results on a set of recordings.
 
     Attributes:
-        what: What they are.
+        description: A description of the recordings.
         greedy: The report of the model alone.
-        with_language_model: The report of a search with the language model, for a recognizer.
+        with_language_model: The report of a recognizer's beam search with the language model.
     """
 
-    what: str
+    description: str
     greedy: EvaluationReport
     with_language_model: EvaluationReport | None = None
 
@@ -79,47 +79,47 @@ def from_text_recipe(
     sentences: int = SENTENCES,
     overrides: Sequence[str] = (),
 ) -> Recipe:
-    """Writes the recipe that learns the lines of a text.
+    """Returns the recipe for training on the lines of a text.
 
     Args:
-        text: A file with a sentence, or for a recipe with classes a word, in each line; or a grammar in JSGF.
-        recipe: The recipe whose corpus is replaced; of a mixture, the entry `synthetic`.
+        text: A file with one sentence per line (one word for a recipe with classes), or a JSGF grammar.
+        recipe: The recipe whose corpus is replaced; of a mixture, only the entry `synthetic`.
         init_from: A model to start from.
-        old_data_dir: Folder of the corpus that this model was trained on, to mix in.
-        voices: Voices as in `Synthetic.voices`.
-        test_voices: Voices of the test split alone.
-        sentences: Different sentences to draw from a grammar, at most.
-        overrides: Command-line words, for any key of the recipe.
+        old_data_dir: Folder of the training corpus of `init_from`, to mix in.
+        voices: Voices; see `Synthetic.voices`.
+        test_voices: Voices used only in the test split.
+        sentences: Maximum number of different sentences to sample from a grammar.
+        overrides: Command-line arguments for any key of the recipe.
 
     Raises:
-        RecipeError: If the recipe is a mixture without synthesized speech, or the model does not fit.
+        RecipeError: If the recipe is a mixture without synthesized speech, or does not fit the model.
         CorpusError: If the text has too few lines.
     """
     file = find_recipe(recipe)
     content = {"name": text.stem} | (yaml.safe_load(file.read_text(encoding="utf-8-sig")) or {})
     lines = read_sentences(text, sentences)
-    given = {"voices": voices, "test_voices": test_voices}
-    options: dict[str, Any] = {key: list(names) for key, names in given.items() if names}
+    voice_options = {"voices": voices, "test_voices": test_voices}
+    options: dict[str, Any] = {key: list(names) for key, names in voice_options.items() if names}
     section = content.get("corpus") or {}
     has_classes = load_recipe(file, to_train=False).task.text_options is None
-    options |= {"words": lines} if has_classes else _sentences(lines)
+    options |= {"words": lines} if has_classes else _sentence_options(lines)
     if isinstance(section, list):
-        own = [entry for entry in section if entry.get("name") == Synthetic.name]
-        if not own:
-            raise RecipeError(f"{file} is a mixture without synthesized speech: give it an entry {{name: synthetic}}.")
-        content["corpus"] = _mixture([{**options, **entry} if entry is own[0] else entry for entry in section])
+        synthetic = [entry for entry in section if entry.get("name") == Synthetic.name]
+        if not synthetic:
+            raise RecipeError(f"{file} is a mixture without synthesized speech: add an entry {{name: synthetic}}.")
+        content["corpus"] = _mixture([{**options, **entry} if entry is synthetic[0] else entry for entry in section])
     elif section.get("name") == Keywords.name:
-        content["corpus"] = {**section, "data_dir": str(_clips_of_words(Synthetic(**options)))}
+        content["corpus"] = {**section, "data_dir": str(_link_word_clips(Synthetic(**options)))}
     else:
         kept = section if section.get("name") == Synthetic.name else {}
-        content["corpus"] = {**SKIPPING, **options, **kept, "name": Synthetic.name}
+        content["corpus"] = {**SKIP_BAD_ROWS, **options, **kept, "name": Synthetic.name}
     if init_from is not None:
         for key in ("features", "model", "text"):
             content.pop(key, None)
         content["model"] = {"init_from": init_from}
         if old_data_dir is not None:
             old = old_corpora(own_recipe(BaseModel.open(init_from)), old_data_dir, init_from)
-            new = {key: value for key, value in content["corpus"].items() if key not in SKIPPING}
+            new = {key: value for key, value in content["corpus"].items() if key not in SKIP_BAD_ROWS}
             weight = sum(entry["weight"] for entry in old)
             content["corpus"] = _mixture([*new.get("corpora", [{**new, "weight": weight}]), *old])
     return load_recipe(content, overrides)
@@ -136,35 +136,39 @@ def from_text(
     command: str = "hf_speech.training.from_text(text)",
     **options: Any,
 ) -> tuple[TrainingResult, list[Measurement]]:
-    """Trains a model of the lines of a text, builds its language model, and measures it.
+    """Trains a model on the lines of a text, builds its language model, and evaluates it.
 
     Args:
-        text: As for `from_text_recipe`, like `recipe` and `options`.
+        text: The text or grammar; see `from_text_recipe`.
+        recipe: The recipe; see `from_text_recipe`.
         output_dir: The run folder; `runs/NAME` by default.
-        clips: Real recordings to measure on: a folder with a sub-folder for each class, or a table.
+        clips: Real recordings for evaluation: a folder with a subfolder for each class, or a table.
         resume: Whether to continue an interrupted training.
-        overwrite: Whether a run folder that is there is replaced.
-        command: The command line, for the records.
-        **options: Those of `from_text_recipe`.
+        overwrite: Whether to replace an existing run folder.
+        command: The command line, for the record.
+        **options: Further arguments of `from_text_recipe`.
 
     Returns:
-        The training, and the measurements.
+        The training, and the evaluations.
+
+    Raises:
+        HFSpeechError: If the text is missing, or the training or an evaluation fails.
     """
     if not text.is_file():
-        raise HFSpeechError(f"There is no text {text}: give a file with a sentence, or a word, in each line.")
+        raise HFSpeechError(f"There is no text {text}: give a file with one sentence, or one word, per line.")
     resolved = from_text_recipe(text, recipe, **options)
     result = train(resolved, output_dir, resume=resume, overwrite=overwrite, command=command, splits=("validation",))
     loaded = load_model(result.run_dir, device="cpu")
-    synthetic = _synthetic(resolved)
+    synthetic = _synthetic_corpus(resolved)
     beam = None if resolved.text is None else add_language_model(loaded, text, resolved, result.run_dir, command)
-    sources: list[tuple[str, str, Corpus, str]] = [("synthetic voices held out", "test", synthetic, "test")]
+    sources: list[tuple[str, str, Corpus, str]] = [("held-out synthetic voices", "test", synthetic, "test")]
     if clips is not None:
         corpus = load_recipe({"corpus": corpus_of_clips(clips.expanduser(), loaded)}, to_train=False).corpus
         sources.append(("real recordings", ALL, corpus, "clips"))
     measurements = []
-    for what, split, corpus, name in sources:
-        known: dict[str, Any] = {"trained_on": False} if split == ALL else {"options": resolved.text}
-        found = select_rows(loaded, corpus.load(), split, corpus, **known)
+    for description, split, corpus, name in sources:
+        selection: dict[str, Any] = {"trained_on": False} if split == ALL else {"options": resolved.text}
+        found = select_rows(loaded, corpus.load(), split, corpus, **selection)
         reports = [
             evaluate_model(
                 loaded,
@@ -178,26 +182,29 @@ def from_text(
             )
             for search in ([None] if beam is None else [None, beam])
         ]
-        for report, end in zip(reports, ("", "-lm"), strict=False):
-            report.save(result.run_dir / "evaluation" / f"{name}{end}.json")
-        measurements.append(Measurement(what, *reports))
+        for report, suffix in zip(reports, ("", "-lm"), strict=False):
+            report.save(result.run_dir / "evaluation" / f"{name}{suffix}.json")
+        measurements.append(Measurement(description, *reports))
     return result, measurements
 
 
 def add_language_model(loaded: LoadedModel, text: Path, recipe: Recipe, run_dir: Path, command: str) -> BeamOptions:
-    """Builds the language model of a text in a run folder, and tunes its weights on the voices held out.
+    """Builds the language model of a text in a run folder, and tunes its weights on the validation split.
 
     Args:
-        loaded: The model of the run folder.
+        loaded: The trained model.
         text: The sentences, or the grammar.
-        recipe: The recipe that it was trained with.
+        recipe: The recipe of the training.
         run_dir: The run folder.
         command: The command line, for the record.
+
+    Returns:
+        The tuned options.
     """
-    corpus, path = _synthetic(recipe), run_dir / LANGUAGE_MODEL
+    corpus, path = _synthetic_corpus(recipe), run_dir / LANGUAGE_MODEL
     options: Any = recipe.text
     lines = read_sentences(text, LANGUAGE_MODEL_SENTENCES, seed=1)
-    build_arpa(map(options.normalize, lines), LONGEST_NGRAM, path)
+    build_arpa(map(options.normalize, lines), NGRAM_ORDER, path)
     rows = select_rows(loaded, corpus.load(), "validation", corpus, options=options).rows
     best, _ = tune_beam(loaded, rows, BeamOptions(path))
     best.save(corpus=corpus.name, command=command)
@@ -205,42 +212,42 @@ def add_language_model(loaded: LoadedModel, text: Path, recipe: Recipe, run_dir:
 
 
 def read_sentences(text: Path, count: int = SENTENCES, seed: int = 0) -> list[str]:
-    """The different lines of a text, or at most `count` sentences of a grammar."""
+    """Returns the distinct lines of a text, or up to `count` sentences sampled from a grammar."""
     if text.suffix.lower() in grammar.SUFFIXES:
         return grammar.Grammar(text).sentences(count, seed)
     return list(dict.fromkeys(line.strip() for line in read_plain_text(text) if line.strip()))
 
 
 def _mixture(corpora: list[dict[str, Any]]) -> dict[str, Any]:
-    return {**SKIPPING, "name": Mixture.name, "corpora": corpora}
+    return {**SKIP_BAD_ROWS, "name": Mixture.name, "corpora": corpora}
 
 
-def _sentences(lines: Sequence[str]) -> dict[str, Any]:
-    """The options of the synthetic corpus for sentences."""
-    if len(lines) > FEW:
+def _sentence_options(lines: Sequence[str]) -> dict[str, Any]:
+    """Returns the options of the synthetic corpus for sentences."""
+    if len(lines) > FEW_SENTENCES:
         return {"sentences": lines, "repetitions": 1, "train_speakers": 100}
-    speakers = max(12, min(UTTERANCES // max(len(lines), 1), 100))
-    held_out = max(2, min(FEW // max(len(lines), 1), 8))
+    speakers = max(12, min(TARGET_UTTERANCES // max(len(lines), 1), 100))
+    held_out = max(2, min(FEW_SENTENCES // max(len(lines), 1), 8))
     counts = {"train_speakers": speakers, "validation_speakers": held_out, "test_speakers": held_out}
     return {"sentences": lines, "sentence_fraction": 0.0, "repetitions": 1, **counts}
 
 
-def _clips_of_words(corpus: Synthetic) -> Path:
-    """A folder of links to synthesized words, with a sub-folder for each split and word, as `Keywords` reads it."""
+def _link_word_clips(corpus: Synthetic) -> Path:
+    """Returns a folder with links to synthesized words, in subfolders by split and word, for `Keywords`."""
     splits = corpus.splits()
     files = [str(clip.audio) for clips in splits.values() for clip in clips]
     folder = cache_dir() / "spoken_words" / digest_data(files)[:16]
     with build_once(folder) as part:
         for split, clips in splits.items() if part is not None else ():
             for clip in clips:
-                place = Path(str(part)) / split / str(clip.label)
-                place.mkdir(parents=True, exist_ok=True)
-                os.link(str(clip.audio), place / f"{clip.speaker}_{Path(str(clip.audio)).name}")
+                label_folder = Path(str(part)) / split / str(clip.label)
+                label_folder.mkdir(parents=True, exist_ok=True)
+                os.link(str(clip.audio), label_folder / f"{clip.speaker}_{Path(str(clip.audio)).name}")
     return folder
 
 
-def _synthetic(recipe: Recipe) -> Any:
-    """The synthesized speech of a recipe, or its corpus if that is links to some."""
+def _synthetic_corpus(recipe: Recipe) -> Any:
+    """Returns the synthetic corpus of a recipe, or for keywords, the corpus of links to synthesized words."""
     corpora = [member.corpus for member in getattr(recipe.corpus, "members", {}).values()]
     return next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), recipe.corpus)
 
