@@ -32,7 +32,7 @@ def test_streams_give_the_text_of_whole_files(exported_beeps: Path, make_beeps: 
         assert stream.text == text
         assert all(text.startswith(part) for part in seen)
         assert seen[-2] != ""
-    with pytest.raises(AudioError, match="must be mono"):
+    with pytest.raises(AudioError, match="give mono samples"):
         stream.accept(np.zeros((2, 100)))
 
 

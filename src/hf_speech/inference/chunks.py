@@ -1,7 +1,7 @@
-"""Log-probabilities of recordings of any length, computed in chunks that overlap.
+"""Computes the log probabilities of recordings of any length in overlapping chunks.
 
-The overlap is discarded, so that every frame is computed with context on both sides. Chunks start and end at logit
-frames: their log-probabilities join without a seam, and decoders see one recording.
+The overlap gives every frame context on both sides and is then discarded. Chunks start and end at logit frames, so
+their log probabilities can be concatenated and decoded as one recording.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hf_speech.inference.recognizer import Recognizer
 from hf_speech.inference.recordings import Recording
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 60.0, 10.0
-"""With a shorter overlap, one word in a hundred depends on where chunks end: recurrences have a long memory."""
+"""Recurrent layers have a long memory: with a shorter overlap, 1% of the words depend on the chunk boundaries."""
 
 
 def log_probabilities(
@@ -26,13 +26,13 @@ def log_probabilities(
     overlap_seconds: float = OVERLAP_SECONDS,
     progress: bool = False,
 ) -> np.ndarray:
-    """Compute the log-probabilities of a recording of any length.
+    """Computes the log probabilities of a recording of any length.
 
     Args:
-        recognizer: A recognizer.
-        sound: A recording, or a mono waveform `(samples,)` at the model's rate.
-        chunk_seconds: Length of a chunk; a shorter recording is processed at once.
-        overlap_seconds: Context at either end of a chunk, the log-probabilities of which are discarded.
+        recognizer: The recognizer.
+        sound: A recording, or a mono waveform `(samples,)` at the model's sampling rate.
+        chunk_seconds: Length of a chunk; a shorter recording is processed as a whole.
+        overlap_seconds: Context at each end of a chunk, whose log probabilities are discarded.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -40,13 +40,13 @@ def log_probabilities(
 
     Raises:
         AudioError: If the recording is damaged.
-        ModelError: If the overlap leaves nothing of a chunk.
+        ModelError: If the chunks are too short for the overlap.
     """
     ratio, rate = recognizer.samples_per_frame, recognizer.sampling_rate
     if not (0 <= 2 * overlap_seconds < chunk_seconds < math.inf and chunk_seconds * rate >= ratio):
         raise ModelError(
-            f"Chunks of {chunk_seconds} s with {overlap_seconds} s of context at either end have no middle: give "
-            "longer chunks or less overlap."
+            f"Chunks of {chunk_seconds} s are too short for an overlap of {overlap_seconds} s at each end: choose "
+            "longer chunks or a shorter overlap."
         )
     chunk, overlap = (round(seconds * rate / ratio) for seconds in (chunk_seconds, overlap_seconds))
     overlap = min(overlap, (chunk - 1) // 2)  # both were rounded
@@ -54,8 +54,8 @@ def log_probabilities(
         sound = Recording("the waveform", rate, len(sound) / rate, sound)
     compute = recognizer.log_probs_fn(sound)
     blocks = sound.blocks()
-    # Samples from logit frame `first` on: a chunk, and one more frame to see whether it is the last one. The
-    # log-probabilities of the first `known` frames are in `pieces`.
+    # Samples from logit frame `first` on: those of a chunk, and one more frame to tell whether it is the last chunk.
+    # `pieces` has the log probabilities of the first `known` frames.
     samples = np.zeros(0, dtype=np.float32)
     pieces: list[np.ndarray] = []
     first = known = 0
@@ -68,7 +68,7 @@ def log_probabilities(
             is_last = len(samples) < (chunk + 1) * ratio
             last = first + (len(samples) // ratio if is_last else chunk)
             if last > known:
-                # The last chunk keeps the samples after its last whole frame, as the whole recording would.
+                # The last chunk includes the samples after the last complete frame, as the whole recording does.
                 inputs = samples if is_last else samples[: chunk * ratio]
                 end = last if is_last else last - overlap
                 pieces.append(compute(inputs)[known - first : end - first])

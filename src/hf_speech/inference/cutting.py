@@ -1,7 +1,7 @@
-"""Cuts long recordings where they are quietest, so that a teacher gets utterances.
+"""Cuts long recordings at their quietest points into utterances for a teacher.
 
-This needs no model: the quietest fifth of a second is probably a pause between two words, and not the middle of a loud
-one. Pieces are written as files, those of a recording all together or not at all.
+This needs no model: the quietest fifth of a second is probably a pause between words. The pieces are written to files,
+either all pieces of a recording or none.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ FRAME_SECONDS, PAUSE_SECONDS = 0.02, 0.2
 
 
 def cut_long(files: Sequence[Path], folder: Path, max_seconds: float) -> list[Path]:
-    """Cuts the recordings that are too long.
+    """Cuts recordings that are longer than `max_seconds`.
 
     Args:
         files: Recordings.
-        folder: Where the pieces are written, in a folder for each recording.
-        max_seconds: Seconds of the longest piece.
+        folder: Folder for the pieces; each recording gets a subfolder.
+        max_seconds: Maximum length of a piece in seconds.
 
     Returns:
-        The recordings, with the pieces in place of those that are too long; what cannot be read stays.
+        The recordings, with long ones replaced by their pieces. Unreadable files are included unchanged.
     """
-    found: list[Path] = []
+    result: list[Path] = []
     for file in progress_bar(files, desc="Cutting", unit="recording", leave=False):
         try:
             info = audio_info(file)
             if info.duration <= max_seconds:
-                found.append(file)
+                result.append(file)
                 continue
-            own = folder / f"{file.stem[-60:]}-{digest([{'path': str(file)}], max_seconds)}"
-            with build_once(own) as part:
+            pieces = folder / f"{file.stem[-60:]}-{digest([{'path': str(file)}], max_seconds)}"
+            with build_once(pieces) as part:
                 if part is not None:
                     samples = read_audio(file, info.sampling_rate)
                     for number, (first, last) in enumerate(find_cuts(samples, info.sampling_rate, max_seconds)):
                         soundfile.write(part / f"{number:05d}.flac", samples[first:last], info.sampling_rate)
-            found += sorted(own.iterdir())
+            result += sorted(pieces.iterdir())
         except AudioError:
-            found.append(file)
-    return found
+            result.append(file)
+    return result
 
 
 def find_cuts(samples: np.ndarray, rate: int, max_seconds: float) -> list[tuple[int, int]]:
-    """The pieces of a recording.
+    """Finds the pieces of a recording.
 
     Args:
         samples: Float array `(samples,)`.
-        rate: Samples a second.
-        max_seconds: Seconds of the longest piece.
+        rate: Sampling rate in Hz.
+        max_seconds: Maximum length of a piece in seconds.
 
     Returns:
-        First sample of each piece and the one after its last; together they are the recording.
+        Start and end sample of each piece, the end exclusive. The pieces cover the whole recording.
     """
     frame = max(1, round(FRAME_SECONDS * rate))
     energy = np.square(samples[: len(samples) // frame * frame].reshape(-1, frame)).sum(axis=1)
     width = round(PAUSE_SECONDS / FRAME_SECONDS)
     loudness = np.convolve(energy, np.ones(width), mode="same")
-    scores = np.append(-loudness, -np.inf)  # There is no cut at a last, incomplete frame.
+    scores = np.append(-loudness, -np.inf)  # Never cut at an incomplete last frame.
     longest = max(2, int(max_seconds * rate / frame))
     pieces = split_long(0, math.ceil(len(samples) / frame), longest, scores)
     return [(first * frame, min(last * frame, len(samples))) for first, last in pieces]

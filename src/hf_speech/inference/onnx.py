@@ -1,7 +1,7 @@
-"""The back end `onnx`: exported models, using only onnxruntime and NumPy.
+"""The `onnx` back end: exported models, run by onnxruntime.
 
-Neither PyTorch nor transformers is imported here, nor by what this imports: exported models are for machines that have
-neither. One thread computes unless `OMP_NUM_THREADS` says otherwise, which is fastest for small recurrent networks.
+Exported models are for machines without PyTorch and transformers, so this module must not import them, even indirectly.
+One thread is the fastest for small recurrent networks; set `OMP_NUM_THREADS` to use more.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from hf_speech.tasks import Task, check_verb, get_task
 
 
 class ExportedModel:
-    """A model that was exported, for whole recordings or clips.
+    """An exported model for whole recordings or clips.
 
     Args:
-        path: An exported folder, for its float32 file; or one file of it.
-        verb: The command that is going to use it, which must be that of its task; None for any.
+        path: An exported folder, whose float32 file is used, or one of its files.
+        verb: The command that uses the model, to check that its task is the right one; None for any.
 
     Attributes:
-        name: The path as it was given.
-        description: What the file says about the model.
-        task: What it does.
-        labels: The names of the outputs, classes or tokens, in the order of the logits.
-        tokens: The same, for a `Recognizer`.
-        sampling_rate: The rate in Hz at which the model reads sound.
-        samples_per_frame: Samples that a logit frame spans.
-        num_phones: Phones that it predicts besides the tokens, and the blank; see `Recognizer`.
+        name: The path as given.
+        description: The metadata of the file.
+        task: Task of the model.
+        labels: The classes or tokens, in the order of the logits.
+        tokens: `labels` as a list; see `Recognizer`.
+        sampling_rate: Sampling rate of the input in Hz.
+        samples_per_frame: Samples per logit frame.
+        num_phones: Number of phones, including the blank, that the model predicts besides tokens; see `Recognizer`.
         blank: Id of the CTC blank.
         word_delimiter: The token between words.
 
     Raises:
-        ModelError: If onnxruntime is missing, or this is not an exported model, or one of another task, or a stream.
+        ModelError: If onnxruntime is missing, or the file is not an exported model, is for another task, or is for
+            streams.
     """
 
     def __init__(self, path: str | Path, verb: str | None = None) -> None:
@@ -49,7 +50,7 @@ class ExportedModel:
         self.task: Task = get_task(self.description.task)
         check_verb(self.task, self.name, verb)
         if self.description.states:
-            raise ModelError(f"{self.name} is for recordings that arrive in pieces: give {WHOLE}.onnx, or the folder.")
+            raise ModelError(f"{self.name} is for streams: give {WHOLE}.onnx, or the folder.")
         self.labels, self.tokens = self.description.labels, list(self.description.labels)
         self.sampling_rate, self.samples_per_frame = self.description.sampling_rate, self.description.samples_per_frame
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
@@ -60,16 +61,16 @@ class ExportedModel:
     def __call__(
         self, waveforms: Sequence[np.ndarray], statistics: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Runs the model over a batch.
+        """Runs the model on a batch.
 
         Args:
-            waveforms: Mono samples of each clip `(samples,)` at the model's rate.
-            statistics: For a recognizer that normalizes by utterance, mean and deviation of each feature
-                `(2, features)`; for one that normalizes by peak, the peak `(1, 1)`. None for each clip's own.
+            waveforms: Mono samples of each clip `(samples,)` at the model's sampling rate.
+            statistics: For a recognizer that normalizes by utterance, the mean and standard deviation of each feature
+                `(2, features)`; for one that normalizes by peak, the peak `(1, 1)`. By default, those of each clip.
 
         Returns:
-            Float32 logits `(batch, labels)` and None, or `(batch, frames, tokens)` and the valid frames of each clip
-            `(batch,)`.
+            For a classifier, float32 logits `(batch, labels)` and None; for a recognizer, `(batch, frames, tokens)` and
+            the number of valid frames of each clip `(batch,)`.
 
         Raises:
             AudioError: If a clip is too short.
@@ -97,7 +98,7 @@ class ExportedModel:
         ]
 
     def features(self, waveforms: Sequence[np.ndarray]) -> np.ndarray | None:
-        """Features before normalization, if the model normalizes by utterance; otherwise None."""
+        """Returns the features before normalization if the model normalizes by utterance, otherwise None."""
         if "features" not in self._output_names():
             return None
         import onnxruntime
@@ -112,10 +113,11 @@ class ExportedModel:
 
     def _feeds(self, waveforms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         lengths = np.array([len(samples) for samples in waveforms], dtype=np.int64)
-        least = self.description.min_samples
-        if not len(lengths) or lengths.min() < least:
+        min_samples = self.description.min_samples
+        if not len(lengths) or lengths.min() < min_samples:
             raise AudioError(
-                f"{min(lengths, default=0)} samples are too few for {self.name}, which needs {least}: leave it out."
+                f"{min(lengths, default=0)} samples are too few for {self.name}, which needs {min_samples}: leave the "
+                "recording out."
             )
         batch = np.zeros((len(lengths), lengths.max()), dtype=np.float32)
         for row, samples in zip(batch, waveforms, strict=True):
@@ -123,7 +125,7 @@ class ExportedModel:
         return {"waveform": batch, "lengths": lengths}
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """The function from samples of a recording to log-probabilities; see `Recognizer`."""
+        """Returns the function from samples of a recording to log probabilities; see `Recognizer`."""
         statistics = self._statistics(recording) if recording.seconds > LONG_SECONDS else None
 
         def log_probs(samples: np.ndarray) -> np.ndarray:
@@ -137,7 +139,7 @@ class ExportedModel:
         return log_probs
 
     def _statistics(self, recording: Recording) -> np.ndarray | None:
-        """The statistics, or the peak, of the loud seconds, as `fit_extractor` sets them; None for a model without."""
+        """Returns the normalization statistics of a recording, computed as `fit_extractor` does; None if not needed."""
         shapes = {entry.name: entry.shape for entry in self._session.get_overridable_initializers()}
         if shapes.get("statistics") == [1, 1]:
             return np.array([[speech_peak(recording)]])
@@ -151,23 +153,23 @@ class ExportedModel:
             squares = squares + np.square(features[0].astype(np.float64)).sum(axis=0)
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0.0))
-        # For a peak of 0, the graph would use the utterance's own; it divides by more than this anyway.
+        # Zeros would make the graph compute the statistics itself. It never divides by less than this floor.
         return np.stack([mean, np.maximum(deviation, 1e-6)])
 
     def normalize(self, text: str) -> str:
-        """A text with its spaces in order; how else the model was taught to write is not known here."""
+        """Normalizes whitespace only, since exported models do not include the rules of the training transcripts."""
         return " ".join(text.split())
 
     @cached_property
     def _stream(self) -> ExportedStream:
         path = Path(self.name).expanduser()
-        # For a file, the stream file of the same precision.
+        # Given a file, use the stream file of the same precision.
         return ExportedStream(path.with_name(path.name.replace(WHOLE, STREAM)) if path.is_file() else self.name)
 
     def stream(self) -> ExportedStream:
-        """Begins a stream; see `Model`. The file for streams is loaded once."""
+        """Starts a stream; see `Model`. The stream file is loaded only once."""
         return self._stream.another()
 
     def find_file(self, name: str) -> Path | None:
-        """A file next to the model."""
+        """Returns a file next to the model; see `Model`."""
         return file_beside(self.name, name)

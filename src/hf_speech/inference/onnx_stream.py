@@ -16,36 +16,36 @@ from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.onnx_description import STREAM, file_beside, open_file
 from hf_speech.tasks import Task, get_task
 
-# Samples below it in size need no closer look. Full scale is 1.
-LOUD = 100.0
-NOTHING = np.zeros(0, dtype=np.float32)
-GOES_ON, ENDED = np.array([False]), np.array([True])
+# Float samples below this magnitude are used unchanged; full scale is 1.
+MAX_PLAUSIBLE = 100.0
+NO_SAMPLES = np.zeros(0, dtype=np.float32)
+NOT_FINAL, FINAL = np.array([False]), np.array([True])
 
 
 class ExportedStream:
-    """An exported model that takes a recording in pieces; its output is that for the whole recording.
+    """An exported model that processes a recording piece by piece, with the same logits as for the whole recording.
 
     Args:
-        path: An exported folder, for its float32 stream; or one file of it, such as `stream_int8.onnx`.
+        path: An exported folder, whose float32 stream is used, or one of its files, such as `stream_int8.onnx`.
 
     Attributes:
-        name: The path as it was given.
-        description: What the model says of itself.
-        task: What it does.
-        labels: The names of the outputs, in the order of the logits.
-        sampling_rate: The rate in Hz of the sound that it takes.
-        samples_per_frame: Samples that a logit frame spans.
-        latency: Seconds from the beginning of a logit frame until its logits are known.
+        name: The path as given.
+        description: The metadata of the file.
+        task: Task of the model.
+        labels: The classes or tokens, in the order of the logits.
+        sampling_rate: Sampling rate of the input in Hz.
+        samples_per_frame: Samples per logit frame.
+        latency: Seconds from the start of a logit frame until its logits are known.
 
     Raises:
-        ModelError: If onnxruntime is missing, or this is not an exported stream.
+        ModelError: If onnxruntime is missing, or the file is not an exported stream.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.name = str(path)
         self._session, self.description = open_file(path, STREAM)
         if not self.description.states:
-            raise ModelError(f"{self.name} is for whole recordings: give a file for streams, {STREAM}.onnx.")
+            raise ModelError(f"{self.name} is for whole recordings: give {STREAM}.onnx.")
         self.task: Task = get_task(self.description.task)
         self.labels = self.description.labels
         self.sampling_rate, self.samples_per_frame = self.description.sampling_rate, self.description.samples_per_frame
@@ -54,62 +54,62 @@ class ExportedStream:
         self.reset()
 
     def another(self) -> ExportedStream:
-        """A stream of the same file, which is not loaded again."""
+        """Starts another stream of the same model without loading the file again."""
         stream = copy.copy(self)
         stream.reset()
         return stream
 
     def find_file(self, name: str) -> Path | None:
-        """A file next to the model."""
+        """Returns a file next to the model; see `Stream`."""
         return file_beside(self.name, name)
 
     def reset(self) -> None:
-        """Forgets everything, ready for another recording."""
+        """Resets the state for another recording."""
         self._states = {
             name: np.zeros([1 if isinstance(size, str) else size for size in shape], dtype=np.float32)
             for name, shape in self.description.states.items()
         }
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
-        # Samples that the next logit frame waits for.
+        # Number of samples needed for the next logit frame.
         self._needed = self.description.first_samples
         self._last_id = self.description.blank
         self._text = ""
-        # Whether the last piece was fed, and whether it was processed.
-        self._finished = self._ended = False
+        # Whether the final piece has been fed, and whether it has been processed.
+        self._finished = self._processed_final = False
 
     @property
     def text(self) -> str:
-        """The transcript so far."""
+        """The best-path transcript so far."""
         return self._text.rstrip()
 
     def feed(self, samples: np.ndarray, final: bool = False) -> None:
-        """Takes a piece of audio, which `advance` processes; see `Stream`."""
+        """Buffers a piece of sound for `advance`; see `Stream`."""
         piece = np.asarray(samples)
-        if piece.shape[1:] == (1,):  # As microphones deliver it.
+        if piece.shape[1:] == (1,):  # Microphones deliver this shape.
             piece = piece[:, 0]
         if piece.ndim != 1:
-            raise AudioError(f"A piece of sound must be mono, (samples,), and has the shape {piece.shape}.")
+            raise AudioError(f"A piece of sound has the shape {piece.shape}: give mono samples, (samples,).")
         if self._finished:
-            raise AudioError("This recording was ended: call reset() before the next one.")
+            raise AudioError("The recording has ended: call reset() before the next one.")
         if piece.size:
-            # Anything else is read as whole recordings are: integers are scaled, and NaN is refused.
-            if piece.dtype != np.float32 or not np.abs(piece).max() < LOUD:
+            # Other samples are converted as those of whole recordings are: integers are scaled, and NaN is rejected.
+            if piece.dtype != np.float32 or not np.abs(piece).max() < MAX_PLAUSIBLE:
                 piece = read_audio({"array": piece, "sampling_rate": self.sampling_rate}, self.sampling_rate)
-            self._waiting.append(piece.copy())  # The caller may use the array again.
+            self._waiting.append(piece.copy())  # The caller may reuse the array.
             self._num_waiting += len(piece)
         self._finished = final
 
     @staticmethod
     def advance(streams: Sequence[ExportedStream]) -> list[np.ndarray]:
-        """Processes what the streams were fed, in one call of the model for all that are at the same point."""
+        """Processes the buffered sound of all streams, with one model call for those in the same state."""
         logits = [np.zeros((0, len(stream.labels)), dtype=np.float32) for stream in streams]
-        if len(streams) == 1:  # Sorting streams into groups costs 4 % of the time of a piece of 40 ms.
-            count = streams[0]._num_usable()
+        if len(streams) == 1:  # Grouping would cost 4% of the time for a 40 ms piece.
+            count = streams[0]._next_piece_size()
             return logits if count is None else [streams[0]._process(count)]
         groups: dict[Any, list[int]] = defaultdict(list)
         for index, stream in enumerate(streams):
-            if (count := stream._num_usable()) is not None:
+            if (count := stream._next_piece_size()) is not None:
                 shapes = tuple(state.shape for state in stream._states.values())
                 groups[id(stream._session), count, stream._finished, shapes].append(index)
         for (_, count, *_), indices in groups.items():
@@ -122,27 +122,27 @@ class ExportedStream:
                 name: np.concatenate([stream._states[name] for stream in group], axis=axis)
                 for name, axis in axes.items()
             }
-            outputs = group[0]._run(np.stack([stream._take(count) for stream in group]), stacked)
+            outputs = group[0]._run(np.stack([stream._pop_samples(count) for stream in group]), stacked)
             parts = [
                 np.split(state, len(group), axis=axis) for state, axis in zip(outputs[1:], axes.values(), strict=True)
             ]
             for row, (index, stream) in enumerate(zip(indices, group, strict=True)):
-                logits[index] = stream._keep(outputs[0][row], [part[row] for part in parts])
+                logits[index] = stream._update(outputs[0][row], [part[row] for part in parts])
         return logits
 
     def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Processes a piece of audio; see `Stream`."""
+        """Processes a piece of sound; see `Stream`."""
         self.feed(samples, final)
         return self.advance([self])[0]
 
     def finish(self) -> np.ndarray:
-        """Ends the recording; see `accept`."""
+        """Ends the recording and returns the last logits."""
         return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
-    def _num_usable(self) -> int | None:
-        """How many of the waiting samples the model is to get now; None if it could make no frame of them."""
+    def _next_piece_size(self) -> int | None:
+        """Returns how many of the buffered samples to process now, or None if they do not suffice for a frame."""
         if self._finished:
-            return None if self._ended else self._num_waiting
+            return None if self._processed_final else self._num_waiting
         if self._num_waiting < max(self._needed, 1):
             return None
         if not self.description.first_samples:
@@ -150,35 +150,35 @@ class ExportedStream:
         return self._num_waiting - (self._num_waiting - self._needed) % self.samples_per_frame
 
     def _process(self, count: int) -> np.ndarray:
-        """Runs the model over `count` samples and gives the new logits."""
-        logits, *states = self._run(self._take(count)[None], self._states)
-        return self._keep(logits[0], states)
+        """Runs the model on `count` buffered samples and returns the new logits."""
+        logits, *states = self._run(self._pop_samples(count)[None], self._states)
+        return self._update(logits[0], states)
 
     def _run(self, pieces: np.ndarray, states: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """The logits and the next states of streams at the same point."""
+        """Returns the logits and the next states of streams in the same state."""
         outputs: list[np.ndarray] = self._session.run(
-            self._outputs, {"waveform": pieces, "final": ENDED if self._finished else GOES_ON, **states}
+            self._outputs, {"waveform": pieces, "final": FINAL if self._finished else NOT_FINAL, **states}
         )
         return outputs
 
-    def _keep(self, logits: np.ndarray, states: Sequence[np.ndarray]) -> np.ndarray:
-        """Keeps the next states and reads the logits, which it returns."""
+    def _update(self, logits: np.ndarray, states: Sequence[np.ndarray]) -> np.ndarray:
+        """Stores the next states, adds to the transcript, and returns the logits."""
         self._states = dict(zip(self._states, states, strict=True))
-        self._ended = self._finished
+        self._processed_final = self._finished
         if len(logits):
-            self._read(logits)
+            self._append_text(logits)
         return logits
 
-    def _take(self, count: int) -> np.ndarray:
-        """The first `count` samples that wait."""
-        waiting = self._waiting[0] if len(self._waiting) == 1 else np.concatenate([*self._waiting, NOTHING])
+    def _pop_samples(self, count: int) -> np.ndarray:
+        """Removes and returns the first `count` buffered samples."""
+        waiting = self._waiting[0] if len(self._waiting) == 1 else np.concatenate([*self._waiting, NO_SAMPLES])
         self._waiting = [waiting[count:]] if count < len(waiting) else []
         self._num_waiting = len(waiting) - count
         self._needed = self.samples_per_frame if self.description.first_samples else 0
         return waiting[:count]
 
-    def _read(self, logits: np.ndarray) -> None:
-        """Append the new tokens of the best path."""
+    def _append_text(self, logits: np.ndarray) -> None:
+        """Appends the new tokens of the best path to the transcript."""
         path = logits.argmax(axis=-1).tolist()
         for index in collapse(path, self.description.blank, self._last_id):
             token = self.labels[index]

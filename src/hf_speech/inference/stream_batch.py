@@ -1,6 +1,6 @@
-"""Many streams of one model, computed together: one forward for all pieces of sound that have arrived.
+"""Processes many streams of one model together, with one forward pass for all of them.
 
-A forward reads all weights of the model once, whether it computes a frame of one stream or of a hundred.
+A forward pass reads all weights once, no matter how many streams are in the batch.
 """
 
 from __future__ import annotations
@@ -15,33 +15,32 @@ from hf_speech.inference.recognizer import Model, Stream
 
 
 class StreamBatch:
-    """Streams of one model that advance together; each has the results that it would have alone.
+    """Processes streams of one model in batches, with the same results as one at a time.
 
-    Streams begin, end and are reset independently of each other. A frame of each of them is one batch, except in the
-    first frames of a recording, while its lookahead fills up, and in its last ones: these streams make batches of
-    their own.
+    Streams start, end and are reset independently. Streams in the first frames of a recording, while the lookahead
+    fills, and in the last ones are processed in separate batches.
 
     Args:
-        model: As for `open_stream`, like `verb` and `device`; its errors are raised.
-        verb: The command.
-        device: Where PyTorch computes.
+        model: The model, as for `open_stream`, which may raise errors.
+        verb: The command that uses the model, as for `open_stream`.
+        device: The device of PyTorch.
     """
 
     def __init__(self, model: Model | str | Path, *, verb: str | None = None, device: str | None = None) -> None:
         self._first = open_stream(model, verb=verb, device=device)
 
     def stream(self) -> Stream:
-        """Begins a stream; `feed` gives it a piece of sound, which waits for `advance`."""
+        """Starts a stream. Its `feed` buffers sound until the next `advance`."""
         return self._first.another()
 
     def advance(self, streams: Sequence[Stream]) -> list[np.ndarray]:
-        """Processes what streams were fed.
+        """Processes the buffered sound of streams.
 
         Args:
-            streams: Streams of this batch that have been fed, or ended, since the last call; each once.
+            streams: Different streams of this batch that have received sound, or ended, since the last call.
 
         Returns:
-            The logits that have become known of each, `(frames, labels)`, float32.
+            The new logits of each stream, `(frames, labels)`, float32.
         """
         return self._first.advance(streams)
 
