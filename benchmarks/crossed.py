@@ -1,11 +1,10 @@
-"""How well does a recognizer generalize? New sentences, and another corpus.
+"""Measures how well a recognizer generalizes to new sentences and to another corpus.
 
-The word error rate of a model on the test split of the corpus it was trained on, on the part of that split whose
-sentences do not occur in train, and on the test split of another corpus. These numbers are not used for any choice.
+Prints the word error rate on the test split of the corpus that the model was trained on, on the utterances of that
+split whose sentences are not in the training split, and on the test split of another corpus. Confidence intervals
+resample whole speakers. No setting was chosen with these numbers.
 
     python benchmarks/crossed.py MODEL --data_dir DIR [--corpus kaldi] --other an4 --other_dir DIR
-
-Intervals resample whole speakers, to measure how well the model does on other speakers.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from hf_speech.inference import load_model
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="A run folder, or a Hub id.")
-    parser.add_argument("--corpus", default="kaldi", help="The corpus it was trained on.")
+    parser.add_argument("--corpus", default="kaldi", help="The corpus that the model was trained on.")
     parser.add_argument("--data_dir", required=True)
     parser.add_argument("--other", default="an4", help="Another corpus.")
     parser.add_argument("--other_dir", required=True)
     options = parser.parse_args()
 
     own = make_corpus(options.corpus, data_dir=options.data_dir).load()
-    said = {text.strip().casefold() for split in ("train", "validation") for text in own[split]["text"]}
-    new = [index for index, text in enumerate(own["test"]["text"]) if text.strip().casefold() not in said]
+    known = {text.strip().casefold() for split in ("train", "validation") for text in own[split]["text"]}
+    new = [index for index, text in enumerate(own["test"]["text"]) if text.strip().casefold() not in known]
     splits: dict[str, Dataset] = {
         "test": own["test"],
-        f"test, without the {len(own['test']) - len(new)} utterances of sentences in train": own["test"].select(new),
+        f"test, without {len(own['test']) - len(new)} utterances of training sentences": own["test"].select(new),
         f"test of {options.other}": make_corpus(options.other, data_dir=options.other_dir).load()["test"],
     }
     loaded = load_model(options.model)
-    print(f"| {loaded.name} on | utterances | words | WER | 95 % interval | CER |\n|---|--:|--:|--:|--:|--:|")
+    print(f"| {loaded.name} on | utterances | words | WER | 95% interval | CER |\n|---|--:|--:|--:|--:|--:|")
     for name, rows in splits.items():
         report = evaluate_model(
             loaded, rows, corpus=options.corpus, split=name, command="benchmarks/crossed.py", intervals_over="speakers"
@@ -46,7 +45,7 @@ def main() -> None:
 
 
 def row_of(report: EvaluationReport, rows: Dataset) -> str:
-    """The other cells of a row."""
+    """Returns the cells of a row after the first."""
     words = sum(len(text.split()) for text in rows["text"])
     low, high = report.confidence["wer"]
     wer, cer = report.metrics["wer"], report.metrics["cer"]

@@ -1,7 +1,7 @@
-"""How fast are exported models? PyTorch and onnxruntime, float32 and int8, with the models of pretrained/.
+"""Measures the speed of exported models: PyTorch and onnxruntime (float32 and int8) with the models in pretrained/.
 
-All process the same audio, from the waveform to the logits, on one thread, in turn. Medians are printed as multiples of
-real time, with the size of each file. Random noise takes as long as speech.
+All process the same noise from waveform to logits, in turn, on one thread. Noise takes as long as speech. Prints the
+median speed as a multiple of real time, and the size of each file.
 
     python benchmarks/exported.py [--seconds 10] [--rounds 9] [MODEL ...]
 """
@@ -33,7 +33,7 @@ MODELS = [str(PRETRAINED / name) for name in ("an4", "an4-streaming", "fsdd-digi
 
 
 def candidates(model: str, folder: Path) -> tuple[dict[str, Callable[[np.ndarray], object]], dict[str, float], int]:
-    """Ways to run a model, the megabytes of each, and its sampling rate."""
+    """Returns the functions that run a model, their sizes in megabytes, and the sampling rate."""
     loaded = load_model(model, device="cpu")
 
     def pytorch(samples: np.ndarray) -> object:
@@ -73,8 +73,8 @@ def main() -> None:
                 ratio = f"{speed / speeds['PyTorch']:.2f}"
                 rows.append(f"| {Path(model).name} | {way} | {sizes[way]:.1f} | {speed:,.0f} | {ratio} |")
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, {platform.machine()}, ", end="")
-    print(f"{os.environ['OMP_NUM_THREADS']} thread(s), {options.seconds:g} s of sound, {options.rounds} rounds.\n")
-    print("| model | run by | MB | times real time | times PyTorch |\n|---|---|--:|--:|--:|")
+    print(f"{os.environ['OMP_NUM_THREADS']} thread(s), {options.seconds:g} s of audio, {options.rounds} rounds.\n")
+    print("| model | back end | MB | times real time | times PyTorch |\n|---|---|--:|--:|--:|")
     print("\n".join(rows))
 
 

@@ -1,14 +1,15 @@
-"""How fast are 80 log-mel features? SpeechFeatureExtractor compared with six peers, in one run.
+"""Compares the speed of SpeechFeatureExtractor with six other implementations of 80 log-mel features.
 
-Compared: one utterance of noise (30 s at 16 kHz) as a float32 numpy array in, log-mel features out: 80 mel bins, Hann
-window of 400 samples, hop of 160, Fourier transform of 400. torchaudio, librosa and transformers.audio_utils are set to
-the very same features (HTK mel scale, zeros outside, natural logarithm), and the table says by how much they differ.
-WhisperFeatureExtractor and ParakeetFeatureExtractor have their own mel scale, logarithm and normalization, which cannot
-be switched off; so the last line is ours with normalization over the utterance, the like of Parakeet's. asrfront is
-Whisper's features in native code, and has no others (`pip install asrfront`; left out if it is missing).
+Each computes log-mel features of a float32 NumPy array with 30 s of noise at 16 kHz: 80 mel bins, a Hann window of 400
+samples, a hop of 160 and an FFT of 400. torchaudio, librosa and transformers.audio_utils are configured to compute the
+same features (HTK mel scale, zero padding, natural logarithm), and the table shows the largest difference.
+WhisperFeatureExtractor and ParakeetFeatureExtractor have a fixed mel scale, logarithm and normalization, so the table
+also includes SpeechFeatureExtractor with normalization over the utterance, as in Parakeet. asrfront is a native
+implementation of Whisper's features only (`pip install asrfront`; skipped if missing).
 
-How: one thread; objects, windows and filters are made beforehand for all. The candidates take turns in every round, so
-that a busy machine slows all of them; medians over the rounds. "times real time": seconds of sound a second of work.
+All run on one thread, with objects, windows and filters created beforehand. In each round they take turns, so that
+other load affects all of them equally. Prints medians over the rounds; "times real time" is seconds of audio per second
+of computation.
 
     python benchmarks/features.py [--seconds 30] [--rounds 40] [--threads 1]
 """
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
-# Read by the libraries below when they are imported; an argument of the command line would come too late.
+# The libraries below read these variables when they are imported, before the command line is parsed.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -63,7 +64,7 @@ def torchaudio_features() -> Features:
 
 
 def librosa_features() -> Features:
-    # What librosa.feature.melspectrogram does, without making the filters anew in every call.
+    # As librosa.feature.melspectrogram does, without creating the filters in every call.
     filters = librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=MELS, htk=True, norm=None)
 
     def compute(samples: np.ndarray) -> np.ndarray:
@@ -92,7 +93,7 @@ def audio_utils_features() -> Features:
 
 
 def whisper_features(seconds: float) -> Features:
-    # Whisper pads everything to its chunk length: give it the utterance's, or it would compute silence.
+    # Whisper pads to its chunk length, so set it to the length of the utterance.
     extractor = WhisperFeatureExtractor(feature_size=MELS, n_fft=WINDOW, hop_length=HOP, chunk_length=round(seconds))
     return lambda samples: extractor(samples, sampling_rate=RATE, return_tensors="np")["input_features"][0].T
 
@@ -112,9 +113,9 @@ def asrfront_features() -> Features:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=30, help="length of the utterance")
-    parser.add_argument("--rounds", type=int, default=40, help="how often each candidate is timed")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--seconds", type=int, default=30, help="Length of the utterance.")
+    parser.add_argument("--rounds", type=int, default=40, help="How many times to time each candidate.")
+    parser.add_argument("--threads", type=int, default=1, help="Threads of torch.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
@@ -153,11 +154,11 @@ def main() -> None:
     peers = {key: value for key, value in medians.items() if "hf_speech" not in key}
     fastest = min(peers, key=peers.__getitem__)
     print(f"80 log-mel features of {arguments.seconds} s, medians of {arguments.rounds} interleaved rounds\n")
-    print("| extractor | milliseconds | times real time | time against ours | differs by at most |")
+    print("| extractor | milliseconds | times real time | time relative to hf_speech | largest difference |")
     print("|---|--:|--:|--:|--:|")
     for key, median in sorted(medians.items(), key=lambda item: item[1]):
         row = [key, f"{1000 * median:.2f}", f"{arguments.seconds / median:,.0f}", f"{median / medians[name]:.2f}"]
-        print(f"| {' | '.join(row)} | {differences.get(key, 'other features')} |")
+        print(f"| {' | '.join(row)} | {differences.get(key, 'different features')} |")
     print(f"\nThe fastest peer, {fastest}, takes {medians[fastest] / medians[name]:.2f} times as long as hf_speech.")
     print(
         f"torch {torch.__version__}, torchaudio {torchaudio.__version__}, librosa {librosa.__version__}, transformers "

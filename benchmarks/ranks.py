@@ -1,8 +1,8 @@
-"""What do 64 processes get that stream one corpus? The real reader and order over synthetic shards, without training.
+"""Checks how a streamed corpus is split among 64 processes, with the real reader on synthetic shards.
 
-Each process is a fork of this one, reads one pass of its part, and reports the numbers of its utterances, the seconds
-of processor time to the first of them, and its memory. The shards are Parquet files with short clips, once as many as
-the processes divide evenly, and once not: then each process reads all files and drops what the others have.
+Each process is a fork that reads its part once and reports which utterances it got, the CPU seconds to the first one,
+and its memory. The shards are Parquet files of short clips. Their number is first a multiple of the number of
+processes; then it is not, so that each process reads all files and skips the utterances of the others.
 
     python benchmarks/ranks.py [--processes 64] [--rows 8]
 """
@@ -31,7 +31,7 @@ RATE = 16_000
 
 
 def write_shards(folder: Path, shards: int, rows: int) -> None:
-    """Files of clips that say their numbers."""
+    """Writes Parquet files of clips whose transcripts are their numbers."""
     file = io.BytesIO()
     soundfile.write(file, 0.1 * np.random.default_rng(0).standard_normal(RATE // 2), RATE, format="FLAC")
     for shard in range(shards):
@@ -41,7 +41,7 @@ def write_shards(folder: Path, shards: int, rows: int) -> None:
 
 
 def read_part(task: tuple[str, int, int]) -> tuple[list[int], float, float]:
-    """The numbers of the utterances of one process, processor seconds to the first, and megabytes that reading took."""
+    """Returns the numbers of the utterances of a process, CPU seconds to the first one, and memory used in MB."""
     folder, process, processes = task
     start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     files = sorted(map(str, Path(folder).glob("*.parquet")))
@@ -66,13 +66,13 @@ def read_part(task: tuple[str, int, int]) -> tuple[list[int], float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=64)
-    parser.add_argument("--rows", type=int, default=8, help="utterances in a shard")
+    parser.add_argument("--rows", type=int, default=8, help="Utterances per shard.")
     options = parser.parse_args()
-    print(f"{options.processes} processes, one after the other, shards of {options.rows} clips of half a second.\n")
-    print("| shards | utterances | of a process | twice | missing ", end="")
-    print("| processor seconds to the first, median | most | MB, most |")
+    print(f"{options.processes} processes, one after another; shards of {options.rows} clips of half a second.\n")
+    print("| shards | utterances | per process | read twice | missing ", end="")
+    print("| CPU seconds to the first, median | maximum | MB, maximum |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    # In a new process for each part, forked from this one, so that imports are not counted.
+    # Each part is read in a new process forked from this one, so that imports are not counted.
     forks = multiprocessing.get_context("fork")
     for shards in (2 * options.processes, 2 * options.processes - 1):
         with tempfile.TemporaryDirectory() as folder, forks.Pool(1, maxtasksperchild=1) as pool:

@@ -1,8 +1,10 @@
-"""Our bidirectional LSTM and GRU layers compared with `pack_padded_sequence`: a training step on the CPU, both ways.
+"""Compares our bidirectional LSTM and GRU layers with `pack_padded_sequence` in a training step on the CPU.
 
-Both run in one process, in turn, with the same weights on the same batches, whose clips differ in length by up to a
-tenth as in batches grouped by length. Printed are medians over the rounds, their ratio, and the largest difference
-between the outputs. `python benchmarks/recurrence.py --rounds 20`
+Both run in one process, in turn, with the same weights on the same batches, whose clips differ in length by up to 10%,
+as in batches grouped by length. Prints medians over the rounds, their ratio, and the largest difference between the
+outputs.
+
+    python benchmarks/recurrence.py [--rounds 15]
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ SHAPES = {
 
 
 def packed_twin(layer: RecurrentLayer, cell: str, features: int) -> nn.LSTM | nn.GRU:
-    """torch's own bidirectional layer with the weights of ours."""
+    """Returns the bidirectional layer of torch with the weights of ours."""
     twin = CELLS[cell](features, layer.hidden_size, batch_first=True, bidirectional=True)
     with torch.no_grad():
         for suffix, rnn in (("", layer.forward_rnn), ("_reverse", layer.backward_rnn)):
@@ -41,14 +43,14 @@ def packed_twin(layer: RecurrentLayer, cell: str, features: int) -> nn.LSTM | nn
 
 
 def seconds(step: Callable[[], torch.Tensor]) -> float:
-    """Time of a forward and backward pass."""
+    """Returns the seconds of a forward and backward pass."""
     start = time.perf_counter()
     step().square().mean().backward()
     return time.perf_counter() - start
 
 
 def compare(cell: str, batch: int, frames: int, features: int, units: int, rounds: int) -> tuple[float, float, float]:
-    """Medians of ours and of packed sequences in seconds, and the largest difference between their outputs."""
+    """Returns the median seconds of ours and of packed sequences, and the largest difference between their outputs."""
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, features, units, bidirectional=True)
     twin = packed_twin(layer, cell, features)

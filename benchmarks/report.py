@@ -1,9 +1,9 @@
-"""Runs the benchmarks of speed, one after the other, and writes what they print into results.md.
+"""Runs the speed benchmarks and writes their output into results.md.
 
-Each has a section there between two comments; the rest of the page stays as it is. A benchmark that fails leaves its
-section alone, and the exit status says so.
+The output of each benchmark replaces the section between its two comments. If a benchmark fails, its section is not
+changed, and the exit status is 1.
 
-    python benchmarks/report.py [NAME ...]        # by default all; or some of: features recurrence training ...
+    python benchmarks/report.py [NAME ...]        # all by default; names: features, recurrence, training, ...
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hf_speech.evaluation.provenance import processor_name
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.md"
-# Rounds enough for medians that hold, and all of it in twenty minutes on two cores.
+# The number of rounds gives stable medians; all benchmarks together take 20 minutes on two cores.
 BENCHMARKS = {
     "features": [],
     "recurrence": ["--rounds", "9"],
@@ -36,22 +36,22 @@ BENCHMARKS = {
 
 
 def insert(page: str, name: str, text: str) -> str:
-    """The page with a new section of that name, in its place or behind all others.
+    """Returns the page with the section of that name replaced, or appended if there is none.
 
     Raises:
-        ValueError: If a section begins and does not end.
+        ValueError: If the section begins but does not end.
     """
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     section = f"{begin}\n{text.strip()}\n{end}"
     if begin not in page:
         return f"{page.rstrip()}\n\n{section}\n"
     if not re.search(f"{begin}.*?{end}", page, flags=re.DOTALL):
-        raise ValueError(f"The section {name} of the page begins and does not end: put {end!r} behind it.")
+        raise ValueError(f"The section {name} of the page begins but does not end: add {end!r} after it.")
     return re.sub(f"{begin}.*?{end}", lambda _: section, page, flags=re.DOTALL)
 
 
 def run(name: str) -> str | None:
-    """What a benchmark prints; None if it failed."""
+    """Runs a benchmark and returns its output, or None if it failed."""
     command = [sys.executable, str(HERE / f"{name}.py"), *BENCHMARKS[name]]
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
@@ -60,7 +60,7 @@ def run(name: str) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"Some of: {', '.join(BENCHMARKS)}.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"Benchmarks to run: {', '.join(BENCHMARKS)}.")
     names = parser.parse_args().names or list(BENCHMARKS)
     unknown = sorted(set(names) - set(BENCHMARKS))
     if unknown:
@@ -76,13 +76,12 @@ def main() -> None:
         print(printed, flush=True)
         command = " ".join(["python", f"benchmarks/{name}.py", *BENCHMARKS[name]])
         when = f"{datetime.date.today()}, in {(time.monotonic() - start) / 60:.1f} minutes"
-        origin = (
-            f"`{command}`, {when}, on {processor_name()}, {os.cpu_count()} logical CPUs, load before it {load:.1f}:"
-        )
+        machine = f"{processor_name()}, {os.cpu_count()} logical CPUs"
+        origin = f"`{command}`, {when}, on {machine}, load average before the run {load:.1f}:"
         page = insert(RESULTS.read_text(encoding="utf-8"), name, f"{origin}\n\n{printed}")
         RESULTS.write_text(page, encoding="utf-8")
     if failed:
-        sys.exit(f"Failed, and left as they were in {RESULTS.name}: {', '.join(failed)}.")
+        sys.exit(f"Failed; their sections of {RESULTS.name} were not changed: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":

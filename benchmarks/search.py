@@ -1,7 +1,7 @@
-"""How fast is the beam search? Beside flashlight's (flashlight-text and torchaudio), if they are installed.
+"""Compares the speed of our beam search with that of flashlight (flashlight-text and torchaudio), if installed.
 
-Both decode the AN4 test utterances with the model in pretrained/an4 and its language model on one thread, in turn, from
-log-probabilities to texts with times. The start reads a language model of a million 3-grams of random words.
+Both decode log probabilities of the AN4 test utterances with pretrained/an4 and its language model, in turn, on one
+thread. The startup time is measured with a language model of a million 3-grams of random words.
 
     python benchmarks/search.py --data_dir CORPORA/an4 [--rounds 5]
 """
@@ -51,7 +51,7 @@ def ours(tokens: list[str], beam_size: int, weights: dict[str, float]) -> Callab
 
 
 def flashlight(tokens: list[str], beam_size: int, weights: dict[str, float]) -> Callable[[np.ndarray], str]:
-    """The same search by flashlight, whose words end in a delimiter."""
+    """Returns the same search by flashlight, where each word ends in a delimiter."""
     from torchaudio.models.decoder import ctc_decoder
 
     words = BeamSearchDecoder(tokens, language_model=LANGUAGE_MODEL).lexicon or ()
@@ -63,7 +63,7 @@ def flashlight(tokens: list[str], beam_size: int, weights: dict[str, float]) -> 
             tokens,
             lm=str(LANGUAGE_MODEL),
             beam_size=beam_size,
-            lm_weight=weights["lm_weight"] * math.log(10),  # KenLM's logarithms are to base 10.
+            lm_weight=weights["lm_weight"] * math.log(10),  # KenLM uses base-10 logarithms.
             word_score=weights["word_score"],
             log_add=True,
             blank_token=tokens[0],
@@ -80,7 +80,7 @@ def flashlight(tokens: list[str], beam_size: int, weights: dict[str, float]) -> 
 
 
 def start_seconds(folder: Path) -> list[float]:
-    """Seconds from making a decoder to the first text, in new processes in which the model is loaded."""
+    """Returns the seconds from making a decoder to the first text, each in a new process with the model loaded."""
     words = np.random.default_rng(0).integers(0, 10_000, (70_000, 15))
     path = build_arpa((" ".join(map(str, line)) for line in words.tolist()), 3, folder / "large.ngram").path
     command = [sys.executable, "-c", START, str(path), str(MODEL)]
@@ -98,13 +98,13 @@ def main() -> None:
     weights = {name: tuned[name] for name in ("lm_weight", "word_score")}
     outputs = [joint_log_probs(each)[:, : len(model.tokens)] for each in predict(model, rows["audio"], progress=False)]
     frames = sum(map(len, outputs))
-    print("| beam | search | microseconds a frame | times flashlight | word errors |\n|--:|---|--:|--:|--:|")
+    print("| beam | search | microseconds per frame | speed relative to flashlight | WER |\n|--:|---|--:|--:|--:|")
     for beam_size in (50, 100):
         searches = {"hf_speech": ours(model.tokens, beam_size, weights)}
         try:
             searches["flashlight"] = flashlight(model.tokens, beam_size, weights)
         except (ImportError, OSError, RuntimeError) as error:
-            print(f"flashlight is missing: {error}", file=sys.stderr)
+            print(f"flashlight is not available: {error}", file=sys.stderr)
         times: dict[str, list[float]] = {name: [] for name in searches}
         texts: dict[str, list[str]] = {}
         for _ in range(options.rounds + 1):

@@ -1,9 +1,8 @@
-"""How long do clients of `hf-speech serve` wait, and does its memory stay flat?
+"""Measures latency and memory of `hf-speech serve` under load.
 
-A server of one process is asked by concurrent clients, each of which sends the same file again as soon as it is
-answered, while live streams send pieces of 160 ms at the pace of speech. Printed are the waiting times (median and 95 %
-of the answers, and of the live pieces), the share of answers, and the server's memory after a tenth of the time and at
-the end.
+Concurrent clients send a file to a server with one process, and send it again after each response, while live streams
+send pieces of 160 ms in real time. Prints the response times for files and live pieces (median and 95th percentile),
+the number of rejected requests, and the memory of the server after a tenth of the time and at the end.
 
     python benchmarks/serving.py [--model DIR] [--clients 50] [--streams 10] [--seconds 60]
 """
@@ -47,7 +46,7 @@ def main() -> None:
 
 
 def measure(pid: int, options: argparse.Namespace) -> None:
-    """Ask the server from many threads, and print what they saw."""
+    """Sends requests from many threads and prints the results."""
     files: list[float] = []
     pieces: list[float] = []
     refused: list[int] = []
@@ -61,16 +60,16 @@ def measure(pid: int, options: argparse.Namespace) -> None:
     for client in clients:
         client.join()
     print(f"{options.clients} clients and {options.streams} live streams for {options.seconds:.0f} s, one process")
-    print(f"files answered: {len(files):,}, told to come back: {len(refused):,}")
+    print(f"files transcribed: {len(files):,}, requests rejected: {len(refused):,}")
     for name, waits in (("files", files), ("live pieces", pieces)):
         if waits:
             p95 = statistics.quantiles(waits, n=20)[-1]
-            print(f"{name}: median {1000 * statistics.median(waits):.0f} ms, 95 % under {1000 * p95:.0f} ms")
+            print(f"{name}: median {1000 * statistics.median(waits):.0f} ms, 95th percentile {1000 * p95:.0f} ms")
     print(f"memory: {early:.0f} MB after {options.seconds / 10:.0f} s, {resident_megabytes(pid):.0f} MB at the end")
 
 
 def ask(port: int, end: float, waits: list[float], refused: list[int]) -> None:
-    """Send a file again and again."""
+    """Sends a file repeatedly."""
     content = CLIP.read_bytes()
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.flac"\r\n\r\n'
     request = urllib.request.Request(
@@ -90,7 +89,7 @@ def ask(port: int, end: float, waits: list[float], refused: list[int]) -> None:
 
 
 def speak(port: int, end: float, waits: list[float]) -> None:
-    """Send pieces at the pace of speech, each of which is answered."""
+    """Sends pieces in real time, and waits for the response to each."""
     samples, rate = soundfile.read(CLIP, dtype="int16")
     pieces = np.array_split(samples, round(len(samples) / rate / PIECE))
     while time.monotonic() < end:
@@ -106,7 +105,7 @@ def speak(port: int, end: float, waits: list[float]) -> None:
 
 
 def wait_until_ready(port: int) -> None:
-    """Wait until the server answers."""
+    """Waits until the server responds."""
     for _ in range(600):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
@@ -117,7 +116,7 @@ def wait_until_ready(port: int) -> None:
 
 
 def resident_megabytes(pid: int) -> float:
-    """The memory of a process, on Linux."""
+    """Returns the memory of a process in MB, on Linux."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
     return pages * 4096 / 1e6
 

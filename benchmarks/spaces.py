@@ -1,8 +1,8 @@
-"""How long a Space takes to start, and to answer for the first time, compared with importing its libraries alone.
+"""Measures how long a Space takes to start and to respond, compared with importing its libraries.
 
-Each Space is started as a program of its own, in turn, with a model of pretrained/. It has started when it answers
-requests. Then gradio_client uploads a sound of 5 s: once, and ten times more. The table has medians over the rounds, in
-seconds of wall time and of processor time; the latter hardly depends on what else the machine does.
+The Spaces are started in turn, each in a new process with a model in pretrained/; startup ends when the Space accepts
+requests. Then gradio_client uploads 5 s of audio eleven times. Prints medians over the rounds of wall time and CPU
+time, which hardly depends on other load.
 
     python benchmarks/spaces.py [--rounds 3]
 """
@@ -34,14 +34,14 @@ Times = dict[str, tuple[float, float]]
 
 
 class Watch:
-    """The clock, and the processors' time of a program."""
+    """Measures the wall time and CPU time of a process."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process, self._clock = process, time.perf_counter()
         self._processors = self._spent()
 
     def read(self) -> tuple[float, float]:
-        """Seconds of the clock and of the processors since the beginning."""
+        """Returns the wall time and CPU time in seconds since the start."""
         return time.perf_counter() - self._clock, self._spent() - self._processors
 
     def _spent(self) -> float:
@@ -60,15 +60,15 @@ def main() -> None:
             for space in SPACES:
                 for what, times in measure(space, Path(folder)).items():
                     found.setdefault(f"{space}: {what}", []).append(times)
-    print(f"Medians of {rounds} rounds, in seconds; the sound has {SECONDS}.\n")
-    print("| what | by the clock | of the processors |\n|---|--:|--:|")
+    print(f"Medians of {rounds} rounds, in seconds, for {SECONDS} s of audio.\n")
+    print("| | wall time | CPU time |\n|---|--:|--:|")
     for what, times in found.items():
         clock, processors = (statistics.median(column) for column in zip(*times, strict=True))
         print(f"| {what} | {clock:.2f} | {processors:.2f} |")
 
 
 def import_libraries() -> tuple[float, float]:
-    """What a Space cannot start without."""
+    """Returns the wall time and CPU time of importing the libraries of a Space."""
     before, begin = psutil.Process().cpu_times(), time.perf_counter()
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
     clock, after = time.perf_counter() - begin, psutil.Process().cpu_times()
@@ -76,7 +76,7 @@ def import_libraries() -> tuple[float, float]:
 
 
 def measure(space: str, folder: Path) -> Times:
-    """Starts a Space and asks it."""
+    """Starts a Space and times its startup and responses."""
     model, option = SPACES[space]
     model_folder = REPOSITORY / "pretrained" / model
     variables = {**os.environ, "MODEL_ID": str(model_folder), "HF_HUB_OFFLINE": "1"}
@@ -85,7 +85,7 @@ def measure(space: str, folder: Path) -> Times:
     watch = Watch(process)
     try:
         running.wait()
-        times["start"] = watch.read()
+        times["startup"] = watch.read()
         client = gradio_client.Client(url, verbose=False, analytics_enabled=False)
         sound = five_seconds(space, folder)
 
@@ -94,16 +94,16 @@ def measure(space: str, folder: Path) -> Times:
             client.predict(gradio_client.handle_file(str(sound)), option, api_name=f"/{space}")
             return watch.read()
 
-        times["first answer"] = ask()
+        times["first response"] = ask()
         answers = [ask() for _ in range(REPEATS)]
-        times["later answers"] = tuple(statistics.median(column) for column in zip(*answers, strict=True))
+        times["later responses"] = tuple(statistics.median(column) for column in zip(*answers, strict=True))
         return times
     finally:
         running.stop()
 
 
 def five_seconds(space: str, folder: Path) -> Path:
-    """The examples of a Space, one behind the other, cut to five seconds."""
+    """Writes the concatenated examples of a Space, cut to five seconds."""
     sounds = [soundfile.read(path) for path in sorted((REPOSITORY / "spaces" / space / "examples").iterdir())]
     rate = sounds[0][1]
     samples = np.resize(np.concatenate([samples for samples, _ in sounds]), SECONDS * rate)

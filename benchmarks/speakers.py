@@ -1,7 +1,9 @@
-"""Leave one speaker out: a recipe is trained once for each speaker of FSDD and tested on all clips of that speaker.
+"""Leave-one-speaker-out evaluation: trains a recipe once for each speaker of FSDD, and tests it on that speaker.
 
-`python benchmarks/speakers.py --data_dir DIR` trains six models (runs/loso/SPEAKER) and prints a table. Runs that are
-there already are only read, so an interrupted series goes on where it stopped.
+    python benchmarks/speakers.py --data_dir DIR
+
+Trains six models (runs/loso/SPEAKER) and prints a table. Finished runs are not repeated, so an interrupted series
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def main() -> None:
         accuracies.append(report["metrics"]["accuracy"])
         low, high = report["confidence"]["accuracy"]
         rows.append(f"| {speaker} | {accuracies[-1]:.1%} | {low:.1%} to {high:.1%} | {seconds / 60:.1f} |")
-    print("| speaker left out | accuracy | 95 % interval | minutes |\n|---|---|---|---|")
+    print("| speaker left out | accuracy | 95% interval | minutes |\n|---|---|---|---|")
     print("\n".join(rows))
     print(f"| **mean** | **{statistics.mean(accuracies):.1%}** | | |")
 

@@ -1,10 +1,9 @@
-"""How soon is the static page of a model ready, and how long after a word does its text appear?
+"""Measures how soon the static page of a model is ready, and how soon words appear on it.
 
-A headless Chromium opens the page from a server on this machine with an empty cache, several times. Then its microphone
-hears a file, and the page is watched. The delay of a word is from its end in the sound until it is on the page, and
-until it and the words before it are there for good (a language model may change them when it knows the next ones),
-without the model's own latency. CPU seconds are those of all processes of the browser. Also printed is whether
-this browser has WebGPU, of which the page makes no use.
+A headless Chromium opens the page several times from a local server with an empty cache. Then a file is played into its
+microphone. The delay of a word is the time from its end in the audio, minus the latency of the model, until the word is
+on the page, and until it and all words before it no longer change (a language model may still revise them). CPU seconds
+are those of all browser processes. Also prints whether the browser has WebGPU, which the page does not use.
 
     python benchmarks/static_page.py [--model DIR] [--rounds 5]
 """
@@ -32,7 +31,7 @@ from hf_speech.publishing.web_page import build_page, served
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "spaces" / "transcribe" / "examples"
 READY = "body[data-state=ready]"
-# Notes what is on the page, and how much sound the page has had, whenever either changes.
+# Records the words on the page and the duration of the audio so far, whenever either changes.
 WATCH = """() => {
     window.seen = [];
     const note = () => {
@@ -72,19 +71,19 @@ def main() -> None:
     print("| | |\n|---|---|")
     print(f"| page ready, empty cache, median of {options.rounds} | {wall:.2f} s ({seconds:.2f} s of CPU) |")
     print(f"| transfer | {megabytes:.1f} MB |")
-    print(f"| a word on the page after its end and the latency, median of {len(first)} | {delays_text(first)} |")
-    print(f"| the same, with all words before it, for good | {delays_text(last)} |")
-    print(f"| CPU while listening, a second of sound | {cpu:.3f} s |")
+    print(f"| delay of a word beyond the latency, median of {len(first)} | {delays_text(first)} |")
+    print(f"| delay until it no longer changes | {delays_text(last)} |")
+    print(f"| CPU per second of audio while listening | {cpu:.3f} s |")
     print(f"| WebGPU in this browser | {'yes' if has_gpu else 'no'} |")
 
 
 def delays_text(delays: list[float]) -> str:
-    """The median and the longest of some delays."""
+    """Returns the median and the maximum of delays as text."""
     return f"{1000 * statistics.median(delays):.0f} ms (at most {1000 * max(delays):.0f} ms)"
 
 
 def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
-    """Seconds until the page is ready, seconds of CPU, and megabytes that were sent."""
+    """Returns the seconds until the page is ready, CPU seconds, and megabytes transferred."""
     context = browser.new_context()
     page = context.new_page()
     sizes: list[int] = []
@@ -99,7 +98,7 @@ def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
 
 
 def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], list[float], float, bool]:
-    """The delays of words in seconds, first and for good; CPU for a second of sound; whether there is WebGPU."""
+    """Returns the first and final delays of words in seconds, CPU per second of audio, and whether WebGPU exists."""
     page = browser.new_context(bypass_csp=True).new_page()
     page.goto(address)
     page.locator(READY).wait_for(timeout=300_000)
@@ -115,7 +114,7 @@ def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], li
     latency = float(page.evaluate("async () => (await (await fetch('model/export.json')).json()).latency"))
     seen = page.evaluate("window.seen")
     final = seen[-1][2]
-    start = min(now - heard for now, heard, _ in seen if heard > 0)  # When the sound began, by the page's clock.
+    start = min(now - played for now, played, _ in seen if played > 0)  # Start of the audio by the page's clock.
     (transcript,) = transcribe_files(loaded, [{"array": samples, "sampling_rate": rate}], progress=False)
     ends = {word.text: word.end for word in reversed(transcript.hypothesis.words)}
     first, last = [], []
@@ -129,7 +128,7 @@ def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], li
 
 
 def cpu_seconds() -> float:
-    """What all processes of the browser have used so far."""
+    """Returns the CPU seconds used so far by all processes of the browser."""
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True) if "chrom" in child.name()]
     return sum(each.user + each.system for each in times)
 

