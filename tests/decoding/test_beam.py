@@ -331,7 +331,7 @@ def test_reads_a_lexicon_from_a_file(tmp_path, brute_force):
 
 
 def test_reports_words_that_cannot_be_spelled(brute_force):
-    with pytest.warns(UserWarning, match=r"1 of 2 words of the lexicon, such as 'é'") as caught:
+    with pytest.warns(UserWarning, match=r"1 of 2 words in the lexicon, such as 'é'") as caught:
         decoder = BeamSearchDecoder(brute_force.tokens, lexicon=["a", "é"])
     assert caught[0].filename == __file__, "the warning points to the line that made the decoder"
     assert (decoder.lexicon, decoder.unspellable) == (("a",), ("é",))
@@ -362,7 +362,7 @@ def test_loading_a_language_model_prints_nothing(brute_force, word_model, capfd)
 
 
 def test_rejects_tokens_with_white_space():
-    with pytest.raises(HFSpeechError, match="The token ' ' has white space"):
+    with pytest.raises(HFSpeechError, match="The token ' ' contains whitespace"):
         BeamSearchDecoder(("<pad>", " ", "a"))
 
 

@@ -82,9 +82,9 @@ def test_finds_hot_words_but_no_words_without_pronunciation(model: Path) -> None
 
 def test_rejects_invalid_searches(tmp_path: Path) -> None:
     characters = build_arpa(TEXT, 2, tmp_path / "c.arpa", unit="character").path
-    with pytest.raises(HFSpeechError, match="needs a language model of words"):
+    with pytest.raises(HFSpeechError, match="needs a word language model"):
         make(characters)
-    with pytest.raises(HFSpeechError, match="needs a language model of words"):
+    with pytest.raises(HFSpeechError, match="needs a word language model"):
         make(None)
     others = build_arpa(["other words"], 2, tmp_path / "o.arpa").path
     with pytest.raises(HFSpeechError, match=r"lexicon\.txt has no word of the language model"):

@@ -72,9 +72,9 @@ def test_selects_the_highest_values_with_stable_ties(number: int) -> None:
     values = np.random.default_rng(number).integers(0, 12, 100).astype(float)
     values[values == 0] = -np.inf
     expected = sorted(np.argsort(-values, kind="stable")[:number])
-    assert search._highest(values, number).tolist() == [place for place in expected if values[place] > -np.inf]
+    assert search._top_indices(values, number).tolist() == [place for place in expected if values[place] > -np.inf]
 
 
 def test_computes_logarithms_of_sums() -> None:
     for first, second in [(-1.0, -2.0), (-80.0, -1.0), (-np.inf, -3.0), (-3.0, -np.inf), (-np.inf, -np.inf)]:
-        assert search._add(first, second) == pytest.approx(np.logaddexp(first, second), abs=1e-15)
+        assert search._log_add(first, second) == pytest.approx(np.logaddexp(first, second), abs=1e-15)

@@ -1,19 +1,20 @@
 """Beam search over CTC log-probabilities with a language model, a lexicon and hot words.
 
-It is the prefix search of Graves & Jaitly (2014, ICML; also Hannun et al., arXiv 1408.2873): a hypothesis is a text,
-and the probabilities of all of its alignments in the beam are added up. It maximizes, in natural logarithms:
+This is the prefix search of Graves & Jaitly (2014, ICML; also Hannun et al., arXiv 1408.2873): a hypothesis is a text,
+and its probability is summed over all alignments in the beam. The search maximizes, in natural logarithms:
 
-    log P(text | sound) + lm_weight * log P(text) + word_score * words + hot_word_score * hot words
+    log P(text | audio) + lm_weight * log P(text) + word_score * num_words + hot_word_score * num_hot_words
 
-and a rescorer may then add to the scores of the texts that were found. Delimiters before, after, or twice between
-words belong to the alignment, and not to the text.
+A rescorer may then add to the scores of the final hypotheses. Leading, trailing and repeated delimiters belong to the
+alignment, not to the text.
 
-With a lexicon, a hypothesis is inside a word of the lexicon or after one; inside a word it already gets the best
-score that a word with this beginning could get without its context (as in flashlight: Kahn et al. 2022, ICML). Hot
-words that are not in the lexicon are added to it, with the language model's probability of an unknown word.
+With a lexicon, hypotheses consist of its words. An incomplete word is scored in advance with the best unigram score of
+all words with this prefix (as in flashlight: Kahn et al. 2022, ICML). Hot words that are not in the lexicon are added
+to it, with the language model's probability of an unknown word.
 
-In a frame that is blank with a probability of 0.999 no text becomes longer (as in Jung et al., arXiv 2210.17017): most
-frames are. The search itself is in `search`, compiled by numba, which is imported when a decoder is made.
+Most frames are almost certainly blank. No hypothesis is extended in a frame whose blank probability exceeds 0.999 (as
+in Jung et al., arXiv 2210.17017). The search loop is in `search` and compiled by numba, which is imported only when a
+decoder is made.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ if TYPE_CHECKING:
     from hf_speech.decoding.search import Words
 
 Rescorer = Callable[[Sequence[str]], Iterable[float]]
-"""From texts to what to add to the score of each."""
+"""Takes texts and returns the amount to add to the score of each."""
 
 MAX_BEAM_SIZE = 100_000
 
 
 def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: float = 0.0, **scores: float) -> None:
-    """Refuse settings with which a search finds nothing."""
+    """Raises HFSpeechError if a setting is out of range."""
     numbers = {"beam_size": beam_size, "beam_threshold": beam_threshold, "lm_weight": lm_weight, **scores}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
@@ -68,21 +69,21 @@ def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: fl
 
 
 class BeamSearchDecoder:
-    """Decodes with a language model, a lexicon and hot words, all of which are optional.
+    """CTC beam search with an optional language model, lexicon and hot words.
 
-    It takes the log-probabilities of any CTC model whose tokens are characters; for the models of transformers, see
+    It decodes the log-probabilities of any CTC model whose tokens are characters. For models of transformers, see
     `for_tokenizer`.
 
     Args:
         tokens: The string of each token id of the acoustic model.
-        language_model: A file of order 2 or more, of words or of characters: ARPA, or what `hf-speech build-lm` writes
-            with the suffix .ngram, which loads at once.
-        lexicon: The words that can be recognized: words, or a file with one on each line. None for those of a language
-            model of words, and otherwise for any sequence of tokens.
-        beam_size: Hypotheses kept at each frame.
-        beam_threshold: How far below the best a hypothesis may fall before it is dropped.
+        language_model: An n-gram model of words or characters, of order 2 or higher: an ARPA file, or an .ngram file
+            from `hf-speech build-lm`, which loads faster.
+        lexicon: The words that can be recognized, or a file with one word per line. By default, the words of a word
+            language model; without one, any sequence of tokens can be recognized.
+        beam_size: Maximum number of hypotheses after each frame.
+        beam_threshold: Hypotheses whose score is lower than the best by more than this are dropped.
         lm_weight: Weight of the language model's log-probability.
-        word_score: Added for each word; a positive one avoids deletions, a negative one insertions.
+        word_score: Added for each word. A positive value reduces deletions, a negative one insertions.
         hot_words: Words to prefer, such as names.
         hot_word_score: Added for each hot word.
         blank: The id of the CTC blank.
@@ -91,11 +92,11 @@ class BeamSearchDecoder:
     Attributes:
         lexicon: The words that can be recognized, or None for any sequence of tokens.
         hot_words: The words to prefer, as the model spells them.
-        unspellable: Words left out of the lexicon because the acoustic model has no tokens for their characters. There
-            is a warning if there are any.
+        unspellable: Words left out of the lexicon, with a warning, because the model has no tokens for their
+            characters.
 
     Raises:
-        HFSpeechError: If a setting is out of range, the language model cannot be used, or a hot word or all of the
+        HFSpeechError: If a setting is out of range, the language model cannot be used, or a hot word or the whole
             lexicon cannot be spelled.
     """
 
@@ -121,15 +122,15 @@ class BeamSearchDecoder:
             word_score=word_score,
             hot_word_score=hot_word_score,
         )
-        spaced = [token for token in tokens if token != "".join(token.split())]
-        if spaced:
-            raise HFSpeechError(f"The token {spaced[0]!r} has white space in it: name it otherwise, such as '|'.")
+        with_whitespace = [token for token in tokens if token != "".join(token.split())]
+        if with_whitespace:
+            raise HFSpeechError(f"The token {with_whitespace[0]!r} contains whitespace: use another one, such as '|'.")
         self._num_tokens = len(tokens)
-        # A model without a delimiter has one here that no frame emits.
+        # A model without a delimiter gets one with zero probability.
         self._tokens = [*tokens] if word_delimiter in tokens else [*tokens, word_delimiter]
         self._delimiter = self._tokens.index(word_delimiter)
         letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
-        hot = self._spell_hot(hot_words, letters)
+        hot = self._spell_hot_words(hot_words, letters)
         self.hot_words = tuple(hot.values())
 
         model = None if language_model is None else _load_language_model(language_model)
@@ -145,28 +146,28 @@ class BeamSearchDecoder:
             self.lexicon = tuple(sorted(spellings))
             if self.unspellable:
                 warnings.warn(
-                    f"{len(self.unspellable)} of {len(words)} words of the lexicon, such as {self.unspellable[0]!r}, "
-                    "have characters that are not among the model's tokens and cannot be recognized.",
+                    f"{len(self.unspellable)} of {len(words)} words in the lexicon, such as {self.unspellable[0]!r}, "
+                    "cannot be recognized: the model has no tokens for some of their characters.",
                     stacklevel=2,
                 )
-        self._fixed = (self._num_sounds(), blank, self._delimiter, int(beam_size), float(beam_threshold))
+        self._fixed_options = (self._num_sounds(), blank, self._delimiter, int(beam_size), float(beam_threshold))
         self._model = model
-        self._spelled = sorted(spellings)
-        self._hot_scores = np.zeros(len(self._spelled))
+        self._spelled_words = sorted(spellings)
+        self._hot_scores = np.zeros(len(self._spelled_words))
         if hot:
-            self._hot_scores[[same_form(word) in hot for word in self._spelled]] = hot_word_score
-        self._trie, self._nodes = self._index([spellings[word] for word in self._spelled])
-        self._weigh(lm_weight, word_score)
+            self._hot_scores[[same_form(word) in hot for word in self._spelled_words]] = hot_word_score
+        self._trie, self._nodes = self._index([spellings[word] for word in self._spelled_words])
+        self._set_weights(lm_weight, word_score)
 
     def with_weights(self, lm_weight: float, word_score: float) -> Self:
-        """Return a decoder with other weights, which shares the rest with this one."""
+        """Returns a decoder with other weights that shares everything else with this one."""
         check_settings(beam_size=self._options.beam_size, lm_weight=lm_weight, word_score=word_score)
         other = copy.copy(self)
-        other._weigh(lm_weight, word_score)
+        other._set_weights(lm_weight, word_score)
         return other
 
-    def _weigh(self, lm_weight: float, word_score: float) -> None:
-        """Set the weights, and the arrays that depend on them."""
+    def _set_weights(self, lm_weight: float, word_score: float) -> None:
+        """Sets the weights and the arrays that depend on them."""
         from hf_speech.decoding.search import Ngrams, Options
 
         model = self._model if lm_weight else None
@@ -177,35 +178,35 @@ class BeamSearchDecoder:
             self._ngrams = model.packed
             lm_ids = (model.start(), model.ids(self._tokens), int(model.ids([END])[0]))
         weight = float(lm_weight) if model is not None else 0.0
-        self._options = Options(*self._fixed, weight, float(word_score), *lm_ids)
+        self._options = Options(*self._fixed_options, weight, float(word_score), *lm_ids)
         self._words = self._score_words(model)
 
-    def _spell_hot(self, words: Iterable[str], letters: set[str]) -> dict[str, str]:
-        """The spelling of each hot word by its NFC."""
+    def _spell_hot_words(self, words: Iterable[str], letters: set[str]) -> dict[str, str]:
+        """Returns the spelling of each hot word, by its NFC form."""
         return spell_hot_words(words, letters)
 
     def _spell(self, words: set[str], letters: set[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-        """The spelling of each word, and the words that cannot be spelled."""
+        """Returns the spelling of each word, and the words that cannot be spelled."""
         return spell_lexicon(words, letters)
 
     def _num_sounds(self) -> int:
-        """The number of tokens that sound differently; see `hf_speech.decoding.search.Options`."""
+        """Returns the number of acoustically different tokens; see `hf_speech.decoding.search.Options`."""
         return len(self._tokens)
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any, **options: Any) -> BeamSearchDecoder:
-        """Make a decoder for the logits of any CTC model of transformers, such as Wav2Vec2, HuBERT or WavLM.
+        """Makes a decoder for the logits of a CTC model of transformers, such as Wav2Vec2, HuBERT or WavLM.
 
         Args:
-            tokenizer: Its `Wav2Vec2CTCTokenizer`, or another one with a token for each character.
-            options: The arguments of `BeamSearchDecoder` but `tokens`, `blank` and `word_delimiter`.
+            tokenizer: Its `Wav2Vec2CTCTokenizer`, or another tokenizer with a token for each character.
+            **options: The arguments of `BeamSearchDecoder`, except `tokens`, `blank` and `word_delimiter`.
         """
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         delimiter = getattr(tokenizer, "word_delimiter_token", WORD_DELIMITER)
         return cls(tokens, blank=tokenizer.pad_token_id, word_delimiter=delimiter, **options)
 
     def _index(self, spellings: Sequence[str]) -> tuple[Trie, np.ndarray]:
-        """Make a trie of spellings, and return it with the node at which each of them ends."""
+        """Returns a trie of spellings, and the node at which each of them ends."""
         token_ids = number_tokens(self._tokens)
         lengths = np.array([len(spelling) for spelling in spellings], dtype=np.int64)
         sequences = np.zeros((len(spellings), max(lengths, default=0)), dtype=np.int64)
@@ -213,16 +214,16 @@ class BeamSearchDecoder:
         return Trie.of(sequences, lengths, len(self._tokens))
 
     def _score_words(self, model: NgramModel | None) -> Words:
-        """Give the trie of the words its scores."""
+        """Returns the trie of the words with their scores."""
         from hf_speech.decoding.search import Words
 
         trie, scores = self._trie, self._hot_scores
         word_ids, unigrams = np.zeros(len(scores), dtype=np.int64), np.zeros(len(scores))
         if self.lexicon is not None and model is not None:
-            word_ids = model.ids(self._spelled)
+            word_ids = model.ids(self._spelled_words)
             unigrams = self._options.lm_weight * model.unigrams(word_ids)
         ids, bonus, ahead = np.full(len(trie), -1), np.zeros(len(trie)), np.full(len(trie), -np.inf)
-        # Of words with the same spelling the most probable counts.
+        # Of words with the same spelling, the most probable one counts.
         order = np.argsort(unigrams + scores, kind="stable")
         nodes = self._nodes[order]
         ids[nodes], bonus[nodes], ahead[nodes] = word_ids[order], scores[order], (unigrams + scores)[order]
@@ -233,20 +234,19 @@ class BeamSearchDecoder:
     def decode(
         self, log_probs: LogProbs, *, seconds_per_frame: float, num_best: int = 1, rescorer: Rescorer | None = None
     ) -> list[Hypothesis]:
-        """Decode one utterance.
+        """Decodes one utterance.
 
         Args:
-            log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`.
+            log_probs: Natural logarithms of the token probabilities `(frames, tokens)`.
             seconds_per_frame: Time from one frame to the next, such as 0.04.
-            num_best: The number of different texts to return at most.
-            rescorer: Adds to the scores of all texts in the final beam, before the best are chosen.
+            num_best: Maximum number of different texts to return.
+            rescorer: Adds to the scores of all texts in the final beam before the best are chosen.
 
         Returns:
-            At least one text, the best first. Their score is what this module maximizes, summed over the alignments in
-            the beam.
+            At least one hypothesis, the best first. The score is the sum that the search maximizes.
 
         Raises:
-            HFSpeechError: If these are not log-probabilities of the tokens.
+            HFSpeechError: If `log_probs` are not log-probabilities of the tokens.
         """
         log_probs = check_log_probs(log_probs, self._num_tokens)
         scores = self._search(log_probs)
@@ -254,25 +254,25 @@ class BeamSearchDecoder:
             added = rescorer([self._text(ids) for ids in scores])
             scores = {ids: score + float(more) for (ids, score), more in zip(scores.items(), added, strict=True)}
         best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[: max(1, num_best)]
-        return [self._with_times(log_probs, ids, score, seconds_per_frame) for ids, score in best]
+        return [self._make_hypothesis(log_probs, ids, score, seconds_per_frame) for ids, score in best]
 
     def candidates(self, log_probs: LogProbs) -> dict[str, float]:
-        """Return the texts in the final beam with their scores, from which `decode` chooses."""
+        """Returns all texts in the final beam with their scores."""
         found = self._search(check_log_probs(log_probs, self._num_tokens))
         return {self._text(ids): score for ids, score in found.items()}
 
     def _search(self, log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
-        """The tokens of the texts in the final beam, without superfluous delimiters, and their scores."""
+        """Returns the token ids of the texts in the final beam, without superfluous delimiters, and their scores."""
         from hf_speech.decoding.search import search
 
         columns = np.full((len(log_probs), len(self._tokens)), -np.inf)
         columns[:, : self._num_tokens] = log_probs
-        places, totals, entries = search(columns, self._options, self._words, self._ngrams)
+        last_entries, totals, entries = search(columns, self._options, self._words, self._ngrams)
         scores: dict[tuple[int, ...], float] = {}
-        for place, score in zip(places.tolist(), totals.tolist(), strict=True):
+        for entry, score in zip(last_entries.tolist(), totals.tolist(), strict=True):
             ids: list[int] = []
-            while place >= 0:
-                token, place = entries[place].tolist()
+            while entry >= 0:
+                token, entry = entries[entry].tolist()
                 ids.append(token)
             text = tuple(reversed(ids[1:] if ids[:1] == [self._delimiter] else ids))
             scores[text] = float(np.logaddexp(scores.get(text, -math.inf), score))
@@ -281,7 +281,7 @@ class BeamSearchDecoder:
     def _text(self, ids: Iterable[int]) -> str:
         return "".join(" " if id == self._delimiter else self._tokens[id] for id in ids)
 
-    def _with_times(
+    def _make_hypothesis(
         self, log_probs: np.ndarray, ids: Sequence[int], score: float, seconds_per_frame: float
     ) -> Hypothesis:
         spans, _ = align(log_probs, ids, self._options.blank)
@@ -289,8 +289,8 @@ class BeamSearchDecoder:
 
 
 def _load_language_model(path: PathLike) -> NgramModel:
-    """A language model that the search can use."""
+    """Loads a language model; raises HFSpeechError if its order is 1."""
     model = NgramModel.load(path)
     if model.order < 2:
-        raise HFSpeechError(f"{os.fspath(path)} is a language model of order 1: build one of order 2 or more.")
+        raise HFSpeechError(f"{os.fspath(path)} is a language model of order 1: build one of order 2 or higher.")
     return model

@@ -1,9 +1,9 @@
-"""N-gram language models in memory, read from ARPA files and from `.ngram` files, which load at once.
+"""N-gram language models, read from ARPA files or from `.ngram` files, which load faster.
 
 Words are separated by whitespace. A character model is a model of text converted by `characters`. The n-grams
-are a `Trie`, with a probability, a back-off weight and a suffix for each node, and the history of a sentence is the
-node of its longest suffix in the model. So many histories are advanced in a few operations on arrays, and a `.ngram`
-file holds these arrays as they are, in the format of safetensors.
+are a `Trie` with a probability, a back-off weight and a suffix for each node. The history of a sentence is the node of
+its longest suffix in the model, so a few array operations advance many histories. A `.ngram` file stores the arrays in
+the safetensors format.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 MAX_ORDER = 6
-# The comment at the head of a file whose "words" are characters.
+# The first line of an ARPA file whose "words" are characters.
 OF_CHARACTERS = "# units: characters"
-# The base 10 logarithm that means "impossible" in ARPA files; `<s>` is never predicted.
+# The base-10 logarithm that means "impossible" in ARPA files, as for `<s>`, which is never predicted.
 NEVER = -99.0
-# The suffix of the files of `NgramModel.save`.
+# Suffix of files written by `NgramModel.save`.
 BINARY_SUFFIX = ".ngram"
 _FORMAT = "hf_speech n-grams, version 1"
 
 
 def characters(sentence: str, word_delimiter: str = "|") -> str:
-    """A sentence as the "words" of a character model: `"TO ME"` becomes `"T O | M E"`."""
+    """Converts a sentence to the "words" of a character model: `"TO ME"` becomes `"T O | M E"`."""
     return " ".join(word_delimiter.join(sentence.split()))
 
 
@@ -45,12 +45,12 @@ class NgramModel:
     """An n-gram model with back-off.
 
     Args:
-        words: The words; the n-th one is symbol n of the trie. `<unk>` is among them.
+        words: The words, including `<unk>`; the n-th one is symbol n of the trie.
         ngrams: The n-grams.
-        log_probs: Base 10 logarithm of the probability of each node, float32 `(nodes,)`; that of the root is not used.
-        backoffs: Base 10 logarithm of the back-off weight of each node, float32 `(nodes,)`.
+        log_probs: Base-10 logarithm of the probability of each node, float32 `(nodes,)`; that of the root is not used.
+        backoffs: Base-10 logarithm of the back-off weight of each node, float32 `(nodes,)`.
         suffixes: The node of the longest proper suffix of each n-gram in the model, int32 `(nodes,)`.
-        order: Words of the longest n-grams.
+        order: Number of words in the longest n-grams.
         is_of_characters: Whether the words are characters; see `build_arpa`.
 
     Attributes:
@@ -77,14 +77,14 @@ class NgramModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], max_order: int | None = None) -> NgramModel:
-        """Read an ARPA file, or an `.ngram` file, which `save` wrote.
+        """Reads an ARPA file, or an `.ngram` file written by `save`.
 
         Args:
             path: The file.
-            max_order: Read no longer n-grams than this from an ARPA file (1 for the vocabulary alone).
+            max_order: Maximum length of the n-grams to read from an ARPA file; 1 for the vocabulary only.
 
         Raises:
-            HFSpeechError: If it cannot be read, or is not such a file.
+            HFSpeechError: If the file cannot be read or has another format.
         """
         name = os.fspath(path)
         try:
@@ -95,26 +95,26 @@ class NgramModel:
         except OSError as error:
             raise HFSpeechError(f"The language model {name} cannot be read: {error.strerror}.") from error
         except UnicodeDecodeError as error:
-            raise HFSpeechError(f"{name} is not an ARPA file in UTF-8: build one with hf-speech build-lm.") from error
+            raise HFSpeechError(f"{name} is not a UTF-8 ARPA file: build one with hf-speech build-lm.") from error
 
     @classmethod
     def read(cls, lines: Iterable[str], name: str, max_order: int | None = None) -> NgramModel:
-        """Read the lines of an ARPA file; see `load`.
+        """Reads the lines of an ARPA file; see `load`.
 
         Args:
             lines: The lines.
-            name: What messages call the file.
-            max_order: Read no longer n-grams than this.
+            name: The name of the file, for messages.
+            max_order: Maximum length of the n-grams to read.
 
         Raises:
-            HFSpeechError: If it is not an ARPA file.
+            HFSpeechError: If the lines are not those of an ARPA file.
         """
         ids: dict[str, int] = {}
         orders: list[_Order] = []
-        promised: dict[int, int] = {}
+        declared: dict[int, int] = {}
         ended, is_of_characters = False, False
         for number, line in enumerate(lines, start=1):
-            # Not split(): a word may hold any white space but a blank and a tab.
+            # Not split(), since words may contain any whitespace other than spaces and tabs.
             fields = line.strip(" \t\r\n").replace("\t", " ").split(" ")
             try:
                 if fields[0] == "\\end\\":
@@ -131,30 +131,30 @@ class NgramModel:
                     orders[-1].add(fields, len(orders), ids)
                 elif fields[0] == "ngram":
                     n, _, count = "".join(fields[1:]).partition("=")
-                    promised[int(n)] = int(count)
+                    declared[int(n)] = int(count)
                 else:
-                    is_of_characters |= not promised and line.strip() == OF_CHARACTERS
+                    is_of_characters |= not declared and line.strip() == OF_CHARACTERS
             except (ValueError, KeyError):
                 raise HFSpeechError(
-                    f"{name} is not a sound ARPA file: line {number} is {line.strip()[:60]!r}; build it again with "
+                    f"{name} is not a valid ARPA file: line {number} is {line.strip()[:60]!r}. Build it again with "
                     "hf-speech build-lm."
                 ) from None
         found = {n: len(each.log_probs) for n, each in enumerate(orders, start=1) if each.log_probs}
-        expected = {n: count for n, count in promised.items() if max_order is None or n <= max_order}
-        if not promised or expected != {n: found.get(n, 0) for n in expected} or not (ended or max_order):
+        expected = {n: count for n, count in declared.items() if max_order is None or n <= max_order}
+        if not declared or expected != {n: found.get(n, 0) for n in expected} or not (ended or max_order):
             raise HFSpeechError(
-                f"{name} is not a whole ARPA file: it promises {expected or 'no'} n-grams and holds {found}; build it "
-                "again with hf-speech build-lm."
+                f"{name} is not a complete ARPA file: its header declares {expected or 'no'} n-grams, and it has "
+                f"{found}. Build it again with hf-speech build-lm."
             )
         if UNKNOWN not in ids:
             orders[0].add([str(NEVER), UNKNOWN], 1, ids)
         try:
-            arrays = _join(orders, len(ids))
+            arrays = _build_trie(orders, len(ids))
         except ValueError as error:
             raise HFSpeechError(
-                f"{name} is not a sound ARPA file: {error}; build it again with hf-speech build-lm."
+                f"{name} is not a valid ARPA file: {error}. Build it again with hf-speech build-lm."
             ) from None
-        return cls(list(ids), *arrays, max(promised), is_of_characters)
+        return cls(list(ids), *arrays, max(declared), is_of_characters)
 
     @classmethod
     def _load_arrays(cls, path: Path) -> NgramModel:
@@ -164,7 +164,7 @@ class NgramModel:
             with path.open("rb"), safe_open(path, framework="np") as file:
                 about = json.loads((file.metadata() or {}).get("ngrams", "{}"))
                 if about.get("format") != _FORMAT:
-                    raise ValueError("it does not say that it holds n-grams")
+                    raise ValueError("it has no n-gram metadata")
                 words = bytes(file.get_tensor("words")).decode().split("\n")
                 keys, log_probs, backoffs, suffixes = map(
                     file.get_tensor, ("keys", "log_probs", "backoffs", "suffixes")
@@ -173,20 +173,20 @@ class NgramModel:
             nodes = len(keys) + 1
             same = {each.shape for each in (log_probs, backoffs, suffixes)} == {(nodes,)}
             if keys.dtype != np.int64 or not same or np.any(keys[1:] <= keys[:-1]):
-                raise ValueError("its arrays do not belong together")
-            # A lookup that finds no longer n-gram ends at the 1-gram.
+                raise ValueError("its arrays are inconsistent")
+            # Every lookup must end at a 1-gram.
             if not np.array_equal(keys[: len(words)], np.arange(len(words))):
                 raise ValueError("it has words without a 1-gram")
-            # Every suffix is shorter, and so of a lower number: following suffixes ends.
+            # A suffix is shorter and so has a lower number; otherwise, following suffixes would not end.
             if (
                 keys[-1] // len(words) >= nodes
                 or suffixes.min() < 0
                 or np.any(suffixes[1:] > np.arange(nodes - 1, dtype=np.int32))
             ):
-                raise ValueError("its n-grams point outside of it")
+                raise ValueError("its n-grams refer to missing n-grams")
         except (SafetensorError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise HFSpeechError(
-                f"The language model {path} is damaged or something else ({error}): build it again with hf-speech "
+                f"The language model {path} is damaged or has another format ({error}): build it again with hf-speech "
                 "build-lm."
             ) from error
         return cls(words, Trie(keys, len(words)), log_probs, backoffs, suffixes, order, is_of_characters)
@@ -205,7 +205,7 @@ class NgramModel:
             save_file(arrays, part, metadata={"ngrams": json.dumps(about)})  # Several keys would come in any order.
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The n-grams as arrays: `keys` of the trie, and `log_probs`, `backoffs` and `suffixes` of its nodes."""
+        """Returns the arrays of the n-grams: `keys`, and `log_probs`, `backoffs` and `suffixes` of the nodes."""
         return {
             "keys": self._ngrams.keys,
             "log_probs": self._log_probs,
@@ -214,28 +214,28 @@ class NgramModel:
         }
 
     def ids(self, words: Iterable[str]) -> np.ndarray:
-        """The ids of words, int64; words that the model does not have are `<unk>`."""
+        """Returns the ids of words, int64; unknown words get the id of `<unk>`."""
         unknown = self._ids[UNKNOWN]
         return np.array([self._ids.get(word, unknown) for word in words], dtype=np.int64)
 
     def start(self) -> int:
-        """The history at the beginning of a sentence."""
+        """Returns the history at the beginning of a sentence."""
         return 0 if BEGIN not in self._ids else int(self._ngrams.find(np.zeros(1, np.int64), self.ids([BEGIN]))[0])
 
     def unigrams(self, words: np.ndarray) -> np.ndarray:
-        """Natural logarithms of the probabilities of words without a context, float64, for ids `(words,)`."""
+        """Returns the natural logarithms of the unigram probabilities of word ids `(words,)`, float64."""
         log_probs: np.ndarray = self._log_probs[words + 1].astype(np.float64) * math.log(10)  # Node of a word: 1 + id.
         return log_probs
 
     def advance(self, histories: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Add a word to each of many histories.
+        """Appends a word to each history.
 
         Args:
-            histories: Histories, int64 `(histories,)`; 0 is one without words.
+            histories: Histories, int64 `(histories,)`; 0 is the empty history.
             words: Ids of words, int64 `(histories,)`.
 
         Returns:
-            The histories with the words, and the natural logarithms of the words' probabilities, float64.
+            The new histories, and the natural logarithms of the probabilities of the words, float64.
         """
         from hf_speech.decoding.search import advance
 
@@ -250,16 +250,16 @@ class NgramModel:
         return Ngrams(self._ngrams.keys, self._ngrams.num_symbols, self._log_probs, self._backoffs, self._suffixes)
 
     def log_prob(self, word: str, context: Iterable[str] = ()) -> float:
-        """Natural logarithm of the probability of a word after others.
+        """Returns the natural logarithm of the probability of a word after a context.
 
         Args:
-            word: The word, or `</s>`; words never seen are taken for `<unk>`.
-            context: What came before it, `<s>` first if it is all of the sentence so far.
+            word: The word, or `</s>`; unknown words count as `<unk>`.
+            context: The preceding words; begins with `<s>` if it includes the start of the sentence.
         """
         return self._score_all(context, [word])
 
     def score(self, sentence: str) -> float:
-        """Natural logarithm of the probability of a whole sentence, its end included."""
+        """Returns the natural logarithm of the probability of a sentence, including its end."""
         return self._score_all([BEGIN], [*sentence.split(), END])
 
     def _score_all(self, context: Iterable[str], words: Iterable[str]) -> float:
@@ -272,28 +272,28 @@ class NgramModel:
         return total
 
     def perplexity(self, sentences: Iterable[str]) -> float:
-        """The perplexity of a text: sentence ends count as words, words never seen as `<unk>`.
+        """Returns the perplexity of a text; sentence ends count as words, unknown words as `<unk>`.
 
         Raises:
-            HFSpeechError: If there is no sentence.
+            HFSpeechError: If there are no sentences.
         """
         total, predicted = 0.0, 0
         for sentence in sentences:
             total += self.score(sentence)
             predicted += len(sentence.split()) + 1
         if not predicted:
-            raise HFSpeechError("There is no text to compute a perplexity of: give sentences, one a line.")
+            raise HFSpeechError("There is no text to compute the perplexity of: give sentences, one per line.")
         return math.exp(-total / predicted)
 
 
 class _Order:
-    """The n-grams of one order, in the order of the file: the ids of their words, and base 10 logarithms."""
+    """The n-grams of one order as the file lists them: ids of their words, and base-10 logarithms."""
 
     def __init__(self) -> None:
         self.words, self.log_probs, self.backoffs = array("i"), array("f"), array("f")
 
     def add(self, fields: list[str], order: int, ids: dict[str, int]) -> None:
-        """Add an n-gram: the fields of its line. A ValueError or KeyError says that the line is wrong."""
+        """Adds the n-gram of a line; raises ValueError or KeyError if the line is invalid."""
         log_prob = float(fields[0])
         if not order < len(fields) < order + 3 or not log_prob <= 0:
             raise ValueError
@@ -304,8 +304,8 @@ class _Order:
         self.backoffs.append(float(fields[-1]) if len(fields) == order + 2 else 0.0)
 
 
-def _join(orders: list[_Order], num_words: int) -> tuple[Trie, np.ndarray, np.ndarray, np.ndarray]:
-    """The trie of all n-grams, and the arrays of `NgramModel`. A ValueError says what is wrong with the n-grams."""
+def _build_trie(orders: list[_Order], num_words: int) -> tuple[Trie, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the trie of all n-grams and the arrays of `NgramModel`; raises ValueError if the n-grams are invalid."""
     ngrams = Trie(np.zeros(0, dtype=np.int64), num_words)
     log_probs, backoffs = np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
     suffixes = np.zeros(1, dtype=np.int32)
@@ -315,7 +315,7 @@ def _join(orders: list[_Order], num_words: int) -> tuple[Trie, np.ndarray, np.nd
         for column in columns[:-1]:
             contexts = ngrams.find(contexts, column)
             if not contexts.all():
-                raise ValueError(f"it has {n}-grams without the {n - 1}-gram of their first words")
+                raise ValueError(f"it has {n}-grams whose first {n - 1} words are not in it")
         keys = contexts * num_words + columns[-1]
         sorting = np.argsort(keys, kind="stable")
         keys = keys[sorting]

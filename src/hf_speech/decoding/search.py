@@ -1,7 +1,7 @@
-"""The loops over frames, hypotheses and states of decoding, and the lookup of n-grams, compiled by numba.
+"""The inner loops of decoding and n-gram lookup, compiled by numba.
 
-numba is imported with this module, so import it where a search begins. The compiled code is cached beside this file, or
-in the user's cache if that folder cannot be written, or else compiled again in each process, which takes seconds.
+Importing this module imports numba, so import it only where a search begins. The compiled code is cached next to this
+file, or in the user's cache folder if this folder is read-only. Without a cache, each process spends seconds compiling.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numba
 import numpy as np
 
-# Of the hypotheses that a frame can make longer, this many times the size of the beam are looked up in the language
-# model and the lexicon: the most probable by sound.
-_LOOKED_UP = 4
+# In each frame, only the acoustically best extensions are looked up in the language model and the lexicon: this many
+# times the size of the beam.
+_LOOKUP_FACTOR = 4
 _CERTAINLY_BLANK = math.log(0.999)
 _HYPOTHESIS = np.dtype(
     [
         ("blank", np.float64),  # log-probability of the alignments that end in a blank
-        ("token", np.float64),  # log-probability of those that end in the last token
-        ("score", np.float64),  # what the language model, the words and the hot words add
-        ("last", np.int64),  # the last token; the delimiter at the beginning
-        ("node", np.int64),  # node of the begun word in the trie of words; 0 between words, -1 outside the trie
+        ("token", np.float64),  # log-probability of the alignments that end in the last token
+        ("score", np.float64),  # sum of the scores of language model, words and hot words
+        ("last", np.int64),  # the last token; initially the delimiter
+        ("node", np.int64),  # node of the incomplete word in the trie; 0 between words, -1 outside the trie
         ("context", np.int64),  # history of the language model
-        ("hash", np.uint64),  # of the text
-        ("entry", np.int64),  # place of the last token among the entries; -1 at the beginning
+        ("hash", np.uint64),  # hash of the text
+        ("entry", np.int64),  # index of the last token's entry; initially -1
     ]
 )
 
@@ -47,12 +47,12 @@ class Words(NamedTuple):
     """A trie of words, with arrays `(nodes,)`.
 
     Attributes:
-        keys: Its keys.
-        num_tokens: Its symbols.
-        ids: The id in the language model of the word that ends at a node, or -1.
-        bonus: The score of that word as a hot word.
-        ahead: The best score of a word with this beginning, of the unigrams and hot words alone.
-        is_lexicon: Whether there are no other words.
+        keys: The keys of the trie.
+        num_tokens: The number of symbols of the trie.
+        ids: The language model's id of the word that ends at a node, or -1.
+        bonus: The hot word score of that word.
+        ahead: The best sum of unigram and hot word scores of all words with this prefix.
+        is_lexicon: Whether no other words can be recognized.
     """
 
     keys: np.ndarray
@@ -64,10 +64,10 @@ class Words(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The numbers of a search; `token_ids` and `end_id` are ids in the language model.
+    """The parameters of a search; `token_ids` and `end_id` are ids in the language model.
 
-    A token sounds like the one of its id modulo `num_sounds`. Two that sound alike need something between them.
-    Tokens from `num_sounds` on, except the delimiter, are the last ones of their words.
+    Tokens whose ids are equal modulo `num_sounds` sound the same; as for repeated tokens, a blank must separate them.
+    Tokens with ids of `num_sounds` and above, except the delimiter, end a word.
     """
 
     num_sounds: int
@@ -85,29 +85,29 @@ class Options(NamedTuple):
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _part(function: F) -> F:
-    """Compile a function that compiled functions call."""
+def _compile_inner(function: F) -> F:
+    """Compiles a function that only compiled functions call."""
     compiled: F = numba.njit(function)
     return compiled
 
 
 def _compile(function: F) -> F:
-    """Compile a function that Python calls."""
+    """Compiles a function that Python calls."""
     try:
         compiled = numba.njit(function, cache=True, nogil=True)
-    except RuntimeError:  # There is no folder for the cache.
+    except RuntimeError:  # No cache folder is writable.
         compiled = numba.njit(function, nogil=True)
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        # The first call makes 100,000 objects, which stay. Looking for garbage in between, with PyTorch's objects in
-        # memory, would take more than a third of its time.
+        # The first call creates 100,000 lasting objects. With PyTorch loaded, garbage collection would take more than a
+        # third of its time.
         is_enabled = gc.isenabled() and not compiled.overloads
         if is_enabled:
             gc.disable()
         try:
             return compiled(*arguments)
-        except OSError:  # It was compiled, but the cache is full.
+        except OSError:  # Compilation succeeded, but the disk of the cache is full.
             return compiled(*arguments)
         finally:
             if is_enabled:
@@ -116,17 +116,17 @@ def _compile(function: F) -> F:
     return cast(F, call)
 
 
-@_part
+@_compile_inner
 def _find(keys: np.ndarray, num_symbols: int, parent: int, symbol: int) -> int:
-    """`Trie.find` of a single node."""
+    """Does `Trie.find` for a single node."""
     wanted = parent * num_symbols + symbol
     place = np.searchsorted(keys, wanted)
     return int(place) + 1 if place < len(keys) and keys[place] == wanted else 0
 
 
-@_part
+@_compile_inner
 def _advance(ngrams: Ngrams, history: int, word: int) -> tuple[int, float]:
-    """The history with a word, and the natural logarithm of the word's probability."""
+    """Returns the history with a word appended, and the natural logarithm of the word's probability."""
     log10 = 0.0
     node = _find(ngrams.keys, ngrams.num_words, history, word)
     while node == 0:
@@ -138,37 +138,37 @@ def _advance(ngrams: Ngrams, history: int, word: int) -> tuple[int, float]:
 
 @_compile
 def advance(ngrams: Ngrams, histories: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """See `NgramModel.advance`."""
+    """Appends a word to each history; see `NgramModel.advance`."""
     nodes, log_probs = np.empty(len(histories), np.int64), np.empty(len(histories))
     for i in range(len(histories)):
         nodes[i], log_probs[i] = _advance(ngrams, histories[i], words[i])
     return nodes, log_probs
 
 
-@_part
-def _read(text: Any, word: int, ngrams: Ngrams, lm_weight: float) -> None:
-    """Let the language model read a word."""
+@_compile_inner
+def _advance_lm(text: Any, word: int, ngrams: Ngrams, lm_weight: float) -> None:
+    """Appends a word to the language model's history and adds its score."""
     text.context, log_prob = _advance(ngrams, text.context, word)
     text.score += lm_weight * log_prob
 
 
-@_part
-def _complete(text: Any, words: Words, ngrams: Ngrams, options: Options) -> None:
-    """Add the scores of the word that ends here."""
+@_compile_inner
+def _complete_word(text: Any, words: Words, ngrams: Ngrams, options: Options) -> None:
+    """Adds the scores of the word that ends here."""
     text.score += options.word_score
     if text.node >= 0:
         text.score += words.bonus[text.node] - words.ahead[text.node]
     if options.lm_weight and words.is_lexicon:
-        _read(text, words.ids[text.node], ngrams, options.lm_weight)
+        _advance_lm(text, words.ids[text.node], ngrams, options.lm_weight)
 
 
-@_part
-def _lengthen(text: Any, token: int, words: Words, ngrams: Ngrams, options: Options) -> bool:
-    """Add a token to a text; returns whether the lexicon allows it."""
+@_compile_inner
+def _extend(text: Any, token: int, words: Words, ngrams: Ngrams, options: Options) -> bool:
+    """Appends a token to a text; returns whether the lexicon allows it."""
     if token == options.delimiter:
         if words.is_lexicon and words.ids[text.node] < 0:
             return False
-        _complete(text, words, ngrams, options)
+        _complete_word(text, words, ngrams, options)
         node = 0
     else:
         node = 0 if text.node < 0 else _find(words.keys, words.num_tokens, text.node, token)
@@ -178,45 +178,45 @@ def _lengthen(text: Any, token: int, words: Words, ngrams: Ngrams, options: Opti
             text.score += words.ahead[node] - words.ahead[text.node]
             if token >= options.num_sounds:
                 text.node = node
-                _complete(text, words, ngrams, options)
+                _complete_word(text, words, ngrams, options)
                 node = 0
         else:
-            node = node or -1  # not (part of) a hot word
+            node = node or -1  # not a prefix of a hot word
             if options.lm_weight:
-                # A delimiter counts when the next word begins: at the end, it does not belong to the text.
+                # A delimiter is scored when the next word begins, since a trailing one does not belong to the text.
                 if text.last == options.delimiter and text.entry >= 0:
-                    _read(text, options.token_ids[options.delimiter], ngrams, options.lm_weight)
-                _read(text, options.token_ids[token], ngrams, options.lm_weight)
+                    _advance_lm(text, options.token_ids[options.delimiter], ngrams, options.lm_weight)
+                _advance_lm(text, options.token_ids[token], ngrams, options.lm_weight)
     text.node, text.last = node, token
     return True
 
 
-@_part
-def _add(first: float, second: float) -> float:
-    """The logarithm of a sum."""
+@_compile_inner
+def _log_add(first: float, second: float) -> float:
+    """Returns log(exp(first) + exp(second))."""
     high, low = max(first, second), min(first, second)
     return high + math.log1p(math.exp(low - high)) if low > high - 40 else high
 
 
-@_part
-def _highest(values: np.ndarray, number: int) -> np.ndarray:
-    """The places of the highest values that are more than -inf; of equal ones the first."""
+@_compile_inner
+def _top_indices(values: np.ndarray, number: int) -> np.ndarray:
+    """Returns the indices, ascending, of the `number` highest finite values; of equal values, the first."""
     cut, ties = -math.inf, 0
     if number < len(values):
         cut = -np.partition(-values, number - 1)[number - 1]
         ties = number - np.sum(values > cut)
-    places, found = np.empty(min(number, len(values)), np.int64), 0
-    for place in range(len(values)):
-        if values[place] > cut or (values[place] == cut and ties > 0 and cut > -math.inf):
-            ties -= values[place] == cut
-            places[found] = place
+    indices, found = np.empty(min(number, len(values)), np.int64), 0
+    for index in range(len(values)):
+        if values[index] > cut or (values[index] == cut and ties > 0 and cut > -math.inf):
+            ties -= values[index] == cut
+            indices[found] = index
             found += 1
-    return places[:found]
+    return indices[:found]
 
 
-@_part
+@_compile_inner
 def _slot(slots: np.ndarray, mask: int, beam: np.ndarray, hash: np.uint64) -> int:
-    """The slot of a hash table in which a text is, or is to be put."""
+    """Returns the slot of the hash table that holds a text, or the free slot for it."""
     slot = np.int64(hash >> np.uint64(32)) & mask
     while slots[slot] >= 0 and beam[slots[slot]].hash != hash:
         slot = (slot + 1) & mask
@@ -227,14 +227,14 @@ def _slot(slots: np.ndarray, mask: int, beam: np.ndarray, hash: np.uint64) -> in
 def search(
     log_probs: np.ndarray, options: Options, words: Words, ngrams: Ngrams
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Search the best texts for log-probabilities `(frames, tokens)`.
+    """Finds the best texts for log-probabilities `(frames, tokens)`.
 
     Returns:
-        The places of the texts' last tokens among the entries; the texts' scores; and the entries: tokens, each with
-        the place of the one before it.
+        The index of each text's last entry; the scores of the texts; and the entries, each a token and the index of
+        the previous entry.
     """
     num_tokens = log_probs.shape[1]
-    beam = np.empty(options.beam_size * (1 + _LOOKED_UP) + 1, _HYPOTHESIS)
+    beam = np.empty(options.beam_size * (1 + _LOOKUP_FACTOR) + 1, _HYPOTHESIS)
     beam[0].blank, beam[0].token, beam[0].score = 0.0, -math.inf, 0.0
     beam[0].last, beam[0].node, beam[0].context = options.delimiter, 0, options.start
     beam[0].hash, beam[0].entry = 1, -1
@@ -246,15 +246,15 @@ def search(
         ranks = np.empty((0 if is_blank else size, num_tokens))
         for i in range(size):
             text = beam[i]
-            total = _add(text.blank, text.token)
-            # A delimiter behind a delimiter, or at the very beginning, leaves the text as it is.
-            is_silent = text.last == options.delimiter
+            total = _log_add(text.blank, text.token)
+            # A leading or repeated delimiter does not change the text.
+            after_delimiter = text.last == options.delimiter
             if not is_blank:
                 ranks[i] = total + text.score + frame
                 for token in range(text.last % options.num_sounds, num_tokens, options.num_sounds):
-                    ranks[i, token] = -math.inf if is_silent else text.blank + text.score + frame[token]
+                    ranks[i, token] = -math.inf if after_delimiter else text.blank + text.score + frame[token]
                 ranks[i, options.blank] = -math.inf
-            text.token = (total if is_silent else text.token) + frame[text.last]
+            text.token = (total if after_delimiter else text.token) + frame[text.last]
             text.blank = total + frame[options.blank]
         if is_blank:
             continue
@@ -266,27 +266,27 @@ def search(
         for i in range(size):
             slots[_slot(slots, mask, beam, beam[i].hash)] = i
         old_size = size
-        for place in _highest(ranks.ravel(), _LOOKED_UP * options.beam_size + 1):
+        for place in _top_indices(ranks.ravel(), _LOOKUP_FACTOR * options.beam_size + 1):
             parent, token = divmod(place, num_tokens)
             sound = ranks[parent, token] - beam[parent].score
             hash = (beam[parent].hash + np.uint64(token) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
             hash ^= hash >> np.uint64(29)
             same = slots[_slot(slots, mask, beam, hash)]
-            if same >= 0:  # The text is in the beam already: these alignments are added to it.
-                beam[same].token = _add(beam[same].token, sound)
+            if same >= 0:  # The text is already in the beam: add these alignments to it.
+                beam[same].token = _log_add(beam[same].token, sound)
                 continue
             beam[size] = beam[parent]
             text = beam[size]
-            if _lengthen(text, token, words, ngrams, options):
+            if _extend(text, token, words, ngrams, options):
                 text.blank, text.token, text.hash = -math.inf, sound, hash
                 size += 1
 
         scores = np.empty(size)
         for i in range(size):
-            scores[i] = _add(beam[i].blank, beam[i].token) + beam[i].score
+            scores[i] = _log_add(beam[i].blank, beam[i].token) + beam[i].score
         scores[scores < scores.max() - options.beam_threshold] = -math.inf
         size = 0
-        for i in _highest(scores, options.beam_size):
+        for i in _top_indices(scores, options.beam_size):
             beam[size] = beam[i]
             if i >= old_size:
                 if num_entries == len(entries):
@@ -296,7 +296,7 @@ def search(
                 num_entries += 1
             size += 1
 
-    # Whole words only, if there are any.
+    # Drop texts that end in an incomplete word, unless all do.
     is_whole = np.zeros(size, np.bool_)
     for i in range(size):
         is_whole[i] = beam[i].node == 0 or words.ids[beam[i].node] >= 0
@@ -307,17 +307,17 @@ def search(
         if words.is_lexicon and is_whole.any() and not is_whole[i]:
             continue
         if text.node != 0 and (is_whole[i] or not words.is_lexicon):
-            _complete(text, words, ngrams, options)
+            _complete_word(text, words, ngrams, options)
         if options.lm_weight:
-            _read(text, options.end_id, ngrams, options.lm_weight)
-        found[number], scores[number] = text.entry, _add(text.blank, text.token) + text.score
+            _advance_lm(text, options.end_id, ngrams, options.lm_weight)
+        found[number], scores[number] = text.entry, _log_add(text.blank, text.token) + text.score
         number += 1
     return found[:number], scores[:number], entries[:num_entries]
 
 
 @_compile
 def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, float]:
-    """Find the most probable path through states, which are tokens with blanks around them; see `alignment`.
+    """Finds the most probable path through states, which are tokens with blanks around them; see `alignment`.
 
     Returns:
         The state in each frame, and the log-probability of the path.
@@ -332,7 +332,7 @@ def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.nd
             best = scores[state]
             if state > 0 and scores[state - 1] > best:
                 best, steps[frame, state] = scores[state - 1], 1
-            # A path may skip a state only if it is the blank between two different tokens.
+            # A path may skip only the blank between two different tokens.
             if state > 1 and states[state] != states[state - 2] and scores[state - 2] > best:
                 best, steps[frame, state] = scores[state - 2], 2
             scores[state] = best + log_probs[frame, states[state]]
@@ -348,23 +348,23 @@ def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.nd
 
 @_compile
 def sum_alignments(probabilities: np.ndarray, ids: np.ndarray, lengths: np.ndarray, blank: int) -> np.ndarray:
-    """Compute the log-probabilities of texts over all of their alignments; see `phones`.
+    """Computes the log-probabilities of texts over all of their alignments; see `phones`.
 
     Args:
-        probabilities: Those of the tokens, float64 `(frames, tokens)`; not their logarithms, so that sums are fast.
-        ids: The tokens of all texts, one text after the other.
+        probabilities: Token probabilities, float64 `(frames, tokens)`; not logarithms, which are slower to add.
+        ids: The tokens of all texts, concatenated.
         lengths: The number of tokens of each text, `(texts,)`.
         blank: The id of the CTC blank.
 
     Returns:
-        Natural logarithms `(texts,)`; -inf for a text that is impossible.
+        Natural logarithms `(texts,)`; -inf for impossible texts.
     """
     scores = np.full(len(lengths), -math.inf)
-    forward = np.zeros(2 * lengths.max() + 3)  # State s, a token or a blank, is at s + 2.
+    forward = np.zeros(2 * lengths.max() + 3)  # State s, a token or a blank, has index s + 2.
     first = 0
     for text, length in enumerate(lengths):
         forward[:] = 0.0
-        forward[1] = 1.0  # Where all alignments begin.
+        forward[1] = 1.0  # All alignments start here.
         log_scale = 0.0
         for frame in probabilities:
             largest = 0.0
