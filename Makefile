@@ -1,14 +1,18 @@
 # make train              trains the default recipe; RECIPE=recipes/fsdd.yaml DATA=folder OPTIONS="--training.seed 1";
 #                         TORCH="torch ..." installs another build of PyTorch first, such as one without CUDA
-# make test               checks style and types and runs the fast tests; make test-slow runs the slow ones,
-#                         make test-browser those of them that use the Spaces as a person does: build/screenshots/
-# make coverage           the fast tests once more, with the share of the code that they run; half as fast
-# make fuzz               damaged sounds, models and tables, odd options, requests and names; KINDS="audio options" CASES=100
-# make experiments        the published experiments, hours, resumable; CORPORA=folder EXPERIMENT="emotion digits-mel"
-# make docs               the documentation site: build/docs/index.html
-# make minimum-versions   the fast tests with the oldest versions that pyproject.toml allows: build/minimum/
-# make benchmark          every speed beside its peers, into benchmarks/results.md; OPTIONS="features training"
-# make format clean
+# make test               checks style and types and runs the fast tests
+# make test-slow          runs the slow tests
+# make test-browser       runs the tests of the Spaces in a browser; screenshots go to build/screenshots/
+# make coverage           runs the fast tests and reports coverage; takes twice as long
+# make fuzz               feeds in damaged files and invalid options and requests; KINDS="audio options" CASES=100
+# make experiments        runs the published experiments (hours, resumable); CORPORA=folder EXPERIMENT="emotion digits-mel"
+# make docs               builds the documentation site: build/docs/index.html
+# make minimum-versions   runs the fast tests with the oldest versions that pyproject.toml allows: build/minimum/
+# make benchmark          measures speeds next to those of other libraries and updates benchmarks/results.md;
+#                         OPTIONS="features training"
+# make lint               checks style, import rules and types
+# make format             formats the code
+# make clean              removes the environment and all build output
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,12 +25,12 @@ CORPORA ?=
 EXPERIMENT ?=
 CASES ?=
 KINDS ?=
-# uv, where it is installed, takes a fraction of pip's time.
+# If uv is installed, use it, as it is much faster than pip.
 INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install)
-# As many processes as the machine has cores, each with a test file at a time; more than four only wait for the disk.
+# One process per core, each with one test file at a time. More than four would only wait for the disk.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
-# Small recurrences are fastest on one thread; several spin on a busy machine.
+# Small recurrent layers are fastest on one thread.
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: train test coverage test-slow fuzz test-browser chromium lint format docs minimum-versions benchmark experiments clean
@@ -47,11 +51,11 @@ test-slow: $(VENV)/.dev chromium
 test-browser: $(VENV)/.dev chromium
 	$(BIN)/python -m pytest tests/spaces/test_browser_*.py $(OPTIONS)
 
-# Without it the tests in a browser are skipped.
+# Without Chromium, the browser tests are skipped.
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
-	  || echo "There is no Chromium, and apt-get cannot install it here: tests in a browser are skipped."
+	  || echo "Chromium is missing and apt-get cannot install it: browser tests are skipped."
 
 fuzz: $(VENV)/.dev
 	PYTHONPATH=tests $(BIN)/python -m fuzz $(KINDS) $(if $(CASES),--cases $(CASES)) $(OPTIONS)
@@ -85,13 +89,13 @@ experiments: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage
 
-# A build of PyTorch with a name, such as 2.14.1+cpu, stays, whatever constraints.txt says.
+# A build of PyTorch with a local version, such as 2.14.1+cpu, is kept in spite of constraints.txt.
 OTHER_TORCH := $(VENV)/lib/python3.*/site-packages/torch-*+*.dist-info
 
-# A stamp file each: the environment is made once, and again when what it was made of changes.
+# Each target is a stamp file, so that the environment is updated only if its requirements change.
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "hf_speech needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	  echo "hf_speech needs Python 3.11 to 3.13: run make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(if $(findstring uv,$(INSTALL)),,$(BIN)/python -m pip install --quiet --upgrade pip)
 	$(if $(TORCH),$(INSTALL) $(TORCH))
@@ -100,15 +104,15 @@ $(VENV)/.python:
 $(VENV)/.train: $(VENV)/.python pyproject.toml constraints.txt
 	@ls -d $(OTHER_TORCH) >/dev/null 2>&1 && grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt || { \
 	  cp constraints.txt $(VENV)/constraints.txt; \
-	  echo "Installing (6.6 GB on the disk the first time, 2 without CUDA: see docs/first-steps.md)"; }
+	  echo "Installing (6.6 GB on disk the first time, 2 GB without CUDA: see docs/first-steps.md)"; }
 	$(INSTALL) --constraint $(VENV)/constraints.txt --editable ".[synthetic,tensorboard]"
 	@$(BIN)/python -c 'import torchaudio' 2>/dev/null || { \
-	  echo "torchaudio does not load beside this build of PyTorch, and transformers fails where it does not: removing it"; \
+	  echo "Removing torchaudio, which does not work with this build of PyTorch and makes transformers fail"; \
 	  $(subst pip install,pip uninstall,$(INSTALL)) $(if $(findstring uv,$(INSTALL)),,--yes) torchaudio; }
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	@echo "Installing what the tests need (a minute)"
+	@echo "Installing the requirements of the tests (a minute)"
 	$(INSTALL) --quiet --constraint $(VENV)/constraints.txt --editable ".[dev]"
 	touch $@
 
