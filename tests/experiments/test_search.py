@@ -136,7 +136,7 @@ def test_prunes_bad_trials(tones_recipe: Path, tmp_path: Path, monkeypatch: pyte
     [
         (["model.hidden_siz=4,8"], "did you mean 'model.hidden_size'"),
         (["features.win_length=-1,200"], "win_length"),
-        (["model.hidden_size+model.dropout=4+0.1,8+0.2"], "a search varies each key by itself".capitalize()),
+        (["model.hidden_size+model.dropout=4+0.1,8+0.2"], "A search varies each key separately"),
     ],
 )
 def test_rejects_a_wrong_key_before_the_first_trial(
