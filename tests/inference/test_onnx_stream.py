@@ -46,7 +46,7 @@ def test_streams_keep_unknown_tokens_like_whole_files(stream: ExportedStream) ->
     path = [labels.index(token) for token in ("a", "<unk>", "a", "|", "<pad>", "|", "<unk>", "<unk>", "b")]
     logits = np.log(np.full((len(path), len(labels)), 1e-3) + np.eye(len(labels))[path]).astype(np.float32)
     for piece in np.split(logits, [1, 3, 4]):
-        stream._read(piece)
+        stream._append_text(piece)
     whole = greedy_decode(log_softmax(logits), labels, seconds_per_frame=0.02, blank=stream.description.blank)
     assert stream.text == whole.text == "a<unk>a <unk>b"
 
