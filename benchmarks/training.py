@@ -38,7 +38,7 @@ from recurrence import packed_twin
 from torch import nn
 from torch.utils.data import DataLoader
 
-from hf_speech.data.dataset import TRAINERS_OWN, SpeechCollator, SpeechDataset
+from hf_speech.data.dataset import TRAINER_KEYS, SpeechCollator, SpeechDataset
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC
 from hf_speech.models.recurrent import RecurrentLayer
 from hf_speech.training import load_recipe
@@ -267,7 +267,7 @@ def loader_share(workers: int, batches: int) -> tuple[float, float]:
                 iterator = iter(loader)
                 continue
             ready = time.perf_counter()
-            train({name: batch[name] for name in batch.keys() - TRAINERS_OWN})
+            train({name: batch[name] for name in batch.keys() - TRAINER_KEYS})
             done += 1
             if done > 4:  # The first batches wait for the workers to start.
                 waited, worked = waited + ready - start, worked + time.perf_counter() - ready

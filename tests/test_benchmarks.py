@@ -77,7 +77,7 @@ def test_timed_steps_use_the_settings_of_a_model(digit_folder: Path, monkeypatch
     extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=20, hop_length=80, win_length=200)
     batch = SpeechCollator(extractor, torch.stack)([dataset[0]])
     known = inspect.signature(ConvGRUForCTC.forward).parameters
-    assert batch.keys() - program("training").TRAINERS_OWN <= known.keys()
+    assert batch.keys() - program("training").TRAINER_KEYS <= known.keys()
 
 
 def test_the_gpu_benchmark_runs_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

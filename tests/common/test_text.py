@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from hf_speech.common.text import column_width, escape_html, escape_markdown, printable, same_form, spreadsheet_cell
+from hf_speech.common.text import column_width, escape_html, escape_markdown, nfc, printable, spreadsheet_cell
 
 
 def test_names_are_compared_after_unicode_normalization() -> None:
-    assert same_form("Cafe\u0301") == same_form("Caf\u00e9")
-    assert same_form("straße") != same_form("strasse")
+    assert nfc("Cafe\u0301") == nfc("Caf\u00e9")
+    assert nfc("straße") != nfc("strasse")
 
 
 @pytest.mark.parametrize("unsafe", ["\x1b[2J", "a\x07", "\x9b1m", "x\u202etxt", "z\u200bw", "\ud800", "\r"])

@@ -16,7 +16,7 @@ from hf_speech.export.features import FeatureGraph
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.models.feature_types import FEATURE_TYPES, FeatureType
 from hf_speech.models.frontends import FRONT_ENDS, FrontEnd
-from hf_speech.publishing.card.words import front_end
+from hf_speech.publishing.card.context import front_end
 
 
 class StackingFrontEnd(torch.nn.Module):

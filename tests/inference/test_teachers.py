@@ -28,7 +28,7 @@ from transformers import (
 
 from hf_speech.errors import ModelError
 from hf_speech.inference.labeling import find_recordings
-from hf_speech.inference.teachers import OwnTeacher, PipelineTeacher, open_teacher
+from hf_speech.inference.teachers import ModelTeacher, PipelineTeacher, open_teacher
 
 TINY = {
     **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16},
@@ -170,7 +170,7 @@ def test_half_precision_weights_work_on_a_cpu(
 
 
 def test_rejects_models_that_cannot_be_teachers(tmp_path: Path, beeps_run: Path) -> None:
-    assert isinstance(open_teacher(str(beeps_run)), OwnTeacher)
+    assert isinstance(open_teacher(str(beeps_run)), ModelTeacher)
     with pytest.raises(ModelError, match=r"cannot be loaded|gives neither"):
         open_teacher(str(tmp_path / "nothing"))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))

@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks import executables, run_checks
 from hf_speech.publishing.checks.executables import detect_executable
-from hf_speech.publishing.checks.places import find_path, shorten_paths
+from hf_speech.publishing.checks.private_paths import find_path, shorten_paths
 from hf_speech.publishing.checks.secrets import check_name, find_secret
 from hf_speech.publishing.checks.upload import MAX_FILE_BYTES, Upload
 

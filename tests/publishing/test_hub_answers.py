@@ -111,7 +111,7 @@ def test_the_error_for_a_wrong_owner_names_the_login(
 @pytest.mark.parametrize("path", [r"^/api/models/ann/odd$", r"^/api/models/ann/odd/refs$"])
 def test_one_sentence_error_for_unexpected_answers(hub: HubServer, client: Client, path: str) -> None:
     client.run("api.create_repo('ann/odd', exist_ok=True)")
-    source = "from hf_speech.common.hub import Repository\nRepository('ann/odd').look()"
+    source = "from hf_speech.common.hub import Repository\nRepository('ann/odd').fetch_state()"
     odd = Fault("GET", path, "answer", status=200, message="another shape")
     with hub.failing(odd), pytest.raises(ClientError, match="sent an unexpected response") as error:
         client.run(source)

@@ -325,7 +325,7 @@ SINCE = """
 from hf_speech.common.hub import Repository
 from hf_speech.publishing.hub.push import push
 repository = Repository("ann/older")
-seen = repository.look()
+seen = repository.fetch_state()
 api.upload_file(path_or_fileobj=b"by hand", path_in_repo="README.md", repo_id="ann/older")
 push(Path(folder), repository, since=seen)
 """

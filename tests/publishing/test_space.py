@@ -212,7 +212,7 @@ def test_suggests_alternatives_for_free_accounts(
             publish(client, demonstration, "ann/unpaid")
         for way in ("only (Subscribe to PRO to host it)", "--static", "--hardware zero-a10g", "hf-speech demo"):
             assert way in str(refused.value)
-        source = "from hf_speech.common.hub import Repository\nwith Repository('ann/unpaid').explained():\n    "
+        source = "from hf_speech.common.hub import Repository\nwith Repository('ann/unpaid').readable_errors():\n    "
         with pytest.raises(ClientError, match="requires a paid plan for the model ann/unpaid"):
             client.run(f"{source}api.create_repo('ann/unpaid')")
 

@@ -15,7 +15,7 @@ from tests.publishing.staging_calls import TOKEN, refused, staged
 
 from hf_speech.errors import HFSpeechError, PublishError
 from hf_speech.publishing import Staged, stage
-from hf_speech.publishing.card.words import percent
+from hf_speech.publishing.card.context import percent
 from hf_speech.publishing.checks.pictures import without_metadata
 from hf_speech.publishing.checks.remote_code import check_listed
 

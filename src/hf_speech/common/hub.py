@@ -104,18 +104,18 @@ class Repository:
         return f"{constants.ENDPOINT}/{prefix}{self.name}"
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The repository's description in messages, such as `the model NAME/REPO`."""
         return f"the {_KIND_NAMES[self.kind]} {self.name}"
 
-    def look(self, revision: str | None = None) -> State | None:
+    def fetch_state(self, revision: str | None = None) -> State | None:
         """Returns the current state; None if the repository does not exist or this login may not see it.
 
         Raises:
             PublishError: If the request fails, or the repository has no such revision.
         """
         api = HfApi()
-        with self.explained(revision):
+        with self.readable_errors(revision):
             try:
                 info = api.repo_info(self.name, repo_type=self.kind, revision=revision)
             except GatedRepoError:
@@ -137,7 +137,7 @@ class Repository:
         """Returns the content of a small file, or None if it does not exist."""
         if path not in state.files:
             return None
-        with self.explained():
+        with self.readable_errors():
             try:
                 file = hf_hub_download(self.name, path, repo_type=self.kind, revision=state.commit)
             except EntryNotFoundError:
@@ -145,7 +145,7 @@ class Repository:
         return Path(file).read_bytes()
 
     @contextmanager
-    def explained(self, revision: str | None = None) -> Iterator[None]:
+    def readable_errors(self, revision: str | None = None) -> Iterator[None]:
         """Converts huggingface_hub errors in the block to a `PublishError` with one sentence and a remedy."""
         try:
             yield
@@ -162,7 +162,7 @@ class Repository:
             return _unexpected_response(error)
         if isinstance(error, ValueError) and "Invalid metadata" in str(error):
             problems = " ".join(str(error).partition("\n")[2].split())[:200].lstrip("- ").rstrip(".")
-            return f"The Hub rejected the metadata in the README.md of {self.words} ({problems}): correct it."
+            return f"The Hub rejected the metadata in the README.md of {self.description} ({problems}): correct it."
         for cause in chain:
             if isinstance(cause, RevisionNotFoundError):
                 return f"{self.name} has no revision {revision}: give an existing branch, tag or commit."
@@ -239,7 +239,7 @@ def _login() -> str:
 
 def _needs_plan(repository: Repository, reason: str) -> str:
     if repository.kind != "space":
-        return f"The Hub requires a paid plan for {repository.words} ({reason}): upload less, or change the plan."
+        return f"The Hub requires a paid plan for {repository.description} ({reason}): upload less, or change the plan."
     return (
         f"The Hub hosts Spaces with a server, such as {repository.name}, for paying accounts only ({reason}): publish "
         "a static page (publish-space --static), use ZeroGPU (--hardware zero-a10g, two are free), or run the demo on "

@@ -17,7 +17,7 @@ _BLOCK = re.compile(r"(?:#{1,6}(?=\s|$)|[-+=](?=\s|$)|[-=]{2,}$|(?:-\s*){3,}$|\d
 _APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼʻʽˈ`´΄", "'"))  # noqa: RUF001 - they are the point
 
 
-def same_form(name: str) -> str:
+def nfc(name: str) -> str:
     """Returns a name in Unicode's NFC, the form in which names are compared."""
     return unicodedata.normalize("NFC", name)
 

@@ -23,8 +23,8 @@ from scipy.fft import irfft, next_fast_len, rfft
 from hf_speech.common.ranges import Range, Share, check_ranges
 from hf_speech.data.audio import read_audio, resample
 from hf_speech.data.channels import opus, reverberate, simulate_room, telephone
+from hf_speech.data.corpora.excerpts import sound_bounds
 from hf_speech.data.corpora.files import walk_files
-from hf_speech.data.corpora.stretches import sound_bounds
 from hf_speech.errors import CorpusError, RecipeError
 
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}

@@ -28,7 +28,7 @@ from hf_speech.data.shares import ShareDraw
 from hf_speech.errors import RecipeError
 
 # Keys of a batch that the Trainer removes before it calls the model.
-TRAINERS_OWN = ("files", "left_out", "loader_seconds", "sources")
+TRAINER_KEYS = ("files", "left_out", "loader_seconds", "sources")
 
 
 class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):

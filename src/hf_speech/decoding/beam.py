@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from hf_speech.common.text import same_form
+from hf_speech.common.text import nfc
 from hf_speech.decoding.alignment import align
 from hf_speech.decoding.hypothesis import (
     BLANK,
@@ -141,7 +141,7 @@ class BeamSearchDecoder:
         if words is not None:
             spellings, self.unspellable = self._spell(words, letters)
             if hot:
-                known = {same_form(word) for word in spellings}
+                known = {nfc(word) for word in spellings}
                 spellings |= {word: spelling for word, spelling in hot.items() if word not in known}
             self.lexicon = tuple(sorted(spellings))
             if self.unspellable:
@@ -155,7 +155,7 @@ class BeamSearchDecoder:
         self._spelled_words = sorted(spellings)
         self._hot_scores = np.zeros(len(self._spelled_words))
         if hot:
-            self._hot_scores[[same_form(word) in hot for word in self._spelled_words]] = hot_word_score
+            self._hot_scores[[nfc(word) in hot for word in self._spelled_words]] = hot_word_score
         self._trie, self._nodes = self._index([spellings[word] for word in self._spelled_words])
         self._set_weights(lm_weight, word_score)
 

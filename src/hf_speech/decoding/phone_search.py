@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.common.text import same_form
+from hf_speech.common.text import nfc
 from hf_speech.decoding.beam import BeamSearchDecoder
 from hf_speech.decoding.hypothesis import LogProbs, check_log_probs
 from hf_speech.decoding.words import PathLike
@@ -58,7 +58,7 @@ class PhoneSearch(BeamSearchDecoder):
             raise HFSpeechError("A search by phones needs a word language model: build one with hf-speech build-lm.")
 
     def _spell_hot_words(self, words: Iterable[str], letters: set[str]) -> dict[str, str]:
-        spellings = {same_form(word): self._spell_word(word) for word in sorted(set(words))}
+        spellings = {nfc(word): self._spell_word(word) for word in sorted(set(words))}
         for word, spelling in spellings.items():
             if spelling is None:
                 raise HFSpeechError(f"The hot word {word!r} has no pronunciation: add it to the model's lexicon.txt.")

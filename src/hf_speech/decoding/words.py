@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Collection, Iterable
 
 from hf_speech.common.reading import read_lines
-from hf_speech.common.text import plain_apostrophes, same_form
+from hf_speech.common.text import nfc, plain_apostrophes
 from hf_speech.decoding.hypothesis import shorten
 from hf_speech.decoding.ngram import NgramModel
 from hf_speech.errors import HFSpeechError
@@ -24,8 +24,8 @@ def spell(word: str, letters: AnySet) -> str | None:
     """Returns the form of a word that consists of the given letters, or None if there is none."""
     if word and letters.issuperset(word):
         return word
-    plain = plain_apostrophes(same_form(word))
-    forms = (same_form(word), unicodedata.normalize("NFD", word), plain, unicodedata.normalize("NFD", plain))
+    plain = plain_apostrophes(nfc(word))
+    forms = (nfc(word), unicodedata.normalize("NFD", word), plain, unicodedata.normalize("NFD", plain))
     return next((form for form in forms if form and letters.issuperset(form)), None)
 
 
@@ -57,7 +57,7 @@ def spell_hot_words(hot_words: Iterable[str], letters: AnySet) -> dict[str, str]
                 f"The hot word {word!r} cannot be spelled with the model's tokens: give single words, written like the "
                 "model's training transcripts."
             )
-        spellings[same_form(word)] = spelling
+        spellings[nfc(word)] = spelling
     return spellings
 
 

@@ -19,7 +19,7 @@ from scipy.stats import chi2
 
 from hf_speech.common.tables import format_text
 from hf_speech.data.audio import read_audio
-from hf_speech.data.corpora.stretches import QUIET, sound_bounds
+from hf_speech.data.corpora.excerpts import QUIET, sound_bounds
 from hf_speech.decoding import KeywordDecoder
 from hf_speech.evaluation.intervals import CONFIDENCE, wilson_interval
 from hf_speech.inference import Detector, DetectorOptions, LoadedModel

@@ -62,8 +62,8 @@ class Comparison:
             rows.append(
                 [
                     *variant.settings.values(),
-                    ("* " if index == self.best else "") + figure(record.metric, validation),
-                    figure(record.metric, test),
+                    ("* " if index == self.best else "") + format_value(record.metric, validation),
+                    format_value(record.metric, test),
                     interval,
                     f"{record.num_parameters:,}",
                     f"{record.seconds / 60:.1f}",
@@ -157,7 +157,7 @@ def compare(
     return comparison
 
 
-def figure(metric: str, value: float | None) -> str:
+def format_value(metric: str, value: float | None) -> str:
     """Returns a value as text in the metric's unit; "-" for None."""
     return "-" if value is None else metric_named(metric).number(value)
 

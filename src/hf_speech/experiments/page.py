@@ -12,7 +12,7 @@ from hf_speech.common.tables import format_markdown
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments.adaptation import AdaptationItem, adaptation_table
 from hf_speech.experiments.catalog import EXPERIMENTS
-from hf_speech.experiments.compare import Comparison, figure, format_interval, title_with_unit
+from hf_speech.experiments.compare import Comparison, format_interval, format_value, title_with_unit
 from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, ComparisonItem, Experiment, Item, SearchItem
 from hf_speech.tasks import get_task, metric_named
@@ -108,11 +108,11 @@ def _row(item: Item, description: str, runs: Sequence[RunRecord], train: bool) -
     command = runs[0].command if len(runs) == 1 else f"make experiments EXPERIMENT={item.name}"
     metric = runs[0].metric
     name = metric.replace("_", " ") if "_" in metric or metric == "accuracy" else metric.upper()
-    on_train = [figure(metric, pooled(runs, "train")[0] if "train" in runs[0].evaluations else None)]
+    on_train = [format_value(metric, pooled(runs, "train")[0] if "train" in runs[0].evaluations else None)]
     return [
         description,
         f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
-        f"**{figure(metric, value)}{metric_named(metric).unit}** {name}",
+        f"**{format_value(metric, value)}{metric_named(metric).unit}** {name}",
         format_interval(metric, (low, high)),
         *(on_train if train else []),
         f"{runs[0].num_parameters:,}",
@@ -158,13 +158,13 @@ def _item_table(item: Item, record: dict[str, Any] | None) -> str:
             f"{'**' if trial['number'] == content['best'] else ''}{trial['number']}"
             f"{'**' if trial['number'] == content['best'] else ''}",
             *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial["settings"].values()),
-            figure(metric, trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
+            format_value(metric, trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
         ]
         for trial in content["trials"]
     ]
     conclusion = ""
     if run.value("test") is not None:
-        result = f"{figure(metric, run.value('test'))}{metric_named(metric).unit}"
+        result = f"{format_value(metric, run.value('test'))}{metric_named(metric).unit}"
         interval = format_interval(metric, run.interval("test"))
         conclusion = f"\n\nThe best trial, evaluated once on the test split: **{result}** ({interval})."
     return f"`{content['command']}`\n\n{format_markdown(head, rows)}{conclusion}"

@@ -23,7 +23,7 @@ from hf_speech.common.files import write_bytes, write_json, write_text
 from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.errors import HFSpeechError, PreemptedError, RecipeError
 from hf_speech.evaluation import evaluate_model
-from hf_speech.experiments.compare import figure, title_with_unit
+from hf_speech.experiments.compare import format_value, title_with_unit
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
 from hf_speech.experiments.variants import Axis, overrides_of, parse_range
 from hf_speech.inference import load_model
@@ -60,7 +60,7 @@ class SearchResult:
             [
                 f"{'* ' if trial['number'] == self.best else ''}{trial['number']}",
                 *(_short(value) for value in trial["settings"].values()),
-                figure(self.metric, trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
+                format_value(self.metric, trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
             ]
             for trial in self.trials
         ]

@@ -168,7 +168,7 @@ class ExportedModel:
 
     def stream(self) -> ExportedStream:
         """Starts a stream; see `Model`. The stream file is loaded only once."""
-        return self._stream.another()
+        return self._stream.new_stream()
 
     def find_file(self, name: str) -> Path | None:
         """Returns a file next to the model; see `Model`."""

@@ -53,7 +53,7 @@ class ExportedStream:
         self._outputs = ["logits", *(f"next_{name}" for name in self.description.states)]
         self.reset()
 
-    def another(self) -> ExportedStream:
+    def new_stream(self) -> ExportedStream:
         """Starts another stream of the same model without loading the file again."""
         stream = copy.copy(self)
         stream.reset()

@@ -182,7 +182,7 @@ class LoadedStream:
         self.find_file = loaded.find_file
         self.latency: float = self._stream.latency
 
-    def another(self) -> LoadedStream:
+    def new_stream(self) -> LoadedStream:
         """Starts another stream of the same model."""
         return LoadedStream(self._loaded)
 

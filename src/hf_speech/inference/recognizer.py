@@ -112,7 +112,7 @@ class Stream(Protocol):
     def feed(self, samples: np.ndarray, final: bool = False) -> None:
         """Buffers a piece of sound, to be processed with those of other streams; see `accept` and `StreamBatch`."""
 
-    def another(self) -> Self:
+    def new_stream(self) -> Self:
         """Starts another stream of the same model."""
 
     @staticmethod

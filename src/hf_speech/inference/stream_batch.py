@@ -31,7 +31,7 @@ class StreamBatch:
 
     def stream(self) -> Stream:
         """Starts a stream. Its `feed` buffers sound until the next `advance`."""
-        return self._first.another()
+        return self._first.new_stream()
 
     def advance(self, streams: Sequence[Stream]) -> list[np.ndarray]:
         """Processes the buffered sound of streams.

@@ -81,11 +81,11 @@ def open_teacher(path_or_id: str, batch_size: int | None = None) -> Teacher:
     name, _, revision = (path_or_id, "", "") if Path(path_or_id).exists() else path_or_id.partition("@")
     own_families = {model_type for task in TASKS.values() for model_type in task.model_types}
     if is_exported(name) or _config(name, revision or None).get("model_type") in own_families:
-        return OwnTeacher(name, revision or None)
+        return ModelTeacher(name, revision or None)
     return PipelineTeacher(name, revision or None, batch_size)
 
 
-class OwnTeacher:
+class ModelTeacher:
     """A model of hf_speech."""
 
     def __init__(self, name: str, revision: str | None = None) -> None:
@@ -263,4 +263,4 @@ def _config(name: str, revision: str | None) -> dict[str, Any]:
         return {}
 
 
-__all__ = ["Label", "OwnTeacher", "PipelineTeacher", "Teacher", "open_teacher"]
+__all__ = ["Label", "ModelTeacher", "PipelineTeacher", "Teacher", "open_teacher"]

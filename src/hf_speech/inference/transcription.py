@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_speech.common.progress import progress_bar
-from hf_speech.common.text import one_line, same_form
+from hf_speech.common.text import nfc, one_line
 from hf_speech.data.audio import AudioSource, source_name
 from hf_speech.decoding import Hypothesis, cut_at_pauses, join_pieces, make_cues, to_json, to_srt, to_vtt
 from hf_speech.errors import AudioError
@@ -161,7 +161,7 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _key(name: str) -> str:
-    return same_form(name).casefold()
+    return nfc(name).casefold()
 
 
 def _decode_long(

@@ -142,7 +142,7 @@ def describe(pushed: PushResult) -> str:
 def published_state(repository: Repository, **options: Unpack[PublishOptions]) -> State | None:
     """Returns the current state of a repository; None if a dry run cannot reach the Hub."""
     try:
-        return repository.look()
+        return repository.fetch_state()
     except PublishError as error:
         if not options.get("dry_run"):
             raise

@@ -77,7 +77,7 @@ def link_new_version(older: Repository, newer: str) -> None:
     Raises:
         PublishError: If the older model or its card does not exist, or this login cannot write to it.
     """
-    with older.explained():
+    with older.readable_errors():
         metadata_update(older.name, {"new_version": newer}, overwrite=True)
 
 
@@ -89,7 +89,7 @@ def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, A
         return {}
     try:
         repository = Repository(name, "dataset")
-        card = published_card(repository, repository.look())
+        card = published_card(repository, repository.fetch_state())
         return read_metadata(card or "")
     except PublishError as error:
         tell(

@@ -19,7 +19,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.corpora.base import row_features, target_column
 from hf_speech.errors import PublishError
-from hf_speech.publishing.card.words import duration
+from hf_speech.publishing.card.context import duration
 
 PLAYABLE = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus"})
 SHARD_BYTES = 200_000_000

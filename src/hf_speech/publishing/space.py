@@ -231,7 +231,7 @@ def set_values(
 ) -> None:
     """Sets secrets, hardware, and variables that differ, because the Hub restarts the Space for each of them."""
     api = HfApi()
-    with repository.explained():
+    with repository.readable_errors():
         current = api.get_space_variables(repository.name)
         for name, value in variables.items():
             if name not in current or current[name].value != value:
@@ -254,7 +254,7 @@ def verify_space(
         differences.append(str(error).rstrip("."))
     if settings is not None:
         api, repository, secrets = HfApi(), snapshot.repository, list(secrets)
-        with repository.explained():
+        with repository.readable_errors():
             variables = api.get_space_variables(repository.name)
             set_secrets = set(api.get_space_secrets(repository.name)) if secrets else set()
         for name, value in settings.items():
@@ -280,7 +280,7 @@ def _settings(
     if publish_options.get("dry_run"):
         state = published_state(repository, **publish_options)
         return {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
-    state = repository.look(revision or None)
+    state = repository.fetch_state(revision or None)
     if state is None:
         raise PublishError(f"There is no model {name} that this login can access: publish it first.")
     if state.private and "HF_TOKEN" not in secrets:
@@ -299,7 +299,7 @@ def _wait_for_build(repository: Repository, wait: float) -> str:
     """Waits for the build of a Space and describes its status in one line."""
     api, until = HfApi(), time.monotonic() + wait
     while True:
-        with repository.explained():
+        with repository.readable_errors():
             runtime = api.get_space_runtime(repository.name)
         status = str(getattr(runtime.stage, "value", runtime.stage))
         if status in _RUNS | _FAILED or time.monotonic() >= until:

@@ -22,7 +22,7 @@ from hf_speech.publishing.card.page import RenderedCard, check_repo_id, render
 from hf_speech.publishing.card.review import check as check_card
 from hf_speech.publishing.checks import executables, licenses, run_checks
 from hf_speech.publishing.checks.pictures import copy_picture
-from hf_speech.publishing.checks.places import anonymize
+from hf_speech.publishing.checks.private_paths import anonymize
 from hf_speech.publishing.checks.remote_code import remote_files
 from hf_speech.publishing.checks.secrets import check_name, without_secrets
 from hf_speech.publishing.checks.structure import check_regular, read_metadata

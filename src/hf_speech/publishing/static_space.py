@@ -73,7 +73,7 @@ def publish_static_space(
     """
     name, _, revision = model.partition("@")
     repository = Repository(name)
-    state = repository.look(revision or None)
+    state = repository.fetch_state(revision or None)
     if state is None:
         raise PublishError(f"There is no model {name} that this login can access: publish it first.")
     if state.private and publish_options.get("public"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hf_speech.common.files import write_text
 from hf_speech.common.reading import read_lines
-from hf_speech.common.text import plain_apostrophes, same_form
+from hf_speech.common.text import nfc, plain_apostrophes
 from hf_speech.errors import CorpusError, RecipeError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _key(word: str) -> str:
     """Returns the form of a word in which words are compared."""
     if word.isascii():  # Most words are, and this takes a tenth of the time.
         return word.lower().replace("`", "'")
-    return same_form(plain_apostrophes(same_form(word)).casefold())
+    return nfc(plain_apostrophes(nfc(word)).casefold())
 
 
 def _upper(key: str) -> str:

@@ -34,7 +34,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasa
 _PR_SET_PDEATHSIG = 1
 
 
-class EvaluationLeft(Exception):
+class EvaluationInterrupted(Exception):
     """Raised in all processes to abort an evaluation after one of them has received a signal."""
 
 
@@ -104,10 +104,10 @@ class Preemption(TrainerCallback):
         """Aborts an evaluation.
 
         Raises:
-            EvaluationLeft: If a signal has arrived.
+            EvaluationInterrupted: If a signal has arrived.
         """
         if self._training and self.requested():
-            raise EvaluationLeft
+            raise EvaluationInterrupted
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -45,11 +45,11 @@ class SnapshotPushes(Trainer):
         if self.args.hub_model_id is None and Path(self.args.output_dir).name == "checkpoints":
             self.args.hub_model_id = Path(self.args.output_dir).absolute().parent.name
         name = self.args.hub_model_id or ""
-        with Repository(name if "/" in name else f"you/{name or 'model'}").explained():
+        with Repository(name if "/" in name else f"you/{name or 'model'}").readable_errors():
             super().init_hf_repo(token=token, private=private)
         if self.hub_model_id is None:  # Another process has created it.
             return
-        state = Repository(str(self.hub_model_id)).look()
+        state = Repository(str(self.hub_model_id)).fetch_state()
         if state is not None and private and not state.private:
             raise PublishError(
                 f"{self.hub_model_id} is public: set training.trainer_options.hub_private_repo to false to make the "
@@ -112,9 +112,9 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
     repository, api = Repository(name), HfApi(token=token)
     files = {path.name for pattern in SNAPSHOT for path in folder.glob(pattern)}
     if branch != "main":
-        with repository.explained():
+        with repository.readable_errors():
             api.create_branch(name, branch=branch, exist_ok=True)
-    state = repository.look(branch)
+    state = repository.fetch_state(branch)
     if state is None:
         raise PublishError(f"There is no model {name} that this login can access: check hub_model_id.")
     changed = [
@@ -123,7 +123,7 @@ def push_snapshot(folder: Path, name: str, branch: str, title: str, token: str |
     if not changed:
         return state.commit
     operations = [CommitOperationAdd(file, str(folder / file)) for file in changed]
-    with repository.explained():
+    with repository.readable_errors():
         commit = api.create_commit(name, operations, commit_message=title, revision=branch, parent_commit=state.commit)
     return str(commit.oid)
 

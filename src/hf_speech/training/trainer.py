@@ -24,14 +24,14 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
-from hf_speech.data.dataset import TRAINERS_OWN
+from hf_speech.data.dataset import TRAINER_KEYS
 from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
 from hf_speech.training.checkpoints import find_fault
 from hf_speech.training.distillation import Distillation, StateDistillation
 from hf_speech.training.freezing import Freezing, scale_learning_rates
-from hf_speech.training.preemption import EvaluationLeft, shield_loader
+from hf_speech.training.preemption import EvaluationInterrupted, shield_loader
 from hf_speech.training.profile import Profile
 from hf_speech.training.pushing import SnapshotPushes
 from hf_speech.training.samplers import DurationBatchSampler, LengthBatchSampler
@@ -83,7 +83,7 @@ class SpeechTrainer(SnapshotPushes):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Computes the loss of a batch, and records its files during training."""
-        files, left_out, seconds, sources = (inputs.pop(name, None) for name in TRAINERS_OWN)
+        files, left_out, seconds, sources = (inputs.pop(name, None) for name in TRAINER_KEYS)
         if files is not None and model.training:
             self._files += files
             for reason in left_out:
@@ -179,7 +179,7 @@ class SpeechTrainer(SnapshotPushes):
         due = self.args.eval_on_start and self.state.global_step > 0 and skip_scheduler
         try:
             metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler and not due)
-        except EvaluationLeft:
+        except EvaluationInterrupted:
             if not due:  # Otherwise, the checkpoint that training resumed from is up to date.
                 self._save_checkpoint(self.model, trial)
             self.callback_handler.on_save(self.args, self.state, self.control)  # Ends the training.

@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
     noise = root / "_background_noise_"
     noise.mkdir()
     for name in ("doing_the_dishes", "white_noise"):
-        # Every sample says at which second it is: so a stretch tells where it was cut.
+        # Every sample says at which second it is, so each excerpt tells where it was cut.
         ramp = np.arange(NOISE_SECONDS * 16_000) / (NOISE_SECONDS * 16_000)
         soundfile.write(noise / f"{name}.wav", ramp, 16_000)
     (noise / "README.md").write_text("noise")

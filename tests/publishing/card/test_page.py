@@ -18,11 +18,11 @@ from cards import AN4, DIGITS, figures
 from huggingface_hub import ModelCard
 
 from hf_speech.data.corpora import CORPORA
-from hf_speech.data.corpora.emotions import EmotionCorpus
+from hf_speech.data.corpora.emotion_base import EmotionCorpus
 from hf_speech.errors import PublishError
 from hf_speech.publishing import check_card, render_card
+from hf_speech.publishing.card.context import percent
 from hf_speech.publishing.card.corpora import corpus_facts
-from hf_speech.publishing.card.words import percent
 
 
 def test_metadata_is_complete_and_comes_from_the_files(an4_card: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hf_speech.data.corpora.an4 import AN4
 from hf_speech.data.corpora.arabic_speech_commands import ArabicSpeechCommands
 from hf_speech.data.corpora.base import Corpus, ListedCorpus, RowStream
-from hf_speech.data.corpora.emotion_codes import CREMAD, RAVDESS, SAVEE, TESS, EmoDB
+from hf_speech.data.corpora.emotion_corpora import CREMAD, RAVDESS, SAVEE, TESS, EmoDB
 from hf_speech.data.corpora.folder import Folder
 from hf_speech.data.corpora.fsdd import FSDD
 from hf_speech.data.corpora.hub import Hub

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hf_speech.common.text import same_form
+from hf_speech.common.text import nfc
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key
@@ -102,7 +102,7 @@ def _rows(table: Path) -> list[tuple[str, str, str]]:
         fields = next(csv.reader([line]))
         if len(fields) != 2:
             raise CorpusError(f"{where} has {len(fields)} fields instead of 2 (file,class): correct it.")
-        rows.append((where, path_key(fields[0]), same_form(fields[1])))
+        rows.append((where, path_key(fields[0]), nfc(fields[1])))
     return rows
 
 

@@ -189,7 +189,7 @@ class Corpus(ABC):
 
 
 @dataclass(kw_only=True)
-class OwnCorpus(Corpus):
+class UserCorpus(Corpus):
     """A corpus provided by the user, with its metadata as options.
 
     Args:

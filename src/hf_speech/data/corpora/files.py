@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from hf_speech.common.text import printable, same_form
+from hf_speech.common.text import nfc, printable
 from hf_speech.errors import CorpusError
 
 # Includes formats that only FFmpeg reads, so that such files are reported instead of ignored.
@@ -100,14 +100,14 @@ def _find_normalized(path: Path) -> Path | None:
         return None
     if not parent.is_dir():
         return None
-    name = _normalized_names(str(parent), parent.stat().st_mtime_ns).get(same_form(path.name))
+    name = _normalized_names(str(parent), parent.stat().st_mtime_ns).get(nfc(path.name))
     return None if name is None else parent / name
 
 
 @lru_cache(maxsize=64)
 def _normalized_names(folder: str, modified: int) -> dict[str, str]:
     """Returns the names in a folder by their NFC form; `modified` is part of the cache key."""
-    return {same_form(name): name for name in os.listdir(folder)}
+    return {nfc(name): name for name in os.listdir(folder)}
 
 
 def unwrap(folder: Path) -> Path:

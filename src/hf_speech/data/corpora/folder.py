@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from hf_speech.common.ranges import Share
 from hf_speech.common.text import printable
-from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
+from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, UserCorpus
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, visible, walk_files
 from hf_speech.data.corpora.lines import path_key, read_lines
 from hf_speech.data.corpora.splitting import complete_splits
@@ -28,7 +28,7 @@ _SPLIT_LISTS = {f"{name}_list.txt": split for name, split in SPLIT_NAMES.items()
 
 
 @dataclass(kw_only=True)
-class Folder(OwnCorpus, ListedCorpus):
+class Folder(UserCorpus, ListedCorpus):
     """Any folder with one sub-folder for each class.
 
     Args:

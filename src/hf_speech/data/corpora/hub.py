@@ -17,8 +17,8 @@ from datasets.exceptions import DatasetsError
 
 from hf_speech.common.progress import progress_bar
 from hf_speech.common.ranges import Share
-from hf_speech.common.text import same_form
-from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLIT_NAMES, SPLITS, OwnCorpus, duration_of
+from hf_speech.common.text import nfc
+from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLIT_NAMES, SPLITS, UserCorpus, duration_of
 from hf_speech.data.corpora.files import natural_key
 from hf_speech.data.corpora.hub_stream import (
     SHUFFLE_BUFFER,
@@ -36,7 +36,7 @@ from hf_speech.errors import CorpusError, nearest
 
 
 @dataclass(kw_only=True)
-class Hub(OwnCorpus):
+class Hub(UserCorpus):
     """A dataset on the Hugging Face Hub.
 
     Args:
@@ -204,7 +204,7 @@ class Hub(OwnCorpus):
             audio=audio,
             targets=[target_of(feature, value) for value in rows[target]],
             speakers=[text_of(value) for value in rows[speaker]] if speaker else [None] * len(rows),
-            class_names=[same_form(name) for name in feature.names or []] if isinstance(feature, ClassLabel) else [],
+            class_names=[nfc(name) for name in feature.names or []] if isinstance(feature, ClassLabel) else [],
         )
 
     def _fetch(self, stream: IterableDataset) -> Dataset:

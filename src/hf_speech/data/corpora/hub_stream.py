@@ -21,7 +21,7 @@ from datasets.distributed import split_dataset_by_node
 from datasets.packaged_modules.audiofolder.audiofolder import AudioFolder
 from datasets.utils.file_utils import xopen
 
-from hf_speech.common.text import same_form
+from hf_speech.common.text import nfc
 from hf_speech.data.corpora.lines import decode_text
 from hf_speech.data.corpora.tables import parse_delimited
 from hf_speech.errors import CorpusError
@@ -150,7 +150,7 @@ def sound_of(value: Any) -> dict[str, Any]:
 def target_of(feature: Any, value: Any) -> str | None:
     """Returns the class name or transcript, or None if it is missing; on the Hub, the class id -1 means unknown."""
     if isinstance(feature, ClassLabel) and feature.names:
-        return None if value is None or value < 0 else same_form(feature.int2str(value))
+        return None if value is None or value < 0 else nfc(feature.int2str(value))
     return text_of(value)
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from hf_speech.common.ranges import Share
-from hf_speech.common.text import same_form
-from hf_speech.data.corpora.base import SPLITS, ListedCorpus, OwnCorpus
+from hf_speech.common.text import nfc
+from hf_speech.data.corpora.base import SPLITS, ListedCorpus, UserCorpus
+from hf_speech.data.corpora.excerpts import Excerpt, cut_checked
 from hf_speech.data.corpora.files import find_file, visible
 from hf_speech.data.corpora.lines import read_lines, read_pairs
 from hf_speech.data.corpora.splitting import complete_splits
-from hf_speech.data.corpora.stretches import Stretch, cut_checked
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
@@ -30,7 +30,7 @@ _IN_ARCHIVE = re.compile(r"\.ark:\d+$")
 
 
 @dataclass(kw_only=True)
-class Kaldi(OwnCorpus, ListedCorpus):
+class Kaldi(UserCorpus, ListedCorpus):
     """Data folders of Kaldi.
 
     Args:
@@ -150,17 +150,17 @@ def _cut_segments(path: Path, recordings: dict[str, Path], reasons: dict[str, st
     Returns:
         Files of the utterances by id.
     """
-    stretches: dict[str, tuple[str, Stretch]] = {}
+    excerpts: dict[str, tuple[str, Excerpt]] = {}
     for where, line in read_lines(path):
         name, recording, start, end = _parse_segment(where, line)
-        if name in stretches or name in reasons:
+        if name in excerpts or name in reasons:
             raise CorpusError(f"{where} repeats {name!r}: remove one of the lines.")
         if recording not in recordings:
             reasons[name] = f"{where} has the recording {recording!r}, which is not in wav.scp"
         else:
-            stretch = Stretch(name, recordings[recording], start, None if end == _TO_THE_END else end)
-            stretches[name] = where, stretch
-    return cut_checked(stretches, reasons)
+            excerpt = Excerpt(name, recordings[recording], start, None if end == _TO_THE_END else end)
+            excerpts[name] = where, excerpt
+    return cut_checked(excerpts, reasons)
 
 
 def _parse_segment(where: str, line: str) -> tuple[str, str, float, float]:
@@ -172,5 +172,5 @@ def _parse_segment(where: str, line: str) -> tuple[str, str, float, float]:
         with suppress(ValueError):
             start, end = float(fields[2]), float(fields[3])
             if math.isfinite(start) and math.isfinite(end):
-                return same_form(fields[0]), same_form(fields[1]), start, end
+                return nfc(fields[0]), nfc(fields[1]), start, end
     raise CorpusError(f"{where} is not 'UTTERANCE RECORDING START END' with times in seconds: correct it.")

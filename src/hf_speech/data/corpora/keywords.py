@@ -15,9 +15,9 @@ import numpy as np
 from hf_speech.common.ranges import Range
 from hf_speech.data.audio import audio_info, read_audio
 from hf_speech.data.corpora.base import SPLITS, duration_of
+from hf_speech.data.corpora.excerpts import QUIET, Excerpt, cut, cut_folder, sound_bounds
 from hf_speech.data.corpora.files import natural_key
 from hf_speech.data.corpora.folder import Folder
-from hf_speech.data.corpora.stretches import QUIET, Stretch, cut, cut_folder, sound_bounds
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 
@@ -101,11 +101,11 @@ def _parts(clips: list[Utterance]) -> list[Utterance]:
     # Long clips include breath and noise, so a part of one could contain the whole word.
     word_lengths = {label: float(np.quantile(seconds, LENGTH_OF_A_WORD)) for label, seconds in lengths.items()}
     rng = np.random.default_rng(0)
-    stretches = []
+    excerpts = []
     for label, path, start, end in sounds:
         first, last = rng.uniform(*PART_OF_A_WORD, size=2) * min(end - start, word_lengths[label])
-        stretches += [
-            Stretch(f"{path.stem}-begin", path, 0.0, start + first),
-            Stretch(f"{path.stem}-end", path, end - last, None),
+        excerpts += [
+            Excerpt(f"{path.stem}-begin", path, 0.0, start + first),
+            Excerpt(f"{path.stem}-end", path, end - last, None),
         ]
-    return [Utterance(path, label=OTHER, duration=duration_of(path)) for path in cut(stretches)]
+    return [Utterance(path, label=OTHER, duration=duration_of(path)) for path in cut(excerpts)]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hf_speech.common.reading import text_encoding
-from hf_speech.common.text import same_form
+from hf_speech.common.text import nfc
 from hf_speech.errors import CorpusError
 
 
@@ -68,7 +68,7 @@ def read_pairs(path: Path) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for where, line in read_lines(path):
         key, *rest = line.split(maxsplit=1)
-        key = same_form(key)
+        key = nfc(key)
         if key in pairs:
             raise CorpusError(f"{where} repeats {key!r}: remove one of the lines.")
         pairs[key] = rest[0] if rest else ""
@@ -77,5 +77,5 @@ def read_pairs(path: Path) -> dict[str, str]:
 
 def path_key(name: str) -> str:
     r"""Returns a path in a form for comparisons: with "/", without "./", in NFC."""
-    parts = [part for part in same_form(name).replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = [part for part in nfc(name).replace("\\", "/").split("/") if part not in ("", ".")]
     return "/".join(parts)

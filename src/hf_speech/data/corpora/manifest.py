@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 from hf_speech.common.ranges import Share
 from hf_speech.common.reading import JSON_SUFFIXES
 from hf_speech.common.text import printable
-from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, OwnCorpus
+from hf_speech.data.corpora.base import SPLIT_NAMES, SPLITS, ListedCorpus, UserCorpus
+from hf_speech.data.corpora.excerpts import Excerpt, cut_checked
 from hf_speech.data.corpora.files import find_file
 from hf_speech.data.corpora.lines import read_text
 from hf_speech.data.corpora.splitting import complete_splits
-from hf_speech.data.corpora.stretches import Stretch, cut_checked
 from hf_speech.data.corpora.tables import describe_layout, parse_delimited, parse_delimiter, parse_json, parse_parquet
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
@@ -29,7 +29,7 @@ _COLUMN_OPTIONS = ("path_column", "label_column", "text_column", "speaker_column
 
 
 @dataclass(kw_only=True)
-class Manifest(OwnCorpus, ListedCorpus):
+class Manifest(UserCorpus, ListedCorpus):
     r"""A table with one row per utterance.
 
     Args:
@@ -83,7 +83,7 @@ class Manifest(OwnCorpus, ListedCorpus):
         _check_format(self.path_format)
         root = None if self.data_dir is None else self.open_data_dir()
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-        stretches: dict[int, tuple[str, Stretch]] = {}  # by the id() of their utterances
+        excerpts: dict[int, tuple[str, Excerpt]] = {}  # by the id() of their utterances
         for split, file in zip(SPLITS, (self.train_file, self.validation_file, self.test_file), strict=True):
             if file is None:
                 continue
@@ -93,10 +93,10 @@ class Manifest(OwnCorpus, ListedCorpus):
                 in_split = _split_of(row[self.split_column], where) if self.split_column else split
                 utterance = self._utterance(row, table.parent if root is None else root, where)
                 splits[in_split].append(utterance)
-                if (stretch := self._stretch(row, utterance, where)) is not None:
-                    stretches[id(utterance)] = where, stretch
-        if stretches:
-            splits = self._cut(splits, stretches)
+                if (excerpt := self._excerpt(row, utterance, where)) is not None:
+                    excerpts[id(utterance)] = where, excerpt
+        if excerpts:
+            splits = self._cut(splits, excerpts)
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 
     def _utterance(self, row: dict[str, Any], root: Path, where: str) -> Utterance:
@@ -115,7 +115,7 @@ class Manifest(OwnCorpus, ListedCorpus):
             speaker=cell(self.speaker_column),
         )
 
-    def _stretch(self, row: dict[str, Any], utterance: Utterance, where: str) -> Stretch | None:
+    def _excerpt(self, row: dict[str, Any], utterance: Utterance, where: str) -> Excerpt | None:
         """Returns the segment of the recording that an utterance consists of, or None for the whole recording."""
         start = _seconds(row, self.offset_column, where)
         if start is None:
@@ -124,14 +124,14 @@ class Manifest(OwnCorpus, ListedCorpus):
             length = _seconds(row, self.duration_column, where)
             end = None if length is None else start + length
         assert isinstance(utterance.audio, Path)
-        return Stretch(utterance.audio.stem, utterance.audio, start, end)
+        return Excerpt(utterance.audio.stem, utterance.audio, start, end)
 
     def _cut(
-        self, splits: dict[str, list[Utterance]], stretches: dict[int, tuple[str, Stretch]]
+        self, splits: dict[str, list[Utterance]], excerpts: dict[int, tuple[str, Excerpt]]
     ) -> dict[str, list[Utterance]]:
         """Cuts the segments out of their recordings, and rejects utterances that cannot be cut."""
         reasons: dict[int, str] = {}
-        files = cut_checked(stretches, reasons)
+        files = cut_checked(excerpts, reasons)
         for utterances in splits.values():
             for utterance in utterances:
                 utterance.audio = files.get(id(utterance), utterance.audio)

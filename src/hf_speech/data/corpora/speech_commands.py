@@ -18,10 +18,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus, duration_of
+from hf_speech.data.corpora.excerpts import Excerpt, cut
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, visible
 from hf_speech.data.corpora.lines import path_key, read_lines
-from hf_speech.data.corpora.stretches import Stretch, cut
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
@@ -136,14 +136,14 @@ class SpeechCommands(ListedCorpus):
             unknown = [others[index] for index in sorted(rng.permutation(len(others))[:count])]
             for utterance in unknown:
                 utterance.label = UNKNOWN
-            stretches = []
+            excerpts = []
             for index in range(math.ceil(self.silence_fraction * len(commands))):
                 noise = int(rng.integers(len(noises)))
                 low, high = (share * seconds[noise] for share in NOISE_SHARES[split])
                 start = round(float(rng.uniform(low, max(low, high - SILENCE_SECONDS))), 3)
                 name = f"{split}-{index}-{noises[noise].stem}"
-                stretches.append(Stretch(name, noises[noise], start, start + SILENCE_SECONDS))
-            silence = [Utterance(path, label=SILENCE) for path in (cut(stretches) if stretches else [])]
+                excerpts.append(Excerpt(name, noises[noise], start, start + SILENCE_SECONDS))
+            silence = [Utterance(path, label=SILENCE) for path in (cut(excerpts) if excerpts else [])]
             splits[split] = commands + unknown + silence
         return splits
 

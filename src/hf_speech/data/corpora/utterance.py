@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_speech.common.text import same_form
+from hf_speech.common.text import nfc
 
 
 @dataclass(slots=True)
@@ -29,5 +29,5 @@ class Utterance:
     duration: float | None = None
 
     def __post_init__(self) -> None:
-        self.label = None if self.label is None else same_form(self.label)
-        self.speaker = None if self.speaker is None else same_form(self.speaker)
+        self.label = None if self.label is None else nfc(self.label)
+        self.speaker = None if self.speaker is None else nfc(self.speaker)

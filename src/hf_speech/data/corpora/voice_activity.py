@@ -18,7 +18,7 @@ from hf_speech.common.ranges import Range
 from hf_speech.common.segments import NOTHING, SegmentOptions, find_segments, format_segments
 from hf_speech.data.audio import read_audio
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
-from hf_speech.data.corpora.stretches import cut_folder
+from hf_speech.data.corpora.excerpts import cut_folder
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import AudioError, CorpusError
 

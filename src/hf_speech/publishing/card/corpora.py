@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from hf_speech.data.corpora import CORPORA
-from hf_speech.data.corpora.base import OwnCorpus
+from hf_speech.data.corpora.base import UserCorpus
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
 
 # Corpora of this package that are on the Hub.
@@ -97,7 +97,7 @@ def corpus_facts(name: str, options: dict[str, Any], hub_metadata: Mapping[str, 
 
 def _own_name(name: str, options: Mapping[str, Any]) -> str | None:
     """Names a user's own corpus by its dataset on the Hub, or by its folder or table."""
-    if not issubclass(CORPORA.get(name, object), OwnCorpus):
+    if not issubclass(CORPORA.get(name, object), UserCorpus):
         return None
     folder, table = (PurePath(str(options.get(key) or "")) for key in ("data_dir", "train_file"))
     return options.get("dataset") or table.parent.name or folder.name or table.name or None

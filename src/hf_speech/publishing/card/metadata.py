@@ -16,9 +16,9 @@ from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_speech.errors import PublishError
+from hf_speech.publishing.card.context import decoding, simulated
 from hf_speech.publishing.card.corpora import measured_on, trained_on
 from hf_speech.publishing.card.facts import Evaluation, RunFacts
-from hf_speech.publishing.card.words import decoding, simulated
 from hf_speech.publishing.checks.licenses import FILE, License
 from hf_speech.tasks import get_task, metric_named
 

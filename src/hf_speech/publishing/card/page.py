@@ -16,12 +16,12 @@ from huggingface_hub import ModelCard
 
 from hf_speech.common.digests import digest_bytes
 from hf_speech.errors import PublishError
+from hf_speech.publishing.card.context import card_context
 from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.metadata import card_data
 from hf_speech.publishing.card.sections import FORMER_HEADINGS, begin, body_of, end, rendered_lines
 from hf_speech.publishing.card.templates import explain_errors, render_template, templates_dir, unmarked
-from hf_speech.publishing.card.words import card_context
 from hf_speech.publishing.checks.licenses import CODE_LICENSE, License, find_license
 from hf_speech.publishing.checks.structure import read_metadata
 

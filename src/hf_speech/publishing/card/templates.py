@@ -21,8 +21,8 @@ from hf_speech.common.files import bundled_folder
 from hf_speech.common.text import escape_markdown, printable
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.commands import repeatable
+from hf_speech.publishing.card.context import FILTERS
 from hf_speech.publishing.card.sections import foreign_sections, hand_written, section
-from hf_speech.publishing.card.words import FILTERS
 
 # Marks around each inserted value. These code points are noncharacters, so no text contains them.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hf_speech.publishing.checks import executables, formats, markup, parts, places, remote_code, secrets, spaces
+from hf_speech.publishing.checks import executables, formats, markup, private_paths, remote_code, secrets, sizes, spaces
 from hf_speech.publishing.checks.upload import Upload
 
 CHECKS: tuple[Callable[[Upload], None], ...] = (
@@ -16,11 +16,11 @@ CHECKS: tuple[Callable[[Upload], None], ...] = (
     executables.check,
     formats.check_content,
     secrets.check,
-    places.check,
+    private_paths.check,
     markup.check,
     remote_code.check,
     spaces.check,
-    parts.check,
+    sizes.check,
 )
 
 

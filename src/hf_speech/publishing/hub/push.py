@@ -93,10 +93,10 @@ def push(
     if create_pr and tag is not None:
         raise PublishError("A pull request cannot be tagged: merge it first, or leave out --create_pr.")
     local = local_files(folder)
-    state = repository.look()
+    state = repository.fetch_state()
     if state is None:
         if create_pr:
-            raise PublishError(f"There is no {repository.words.removeprefix('the ')} yet: leave out --create_pr.")
+            raise PublishError(f"There is no {repository.description.removeprefix('the ')} yet: leave out --create_pr.")
         state = _create(repository, space_sdk, space_hardware)
     elif not state.private and not public:
         raise PublishError(
@@ -122,7 +122,7 @@ def push(
     title = message or f"Publish {repository.name.split('/')[1]} with hf_speech"
     pull_request = None
     try:
-        with repository.explained():
+        with repository.readable_errors():
             commit = HfApi().create_commit(
                 repository.name,
                 operations,
@@ -155,18 +155,18 @@ def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) 
     """
     repository, api = pushed.repository, HfApi()
     make_public = public and pushed.private
-    if make_public and (before := repository.look()) is not None and before.commit != pushed.commit:
+    if make_public and (before := repository.fetch_state()) is not None and before.commit != pushed.commit:
         raise PublishError(_foreign_commit(repository, pushed, before, "stays private"))
-    with repository.explained():
+    with repository.readable_errors():
         if tag is not None:
             api.create_tag(repository.name, tag=tag, revision=pushed.commit, repo_type=repository.kind, exist_ok=True)
         if make_public:
             api.update_repo_settings(repository.name, private=False, repo_type=repository.kind)
-    state = repository.look()
+    state = repository.fetch_state()
     if state is None:
         raise PublishError(f"{repository.name} cannot be accessed any more: check {repository.url}.")
     if make_public and state.commit != pushed.commit:  # A commit arrived after the check above.
-        with repository.explained():
+        with repository.readable_errors():
             api.update_repo_settings(repository.name, private=True, repo_type=repository.kind)
         raise PublishError(_foreign_commit(repository, pushed, state, "was made private again"))
     if tag is not None and state.tags.get(tag) != pushed.commit:
@@ -181,7 +181,7 @@ def finish(pushed: PushResult, *, public: bool = False, tag: str | None = None) 
 
 def _create(repository: Repository, space_sdk: str | None, space_hardware: str | None) -> State:
     """Creates a private repository."""
-    with repository.explained():
+    with repository.readable_errors():
         HfApi().create_repo(
             repository.name,
             repo_type=repository.kind,
@@ -190,13 +190,13 @@ def _create(repository: Repository, space_sdk: str | None, space_hardware: str |
             space_sdk=space_sdk,
             space_hardware=space_hardware,
         )
-    state = repository.look()
+    state = repository.fetch_state()
     if state is None:
-        raise PublishError(f"This login cannot access {repository.words}: check the name and the login.")
+        raise PublishError(f"This login cannot access {repository.description}: check the name and the login.")
     if not state.private:  # An organization can decide that new repositories are public.
-        with repository.explained():
+        with repository.readable_errors():
             HfApi().update_repo_settings(repository.name, private=True, repo_type=repository.kind)
-        state = repository.look()
+        state = repository.fetch_state()
         if state is None or not state.private:
             raise PublishError(
                 f"{repository.name} could not be made private, so nothing was sent: make it private at "
@@ -249,7 +249,7 @@ def _next_tag(tag: str) -> str:
 def _committed_state(repository: Repository, local: dict[str, Checksums]) -> State | None:
     """Returns the state of the repository if it contains the files in spite of an error."""
     try:
-        state = repository.look()
+        state = repository.fetch_state()
     except PublishError:
         return None
     return state if state is not None and not _differences(state.files, local) else None
@@ -259,7 +259,7 @@ def _wait_for_commit(repository: Repository, commit: str) -> State:
     """Returns the repository at a new commit, which may take a moment to appear."""
     for left in range(_RETRIES, -1, -1):
         try:
-            state = repository.look(commit)
+            state = repository.fetch_state(commit)
             if state is not None:
                 return state
         except PublishError:
@@ -284,10 +284,10 @@ def _stale_files(remote: Iterable[str], local: Mapping[str, Checksums]) -> set[s
 def _open_pull_request(repository: Repository, local: dict[str, Checksums]) -> tuple[str, str] | None:
     """Returns the commit and page of an open pull request with exactly these files, if there is one."""
     filters = {"repo_type": repository.kind, "discussion_type": "pull_request", "discussion_status": "open"}
-    with repository.explained():
+    with repository.readable_errors():
         requests = list(HfApi().get_repo_discussions(repository.name, **filters))
     for request in requests:
-        state = repository.look(request.git_reference)
+        state = repository.fetch_state(request.git_reference)
         if state is not None and not _differences(state.files, local):
             return state.commit, request.url
     return None

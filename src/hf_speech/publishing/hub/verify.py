@@ -94,15 +94,15 @@ def downloaded(name: str, revision: str | None = None, kind: Kind = "model") -> 
         PublishError: If the commit does not exist or cannot be downloaded, or a file has another checksum.
     """
     repository = Repository(name, kind)
-    state = repository.look(revision)
+    state = repository.fetch_state(revision)
     if state is None:
         raise PublishError(
-            f"There is no {repository.words.removeprefix('the ')} that this login can access: check the name and the "
-            "login."
+            f"There is no {repository.description.removeprefix('the ')} that this login can access: check the name and "
+            "the login."
         )
     with tempfile.TemporaryDirectory(prefix="hf-speech-verify-") as temporary:
         home = Path(temporary)
-        with repository.explained():
+        with repository.readable_errors():
             folder = snapshot_download(name, repo_type=kind, revision=state.commit, cache_dir=home / "hub")
         arrived = local_files(Path(folder))
         damaged = [

@@ -10,8 +10,8 @@ import pytest
 
 from hf_speech.errors import PublishError
 from hf_speech.publishing import stage
-from hf_speech.publishing.checks import places
-from hf_speech.publishing.checks.places import anonymize, find_email, find_path, shorten_paths
+from hf_speech.publishing.checks import private_paths
+from hf_speech.publishing.checks.private_paths import anonymize, find_email, find_path, shorten_paths
 from hf_speech.publishing.checks.upload import Upload
 
 
@@ -80,7 +80,7 @@ def noise() -> bytes:
 
 def check_file(folder: Path, content: bytes) -> None:
     (folder / "sound.flac").write_bytes(content)
-    places.check(Upload(folder))
+    private_paths.check(Upload(folder))
 
 
 def test_finds_nothing_in_compressed_sound(tmp_path: Path, noise: bytes) -> None:

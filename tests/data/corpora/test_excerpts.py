@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_speech.data.corpora import stretches
-from hf_speech.data.corpora.stretches import Stretch, cut
+from hf_speech.data.corpora import excerpts
+from hf_speech.data.corpora.excerpts import Excerpt, cut
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -27,7 +27,7 @@ def recording(tmp_path: Path) -> Path:
 
 def test_samples_are_bit_identical(recording):
     samples, _ = soundfile.read(recording, dtype="int16")
-    files = cut([Stretch("a", recording, 0.25, 1.0), Stretch("b/c d", recording, 1.5, None)])
+    files = cut([Excerpt("a", recording, 0.25, 1.0), Excerpt("b/c d", recording, 1.5, None)])
     for file, expected in zip(files, (samples[2000:8000], samples[12000:]), strict=True):
         cut_samples, rate = soundfile.read(file, dtype="int16")
         assert rate == RATE
@@ -36,17 +36,17 @@ def test_samples_are_bit_identical(recording):
 
 
 def test_clips_the_end_to_the_recording(recording):
-    (file,) = cut([Stretch("a", recording, 1.5, 2.4)])
+    (file,) = cut([Excerpt("a", recording, 1.5, 2.4)])
     assert soundfile.info(file).frames == RATE // 2
 
 
 def test_cuts_once_and_again_after_changes(recording, monkeypatch):
-    wanted = [Stretch("a", recording, 0.0, 0.5)]
+    wanted = [Excerpt("a", recording, 0.0, 0.5)]
     (first,) = cut(wanted)
     with monkeypatch.context() as context:
-        context.setattr(stretches, "read_audio", lambda *_: pytest.fail("read again"))
+        context.setattr(excerpts, "read_audio", lambda *_: pytest.fail("read again"))
         assert cut(wanted) == [first]
-    assert cut([Stretch("a", recording, 0.0, 0.6)]) != [first]
+    assert cut([Excerpt("a", recording, 0.0, 0.6)]) != [first]
     os.utime(recording, ns=(0, 0))
     assert cut(wanted) != [first]
 
@@ -54,6 +54,6 @@ def test_cuts_once_and_again_after_changes(recording, monkeypatch):
 def test_an_unreadable_recording_is_returned_uncut(tmp_path, recording):
     (tmp_path / "text.wav").write_text("no sound")
     bad = [tmp_path / "gone.wav", tmp_path / "text.wav"]
-    files = cut([Stretch(path.stem, path, 0.0, 0.5) for path in (*bad, recording)])
+    files = cut([Excerpt(path.stem, path, 0.0, 0.5) for path in (*bad, recording)])
     assert files[:2] == bad
     assert soundfile.info(files[2]).frames == RATE // 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.parts import check_sizes
+from hf_speech.publishing.checks.sizes import check_sizes
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from hf_speech.data.corpora.emotions import EmotionCorpus
+from hf_speech.data.corpora.emotion_base import EmotionCorpus
 
 
 class RAVDESS(EmotionCorpus):

@@ -38,7 +38,7 @@ QUIET = 35.0
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Excerpt:
     """A segment of a recording.
 
     Args:
@@ -67,57 +67,57 @@ def sound_bounds(samples: np.ndarray, sampling_rate: int, decibels: float) -> tu
     return (int(start), int(end)) if end > start else (0, len(samples))
 
 
-def cut_checked(stretches: Mapping[Key, tuple[str, Stretch]], reasons: dict[Key, str]) -> dict[Key, Path]:
+def cut_checked(excerpts: Mapping[Key, tuple[str, Excerpt]], reasons: dict[Key, str]) -> dict[Key, Path]:
     """Cuts the segments that are inside their recordings.
 
     Args:
-        stretches: The segments, each after its location for errors ("FILE, line 3,").
+        excerpts: The segments, each after its location for errors ("FILE, line 3,").
         reasons: A dictionary to which the reasons for segments that cannot be cut are added.
 
     Returns:
         Files of the segments. A segment that is a whole recording gives the recording itself.
     """
     durations: dict[Path, float] = {}
-    to_cut: dict[Key, Stretch] = {}
+    to_cut: dict[Key, Excerpt] = {}
     files: dict[Key, Path] = {}
-    for key, (where, stretch) in stretches.items():
-        start, end = stretch.start, stretch.end
-        if stretch.recording not in durations:
-            durations[stretch.recording] = duration_of(stretch.recording)
-        length = durations[stretch.recording]  # NaN for an unreadable recording, for which all comparisons are false
+    for key, (where, excerpt) in excerpts.items():
+        start, end = excerpt.start, excerpt.end
+        if excerpt.recording not in durations:
+            durations[excerpt.recording] = duration_of(excerpt.recording)
+        length = durations[excerpt.recording]  # NaN for an unreadable recording, for which all comparisons are false
         if not math.isfinite(start) or start < 0 or (end is not None and not start < end < math.inf):
             reasons[key] = f"{where} goes from {start:g} s to {'the end' if end is None else f'{end:g} s'}"
         elif start >= length or (end is not None and end > length + TOLERANCE):
             until = "its end" if end is None else f"{end:g} s"
             reasons[key] = f"{where} goes from {start:g} s to {until} in a recording of {length:.2f} s"
         elif start == 0 and (end is None or abs(end - length) < 0.01):
-            files[key] = stretch.recording
+            files[key] = excerpt.recording
         else:
-            to_cut[key] = stretch
+            to_cut[key] = excerpt
     if to_cut:
         files.update(zip(to_cut, cut(list(to_cut.values())), strict=True))
-    return {key: files[key] for key in stretches if key in files}
+    return {key: files[key] for key in excerpts if key in files}
 
 
-def cut(stretches: Sequence[Stretch]) -> list[Path]:
+def cut(excerpts: Sequence[Excerpt]) -> list[Path]:
     """Cuts segments out of their recordings into mono 16-bit wav files in the cache, at the rates of the recordings.
 
     Returns:
         A file for each segment. For an unreadable recording, this is the recording itself, so that the inspection
         reports the error.
     """
-    folder = cache_dir() / "stretches" / _digest(stretches)
-    names = [f"{index:06d}_{re.sub(r'[^A-Za-z0-9._-]', '_', s.name)[-100:]}.wav" for index, s in enumerate(stretches)]
+    folder = cache_dir() / "stretches" / _digest(excerpts)
+    names = [f"{index:06d}_{re.sub(r'[^A-Za-z0-9._-]', '_', s.name)[-100:]}.wav" for index, s in enumerate(excerpts)]
     with build_once(folder) as part:
         if part is not None:
             by_recording: dict[Path, list[int]] = defaultdict(list)
-            for index, stretch in enumerate(stretches):
-                by_recording[stretch.recording].append(index)
+            for index, excerpt in enumerate(excerpts):
+                by_recording[excerpt.recording].append(index)
             for recording, indices in progress_bar(by_recording.items(), desc="Cutting recordings", unit="recording"):
-                targets = {part / names[index]: stretches[index] for index in indices}
+                targets = {part / names[index]: excerpts[index] for index in indices}
                 _cut_recording(recording, targets)
     files = [folder / name for name in names]
-    return [file if file.is_file() else s.recording for file, s in zip(files, stretches, strict=True)]
+    return [file if file.is_file() else s.recording for file, s in zip(files, excerpts, strict=True)]
 
 
 def cut_folder(folder: str | Path, seconds: float, key: str) -> list[tuple[Path, float]]:
@@ -139,7 +139,7 @@ def cut_folder(folder: str | Path, seconds: float, key: str) -> list[tuple[Path,
     if not files:
         raise CorpusError(f"There are no recordings in {folder}: correct {key}.")
     whole: list[tuple[Path, float]] = []
-    stretches: list[Stretch] = []
+    excerpts: list[Excerpt] = []
     for path in files:
         duration = duration_of(path)
         count = math.ceil(duration / seconds) if math.isfinite(duration) else 1
@@ -147,32 +147,32 @@ def cut_folder(folder: str | Path, seconds: float, key: str) -> list[tuple[Path,
             whole.append((path, duration))
             continue
         bounds = [index * duration / count for index in range(count + 1)]
-        stretches += [
-            Stretch(f"{path.stem}-{index}", path, start, end) for index, (start, end) in enumerate(pairwise(bounds))
+        excerpts += [
+            Excerpt(f"{path.stem}-{index}", path, start, end) for index, (start, end) in enumerate(pairwise(bounds))
         ]
-    durations = [stretch.end - stretch.start for stretch in stretches if stretch.end is not None]
-    return whole + list(zip(cut(stretches) if stretches else [], durations, strict=True))
+    durations = [excerpt.end - excerpt.start for excerpt in excerpts if excerpt.end is not None]
+    return whole + list(zip(cut(excerpts) if excerpts else [], durations, strict=True))
 
 
-def _cut_recording(recording: Path, targets: dict[Path, Stretch]) -> None:
+def _cut_recording(recording: Path, targets: dict[Path, Excerpt]) -> None:
     """Writes the segments of one recording, or nothing if it cannot be read."""
     try:
         rate = audio_info(recording).sampling_rate
         samples = read_audio(recording, rate)
     except AudioError:
         return
-    for target, stretch in targets.items():
-        end = None if stretch.end is None else round(stretch.end * rate)
-        piece = samples[round(stretch.start * rate) : end]
+    for target, excerpt in targets.items():
+        end = None if excerpt.end is None else round(excerpt.end * rate)
+        piece = samples[round(excerpt.start * rate) : end]
         # Round here, since libsndfile truncates: 16-bit recordings are then copied bit by bit.
         soundfile.write(target, np.clip(np.rint(piece * 32768), -32768, 32767).astype(np.int16), rate)
 
 
-def _digest(stretches: Sequence[Stretch]) -> str:
+def _digest(excerpts: Sequence[Excerpt]) -> str:
     """Returns a digest of the segments and the state of their recordings."""
     state = {}
-    for recording in dict.fromkeys(stretch.recording for stretch in stretches):
+    for recording in dict.fromkeys(excerpt.recording for excerpt in excerpts):
         stat = recording.stat() if recording.is_file() else None
         state[str(recording.absolute())] = None if stat is None else (stat.st_size, stat.st_mtime_ns)
-    segments = [(s.name, str(s.recording.absolute()), s.start, s.end) for s in stretches]
+    segments = [(s.name, str(s.recording.absolute()), s.start, s.end) for s in excerpts]
     return digest_data(FORMAT_VERSION, state, segments)[:16]
