@@ -23,7 +23,7 @@ PUBLISH = """
 from hf_speech.data.corpora import make_corpus
 from hf_speech.publishing.corpus import publish_corpus
 lines = []
-done = publish_corpus(make_corpus(name, **options), repo, options=options, tell=lines.append, **arguments)
+done = publish_corpus(make_corpus(name, **options), repo, options=options, notify=lines.append, **arguments)
 result = {
     "lines": lines, "card": done.card, "tree": done.tree,
     "changed": done.pushed and done.pushed.changed, "commit": done.pushed and done.pushed.commit,

@@ -37,7 +37,7 @@ from hf_speech.publishing.space import publish_space
 lines = []
 if "examples" in arguments:
     arguments["examples"] = Path(arguments["examples"])
-done = publish_space(Path(folder), repo, tell=lines.append, **arguments)
+done = publish_space(Path(folder), repo, notify=lines.append, **arguments)
 result = {
     "lines": lines, "card": done.card, "tree": done.tree,
     "changed": done.pushed and done.pushed.changed, "commit": done.pushed and done.pushed.commit,

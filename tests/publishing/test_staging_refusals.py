@@ -111,7 +111,7 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         add("recurrent.py", "from . import spectral\n"),
         r"which transformers does not detect",
     ),
-    "import from a sub-folder": (add("recurrent.py", "from .sub.x import y\n"), r"reaches into a subfolder"),
+    "import from a subfolder": (add("recurrent.py", "from .sub.x import y\n"), r"reaches into a subfolder"),
     "import of a missing sibling": (add("recurrent.py", "from .gone import y\n"), r"needs gone\.py, which"),
     "import of a sibling as installed": (
         add("recurrent.py", "import spectral\n"),

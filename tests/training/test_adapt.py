@@ -133,7 +133,7 @@ def test_reports_missing_clips_by_the_given_name(tones_run: Path, tmp_path: Path
         ("nowhere", "nowhere does not exist: give a folder"),
         ("clips.csv", r"clips\.csv does not exist: give a folder"),
         ("clip.wav", r"clip\.wav is neither a folder nor a table"),
-        ("empty", "empty has no audio files in sub-folders: give a folder"),
+        ("empty", "empty has no audio files in subfolders: give a folder"),
     ):
         with pytest.raises(CorpusError, match=problem) as refused:
             adaptation_recipe(str(tones_run), tmp_path / clips)

@@ -65,7 +65,7 @@ def publish(
         replaces=replaces,
         dry_run=dry_run,
         verify=verify,
-        tell=echo,
+        notify=echo,
     )
     report_published(done)
     if done.pushed is not None:

@@ -58,6 +58,6 @@ def publish_corpus(
         message=message,
         dry_run=dry_run,
         verify=verify,
-        tell=echo,
+        notify=echo,
     )
     report_published(done)

@@ -72,7 +72,7 @@ def publish_space(
         "message": message,
         "dry_run": dry_run,
         "verify": verify,
-        "tell": echo,
+        "notify": echo,
     }
     if static:
         if folder or variable or secret or hardware:

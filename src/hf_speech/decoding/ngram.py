@@ -192,7 +192,7 @@ class NgramModel:
         return cls(words, Trie(keys, len(words)), log_probs, backoffs, suffixes, order, is_of_characters)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as a file that loads at once; its name must end in `.ngram`.
+        """Writes the model to a `.ngram` file, which loads faster than an ARPA file.
 
         Raises:
             FileError: If the file cannot be written.

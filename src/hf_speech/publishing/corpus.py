@@ -66,7 +66,7 @@ def publish_corpus(
     state = published_state(repository, **publish_options)
     rows = corpus.load()
     rows, report = inspect_corpus(rows, corpus, _usual_rate(rows))
-    publish_options.get("tell", print)(str(report))
+    publish_options.get("notify", print)(str(report))
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         folder = Path(temporary) / "corpus"
         written = write_parquet(rows, folder)

@@ -28,7 +28,7 @@ class PublishOptions(TypedDict, total=False):
         message: The title of the commit.
         dry_run: Stop before anything is sent.
         verify: Download the commit again and compare it.
-        tell: Called with a message for the user after each step.
+        notify: Called with a message for the user after each step.
     """
 
     public: bool
@@ -37,7 +37,7 @@ class PublishOptions(TypedDict, total=False):
     message: str | None
     dry_run: bool
     verify: bool
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def deliver(
     message: str | None = None,
     dry_run: bool = False,
     verify: bool = True,
-    tell: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
 ) -> PublishResult:
     """Delivers a staged folder to the Hub.
 
@@ -83,14 +83,14 @@ def deliver(
         since: The repository when the folder was made; later changes are not overwritten.
         space_sdk, space_hardware: The SDK and hardware of a Space, if it has to be created.
         configure: Called after the commit, except for a pull request.
-        public, tag, create_pr, message, dry_run, verify, tell: See `PublishOptions`.
+        public, tag, create_pr, message, dry_run, verify, notify: See `PublishOptions`.
 
     Raises:
         PublishError: If the Hub rejects a request, or the commit differs from the folder.
     """
     check_tag_name(tag)
     for note in staged.notes:
-        tell(note)
+        notify(note)
     card, tree = (staged.folder / "README.md").read_text(encoding="utf-8"), staged.tree()
     if dry_run:
         return PublishResult(None, None, card, tree)
@@ -106,12 +106,12 @@ def deliver(
             space_hardware=space_hardware,
             since=since,
         )
-        tell(describe(pushed))
+        notify(describe(pushed))
         if configure is not None and not create_pr:
             configure(pushed)
         verification = None
         if verify:
-            tell("Verifying: downloading the commit again to compare it.")
+            notify("Verifying: downloading the commit again to compare it.")
             with downloaded(repository.name, pushed.commit, repository.kind) as snapshot:
                 verification = check(snapshot)
             if not verification.ok:
@@ -123,7 +123,7 @@ def deliver(
         if not create_pr:
             pushed = finish(pushed, public=public, tag=tag)
             if tag is not None:
-                tell(f"Tagged {repository.name}@{tag}.")
+                notify(f"Tagged {repository.name}@{tag}.")
     return PublishResult(pushed, verification, card, tree)
 
 
@@ -146,7 +146,7 @@ def published_state(repository: Repository, **options: Unpack[PublishOptions]) -
     except PublishError as error:
         if not options.get("dry_run"):
             raise
-        options.get("tell", print)(f"The current state on the Hub is unknown ({str(error).rstrip('.')}).")
+        options.get("notify", print)(f"The current state on the Hub is unknown ({str(error).rstrip('.')}).")
         return None
 
 

@@ -59,7 +59,7 @@ def publish(
             revision=options.get("tag"),
             previous=published_card(repository, state),
             license=license,
-            dataset_metadata=_dataset_metadata(run_dir, options.get("tell", print)),
+            dataset_metadata=_dataset_metadata(run_dir, options.get("notify", print)),
             extra={PROBE_FILE: keep_if_same(probes, published_probes, scratch)},
         )
         older = None if replaces is None else Repository(replaces)
@@ -81,7 +81,7 @@ def link_new_version(older: Repository, newer: str) -> None:
         metadata_update(older.name, {"new_version": newer}, overwrite=True)
 
 
-def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def _dataset_metadata(run_dir: Path, notify: Callable[[str], None]) -> dict[str, Any]:
     """Reads the metadata of the card of the training dataset on the Hub; empty if it cannot be read."""
     corpus = read_mapping(run_dir / "recipe.yaml").get("corpus")
     name = corpus.get("repo") if isinstance(corpus, dict) else None
@@ -92,7 +92,7 @@ def _dataset_metadata(run_dir: Path, tell: Callable[[str], None]) -> dict[str, A
         card = published_card(repository, repository.fetch_state())
         return read_metadata(card or "")
     except PublishError as error:
-        tell(
+        notify(
             f"The card of the dataset {name} cannot be read ({str(error).rstrip('.')}), so the model card says less "
             "about it."
         )

@@ -105,7 +105,7 @@ def publish_space(
             **publish_options,
         )
     if done.pushed is not None and not proposed:
-        publish_options.get("tell", print)(_wait_for_build(repository, wait))
+        publish_options.get("notify", print)(_wait_for_build(repository, wait))
     return done
 
 
@@ -289,7 +289,7 @@ def _settings(
             "--secret HF_TOKEN=READ_TOKEN, or make the model public."
         )
     if secrets.get("HF_TOKEN") == get_token():
-        publish_options.get("tell", print)(
+        publish_options.get("notify", print)(
             "The Space gets the token that you publish with: a token that can only read is safer."
         )
     return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}

@@ -31,7 +31,7 @@ from hf_speech.publishing.hub.push import BENCHMARK_FILE
 
 _AUDIO = ("*.wav", "*.flac", "*.ogg", "*.opus", "*.mp3")
 _PICTURES = frozenset({".png", ".jpg"})
-# For Spaces and datasets, the patterns apply in sub-folders too. A model's Python files follow from its configuration.
+# For Spaces and datasets, the patterns apply in subfolders too. A model's Python files follow from its configuration.
 ALLOWED: dict[Kind, tuple[str, ...]] = {
     "model": (
         *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),

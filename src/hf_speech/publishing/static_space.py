@@ -84,7 +84,7 @@ def publish_static_space(
     loaded = load_model(name, device="cpu", revision=state.commit)
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         folder = build_page(loaded, Path(temporary) / "space", title=title, examples=examples)
-        publish_options.get("tell", print)(describe_sizes(folder))
+        publish_options.get("notify", print)(describe_sizes(folder))
         metadata = read_metadata(published_card(repository, state) or "")
         card = RepoCard(with_model(folder, name, title or name.rpartition("/")[2], space_tags(metadata)))
         card.data.license = metadata.get("license") or card.data.license

@@ -82,7 +82,7 @@ class DurationBatchSampler(torch.utils.data.Sampler[list[int]]):
         self.seed = seed
         self.epoch = 0
         rng = np.random.default_rng(seed)
-        # Durations are perturbed by up to 5 %, so that the composition depends on the seed.
+        # Durations are perturbed by up to 5%, so that the composition depends on the seed.
         order = np.argsort(np.asarray(durations) * rng.uniform(0.95, 1.05, len(durations)), kind="stable")
         self.batches: list[list[int]] = []
         longest = 0.0

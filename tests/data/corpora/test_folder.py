@@ -152,12 +152,12 @@ def test_one_sentence_error_for_a_folder_without_classes(digit_folder, tmp_path,
     if layout == "text":
         (root / "low").mkdir()
         (root / "low" / "a.txt").write_text("x")
-    with pytest.raises(CorpusError, match=r"has no audio files in sub-folders: give a folder with one"):
+    with pytest.raises(CorpusError, match=r"has no audio files in subfolders: give a folder with one"):
         load(root)
 
 
 def test_error_asks_for_data_dir():
-    with pytest.raises(CorpusError, match="give --data_dir, a folder with one sub-folder for each class"):
+    with pytest.raises(CorpusError, match="give --data_dir, a folder with one subfolder for each class"):
         make_corpus("folder").load()
 
 

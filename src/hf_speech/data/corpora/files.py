@@ -111,6 +111,6 @@ def _normalized_names(folder: str, modified: int) -> dict[str, str]:
 
 
 def unwrap(folder: Path) -> Path:
-    """Returns the only sub-folder of an unpacked archive if it contains nothing else, or the folder itself."""
+    """Returns the only subfolder of an unpacked archive if it contains nothing else, or the folder itself."""
     content = visible(folder.iterdir())
     return content[0] if len(content) == 1 and content[0].is_dir() else folder

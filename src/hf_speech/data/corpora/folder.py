@@ -1,4 +1,4 @@
-"""A folder with one sub-folder for each class, the layout of most collections of commands, sounds and emotions.
+"""A folder with one subfolder for each class, the layout of most collections of commands, sounds and emotions.
 
 Splits are defined by folders `train`, `validation`, `test` (or `val`, `valid`, `dev`), or by lists of files as in
 Speech Commands (`validation_list.txt`, `testing_list.txt`). Missing splits are taken from training, by speaker if
@@ -29,11 +29,11 @@ _SPLIT_LISTS = {f"{name}_list.txt": split for name, split in SPLIT_NAMES.items()
 
 @dataclass(kw_only=True)
 class Folder(UserCorpus, ListedCorpus):
-    """Any folder with one sub-folder for each class.
+    """Any folder with one subfolder for each class.
 
     Args:
-        data_dir: Folder or archive with one sub-folder for each class, or with train, validation and test folders
-            that have one sub-folder for each class.
+        data_dir: Folder or archive with one subfolder for each class, or with train, validation and test folders
+            that have one subfolder for each class.
         speaker_pattern: Regular expression that is searched in the path of a file relative to data_dir, and whose only
             group is the speaker. Missing splits are then made by speaker. For Speech Commands, "([0-9a-f]+)_nohash".
         validation_fraction: Share of the training utterances to validate on, if the folder has no validation split.
@@ -49,7 +49,7 @@ class Folder(UserCorpus, ListedCorpus):
 
     def splits(self) -> dict[str, list[Utterance]]:
         """Returns the splits of the folder; missing splits are taken from training."""
-        root = self.open_data_dir(", a folder with one sub-folder for each class")
+        root = self.open_data_dir(", a folder with one subfolder for each class")
         speaker_of = self._speaker_function()
         class_depth = 1 if _has_split_folders(root) else 0
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
@@ -71,7 +71,7 @@ class Folder(UserCorpus, ListedCorpus):
             self.note_unused(skipped, reason, root)
         if not any(splits.values()):
             raise CorpusError(
-                f"{root} has no audio files in sub-folders: give a folder with one sub-folder for each class."
+                f"{root} has no audio files in subfolders: give a folder with one subfolder for each class."
             )
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
 

@@ -113,7 +113,7 @@ def _find_folder(root: Path, name: str, option: str) -> Path:
     if (folder / "wav.scp").is_file():
         return folder
     existing = [path.name for path in visible(root.iterdir()) if (path / "wav.scp").is_file()]
-    hint = nearest(name, existing) if existing else "it has none in its sub-folders."
+    hint = nearest(name, existing) if existing else "it has none in its subfolders."
     raise CorpusError(f"{folder} is not a Kaldi data folder, which has a wav.scp ({option}): {hint}")
 
 

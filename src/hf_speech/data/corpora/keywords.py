@@ -31,12 +31,12 @@ LENGTH_OF_A_WORD = 0.25
 
 @dataclass(kw_only=True)
 class Keywords(Folder):
-    """Clips of keywords, in a sub-folder for each keyword, and folders of other recordings.
+    """Clips of keywords, in a subfolder for each keyword, and folders of other recordings.
 
     Args:
-        data_dir: Folder or archive with one sub-folder of clips for each keyword, or with train, validation and test
-            folders that have one sub-folder for each keyword.
-        keywords: The sub-folders that are keywords, null for all; clips in other sub-folders are negatives.
+        data_dir: Folder or archive with one subfolder of clips for each keyword, or with train, validation and test
+            folders that have one subfolder for each keyword.
+        keywords: The subfolders that are keywords, null for all; clips in other subfolders are negatives.
         train_negatives: Folders of recordings without a keyword, such as other speech and noise, to train on.
         validation_negatives: Folders of recordings without a keyword, to choose thresholds on.
         test_negatives: Folders of recordings without a keyword, to count false alarms on.

@@ -146,7 +146,7 @@ def check_code(folder: Path, files: Iterable[str], card: str) -> None:
 
 
 def check_listed(folder: Path, listed: str, preinstalled: frozenset[str] = frozenset()) -> None:
-    """Rejects Python files in a folder or its sub-folders that import packages missing from the requirements.
+    """Rejects Python files in a folder or its subfolders that import packages missing from the requirements.
 
     Args:
         folder: The folder of a program, such as a Space.
