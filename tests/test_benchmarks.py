@@ -111,7 +111,7 @@ def test_the_gpu_benchmark_reports_the_faster_recurrence(
     assert measured[0].hours_per_minute == pytest.approx(6)
     text = gpu.table(measured)
     assert text.endswith(f"Faster: {expected}.")
-    assert "| a | dense | 360 | 1000.0 | 6.00 | 50 % |" in text
+    assert "| a | dense | 360 | 1000.0 | 6.00 | 50% |" in text
 
 
 def test_the_parts_of_a_step_add_up(monkeypatch: pytest.MonkeyPatch) -> None:

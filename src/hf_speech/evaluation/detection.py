@@ -179,7 +179,7 @@ def _format_lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
         "missed in streams",
         "false alarms per hour",
         "median delay (ms)",
-        "95 % delay (ms)",
+        "95th percentile (ms)",
     ]
     return ["", f"At the thresholds of the detector, over {hours:.1f} h of negatives:", format_text(head, rows)]
 
