@@ -17,7 +17,7 @@ from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
-from hf_speech.data.corpora.splitting import choose
+from hf_speech.data.corpora.splitting import take_out
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
@@ -70,19 +70,18 @@ class EmotionCorpus(ListedCorpus):
                     f"rename: {self.title} has no emotion {old!r}: {nearest(old, self.emotions.values())}"
                 )
         clips = self._clips(self.folder())
-        by_speaker = self.split == "speakers"
         speakers = sorted({str(clip.speaker) for clip in clips}, key=natural_key)
         test_speakers = self._choose_test_speakers(speakers)
         if test_speakers:
             test = [clip for clip in clips if clip.speaker in test_speakers]
             rest = [clip for clip in clips if clip.speaker not in test_speakers]
         else:
-            rest, test = self._take_out(clips, self.test_fraction, by_speaker)
-        validation_speakers = self.validation_speakers if by_speaker and self.fold is None else ()
+            rest, test = self._take_out(clips, self.test_fraction)
+        validation_speakers = self.validation_speakers if self.split == "speakers" and self.fold is None else ()
         validation = [clip for clip in rest if clip.speaker in validation_speakers]
         train = [clip for clip in rest if clip.speaker not in validation_speakers]
         if not validation:
-            train, validation = self._take_out(rest, self.validation_fraction, by_speaker)
+            train, validation = self._take_out(rest, self.validation_fraction)
         return {"train": train, "validation": validation, "test": test}
 
     def label_names(self, labels: set[str]) -> list[str]:
@@ -169,12 +168,8 @@ class EmotionCorpus(ListedCorpus):
         is_usual = len(self.folds) == self.num_folds
         return set(self.folds[self.fold] if is_usual else speakers[self.fold :: self.num_folds]) & set(speakers)
 
-    def _take_out(
-        self, clips: list[Utterance], fraction: float, by_speaker: bool
-    ) -> tuple[list[Utterance], list[Utterance]]:
+    def _take_out(self, clips: list[Utterance], fraction: float) -> tuple[list[Utterance], list[Utterance]]:
         """Divides clips into the rest and a part of whole speakers, or of each class."""
-        speakers = [clip.speaker for clip in clips]
-        if not by_speaker or len(set(speakers)) < 2:  # A single speaker cannot be split by speaker.
-            speakers = [None] * len(clips)
-        taken = choose([clip.label for clip in clips], speakers, fraction, self.seed)
-        return [c for i, c in enumerate(clips) if i not in taken], [clips[i] for i in sorted(taken)]
+        # A single speaker cannot be split by speaker.
+        by_speaker = self.split == "speakers" and len({clip.speaker for clip in clips}) > 1
+        return take_out(clips, fraction, self.seed, by_speaker=by_speaker)

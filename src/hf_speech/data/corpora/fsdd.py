@@ -69,24 +69,12 @@ class FSDD(ListedCorpus):
         self._check_speakers({match["speaker"] for _, match in clips})
         if self.speakers is not None:
             clips = [(path, match) for path, match in clips if match["speaker"] in self.speakers]
-        if self.split == "random":
-            return self._random(clips)
-
         splits: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
         for path, match in clips:
-            split = self._split_of(match["speaker"], int(match["index"]))
-            if split is not None:
-                utterance = Utterance(path, label=DIGITS[int(match["digit"])], speaker=match["speaker"])
-                splits[split].append(utterance)
-        return splits
-
-    def _random(self, clips: list[tuple[Path, re.Match[str]]]) -> dict[str, list[Utterance]]:
-        """Returns random splits, regardless of speakers."""
-        anonymous = [Utterance(path, label=DIGITS[int(match["digit"])]) for path, match in clips]
-        splits = {"train": anonymous, "validation": [], "test": []}
-        splits = complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed)
-        for utterance, (_, match) in zip(anonymous, clips, strict=True):
-            utterance.speaker = match["speaker"]
+            split = "train" if self.split == "random" else self._split_of(match["speaker"], int(match["index"]))
+            splits[split].append(Utterance(path, label=DIGITS[int(match["digit"])], speaker=match["speaker"]))
+        if self.split == "random":
+            splits = complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, by_speaker=False)
         return splits
 
     def fetch(self) -> Path:
@@ -97,8 +85,8 @@ class FSDD(ListedCorpus):
         """Returns the digits that occur, by value."""
         return [digit for digit in DIGITS if digit in labels]
 
-    def _split_of(self, speaker: str, index: int) -> str | None:
-        """Returns the split of a clip."""
+    def _split_of(self, speaker: str, index: int) -> str:
+        """Returns the official split of a clip, or the one with held-out speakers."""
         if self.holdout_speaker is None:
             if index < 5:
                 return "test"

@@ -64,16 +64,12 @@ class LJSpeech(ListedCorpus):
             if row["id"] in texts:
                 raise CorpusError(f"{where} repeats {row['id']!r}: remove one of the lines.")
             texts[row["id"]] = row[self.transcript]
-        files = visible((root / "wavs").iterdir()) if (root / "wavs").is_dir() else []
-        unlisted = [path.name for path in files if path.stem not in texts]
-        self.note_unused(unlisted, "files without a line in metadata.csv", root / "wavs")
-        clips = [Utterance(root / "wavs" / f"{name}.wav", text=text or None) for name, text in texts.items()]
-        splits = complete_splits(
-            {"train": clips, "validation": [], "test": []}, self.validation_fraction, self.test_fraction, self.seed
-        )
-        for clip in clips:  # set after splitting, which keeps a known speaker in one split
-            clip.speaker = SPEAKER
-        return splits
+        wavs = root / "wavs"
+        unlisted = [path.name for path in visible(wavs.iterdir()) if path.stem not in texts] if wavs.is_dir() else []
+        self.note_unused(unlisted, "files without a line in metadata.csv", wavs)
+        clips = [Utterance(wavs / f"{name}.wav", text=text or None, speaker=SPEAKER) for name, text in texts.items()]
+        splits = {"train": clips, "validation": [], "test": []}
+        return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, by_speaker=False)
 
     def fetch(self) -> Path:
         """Downloads the corpus (2.6 GB) and returns the folder with `metadata.csv`."""

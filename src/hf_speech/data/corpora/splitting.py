@@ -28,6 +28,8 @@ def complete_splits(
     test_fraction: float,
     seed: int,
     caveats: list[str] | None = None,
+    *,
+    by_speaker: bool = True,
 ) -> dict[str, list[Utterance]]:
     """Takes missing splits out of the training split.
 
@@ -37,20 +39,27 @@ def complete_splits(
         test_fraction: Share of the training utterances to test on.
         seed: Seed of the random choice.
         caveats: A list to which caveats about the splits are appended, one sentence each.
+        by_speaker: Whether to keep each known speaker in one split.
     """
     train, validation, test = (splits[split] for split in ("train", "validation", "test"))
     if not test:
-        train, test = take_out(train, test_fraction, seed, caveats)
+        train, test = take_out(train, test_fraction, seed, caveats, by_speaker=by_speaker)
     if not validation:
-        train, validation = take_out(train, validation_fraction, seed, caveats)
+        train, validation = take_out(train, validation_fraction, seed, caveats, by_speaker=by_speaker)
     return {"train": train, "validation": validation, "test": test}
 
 
 def take_out(
-    utterances: list[Utterance], fraction: float, seed: int, caveats: list[str] | None = None
+    utterances: list[Utterance],
+    fraction: float,
+    seed: int,
+    caveats: list[str] | None = None,
+    *,
+    by_speaker: bool = True,
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Divides utterances into the rest and the part that `choose` selects."""
-    taken = choose([u.label for u in utterances], [u.speaker for u in utterances], fraction, seed, caveats)
+    """Divides utterances into the rest and the part that `choose` selects, without speakers if not `by_speaker`."""
+    speakers = [utterance.speaker if by_speaker else None for utterance in utterances]
+    taken = choose([utterance.label for utterance in utterances], speakers, fraction, seed, caveats)
     rest = [utterance for index, utterance in enumerate(utterances) if index not in taken]
     return rest, [utterances[index] for index in sorted(taken)]
 
