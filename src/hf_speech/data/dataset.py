@@ -89,6 +89,7 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
         # Shared with the loader's workers, which may outlive an epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._drawn_epoch = -1
+        self.applied: dict[str, tuple[float, ...]] = {}  # augmentation of the last item, for an exploration
         self.set_epoch(0)
         self._longest_durations = self.durations
 
@@ -219,12 +220,15 @@ class SpeechDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
     def _augment(self, waveform: np.ndarray, index: int, copy: int = 0) -> tuple[np.ndarray, tuple[float, float]]:
         """Returns a waveform with this epoch's augmentation, and its time map."""
-        if self.augmentation is None:
-            return waveform, time_map({})
-        applied: dict[str, tuple[float, ...]] = {}
-        rng = np.random.default_rng((self.seed, self._draw, index, *([copy] if copy > 0 else [])))
-        augmented = self.augmentation(waveform, self.sampling_rate, rng, applied)
-        return (augmented, time_map(applied)) if len(augmented) >= self.min_samples else (waveform, time_map({}))
+        self.applied = {}
+        if self.augmentation is not None:
+            rng = np.random.default_rng((self.seed, self._draw, index, *([copy] if copy > 0 else [])))
+            augmented = self.augmentation(waveform, self.sampling_rate, rng, self.applied)
+            if len(augmented) < self.min_samples:
+                self.applied = {}
+            else:
+                waveform = augmented
+        return waveform, time_map(self.applied)
 
     def files(self, index: int) -> list[str]:
         """Returns the file of an utterance, and that of its follower in this epoch, if any."""

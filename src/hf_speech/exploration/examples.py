@@ -90,23 +90,6 @@ class Example:
     louder: float = 1.0
 
 
-class RecordedAugmentation(Augmentation):
-    """An augmentation that records the steps of its last call in `applied`."""
-
-    applied: dict[str, tuple[float, ...]]
-
-    def __call__(
-        self,
-        samples: np.ndarray,
-        sampling_rate: int,
-        rng: np.random.Generator,
-        applied: dict[str, tuple[float, ...]] | None = None,
-    ) -> np.ndarray:
-        """Augments one utterance like its base class."""
-        self.applied = {} if applied is None else applied
-        return super().__call__(samples, sampling_rate, rng, self.applied)
-
-
 def every_nth(class_names: Sequence[str] | None) -> Sequence[str] | None:
     """Returns at most `MAX_CLASSES` class names, evenly spaced."""
     if class_names is None or len(class_names) <= MAX_CLASSES:
@@ -187,9 +170,8 @@ def add_augmented(
         config: The model's configuration, which has the settings of the masks.
         seed: The recipe's `training.seed`.
     """
-    recorded = RecordedAugmentation(**vars(augmentation))
     dataset = SpeechDataset(
-        rows, extractor.sampling_rate, lambda row: None, recorded, seed, join_targets=lambda first, second: None
+        rows, extractor.sampling_rate, lambda row: None, augmentation, seed, join_targets=lambda first, second: None
     )
     # By identity, because two rows may be equal.
     position_of = {id(entry): position for position, entry in enumerate(entries)}
@@ -197,9 +179,8 @@ def add_augmented(
         dataset.set_epoch(epoch)
         for example in examples:
             position = position_of[id(example.entry)]
-            recorded.applied = {}
             waveform = dataset[position]["waveform"]
-            done = describe(recorded.applied)
+            done = describe(dataset.applied)
             target = example.entry.target or ""
             if (follower := dataset.follower(position)) is not None:
                 done.insert(0, "joined with another utterance")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from hf_speech.exploration.examples import (
 from hf_speech.exploration.page import MASKS, PAGE, Exploration, is_exploration, write_page, write_placeholder
 from hf_speech.exploration.table import read_table
 from hf_speech.models import SpeechFeatureExtractor
-from hf_speech.training.building import make_feature_extractor, make_model
+from hf_speech.training.building import count_logit_frames, make_feature_extractor, make_model
 from hf_speech.training.recipe import Recipe
 
 CHARTS = ("labels.png", "durations.png", "speakers.png")
@@ -117,10 +118,7 @@ def _survey_targets(
     try:
         tokenizer = task.make_tokenizer(corpus, recipe.text)
         model = make_model(recipe, extractor, corpus, tokenizer)
-
-        def frames_of(seconds: float) -> int:
-            return int(model.num_logit_frames(extractor.num_frames(round(seconds * extractor.sampling_rate))))
-
+        frames_of = functools.partial(count_logit_frames, model, extractor)
         task.inspect_targets(
             corpus, report, bad_rows="skip", frames_of=frames_of, tokenizer=tokenizer, options=recipe.text
         )

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 
 from hf_speech.common.ranges import Range
-from hf_speech.data.corpora.base import AUDIO_FEATURE, SPLITS, Corpus, RowStream, target_column
+from hf_speech.data.corpora.base import SPLITS, Corpus, RowStream, row_features, target_column
 from hf_speech.data.corpora.mixed_stream import LocalStream, MixedStream, RowAdapter
 from hf_speech.errors import CorpusError, nearest
 
@@ -179,15 +179,7 @@ class Mixture(Corpus):
 
 def _marked(rows: Dataset, corpus: str, target: str, feature: Any) -> Dataset:
     """Returns rows with the columns of all corpora, with the corpus in a column and in the names of speakers."""
-    features = Features(
-        {
-            "audio": AUDIO_FEATURE,
-            target: feature,
-            "speaker": Value("string"),
-            "duration": Value("float64"),
-            "corpus": Value("string"),
-        }
-    )
+    features = Features({**row_features(target, feature), "corpus": Value("string")})
     values = list(rows[target])
     if isinstance(feature, ClassLabel):
         names = rows.features[target].names
