@@ -31,9 +31,7 @@ def cut(path: Path, share: float = 0.6) -> None:
 
 
 def test_finds_the_newest_checkpoint(run: Path) -> None:
-    found = find_checkpoint(run)
-    assert found.folder == checkpoints(run)[-1]
-    assert found.skipped == ()
+    assert find_checkpoint(run) == (checkpoints(run)[-1], [])
 
 
 @pytest.mark.parametrize("name", [*FILES, "rng_state.pth", "config.json"])
@@ -41,16 +39,16 @@ def test_finds_the_newest_checkpoint(run: Path) -> None:
 def test_skips_truncated_checkpoints(run: Path, name: str, share: float) -> None:
     *_, before, last = checkpoints(run)
     cut(last / name, share)
-    found = find_checkpoint(run)
-    assert found.folder == before
-    assert f"{last} is damaged ({name} is cut short)" in found.skipped[0]
+    folder, (skipped,) = find_checkpoint(run)
+    assert folder == before
+    assert f"{last} is damaged ({name} is cut short)" in skipped
 
 
 @pytest.mark.parametrize("name", [*FILES, "rng_state.pth"])
 def test_skips_invalid_checkpoints(run: Path, name: str) -> None:
     *_, before, last = checkpoints(run)
     (last / name).unlink()
-    assert find_checkpoint(run).folder == before
+    assert find_checkpoint(run)[0] == before
 
 
 def test_detects_a_changed_byte_by_checksum(run: Path) -> None:
@@ -142,9 +140,9 @@ def test_damage_is_found(
     *_, before, last = checkpoints(run)
     damage(last)
     assert find_fault(last) == fault
-    found = find_checkpoint(run)
-    assert found.folder == before
-    assert fault in found.skipped[0]
+    folder, (skipped,) = find_checkpoint(run)
+    assert folder == before
+    assert fault in skipped
     (run / "model.safetensors").unlink()
     train(load_recipe(tones_recipe), run, resume=True, splits=())
     assert find_fault(last) is None
@@ -155,7 +153,7 @@ def test_damage_is_found(
 def test_accepts_checkpoints_of_version_0_1_without_digests(run: Path) -> None:
     last = checkpoints(run)[-1]
     (last / "sha256.json").unlink()
-    assert find_checkpoint(run).folder == last
+    assert find_checkpoint(run)[0] == last
 
 
 def test_a_damaged_best_checkpoint_is_not_loaded(run: Path, tones_recipe: Path) -> None:

@@ -22,13 +22,12 @@ from datasets import Dataset
 
 from hf_speech.common.files import write_json
 from hf_speech.common.reading import TABLE_SUFFIXES
-from hf_speech.data.corpora import Corpus
 from hf_speech.data.download import is_archive
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import EvaluationReport, evaluate_model
 from hf_speech.evaluation.rows import select_rows
 from hf_speech.inference import LoadedModel, load_model
-from hf_speech.training.recipe import Recipe, load_recipe
+from hf_speech.training.recipe import Recipe, load_recipe, parse_overrides
 from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
 
@@ -152,16 +151,15 @@ def adapt(
                 continue
             what = f"{'new clips' if number == 0 else corpus.name}, {split}"
             rows = select_rows(after, splits, split, corpus, trained_on=False).rows
-            reports = [_measure(loaded, rows, corpus, split, command) for loaded in (before, after)]
+            reports = [
+                evaluate_model(m, rows, corpus=corpus.name, split=split, command=command, bad_rows=corpus.bad_rows)
+                for m in (before, after)
+            ]
             comparisons.append(Comparison(what, *reports))
             if number > 0:
                 reports[1].save(result.run_dir / "evaluation" / f"{corpus.name}-{split}.json")
     write_json(result.run_dir / COMPARISONS, {"command": command, "rows": [one.to_dict() for one in comparisons]})
     return result, comparisons
-
-
-def _measure(loaded: LoadedModel, rows: Dataset, corpus: Corpus, split: str, command: str) -> EvaluationReport:
-    return evaluate_model(loaded, rows, corpus=corpus.name, split=split, command=command, bad_rows=corpus.bad_rows)
 
 
 def own_recipe(base: BaseModel) -> dict[str, Any]:
@@ -189,16 +187,11 @@ def corpus_of_clips(clips: Path, loaded: LoadedModel) -> dict[str, Any]:
 
 def _corpus_overrides(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides of the new corpus; those of other sections have a dot."""
-    words: list[str] = []
-    taking = False
-    for word in overrides:
-        if word.startswith("--"):
-            key = word[2:].partition("=")[0]
-            taking = key.startswith("corpus.0.") or ("." not in key and key != "name")
-            word = word.replace("corpus.0.", "")
-        if taking:
-            words.append(word)
-    return words
+    return [
+        f"--{key.removeprefix('corpus.0.')}={value}"
+        for key, value in parse_overrides(overrides).items()
+        if key.startswith("corpus.0.") or ("." not in key and key != "name")
+    ]
 
 
 def _can_hold_out(rows: Dataset, loaded: LoadedModel) -> bool:

@@ -19,6 +19,8 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
+from hf_speech.training.checkpoints import checkpoint_folder
+
 WEIGHTS_FILE = "unaveraged.safetensors"
 
 
@@ -80,7 +82,7 @@ class WeightAveraging(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes the current weights to the checkpoint that was just saved."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = checkpoint_folder(args, state)
         if state.is_world_process_zero and self._current is not None and folder.is_dir():
             save_file({name: weight.contiguous() for name, weight in self._current.items()}, folder / WEIGHTS_FILE)
 

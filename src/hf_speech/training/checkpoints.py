@@ -14,7 +14,6 @@ import re
 import shutil
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +32,6 @@ FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.jso
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _RANDOM_STATES = "rng_state*.pth"
 _FULL_DISK_BYTES = 1 << 20  # A disk with less free space is full.
-
-
-@dataclass(frozen=True)
-class FoundCheckpoint:
-    """The checkpoint to resume from.
-
-    Attributes:
-        folder: The newest intact checkpoint.
-        skipped: A message about each newer checkpoint that is damaged.
-    """
-
-    folder: Path
-    skipped: tuple[str, ...]
 
 
 class CheckpointDigests(TrainerCallback):
@@ -79,12 +65,15 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
     return [by_step[step] for step in sorted(by_step, reverse=True)]
 
 
-def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
+def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> tuple[Path, list[str]]:
     """Finds the checkpoint to resume from.
 
     Args:
         run_dir: The run folder, with checkpoints in `checkpoints/checkpoint-STEP`.
         also: Names of additional files that this training needs.
+
+    Returns:
+        The newest intact checkpoint, and a message about each newer one that is damaged.
 
     Raises:
         TrainingError: If no checkpoint is intact; the message lists the damaged ones.
@@ -93,7 +82,7 @@ def find_checkpoint(run_dir: Path, also: Sequence[str] = ()) -> FoundCheckpoint:
     for checkpoint in list_checkpoints(run_dir):
         fault = find_fault(checkpoint, also)
         if fault is None:
-            return FoundCheckpoint(checkpoint, tuple(skipped))
+            return checkpoint, skipped
         skipped.append(f"{checkpoint} is damaged ({fault})")
     reasons = f": {'; '.join(skipped)}" if skipped else ""
     raise TrainingError(

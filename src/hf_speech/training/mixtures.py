@@ -11,7 +11,7 @@ import dataclasses
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,63 +28,18 @@ SHARED_TEXT = {"vocabulary", "unknown", "lexicon"}
 _INHERITED = {"seed", "min_duration", "max_duration", "trust_archive"}
 
 
-@dataclasses.dataclass
-class MemberSections:
-    """The sections of a mixture's corpora, before they are checked.
-
-    Attributes:
-        entries: The entries of the recipe.
-        overrides: The command-line overrides of each entry.
-    """
-
-    entries: list[dict[str, Any]]
-    overrides: list[dict[str, str]]
-
-    def resolve(self, shared: Mapping[str, Any], task: Task) -> tuple[list[Member], list[dict[str, Any]]]:
-        """Checks the sections and creates the corpora.
-
-        Args:
-            shared: The checked keys next to `corpora`.
-            task: The task.
-
-        Returns:
-            The corpora, and their sections with all defaults.
-
-        Raises:
-            RecipeError: If an entry has an unknown key or a wrong value.
-        """
-        members, values = [], []
-        for number, (entry, given) in enumerate(zip(self.entries, self.overrides, strict=True)):
-            section = _resolve_entry(number, entry, given, task)
-            if (root := shared.get("data_dir")) is not None:
-                folder = Path(root).expanduser() / (section["data_dir"] or section["name"])
-                if section["data_dir"] is not None or folder.exists():
-                    section["data_dir"] = str(folder)
-            options = dict(section)
-            corpus = CORPORA[options.pop("name")](
-                **{key: value for key, value in options.items() if key not in ("weight", "labels", "text")}
-            )
-            check_ranges(corpus, f"corpus.{number}")
-            text = None if task.text_options is None else task.text_options(**section["text"])
-            member = Member(
-                corpus=corpus,
-                weight=section["weight"],
-                labels=section["labels"] or {},
-                normalize=None if text is None else text.normalize,
-            )
-            check_ranges(member, f"corpus.{number}")
-            members.append(member)
-            values.append(section)
-        return members, values
-
-
-def take_members(section: dict[str, Any], given: dict[str, str], known: set[str]) -> MemberSections:
+def take_members(
+    section: dict[str, Any], given: dict[str, str], known: set[str]
+) -> list[tuple[dict[str, Any], dict[str, str]]]:
     """Removes the entries of `corpora` from a section, and their overrides from the command line.
 
     Args:
         section: The section `corpus`; `corpora` is removed.
         given: Keys and values of the command line; those of the corpora are removed.
         known: The keys of the recipe and its sections.
+
+    Returns:
+        Each entry, unchecked, with its overrides.
 
     Raises:
         RecipeError: If an entry is not a section, or the command line refers to a missing entry.
@@ -95,24 +50,61 @@ def take_members(section: dict[str, Any], given: dict[str, str], known: set[str]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
         raise RecipeError("The section 'corpus' is a mixture: list its corpora, each with its name and its options.")
     inherited = {key: value for key, value in section.items() if key in _INHERITED}
-    sections = MemberSections([inherited | dict(entry) for entry in entries], [{} for _ in entries])
-    fields = [_fields(number, entry.get("name")) for number, entry in enumerate(sections.entries)]
+    members: list[tuple[dict[str, Any], dict[str, str]]] = [(inherited | dict(entry), {}) for entry in entries]
+    fields = [_fields(number, entry.get("name")) for number, (entry, _) in enumerate(members)]
     for key in list(given):
         if match := re.fullmatch(r"corpus\.(?:corpora\.)?(\d+)\.(.+)", key):
             if int(match[1]) >= len(entries):
                 raise RecipeError(f"The command line has {key!r}: the last of the corpora is {len(entries) - 1}.")
-            sections.overrides[int(match[1])][match[2]] = given.pop(key)
+            members[int(match[1])][1][match[2]] = given.pop(key)
             continue
         name = key.removeprefix("corpus.")
         is_known = key in known or f"corpus.{name}" in known
         if "." in name or (is_known and name not in _INHERITED):
             continue
-        numbers = [number for number, names in enumerate(fields) if name in names]
-        for number in numbers:
-            sections.overrides[number].setdefault(name, given[key])
-        if numbers and not is_known:
+        having = [overrides for (_, overrides), names in zip(members, fields, strict=True) if name in names]
+        for overrides in having:
+            overrides.setdefault(name, given[key])
+        if having and not is_known:
             del given[key]
-    return sections
+    return members
+
+
+def make_member(
+    number: int, entry: dict[str, Any], given: Mapping[str, str], root: str | None, task: Task
+) -> tuple[Member, dict[str, Any]]:
+    """Checks an entry and creates its corpus.
+
+    Args:
+        number: The position of the entry.
+        entry: An entry from `take_members`.
+        given: Its overrides.
+        root: The folder of all corpora, if given.
+        task: The task.
+
+    Returns:
+        The corpus, and its section with all defaults.
+
+    Raises:
+        RecipeError: If the entry has an unknown key or a wrong value.
+    """
+    section = _resolve_entry(number, entry, given, task)
+    if root is not None:
+        folder = Path(root).expanduser() / (section["data_dir"] or section["name"])
+        if section["data_dir"] is not None or folder.exists():
+            section["data_dir"] = str(folder)
+    options = {key: value for key, value in section.items() if key not in ("name", "weight", "labels", "text")}
+    corpus = CORPORA[section["name"]](**options)
+    check_ranges(corpus, f"corpus.{number}")
+    text = None if task.text_options is None else task.text_options(**section["text"])
+    member = Member(
+        corpus=corpus,
+        weight=section["weight"],
+        labels=section["labels"] or {},
+        normalize=None if text is None else text.normalize,
+    )
+    check_ranges(member, f"corpus.{number}")
+    return member, section
 
 
 def _fields(number: int, name: Any) -> set[str]:
@@ -135,7 +127,7 @@ def _resolve_entry(number: int, entry: dict[str, Any], given: Mapping[str, str],
         skip = SHARED_TEXT & set(inspect.signature(task.text_options).parameters)
         parser.add_class_arguments(task.text_options, "text", skip=skip)
     valid = set(parser.get_defaults().keys())
-    for key in (*_dotted(entry), *given):
+    for key in (*dotted(entry, ["text"]), *given):
         if key == "bad_rows":
             raise RecipeError("bad_rows applies to all corpora of a mixture: set it next to corpora, or as --bad_rows.")
         if key not in valid and key.partition(".")[0] != "labels":
@@ -148,11 +140,13 @@ def _resolve_entry(number: int, entry: dict[str, Any], given: Mapping[str, str],
     return {"name": corpus.name} | values
 
 
-def _dotted(entry: Mapping[str, Any]) -> list[str]:
+def dotted(content: Mapping[str, Any], sections: Collection[str]) -> list[str]:
+    """Returns the keys of a mapping, those in its sections as SECTION.KEY."""
     keys: list[str] = []
-    for key, value in entry.items():
-        keys += [f"text.{inner}" for inner in value] if key == "text" and isinstance(value, Mapping) else [str(key)]
+    for key, value in content.items():
+        inside = key in sections and isinstance(value, Mapping)
+        keys += [f"{key}.{inner}" for inner in value] if inside else [str(key)]
     return keys
 
 
-__all__ = ["MemberSections", "take_members"]
+__all__ = ["dotted", "make_member", "take_members"]

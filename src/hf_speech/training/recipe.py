@@ -33,7 +33,7 @@ from hf_speech.evaluation.rows import Selection, select_rows
 from hf_speech.inference import LoadedModel
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import DEFAULT_TASK, Task, get_task
-from hf_speech.training.mixtures import take_members
+from hf_speech.training.mixtures import dotted, make_member, take_members
 from hf_speech.training.options import TrainingOptions
 from hf_speech.training.warm_start import KEYS, BaseModel, WarmStart
 
@@ -160,9 +160,9 @@ def load_recipe(
     parser = _make_parser(task, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
     valid = set(parser.get_defaults().keys())
     content["corpus"] = dict(content["corpus"])
-    members = take_members(content["corpus"], given, valid) if corpus_name == Mixture.name else None
+    members = take_members(content["corpus"], given, valid) if corpus_name == Mixture.name else []
     given = {_full_key(key, valid): value for key, value in given.items()}
-    for place, keys in ((origin, _dotted(content)), ("The command line", given)):
+    for place, keys in ((origin, dotted(content, SECTIONS)), ("The command line", given)):
         for key in keys:
             if key not in valid:
                 remedy = nearest(key, valid | set(SECTIONS))
@@ -178,7 +178,8 @@ def load_recipe(
     try:
         namespace = parser.parse_object(content)
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
-        corpora = None if members is None else members.resolve(namespace.corpus.as_dict(), task)
+        root = namespace.corpus.data_dir
+        corpora = [make_member(number, entry, own, root, task) for number, (entry, own) in enumerate(members)]
     except (ArgumentError, TypeError, ValueError) as error:
         raise RecipeError(f"{origin} cannot be used: {_one_line(error)}") from error
     recipe = _resolve(namespace, task, corpus_name, model_type, corpora)
@@ -223,7 +224,7 @@ def _resolve(
     task: Task,
     corpus_name: str,
     model_type: str,
-    corpora: tuple[list[Member], list[dict[str, Any]]] | None,
+    corpora: list[tuple[Member, dict[str, Any]]],
 ) -> Recipe:
     values: dict[str, Any] = json.loads(json.dumps(namespace.as_dict()))
     # Write all defaults, so that a resolved recipe does not depend on the defaults of this version.
@@ -247,9 +248,9 @@ def _resolve(
     training.check_metric(tuple(task.metrics))
     _check_name(values["name"])
     options = section("corpus", without="name")
-    if corpora is not None:  # The corpora already have their folders.
-        options |= {"corpora": corpora[0], "data_dir": None}
-        values["corpus"] |= {"corpora": corpora[1], "data_dir": None}
+    if corpora:  # They already have their folders.
+        options |= {"corpora": [member for member, _ in corpora], "data_dir": None}
+        values["corpus"] |= {"corpora": [section for _, section in corpora], "data_dir": None}
     corpus = CORPORA[corpus_name](**options)
     check_ranges(corpus, "corpus")
     return Recipe(
@@ -347,13 +348,6 @@ def _parse_yaml(text: str, origin: str) -> Any:
         raise RecipeError(f"{origin} is nested too deeply: use only sections and their keys.") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits.
         raise RecipeError(f"{origin} is not valid YAML: {_one_line(error)}") from error
-
-
-def _dotted(content: Mapping[str, Any]) -> list[str]:
-    keys: list[str] = []
-    for key, value in content.items():
-        keys += [f"{key}.{inner}" for inner in value] if key in SECTIONS else [str(key)]
-    return keys
 
 
 def _full_key(key: str, valid: set[str]) -> str:

@@ -153,11 +153,11 @@ def _claim(stack: contextlib.ExitStack, run_dir: Path, recipe: Recipe, resume: b
         return None
     also = [WEIGHTS_FILE] if recipe.training.weight_averaging else []
     also += [PROJECTION_FILE] if recipe.training.encoder_teacher() is not None else []
-    found = find_checkpoint(run_dir, also=also)
-    for reason in found.skipped:
+    checkpoint, skipped = find_checkpoint(run_dir, also=also)
+    for reason in skipped:
         print(f"{reason}: it is skipped.")
-    print(f"Resuming from {found.folder}.")
-    return str(found.folder)
+    print(f"Resuming from {checkpoint}.")
+    return str(checkpoint)
 
 
 def _prepare_process(recipe: Recipe) -> None:

@@ -28,7 +28,7 @@ from hf_speech.data.dataset import TRAINER_KEYS
 from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import CorpusError, TrainingError
-from hf_speech.training.checkpoints import find_fault
+from hf_speech.training.checkpoints import checkpoint_folder, find_fault
 from hf_speech.training.distillation import Distillation, StateDistillation
 from hf_speech.training.freezing import Freezing, scale_learning_rates
 from hf_speech.training.preemption import EvaluationInterrupted, shield_loader
@@ -185,8 +185,7 @@ class SpeechTrainer(SnapshotPushes):
             self.callback_handler.on_save(self.args, self.state, self.control)  # Ends the training.
             raise
         if due and self._determine_best_metric(metrics, trial):
-            checkpoint = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            self.state.best_model_checkpoint = str(checkpoint)
+            self.state.best_model_checkpoint = str(checkpoint_folder(self.args, self.state))
         return metrics
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
