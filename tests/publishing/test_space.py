@@ -281,7 +281,7 @@ def test_rejects_unpinned_requirements(demonstration: Path, line: str) -> None:
 
 def test_rejects_programs_with_syntax_errors(demonstration: Path) -> None:
     (demonstration / "page.py").write_text("TITLE = \n")
-    with pytest.raises(PublishError, match=r"page\.py of the Space is not Python"):
+    with pytest.raises(PublishError, match=r"page\.py is not Python"):
         check_space(demonstration)
 
 

@@ -92,7 +92,7 @@ class Repository:
     kind: Kind = "model"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
+        if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", self.name):
             raise PublishError(
                 f"'{self.name}' is not the name of a repository: give --repo_id NAME/REPO, with your login."
             )

@@ -19,10 +19,11 @@ from datasets.exceptions import DatasetsError
 from hf_speech.common.hub import Repository
 from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora import Corpus
+from hf_speech.data.corpora.base import row_features
 from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import AudioError, PublishError
 from hf_speech.publishing.card.corpora import corpus_facts
-from hf_speech.publishing.card.templates import render_template, templates_dir, unmarked
+from hf_speech.publishing.card.templates import find_template, render_template, unmarked
 from hf_speech.publishing.checks.licenses import check_name
 from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
@@ -121,14 +122,8 @@ def render_dataset_card(
     """
     facts = corpus_facts(corpus.name, dict(options))
     previous_metadata = read_metadata(previous or "")
-    features = Features(
-        {
-            "audio": Audio(sampling_rate=written.sampling_rate),
-            written.target: ClassLabel(names=list(written.classes)) if written.classes else Value("string"),
-            "speaker": Value("string"),
-            "duration": Value("float64"),
-        }
-    )
+    kind = ClassLabel(names=list(written.classes)) if written.classes else Value("string")
+    features = Features(row_features(written.target, kind) | {"audio": Audio(sampling_rate=written.sampling_rate)})
     total = sum(split["utterances"] for split in written.splits)
     size = sum(split["bytes"] for split in written.splits)
     split_info = [
@@ -160,13 +155,12 @@ def render_dataset_card(
     if not metadata["language"]:
         del metadata["language"]
     metadata |= {key: value for key, value in previous_metadata.items() if key not in metadata}
-    template = f"corpora/{corpus.name}.md.jinja"
     context = {
         "repo_id": repo_id,
         "revision": revision,
         "title": name,
         "corpus": facts,
-        "corpus_template": template if (templates_dir() / template).is_file() else "corpora/other.md.jinja",
+        "corpus_template": find_template("corpora", corpus.name),
         "splits": written.splits,
         "split_names": [split["name"] for split in written.splits],
         "classes": written.classes,

@@ -16,7 +16,7 @@ from hf_speech.publishing.checks.structure import read_mapping, read_metadata
 from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
 from hf_speech.publishing.hub.probes import PROBE_FILE, keep_if_same, make_probes
 from hf_speech.publishing.hub.verify import verify_model
-from hf_speech.publishing.staging import stage
+from hf_speech.publishing.staging import read_card, stage
 
 
 def publish(
@@ -55,7 +55,7 @@ def publish(
             scratch / "staged",
             repo_id=repo_id,
             custom_code=custom_code,
-            card=None if card is None else _read_card(card),
+            card=None if card is None else read_card(card),
             revision=options.get("tag"),
             previous=published_card(repository, state),
             license=license,
@@ -97,10 +97,3 @@ def _dataset_metadata(run_dir: Path, notify: Callable[[str], None]) -> dict[str,
             "about it."
         )
         return {}
-
-
-def _read_card(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PublishError(f"The card {path} cannot be read ({type(error).__name__}): give a Markdown file.") from error

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.common.files import file_size
+from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.facts import read_facts
 from hf_speech.publishing.card.metadata import benchmark_results
-from hf_speech.publishing.card.page import RenderedCard, check_repo_id, render
+from hf_speech.publishing.card.page import RenderedCard, render
 from hf_speech.publishing.card.review import check as check_card
 from hf_speech.publishing.checks import executables, licenses, run_checks
 from hf_speech.publishing.checks.pictures import copy_picture
@@ -135,7 +136,8 @@ def stage(
     run_dir, destination = Path(run_dir), Path(destination)
     options = CardOptions(**card_options)
     with without_secrets():
-        _check_folders(run_dir, destination, repo_id)
+        Repository(repo_id)  # Raises if this is not the name of a repository.
+        _check_folders(run_dir, destination)
         destination.mkdir(parents=True, exist_ok=True)
         try:
             code = remote_files(run_dir) if kind == "model" else []
@@ -157,8 +159,7 @@ def stage(
         return Staged(destination, files, repo_id, tuple(left_out), tuple(notes))
 
 
-def _check_folders(run_dir: Path, destination: Path, repo_id: str) -> None:
-    check_repo_id(repo_id)
+def _check_folders(run_dir: Path, destination: Path) -> None:
     if not run_dir.is_dir():
         raise PublishError(f"There is no folder {run_dir}: give the folder to publish.")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
@@ -249,7 +250,7 @@ def _add_model_card(run_dir: Path, destination: Path, repo_id: str, options: Car
     """Adds the license and card of a model and checks the card; returns notes for the user."""
     card = options.card
     if card is None and (run_dir / CARD).is_file():
-        card = _read_text(run_dir / CARD)
+        card = read_card(run_dir / CARD)
     declared = read_metadata(card or options.previous or "").get("license")
     terms = licenses.find_license(run_dir, options.license, declared)
     facts = read_facts(destination, options.dataset_metadata)
@@ -281,7 +282,7 @@ def _add_card(run_dir: Path, destination: Path, kind: Kind, options: CardOptions
     if card is None:
         if not (run_dir / CARD).is_file():
             raise PublishError(f"{run_dir} has no {CARD}, which every {kind} on the Hub needs: write one.")
-        card = _read_text(run_dir / CARD)
+        card = read_card(run_dir / CARD)
     declared = read_metadata(card).get("license")
     if not declared:
         raise PublishError(f"The {CARD} of {run_dir} names no license: add it to the metadata at its top.")
@@ -294,12 +295,16 @@ def _add_card(run_dir: Path, destination: Path, kind: Kind, options: CardOptions
     _write(destination, CARD, card.encode())
 
 
-def _read_text(path: Path) -> str:
-    check_regular(path, path.name)
+def read_card(path: Path) -> str:
+    """Reads a card to publish.
+
+    Raises:
+        PublishError: If it is not a file of UTF-8 text.
+    """
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise PublishError(f"{path} is not UTF-8 text: write it again.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PublishError(f"The card {path} cannot be read ({type(error).__name__}): give a Markdown file.") from error
 
 
 def _empty(folder: Path) -> None:

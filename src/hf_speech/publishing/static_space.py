@@ -72,7 +72,7 @@ def publish_static_space(
         ModelError: If the model cannot be loaded or exported.
     """
     name, _, revision = model.partition("@")
-    repository = Repository(name)
+    space, repository = Repository(repo_id, "space"), Repository(name)
     state = repository.fetch_state(revision or None)
     if state is None:
         raise PublishError(f"There is no model {name} that this login can access: publish it first.")
@@ -93,7 +93,7 @@ def publish_static_space(
         probes = loaded.find_file(PROBE_FILE)
         return deliver(
             staged,
-            Repository(repo_id, "space"),
+            space,
             partial(verify_static_space, probes=None if probes is None else Probes.load(probes)),
             space_sdk="static",
             **publish_options,

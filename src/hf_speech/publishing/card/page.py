@@ -15,17 +15,16 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from hf_speech.common.digests import digest_bytes
-from hf_speech.errors import PublishError
+from hf_speech.common.hub import Repository
 from hf_speech.publishing.card.context import card_context
 from hf_speech.publishing.card.corpora import corpus_template, trained_on
 from hf_speech.publishing.card.facts import RunFacts, read_facts
 from hf_speech.publishing.card.metadata import card_data
 from hf_speech.publishing.card.sections import FORMER_HEADINGS, begin, body_of, end, rendered_lines
-from hf_speech.publishing.card.templates import explain_errors, render_template, templates_dir, unmarked
+from hf_speech.publishing.card.templates import explain_errors, find_template, render_template, templates_dir, unmarked
 from hf_speech.publishing.checks.licenses import CODE_LICENSE, License, find_license
 from hf_speech.publishing.checks.structure import read_metadata
 
-REPO_ID = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 _MARKER = re.compile(r"<!-- hf_speech card: repo_id=(\S+) revision=(\S*)(?: digest=(\w+))?")
 CONFIDENCE_LEVEL = re.compile(r"\b(\d+(?:\.\d+)?)\s?%")
 
@@ -75,7 +74,7 @@ def render_card(
     Raises:
         PublishError: If a file that the card needs is missing, damaged or of another model.
     """
-    check_repo_id(repo_id)
+    Repository(repo_id)  # Raises if this is not the name of a repository.
     facts = read_facts(Path(run_dir))
     terms = find_license(facts.folder, license, read_metadata(previous or "").get("license"))
     return render(facts, repo_id=repo_id, revision=revision, license=terms, previous=previous).text
@@ -85,16 +84,10 @@ def render(
     facts: RunFacts, *, repo_id: str, revision: str | None, license: License, previous: str | None
 ) -> RenderedCard:
     """Renders a card as `render_card` does, from files that have been read."""
-    folder = templates_dir()
     template = f"{facts.task}.md.jinja"
-    if not (folder / template).is_file():
+    if not (templates_dir() / template).is_file():
         template = "default.md.jinja"
     metadata = read_metadata(previous or "")
-
-    def template_of(kind: str, name: object) -> str:
-        found = f"{kind}/{name}.md.jinja"
-        return found if re.fullmatch(r"\w+", str(name)) and (folder / found).is_file() else f"{kind}/other.md.jinja"
-
     level = CONFIDENCE_LEVEL.search(str(facts.main.content.get("confidence_method", "")))
     with explain_errors():
         context = card_context(facts, repo_id, revision)
@@ -102,8 +95,8 @@ def render(
         "license": license,
         "code_license": CODE_LICENSE,
         "level": level.group(1) if level else None,
-        "corpus_template": template_of("corpora", corpus_template(trained_on(facts).name)),
-        "architecture_template": template_of("architectures", facts.config.get("model_type")),
+        "corpus_template": find_template("corpora", corpus_template(trained_on(facts).name)),
+        "architecture_template": find_template("architectures", facts.config.get("model_type")),
     }
     body = render_template(template, context, previous or "", edited=not _is_untouched(previous or ""))
     marker = _marker(repo_id, revision, unmarked(body))
@@ -111,12 +104,6 @@ def render(
     card = card_data(facts, repo_id, license, metadata)
     text = str(ModelCard(f"---\n{card.to_yaml()}\n---\n\n{unmarked(body)}\n"))
     return RenderedCard(text, body, _notes(previous or "", text))
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Rejects text that cannot be the name of a repository."""
-    if not REPO_ID.fullmatch(repo_id):
-        raise PublishError(f"{repo_id!r} is not the name of a repository: give NAME/REPO.")
 
 
 def read_marker(card: str) -> Marker | None:

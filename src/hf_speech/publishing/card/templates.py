@@ -35,12 +35,20 @@ def templates_dir() -> Path:
     return bundled_folder("model_cards")
 
 
+def find_template(kind: str, name: object) -> str:
+    """Returns the template of a corpus or an architecture in the folder `kind`, or that of all others."""
+    found = f"{kind}/{name}.md.jinja"
+    has_own = re.fullmatch(r"\w+", str(name)) and (templates_dir() / found).is_file()
+    return found if has_own else f"{kind}/other.md.jinja"
+
+
 def corpus_domain(name: object) -> str | None:
     """Returns the short description of a corpus' speech in its template in `corpora/`, if it has one."""
-    path = templates_dir() / "corpora" / f"{name}.md.jinja"
-    if not re.fullmatch(r"\w+", str(name)) or name == "other" or not path.is_file():
+    template = find_template("corpora", name)
+    if template == find_template("corpora", "other"):
         return None
-    found = re.search(r"macro domain\(\) %\}([^{}]+)\{%", path.read_text(encoding="utf-8"))
+    text = (templates_dir() / template).read_text(encoding="utf-8")
+    found = re.search(r"macro domain\(\) %\}([^{}]+)\{%", text)
     return found[1] if found else None
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.remote_code import check_listed
+from hf_speech.publishing.checks.remote_code import check_listed, imports_of
 from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import CARD, Upload
 
@@ -39,11 +38,7 @@ def check_space(folder: Path) -> None:
     for problem in _front_matter_problems(metadata, folder):
         raise PublishError(f"The front matter of the Space's README.md {problem}")
     for path in sorted(folder.rglob("*.py")):
-        try:
-            ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError) as error:
-            name = path.relative_to(folder).as_posix()
-            raise PublishError(f"{name} of the Space is not Python ({error}): correct it.") from error
+        imports_of(path)
     requirements = folder / "requirements.txt"
     lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
     for line in (line.partition("#")[0].strip() for line in lines):

@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from huggingface_hub import ModelCard, constants, snapshot_download
+from huggingface_hub import constants, snapshot_download
 from safetensors.numpy import load_file
 
 from hf_speech.common.hub import Kind, Repository, State, local_files
 from hf_speech.errors import PublishError
 from hf_speech.publishing.card.review import check_card
 from hf_speech.publishing.checks.remote_code import foreign_code, remote_files
-from hf_speech.publishing.checks.structure import read_mapping
+from hf_speech.publishing.checks.structure import read_mapping, read_metadata
 from hf_speech.publishing.hub.probes import PROBE_FILE, TOLERANCE, Probes
 
 _ISOLATED_LOAD = Path(__file__).with_name("isolated_load.py")
@@ -242,10 +242,9 @@ def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -
 
 def _task(snapshot: RemoteSnapshot) -> str:
     """Reads the task of the pipeline from the card."""
-    try:
-        task = ModelCard.load(snapshot.folder / "README.md", ignore_metadata_errors=True).data.pipeline_tag
-    except (OSError, ValueError):
-        task = None
+    card = snapshot.folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    task = read_metadata(text).get("pipeline_tag")
     if not task:
         raise PublishError(f"The card of {snapshot.repository.name} has no pipeline_tag: publish it again.")
     return str(task)
