@@ -1,14 +1,17 @@
-"""The interface of speech synthesizers, and functions that distribute their voices among splits."""
+"""The interface of speech synthesizers, and functions that they share."""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
+
+from hf_speech.errors import CorpusError
 
 PACE_RANGE = (130, 210)  # words per minute
 NORMAL_PACE = 170
@@ -137,3 +140,17 @@ def deal_sources(
 def draw_pace(rng: np.random.Generator) -> int:
     """Returns a random pace in words per minute."""
     return int(rng.integers(*PACE_RANGE, endpoint=True))
+
+
+def open_session(model: Path) -> Any:
+    """Opens the ONNX model of a voice on the CPU, with `OMP_NUM_THREADS` threads, if set."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def not_installed(title: str) -> CorpusError:
+    """Returns the error to raise if the package of a synthesizer is missing."""
+    return CorpusError(f"The voices of {title} need packages that are not installed: pip install 'hf_speech[voices]'.")

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace
-from hf_speech.data.voices.onnx_session import not_installed, open_session
+from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace, not_installed, open_session
 from hf_speech.errors import CorpusError
 
 ENGLISH = "a,b"
