@@ -10,6 +10,7 @@ from .listening import microphone_pieces as microphone_pieces
 from .listening import raw_pieces as raw_pieces
 from .listening import save_clip as save_clip
 from .loading import load_model as load_model
+from .opening import StreamBatch as StreamBatch
 from .opening import open_model as open_model
 from .opening import open_stream as open_stream
 from .prediction import Prediction as Prediction
@@ -21,7 +22,6 @@ from .recognizer import Recognizer as Recognizer
 from .recognizer import Stream as Stream
 from .recordings import Recording as Recording
 from .recordings import fit_extractor as fit_extractor
-from .stream_batch import StreamBatch as StreamBatch
 from .transcription import Transcript as Transcript
 from .transcription import transcribe_files as transcribe_files
 from .tuning import tune_beam as tune_beam

@@ -14,7 +14,8 @@ from hf_speech.data.audio import read_audio
 from hf_speech.decoding import collapse
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.onnx_description import STREAM, file_beside, open_file
-from hf_speech.tasks import Task, get_task
+from hf_speech.inference.recognizer import Stream
+from hf_speech.tasks import get_task
 
 # Float samples below this magnitude are used unchanged; full scale is 1.
 MAX_PLAUSIBLE = 100.0
@@ -22,20 +23,14 @@ NO_SAMPLES = np.zeros(0, dtype=np.float32)
 NOT_FINAL, FINAL = np.array([False]), np.array([True])
 
 
-class ExportedStream:
+class ExportedStream(Stream):
     """An exported model that processes a recording piece by piece, with the same logits as for the whole recording.
 
     Args:
         path: An exported folder, whose float32 stream is used, or one of its files, such as `stream_int8.onnx`.
 
     Attributes:
-        name: The path as given.
         description: The metadata of the file.
-        task: Task of the model.
-        labels: The classes or tokens, in the order of the logits.
-        sampling_rate: Sampling rate of the input in Hz.
-        samples_per_frame: Samples per logit frame.
-        latency: Seconds from the start of a logit frame until its logits are known.
 
     Raises:
         ModelError: If onnxruntime is missing, or the file is not an exported stream.
@@ -46,7 +41,7 @@ class ExportedStream:
         self._session, self.description = open_file(path, STREAM)
         if not self.description.states:
             raise ModelError(f"{self.name} is for whole recordings: give {STREAM}.onnx.")
-        self.task: Task = get_task(self.description.task)
+        self.task = get_task(self.description.task)
         self.labels = self.description.labels
         self.sampling_rate, self.samples_per_frame = self.description.sampling_rate, self.description.samples_per_frame
         self.latency = self.description.latency
@@ -129,15 +124,6 @@ class ExportedStream:
             for row, (index, stream) in enumerate(zip(indices, group, strict=True)):
                 logits[index] = stream._update(outputs[0][row], [part[row] for part in parts])
         return logits
-
-    def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Processes a piece of sound; see `Stream`."""
-        self.feed(samples, final)
-        return self.advance([self])[0]
-
-    def finish(self) -> np.ndarray:
-        """Ends the recording and returns the last logits."""
-        return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
     def _next_piece_size(self) -> int | None:
         """Returns how many of the buffered samples to process now, or None if they do not suffice for a frame."""

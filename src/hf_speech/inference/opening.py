@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from hf_speech.inference.onnx_description import is_exported
 from hf_speech.tasks import check_verb
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hf_speech.inference.onnx import ExportedModel
     from hf_speech.inference.pytorch import LoadedModel
     from hf_speech.inference.recognizer import Model, Stream
@@ -65,3 +68,36 @@ def open_stream(model: Model | str | Path, *, verb: str | None = None, device: s
     stream = ExportedStream(model)
     check_verb(stream.task, stream.name, verb)
     return stream
+
+
+class StreamBatch:
+    """Processes streams of one model in batches, with the same results as one at a time.
+
+    A forward pass reads all weights once, no matter how many streams are in the batch.
+
+    Streams start, end and are reset independently. Streams in the first frames of a recording, while the lookahead
+    fills, and in the last ones are processed in separate batches.
+
+    Args:
+        model: The model, as for `open_stream`, which may raise errors.
+        verb: The command that uses the model, as for `open_stream`.
+        device: The device of PyTorch.
+    """
+
+    def __init__(self, model: Model | str | Path, *, verb: str | None = None, device: str | None = None) -> None:
+        self._first = open_stream(model, verb=verb, device=device)
+
+    def stream(self) -> Stream:
+        """Starts a stream. Its `feed` buffers sound until the next `advance`."""
+        return self._first.new_stream()
+
+    def advance(self, streams: Sequence[Stream]) -> list[np.ndarray]:
+        """Processes the buffered sound of streams.
+
+        Args:
+            streams: Different streams of this batch that have received sound, or ended, since the last call.
+
+        Returns:
+            The new logits of each stream, `(frames, labels)`, float32.
+        """
+        return self._first.advance(streams)

@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 
 from hf_speech.common.fingerprint import fingerprint_of_answers, weights_revision
 from hf_speech.errors import AudioError, ModelError
-from hf_speech.inference.recognizer import Outputs
+from hf_speech.inference.recognizer import Outputs, Stream
 from hf_speech.inference.recordings import Recording, fit_extractor
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import Task
@@ -159,8 +159,8 @@ class LoadedModel:
         return find_model_file(local_or_hub(self.name), name, getattr(self.model.config, "_commit_hash", None))
 
 
-class LoadedStream:
-    """A stream of a PyTorch model; see `hf_speech.inference.recognizer.Stream`.
+class LoadedStream(Stream):
+    """A stream of a PyTorch model.
 
     Args:
         loaded: The model.
@@ -179,7 +179,6 @@ class LoadedStream:
         self._loaded = loaded
         self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
         self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
-        self.find_file = loaded.find_file
         self.latency: float = self._stream.latency
 
     def new_stream(self) -> LoadedStream:
@@ -205,18 +204,13 @@ class LoadedStream:
         inner = [stream._stream for stream in streams]
         return [update.logits.float().cpu().numpy() for update in inner[0].advance(inner)] if inner else []
 
-    def accept(self, samples: np.ndarray, final: bool = False) -> np.ndarray:
-        """Processes a piece of sound; see `Stream`."""
-        self.feed(samples, final)
-        return self.advance([self])[0]
-
-    def finish(self) -> np.ndarray:
-        """Ends the recording and returns the last logits."""
-        return self.accept(np.zeros(0, dtype=np.float32), final=True)
-
     def reset(self) -> None:
         """Resets the state for another recording."""
         self._stream.reset()
+
+    def find_file(self, name: str) -> Path | None:
+        """Returns a file in the model's folder or Hub repository, or None if it does not exist."""
+        return self._loaded.find_file(name)
 
 
 def local_or_hub(name: str) -> str:

@@ -108,6 +108,8 @@ class Stream(Protocol):
         Raises:
             AudioError: If the piece is not mono or not finite, or the recording has ended.
         """
+        self.feed(samples, final)
+        return self.advance([self])[0]
 
     def feed(self, samples: np.ndarray, final: bool = False) -> None:
         """Buffers a piece of sound, to be processed with those of other streams; see `accept` and `StreamBatch`."""
@@ -121,6 +123,7 @@ class Stream(Protocol):
 
     def finish(self) -> np.ndarray:
         """Ends the recording and returns the last logits."""
+        return self.accept(np.zeros(0, dtype=np.float32), final=True)
 
     def reset(self) -> None:
         """Resets the state for another recording."""
