@@ -88,19 +88,19 @@ class Transcriber:
         Raises:
             SoundError: If the event is invalid, or the recording is too long.
         """
-        piece = _Piece.read(event)
-        if piece.number == 0:
+        number, rate, samples, last = _read_piece(event)
+        if number == 0:
             listener = self.recognizer.listen()
         elif listener is None:
             raise SoundError("The recording has ended: start a new one.")
         limit = self.settings.max_seconds
-        if listener.seconds + len(piece.samples) / piece.rate > limit:
+        if listener.seconds + len(samples) / rate > limit:
             raise SoundError(f"The recording is longer than {readable(limit)}: start a new one.")
-        text = listener.accept(piece.samples, piece.rate)
-        if piece.last:
+        text = listener.accept(samples, rate)
+        if last:
             text = listener.finish()
-        answer = {"piece": piece.number, "text": text, "seconds": listener.seconds, "last": piece.last}
-        return answer, None if piece.last else listener
+        answer = {"piece": number, "text": text, "seconds": listener.seconds, "last": last}
+        return answer, None if last else listener
 
     def transcribe(self, sound: str, language_model: bool = False) -> dict[str, Any]:
         """Transcribes a sound file, with the time and confidence of each word.
@@ -174,39 +174,27 @@ def piece_number(event: object) -> int | None:
     return number if type(number) is int and 0 <= number < 1 << 31 else None
 
 
-class _Piece:
-    """A validated piece of a live recording.
+def _read_piece(event: object) -> tuple[int, int, np.ndarray, bool]:
+    """Validates a message of live.js.
 
-    Attributes:
-        number: Its number, starting at 0.
-        rate: Its rate in Hz.
-        samples: `(samples,)`, int16.
-        last: Whether it is the last piece.
+    Returns:
+        The number of the piece, its rate in Hz, its samples `(samples,)` as int16, and whether it is the last one.
+
+    Raises:
+        SoundError: If a value is missing, has the wrong type, or is out of range.
     """
-
-    def __init__(self, number: int, rate: int, samples: np.ndarray, last: bool) -> None:
-        self.number, self.rate, self.samples, self.last = number, rate, samples, last
-
-    @classmethod
-    def read(cls, event: object) -> _Piece:
-        """Parses a message of live.js.
-
-        Raises:
-            SoundError: If a value is missing, has the wrong type, or is out of range.
-        """
-        if not isinstance(event, dict):
-            raise SoundError("This is not a piece of a recording.")
-        number, last, text = piece_number(event), event.get("last"), event.get("samples")
-        rate = check_rate(event.get("rate"))
-        if number is None or type(last) is not bool or not isinstance(text, str):
-            raise SoundError(
-                "This is not a piece of a recording: send a number, a rate, samples, and whether it is the last."
-            )
-        if len(text) > MAX_PIECE_SAMPLES * 2 * 4 // 3 + 4:
-            raise SoundError("This piece of the recording is too long: send it in parts.")
-        try:
-            content = base64.b64decode(text, validate=True)
-            samples = np.frombuffer(content, dtype="<i2")
-        except (binascii.Error, ValueError) as error:
-            raise SoundError("The samples of this piece are not 16-bit numbers in base64.") from error
-        return cls(number, rate, samples, last)
+    if not isinstance(event, dict):
+        raise SoundError("This is not a piece of a recording.")
+    number, last, text = piece_number(event), event.get("last"), event.get("samples")
+    rate = check_rate(event.get("rate"))
+    if number is None or type(last) is not bool or not isinstance(text, str):
+        raise SoundError(
+            "This is not a piece of a recording: send a number, a rate, samples, and whether it is the last."
+        )
+    if len(text) > MAX_PIECE_SAMPLES * 2 * 4 // 3 + 4:
+        raise SoundError("This piece of the recording is too long: send it in parts.")
+    try:
+        samples = np.frombuffer(base64.b64decode(text, validate=True), dtype="<i2")
+    except (binascii.Error, ValueError) as error:
+        raise SoundError("The samples of this piece are not 16-bit numbers in base64.") from error
+    return number, rate, samples, last
