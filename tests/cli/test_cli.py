@@ -215,6 +215,36 @@ def test_one_sentence_error_for_mistakes(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate", "--noise_snr", "5"], "without --noise_folder"),
+        (["evaluate", "--output", "result.csv"], "has to end in .json"),
+        (["evaluate", "--output", "result"], "has to end in .json"),
+        (["evaluate", "--beam_size", "5"], "choose one for speech recognition"),
+        (["evaluate", "--lm_weight", "1"], "needs a language model"),
+        (["listen", "--negatives", "speech"], "need --enroll"),
+        (["listen", "--output_dir", "new"], "need --enroll"),
+        (["listen", "--threshold", "nan"], "--threshold"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    tones_run: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (tones_run / "evaluation" / "test.json").read_bytes()
+    assert run(words[0], str(tones_run), *words[1:]) == 2
+    assert message in capsys.readouterr().err
+    assert (tones_run / "evaluation" / "test.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("source", ["-", "/dev/stdin", "/dev/fd/0"])
+def test_classify_reads_standard_input(tones_run: Path, low_tone: str, source: str) -> None:
+    words = [sys.executable, "-m", "hf_speech.cli", "classify", str(tones_run), source]
+    with subprocess.Popen(["cat", low_tone], stdout=subprocess.PIPE) as pipe:
+        finished = subprocess.run(words, stdin=pipe.stdout, capture_output=True, text=True)
+    assert ": low " in finished.stdout, finished.stderr
+
+
 def test_scripts_do_not_shadow_libraries_of_the_same_name(tmp_path: Path) -> None:
     for script, word in (("train.py", "--output"), ("evaluate.py", "--output"), ("download_data.py", "ravdess")):
         finished = subprocess.run(

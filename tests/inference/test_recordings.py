@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,17 @@ def test_reads_short_sounds_and_arrays_at_once(tmp_path: Path) -> None:
         recording = Recording.open(source, RATE)
         assert recording.seconds == seconds
         assert [len(block) for block in recording.blocks()] == [seconds * RATE]
+
+
+@pytest.mark.parametrize(("seconds", "suffix"), [(3, "wav"), (30, "wav"), (30, "flac")])
+def test_reads_a_pipe_once(tmp_path: Path, seconds: int, suffix: str) -> None:
+    soundfile.write(tmp_path / f"sound.{suffix}", noise(seconds), RATE)
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(f"cat sound.{suffix} > pipe", shell=True, cwd=tmp_path):
+        recording = Recording.open(str(tmp_path / "pipe"), RATE)
+    np.testing.assert_array_equal(
+        np.concatenate(list(recording.blocks())), read_audio(tmp_path / f"sound.{suffix}", RATE)
+    )
 
 
 def test_reports_damaged_long_files(tmp_path: Path, beeps_run: Path) -> None:

@@ -54,6 +54,18 @@ def test_training_time_includes_interrupted_runs(tones_run: Path, tones_recipe: 
     assert json.loads((interrupted / "training.json").read_text())["seconds"] == result.seconds
 
 
+@pytest.mark.parametrize("logging_steps", [1, 10])
+def test_shows_the_loss_once_it_is_known(
+    tones_recipe: Path, tmp_path: Path, logging_steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--training.max_steps", "2", "--training.eval_steps", "1", "--training.logging_steps", str(logging_steps)]
+    train(load_recipe(tones_recipe, words), tmp_path / "run", splits=())
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert len(lines) == 2
+    assert all("validation loss" in line and "nan" not in line for line in lines)
+    assert ["   loss " in line for line in lines] == [logging_steps == 1] * 2
+
+
 def test_does_not_evaluate_the_test_split_unless_requested(tones_recipe: Path, tmp_path: Path) -> None:
     class Counter(TrainerCallback):
         evaluations = 0

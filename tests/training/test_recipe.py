@@ -56,6 +56,19 @@ def test_the_corpus_can_be_replaced_on_the_command_line(tmp_path: Path) -> None:
     assert load_recipe(path, ["--corpus.name", "fsdd"]).corpus.name == "fsdd"
 
 
+@pytest.mark.parametrize("recipe", ["mini_librispeech", "english", "speechocean762", "wake_words", "all_english"])
+def test_keys_of_a_replaced_corpus_are_left_out(recipe: str) -> None:
+    words = ["--corpus.name", "csv", "--train_file", "a.csv", "--validation_fraction", "0.2"]
+    replaced = load_recipe(recipe, words)
+    assert (replaced.corpus.name, replaced.corpus.validation_fraction) == ("csv", 0.2)
+
+
+def test_a_mistyped_key_is_refused_even_if_the_corpus_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "typo.yaml").write_text("corpus: {name: librispeech, train_subset: [a]}\n")
+    with pytest.raises(RecipeError, match=r"unknown key 'corpus.train_subset'"):
+        load_recipe(tmp_path / "typo.yaml", ["--corpus.name", "csv"])
+
+
 def test_a_resolved_recipe_is_unchanged(recipe_file: Path, tmp_path: Path) -> None:
     recipe = load_recipe(recipe_file, ["--augmentation.noise_snr", "[5, 20]"])
     (tmp_path / "resolved.yaml").write_text(recipe.to_yaml())

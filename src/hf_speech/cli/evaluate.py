@@ -42,8 +42,11 @@ def evaluate(
         str | None, typer.Option("--noise_folder", help="Folder of noise to add to every recording.")
     ] = None,
     noise_snr: Annotated[
-        float, typer.Option("--noise_snr", min=-100, max=200, help="Signal-to-noise ratio of --noise_folder in dB.")
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            "--noise_snr", min=-100, max=200, help="Signal-to-noise ratio of --noise_folder in dB.", show_default="10"
+        ),
+    ] = None,
     reverberation: Annotated[
         float | None,
         typer.Option(
@@ -63,22 +66,30 @@ def evaluate(
     from hf_speech.inference import BeamOptions, load_model
     from hf_speech.inference.decoders import check_phones
 
+    if output is not None and output.suffix != ".json":
+        raise typer.BadParameter("the file name has to end in .json", param_hint="--output")
+    if noise_folder is None and noise_snr is not None:
+        raise typer.BadParameter("there is no noise without --noise_folder", param_hint="--noise_snr")
     prepare_inference()
     loaded = load_model(model)
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
     if phone_weight:
         check_phones(loaded)
-    beam = None if language_model is None else BeamOptions.beside(language_model, **given)
-    conditions = Conditions(reverberation, noise_folder, noise_snr, telephone)
+    beam = None
+    if language_model is not None or any(value is not None for value in given.values()):
+        beam = BeamOptions.beside(language_model, **given)
+    snr = 10.0 if noise_snr is None else noise_snr
+    conditions = Conditions(reverberation, noise_folder, snr, telephone)
     report = measure(loaded, corpus, split, context.args, batch_size=batch_size, beam=beam, conditions=conditions)
     if output is None:
         folder = Path(model) / "evaluation" if Path(model).is_dir() else Path("evaluation")
         # Training uses the same file names, so that measuring a split again replaces its entry on the model card.
         name = split if corpus is None else f"{report.corpus}-{split}"
         name += "" if reverberation is None else f"-{reverberation:g}s"
-        name += "" if noise_folder is None else f"-{noise_snr:g}dB"
+        name += "" if noise_folder is None else f"-{snr:g}dB"
         name += "-telephone" if telephone else ""
-        output = folder / (f"{name}.json" if beam is None else f"{name}-lm.json")
+        name += "" if beam is None else "-beam" if language_model is None else "-lm"
+        output = folder / f"{name}.json"
     report.save(output)
     echo(format_report(report))
     if split == "all" and corpus is None and not context.args:

@@ -34,7 +34,10 @@ def listen(
         ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Minimum score of an event.", show_default="tune-detector's")
+        float | None,
+        typer.Option(
+            "--threshold", min=-1000, max=1000, help="Minimum score of an event.", show_default="tune-detector's"
+        ),
     ] = None,
     output_format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="Format of the events, one per line.")
@@ -76,6 +79,10 @@ def listen(
         folders = {"train_negatives": negatives or [], "validation_negatives": validation_negatives or []}
         _enroll(model, word, files or [], folders, output_dir, overwrite)
         return
+    if negatives or validation_negatives or output_dir or overwrite:
+        raise typer.BadParameter(
+            "--negatives, --validation_negatives, --output_dir and --overwrite need --enroll WORD."
+        )
     detector = Detector(model, threshold=threshold)
     if save_clips is not None:
         failed = _save_clips(detector, files or [], save_clips)

@@ -14,7 +14,15 @@ AnyModelArgument = Annotated[
 RecipeArgument = Annotated[
     str, typer.Argument(help="A YAML file, or the name of a built-in recipe.", show_default=False)
 ]
-FilesArgument = Annotated[list[str], typer.Argument(help="Sound files.", show_default=False)]
+FilesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="Sound files; - for one in standard input.",
+        show_default=False,
+        metavar="files",
+        parser=lambda name: "/dev/stdin" if name == "-" else str(name),
+    ),
+]
 CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the training corpus.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, or all.")]
 

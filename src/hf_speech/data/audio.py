@@ -257,7 +257,8 @@ def _open(source: AudioSource) -> tuple[BinaryIO, str]:
             "'array' and 'sampling_rate'."
         )
     try:
-        return Path(content).open("rb"), name
+        path = Path(content)
+        return io.BytesIO(path.read_bytes()) if path.is_fifo() else path.open("rb"), name
     except FileNotFoundError:
         raise BadAudio(f"{name} does not exist: check the path.", "missing") from None
     except IsADirectoryError:

@@ -57,9 +57,10 @@ class Recording:
             AudioError: If the file does not exist or is not a sound file.
         """
         name = source_name(source)
-        info = audio_info(source)
-        if info.duration > LONG_SECONDS and isinstance(source, str | Path) and info.format not in ("array", "FFmpeg"):
-            return cls(name, sampling_rate, info.duration, path=Path(source))
+        if isinstance(source, str | Path) and Path(source).is_file():  # A pipe can be read only once.
+            info = audio_info(source)
+            if info.duration > LONG_SECONDS and info.format != "FFmpeg":
+                return cls(name, sampling_rate, info.duration, path=Path(source))
         samples = read_audio(source, sampling_rate)
         return cls(name, sampling_rate, len(samples) / sampling_rate, samples)
 

@@ -27,7 +27,7 @@ class ProgressReporter(ProgressCallback):
         super().__init__()
         self.metric = metric
         self.live = draws_bars() if live is None else live
-        self._training_loss = float("nan")
+        self._training_loss: float | None = None  # None until transformers logs it.
         self._last_line = 0.0
         self.prediction_bar: Any = None
 
@@ -100,7 +100,8 @@ class ProgressReporter(ProgressCallback):
                 step = f"step {state.global_step:,} of {state.max_steps:,}"
                 self._write(f"epoch {epoch:5.1f}   loss {self._training_loss:6.3f}   {step}")
         if "eval_loss" in logs:
-            line = f"{when}   loss {self._training_loss:6.3f}   validation loss {logs['eval_loss']:6.3f}"
+            loss = "" if self._training_loss is None else f"   loss {self._training_loss:6.3f}"
+            line = f"{when}{loss}   validation loss {logs['eval_loss']:6.3f}"
             value = logs.get(f"eval_{self.metric}")
             if value is not None and self.metric != "loss":
                 line += f"   {self.metric} {metric_named(self.metric).format(value):>7}"

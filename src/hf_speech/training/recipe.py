@@ -147,6 +147,9 @@ def load_recipe(
     corpus_name = given.get("corpus.name", content["corpus"].get("name", "synthetic"))
     if corpus_name not in CORPORA:
         raise RecipeError(f"{origin}: there is no corpus {corpus_name!r}: {nearest(corpus_name, CORPORA)}")
+    if "corpus.name" in given and (replaced := CORPORA.get(content["corpus"].get("name"))) is not None:
+        foreign = _parameters(replaced) - _parameters(CORPORA[corpus_name])
+        content["corpus"] = {key: value for key, value in content["corpus"].items() if key not in foreign}
     init_from = given.get("model.init_from", content["model"].get("init_from"))
     base = BaseModel.open(init_from) if to_train and init_from not in (None, "null") else None
     base_type = None if base is None else base.loaded.model.config.model_type
