@@ -30,10 +30,12 @@ def prepare_inference() -> None:
             sys.modules["torch"].set_num_threads(1)
 
 
-def metric_row(what: str, *reports: EvaluationReport) -> list[str]:
+def metric_row(description: str, *reports: EvaluationReport) -> list[str]:
     """Returns a table row with the task's main metric of each report, and the interval of the last.
 
-    The reports are on the same utterances, which `what` describes.
+    Args:
+        description: A description of the utterances.
+        reports: The reports, all on the same utterances.
     """
     from hf_speech.tasks import get_task
 
@@ -41,7 +43,7 @@ def metric_row(what: str, *reports: EvaluationReport) -> list[str]:
     name, metric = task.best_metric, task.metrics[task.best_metric]
     values = [metric.format(report.metrics[name]) for report in reports]
     low, high = (metric.format(end) for end in reports[-1].confidence[name])
-    return [f"{name} on {what}", f"{reports[0].num_utterances:,}", *values, f"{low} to {high}"]
+    return [f"{name} on {description}", f"{reports[0].num_utterances:,}", *values, f"{low} to {high}"]
 
 
 def measure(

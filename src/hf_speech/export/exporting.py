@@ -121,7 +121,7 @@ def _graphs(loaded: LoadedModel) -> dict[str, tuple[Maker, Description]]:
     """Returns the graphs to write and their descriptions, by kind of file."""
     model, name = loaded.model, loaded.name
     # A subclass, such as one with another loss, should compute the same logits; `_compare` verifies it.
-    family = next((FAMILIES[one.__name__] for one in type(model).__mro__ if one.__name__ in FAMILIES), None)
+    family = next((FAMILIES[cls.__name__] for cls in type(model).__mro__ if cls.__name__ in FAMILIES), None)
     if family is None:
         raise ModelError(f"{name} is a {type(model).__name__}, which cannot be exported: use a model of this package.")
     features = FeatureGraph(loaded.feature_extractor, name)
@@ -218,7 +218,7 @@ def _compare(loaded: LoadedModel, path: Path, precision: str) -> ExportedFile:
     else:
         actual = [_join(outputs.logits, outputs.phone_logits) for outputs in ExportedModel(path).run(sounds)]
     largest = max(float(np.abs(logits).max(initial=0.0)) for logits in expected)
-    same_shape = all(one.shape == other.shape for one, other in zip(actual, expected, strict=True))
+    same_shape = all(a.shape == b.shape for a, b in zip(actual, expected, strict=True))
     difference = np.inf
     if same_shape:
         difference = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(actual, expected, strict=True))

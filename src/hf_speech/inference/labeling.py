@@ -248,8 +248,8 @@ def _disagreement(answer: str, other: str, column: str) -> float:
     """Returns the word error rate between two transcripts, or 1 if two classes differ and 0 if not."""
     if column == "label":
         return float(answer != other)
-    one, two = (normalize(text, "english", spell_numbers=True) for text in (answer, other))
-    return float(error_rates(count_errors([one], [two]).sum(axis=0))["wer"])
+    first, second = (normalize(text, "english", spell_numbers=True) for text in (answer, other))
+    return float(error_rates(count_errors([first], [second]).sum(axis=0))["wer"])
 
 
 def _name(file: Path, table: Path) -> str:

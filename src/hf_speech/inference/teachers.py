@@ -183,7 +183,7 @@ class PipelineTeacher:
             transcribe = self._generate if self._pipeline.model.can_generate() else self._decode_ctc
             return [_text_label(*result, length) for result, length in zip(transcribe(sounds), seconds, strict=True)]
         results = [self._pipeline({"raw": samples, "sampling_rate": self.sampling_rate}) for samples in sounds]
-        best = [max(classes, key=lambda one: one["score"]) for classes in results]
+        best = [max(classes, key=lambda result: result["score"]) for classes in results]
         return [Label(str(b["label"]), float(b["score"]), length) for b, length in zip(best, seconds, strict=True)]
 
     def _inputs(self, sounds: list[np.ndarray]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def check_verb(task: Task, model: str, verb: str | None) -> None:
         ModelError: If the model's task has another command.
     """
     if verb not in (None, task.verb):
-        names = " or ".join(one.name for one in TASKS.values() if one.verb == verb)
+        names = " or ".join(other.name for other in TASKS.values() if other.verb == verb)
         raise ModelError(f"{model} is a model for {task.name}, not for {names}: give a model for that task.")
 
 
@@ -84,8 +84,8 @@ def task_of_config(config: Any, name: str) -> Task:
     for task in TASKS.values():
         if any(architecture.endswith(task.architecture_suffixes) for architecture in architectures):
             return task
-    what = architectures[0] if architectures else "model without a named architecture"
-    raise ModelError(f"{name} is a {what}: only models for {' and '.join(TASKS)} can be used here.")
+    description = architectures[0] if architectures else "model without a named architecture"
+    raise ModelError(f"{name} is a {description}: only models for {' and '.join(TASKS)} can be used here.")
 
 
 __all__ = [

@@ -55,19 +55,19 @@ class Comparison:
     """Evaluations on the same clips before and after the adaptation.
 
     Attributes:
-        what: Description of the clips.
+        description: Description of the clips.
         before: Report on the original model.
         after: Report on the adapted model.
     """
 
-    what: str
+    description: str
     before: EvaluationReport
     after: EvaluationReport
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the metrics as plain data."""
         values = {"before": self.before.metrics, "after": self.after.metrics, "confidence": self.after.confidence}
-        return {"what": self.what, "num_utterances": self.after.num_utterances, **values}
+        return {"what": self.description, "num_utterances": self.after.num_utterances, **values}
 
 
 def adaptation_recipe(
@@ -149,16 +149,17 @@ def adapt(
         for split in ("validation", "test"):
             if not splits[split]:
                 continue
-            what = f"{'new clips' if number == 0 else corpus.name}, {split}"
+            description = f"{'new clips' if number == 0 else corpus.name}, {split}"
             rows = select_rows(after, splits, split, corpus, trained_on=False).rows
             reports = [
                 evaluate_model(m, rows, corpus=corpus.name, split=split, command=command, bad_rows=corpus.bad_rows)
                 for m in (before, after)
             ]
-            comparisons.append(Comparison(what, *reports))
+            comparisons.append(Comparison(description, *reports))
             if number > 0:
                 reports[1].save(result.run_dir / "evaluation" / f"{corpus.name}-{split}.json")
-    write_json(result.run_dir / COMPARISONS, {"command": command, "rows": [one.to_dict() for one in comparisons]})
+    entries = [comparison.to_dict() for comparison in comparisons]
+    write_json(result.run_dir / COMPARISONS, {"command": command, "rows": entries})
     return result, comparisons
 
 

@@ -66,7 +66,7 @@ class Freezing:
         self._every = unfreeze_every
         self._levels: list[tuple[list[nn.Parameter], list[nn.Module]]] = []
         for level in levels:
-            parameters = [one for name, one in model.named_parameters() if level_of(name, layers) == level]
+            parameters = [parameter for name, parameter in model.named_parameters() if level_of(name, layers) == level]
             norms: list[nn.Module] = [
                 module
                 for name, module in model.named_modules()

@@ -118,9 +118,9 @@ def describe_splits(labels: Mapping[str, Sequence[Any]], speakers: Mapping[str, 
     """
     caveats = []
     known = {split: {speaker for speaker in names if speaker} for split, names in speakers.items()}
-    for one, other in combinations(known, 2):
-        if common := known[one] & known[other]:
-            caveats.append(f"{len(common):,} speakers are in both {one} and {other}, such as {min(common)!r}.")
+    for first, second in combinations(known, 2):
+        if common := known[first] & known[second]:
+            caveats.append(f"{len(common):,} speakers are in both {first} and {second}, such as {min(common)!r}.")
     counts: dict[Any, int] = defaultdict(int)
     for names in labels.values():
         for label in names:

@@ -125,7 +125,7 @@ def _check_type(content: Any, expected: type | tuple[type, ...], where: str) -> 
     if not isinstance(content, expected) or (isinstance(content, bool) and expected is not bool):
         types = expected if isinstance(expected, tuple) else (expected,)
         names = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number", bool: "true"}
-        description = " or ".join(dict.fromkeys(names[one] for one in types))
+        description = " or ".join(dict.fromkeys(names[kind] for kind in types))
         raise PublishError(f"{where} is not {description}: write it again with the command that created it.")
 
 
